@@ -1,0 +1,19 @@
+//! s3veil: an S3-compatible transparent encrypting proxy.
+//!
+//! Unchanged S3 clients speak to it as to S3; the storage behind it sees ciphertext only.
+//! Rooms depend downwards: `config`, `server` → `service` → `handler` → `upstream`, `keyring`, `body` →
+//! `envelope`, `sigv4`, `s3`. The three leaves are pure and never see each other.
+
+pub mod admin;
+pub mod body;
+pub mod command;
+pub mod config;
+pub mod envelope;
+pub mod error;
+pub mod handler;
+pub mod keyring;
+pub mod s3;
+pub mod server;
+pub mod service;
+pub mod sigv4;
+pub mod upstream;

@@ -1,0 +1,3 @@
+//! The process: arguments and exit codes.
+
+fn main() {}
