@@ -1,1 +1,10 @@
-//! The `envelope` room.
+//! The cryptographic core: object formats as bytes in, bytes out.
+//!
+//! Pure, synchronous and free of IO; it knows bytes, lengths and encryption contexts, and nothing of HTTP, S3 or
+//! key services. It promises that no plaintext leaves before its tag was verified, and that a failure says nothing
+//! but its kind.
+
+mod data_key;
+pub mod native;
+
+pub use data_key::{ContentKey, DataKey};

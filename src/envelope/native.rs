@@ -1,0 +1,64 @@
+//! The native object format: 64 KiB AEAD chunks under a key that commits to, and is bound to, the object's name.
+//!
+//! `docs/FORMAT.md` is the specification; the numbers `F-…` here and in the tests are its rules. This room must
+//! not know where bytes come from, and releases none that was not authenticated.
+
+mod attributes;
+mod chunk;
+mod header;
+mod kdf;
+mod length;
+mod put;
+mod window;
+
+pub use attributes::{Attribute, AttributeTag, Attributes};
+pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
+pub use header::{Binding, Entropy, Envelope, ObjectName, Opened, Policy, SealRequest, Sealed};
+pub use length::{chunk_count, ciphertext_length, plaintext_length};
+pub use put::{PutOpener, PutSealer};
+pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
+
+/// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic: one
+/// failure, one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The envelope is not canonical base64 (F-03, F-04).
+    #[error("the envelope is not canonical base64")]
+    Encoding,
+    /// The envelope has an impossible length (F-04).
+    #[error("the envelope has an impossible length")]
+    EnvelopeLength,
+    /// A version this code does not know (F-05).
+    #[error("the envelope has an unknown version")]
+    Version,
+    /// An algorithm suite this code does not know (F-06).
+    #[error("the envelope has an unknown algorithm suite")]
+    Suite,
+    /// A binding this code does not know (F-07).
+    #[error("the envelope has an unknown binding")]
+    UnknownBinding,
+    /// A binding weaker than the bucket's policy demands (F-07).
+    #[error("the envelope is bound less strictly than the bucket's policy demands")]
+    WeakBinding,
+    /// A flag this code does not know (F-08).
+    #[error("the envelope has unknown flags")]
+    Flags,
+    /// The key commitment does not match: another data key, realm, object name or header (F-11).
+    #[error("the envelope does not belong to this object and data key")]
+    Commitment,
+    /// The wrapped content key or the attributes fail authentication (F-12, F-14).
+    #[error("the envelope fails authentication")]
+    EnvelopeTag,
+    /// The sealed attributes do not parse (F-15).
+    #[error("the envelope's attributes are malformed")]
+    Attributes,
+    /// No plaintext has a ciphertext of this length (F-24).
+    #[error("the stored length is impossible")]
+    Length,
+    /// A chunk fails authentication (F-25).
+    #[error("a chunk of the body fails authentication")]
+    ChunkTag,
+    /// The body ends before its last chunk, or goes on after it (F-26).
+    #[error("the body does not have the length that was announced")]
+    BodyLength,
+}

@@ -1,0 +1,192 @@
+//! What the writer knew of the plaintext before the body was sent, sealed inside the envelope (F-14 to F-16).
+//!
+//! A plaintext checksum in clear would tell the storage whether two objects are the same, so it travels encrypted.
+
+use aws_lc_rs::aead::Aad;
+use zeroize::Zeroizing;
+
+use super::chunk::aead_key;
+use super::header::{FIXED, zero_nonce};
+use super::{FormatError, kdf};
+use crate::envelope::ContentKey;
+
+/// Where the salt lies in an envelope: after version, suite, binding and flags.
+const SALT: std::ops::Range<usize> = 4..36;
+
+/// The kind of an attribute: one byte on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AttributeTag {
+    /// CRC-32 (ISO-HDLC) of the plaintext, 4 bytes.
+    Crc32,
+    /// CRC-32C of the plaintext, 4 bytes.
+    Crc32c,
+    /// CRC-64/NVME of the plaintext, 8 bytes.
+    Crc64Nvme,
+    /// SHA-1 of the plaintext, 20 bytes.
+    Sha1,
+    /// SHA-256 of the plaintext, 32 bytes.
+    Sha256,
+}
+
+impl AttributeTag {
+    const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Crc32 => 1,
+            Self::Crc32c => 2,
+            Self::Crc64Nvme => 3,
+            Self::Sha1 => 4,
+            Self::Sha256 => 5,
+        }
+    }
+
+    fn value_length(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme => 8,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+}
+
+/// One attribute: a checksum over the whole plaintext (F-16).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    tag: AttributeTag,
+    value: Vec<u8>,
+}
+
+impl Attribute {
+    /// An attribute; `None` unless the value has the length of its kind.
+    pub fn new(tag: AttributeTag, value: &[u8]) -> Option<Self> {
+        (value.len() == tag.value_length()).then(|| Self { tag, value: value.to_vec() })
+    }
+
+    /// Its kind.
+    pub fn tag(&self) -> AttributeTag {
+        self.tag
+    }
+
+    /// The checksum's bytes, big-endian as S3 writes them.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+}
+
+/// The attributes of one object, in ascending order of their kind, each at most once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes(Vec<Attribute>);
+
+impl Attributes {
+    /// Sorts the attributes; of several of one kind the first counts.
+    pub fn new(mut attributes: Vec<Attribute>) -> Self {
+        attributes.sort_by_key(|attribute| attribute.tag);
+        attributes.dedup_by_key(|attribute| attribute.tag);
+        Self(attributes)
+    }
+
+    /// The attributes in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Attribute> {
+        self.0.iter()
+    }
+
+    fn write(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        for attribute in &self.0 {
+            let length = u8::try_from(attribute.value.len()).expect("the longest checksum has 32 bytes");
+            bytes.extend_from_slice(&[attribute.tag.to_byte(), length]);
+            bytes.extend_from_slice(&attribute.value);
+        }
+        bytes
+    }
+
+    /// Parses tag(1) | length(1) | value, ascending; kinds of a later version are skipped (F-15).
+    fn parse(mut bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut attributes = Vec::new();
+        let mut before = 0;
+        while let [tag, length, rest @ ..] = bytes {
+            let (value, rest) =
+                rest.split_at_checked(usize::from(*length)).ok_or(FormatError::Attributes)?;
+            if *tag <= before {
+                return Err(FormatError::Attributes);
+            }
+            before = *tag;
+            if let Some(known) = AttributeTag::ALL.into_iter().find(|known| known.to_byte() == *tag) {
+                attributes.push(Attribute::new(known, value).ok_or(FormatError::Attributes)?);
+            }
+            bytes = rest;
+        }
+        if bytes.is_empty() { Ok(Self(attributes)) } else { Err(FormatError::Attributes) }
+    }
+}
+
+/// Appends the sealed attributes to the fixed part of an envelope; nothing when there are none (F-14).
+pub(super) fn seal(attributes: &Attributes, content_key: &ContentKey, envelope: &mut Vec<u8>) {
+    if attributes.0.is_empty() {
+        return;
+    }
+    let mut sealed = attributes.write();
+    let tag = attributes_key(content_key, envelope)
+        .seal_in_place_separate_tag(zero_nonce(), Aad::from(&envelope[..FIXED]), sealed.as_mut_slice())
+        .expect("a few checksums are far below AES-GCM's limit");
+    envelope.extend_from_slice(&sealed);
+    envelope.extend_from_slice(tag.as_ref());
+}
+
+/// Opens the attributes of a whole envelope.
+pub(super) fn open(envelope: &[u8], content_key: &ContentKey) -> Result<Attributes, FormatError> {
+    if envelope.len() == FIXED {
+        return Ok(Attributes::default());
+    }
+    let mut sealed = Zeroizing::new(envelope[FIXED..].to_vec());
+    let plaintext = attributes_key(content_key, envelope)
+        .open_in_place(zero_nonce(), Aad::from(&envelope[..FIXED]), sealed.as_mut_slice())
+        .map_err(|_| FormatError::EnvelopeTag)?;
+    Attributes::parse(plaintext)
+}
+
+/// HKDF-SHA256(content key, the envelope's salt, label, 32): another salt, another key, so zero is a safe nonce.
+fn attributes_key(content_key: &ContentKey, envelope: &[u8]) -> aws_lc_rs::aead::LessSafeKey {
+    let derived = kdf::hkdf::<32>(content_key.expose(), &envelope[SALT], &[kdf::ATTRIBUTES]);
+    aead_key(derived.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f_15_attributes_parse_strictly() {
+        let crc = [1, 4, 1, 2, 3, 4];
+        let nvme = [3, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(Attributes::parse(&[]), Ok(Attributes::default()));
+        let both = [&crc[..], &nvme].concat();
+        let parsed = Attributes::parse(&both).unwrap();
+        assert_eq!(parsed.iter().count(), 2);
+        assert_eq!(*parsed.write(), both);
+        for (what, malformed) in [
+            ("descending", [&nvme[..], &crc].concat()),
+            ("repeated", [&crc[..], &crc].concat()),
+            ("cut", both[..both.len() - 1].to_vec()),
+            ("one byte left", [&both[..], &[9]].concat()),
+            ("wrong length for its kind", vec![1, 3, 1, 2, 3]),
+            ("kind zero", vec![0, 0]),
+        ] {
+            assert_eq!(Attributes::parse(&malformed), Err(FormatError::Attributes), "{what}");
+        }
+    }
+
+    #[test]
+    fn f_15_kinds_of_a_later_version_are_skipped() {
+        let parsed = Attributes::parse(&[1, 4, 1, 2, 3, 4, 77, 2, 0, 0]).unwrap();
+        assert_eq!(parsed.iter().map(Attribute::tag).collect::<Vec<_>>(), [AttributeTag::Crc32]);
+    }
+
+    #[test]
+    fn an_attribute_has_the_length_of_its_kind() {
+        assert!(Attribute::new(AttributeTag::Sha256, &[0; 31]).is_none());
+        assert!(Attribute::new(AttributeTag::Sha256, &[0; 32]).is_some());
+    }
+}

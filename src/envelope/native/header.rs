@@ -1,0 +1,264 @@
+//! The envelope: the content key, wrapped under the data key and bound to the object's name.
+
+use aws_lc_rs::aead::{Aad, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::chunk::aead_key;
+use super::{Attributes, FormatError, attributes, kdf};
+use crate::envelope::data_key::KEY_LENGTH;
+use crate::envelope::{ContentKey, DataKey};
+
+const VERSION: u8 = 1;
+const SUITE: u8 = 1;
+const FLAG_MULTIPART: u8 = 1;
+
+const PREFIX: usize = 4;
+const SALT: usize = 32;
+const COMMITMENT: usize = 32;
+const AUTHENTICATED: usize = PREFIX + SALT + COMMITMENT;
+const WRAPPED: usize = KEY_LENGTH + super::TAG;
+/// Bytes of an envelope without attributes (F-04).
+pub(super) const FIXED: usize = AUTHENTICATED + WRAPPED;
+/// Longest envelope a reader looks at: S3 allows 2,048 bytes of user metadata, base64 makes 3 bytes of 4.
+const LONGEST: usize = 1_536;
+
+/// What an envelope is bound to (F-07), weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    /// To nothing but the data key and its encryption context.
+    None,
+    /// To the realm: the object may be renamed within it.
+    Realm,
+    /// To the realm and the object's key.
+    RealmAndKey,
+}
+
+impl Binding {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::RealmAndKey => 1,
+            Self::Realm => 2,
+        }
+    }
+
+    fn parse(byte: u8) -> Result<Self, FormatError> {
+        match byte {
+            0 => Ok(Self::None),
+            1 => Ok(Self::RealmAndKey),
+            2 => Ok(Self::Realm),
+            _ => Err(FormatError::UnknownBinding),
+        }
+    }
+}
+
+/// The least binding a reader accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Envelopes bound less strictly than this are refused (F-07).
+    pub least_binding: Binding,
+}
+
+/// The name an object is stored under.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectName<'a> {
+    /// The realm configured for the bucket.
+    pub realm: &'a str,
+    /// The decoded bytes of the object key, not the URL's.
+    pub object_key: &'a [u8],
+}
+
+/// The random bytes of one envelope. Consumed by use, so none serves twice.
+pub struct Entropy {
+    salt: [u8; SALT],
+    content_key: Zeroizing<[u8; KEY_LENGTH]>,
+}
+
+impl Entropy {
+    /// 64 bytes from the system's generator (F-09, F-13).
+    pub fn fresh() -> Self {
+        let mut entropy = Self { salt: [0; SALT], content_key: Zeroizing::new([0; KEY_LENGTH]) };
+        for buffer in [&mut entropy.salt[..], entropy.content_key.as_mut_slice()] {
+            aws_lc_rs::rand::fill(buffer).expect("the system's random generator works or the process must end");
+        }
+        entropy
+    }
+
+    /// Fixed bytes, for test vectors.
+    #[cfg(test)]
+    pub(super) fn fixed(salt: [u8; SALT], content_key: [u8; KEY_LENGTH]) -> Self {
+        Self { salt, content_key: Zeroizing::new(content_key) }
+    }
+}
+
+/// What a new envelope is to say.
+pub struct SealRequest<'a> {
+    /// The data key it is wrapped under.
+    pub data_key: &'a DataKey,
+    /// What it is bound to.
+    pub binding: Binding,
+    /// Whether the body is a multipart upload's (F-08).
+    pub multipart: bool,
+    /// The name of the object.
+    pub name: ObjectName<'a>,
+    /// What is known of the plaintext before the body is sent.
+    pub attributes: &'a Attributes,
+}
+
+/// A new envelope and the content key inside it.
+pub struct Sealed {
+    /// The envelope to store with the object.
+    pub envelope: Envelope,
+    /// The key to seal the body with.
+    pub content_key: ContentKey,
+}
+
+/// What an authenticated envelope held.
+#[derive(Debug)]
+pub struct Opened {
+    /// The key to open the body with.
+    pub content_key: ContentKey,
+    /// What the writer knew of the plaintext.
+    pub attributes: Attributes,
+}
+
+/// A well-formed envelope: `pre(4) | salt(32) | commit(32) | wrapped(48) | attributes`. Well-formed is not
+/// authentic: only [`Envelope::open`] tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    bytes: Vec<u8>,
+    binding: Binding,
+    multipart: bool,
+}
+
+impl Envelope {
+    /// Makes an envelope around a new content key.
+    pub fn seal(request: &SealRequest<'_>, entropy: Entropy) -> Sealed {
+        let flags = if request.multipart { FLAG_MULTIPART } else { 0 };
+        let mut bytes = Vec::with_capacity(FIXED + 64);
+        bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), flags]);
+        bytes.extend_from_slice(&entropy.salt);
+        let derived = derive(request.data_key, &bytes, request.binding, request.name);
+        let (wrap_key, commitment) = derived.split_at(KEY_LENGTH);
+        bytes.extend_from_slice(commitment);
+        // Zero is a safe nonce: a wrap key is derived from a fresh salt and used once (F-12).
+        let mut wrapped = entropy.content_key.clone();
+        let tag = aead_key(wrap_key)
+            .seal_in_place_separate_tag(zero_nonce(), Aad::from(&bytes[..]), wrapped.as_mut_slice())
+            .expect("32 bytes are far below AES-GCM's limit");
+        bytes.extend_from_slice(wrapped.as_slice());
+        bytes.extend_from_slice(tag.as_ref());
+        let content_key = ContentKey::from_zeroizing(entropy.content_key);
+        attributes::seal(request.attributes, &content_key, &mut bytes);
+        let envelope = Self { bytes, binding: request.binding, multipart: request.multipart };
+        Sealed { envelope, content_key }
+    }
+
+    /// Parses the value of the envelope header: canonical, padded, standard base64 (RFC 4648, section 4).
+    ///
+    /// # Errors
+    /// A [`FormatError`] for anything a reader of this version does not know exactly (F-04 to F-08).
+    pub fn parse(value: &[u8]) -> Result<Self, FormatError> {
+        if value.len() > LONGEST.div_ceil(3) * 4 {
+            return Err(FormatError::EnvelopeLength);
+        }
+        let bytes = STANDARD.decode(value).map_err(|_| FormatError::Encoding)?;
+        // Without attributes there is nothing after the fixed part; sealed attributes hold at least one byte.
+        if bytes.len() != FIXED && !(FIXED + super::TAG + 1..=LONGEST).contains(&bytes.len()) {
+            return Err(FormatError::EnvelopeLength);
+        }
+        if bytes[0] != VERSION {
+            return Err(FormatError::Version);
+        }
+        if bytes[1] != SUITE {
+            return Err(FormatError::Suite);
+        }
+        let binding = Binding::parse(bytes[2])?;
+        if bytes[3] & !FLAG_MULTIPART != 0 {
+            return Err(FormatError::Flags);
+        }
+        let multipart = bytes[3] & FLAG_MULTIPART != 0;
+        Ok(Self { bytes, binding, multipart })
+    }
+
+    /// The value of the envelope header.
+    pub fn to_header(&self) -> String {
+        STANDARD.encode(&self.bytes)
+    }
+
+    /// What the envelope claims to be bound to.
+    pub fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// Whether the envelope claims a multipart body.
+    pub fn is_multipart(&self) -> bool {
+        self.multipart
+    }
+
+    /// Authenticates the envelope for an object of this name and gives the content key out.
+    ///
+    /// # Errors
+    /// [`FormatError::WeakBinding`] when the policy demands more (F-07), [`FormatError::Commitment`] when the data
+    /// key, the realm, the name or a byte before the commitment is another (F-11), [`FormatError::EnvelopeTag`]
+    /// when the rest was altered, [`FormatError::Attributes`] when authentic attributes do not parse.
+    pub fn open(
+        &self,
+        data_key: &DataKey,
+        policy: Policy,
+        name: ObjectName<'_>,
+    ) -> Result<Opened, FormatError> {
+        if self.binding < policy.least_binding {
+            return Err(FormatError::WeakBinding);
+        }
+        let (authenticated, sealed) = self.bytes.split_at(AUTHENTICATED);
+        let (before_commitment, commitment) = authenticated.split_at(PREFIX + SALT);
+        let derived = derive(data_key, before_commitment, self.binding, name);
+        let (wrap_key, expected) = derived.split_at(KEY_LENGTH);
+        // F-11: one data key only, decided in constant time and before anything is unwrapped.
+        if !bool::from(expected.ct_eq(commitment)) {
+            return Err(FormatError::Commitment);
+        }
+        let mut wrapped = Zeroizing::new([0; WRAPPED]);
+        wrapped.copy_from_slice(&sealed[..WRAPPED]);
+        let content_key = aead_key(wrap_key)
+            .open_in_place(zero_nonce(), Aad::from(authenticated), wrapped.as_mut_slice())
+            .map_err(|_| FormatError::EnvelopeTag)?;
+        let mut exact = Zeroizing::new([0; KEY_LENGTH]);
+        exact.copy_from_slice(content_key);
+        let content_key = ContentKey::from_zeroizing(exact);
+        let attributes = attributes::open(&self.bytes, &content_key)?;
+        Ok(Opened { content_key, attributes })
+    }
+}
+
+/// wrap key(32) | commit(32) = HKDF-SHA256(data key, salt, label | pre | len32|realm | len32|key, 64) (F-10).
+fn derive(
+    data_key: &DataKey,
+    prefix_and_salt: &[u8],
+    binding: Binding,
+    name: ObjectName<'_>,
+) -> Zeroizing<[u8; KEY_LENGTH + COMMITMENT]> {
+    let (prefix, salt) = prefix_and_salt.split_at(PREFIX);
+    let (realm, object_key): (&[u8], &[u8]) = match binding {
+        Binding::None => (&[], &[]),
+        Binding::Realm => (name.realm.as_bytes(), &[]),
+        Binding::RealmAndKey => (name.realm.as_bytes(), name.object_key),
+    };
+    let info = [kdf::ENVELOPE, prefix, &length_prefix(realm), realm, &length_prefix(object_key), object_key];
+    kdf::hkdf(data_key.expose(), salt, &info)
+}
+
+fn length_prefix(field: &[u8]) -> [u8; 4] {
+    u32::try_from(field.len()).expect("realms and object keys are far shorter than 4 GiB").to_be_bytes()
+}
+
+pub(super) fn zero_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+use super::*;
+use crate::envelope::native::{Attribute, AttributeTag};
+
+const NAME: ObjectName<'_> = ObjectName { realm: "realm", object_key: b"dir/key" };
+const STRICT: Policy = Policy { least_binding: Binding::RealmAndKey };
+const LAX: Policy = Policy { least_binding: Binding::None };
+
+fn data_key() -> DataKey {
+    DataKey::from_bytes([1; 32])
+}
+
+fn attributes() -> Attributes {
+    Attributes::new(vec![Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 4]).unwrap()])
+}
+
+fn sealed_as(binding: Binding, attributes: &Attributes) -> Envelope {
+    let data_key = data_key();
+    let request = SealRequest { data_key: &data_key, binding, multipart: false, name: NAME, attributes };
+    Envelope::seal(&request, Entropy::fixed([2; 32], [3; 32])).envelope
+}
+
+fn reparsed(bytes: &[u8]) -> Result<Envelope, FormatError> {
+    Envelope::parse(STANDARD.encode(bytes).as_bytes())
+}
+
+#[test]
+fn what_was_sealed_opens() {
+    for binding in [Binding::None, Binding::Realm, Binding::RealmAndKey] {
+        for attributes in [Attributes::default(), attributes()] {
+            let envelope = sealed_as(binding, &attributes);
+            let parsed = Envelope::parse(envelope.to_header().as_bytes()).unwrap();
+            assert_eq!(parsed, envelope);
+            let opened = parsed.open(&data_key(), LAX, NAME).unwrap();
+            assert_eq!(opened.content_key.expose(), &[3; 32]);
+            assert_eq!(opened.attributes, attributes);
+        }
+    }
+}
+
+#[test]
+fn f_04_without_attributes_the_envelope_has_116_bytes() {
+    assert_eq!(sealed_as(Binding::RealmAndKey, &Attributes::default()).bytes.len(), 116);
+    let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
+    for length in [0, 1, 115, 117, 116 + super::super::TAG] {
+        assert_eq!(reparsed(&bytes[..length.min(bytes.len())]), Err(FormatError::EnvelopeLength), "{length}");
+    }
+    assert_eq!(reparsed(&[1; LONGEST + 1]), Err(FormatError::EnvelopeLength));
+}
+
+#[test]
+fn f_04_only_canonical_base64_is_read() {
+    let header = sealed_as(Binding::RealmAndKey, &Attributes::default()).to_header();
+    let unpadded = header.trim_end_matches('=');
+    let spaced = format!("{} {}", &header[..4], &header[4..]);
+    let mut trailing_bits = unpadded.to_owned();
+    let last = trailing_bits.pop().expect("it is not empty");
+    // 116 bytes leave two used bits... the last character carries unused bits that must be zero.
+    trailing_bits.push(char::from(u8::try_from(last).unwrap() + 1));
+    trailing_bits.push('=');
+    for other in [unpadded, &spaced, &header.replace('+', "-").replace('/', "_"), "~~~~", &trailing_bits] {
+        if other != header {
+            assert_eq!(Envelope::parse(other.as_bytes()), Err(FormatError::Encoding), "{other}");
+        }
+    }
+}
+
+#[test]
+fn f_05_to_f_08_unknown_versions_suites_bindings_and_flags_are_refused() {
+    let bytes = sealed_as(Binding::RealmAndKey, &Attributes::default()).bytes;
+    for (at, value, error) in [
+        (0, 0, FormatError::Version),
+        (0, 2, FormatError::Version),
+        (1, 0, FormatError::Suite),
+        (1, 2, FormatError::Suite),
+        (2, 3, FormatError::UnknownBinding),
+        (3, 2, FormatError::Flags),
+        (3, 0x81, FormatError::Flags),
+    ] {
+        let mut altered = bytes.clone();
+        altered[at] = value;
+        assert_eq!(reparsed(&altered), Err(error), "byte {at} = {value}");
+    }
+}
+
+#[test]
+fn f_07_a_binding_weaker_than_the_policy_is_refused() {
+    let open = |binding, least_binding| {
+        sealed_as(binding, &Attributes::default())
+            .open(&data_key(), Policy { least_binding }, NAME)
+            .map(|_| ())
+    };
+    assert_eq!(open(Binding::Realm, Binding::RealmAndKey), Err(FormatError::WeakBinding));
+    assert_eq!(open(Binding::None, Binding::RealmAndKey), Err(FormatError::WeakBinding));
+    assert_eq!(open(Binding::None, Binding::Realm), Err(FormatError::WeakBinding));
+    assert_eq!(open(Binding::RealmAndKey, Binding::None), Ok(()));
+}
+
+#[test]
+fn f_07_and_f_08_relabelling_breaks_the_commitment() {
+    let bytes = sealed_as(Binding::RealmAndKey, &Attributes::default()).bytes;
+    for (at, value) in [(2, 0), (2, 2), (3, 1)] {
+        let mut relabelled = bytes.clone();
+        relabelled[at] = value;
+        let envelope = reparsed(&relabelled).unwrap();
+        let refused = envelope.open(&data_key(), LAX, NAME).unwrap_err();
+        assert_eq!(refused, FormatError::Commitment, "This is a security issue: byte {at} is not bound.");
+    }
+}
+
+#[test]
+fn f_10_the_name_is_bound_field_by_field() {
+    let envelope = sealed_as(Binding::RealmAndKey, &Attributes::default());
+    for (realm, object_key) in [
+        ("realm", "dir/kez"),
+        ("other", "dir/key"),
+        ("realmd", "ir/key"),
+        ("real", "mdir/key"),
+        ("", "realmdir/key"),
+        ("realmdir/key", ""),
+    ] {
+        let name = ObjectName { realm, object_key: object_key.as_bytes() };
+        let refused = envelope.open(&data_key(), STRICT, name).unwrap_err();
+        assert_eq!(refused, FormatError::Commitment, "{realm}|{object_key}");
+    }
+    let renamed = ObjectName { realm: "realm", object_key: b"elsewhere" };
+    assert!(sealed_as(Binding::Realm, &Attributes::default()).open(&data_key(), LAX, renamed).is_ok());
+}
+
+#[test]
+fn f_11_another_data_key_is_refused_by_the_commitment() {
+    let envelope = sealed_as(Binding::RealmAndKey, &Attributes::default());
+    for other in [[0; 32], [2; 32]] {
+        let refused = envelope.open(&DataKey::from_bytes(other), STRICT, NAME).unwrap_err();
+        assert_eq!(refused, FormatError::Commitment);
+    }
+}
+
+/// F-11, F-12, F-14: no bit of an envelope can change unnoticed.
+#[test]
+fn any_flipped_bit_is_an_error() {
+    let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
+    for bit in 0..bytes.len() * 8 {
+        let mut altered = bytes.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        let opened = reparsed(&altered).and_then(|envelope| envelope.open(&data_key(), LAX, NAME));
+        assert!(opened.is_err(), "This is a security issue: bit {bit} is not authenticated.");
+    }
+}
+
+#[test]
+fn f_14_cut_or_exchanged_attributes_are_refused() {
+    let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
+    let other = sealed_as(Binding::RealmAndKey, &Attributes::new(vec![
+        Attribute::new(AttributeTag::Crc32c, &[1, 2, 3, 4]).unwrap(),
+    ]));
+    // The same salt and content key: only for this test, to show that the tag covers the attributes.
+    let mut exchanged = bytes[..FIXED + 3].to_vec();
+    exchanged.extend_from_slice(&other.bytes[FIXED + 3..]);
+    for altered in [exchanged, bytes[..bytes.len() - 1].to_vec()] {
+        let opened = reparsed(&altered).and_then(|envelope| envelope.open(&data_key(), LAX, NAME));
+        assert!(opened.is_err());
+    }
+}
+
+#[test]
+fn f_09_and_f_13_every_envelope_is_new() {
+    let data_key = data_key();
+    let request = SealRequest {
+        data_key: &data_key,
+        binding: Binding::RealmAndKey,
+        multipart: false,
+        name: NAME,
+        attributes: &Attributes::default(),
+    };
+    let first = Envelope::seal(&request, Entropy::fresh());
+    let second = Envelope::seal(&request, Entropy::fresh());
+    assert_ne!(first.envelope.bytes[PREFIX..PREFIX + SALT], second.envelope.bytes[PREFIX..PREFIX + SALT]);
+    assert_ne!(first.content_key.expose(), second.content_key.expose());
+}

@@ -1,0 +1,210 @@
+//! Range arithmetic of a PutObject body: which stored bytes a plaintext range needs, and what to keep of them.
+
+use super::{CHUNK, FormatError, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
+
+const CHUNK_U64: u64 = CHUNK as u64;
+const SEALED_U64: u64 = SEALED_CHUNK as u64;
+
+/// A range of plaintext bytes as asked for, before the object's length is known (RFC 9110, 14.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaintextRange {
+    /// Bytes `first..=last`.
+    Bounded {
+        /// Offset of the first byte.
+        first: u64,
+        /// Offset of the last byte, inclusive.
+        last: u64,
+    },
+    /// All bytes from `first` on.
+    From {
+        /// Offset of the first byte.
+        first: u64,
+    },
+    /// The last `length` bytes.
+    Suffix {
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+/// The range of stored bytes to ask the storage for: whole chunks (F-27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CiphertextRange {
+    /// Bytes `first..=last`.
+    Bounded {
+        /// Offset of the first byte.
+        first: u64,
+        /// Offset of the last byte, inclusive.
+        last: u64,
+    },
+    /// All bytes from `first` on.
+    From {
+        /// Offset of the first byte.
+        first: u64,
+    },
+    /// The last `length` bytes.
+    Suffix {
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+impl PlaintextRange {
+    /// The stored bytes that hold this range whatever the object's length: the chunks it touches. A suffix asks for
+    /// one chunk more than it is long, since the last chunk's length is not known yet.
+    ///
+    /// Offsets beyond what 64 bits of ciphertext can address saturate: no such object exists, so the storage
+    /// answers that the range can't be satisfied.
+    pub fn ciphertext(self) -> CiphertextRange {
+        let chunk_start = |offset: u64| (offset / CHUNK_U64).saturating_mul(SEALED_U64);
+        match self {
+            Self::Bounded { first, last } => CiphertextRange::Bounded {
+                first: chunk_start(first),
+                last: chunk_start(last).saturating_add(SEALED_U64 - 1),
+            },
+            Self::From { first } => CiphertextRange::From { first: chunk_start(first) },
+            Self::Suffix { length } => CiphertextRange::Suffix {
+                length: length.div_ceil(CHUNK_U64).saturating_add(1).saturating_mul(SEALED_U64),
+            },
+        }
+    }
+}
+
+/// What to do with a run of stored bytes so that exactly the plaintext bytes asked for come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadWindow {
+    /// Plaintext bytes of the whole object.
+    pub plaintext_total: u64,
+    /// Stored bytes to drop before the first chunk to open.
+    pub discard: u64,
+    /// Index of the first chunk to open.
+    pub first_chunk: u64,
+    /// Plaintext bytes of that chunk to drop.
+    pub skip: u64,
+    /// Plaintext bytes to release.
+    pub length: u64,
+}
+
+impl ReadWindow {
+    /// The whole body of `ciphertext_total` stored bytes.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] when no plaintext has that length.
+    pub fn whole(ciphertext_total: u64) -> Result<Self, FormatError> {
+        let plaintext_total = plaintext_length(ciphertext_total)?;
+        Ok(Self { plaintext_total, discard: 0, first_chunk: 0, skip: 0, length: plaintext_total })
+    }
+
+    /// The plaintext bytes `first..=last` out of stored bytes that begin at `ciphertext_first` and reach at least
+    /// to the end of the chunk that holds `last`.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] when no plaintext has the stored length, [`FormatError::BodyLength`] when the range
+    /// is not inside the object or the stored bytes begin after its first chunk.
+    pub fn slice(
+        ciphertext_total: u64,
+        ciphertext_first: u64,
+        first: u64,
+        last: u64,
+    ) -> Result<Self, FormatError> {
+        let plaintext_total = plaintext_length(ciphertext_total)?;
+        if first > last || last >= plaintext_total {
+            return Err(FormatError::BodyLength);
+        }
+        let first_chunk = first / CHUNK_U64;
+        let discard =
+            (first_chunk * SEALED_U64).checked_sub(ciphertext_first).ok_or(FormatError::BodyLength)?;
+        Ok(Self {
+            plaintext_total,
+            discard,
+            first_chunk,
+            skip: first % CHUNK_U64,
+            length: last - first + 1,
+        })
+    }
+
+    /// Stored bytes this window reads after `discard`: from its first chunk to the end of its last.
+    pub fn ciphertext_needed(&self) -> u64 {
+        let first = self.first_chunk * CHUNK_U64;
+        let end = (first + self.skip + self.length).div_ceil(CHUNK_U64).min(chunk_count(self.plaintext_total));
+        let plaintext = (end * CHUNK_U64).min(self.plaintext_total) - first;
+        ciphertext_length(plaintext).expect("it is part of an object whose stored length fits 64 bits")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn f_27_ranges_ask_for_whole_chunks() {
+        assert_eq!(
+            PlaintextRange::Bounded { first: 0, last: 0 }.ciphertext(),
+            CiphertextRange::Bounded { first: 0, last: 65_551 }
+        );
+        assert_eq!(
+            PlaintextRange::Bounded { first: 65_535, last: 65_536 }.ciphertext(),
+            CiphertextRange::Bounded { first: 0, last: 131_103 }
+        );
+        assert_eq!(
+            PlaintextRange::From { first: 131_072 }.ciphertext(),
+            CiphertextRange::From { first: 131_104 }
+        );
+        assert_eq!(
+            PlaintextRange::Suffix { length: 1 }.ciphertext(),
+            CiphertextRange::Suffix { length: 131_104 }
+        );
+    }
+
+    #[test]
+    fn offsets_at_the_end_of_64_bits_saturate() {
+        let CiphertextRange::Bounded { last, .. } =
+            (PlaintextRange::Bounded { first: 0, last: u64::MAX }).ciphertext()
+        else {
+            panic!("a bounded range stays bounded")
+        };
+        assert_eq!(last, u64::MAX);
+        assert_eq!(
+            PlaintextRange::Suffix { length: u64::MAX }.ciphertext(),
+            CiphertextRange::Suffix { length: u64::MAX }
+        );
+    }
+
+    #[test]
+    fn a_range_outside_the_object_or_before_the_bytes_is_refused() {
+        assert_eq!(ReadWindow::slice(16, 0, 0, 0), Err(FormatError::BodyLength));
+        assert_eq!(ReadWindow::slice(17, 0, 0, 1), Err(FormatError::BodyLength));
+        assert_eq!(ReadWindow::slice(65_569, 65_552, 0, 1), Err(FormatError::BodyLength));
+        assert_eq!(ReadWindow::slice(65_553, 0, 0, 1), Err(FormatError::Length));
+    }
+
+    proptest! {
+        /// At most two chunks more than asked are read, and what is read covers the range.
+        #[test]
+        fn a_window_covers_its_range(total in 1_u64..1 << 40, a in any::<u64>(), b in any::<u64>()) {
+            let (first, last) = ((a % total).min(b % total), (a % total).max(b % total));
+            let stored = ciphertext_length(total).unwrap();
+            let window = ReadWindow::slice(stored, 0, first, last).unwrap();
+            prop_assert_eq!(window.first_chunk * CHUNK_U64 + window.skip, first);
+            prop_assert!(window.discard + window.ciphertext_needed() <= stored);
+            let CiphertextRange::Bounded { first: asked, last: asked_last } =
+                (PlaintextRange::Bounded { first, last }).ciphertext() else { unreachable!() };
+            prop_assert_eq!(asked, window.discard);
+            prop_assert!(asked + window.ciphertext_needed() <= asked_last.saturating_add(1));
+            prop_assert!(asked_last - asked < (last - first + 1) + 2 * SEALED_U64 + (last - first) / 4096);
+        }
+
+        #[test]
+        fn a_suffix_asks_for_enough(total in 1_u64..1 << 40, length in 1_u64..1 << 41) {
+            let stored = ciphertext_length(total).unwrap();
+            let CiphertextRange::Suffix { length: asked } =
+                (PlaintextRange::Suffix { length }).ciphertext() else { unreachable!() };
+            let start = stored.saturating_sub(asked);
+            let first = total.saturating_sub(length);
+            let window = ReadWindow::slice(stored, start, first, total - 1).unwrap();
+            prop_assert!(start + window.discard + window.ciphertext_needed() == stored);
+        }
+    }
+}
