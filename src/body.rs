@@ -1,1 +1,20 @@
-//! The `body` room.
+//! HTTP bodies that seal, open, decode and watch other bodies.
+//!
+//! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
+//! error was complete and verified.
+
+mod observed;
+mod open;
+mod seal;
+#[cfg(test)]
+mod tests_support;
+
+pub use observed::{BodyEnd, ObservedBody};
+pub use open::{OpenBody, OpenError, Primed};
+pub use seal::SealBody;
+
+/// Any error a body can fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body of unknown make, as it goes over the wire.
+pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;

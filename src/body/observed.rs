@@ -1,0 +1,115 @@
+//! Counts the bytes of a body and reports once how it ended: complete, failed, or dropped by the peer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// Every byte was handed over.
+    Complete,
+    /// The body failed; the connection is cut.
+    Failed,
+    /// The body was dropped before its end: the peer went away.
+    Dropped,
+}
+
+/// A body that calls `report` exactly once, with the data bytes handed over and how it ended.
+pub struct ObservedBody<B: Body, F: FnOnce(u64, BodyEnd)> {
+    inner: B,
+    bytes: u64,
+    report: Option<F>,
+}
+
+impl<B: Body, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
+    /// Observes `inner`.
+    pub fn new(inner: B, report: F) -> Self {
+        Self { inner, bytes: 0, report: Some(report) }
+    }
+
+    fn end(&mut self, end: BodyEnd) {
+        if let Some(report) = self.report.take() {
+            report(self.bytes, end);
+        }
+    }
+}
+
+impl<B, F> Body for ObservedBody<B, F>
+where
+    B: Body<Data = Bytes> + Unpin,
+    F: FnOnce(u64, BodyEnd) + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.inner.is_end_stream() {
+                    self.end(BodyEnd::Complete);
+                }
+            }
+            Some(Err(_)) => self.end(BodyEnd::Failed),
+            None => self.end(BodyEnd::Complete),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B: Body, F: FnOnce(u64, BodyEnd)> Drop for ObservedBody<B, F> {
+    fn drop(&mut self) {
+        // A body that is empty from the start is never polled, and complete all the same.
+        let end = if self.inner.is_end_stream() { BodyEnd::Complete } else { BodyEnd::Dropped };
+        self.end(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+    use crate::body::tests_support::frames;
+
+    fn recorder() -> (Arc<Mutex<Vec<(u64, BodyEnd)>>>, impl FnOnce(u64, BodyEnd) + Unpin) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&seen);
+        (seen, move |bytes, end| writer.lock().unwrap().push((bytes, end)))
+    }
+
+    #[tokio::test]
+    async fn each_way_to_end_is_reported_once() {
+        let (seen, report) = recorder();
+        ObservedBody::new(Full::new(Bytes::from_static(b"abc")), report).collect().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [(3, BodyEnd::Complete)]);
+
+        let (seen, report) = recorder();
+        let broken = frames(b"abc", &[]).then_an_error();
+        ObservedBody::new(broken, report).collect().await.unwrap_err();
+        assert_eq!(*seen.lock().unwrap(), [(3, BodyEnd::Failed)]);
+
+        let (seen, report) = recorder();
+        let mut body = ObservedBody::new(frames(b"abcdef", &[2]), report);
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(*seen.lock().unwrap(), [(2, BodyEnd::Dropped)]);
+    }
+}

@@ -1,0 +1,105 @@
+//! What the tests of several adapters share: contents, framings, and objects sealed without any adapter.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+
+use crate::body::BoxError;
+use crate::envelope::native::{
+    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest,
+    plaintext_length,
+};
+use crate::envelope::{ContentKey, DataKey};
+
+/// Bytes without a short period.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
+}
+
+/// A body of frames that are ready at once.
+pub(crate) struct Frames(std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>);
+
+impl Frames {
+    /// The same frames with an error where the end would be.
+    pub(crate) fn then_an_error(self) -> Self {
+        let frames: Vec<_> = self.0.chain([Err("verdict: refused".into())]).collect();
+        Self(frames.into_iter())
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.next())
+    }
+}
+
+/// `content` as data frames, cut at these offsets; equal cuts give empty frames.
+pub(crate) fn frames(content: &[u8], cuts: &[usize]) -> Frames {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(content.len())).collect();
+    cuts.sort_unstable();
+    cuts.push(content.len());
+    let mut start = 0;
+    let mut frames = Vec::new();
+    for cut in cuts {
+        frames.push(Ok(Frame::data(Bytes::copy_from_slice(&content[start..cut]))));
+        start = cut;
+    }
+    Frames(frames.into_iter())
+}
+
+/// A new content key and the sealer of its body.
+pub(crate) fn new_object() -> (ContentKey, PutSealer) {
+    let data_key = DataKey::from_bytes([1; 32]);
+    let request = SealRequest {
+        data_key: &data_key,
+        binding: Binding::None,
+        multipart: false,
+        name: ObjectName { realm: "", object_key: b"" },
+        attributes: &Attributes::default(),
+    };
+    let sealed = Envelope::seal(&request, Entropy::fresh());
+    let sealer = PutSealer::new(&sealed.content_key);
+    (sealed.content_key, sealer)
+}
+
+/// Seals without the adapter under test.
+pub(crate) fn seal_all(mut sealer: PutSealer, content: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::new();
+    let mut rest = content;
+    while rest.len() > CHUNK {
+        let (full, after) = rest.split_at(CHUNK);
+        let mut chunk = BytesMut::from(full);
+        sealer.seal_next(&mut chunk);
+        stored.extend_from_slice(&chunk);
+        rest = after;
+    }
+    let mut chunk = BytesMut::from(rest);
+    sealer.seal_last(&mut chunk);
+    stored.extend_from_slice(&chunk);
+    stored
+}
+
+/// Opens without the adapter under test.
+pub(crate) fn open_all(content_key: &ContentKey, stored: &[u8]) -> Vec<u8> {
+    let total = plaintext_length(stored.len() as u64).unwrap();
+    let mut opener = PutOpener::new(content_key, total, 0).unwrap();
+    let mut rest = stored;
+    let mut content = Vec::new();
+    while let Some(length) = opener.next_length() {
+        let (chunk, after) = rest.split_at(length);
+        let mut chunk = BytesMut::from(chunk);
+        opener.open_next(&mut chunk).unwrap();
+        content.extend_from_slice(&chunk);
+        rest = after;
+    }
+    assert!(rest.is_empty());
+    content
+}
