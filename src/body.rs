@@ -3,14 +3,18 @@
 //! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
 //! error was complete and verified.
 
+mod ingest;
 mod observed;
 mod open;
+mod reclaim;
 mod seal;
 #[cfg(test)]
 mod tests_support;
 
+pub use ingest::{IngestBody, IngestError, Verdict};
 pub use observed::{BodyEnd, ObservedBody};
 pub use open::{OpenBody, OpenError, Primed};
+pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
 
 /// Any error a body can fail with.
@@ -18,3 +22,12 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body of unknown make, as it goes over the wire.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
+
+/// Boxes a body and its error.
+pub fn boxed<B>(body: B) -> BoxBody
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    http_body_util::BodyExt::boxed_unsync(http_body_util::BodyExt::map_err(body, Into::into))
+}

@@ -1,1 +1,253 @@
-//! The `error` room.
+//! Every internal error, and one table of what the client is told.
+//!
+//! Blame has a side: downstream (the client), upstream (the storage), the key service, or us. What is told to the
+//! client names no key, no stored bytes and no internal address.
+
+use std::borrow::Cow;
+
+use crate::body::{BoxError, IngestError, OpenError};
+use crate::envelope::native::FormatError;
+use crate::keyring::KeyringError;
+use crate::s3::{ErrorCode, S3Error};
+use crate::sigv4::AuthError;
+use crate::upstream::UpstreamError;
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is refused as it stands.
+    #[error("{}: {}", .0.code, .0.message)]
+    Refused(S3Error),
+    /// The request's signature was not accepted.
+    #[error(transparent)]
+    Unauthenticated(#[from] AuthError),
+    /// The client's body turned out wrong.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// No data key.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// No answer from the storage.
+    #[error("no answer from the storage")]
+    Upstream(#[source] UpstreamError),
+    /// The storage's answer broke off.
+    #[error("the storage's answer broke off")]
+    UpstreamBody(#[source] BoxError),
+    /// The storage answered what it should not.
+    #[error("the storage answered {0}")]
+    UnexpectedAnswer(&'static str),
+    /// The storage wants the request to go elsewhere.
+    #[error("the storage answered with a redirect ({status}): check upstream.endpoint and upstream.region")]
+    UpstreamRedirect {
+        /// The status of the answer.
+        status: u16,
+    },
+    /// The storage does not accept the proxy's own credentials.
+    #[error("the storage refused the proxy's own credentials: {code}")]
+    UpstreamCredentials {
+        /// The storage's error code.
+        code: String,
+    },
+    /// What is stored fails authentication.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The wrapped data key is not canonical base64, or of an impossible length.
+    #[error("the stored data key is malformed")]
+    MalformedWrappedKey,
+    /// The object was not written in a format this bucket reads.
+    #[error("the object is not in the native format")]
+    NotNative {
+        /// Whether one of the two metadata entries is there.
+        has_wrapped_key: bool,
+    },
+    /// The object was written by a multipart upload.
+    #[error("the object has a multipart body")]
+    MultipartBody,
+}
+
+impl From<S3Error> for Error {
+    fn from(error: S3Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<UpstreamError> for Error {
+    /// When the storage was cut off because the client's body failed, the client's failure is what matters.
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Body(cause) => match cause.downcast::<IngestError>() {
+                Ok(ingest) => Self::Ingest(*ingest),
+                Err(cause) => Self::Upstream(UpstreamError::Body(cause)),
+            },
+            UpstreamError::Connect(_)
+            | UpstreamError::Timeout { .. }
+            | UpstreamError::Protocol(_)
+            | UpstreamError::Length(_)
+            | UpstreamError::Credentials(_)
+            | UpstreamError::Sign(_)
+            | UpstreamError::Request(_) => Self::Upstream(error),
+        }
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Format(error) => Self::Format(error),
+            OpenError::Upstream(error) => Self::UpstreamBody(error),
+        }
+    }
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The client's.
+    Downstream,
+    /// The storage's.
+    Upstream,
+    /// The key service's.
+    Keys,
+}
+
+impl Error {
+    /// An answer of the storage whose body could not be read.
+    pub fn upstream_body(error: BoxError) -> Self {
+        Self::UpstreamBody(error)
+    }
+
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) | Self::MultipartBody => Blame::Downstream,
+            Self::Keyring(_) => Blame::Keys,
+            Self::Upstream(_)
+            | Self::UpstreamBody(_)
+            | Self::UnexpectedAnswer(_)
+            | Self::UpstreamRedirect { .. }
+            | Self::UpstreamCredentials { .. }
+            | Self::Format(_)
+            | Self::MalformedWrappedKey
+            | Self::NotNative { .. } => Blame::Upstream,
+        }
+    }
+
+    /// What the client is told.
+    pub fn to_s3(&self) -> S3Error {
+        match self {
+            Self::Refused(error) => error.clone(),
+            Self::Unauthenticated(error) => unauthenticated(error),
+            Self::Ingest(error) => error.to_s3(),
+            Self::Keyring(error) => keyring(error),
+            Self::Upstream(error) => upstream(error),
+            Self::UpstreamBody(_) => unavailable("The storage's answer broke off. Please try again."),
+            Self::UnexpectedAnswer(what) => {
+                S3Error::new(ErrorCode::InternalError, format!("The storage answered {what}."))
+            }
+            Self::UpstreamRedirect { .. } => S3Error::new(
+                ErrorCode::InternalError,
+                "The storage redirects this bucket to another endpoint; the proxy's upstream.region or \
+                 upstream.endpoint is not the bucket's.",
+            ),
+            Self::UpstreamCredentials { code } => S3Error::new(
+                ErrorCode::InternalError,
+                format!("The storage refused the proxy's own credentials ({code}), not yours."),
+            ),
+            Self::Format(error) => integrity(error.to_string()),
+            Self::MalformedWrappedKey => integrity(self.to_string()),
+            Self::NotNative { has_wrapped_key: false } => S3Error::invalid_request(
+                "This object is not encrypted by s3veil. The bucket's formats.read accepts only [\"native\"].",
+            ),
+            Self::NotNative { has_wrapped_key: true } => S3Error::invalid_request(
+                "This object is encrypted in another format than s3veil's own. The bucket's formats.read accepts only \
+                 [\"native\"].",
+            ),
+            Self::MultipartBody => S3Error::not_implemented("Reading multipart objects is not implemented."),
+        }
+    }
+}
+
+fn integrity(what: String) -> S3Error {
+    let message = format!("The stored object failed authentication and was not released: {what}.");
+    S3Error::new(ErrorCode::IntegrityCheckFailed, message)
+}
+
+fn unavailable(message: impl Into<Cow<'static, str>>) -> S3Error {
+    S3Error::new(ErrorCode::ServiceUnavailable, message)
+}
+
+fn unauthenticated(error: &AuthError) -> S3Error {
+    let code = ErrorCode::ALL.iter().copied().find(|code| code.code() == error.s3_code());
+    let mut answer = S3Error::new(code.unwrap_or(ErrorCode::AccessDenied), error.to_string());
+    for (field, value) in error.s3_fields() {
+        answer = answer.with(field, value);
+    }
+    answer
+}
+
+fn keyring(error: &KeyringError) -> S3Error {
+    let told = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
+    match error {
+        KeyringError::Denied | KeyringError::IncorrectKey | KeyringError::NotAllowed => told(ErrorCode::AccessDenied),
+        KeyringError::KeyNotFound => told(ErrorCode::KmsNotFoundException),
+        KeyringError::KeyDisabled => told(ErrorCode::KmsDisabledException),
+        KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => told(ErrorCode::KmsInvalidStateException),
+        KeyringError::InvalidCiphertext => integrity(error.to_string()),
+        KeyringError::Throttled => {
+            S3Error::new(ErrorCode::SlowDown, "The key service is throttling. Please reduce your request rate.")
+        }
+        KeyringError::Unavailable => unavailable("The key service is unavailable. Please try again."),
+        KeyringError::Interrupted => unavailable("The call of the key service was interrupted. Please try again."),
+        KeyringError::Credentials
+        | KeyringError::Malformed(_)
+        | KeyringError::NoKeyNamed
+        | KeyringError::Unexpected { .. } => {
+            S3Error::new(ErrorCode::InternalError, format!("The key service can't be used: {error}."))
+        }
+    }
+}
+
+fn upstream(error: &UpstreamError) -> S3Error {
+    match error {
+        UpstreamError::Connect(_) => unavailable("The storage can't be reached. Please try again."),
+        UpstreamError::Timeout { .. } => unavailable("The storage took too long. Please try again."),
+        UpstreamError::Protocol(_) => unavailable("The exchange with the storage failed. Please try again."),
+        UpstreamError::Credentials(_) => S3Error::new(
+            ErrorCode::InternalError,
+            "The proxy has no credentials for the storage; its log names the fix.",
+        ),
+        UpstreamError::Body(_) | UpstreamError::Length(_) | UpstreamError::Sign(_) | UpstreamError::Request(_) => {
+            S3Error::new(ErrorCode::InternalError, ErrorCode::InternalError.message())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_signature_room_is_a_code_of_s3() {
+        for error in [AuthError::Anonymous, AuthError::SecurityToken, AuthError::MissingContentSha256] {
+            assert_eq!(Error::Unauthenticated(error.clone()).to_s3().code.code(), error.s3_code());
+        }
+    }
+
+    #[test]
+    fn a_clients_broken_body_is_the_clients_fault_even_when_the_storage_was_cut() {
+        let cause = Box::new(IngestError::Incomplete);
+        let error = Error::from(UpstreamError::Body(cause));
+        assert_eq!(error.blame(), Blame::Downstream);
+        assert_eq!(error.to_s3().code, ErrorCode::IncompleteBody);
+    }
+
+    #[test]
+    fn key_service_outages_are_503_and_refusals_are_not() {
+        let status = |error: KeyringError| Error::Keyring(error).to_s3().status().as_u16();
+        assert_eq!(status(KeyringError::Unavailable), 503);
+        assert_eq!(status(KeyringError::Throttled), 503);
+        assert_eq!(status(KeyringError::Denied), 403);
+        assert_eq!(status(KeyringError::KeyDisabled), 400);
+        assert_eq!(status(KeyringError::InvalidCiphertext), 502);
+    }
+}

@@ -1,1 +1,153 @@
-//! The `handler` room.
+//! One S3 operation (family) per file: what each does with keys, bodies and the storage behind.
+//!
+//! It must not know sockets or configuration files. Dispatch is exhaustive, so an operation that is not understood
+//! can't compile, and content that can't be sealed is refused and never forwarded.
+
+mod answer;
+mod call;
+mod get_object;
+mod head_object;
+mod list_buckets;
+mod pass_through;
+mod policy;
+mod preflight;
+mod put_object;
+mod stored;
+mod upstream_answer;
+
+use std::time::Duration;
+
+use http::Response;
+
+pub use self::call::Call;
+pub use self::preflight::preflight;
+pub use self::policy::{Binding, BucketRule, Policies};
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::s3::{Operation, S3Error};
+use crate::upstream::Upstream;
+
+/// What every handler works with.
+pub struct Resources {
+    /// The storage behind.
+    pub upstream: Upstream,
+    /// Where data keys come from.
+    pub keyring: Keyring,
+    /// What is configured for which bucket.
+    pub policies: Policies,
+    /// How long a client may pause inside a request body.
+    pub client_idle_timeout: Duration,
+}
+
+/// Answers one authenticated, authorized call.
+///
+/// # Errors
+/// Whatever makes the answer an S3 error document; after an `Ok` a failure can only cut the connection.
+pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    match family(call.operation) {
+        Family::PutObject => put_object::put_object(resources, call).await,
+        Family::GetObject => get_object::get_object(resources, call).await,
+        Family::HeadObject => head_object::head_object(resources, call).await,
+        Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
+        Family::PassThrough => pass_through::pass_through(resources, call).await,
+        Family::Refused(why) => {
+            let message = format!("s3veil does not implement {}: {why}", call.operation.name());
+            Err(S3Error::not_implemented(message).into())
+        }
+    }
+}
+
+/// How an operation is dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    PutObject,
+    GetObject,
+    HeadObject,
+    ListBuckets,
+    /// Carries no object content: passed as it is.
+    PassThrough,
+    /// Can't be done on ciphertext, or is not built; never forwarded.
+    Refused(&'static str),
+}
+
+const NOT_BUILT: &str = "this version has no multipart uploads, copies or listings yet.";
+const NEEDS_PLAINTEXT: &str = "the storage would have to read the plaintext.";
+const UNKNOWN_CONTENT: &str = "its content could not be sealed.";
+
+#[rustfmt::skip]
+fn family(operation: Operation) -> Family {
+    use Operation as Op;
+    match operation {
+        Op::PutObject => Family::PutObject,
+        Op::GetObject => Family::GetObject,
+        Op::HeadObject => Family::HeadObject,
+        Op::ListBuckets => Family::ListBuckets,
+
+        Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions | Op::ListMultipartUploads | Op::PostObject
+        | Op::CopyObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
+        | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
+
+        Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),
+        Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {
+            Family::Refused(UNKNOWN_CONTENT)
+        }
+        Op::RenameObject => Family::Refused("an object is sealed for its name."),
+        Op::CreateSession | Op::ListDirectoryBuckets => {
+            Family::Refused("directory buckets hand out credentials that lead past the proxy.")
+        }
+        Op::UpdateObjectEncryption => Family::Refused("objects are encrypted by the proxy, under the keys of its rules."),
+        Op::CorsPreflight => Family::Refused("a preflight carries Origin and Access-Control-Request-Method."),
+
+        Op::CreateBucket | Op::HeadBucket | Op::DeleteBucket | Op::GetBucketLocation | Op::DeleteObjects
+        | Op::DeleteObject | Op::RestoreObject
+        | Op::GetObjectAcl | Op::PutObjectAcl | Op::GetObjectTagging | Op::PutObjectTagging | Op::DeleteObjectTagging
+        | Op::GetObjectRetention | Op::PutObjectRetention | Op::GetObjectLegalHold | Op::PutObjectLegalHold
+        | Op::ListObjectAnnotations | Op::DeleteObjectAnnotation
+        | Op::GetBucketAbac | Op::PutBucketAbac
+        | Op::GetBucketAccelerateConfiguration | Op::PutBucketAccelerateConfiguration
+        | Op::GetBucketAcl | Op::PutBucketAcl
+        | Op::ListBucketAnalyticsConfigurations | Op::GetBucketAnalyticsConfiguration
+        | Op::PutBucketAnalyticsConfiguration | Op::DeleteBucketAnalyticsConfiguration
+        | Op::GetBucketCors | Op::PutBucketCors | Op::DeleteBucketCors
+        | Op::GetBucketEncryption | Op::PutBucketEncryption | Op::DeleteBucketEncryption
+        | Op::ListBucketIntelligentTieringConfigurations | Op::GetBucketIntelligentTieringConfiguration
+        | Op::PutBucketIntelligentTieringConfiguration | Op::DeleteBucketIntelligentTieringConfiguration
+        | Op::ListBucketInventoryConfigurations | Op::GetBucketInventoryConfiguration
+        | Op::PutBucketInventoryConfiguration | Op::DeleteBucketInventoryConfiguration
+        | Op::GetBucketLifecycleConfiguration | Op::PutBucketLifecycleConfiguration | Op::DeleteBucketLifecycle
+        | Op::GetBucketLogging | Op::PutBucketLogging
+        | Op::CreateBucketMetadataConfiguration | Op::GetBucketMetadataConfiguration
+        | Op::DeleteBucketMetadataConfiguration | Op::UpdateBucketMetadataAnnotationTableConfiguration
+        | Op::UpdateBucketMetadataInventoryTableConfiguration | Op::UpdateBucketMetadataJournalTableConfiguration
+        | Op::CreateBucketMetadataTableConfiguration | Op::GetBucketMetadataTableConfiguration
+        | Op::DeleteBucketMetadataTableConfiguration
+        | Op::ListBucketMetricsConfigurations | Op::GetBucketMetricsConfiguration
+        | Op::PutBucketMetricsConfiguration | Op::DeleteBucketMetricsConfiguration
+        | Op::GetBucketNotificationConfiguration | Op::PutBucketNotificationConfiguration
+        | Op::GetObjectLockConfiguration | Op::PutObjectLockConfiguration
+        | Op::GetBucketOwnershipControls | Op::PutBucketOwnershipControls | Op::DeleteBucketOwnershipControls
+        | Op::GetBucketPolicy | Op::PutBucketPolicy | Op::DeleteBucketPolicy | Op::GetBucketPolicyStatus
+        | Op::GetPublicAccessBlock | Op::PutPublicAccessBlock | Op::DeletePublicAccessBlock
+        | Op::GetBucketReplication | Op::PutBucketReplication | Op::DeleteBucketReplication
+        | Op::GetBucketRequestPayment | Op::PutBucketRequestPayment
+        | Op::GetBucketTagging | Op::PutBucketTagging | Op::DeleteBucketTagging
+        | Op::GetBucketVersioning | Op::PutBucketVersioning
+        | Op::GetBucketWebsite | Op::PutBucketWebsite | Op::DeleteBucketWebsite => Family::PassThrough,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No plaintext body ever goes upstream.
+    #[test]
+    fn nothing_that_carries_object_content_is_passed_through() {
+        for operation in Operation::ALL {
+            if operation.carries_object_content() {
+                assert_ne!(family(*operation), Family::PassThrough, "This is a security issue: {operation}.");
+            }
+        }
+    }
+}

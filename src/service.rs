@@ -1,1 +1,129 @@
-//! The `service` room.
+//! The life of one request: parse, verify, authorize, handle, respond, and one log line when the body has ended.
+//!
+//! It must not know how requests arrive or how objects are sealed. Nothing of a request is acted on before its
+//! signature was verified, and whatever goes wrong becomes an S3 error document here and nowhere else.
+
+mod access_log;
+mod clients;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+
+use self::access_log::Record;
+pub use self::clients::{Client, ClientAccess, Clients};
+use crate::body::{BoxBody, BoxError, ReclaimableBody, boxed};
+use crate::error::Error;
+use crate::handler::{self, Call, Resources};
+use crate::s3::{Query, S3Path, headers, route};
+use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
+
+/// The header that names a request, in S3's answers and in ours.
+const REQUEST_ID: &str = "x-amz-request-id";
+
+/// Everything a request needs. Cheap to clone; every clone serves the same clients.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    resources: Resources,
+    clients: Clients,
+    verification: VerifyPolicy,
+    domains: Vec<String>,
+}
+
+impl Service {
+    /// Serves `clients` with what `resources` hold; `domains` are those of virtual-hosted-style requests.
+    pub fn new(
+        resources: Resources,
+        clients: Clients,
+        verification: VerifyPolicy,
+        domains: Vec<String>,
+    ) -> Self {
+        Self(Arc::new(Inner { resources, clients, verification, domains }))
+    }
+
+    /// What the handlers work with, for health checks.
+    pub fn resources(&self) -> &Resources {
+        &self.0.resources
+    }
+
+    /// Answers one request. `peer` is where it came from, for the log.
+    pub async fn call(&self, request: Request<Incoming>, peer: String) -> Response<BoxBody> {
+        let (parts, body) = request.into_parts();
+        let mut record = Record::begin(&parts, peer);
+        let (body, leftover) = ReclaimableBody::new(body);
+        let answer = self.answer(&parts, boxed(body), &mut record).await;
+        let mut response = answer.unwrap_or_else(|error| {
+            let response = refusal(&error, parts.uri.path(), record.request_id());
+            record.failed(error);
+            response
+        });
+        leftover.drain(parts.headers.contains_key(EXPECT));
+        let request_id = HeaderValue::from_str(record.request_id()).expect("it is hexadecimal");
+        response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
+        record.finish(response)
+    }
+
+    async fn answer(
+        &self,
+        parts: &http::request::Parts,
+        body: BoxBody,
+        record: &mut Record,
+    ) -> Result<Response<BoxBody>, Error> {
+        let Inner { resources, clients, verification, domains } = &*self.0;
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let path = S3Path::parse(parts.uri.path(), host, domains)?;
+        record.asked_for(&path);
+        let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        if is_preflight(&parts.method, &parts.headers) {
+            return handler::preflight(resources, &path, &parts.headers).await;
+        }
+
+        let head = RequestHead {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            raw_query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+            virtual_host_bucket: path.virtual_host_bucket(host, domains),
+        };
+        let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret_of(id))?;
+        let mut headers = parts.headers.clone();
+        headers::unhoist(&query, &mut headers)?;
+        let query = query.without_signature();
+        let operation = route(&parts.method, &path, &query, &headers)?;
+        record.authenticated(authenticated.access_key_id.as_str(), operation);
+        let client = clients.authorize(&authenticated.access_key_id, operation, &path)?;
+
+        let call = Call {
+            operation,
+            method: parts.method.clone(),
+            path,
+            query,
+            headers,
+            payload: authenticated.payload,
+            body,
+            visible_buckets: client.visible_buckets(),
+        };
+        handler::handle(resources, call).await
+    }
+}
+
+/// A browser's question, which by its nature carries no signature.
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && headers.contains_key("origin") && headers.contains_key("access-control-request-method")
+}
+
+/// The error document of S3.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+fn refusal(error: &Error, resource: &str, request_id: &str) -> Response<BoxBody> {
+    let told = error.to_s3();
+    let document = told.to_xml(resource, request_id, "s3veil");
+    let mut response = Response::new(boxed(http_body_util::Full::from(document)));
+    *response.status_mut() = told.status();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}

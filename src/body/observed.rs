@@ -1,5 +1,6 @@
 //! Counts the bytes of a body and reports once how it ended: complete, failed, or dropped by the peer.
 
+use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,12 +8,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 /// How a body ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyEnd {
     /// Every byte was handed over.
     Complete,
-    /// The body failed; the connection is cut.
-    Failed,
+    /// The body failed, with this error; the connection is cut.
+    Failed(String),
     /// The body was dropped before its end: the peer went away.
     Dropped,
 }
@@ -40,6 +41,7 @@ impl<B: Body, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
 impl<B, F> Body for ObservedBody<B, F>
 where
     B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
     F: FnOnce(u64, BodyEnd) + Unpin,
 {
     type Data = Bytes;
@@ -57,7 +59,7 @@ where
                     self.end(BodyEnd::Complete);
                 }
             }
-            Some(Err(_)) => self.end(BodyEnd::Failed),
+            Some(Err(error)) => self.end(BodyEnd::Failed(error.to_string())),
             None => self.end(BodyEnd::Complete),
         }
         Poll::Ready(frame)
@@ -104,7 +106,7 @@ mod tests {
         let (seen, report) = recorder();
         let broken = frames(b"abc", &[]).then_an_error();
         ObservedBody::new(broken, report).collect().await.unwrap_err();
-        assert_eq!(*seen.lock().unwrap(), [(3, BodyEnd::Failed)]);
+        assert_eq!(*seen.lock().unwrap(), [(3, BodyEnd::Failed("verdict: refused".to_owned()))]);
 
         let (seen, report) = recorder();
         let mut body = ObservedBody::new(frames(b"abcdef", &[2]), report);

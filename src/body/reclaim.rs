@@ -1,0 +1,127 @@
+//! Gives the unread rest of a request body back, so that a client that is still sending can hear why it was refused.
+//!
+//! Closing a connection with unread bytes in it makes the kernel reset it, and the answer is lost on the way. So the
+//! rest is read and dropped, within bounds, while the answer goes out.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+/// As much of a refused body is read: a client of 1 Gbit/s has been answered long before.
+const MAX_DRAINED: u64 = 32 * 1024 * 1024;
+/// As long is a refused body read.
+const MAX_DRAINING: Duration = Duration::from_secs(5);
+
+type Slot<B> = Arc<Mutex<Option<Unread<B>>>>;
+
+struct Unread<B> {
+    body: B,
+    was_polled: bool,
+}
+
+/// A body that puts itself back when it is dropped before its end.
+pub struct ReclaimableBody<B: Body + Unpin> {
+    body: Option<B>,
+    was_polled: bool,
+    slot: Slot<B>,
+}
+
+/// Where the unread rest turns up.
+pub struct Leftover<B>(Slot<B>);
+
+impl<B: Body + Unpin> ReclaimableBody<B> {
+    /// Wraps `body`.
+    pub fn new(body: B) -> (Self, Leftover<B>) {
+        let slot = Arc::new(Mutex::new(None));
+        (Self { body: Some(body), was_polled: false, slot: Arc::clone(&slot) }, Leftover(slot))
+    }
+}
+
+impl<B> Leftover<B>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
+    /// Reads and drops what was left unread, in the background and within bounds. `expects_continue`: the client
+    /// sends nothing before it is asked to, so an unpolled body is left alone.
+    pub fn drain(self, expects_continue: bool) {
+        let Some(unread) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if expects_continue && !unread.was_polled {
+            return;
+        }
+        tokio::spawn(async move {
+            let mut body = unread.body;
+            let mut drained = 0;
+            let reading = async {
+                while let Some(Ok(frame)) = body.frame().await {
+                    drained += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    if drained > MAX_DRAINED {
+                        break;
+                    }
+                }
+            };
+            // Past the bounds the body is dropped, and the connection with it.
+            let _ = tokio::time::timeout(MAX_DRAINING, reading).await;
+        });
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for ReclaimableBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.was_polled = true;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<B: Body + Unpin> Drop for ReclaimableBody<B> {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            let unread = Unread { body, was_polled: self.was_polled };
+            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(unread);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::tests_support::frames;
+
+    #[tokio::test]
+    async fn the_unread_rest_comes_back_and_a_body_that_was_read_does_not() {
+        let (body, leftover) = ReclaimableBody::new(frames(b"abc", &[1]));
+        body.collect().await.unwrap();
+        assert!(leftover.0.lock().unwrap().is_none());
+
+        let (mut body, leftover) = ReclaimableBody::new(frames(b"abc", &[1]));
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        let unread = leftover.0.lock().unwrap().take().unwrap();
+        assert!(unread.was_polled);
+        assert_eq!(unread.body.collect().await.unwrap().to_bytes(), "bc");
+    }
+}

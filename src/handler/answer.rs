@@ -1,0 +1,81 @@
+//! What every answer has in common: nothing of ours shows, and the client learns that the object is encrypted.
+
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use crate::envelope::native::{Attribute, AttributeTag, Attributes};
+use crate::s3::{Checksum, ChecksumAlgorithm, headers};
+
+const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+const KMS_KEY_ID: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
+const CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
+
+/// Removes what belongs to the hop behind us and what must not be seen.
+pub(super) fn clean(headers: &mut HeaderMap) {
+    headers::strip_hop_by_hop(headers);
+    headers::hide_private(headers);
+}
+
+/// Tells the client, as S3 with SSE-KMS does, that the object is encrypted and its ETag no MD5.
+pub(super) fn tell_encrypted(headers: &mut HeaderMap, key_id: Option<&str>) {
+    headers.insert(SERVER_SIDE_ENCRYPTION, HeaderValue::from_static("aws:kms"));
+    if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
+        headers.insert(KMS_KEY_ID, value);
+    }
+}
+
+/// The checksums of the whole plaintext, as S3 gives them.
+pub(super) fn tell_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
+    for checksum in checksums {
+        let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
+        headers.insert(checksum.algorithm().header_name(), value);
+        headers.insert(CHECKSUM_TYPE, HeaderValue::from_static("FULL_OBJECT"));
+    }
+}
+
+/// The plaintext's length in place of the stored one.
+pub(super) fn tell_length(headers: &mut HeaderMap, length: u64) {
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+}
+
+/// Whether the client asked for checksums, and the answer is one that carries them.
+pub(super) fn wants_checksums(request: &HeaderMap, status: StatusCode) -> bool {
+    status == StatusCode::OK
+        && request.get("x-amz-checksum-mode").is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
+}
+
+/// Checksums as they are sealed into an envelope.
+pub(super) fn to_attributes(checksums: &[Checksum]) -> Attributes {
+    let attributes = checksums.iter().map(|checksum| {
+        Attribute::new(tag(checksum.algorithm()), checksum.bytes()).expect("a checksum has its algorithm's length")
+    });
+    Attributes::new(attributes.collect())
+}
+
+/// Checksums out of an envelope.
+pub(super) fn from_attributes(attributes: &Attributes) -> Vec<Checksum> {
+    let checksums = attributes.iter().map(|attribute| {
+        Checksum::new(algorithm(attribute.tag()), attribute.value()).expect("an attribute has its kind's length")
+    });
+    checksums.collect()
+}
+
+fn tag(algorithm: ChecksumAlgorithm) -> AttributeTag {
+    match algorithm {
+        ChecksumAlgorithm::Crc32 => AttributeTag::Crc32,
+        ChecksumAlgorithm::Crc32c => AttributeTag::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme => AttributeTag::Crc64Nvme,
+        ChecksumAlgorithm::Sha1 => AttributeTag::Sha1,
+        ChecksumAlgorithm::Sha256 => AttributeTag::Sha256,
+    }
+}
+
+fn algorithm(tag: AttributeTag) -> ChecksumAlgorithm {
+    match tag {
+        AttributeTag::Crc32 => ChecksumAlgorithm::Crc32,
+        AttributeTag::Crc32c => ChecksumAlgorithm::Crc32c,
+        AttributeTag::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+        AttributeTag::Sha1 => ChecksumAlgorithm::Sha1,
+        AttributeTag::Sha256 => ChecksumAlgorithm::Sha256,
+    }
+}

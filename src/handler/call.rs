@@ -1,0 +1,86 @@
+//! One authenticated request, taken apart.
+
+use http::{HeaderMap, Method};
+
+use super::Resources;
+use crate::body::{BoxBody, IngestBody, Verdict};
+use crate::error::Error;
+use crate::s3::{BucketName, BucketPattern, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path};
+use crate::sigv4::Payload;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// An S3 request whose signature was verified.
+pub struct Call {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The HTTP method it came with.
+    pub method: Method,
+    /// On what.
+    pub path: S3Path,
+    /// The decoded query, without the signature's own parameters.
+    pub query: Query,
+    /// The headers as the client sent them.
+    pub headers: HeaderMap,
+    /// How the signature covers the body.
+    pub payload: Payload,
+    /// The body as it comes off the wire.
+    pub body: BoxBody,
+    /// Which buckets a listing of buckets may show to the client; `None`: all.
+    pub visible_buckets: Option<Vec<BucketPattern>>,
+}
+
+impl Call {
+    /// The object the call is about.
+    pub(super) fn object(&self) -> Result<(&BucketName, &ObjectKey), Error> {
+        match &self.path {
+            S3Path::Object(bucket, object_key) => Ok((bucket, object_key)),
+            S3Path::Bucket(_) | S3Path::Root => {
+                Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs an object key.").into())
+            }
+        }
+    }
+
+    /// A request to the storage on the same bucket and object, without headers, query or body.
+    pub(super) fn upstream_request(&self, method: Method) -> UpstreamRequest {
+        UpstreamRequest {
+            method,
+            bucket: self.path.bucket().cloned(),
+            object: self.path.object().cloned(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+
+    /// The query parameters whose name `keep` accepts, for the storage.
+    pub(super) fn upstream_query(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Option<String>)> {
+        self.query
+            .iter()
+            .filter(|(name, _)| keep(name))
+            .map(|(name, value)| (name.to_owned(), (!value.is_empty()).then(|| value.to_owned())))
+            .collect()
+    }
+
+    /// Plaintext bytes the body promises; `None` when the request does not say.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when Content-Length is no number.
+    pub(super) fn content_length(&self) -> Result<Option<u64>, Error> {
+        if let Payload::Chunked(chunked) = &self.payload {
+            return Ok(chunked.decoded_length());
+        }
+        let Some(value) = self.headers.get(http::header::CONTENT_LENGTH) else { return Ok(None) };
+        let length = value.to_str().ok().and_then(|value| value.parse().ok());
+        length.map(Some).ok_or_else(|| {
+            S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number.").into()
+        })
+    }
+
+    /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of the call.
+    pub(super) fn ingest(&mut self, resources: &Resources, length: u64) -> Result<(IngestBody, Verdict), Error> {
+        let declared = DeclaredIntegrity::from_headers(&self.headers)?;
+        let body = std::mem::take(&mut self.body);
+        let payload = std::mem::replace(&mut self.payload, Payload::Unsigned);
+        Ok(IngestBody::new(body, payload, declared, length, resources.client_idle_timeout))
+    }
+}

@@ -1,0 +1,31 @@
+//! ListBuckets: passed, less the buckets that a client with patterns may not see.
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Response};
+use http_body_util::{BodyExt, Limited};
+
+use super::{Call, Resources, upstream_answer};
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::s3::{headers, xml};
+
+/// 10,000 buckets (S3's page) of less than 1 KiB each.
+const MAX_LISTING: usize = 16 * 1024 * 1024;
+
+pub(super) async fn list_buckets(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    let mut request = call.upstream_request(Method::GET);
+    request.headers = headers::passthrough_headers(&call.headers);
+    request.query = call.upstream_query(|name| name != "x-id");
+    let response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+    let Some(visible) = call.visible_buckets.filter(|_| response.status().is_success()) else {
+        return Ok(response);
+    };
+    let (mut parts, body) = response.into_parts();
+    let listing: Bytes =
+        Limited::new(body, MAX_LISTING).collect().await.map_err(Error::upstream_body)?.to_bytes();
+    let kept = xml::retain_buckets(&listing, |name| visible.iter().any(|pattern| pattern.matches(name)))
+        .map_err(|_| Error::UnexpectedAnswer("a listing of buckets that is no XML"))?;
+    parts.headers.remove(CONTENT_LENGTH);
+    Ok(Response::from_parts(parts, upstream_answer::buffered(kept)))
+}

@@ -1,0 +1,88 @@
+//! What the metadata of a stored object say, and the keys that open it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+
+use super::policy::BucketRule;
+use super::{Resources, answer};
+use crate::envelope::native::{Envelope, ObjectName, Opened};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, MAX_WRAPPED_KEY_LEN};
+use crate::s3::{BucketName, Checksum, ObjectKey, headers};
+
+/// The two metadata entries of a native object, well-formed but not yet authenticated.
+pub(super) struct StoredKeys {
+    wrapped: Vec<u8>,
+    envelope: Envelope,
+}
+
+/// An authenticated object's key and what is known about its plaintext.
+pub(super) struct Unlocked {
+    pub(super) opened: Opened,
+    pub(super) key_id: String,
+}
+
+impl Unlocked {
+    pub(super) fn checksums(&self) -> Vec<Checksum> {
+        answer::from_attributes(&self.opened.attributes)
+    }
+}
+
+impl StoredKeys {
+    /// Reads them from the headers of an answer to GET or HEAD (F-03, F-28).
+    ///
+    /// # Errors
+    /// [`Error::NotNative`] when the object is of another kind, a format error when it claims to be native and is
+    /// malformed.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
+        let wrapped = headers.get(headers::ENCRYPTION_KEY);
+        let envelope = headers.get(headers::ENCRYPTION_ENVELOPE);
+        let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
+            return Err(Error::NotNative { has_wrapped_key: wrapped.is_some() || envelope.is_some() });
+        };
+        let wrapped = STANDARD
+            .decode(wrapped)
+            .ok()
+            .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
+            .ok_or(Error::MalformedWrappedKey)?;
+        let envelope = Envelope::parse(envelope.as_bytes())?;
+        if envelope.is_multipart() {
+            return Err(Error::MultipartBody);
+        }
+        Ok(Self { wrapped, envelope })
+    }
+
+    /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
+    pub(super) async fn unlock(
+        &self,
+        resources: &Resources,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+    ) -> Result<Unlocked, Error> {
+        let realm = rule.realm(bucket);
+        let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+        let context = EncryptionContext::native(realm);
+        let unwrapped = resources.keyring.unwrap(&self.wrapped, &context, &allowed).await?;
+        let name = ObjectName { realm, object_key: object_key.as_bytes() };
+        let opened = self.envelope.open(&unwrapped.data_key, rule.reading(), name)?;
+        Ok(Unlocked { opened, key_id: unwrapped.key_id })
+    }
+
+    /// The name of the key that wrapped the data key, as far as it is known without a call: from the cache, else
+    /// what the rule would write with.
+    pub(super) fn likely_key_id(&self, resources: &Resources, rule: &BucketRule, bucket: &BucketName) -> Option<String> {
+        let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+        let context = EncryptionContext::native(rule.realm(bucket));
+        resources
+            .keyring
+            .known_key_id(&self.wrapped, &context, &allowed)
+            .or_else(|| allowed.first().map(|key_id| key_id.as_str().to_owned()))
+    }
+}
+
+/// The metadata entry that holds a wrapped data key (F-03).
+pub(super) fn wrapped_key_header(wrapped: &[u8]) -> String {
+    STANDARD.encode(wrapped)
+}

@@ -1,0 +1,126 @@
+//! One line per request, written when its answer has ended, failed, or was dropped by the client.
+
+use std::time::Instant;
+
+use http::Response;
+use uuid::Uuid;
+
+use super::REQUEST_ID;
+use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
+use crate::error::{Blame, Error};
+use crate::s3::{Operation, S3Path};
+
+/// What is known of a request so far. Holds no secret and nothing of a body.
+pub(super) struct Record {
+    request_id: String,
+    started: Instant,
+    peer: String,
+    method: String,
+    operation: Option<Operation>,
+    access_key_id: String,
+    bucket: String,
+    object_key: String,
+    request_bytes: u64,
+    error: Option<Error>,
+}
+
+impl Record {
+    pub(super) fn begin(parts: &http::request::Parts, peer: String) -> Self {
+        let length = parts.headers.get(http::header::CONTENT_LENGTH);
+        let mut request_id = Uuid::new_v4().simple().to_string();
+        request_id.truncate(16);
+        request_id.make_ascii_uppercase();
+        Self {
+            request_id,
+            started: Instant::now(),
+            peer,
+            method: parts.method.to_string(),
+            operation: None,
+            access_key_id: String::new(),
+            bucket: String::new(),
+            object_key: String::new(),
+            request_bytes: length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0),
+            error: None,
+        }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub(super) fn asked_for(&mut self, path: &S3Path) {
+        self.bucket = path.bucket().map(|bucket| bucket.as_str().to_owned()).unwrap_or_default();
+        self.object_key = path.object().map(|object_key| object_key.as_str().to_owned()).unwrap_or_default();
+    }
+
+    pub(super) fn authenticated(&mut self, access_key_id: &str, operation: Operation) {
+        self.access_key_id = access_key_id.to_owned();
+        self.operation = Some(operation);
+    }
+
+    pub(super) fn failed(&mut self, error: Error) {
+        self.error = Some(error);
+    }
+
+    /// The same answer, watched to its end.
+    pub(super) fn finish(self, response: Response<BoxBody>) -> Response<BoxBody> {
+        let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        let storage_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let report = move |bytes: u64, end: BodyEnd| self.write(status, &storage_id, bytes, end);
+        Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
+    }
+
+    fn write(&self, status: u16, storage_id: &str, response_bytes: u64, end: BodyEnd) {
+        let operation = self.operation.map_or("-", Operation::name);
+        let elapsed = self.started.elapsed();
+        metrics::counter!("s3veil_requests_total", "operation" => operation, "status" => status.to_string()).increment(1);
+        metrics::histogram!("s3veil_request_seconds", "operation" => operation).record(elapsed.as_secs_f64());
+        metrics::counter!("s3veil_response_bytes_total").increment(response_bytes);
+        metrics::counter!("s3veil_request_bytes_total").increment(self.request_bytes);
+        let (end, cut) = match end {
+            BodyEnd::Complete => ("complete", None),
+            BodyEnd::Failed(cause) => ("cut", Some(cause)),
+            BodyEnd::Dropped => ("dropped by client", None),
+        };
+        let code = self.error.as_ref().map_or("-", |error| error.to_s3().code.code());
+        let is_our_side = cut.is_some() || self.error.as_ref().is_some_and(|error| error.blame() != Blame::Downstream);
+        let cause = cut.or_else(|| self.error.as_ref().map(cause_chain)).unwrap_or_else(|| "-".to_owned());
+        let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = %self.request_id,
+                    peer = %self.peer,
+                    client = %self.access_key_id,
+                    method = %self.method,
+                    operation,
+                    bucket = ?self.bucket,
+                    object_key = ?self.object_key,
+                    status,
+                    code,
+                    cause = %cause,
+                    request_bytes = self.request_bytes,
+                    response_bytes,
+                    duration_ms,
+                    storage_request_id = %storage_id,
+                    end,
+                    "request"
+                )
+            };
+        }
+        if is_our_side { line!(warn) } else { line!(info) }
+    }
+}
+
+/// The error and what caused it, for the operator.
+fn cause_chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
