@@ -32,7 +32,8 @@ async fn kms() -> aws_sdk_kms::Client {
 /// The ARN of a new symmetric key.
 async fn new_key(kms: &aws_sdk_kms::Client) -> KeyId {
     let created = kms.create_key().send().await.expect("the endpoint creates keys");
-    KeyId::parse(created.key_metadata().and_then(|key| key.arn()).expect("a key has an ARN")).unwrap()
+    KeyId::parse(created.key_metadata().and_then(|key| key.arn()).expect("a key has an ARN"))
+        .expect("an ARN is a key id")
 }
 
 /// With caches of its own: a second one stands for another process, or for later.
@@ -45,7 +46,7 @@ async fn keyring(key_id: &KeyId) -> Keyring {
     });
     Keyring::build(Settings { provider, cache: CacheSettings::default(), reuse: Reuse::Bucket })
         .await
-        .unwrap()
+        .expect("the settings are complete")
 }
 
 fn context() -> EncryptionContext {

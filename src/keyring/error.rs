@@ -213,6 +213,12 @@ pub enum KeyringSetupError {
         /// The file that a rotation writes.
         lock: PathBuf,
     },
+    /// The endpoint is no URL.
+    #[error("keyring.endpoint = {endpoint:?} is no URL like \"http://127.0.0.1:4566\"")]
+    Endpoint {
+        /// What was configured.
+        endpoint: String,
+    },
     /// No AWS region is known.
     #[error(
         "no AWS region is known for KMS: set keyring.region, AWS_REGION, or a full key ARN as keyring.key_id"

@@ -44,6 +44,7 @@ pub(super) struct KmsKeys {
 impl KmsKeys {
     pub(super) async fn build(settings: AwsKms) -> Result<Self, KeyringSetupError> {
         let AwsKms { key_id, endpoint, region, credentials } = settings;
+        let endpoint = endpoint.map(checked_endpoint).transpose()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
@@ -121,6 +122,14 @@ impl KmsKeys {
     }
 }
 
+/// What is no URL would look like an outage later, at every call.
+fn checked_endpoint(endpoint: String) -> Result<String, KeyringSetupError> {
+    let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_url { Ok(endpoint) } else { Err(KeyringSetupError::Endpoint { endpoint }) }
+}
+
 fn kms_context(context: &EncryptionContext) -> std::collections::HashMap<String, String> {
     context.pairs().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -134,11 +143,38 @@ fn meaning<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    if let Some(CredentialsError::ProviderTimedOut(_)) = credentials_cause(error) {
-        return KeyringError::Unavailable;
+    let meaning = meaning_unlogged(error);
+    let causes = causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    match meaning {
+        // Anybody who can put objects upstream can cause these at will.
+        KeyringError::IncorrectKey | KeyringError::InvalidCiphertext => {
+            tracing::debug!(causes, "AWS KMS refused")
+        }
+        KeyringError::Denied
+        | KeyringError::KeyNotFound
+        | KeyringError::KeyDisabled
+        | KeyringError::InvalidKeyState
+        | KeyringError::InvalidKeyUsage
+        | KeyringError::NotAllowed
+        | KeyringError::Throttled
+        | KeyringError::Unavailable
+        | KeyringError::Credentials
+        | KeyringError::Malformed(_)
+        | KeyringError::NoKeyNamed
+        | KeyringError::Unexpected { .. }
+        | KeyringError::Interrupted => tracing::warn!(causes, "AWS KMS failed"),
     }
-    if credentials_cause(error).is_some() {
-        return KeyringError::Credentials;
+    meaning
+}
+
+fn meaning_unlogged<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match causes(error).find_map(|cause| cause.downcast_ref()) {
+        Some(CredentialsError::ProviderTimedOut(_)) => return KeyringError::Unavailable,
+        Some(_) => return KeyringError::Credentials,
+        None => {}
     }
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
     // No answer at all is a timeout or a broken connection.
@@ -147,15 +183,9 @@ where
     })
 }
 
-fn credentials_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(credentials) = error.downcast_ref() {
-            return Some(credentials);
-        }
-        cause = error.source();
-    }
-    None
+/// The error and what caused it. To be shown by `Display` only: `Debug` shows the answer, which may hold a data key.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// The errors of GenerateDataKey and Decrypt, and those common to all of AWS, by their codes on the wire.

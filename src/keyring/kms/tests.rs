@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::credential_fn::provide_credentials_fn;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -163,6 +164,24 @@ async fn nobody_listening_is_an_outage() {
     drop(listener);
     let kms = KmsKeys::build(settings(&endpoint)).await.unwrap();
     assert_eq!(kms.generate(&key_id(), &context()).await.err(), Some(KeyringError::Unavailable));
+}
+
+#[tokio::test]
+async fn missing_credentials_are_no_outage() {
+    let canned = Canned::answering(400, "{}").await;
+    let provider = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) });
+    let config = canned.kms().await.client.config().to_builder().credentials_provider(provider).build();
+    let kms = KmsKeys { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
+    assert_eq!(kms.generate(&key_id(), &context()).await.err(), Some(KeyringError::Credentials));
+    assert_eq!(canned.requests.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_url_is_refused_at_once() {
+    for endpoint in ["127.0.0.1:4566", "kms", "ftp://kms", "http://", "/kms", ""] {
+        let refused = KmsKeys::build(settings(endpoint)).await.err();
+        assert_eq!(refused, Some(KeyringSetupError::Endpoint { endpoint: endpoint.to_owned() }));
+    }
 }
 
 #[tokio::test]

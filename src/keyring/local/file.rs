@@ -135,9 +135,11 @@ pub fn rotate(file: &Path) -> Result<KeyId, KeyringSetupError> {
 
 /// Reads a keyring's file, and refuses what is not one, or is not kept private.
 pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
-    let opened = File::open(file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => KeyringSetupError::Missing { file: file.to_owned() },
-        _ => io_error(file, "open it")(error),
+    let opened = File::open(file).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return KeyringSetupError::Missing { file: file.to_owned() };
+        }
+        io_error(file, "open it")(error)
     })?;
     refuse_if_open_to_others(file, &opened)?;
     let mut text = Zeroizing::new(String::new());
