@@ -1,0 +1,92 @@
+//! The encryption context: public names and values that a wrapped key is bound to.
+
+use std::collections::BTreeMap;
+
+/// What a wrapped key is bound to, as AWS KMS does it: it must be given again, exactly, to unwrap.
+/// It is no secret, and appears in CloudTrail.
+/// <https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html>
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EncryptionContext {
+    pairs: BTreeMap<String, String>,
+    canonical: Vec<u8>,
+}
+
+impl EncryptionContext {
+    /// The context of the native format: its version and the bucket's realm, never an object's name.
+    pub fn native(realm: &str) -> Self {
+        Self::from_pairs([("s3veil:version", "1"), ("s3veil:realm", realm)])
+    }
+
+    /// Any context, for the other formats. Of a repeated name the last value counts.
+    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let pairs: BTreeMap<String, String> =
+            pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut canonical = len_prefix(pairs.len()).to_vec();
+        for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+            canonical.extend_from_slice(&len_prefix(text.len()));
+            canonical.extend_from_slice(text.as_bytes());
+        }
+        Self { pairs, canonical }
+    }
+
+    /// The names and their values.
+    pub fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.pairs
+    }
+
+    /// One encoding per context: `be32(pairs)`, then for each pair in the byte order of the names
+    /// `be32(len) | name | be32(len) | value`. So `{"a": "bc"}` is not `{"ab": "c"}`.
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+}
+
+fn len_prefix(len: usize) -> [u8; 4] {
+    u32::try_from(len)
+        .expect("a context never nears 4 GiB: headers and configuration are far smaller")
+        .to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_native_context_names_version_and_realm_only() {
+        let context = EncryptionContext::native("logs");
+        let pairs: Vec<_> = context.pairs().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(pairs, [("s3veil:realm", "logs"), ("s3veil:version", "1")]);
+    }
+
+    #[test]
+    fn the_encoding_is_length_prefixed_and_sorted() {
+        let context = EncryptionContext::from_pairs([("b", "2"), ("a", "")]);
+        assert_eq!(context.canonical(), b"\0\0\0\x02\0\0\0\x01a\0\0\0\0\0\0\0\x01b\0\0\0\x012",);
+    }
+
+    #[test]
+    fn no_two_contexts_share_an_encoding() {
+        let contexts = [
+            EncryptionContext::from_pairs::<&str, &str>([]),
+            EncryptionContext::from_pairs([("a", "bc")]),
+            EncryptionContext::from_pairs([("ab", "c")]),
+            EncryptionContext::from_pairs([("abc", "")]),
+            EncryptionContext::from_pairs([("", "abc")]),
+            EncryptionContext::from_pairs([("a", "b"), ("c", "")]),
+            EncryptionContext::from_pairs([("a", ""), ("b", "c")]),
+        ];
+        for (i, one) in contexts.iter().enumerate() {
+            for other in &contexts[i + 1..] {
+                assert_ne!(one.canonical(), other.canonical(), "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn order_does_not_matter_and_the_last_of_a_name_counts() {
+        assert_eq!(
+            EncryptionContext::from_pairs([("x", "1"), ("y", "2")]),
+            EncryptionContext::from_pairs([("y", "2"), ("x", "0"), ("x", "1")]),
+        );
+    }
+}

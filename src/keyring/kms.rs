@@ -1,0 +1,244 @@
+//! AWS KMS through aws-sdk-kms: GenerateDataKey and Decrypt, and what their errors mean.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{DataKeySpec, EncryptionAlgorithmSpec};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::provider::{Decrypted, Generated};
+use super::settings::AwsKms;
+use super::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedAnswer};
+use crate::envelope::DataKey;
+
+/// KMS is in the same region; what takes longer to connect is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// KMS answers within milliseconds; an attempt that takes this long is better tried on another connection.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// All attempts together: S3 clients wait for an answer's head for a minute, and retry a 503 themselves.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Throttling and outages are tried this often in all: with the backoff below they end well before the
+/// operation's timeout, and a storm is at most quadrupled.
+const MAX_ATTEMPTS: u32 = 4;
+/// Before the second attempt, doubling from there, with jitter.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// No wait between two attempts is longer.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Of a code that this version does not know, so much goes into an error.
+const MAX_CODE_LEN: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct KmsKeys {
+    client: aws_sdk_kms::Client,
+    key_id: Option<KeyId>,
+}
+
+impl KmsKeys {
+    pub(super) async fn build(settings: AwsKms) -> Result<Self, KeyringSetupError> {
+        let AwsKms { key_id, endpoint, region, credentials } = settings;
+        let endpoint = endpoint.map(checked_endpoint).transpose()?;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
+        }
+        let shared = loader.load().await;
+        let arn_region = key_id.as_ref().and_then(KeyId::region).map(|region| Region::new(region.to_owned()));
+        let region = shared.region().cloned().or(arn_region).ok_or(KeyringSetupError::NoRegion)?;
+        let mut config = aws_sdk_kms::config::Builder::from(&shared)
+            .region(region)
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .operation_timeout(OPERATION_TIMEOUT)
+                    .build(),
+            )
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(MAX_ATTEMPTS)
+                    .with_initial_backoff(INITIAL_BACKOFF)
+                    .with_max_backoff(MAX_BACKOFF),
+            );
+        if let Some(endpoint) = endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Ok(Self { client: aws_sdk_kms::Client::from_conf(config.build()), key_id })
+    }
+
+    pub(super) fn default_key_id(&self) -> &[KeyId] {
+        self.key_id.as_slice()
+    }
+
+    pub(super) async fn generate(
+        &self,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<Generated, KeyringError> {
+        let answer = self
+            .client
+            .generate_data_key()
+            .key_id(key_id.as_str())
+            .key_spec(DataKeySpec::Aes256)
+            .set_encryption_context(Some(kms_context(context)))
+            .send()
+            .await
+            .map_err(|error| meaning(&error))?;
+        Ok(Generated {
+            data_key: take_data_key(answer.plaintext),
+            wrapped: answer.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
+            key_id: answer.key_id,
+        })
+    }
+
+    pub(super) async fn decrypt(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Decrypted, KeyringError> {
+        let answer = self
+            .client
+            .decrypt()
+            .ciphertext_blob(Blob::new(wrapped))
+            // Without it KMS takes the key that the blob names, which may be anybody's.
+            .key_id(key_id.as_str())
+            .encryption_algorithm(EncryptionAlgorithmSpec::SymmetricDefault)
+            .set_encryption_context(Some(kms_context(context)))
+            .send()
+            .await
+            .map_err(|error| meaning(&error))?;
+        Ok(Decrypted { data_key: take_data_key(answer.plaintext), key_id: answer.key_id })
+    }
+}
+
+/// What is no URL would look like an outage later, at every call.
+fn checked_endpoint(endpoint: String) -> Result<String, KeyringSetupError> {
+    let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_url { Ok(endpoint) } else { Err(KeyringSetupError::Endpoint { endpoint }) }
+}
+
+fn kms_context(context: &EncryptionContext) -> std::collections::HashMap<String, String> {
+    context.pairs().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn take_data_key(plaintext: Option<Blob>) -> Option<DataKey> {
+    let bytes = Zeroizing::new(plaintext?.into_inner());
+    DataKey::try_from_slice(&bytes)
+}
+
+fn meaning<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let meaning = meaning_unlogged(error);
+    let causes = causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    match meaning {
+        // Anybody who can put objects upstream can cause these at will.
+        KeyringError::IncorrectKey | KeyringError::InvalidCiphertext => {
+            tracing::debug!(causes, "AWS KMS refused")
+        }
+        KeyringError::Denied
+        | KeyringError::KeyNotFound
+        | KeyringError::KeyDisabled
+        | KeyringError::InvalidKeyState
+        | KeyringError::InvalidKeyUsage
+        | KeyringError::NotAllowed
+        | KeyringError::Throttled
+        | KeyringError::Unavailable
+        | KeyringError::Credentials
+        | KeyringError::Malformed(_)
+        | KeyringError::NoKeyNamed
+        | KeyringError::Unexpected { .. }
+        | KeyringError::Interrupted => tracing::warn!(causes, "AWS KMS failed"),
+    }
+    meaning
+}
+
+fn meaning_unlogged<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match causes(error).find_map(|cause| cause.downcast_ref()) {
+        Some(CredentialsError::ProviderTimedOut(_)) => return KeyringError::Unavailable,
+        Some(_) => return KeyringError::Credentials,
+        None => {}
+    }
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    // No answer at all is a timeout or a broken connection.
+    error.raw_response().map_or(KeyringError::Unavailable, |answer| {
+        service_meaning(code.unwrap_or_default(), answer.status().as_u16())
+    })
+}
+
+/// The error and what caused it. To be shown by `Display` only: `Debug` shows the answer, which may hold a data key.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
+}
+
+/// The errors of GenerateDataKey and Decrypt, and those common to all of AWS, by their codes on the wire.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors>,
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>
+fn service_meaning(code: &str, status: u16) -> KeyringError {
+    match code {
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "InvalidGrantTokenException" => KeyringError::Denied,
+        "NotFoundException" => KeyringError::KeyNotFound,
+        "DisabledException" => KeyringError::KeyDisabled,
+        "KMSInvalidStateException" => KeyringError::InvalidKeyState,
+        "InvalidKeyUsageException" => KeyringError::InvalidKeyUsage,
+        "IncorrectKeyException" => KeyringError::IncorrectKey,
+        "InvalidCiphertextException" => KeyringError::InvalidCiphertext,
+        "ThrottlingException"
+        | "Throttling"
+        | "LimitExceededException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException" => KeyringError::Throttled,
+        "DependencyTimeoutException"
+        | "KeyUnavailableException"
+        | "KMSInternalException"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout" => KeyringError::Unavailable,
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired" => KeyringError::Credentials,
+        unknown => match status {
+            200..=299 => KeyringError::Malformed(MalformedAnswer::Unparsable),
+            429 => KeyringError::Throttled,
+            500.. => KeyringError::Unavailable,
+            _ if unknown.is_empty() => KeyringError::Unexpected { code: format!("HTTP{status}") },
+            _ => KeyringError::Unexpected {
+                code: unknown.chars().filter(char::is_ascii_alphanumeric).take(MAX_CODE_LEN).collect(),
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+use std::sync::{Arc, Mutex};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::keyring::{CacheSettings, Keyring, Provider, Reuse, Settings};
+
+const ARN: &str = "arn:aws:kms:eu-west-3:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// An endpoint that gives every request the same answer, and notes the requests' bodies.
+struct Canned {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Canned {
+    async fn answering(status: u16, body: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::<Mutex<Vec<Value>>>::default();
+        let answer = format!(
+            "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let noted = Arc::clone(&requests);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                let body = loop {
+                    let mut buffer = [0; 4_096];
+                    let len = stream.read(&mut buffer).await.unwrap();
+                    assert_ne!(len, 0, "the client hung up");
+                    request.extend_from_slice(&buffer[..len]);
+                    let head_end = request.windows(4).position(|window| window == b"\r\n\r\n");
+                    let body = head_end.map(|at| &request[at + 4..]);
+                    if let Some(body) = body.and_then(|body| serde_json::from_slice(body).ok()) {
+                        break body;
+                    }
+                };
+                noted.lock().unwrap().push(body);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+        });
+        Self { endpoint, requests }
+    }
+
+    async fn kms(&self) -> KmsKeys {
+        KmsKeys::build(settings(&self.endpoint)).await.unwrap()
+    }
+}
+
+fn settings(endpoint: &str) -> AwsKms {
+    AwsKms {
+        key_id: Some(KeyId::parse(ARN).unwrap()),
+        endpoint: Some(endpoint.to_owned()),
+        region: Some("eu-west-3".to_owned()),
+        credentials: Some(Credentials::new("AKIDEXAMPLE", "secret", None, None, "test")),
+    }
+}
+
+fn key_id() -> KeyId {
+    KeyId::parse("alias/s3veil").unwrap()
+}
+
+fn context() -> EncryptionContext {
+    EncryptionContext::native("logs")
+}
+
+#[tokio::test]
+async fn decrypt_always_names_its_key_and_the_whole_context() {
+    let answer = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
+    let canned = Canned::answering(200, &answer.to_string()).await;
+    let decrypted = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.unwrap();
+    assert_eq!(decrypted.data_key.unwrap().expose(), &[5; 32]);
+    assert_eq!(decrypted.key_id.as_deref(), Some(ARN));
+    let expected = json!({
+        "CiphertextBlob": STANDARD.encode("blob"),
+        "KeyId": "alias/s3veil",
+        "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "EncryptionContext": { "s3veil:version": "1", "s3veil:realm": "logs" },
+    });
+    assert_eq!(*canned.requests.lock().unwrap(), [expected], "without KeyId anybody's blob would open");
+}
+
+#[tokio::test]
+async fn a_data_key_of_256_bits_is_asked_for() {
+    let answer = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "CiphertextBlob": STANDARD.encode("blob") });
+    let canned = Canned::answering(200, &answer.to_string()).await;
+    let generated = canned.kms().await.generate(&key_id(), &context()).await.unwrap();
+    assert_eq!(generated.data_key.unwrap().expose(), &[5; 32]);
+    assert_eq!((&generated.wrapped[..], generated.key_id.as_deref()), (&b"blob"[..], Some(ARN)));
+    let expected = json!({
+        "KeyId": "alias/s3veil",
+        "KeySpec": "AES_256",
+        "EncryptionContext": { "s3veil:version": "1", "s3veil:realm": "logs" },
+    });
+    assert_eq!(*canned.requests.lock().unwrap(), [expected]);
+}
+
+#[tokio::test]
+async fn malformed_answers_are_told_apart_from_an_outage() {
+    for (body, expected) in [
+        (
+            json!({ "Plaintext": STANDARD.encode([5; 16]), "KeyId": ARN }).to_string(),
+            MalformedAnswer::DataKeyLength,
+        ),
+        (json!({ "KeyId": ARN }).to_string(), MalformedAnswer::DataKeyLength),
+        (
+            json!({ "Plaintext": STANDARD.encode([0; 32]), "KeyId": ARN }).to_string(),
+            MalformedAnswer::ZeroDataKey,
+        ),
+        (json!({ "Plaintext": STANDARD.encode([5; 32]) }).to_string(), MalformedAnswer::KeyId),
+        ("<html>not KMS</html>".to_owned(), MalformedAnswer::Unparsable),
+    ] {
+        let canned = Canned::answering(200, &body).await;
+        let keyring = Keyring::build(Settings {
+            provider: Provider::AwsKms(settings(&canned.endpoint)),
+            cache: CacheSettings::default(),
+            reuse: Reuse::Bucket,
+        });
+        let refused = keyring.await.unwrap().unwrap(b"blob", &context(), &[key_id()]).await.unwrap_err();
+        assert_eq!(refused, KeyringError::Malformed(expected), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_tried_again_within_bounds() {
+    let canned =
+        Canned::answering(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#).await;
+    let refused = canned.kms().await.generate(&key_id(), &context()).await.err();
+    assert_eq!(refused, Some(KeyringError::Throttled));
+    assert_eq!(canned.requests.lock().unwrap().len(), MAX_ATTEMPTS as usize);
+}
+
+#[tokio::test]
+async fn a_denied_call_is_not_tried_again() {
+    let canned = Canned::answering(400, r#"{"__type":"AccessDeniedException","Message":"no"}"#).await;
+    let refused = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err();
+    assert_eq!(refused, Some(KeyringError::Denied));
+    assert_eq!(canned.requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_modelled_error_is_understood_from_its_wire_form() {
+    let canned =
+        Canned::answering(400, r#"{"__type":"KMSInvalidStateException","message":"pending deletion"}"#).await;
+    let refused = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err();
+    assert_eq!(refused, Some(KeyringError::InvalidKeyState));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_an_outage() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let kms = KmsKeys::build(settings(&endpoint)).await.unwrap();
+    assert_eq!(kms.generate(&key_id(), &context()).await.err(), Some(KeyringError::Unavailable));
+}
+
+#[tokio::test]
+async fn missing_credentials_are_no_outage() {
+    let canned = Canned::answering(400, "{}").await;
+    let provider = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) });
+    let config = canned.kms().await.client.config().to_builder().credentials_provider(provider).build();
+    let kms = KmsKeys { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
+    assert_eq!(kms.generate(&key_id(), &context()).await.err(), Some(KeyringError::Credentials));
+    assert_eq!(canned.requests.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_url_is_refused_at_once() {
+    for endpoint in ["127.0.0.1:4566", "kms", "ftp://kms", "http://", "/kms", ""] {
+        let refused = KmsKeys::build(settings(endpoint)).await.err();
+        assert_eq!(refused, Some(KeyringSetupError::Endpoint { endpoint: endpoint.to_owned() }));
+    }
+}
+
+#[tokio::test]
+async fn the_region_of_an_arn_will_do() {
+    let canned = Canned::answering(400, "{}").await;
+    let without = AwsKms { region: None, ..settings(&canned.endpoint) };
+    let kms = KmsKeys::build(without).await.unwrap();
+    assert_eq!(kms.client.config().region().map(Region::as_ref), Some("eu-west-3"));
+}
+
+#[test]
+fn a_credentials_failure_is_found_wherever_it_is_wrapped() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] CredentialsError);
+    let error = |cause| {
+        SdkError::<aws_sdk_kms::operation::decrypt::DecryptError, HttpResponse>::construction_failure(Outer(
+            cause,
+        ))
+    };
+    assert_eq!(meaning(&error(CredentialsError::not_loaded("none"))), KeyringError::Credentials);
+    assert_eq!(
+        meaning(&error(CredentialsError::provider_timed_out(CONNECT_TIMEOUT))),
+        KeyringError::Unavailable
+    );
+}
+
+#[test]
+fn every_code_has_its_meaning() {
+    for (code, status, expected) in [
+        ("AccessDeniedException", 400, KeyringError::Denied),
+        ("NotFoundException", 400, KeyringError::KeyNotFound),
+        ("DisabledException", 409, KeyringError::KeyDisabled),
+        ("KMSInvalidStateException", 409, KeyringError::InvalidKeyState),
+        ("InvalidKeyUsageException", 400, KeyringError::InvalidKeyUsage),
+        ("IncorrectKeyException", 400, KeyringError::IncorrectKey),
+        ("InvalidCiphertextException", 400, KeyringError::InvalidCiphertext),
+        ("ThrottlingException", 400, KeyringError::Throttled),
+        ("", 429, KeyringError::Throttled),
+        ("KeyUnavailableException", 500, KeyringError::Unavailable),
+        ("DependencyTimeoutException", 503, KeyringError::Unavailable),
+        ("KMSInternalException", 500, KeyringError::Unavailable),
+        ("BrandNewServerError", 502, KeyringError::Unavailable),
+        ("UnrecognizedClientException", 400, KeyringError::Credentials),
+        ("ExpiredTokenException", 400, KeyringError::Credentials),
+        ("ValidationException", 400, KeyringError::Unexpected { code: "ValidationException".to_owned() }),
+        ("", 403, KeyringError::Unexpected { code: "HTTP403".to_owned() }),
+        ("", 200, KeyringError::Malformed(MalformedAnswer::Unparsable)),
+        ("evil\r\ncode", 400, KeyringError::Unexpected { code: "evilcode".to_owned() }),
+    ] {
+        assert_eq!(service_meaning(code, status), expected, "{code}");
+    }
+    let long = service_meaning(&"x".repeat(1_000), 400);
+    assert_eq!(long, KeyringError::Unexpected { code: "x".repeat(MAX_CODE_LEN) });
+}

@@ -1,0 +1,169 @@
+//! The local keyring: wrapping keys in a file, with the same contexts and refusals as AWS KMS, for machines
+//! without one. Whoever reads the file reads every object.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, rand};
+use bytes::Bytes;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+pub use self::file::{generate, rotate};
+
+use super::provider::{Decrypted, Generated};
+use super::settings::Local;
+use super::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN};
+use crate::envelope::DataKey;
+
+/// `CiphertextBlob` layout:
+/// ```text
+/// prefix    version(1)=1 | len8 | key id (1 to 64 bytes) | salt(32) random
+/// wrapped   AES-256-GCM(wrap key, nonce 0^12, data key, AAD = prefix | canonical context)             = 48
+/// wrap key  HKDF-SHA256(ikm = wrapping key, salt, info = "s3veil/keyring/local/v1\0", 32)
+/// ```
+/// A wrap key is used once, so its nonce may be zero, and a wrapping key may make any number of blobs.
+const BLOB_VERSION: u8 = 1;
+const INFO: &[u8] = b"s3veil/keyring/local/v1\0";
+const SALT_LEN: usize = 32;
+const DATA_KEY_LEN: usize = 32;
+const WRAPPED_LEN: usize = DATA_KEY_LEN + MAX_TAG_LEN;
+/// Ids travel in every object's metadata, of which S3 takes 2,048 bytes.
+const MAX_LOCAL_KEY_ID_LEN: usize = 64;
+
+/// A 256-bit key that wraps data keys.
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct WrappingKey([u8; 32]);
+
+impl fmt::Debug for WrappingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WrappingKey(redacted)")
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct LocalKeys {
+    /// The current one first; ids and keys in the same order.
+    ids: Vec<KeyId>,
+    wrapping_keys: Vec<WrappingKey>,
+}
+
+/// A blob taken apart, nothing of it authenticated.
+struct Blob<'a> {
+    prefix: &'a [u8],
+    key_id: &'a [u8],
+    salt: &'a [u8],
+    wrapped: &'a [u8],
+}
+
+impl LocalKeys {
+    pub(super) fn open(settings: Local) -> Result<Self, KeyringSetupError> {
+        let Local { file, create_if_missing } = settings;
+        if create_if_missing {
+            match generate(&file) {
+                Ok(id) => {
+                    tracing::warn!(file = %file.display(), key_id = %id, "created a keyring: back it up, it is the only way to the objects")
+                }
+                Err(KeyringSetupError::Exists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut keys = file::read(&file)?.keys;
+        keys.sort_by_key(|stored| !stored.current);
+        let (ids, wrapping_keys) = keys.into_iter().map(|stored| (stored.id, stored.secret)).unzip();
+        Ok(Self { ids, wrapping_keys })
+    }
+
+    pub(super) fn key_ids(&self) -> &[KeyId] {
+        &self.ids
+    }
+
+    pub(super) fn generate(
+        &self,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<Generated, KeyringError> {
+        let wrapping_key = self.wrapping_key(key_id)?;
+        let mut data_key = Zeroizing::new([0; DATA_KEY_LEN]);
+        fill_random(data_key.as_mut_slice());
+        let id = key_id.as_str().as_bytes();
+        let id_len = u8::try_from(id.len()).expect("ids were read from the file, 64 bytes long at most");
+        let mut salt = [0; SALT_LEN];
+        fill_random(&mut salt);
+        let prefix = [&[BLOB_VERSION, id_len], id, &salt].concat();
+        let mut wrapped = *data_key;
+        let tag = wrap_key(wrapping_key, &salt)
+            .seal_in_place_separate_tag(zero_nonce(), associated_data(&prefix, context), &mut wrapped)
+            .expect("48 bytes are within what AES-GCM seals");
+        Ok(Generated {
+            data_key: DataKey::try_from_slice(data_key.as_slice()),
+            wrapped: Bytes::from([&prefix, &wrapped[..], tag.as_ref()].concat()),
+            key_id: Some(key_id.as_str().to_owned()),
+        })
+    }
+
+    pub(super) fn decrypt(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Decrypted, KeyringError> {
+        let wrapping_key = self.wrapping_key(key_id)?;
+        let blob = Blob::parse(wrapped).ok_or(KeyringError::InvalidCiphertext)?;
+        if blob.key_id != key_id.as_str().as_bytes() {
+            return Err(KeyringError::IncorrectKey);
+        }
+        let mut in_out = Zeroizing::new([0; WRAPPED_LEN]);
+        in_out.copy_from_slice(blob.wrapped);
+        let data_key = wrap_key(wrapping_key, blob.salt)
+            .open_in_place(zero_nonce(), associated_data(blob.prefix, context), in_out.as_mut_slice())
+            .map_err(|_unauthentic| KeyringError::InvalidCiphertext)?;
+        Ok(Decrypted {
+            data_key: DataKey::try_from_slice(data_key),
+            key_id: Some(key_id.as_str().to_owned()),
+        })
+    }
+
+    fn wrapping_key(&self, key_id: &KeyId) -> Result<&WrappingKey, KeyringError> {
+        let position = self.ids.iter().position(|id| id == key_id).ok_or(KeyringError::KeyNotFound)?;
+        Ok(&self.wrapping_keys[position])
+    }
+}
+
+impl<'a> Blob<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (&[version, id_len], _) = bytes.split_first_chunk()?;
+        let prefix_len = 2 + usize::from(id_len) + SALT_LEN;
+        let (prefix, wrapped) = bytes.split_at_checked(prefix_len)?;
+        let (key_id, salt) = prefix[2..].split_at(usize::from(id_len));
+        (version == BLOB_VERSION && wrapped.len() == WRAPPED_LEN).then_some(Self {
+            prefix,
+            key_id,
+            salt,
+            wrapped,
+        })
+    }
+}
+
+fn wrap_key(wrapping_key: &WrappingKey, salt: &[u8]) -> LessSafeKey {
+    let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&wrapping_key.0);
+    let output = derived.expand(&[INFO], &AES_256_GCM).map(UnboundKey::from);
+    LessSafeKey::new(output.expect("HKDF-SHA256 gives 32 bytes"))
+}
+
+fn zero_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+fn associated_data(prefix: &[u8], context: &EncryptionContext) -> Aad<Vec<u8>> {
+    Aad::from([prefix, context.canonical()].concat())
+}
+
+fn fill_random(bytes: &mut [u8]) {
+    rand::fill(bytes).expect("the operating system has randomness");
+}
+
+const _: () = assert!(2 + MAX_LOCAL_KEY_ID_LEN + SALT_LEN + WRAPPED_LEN <= MAX_WRAPPED_KEY_LEN);

@@ -1,0 +1,135 @@
+//! The providers behind one face: what each answers is checked here before anybody uses it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use subtle::ConstantTimeEq;
+
+use super::kms::KmsKeys;
+use super::local::LocalKeys;
+use super::{
+    EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN, MalformedAnswer,
+    Provider, Unwrapped, WriteKey,
+};
+use crate::envelope::DataKey;
+
+/// What a provider says to GenerateDataKey, unchecked.
+#[derive(Debug)]
+pub(super) struct Generated {
+    pub(super) data_key: Option<DataKey>,
+    pub(super) wrapped: Bytes,
+    pub(super) key_id: Option<String>,
+}
+
+/// What a provider says to Decrypt, unchecked.
+#[derive(Debug)]
+pub(super) struct Decrypted {
+    pub(super) data_key: Option<DataKey>,
+    pub(super) key_id: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Backend {
+    AwsKms(KmsKeys),
+    Local(LocalKeys),
+    #[cfg(test)]
+    Scripted(Arc<super::tests::Scripted>),
+}
+
+impl Backend {
+    pub(super) async fn build(provider: Provider) -> Result<Self, KeyringSetupError> {
+        match provider {
+            Provider::AwsKms(settings) => KmsKeys::build(settings).await.map(Self::AwsKms),
+            Provider::Local(settings) => tokio::task::spawn_blocking(|| LocalKeys::open(settings))
+                .await
+                .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)?
+                .map(Self::Local),
+        }
+    }
+
+    pub(super) fn default_key_id(&self) -> Option<&KeyId> {
+        self.default_allowed().first()
+    }
+
+    pub(super) fn default_allowed(&self) -> &[KeyId] {
+        match self {
+            Self::AwsKms(kms) => kms.default_key_id(),
+            Self::Local(local) => local.key_ids(),
+            #[cfg(test)]
+            Self::Scripted(scripted) => scripted.key_ids(),
+        }
+    }
+
+    pub(super) async fn generate(
+        &self,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<WriteKey, KeyringError> {
+        let answer = match self {
+            Self::AwsKms(kms) => kms.generate(key_id, context).await,
+            Self::Local(local) => local.generate(key_id, context),
+            #[cfg(test)]
+            Self::Scripted(scripted) => scripted.generate(key_id, context).await,
+        };
+        counted("generate", key_id, answer.and_then(Generated::check))
+    }
+
+    /// Opens the blob under exactly this key.
+    pub(super) async fn unwrap(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Unwrapped, KeyringError> {
+        let answer = match self {
+            Self::AwsKms(kms) => kms.decrypt(wrapped, context, key_id).await,
+            Self::Local(local) => local.decrypt(wrapped, context, key_id),
+            #[cfg(test)]
+            Self::Scripted(scripted) => scripted.decrypt(wrapped, context, key_id).await,
+        };
+        counted("unwrap", key_id, answer.and_then(Decrypted::check))
+    }
+}
+
+impl Generated {
+    fn check(self) -> Result<WriteKey, KeyringError> {
+        let Self { data_key, wrapped, key_id } = self;
+        if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
+            return Err(KeyringError::Malformed(MalformedAnswer::WrappedKeyLength));
+        }
+        Ok(WriteKey { data_key: checked_data_key(data_key)?, wrapped, key_id: checked_key_id(key_id)? })
+    }
+}
+
+impl Decrypted {
+    fn check(self) -> Result<Unwrapped, KeyringError> {
+        let Self { data_key, key_id } = self;
+        Ok(Unwrapped { data_key: checked_data_key(data_key)?, key_id: checked_key_id(key_id)? })
+    }
+}
+
+fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringError> {
+    let data_key = data_key.ok_or(KeyringError::Malformed(MalformedAnswer::DataKeyLength))?;
+    if bool::from(data_key.expose().ct_eq(&[0; 32])) {
+        return Err(KeyringError::Malformed(MalformedAnswer::ZeroDataKey));
+    }
+    Ok(Arc::new(data_key))
+}
+
+fn checked_key_id(key_id: Option<String>) -> Result<String, KeyringError> {
+    key_id
+        .filter(|key_id| KeyId::parse(key_id).is_ok())
+        .ok_or(KeyringError::Malformed(MalformedAnswer::KeyId))
+}
+
+fn counted<T>(
+    operation: &'static str,
+    key_id: &KeyId,
+    answer: Result<T, KeyringError>,
+) -> Result<T, KeyringError> {
+    let outcome = answer.as_ref().err().map_or("ok", KeyringError::outcome);
+    metrics::counter!("s3veil_keyring_calls_total", "operation" => operation, "outcome" => outcome)
+        .increment(1);
+    tracing::debug!(operation, outcome, %key_id, "asked the key provider");
+    answer
+}

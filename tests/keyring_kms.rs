@@ -1,0 +1,159 @@
+//! The keyring against a real KMS endpoint: LocalStack, or AWS itself.
+//!
+//! `S3VEIL_TEST_KMS_ENDPOINT=http://127.0.0.1:4566 cargo test --test keyring_kms -- --ignored`
+
+use aws_credential_types::Credentials;
+use s3veil::keyring::{
+    AwsKms, CacheSettings, EncryptionContext, KeyId, Keyring, KeyringError, Provider, Reuse, Settings,
+};
+
+const REGION: &str = "us-east-1";
+
+#[expect(clippy::disallowed_methods, reason = "where the KMS is, only the environment knows")]
+fn endpoint() -> String {
+    std::env::var("S3VEIL_TEST_KMS_ENDPOINT")
+        .expect("S3VEIL_TEST_KMS_ENDPOINT names no KMS to test against, such as http://127.0.0.1:4566")
+}
+
+fn credentials() -> Credentials {
+    Credentials::new("test", "test", None, None, "tests")
+}
+
+async fn kms() -> aws_sdk_kms::Client {
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new(REGION))
+        .credentials_provider(credentials())
+        .endpoint_url(endpoint())
+        .load()
+        .await;
+    aws_sdk_kms::Client::new(&config)
+}
+
+/// The ARN of a new symmetric key.
+async fn new_key(kms: &aws_sdk_kms::Client) -> KeyId {
+    let created = kms.create_key().send().await.expect("the endpoint creates keys");
+    KeyId::parse(created.key_metadata().and_then(|key| key.arn()).expect("a key has an ARN"))
+        .expect("an ARN is a key id")
+}
+
+/// With caches of its own: a second one stands for another process, or for later.
+async fn keyring(key_id: &KeyId) -> Keyring {
+    let provider = Provider::AwsKms(AwsKms {
+        key_id: Some(key_id.clone()),
+        endpoint: Some(endpoint()),
+        region: Some(REGION.to_owned()),
+        credentials: Some(credentials()),
+    });
+    Keyring::build(Settings { provider, cache: CacheSettings::default(), reuse: Reuse::Bucket })
+        .await
+        .expect("the settings are complete")
+}
+
+fn context() -> EncryptionContext {
+    EncryptionContext::native("realm")
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn a_data_key_comes_back_in_another_process() {
+    let key_id = new_key(&kms().await).await;
+    let written = keyring(&key_id).await.for_write(None, &context(), 1).await.unwrap();
+    assert_eq!(written.key_id, key_id.as_str(), "the full ARN");
+    let elsewhere = keyring(&key_id).await;
+    let read = elsewhere.unwrap(&written.wrapped, &context(), std::slice::from_ref(&key_id)).await.unwrap();
+    assert_eq!(read.data_key.expose(), written.data_key.expose());
+    assert_eq!(read.key_id, key_id.as_str());
+    let known = elsewhere.known_key_id(&written.wrapped, &context(), &[key_id]).await;
+    assert_eq!(known, Some(read.key_id));
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn an_alias_names_its_key() {
+    let kms = kms().await;
+    let key_id = new_key(&kms).await;
+    let unique = key_id.as_str().rsplit('/').next().unwrap();
+    let alias = KeyId::parse(&format!("alias/s3veil-{unique}")).unwrap();
+    kms.create_alias().alias_name(alias.as_str()).target_key_id(unique).send().await.unwrap();
+    let written = keyring(&alias).await.for_write(None, &context(), 1).await.unwrap();
+    assert_eq!(written.key_id, key_id.as_str());
+    let read = keyring(&alias).await.unwrap(&written.wrapped, &context(), &[alias]).await.unwrap();
+    assert_eq!(read.data_key.expose(), written.data_key.expose());
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn another_context_does_not_open() {
+    let key_id = new_key(&kms().await).await;
+    let keyring = keyring(&key_id).await;
+    let written = keyring.for_write(None, &context(), 1).await.unwrap();
+    for other in [EncryptionContext::native("other"), EncryptionContext::from_pairs::<&str, &str>([])] {
+        let refused =
+            keyring.unwrap(&written.wrapped, &other, std::slice::from_ref(&key_id)).await.unwrap_err();
+        assert_eq!(refused, KeyringError::InvalidCiphertext, "This is a security issue.");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn only_allowed_keys_open() {
+    let kms = kms().await;
+    let (mine, theirs) = (new_key(&kms).await, new_key(&kms).await);
+    let forged = keyring(&theirs).await.for_write(None, &context(), 1).await.unwrap();
+    let keyring = keyring(&mine).await;
+    let refused = keyring.unwrap(&forged.wrapped, &context(), std::slice::from_ref(&mine)).await.unwrap_err();
+    assert_eq!(refused, KeyringError::IncorrectKey, "This is a security issue.");
+    let read = keyring.unwrap(&forged.wrapped, &context(), &[mine, theirs.clone()]).await.unwrap();
+    assert_eq!((read.data_key.expose(), read.key_id.as_str()), (forged.data_key.expose(), theirs.as_str()));
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn a_tampered_blob_does_not_open() {
+    let key_id = new_key(&kms().await).await;
+    let keyring = keyring(&key_id).await;
+    let written = keyring.for_write(None, &context(), 1).await.unwrap();
+    let mut tampered = written.wrapped.to_vec();
+    *tampered.last_mut().unwrap() ^= 1;
+    let refused = keyring.unwrap(&tampered, &context(), std::slice::from_ref(&key_id)).await.unwrap_err();
+    assert_eq!(refused, KeyringError::InvalidCiphertext, "This is a security issue.");
+    let garbage = keyring.unwrap(b"no blob at all", &context(), &[key_id]).await.unwrap_err();
+    // LocalStack looks a key up by the blob's first bytes, where AWS says InvalidCiphertextException.
+    assert!(matches!(garbage, KeyringError::InvalidCiphertext | KeyringError::KeyNotFound), "{garbage:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
+    let kms = kms().await;
+    let key_id = new_key(&kms).await;
+    let written = keyring(&key_id).await.for_write(None, &context(), 1).await.unwrap();
+
+    kms.disable_key().key_id(key_id.as_str()).send().await.unwrap();
+    let cold = keyring(&key_id).await;
+    let allowed = std::slice::from_ref(&key_id);
+    assert_eq!(cold.for_write(None, &context(), 1).await.unwrap_err(), KeyringError::KeyDisabled);
+    assert_eq!(
+        cold.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err(),
+        KeyringError::KeyDisabled
+    );
+    assert_eq!(cold.check(None, &context()).await.unwrap_err(), KeyringError::KeyDisabled);
+
+    kms.enable_key().key_id(key_id.as_str()).send().await.unwrap();
+    keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap();
+
+    kms.schedule_key_deletion().key_id(key_id.as_str()).pending_window_in_days(7).send().await.unwrap();
+    let doomed = keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err();
+    assert_eq!(doomed, KeyringError::InvalidKeyState);
+
+    let missing = KeyId::parse("00000000-0000-0000-0000-000000000000").unwrap();
+    let refused = keyring(&missing).await.for_write(None, &context(), 1).await.unwrap_err();
+    assert_eq!(refused, KeyringError::KeyNotFound);
+}
+
+#[tokio::test]
+#[ignore = "needs LocalStack"]
+async fn a_check_makes_the_round_trip() {
+    let key_id = new_key(&kms().await).await;
+    assert_eq!(keyring(&key_id).await.check(None, &context()).await.unwrap().key_id, key_id.as_str());
+}
