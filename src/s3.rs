@@ -1,1 +1,25 @@
-//! The `s3` room.
+//! S3 as a language: operations, names, paths, queries, headers, ranges, checksums, error codes and XML.
+//!
+//! It knows no keys, no sockets and no clock; every function here takes values and gives values.
+//! What it does not understand it refuses by name, so that nothing above it can forward a request by accident.
+
+pub mod checksum;
+pub mod error;
+pub mod headers;
+pub mod name;
+pub mod operation;
+pub mod path;
+mod percent;
+pub mod query;
+pub mod range;
+pub mod route;
+pub mod xml;
+
+pub use checksum::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, Verifier};
+pub use error::{ErrorCode, S3Error};
+pub use name::{BucketName, ObjectKey};
+pub use operation::{Access, Operation};
+pub use path::{S3Path, encode_path};
+pub use query::Query;
+pub use range::{ByteRange, RangeSpec};
+pub use route::route;

@@ -1,0 +1,299 @@
+//! The checksums of S3: their names on the wire, their values, and computing them as bytes stream by.
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+
+mod declared;
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use crc_fast::CrcAlgorithm;
+use md5::Digest as _;
+
+pub use declared::{ChecksumType, DeclaredIntegrity, Verifier};
+
+/// The prefix of every header and trailer that carries a checksum.
+pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
+/// The longest digest of an algorithm, SHA-256's.
+const MAX_DIGEST: usize = 32;
+
+/// An algorithm that clients may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChecksumAlgorithm {
+    /// CRC-32 of ISO-HDLC (zlib, Ethernet); 4 bytes, big-endian.
+    Crc32,
+    /// CRC-32C, Castagnoli (iSCSI); 4 bytes, big-endian.
+    Crc32c,
+    /// CRC-64 of NVM Express; 8 bytes, big-endian.
+    Crc64Nvme,
+    /// SHA-1; 20 bytes.
+    Sha1,
+    /// SHA-256; 32 bytes.
+    Sha256,
+}
+
+impl ChecksumAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+
+    /// The header, and the trailer, that carries a value.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Crc32 => "x-amz-checksum-crc32",
+            Self::Crc32c => "x-amz-checksum-crc32c",
+            Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
+            Self::Sha1 => "x-amz-checksum-sha1",
+            Self::Sha256 => "x-amz-checksum-sha256",
+        }
+    }
+
+    /// The algorithm of a header or trailer, whatever its case.
+    #[must_use]
+    pub fn of_header(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
+    }
+
+    /// The name in `x-amz-sdk-checksum-algorithm`, `x-amz-checksum-algorithm`, XML and messages.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+            Self::Crc64Nvme => "CRC64NVME",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+        }
+    }
+
+    /// Reads a [`token`](Self::token), whatever its case.
+    #[must_use]
+    pub fn parse(token: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.token().eq_ignore_ascii_case(token))
+    }
+
+    /// The value's length in bytes, before base64.
+    #[must_use]
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme => 8,
+            Self::Sha1 => 20,
+            Self::Sha256 => MAX_DIGEST,
+        }
+    }
+}
+
+impl fmt::Display for ChecksumAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+/// A value with the algorithm it is of; always of the right length. Displays as base64, the wire form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Checksum {
+    algorithm: ChecksumAlgorithm,
+    /// The value, then zeros.
+    padded: [u8; MAX_DIGEST],
+}
+
+impl Checksum {
+    /// `None` if `bytes` is not as long as the algorithm's digests are.
+    #[must_use]
+    pub fn new(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Option<Self> {
+        let mut padded = [0; MAX_DIGEST];
+        padded
+            .get_mut(..algorithm.digest_len())?
+            .copy_from_slice(Some(bytes).filter(|bytes| bytes.len() == algorithm.digest_len())?);
+        Some(Self { algorithm, padded })
+    }
+
+    /// Reads the wire form; `None` unless it is canonical base64 of the right length.
+    #[must_use]
+    pub fn parse(algorithm: ChecksumAlgorithm, base64: impl AsRef<[u8]>) -> Option<Self> {
+        Self::new(algorithm, &STANDARD.decode(base64).ok()?)
+    }
+
+    /// What computed it.
+    #[must_use]
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
+        self.algorithm
+    }
+
+    /// The value, [`digest_len`](ChecksumAlgorithm::digest_len) bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.padded[..self.algorithm.digest_len()]
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(self.bytes()))
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{self}", self.algorithm)
+    }
+}
+
+/// Computes one checksum of a stream.
+#[derive(Clone)]
+pub struct Hasher(State);
+
+#[derive(Clone)]
+enum State {
+    Crc(ChecksumAlgorithm, crc_fast::Digest),
+    Sha(ChecksumAlgorithm, digest::Context),
+}
+
+impl Hasher {
+    /// A hasher that has seen nothing yet.
+    #[must_use]
+    pub fn new(algorithm: ChecksumAlgorithm) -> Self {
+        let crc = |of| State::Crc(algorithm, crc_fast::Digest::new(of));
+        let sha = |of| State::Sha(algorithm, digest::Context::new(of));
+        Self(match algorithm {
+            ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
+            ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
+            ChecksumAlgorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
+            ChecksumAlgorithm::Sha1 => sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
+            ChecksumAlgorithm::Sha256 => sha(&digest::SHA256),
+        })
+    }
+
+    /// What it computes.
+    #[must_use]
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
+        match &self.0 {
+            State::Crc(algorithm, _) | State::Sha(algorithm, _) => *algorithm,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Crc(_, crc) => crc.update(bytes),
+            State::Sha(_, sha) => sha.update(bytes),
+        }
+    }
+
+    /// The checksum of all bytes taken.
+    #[must_use]
+    pub fn finish(self) -> Checksum {
+        let (algorithm, checksum) = match self.0 {
+            State::Crc(algorithm, crc) => {
+                let value = crc.finalize().to_be_bytes();
+                (algorithm, Checksum::new(algorithm, &value[value.len() - algorithm.digest_len()..]))
+            }
+            State::Sha(algorithm, sha) => (algorithm, Checksum::new(algorithm, sha.finish().as_ref())),
+        };
+        debug_assert_eq!(checksum.map(|checksum| checksum.algorithm), Some(algorithm));
+        checksum.expect("each algorithm's digest has the algorithm's length")
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hasher").field(&self.algorithm()).finish()
+    }
+}
+
+/// Computes a stream's MD5, for Content-MD5 only.
+#[derive(Clone, Debug, Default)]
+pub struct Md5(md5::Md5);
+
+impl Md5 {
+    /// The length of a digest in bytes.
+    pub const LEN: usize = 16;
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes taken.
+    #[must_use]
+    pub fn finish(self) -> [u8; Self::LEN] {
+        self.0.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(algorithm: ChecksumAlgorithm, pieces: &[&[u8]]) -> Checksum {
+        let mut hasher = Hasher::new(algorithm);
+        pieces.iter().for_each(|piece| hasher.update(piece));
+        hasher.finish()
+    }
+
+    /// The check values of the CRC catalogue and of FIPS 180, over "123456789".
+    #[test]
+    fn known_answers() {
+        for (algorithm, of_nothing, of_digits) in [
+            (ChecksumAlgorithm::Crc32, "AAAAAA==", "y/Q5Jg=="),
+            (ChecksumAlgorithm::Crc32c, "AAAAAA==", "4waSgw=="),
+            (ChecksumAlgorithm::Crc64Nvme, "AAAAAAAAAAA=", "rosUhgoHmZg="),
+            (ChecksumAlgorithm::Sha1, "2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "98O8HYCOBHMqraLfiJvMNpZ74UE="),
+            (
+                ChecksumAlgorithm::Sha256,
+                "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+                "FeKw1mN97hYiWCb3ruzT0GujMk6mj7x1BF8JlylBejo=",
+            ),
+        ] {
+            assert_eq!(of(algorithm, &[]).to_string(), of_nothing, "{algorithm}");
+            assert_eq!(of(algorithm, &[b"123456789"]).to_string(), of_digits, "{algorithm}");
+            assert_eq!(of(algorithm, &[b"", b"1234", b"5", b"6789"]).to_string(), of_digits, "{algorithm}");
+            assert_eq!(Checksum::parse(algorithm, of_digits), Some(of(algorithm, &[b"123456789"])));
+        }
+        let mut md5 = Md5::default();
+        md5.update(b"12345");
+        md5.update(b"6789");
+        assert_eq!(STANDARD.encode(md5.finish()), "JfnnlDI7RThTtfGfGUJGlA==");
+    }
+
+    #[test]
+    fn names_lead_both_ways() {
+        for algorithm in ChecksumAlgorithm::ALL {
+            assert_eq!(ChecksumAlgorithm::of_header(algorithm.header()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::of_header(&algorithm.header().to_uppercase()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::parse(algorithm.token()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::parse(&algorithm.token().to_lowercase()), Some(algorithm));
+            assert_eq!(
+                algorithm.header().strip_prefix(CHECKSUM_PREFIX),
+                Some(&*algorithm.token().to_lowercase())
+            );
+            assert_eq!(Hasher::new(algorithm).algorithm(), algorithm);
+        }
+        assert_eq!(ChecksumAlgorithm::of_header("x-amz-checksum-sha512"), None);
+        assert_eq!(ChecksumAlgorithm::parse("MD5"), None);
+    }
+
+    #[test]
+    fn values_are_canonical_base64_of_the_right_length() {
+        for bad in [
+            "",
+            "y/Q5Jg",
+            "y/Q5Jg=",
+            "y/Q5Jh==",
+            "y/Q5Jg==\n",
+            " y/Q5Jg==",
+            "y_Q5Jg==",
+            "y/Q5",
+            "y/Q5Jgw=",
+            "cbf43926",
+        ] {
+            assert_eq!(Checksum::parse(ChecksumAlgorithm::Crc32, bad), None, "{bad:?}");
+        }
+        let checksum = Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==").unwrap();
+        assert_eq!(checksum.bytes(), [0xcb, 0xf4, 0x39, 0x26]);
+        assert_eq!(format!("{checksum:?}"), "CRC32:y/Q5Jg==");
+        assert_eq!(Checksum::new(ChecksumAlgorithm::Crc32, &[0; 5]), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! A client's request headers: passed, consumed or refused, each by name.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::{
+    CHECKSUM_MODE, COPY_SOURCE, HOP_BY_HOP, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY,
+    SSE_CONTEXT, SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, WRITE_OFFSET_BYTES, nominated,
+};
+use crate::s3::checksum::CHECKSUM_PREFIX;
+use crate::s3::error::{ErrorCode, S3Error};
+use crate::s3::query::{Query, is_hoisted};
+
+/// What becomes of one header of an upload.
+enum Fate {
+    Pass,
+    Consume,
+    Reserved,
+    Refuse,
+}
+
+/// The headers of a PutObject or CreateMultipartUpload that go upstream with the ciphertext.
+///
+/// Values are opaque bytes and repeated lines stay repeated. What describes the plaintext body or its transfer is
+/// consumed; Content-Encoding loses its `aws-chunked`.
+///
+/// # Errors
+/// `NotImplemented`, naming it, for SSE-C, an encryption context, DSSE, a condition S3 has not on uploads, and every
+/// unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is the proxy's, and as [`sse_request`].
+pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
+    sse_request(headers)?;
+    let mut upstream = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        match upload_fate(name.as_str()) {
+            Fate::Pass => _ = upstream.append(name, value.clone()),
+            Fate::Consume => (),
+            Fate::Reserved => {
+                let message = "This metadata name is reserved for the encrypting proxy";
+                return Err(S3Error::invalid_argument(name.as_str(), "", message));
+            }
+            Fate::Refuse => return Err(refused(name.as_str())),
+        }
+    }
+    if let Some(encoding) = stored_content_encoding(headers) {
+        upstream.insert(header::CONTENT_ENCODING, encoding);
+    } else {
+        upstream.remove(header::CONTENT_ENCODING);
+    }
+    Ok(upstream)
+}
+
+fn upload_fate(name: &str) -> Fate {
+    match name {
+        "cache-control"
+        | "content-disposition"
+        | "content-encoding"
+        | "content-language"
+        | "content-type"
+        | "expires"
+        | "if-match"
+        | "if-none-match"
+        | "origin" => Fate::Pass,
+        "x-amz-acl"
+        | "x-amz-expected-bucket-owner"
+        | "x-amz-request-payer"
+        | "x-amz-storage-class"
+        | "x-amz-tagging"
+        | "x-amz-website-redirect-location" => Fate::Pass,
+        name if RESERVED.contains(&name) => Fate::Reserved,
+        name if ["x-amz-meta-", "x-amz-grant-", "x-amz-object-lock-"].iter().any(|p| name.starts_with(p)) => {
+            Fate::Pass
+        }
+        // Ignoring these would do what the client asked not to be done.
+        "content-range" | "if-modified-since" | "if-unmodified-since" => Fate::Refuse,
+        "x-amz-cf-id"
+        | "x-amz-content-sha256"
+        | "x-amz-date"
+        | "x-amz-decoded-content-length"
+        | "x-amz-security-token"
+        | "x-amz-trailer"
+        | "x-amz-user-agent" => Fate::Consume,
+        SDK_CHECKSUM_ALGORITHM | SSE | SSE_KMS_KEY_ID | SSE_BUCKET_KEY => Fate::Consume,
+        name if name.starts_with(CHECKSUM_PREFIX) => Fate::Consume,
+        name if name.starts_with("x-amz-") => Fate::Refuse,
+        _ => Fate::Consume,
+    }
+}
+
+fn refused(name: &str) -> S3Error {
+    S3Error::not_implemented(format!("The header {name} asks for something that is not implemented"))
+        .with("Header", name)
+}
+
+/// Content-Encoding as S3 stores it: without the `aws-chunked` of the transfer; untouched where that is not named.
+fn stored_content_encoding(headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_transfer = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"aws-chunked");
+    let lines: Vec<&[u8]> =
+        headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    let joined = lines.join(&b","[..]);
+    let codings = || joined.split(|byte| *byte == b',');
+    if !codings().any(is_transfer) && lines.len() <= 1 {
+        return headers.get(header::CONTENT_ENCODING).cloned();
+    }
+    let kept: Vec<&[u8]> = codings()
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty() && !is_transfer(coding))
+        .collect();
+    if kept.is_empty() {
+        return None;
+    }
+    Some(HeaderValue::from_bytes(&kept.join(&b","[..])).expect("pieces of a header value make one"))
+}
+
+/// What a client asks of server-side encryption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SseRequest {
+    /// Nothing: the bucket's default.
+    None,
+    /// `AES256`.
+    S3Managed,
+    /// `aws:kms`.
+    Kms {
+        /// The key asked for; the bucket's default if absent.
+        key_id: Option<String>,
+    },
+}
+
+/// Reads the server-side encryption headers of an upload or copy.
+///
+/// # Errors
+/// `NotImplemented` for SSE-C, an encryption context and `aws:kms:dsse`; `InvalidArgument` for another algorithm, for a
+/// key id without `aws:kms` and for a value that is no text.
+pub fn sse_request(headers: &HeaderMap) -> Result<SseRequest, S3Error> {
+    refuse_customer_key(headers)?;
+    if headers.contains_key(SSE_CONTEXT) {
+        return Err(refused(SSE_CONTEXT));
+    }
+    let key_id = text(headers, SSE_KMS_KEY_ID)?;
+    match (text(headers, SSE)?, key_id) {
+        (None, None) => Ok(SseRequest::None),
+        (Some("AES256"), None) => Ok(SseRequest::S3Managed),
+        (Some("aws:kms"), Some("")) => {
+            Err(S3Error::invalid_argument(SSE_KMS_KEY_ID, "", "The KMS key id is empty"))
+        }
+        (Some("aws:kms"), key_id) => Ok(SseRequest::Kms { key_id: key_id.map(str::to_owned) }),
+        (Some("aws:kms:dsse"), _) => {
+            Err(S3Error::not_implemented("Dual-layer encryption (aws:kms:dsse) is not implemented")
+                .with("Header", SSE))
+        }
+        (None | Some("AES256"), Some(key_id)) => Err(S3Error::invalid_argument(
+            SSE_KMS_KEY_ID,
+            key_id,
+            "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : \
+             aws:kms",
+        )),
+        (Some(other), _) => {
+            Err(S3Error::invalid_argument(SSE, other, "The encryption method specified is not supported"))
+        }
+    }
+}
+
+/// The proxy cannot keep a key that the client alone shall know, and must not pretend to.
+fn refuse_customer_key(headers: &HeaderMap) -> Result<(), S3Error> {
+    match headers.keys().find(|name| name.as_str().starts_with(SSE_CUSTOMER_PREFIX)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(S3Error::not_implemented("Encryption with customer-provided keys (SSE-C) is not implemented")
+                .with("Header", name.as_str()))
+        }
+    }
+}
+
+/// The one value of a header that must be text.
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, S3Error> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().map(HeaderValue::to_str), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(value)), None) => Ok(Some(value)),
+        (Some(_), _) => Err(S3Error::invalid_argument(name, "", "A header is repeated or is no text")),
+    }
+}
+
+/// The headers of a GetObject or HeadObject that go upstream as they are. Range and If-Range are the handler's to
+/// translate; `x-amz-checksum-mode` would bring the ciphertext's checksum.
+///
+/// # Errors
+/// `NotImplemented` for SSE-C.
+pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
+    refuse_customer_key(headers)?;
+    let passed = headers.iter().filter(|(name, _)| {
+        matches!(
+            name.as_str(),
+            "if-match"
+                | "if-modified-since"
+                | "if-none-match"
+                | "if-unmodified-since"
+                | "origin"
+                | "x-amz-expected-bucket-owner"
+                | "x-amz-request-payer"
+        )
+    });
+    Ok(collect(passed))
+}
+
+/// The headers of a request that carries no object content: all but those that speak of this connection, of this
+/// signature, of the body's framing (the upstream client writes its own), or that could turn the request into another.
+#[must_use]
+pub fn passthrough_headers(headers: &HeaderMap) -> HeaderMap {
+    let nominated = nominated(headers);
+    let passed = headers.iter().filter(|(name, _)| {
+        let name = name.as_str();
+        let dropped = matches!(
+            name,
+            "authorization"
+                | "content-length"
+                | "date"
+                | "expect"
+                | "host"
+                | "x-amz-content-sha256"
+                | "x-amz-date"
+                | "x-amz-decoded-content-length"
+                | "x-amz-rename-source"
+                | "x-amz-s3session-token"
+                | "x-amz-security-token"
+                | "x-amz-trailer"
+                | "x-http-method-override"
+                | COPY_SOURCE
+                | WRITE_OFFSET_BYTES
+        );
+        // An encoded answer is one that no handler could read or rewrite.
+        let encoded = matches!(name, "accept-encoding" | "content-encoding");
+        !dropped && !encoded && !HOP_BY_HOP.contains(&name) && !nominated.iter().any(|other| other == name)
+    });
+    let mut upstream = collect(passed);
+    if let Some(encoding) = stored_content_encoding(headers) {
+        upstream.insert(header::CONTENT_ENCODING, encoding);
+    }
+    upstream
+}
+
+fn collect<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(name, value.clone());
+    }
+    headers
+}
+
+/// Puts the headers that a presigned URL carries as `x-amz-*` parameters where headers belong, for every function
+/// here to see. SigV4's own parameters stay; so does `x-amz-sdk-checksum-algorithm`, in which a presigner only tells
+/// what it would have computed had it seen the body.
+///
+/// # Errors
+/// `InvalidArgument` for a parameter that can be no header, or that the request has as a header with another value.
+pub fn unhoist(query: &Query, headers: &mut HeaderMap) -> Result<(), S3Error> {
+    for (name, value) in query.iter().filter(|(name, _)| is_hoisted(name)) {
+        let lower = name.to_ascii_lowercase();
+        let of_signer = matches!(
+            lower.as_str(),
+            "x-amz-algorithm"
+                | "x-amz-content-sha256"
+                | "x-amz-credential"
+                | "x-amz-date"
+                | "x-amz-expires"
+                | "x-amz-security-token"
+                | "x-amz-signature"
+                | "x-amz-signedheaders"
+                | "x-amz-user-agent"
+                | SDK_CHECKSUM_ALGORITHM
+        );
+        if of_signer || lower == CHECKSUM_MODE && value.is_empty() {
+            continue;
+        }
+        let (Ok(header), Ok(line)) =
+            (HeaderName::from_bytes(lower.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
+        else {
+            return Err(S3Error::invalid_argument(name, value, "This query parameter can be no header"));
+        };
+        match headers.get(&header) {
+            Some(present) if *present != line => {
+                return Err(S3Error::new(
+                    ErrorCode::InvalidArgument,
+                    "A header and a query parameter contradict",
+                )
+                .with("ArgumentName", name));
+            }
+            Some(_) => (),
+            None => _ = headers.insert(header, line),
+        }
+    }
+    Ok(())
+}

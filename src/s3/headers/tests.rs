@@ -1,0 +1,334 @@
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::*;
+use crate::s3::error::{ErrorCode, S3Error};
+use crate::s3::query::Query;
+
+fn map(lines: &[(&'static str, &[u8])]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+    }
+    headers
+}
+
+fn one(name: &'static str, value: &'static str) -> HeaderMap {
+    map(&[(name, value.as_bytes())])
+}
+
+fn names(headers: &HeaderMap) -> Vec<&str> {
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn an_uploads_own_headers_pass_exactly() {
+    let all: &[(&'static str, &[u8])] = &[
+        ("content-type", b"text/plain; charset=\"utf-8\""),
+        ("cache-control", b"no-cache"),
+        ("content-disposition", b"attachment; filename=\"\xe9\xff.txt\""),
+        ("content-language", b"de, en"),
+        ("content-encoding", b"gzip ,  br"),
+        ("expires", b"not even a date"),
+        ("if-match", b"\"e\""),
+        ("if-none-match", b"*"),
+        ("origin", b"https://example.com"),
+        ("x-amz-meta-a", b"1"),
+        ("x-amz-meta-a", b"2"),
+        ("x-amz-meta-encryption", b"mine"),
+        ("x-amz-meta-encryption-keys", b"mine"),
+        ("x-amz-meta-x-amz-key-v2", b"mine"),
+        ("x-amz-meta-bytes", b"=?utf-8?q?=C3=A9?= \xc3\xa9\xff"),
+        ("x-amz-meta-empty", b""),
+        ("x-amz-tagging", b"a=1&b=2"),
+        ("x-amz-storage-class", b"GLACIER_IR"),
+        ("x-amz-acl", b"private"),
+        ("x-amz-grant-read", b"id=\"1\""),
+        ("x-amz-grant-full-control", b"id=\"1\""),
+        ("x-amz-object-lock-mode", b"GOVERNANCE"),
+        ("x-amz-object-lock-retain-until-date", b"2030-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", b"ON"),
+        ("x-amz-website-redirect-location", b"/other"),
+        ("x-amz-request-payer", b"requester"),
+        ("x-amz-expected-bucket-owner", b"123456789012"),
+    ];
+    assert_eq!(put_headers(&map(all)).unwrap(), map(all));
+}
+
+#[test]
+fn what_speaks_of_the_transfer_is_consumed() {
+    let transfer: &[(&'static str, &[u8])] = &[
+        ("authorization", b"AWS4-HMAC-SHA256 ..."),
+        ("host", b"localhost"),
+        ("date", b"x"),
+        ("x-amz-date", b"x"),
+        ("x-amz-security-token", b"x"),
+        ("x-amz-content-sha256", b"UNSIGNED-PAYLOAD"),
+        ("x-amz-decoded-content-length", b"1"),
+        ("x-amz-trailer", b"x-amz-checksum-crc32"),
+        ("content-length", b"1"),
+        ("content-md5", b"x"),
+        ("x-amz-checksum-crc32", b"x"),
+        ("x-amz-checksum-algorithm", b"CRC32"),
+        ("x-amz-checksum-type", b"FULL_OBJECT"),
+        ("x-amz-sdk-checksum-algorithm", b"CRC32"),
+        ("amz-sdk-invocation-id", b"x"),
+        ("amz-sdk-request", b"attempt=1"),
+        ("x-amz-user-agent", b"x"),
+        ("user-agent", b"x"),
+        ("expect", b"100-continue"),
+        ("connection", b"keep-alive"),
+        ("transfer-encoding", b"chunked"),
+        ("te", b"trailers"),
+        ("accept", b"*/*"),
+        ("accept-encoding", b"identity"),
+        ("x-amzn-trace-id", b"x"),
+        ("x-forwarded-for", b"10.0.0.1"),
+        ("x-amz-server-side-encryption", b"aws:kms"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", b"alias/a"),
+        ("x-amz-server-side-encryption-bucket-key-enabled", b"true"),
+    ];
+    assert_eq!(put_headers(&map(transfer)).unwrap(), HeaderMap::new());
+}
+
+#[test]
+fn aws_chunked_is_no_content_encoding() {
+    for (sent, stored) in [
+        (&["aws-chunked"] as &[&str], None),
+        (&["AWS-Chunked"], None),
+        (&["aws-chunked,gzip"], Some("gzip")),
+        (&["gzip,aws-chunked"], Some("gzip")),
+        (&["gzip, aws-chunked , br"], Some("gzip,br")),
+        (&["aws-chunked", "gzip"], Some("gzip")),
+        (&["gzip", "br"], Some("gzip,br")),
+        (&["aws-chunked,"], None),
+        (&["gzip"], Some("gzip")),
+        (&["x-aws-chunked"], Some("x-aws-chunked")),
+        (&[""], Some("")),
+        (&[], None),
+    ] {
+        let lines: Vec<(&'static str, &[u8])> =
+            sent.iter().map(|line| ("content-encoding", line.as_bytes())).collect();
+        for upstream in [put_headers(&map(&lines)).unwrap(), passthrough_headers(&map(&lines))] {
+            let found = upstream.get_all("content-encoding").iter().collect::<Vec<_>>();
+            assert_eq!(found, stored.iter().collect::<Vec<_>>(), "{sent:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_refused_by_name() {
+    for name in [
+        "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-server-side-encryption-customer-key-md5",
+        "x-amz-server-side-encryption-context",
+        "x-amz-some-new-thing",
+        "x-amz-copy-source",
+        "x-amz-write-offset-bytes",
+        "x-amz-bypass-governance-retention",
+        "x-amz-s3session-token",
+        "if-modified-since",
+        "if-unmodified-since",
+        "content-range",
+    ] {
+        let error = put_headers(&one(name, "x")).unwrap_err();
+        assert_eq!((error.code, error.status().as_u16()), (ErrorCode::NotImplemented, 501), "{name}");
+        assert_eq!(error.extra, [("Header", name.to_owned())]);
+    }
+    for name in RESERVED {
+        let error = put_headers(&one(name, "x")).unwrap_err();
+        assert_eq!((error.code, error.extra[0].1.as_str()), (ErrorCode::InvalidArgument, name));
+        assert!(error.message.contains("reserved"));
+    }
+}
+
+#[test]
+fn server_side_encryption() {
+    let ask = |lines: &[(&'static str, &[u8])]| sse_request(&map(lines));
+    assert_eq!(ask(&[]), Ok(SseRequest::None));
+    assert_eq!(ask(&[(SSE, b"AES256")]), Ok(SseRequest::S3Managed));
+    assert_eq!(ask(&[(SSE, b"aws:kms"), (SSE_BUCKET_KEY, b"true")]), Ok(SseRequest::Kms { key_id: None }));
+    let named = SseRequest::Kms { key_id: Some("alias/a".into()) };
+    assert_eq!(ask(&[(SSE, b"aws:kms"), (SSE_KMS_KEY_ID, b"alias/a")]), Ok(named));
+
+    for (lines, code) in [
+        (&[(SSE, b"aws:kms:dsse" as &[u8])] as &[_], ErrorCode::NotImplemented),
+        (&[(SSE, b"aws:kms:dsse"), (SSE_KMS_KEY_ID, b"a")], ErrorCode::NotImplemented),
+        (&[(SSE, b"aws:kms"), (SSE_CONTEXT, b"e30=")], ErrorCode::NotImplemented),
+        (&[("x-amz-server-side-encryption-customer-algorithm", b"AES256")], ErrorCode::NotImplemented),
+        (&[(SSE, b"aes256")], ErrorCode::InvalidArgument),
+        (&[(SSE, b"")], ErrorCode::InvalidArgument),
+        (&[(SSE, b"none"), (SSE_KMS_KEY_ID, b"a")], ErrorCode::InvalidArgument),
+        (&[(SSE, b"AES256"), (SSE_KMS_KEY_ID, b"a")], ErrorCode::InvalidArgument),
+        (&[(SSE_KMS_KEY_ID, b"a")], ErrorCode::InvalidArgument),
+        (&[(SSE, b"aws:kms"), (SSE_KMS_KEY_ID, b"")], ErrorCode::InvalidArgument),
+        (&[(SSE, b"aws:kms"), (SSE_KMS_KEY_ID, b"\xff")], ErrorCode::InvalidArgument),
+        (&[(SSE, b"AES256"), (SSE, b"aws:kms")], ErrorCode::InvalidArgument),
+    ] {
+        assert_eq!(ask(lines).map_err(|error| error.code), Err(code), "{lines:?}");
+        assert_eq!(put_headers(&map(lines)).map_err(|error| error.code), Err(code), "{lines:?}");
+    }
+}
+
+#[test]
+fn reads_pass_conditions_and_nothing_else() {
+    let request = map(&[
+        ("if-match", b"\"a\", \"b\""),
+        ("if-none-match", b"\"c\""),
+        ("if-modified-since", b"x"),
+        ("if-unmodified-since", b"y"),
+        ("origin", b"null"),
+        ("x-amz-request-payer", b"requester"),
+        ("x-amz-expected-bucket-owner", b"1"),
+        ("range", b"bytes=0-1"),
+        ("if-range", b"\"a\""),
+        ("accept-encoding", b"gzip"),
+        ("x-amz-checksum-mode", b"ENABLED"),
+        ("x-amz-some-new-thing", b"x"),
+        ("authorization", b"x"),
+        ("cookie", b"x"),
+    ]);
+    let passed = [
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-unmodified-since",
+        "origin",
+        "x-amz-expected-bucket-owner",
+        "x-amz-request-payer",
+    ];
+    assert_eq!(names(&read_headers(&request).unwrap()), passed);
+    let sse_c = one("x-amz-server-side-encryption-customer-key", "x");
+    assert_eq!(read_headers(&sse_c).unwrap_err().code, ErrorCode::NotImplemented);
+}
+
+#[test]
+fn configuration_requests_keep_all_but_the_hop() {
+    let request = map(&[
+        ("content-type", b"application/xml"),
+        ("content-md5", b"x"),
+        ("x-amz-checksum-crc32", b"x"),
+        ("x-amz-sdk-checksum-algorithm", b"CRC32"),
+        ("x-amz-bypass-governance-retention", b"true"),
+        ("x-amz-mfa", b"1 2"),
+        ("x-amz-bucket-object-lock-enabled", b"true"),
+        ("x-amz-some-new-thing", b"1"),
+        ("x-amz-some-new-thing", b"2"),
+        ("access-control-request-method", b"PUT"),
+        ("user-agent", b"x"),
+        // From here on: not passed.
+        ("host", b"h"),
+        ("authorization", b"x"),
+        ("date", b"x"),
+        ("x-amz-date", b"x"),
+        ("x-amz-security-token", b"x"),
+        ("x-amz-content-sha256", b"x"),
+        ("x-amz-decoded-content-length", b"x"),
+        ("x-amz-trailer", b"x"),
+        ("content-length", b"1"),
+        ("content-encoding", b"aws-chunked"),
+        ("expect", b"100-continue"),
+        ("accept-encoding", b"gzip"),
+        ("connection", b"close, X-Only-Here"),
+        ("x-only-here", b"x"),
+        ("transfer-encoding", b"chunked"),
+        ("keep-alive", b"x"),
+        ("proxy-authorization", b"x"),
+        ("upgrade", b"h2c"),
+        ("x-amz-copy-source", b"b/k"),
+        ("x-amz-write-offset-bytes", b"0"),
+        ("x-http-method-override", b"DELETE"),
+    ]);
+    let upstream = passthrough_headers(&request);
+    assert_eq!(
+        names(&upstream),
+        [
+            "access-control-request-method",
+            "content-md5",
+            "content-type",
+            "user-agent",
+            "x-amz-bucket-object-lock-enabled",
+            "x-amz-bypass-governance-retention",
+            "x-amz-checksum-crc32",
+            "x-amz-mfa",
+            "x-amz-sdk-checksum-algorithm",
+            "x-amz-some-new-thing",
+        ]
+    );
+    assert_eq!(upstream.get_all("x-amz-some-new-thing").iter().count(), 2);
+}
+
+#[test]
+fn headers_in_a_presigned_url_become_headers() {
+    let unhoisted = |query: &str, mut headers: HeaderMap| -> Result<HeaderMap, S3Error> {
+        unhoist(&Query::parse(query).unwrap(), &mut headers)?;
+        Ok(headers)
+    };
+    let query = "X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Date=d&X-Amz-Expires=1&X-Amz-SignedHeaders=host&X-Amz-Signature=s\
+        &X-Amz-Security-Token=t&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-amz-user-agent=u&x-amz-sdk-checksum-algorithm=CRC32\
+        &x-id=PutObject&prefix=p&x-amz-acl=private&X-Amz-Meta-A=%C3%A9&x-amz-checksum-crc32=AAAAAA%3D%3D";
+    let headers = unhoisted(query, HeaderMap::new()).unwrap();
+    assert_eq!(names(&headers), ["x-amz-acl", "x-amz-checksum-crc32", "x-amz-meta-a"]);
+    assert_eq!(headers["x-amz-meta-a"].as_bytes(), "é".as_bytes());
+
+    assert_eq!(unhoisted("x-amz-acl=a", one("x-amz-acl", "a")).unwrap(), one("x-amz-acl", "a"));
+    for (query, headers) in [
+        ("x-amz-acl=a", one("x-amz-acl", "b")),
+        ("x-amz-acl=a&x-amz-acl=b", HeaderMap::new()),
+        ("x-amz-meta-a=%0d%0aHost:%20evil", HeaderMap::new()),
+        ("x-amz-meta-a%20b=1", HeaderMap::new()),
+    ] {
+        assert_eq!(unhoisted(query, headers).unwrap_err().code, ErrorCode::InvalidArgument, "{query}");
+    }
+    // A reserved name has no way around.
+    let reserved = unhoisted("x-amz-meta-encryption-key=x", HeaderMap::new()).unwrap();
+    assert_eq!(put_headers(&reserved).unwrap_err().code, ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn hop_by_hop_headers_end_here() {
+    let mut headers = map(&[
+        ("connection", b"Keep-Alive, x-hop"),
+        ("connection", b"content-length, , x-other"),
+        ("keep-alive", b"timeout=5"),
+        ("x-hop", b"1"),
+        ("x-other", b"1"),
+        ("transfer-encoding", b"chunked"),
+        ("trailer", b"x"),
+        ("proxy-authenticate", b"x"),
+        ("proxy-connection", b"x"),
+        ("upgrade", b"x"),
+        ("te", b"x"),
+        ("content-length", b"5"),
+        ("etag", b"\"e\""),
+        ("x-amz-request-id", b"1"),
+    ]);
+    strip_hop_by_hop(&mut headers);
+    assert_eq!(names(&headers), ["content-length", "etag", "x-amz-request-id"]);
+}
+
+#[test]
+fn what_is_ours_or_the_ciphertexts_is_hidden() {
+    let mut headers = map(&[
+        (ENCRYPTION_KEY, b"x"),
+        (ENCRYPTION_ENVELOPE, b"x"),
+        (ENCRYPTION_LENGTH, b"x"),
+        (SSE, b"AES256"),
+        (SSE_KMS_KEY_ID, b"x"),
+        (SSE_BUCKET_KEY, b"true"),
+        ("x-amz-server-side-encryption-customer-algorithm", b"x"),
+        ("x-amz-checksum-crc64nvme", b"x"),
+        ("x-amz-checksum-sha512", b"x"),
+        ("x-amz-checksum-type", b"FULL_OBJECT"),
+        ("x-amz-meta-encryption", b"client's"),
+        ("x-amz-meta-a", b"1"),
+        ("x-amz-meta-a", b"2"),
+        ("x-amz-missing-meta", b"1"),
+        ("etag", b"\"e\""),
+    ]);
+    hide_private(&mut headers);
+    assert_eq!(names(&headers), ["etag", "x-amz-meta-a", "x-amz-meta-encryption", "x-amz-missing-meta"]);
+    assert_eq!(headers.get_all("x-amz-meta-a").iter().count(), 2);
+}

@@ -1,0 +1,373 @@
+//! Every operation of the S3 REST interface, one row each: how it is asked for, what it may be told, what it touches.
+//!
+//! The table is the only place that knows this; [`route`](super::route) reads it, handlers match on the enum.
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
+
+use std::fmt;
+
+/// What an operation does to the storage, for a client's rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Changes nothing.
+    Read,
+    /// Changes, creates or removes something, or hands out a session that may.
+    Write,
+}
+
+/// The HTTP methods S3 knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Head,
+    Put,
+    Post,
+    Delete,
+    Options,
+}
+
+/// What the path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Root,
+    Bucket,
+    Object,
+}
+
+macro_rules! subresources {
+    ($($variant:ident $name:literal)*) => {
+        /// The query parameters that choose an operation, whatever their value.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Subresource {
+            /// None of them: the account, the bucket or the object itself.
+            Itself,
+            $($variant,)*
+        }
+
+        impl Subresource {
+            pub(super) fn parse(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+
+            pub(super) fn name(self) -> &'static str {
+                match self { Self::Itself => "", $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+subresources! {
+    Abac "abac"
+    Accelerate "accelerate"
+    Acl "acl"
+    Analytics "analytics"
+    Annotation "annotation"
+    Attributes "attributes"
+    Cors "cors"
+    Delete "delete"
+    Encryption "encryption"
+    IntelligentTiering "intelligent-tiering"
+    Inventory "inventory"
+    LegalHold "legal-hold"
+    Lifecycle "lifecycle"
+    Location "location"
+    Logging "logging"
+    MetadataAnnotationTable "metadataAnnotationTable"
+    MetadataConfiguration "metadataConfiguration"
+    MetadataInventoryTable "metadataInventoryTable"
+    MetadataJournalTable "metadataJournalTable"
+    MetadataTable "metadataTable"
+    Metrics "metrics"
+    Notification "notification"
+    ObjectLock "object-lock"
+    OwnershipControls "ownershipControls"
+    Policy "policy"
+    PolicyStatus "policyStatus"
+    PublicAccessBlock "publicAccessBlock"
+    RenameObject "renameObject"
+    Replication "replication"
+    RequestPayment "requestPayment"
+    Restore "restore"
+    Retention "retention"
+    Select "select"
+    Session "session"
+    Tagging "tagging"
+    Torrent "torrent"
+    UploadId "uploadId"
+    Uploads "uploads"
+    Versioning "versioning"
+    Versions "versions"
+    Website "website"
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) verb: Verb,
+    pub(super) target: Target,
+    pub(super) subresource: Subresource,
+    /// The query parameters it takes beside its subresource.
+    pub(super) parameters: &'static [&'static str],
+    access: Access,
+    content: bool,
+}
+
+const CONTENT: bool = true;
+const BARE: bool = false;
+
+macro_rules! operations {
+    ($($name:ident $verb:ident $target:ident $subresource:ident [$($parameter:literal)*] $access:ident $content:ident;)*) => {
+        /// An S3 operation. Where S3 has one name for two things that a proxy must tell apart, there are two here:
+        /// `AppendObject` is PutObject with a write offset, `CorsPreflight` is OPTIONS.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $(
+                #[doc = concat!(
+                    stringify!($verb), " ", stringify!($target), ", subresource ", stringify!($subresource),
+                    ": ", stringify!($access), "."
+                )]
+                $name,
+            )*
+        }
+
+        impl Operation {
+            /// Every operation, in the order of the enum.
+            pub const ALL: &'static [Operation] = &[$(Operation::$name,)*];
+
+            /// The name in S3's API reference.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+
+        static ROWS: &[Row] = &[$(Row {
+            verb: Verb::$verb,
+            target: Target::$target,
+            subresource: Subresource::$subresource,
+            parameters: &[$($parameter),*],
+            access: Access::$access,
+            content: $content,
+        },)*];
+    };
+}
+
+operations! {
+    // The account.
+    ListBuckets                                   Get    Root   Itself ["bucket-region" "continuation-token" "max-buckets" "prefix"] Read BARE;
+    ListDirectoryBuckets                          Get    Root   Itself ["continuation-token" "max-directory-buckets"] Read BARE;
+
+    // Buckets and what is in them.
+    CreateBucket                                  Put    Bucket Itself [] Write BARE;
+    HeadBucket                                    Head   Bucket Itself [] Read BARE;
+    DeleteBucket                                  Delete Bucket Itself [] Write BARE;
+    GetBucketLocation                             Get    Bucket Location [] Read BARE;
+    CreateSession                                 Get    Bucket Session [] Write BARE;
+    ListObjects                                   Get    Bucket Itself ["delimiter" "encoding-type" "marker" "max-keys" "prefix"] Read BARE;
+    ListObjectsV2                                 Get    Bucket Itself ["continuation-token" "delimiter" "encoding-type" "fetch-owner" "list-type" "max-keys" "prefix" "start-after"] Read BARE;
+    ListObjectVersions                            Get    Bucket Versions ["delimiter" "encoding-type" "key-marker" "max-keys" "prefix" "version-id-marker"] Read BARE;
+    ListMultipartUploads                          Get    Bucket Uploads ["delimiter" "encoding-type" "key-marker" "max-uploads" "prefix" "upload-id-marker"] Read BARE;
+    DeleteObjects                                 Post   Bucket Delete [] Write BARE;
+    PostObject                                    Post   Bucket Itself [] Write CONTENT;
+    WriteGetObjectResponse                        Post   Bucket Itself [] Write CONTENT;
+
+    // Objects.
+    GetObject                                     Get    Object Itself ["partNumber" "response-cache-control" "response-content-disposition" "response-content-encoding" "response-content-language" "response-content-type" "response-expires" "versionId"] Read CONTENT;
+    HeadObject                                    Head   Object Itself ["partNumber" "response-cache-control" "response-content-disposition" "response-content-encoding" "response-content-language" "response-content-type" "response-expires" "versionId"] Read BARE;
+    PutObject                                     Put    Object Itself [] Write CONTENT;
+    AppendObject                                  Put    Object Itself [] Write CONTENT;
+    CopyObject                                    Put    Object Itself [] Write CONTENT;
+    RenameObject                                  Put    Object RenameObject [] Write CONTENT;
+    DeleteObject                                  Delete Object Itself ["versionId"] Write BARE;
+    GetObjectAttributes                           Get    Object Attributes ["versionId"] Read BARE;
+    SelectObjectContent                           Post   Object Select ["select-type"] Read CONTENT;
+    RestoreObject                                 Post   Object Restore ["versionId"] Write BARE;
+    GetObjectTorrent                              Get    Object Torrent [] Read CONTENT;
+    UpdateObjectEncryption                        Put    Object Encryption ["versionId"] Write BARE;
+    GetObjectAcl                                  Get    Object Acl ["versionId"] Read BARE;
+    PutObjectAcl                                  Put    Object Acl ["versionId"] Write BARE;
+    GetObjectTagging                              Get    Object Tagging ["versionId"] Read BARE;
+    PutObjectTagging                              Put    Object Tagging ["versionId"] Write BARE;
+    DeleteObjectTagging                           Delete Object Tagging ["versionId"] Write BARE;
+    GetObjectRetention                            Get    Object Retention ["versionId"] Read BARE;
+    PutObjectRetention                            Put    Object Retention ["versionId"] Write BARE;
+    GetObjectLegalHold                            Get    Object LegalHold ["versionId"] Read BARE;
+    PutObjectLegalHold                            Put    Object LegalHold ["versionId"] Write BARE;
+    ListObjectAnnotations                         Get    Object Annotation ["annotation-prefix" "continuation-token" "max-annotation-results" "versionId"] Read BARE;
+    GetObjectAnnotation                           Get    Object Annotation ["annotationName" "versionId"] Read CONTENT;
+    PutObjectAnnotation                           Put    Object Annotation ["annotationName" "versionId"] Write CONTENT;
+    DeleteObjectAnnotation                        Delete Object Annotation ["annotationName" "versionId"] Write BARE;
+
+    // Multipart uploads.
+    CreateMultipartUpload                         Post   Object Uploads [] Write BARE;
+    UploadPart                                    Put    Object UploadId ["partNumber"] Write CONTENT;
+    UploadPartCopy                                Put    Object UploadId ["partNumber"] Write CONTENT;
+    ListParts                                     Get    Object UploadId ["encoding-type" "max-parts" "part-number-marker"] Read BARE;
+    CompleteMultipartUpload                       Post   Object UploadId [] Write BARE;
+    AbortMultipartUpload                          Delete Object UploadId [] Write BARE;
+
+    // A bucket's configuration.
+    GetBucketAbac                                 Get    Bucket Abac [] Read BARE;
+    PutBucketAbac                                 Put    Bucket Abac [] Write BARE;
+    GetBucketAccelerateConfiguration              Get    Bucket Accelerate [] Read BARE;
+    PutBucketAccelerateConfiguration              Put    Bucket Accelerate [] Write BARE;
+    GetBucketAcl                                  Get    Bucket Acl [] Read BARE;
+    PutBucketAcl                                  Put    Bucket Acl [] Write BARE;
+    ListBucketAnalyticsConfigurations             Get    Bucket Analytics ["continuation-token"] Read BARE;
+    GetBucketAnalyticsConfiguration               Get    Bucket Analytics ["id"] Read BARE;
+    PutBucketAnalyticsConfiguration               Put    Bucket Analytics ["id"] Write BARE;
+    DeleteBucketAnalyticsConfiguration            Delete Bucket Analytics ["id"] Write BARE;
+    GetBucketCors                                 Get    Bucket Cors [] Read BARE;
+    PutBucketCors                                 Put    Bucket Cors [] Write BARE;
+    DeleteBucketCors                              Delete Bucket Cors [] Write BARE;
+    GetBucketEncryption                           Get    Bucket Encryption [] Read BARE;
+    PutBucketEncryption                           Put    Bucket Encryption [] Write BARE;
+    DeleteBucketEncryption                        Delete Bucket Encryption [] Write BARE;
+    ListBucketIntelligentTieringConfigurations    Get    Bucket IntelligentTiering ["continuation-token"] Read BARE;
+    GetBucketIntelligentTieringConfiguration      Get    Bucket IntelligentTiering ["id"] Read BARE;
+    PutBucketIntelligentTieringConfiguration      Put    Bucket IntelligentTiering ["id"] Write BARE;
+    DeleteBucketIntelligentTieringConfiguration   Delete Bucket IntelligentTiering ["id"] Write BARE;
+    ListBucketInventoryConfigurations             Get    Bucket Inventory ["continuation-token"] Read BARE;
+    GetBucketInventoryConfiguration               Get    Bucket Inventory ["id"] Read BARE;
+    PutBucketInventoryConfiguration               Put    Bucket Inventory ["id"] Write BARE;
+    DeleteBucketInventoryConfiguration            Delete Bucket Inventory ["id"] Write BARE;
+    GetBucketLifecycleConfiguration               Get    Bucket Lifecycle [] Read BARE;
+    PutBucketLifecycleConfiguration               Put    Bucket Lifecycle [] Write BARE;
+    DeleteBucketLifecycle                         Delete Bucket Lifecycle [] Write BARE;
+    GetBucketLogging                              Get    Bucket Logging [] Read BARE;
+    PutBucketLogging                              Put    Bucket Logging [] Write BARE;
+    CreateBucketMetadataConfiguration             Post   Bucket MetadataConfiguration [] Write BARE;
+    GetBucketMetadataConfiguration                Get    Bucket MetadataConfiguration [] Read BARE;
+    DeleteBucketMetadataConfiguration             Delete Bucket MetadataConfiguration [] Write BARE;
+    UpdateBucketMetadataAnnotationTableConfiguration Put Bucket MetadataAnnotationTable [] Write BARE;
+    UpdateBucketMetadataInventoryTableConfiguration Put  Bucket MetadataInventoryTable [] Write BARE;
+    UpdateBucketMetadataJournalTableConfiguration Put    Bucket MetadataJournalTable [] Write BARE;
+    CreateBucketMetadataTableConfiguration        Post   Bucket MetadataTable [] Write BARE;
+    GetBucketMetadataTableConfiguration           Get    Bucket MetadataTable [] Read BARE;
+    DeleteBucketMetadataTableConfiguration        Delete Bucket MetadataTable [] Write BARE;
+    ListBucketMetricsConfigurations               Get    Bucket Metrics ["continuation-token"] Read BARE;
+    GetBucketMetricsConfiguration                 Get    Bucket Metrics ["id"] Read BARE;
+    PutBucketMetricsConfiguration                 Put    Bucket Metrics ["id"] Write BARE;
+    DeleteBucketMetricsConfiguration              Delete Bucket Metrics ["id"] Write BARE;
+    GetBucketNotificationConfiguration            Get    Bucket Notification [] Read BARE;
+    PutBucketNotificationConfiguration            Put    Bucket Notification [] Write BARE;
+    GetObjectLockConfiguration                    Get    Bucket ObjectLock [] Read BARE;
+    PutObjectLockConfiguration                    Put    Bucket ObjectLock [] Write BARE;
+    GetBucketOwnershipControls                    Get    Bucket OwnershipControls [] Read BARE;
+    PutBucketOwnershipControls                    Put    Bucket OwnershipControls [] Write BARE;
+    DeleteBucketOwnershipControls                 Delete Bucket OwnershipControls [] Write BARE;
+    GetBucketPolicy                               Get    Bucket Policy [] Read BARE;
+    PutBucketPolicy                               Put    Bucket Policy [] Write BARE;
+    DeleteBucketPolicy                            Delete Bucket Policy [] Write BARE;
+    GetBucketPolicyStatus                         Get    Bucket PolicyStatus [] Read BARE;
+    GetPublicAccessBlock                          Get    Bucket PublicAccessBlock [] Read BARE;
+    PutPublicAccessBlock                          Put    Bucket PublicAccessBlock [] Write BARE;
+    DeletePublicAccessBlock                       Delete Bucket PublicAccessBlock [] Write BARE;
+    GetBucketReplication                          Get    Bucket Replication [] Read BARE;
+    PutBucketReplication                          Put    Bucket Replication [] Write BARE;
+    DeleteBucketReplication                       Delete Bucket Replication [] Write BARE;
+    GetBucketRequestPayment                       Get    Bucket RequestPayment [] Read BARE;
+    PutBucketRequestPayment                       Put    Bucket RequestPayment [] Write BARE;
+    GetBucketTagging                              Get    Bucket Tagging [] Read BARE;
+    PutBucketTagging                              Put    Bucket Tagging [] Write BARE;
+    DeleteBucketTagging                           Delete Bucket Tagging [] Write BARE;
+    GetBucketVersioning                           Get    Bucket Versioning [] Read BARE;
+    PutBucketVersioning                           Put    Bucket Versioning [] Write BARE;
+    GetBucketWebsite                              Get    Bucket Website [] Read BARE;
+    PutBucketWebsite                              Put    Bucket Website [] Write BARE;
+    DeleteBucketWebsite                           Delete Bucket Website [] Write BARE;
+
+    // Browsers.
+    CorsPreflight                                 Options Bucket Itself [] Read BARE;
+}
+
+impl Operation {
+    pub(super) fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+
+    /// What the operation does to the storage.
+    #[must_use]
+    pub fn access(self) -> Access {
+        self.row().access
+    }
+
+    /// Whether a client's object bytes travel in the request or the answer, or move to another name inside the
+    /// storage: such an operation needs a handler that understands it, and is never passed on as it is.
+    #[must_use]
+    pub fn carries_object_content(self) -> bool {
+        self.row().content
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_enum_agree() {
+        assert_eq!(Operation::ALL.len(), ROWS.len());
+        let names: HashSet<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+        for (index, operation) in Operation::ALL.iter().enumerate() {
+            assert_eq!(*operation as usize, index);
+        }
+    }
+
+    #[test]
+    fn reading_verbs_read_and_writing_verbs_write() {
+        for operation in Operation::ALL {
+            let expected = match (operation.row().verb, operation) {
+                (Verb::Get, Operation::CreateSession) => Access::Write,
+                (Verb::Post, Operation::SelectObjectContent) => Access::Read,
+                (Verb::Get | Verb::Head | Verb::Options, _) => Access::Read,
+                (Verb::Put | Verb::Post | Verb::Delete, _) => Access::Write,
+            };
+            assert_eq!(operation.access(), expected, "{operation}");
+        }
+    }
+
+    #[test]
+    fn exactly_these_carry_content() {
+        let carrying: Vec<_> =
+            Operation::ALL.iter().filter(|o| o.carries_object_content()).map(|o| o.name()).collect();
+        assert_eq!(
+            carrying,
+            [
+                "PostObject",
+                "WriteGetObjectResponse",
+                "GetObject",
+                "PutObject",
+                "AppendObject",
+                "CopyObject",
+                "RenameObject",
+                "SelectObjectContent",
+                "GetObjectTorrent",
+                "GetObjectAnnotation",
+                "PutObjectAnnotation",
+                "UploadPart",
+                "UploadPartCopy",
+            ]
+        );
+    }
+
+    #[test]
+    fn subresources_and_parameters_do_not_overlap() {
+        for operation in Operation::ALL {
+            let row = operation.row();
+            assert!(row.parameters.is_sorted(), "{operation}");
+            assert!(row.parameters.iter().all(|name| Subresource::parse(name).is_none()), "{operation}");
+            if row.subresource != Subresource::Itself {
+                assert_eq!(Subresource::parse(row.subresource.name()), Some(row.subresource));
+            }
+        }
+        assert_eq!(Subresource::parse(""), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! The query of a request, decoded once.
+
+use std::fmt::Write as _;
+
+use super::error::{ErrorCode, S3Error};
+use super::percent::{self, Plus};
+
+/// How many parameters a query may have. S3's richest request (a presigned listing with every override) has under 30.
+pub const MAX_PARAMETERS: usize = 128;
+
+/// Decoded name and value pairs, in the order of the wire. A name without `=` has the empty value, as in SigV4.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads what follows the `?`; `+` is a space, empty pieces (`&&`) are skipped.
+    ///
+    /// # Errors
+    /// `InvalidURI` for a bad escape, bytes that are not UTF-8, or more than [`MAX_PARAMETERS`].
+    pub fn parse(raw: &str) -> Result<Self, S3Error> {
+        let mut pairs = Vec::new();
+        for piece in raw.split('&').filter(|piece| !piece.is_empty()) {
+            if pairs.len() == MAX_PARAMETERS {
+                return Err(S3Error::new(ErrorCode::InvalidURI, "The query has too many parameters"));
+            }
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            pairs.push((percent::decode(name, Plus::Space)?, percent::decode(value, Plus::Space)?));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The first value of `name`; parameter names know upper from lower case.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(candidate, _)| *candidate == name).map(|(_, value)| value)
+    }
+
+    /// Whether `name` occurs, with or without a value.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.first(name).is_some()
+    }
+
+    /// All pairs in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Adds a pair at the end.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// Keeps the pairs for which `keep(name, value)` holds.
+    pub fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.0.retain(|(name, value)| keep(name, value));
+    }
+
+    /// Whether there is no parameter at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The query without what only speaks to the server it was signed for: presigned SigV4 (`X-Amz-*`, any case, which
+    /// takes headers hoisted into the URL along, see [`super::headers::unhoist`]) and presigned SigV2.
+    #[must_use]
+    pub fn without_signature(&self) -> Self {
+        let kept = self.0.iter().filter(|(name, _)| !is_hoisted(name) && !self.is_sigv2(name));
+        Self(kept.cloned().collect())
+    }
+
+    /// Whether `name` belongs to a presigned SigV2 URL; `Expires` and `Signature` do so only beside `AWSAccessKeyId`.
+    pub(super) fn is_sigv2(&self, name: &str) -> bool {
+        matches!(name, "AWSAccessKeyId" | "Signature" | "Expires") && self.has("AWSAccessKeyId")
+    }
+
+    /// The wire form, every pair as `name=value` in S3's canonical encoding, in order (signing sorts them itself).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut raw = String::new();
+        for (name, value) in self.iter() {
+            let separator = if raw.is_empty() { "" } else { "&" };
+            write!(raw, "{separator}{}={}", percent::encode_query(name), percent::encode_query(value))
+                .expect("a String takes every write");
+        }
+        raw
+    }
+}
+
+/// Whether a parameter is of the `X-Amz-` family: SigV4's own, or a request header hoisted into a presigned URL.
+pub(super) fn is_hoisted(name: &str) -> bool {
+    name.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))
+}
+
+impl FromIterator<(String, String)> for Query {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_pairs_in_order() {
+        let query = Query::parse("acl&prefix=a+b%2Bc&&x=1&x=2&empty=&=v&a=b=c").unwrap();
+        let pairs: Vec<_> = query.iter().collect();
+        let expected = [
+            ("acl", ""),
+            ("prefix", "a b+c"),
+            ("x", "1"),
+            ("x", "2"),
+            ("empty", ""),
+            ("", "v"),
+            ("a", "b=c"),
+        ];
+        assert_eq!(pairs, expected);
+        assert_eq!(query.first("x"), Some("1"));
+        assert_eq!(query.first("X"), None);
+        assert!(query.has("acl") && query.has("empty") && !query.has("nope"));
+        assert!(Query::parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn refuses_what_is_no_query() {
+        for bad in ["a=%", "%zz=1", "a=%ff", "a=%E2%82"] {
+            assert_eq!(Query::parse(bad).unwrap_err().code, ErrorCode::InvalidURI, "{bad}");
+        }
+        assert!(Query::parse(&"a&".repeat(MAX_PARAMETERS)).is_ok());
+        assert_eq!(Query::parse(&"a&".repeat(MAX_PARAMETERS + 1)).unwrap_err().code, ErrorCode::InvalidURI);
+    }
+
+    #[test]
+    fn leaves_signatures_behind() {
+        let v4 =
+            Query::parse("tagging&X-Amz-Signature=00&x-amz-acl=private&versionId=3&X-Amz-Date=x").unwrap();
+        assert_eq!(v4.without_signature().encode(), "tagging=&versionId=3");
+        let v2 = Query::parse("AWSAccessKeyId=a&Signature=b&Expires=1&versionId=3").unwrap();
+        assert_eq!(v2.without_signature().encode(), "versionId=3");
+        let neither = Query::parse("Expires=1&x-id=GetObject").unwrap();
+        assert_eq!(neither.without_signature(), neither);
+        assert!(!is_hoisted("x-amz") && !is_hoisted("x-ämz-") && is_hoisted("X-AMZ-a"));
+    }
+
+    #[test]
+    fn writes_the_canonical_encoding() {
+        let query: Query = [("prefix".to_owned(), "a b/ü+".to_owned()), ("acl".to_owned(), String::new())]
+            .into_iter()
+            .collect();
+        assert_eq!(query.encode(), "prefix=a%20b%2F%C3%BC%2B&acl=");
+    }
+
+    proptest! {
+        #[test]
+        fn any_pairs_survive_the_wire(pairs in prop::collection::vec(("\\PC{0,20}", "[\\x00-\\x7f]{0,40}"), 0..20)) {
+            let query: Query = pairs.into_iter().collect();
+            prop_assert_eq!(Query::parse(&query.encode()).unwrap(), query);
+        }
+    }
+}

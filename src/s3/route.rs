@@ -1,0 +1,234 @@
+//! From a request's method, path, query and headers to its [`Operation`], or to a refusal.
+//!
+//! A parameter this room does not know may be a subresource S3 invented yesterday. So a write with one is refused
+//! (501) rather than taken for a PutObject, and so is a read whose unknown parameter looks like a subresource.
+
+use http::{HeaderMap, Method};
+
+use super::error::{ErrorCode, S3Error};
+use super::headers;
+use super::operation::{Access, Operation, Subresource, Target, Verb};
+use super::path::S3Path;
+use super::query::{Query, is_hoisted};
+
+/// Finds the operation a request asks for.
+///
+/// # Errors
+/// `MethodNotAllowed` for a known subresource with the wrong method or resource; `NotImplemented` for what is unknown;
+/// `InvalidArgument` for conflicting, repeated, missing or impossible parameters; `PreconditionFailed` for a POST to a
+/// bucket that is no form.
+pub fn route(
+    method: &Method,
+    path: &S3Path,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Operation, S3Error> {
+    let verb = verb(method)?;
+    let target = match path {
+        S3Path::Root => Target::Root,
+        S3Path::Bucket(_) => Target::Bucket,
+        S3Path::Object(..) => Target::Object,
+    };
+    if verb == Verb::Options {
+        return if target == Target::Root { Err(not_allowed(method)) } else { Ok(Operation::CorsPreflight) };
+    }
+    let request = Request { verb, target, subresource: subresource(query)?, query, headers };
+    let operation = request.special_case()?.or_else(|| request.row()).ok_or_else(|| not_allowed(method))?;
+    check_parameters(operation, query)?;
+    check_hint(operation, query)?;
+    Ok(operation)
+}
+
+fn verb(method: &Method) -> Result<Verb, S3Error> {
+    match method.as_str() {
+        "GET" => Ok(Verb::Get),
+        "HEAD" => Ok(Verb::Head),
+        "PUT" => Ok(Verb::Put),
+        "POST" => Ok(Verb::Post),
+        "DELETE" => Ok(Verb::Delete),
+        "OPTIONS" => Ok(Verb::Options),
+        _ => Err(not_allowed(method)),
+    }
+}
+
+fn not_allowed(method: &Method) -> S3Error {
+    S3Error::from(ErrorCode::MethodNotAllowed).with("Method", method.as_str())
+}
+
+/// The one subresource of a query.
+fn subresource(query: &Query) -> Result<Subresource, S3Error> {
+    let mut found = Subresource::Itself;
+    for candidate in query.iter().filter_map(|(name, _)| Subresource::parse(name)) {
+        if found != Subresource::Itself {
+            let names = format!("{}, {}", found.name(), candidate.name());
+            return Err(S3Error::new(
+                ErrorCode::InvalidArgument,
+                format!("Conflicting query string parameters: {names}"),
+            )
+            .with("ArgumentName", "ResourceType")
+            .with("ArgumentValue", names));
+        }
+        found = candidate;
+    }
+    Ok(found)
+}
+
+/// What the table is asked with.
+struct Request<'a> {
+    verb: Verb,
+    target: Target,
+    subresource: Subresource,
+    query: &'a Query,
+    headers: &'a HeaderMap,
+}
+
+impl Request<'_> {
+    /// The table's only row for this verb, target and subresource.
+    fn row(&self) -> Option<Operation> {
+        Operation::ALL.iter().copied().find(|operation| {
+            let row = operation.row();
+            (row.verb, row.target, row.subresource) == (self.verb, self.target, self.subresource)
+        })
+    }
+
+    /// Where S3 gives one verb, target and subresource to several operations, what tells them apart.
+    fn special_case(&self) -> Result<Option<Operation>, S3Error> {
+        let operation = match (self.verb, self.target, self.subresource) {
+            (Verb::Get, Target::Root, Subresource::Itself) => self.list_buckets(),
+            (Verb::Get, Target::Bucket, Subresource::Itself) => self.list_objects()?,
+            (Verb::Get, Target::Bucket, Subresource::Analytics) => self.by_id(
+                Operation::GetBucketAnalyticsConfiguration,
+                Operation::ListBucketAnalyticsConfigurations,
+            ),
+            (Verb::Get, Target::Bucket, Subresource::IntelligentTiering) => self.by_id(
+                Operation::GetBucketIntelligentTieringConfiguration,
+                Operation::ListBucketIntelligentTieringConfigurations,
+            ),
+            (Verb::Get, Target::Bucket, Subresource::Inventory) => self.by_id(
+                Operation::GetBucketInventoryConfiguration,
+                Operation::ListBucketInventoryConfigurations,
+            ),
+            (Verb::Get, Target::Bucket, Subresource::Metrics) => self
+                .by_id(Operation::GetBucketMetricsConfiguration, Operation::ListBucketMetricsConfigurations),
+            (Verb::Get, Target::Object, Subresource::Annotation) if self.query.has("annotationName") => {
+                Operation::GetObjectAnnotation
+            }
+            (Verb::Post, Target::Bucket, Subresource::Itself) => self.post_to_bucket()?,
+            (Verb::Put, Target::Object, Subresource::Itself) => self.put_object()?,
+            (Verb::Put, Target::Object, Subresource::UploadId) => self.upload_part()?,
+            _ => return Ok(None),
+        };
+        Ok(Some(operation))
+    }
+
+    fn list_buckets(&self) -> Operation {
+        let named = self.query.first("x-id") == Some(Operation::ListDirectoryBuckets.name());
+        if named || self.query.has("max-directory-buckets") {
+            Operation::ListDirectoryBuckets
+        } else {
+            Operation::ListBuckets
+        }
+    }
+
+    fn list_objects(&self) -> Result<Operation, S3Error> {
+        match self.query.first("list-type") {
+            None => Ok(Operation::ListObjects),
+            Some("2") => Ok(Operation::ListObjectsV2),
+            Some(other) => {
+                Err(S3Error::invalid_argument("list-type", other, "Invalid List Type specified in Request"))
+            }
+        }
+    }
+
+    fn by_id(&self, one: Operation, all: Operation) -> Operation {
+        if self.query.has("id") { one } else { all }
+    }
+
+    fn post_to_bucket(&self) -> Result<Operation, S3Error> {
+        if self.headers.contains_key("x-amz-request-route")
+            || self.headers.contains_key("x-amz-request-token")
+        {
+            return Ok(Operation::WriteGetObjectResponse);
+        }
+        let form = self.headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
+            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
+        });
+        if form {
+            Ok(Operation::PostObject)
+        } else {
+            Err(S3Error::from(ErrorCode::PreconditionFailed)
+                .with("Condition", "Bucket POST must be of the enclosure-type multipart/form-data"))
+        }
+    }
+
+    fn put_object(&self) -> Result<Operation, S3Error> {
+        if let Some(part) = self.query.first("partNumber") {
+            return Err(S3Error::invalid_argument("partNumber", part, "A part number needs an uploadId"));
+        }
+        if let Some(version) = self.query.first("versionId") {
+            let message = "This operation does not accept a version-id.";
+            return Err(S3Error::invalid_argument("versionId", version, message));
+        }
+        match (self.says(headers::COPY_SOURCE), self.says(headers::WRITE_OFFSET_BYTES)) {
+            (false, false) => Ok(Operation::PutObject),
+            (true, false) => Ok(Operation::CopyObject),
+            (false, true) => Ok(Operation::AppendObject),
+            (true, true) => Err(S3Error::invalid_request("A copy cannot have a write offset")),
+        }
+    }
+
+    fn upload_part(&self) -> Result<Operation, S3Error> {
+        if !self.query.has("partNumber") {
+            return Err(S3Error::invalid_argument("partNumber", "", "This operation requires a partNumber"));
+        }
+        if self.says(headers::WRITE_OFFSET_BYTES) {
+            return Err(S3Error::invalid_request("A part cannot have a write offset"));
+        }
+        let copy = self.says(headers::COPY_SOURCE);
+        Ok(if copy { Operation::UploadPartCopy } else { Operation::UploadPart })
+    }
+
+    /// Whether a header is there, or hoisted into a presigned URL.
+    fn says(&self, header: &str) -> bool {
+        self.headers.contains_key(header)
+            || self.query.iter().any(|(name, _)| name.eq_ignore_ascii_case(header))
+    }
+}
+
+/// Refuses what the operation does not take: every unknown parameter of a write, and of a read those without a value,
+/// which is what subresources look like. An unknown parameter with a value does nothing to a read, in S3 too.
+fn check_parameters(operation: Operation, query: &Query) -> Result<(), S3Error> {
+    let row = operation.row();
+    for (index, (name, value)) in query.iter().enumerate() {
+        let known = name == "x-id" || Subresource::parse(name).is_some() || row.parameters.contains(&name);
+        if known {
+            if query.iter().take(index).any(|(earlier, _)| earlier == name) {
+                return Err(S3Error::invalid_argument(name, value, "A query parameter is given twice"));
+            }
+            continue;
+        }
+        let of_signature = is_hoisted(name) || query.is_sigv2(name);
+        let harmless = operation.access() == Access::Read && !value.is_empty();
+        if !of_signature && !harmless {
+            let message = format!("{operation} does not take the query parameter {name:?}, or not yet");
+            return Err(S3Error::not_implemented(message).with("Parameter", name));
+        }
+    }
+    Ok(())
+}
+
+/// SDKs name the operation they mean in `x-id`. A write under another name is one this room mistakes for something
+/// else. (An append is called PutObject there.)
+fn check_hint(operation: Operation, query: &Query) -> Result<(), S3Error> {
+    let Some(hint) = query.first("x-id") else { return Ok(()) };
+    let agreed = hint == operation.name() || (operation == Operation::AppendObject && hint == "PutObject");
+    if operation.access() == Access::Write && !agreed {
+        let message = format!("The request says x-id={hint:?} but asks for {operation}");
+        return Err(S3Error::not_implemented(message).with("Parameter", "x-id"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! S3's XML, read within bounds and written so that it is always well-formed.
+
+mod buckets;
+mod delete_objects;
+mod error_document;
+mod walk;
+
+pub use buckets::retain_buckets;
+pub use delete_objects::{
+    DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, delete_objects_request,
+};
+pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
+
+/// Why a document could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum XmlError {
+    /// Not UTF-8, not well-formed, or with a DOCTYPE, which S3 never writes.
+    #[error("the document is not well-formed XML")]
+    Malformed,
+    /// Well-formed, but not the document that was expected.
+    #[error("the document is not of the expected kind")]
+    Unexpected,
+    /// Larger, deeper or richer in elements than such a document can be.
+    #[error("the document exceeds its limit")]
+    TooLarge,
+}
+
+/// Writes `<Error>` with its fields in order. Field names are ours, values anyone's.
+pub(super) fn error_document<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut document = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+    for (name, value) in fields {
+        document.extend(["<", name, ">"]);
+        push_text(&mut document, value);
+        document.extend(["</", name, ">"]);
+    }
+    document.push_str("</Error>");
+    document
+}
+
+/// Appends character data. Characters that XML 1.0 §2.2 has no way to write become U+FFFD; a carriage return is
+/// escaped, or else a reader would see a line feed.
+pub fn push_text(document: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '&' => document.push_str("&amp;"),
+            '<' => document.push_str("&lt;"),
+            '>' => document.push_str("&gt;"),
+            '\r' => document.push_str("&#13;"),
+            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => document.push(character),
+            _ => document.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::walk::{Limits, read};
+    use super::*;
+
+    #[test]
+    fn whatever_is_written_can_be_read() {
+        let text: String =
+            ('\0'..='\u{200}').chain(['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{10ffff}']).collect();
+        let document = error_document([("Message", &*text), ("Empty", "")].into_iter());
+        let read = read(document.as_bytes(), Limits { bytes: 10_000, elements: 3 }).unwrap();
+        let expected: String = text
+            .chars()
+            .map(|c| {
+                if (c < ' ' && !"\t\n\r".contains(c)) || "\u{fffe}\u{ffff}".contains(c) {
+                    '\u{fffd}'
+                } else {
+                    c
+                }
+            })
+            .collect();
+        assert_eq!(read.children[0].text, expected);
+        assert_eq!(read.children[1].text, "");
+    }
+}

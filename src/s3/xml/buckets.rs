@@ -1,0 +1,141 @@
+//! The answer to ListBuckets, thinned out to what a client may see.
+
+use super::XmlError;
+use super::walk::{Step, Walker};
+
+/// Removes the `<Bucket>` elements whose Name `keep` refuses; every other byte stays as it is.
+///
+/// # Errors
+/// Any [`XmlError`], also for a bucket without exactly one name: what cannot be judged is not shown.
+pub fn retain_buckets(xml: &[u8], keep: impl Fn(&str) -> bool) -> Result<Vec<u8>, XmlError> {
+    let mut walker = Walker::new(xml)?;
+    let mut kept = Vec::with_capacity(xml.len());
+    let mut copied = 0;
+    let (mut start, mut bucket_name) = (0, None);
+    loop {
+        let before = walker.position();
+        match walker.step()? {
+            Step::Open => match place(walker.path())? {
+                Place::Bucket => (start, bucket_name) = (before, None),
+                Place::Name if bucket_name.is_none() => bucket_name = Some(String::new()),
+                Place::Name => return Err(XmlError::Unexpected),
+                Place::Buckets | Place::Elsewhere => (),
+            },
+            Step::Text(text) => {
+                if let (Place::Name, Some(name)) = (place(walker.path())?, &mut bucket_name) {
+                    name.push_str(&text);
+                }
+            }
+            Step::Close if place(walker.path())? == Place::Buckets => {
+                // A child of Buckets has closed; one that is no Bucket left no name.
+                let name = bucket_name.take().ok_or(XmlError::Unexpected)?;
+                if !keep(&name) {
+                    kept.extend_from_slice(&xml[copied..start]);
+                    copied = walker.position();
+                }
+            }
+            Step::Close => (),
+            Step::End => {
+                kept.extend_from_slice(&xml[copied..]);
+                return Ok(kept);
+            }
+        }
+    }
+}
+
+/// Where in a listing the walker is.
+#[derive(PartialEq, Eq)]
+enum Place {
+    /// In `<Buckets>` itself.
+    Buckets,
+    /// In a `<Bucket>` itself.
+    Bucket,
+    /// In the `<Name>` of a bucket.
+    Name,
+    Elsewhere,
+}
+
+fn place(path: &[String]) -> Result<Place, XmlError> {
+    let Some((root, below)) = path.split_first() else { return Ok(Place::Elsewhere) };
+    if !["ListAllMyBucketsResult", "ListAllMyDirectoryBucketsResult"].contains(&root.as_str()) {
+        return Err(XmlError::Unexpected);
+    }
+    Ok(match below {
+        [buckets] if buckets == "Buckets" => Place::Buckets,
+        [buckets, bucket] if buckets == "Buckets" && bucket == "Bucket" => Place::Bucket,
+        [buckets, bucket, name] if buckets == "Buckets" && bucket == "Bucket" && name == "Name" => {
+            Place::Name
+        }
+        _ => Place::Elsewhere,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTING: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListAllMyBucketsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+        <Owner><ID>1</ID><Name>not-a-bucket</Name></Owner><Buckets>\n  \
+        <Bucket><Name>logs-1</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket>\n  \
+        <Bucket><CreationDate>x</CreationDate><Name>se<!-- c -->cret</Name></Bucket>\n  \
+        <Bucket><Name>logs&#45;2</Name><New a='b'><Deep/></New></Bucket></Buckets><Prefix>&amp;</Prefix></ListAllMyBucketsResult>\n";
+
+    #[test]
+    fn keeps_every_other_byte() {
+        let all = retain_buckets(LISTING.as_bytes(), |_| true).unwrap();
+        assert_eq!(String::from_utf8(all).unwrap(), LISTING);
+
+        let logs = retain_buckets(LISTING.as_bytes(), |name| name.starts_with("logs-")).unwrap();
+        let gone = "<Bucket><CreationDate>x</CreationDate><Name>se<!-- c -->cret</Name></Bucket>";
+        assert_eq!(String::from_utf8(logs).unwrap(), LISTING.replace(gone, ""));
+
+        let none = String::from_utf8(retain_buckets(LISTING.as_bytes(), |_| false).unwrap()).unwrap();
+        assert!(none.contains("<Buckets>\n  \n  \n  </Buckets>") && none.contains("not-a-bucket"), "{none}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_shifts_nothing() {
+        let marked = format!("\u{feff}{LISTING}");
+        let kept =
+            String::from_utf8(retain_buckets(marked.as_bytes(), |name| name == "secret").unwrap()).unwrap();
+        assert!(
+            kept.starts_with("\u{feff}<?xml") && kept.contains("<Buckets>\n  \n  <Bucket><CreationDate>x<")
+        );
+    }
+
+    #[test]
+    fn empty_listings() {
+        for listing in [
+            "<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>",
+            "<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>",
+            "<ListAllMyBucketsResult/>",
+            "<ListAllMyDirectoryBucketsResult><Buckets/></ListAllMyDirectoryBucketsResult>",
+        ] {
+            assert_eq!(retain_buckets(listing.as_bytes(), |_| false).unwrap(), listing.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_not_shown() {
+        for (bad, error) in [
+            ("<Error><Code>AccessDenied</Code></Error>", XmlError::Unexpected),
+            (
+                "<ListAllMyBucketsResult><Buckets><Bucket/></Buckets></ListAllMyBucketsResult>",
+                XmlError::Unexpected,
+            ),
+            (
+                "<ListAllMyBucketsResult><Buckets><Bucket><Name>a</Name><Name>b</Name></Bucket></Buckets></ListAllMyBucketsResult>",
+                XmlError::Unexpected,
+            ),
+            (
+                "<ListAllMyBucketsResult><Buckets><Bucket><Name>a</Name></Bucket><Other/></Buckets></ListAllMyBucketsResult>",
+                XmlError::Unexpected,
+            ),
+            ("<ListAllMyBucketsResult><Buckets><Bucket><Name>a</Name></Bucket>", XmlError::Malformed),
+            ("", XmlError::Malformed),
+            ("<html><body>down for maintenance</body></html>", XmlError::Unexpected),
+        ] {
+            assert_eq!(retain_buckets(bad.as_bytes(), |_| true), Err(error), "{bad}");
+        }
+    }
+}

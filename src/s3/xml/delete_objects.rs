@@ -1,0 +1,194 @@
+//! The body of a DeleteObjects request.
+
+use super::XmlError;
+use super::walk::{Element, Limits, is_blank, read};
+use crate::s3::error::{ErrorCode, S3Error};
+use crate::s3::name::ObjectKey;
+
+/// How many keys one request may name.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
+pub const MAX_DELETE_KEYS: usize = 1000;
+/// How large the body may be: 1,000 keys of 1,024 bytes, each escaped to six times its length, with as much again for
+/// versions and tags. The body is held in memory while it is judged.
+pub const MAX_DELETE_REQUEST: usize = 8 << 20;
+/// Delete, Quiet, and per object itself and its five fields.
+const MAX_ELEMENTS: usize = 2 + 6 * MAX_DELETE_KEYS;
+
+/// What a client asks to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRequest {
+    /// Whether the answer names only what failed.
+    pub quiet: bool,
+    /// 1 to 1,000 objects, in order.
+    pub objects: Vec<ObjectIdentifier>,
+}
+
+/// One object of a [`DeleteRequest`]; all but the key are conditions or choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectIdentifier {
+    /// The object.
+    pub object: ObjectKey,
+    /// The version to delete for good.
+    pub version_id: Option<String>,
+    /// Delete only if the ETag is this.
+    pub etag: Option<String>,
+    /// Delete only if last modified then.
+    pub last_modified_time: Option<String>,
+    /// Delete only if this large; in plaintext bytes, since that is what the client sees.
+    pub size: Option<u64>,
+}
+
+/// Reads and validates a whole body.
+///
+/// # Errors
+/// `MalformedXML` for anything S3's schema does not allow, no key, or more than 1,000; `KeyTooLongError`;
+/// `MaxMessageLengthExceeded` over [`MAX_DELETE_REQUEST`].
+pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
+    if body.len() > MAX_DELETE_REQUEST {
+        return Err(S3Error::from(ErrorCode::MaxMessageLengthExceeded)
+            .with("MaxMessageLengthBytes", MAX_DELETE_REQUEST.to_string()));
+    }
+    let limits = Limits { bytes: MAX_DELETE_REQUEST, elements: MAX_ELEMENTS };
+    let root = read(body, limits).map_err(|error| match error {
+        XmlError::Malformed | XmlError::Unexpected | XmlError::TooLarge => malformed(),
+    })?;
+    if root.name != "Delete" || !is_blank(&root.text) {
+        return Err(malformed());
+    }
+    let mut quiet = None;
+    let mut objects = Vec::with_capacity(root.children.len().min(MAX_DELETE_KEYS));
+    for child in root.children {
+        match child.name.as_str() {
+            "Object" => objects.push(object(child)?),
+            "Quiet" => set(&mut quiet, boolean(&child.text)?)?,
+            _ => return Err(malformed()),
+        }
+    }
+    if objects.is_empty() || objects.len() > MAX_DELETE_KEYS {
+        return Err(malformed());
+    }
+    Ok(DeleteRequest { quiet: quiet.unwrap_or(false), objects })
+}
+
+fn object(element: Element) -> Result<ObjectIdentifier, S3Error> {
+    if !is_blank(&element.text) {
+        return Err(malformed());
+    }
+    let (mut object, mut version_id, mut etag, mut last_modified_time, mut size) =
+        (None, None, None, None, None);
+    for field in element.children {
+        if !field.children.is_empty() {
+            return Err(malformed());
+        }
+        match field.name.as_str() {
+            "Key" if field.text.is_empty() => return Err(malformed()),
+            "Key" => set(&mut object, ObjectKey::parse(field.text)?)?,
+            "VersionId" => set(&mut version_id, field.text)?,
+            "ETag" => set(&mut etag, field.text)?,
+            "LastModifiedTime" => set(&mut last_modified_time, field.text)?,
+            "Size" => set(&mut size, field.text.trim().parse().map_err(|_| malformed())?)?,
+            _ => return Err(malformed()),
+        }
+    }
+    Ok(ObjectIdentifier { object: object.ok_or_else(malformed)?, version_id, etag, last_modified_time, size })
+}
+
+/// Fills a field that may occur once.
+fn set<T>(field: &mut Option<T>, value: T) -> Result<(), S3Error> {
+    field.replace(value).map_or(Ok(()), |_| Err(malformed()))
+}
+
+/// `xs:boolean`, in the letter cases clients use.
+fn boolean(text: &str) -> Result<bool, S3Error> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(malformed()),
+    }
+}
+
+fn malformed() -> S3Error {
+    ErrorCode::MalformedXML.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(count: usize) -> String {
+        format!("<Delete>{}</Delete>", "<Object><Key>k</Key></Object>".repeat(count))
+    }
+
+    #[test]
+    fn reads_what_sdks_send() {
+        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\n \
+            <Object><Key> a&amp;b/&#13;é </Key><VersionId>v1</VersionId></Object>\n \
+            <Object><Key><![CDATA[<k>]]></Key><ETag>\"e\"</ETag><Size>7</Size><LastModifiedTime>t</LastModifiedTime></Object>\n \
+            <Quiet>true</Quiet></Delete>";
+        let request = delete_objects_request(body.as_bytes()).unwrap();
+        assert!(request.quiet);
+        let [first, second] = request.objects.as_slice() else { panic!("{request:?}") };
+        assert_eq!((first.object.as_str(), first.version_id.as_deref()), (" a&b/\ré ", Some("v1")));
+        assert_eq!((first.etag.as_deref(), first.size), (None, None));
+        assert_eq!((second.object.as_str(), second.etag.as_deref()), ("<k>", Some("\"e\"")));
+        assert_eq!((second.size, second.last_modified_time.as_deref()), (Some(7), Some("t")));
+        assert!(!delete_objects_request(keys(1).as_bytes()).unwrap().quiet);
+    }
+
+    #[test]
+    fn one_to_a_thousand_keys() {
+        assert_eq!(delete_objects_request(keys(1000).as_bytes()).unwrap().objects.len(), 1000);
+        for count in [0, 1001, 2000] {
+            assert_eq!(
+                delete_objects_request(keys(count).as_bytes()).unwrap_err().code,
+                ErrorCode::MalformedXML
+            );
+        }
+        let object = "<Object><Key>k</Key><VersionId>v</VersionId><ETag>e</ETag><LastModifiedTime>t</LastModifiedTime><Size>1</Size></Object>";
+        let richest = format!("<Delete><Quiet>false</Quiet>{}</Delete>", object.repeat(1000));
+        assert_eq!(delete_objects_request(richest.as_bytes()).unwrap().objects.len(), 1000);
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for bad in [
+            "",
+            "junk",
+            "<Delete/>",
+            "<Delete><Object/></Delete>",
+            "<Delete><Object><Key></Key></Object></Delete>",
+            "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
+            "<Delete><Object><VersionId>v</VersionId></Object></Delete>",
+            "<Delete><Object><Key>a<b/></Key></Object></Delete>",
+            "<Delete><Object>x<Key>a</Key></Object></Delete>",
+            "<Delete><Object><Key>a</Key><New>b</New></Object></Delete>",
+            "<Delete><Object><Key>a</Key><Size>-1</Size></Object></Delete>",
+            "<Delete><Object><Key>a</Key></Object><Quiet>perhaps</Quiet></Delete>",
+            "<Delete><Object><Key>a</Key></Object><Quiet>true</Quiet><Quiet>false</Quiet></Delete>",
+            "<Delete><Object><Key>a</Key></Object><New/></Delete>",
+            "<Delete>x<Object><Key>a</Key></Object></Delete>",
+            "<Remove><Object><Key>a</Key></Object></Remove>",
+            "<Delete><Object><Key>a</Key></Object>",
+            "<!DOCTYPE Delete [<!ENTITY e 'b'>]><Delete><Object><Key>&e;</Key></Object></Delete>",
+        ] {
+            assert_eq!(
+                delete_objects_request(bad.as_bytes()).unwrap_err().code,
+                ErrorCode::MalformedXML,
+                "{bad}"
+            );
+        }
+        let long = format!("<Delete><Object><Key>{}</Key></Object></Delete>", "k".repeat(1025));
+        assert_eq!(delete_objects_request(long.as_bytes()).unwrap_err().code, ErrorCode::KeyTooLongError);
+        let vast = vec![b' '; MAX_DELETE_REQUEST + 1];
+        assert_eq!(delete_objects_request(&vast).unwrap_err().code, ErrorCode::MaxMessageLengthExceeded);
+    }
+
+    #[test]
+    fn the_largest_honest_request_fits() {
+        let key = "&#x26;".repeat(1024);
+        let body = format!("<Delete>{}</Delete>", format!("<Object><Key>{key}</Key></Object>").repeat(1000));
+        assert!(body.len() < MAX_DELETE_REQUEST);
+        let request = delete_objects_request(body.as_bytes()).unwrap();
+        assert!(request.objects.iter().all(|object| object.object.as_str() == "&".repeat(1024)));
+    }
+}

@@ -1,0 +1,76 @@
+//! The storage's own error documents, for the few errors a handler must understand.
+
+use super::XmlError;
+use super::walk::{Limits, read};
+
+/// How large an error document may be to be read. S3's are under 2 KiB; a larger one is passed on unread.
+pub const MAX_ERROR_DOCUMENT: usize = 64 << 10;
+const LIMITS: Limits = Limits { bytes: MAX_ERROR_DOCUMENT, elements: 256 };
+
+/// What the storage said went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorDocument {
+    /// The code as the storage wrote it; not limited to the codes known here.
+    pub code: String,
+    /// The sentence; empty if there was none.
+    pub message: String,
+    /// The stored (ciphertext) size that comes with `InvalidRange`.
+    pub actual_object_size: Option<u64>,
+}
+
+/// Reads an S3 error document.
+///
+/// # Errors
+/// Any [`XmlError`]; `Unexpected` for a document that is no `Error` with a `Code`.
+pub fn parse_error_document(body: &[u8]) -> Result<ErrorDocument, XmlError> {
+    let root = read(body, LIMITS)?;
+    let code = root.text_of("Code").map(str::trim).filter(|code| !code.is_empty());
+    match code {
+        Some(code) if root.name == "Error" => Ok(ErrorDocument {
+            code: code.to_owned(),
+            message: root.text_of("Message").unwrap_or_default().to_owned(),
+            actual_object_size: root.text_of("ActualObjectSize").and_then(|size| size.trim().parse().ok()),
+        }),
+        _ => Err(XmlError::Unexpected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::error::{ErrorCode, S3Error};
+    use crate::s3::range::unsatisfiable;
+
+    #[test]
+    fn reads_what_we_write() {
+        let document = unsatisfiable("bytes=9-", 5).to_xml("/b/k", "id", "host");
+        let expected = ErrorDocument {
+            code: "InvalidRange".into(),
+            message: "The requested range is not satisfiable".into(),
+            actual_object_size: Some(5),
+        };
+        assert_eq!(parse_error_document(document.as_bytes()), Ok(expected));
+        for code in ErrorCode::ALL {
+            let read = parse_error_document(S3Error::from(*code).to_xml("/", "", "").as_bytes()).unwrap();
+            assert_eq!((read.code.as_str(), read.message.as_str()), (code.code(), code.message()));
+        }
+    }
+
+    #[test]
+    fn refuses_other_documents() {
+        for (body, error) in [
+            ("", XmlError::Malformed),
+            ("<html>502 Bad Gateway</html>", XmlError::Unexpected),
+            ("<Error/>", XmlError::Unexpected),
+            ("<Error><Code> </Code></Error>", XmlError::Unexpected),
+            ("<Fault><Code>x</Code></Fault>", XmlError::Unexpected),
+        ] {
+            assert_eq!(parse_error_document(body.as_bytes()), Err(error), "{body}");
+        }
+        let long = format!("<Error><Code>{}</Code></Error>", "x".repeat(MAX_ERROR_DOCUMENT));
+        assert_eq!(parse_error_document(long.as_bytes()), Err(XmlError::TooLarge));
+        let unknown = "<Error xmlns='u'><Code>New</Code><ActualObjectSize>many</ActualObjectSize></Error>";
+        let read = parse_error_document(unknown.as_bytes()).unwrap();
+        assert_eq!((read.code.as_str(), read.message.as_str(), read.actual_object_size), ("New", "", None));
+    }
+}
