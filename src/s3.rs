@@ -3,6 +3,7 @@
 //! It knows no keys, no sockets and no clock; every function here takes values and gives values.
 //! What it does not understand it refuses by name, so that nothing above it can forward a request by accident.
 
+pub mod bucket_pattern;
 pub mod checksum;
 pub mod error;
 pub mod headers;
@@ -15,11 +16,12 @@ pub mod range;
 pub mod route;
 pub mod xml;
 
+pub use bucket_pattern::{BucketPattern, InvalidPattern};
 pub use checksum::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, Verifier};
 pub use error::{ErrorCode, S3Error};
 pub use name::{BucketName, ObjectKey};
 pub use operation::{Access, Operation};
-pub use path::{S3Path, encode_path};
+pub use path::{S3Path, encode_path, virtual_host_bucket};
 pub use query::Query;
 pub use range::{ByteRange, RangeSpec};
 pub use route::route;

@@ -18,7 +18,7 @@ pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, BoxError, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Resources};
-use crate::s3::{Query, S3Path, headers, route};
+use crate::s3::{Query, S3Path, headers, route, virtual_host_bucket};
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
 /// The header that names a request, in S3's answers and in ours.
@@ -83,12 +83,13 @@ impl Service {
             return handler::preflight(resources, &path, &parts.headers).await;
         }
 
+        let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
         let head = RequestHead {
             method: parts.method.as_str(),
             raw_path: parts.uri.path(),
             raw_query: parts.uri.query().unwrap_or_default(),
             headers: &parts.headers,
-            virtual_host_bucket: path.virtual_host_bucket(host, domains),
+            virtual_host_bucket: virtual_host.as_deref(),
         };
         let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret_of(id))?;
         let mut headers = parts.headers.clone();

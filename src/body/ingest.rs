@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -155,8 +156,8 @@ impl IngestBody {
     /// The verdict, when the wire has ended.
     fn conclude(&mut self) -> Result<(), IngestError> {
         let trailers = match std::mem::replace(&mut self.framing, Framing::Plain) {
-            Framing::Plain => Trailers::default(),
-            Framing::AwsChunked(decoder) => decoder.finish()?,
+            Framing::Plain => HeaderMap::new(),
+            Framing::AwsChunked(decoder) => trailer_headers(&decoder.finish()?)?,
         };
         if self.left > 0 {
             return Err(IngestError::Incomplete);
@@ -167,7 +168,7 @@ impl IngestBody {
             return Err(IngestError::Sha256Mismatch);
         }
         let verifier = self.verifier.take().expect("a body concludes once");
-        let checksums = verifier.finish(trailers.iter()).map_err(IngestError::Refused)?;
+        let checksums = verifier.finish(&trailers).map_err(IngestError::Refused)?;
         self.verdict.0.set(checksums).expect("a body concludes once");
         Ok(())
     }
@@ -201,6 +202,17 @@ impl IngestBody {
             }
         }
     }
+}
+
+/// Trailers as what they are in HTTP.
+fn trailer_headers(trailers: &Trailers) -> Result<HeaderMap, IngestError> {
+    let malformed = || IngestError::Refused(ErrorCode::MalformedTrailerError.into());
+    let mut headers = HeaderMap::new();
+    for (name, value) in trailers.iter() {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed())?;
+        headers.append(name, HeaderValue::from_str(value).map_err(|_| malformed())?);
+    }
+    Ok(headers)
 }
 
 impl Body for IngestBody {

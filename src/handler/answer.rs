@@ -28,7 +28,7 @@ pub(super) fn tell_encrypted(headers: &mut HeaderMap, key_id: Option<&str>) {
 pub(super) fn tell_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
     for checksum in checksums {
         let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-        headers.insert(checksum.algorithm().header_name(), value);
+        headers.insert(HeaderName::from_static(checksum.algorithm().header()), value);
         headers.insert(CHECKSUM_TYPE, HeaderValue::from_static("FULL_OBJECT"));
     }
 }

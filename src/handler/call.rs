@@ -81,6 +81,6 @@ impl Call {
         let declared = DeclaredIntegrity::from_headers(&self.headers)?;
         let body = std::mem::take(&mut self.body);
         let payload = std::mem::replace(&mut self.payload, Payload::Unsigned);
-        Ok(IngestBody::new(body, payload, declared, length, resources.client_idle_timeout))
+        Ok(IngestBody::new(body, payload, &declared, length, resources.client_idle_timeout))
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     let (mut parts, _) = response.into_parts();
     let stored = StoredKeys::from_headers(&parts.headers)?;
     let reading = asked.reading(&StoredRun::of_head(&parts.headers)?, false)?;
-    let mut key_id = stored.likely_key_id(resources, rule, bucket);
+    let mut key_id = stored.likely_key_id(resources, rule, bucket).await;
 
     answer::clean(&mut parts.headers);
     answer::tell_length(&mut parts.headers, reading.window.length);

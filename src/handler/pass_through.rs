@@ -32,7 +32,7 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     let document: Bytes = body.collect().await?.to_bytes();
     // A checksum that came in a trailer goes on in a header: the document is buffered and verified.
     for checksum in verdict.checksums().unwrap_or_default() {
-        let name: HeaderName = checksum.algorithm().header_name();
+        let name = HeaderName::from_static(checksum.algorithm().header());
         let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
         request.headers.insert(name, value);
     }

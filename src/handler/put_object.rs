@@ -13,7 +13,8 @@ use crate::envelope::native::{
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
-use crate::s3::{BucketName, Checksum, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error, headers};
+use crate::s3::headers::{self, SseRequest};
+use crate::s3::{BucketName, Checksum, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::UpstreamBody;
 
 /// S3 stores at most 5 GiB by one PUT, and what it stores is the ciphertext.
@@ -31,7 +32,7 @@ pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     let key_id = selected_key(resources, rule, &call.headers)?;
     let storable = headers::put_headers(&call.headers)?;
     let length = promised_length(&call)?;
-    let declared = DeclaredIntegrity::from_headers(&call.headers)?.header_checksum().cloned();
+    let declared = DeclaredIntegrity::from_headers(&call.headers)?.header;
     let context = EncryptionContext::native(rule.realm(&bucket));
 
     let mut request = call.upstream_request(Method::PUT);
@@ -54,12 +55,7 @@ pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<
         request.body = UpstreamBody::StreamedContent { body, length: stored_length };
         (write_key.key_id, checksums)
     };
-    let response = match resources.upstream.send(request).await {
-        Ok(response) => response,
-        // The storage's connection broke because we cut it: what matters is why.
-        Err(error) => return Err(verdict.failure().map_or_else(|| error.into(), Error::from)),
-    };
-    let mut response = upstream_answer::pass(response).await?;
+    let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
     if response.status().is_success() {
         answer::tell_encrypted(response.headers_mut(), Some(&key_id));
         let verified = verdict.checksums().unwrap_or(checksums);
@@ -90,8 +86,9 @@ fn selected_key(
     rule: &BucketRule,
     request: &HeaderMap,
 ) -> Result<Option<KeyId>, Error> {
-    let Some(asked) = headers::sse_request(request)?.kms_key_id().map(str::to_owned) else {
-        return Ok(rule.key_id.clone());
+    let asked = match headers::sse_request(request)? {
+        SseRequest::Kms { key_id: Some(asked) } => asked,
+        SseRequest::Kms { key_id: None } | SseRequest::S3Managed | SseRequest::None => return Ok(rule.key_id.clone()),
     };
     let allowed = rule.allowed_keys(resources.keyring.default_allowed());
     match allowed.into_iter().find(|key_id| key_id.as_str() == asked) {

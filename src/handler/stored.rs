@@ -72,13 +72,11 @@ impl StoredKeys {
 
     /// The name of the key that wrapped the data key, as far as it is known without a call: from the cache, else
     /// what the rule would write with.
-    pub(super) fn likely_key_id(&self, resources: &Resources, rule: &BucketRule, bucket: &BucketName) -> Option<String> {
+    pub(super) async fn likely_key_id(&self, resources: &Resources, rule: &BucketRule, bucket: &BucketName) -> Option<String> {
         let allowed = rule.allowed_keys(resources.keyring.default_allowed());
         let context = EncryptionContext::native(rule.realm(bucket));
-        resources
-            .keyring
-            .known_key_id(&self.wrapped, &context, &allowed)
-            .or_else(|| allowed.first().map(|key_id| key_id.as_str().to_owned()))
+        let known = resources.keyring.known_key_id(&self.wrapped, &context, &allowed).await;
+        known.or_else(|| allowed.first().map(|key_id| key_id.as_str().to_owned()))
     }
 }
 

@@ -11,9 +11,6 @@ use crate::body::{BoxBody, BoxError};
 use crate::error::Error;
 use crate::s3::xml;
 
-/// S3's error documents are under 2 KiB; a larger one is no error document.
-const MAX_ERROR_DOCUMENT: usize = 64 * 1024;
-
 /// Codes that speak of the credentials the proxy signed with, not of the client's.
 const ABOUT_OUR_CREDENTIALS: &[&str] = &[
     "InvalidAccessKeyId",
@@ -39,8 +36,8 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
     if status != StatusCode::FORBIDDEN && status != StatusCode::BAD_REQUEST {
         return Ok(Response::from_parts(parts, body));
     }
-    let document = Limited::new(body, MAX_ERROR_DOCUMENT).collect().await.map_err(Error::upstream_body)?.to_bytes();
-    let code = xml::parse_error(&document).ok().map(|error| error.code).unwrap_or_default();
+    let document = Limited::new(body, xml::MAX_ERROR_DOCUMENT).collect().await.map_err(Error::upstream_body)?.to_bytes();
+    let code = xml::parse_error_document(&document).ok().map(|error| error.code).unwrap_or_default();
     if ABOUT_OUR_CREDENTIALS.contains(&code.as_str()) {
         return Err(Error::UpstreamCredentials { code });
     }

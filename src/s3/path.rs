@@ -33,7 +33,7 @@ impl S3Path {
             "" => "",
             path => path.strip_prefix('/').ok_or(ErrorCode::InvalidURI)?,
         };
-        if let Some(bucket) = host.and_then(|host| bucket_of(host, domains)) {
+        if let Some(bucket) = host.and_then(|host| virtual_host_bucket(host, domains)) {
             return Self::of(BucketName::parse(bucket)?, path);
         }
         if path.is_empty() {
@@ -70,7 +70,8 @@ impl S3Path {
 }
 
 /// The `bucket` of a Host `bucket.domain`, in lower case since a host has none; the longest domain wins.
-fn bucket_of(host: &str, domains: &[impl AsRef<str>]) -> Option<String> {
+#[must_use]
+pub fn virtual_host_bucket(host: &str, domains: &[impl AsRef<str>]) -> Option<String> {
     let host = without_port(host);
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     domains
