@@ -65,7 +65,7 @@ impl Claim {
     /// `AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=...`, the fields in any order, with or
     /// without blanks after the commas; the time from `x-amz-date`, else `Date`.
     pub(in crate::sigv4) fn from_header(authorization: &str, headers: &HeaderMap) -> Result<Self, AuthError> {
-        let malformed = |fault| AuthError::Malformed { source_of: AuthSource::Header, fault };
+        let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Header, fault };
         if authorization.len() > MAX_AUTHORIZATION_LEN {
             return Err(malformed(AuthFault::TooLong { limit: MAX_AUTHORIZATION_LEN }));
         }
@@ -92,7 +92,7 @@ impl Claim {
 
     /// `X-Amz-Algorithm`, `-Credential`, `-Date`, `-Expires`, `-SignedHeaders` and `-Signature`, each once.
     pub(in crate::sigv4) fn from_query(query: &Query) -> Result<Self, AuthError> {
-        let malformed = |fault| AuthError::Malformed { source_of: AuthSource::Query, fault };
+        let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Query, fault };
         let parameter = |name| single_parameter(query, name).map_err(malformed);
         match parameter(X_AMZ_ALGORITHM)? {
             ALGORITHM => {}
@@ -153,7 +153,7 @@ impl Claim {
     }
 
     fn fault(&self, fault: AuthFault) -> AuthError {
-        AuthError::Malformed { source_of: self.validity.source(), fault }
+        AuthError::Malformed { found_in: self.validity.source(), fault }
     }
 }
 

@@ -37,10 +37,10 @@ pub enum AuthError {
     #[error("{0} is not implemented; use AWS4-HMAC-SHA256")]
     EcdsaNotImplemented(String),
     /// The authorization is there but not well formed, or made for another scope.
-    #[error("{source_text} {fault}", source_text = .source_of.complaint())]
+    #[error("{complaint} {fault}", complaint = .found_in.complaint())]
     Malformed {
         /// Where the authorization was found.
-        source_of: AuthSource,
+        found_in: AuthSource,
         /// What is wrong with it.
         fault: AuthFault,
     },
@@ -144,8 +144,8 @@ impl AuthError {
             | Self::TooManyTrailers { .. } => "InvalidArgument",
             Self::SigV2NotAllowed | Self::SigV2SignedChunks | Self::MissingContentSha256 => "InvalidRequest",
             Self::EcdsaNotImplemented(_) => "NotImplemented",
-            Self::Malformed { source_of: AuthSource::Header, .. } => "AuthorizationHeaderMalformed",
-            Self::Malformed { source_of: AuthSource::Query, .. } => "AuthorizationQueryParametersError",
+            Self::Malformed { found_in: AuthSource::Header, .. } => "AuthorizationHeaderMalformed",
+            Self::Malformed { found_in: AuthSource::Query, .. } => "AuthorizationQueryParametersError",
             Self::RequestTimeTooSkewed { .. } => "RequestTimeTooSkewed",
             Self::SecurityToken => "InvalidToken",
             Self::UnknownAccessKeyId(_) => "InvalidAccessKeyId",

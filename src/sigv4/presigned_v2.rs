@@ -107,7 +107,7 @@ pub(in crate::sigv4) fn verify<'k>(
     if !matches!(head.method, "GET" | "HEAD" | "PUT") {
         return Err(AuthError::SigV2Method);
     }
-    let malformed = |fault| AuthError::Malformed { source_of: AuthSource::Query, fault };
+    let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Query, fault };
     let access_key_id = single_parameter(query, ACCESS_KEY_ID).map_err(malformed)?;
     let provided = single_parameter(query, SIGNATURE).map_err(malformed)?;
     let expires = single_parameter(query, EXPIRES).map_err(malformed)?;
