@@ -170,8 +170,8 @@ fn payload(word: ContentSha256, signer: ChunkSigner, headers: &HeaderMap) -> Res
     let framing = match word {
         ContentSha256::Unsigned => return Ok(Payload::Unsigned),
         ContentSha256::Sha256(hash) => return Ok(Payload::Sha256(hash)),
-        ContentSha256::StreamingSigned => Framing::Signed(signer),
-        ContentSha256::StreamingSignedTrailer => Framing::SignedTrailer(signer),
+        ContentSha256::StreamingSigned => Framing::Signed(Box::new(signer)),
+        ContentSha256::StreamingSignedTrailer => Framing::SignedTrailer(Box::new(signer)),
         ContentSha256::StreamingUnsignedTrailer => Framing::UnsignedTrailer,
     };
     ChunkedPayload::new(framing, headers).map(Payload::Chunked)

@@ -58,9 +58,9 @@ impl ChunkedPayload {
 #[derive(Debug)]
 pub(in crate::sigv4) enum Framing {
     /// Every chunk signed, no trailers.
-    Signed(ChunkSigner),
+    Signed(Box<ChunkSigner>),
     /// Every chunk and the trailers signed.
-    SignedTrailer(ChunkSigner),
+    SignedTrailer(Box<ChunkSigner>),
     /// Bare chunk sizes, unsigned trailers.
     UnsignedTrailer,
 }

@@ -157,17 +157,19 @@ fn presigned_v2(method: &str, query: &str, amz_lines: &str, resource: &str) -> S
 }
 
 fn header_fault(sent: &Sent) -> AuthFault {
-    match sent.error() {
-        AuthError::Malformed { found_in: AuthSource::Header, fault } => fault,
-        other => panic!("not a header fault: {other:?}"),
-    }
+    let error = sent.error();
+    let AuthError::Malformed { found_in: AuthSource::Header, fault } = error else {
+        panic!("not a header fault: {error:?}");
+    };
+    fault
 }
 
 fn query_fault(sent: &Sent) -> AuthFault {
-    match sent.error() {
-        AuthError::Malformed { found_in: AuthSource::Query, fault } => fault,
-        other => panic!("not a query fault: {other:?}"),
-    }
+    let error = sent.error();
+    let AuthError::Malformed { found_in: AuthSource::Query, fault } = error else {
+        panic!("not a query fault: {error:?}");
+    };
+    fault
 }
 
 mod vectors {
@@ -319,13 +321,10 @@ mod header_signed {
         assert!(matches!(payload(PayloadSigning::Sha256([7; 32])), Payload::Sha256(hash) if hash == [7; 32]));
         let headers = [("x-amz-decoded-content-length", "5"), ("x-amz-trailer", "X-Amz-Checksum-Crc32")];
         let chunked = signed("PUT", "/b/k", &headers, PayloadSigning::StreamingUnsignedTrailer);
-        match chunked.authenticate().unwrap().payload {
-            Payload::Chunked(payload) => {
-                assert_eq!(payload.decoded_length(), Some(5));
-                assert_eq!(payload.announced_trailers(), ["x-amz-checksum-crc32"]);
-            }
-            other => panic!("{other:?}"),
-        }
+        let payload = chunked.authenticate().unwrap().payload;
+        let Payload::Chunked(payload) = payload else { panic!("{payload:?}") };
+        assert_eq!(payload.decoded_length(), Some(5));
+        assert_eq!(payload.announced_trailers(), ["x-amz-checksum-crc32"]);
     }
 
     #[test]

@@ -64,11 +64,11 @@ fn payload(framing: Framing, decoded_length: Option<u64>, announced: &[&str]) ->
 }
 
 fn signed(decoded_length: u64) -> ChunkedPayload {
-    payload(Framing::Signed(signer()), Some(decoded_length), &[])
+    payload(Framing::Signed(Box::new(signer())), Some(decoded_length), &[])
 }
 
 fn signed_trailer(decoded_length: u64) -> ChunkedPayload {
-    payload(Framing::SignedTrailer(signer()), Some(decoded_length), &[CRC32])
+    payload(Framing::SignedTrailer(Box::new(signer())), Some(decoded_length), &[CRC32])
 }
 
 fn unsigned(decoded_length: u64) -> ChunkedPayload {
@@ -247,7 +247,10 @@ fn a_chunk_signature_binds_data_and_place() {
     let forged = format!("{first}0;chunk-signature={}\r\n\r\n", "0".repeat(64));
     assert_eq!(error(signed(3), &forged), ChunkError::ChunkSignatureDoesNotMatch);
     let other_key = payload(
-        Framing::Signed(ChunkSigner { previous: signer().signing_key.sign(b"other seed"), ..signer() }),
+        Framing::Signed(Box::new(ChunkSigner {
+            previous: signer().signing_key.sign(b"other seed"),
+            ..signer()
+        })),
         Some(6),
         &[],
     );
@@ -271,6 +274,15 @@ fn a_trailer_signature_binds_the_trailers() {
     );
     let after = whole().trailer(CRC32, "AAAAAA==", "\r\n").raw("x-amz-checksum-sha1:a\r\n").text();
     assert_eq!(error(signed_trailer(1), &after), ChunkError::BadTrailer);
+}
+
+#[test]
+fn trailers_are_signed_in_the_order_of_their_names() {
+    let mut trailers = Trailers::default();
+    for name in ["x-b", "x-a-b", "x-a"] {
+        trailers.push(name.to_owned(), "1".to_owned());
+    }
+    assert_eq!(String::from_utf8(trailers.canonical()).unwrap(), "x-a:1\nx-a-b:1\nx-b:1\n");
 }
 
 #[test]

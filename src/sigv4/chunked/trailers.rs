@@ -26,8 +26,8 @@ impl Trailers {
 
     /// `name:value\n` for each, sorted by name: what the trailer signature covers.
     pub(super) fn canonical(&self) -> Vec<u8> {
-        let mut lines: Vec<String> = self.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-        lines.sort();
-        lines.concat().into_bytes()
+        let mut sorted: Vec<(&str, &str)> = self.iter().collect();
+        sorted.sort_unstable();
+        sorted.iter().flat_map(|(name, value)| format!("{name}:{value}\n").into_bytes()).collect()
     }
 }
