@@ -1,1 +1,30 @@
-//! The `sigv4` room.
+//! Who sent this request, and is its body theirs: Signature Version 4 (and presigned Version 2) in, Version 4
+//! out, and the aws-chunked framing whose chunks and trailers are signed.
+//! Knows no S3 operation, no bucket policy and no clock; time, secrets and bytes are passed in.
+//! Promises that what was signed is what is interpreted: an unsigned, repeated or ambiguous part is refused.
+
+mod authenticate;
+mod canonical;
+mod chunked;
+mod claim;
+mod credentials;
+mod error;
+mod outbound;
+mod payload;
+mod presigned_v2;
+mod query;
+mod scope;
+mod signing_key;
+
+#[cfg(test)]
+mod tests;
+
+pub use authenticate::{Authenticated, RequestHead, VerifyPolicy, authenticate};
+pub use chunked::{
+    AwsChunkedDecoder, AwsChunkedEncoder, ChunkError, Decoded, EncodeError, Trailers, UPSTREAM_CHUNK_SIZE,
+    encoded_length,
+};
+pub use credentials::{AccessKeyId, SecretAccessKey};
+pub use error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
+pub use outbound::{PayloadSigning, SignError, sign_request};
+pub use payload::{ChunkedPayload, Payload};

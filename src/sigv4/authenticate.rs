@@ -1,0 +1,214 @@
+//! The verdict on one request head.
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::canonical::{canonical_query, canonical_request, string_to_sign};
+use super::chunked::ChunkSigner;
+use super::claim::{Claim, Validity, X_AMZ_SIGNATURE};
+use super::credentials::{AccessKeyId, SecretAccessKey};
+use super::error::{AuthError, SignatureMismatch};
+use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload, UNSIGNED_PAYLOAD};
+use super::presigned_v2;
+use super::query::Query;
+use super::scope::Timestamp;
+use super::signing_key::SigningKey;
+
+const CONTENT_SHA256: &str = "x-amz-content-sha256";
+const SECURITY_TOKEN: &str = "x-amz-security-token";
+
+/// Stands in for the secret of an access key id nobody has, so that the answer takes as long as for one somebody
+/// has. What is signed with it is never accepted.
+static DECOY: LazyLock<SecretAccessKey> = LazyLock::new(|| SecretAccessKey::new("*".repeat(40)));
+
+/// A request before its body, spelt as on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method, as sent.
+    pub method: &'a str,
+    /// The path, percent-encoded as sent, without `?`.
+    pub raw_path: &'a str,
+    /// What follows `?`, as sent; empty if nothing does.
+    pub raw_query: &'a str,
+    /// All headers, `Host` among them.
+    pub headers: &'a HeaderMap,
+    /// The bucket, where the host name says it; Version 2 signs it as part of the path.
+    pub virtual_host_bucket: Option<&'a str>,
+}
+
+/// What this endpoint accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyPolicy {
+    /// The region clients must sign for; `None` takes any.
+    pub region: Option<String>,
+    /// How far clocks may differ; S3 says 15 minutes.
+    pub max_skew: Duration,
+    /// Whether presigned Version 2 URLs are good (boto3 makes them for custom endpoints by default).
+    pub allow_sigv2: bool,
+}
+
+impl Default for VerifyPolicy {
+    /// S3's: any region, 15 minutes, Version 2 URLs accepted.
+    fn default() -> Self {
+        Self { region: None, max_skew: Duration::from_secs(15 * 60), allow_sigv2: true }
+    }
+}
+
+/// A request whose signature is right.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// Whose signature it is.
+    pub access_key_id: AccessKeyId,
+    /// How the body is bound to the signature.
+    pub payload: Payload,
+    /// Whether the signature came in the query.
+    pub presigned: bool,
+}
+
+/// Tells who signed `head`, or why nobody did.
+///
+/// `lookup` gives the secret of an access key id. The body has still to be checked, as
+/// [`Authenticated::payload`] says.
+///
+/// # Errors
+/// [`AuthError`] for everything S3 refuses, and for whatever is ambiguous.
+pub fn authenticate<'k>(
+    head: &RequestHead<'_>,
+    policy: &VerifyPolicy,
+    now: SystemTime,
+    lookup: impl Fn(&str) -> Option<&'k SecretAccessKey>,
+) -> Result<Authenticated, AuthError> {
+    let query = Query::parse(head.raw_query)?;
+    let mechanism = Mechanism::of(head.headers, &query)?;
+    if head.headers.contains_key(SECURITY_TOKEN) || query.contains_ignoring_case(SECURITY_TOKEN) {
+        return Err(AuthError::SecurityToken);
+    }
+    match mechanism {
+        Mechanism::Header(authorization) => {
+            let claim = Claim::from_header(authorization, head.headers)?;
+            verify(head, &query, claim, policy, now.into(), lookup)
+        }
+        Mechanism::Presigned => verify(head, &query, Claim::from_query(&query)?, policy, now.into(), lookup),
+        Mechanism::PresignedV2 => presigned_v2::verify(head, &query, policy, now.into(), lookup),
+    }
+}
+
+enum Mechanism<'a> {
+    Header(&'a str),
+    Presigned,
+    PresignedV2,
+}
+
+impl<'a> Mechanism<'a> {
+    fn of(headers: &'a HeaderMap, query: &Query) -> Result<Self, AuthError> {
+        let authorization = single_header(headers, AUTHORIZATION.as_str())?;
+        match (authorization, Claim::is_in(query), presigned_v2::is_in(query)) {
+            (None, false, false) => Err(AuthError::Anonymous),
+            (Some(authorization), false, false) => Ok(Self::Header(authorization)),
+            (None, true, false) => Ok(Self::Presigned),
+            (None, false, true) => Ok(Self::PresignedV2),
+            (Some(_), true, _) | (Some(_), _, true) | (None, true, true) => Err(AuthError::SeveralMechanisms),
+        }
+    }
+}
+
+fn verify<'k>(
+    head: &RequestHead<'_>,
+    query: &Query,
+    claim: Claim,
+    policy: &VerifyPolicy,
+    now: Timestamp,
+    lookup: impl Fn(&str) -> Option<&'k SecretAccessKey>,
+) -> Result<Authenticated, AuthError> {
+    claim.check_region(policy.region.as_deref())?;
+    claim.check_time(now, policy.max_skew)?;
+    claim.signed_headers.refuse_unsigned(head.headers)?;
+    let content_sha256 = match (content_sha256(head.headers, query)?, claim.validity) {
+        (Some(word), _) => word,
+        (None, Validity::For(_)) => UNSIGNED_PAYLOAD,
+        (None, Validity::AroundNow) => return Err(AuthError::MissingContentSha256),
+    };
+    let word = ContentSha256::parse(content_sha256)?;
+    let canonical = canonical_request(
+        head.method,
+        head.raw_path,
+        &canonical_query(query, Some(X_AMZ_SIGNATURE)),
+        head.headers,
+        &claim.signed_headers,
+        content_sha256,
+    )?;
+    let to_sign = string_to_sign(claim.timestamp, &claim.scope, &canonical);
+
+    let (secret, known) = secret_or_decoy(lookup(claim.access_key_id.as_str()));
+    let signing_key = SigningKey::derive(secret, &claim.scope);
+    let signature = signing_key.sign(to_sign.as_bytes());
+    let matches = signature.matches(&claim.signature);
+    if !known {
+        return Err(AuthError::UnknownAccessKeyId(claim.access_key_id.to_string()));
+    }
+    if !matches {
+        return Err(AuthError::SignatureDoesNotMatch(Box::new(SignatureMismatch {
+            access_key_id: claim.access_key_id.to_string(),
+            signature_provided: claim.signature,
+            string_to_sign: to_sign.into_bytes(),
+            canonical_request: Some(canonical),
+        })));
+    }
+
+    let signer = ChunkSigner::new(signing_key, claim.timestamp, &claim.scope, signature);
+    Ok(Authenticated {
+        access_key_id: claim.access_key_id,
+        payload: payload(word, signer, head.headers)?,
+        presigned: claim.validity != Validity::AroundNow,
+    })
+}
+
+fn payload(word: ContentSha256, signer: ChunkSigner, headers: &HeaderMap) -> Result<Payload, AuthError> {
+    let framing = match word {
+        ContentSha256::Unsigned => return Ok(Payload::Unsigned),
+        ContentSha256::Sha256(hash) => return Ok(Payload::Sha256(hash)),
+        ContentSha256::StreamingSigned => Framing::Signed(Box::new(signer)),
+        ContentSha256::StreamingSignedTrailer => Framing::SignedTrailer(Box::new(signer)),
+        ContentSha256::StreamingUnsignedTrailer => Framing::UnsignedTrailer,
+    };
+    ChunkedPayload::new(framing, headers).map(Payload::Chunked)
+}
+
+/// The secret to compute with, and whether it is anybody's.
+pub(in crate::sigv4) fn secret_or_decoy(found: Option<&SecretAccessKey>) -> (&SecretAccessKey, bool) {
+    match found {
+        Some(secret) => (secret, true),
+        None => (&DECOY, false),
+    }
+}
+
+/// `x-amz-content-sha256` from the header or the query (where presigners put it); both must say the same.
+pub(in crate::sigv4) fn content_sha256<'a>(
+    headers: &'a HeaderMap,
+    query: &'a Query,
+) -> Result<Option<&'a str>, AuthError> {
+    let mut word = single_header(headers, CONTENT_SHA256)?;
+    for value in query.values_ignoring_case(CONTENT_SHA256) {
+        let value = str::from_utf8(value).map_err(|_| AuthError::InvalidContentSha256)?;
+        if *word.get_or_insert(value) != value {
+            return Err(AuthError::Contradiction(CONTENT_SHA256.to_owned()));
+        }
+    }
+    Ok(word)
+}
+
+/// The value of a header that may occur once at most and must be ASCII text.
+pub(in crate::sigv4) fn single_header<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a str>, AuthError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| AuthError::AmbiguousHeader(name)),
+        (Some(_), Some(_)) => Err(AuthError::AmbiguousHeader(name)),
+    }
+}

@@ -1,0 +1,218 @@
+//! What a Version 4 request claims about itself, read from the `Authorization` header or a presigned query.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::DATE;
+
+use super::authenticate::single_header;
+use super::canonical::{ALGORITHM, SignedHeaders};
+use super::credentials::AccessKeyId;
+use super::error::{AuthError, AuthFault, AuthSource};
+use super::query::Query;
+use super::scope::{CredentialScope, Timestamp};
+
+/// An `Authorization` value, in bytes: room for the most signed headers with long names, and no more.
+const MAX_AUTHORIZATION_LEN: usize = 16 * 1024;
+/// A presigned request lives a week at most, in seconds.
+const MAX_EXPIRES: u64 = 604_800;
+
+const ECDSA_ALGORITHM: &str = "AWS4-ECDSA-P256-SHA256";
+
+const X_AMZ_ALGORITHM: &str = "X-Amz-Algorithm";
+const X_AMZ_CREDENTIAL: &str = "X-Amz-Credential";
+const X_AMZ_DATE: &str = "X-Amz-Date";
+const X_AMZ_EXPIRES: &str = "X-Amz-Expires";
+const X_AMZ_SIGNED_HEADERS: &str = "X-Amz-SignedHeaders";
+pub(in crate::sigv4) const X_AMZ_SIGNATURE: &str = "X-Amz-Signature";
+
+/// A claim is well formed and agrees with itself; whether it is true, only the signature tells.
+#[derive(Debug, PartialEq)]
+pub(in crate::sigv4) struct Claim {
+    pub(in crate::sigv4) access_key_id: AccessKeyId,
+    pub(in crate::sigv4) scope: CredentialScope,
+    pub(in crate::sigv4) timestamp: Timestamp,
+    pub(in crate::sigv4) signed_headers: SignedHeaders,
+    /// As sent; nothing but a comparison looks at it.
+    pub(in crate::sigv4) signature: String,
+    pub(in crate::sigv4) validity: Validity,
+}
+
+/// How long a claim holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::sigv4) enum Validity {
+    /// As long as clocks may differ (signed in the header).
+    AroundNow,
+    /// From its time on, for so long (presigned).
+    For(Duration),
+}
+
+impl Validity {
+    pub(in crate::sigv4) fn source(self) -> AuthSource {
+        match self {
+            Self::AroundNow => AuthSource::Header,
+            Self::For(_) => AuthSource::Query,
+        }
+    }
+}
+
+impl Claim {
+    /// Whether the query claims a Version 4 signature, well formed or not.
+    pub(in crate::sigv4) fn is_in(query: &Query) -> bool {
+        [X_AMZ_ALGORITHM, X_AMZ_CREDENTIAL, X_AMZ_SIGNATURE].iter().any(|name| query.contains(name))
+    }
+
+    /// `AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=...`, the fields in any order, with or
+    /// without blanks after the commas; the time from `x-amz-date`, else `Date`.
+    pub(in crate::sigv4) fn from_header(authorization: &str, headers: &HeaderMap) -> Result<Self, AuthError> {
+        let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Header, fault };
+        if authorization.len() > MAX_AUTHORIZATION_LEN {
+            return Err(malformed(AuthFault::TooLong { limit: MAX_AUTHORIZATION_LEN }));
+        }
+        let (scheme, fields) = authorization.split_once(' ').unwrap_or((authorization, ""));
+        match scheme {
+            ALGORITHM => {}
+            ECDSA_ALGORITHM => return Err(AuthError::EcdsaNotImplemented(scheme.to_owned())),
+            "AWS" => return Err(AuthError::SigV2NotAllowed),
+            _ => return Err(AuthError::UnsupportedScheme),
+        }
+        let fields = HeaderFields::parse(fields).map_err(malformed)?;
+        let timestamp = header_time(headers)?;
+        let (access_key_id, scope) = CredentialScope::parse(fields.credential).map_err(malformed)?;
+        Self {
+            access_key_id,
+            scope,
+            timestamp,
+            signed_headers: SignedHeaders::parse(fields.signed_headers).map_err(malformed)?,
+            signature: fields.signature.to_owned(),
+            validity: Validity::AroundNow,
+        }
+        .with_matching_day()
+    }
+
+    /// `X-Amz-Algorithm`, `-Credential`, `-Date`, `-Expires`, `-SignedHeaders` and `-Signature`, each once.
+    pub(in crate::sigv4) fn from_query(query: &Query) -> Result<Self, AuthError> {
+        let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Query, fault };
+        let parameter = |name| single_parameter(query, name).map_err(malformed);
+        match parameter(X_AMZ_ALGORITHM)? {
+            ALGORITHM => {}
+            ECDSA_ALGORITHM => return Err(AuthError::EcdsaNotImplemented(ECDSA_ALGORITHM.to_owned())),
+            _ => return Err(malformed(AuthFault::Algorithm)),
+        }
+        let (access_key_id, scope) =
+            CredentialScope::parse(parameter(X_AMZ_CREDENTIAL)?).map_err(malformed)?;
+        let timestamp =
+            Timestamp::parse_basic(parameter(X_AMZ_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
+        let expires = parse_expires(parameter(X_AMZ_EXPIRES)?).map_err(malformed)?;
+        Self {
+            access_key_id,
+            scope,
+            timestamp,
+            signed_headers: SignedHeaders::parse(parameter(X_AMZ_SIGNED_HEADERS)?).map_err(malformed)?,
+            signature: parameter(X_AMZ_SIGNATURE)?.to_owned(),
+            validity: Validity::For(expires),
+        }
+        .with_matching_day()
+    }
+
+    /// Refuses a claim for another region than `expected`.
+    pub(in crate::sigv4) fn check_region(&self, expected: Option<&str>) -> Result<(), AuthError> {
+        match expected {
+            Some(expected) if expected != self.scope.region => Err(self.fault(AuthFault::Region {
+                expected: expected.to_owned(),
+                given: self.scope.region.clone(),
+            })),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses a claim from another time than now.
+    pub(in crate::sigv4) fn check_time(&self, now: Timestamp, max_skew: Duration) -> Result<(), AuthError> {
+        let (request_time, server_time) = (self.timestamp.to_string(), now.to_string());
+        match self.validity {
+            Validity::AroundNow if self.timestamp.distance(now) > max_skew => {
+                Err(AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew })
+            }
+            Validity::AroundNow => Ok(()),
+            Validity::For(_) if self.timestamp > now.after(max_skew) => {
+                Err(AuthError::NotYetValid { request_time, server_time })
+            }
+            Validity::For(expires) if now > self.timestamp.after(expires) => {
+                Err(AuthError::Expired { expires: self.timestamp.after(expires).to_string(), server_time })
+            }
+            Validity::For(_) => Ok(()),
+        }
+    }
+
+    fn with_matching_day(self) -> Result<Self, AuthError> {
+        let request = self.timestamp.day();
+        if self.scope.date == request {
+            return Ok(self);
+        }
+        Err(self.fault(AuthFault::ScopeDate { scope: self.scope.date.clone(), request }))
+    }
+
+    fn fault(&self, fault: AuthFault) -> AuthError {
+        AuthError::Malformed { found_in: self.validity.source(), fault }
+    }
+}
+
+/// The fields after the scheme, as sent.
+struct HeaderFields<'a> {
+    credential: &'a str,
+    signed_headers: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> HeaderFields<'a> {
+    fn parse(fields: &'a str) -> Result<Self, AuthFault> {
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in fields.split(',').map(str::trim) {
+            let (name, value) =
+                field.split_once('=').ok_or_else(|| AuthFault::UnknownField(field.to_owned()))?;
+            let (name, slot) = match name {
+                "Credential" => ("Credential", &mut credential),
+                "SignedHeaders" => ("SignedHeaders", &mut signed_headers),
+                "Signature" => ("Signature", &mut signature),
+                _ => return Err(AuthFault::UnknownField(name.to_owned())),
+            };
+            if slot.replace(value).is_some() {
+                return Err(AuthFault::Repeated(name));
+            }
+        }
+        Ok(Self {
+            credential: credential.ok_or(AuthFault::Missing("Credential"))?,
+            signed_headers: signed_headers.ok_or(AuthFault::Missing("SignedHeaders"))?,
+            signature: signature.ok_or(AuthFault::Missing("Signature"))?,
+        })
+    }
+}
+
+/// The value of a query parameter that must be there, once.
+pub(in crate::sigv4) fn single_parameter<'a>(
+    query: &'a Query,
+    name: &'static str,
+) -> Result<&'a str, AuthFault> {
+    let mut values = query.values(name);
+    let value = values.next().ok_or(AuthFault::Missing(name))?;
+    if values.next().is_some() {
+        return Err(AuthFault::Repeated(name));
+    }
+    str::from_utf8(value).map_err(|_| AuthFault::NotText(name))
+}
+
+fn header_time(headers: &HeaderMap) -> Result<Timestamp, AuthError> {
+    let timestamp = match single_header(headers, "x-amz-date")? {
+        Some(text) => Timestamp::parse_basic(text),
+        None => single_header(headers, DATE.as_str())?.and_then(Timestamp::parse_http_date),
+    };
+    timestamp.ok_or(AuthError::InvalidDate)
+}
+
+fn parse_expires(text: &str) -> Result<Duration, AuthFault> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(seconds @ 1..=MAX_EXPIRES) if is_number => Ok(Duration::from_secs(seconds)),
+        _ => Err(AuthFault::Expires { max_seconds: MAX_EXPIRES }),
+    }
+}

@@ -1,0 +1,161 @@
+//! Credential scope and request time: what binds a signature to a day, a region and a service.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use time::format_description::StaticFormatDescription;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use super::credentials::AccessKeyId;
+use super::error::AuthFault;
+
+pub(in crate::sigv4) const SERVICE: &str = "s3";
+pub(in crate::sigv4) const TERMINATOR: &str = "aws4_request";
+
+const BASIC_ISO8601: StaticFormatDescription =
+    format_description!("[year][month][day]T[hour][minute][second]Z");
+/// `20130524T000000Z`.
+const BASIC_ISO8601_LEN: usize = 16;
+
+/// `20130524/us-east-1/s3/aws4_request`; the service and the terminator are fixed.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::sigv4) struct CredentialScope {
+    /// `YYYYMMDD`.
+    pub(in crate::sigv4) date: String,
+    pub(in crate::sigv4) region: String,
+}
+
+impl CredentialScope {
+    /// Takes `<access key id>/<date>/<region>/s3/aws4_request` apart, from the right: an access key id may hold
+    /// slashes, a scope may not.
+    pub(in crate::sigv4) fn parse(credential: &str) -> Result<(AccessKeyId, Self), AuthFault> {
+        let mut pieces = credential.rsplitn(5, '/');
+        let mut next = || pieces.next().filter(|piece| !piece.is_empty()).ok_or(AuthFault::CredentialShape);
+        let (terminator, service, region, date, access_key_id) =
+            (next()?, next()?, next()?, next()?, next()?);
+        if terminator != TERMINATOR {
+            return Err(AuthFault::Terminator(terminator.to_owned()));
+        }
+        if service != SERVICE {
+            return Err(AuthFault::Service(service.to_owned()));
+        }
+        let scope = Self { date: date.to_owned(), region: region.to_owned() };
+        Ok((AccessKeyId::new(access_key_id), scope))
+    }
+}
+
+impl fmt::Display for CredentialScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{SERVICE}/{TERMINATOR}", self.date, self.region)
+    }
+}
+
+/// The moment a request says it was signed, to the second, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(in crate::sigv4) struct Timestamp(OffsetDateTime);
+
+impl Timestamp {
+    /// `YYYYMMDD'T'HHMMSS'Z'`, the form of `x-amz-date`.
+    pub(in crate::sigv4) fn parse_basic(text: &str) -> Option<Self> {
+        if text.len() != BASIC_ISO8601_LEN {
+            return None;
+        }
+        PrimitiveDateTime::parse(text, BASIC_ISO8601).ok().map(|moment| Self(moment.assume_utc()))
+    }
+
+    /// `Fri, 24 May 2013 00:00:00 GMT`, the form of `Date`.
+    pub(in crate::sigv4) fn parse_http_date(text: &str) -> Option<Self> {
+        OffsetDateTime::parse(text, &Rfc2822).ok().map(|moment| Self(moment.to_offset(time::UtcOffset::UTC)))
+    }
+
+    /// Seconds since 1970, the form of a Version 2 `Expires`.
+    pub(in crate::sigv4) fn parse_epoch(text: &str) -> Option<Self> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok().map(Self)
+    }
+
+    pub(in crate::sigv4) fn basic(self) -> String {
+        self.0.format(BASIC_ISO8601).expect("every field of the format is in a UTC moment")
+    }
+
+    /// `YYYYMMDD`, the scope's day.
+    pub(in crate::sigv4) fn day(self) -> String {
+        let mut basic = self.basic();
+        basic.truncate("YYYYMMDD".len());
+        basic
+    }
+
+    pub(in crate::sigv4) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.try_into().unwrap_or(time::Duration::MAX)))
+    }
+
+    /// The distance between two moments, whichever came first.
+    pub(in crate::sigv4) fn distance(self, other: Self) -> Duration {
+        (self.0 - other.0).unsigned_abs()
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(moment: SystemTime) -> Self {
+        Self(moment.into())
+    }
+}
+
+/// ISO 8601, as S3 writes times into its errors: `2013-05-24T00:00:00Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.replace_nanosecond(0).expect("zero is a nanosecond");
+        f.write_str(&whole.format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_taken_apart_from_the_right() {
+        let (access_key_id, scope) =
+            CredentialScope::parse("a/b/20130524/us-east-1/s3/aws4_request").unwrap();
+        assert_eq!(access_key_id.as_str(), "a/b");
+        assert_eq!(scope.to_string(), "20130524/us-east-1/s3/aws4_request");
+    }
+
+    #[test]
+    fn a_credential_of_another_shape_is_refused() {
+        let fault = |credential| CredentialScope::parse(credential).unwrap_err();
+        assert_eq!(fault(""), AuthFault::CredentialShape);
+        assert_eq!(fault("20130524/us-east-1/s3/aws4_request"), AuthFault::CredentialShape);
+        assert_eq!(fault("AK/20130524//s3/aws4_request"), AuthFault::CredentialShape);
+        assert_eq!(fault("AK/20130524/r/ec2/aws4_request"), AuthFault::Service("ec2".into()));
+        assert_eq!(fault("AK/20130524/r/s3/aws5_request"), AuthFault::Terminator("aws5_request".into()));
+    }
+
+    #[test]
+    fn every_form_of_time_names_the_same_moment() {
+        let basic = Timestamp::parse_basic("20130524T000000Z").unwrap();
+        assert_eq!(Timestamp::parse_http_date("Fri, 24 May 2013 00:00:00 GMT"), Some(basic));
+        assert_eq!(Timestamp::parse_http_date("Fri, 24 May 2013 02:00:00 +0200"), Some(basic));
+        assert_eq!(Timestamp::parse_epoch("1369353600"), Some(basic));
+        assert_eq!(
+            (basic.basic().as_str(), basic.day().as_str(), basic.to_string().as_str()),
+            ("20130524T000000Z", "20130524", "2013-05-24T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in
+            ["", "20130524", "20130524T000000", "2013-05-24T00:00Z", "20131324T000000Z", "-0130524T000000Z"]
+        {
+            assert_eq!(Timestamp::parse_basic(text), None, "{text}");
+        }
+        for text in ["", "-1", "+1", "1e3", "99999999999999999999"] {
+            assert_eq!(Timestamp::parse_epoch(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Signing keys and signatures: the only place that turns a secret into a MAC.
+
+use std::fmt;
+
+use aws_lc_rs::{digest, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::credentials::SecretAccessKey;
+use super::scope::{CredentialScope, SERVICE, TERMINATOR};
+
+/// SHA-256 of nothing, as lowercase hex.
+pub(in crate::sigv4) const EMPTY_SHA256: &str =
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// A secret narrowed to one day, region and service; it signs the head, every chunk and the trailer.
+pub(in crate::sigv4) struct SigningKey(hmac::Key);
+
+impl SigningKey {
+    /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), "s3"), "aws4_request")`.
+    pub(in crate::sigv4) fn derive(secret: &SecretAccessKey, scope: &CredentialScope) -> Self {
+        let exposed = secret.expose();
+        let mut start = Zeroizing::new(Vec::with_capacity(4 + exposed.len()));
+        start.extend_from_slice(b"AWS4");
+        start.extend_from_slice(exposed);
+        let mut key = hmac::Key::new(hmac::HMAC_SHA256, &start);
+        for step in [&scope.date, &scope.region, SERVICE, TERMINATOR] {
+            key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref());
+        }
+        Self(key)
+    }
+
+    pub(in crate::sigv4) fn sign(&self, string_to_sign: &[u8]) -> Signature {
+        Signature(hex(hmac::sign(&self.0, string_to_sign).as_ref()))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(redacted)")
+    }
+}
+
+/// A signature this side computed, in the text form clients send: lowercase hex (Version 4) or base64 (Version 2).
+#[derive(Clone)]
+pub(in crate::sigv4) struct Signature(String);
+
+impl Signature {
+    /// The Version 2 signature: base64 of HMAC-SHA1 under the secret itself.
+    pub(in crate::sigv4) fn v2(secret: &SecretAccessKey, string_to_sign: &[u8]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose());
+        Self(STANDARD.encode(hmac::sign(&key, string_to_sign)))
+    }
+
+    /// Whether the client sent this very text; takes the same time wherever the two differ.
+    pub(in crate::sigv4) fn matches(&self, provided: &str) -> bool {
+        self.0.as_bytes().ct_eq(provided.as_bytes()).into()
+    }
+
+    pub(in crate::sigv4) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A right signature is as good as a password until the request is over.
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(redacted)")
+    }
+}
+
+pub(in crate::sigv4) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+pub(in crate::sigv4) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0x0f])
+        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_hash_is_the_hash_of_nothing() {
+        assert_eq!(sha256_hex(b""), EMPTY_SHA256);
+    }
+
+    #[test]
+    fn a_signature_matches_itself_only() {
+        let secret = SecretAccessKey::new(String::from("secret"));
+        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        let signature = SigningKey::derive(&secret, &scope).sign(b"text");
+        let text = signature.as_str().to_owned();
+        assert!(signature.matches(&text));
+        assert!(!signature.matches(&text.to_uppercase()));
+        assert!(!signature.matches(&text[..63]));
+        assert!(!signature.matches(""));
+        let elsewhere = CredentialScope { region: "eu-west-1".into(), ..scope };
+        assert!(!SigningKey::derive(&secret, &elsewhere).sign(b"text").matches(&text));
+    }
+
+    #[test]
+    fn neither_key_nor_signature_is_printed() {
+        let secret = SecretAccessKey::new(String::from("secret"));
+        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        let signing_key = SigningKey::derive(&secret, &scope);
+        assert_eq!(format!("{signing_key:?}"), "SigningKey(redacted)");
+        assert_eq!(format!("{:?}", signing_key.sign(b"")), "Signature(redacted)");
+    }
+}
