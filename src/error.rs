@@ -9,7 +9,7 @@ use crate::body::{BoxError, IngestError, OpenError};
 use crate::envelope::native::FormatError;
 use crate::keyring::KeyringError;
 use crate::s3::{ErrorCode, S3Error};
-use crate::sigv4::AuthError;
+use crate::sigv4::{AuthError, AuthFault, SignatureMismatch};
 use crate::upstream::UpstreamError;
 
 /// Why a request was not answered as asked.
@@ -178,11 +178,53 @@ fn unavailable(message: impl Into<Cow<'static, str>>) -> S3Error {
 
 fn unauthenticated(error: &AuthError) -> S3Error {
     let code = ErrorCode::ALL.iter().copied().find(|code| code.code() == error.s3_code());
-    let mut answer = S3Error::new(code.unwrap_or(ErrorCode::AccessDenied), error.to_string());
-    for (field, value) in error.s3_fields() {
-        answer = answer.with(field, value);
+    let answer = S3Error::new(code.unwrap_or(ErrorCode::AccessDenied), error.to_string());
+    match error {
+        AuthError::UnknownAccessKeyId(access_key_id) => answer.with("AWSAccessKeyId", access_key_id),
+        AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew } => answer
+            .with("RequestTime", request_time)
+            .with("ServerTime", server_time)
+            .with("MaxAllowedSkewMilliseconds", max_skew.as_millis().to_string()),
+        AuthError::Expired { expires, server_time } => {
+            answer.with("Expires", expires).with("ServerTime", server_time)
+        }
+        AuthError::Malformed { fault: AuthFault::Region { expected, .. }, .. } => answer.with("Region", expected),
+        AuthError::HeadersNotSigned(names) => answer.with("HeadersNotSigned", names.join(", ")),
+        AuthError::SignatureDoesNotMatch(mismatch) => signature_mismatch(answer, mismatch),
+        AuthError::Anonymous
+        | AuthError::SeveralMechanisms
+        | AuthError::SigV2NotAllowed
+        | AuthError::SigV2Method
+        | AuthError::SigV2UnsignedParameter(_)
+        | AuthError::Contradiction(_)
+        | AuthError::UnsupportedScheme
+        | AuthError::EcdsaNotImplemented(_)
+        | AuthError::Malformed { .. }
+        | AuthError::AmbiguousHeader(_)
+        | AuthError::TooManyQueryParameters { .. }
+        | AuthError::InvalidDate
+        | AuthError::NotYetValid { .. }
+        | AuthError::SecurityToken
+        | AuthError::SignedHeaderMissing(_)
+        | AuthError::MissingContentSha256
+        | AuthError::InvalidContentSha256
+        | AuthError::SigV2SignedChunks
+        | AuthError::InvalidDecodedLength
+        | AuthError::TooManyTrailers { .. } => answer,
     }
-    answer
+}
+
+/// What S3 shows for debugging a signature; it holds nothing a client did not send or could not compute.
+fn signature_mismatch(answer: S3Error, mismatch: &SignatureMismatch) -> S3Error {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let answer = answer
+        .with("AWSAccessKeyId", &mismatch.access_key_id)
+        .with("StringToSign", text(&mismatch.string_to_sign))
+        .with("SignatureProvided", &mismatch.signature_provided);
+    match &mismatch.canonical_request {
+        Some(canonical_request) => answer.with("CanonicalRequest", text(canonical_request)),
+        None => answer,
+    }
 }
 
 fn keyring(error: &KeyringError) -> S3Error {
