@@ -21,7 +21,8 @@ async fn start(problems: Vec<Problem>) -> Running {
         keyring: "local".to_owned(),
         buckets: vec!["*  native".to_owned(), "second".to_owned()],
     };
-    let admin = Admin::bind(Settings { address: "127.0.0.1:0".parse().expect("an address") }).await.expect("a port");
+    let admin =
+        Admin::bind(Settings { address: "127.0.0.1:0".parse().expect("an address") }).await.expect("a port");
     let address = admin.local_address();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let handle = recorder.handle();
@@ -75,7 +76,9 @@ async fn metrics_are_rendered() {
 async fn the_page_shows_the_set_up() {
     let (status, _, body) = start(Vec::new()).await.ask("GET", "/").await;
     assert_eq!(status, 200);
-    for line in ["s3veil 1.2.3", "upstream  embedded store in ./data", "uptime    0s", "  *  native\n  second\n"] {
+    for line in
+        ["s3veil 1.2.3", "upstream  embedded store in ./data", "uptime    0s", "  *  native\n  second\n"]
+    {
         assert!(body.contains(line), "{line}: {body}");
     }
 }

@@ -6,23 +6,14 @@ use super::value;
 
 const KEYS: &[&str] = &["name", "prefix", "realm", "key_id", "allowed_key_ids", "formats", "binding"];
 
-/// The formats a bucket may ask for. Those beyond [`WRITTEN`] and [`READ`] are refused as not supported.
-const WRITE_FORMATS: [(&str, WriteFormat); 4] = [
-    ("native", WriteFormat::Native),
-    ("cbc", WriteFormat::Cbc),
-    ("s3ec-v2", WriteFormat::S3ecV2),
-    ("s3ec-v3", WriteFormat::S3ecV3),
-];
-const READ_FORMATS: [(&str, ReadFormat); 4] = [
-    ("native", ReadFormat::Native),
-    ("cbc", ReadFormat::Cbc),
-    ("s3ec", ReadFormat::S3ec),
-    ("plaintext", ReadFormat::Plaintext),
-];
-
 /// What this version writes and reads; a format is lifted by adding it here.
 const WRITTEN: &[WriteFormat] = &[WriteFormat::Native];
 const READ: &[ReadFormat] = &[ReadFormat::Native];
+
+const WRITE_FORMATS: [WriteFormat; 4] =
+    [WriteFormat::Native, WriteFormat::Cbc, WriteFormat::S3ecV2, WriteFormat::S3ecV3];
+const READ_FORMATS: [ReadFormat; 4] =
+    [ReadFormat::Native, ReadFormat::Cbc, ReadFormat::S3ec, ReadFormat::Plaintext];
 
 /// An object's key has at most 1,024 bytes.
 const MAX_PREFIX: usize = 1024;
@@ -118,7 +109,8 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<Bucket
             return Err(section.refuse("key_id", "is missing, and `keyring.key_id` too", fix));
         }
         if let Some(earlier) = rules.iter().find(|earlier: &&BucketConfig| earlier.hides(&rule)) {
-            let problem = format!("can never match: the rule {:?} above it does first", earlier.name.as_str());
+            let problem =
+                format!("can never match: the rule {:?} above it does first", earlier.name.as_str());
             return Err(section.refuse("name", &problem, "move this [[bucket]] above that one"));
         }
         rules.push(rule);
@@ -136,8 +128,7 @@ fn read_one(section: &Section<'_>) -> Result<BucketConfig, ConfigError> {
         _ => Err(Refusal::new("is longer than an object's key", format!("write at most {MAX_PREFIX} bytes"))),
     })?;
     let (write, read) = read_formats(section)?;
-    let bindings =
-        [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
+    let bindings = [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
     Ok(BucketConfig {
         name,
         prefix: prefix.unwrap_or_default(),
@@ -154,9 +145,11 @@ fn read_formats(bucket: &Section<'_>) -> Result<(WriteFormat, Vec<ReadFormat>), 
     let Some(section) = bucket.section("formats", &["write", "read"])? else {
         return Ok((WriteFormat::Native, vec![ReadFormat::Native]));
     };
-    let write = section.parsed("write", "native", |text| supported(text, &WRITE_FORMATS, WRITTEN))?;
+    let known = WRITE_FORMATS.map(|format| (format.name(), format));
+    let write = section.parsed("write", "native", |text| supported(text, &known, WRITTEN))?;
     let write = write.unwrap_or(WriteFormat::Native);
-    let read = section.list("read", "native", |text| supported(text, &READ_FORMATS, READ))?;
+    let known = READ_FORMATS.map(|format| (format.name(), format));
+    let read = section.list("read", "native", |text| supported(text, &known, READ))?;
     let own = write.read_as();
     let read = read.unwrap_or_else(|| vec![own]);
     if !read.contains(&own) {
@@ -181,6 +174,16 @@ fn supported<F: Copy + PartialEq>(
 }
 
 impl WriteFormat {
+    /// As it is written in `formats.write`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Cbc => "cbc",
+            Self::S3ecV2 => "s3ec-v2",
+            Self::S3ecV3 => "s3ec-v3",
+        }
+    }
+
     /// The kind that objects written so are read as.
     fn read_as(self) -> ReadFormat {
         match self {

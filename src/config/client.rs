@@ -37,7 +37,8 @@ pub enum Access {
 pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<ClientConfig>, ConfigError> {
     let sections = root.sections("client", KEYS)?;
     if sections.is_empty() {
-        let fix = "write [[client]] and below it access_key_id and secret_access_key, which clients sign with";
+        let fix =
+            "write [[client]] and below it access_key_id and secret_access_key, which clients sign with";
         return Err(ConfigError::whole(root.source.file, Refusal::new("has no [[client]]", fix)));
     }
     let mut clients = Vec::with_capacity(sections.len());
@@ -62,12 +63,16 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<ClientConfig, C
         section.refuse("secret_access_key", "is missing", fix)
     })?;
     if secret_access_key.expose() == DEMO_SECRET && !listen.ip().to_canonical().is_loopback() {
-        let problem = format!("is the demo secret, which everybody knows, and {listen} can be reached from outside");
+        let problem =
+            format!("is the demo secret, which everybody knows, and {listen} can be reached from outside");
         let fix = "choose a secret of your own, or set listen.address to 127.0.0.1";
         return Err(section.refuse("secret_access_key", &problem, fix));
     }
-    let accesses =
-        [("read-write", Access::ReadWrite), ("read-only", Access::ReadOnly), ("write-only", Access::WriteOnly)];
+    let accesses = [
+        ("read-write", Access::ReadWrite),
+        ("read-only", Access::ReadOnly),
+        ("write-only", Access::WriteOnly),
+    ];
     Ok(ClientConfig {
         access_key_id,
         secret_access_key,

@@ -78,7 +78,9 @@ pub(super) fn read(root: &Section<'_>, upstream_region: &str) -> Result<KeyringC
     let section = required(root, "keyring", KEYS, fix)?;
     Ok(KeyringConfig {
         provider: read_provider(&section, upstream_region)?,
-        reuse: section.choice("reuse", &[("bucket", Reuse::Bucket), ("off", Reuse::Off)])?.unwrap_or(Reuse::Bucket),
+        reuse: section
+            .choice("reuse", &[("bucket", Reuse::Bucket), ("off", Reuse::Off)])?
+            .unwrap_or(Reuse::Bucket),
         cache: read_cache(&section)?,
     })
 }

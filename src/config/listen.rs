@@ -44,8 +44,9 @@ pub struct RequestRules {
 pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules), ConfigError> {
     let section = required(root, "listen", KEYS, "write [listen] and below it address = \"127.0.0.1:8333\"")?;
     let address = section.parsed("address", "127.0.0.1:8333", value::address)?;
-    let address = address
-        .ok_or_else(|| section.refuse("address", "is missing", "write for example address = \"127.0.0.1:8333\""))?;
+    let address = address.ok_or_else(|| {
+        section.refuse("address", "is missing", "write for example address = \"127.0.0.1:8333\"")
+    })?;
     let timeout = |word, seconds| {
         let default = Duration::from_secs(seconds);
         section.parsed(word, "30s", value::timeout).map(|timeout| timeout.unwrap_or(default))
@@ -92,8 +93,9 @@ fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>, ConfigError> {
 
 fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<Vec<u8>, ConfigError> {
     let path = section.text(word, example)?;
-    let path = path
-        .ok_or_else(|| section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other")))?;
+    let path = path.ok_or_else(|| {
+        section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
+    })?;
     let path = section.source.resolve(path);
     std::fs::read(&path).map_err(|error| {
         let problem = format!("names {}, which can't be read: {error}", path.display());

@@ -93,17 +93,27 @@ pub enum Checksum {
 }
 
 pub(super) fn read(root: &Section<'_>) -> Result<UpstreamConfig, ConfigError> {
-    let fix = "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
+    let fix =
+        "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
     let section = required(root, "upstream", KEYS, fix)?;
     let target = read_target(&section)?;
     let region = section.parsed("region", "us-east-1", value::region)?;
     let region = region.ok_or_else(|| {
-        section.refuse("region", "is missing", "write region = \"us-east-1\", or the region your buckets are in")
+        section.refuse(
+            "region",
+            "is missing",
+            "write region = \"us-east-1\", or the region your buckets are in",
+        )
     })?;
     if matches!(target, Target::Embedded(_)) {
-        for word in
-            ["path_style", "access_key_id", "secret_access_key", "secret_access_key_file", "checksum", "ca_file"]
-        {
+        for word in [
+            "path_style",
+            "access_key_id",
+            "secret_access_key",
+            "secret_access_key_file",
+            "checksum",
+            "ca_file",
+        ] {
             section.absent(word, "means nothing to the embedded store")?;
         }
     }
@@ -111,7 +121,8 @@ pub(super) fn read(root: &Section<'_>) -> Result<UpstreamConfig, ConfigError> {
         let default = Duration::from_secs(seconds);
         section.parsed(word, "30s", value::timeout).map(|timeout| timeout.unwrap_or(default))
     };
-    let checksums = [("crc64nvme", Checksum::Crc64Nvme), ("crc32c", Checksum::Crc32C), ("none", Checksum::None)];
+    let checksums =
+        [("crc64nvme", Checksum::Crc64Nvme), ("crc32c", Checksum::Crc32C), ("none", Checksum::None)];
     let max_retries = section.count("max_retries", 0..=MAX_RETRIES)?.unwrap_or(3);
     Ok(UpstreamConfig {
         path_style: section.boolean("path_style")?,
@@ -129,11 +140,12 @@ pub(super) fn read(root: &Section<'_>) -> Result<UpstreamConfig, ConfigError> {
 
 fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
     let source = section.source;
-    let target = section.parsed("endpoint", "http://127.0.0.1:9000", |text| match text.strip_prefix(EMBEDDED) {
-        Some("") => Err(Refusal::new("names no directory", "write for example \"embedded:./data\"")),
-        Some(directory) => Ok(Target::Embedded(source.resolve(directory))),
-        None => value::endpoint(text).map(Target::Endpoint),
-    })?;
+    let target =
+        section.parsed("endpoint", "http://127.0.0.1:9000", |text| match text.strip_prefix(EMBEDDED) {
+            Some("") => Err(Refusal::new("names no directory", "write for example \"embedded:./data\"")),
+            Some(directory) => Ok(Target::Embedded(source.resolve(directory))),
+            None => value::endpoint(text).map(Target::Endpoint),
+        })?;
     Ok(target.unwrap_or(Target::Aws))
 }
 
@@ -150,7 +162,8 @@ fn read_credentials(section: &Section<'_>) -> Result<Credentials, ConfigError> {
             "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
         )),
         (None, Some(_)) => {
-            let word = ["secret_access_key", "secret_access_key_file"].into_iter().find(|word| section.has(word));
+            let word =
+                ["secret_access_key", "secret_access_key_file"].into_iter().find(|word| section.has(word));
             let word = word.expect("the secret was read from one of the two");
             Err(section.refuse(word, "stands without `upstream.access_key_id`", "add access_key_id"))
         }
@@ -160,7 +173,11 @@ fn read_credentials(section: &Section<'_>) -> Result<Credentials, ConfigError> {
 fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = section.text("ca_file", "ca.pem")? else { return Ok(None) };
     if matches!(target, Target::Endpoint(uri) if uri.scheme_str() == Some("http")) {
-        return Err(section.refuse("ca_file", "means nothing to an http:// endpoint", "remove it, or write https://"));
+        return Err(section.refuse(
+            "ca_file",
+            "means nothing to an http:// endpoint",
+            "remove it, or write https://",
+        ));
     }
     let path = section.source.resolve(path);
     let fix = "name a PEM file with the certificates to trust";

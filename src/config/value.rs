@@ -173,7 +173,12 @@ mod tests {
 
     #[test]
     fn endpoints() {
-        for good in ["http://127.0.0.1:4566", "https://s3.example.com", "https://s3.example.com/", "http://[::1]:9000"] {
+        for good in [
+            "http://127.0.0.1:4566",
+            "https://s3.example.com",
+            "https://s3.example.com/",
+            "http://[::1]:9000",
+        ] {
             assert!(endpoint(good).is_ok(), "{good}");
         }
         let bad = [
