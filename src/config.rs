@@ -4,12 +4,12 @@
 
 mod bucket;
 mod client;
+mod credentials;
 mod error;
 mod keyring;
 mod listen;
 mod log;
 mod pattern;
-mod secret;
 mod section;
 mod suggest;
 #[cfg(test)]
@@ -25,13 +25,13 @@ use zeroize::Zeroizing;
 
 pub use bucket::{Binding, BucketConfig, ReadFormat, WriteFormat};
 pub use client::{Access, ClientConfig, DEMO_SECRET};
+pub use credentials::{Credentials, Secret};
 pub use error::ConfigError;
 pub use keyring::{CacheConfig, KeyringConfig, Provider, Reuse};
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
 pub use pattern::BucketPattern;
-pub use secret::Secret;
-pub use upstream::{Checksum, Credentials, Target, UpstreamConfig};
+pub use upstream::{Checksum, Target, UpstreamConfig};
 
 use error::Refusal;
 use section::{Section, Source};

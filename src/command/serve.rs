@@ -169,7 +169,7 @@ fn upstream_line(upstream: &UpstreamConfig) -> String {
 fn keyring_line(keyring: &KeyringConfig) -> String {
     let provider = match &keyring.provider {
         Provider::Local { file } => format!("local, {}", file.display()),
-        Provider::AwsKms { key_id, endpoint, region } => {
+        Provider::AwsKms { key_id, endpoint, region, credentials: _ } => {
             let key_id = key_id.as_deref().unwrap_or("a key of each bucket");
             let place = endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
             format!("AWS KMS in {region}{place}, {key_id}")

@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
+use super::credentials::{self, Secret};
 use super::error::{ConfigError, Refusal};
 use super::pattern::BucketPattern;
-use super::secret::{self, Secret};
 use super::section::Section;
 
 const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key_file", "buckets", "access"];
@@ -54,11 +54,11 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<ClientC
 }
 
 fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<ClientConfig, ConfigError> {
-    let access_key_id = section.parsed("access_key_id", "my-app", secret::access_key_id)?;
+    let access_key_id = section.parsed("access_key_id", "my-app", credentials::access_key_id)?;
     let access_key_id = access_key_id.ok_or_else(|| {
         section.refuse("access_key_id", "is missing", "write an id of your choice, such as \"my-app\"")
     })?;
-    let secret_access_key = secret::read(section)?.ok_or_else(|| {
+    let secret_access_key = credentials::read_secret(section)?.ok_or_else(|| {
         let fix = "write secret_access_key = \"env:NAME\" or secret_access_key_file = \"secret.txt\"";
         section.refuse("secret_access_key", "is missing", fix)
     })?;

@@ -3,11 +3,23 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::credentials::{self, Credentials};
 use super::error::ConfigError;
 use super::section::Section;
 use super::{required, value};
 
-const KEYS: &[&str] = &["provider", "file", "key_id", "endpoint", "region", "cache", "reuse"];
+const KEYS: &[&str] = &[
+    "provider",
+    "file",
+    "key_id",
+    "endpoint",
+    "region",
+    "access_key_id",
+    "secret_access_key",
+    "secret_access_key_file",
+    "cache",
+    "reuse",
+];
 const CACHE_KEYS: &[&str] = &["max_age", "max_objects", "max_bytes", "entries", "stale_if_error"];
 
 /// A revoked key goes on working for as long as this in a cache; a day is the most anyone should answer for.
@@ -20,7 +32,7 @@ const MAX_ENTRIES: u64 = 1_000_000;
 const MAX_OBJECTS: u64 = 1 << 32;
 
 /// Where wrapping keys come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct KeyringConfig {
     /// Who wraps.
     pub provider: Provider,
@@ -31,7 +43,7 @@ pub struct KeyringConfig {
 }
 
 /// Who wraps data keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Provider {
     /// Wrapping keys in a file.
     Local {
@@ -46,6 +58,8 @@ pub enum Provider {
         endpoint: Option<Uri>,
         /// The upstream's, unless configured otherwise.
         region: String,
+        /// Who the proxy is, to KMS.
+        credentials: Credentials,
     },
 }
 
@@ -96,7 +110,7 @@ fn read_provider(section: &Section<'_>, upstream_region: &str) -> Result<Provide
     match kind {
         None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
         Some(Kind::Local) => {
-            for word in ["key_id", "endpoint", "region"] {
+            for word in ["key_id", "endpoint", "region"].into_iter().chain(credentials::KEYS) {
                 section.absent(word, "means nothing to the local keyring")?;
             }
             let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
@@ -112,6 +126,7 @@ fn read_provider(section: &Section<'_>, upstream_region: &str) -> Result<Provide
                 key_id: section.parsed("key_id", "alias/s3veil", value::name)?,
                 endpoint: section.parsed("endpoint", "http://127.0.0.1:4566", value::endpoint)?,
                 region: region.unwrap_or_else(|| upstream_region.to_owned()),
+                credentials: credentials::read(section)?,
             })
         }
     }

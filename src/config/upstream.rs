@@ -5,8 +5,8 @@ use http::Uri;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::credentials::{self, Credentials};
 use super::error::{ConfigError, Refusal};
-use super::secret::{self, Secret};
 use super::section::Section;
 use super::{required, value};
 
@@ -52,7 +52,7 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// How often a request that can be sent again is sent again.
     pub max_retries: u32,
-    /// PEM certificates to trust instead of the system's; the file was there, and held some.
+    /// PEM certificates to trust beside the system's; the file was there, and held some.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -65,20 +65,6 @@ pub enum Target {
     Endpoint(Uri),
     /// AWS S3 of the configured region.
     Aws,
-}
-
-/// Who the proxy is, to the storage.
-#[derive(Debug)]
-pub enum Credentials {
-    /// As configured.
-    Static {
-        /// Public.
-        access_key_id: String,
-        /// Not so.
-        secret_access_key: Secret,
-    },
-    /// The AWS default chain: environment, profile, web identity, container, instance.
-    DefaultChain,
 }
 
 /// The checksum that goes with the ciphertext, so that the storage refuses what was damaged on the way.
@@ -106,14 +92,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<UpstreamConfig, ConfigError> {
         )
     })?;
     if matches!(target, Target::Embedded(_)) {
-        for word in [
-            "path_style",
-            "access_key_id",
-            "secret_access_key",
-            "secret_access_key_file",
-            "checksum",
-            "ca_file",
-        ] {
+        for word in ["path_style", "checksum", "ca_file"].into_iter().chain(credentials::KEYS) {
             section.absent(word, "means nothing to the embedded store")?;
         }
     }
@@ -126,7 +105,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<UpstreamConfig, ConfigError> {
     let max_retries = section.count("max_retries", 0..=MAX_RETRIES)?.unwrap_or(3);
     Ok(UpstreamConfig {
         path_style: section.boolean("path_style")?,
-        credentials: read_credentials(&section)?,
+        credentials: credentials::read(&section)?,
         checksum: section.choice("checksum", &checksums)?.unwrap_or(Checksum::Crc64Nvme),
         connect_timeout: timeout("connect_timeout", 5)?,
         head_timeout: timeout("head_timeout", 60)?,
@@ -147,27 +126,6 @@ fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
             None => value::endpoint(text).map(Target::Endpoint),
         })?;
     Ok(target.unwrap_or(Target::Aws))
-}
-
-fn read_credentials(section: &Section<'_>) -> Result<Credentials, ConfigError> {
-    let id = section.parsed("access_key_id", "AKIA...", secret::access_key_id)?;
-    match (id, secret::read(section)?) {
-        (Some(access_key_id), Some(secret_access_key)) => {
-            Ok(Credentials::Static { access_key_id, secret_access_key })
-        }
-        (None, None) => Ok(Credentials::DefaultChain),
-        (Some(_), None) => Err(section.refuse(
-            "access_key_id",
-            "stands without a secret",
-            "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
-        )),
-        (None, Some(_)) => {
-            let word =
-                ["secret_access_key", "secret_access_key_file"].into_iter().find(|word| section.has(word));
-            let word = word.expect("the secret was read from one of the two");
-            Err(section.refuse(word, "stands without `upstream.access_key_id`", "add access_key_id"))
-        }
-    }
 }
 
 fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf>, ConfigError> {

@@ -1,7 +1,21 @@
 use zeroize::Zeroizing;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Refusal};
 use super::section::Section;
+
+/// Who the proxy is, to the storage or to KMS.
+#[derive(Debug)]
+pub enum Credentials {
+    /// As configured.
+    Static {
+        /// Public.
+        access_key_id: String,
+        /// Not so.
+        secret_access_key: Secret,
+    },
+    /// The AWS default chain: environment, profile, web identity, container, instance.
+    DefaultChain,
+}
 
 /// A secret as it was configured: zeroed when dropped, shown by no formatter, copied by nobody.
 pub struct Secret(Zeroizing<String>);
@@ -15,6 +29,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The secret itself, still zeroed when dropped.
+    pub fn into_inner(self) -> Zeroizing<String> {
+        self.0
+    }
 }
 
 impl std::fmt::Debug for Secret {
@@ -23,12 +42,36 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// The keys that [`read`] looks at.
+pub(super) const KEYS: [&str; 3] = ["access_key_id", LITERAL, FILE];
+
 const LITERAL: &str = "secret_access_key";
 const FILE: &str = "secret_access_key_file";
 
+/// An access key id and its secret, both or neither.
+pub(super) fn read(section: &Section<'_>) -> Result<Credentials, ConfigError> {
+    let id = section.parsed("access_key_id", "AKIA...", access_key_id)?;
+    match (id, read_secret(section)?) {
+        (Some(access_key_id), Some(secret_access_key)) => {
+            Ok(Credentials::Static { access_key_id, secret_access_key })
+        }
+        (None, None) => Ok(Credentials::DefaultChain),
+        (Some(_), None) => Err(section.refuse(
+            "access_key_id",
+            "stands without a secret",
+            "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
+        )),
+        (None, Some(_)) => {
+            let word = if section.has(LITERAL) { LITERAL } else { FILE };
+            let problem = format!("stands without `{}`", section.path("access_key_id"));
+            Err(section.refuse(word, &problem, "add access_key_id"))
+        }
+    }
+}
+
 /// `secret_access_key`, a literal or `env:NAME`, or the content of `secret_access_key_file` without the newline at
 /// its end.
-pub(super) fn read(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
+pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
     if section.has(LITERAL) && section.has(FILE) {
         return Err(section.refuse(FILE, "stands beside `secret_access_key`", "keep one of the two"));
     }
@@ -66,7 +109,7 @@ fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
 }
 
 /// An access key id as S3 clients can put it into a credential scope, where `/` separates.
-pub(super) fn access_key_id(text: &str) -> Result<String, super::error::Refusal> {
+pub(super) fn access_key_id(text: &str) -> Result<String, Refusal> {
     /// AWS documents 16 to 128 characters; other systems use shorter ones.
     const MAX: usize = 128;
     let fits = |byte: u8| byte.is_ascii_graphic() && !b"/,=&".contains(&byte);
@@ -74,5 +117,5 @@ pub(super) fn access_key_id(text: &str) -> Result<String, super::error::Refusal>
         return Ok(text.to_owned());
     }
     let fix = format!("write up to {MAX} visible ASCII characters, none of / , = &");
-    Err(super::error::Refusal::new("is no access key id", fix))
+    Err(Refusal::new("is no access key id", fix))
 }
