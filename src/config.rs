@@ -1,1 +1,128 @@
-//! The `config` room.
+//! `proxy.toml` and the environment, read once.
+//! It knows what a value may be, not what the rooms do with it; it is the only one that reads the environment.
+//! What it returns holds no invalid value, and what it refuses it refuses with file, line and the way out.
+
+mod bucket;
+mod client;
+mod credentials;
+mod error;
+mod keyring;
+mod listen;
+mod log;
+mod pattern;
+mod section;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod value;
+
+use std::io;
+use std::path::Path;
+
+use toml::de::DeTable;
+use zeroize::Zeroizing;
+
+pub use bucket::{Binding, BucketConfig, ReadFormat, WriteFormat};
+pub use client::{Access, ClientConfig, DEMO_SECRET};
+pub use credentials::{Credentials, Secret};
+pub use error::ConfigError;
+pub use keyring::{CacheConfig, KeyringConfig, Provider, Reuse};
+pub use listen::RequestRules;
+pub use log::{LogFormat, LogSettings};
+pub use pattern::BucketPattern;
+pub use upstream::{Checksum, Target, UpstreamConfig};
+
+use error::Refusal;
+use section::{Section, Source};
+
+use crate::{admin, server};
+
+/// Everything `proxy.toml` says, with the defaults filled in.
+#[derive(Debug)]
+pub struct Config {
+    /// `[listen]`: where and how S3 clients are answered.
+    pub listen: server::Settings,
+    /// `[listen]`: what a request must be like, whatever connection it comes on.
+    pub requests: RequestRules,
+    /// `[admin]`, if there is one.
+    pub admin: Option<admin::Settings>,
+    /// `[upstream]`: the storage.
+    pub upstream: UpstreamConfig,
+    /// `[keyring]`: where wrapping keys come from.
+    pub keyring: KeyringConfig,
+    /// `[[client]]`: who may ask. Never empty, no access key id twice.
+    pub clients: Vec<ClientConfig>,
+    /// `[[bucket]]`: which rules hold where, the first match first. Never empty.
+    pub buckets: Vec<BucketConfig>,
+    /// `[log]`.
+    pub log: LogSettings,
+}
+
+impl Config {
+    /// The rule for an object, or for a bucket as a whole if `object_key` is empty: the first that matches.
+    ///
+    /// `None` means that nothing in the file speaks of the bucket, and the request is to be refused: what is not
+    /// configured is neither encrypted under a key nobody chose nor passed on in the clear.
+    pub fn bucket_policy(&self, bucket: &str, object_key: &str) -> Option<&BucketConfig> {
+        self.buckets.iter().find(|rule| rule.applies_to(bucket, object_key))
+    }
+}
+
+/// Reads the file at `path`, and the environment where it says so. Paths in it are relative to its directory.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    parse(&Zeroizing::new(text), path, environment)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let refusal = if error.kind() == io::ErrorKind::NotFound {
+        let fix = "start s3veil in a directory that holds a proxy.toml, or name one with --config FILE";
+        Refusal::new("there is no such configuration file", fix)
+    } else {
+        Refusal::new(format!("can't be read: {error}"), "make it a file that s3veil's user may read")
+    };
+    ConfigError::whole(path, refusal)
+}
+
+/// Reads `text` as the file `file`; `environment` answers for `env:NAME` values and `RUST_LOG`.
+pub fn parse(
+    text: &str,
+    file: &Path,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    const TABLES: &[&str] = &["listen", "admin", "upstream", "keyring", "client", "bucket", "log"];
+    let source = Source { file, text, environment: &environment };
+    let document = DeTable::parse(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        // Of several lines the first says what is wrong; none of them repeats the file's text.
+        let message = error.message().lines().next().unwrap_or("is no TOML").to_owned();
+        source.refuse(offset, Refusal::new(message, "correct the TOML; strings stand in double quotes"))
+    })?;
+    let root = Section::open(&source, String::new(), 0, document.get_ref(), TABLES)?;
+
+    let (listen, requests) = listen::read(&root)?;
+    let admin = listen::read_admin(&root, listen.address)?;
+    let upstream = upstream::read(&root)?;
+    let keyring = keyring::read(&root, &upstream.region)?;
+    let clients = client::read(&root, listen.address)?;
+    let buckets = bucket::read(&root, &keyring.provider)?;
+    let log = log::read(&root)?;
+    Ok(Config { listen, requests, admin, upstream, keyring, clients, buckets, log })
+}
+
+/// A table that must be there.
+fn required<'a>(
+    root: &Section<'a>,
+    name: &'static str,
+    known: &'static [&'static str],
+    fix: &str,
+) -> Result<Section<'a>, ConfigError> {
+    let section = root.section(name, known)?;
+    section.ok_or_else(|| ConfigError::whole(root.source.file, Refusal::new(format!("has no [{name}]"), fix)))
+}

@@ -1,0 +1,95 @@
+use metrics::Recorder;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+
+struct Running {
+    address: SocketAddr,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+async fn start(problems: Vec<Problem>) -> Running {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metadata = metrics::Metadata::new("test", metrics::Level::INFO, None);
+    recorder.register_counter(&metrics::Key::from_static_name("things_total"), &metadata).increment(3);
+    let status = Status {
+        version: "1.2.3",
+        listen: "http://127.0.0.1:8333".to_owned(),
+        upstream: "embedded store in ./data".to_owned(),
+        keyring: "local".to_owned(),
+        buckets: vec!["*  native".to_owned(), "second".to_owned()],
+    };
+    let admin =
+        Admin::bind(Settings { address: "127.0.0.1:0".parse().expect("an address") }).await.expect("a port");
+    let address = admin.local_address();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let handle = recorder.handle();
+    tokio::spawn(async move {
+        let readiness = move || std::future::ready(problems.clone());
+        admin.serve(handle, status, readiness, async { drop(stopped.await) }).await;
+    });
+    Running { address, _stop: stop }
+}
+
+impl Running {
+    async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+        (status, head.to_lowercase(), body.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn alive_even_when_not_ready() {
+    let problem = Problem { component: "keyring", message: "KMS says \"no\"".to_owned() };
+    let running = start(vec![problem]).await;
+    let (status, _, body) = running.ask("GET", "/healthz").await;
+    assert_eq!((status, body.as_str()), (200, "ok\n"));
+    let (status, head, body) = running.ask("GET", "/readyz").await;
+    assert_eq!(status, 503);
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let expected = r#"{"ready":false,"problems":[{"component":"keyring","message":"KMS says \"no\""}]}"#;
+    assert_eq!(body.trim_end(), expected);
+}
+
+#[tokio::test]
+async fn ready_without_problems() {
+    let (status, _, body) = start(Vec::new()).await.ask("GET", "/readyz").await;
+    assert_eq!((status, body.as_str()), (200, "{\"ready\":true}\n"));
+}
+
+#[tokio::test]
+async fn metrics_are_rendered() {
+    let (status, _, body) = start(Vec::new()).await.ask("GET", "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("things_total 3"), "{body}");
+}
+
+#[tokio::test]
+async fn the_page_shows_the_set_up() {
+    let (status, _, body) = start(Vec::new()).await.ask("GET", "/").await;
+    assert_eq!(status, 200);
+    for line in
+        ["s3veil 1.2.3", "upstream  embedded store in ./data", "uptime    0s", "  *  native\n  second\n"]
+    {
+        assert!(body.contains(line), "{line}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn only_get_and_head() {
+    let running = start(Vec::new()).await;
+    let (status, head, _) = running.ask("POST", "/healthz").await;
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: get, head"), "{head}");
+    let (status, _, body) = running.ask("HEAD", "/healthz").await;
+    assert_eq!((status, body.as_str()), (200, ""));
+    assert_eq!(running.ask("GET", "/secrets").await.0, 404);
+}

@@ -1,0 +1,193 @@
+//! `serve`: listens, says so, answers until told to stop, and drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::admin::{Admin, Problem, Status};
+use crate::config::{BucketConfig, Config, KeyringConfig, Provider, Reuse, Target, UpstreamConfig};
+use crate::server::{Bound, ConnectionInfo, Drained, ServeError, Server};
+
+/// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached answer to a
+/// large transfer.
+const SECONDS: &[f64] = &[
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+/// The open sockets, before anyone answers on them.
+#[derive(Debug)]
+pub struct Listeners {
+    objects: Bound,
+    admin: Option<Admin>,
+    status: Status,
+}
+
+/// How serving is brought to an end.
+pub struct Shutdown<G, N> {
+    /// Running requests may end.
+    pub graceful: G,
+    /// Nothing is waited for.
+    pub now: N,
+}
+
+/// The first SIGTERM or SIGINT ends gracefully, the second at once. From the call on, neither kills the process.
+pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Output = ()>>> {
+    let after = |times: u8| {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok::<_, io::Error>(async move {
+            for _ in 0..times {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+        })
+    };
+    Ok(Shutdown { graceful: after(1)?, now: after(2)? })
+}
+
+impl Listeners {
+    /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`].
+    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        let objects = Server::bind(config.listen.clone()).await?;
+        let admin = match &config.admin {
+            Some(settings) => Some(Admin::bind(settings.clone()).await?),
+            None => None,
+        };
+        let status = status(config, &objects);
+        Ok(Self { objects, admin, status })
+    }
+
+    /// What is served, where, under which key.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Where S3 clients are answered, and where operators.
+    pub fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
+        (self.objects.local_address(), self.admin.as_ref().map(Admin::local_address))
+    }
+
+    /// Answers requests with `service`, and operators with what `readiness` finds wrong, until the shutdown.
+    /// Operators are answered until the last request ended, and learn that the proxy is draining. `metrics` belongs
+    /// to a [`recorder`].
+    pub async fn serve<S, F, B, R, P>(
+        self,
+        service: S,
+        readiness: R,
+        metrics: PrometheusHandle,
+        shutdown: Shutdown<impl Future<Output = ()>, impl Future<Output = ()>>,
+    ) where
+        S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        R: Fn() -> P + Send + Sync + 'static,
+        P: Future<Output = Vec<Problem>> + Send + 'static,
+    {
+        let Self { objects, admin, status } = self;
+        let Status { version, listen, upstream, keyring, .. } = &status;
+        tracing::info!(version, listen, upstream, keyring, "serving");
+        let draining = Arc::new(AtomicBool::new(false));
+        let (ended, wait) = oneshot::channel::<()>();
+        if let Some(admin) = admin {
+            tracing::info!(address = %admin.local_address(), "answering operators");
+            let readiness = told_of_drain(draining.clone(), readiness);
+            tokio::spawn(admin.serve(metrics, status, readiness, async { drop(wait.await) }));
+        }
+        let graceful = async {
+            shutdown.graceful.await;
+            draining.store(true, Ordering::Relaxed);
+            tracing::info!("shutting down: running requests may end");
+        };
+        tokio::select! {
+            Drained { cut } = objects.serve(service, graceful) => match cut {
+                0 => tracing::info!("stopped: every request has ended"),
+                _ => tracing::warn!(cut, "stopped: connections were cut when the drain timeout ended"),
+            },
+            () = shutdown.now => tracing::warn!("stopped at once: running requests were cut"),
+        }
+        drop(ended);
+    }
+}
+
+fn told_of_drain<R, P>(
+    draining: Arc<AtomicBool>,
+    readiness: R,
+) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Vec<Problem>> + Send>>
+where
+    R: Fn() -> P,
+    P: Future<Output = Vec<Problem>> + Send + 'static,
+{
+    move || {
+        if draining.load(Ordering::Relaxed) {
+            let problem = Problem { component: "server", message: "shutting down".to_owned() };
+            return Box::pin(std::future::ready(vec![problem]));
+        }
+        Box::pin(readiness())
+    }
+}
+
+/// What counts for `/metrics`. Only an admin listener keeps it from growing: without one, do not install it.
+pub fn recorder() -> PrometheusRecorder {
+    let seconds = Matcher::Suffix("_seconds".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, SECONDS);
+    builder.expect("there are buckets").build_recorder()
+}
+
+fn status(config: &Config, objects: &Bound) -> Status {
+    let scheme = if objects.speaks_tls() { "https" } else { "http" };
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        listen: format!("{scheme}://{}", objects.local_address()),
+        upstream: upstream_line(&config.upstream),
+        keyring: keyring_line(&config.keyring),
+        buckets: config.buckets.iter().map(bucket_line).collect(),
+    }
+}
+
+fn upstream_line(upstream: &UpstreamConfig) -> String {
+    match &upstream.target {
+        Target::Embedded(directory) => {
+            format!("embedded store in {}, for trying it out", directory.display())
+        }
+        Target::Endpoint(endpoint) => format!("{endpoint} ({})", upstream.region),
+        Target::Aws => format!("AWS S3 in {}", upstream.region),
+    }
+}
+
+fn keyring_line(keyring: &KeyringConfig) -> String {
+    let provider = match &keyring.provider {
+        Provider::Local { file } => format!("local, {}", file.display()),
+        Provider::AwsKms { key_id, endpoint, region, credentials: _ } => {
+            let key_id = key_id.as_deref().unwrap_or("a key of each bucket");
+            let place = endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+            format!("AWS KMS in {region}{place}, {key_id}")
+        }
+    };
+    match keyring.reuse {
+        Reuse::Bucket => provider,
+        Reuse::Off => format!("{provider}, a data key per object"),
+    }
+}
+
+fn bucket_line(rule: &BucketConfig) -> String {
+    let mut line = format!("{}/{}*  ", rule.name.as_str(), rule.prefix);
+    line.push_str(rule.write.name());
+    for (label, value) in [("realm", &rule.realm), ("key", &rule.key_id)] {
+        if let Some(value) = value {
+            line.push_str(&format!(", {label} {value}"));
+        }
+    }
+    line
+}

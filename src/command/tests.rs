@@ -1,0 +1,174 @@
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use http::Response;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+
+use super::serve::{Listeners, Shutdown};
+use super::*;
+use crate::admin::Problem;
+use crate::config;
+
+fn parsed(arguments: &[&str]) -> (Command, PathBuf) {
+    let line = ["s3veil"].iter().chain(arguments);
+    CommandLine::try_parse_from(line).expect("valid arguments").into_parts()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let line = ["s3veil"].iter().chain(arguments);
+    CommandLine::try_parse_from(line).expect_err("invalid arguments").to_string()
+}
+
+#[test]
+fn clap_finds_no_contradiction() {
+    CommandLine::command().debug_assert();
+}
+
+#[test]
+fn serve_is_the_default() {
+    let default = PathBuf::from("proxy.toml");
+    let other = PathBuf::from("other.toml");
+    assert_eq!(parsed(&[]), (Command::Serve, default.clone()));
+    assert_eq!(parsed(&["serve"]), (Command::Serve, default));
+    assert_eq!(parsed(&["--config", "other.toml"]), (Command::Serve, other.clone()));
+    assert_eq!(parsed(&["serve", "--config", "other.toml"]), (Command::Serve, other.clone()));
+    assert_eq!(parsed(&["--config", "other.toml", "check"]), (Command::Check, other));
+}
+
+#[test]
+fn commands_and_their_arguments() {
+    let command = |arguments: &[&str]| parsed(arguments).0;
+    assert_eq!(command(&["keygen"]), Command::Keygen(Keygen { rotate: false, file: None }));
+    let rotate = Keygen { rotate: true, file: Some("keys".into()) };
+    assert_eq!(command(&["keygen", "--rotate", "keys"]), Command::Keygen(rotate));
+    let object = ObjectUrl { bucket: "b".to_owned(), object_key: "a//b%20c/".to_owned() };
+    assert_eq!(command(&["inspect", "s3://b/a//b%20c/"]), Command::Inspect(Inspect { object }));
+    let decrypt = Decrypt {
+        body: "b".into(),
+        metadata: "m.json".into(),
+        bucket: "bucket".to_owned(),
+        object_key: "-key".to_owned(),
+        out: None,
+    };
+    let line = ["decrypt", "--body", "b", "--metadata", "m.json", "--bucket", "bucket", "--key=-key"];
+    assert_eq!(command(&line), Command::Decrypt(decrypt));
+}
+
+#[test]
+fn what_is_not_understood_is_explained() {
+    assert!(refused(&["sreve"]).contains("'serve'"));
+    assert!(refused(&["inspect", "s3://bucket"]).contains("write s3://BUCKET/KEY"));
+    assert!(refused(&["decrypt", "--body", "b"]).contains("--metadata"));
+}
+
+#[test]
+fn object_urls() {
+    for bad in ["", "s3://", "s3://b", "s3://b/", "s3:///k", "b/k", "https://b/k", "S3://b/k"] {
+        assert_eq!(bad.parse::<ObjectUrl>(), Err(NoObjectUrl), "{bad}");
+    }
+    let slash = ObjectUrl { bucket: "b".to_owned(), object_key: "/".to_owned() };
+    assert_eq!("s3://b//".parse(), Ok(slash));
+}
+
+#[test]
+fn exit_codes_are_those_of_sysexits() {
+    let bind = |kind: io::ErrorKind| {
+        let address = SocketAddr::from(([192, 0, 2, 1], 80));
+        Failure::Serve(ServeError::Bind { key: "listen.address", address, source: kind.into() })
+    };
+    let config = config::parse("", Path::new("proxy.toml"), |_| None).expect_err("an empty file");
+    let cases = [
+        (Failure::Config(config), 64),
+        (Failure::Usage("no".to_owned()), 64),
+        (bind(io::ErrorKind::AddrNotAvailable), 64),
+        (bind(io::ErrorKind::AddrInUse), 69),
+        (Failure::Unavailable("KMS is away".to_owned()), 69),
+        (Failure::Internal("a promise was broken".to_owned()), 70),
+        (Failure::Io { action: "writing".to_owned(), source: io::ErrorKind::StorageFull.into() }, 74),
+    ];
+    for (failure, code) in cases {
+        assert_eq!(failure.exit_code(), code, "{failure}");
+        assert_eq!(failure.to_string().lines().count(), 1, "{failure}");
+    }
+}
+
+fn configuration() -> config::Config {
+    let text = r#"
+        listen = { address = "127.0.0.1:0" }
+        admin = { address = "127.0.0.1:0" }
+        upstream = { endpoint = "embedded:data", region = "us-east-1" }
+        keyring = { provider = "local", file = "keyring" }
+        client = [{ access_key_id = "app", secret_access_key = "hunter2" }]
+        bucket = [{ name = "logs", prefix = "a/", realm = "r" }, { name = "*", key_id = "k" }]
+    "#;
+    config::parse(text, Path::new("/etc/proxy.toml"), |_| None).expect("a valid file")
+}
+
+async fn ask(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the server takes it");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test]
+async fn the_status_says_what_is_served_and_no_secret() {
+    let listeners = Listeners::open(&configuration()).await.expect("free ports");
+    let status = listeners.status();
+    assert_eq!(status.listen, format!("http://{}", listeners.addresses().0));
+    assert_eq!(status.upstream, "embedded store in /etc/data, for trying it out");
+    assert_eq!(status.keyring, "local, /etc/keyring");
+    assert_eq!(status.buckets, ["logs/a/*  native, realm r", "*/*  native, key k"]);
+    assert!(!format!("{status:?}").contains("hunter2"));
+}
+
+/// While the last request runs, operators are told so; after the second signal nobody waits for it.
+#[tokio::test]
+async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
+    let listeners = Listeners::open(&configuration()).await.expect("free ports");
+    let (objects, admin) = listeners.addresses();
+    let admin = admin.expect("an admin address");
+    let arrived = Arc::new(Notify::new());
+    let service = {
+        let arrived = arrived.clone();
+        move |request: http::Request<hyper::body::Incoming>, _| {
+            let arrived = arrived.clone();
+            async move {
+                if request.uri().path() == "/forever" {
+                    arrived.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                Response::new(Full::new(bytes::Bytes::from("hello")))
+            }
+        }
+    };
+    let (graceful, wait_graceful) = oneshot::channel::<()>();
+    let (now, wait_now) = oneshot::channel::<()>();
+    let shutdown =
+        Shutdown { graceful: async { drop(wait_graceful.await) }, now: async { drop(wait_now.await) } };
+    let metrics = serve::recorder().handle();
+    let readiness = || std::future::ready(Vec::<Problem>::new());
+    let serving = tokio::spawn(listeners.serve(service, readiness, metrics, shutdown));
+
+    assert!(ask(objects, "/").await.ends_with("hello"));
+    assert!(ask(admin, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let mut forever = TcpStream::connect(objects).await.expect("a connection");
+    forever.write_all(b"GET /forever HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("the server takes it");
+    arrived.notified().await;
+    graceful.send(()).expect("the server runs");
+    while !ask(admin, "/readyz").await.contains("shutting down") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(ask(admin, "/readyz").await.starts_with("HTTP/1.1 503"));
+    now.send(()).expect("the server runs");
+    serving.await.expect("no panic");
+    assert_eq!(forever.read(&mut [0; 1]).await.expect("closed in order"), 0);
+}

@@ -1,0 +1,84 @@
+use std::net::SocketAddr;
+
+use super::credentials::{self, Secret};
+use super::error::{ConfigError, Refusal};
+use super::pattern::BucketPattern;
+use super::section::Section;
+
+const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key_file", "buckets", "access"];
+
+/// The secret of the published `proxy.toml`: everybody knows it, so it serves this machine only.
+pub const DEMO_SECRET: &str = "s3veil-secret";
+
+/// Who may ask, and for what.
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// Unique among the clients.
+    pub access_key_id: String,
+    /// What the client signs with.
+    pub secret_access_key: Secret,
+    /// The buckets it may use; never empty.
+    pub buckets: Vec<BucketPattern>,
+    /// What it may do there.
+    pub access: Access,
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    ReadWrite,
+    /// Only what changes nothing.
+    ReadOnly,
+    /// Only what shows no content.
+    WriteOnly,
+}
+
+pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<ClientConfig>, ConfigError> {
+    let sections = root.sections("client", KEYS)?;
+    if sections.is_empty() {
+        let fix =
+            "write [[client]] and below it access_key_id and secret_access_key, which clients sign with";
+        return Err(ConfigError::whole(root.source.file, Refusal::new("has no [[client]]", fix)));
+    }
+    let mut clients = Vec::with_capacity(sections.len());
+    for section in &sections {
+        let client = read_one(section, listen)?;
+        if clients.iter().any(|other: &ClientConfig| other.access_key_id == client.access_key_id) {
+            let problem = format!("is used twice: {:?}", client.access_key_id);
+            return Err(section.refuse("access_key_id", &problem, "give each client an id of its own"));
+        }
+        clients.push(client);
+    }
+    Ok(clients)
+}
+
+fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<ClientConfig, ConfigError> {
+    let access_key_id = section.parsed("access_key_id", "my-app", credentials::access_key_id)?;
+    let access_key_id = access_key_id.ok_or_else(|| {
+        section.refuse("access_key_id", "is missing", "write an id of your choice, such as \"my-app\"")
+    })?;
+    let secret_access_key = credentials::read_secret(section)?.ok_or_else(|| {
+        let fix = "write secret_access_key = \"env:NAME\" or secret_access_key_file = \"secret.txt\"";
+        section.refuse("secret_access_key", "is missing", fix)
+    })?;
+    if secret_access_key.expose() == DEMO_SECRET && !listen.ip().to_canonical().is_loopback() {
+        let problem =
+            format!("is the demo secret, which everybody knows, and {listen} can be reached from outside");
+        let fix = "choose a secret of your own, or set listen.address to 127.0.0.1";
+        return Err(section.refuse("secret_access_key", &problem, fix));
+    }
+    let accesses = [
+        ("read-write", Access::ReadWrite),
+        ("read-only", Access::ReadOnly),
+        ("write-only", Access::WriteOnly),
+    ];
+    Ok(ClientConfig {
+        access_key_id,
+        secret_access_key,
+        buckets: section
+            .list("buckets", "logs-*", BucketPattern::parse)?
+            .unwrap_or_else(|| vec![BucketPattern::any()]),
+        access: section.choice("access", &accesses)?.unwrap_or(Access::ReadWrite),
+    })
+}

@@ -1,0 +1,121 @@
+use zeroize::Zeroizing;
+
+use super::error::{ConfigError, Refusal};
+use super::section::Section;
+
+/// Who the proxy is, to the storage or to KMS.
+#[derive(Debug)]
+pub enum Credentials {
+    /// As configured.
+    Static {
+        /// Public.
+        access_key_id: String,
+        /// Not so.
+        secret_access_key: Secret,
+    },
+    /// The AWS default chain: environment, profile, web identity, container, instance.
+    DefaultChain,
+}
+
+/// A secret as it was configured: zeroed when dropped, shown by no formatter, copied by nobody.
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub(super) fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The secret itself, for the room that signs or verifies with it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The secret itself, still zeroed when dropped.
+    pub fn into_inner(self) -> Zeroizing<String> {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Secret(..)")
+    }
+}
+
+/// The keys that [`read`] looks at.
+pub(super) const KEYS: [&str; 3] = ["access_key_id", LITERAL, FILE];
+
+const LITERAL: &str = "secret_access_key";
+const FILE: &str = "secret_access_key_file";
+
+/// An access key id and its secret, both or neither.
+pub(super) fn read(section: &Section<'_>) -> Result<Credentials, ConfigError> {
+    let id = section.parsed("access_key_id", "AKIA...", access_key_id)?;
+    match (id, read_secret(section)?) {
+        (Some(access_key_id), Some(secret_access_key)) => {
+            Ok(Credentials::Static { access_key_id, secret_access_key })
+        }
+        (None, None) => Ok(Credentials::DefaultChain),
+        (Some(_), None) => Err(section.refuse(
+            "access_key_id",
+            "stands without a secret",
+            "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
+        )),
+        (None, Some(_)) => {
+            let word = if section.has(LITERAL) { LITERAL } else { FILE };
+            let problem = format!("stands without `{}`", section.path("access_key_id"));
+            Err(section.refuse(word, &problem, "add access_key_id"))
+        }
+    }
+}
+
+/// `secret_access_key`, a literal or `env:NAME`, or the content of `secret_access_key_file` without the newline at
+/// its end.
+pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
+    if section.has(LITERAL) && section.has(FILE) {
+        return Err(section.refuse(FILE, "stands beside `secret_access_key`", "keep one of the two"));
+    }
+    if let Some(path) = section.text(FILE, "secret.txt")? {
+        return from_file(section, path).map(Some);
+    }
+    let Some(text) = section.text(LITERAL, "env:NAME")? else { return Ok(None) };
+    let secret = match text.strip_prefix("env:") {
+        None => text.to_owned(),
+        Some(name) => match (section.source.environment)(name) {
+            Some(value) if !value.is_empty() => value,
+            Some(_) | None => {
+                let problem = format!("names the environment variable {name}, which is not set");
+                return Err(section.refuse(LITERAL, &problem, format!("start s3veil with {name} set")));
+            }
+        },
+    };
+    Ok(Some(Secret::new(secret)))
+}
+
+fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
+    let path = section.source.resolve(path);
+    let mut secret = std::fs::read_to_string(&path).map(Secret::new).map_err(|error| {
+        let problem = format!("names {}, which can't be read: {error}", path.display());
+        section.refuse(FILE, &problem, "name a file that holds the secret alone")
+    })?;
+    let line_end = if secret.0.ends_with("\r\n") { 2 } else { usize::from(secret.0.ends_with('\n')) };
+    let length = secret.0.len() - line_end;
+    secret.0.truncate(length);
+    if secret.0.is_empty() {
+        let problem = format!("names {}, which is empty", path.display());
+        return Err(section.refuse(FILE, &problem, "write the secret into it"));
+    }
+    Ok(secret)
+}
+
+/// An access key id as S3 clients can put it into a credential scope, where `/` separates.
+pub(super) fn access_key_id(text: &str) -> Result<String, Refusal> {
+    /// AWS documents 16 to 128 characters; other systems use shorter ones.
+    const MAX: usize = 128;
+    let fits = |byte: u8| byte.is_ascii_graphic() && !b"/,=&".contains(&byte);
+    if text.len() <= MAX && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    let fix = format!("write up to {MAX} visible ASCII characters, none of / , = &");
+    Err(Refusal::new("is no access key id", fix))
+}

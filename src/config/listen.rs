@@ -1,0 +1,118 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::section::Section;
+use super::{required, value};
+use crate::server::{Tls, TlsError};
+use crate::{admin, server};
+
+const KEYS: &[&str] = &[
+    "address",
+    "domain",
+    "tls",
+    "region",
+    "sigv2",
+    "max_connections",
+    "header_timeout",
+    "idle_timeout",
+    "drain_timeout",
+    "max_clock_skew",
+];
+
+/// Each connection takes a file descriptor and often another upstream; Linux allows about a million by default.
+const MAX_CONNECTIONS: u64 = 1_000_000;
+
+/// AWS allows 15 minutes. A day more than covers a wrong time zone; beyond it a signature's age means nothing.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a request must be like, whatever connection it comes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRules {
+    /// Requests to `BUCKET.domain` are virtual-hosted-style; without it all are path-style. In lower case, no port.
+    pub domain: Option<String>,
+    /// The region that credential scopes must name; any region, if `None`.
+    pub region: Option<String>,
+    /// Whether URLs presigned with SigV2 are accepted.
+    pub sigv2: bool,
+    /// How far a client's clock may be off.
+    pub max_clock_skew: Duration,
+    /// How long a client may send nothing of a body that it has announced.
+    pub idle_timeout: Duration,
+}
+
+pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules), ConfigError> {
+    let section = required(root, "listen", KEYS, "write [listen] and below it address = \"127.0.0.1:8333\"")?;
+    let address = section.parsed("address", "127.0.0.1:8333", value::address)?;
+    let address = address.ok_or_else(|| {
+        section.refuse("address", "is missing", "write for example address = \"127.0.0.1:8333\"")
+    })?;
+    let timeout = |word, seconds| {
+        let default = Duration::from_secs(seconds);
+        section.parsed(word, "30s", value::timeout).map(|timeout| timeout.unwrap_or(default))
+    };
+    let max_connections = section.count("max_connections", 1..=MAX_CONNECTIONS)?.unwrap_or(10_000);
+    let idle_timeout = timeout("idle_timeout", 60)?;
+    let settings = server::Settings {
+        address,
+        address_key: "listen.address",
+        tls: read_tls(&section)?,
+        max_connections: usize::try_from(max_connections).expect("a million fits"),
+        header_timeout: timeout("header_timeout", 60)?,
+        idle_timeout,
+        drain_timeout: timeout("drain_timeout", 30)?,
+    };
+    let max_clock_skew = timeout("max_clock_skew", 15 * 60)?;
+    if max_clock_skew > MAX_CLOCK_SKEW {
+        return Err(section.refuse("max_clock_skew", "is over a day", "write \"15m\", as AWS does"));
+    }
+    let rules = RequestRules {
+        domain: section.parsed("domain", "s3.example.com", value::domain)?,
+        region: section.parsed("region", "us-east-1", value::region)?,
+        sigv2: section.boolean("sigv2")?.unwrap_or(true),
+        max_clock_skew,
+        idle_timeout,
+    };
+    Ok((settings, rules))
+}
+
+fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>, ConfigError> {
+    let Some(section) = listen.section("tls", &["certificate", "private_key"])? else { return Ok(None) };
+    let certificates = read_pem(&section, "certificate", "cert.pem")?;
+    let private_key = zeroize::Zeroizing::new(read_pem(&section, "private_key", "key.pem")?);
+    let tls = Tls::from_pem(&certificates, &private_key).map_err(|error| {
+        let (word, fix) = match error {
+            TlsError::Certificate => ("certificate", "name a PEM file with the server's certificate chain"),
+            TlsError::PrivateKey => ("private_key", "name a PEM file with the certificate's private key"),
+            TlsError::Mismatch(_) => ("private_key", "name the key that the certificate was made for"),
+        };
+        section.refuse(word, &error.to_string(), fix)
+    })?;
+    Ok(Some(tls))
+}
+
+fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<Vec<u8>, ConfigError> {
+    let path = section.text(word, example)?;
+    let path = path.ok_or_else(|| {
+        section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
+    })?;
+    let path = section.source.resolve(path);
+    std::fs::read(&path).map_err(|error| {
+        let problem = format!("names {}, which can't be read: {error}", path.display());
+        section.refuse(word, &problem, "name a PEM file that s3veil's user may read")
+    })
+}
+
+pub(super) fn read_admin(
+    root: &Section<'_>,
+    listen: SocketAddr,
+) -> Result<Option<admin::Settings>, ConfigError> {
+    let Some(section) = root.section("admin", &["address"])? else { return Ok(None) };
+    let fix = "write for example address = \"127.0.0.1:9333\", or remove [admin]";
+    let address = section.parsed("address", "127.0.0.1:9333", value::address)?;
+    let address = address.ok_or_else(|| section.refuse("address", "is missing", fix))?;
+    if address == listen && address.port() != 0 {
+        return Err(section.refuse("address", "is the same as `listen.address`", "choose another port"));
+    }
+    Ok(Some(admin::Settings { address }))
+}

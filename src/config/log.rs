@@ -1,0 +1,55 @@
+use super::error::{ConfigError, Refusal};
+use super::section::Section;
+
+/// Read from the environment in place of `log.level`, since that is where people of this trade look for it.
+const ENVIRONMENT: &str = "RUST_LOG";
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What is logged, and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// One line per event, for people or for programs.
+    pub format: LogFormat,
+    /// A level, or a list such as `info,s3veil=debug`: what `tracing_subscriber::EnvFilter` parses.
+    pub level: String,
+}
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+pub(super) fn read(root: &Section<'_>) -> Result<LogSettings, ConfigError> {
+    let mut settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
+    if let Some(section) = root.section("log", &["format", "level"])? {
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        settings.format = section.choice("format", &formats)?.unwrap_or(settings.format);
+        settings.level = section.parsed("level", "info", level)?.unwrap_or(settings.level);
+    }
+    if let Some(text) = (root.source.environment)(ENVIRONMENT).filter(|text| !text.is_empty()) {
+        settings.level = level(&text).map_err(|Refusal { problem, fix }| {
+            let refusal = Refusal::new(format!("the environment variable {ENVIRONMENT} {problem}"), fix);
+            ConfigError::whole(root.source.file, refusal)
+        })?;
+    }
+    Ok(settings)
+}
+
+/// `LEVEL` or `TARGET=LEVEL`, several with commas. A filter would take a misspelt level for a target.
+fn level(text: &str) -> Result<String, Refusal> {
+    let known = |directive: &str| {
+        let (target, level) = directive.split_once('=').unwrap_or(("s3veil", directive));
+        let target_fits = target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte));
+        !target.is_empty() && target_fits && LEVELS.contains(&level.to_ascii_lowercase().as_str())
+    };
+    if text.split(',').all(|directive| known(directive.trim())) {
+        return Ok(text.to_owned());
+    }
+    let fix = format!("write one of {}, or such as \"info,s3veil=debug\"", LEVELS.join(", "));
+    Err(Refusal::new(format!("is no level: {text:?}"), fix))
+}

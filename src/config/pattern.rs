@@ -1,0 +1,113 @@
+use super::error::Refusal;
+
+/// Bucket names have at most 63 characters, those made before 2018 in us-east-1 at most 255.
+const MAX_PATTERN: usize = 255;
+
+/// Which buckets are meant: a name, in which `*` stands for any characters, none too, and `?` for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketPattern(String);
+
+impl BucketPattern {
+    /// The pattern `*`.
+    pub fn any() -> Self {
+        Self("*".to_owned())
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        let stray = text.chars().find(|c| !(c.is_ascii_alphanumeric() || ".-_*?".contains(*c)));
+        match stray {
+            Some(c) => Err(Refusal::new(
+                format!("has a character no bucket's name has, {c:?}"),
+                "write letters, digits, '.', '-', '_', with * for any characters and ? for one",
+            )),
+            None if text.is_empty() => Err(Refusal::new("is empty", "write \"*\" for every bucket")),
+            None if text.len() > MAX_PATTERN => {
+                Err(Refusal::new("is too long", format!("write at most {MAX_PATTERN} characters")))
+            }
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the pattern stands for `bucket`.
+    pub fn matches(&self, bucket: &str) -> bool {
+        let (pattern, bucket) = (self.0.as_bytes(), bucket.as_bytes());
+        let (mut at, mut next) = (0, 0);
+        // The last star, and how much of the bucket's name it stands for so far.
+        let mut star = None;
+        while next < bucket.len() {
+            match pattern.get(at) {
+                Some(b'*') => {
+                    star = Some((at, next));
+                    at += 1;
+                }
+                Some(&byte) if byte == b'?' || byte == bucket[next] => {
+                    at += 1;
+                    next += 1;
+                }
+                Some(_) | None => {
+                    let Some((position, taken)) = star else { return false };
+                    star = Some((position, taken + 1));
+                    at = position + 1;
+                    next = taken + 1;
+                }
+            }
+        }
+        pattern[at..].iter().all(|byte| *byte == b'*')
+    }
+
+    /// Whether every bucket `other` stands for is surely one of this pattern's; `false` where that is not plain to see.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.0 == "*" || self == other || (!other.0.contains(['*', '?']) && self.matches(&other.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn star_and_question_mark() {
+        let cases = [
+            ("*", "anything", true),
+            ("*", "", true),
+            ("logs-*", "logs-2026", true),
+            ("logs-*", "logs-", true),
+            ("logs-*", "logs", false),
+            ("logs-*", "my-logs-1", false),
+            ("*-logs", "app-logs", true),
+            ("*-logs", "app-logs-1", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b-", false),
+            ("a*a", "a", false),
+            ("data-?", "data-1", true),
+            ("data-?", "data-", false),
+            ("data-?", "data-12", false),
+            ("?*", "", false),
+            ("exact", "exact", true),
+            ("exact", "exactly", false),
+            ("exact", "Exact", false),
+        ];
+        for (pattern, bucket, expected) in cases {
+            let parsed = BucketPattern::parse(pattern).expect(pattern);
+            assert_eq!(parsed.matches(bucket), expected, "{pattern} {bucket}");
+        }
+    }
+
+    #[test]
+    fn many_stars_do_not_take_exponential_time() {
+        let pattern = BucketPattern::parse(&"a*".repeat(60)).expect("a pattern");
+        assert!(!pattern.matches(&format!("{}b", "a".repeat(59))));
+    }
+
+    #[test]
+    fn what_no_bucket_is_called_is_refused() {
+        for bad in ["", "logs/", "[a-z]", "{a,b}", "a b", &"a".repeat(256)] {
+            assert!(BucketPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

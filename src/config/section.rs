@@ -1,0 +1,241 @@
+//! Reads one TOML table, key by key, and answers every mistake with file, line and the way out.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Refusal};
+use super::suggest::nearest;
+
+/// The file being read, and the environment its values may refer to.
+pub(super) struct Source<'a> {
+    pub(super) file: &'a Path,
+    pub(super) text: &'a str,
+    pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Source<'_> {
+    /// `path` as the file means it: relative to the directory the file lies in.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        match self.file.parent() {
+            Some(directory) => directory.join(path),
+            None => PathBuf::from(path),
+        }
+    }
+
+    pub(super) fn refuse(&self, offset: usize, refusal: Refusal) -> ConfigError {
+        let line = 1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+        ConfigError { line: Some(line), ..ConfigError::whole(self.file, refusal) }
+    }
+}
+
+/// One table of the file.
+pub(super) struct Section<'a> {
+    pub(super) source: &'a Source<'a>,
+    /// As it is written in front of a key, such as `listen` or `listen.tls`; empty for the file itself.
+    name: String,
+    /// Where the table starts, in bytes.
+    offset: usize,
+    table: &'a DeTable<'a>,
+    known: &'static [&'static str],
+}
+
+impl<'a> Section<'a> {
+    /// The table, if it has no key but the `known` ones.
+    pub(super) fn open(
+        source: &'a Source<'a>,
+        name: String,
+        offset: usize,
+        table: &'a DeTable<'a>,
+        known: &'static [&'static str],
+    ) -> Result<Self, ConfigError> {
+        let section = Self { source, name, offset, table, known };
+        let unknown = table.keys().filter(|word| !known.contains(&word.get_ref().as_ref()));
+        match unknown.min_by_key(|word| word.span().start) {
+            Some(word) => Err(section.refuse_unknown(word)),
+            None => Ok(section),
+        }
+    }
+
+    fn refuse_unknown(&self, word: &Spanned<std::borrow::Cow<'_, str>>) -> ConfigError {
+        let fix = match nearest(word.get_ref(), self.known) {
+            Some(meant) => format!("did you mean `{}`?", self.path(meant)),
+            None if self.name.is_empty() => format!("the tables are {}", self.known.join(", ")),
+            None => format!("the keys of `{}` are {}", self.name, self.known.join(", ")),
+        };
+        let problem = format!("unknown key `{}`", self.path(word.get_ref()));
+        self.source.refuse(word.span().start, Refusal { problem, fix })
+    }
+
+    /// `word` with the table's name before it.
+    pub(super) fn path(&self, word: &str) -> String {
+        if self.name.is_empty() { word.to_owned() } else { format!("{}.{word}", self.name) }
+    }
+
+    fn find(&self, word: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        debug_assert!(self.known.contains(&word), "`{word}` is read but not known");
+        self.table.get(word)
+    }
+
+    pub(super) fn has(&self, word: &str) -> bool {
+        self.find(word).is_some()
+    }
+
+    /// An error at `word`'s value, or at the table if it is absent; `problem` follows the key's name.
+    pub(super) fn refuse(&self, word: &str, problem: &str, fix: impl Into<String>) -> ConfigError {
+        let offset = self.table.get(word).map_or(self.offset, |value| value.span().start);
+        self.source.refuse(offset, Refusal::new(format!("`{}` {problem}", self.path(word)), fix))
+    }
+
+    /// Refuses `word` if it is there, because of something else that was chosen.
+    pub(super) fn absent(&self, word: &str, problem: &str) -> Result<(), ConfigError> {
+        if self.has(word) { Err(self.refuse(word, problem, "remove it")) } else { Ok(()) }
+    }
+
+    fn wrong_type(&self, word: &str, value: &DeValue<'_>, wanted: &str, fix: &str) -> ConfigError {
+        self.refuse(word, &format!("must be {wanted}, not {}", described(value)), fix)
+    }
+
+    /// A string; `example` is shown where something else stands.
+    pub(super) fn text(&self, word: &str, example: &str) -> Result<Option<&'a str>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        let quoted = || format!("write {word} = \"{example}\"");
+        match value.get_ref().as_str() {
+            Some("") => Err(self.refuse(word, "is empty", quoted())),
+            Some(text) => Ok(Some(text)),
+            None => Err(self.wrong_type(word, value.get_ref(), "a string", &quoted())),
+        }
+    }
+
+    /// A string that means something more.
+    pub(super) fn parsed<T>(
+        &self,
+        word: &str,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(text) = self.text(word, example)? else { return Ok(None) };
+        parse(text).map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
+    }
+
+    /// One of the named choices.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        word: &str,
+        choices: &[(&'static str, T)],
+    ) -> Result<Option<T>, ConfigError> {
+        self.parsed(word, choices[0].0, |text| chosen(text, choices))
+    }
+
+    pub(super) fn boolean(&self, word: &str) -> Result<Option<bool>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        match value.get_ref().as_bool() {
+            Some(set) => Ok(Some(set)),
+            None => Err(self.wrong_type(
+                word,
+                value.get_ref(),
+                "true or false",
+                &format!("write {word} = true or {word} = false, without quotes"),
+            )),
+        }
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn count(&self, word: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        let fix = format!("write a number from {} to {}, without quotes", range.start(), range.end());
+        let Some(integer) = value.get_ref().as_integer() else {
+            return Err(self.wrong_type(word, value.get_ref(), "a whole number", &fix));
+        };
+        match u64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(count) if range.contains(&count) => Ok(Some(count)),
+            Ok(_) | Err(_) => Err(self.refuse(word, &format!("can't be {integer}"), fix)),
+        }
+    }
+
+    /// A list of strings, each of which means something more.
+    pub(super) fn list<T>(
+        &self,
+        word: &str,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        let fix = format!("write {word} = [\"{example}\"]");
+        let Some(array) = value.get_ref().as_array() else {
+            return Err(self.wrong_type(word, value.get_ref(), "a list of strings", &fix));
+        };
+        if array.is_empty() {
+            return Err(self.refuse(word, "is empty", fix));
+        }
+        let item = |item: &Spanned<DeValue<'_>>| {
+            let problem = |refusal: Refusal| {
+                let problem = format!("`{}` {}", self.path(word), refusal.problem);
+                self.source.refuse(item.span().start, Refusal { problem, fix: refusal.fix })
+            };
+            match item.get_ref().as_str() {
+                Some(text) => parse(text).map_err(problem),
+                None => {
+                    let found = described(item.get_ref());
+                    Err(problem(Refusal::new(format!("must hold strings, not {found}"), &fix)))
+                }
+            }
+        };
+        array.iter().map(item).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A table inside this one.
+    pub(super) fn section(
+        &self,
+        word: &str,
+        known: &'static [&'static str],
+    ) -> Result<Option<Section<'a>>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        let Some(table) = value.get_ref().as_table() else {
+            let fix = match self.name.is_empty() {
+                true => format!("write [{word}] on a line of its own"),
+                false => format!("write {word} = {{ {} = ... }}", known[0]),
+            };
+            return Err(self.wrong_type(word, value.get_ref(), "a table", &fix));
+        };
+        Section::open(self.source, self.path(word), value.span().start, table, known).map(Some)
+    }
+
+    /// The tables that `[[word]]` starts, in the file's order.
+    pub(super) fn sections(
+        &self,
+        word: &str,
+        known: &'static [&'static str],
+    ) -> Result<Vec<Section<'a>>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(Vec::new()) };
+        let wrong = |value: &DeValue<'_>| {
+            self.wrong_type(word, value, "a list of tables", &format!("write [[{word}]], in double brackets"))
+        };
+        let Some(array) = value.get_ref().as_array() else { return Err(wrong(value.get_ref())) };
+        let open = |item: &'a Spanned<DeValue<'a>>| match item.get_ref().as_table() {
+            Some(table) => Section::open(self.source, self.path(word), item.span().start, table, known),
+            None => Err(wrong(item.get_ref())),
+        };
+        array.iter().map(open).collect()
+    }
+}
+
+fn described(value: &DeValue<'_>) -> String {
+    let article = if value.is_integer() || value.is_array() { "an" } else { "a" };
+    format!("{article} {}", value.type_str())
+}
+
+/// The choice `text` names.
+pub(super) fn chosen<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Refusal> {
+    if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+    let fix = match nearest(text, &names) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("write one of \"{}\"", names.join("\", \"")),
+    };
+    Err(Refusal::new(format!("can't be {text:?}"), fix))
+}

@@ -1,0 +1,452 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::*;
+
+const MINIMAL: &str = "\
+[listen]
+address = \"127.0.0.1:8333\"
+[upstream]
+endpoint = \"embedded:./data\"
+region = \"us-east-1\"
+[keyring]
+provider = \"local\"
+file = \"keyring\"
+[[client]]
+access_key_id = \"app\"
+secret_access_key = \"hunter2\"
+[[bucket]]
+name = \"*\"
+";
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    parse(text, Path::new("etc/proxy.toml"), |name| match name {
+        "APP_SECRET" => Some("from the environment".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    })
+}
+
+/// [`MINIMAL`] with one line replaced by others.
+fn with(line: &str, others: &str) -> String {
+    assert!(MINIMAL.lines().any(|it| it == line), "{line} is no line of it");
+    MINIMAL.lines().map(|it| if it == line { others } else { it }).collect::<Vec<_>>().join("\n")
+}
+
+/// [`MINIMAL`] with further lines below one.
+fn below(line: &str, others: &str) -> String {
+    with(line, &format!("{line}\n{others}"))
+}
+
+fn refused(text: &str) -> String {
+    read(text).expect_err(text).to_string()
+}
+
+#[test]
+fn the_published_file_is_valid_and_shows_the_defaults() {
+    let text = include_str!("../../proxy.toml");
+    let config = parse(text, Path::new("proxy.toml"), |_| None).expect("the published file");
+    assert_eq!(config.listen.address, SocketAddr::from(([127, 0, 0, 1], 8333)));
+    assert_eq!(config.admin, Some(admin::Settings { address: SocketAddr::from(([127, 0, 0, 1], 9333)) }));
+    assert_eq!(config.upstream.target, Target::Embedded("./data".into()));
+    assert!(
+        matches!(config.keyring.provider, Provider::Local { file } if file == Path::new("./data/keyring"))
+    );
+    assert_eq!(config.clients[0].secret_access_key.expose(), DEMO_SECRET);
+    assert_eq!(config.buckets[0].name, BucketPattern::any());
+}
+
+/// Every key that the published file shows in a comment exists, and the default it names is the default.
+#[test]
+fn the_published_comments_are_true() {
+    let text = include_str!("../../proxy.toml");
+    let shown = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("# {key} = "))).expect(key);
+        line.trim_start_matches("# ").split("  #").next().expect("a line").to_owned()
+    };
+    let defaults = [
+        ("[listen]", &["sigv2", "max_connections", "header_timeout", "drain_timeout", "max_clock_skew"][..]),
+        ("[upstream]", &["connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
+        ("[keyring]", &["reuse", "cache"]),
+        ("[[client]]", &["buckets", "access"]),
+        ("[[bucket]]", &["formats", "binding"]),
+    ];
+    let plain = format!("{:?}", read(MINIMAL).expect("the minimal file"));
+    for (table, keys) in defaults {
+        for key in keys {
+            let config = read(&below(table, &shown(key))).expect(key);
+            assert_eq!(format!("{config:?}"), plain, "{key}");
+        }
+    }
+    let others = ["region", "domain"].map(|key| below("[listen]", &shown(key)));
+    for other in
+        others.into_iter().chain(["realm", "key_id", "prefix"].map(|key| below("[[bucket]]", &shown(key))))
+    {
+        read(&other).expect(&other);
+    }
+}
+
+const EVERYTHING: &str = r#"
+[listen]
+address = "[::1]:80"
+domain = "S3.example.com"
+region = "eu-west-1"
+sigv2 = false
+max_connections = 0x10
+header_timeout = "1s"
+idle_timeout = "2s"
+drain_timeout = "3s"
+max_clock_skew = "4s"
+[upstream]
+endpoint = "https://storage.example.com"
+region = "eu-west-2"
+path_style = false
+access_key_id = "AKIA"
+secret_access_key = "env:APP_SECRET"
+checksum = "crc32c"
+connect_timeout = "5s"
+head_timeout = "6s"
+idle_timeout = "7s"
+max_retries = 0
+[keyring]
+provider = "aws-kms"
+endpoint = "http://127.0.0.1:4566"
+access_key_id = "test"
+secret_access_key = "test"
+reuse = "off"
+cache = { max_age = "1h", max_objects = 1, max_bytes = "1GiB", entries = 2, stale_if_error = "8s" }
+[[client]]
+access_key_id = "app"
+secret_access_key = "hunter2"
+buckets = ["logs-*", "data"]
+access = "write-only"
+[[client]]
+access_key_id = "other"
+secret_access_key = "hunter3"
+access = "read-only"
+[[bucket]]
+name = "logs-*"
+prefix = "a/"
+realm = "logs"
+key_id = "alias/logs"
+allowed_key_ids = ["alias/old"]
+formats = { write = "native", read = ["native"] }
+binding = "realm"
+[log]
+format = "json"
+level = "warn,s3veil=debug"
+"#;
+
+#[test]
+fn listening_and_the_upstream_can_be_set() {
+    let config = read(EVERYTHING).expect("a valid file");
+    let seconds = Duration::from_secs;
+    assert_eq!(config.listen.max_connections, 16);
+    assert_eq!((config.listen.header_timeout, config.listen.drain_timeout), (seconds(1), seconds(3)));
+    let rules = RequestRules {
+        domain: Some("s3.example.com".to_owned()),
+        region: Some("eu-west-1".to_owned()),
+        sigv2: false,
+        max_clock_skew: seconds(4),
+        idle_timeout: seconds(2),
+    };
+    assert_eq!(config.requests, rules);
+    assert_eq!(config.admin, None);
+    let upstream = &config.upstream;
+    assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
+    assert_eq!(
+        (upstream.path_style, upstream.checksum, upstream.max_retries),
+        (Some(false), Checksum::Crc32C, 0)
+    );
+    assert_eq!(
+        (upstream.connect_timeout, upstream.head_timeout, upstream.idle_timeout),
+        (seconds(5), seconds(6), seconds(7))
+    );
+    let Credentials::Static { access_key_id, secret_access_key } = &upstream.credentials else {
+        panic!("the credentials were configured")
+    };
+    assert_eq!((access_key_id.as_str(), secret_access_key.expose()), ("AKIA", "from the environment"));
+}
+
+#[test]
+fn keys_clients_and_buckets_can_be_set() {
+    let config = read(EVERYTHING).expect("a valid file");
+    let seconds = Duration::from_secs;
+    let Provider::AwsKms { key_id, endpoint, region, credentials } = &config.keyring.provider else {
+        panic!("AWS KMS was configured")
+    };
+    let endpoint = endpoint.as_ref().map(ToString::to_string);
+    assert_eq!(
+        (key_id, endpoint.as_deref(), region.as_str()),
+        (&None, Some("http://127.0.0.1:4566/"), "eu-west-2")
+    );
+    assert!(matches!(credentials, Credentials::Static { access_key_id, .. } if access_key_id == "test"));
+    let cache = CacheConfig {
+        max_age: seconds(3600),
+        max_objects: 1,
+        max_bytes: 1 << 30,
+        entries: 2,
+        stale_if_error: Some(seconds(8)),
+    };
+    assert_eq!((config.keyring.reuse, config.keyring.cache), (Reuse::Off, cache));
+    assert_eq!(config.clients[0].access, Access::WriteOnly);
+    assert!(config.clients[0].buckets[0].matches("logs-1") && config.clients[0].buckets.len() == 2);
+    assert_eq!(config.clients[1].access, Access::ReadOnly);
+    let rule = &config.buckets[0];
+    assert_eq!((rule.realm("logs-1"), rule.binding), ("logs", Binding::Realm));
+    assert_eq!(rule.allowed_key_ids, ["alias/old"]);
+    assert_eq!(config.log, LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned() });
+}
+
+#[test]
+fn the_listen_address() {
+    let at = |address: &str| refused(&with("address = \"127.0.0.1:8333\"", address));
+    let place = "etc/proxy.toml:2: ";
+    let cases = [
+        (
+            "address = \"localhost:9000\"",
+            "`listen.address` is no IP:PORT: \"localhost:9000\": write for example \"127.0.0.1:9000\"",
+        ),
+        (
+            "address = 8333",
+            "`listen.address` must be a string, not an integer: write address = \"127.0.0.1:8333\"",
+        ),
+        ("address = \"\"", "`listen.address` is empty: write address = \"127.0.0.1:8333\""),
+        ("adress = \"127.0.0.1:8333\"", "unknown key `listen.adress`: did you mean `listen.address`?"),
+        (
+            "port = 8333",
+            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, header_timeout, idle_timeout, drain_timeout, max_clock_skew",
+        ),
+    ];
+    for (line, message) in cases {
+        assert_eq!(at(line), format!("{place}{message}"));
+    }
+    // The wording between is the TOML parser's; ours are the place and the advice.
+    let unquoted = at("address = 127.0.0.1:8333");
+    assert!(
+        unquoted.starts_with(place) && unquoted.ends_with("strings stand in double quotes"),
+        "{unquoted}"
+    );
+    let missing =
+        "etc/proxy.toml:1: `listen.address` is missing: write for example address = \"127.0.0.1:8333\"";
+    assert_eq!(at("# nothing"), missing);
+}
+
+/// Each mistake of `mistakes.txt`: a line of [`MINIMAL`], what stands in its place (`\n` starts another line), and the
+/// message it gets, with the number of the line that it is about.
+#[test]
+fn mistakes() {
+    let blocks = include_str!("mistakes.txt").split("\n\n").filter(|block| !block.starts_with("##"));
+    let mut seen = 0;
+    for block in blocks {
+        let (change, message) = block.trim_end().split_once('\n').expect("two lines");
+        let (line, others) = change.split_once(" =>").expect("a change");
+        let text = with(line, &others.trim_start().replace("\\n", "\n"));
+        assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
+        seen += 1;
+    }
+    assert_eq!(seen, 57);
+}
+
+#[test]
+fn tables_that_are_missing() {
+    let without = |start: &str, end: &str| {
+        let (from, to) = (MINIMAL.find(start).expect(start), MINIMAL.find(end).unwrap_or(MINIMAL.len()));
+        refused(&format!("{}{}", &MINIMAL[..from], &MINIMAL[to..]))
+    };
+    let cases = [
+        (
+            "[listen]",
+            "[upstream]",
+            "has no [listen]: write [listen] and below it address = \"127.0.0.1:8333\"",
+        ),
+        (
+            "[upstream]",
+            "[keyring]",
+            "has no [upstream]: write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3",
+        ),
+        (
+            "[keyring]",
+            "[[client]]",
+            "has no [keyring]: write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file",
+        ),
+        (
+            "[[client]]",
+            "[[bucket]]",
+            "has no [[client]]: write [[client]] and below it access_key_id and secret_access_key, which clients sign with",
+        ),
+        (
+            "[[bucket]]",
+            "[end]",
+            "has no [[bucket]]: write [[bucket]] and below it name = \"*\", for every bucket",
+        ),
+    ];
+    for (start, end, message) in cases {
+        assert_eq!(without(start, end), format!("etc/proxy.toml: {message}"));
+    }
+}
+
+#[test]
+fn the_demo_secret_serves_this_machine_only() {
+    let demo = |address: &str| {
+        let text = with("secret_access_key = \"hunter2\"", "secret_access_key = \"s3veil-secret\"");
+        read(&text.replace("127.0.0.1:8333", address)).map(drop).map_err(|error| error.to_string())
+    };
+    for loopback in ["127.0.0.1:8333", "127.9.9.9:1", "[::1]:8333", "[::ffff:127.0.0.1]:8333"] {
+        assert_eq!(demo(loopback), Ok(()), "{loopback}");
+    }
+    for open in ["0.0.0.0:8333", "[::]:8333", "10.0.0.1:8333", "[::ffff:10.0.0.1]:8333"] {
+        let message = format!(
+            "etc/proxy.toml:11: `client.secret_access_key` is the demo secret, which everybody knows, and {open} can be \
+             reached from outside: choose a secret of your own, or set listen.address to 127.0.0.1"
+        );
+        assert_eq!(demo(open), Err(message));
+    }
+}
+
+#[test]
+fn every_bucket_has_a_key() {
+    let kms = with("provider = \"local\"", "provider = \"aws-kms\"").replace("file = \"keyring\"", "");
+    let message = "etc/proxy.toml:12: `bucket.key_id` is missing, and `keyring.key_id` too: write key_id here, or in \
+                   [keyring] for every bucket";
+    assert_eq!(refused(&kms), message);
+    read(&kms.replace("name = \"*\"", "name = \"*\"\nkey_id = \"alias/a\"")).expect("a key of its own");
+    read(&kms.replace("[keyring]", "[keyring]\nkey_id = \"alias/a\"")).expect("a key for all");
+}
+
+#[test]
+fn the_first_bucket_rule_that_matches_applies() {
+    let rules = "name = \"logs\"\nprefix = \"secret/\"\nrealm = \"a\"\n[[bucket]]\nname = \"logs\"\nrealm = \"b\"\n\
+                 [[bucket]]\nname = \"data-?\"";
+    let config = read(&with("name = \"*\"", rules)).expect("three rules");
+    let realm = |bucket, object_key| Some(config.bucket_policy(bucket, object_key)?.realm(bucket).to_owned());
+    let cases = [
+        ("logs", "secret/x", Some("a")),
+        ("logs", "secret", Some("b")),
+        ("logs", "", Some("b")),
+        ("data-1", "any", Some("data-1")),
+        ("data-12", "any", None),
+        ("other", "any", None),
+    ];
+    for (bucket, object_key, expected) in cases {
+        assert_eq!(realm(bucket, object_key).as_deref(), expected, "{bucket}/{object_key}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_too_and_lose_one_newline() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = with("secret_access_key = \"hunter2\"", "secret_access_key_file = \"secret\"");
+    let cases = [
+        ("hunter2", "hunter2"),
+        ("hunter2\n", "hunter2"),
+        ("hunter2\r\n", "hunter2"),
+        ("hunter2\n\n", "hunter2\n"),
+    ];
+    for (content, expected) in cases {
+        std::fs::write(directory.path().join("secret"), content).expect("a file");
+        let config = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect("a secret");
+        assert_eq!(config.clients[0].secret_access_key.expose(), expected);
+    }
+    std::fs::write(directory.path().join("secret"), "\n").expect("a file");
+    let error = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect_err("an empty secret");
+    assert!(error.problem.ends_with("secret, which is empty"), "{error}");
+}
+
+/// No formatter shows a secret: neither of a good configuration nor of one that is refused.
+#[test]
+fn secrets_are_not_shown() {
+    assert!(!format!("{:?}", read(MINIMAL).expect("a valid file")).contains("hunter2"));
+    let mistakes = [
+        with("access_key_id = \"app\"", ""),
+        with("access_key_id = \"app\"", "access_key_id = \"a b\""),
+        below("secret_access_key = \"hunter2\"", "secret_access_key = \"hunter2\""),
+        with("secret_access_key = \"hunter2\"", "secret_access_key = \"hunter2"),
+        with("secret_access_key = \"hunter2\"", "secret_access_key = [\"hunter2\"]"),
+    ];
+    for text in mistakes {
+        let error = read(&text).expect_err(&text);
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn certificates_and_keys_are_read_and_fit() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pair = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (mine, other) = (pair(), pair());
+    let files = [
+        ("cert.pem", mine.cert.pem()),
+        ("key.pem", mine.signing_key.serialize_pem()),
+        ("other.pem", other.signing_key.serialize_pem()),
+        ("empty.pem", String::new()),
+    ];
+    for (name, content) in files {
+        std::fs::write(directory.path().join(name), content).expect("a file");
+    }
+    let tls = |certificate: &str, private_key: &str| {
+        let line = format!("tls = {{ certificate = \"{certificate}\", private_key = \"{private_key}\" }}");
+        let file = directory.path().join("proxy.toml");
+        match parse(&below("[listen]", &line), &file, |_| None) {
+            Ok(config) => {
+                assert!(config.listen.tls.is_some());
+                Ok(())
+            }
+            Err(error) => Err(error.problem),
+        }
+    };
+    assert_eq!(tls("cert.pem", "key.pem"), Ok(()));
+    let missing = tls("missing.pem", "key.pem").expect_err("no file");
+    assert!(
+        missing.starts_with("`listen.tls.certificate` names ") && missing.contains("missing.pem"),
+        "{missing}"
+    );
+    assert_eq!(
+        tls("empty.pem", "key.pem"),
+        Err("`listen.tls.certificate` holds no PEM certificate".to_owned())
+    );
+    assert_eq!(
+        tls("key.pem", "key.pem"),
+        Err("`listen.tls.certificate` holds no PEM certificate".to_owned())
+    );
+    assert_eq!(
+        tls("cert.pem", "cert.pem"),
+        Err("`listen.tls.private_key` holds no PEM private key".to_owned())
+    );
+    let mismatch = tls("cert.pem", "other.pem").expect_err("another's key");
+    assert!(mismatch.starts_with("`listen.tls.private_key` does not fit the certificate"), "{mismatch}");
+}
+
+#[test]
+fn the_environment_goes_before_the_log_level() {
+    let level = |environment: &str| {
+        let environment = environment.to_owned();
+        let config =
+            parse(MINIMAL, Path::new("proxy.toml"), |name| (name == "RUST_LOG").then(|| environment.clone()));
+        config.map(|config| config.log.level).map_err(|error| error.to_string())
+    };
+    assert_eq!(level("").as_deref(), Ok("info"));
+    assert_eq!(level("debug,hyper=warn").as_deref(), Ok("debug,hyper=warn"));
+    let message = "proxy.toml: the environment variable RUST_LOG is no level: \"inof\": write one of off, error, warn, \
+                   info, debug, trace, or such as \"info,s3veil=debug\"";
+    assert_eq!(level("inof"), Err(message.to_owned()));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("proxy.toml");
+    let message = format!(
+        "{}: there is no such configuration file: start s3veil in a directory that holds a proxy.toml, or name one \
+         with --config FILE",
+        missing.display()
+    );
+    assert_eq!(load(&missing).expect_err("no file").to_string(), message);
+    let error = load(directory.path()).expect_err("a directory");
+    assert!(error.problem.starts_with("can't be read: "), "{error}");
+    std::fs::write(&missing, MINIMAL).expect("a file");
+    let config = load(&missing).expect("a file");
+    assert!(
+        matches!(config.keyring.provider, Provider::Local { file } if file == directory.path().join("keyring"))
+    );
+}

@@ -1,0 +1,152 @@
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::stall::WriteDeadline;
+use super::{ConnectionInfo, Settings, Tls};
+
+/// Bytes of a request's head. S3 allows 8 KiB of PUT headers with 2 KiB of metadata; a percent-encoded key has up to
+/// 3 KiB, a session token or a policy in a presigned URL 4 KiB more. Four times that is left to proxies in between.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// Header fields of a request: 2 KiB of metadata in short names is more than hyper's usual 100.
+const MAX_HEADERS: usize = 256;
+
+/// Bytes that hyper buffers in each direction: one chunk. Memory per stream is a multiple of it.
+const BUFFER: usize = 64 * 1024;
+
+/// How long a TLS handshake may take: a few round trips on the slowest of networks.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One accepted connection, from its first byte to its last.
+pub(super) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    drain: Drain,
+}
+
+/// Tells a connection that the shutdown began.
+#[derive(Debug, Clone)]
+pub(super) struct Drain(pub(super) watch::Receiver<bool>);
+
+impl Drain {
+    async fn begun(&mut self) {
+        // A sender that is gone has no more to say than one that says so.
+        drop(self.0.wait_for(|draining| *draining).await);
+    }
+}
+
+/// Counts an open connection while it lives.
+struct OpenConnection;
+
+impl OpenConnection {
+    fn count() -> Self {
+        metrics::gauge!("s3veil_connections_open").increment(1.0);
+        metrics::counter!("s3veil_connections_total").increment(1);
+        Self
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        metrics::gauge!("s3veil_connections_open").decrement(1.0);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, settings: &Settings, drain: Drain) -> Self {
+        let Settings { tls, header_timeout, idle_timeout, .. } = settings;
+        let tls = tls.clone();
+        Self { stream, peer, tls, header_timeout: *header_timeout, idle_timeout: *idle_timeout, drain }
+    }
+
+    /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
+    pub(super) async fn run<S, F, B>(mut self, service: S)
+    where
+        S: Fn(Request<Incoming>, ConnectionInfo) -> F,
+        F: Future<Output = Response<B>>,
+        B: Body + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let _open = OpenConnection::count();
+        let peer = self.peer;
+        // Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm).
+        if let Err(error) = self.stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "a connection was lost before it was served");
+            return;
+        }
+        let Some(tls) = self.tls.take() else {
+            return serve(self.stream, self.header_timeout, self.idle_timeout, self.drain, |request| {
+                service(request, ConnectionInfo { peer, tls: false })
+            })
+            .await;
+        };
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.0).accept(self.stream));
+        let handshake = tokio::select! {
+            handshake = handshake => handshake,
+            () = self.drain.begun() => return,
+        };
+        match handshake {
+            Ok(Ok(stream)) => {
+                serve(stream, self.header_timeout, self.idle_timeout, self.drain, |request| {
+                    service(request, ConnectionInfo { peer, tls: true })
+                })
+                .await;
+            }
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+        }
+    }
+}
+
+async fn serve<T, F, B>(
+    stream: T,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    mut drain: Drain,
+    service: impl Fn(Request<Incoming>) -> F,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout));
+    let service = service_fn(|request| {
+        let response = service(request);
+        async { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_header_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(BUFFER)
+        .half_close(false)
+        .serve_connection(stream, service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection was cut");
+    }
+}

@@ -1,0 +1,47 @@
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A certificate chain and its key, ready to answer handshakes: TLS 1.2 and 1.3, HTTP/1.1 only.
+#[derive(Clone)]
+pub struct Tls(pub(super) Arc<ServerConfig>);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Tls(..)")
+    }
+}
+
+/// Why a certificate and a key can't be served.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate file holds no PEM certificate, or a broken one.
+    #[error("holds no PEM certificate")]
+    Certificate,
+    /// The key file holds no PEM private key, or a broken one.
+    #[error("holds no PEM private key")]
+    PrivateKey,
+    /// The two do not belong together, or are of a kind rustls does not serve.
+    #[error("does not fit the certificate: {0}")]
+    Mismatch(rustls::Error),
+}
+
+impl Tls {
+    /// From PEM: the chain, the server's own certificate first, and the private key (PKCS#8, PKCS#1 or SEC1).
+    pub fn from_pem(certificates: &[u8], private_key: &[u8]) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>();
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::Certificate)?;
+        let private_key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| TlsError::PrivateKey)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites for TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(chain, private_key)
+            .map_err(TlsError::Mismatch)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}
