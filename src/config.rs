@@ -9,7 +9,6 @@ mod error;
 mod keyring;
 mod listen;
 mod log;
-mod pattern;
 mod section;
 mod suggest;
 #[cfg(test)]
@@ -30,7 +29,6 @@ pub use error::ConfigError;
 pub use keyring::{CacheConfig, KeyringConfig, Provider, Reuse};
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
-pub use pattern::BucketPattern;
 pub use upstream::{Checksum, Target, UpstreamConfig};
 
 use error::Refusal;

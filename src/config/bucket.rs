@@ -1,8 +1,8 @@
 use super::error::{ConfigError, Refusal};
 use super::keyring::Provider;
-use super::pattern::BucketPattern;
 use super::section::{Section, chosen};
 use super::value;
+use crate::s3::BucketPattern;
 
 const KEYS: &[&str] = &["name", "prefix", "realm", "key_id", "allowed_key_ids", "formats", "binding"];
 
@@ -119,7 +119,7 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<Bucket
 }
 
 fn read_one(section: &Section<'_>) -> Result<BucketConfig, ConfigError> {
-    let name = section.parsed("name", "*", BucketPattern::parse)?;
+    let name = section.parsed("name", "*", value::bucket_pattern)?;
     let name = name.ok_or_else(|| {
         section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
     })?;

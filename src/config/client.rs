@@ -2,8 +2,9 @@ use std::net::SocketAddr;
 
 use super::credentials::{self, Secret};
 use super::error::{ConfigError, Refusal};
-use super::pattern::BucketPattern;
 use super::section::Section;
+use super::value;
+use crate::s3::BucketPattern;
 
 const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key_file", "buckets", "access"];
 
@@ -77,7 +78,7 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<ClientConfig, C
         access_key_id,
         secret_access_key,
         buckets: section
-            .list("buckets", "logs-*", BucketPattern::parse)?
+            .list("buckets", "logs-*", value::bucket_pattern)?
             .unwrap_or_else(|| vec![BucketPattern::any()]),
         access: section.choice("access", &accesses)?.unwrap_or(Access::ReadWrite),
     })

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::s3::BucketPattern;
 use super::*;
 
 const MINIMAL: &str = "\

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::error::Refusal;
+use crate::s3::{BucketPattern, InvalidPattern};
 
 /// `500ms`, `10s`, `5m`, `1h`, `1d`: a whole number and a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
@@ -121,6 +122,20 @@ pub(super) fn name(text: &str) -> Result<String, Refusal> {
     }
     let fix = "write up to 256 visible ASCII characters, without spaces";
     Err(Refusal::new(format!("is no name: {text:?}"), fix))
+}
+
+/// A pattern of bucket names.
+pub(super) fn bucket_pattern(text: &str) -> Result<BucketPattern, Refusal> {
+    BucketPattern::parse(text).map_err(|error| {
+        let fix = match error {
+            InvalidPattern::Empty => "write \"*\" for every bucket",
+            InvalidPattern::TooLong => "write at most 255 characters",
+            InvalidPattern::Character(_) => {
+                "write letters, digits, '.', '-', '_', with * for any characters and ? for one"
+            }
+        };
+        Refusal::new(error.to_string(), fix)
+    })
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl BucketPattern {
     }
 
     /// Whether every bucket `other` stands for is surely one of this pattern's; `false` where that is not plain to see.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub fn covers(&self, other: &Self) -> bool {
         self.0 == "*" || self == other || (!other.0.contains(['*', '?']) && self.matches(&other.0))
     }
 }
