@@ -60,6 +60,7 @@ error_codes! {
     InvalidAccessKeyId FORBIDDEN "InvalidAccessKeyId" "The AWS access key ID that you provided does not exist in our records.";
     InvalidArgument BAD_REQUEST "InvalidArgument" "Invalid Argument";
     InvalidBucketName BAD_REQUEST "InvalidBucketName" "The specified bucket is not valid.";
+    InvalidChunkSizeError FORBIDDEN "InvalidChunkSizeError" "Only the last chunk is allowed to have a size less than 8192 bytes";
     InvalidDigest BAD_REQUEST "InvalidDigest" "The Content-MD5 you specified was invalid.";
     InvalidEncryptionAlgorithmError BAD_REQUEST "InvalidEncryptionAlgorithmError" "The encryption request that you specified is not valid.";
     InvalidObjectState FORBIDDEN "InvalidObjectState" "The operation is not valid for the current state of the object.";

@@ -1,6 +1,6 @@
 //! Every operation of the S3 REST interface, one row each: how it is asked for, what it may be told, what it touches.
 //!
-//! The table is the only place that knows this; [`route`](super::route) reads it, handlers match on the enum.
+//! The table is the only place that knows this; [`route`](mod@super::route) reads it, handlers match on the enum.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
 use std::fmt;

@@ -3,8 +3,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    CHECKSUM_MODE, COPY_SOURCE, HOP_BY_HOP, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY,
-    SSE_CONTEXT, SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, WRITE_OFFSET_BYTES, nominated,
+    COPY_SOURCE, HOP_BY_HOP, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT,
+    SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, WRITE_OFFSET_BYTES, nominated,
 };
 use crate::s3::checksum::CHECKSUM_PREFIX;
 use crate::s3::error::{ErrorCode, S3Error};
@@ -203,6 +203,8 @@ pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
 
 /// The headers of a request that carries no object content: all but those that speak of this connection, of this
 /// signature, of the body's framing (the upstream client writes its own), or that could turn the request into another.
+///
+/// A checksum that came as a trailer is verified here but not among them: the caller adds it as a header.
 #[must_use]
 pub fn passthrough_headers(headers: &HeaderMap) -> HeaderMap {
     let nominated = nominated(headers);
@@ -267,7 +269,7 @@ pub fn unhoist(query: &Query, headers: &mut HeaderMap) -> Result<(), S3Error> {
                 | "x-amz-user-agent"
                 | SDK_CHECKSUM_ALGORITHM
         );
-        if of_signer || lower == CHECKSUM_MODE && value.is_empty() {
+        if of_signer {
             continue;
         }
         let (Ok(header), Ok(line)) =

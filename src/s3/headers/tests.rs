@@ -4,7 +4,9 @@ use super::*;
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::Query;
 
-fn map(lines: &[(&'static str, &[u8])]) -> HeaderMap {
+type Lines<'a> = &'a [(&'static str, &'a [u8])];
+
+fn map(lines: Lines<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
@@ -24,7 +26,7 @@ fn names(headers: &HeaderMap) -> Vec<&str> {
 
 #[test]
 fn an_uploads_own_headers_pass_exactly() {
-    let all: &[(&'static str, &[u8])] = &[
+    let all: Lines<'_> = &[
         ("content-type", b"text/plain; charset=\"utf-8\""),
         ("cache-control", b"no-cache"),
         ("content-disposition", b"attachment; filename=\"\xe9\xff.txt\""),
@@ -58,7 +60,7 @@ fn an_uploads_own_headers_pass_exactly() {
 
 #[test]
 fn what_speaks_of_the_transfer_is_consumed() {
-    let transfer: &[(&'static str, &[u8])] = &[
+    let transfer: Lines<'_> = &[
         ("authorization", b"AWS4-HMAC-SHA256 ..."),
         ("host", b"localhost"),
         ("date", b"x"),
@@ -146,15 +148,15 @@ fn what_is_not_understood_is_refused_by_name() {
 
 #[test]
 fn server_side_encryption() {
-    let ask = |lines: &[(&'static str, &[u8])]| sse_request(&map(lines));
+    let ask = |lines: Lines<'_>| sse_request(&map(lines));
     assert_eq!(ask(&[]), Ok(SseRequest::None));
     assert_eq!(ask(&[(SSE, b"AES256")]), Ok(SseRequest::S3Managed));
     assert_eq!(ask(&[(SSE, b"aws:kms"), (SSE_BUCKET_KEY, b"true")]), Ok(SseRequest::Kms { key_id: None }));
     let named = SseRequest::Kms { key_id: Some("alias/a".into()) };
     assert_eq!(ask(&[(SSE, b"aws:kms"), (SSE_KMS_KEY_ID, b"alias/a")]), Ok(named));
 
-    for (lines, code) in [
-        (&[(SSE, b"aws:kms:dsse" as &[u8])] as &[_], ErrorCode::NotImplemented),
+    let refused: &[(Lines<'_>, ErrorCode)] = &[
+        (&[(SSE, b"aws:kms:dsse")], ErrorCode::NotImplemented),
         (&[(SSE, b"aws:kms:dsse"), (SSE_KMS_KEY_ID, b"a")], ErrorCode::NotImplemented),
         (&[(SSE, b"aws:kms"), (SSE_CONTEXT, b"e30=")], ErrorCode::NotImplemented),
         (&[("x-amz-server-side-encryption-customer-algorithm", b"AES256")], ErrorCode::NotImplemented),
@@ -166,9 +168,10 @@ fn server_side_encryption() {
         (&[(SSE, b"aws:kms"), (SSE_KMS_KEY_ID, b"")], ErrorCode::InvalidArgument),
         (&[(SSE, b"aws:kms"), (SSE_KMS_KEY_ID, b"\xff")], ErrorCode::InvalidArgument),
         (&[(SSE, b"AES256"), (SSE, b"aws:kms")], ErrorCode::InvalidArgument),
-    ] {
-        assert_eq!(ask(lines).map_err(|error| error.code), Err(code), "{lines:?}");
-        assert_eq!(put_headers(&map(lines)).map_err(|error| error.code), Err(code), "{lines:?}");
+    ];
+    for (lines, code) in refused {
+        assert_eq!(ask(lines).map_err(|error| error.code), Err(*code), "{lines:?}");
+        assert_eq!(put_headers(&map(lines)).map_err(|error| error.code), Err(*code), "{lines:?}");
     }
 }
 

@@ -5,7 +5,9 @@ use crate::s3::operation::Operation as Op;
 
 const NO_DOMAIN: [&str; 0] = [];
 
-fn routed(method: &str, uri: &str, lines: &[(&'static str, &'static str)]) -> Result<Operation, S3Error> {
+type Lines = &'static [(&'static str, &'static str)];
+
+fn routed(method: &str, uri: &str, lines: Lines) -> Result<Operation, S3Error> {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let path = S3Path::parse(path, None, &NO_DOMAIN).unwrap();
     let headers = lines
@@ -15,7 +17,7 @@ fn routed(method: &str, uri: &str, lines: &[(&'static str, &'static str)]) -> Re
     route(&method.parse().unwrap(), &path, &Query::parse(query).unwrap(), &headers)
 }
 
-fn code(method: &str, uri: &str, lines: &[(&'static str, &'static str)]) -> ErrorCode {
+fn code(method: &str, uri: &str, lines: Lines) -> ErrorCode {
     match routed(method, uri, lines) {
         Ok(operation) => panic!("{method} {uri} became {operation}"),
         Err(error) => error.code,
@@ -185,7 +187,7 @@ const TABLE: &[(&str, &str, Op)] = &[
 ];
 
 /// Those that a header tells apart.
-const BY_HEADER: &[(&str, &str, &[(&str, &str)], Op)] = &[
+const BY_HEADER: &[(&str, &str, Lines, Op)] = &[
     ("PUT", "/b/k", &[("x-amz-copy-source", "/b/j")], Op::CopyObject),
     ("PUT", "/b/k?x-id=CopyObject", &[("x-amz-copy-source", "b/j?versionId=1")], Op::CopyObject),
     ("PUT", "/b/k?x-amz-copy-source=b%2Fj&X-Amz-Signature=0", &[], Op::CopyObject),
@@ -400,10 +402,10 @@ fn contradictions_are_refused() {
     ] {
         assert_eq!(code(method, uri, headers), ErrorCode::InvalidArgument, "{method} {uri}");
     }
-    let both = [("x-amz-copy-source", "b/j"), ("x-amz-write-offset-bytes", "0")];
-    assert_eq!(code("PUT", "/b/k", &both), ErrorCode::InvalidRequest);
-    let offset = [("x-amz-write-offset-bytes", "0")];
-    assert_eq!(code("PUT", "/b/k?partNumber=1&uploadId=u", &offset), ErrorCode::InvalidRequest);
+    const BOTH: Lines = &[("x-amz-copy-source", "b/j"), ("x-amz-write-offset-bytes", "0")];
+    assert_eq!(code("PUT", "/b/k", BOTH), ErrorCode::InvalidRequest);
+    const OFFSET: Lines = &[("x-amz-write-offset-bytes", "0")];
+    assert_eq!(code("PUT", "/b/k?partNumber=1&uploadId=u", OFFSET), ErrorCode::InvalidRequest);
     let error = routed("GET", "/b?acl&policy", &[]).unwrap_err();
     assert_eq!(error.message, "Conflicting query string parameters: acl, policy");
 }
