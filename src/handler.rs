@@ -21,6 +21,7 @@ use http::Response;
 
 pub use self::call::Call;
 pub use self::preflight::preflight;
+pub use self::stored::{StoredKeys, Unlocked};
 pub use self::policy::{Binding, BucketRule, Policies};
 use crate::body::BoxBody;
 use crate::error::Error;

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 
 use self::access_log::Record;
 pub use self::clients::{Client, ClientAccess, Clients};
-use crate::body::{BoxBody, BoxError, ReclaimableBody, boxed};
+use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Resources};
 use crate::s3::{Query, S3Path, headers, route, virtual_host_bucket};

@@ -38,7 +38,7 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
     let stored = StoredKeys::from_headers(&parts.headers)?;
     let run = StoredRun::of(parts.status, &parts.headers, &ciphertext)?;
     let reading = asked.reading(&run, call.headers.contains_key(IF_RANGE))?;
-    let unlocked = stored.unlock(resources, rule, bucket, object_key).await?;
+    let unlocked = stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
     let plaintext = OpenBody::new(ciphertext, &unlocked.opened.content_key, &reading.window)?.primed().await?;
 
     answer::clean(&mut parts.headers);

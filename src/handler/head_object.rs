@@ -23,8 +23,11 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     }
     let (mut parts, _) = response.into_parts();
     let stored = StoredKeys::from_headers(&parts.headers)?;
+    if stored.envelope().is_multipart() {
+        return Err(Error::MultipartBody);
+    }
     let reading = asked.reading(&StoredRun::of_head(&parts.headers)?, false)?;
-    let mut key_id = stored.likely_key_id(resources, rule, bucket).await;
+    let mut key_id = stored.likely_key_id(&resources.keyring, rule, bucket).await;
 
     answer::clean(&mut parts.headers);
     answer::tell_length(&mut parts.headers, reading.window.length);
@@ -34,7 +37,7 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         parts.headers.insert(CONTENT_RANGE, HeaderValue::try_from(value).expect("digits are a header value"));
     }
     if answer::wants_checksums(&call.headers, parts.status) {
-        let unlocked = stored.unlock(resources, rule, bucket, object_key).await?;
+        let unlocked = stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
         answer::tell_checksums(&mut parts.headers, &unlocked.checksums());
         key_id = Some(unlocked.key_id);
     }

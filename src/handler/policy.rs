@@ -26,7 +26,7 @@ pub struct BucketRule {
 
 impl BucketRule {
     /// The realm of a bucket under this rule.
-    pub(super) fn realm<'a>(&'a self, bucket: &'a BucketName) -> &'a str {
+    pub fn realm<'a>(&'a self, bucket: &'a BucketName) -> &'a str {
         self.realm.as_deref().unwrap_or(bucket.as_str())
     }
 
@@ -61,7 +61,7 @@ impl Policies {
     ///
     /// # Errors
     /// `AccessDenied` when no rule matches: what is not configured is not served.
-    pub(super) fn of_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
+    pub fn of_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
         self.0
             .iter()
             .find(|rule| {

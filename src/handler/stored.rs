@@ -5,26 +5,29 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
 use super::policy::BucketRule;
-use super::{Resources, answer};
+use super::answer;
 use crate::envelope::native::{Envelope, ObjectName, Opened};
 use crate::error::Error;
-use crate::keyring::{EncryptionContext, MAX_WRAPPED_KEY_LEN};
+use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
 use crate::s3::{BucketName, Checksum, ObjectKey, headers};
 
 /// The two metadata entries of a native object, well-formed but not yet authenticated.
-pub(super) struct StoredKeys {
+pub struct StoredKeys {
     wrapped: Vec<u8>,
     envelope: Envelope,
 }
 
 /// An authenticated object's key and what is known about its plaintext.
-pub(super) struct Unlocked {
-    pub(super) opened: Opened,
-    pub(super) key_id: String,
+pub struct Unlocked {
+    /// The content key and the attributes.
+    pub opened: Opened,
+    /// The key that wrapped the data key, as its provider names it.
+    pub key_id: String,
 }
 
 impl Unlocked {
-    pub(super) fn checksums(&self) -> Vec<Checksum> {
+    /// The checksums of the plaintext that the writer knew beforehand.
+    pub fn checksums(&self) -> Vec<Checksum> {
         answer::from_attributes(&self.opened.attributes)
     }
 }
@@ -35,7 +38,7 @@ impl StoredKeys {
     /// # Errors
     /// [`Error::NotNative`] when the object is of another kind, a format error when it claims to be native and is
     /// malformed.
-    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let wrapped = headers.get(headers::ENCRYPTION_KEY);
         let envelope = headers.get(headers::ENCRYPTION_ENVELOPE);
         let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
@@ -47,24 +50,32 @@ impl StoredKeys {
             .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
             .ok_or(Error::MalformedWrappedKey)?;
         let envelope = Envelope::parse(envelope.as_bytes())?;
-        if envelope.is_multipart() {
-            return Err(Error::MultipartBody);
-        }
         Ok(Self { wrapped, envelope })
     }
 
+    /// What the envelope claims; authentic only when [`Self::unlock`] says so.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
     /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
-    pub(super) async fn unlock(
+    ///
+    /// # Errors
+    /// When the key service refuses or is away, when the object is not authentic, and for multipart bodies.
+    pub async fn unlock(
         &self,
-        resources: &Resources,
+        keyring: &Keyring,
         rule: &BucketRule,
         bucket: &BucketName,
         object_key: &ObjectKey,
     ) -> Result<Unlocked, Error> {
+        if self.envelope.is_multipart() {
+            return Err(Error::MultipartBody);
+        }
         let realm = rule.realm(bucket);
-        let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+        let allowed = rule.allowed_keys(keyring.default_allowed());
         let context = EncryptionContext::native(realm);
-        let unwrapped = resources.keyring.unwrap(&self.wrapped, &context, &allowed).await?;
+        let unwrapped = keyring.unwrap(&self.wrapped, &context, &allowed).await?;
         let name = ObjectName { realm, object_key: object_key.as_bytes() };
         let opened = self.envelope.open(&unwrapped.data_key, rule.reading(), name)?;
         Ok(Unlocked { opened, key_id: unwrapped.key_id })
@@ -72,10 +83,15 @@ impl StoredKeys {
 
     /// The name of the key that wrapped the data key, as far as it is known without a call: from the cache, else
     /// what the rule would write with.
-    pub(super) async fn likely_key_id(&self, resources: &Resources, rule: &BucketRule, bucket: &BucketName) -> Option<String> {
-        let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+    pub(super) async fn likely_key_id(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        bucket: &BucketName,
+    ) -> Option<String> {
+        let allowed = rule.allowed_keys(keyring.default_allowed());
         let context = EncryptionContext::native(rule.realm(bucket));
-        let known = resources.keyring.known_key_id(&self.wrapped, &context, &allowed).await;
+        let known = keyring.known_key_id(&self.wrapped, &context, &allowed).await;
         known.or_else(|| allowed.first().map(|key_id| key_id.as_str().to_owned()))
     }
 }

@@ -21,7 +21,7 @@ pub enum ClientAccess {
 pub struct Client {
     /// Its secret.
     pub secret: SecretAccessKey,
-    /// Its buckets; empty: all.
+    /// Its buckets.
     pub buckets: Vec<BucketPattern>,
     /// Its rights in them.
     pub access: ClientAccess,
@@ -30,7 +30,7 @@ pub struct Client {
 impl Client {
     /// Which buckets a listing of buckets may show; `None`: all.
     pub(super) fn visible_buckets(&self) -> Option<Vec<BucketPattern>> {
-        (!self.buckets.is_empty()).then(|| self.buckets.clone())
+        (!self.buckets.contains(&BucketPattern::any())).then(|| self.buckets.clone())
     }
 
     fn may(&self, access: Access) -> bool {
@@ -44,7 +44,7 @@ impl Client {
 
     fn reaches(&self, path: &S3Path) -> bool {
         let Some(bucket) = path.bucket() else { return true };
-        self.buckets.is_empty() || self.buckets.iter().any(|pattern| pattern.matches(bucket.as_str()))
+        self.buckets.iter().any(|pattern| pattern.matches(bucket.as_str()))
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
             (ClientAccess::ReadOnly, true, false),
             (ClientAccess::WriteOnly, false, true),
         ] {
-            let clients = clients(&[], access);
+            let clients = clients(&["*"], access);
             for (operation, expected) in [
                 (Operation::GetObject, reads),
                 (Operation::HeadObject, reads),
