@@ -91,7 +91,7 @@ class Proxy:
         self.ca = str(self.certificate.authority) if self.certificate else None
 
     def configuration(self):
-        listen = {"address": f"127.0.0.1:{self.port}"}
+        listen = {"address": f"127.0.0.1:{self.port}", "region": REGION}
         if self.certificate:
             listen["tls"] = {"certificate": self.certificate.chain, "private_key": self.certificate.private_key}
         sections = {
