@@ -2,7 +2,7 @@
 
 import time
 
-SETTLE_SECONDS = 1.5
+SETTLE_SECONDS = 1.0
 
 
 def assert_refused(answer, status, code):

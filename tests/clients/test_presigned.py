@@ -163,7 +163,7 @@ def test_an_amz_header_that_was_not_signed(proxy, bucket, backend, version):
 def test_a_checksum_in_a_presigned_put_is_verified(proxy, bucket, backend):
     value = checksum("sha256", CONTENT)
     url = presigned(proxy, "s3v4", "put_object", bucket, ChecksumSHA256=value)
-    headers = {} if "x-amz-checksum-sha256" in url.lower().split("signedheaders")[0] else {"x-amz-checksum-sha256": value}
+    headers = {"x-amz-checksum-sha256": value}  # boto3 signs it as a header, to be sent with the body
     assert_refused(fetch(proxy, url, "PUT", CONTENT[:-1], headers), 400, "BadDigest")
     assert_not_stored(backend.store, bucket)
     assert fetch(proxy, url, "PUT", CONTENT, headers).status == 200
