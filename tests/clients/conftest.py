@@ -1,0 +1,162 @@
+"""Fixtures: what is behind the proxy (both kinds), a proxy per kind and scheme for the whole session, a bucket per test."""
+
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from backing import EmbeddedStore, LocalStack, LocalStackStore, localstack_from_environment
+from proxy import Certificate, Proxy, kms_client, write_keyring
+
+EMBEDDED, LOCALSTACK = "embedded", "localstack"
+
+
+@pytest.fixture(scope="session")
+def localstack(tmp_path_factory):
+    """The endpoints (S3, KMS) of LocalStack: the one that scripts/test started, else one of our own."""
+    s3, kms = localstack_from_environment()
+    if s3 and kms:
+        yield s3, kms
+        return
+    server = LocalStack(tmp_path_factory.mktemp("localstack")).start()
+    yield server.endpoint, server.endpoint
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kms(localstack):
+    return kms_client(localstack[1])
+
+
+@pytest.fixture(scope="session")
+def kms_key(kms):
+    return kms.create_key(Description="s3veil tests")["KeyMetadata"]["KeyId"]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    return Certificate.make(tmp_path_factory.mktemp("tls"))
+
+
+@dataclass
+class Backend:
+    """A kind of storage, with how a proxy reaches it and how a test looks behind the proxy."""
+
+    name: str
+    upstream: dict
+    keyring: dict
+    store: EmbeddedStore | LocalStackStore
+
+
+def embedded_backend(directory):
+    data = directory / "data"
+    data.mkdir()
+    keyring = {"provider": "local", "file": write_keyring(directory / "keyring", "test-key")}
+    return Backend(EMBEDDED, {"endpoint": f"embedded:{data}"}, keyring, EmbeddedStore(data))
+
+
+def localstack_backend(endpoints, key_id):
+    upstream = {"endpoint": endpoints[0], "path_style": True, "access_key_id": "test", "secret_access_key": "test"}
+    keyring = {"provider": "aws-kms", "key_id": key_id, "endpoint": endpoints[1], "region": "us-east-1"}
+    return Backend(LOCALSTACK, upstream, keyring, LocalStackStore(endpoints[0]))
+
+
+def backend_named(request, directory):
+    if request.param == EMBEDDED:
+        return embedded_backend(directory)
+    return localstack_backend(request.getfixturevalue("localstack"), request.getfixturevalue("kms_key"))
+
+
+@pytest.fixture(scope="session", params=[EMBEDDED, LOCALSTACK])
+def backend(request, tmp_path_factory):
+    return backend_named(request, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session")
+def proxy(backend, tmp_path_factory):
+    with Proxy(tmp_path_factory.mktemp("proxy"), backend.upstream, backend.keyring) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=[EMBEDDED, LOCALSTACK])
+def tls(request, tmp_path_factory, certificate):
+    """A proxy that speaks TLS, where boto3 sends its checksums in trailers, and its backend."""
+    backend = backend_named(request, tmp_path_factory.mktemp("tls-" + request.param))
+    with Proxy(tmp_path_factory.mktemp("tls-proxy"), backend.upstream, backend.keyring, certificate=certificate) as running:
+        yield running, backend
+
+
+@pytest.fixture(scope="session")
+def real(localstack, kms_key):
+    """The LocalStack backend, for tests of what the embedded store does not have."""
+    return localstack_backend(localstack, kms_key)
+
+
+@pytest.fixture(scope="session")
+def real_proxy(real, tmp_path_factory):
+    with Proxy(tmp_path_factory.mktemp("real-proxy"), real.upstream, real.keyring) as running:
+        yield running
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(backend, keyring={...}, **sections): a further proxy, stopped when the test ends."""
+    running = []
+
+    def start_one(backend, upstream=None, keyring=None, **sections):
+        directory = tmp_path / f"proxy-{len(running)}"
+        upstream, keyring = {**backend.upstream, **(upstream or {})}, {**backend.keyring, **(keyring or {})}
+        made = Proxy(directory, upstream, keyring, sections)
+        running.append(made)
+        return made.start()
+
+    yield start_one
+    for made in running:
+        made.stop()
+
+
+def new_bucket(client):
+    name = f"b-{uuid.uuid4().hex[:16]}"
+    client.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def s3(proxy):
+    return proxy.boto()
+
+
+@pytest.fixture
+def bucket(proxy):
+    return new_bucket(proxy.boto())
+
+
+@pytest.fixture
+def real_bucket(real_proxy):
+    return new_bucket(real_proxy.boto())
+
+
+@pytest.fixture
+def tls_bucket(tls):
+    return new_bucket(tls[0].boto())
+
+
+@pytest.fixture
+def aws(proxy, tmp_path):
+    """aws("s3", "ls", ...): the `aws` command against the proxy; a failure is the test's unless `check=False`."""
+    command = Path(sys.executable).with_name("aws")
+
+    def run(*arguments, check=True, running=proxy):
+        environment = running.aws_environment() | {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            [sys.executable, command, "--endpoint-url", running.endpoint, *map(str, arguments)],
+            capture_output=True, text=True, timeout=150, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"aws {arguments}: {done.stderr}\n{running.log_text()[-2000:]}"
+        return done
+
+    return run

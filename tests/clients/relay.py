@@ -1,0 +1,84 @@
+"""A TCP relay that can be switched off, or cut a connection after so many bytes: a network that fails on demand."""
+
+import socket
+import struct
+import threading
+import urllib.parse
+
+
+class Relay:
+    """Listens on 127.0.0.1 and relays to `target` (an http:// endpoint)."""
+
+    def __init__(self, target):
+        parts = urllib.parse.urlsplit(target)
+        self.target = (parts.hostname, parts.port)
+        self.cut_answers_after = None  # bytes of each connection's answers, from now on
+        self.connections, self.lock = set(), threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        listener = self.listener
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(self.target, timeout=10)
+                far.settimeout(None)
+            except OSError:
+                near.close()
+                continue
+            with self.lock:
+                self.connections |= {near, far}
+            threading.Thread(target=self.pump, args=(near, far, False), daemon=True).start()
+            threading.Thread(target=self.pump, args=(far, near, True), daemon=True).start()
+
+    def pump(self, source, sink, answers):
+        passed = 0
+        try:
+            while data := source.recv(65_536):
+                limit = self.cut_answers_after if answers else None
+                if limit is not None and passed + len(data) >= limit:
+                    sink.sendall(data[: max(0, limit - passed)])
+                    break
+                sink.sendall(data)
+                passed += len(data)
+        except OSError:
+            pass
+        self.close(source, sink)
+
+    def close(self, *sockets):
+        for one in sockets:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            one.close()
+        with self.lock:
+            self.connections -= set(sockets)
+
+    def stop(self):
+        """Refuses new connections and breaks those that are open."""
+        # Without the shutdown the thread in accept() would keep the port open.
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+        with self.lock:
+            open_now = list(self.connections)
+        self.close(*open_now)
+
+    def restart(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+
+def reset(connection):
+    """Closes with a reset, as a client that is killed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()

@@ -1,0 +1,45 @@
+"""The data is not locked in: sixty lines of Python, written from docs/FORMAT.md alone, open what the proxy stored."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import read_native
+from read_native import CHUNK, read_native as open_object, unwrap_local
+
+
+@pytest.fixture
+def unwrap(backend, request):
+    if backend.name == "embedded":
+        keyring = tomllib.loads(Path(backend.keyring["file"]).read_text())
+        return lambda blob, context: unwrap_local(keyring, blob, context)
+    kms = request.getfixturevalue("kms")
+    return lambda blob, context: kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"]
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 10 * CHUNK + 3])
+def test_opens_what_the_proxy_stored(s3, bucket, backend, unwrap, size):
+    content = os.urandom(size)
+    s3.put_object(Bucket=bucket, Key="dir/ünï", Body=content)
+    stored = backend.store.read(bucket, "dir/ünï")
+    assert open_object(stored.body, stored.metadata, bucket, "dir/ünï", unwrap) == content
+
+
+def test_by_its_command_line(start, tmp_path):
+    from conftest import embedded_backend, new_bucket
+
+    backend = embedded_backend(tmp_path)
+    running = start(backend)
+    bucket = new_bucket(running.boto())
+    running.boto().put_object(Bucket=bucket, Key="object", Body=b"not locked in")
+    stored = backend.store.read(bucket, "object")
+    (tmp_path / "body").write_bytes(stored.body)
+    (tmp_path / "metadata.json").write_text(json.dumps(stored.metadata))
+    command = [sys.executable, read_native.__file__, tmp_path / "body", tmp_path / "metadata.json", bucket, "object",
+               "--keyring", backend.keyring["file"]]  # fmt: skip
+    assert subprocess.run(command, capture_output=True, check=True, timeout=30).stdout == b"not locked in"

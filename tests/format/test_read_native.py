@@ -1,0 +1,83 @@
+"""The independent reader opens what the independent writer sealed, and nothing else. That both agree with the proxy is
+tested through the running proxy, in clients/test_independent_reader.py."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.exceptions import InvalidTag
+
+import read_native
+from read_native import CHUNK, TAG, Refused, content_key, open_body
+from write_native import Seal
+
+DATA_KEY = bytes(range(32))
+
+
+def stored(plaintext, **choices):
+    seal = Seal(DATA_KEY, "realm", "a/key", **choices)
+    return seal.envelope(), seal.body(plaintext)
+
+
+def opened(envelope, body, realm="realm", key="a/key", data_key=DATA_KEY):
+    return open_body(content_key(data_key, envelope, realm, key), body)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_opens_what_was_sealed(size):
+    plaintext = os.urandom(size)
+    envelope, body = stored(plaintext)
+    assert len(body) == size + TAG * max(1, -(-size // CHUNK))
+    assert opened(envelope, body) == plaintext
+
+
+@pytest.mark.parametrize("names", [{"realm": "other"}, {"key": "other"}, {"realm": "real", "key": "ma/key"}])
+def test_is_bound_to_its_name(names):
+    envelope, body = stored(b"secret")
+    with pytest.raises(Refused):
+        opened(envelope, body, **names)
+
+
+def test_another_data_key_is_refused():
+    envelope, body = stored(b"secret")
+    with pytest.raises(Refused):
+        opened(envelope, body, data_key=bytes(32))
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda body: body[: CHUNK + TAG],
+    lambda body: body[:-1],
+    lambda body: body + b"\0",
+    lambda body: body[CHUNK + TAG : 2 * (CHUNK + TAG)] + body[: CHUNK + TAG] + body[2 * (CHUNK + TAG) :],
+    lambda body: b"",
+    lambda body: bytes([body[0] ^ 1]) + body[1:],
+])  # fmt: skip
+def test_a_spoilt_body_is_refused(spoil):
+    envelope, body = stored(os.urandom(2 * CHUNK + 5))
+    with pytest.raises((Refused, InvalidTag, ValueError)):
+        opened(envelope, spoil(body))
+
+
+def test_an_empty_chunk_at_the_end_is_refused():
+    seal = Seal(DATA_KEY, "realm", "a/key")
+    with pytest.raises(Refused):
+        opened(seal.envelope(), b"".join(seal.chunks([bytes(CHUNK), b""])))
+
+
+def test_the_canonical_context_is_length_prefixed_and_sorted():
+    assert read_native.canonical({"b": "2", "a": ""}) == b"\0\0\0\2\0\0\0\1a\0\0\0\0\0\0\0\1b\0\0\0\x012"
+
+
+def test_command_line(tmp_path):
+    envelope, body = stored(b"hello")
+    metadata = {"x-amz-meta-encryption-key": base64.b64encode(b"blob").decode(),
+                "x-amz-meta-encryption-envelope": base64.b64encode(envelope).decode()}  # fmt: skip
+    (tmp_path / "body").write_bytes(body)
+    (tmp_path / "metadata").write_text(json.dumps(metadata))
+    script = Path(read_native.__file__)
+    command = [sys.executable, script, tmp_path / "body", tmp_path / "metadata", "realm", "a/key", "--data-key", DATA_KEY.hex()]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=30).stdout == b"hello"
