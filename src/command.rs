@@ -2,6 +2,11 @@
 //! Commands write to what they are given and return; they neither print nor exit.
 //! Every failure is one message, and one exit code of sysexits.h.
 
+pub mod check;
+pub mod decrypt;
+pub mod inspect;
+pub mod keygen;
+pub mod rooms;
 pub mod serve;
 #[cfg(test)]
 mod tests;

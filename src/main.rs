@@ -7,8 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use s3veil::command::{self, Command, CommandLine, Failure};
+use s3veil::command::serve::{self, Listeners};
+use s3veil::command::{self, Command, CommandLine, Decrypt, Failure};
 use s3veil::config::{self, LogFormat, LogSettings};
+use s3veil::server::ConnectionInfo;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -35,21 +38,67 @@ fn run(line: CommandLine) -> Result<(), Failure> {
     let (command, config) = line.into_parts();
     match command {
         Command::Serve => serve(&config),
-        Command::Check => unfinished("check"),
-        Command::Keygen(_) => unfinished("keygen"),
-        Command::Inspect(_) => unfinished("inspect"),
-        Command::Decrypt(_) => unfinished("decrypt"),
+        Command::Check => {
+            let config = config::load(&config)?;
+            print!("{}", runtime()?.block_on(command::check::check(config))?);
+            Ok(())
+        }
+        Command::Keygen(arguments) => {
+            print!("{}", command::keygen::keygen(&arguments, &config)?);
+            Ok(())
+        }
+        Command::Inspect(arguments) => {
+            let config = config::load(&config)?;
+            print!("{}", runtime()?.block_on(command::inspect::inspect(config, &arguments.object))?);
+            Ok(())
+        }
+        Command::Decrypt(arguments) => decrypt(&config, &arguments),
     }
 }
 
-fn unfinished(command: &str) -> Result<(), Failure> {
-    Err(Failure::Internal(format!("`{command}` is not part of this build")))
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|source| Failure::Io { action: "starting the runtime".to_owned(), source })
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let config = config::load(path)?;
+    let mut config = config::load(path)?;
     log(&config.log);
-    unfinished("serve")
+    runtime()?.block_on(async {
+        let signals = serve::signals();
+        let signals = signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
+        let service = command::rooms::service(&mut config).await?;
+        let listeners = Listeners::open(&config).await?;
+        let recorder = serve::recorder();
+        let metrics = recorder.handle();
+        // Only an admin listener keeps the recorder from growing.
+        if config.admin.is_some() && metrics::set_global_recorder(recorder).is_err() {
+            return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
+        }
+        let readiness = serve::readiness(service.resources());
+        let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
+            let service = service.clone();
+            async move { service.call(request, connection.peer.to_string()).await }
+        };
+        listeners.serve(answer, readiness, metrics, signals).await;
+        Ok(())
+    })
+}
+
+fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
+    let mut config = config::load(path)?;
+    let runtime = runtime()?;
+    let Some(file) = &arguments.out else {
+        return runtime.block_on(command::decrypt::decrypt(&mut config, arguments, &mut io::stdout().lock()));
+    };
+    let failed = |source| Failure::Io { action: format!("creating {}", file.display()), source };
+    let mut output = io::BufWriter::new(std::fs::File::create_new(file).map_err(failed)?);
+    let outcome = runtime.block_on(command::decrypt::decrypt(&mut config, arguments, &mut output));
+    if outcome.is_err() {
+        // A part of an object must not be taken for the whole; the failure itself is reported.
+        drop(std::fs::remove_file(file));
+    }
+    outcome
 }
 
 /// Events go to standard error; standard output belongs to the commands.

@@ -29,7 +29,7 @@ const REQUEST_ID: &str = "x-amz-request-id";
 pub struct Service(Arc<Inner>);
 
 struct Inner {
-    resources: Resources,
+    resources: Arc<Resources>,
     clients: Clients,
     verification: VerifyPolicy,
     domains: Vec<String>,
@@ -38,7 +38,7 @@ struct Inner {
 impl Service {
     /// Serves `clients` with what `resources` hold; `domains` are those of virtual-hosted-style requests.
     pub fn new(
-        resources: Resources,
+        resources: Arc<Resources>,
         clients: Clients,
         verification: VerifyPolicy,
         domains: Vec<String>,
@@ -47,8 +47,8 @@ impl Service {
     }
 
     /// What the handlers work with, for health checks.
-    pub fn resources(&self) -> &Resources {
-        &self.0.resources
+    pub fn resources(&self) -> Arc<Resources> {
+        Arc::clone(&self.0.resources)
     }
 
     /// Answers one request. `peer` is where it came from, for the log.

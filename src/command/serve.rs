@@ -2,18 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
+
+use super::check;
 
 use crate::admin::{Admin, Problem, Status};
 use crate::config::{BucketConfig, Config, KeyringConfig, Provider, Reuse, Target, UpstreamConfig};
+use crate::handler::Resources;
 use crate::server::{Bound, ConnectionInfo, Drained, ServeError, Server};
 
 /// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached answer to a
@@ -21,6 +26,9 @@ use crate::server::{Bound, ConnectionInfo, Drained, ServeError, Server};
 const SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
+
+/// How long an answer about readiness is kept, so that probes can't load the key service.
+const READINESS_KEPT: Duration = Duration::from_secs(5);
 
 /// The open sockets, before anyone answers on them.
 #[derive(Debug)]
@@ -143,6 +151,42 @@ pub fn recorder() -> PrometheusRecorder {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, SECONDS);
     builder.expect("there are buckets").build_recorder()
+}
+
+/// What keeps requests from being served: the key service and the storage are asked, at most every few seconds.
+pub fn readiness(
+    resources: Arc<Resources>,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = Vec<Problem>> + Send>> + Send + Sync {
+    let last: Arc<Mutex<Option<(Instant, Vec<Problem>)>>> = Arc::default();
+    move || {
+        let (resources, last) = (Arc::clone(&resources), Arc::clone(&last));
+        Box::pin(async move {
+            // One asks at a time; the others wait for its answer.
+            let mut last = last.lock().await;
+            if let Some((asked, problems)) = &*last
+                && asked.elapsed() < READINESS_KEPT
+            {
+                return problems.clone();
+            }
+            let problems = problems(&resources).await;
+            *last = Some((Instant::now(), problems.clone()));
+            problems
+        })
+    }
+}
+
+async fn problems(resources: &Resources) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    // Without a default key every rule names its own, and a single broken one is no reason to serve nothing.
+    if resources.keyring.default_key_id().is_some()
+        && let Err(message) = check::key_round_trip(resources, None).await
+    {
+        problems.push(Problem { component: "keyring", message });
+    }
+    if let Err(message) = check::storage(resources).await {
+        problems.push(Problem { component: "storage", message });
+    }
+    problems
 }
 
 fn status(config: &Config, objects: &Bound) -> Status {

@@ -1,0 +1,64 @@
+//! `decrypt`: opens a stored object from files, with the keyring and without proxy or storage.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+
+use bytes::BytesMut;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Decrypt, Failure, rooms};
+use crate::config::Config;
+use crate::envelope::native::{PutOpener, plaintext_length};
+use crate::handler::StoredKeys;
+use crate::s3::{BucketName, ObjectKey};
+
+/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
+/// authentic, and not the whole.
+pub async fn decrypt(config: &mut Config, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
+    let keyring = rooms::keyring(&config.keyring, false).await?;
+    let policies = rooms::policies(&config.buckets)?;
+    let bucket =
+        BucketName::parse(arguments.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let object_key =
+        ObjectKey::parse(arguments.object_key.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let rule = policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
+    let refused = |error: &dyn std::error::Error| Failure::Unavailable(rooms::with_causes(error));
+    let stored = StoredKeys::from_headers(&metadata(arguments)?).map_err(|error| refused(&error))?;
+    let unlocked =
+        stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(|error| refused(&error))?;
+
+    let io = |action: &'static str| move |source| Failure::Io { action: action.to_owned(), source };
+    let body = File::open(&arguments.body).map_err(io("opening the body"))?;
+    let length = body.metadata().map_err(io("reading the body's length"))?.len();
+    let total = plaintext_length(length).map_err(|error| refused(&error))?;
+    let mut opener = PutOpener::new(&unlocked.opened.content_key, total, 0).map_err(|error| refused(&error))?;
+    let mut body = BufReader::new(body);
+    while let Some(length) = opener.next_length() {
+        let mut chunk = BytesMut::zeroed(length);
+        body.read_exact(&mut chunk).map_err(io("reading the body"))?;
+        opener.open_next(&mut chunk).map_err(|error| refused(&error))?;
+        output.write_all(&chunk).map_err(io("writing the plaintext"))?;
+    }
+    output.flush().map_err(io("writing the plaintext"))
+}
+
+/// The metadata as the headers they were stored by; names with or without their `x-amz-meta-`.
+fn metadata(arguments: &Decrypt) -> Result<HeaderMap, Failure> {
+    let text = std::fs::read_to_string(&arguments.metadata)
+        .map_err(|source: io::Error| Failure::Io { action: "reading the metadata".to_owned(), source })?;
+    let usage = |why: String| Failure::Usage(format!("{}: {why}", arguments.metadata.display()));
+    let entries: BTreeMap<String, String> = serde_json::from_str(&text)
+        .map_err(|error| usage(format!("must be a JSON object of strings ({error})")))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in entries {
+        let name = name.to_ascii_lowercase();
+        let name = if name.starts_with("x-amz-meta-") { name } else { format!("x-amz-meta-{name}") };
+        let name = HeaderName::try_from(name).map_err(|error| usage(error.to_string()))?;
+        headers.append(name, HeaderValue::try_from(value).map_err(|error| usage(error.to_string()))?);
+    }
+    Ok(headers)
+}

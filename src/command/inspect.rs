@@ -1,0 +1,65 @@
+//! `inspect`: how an object is stored, and whether its envelope is authentic.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, Method};
+
+use super::{Failure, ObjectUrl, rooms};
+use crate::config::Config;
+use crate::envelope::native::{Binding, plaintext_length};
+use crate::handler::StoredKeys;
+use crate::s3::{BucketName, ObjectKey};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// Asks the storage for the object's metadata and describes it.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when the object can't be had or its envelope is not authentic.
+pub async fn inspect(mut config: Config, url: &ObjectUrl) -> Result<String, Failure> {
+    let resources = rooms::resources(&mut config).await?;
+    let bucket = BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let object_key =
+        ObjectKey::parse(url.object_key.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let rule = resources.policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
+    let request = UpstreamRequest {
+        method: Method::HEAD,
+        bucket: Some(bucket.clone()),
+        object: Some(object_key.clone()),
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        body: UpstreamBody::Empty,
+    };
+    let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(rooms::with_causes(error));
+    let response = resources.upstream.send(request).await.map_err(|error| unavailable(&error))?;
+    if !response.status().is_success() {
+        return Err(Failure::Unavailable(format!("the storage answers {} to HEAD", response.status())));
+    }
+    let stored_length = response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    let stored = StoredKeys::from_headers(response.headers()).map_err(|error| unavailable(&error))?;
+    let mut report = String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
+    _ = writeln!(report, "body: {}", if stored.envelope().is_multipart() { "multipart" } else { "one PUT" });
+    _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
+    _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));
+    if let Some(stored_length) = stored_length {
+        let plaintext = plaintext_length(stored_length);
+        let plaintext = plaintext.map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
+        _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
+    }
+    let unlocked = stored.unlock(&resources.keyring, rule, &bucket, &object_key).await.map_err(|error| {
+        Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", rooms::with_causes(&error)))
+    })?;
+    _ = writeln!(report, "key: {}", unlocked.key_id);
+    for checksum in unlocked.checksums() {
+        _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
+    }
+    report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
+    Ok(report)
+}
+
+fn bound_to(binding: Binding, realm: &str) -> String {
+    match binding {
+        Binding::RealmAndKey => format!("realm {realm:?} and its own object key"),
+        Binding::Realm => format!("realm {realm:?}"),
+        Binding::None => "nothing but its data key".to_owned(),
+    }
+}
