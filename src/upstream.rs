@@ -1,1 +1,308 @@
-//! The `upstream` room.
+//! The `upstream` room: one signed request to the store, one response back, over pooled connections or in process.
+//! It knows HTTP and S3's addressing, and must not know what objects mean, how they are sealed, or who asked.
+//! A body that fails or is not of its announced length never becomes a whole request, nor a short response a whole one.
+
+mod address;
+mod checksum;
+mod connector;
+mod credentials;
+mod embedded;
+mod error;
+mod incoming;
+mod outgoing;
+mod request;
+mod retry;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+use self::address::Address;
+use self::connector::{ConnectTimeout, Connector};
+use self::credentials::CredentialSource;
+use self::embedded::EmbeddedStore;
+pub use self::error::{CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError};
+use self::incoming::{Incoming, promised_length};
+use self::outgoing::{OutgoingBody, Stage, Upload};
+use self::request::{Hop, Prepared};
+use self::retry::{Budget, Replay, Trouble};
+pub use self::settings::{
+    CONNECT_TIMEOUT, Checksum, Credentials, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
+    POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
+};
+use crate::s3::{BucketName, ObjectKey};
+use crate::sigv4::sign_request;
+
+/// The error of a body, whatever it was.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A body of bytes, whatever it is made of.
+pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// S3's XML errors have a few hundred bytes; a 503 that is longer is not S3's own.
+const MAX_ERROR_BODY: usize = 16 * 1024;
+
+/// A request for the store, unsigned.
+#[derive(Debug)]
+pub struct UpstreamRequest {
+    /// The method.
+    pub method: Method,
+    /// The bucket, unless the request is for the service itself (ListBuckets).
+    pub bucket: Option<BucketName>,
+    /// The object, decoded; only with a bucket.
+    pub object: Option<ObjectKey>,
+    /// Query parameters, decoded, in order; `None` is a bare name (`?acl`).
+    pub query: Vec<(String, Option<String>)>,
+    /// End-to-end headers. Those of the hop (host, length, framing, signature) are replaced.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: UpstreamBody,
+}
+
+/// A request's body, by how it is protected on the way.
+pub enum UpstreamBody {
+    /// None.
+    Empty,
+    /// A small document (XML, JSON): signed with its SHA-256, with a Content-MD5 unless it carries another digest.
+    Buffered(Bytes),
+    /// Object ciphertext in memory: the checksum goes in a header, and the request can be repeated.
+    Content(Bytes),
+    /// Object ciphertext that streams: the checksum goes in a trailer.
+    StreamedContent {
+        /// The bytes. An error, or an end before or after `length`, cuts the request.
+        body: BoxBody,
+        /// Their exact number.
+        length: u64,
+    },
+}
+
+impl std::fmt::Debug for UpstreamBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Buffered(bytes) => write!(f, "Buffered({} bytes)", bytes.len()),
+            Self::Content(bytes) => write!(f, "Content({} bytes)", bytes.len()),
+            Self::StreamedContent { length, .. } => write!(f, "StreamedContent({length} bytes)"),
+        }
+    }
+}
+
+/// The store, ready to be asked. Cloning shares pool and credentials.
+#[derive(Clone)]
+pub struct Upstream {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: Address,
+    hop: Hop,
+    transport: Transport,
+    credentials: CredentialSource,
+    region: String,
+    checksum: Checksum,
+    timeouts: Timeouts,
+    max_retries: u32,
+}
+
+enum Transport {
+    Network(Client<Connector, OutgoingBody>),
+    Embedded(EmbeddedStore),
+}
+
+impl Upstream {
+    /// Sets the client up: reads root certificates, asks for the first credentials, opens the embedded store. Connects
+    /// to nothing.
+    pub async fn build(settings: Settings) -> Result<Self, UpstreamSetupError> {
+        let Settings {
+            target,
+            region,
+            path_style,
+            credentials,
+            checksum,
+            timeouts,
+            max_idle_connections,
+            max_retries,
+            extra_root_ca,
+        } = settings;
+        let address = Address::new(&target, &region, path_style)?;
+        let (transport, credentials, max_retries, hop) = match target {
+            Target::Embedded { path } => {
+                let (store, credentials) = EmbeddedStore::open(&path)?;
+                // A failure in process is not one of the way there; repeating it repeats it.
+                (Transport::Embedded(store), CredentialSource::Fixed(credentials), 0, Hop::Protected)
+            }
+            Target::Endpoint(_) | Target::Aws => {
+                let connector = Connector::new(address.is_tls(), extra_root_ca.as_deref(), timeouts)?;
+                let client = Client::builder(TokioExecutor::new())
+                    .pool_timer(TokioTimer::new())
+                    .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                    .pool_max_idle_per_host(max_idle_connections)
+                    .build(connector);
+                let credentials = CredentialSource::new(credentials, &region).await?;
+                let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
+                (Transport::Network(client), credentials, max_retries, hop)
+            }
+        };
+        let shared = Shared { address, hop, transport, credentials, region, checksum, timeouts, max_retries };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Signs and sends; repeats what can be repeated. Any status is a response. The response's body fails with an
+    /// [`UpstreamError`] when it breaks off, falls silent, or is not of its announced length.
+    pub async fn send(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
+        let Shared { address, hop, checksum, max_retries, .. } = &*self.shared;
+        let request = Prepared::new(request, address, *hop, *checksum).await?;
+        let mut budget = Budget::new(*max_retries);
+        loop {
+            let outcome = self.attempt(&request).await;
+            if budget.is_spent() {
+                return outcome;
+            }
+            let (outcome, trouble) = assess(outcome, &request).await;
+            let allowed = trouble.filter(|trouble| trouble.allows(request.replay()));
+            let Some((trouble, pause)) = allowed.and_then(|trouble| Some((trouble, budget.spend()?))) else {
+                return outcome;
+            };
+            metrics::counter!("s3veil_upstream_retries_total").increment(1);
+            tracing::debug!(?trouble, ?pause, failure = %failure(&outcome), "trying the store again");
+            drop(outcome);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Every attempt has its own signature, since signatures age and credentials change.
+    async fn attempt(&self, request: &Prepared) -> Result<Response<BoxBody>, UpstreamError> {
+        let Shared { transport, credentials, region, timeouts, .. } = &*self.shared;
+        let credentials = credentials.current().await?;
+        let mut head = request.head();
+        sign_request(&mut head, request.signing(), &credentials, region, SystemTime::now())?;
+        let (body, interest) = request.body();
+        let exchange = transport.exchange(Request::from_parts(head, body));
+        let outcome = match request.upload() {
+            Some(upload) => supervise(exchange, upload, *timeouts).await,
+            None => within(exchange, timeouts.connect + timeouts.head).await,
+        };
+        if let Some(failure) = request.upload().and_then(|upload| upload.take_failure()) {
+            return Err(failure);
+        }
+        let response = outcome?;
+        let is_early = request.upload().is_some_and(|upload| !upload.is_sent());
+        if is_early && response.status().is_success() {
+            // The verdict on the body is still out: this success is none.
+            return Err(UpstreamError::Protocol(
+                "the store reported success before it had the whole body".into(),
+            ));
+        }
+        let (head, body) = response.into_parts();
+        let promised = promised_length(request.method(), head.status, &head.headers);
+        let body = Incoming::new(body, promised, timeouts.idle, interest);
+        Ok(Response::from_parts(head, body.boxed_unsync()))
+    }
+}
+
+impl Transport {
+    async fn exchange(&self, request: Request<OutgoingBody>) -> Result<Response<BoxBody>, UpstreamError> {
+        match self {
+            Self::Network(client) => match client.request(request).await {
+                Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+                Err(error) if !error.is_connect() => Err(UpstreamError::Protocol(error.into())),
+                Err(error) => Err(match connect_timeout(&error) {
+                    Some(ConnectTimeout(limit)) => UpstreamError::Timeout { phase: Phase::Connect, limit },
+                    None => UpstreamError::Connect(error.into()),
+                }),
+            },
+            Self::Embedded(store) => store.call(request).await,
+        }
+    }
+}
+
+fn connect_timeout(error: &(dyn StdError + 'static)) -> Option<ConnectTimeout> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(timeout) = error.downcast_ref::<ConnectTimeout>() {
+            return Some(*timeout);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+type Outcome = Result<Response<BoxBody>, UpstreamError>;
+
+async fn within(exchange: impl Future<Output = Outcome>, limit: Duration) -> Outcome {
+    let late = UpstreamError::Timeout { phase: Phase::Head, limit };
+    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
+}
+
+/// Waits as long as the upload gets on, or waits for its source; not for a store that neither reads nor answers.
+async fn supervise(exchange: impl Future<Output = Outcome>, upload: &Upload, timeouts: Timeouts) -> Outcome {
+    let mut exchange = pin!(exchange);
+    let look_again = timeouts.idle.min(timeouts.head);
+    loop {
+        let now = Instant::now();
+        let (since, limit, phase) = match upload.stage() {
+            Stage::Unbegun(since) => (since, timeouts.connect + timeouts.head, Phase::Send),
+            Stage::AwaitingStore(since) => (since, timeouts.idle, Phase::Send),
+            Stage::Sent(since) => (since, timeouts.head, Phase::Head),
+            Stage::AwaitingSource => (now, look_again, Phase::Send),
+        };
+        if since + limit <= now {
+            return Err(UpstreamError::Timeout { phase, limit });
+        }
+        if let Ok(outcome) = tokio::time::timeout_at(since + limit, exchange.as_mut()).await {
+            return outcome;
+        }
+    }
+}
+
+/// What an outcome means for another attempt. A 503 is read to find out whether it is S3's SlowDown.
+async fn assess(outcome: Outcome, request: &Prepared) -> (Outcome, Option<Trouble>) {
+    let untouched = request.upload().is_some_and(|upload| upload.is_untouched());
+    match outcome {
+        Err(error) => {
+            let trouble = Trouble::of_error(&error, untouched);
+            (Err(error), trouble)
+        }
+        Ok(response) => {
+            let trouble = Trouble::of_status(response.status());
+            let is_unclear = response.status() == StatusCode::SERVICE_UNAVAILABLE
+                && request.replay() == Replay::IfUnprocessed;
+            if is_unclear { read_refusal(response).await } else { (Ok(response), trouble) }
+        }
+    }
+}
+
+async fn read_refusal(response: Response<BoxBody>) -> (Outcome, Option<Trouble>) {
+    let (head, mut body) = response.into_parts();
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map(|frame| frame.into_data().unwrap_or_default()) {
+            Ok(data) if read.len() + data.len() <= MAX_ERROR_BODY => read.extend_from_slice(&data),
+            Ok(_) => return (Err(UpstreamError::Protocol("an endless 503".into())), None),
+            Err(error) => return (Err(UpstreamError::Protocol(error)), None),
+        }
+    }
+    let is_slow_down = String::from_utf8_lossy(&read).contains("<Code>SlowDown</Code>");
+    let trouble = if is_slow_down { Trouble::Refused } else { Trouble::Unsettled };
+    let body = Full::new(read.freeze()).map_err(|never| match never {}).boxed_unsync();
+    (Ok(Response::from_parts(head, body)), Some(trouble))
+}
+
+fn failure(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(response) => response.status().to_string(),
+        Err(error) => error.to_string(),
+    }
+}

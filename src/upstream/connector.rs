@@ -1,0 +1,215 @@
+//! Connections: TCP without Nagle, TLS by rustls, one deadline over both, and a stream that still hears the
+//! answer of a store that hung up on our writing.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::BoxError;
+use super::error::UpstreamSetupError;
+use super::settings::Timeouts;
+
+/// Probes on idle connections find peers that vanished without a word (NAT tables forget after minutes).
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Connects, TLS included, within a deadline.
+#[derive(Clone)]
+pub(super) struct Connector {
+    inner: HttpsConnector<TcpConnector>,
+    limit: Duration,
+}
+
+/// The connection did not come about in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no connection within {0:?}")]
+pub(super) struct ConnectTimeout(pub(super) Duration);
+
+impl Connector {
+    /// For `https` targets the system's root certificates are read, and those of `extra_root_ca`.
+    pub(super) fn new(
+        tls: bool,
+        extra_root_ca: Option<&Path>,
+        timeouts: Timeouts,
+    ) -> Result<Self, UpstreamSetupError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(TCP_KEEPALIVE));
+        // Bounds what no poll of ours can see: a peer that acknowledges nothing, or keeps its window shut, while the
+        // kernel holds our bytes.
+        #[cfg(target_os = "linux")]
+        http.set_tcp_user_timeout(Some(timeouts.idle));
+        let roots = if tls { root_certificates(extra_root_ca)? } else { RootCertStore::empty() };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let inner = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(TcpConnector(http));
+        Ok(Self { inner, limit: timeouts.connect })
+    }
+}
+
+fn root_certificates(extra: Option<&Path>) -> Result<RootCertStore, UpstreamSetupError> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if let Some(path) = extra {
+        let refuse = |reason: String| UpstreamSetupError::RootCertificates { path: path.to_owned(), reason };
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|e| refuse(e.to_string()))?;
+        let before = roots.len();
+        for certificate in certificates {
+            let certificate = certificate.map_err(|e| refuse(e.to_string()))?;
+            roots.add(certificate).map_err(|e| refuse(e.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(refuse("no certificate in it".to_owned()));
+        }
+    }
+    if roots.is_empty() {
+        return Err(UpstreamSetupError::SystemRoots(format!("{:?}", found.errors)));
+    }
+    Ok(roots)
+}
+
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<PatientStream<TokioIo<TcpStream>>>;
+    type Error = BoxError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        let limit = self.limit;
+        Box::pin(async move {
+            tokio::time::timeout(limit, connecting)
+                .await
+                .unwrap_or_else(|_| Err(ConnectTimeout(limit).into()))
+        })
+    }
+}
+
+/// hyper-util's TCP connector with [`PatientStream`] on top.
+#[derive(Clone)]
+struct TcpConnector(HttpConnector);
+
+impl Service<Uri> for TcpConnector {
+    type Response = PatientStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move { Ok(PatientStream { io: connecting.await?, deaf: false }) })
+    }
+}
+
+/// A stream whose reading goes on after its writing has failed.
+///
+/// S3 refuses an upload (403, 412, 503) before it has read the body, and hangs up. The kernel then fails our next write
+/// with EPIPE or ECONNRESET although the answer may lie in the receive buffer. hyper gives the connection up at the
+/// first failed write; so the failure is swallowed here, and the reader finds what there is to find: the answer, or the
+/// end of the connection, which is reported as such. No caller takes a swallowed write for a success, because success
+/// is a response.
+pub(super) struct PatientStream<T> {
+    io: T,
+    deaf: bool,
+}
+
+impl<T> PatientStream<T> {
+    fn swallow(&mut self, written: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error)) if is_hang_up(&error) => {
+                self.deaf = true;
+                Poll::Ready(Ok(len))
+            }
+            written => written,
+        }
+    }
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::BrokenPipe
+        || kind == io::ErrorKind::ConnectionReset
+        || kind == io::ErrorKind::ConnectionAborted
+}
+
+impl<T: Read + Unpin> Read for PatientStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<T: Write + Unpin> Write for PatientStream<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.swallow(written, buf.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if self.deaf {
+            return Poll::Ready(Ok(len));
+        }
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.swallow(written, len)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_flush(cx) }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
+    }
+}
+
+impl<T: Connection> Connection for PatientStream<T> {
+    fn connected(&self) -> Connected {
+        self.io.connected()
+    }
+}

@@ -1,0 +1,311 @@
+//! The credentials of the moment: fixed ones, or those of AWS's chain, renewed before they expire.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::BehaviorVersion;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_credential_types::Credentials as AwsCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::error::CredentialsError;
+use super::settings::Credentials;
+
+/// Renewal begins this long before the end: AWS hands out the next role credentials five minutes ahead.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+
+/// At least this long between two attempts to renew, so that a source in trouble is not stormed by every request.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
+
+/// One attempt's limit: the chain asks several sources in turn, and the instance's answers within a second or not at all.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where requests take their credentials from. Cloning shares it.
+#[derive(Debug, Clone)]
+pub(super) enum CredentialSource {
+    Fixed(AwsCredentials),
+    Renewed(Arc<Renewal>),
+}
+
+impl CredentialSource {
+    /// Sets the source up; a chain that finds nothing is an error here already, before anything listens.
+    pub(super) async fn new(settings: Credentials, region: &str) -> Result<Self, CredentialsError> {
+        match settings {
+            Credentials::Static { access_key_id, secret_access_key, session_token } => {
+                let token = session_token.map(|token| token.to_string());
+                let secret = secret_access_key.to_string();
+                Ok(Self::Fixed(AwsCredentials::new(
+                    access_key_id,
+                    secret,
+                    token,
+                    None,
+                    "s3veil configuration",
+                )))
+            }
+            Credentials::DefaultChain => {
+                let region = aws_config::Region::new(region.to_owned());
+                let configured =
+                    aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).load().await;
+                let provider = match configured.credentials_provider() {
+                    Some(provider) => provider,
+                    None => {
+                        let chain = DefaultCredentialsChain::builder().region(region).build().await;
+                        SharedCredentialsProvider::new(chain)
+                    }
+                };
+                let source = Self::Renewed(Arc::new(Renewal::new(provider)));
+                source.current().await?;
+                Ok(source)
+            }
+        }
+    }
+
+    /// Credentials that are valid now.
+    pub(super) async fn current(&self) -> Result<AwsCredentials, CredentialsError> {
+        match self {
+            Self::Fixed(credentials) => Ok(credentials.clone()),
+            Self::Renewed(renewal) => renewal.current().await,
+        }
+    }
+}
+
+/// A cache of one: what the provider gave last, and when it was asked last.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    provider: SharedCredentialsProvider,
+    held: RwLock<Option<AwsCredentials>>,
+    /// Held by whoever asks the provider; it remembers how the last attempt went.
+    asking: Arc<Mutex<Option<Attempt>>>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    at: Instant,
+    error: Option<CredentialsError>,
+}
+
+enum Freshness {
+    Fresh,
+    Ageing,
+    Expired,
+}
+
+impl Renewal {
+    fn new(provider: SharedCredentialsProvider) -> Self {
+        Self { provider, held: RwLock::new(None), asking: Arc::default() }
+    }
+
+    /// Fresh ones are returned at once; ageing ones too, while one task renews them; expired ones are waited for.
+    async fn current(self: &Arc<Self>) -> Result<AwsCredentials, CredentialsError> {
+        if let Some(held) = self.held() {
+            match freshness(&held) {
+                Freshness::Fresh => return Ok(held),
+                Freshness::Ageing => {
+                    self.renew_aside();
+                    return Ok(held);
+                }
+                Freshness::Expired => {}
+            }
+        }
+        let asking = Arc::clone(&self.asking).lock_owned().await;
+        // Whoever held the lock before us may have brought what we need, or have found that it can't be had.
+        if let Some(held) = self.held().filter(|held| !matches!(freshness(held), Freshness::Expired)) {
+            return Ok(held);
+        }
+        if let Some(Attempt { at, error: Some(error) }) = &*asking
+            && at.elapsed() < RENEWAL_PAUSE
+        {
+            return Err(error.clone());
+        }
+        self.ask(asking).await
+    }
+
+    fn renew_aside(self: &Arc<Self>) {
+        let Ok(asking) = Arc::clone(&self.asking).try_lock_owned() else { return };
+        if asking.as_ref().is_some_and(|last| last.at.elapsed() < RENEWAL_PAUSE) {
+            return;
+        }
+        let renewal = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = renewal.ask(asking).await {
+                tracing::warn!(reason = error.reason, "upstream credentials could not be renewed yet");
+            }
+        });
+    }
+
+    async fn ask(
+        &self,
+        mut asking: OwnedMutexGuard<Option<Attempt>>,
+    ) -> Result<AwsCredentials, CredentialsError> {
+        let answer = match tokio::time::timeout(LOAD_TIMEOUT, self.provider.provide_credentials()).await {
+            Ok(Ok(credentials)) => Ok(credentials),
+            Ok(Err(error)) => Err(reason(&error)),
+            Err(_) => Err(format!("no answer within {LOAD_TIMEOUT:?}")),
+        };
+        let answer = answer.map_err(|reason| CredentialsError { reason });
+        *asking = Some(Attempt { at: Instant::now(), error: answer.as_ref().err().cloned() });
+        if let Ok(credentials) = &answer {
+            *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
+        }
+        answer
+    }
+
+    fn held(&self) -> Option<AwsCredentials> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn freshness(credentials: &AwsCredentials) -> Freshness {
+    let Some(expiry) = credentials.expiry() else { return Freshness::Fresh };
+    match expiry.duration_since(SystemTime::now()) {
+        Ok(left) if left > RENEW_BEFORE => Freshness::Fresh,
+        Ok(left) if left > Duration::ZERO => Freshness::Ageing,
+        Ok(_) | Err(_) => Freshness::Expired,
+    }
+}
+
+/// The error with its causes, which is where AWS's errors say what happened.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use aws_credential_types::provider::error::CredentialsError as ProviderError;
+    use aws_credential_types::provider::future::ProvideCredentials as Answer;
+
+    use super::*;
+
+    /// Answers with the lifetimes given, one after the other (`None`: an error), then with errors.
+    #[derive(Debug, Default)]
+    struct Script {
+        lifetimes: StdMutex<Vec<Option<Duration>>>,
+        asked: AtomicUsize,
+    }
+
+    #[derive(Debug, Clone, Default)]
+    struct Scripted(Arc<Script>);
+
+    impl Scripted {
+        fn new(lifetimes: &[Option<Duration>]) -> Self {
+            let script = Script::default();
+            *script.lifetimes.lock().unwrap() = lifetimes.iter().rev().copied().collect();
+            Self(Arc::new(script))
+        }
+        fn asked(&self) -> usize {
+            self.0.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    impl ProvideCredentials for Scripted {
+        fn provide_credentials<'a>(&'a self) -> Answer<'a>
+        where
+            Self: 'a,
+        {
+            Answer::new(async {
+                let number = self.0.asked.fetch_add(1, Ordering::SeqCst);
+                let lifetime = self.0.lifetimes.lock().unwrap().pop().flatten();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                match lifetime {
+                    Some(lifetime) => {
+                        let expiry = SystemTime::now() + lifetime;
+                        Ok(AwsCredentials::new(format!("AK{number}"), "secret", None, Some(expiry), "script"))
+                    }
+                    None => Err(ProviderError::not_loaded("the script has no more")),
+                }
+            })
+        }
+    }
+
+    fn renewal(script: &Scripted) -> Arc<Renewal> {
+        Arc::new(Renewal::new(SharedCredentialsProvider::new(script.clone())))
+    }
+
+    const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
+    const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
+    const OVER: Option<Duration> = Some(Duration::ZERO);
+
+    #[tokio::test]
+    async fn fresh_credentials_are_asked_for_once_however_many_ask() {
+        let script = Scripted::new(&[HOUR]);
+        let renewal = renewal(&script);
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let renewal = Arc::clone(&renewal);
+                tokio::spawn(async move { renewal.current().await.unwrap().access_key_id().to_owned() })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), "AK0");
+        }
+        assert_eq!(script.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn ageing_credentials_serve_while_they_are_renewed() {
+        let script = Scripted::new(&[MINUTE, HOUR]);
+        let renewal = renewal(&script);
+        assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK0");
+        renewal.asking.lock().await.as_mut().unwrap().at -= RENEWAL_PAUSE;
+        assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK0");
+        drop(renewal.asking.lock().await);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK1");
+        assert_eq!(script.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn valid_credentials_outlive_a_failed_renewal() {
+        let script = Scripted::new(&[MINUTE, None]);
+        let renewal = renewal(&script);
+        for _ in 0..3 {
+            assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK0");
+            if let Some(last) = renewal.asking.lock().await.as_mut() {
+                last.at -= RENEWAL_PAUSE;
+            }
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        assert!(script.asked() >= 2);
+    }
+
+    #[tokio::test]
+    async fn expired_credentials_are_never_used() {
+        let script = Scripted::new(&[OVER, HOUR]);
+        let renewal = renewal(&script);
+        renewal.current().await.unwrap();
+        assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK1");
+    }
+
+    #[tokio::test]
+    async fn failure_names_the_fix_and_is_not_repeated_at_once() {
+        let script = Scripted::new(&[]);
+        let renewal = renewal(&script);
+        let text = renewal.current().await.unwrap_err().to_string();
+        assert!(text.contains("the script has no more"), "{text}");
+        assert!(text.contains("AWS_PROFILE"), "{text}");
+        renewal.current().await.unwrap_err();
+        assert_eq!(script.asked(), 1);
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let settings = Credentials::Static {
+            access_key_id: "AKID".to_owned(),
+            secret_access_key: zeroize::Zeroizing::new("hush".to_owned()),
+            session_token: Some(zeroize::Zeroizing::new("hush".to_owned())),
+        };
+        let text = format!("{settings:?}");
+        assert!(text.contains("AKID") && !text.contains("hush"), "{text}");
+    }
+}

@@ -1,0 +1,71 @@
+//! The embedded store: S3 on a directory, served inside the process, for trying s3veil out without another server.
+//! Requests reach it signed, and it verifies them, so what works against it is signed right.
+
+mod listing;
+mod names;
+mod store;
+
+use std::path::Path;
+
+use aws_credential_types::Credentials;
+use aws_lc_rs::rand;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s_fs::FileSystem;
+
+use self::store::NamedStore;
+use super::error::{UpstreamError, UpstreamSetupError};
+use super::outgoing::OutgoingBody;
+use super::{BoxBody, BoxError};
+
+/// A store in a directory of this machine.
+pub(super) struct EmbeddedStore {
+    service: S3Service,
+}
+
+impl EmbeddedStore {
+    /// Opens the store at `root`, which is created if missing; what an earlier process left half-written is removed.
+    /// The credentials are random, and the only ones it takes.
+    pub(super) fn open(root: &Path) -> Result<(Self, Credentials), UpstreamSetupError> {
+        let refuse = |source: BoxError| UpstreamSetupError::Embedded { path: root.to_owned(), source };
+        std::fs::create_dir_all(root).map_err(|error| refuse(error.into()))?;
+        let files = FileSystem::new(root).map_err(|error| refuse(format!("{error:?}").into()))?;
+        let mut secret = [0; 20];
+        rand::fill(&mut secret).map_err(|_| refuse("no randomness for its credentials".into()))?;
+        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let access_key_id = "s3veil-embedded";
+        let mut builder = S3ServiceBuilder::new(NamedStore::new(files));
+        builder.set_auth(SimpleAuth::from_single(access_key_id, secret.clone()));
+        let credentials = Credentials::new(access_key_id, secret, None, None, "embedded store");
+        Ok((Self { service: builder.build() }, credentials))
+    }
+
+    /// Answers one request. The work is a task of its own: whoever stops waiting lets the body fail and the store clean
+    /// up, rather than stop it between two steps on disk.
+    pub(super) async fn call(
+        &self,
+        request: Request<OutgoingBody>,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
+        let service = self.service.clone();
+        let (mut head, body) = request.into_parts();
+        let is_head = head.method == Method::HEAD;
+        head.uri = origin_form(&head.uri)?;
+        let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
+        let answer = tokio::spawn(async move { service.call(request).await }).await;
+        let answer = answer.map_err(|panicked| UpstreamError::Protocol(panicked.into()))?;
+        let response = answer.map_err(|error| UpstreamError::Protocol(error.into()))?;
+        // What an HTTP server would leave out (RFC 9110, 6.4.1): nobody between us does.
+        let is_bare = is_head
+            || response.status() == StatusCode::NO_CONTENT
+            || response.status() == StatusCode::NOT_MODIFIED;
+        Ok(response.map(|body| if is_bare { s3s::Body::empty().boxed_unsync() } else { body.boxed_unsync() }))
+    }
+}
+
+fn origin_form(uri: &Uri) -> Result<Uri, http::Error> {
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    Ok(Uri::builder().path_and_query(path).build()?)
+}

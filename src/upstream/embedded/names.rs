@@ -1,0 +1,137 @@
+//! Object keys as file names: flat, reversible, and unable to leave their directory.
+//!
+//! A key is one file name, percent-encoded, `/` too. So `a` and `a/b` live side by side, as in S3 and unlike in a
+//! directory tree, and `//`, `..` or a trailing `/` mean nothing to the file system. A key whose encoding is too long
+//! for a file name is stored under its hash, and the key itself beside the object.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// What stays as it is besides letters and digits. `~` does not, since it marks hashes; a leading `.` does not either.
+const IN_FILE_NAME: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'=')
+    .remove(b' ')
+    .remove(b'+')
+    .remove(b'@');
+
+/// Begins the name of an object whose key is too long for one.
+const HASHED: char = '~';
+
+/// What a file system allows (ext4, XFS, APFS, NTFS).
+const MAX_FILE_NAME: usize = 255;
+
+/// s3s-fs names an object's sidecar `.bucket-<b64>.object-<b64>.upload-<uuid>.metadata.json`: what is not base64 in it.
+const SIDECAR_FRAME: usize =
+    ".bucket-.object-.upload-00000000-0000-0000-0000-000000000000.metadata.json".len();
+
+/// The file name of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StoredName {
+    /// It can be turned back.
+    Encoded(String),
+    /// The key must be stored with the object.
+    Hashed(String),
+}
+
+impl StoredName {
+    /// The name of `object` in `bucket`.
+    pub(super) fn of(bucket: &str, object: &str) -> Self {
+        let mut encoded = utf8_percent_encode(object, IN_FILE_NAME).to_string();
+        if encoded.starts_with('.') {
+            encoded.replace_range(..1, "%2E");
+        }
+        if encoded.len() <= longest(bucket) {
+            return Self::Encoded(encoded);
+        }
+        let hash = digest(&SHA256, object.as_bytes());
+        let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        Self::Hashed(std::iter::once(HASHED.to_string()).chain(hex).collect())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Encoded(name) | Self::Hashed(name) => name,
+        }
+    }
+}
+
+/// The key of a file name, unless that is a hash.
+pub(super) fn object_of(name: &str) -> Option<String> {
+    if name.starts_with(HASHED) {
+        return None;
+    }
+    percent_decode_str(name).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// The longest encoded name whose sidecar still has a file name; base64 makes 4 of 3.
+fn longest(bucket: &str) -> usize {
+    let room = MAX_FILE_NAME.saturating_sub(SIDECAR_FRAME + bucket.len().div_ceil(3) * 4);
+    room / 4 * 3
+}
+
+/// A key as a metadata value: visible ASCII.
+pub(super) fn as_metadata(object: &str) -> String {
+    utf8_percent_encode(object, NON_ALPHANUMERIC).to_string()
+}
+
+/// The reverse of [`as_metadata`].
+pub(super) fn from_metadata(value: &str) -> Option<String> {
+    percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_stay_readable() {
+        let name = |object| StoredName::of("demo", object).as_str().to_owned();
+        assert_eq!(name("photos/2026/cat 1.jpg"), "photos%2F2026%2Fcat 1.jpg");
+        assert_eq!(name("dt=2026-01-01/part-0.parquet"), "dt=2026-01-01%2Fpart-0.parquet");
+        assert_eq!(name("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
+        assert_eq!(name("."), "%2E");
+    }
+
+    #[test]
+    fn long_keys_are_hashed_and_their_sidecars_fit() {
+        for bucket in ["abc", &"b".repeat(63)] {
+            let limit = longest(bucket);
+            for len in [limit, limit + 1, 1024] {
+                let stored = StoredName::of(bucket, &"k".repeat(len));
+                assert_eq!(matches!(stored, StoredName::Hashed(_)), len > limit);
+                let base64 = |text: &str| text.len().div_ceil(3) * 4;
+                assert!(SIDECAR_FRAME + base64(bucket) + base64(stored.as_str()) <= MAX_FILE_NAME);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_one_harmless_file_name_and_turns_back(object in "\\PC{1,60}|[/.~%\\x00-\\x7f]{1,60}") {
+            match StoredName::of("demo", &object) {
+                StoredName::Encoded(name) => {
+                    prop_assert!(!name.contains('/') && !name.contains('\0') && !name.starts_with(['.', HASHED]));
+                    prop_assert_eq!(object_of(&name), Some(object));
+                }
+                StoredName::Hashed(name) => {
+                    prop_assert_eq!(name.len(), 65);
+                    prop_assert_eq!(object_of(&name), None);
+                }
+            }
+            }
+
+        #[test]
+        fn metadata_form_turns_back(object in "\\PC{0,200}|[\\x00-\\x7f]{0,200}") {
+            let value = as_metadata(&object);
+            prop_assert!(value.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(from_metadata(&value), Some(object));
+        }
+    }
+}

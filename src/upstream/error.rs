@@ -1,0 +1,145 @@
+//! What can go wrong between here and the store, told apart by whose fault it is.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::BoxError;
+use crate::sigv4::SignError;
+
+/// Why there is no response. A response of any status is not an error here.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection: DNS, TCP or TLS failed. Nothing was sent.
+    #[error("could not connect to the store")]
+    Connect(#[source] BoxError),
+    /// The store kept us waiting.
+    #[error("the store took longer than {limit:?} ({phase})")]
+    Timeout {
+        /// What was waited for.
+        phase: Phase,
+        /// The limit that passed.
+        limit: Duration,
+    },
+    /// The connection broke, or what came back is not HTTP. The store may have acted on the request.
+    #[error("the exchange with the store failed")]
+    Protocol(#[source] BoxError),
+    /// The body handed in failed: its own error, as it was. The store was cut off before the end.
+    #[error("the request body failed")]
+    Body(#[source] BoxError),
+    /// The body handed in was shorter or longer than announced. The store was cut off before the end.
+    #[error("the request body is not of the announced length")]
+    Length(#[from] LengthError),
+    /// There are no valid credentials to sign with.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The request could not be signed.
+    #[error("the request could not be signed")]
+    Sign(#[from] SignError),
+    /// The names or headers given do not make an HTTP request.
+    #[error("not an HTTP request: {0}")]
+    Request(#[from] http::Error),
+}
+
+impl UpstreamError {
+    /// Whether the same request may well succeed a little later: the store or the way to it is at fault.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } | Self::Protocol(_) | Self::Credentials(_) => true,
+            Self::Body(_) | Self::Length(_) | Self::Sign(_) | Self::Request(_) => false,
+        }
+    }
+}
+
+/// What a timeout waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A connection, TLS included.
+    Connect,
+    /// The store's reading of the request body.
+    Send,
+    /// The response head, after the request was sent.
+    Head,
+    /// The next frame of the response body.
+    Idle,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "to connect",
+            Self::Send => "to take in the request body",
+            Self::Head => "to answer",
+            Self::Idle => "to go on with the response body",
+        })
+    }
+}
+
+/// A body that is not of the length announced for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LengthError {
+    /// The body ended early.
+    #[error("the body ended {missing} bytes early")]
+    Short {
+        /// Bytes that did not come.
+        missing: u64,
+    },
+    /// The body went on after its end.
+    #[error("the body is longer than announced")]
+    Long,
+}
+
+/// No credentials to sign with.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "no AWS credentials for the upstream: {reason}; set upstream.access_key_id and upstream.secret_access_key, or \
+     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or attach a role to this machine or pod"
+)]
+pub struct CredentialsError {
+    /// What the chain said.
+    pub reason: String,
+}
+
+/// Why the upstream could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamSetupError {
+    /// The endpoint is not `http://host[:port]` or `https://host[:port]`.
+    #[error("upstream.endpoint {endpoint}: {reason}")]
+    Endpoint {
+        /// What was configured.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The region does not make a host name.
+    #[error("upstream.region {0:?} is not a region name such as eu-central-1")]
+    Region(String),
+    /// The file of extra root certificates.
+    #[error("upstream root certificates {path}: {reason}")]
+    RootCertificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system's root certificates.
+    #[error(
+        "this machine has no root certificates ({0}); install ca-certificates or name a file of them in the configuration"
+    )]
+    SystemRoots(String),
+    /// TLS could not be set up.
+    #[error("TLS could not be set up")]
+    Tls(#[from] rustls::Error),
+    /// No credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The embedded store's directory.
+    #[error("embedded store {path}")]
+    Embedded {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: BoxError,
+    },
+}

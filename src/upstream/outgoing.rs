@@ -1,0 +1,356 @@
+//! Request bodies on their way out: exactly as long as announced or cut, framed and checksummed when asked,
+//! and watched, so that a stalled store is told apart from a slow client.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::checksum::{Algorithm, Running};
+use super::error::LengthError;
+use super::{BoxBody, BoxError, UpstreamError};
+use crate::sigv4;
+
+/// Content bytes in one aws-chunked chunk. AWS refuses chunks under 8 KiB, stores cap them (16 MiB and less) or hold one
+/// in memory; 128 KiB costs one frame in a thousand.
+pub(super) const WIRE_CHUNK: u64 = 128 * 1024;
+
+/// Lets exactly `remaining` bytes pass. The last of them wait until the source has ended without an error, so a verdict
+/// that comes with the end of the body is never too late.
+pub(super) struct ExactLength {
+    source: BoxBody,
+    remaining: u64,
+    held: Option<Bytes>,
+    ended: bool,
+}
+
+impl ExactLength {
+    pub(super) fn new(source: BoxBody, length: u64) -> Self {
+        Self { source, remaining: length, held: None, ended: false }
+    }
+
+    /// The next bytes.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
+        std::future::poll_fn(|cx| self.poll_data(cx)).await
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
+            self.ended = !matches!(frame, Some(Ok(_)));
+            let data = match frame {
+                // Trailers of the source are the business of whoever checks it.
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(UpstreamError::Body(error)))),
+                None if self.remaining > 0 => {
+                    return Poll::Ready(Some(Err(LengthError::Short { missing: self.remaining }.into())));
+                }
+                None => return Poll::Ready(self.held.take().map(Ok)),
+            };
+            if data.is_empty() {
+                continue;
+            }
+            let Some(remaining) = self.remaining.checked_sub(data.len() as u64) else {
+                self.ended = true;
+                return Poll::Ready(Some(Err(LengthError::Long.into())));
+            };
+            self.remaining = remaining;
+            if remaining > 0 {
+                return Poll::Ready(Some(Ok(data)));
+            }
+            self.held = Some(data);
+        }
+    }
+}
+
+/// How the content is put on the wire.
+enum Framing {
+    Plain,
+    AwsChunked(AwsChunked),
+}
+
+/// The aws-chunked machine: headers are sent ahead of their data, since every length is known.
+struct AwsChunked {
+    algorithm: Algorithm,
+    checksum: Running,
+    /// Content bytes not yet announced in a chunk header.
+    unannounced: u64,
+    /// Content bytes announced and not yet sent.
+    in_chunk: u64,
+    /// Content that belongs to later chunks.
+    pending: Bytes,
+    begun: bool,
+}
+
+impl AwsChunked {
+    fn new(algorithm: Algorithm, length: u64) -> Self {
+        let checksum = Running::new(algorithm);
+        Self { algorithm, checksum, unannounced: length, in_chunk: 0, pending: Bytes::new(), begun: false }
+    }
+
+    /// The end of the chunk before, and the header of the next (or the trailer, after the last).
+    fn boundary(&mut self) -> Bytes {
+        let mut frame = BytesMut::with_capacity(80);
+        if self.begun {
+            frame.extend_from_slice(b"\r\n");
+        }
+        self.begun = true;
+        if self.unannounced > 0 {
+            self.in_chunk = self.unannounced.min(WIRE_CHUNK);
+            self.unannounced -= self.in_chunk;
+            frame.extend_from_slice(&sigv4::chunk_header(self.in_chunk));
+        } else {
+            let name = self.algorithm.header();
+            frame.extend_from_slice(&sigv4::end_with_trailer(name.as_str(), &self.checksum.value()));
+        }
+        frame.freeze()
+    }
+
+    fn take_pending(&mut self) -> Bytes {
+        let len = usize::try_from(self.in_chunk).unwrap_or(usize::MAX).min(self.pending.len());
+        self.in_chunk -= len as u64;
+        let data = self.pending.split_to(len);
+        self.checksum.update(&data);
+        data
+    }
+}
+
+/// Where an upload stands; `supervise` reads it to know what to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing of the body was asked for yet, since then.
+    Unbegun(Instant),
+    /// The source has nothing to give at the moment: the client's time, not the store's.
+    AwaitingSource,
+    /// A frame was handed over, and the next was not asked for since then.
+    AwaitingStore(Instant),
+    /// All was handed over then.
+    Sent(Instant),
+}
+
+/// What the sender and the body on the connection's task share.
+pub(super) struct Upload {
+    state: Mutex<UploadState>,
+}
+
+struct UploadState {
+    source: Option<BoxBody>,
+    stage: Stage,
+    failure: Option<UpstreamError>,
+}
+
+impl Upload {
+    pub(super) fn new(source: BoxBody) -> Arc<Self> {
+        let stage = Stage::Unbegun(Instant::now());
+        Arc::new(Self { state: Mutex::new(UploadState { source: Some(source), stage, failure: None }) })
+    }
+
+    /// Whether the source is still whole, so that the upload can be tried again on another connection.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.state().source.is_some()
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.state().stage
+    }
+
+    /// Whether all of the body was handed over.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.stage(), Stage::Sent(_))
+    }
+
+    /// A new attempt begins.
+    pub(super) fn restart(&self) {
+        self.state().stage = Stage::Unbegun(Instant::now());
+    }
+
+    /// Why the body failed, if it did; the reason is given once.
+    pub(super) fn take_failure(&self) -> Option<UpstreamError> {
+        self.state().failure.take()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, UploadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What hyper is told when a body failed; the reason stays in the [`Upload`].
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the request body was cut")]
+pub(super) struct Cut;
+
+/// A streamed body on the connection: takes the source from its [`Upload`] when first asked for a frame.
+pub(super) struct Streamed {
+    upload: Arc<Upload>,
+    content: Option<ExactLength>,
+    content_length: u64,
+    wire_length: u64,
+    framing: Framing,
+    /// Ends when nobody waits for the answer any more.
+    interest: oneshot::Receiver<()>,
+    done: bool,
+}
+
+impl Streamed {
+    /// A body of `length` content bytes, framed as aws-chunked with a trailer if there is an `algorithm`. The sender
+    /// returned with it keeps the body going; when dropped, the body fails at its next frame.
+    pub(super) fn new(
+        upload: &Arc<Upload>,
+        length: u64,
+        algorithm: Option<Algorithm>,
+    ) -> (Self, oneshot::Sender<()>) {
+        let (interested, interest) = oneshot::channel();
+        let framing = algorithm
+            .map_or(Framing::Plain, |algorithm| Framing::AwsChunked(AwsChunked::new(algorithm, length)));
+        let body = Self {
+            upload: Arc::clone(upload),
+            content: None,
+            content_length: length,
+            wire_length: wire_length(length, algorithm),
+            framing,
+            interest,
+            done: false,
+        };
+        (body, interested)
+    }
+
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        let length = self.content_length;
+        let upload = &self.upload;
+        let content = self.content.get_or_insert_with(|| {
+            let source = upload.state().source.take().expect("one attempt at a time polls the source");
+            ExactLength::new(source, length)
+        });
+        match &mut self.framing {
+            Framing::Plain => {
+                let data = ready!(content.poll_data(cx));
+                self.done = content.ended;
+                Poll::Ready(data)
+            }
+            Framing::AwsChunked(chunked) => loop {
+                if chunked.in_chunk == 0 {
+                    self.done = chunked.unannounced == 0;
+                    return Poll::Ready(Some(Ok(chunked.boundary())));
+                }
+                if !chunked.pending.is_empty() {
+                    return Poll::Ready(Some(Ok(chunked.take_pending())));
+                }
+                match ready!(content.poll_data(cx)) {
+                    Some(Ok(data)) => chunked.pending = data,
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => unreachable!("ExactLength ends after all announced bytes, or with an error"),
+                }
+            },
+        }
+    }
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        if Pin::new(&mut self.interest).poll(cx).is_ready() {
+            self.done = true;
+            return Poll::Ready(Some(Err(Cut.into())));
+        }
+        let polled = self.poll_wire(cx);
+        let now = Instant::now();
+        let mut failure = None;
+        let (stage, polled) = match polled {
+            Poll::Pending => (Stage::AwaitingSource, Poll::Pending),
+            Poll::Ready(Some(Ok(data))) if !self.done => {
+                (Stage::AwaitingStore(now), Poll::Ready(Some(Ok(Frame::data(data)))))
+            }
+            Poll::Ready(Some(Ok(data))) => (Stage::Sent(now), Poll::Ready(Some(Ok(Frame::data(data))))),
+            Poll::Ready(None) => (Stage::Sent(now), Poll::Ready(None)),
+            Poll::Ready(Some(Err(error))) => {
+                self.done = true;
+                failure = Some(error);
+                (Stage::Sent(now), Poll::Ready(Some(Err(Cut.into()))))
+            }
+        };
+        let mut state = self.upload.state();
+        state.stage = stage;
+        state.failure = failure;
+        drop(state);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.wire_length)
+    }
+}
+
+/// The body's exact length on the wire.
+pub(super) fn wire_length(content_length: u64, algorithm: Option<Algorithm>) -> u64 {
+    match algorithm {
+        Some(algorithm) => {
+            let name = algorithm.header();
+            sigv4::encoded_length(content_length, WIRE_CHUNK, name.as_str(), algorithm.value_len())
+        }
+        None => content_length,
+    }
+}
+
+/// Any request body.
+pub(super) enum OutgoingBody {
+    /// In memory; empty bodies too.
+    Whole(Option<Bytes>),
+    Streamed(Box<Streamed>),
+}
+
+impl OutgoingBody {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => Pin::new(streamed.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Streamed(streamed) => streamed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Streamed(streamed) => streamed.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

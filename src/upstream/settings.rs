@@ -1,0 +1,129 @@
+//! What the room is told from outside: where the store is, as whom to speak, how long to wait.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// TCP and TLS together; a store in the same region answers within 100 ms, so five seconds cover two lost SYNs (1 s + 2 s).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the end of the request to the response head: S3 may take tens of seconds over a large COPY before it sends a byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two frames of a body, in either direction, while this side is ready for the next.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept: below the 20 s after which S3 hangs up, and the 60 s and more of other stores and balancers.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Idle connections kept ready; more streams than this work, but reconnect. A few hundred kilobytes of kernel memory in all.
+pub const MAX_IDLE_CONNECTIONS: usize = 256;
+/// Attempts after the first; AWS's SDKs make two, and S3's advice on 503 is to go on a little longer.
+pub const MAX_RETRIES: u32 = 3;
+
+/// Everything [`Upstream::build`](super::Upstream::build) needs; `config` fills it.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the objects are.
+    pub target: Target,
+    /// The region of the credential scope, and of the host name for [`Target::Aws`].
+    pub region: String,
+    /// `bucket` in the path (true) or in the host name (false). `None`: in the path for an endpoint, in the host name for AWS.
+    pub path_style: Option<bool>,
+    /// As whom requests are signed. Not used by [`Target::Embedded`], which has credentials of its own.
+    pub credentials: Credentials,
+    /// The checksum that goes along with object ciphertext.
+    pub checksum: Checksum,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// Idle connections kept per host.
+    pub max_idle_connections: usize,
+    /// Attempts after the first, for requests that can be repeated.
+    pub max_retries: u32,
+    /// A PEM file of root certificates trusted beside the system's.
+    pub extra_root_ca: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The defaults for `target`, in `us-east-1`, with the AWS default credential chain.
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            region: "us-east-1".to_owned(),
+            path_style: None,
+            credentials: Credentials::DefaultChain,
+            checksum: Checksum::default(),
+            timeouts: Timeouts::default(),
+            max_idle_connections: MAX_IDLE_CONNECTIONS,
+            max_retries: MAX_RETRIES,
+            extra_root_ca: None,
+        }
+    }
+}
+
+/// Where the objects are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// In a directory of this machine, served inside the process: for trying s3veil out.
+    Embedded {
+        /// The directory; created if missing.
+        path: PathBuf,
+    },
+    /// At an S3-compatible server: `http://` or `https://`, a host, no path.
+    Endpoint(http::Uri),
+    /// At AWS, in the region of the settings.
+    Aws,
+}
+
+/// As whom requests are signed.
+pub enum Credentials {
+    /// A fixed key pair.
+    Static {
+        /// The public half.
+        access_key_id: String,
+        /// The secret half.
+        secret_access_key: Zeroizing<String>,
+        /// For temporary credentials.
+        session_token: Option<Zeroizing<String>>,
+    },
+    /// Whatever AWS's default chain finds: environment, profile, SSO, web identity, container, instance.
+    DefaultChain,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Static { access_key_id, .. } => {
+                f.debug_struct("Static").field("access_key_id", access_key_id).finish_non_exhaustive()
+            }
+            Self::DefaultChain => f.write_str("DefaultChain"),
+        }
+    }
+}
+
+/// The checksum of the ciphertext on its way to the store, which refuses a body that does not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// CRC-64/NVME, what AWS itself prefers.
+    #[default]
+    Crc64Nvme,
+    /// CRC-32C, for stores that came before CRC64NVME (2024).
+    Crc32c,
+    /// None, and no aws-chunked framing, for stores that know neither.
+    None,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For TCP and TLS together.
+    pub connect: Duration,
+    /// From the end of the request to the response head.
+    pub head: Duration,
+    /// Between two frames of a body, in either direction.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: CONNECT_TIMEOUT, head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT }
+    }
+}
