@@ -23,6 +23,28 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A body of unknown make, as it goes over the wire.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
 
+/// A body was longer than its reader would hold in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is longer than {0} bytes")]
+pub struct TooLong(pub usize);
+
+/// Reads a body into memory.
+///
+/// # Errors
+/// What the body fails with, or [`TooLong`] past `limit` bytes.
+pub async fn read_bounded(mut body: BoxBody, limit: usize) -> Result<bytes::Bytes, BoxError> {
+    let mut whole = bytes::BytesMut::new();
+    while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+        if let Ok(data) = frame?.into_data() {
+            if data.len() > limit - whole.len() {
+                return Err(TooLong(limit).into());
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.freeze())
+}
+
 /// Boxes a body and its error.
 pub fn boxed<B>(body: B) -> BoxBody
 where

@@ -44,8 +44,7 @@ enum State {
 
 impl<B> OpenBody<B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     /// Opens `window` out of `ciphertext`.
     ///
@@ -109,8 +108,7 @@ where
 
 impl<B> Body for OpenBody<B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
     type Data = Bytes;
     type Error = OpenError;
@@ -147,7 +145,7 @@ where
                         this.pending = bytes;
                     }
                 }
-                Some(Err(error)) => return this.fail(OpenError::Upstream(error.into())),
+                Some(Err(error)) => return this.fail(OpenError::Upstream(error)),
                 None => return this.fail(FormatError::BodyLength.into()),
             }
         }

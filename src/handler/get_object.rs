@@ -11,6 +11,7 @@ use super::{Call, Resources, answer, upstream_answer};
 use crate::body::{BoxBody, BoxError, OpenBody};
 use crate::envelope::native::{CiphertextRange, PlaintextRange, ReadWindow};
 use crate::error::Error;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 use crate::s3::{ByteRange, ErrorCode, RangeSpec, S3Error, headers, range};
 
 pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
@@ -27,10 +28,14 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
             request.headers.insert(IF_RANGE, condition.clone());
         }
     }
+    let head_request = asked.range.map(|_| same_without_body(&request));
     let response = resources.upstream.send(request).await?;
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
-        StatusCode::RANGE_NOT_SATISFIABLE => return Err(unsatisfiable(resources, &call).await),
+        StatusCode::RANGE_NOT_SATISFIABLE => match head_request {
+            Some(head_request) => return Err(unsatisfiable(resources, &asked, head_request).await),
+            None => return Err(Error::UnexpectedAnswer("416 where no range was asked for")),
+        },
         _ => return upstream_answer::pass(response).await,
     }
 
@@ -164,6 +169,17 @@ fn range_header(spec: RangeSpec) -> String {
     }
 }
 
+fn same_without_body(request: &UpstreamRequest) -> UpstreamRequest {
+    UpstreamRequest {
+        method: request.method.clone(),
+        bucket: request.bucket.clone(),
+        object: request.object.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        body: UpstreamBody::Empty,
+    }
+}
+
 fn requested(spec: RangeSpec) -> String {
     match spec {
         RangeSpec::Bounded { first, last } => format!("bytes={first}-{last}"),
@@ -174,17 +190,17 @@ fn requested(spec: RangeSpec) -> String {
 
 /// The storage could not satisfy the range of stored bytes: the answer must speak of plaintext bytes, so the
 /// object's length is asked for.
-async fn unsatisfiable(resources: &Resources, call: &Call) -> Error {
+async fn unsatisfiable(resources: &Resources, asked: &Asked, mut request: UpstreamRequest) -> Error {
+    request.method = Method::HEAD;
+    request.headers.remove(RANGE);
+    request.headers.remove(IF_RANGE);
     let described = async {
-        let mut request = call.upstream_request(Method::HEAD);
-        request.headers = headers::read_headers(&call.headers)?;
-        request.query = call.upstream_query(|name| name == "versionId");
         let response = resources.upstream.send(request).await?;
         if response.status() != StatusCode::OK {
             return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
         }
         StoredKeys::from_headers(response.headers())?;
-        Asked::of(call)?.reading(&StoredRun::of_head(response.headers())?, false)
+        asked.reading(&StoredRun::of_head(response.headers())?, false)
     };
     match described.await {
         Err(error) => error,

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Response};
-use http_body_util::{BodyExt, Limited};
 
 use super::{Call, Resources, upstream_answer};
-use crate::body::BoxBody;
+use crate::body::{BoxBody, read_bounded};
 use crate::error::Error;
 use crate::s3::{headers, xml};
 
@@ -23,7 +22,7 @@ pub(super) async fn list_buckets(resources: &Resources, call: Call) -> Result<Re
     };
     let (mut parts, body) = response.into_parts();
     let listing: Bytes =
-        Limited::new(body, MAX_LISTING).collect().await.map_err(Error::upstream_body)?.to_bytes();
+        read_bounded(body, MAX_LISTING).await.map_err(Error::upstream_body)?;
     let kept = xml::retain_buckets(&listing, |name| visible.iter().any(|pattern| pattern.matches(name)))
         .map_err(|_| Error::UnexpectedAnswer("a listing of buckets that is no XML"))?;
     parts.headers.remove(CONTENT_LENGTH);

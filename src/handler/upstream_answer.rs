@@ -4,10 +4,10 @@
 //! client (and its plaintext) past the proxy, and complaints about the proxy's own credentials.
 
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 
 use super::answer;
-use crate::body::{BoxBody, BoxError};
+use crate::body::{BoxBody, boxed, read_bounded};
 use crate::error::Error;
 use crate::s3::xml;
 
@@ -36,7 +36,7 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
     if status != StatusCode::FORBIDDEN && status != StatusCode::BAD_REQUEST {
         return Ok(Response::from_parts(parts, body));
     }
-    let document = Limited::new(body, xml::MAX_ERROR_DOCUMENT).collect().await.map_err(Error::upstream_body)?.to_bytes();
+    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
     let code = xml::parse_error_document(&document).ok().map(|error| error.code).unwrap_or_default();
     if ABOUT_OUR_CREDENTIALS.contains(&code.as_str()) {
         return Err(Error::UpstreamCredentials { code });
@@ -46,5 +46,5 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
 
 /// A body of bytes that are here already.
 pub(super) fn buffered(bytes: impl Into<bytes::Bytes>) -> BoxBody {
-    Full::new(bytes.into()).map_err(|never| -> BoxError { match never {} }).boxed_unsync()
+    boxed(Full::new(bytes.into()))
 }

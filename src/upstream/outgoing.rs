@@ -1,11 +1,12 @@
 //! Request bodies on their way out: exactly as long as announced or cut, framed and checksummed when asked,
 //! and watched, so that a stalled store is told apart from a slow client.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,11 +14,7 @@ use tokio::time::Instant;
 use super::checksum::{Algorithm, Running};
 use super::error::LengthError;
 use super::{BoxBody, BoxError, UpstreamError};
-use crate::sigv4;
-
-/// Content bytes in one aws-chunked chunk. AWS refuses chunks under 8 KiB, stores cap them (16 MiB and less) or hold one
-/// in memory; 128 KiB costs one frame in a thousand.
-pub(super) const WIRE_CHUNK: u64 = 128 * 1024;
+use crate::sigv4::{self, AwsChunkedEncoder, UPSTREAM_CHUNK_SIZE as CHUNK_SIZE};
 
 /// Lets exactly `remaining` bytes pass. The last of them wait until the source has ended without an error, so a verdict
 /// that comes with the end of the body is never too late.
@@ -76,49 +73,41 @@ enum Framing {
     AwsChunked(AwsChunked),
 }
 
-/// The aws-chunked machine: headers are sent ahead of their data, since every length is known.
+/// aws-chunked framing, with the running checksum that goes into the trailer.
 struct AwsChunked {
-    algorithm: Algorithm,
+    /// `None` when the trailer was framed.
+    encoder: Option<AwsChunkedEncoder>,
     checksum: Running,
-    /// Content bytes not yet announced in a chunk header.
-    unannounced: u64,
-    /// Content bytes announced and not yet sent.
-    in_chunk: u64,
-    /// Content that belongs to later chunks.
-    pending: Bytes,
-    begun: bool,
+    /// Framed pieces not yet sent: those of one frame of content at most.
+    framed: VecDeque<Bytes>,
 }
 
 impl AwsChunked {
     fn new(algorithm: Algorithm, length: u64) -> Self {
-        let checksum = Running::new(algorithm);
-        Self { algorithm, checksum, unannounced: length, in_chunk: 0, pending: Bytes::new(), begun: false }
+        let encoder = AwsChunkedEncoder::new(length, CHUNK_SIZE, algorithm.header(), algorithm.value_len());
+        let encoder = encoder.expect("lengths of stored objects fit 64 bits, framed too");
+        Self { encoder: Some(encoder), checksum: Running::new(algorithm), framed: VecDeque::new() }
     }
 
-    /// The end of the chunk before, and the header of the next (or the trailer, after the last).
-    fn boundary(&mut self) -> Bytes {
-        let mut frame = BytesMut::with_capacity(80);
-        if self.begun {
-            frame.extend_from_slice(b"\r\n");
-        }
-        self.begun = true;
-        if self.unannounced > 0 {
-            self.in_chunk = self.unannounced.min(WIRE_CHUNK);
-            self.unannounced -= self.in_chunk;
-            frame.extend_from_slice(&sigv4::chunk_header(self.in_chunk));
-        } else {
-            let name = self.algorithm.header();
-            frame.extend_from_slice(&sigv4::end_with_trailer(name.as_str(), &self.checksum.value()));
-        }
-        frame.freeze()
+    fn is_done(&self) -> bool {
+        self.encoder.is_none() && self.framed.is_empty()
     }
 
-    fn take_pending(&mut self) -> Bytes {
-        let len = usize::try_from(self.in_chunk).unwrap_or(usize::MAX).min(self.pending.len());
-        self.in_chunk -= len as u64;
-        let data = self.pending.split_to(len);
-        self.checksum.update(&data);
-        data
+    /// Frames more content, or with `None` the end.
+    fn frame(&mut self, content: Option<Bytes>) {
+        let framed = &mut self.framed;
+        match content {
+            Some(data) => {
+                self.checksum.update(&data);
+                let encoder = self.encoder.as_mut().expect("nothing comes after the end");
+                encoder.encode(data, |piece| framed.push_back(piece)).expect("ExactLength lets no more pass");
+            }
+            None => {
+                let encoder = self.encoder.take().expect("the end comes once");
+                let end = encoder.finish(&self.checksum.value());
+                framed.push_back(end.expect("ExactLength ends after all announced bytes, or with an error"));
+            }
+        }
     }
 }
 
@@ -235,17 +224,14 @@ impl Streamed {
                 Poll::Ready(data)
             }
             Framing::AwsChunked(chunked) => loop {
-                if chunked.in_chunk == 0 {
-                    self.done = chunked.unannounced == 0;
-                    return Poll::Ready(Some(Ok(chunked.boundary())));
-                }
-                if !chunked.pending.is_empty() {
-                    return Poll::Ready(Some(Ok(chunked.take_pending())));
+                if let Some(piece) = chunked.framed.pop_front() {
+                    self.done = chunked.is_done();
+                    return Poll::Ready(Some(Ok(piece)));
                 }
                 match ready!(content.poll_data(cx)) {
-                    Some(Ok(data)) => chunked.pending = data,
+                    Some(Ok(data)) => chunked.frame(Some(data)),
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    None => unreachable!("ExactLength ends after all announced bytes, or with an error"),
+                    None => chunked.frame(None),
                 }
             },
         }
@@ -303,8 +289,9 @@ impl Body for Streamed {
 pub(super) fn wire_length(content_length: u64, algorithm: Option<Algorithm>) -> u64 {
     match algorithm {
         Some(algorithm) => {
-            let name = algorithm.header();
-            sigv4::encoded_length(content_length, WIRE_CHUNK, name.as_str(), algorithm.value_len())
+            let framed =
+                sigv4::encoded_length(content_length, CHUNK_SIZE, &algorithm.header(), algorithm.value_len());
+            framed.expect("lengths of stored objects fit 64 bits, framed too")
         }
         None => content_length,
     }

@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use super::CRLF;
 
-/// Data bytes in a chunk of ours: far above S3's minimum of 8 KiB, far below what servers buffer.
-pub const UPSTREAM_CHUNK_SIZE: NonZeroU64 = NonZeroU64::new(1 << 20).expect("a mebibyte is not zero");
+/// Data bytes in a chunk of ours. AWS refuses chunks under 8 KiB; stores cap them (16 MiB and less) or hold one in
+/// memory; 128 KiB costs one frame in a thousand.
+pub const UPSTREAM_CHUNK_SIZE: NonZeroU64 = NonZeroU64::new(128 << 10).expect("128 KiB is not zero");
 
 /// What went into an encoder is not what it was made for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

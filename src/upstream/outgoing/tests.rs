@@ -30,7 +30,7 @@ async fn wire(steps: Vec<Step>, length: u64, algorithm: Option<Algorithm>) -> Re
 /// aws-chunked as it reads in AWS's documentation, built at once.
 fn described(content: &[u8], algorithm: Algorithm) -> Vec<u8> {
     let mut wire = Vec::new();
-    for chunk in content.chunks(WIRE_CHUNK as usize) {
+    for chunk in content.chunks(CHUNK_SIZE.get() as usize) {
         wire.extend(format!("{:x}\r\n", chunk.len()).bytes());
         wire.extend(chunk);
         wire.extend(b"\r\n");
@@ -41,7 +41,7 @@ fn described(content: &[u8], algorithm: Algorithm) -> Vec<u8> {
 
 #[tokio::test]
 async fn any_framing_of_the_source_gives_the_same_wire() {
-    let chunk = WIRE_CHUNK as usize;
+    let chunk = CHUNK_SIZE.get() as usize;
     for len in [1, 15, chunk - 1, chunk, chunk + 1, 3 * chunk, 3 * chunk + 7] {
         let content = pattern(len);
         for frame in [1000, chunk - 1, chunk, chunk + 1, len] {
