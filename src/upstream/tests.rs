@@ -44,8 +44,8 @@ pub(super) fn impatient() -> Timeouts {
 pub(super) fn request(method: Method, object: Option<&str>, body: UpstreamBody) -> UpstreamRequest {
     UpstreamRequest {
         method,
-        bucket: Some(BucketName::new("demo")),
-        object: object.map(ObjectKey::new),
+        bucket: Some(BucketName::parse("demo").unwrap()),
+        object: object.map(|object| ObjectKey::parse(object).unwrap()),
         query: Vec::new(),
         headers: HeaderMap::new(),
         body,

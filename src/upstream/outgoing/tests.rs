@@ -1,5 +1,6 @@
 //! Bodies on the wire against their plain description.
 
+use bytes::BytesMut;
 use http_body_util::BodyExt;
 
 use super::super::tests::{Step, pattern, script};
