@@ -119,7 +119,9 @@ impl Error {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) | Self::MultipartBody => Blame::Downstream,
+            Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) | Self::MultipartBody => {
+                Blame::Downstream
+            }
             Self::Keyring(_) => Blame::Keys,
             Self::Upstream(_)
             | Self::UpstreamBody(_)
@@ -188,7 +190,9 @@ fn unauthenticated(error: &AuthError) -> S3Error {
         AuthError::Expired { expires, server_time } => {
             answer.with("Expires", expires).with("ServerTime", server_time)
         }
-        AuthError::Malformed { fault: AuthFault::Region { expected, .. }, .. } => answer.with("Region", expected),
+        AuthError::Malformed { fault: AuthFault::Region { expected, .. }, .. } => {
+            answer.with("Region", expected)
+        }
         AuthError::HeadersNotSigned(names) => answer.with("HeadersNotSigned", names.join(", ")),
         AuthError::SignatureDoesNotMatch(mismatch) => signature_mismatch(answer, mismatch),
         AuthError::Anonymous
@@ -230,16 +234,23 @@ fn signature_mismatch(answer: S3Error, mismatch: &SignatureMismatch) -> S3Error 
 fn keyring(error: &KeyringError) -> S3Error {
     let told = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
     match error {
-        KeyringError::Denied | KeyringError::IncorrectKey | KeyringError::NotAllowed => told(ErrorCode::AccessDenied),
+        KeyringError::Denied | KeyringError::IncorrectKey | KeyringError::NotAllowed => {
+            told(ErrorCode::AccessDenied)
+        }
         KeyringError::KeyNotFound => told(ErrorCode::KmsNotFoundException),
         KeyringError::KeyDisabled => told(ErrorCode::KmsDisabledException),
-        KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => told(ErrorCode::KmsInvalidStateException),
-        KeyringError::InvalidCiphertext => integrity(error.to_string()),
-        KeyringError::Throttled => {
-            S3Error::new(ErrorCode::SlowDown, "The key service is throttling. Please reduce your request rate.")
+        KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => {
+            told(ErrorCode::KmsInvalidStateException)
         }
+        KeyringError::InvalidCiphertext => integrity(error.to_string()),
+        KeyringError::Throttled => S3Error::new(
+            ErrorCode::SlowDown,
+            "The key service is throttling. Please reduce your request rate.",
+        ),
         KeyringError::Unavailable => unavailable("The key service is unavailable. Please try again."),
-        KeyringError::Interrupted => unavailable("The call of the key service was interrupted. Please try again."),
+        KeyringError::Interrupted => {
+            unavailable("The call of the key service was interrupted. Please try again.")
+        }
         KeyringError::Credentials
         | KeyringError::Malformed(_)
         | KeyringError::NoKeyNamed
@@ -258,7 +269,10 @@ fn upstream(error: &UpstreamError) -> S3Error {
             ErrorCode::InternalError,
             "The proxy has no credentials for the storage; its log names the fix.",
         ),
-        UpstreamError::Body(_) | UpstreamError::Length(_) | UpstreamError::Sign(_) | UpstreamError::Request(_) => {
+        UpstreamError::Body(_)
+        | UpstreamError::Length(_)
+        | UpstreamError::Sign(_)
+        | UpstreamError::Request(_) => {
             S3Error::new(ErrorCode::InternalError, ErrorCode::InternalError.message())
         }
     }

@@ -20,9 +20,9 @@ use std::time::Duration;
 use http::Response;
 
 pub use self::call::Call;
+pub use self::policy::{Binding, BucketRule, Policies};
 pub use self::preflight::preflight;
 pub use self::stored::{StoredKeys, Unlocked};
-pub use self::policy::{Binding, BucketRule, Policies};
 use crate::body::BoxBody;
 use crate::error::Error;
 use crate::keyring::Keyring;

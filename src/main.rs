@@ -66,7 +66,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
     log(&config.log);
     runtime()?.block_on(async {
         let signals = serve::signals();
-        let signals = signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
+        let signals =
+            signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
         let service = command::rooms::service(&mut config).await?;
         let listeners = Listeners::open(&config).await?;
         let recorder = serve::recorder();

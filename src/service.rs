@@ -115,7 +115,9 @@ impl Service {
 
 /// A browser's question, which by its nature carries no signature.
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::OPTIONS && headers.contains_key("origin") && headers.contains_key("access-control-request-method")
+    *method == Method::OPTIONS
+        && headers.contains_key("origin")
+        && headers.contains_key("access-control-request-method")
 }
 
 /// The error document of S3.

@@ -23,8 +23,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "command",
         &[
-            "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "handler", "service", "server",
-            "admin", "config",
+            "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "handler", "service",
+            "server", "admin", "config",
         ],
     ),
     ("lib", &[]),
@@ -165,7 +165,9 @@ fn rooms_depend_downwards_only() {
 
 #[test]
 fn the_check_itself_sees_forbidden_imports() {
-    for forbidden in ["use crate::keyring::Keyring;", "fn f() { crate::keyring::f() }", "use crate::{keyring};"] {
+    for forbidden in
+        ["use crate::keyring::Keyring;", "fn f() { crate::keyring::f() }", "use crate::{keyring};"]
+    {
         let mut seen = Rooms::default();
         seen.visit_file(&syn::parse_file(forbidden).unwrap());
         assert!(seen.0.contains("keyring"), "{forbidden}");

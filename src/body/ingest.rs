@@ -50,7 +50,9 @@ impl IngestError {
         let plain = |code: ErrorCode| S3Error::new(code, code.message());
         match self {
             Self::Incomplete | Self::Client(_) => plain(ErrorCode::IncompleteBody),
-            Self::TooLong => S3Error::invalid_request("The request's body is longer than its headers promised."),
+            Self::TooLong => {
+                S3Error::invalid_request("The request's body is longer than its headers promised.")
+            }
             Self::Idle(_) => plain(ErrorCode::RequestTimeout),
             Self::Sha256Mismatch => plain(ErrorCode::XAmzContentSHA256Mismatch),
             Self::Chunk(error) => {

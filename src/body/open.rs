@@ -249,8 +249,7 @@ mod tests {
         let (content, mut stored, content_key) = object(3 * CHUNK);
         stored[SEALED_CHUNK + 100] ^= 1;
         let window = ReadWindow::whole(stored.len() as u64).unwrap();
-        let mut body =
-            OpenBody::new(frames(&stored, &[]), &content_key, &window).unwrap();
+        let mut body = OpenBody::new(frames(&stored, &[]), &content_key, &window).unwrap();
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, content[..CHUNK]);
         let error = body.frame().await.unwrap().unwrap_err();

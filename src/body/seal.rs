@@ -27,7 +27,13 @@ impl<B> SealBody<B> {
     /// When the ciphertext's length exceeds 64 bits: the caller limits objects to 5 GiB.
     pub fn new(plaintext: B, plaintext_length: u64, sealer: PutSealer) -> Self {
         let ciphertext_left = ciphertext_length(plaintext_length).expect("objects are at most 5 GiB long");
-        Self { plaintext, sealer: Some(sealer), chunk: BytesMut::new(), pending: Bytes::new(), ciphertext_left }
+        Self {
+            plaintext,
+            sealer: Some(sealer),
+            chunk: BytesMut::new(),
+            pending: Bytes::new(),
+            ciphertext_left,
+        }
     }
 
     /// Moves pending plaintext into the chunk; true when the chunk is full and more plaintext waits behind it.

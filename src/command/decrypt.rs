@@ -18,13 +18,17 @@ use crate::s3::{BucketName, ObjectKey};
 /// # Errors
 /// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
 /// authentic, and not the whole.
-pub async fn decrypt(config: &mut Config, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
+pub async fn decrypt(
+    config: &mut Config,
+    arguments: &Decrypt,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
     let keyring = rooms::keyring(&config.keyring, false).await?;
     let policies = rooms::policies(&config.buckets)?;
     let bucket =
         BucketName::parse(arguments.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
-    let object_key =
-        ObjectKey::parse(arguments.object_key.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let object_key = ObjectKey::parse(arguments.object_key.clone())
+        .map_err(|error| Failure::Usage(error.message.into()))?;
     let rule = policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
     let refused = |error: &dyn std::error::Error| Failure::Unavailable(rooms::with_causes(error));
     let stored = StoredKeys::from_headers(&metadata(arguments)?).map_err(|error| refused(&error))?;
@@ -35,7 +39,8 @@ pub async fn decrypt(config: &mut Config, arguments: &Decrypt, output: &mut dyn 
     let body = File::open(&arguments.body).map_err(io("opening the body"))?;
     let length = body.metadata().map_err(io("reading the body's length"))?.len();
     let total = plaintext_length(length).map_err(|error| refused(&error))?;
-    let mut opener = PutOpener::new(&unlocked.opened.content_key, total, 0).map_err(|error| refused(&error))?;
+    let mut opener =
+        PutOpener::new(&unlocked.opened.content_key, total, 0).map_err(|error| refused(&error))?;
     let mut body = BufReader::new(body);
     while let Some(length) = opener.next_length() {
         let mut chunk = BytesMut::zeroed(length);

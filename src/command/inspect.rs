@@ -17,10 +17,14 @@ use crate::upstream::{UpstreamBody, UpstreamRequest};
 /// [`Failure::Unavailable`] when the object can't be had or its envelope is not authentic.
 pub async fn inspect(mut config: Config, url: &ObjectUrl) -> Result<String, Failure> {
     let resources = rooms::resources(&mut config).await?;
-    let bucket = BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let bucket =
+        BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key =
         ObjectKey::parse(url.object_key.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
-    let rule = resources.policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
+    let rule = resources
+        .policies
+        .of_object(&bucket, &object_key)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let request = UpstreamRequest {
         method: Method::HEAD,
         bucket: Some(bucket.clone()),
@@ -34,9 +38,11 @@ pub async fn inspect(mut config: Config, url: &ObjectUrl) -> Result<String, Fail
     if !response.status().is_success() {
         return Err(Failure::Unavailable(format!("the storage answers {} to HEAD", response.status())));
     }
-    let stored_length = response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    let stored_length =
+        response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
     let stored = StoredKeys::from_headers(response.headers()).map_err(|error| unavailable(&error))?;
-    let mut report = String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
+    let mut report =
+        String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
     _ = writeln!(report, "body: {}", if stored.envelope().is_multipart() { "multipart" } else { "one PUT" });
     _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
     _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));

@@ -29,7 +29,8 @@ pub async fn resources(config: &mut Config) -> Result<Resources, Failure> {
 pub async fn service(config: &mut Config) -> Result<Service, Failure> {
     let resources = resources(config).await?;
     let clients = Clients::new(std::mem::take(&mut config.clients).into_iter().map(client));
-    let config::RequestRules { domain, region, sigv2, max_clock_skew, idle_timeout: _ } = config.requests.clone();
+    let config::RequestRules { domain, region, sigv2, max_clock_skew, idle_timeout: _ } =
+        config.requests.clone();
     let verification = VerifyPolicy { region, max_skew: max_clock_skew, allow_sigv2: sigv2 };
     Ok(Service::new(Arc::new(resources), clients, verification, domain.into_iter().collect()))
 }
@@ -84,11 +85,13 @@ async fn upstream(config: &UpstreamConfig) -> Result<Upstream, Failure> {
         path_style: config.path_style,
         credentials: match &config.credentials {
             config::Credentials::DefaultChain => upstream::Credentials::DefaultChain,
-            config::Credentials::Static { access_key_id, secret_access_key } => upstream::Credentials::Static {
-                access_key_id: access_key_id.clone(),
-                secret_access_key: secret_access_key.expose().to_owned().into(),
-                session_token: None,
-            },
+            config::Credentials::Static { access_key_id, secret_access_key } => {
+                upstream::Credentials::Static {
+                    access_key_id: access_key_id.clone(),
+                    secret_access_key: secret_access_key.expose().to_owned().into(),
+                    session_token: None,
+                }
+            }
         },
         checksum: match config.checksum {
             config::Checksum::Crc64Nvme => upstream::Checksum::Crc64Nvme,
@@ -117,7 +120,8 @@ pub fn policies(buckets: &[BucketConfig]) -> Result<Policies, Failure> {
 }
 
 fn rule(config: &BucketConfig) -> Result<BucketRule, Failure> {
-    let allowed: Result<Vec<KeyId>, Failure> = config.allowed_key_ids.iter().map(|id| key_id_of(id)).collect();
+    let allowed: Result<Vec<KeyId>, Failure> =
+        config.allowed_key_ids.iter().map(|id| key_id_of(id)).collect();
     Ok(BucketRule {
         name: config.name.clone(),
         prefix: config.prefix.clone(),

@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::s3::BucketPattern;
 use super::*;
+use crate::s3::BucketPattern;
 
 const MINIMAL: &str = "\
 [listen]

@@ -41,13 +41,16 @@ pub(super) fn tell_length(headers: &mut HeaderMap, length: u64) {
 /// Whether the client asked for checksums, and the answer is one that carries them.
 pub(super) fn wants_checksums(request: &HeaderMap, status: StatusCode) -> bool {
     status == StatusCode::OK
-        && request.get("x-amz-checksum-mode").is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
+        && request
+            .get("x-amz-checksum-mode")
+            .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
 }
 
 /// Checksums as they are sealed into an envelope.
 pub(super) fn to_attributes(checksums: &[Checksum]) -> Attributes {
     let attributes = checksums.iter().map(|checksum| {
-        Attribute::new(tag(checksum.algorithm()), checksum.bytes()).expect("a checksum has its algorithm's length")
+        Attribute::new(tag(checksum.algorithm()), checksum.bytes())
+            .expect("a checksum has its algorithm's length")
     });
     Attributes::new(attributes.collect())
 }
@@ -55,7 +58,8 @@ pub(super) fn to_attributes(checksums: &[Checksum]) -> Attributes {
 /// Checksums out of an envelope.
 pub(super) fn from_attributes(attributes: &Attributes) -> Vec<Checksum> {
     let checksums = attributes.iter().map(|attribute| {
-        Checksum::new(algorithm(attribute.tag()), attribute.value()).expect("an attribute has its kind's length")
+        Checksum::new(algorithm(attribute.tag()), attribute.value())
+            .expect("an attribute has its kind's length")
     });
     checksums.collect()
 }

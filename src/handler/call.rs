@@ -5,7 +5,9 @@ use http::{HeaderMap, Method};
 use super::Resources;
 use crate::body::{BoxBody, IngestBody, Verdict};
 use crate::error::Error;
-use crate::s3::{BucketName, BucketPattern, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path};
+use crate::s3::{
+    BucketName, BucketPattern, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path,
+};
 use crate::sigv4::Payload;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
@@ -77,7 +79,11 @@ impl Call {
     }
 
     /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of the call.
-    pub(super) fn ingest(&mut self, resources: &Resources, length: u64) -> Result<(IngestBody, Verdict), Error> {
+    pub(super) fn ingest(
+        &mut self,
+        resources: &Resources,
+        length: u64,
+    ) -> Result<(IngestBody, Verdict), Error> {
         let declared = DeclaredIntegrity::from_headers(&self.headers)?;
         let body = std::mem::take(&mut self.body);
         let payload = std::mem::replace(&mut self.payload, Payload::Unsigned);

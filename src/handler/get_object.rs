@@ -11,8 +11,8 @@ use super::{Call, Resources, answer, upstream_answer};
 use crate::body::{BoxBody, BoxError, OpenBody};
 use crate::envelope::native::{CiphertextRange, PlaintextRange, ReadWindow};
 use crate::error::Error;
-use crate::upstream::{UpstreamBody, UpstreamRequest};
 use crate::s3::{ByteRange, ErrorCode, RangeSpec, S3Error, headers, range};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
@@ -44,7 +44,8 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
     let run = StoredRun::of(parts.status, &parts.headers, &ciphertext)?;
     let reading = asked.reading(&run, call.headers.contains_key(IF_RANGE))?;
     let unlocked = stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
-    let plaintext = OpenBody::new(ciphertext, &unlocked.opened.content_key, &reading.window)?.primed().await?;
+    let plaintext =
+        OpenBody::new(ciphertext, &unlocked.opened.content_key, &reading.window)?.primed().await?;
 
     answer::clean(&mut parts.headers);
     answer::tell_encrypted(&mut parts.headers, Some(&unlocked.key_id));
@@ -101,18 +102,23 @@ impl Asked {
         let total = whole.plaintext_total;
         match (self.range, self.part) {
             (None, None) if !run.partial => Ok(Reading { window: whole, partial: None }),
-            (None, None) => Err(Error::UnexpectedAnswer("a part of the object where the whole was asked for")),
-            // An object written by one PUT has one part: all of it.
-            (None, Some(1)) if !run.partial => {
-                Ok(Reading { window: whole, partial: total.checked_sub(1).and_then(|last| ByteRange::new(0, last)) })
+            (None, None) => {
+                Err(Error::UnexpectedAnswer("a part of the object where the whole was asked for"))
             }
+            // An object written by one PUT has one part: all of it.
+            (None, Some(1)) if !run.partial => Ok(Reading {
+                window: whole,
+                partial: total.checked_sub(1).and_then(|last| ByteRange::new(0, last)),
+            }),
             (None, Some(_)) => {
-                let error = S3Error::new(ErrorCode::InvalidPartNumber, ErrorCode::InvalidPartNumber.message());
+                let error =
+                    S3Error::new(ErrorCode::InvalidPartNumber, ErrorCode::InvalidPartNumber.message());
                 Err(error.with("ActualPartCount", "1").into())
             }
             (Some(_), _) if conditional && !run.partial => Ok(Reading { window: whole, partial: None }),
             (Some(spec), _) => {
-                let range = spec.resolve(total).ok_or_else(|| range::unsatisfiable(&requested(spec), total))?;
+                let range =
+                    spec.resolve(total).ok_or_else(|| range::unsatisfiable(&requested(spec), total))?;
                 let window = ReadWindow::slice(run.total, run.first, range.first(), range.last())?;
                 Ok(Reading { window, partial: Some(range) })
             }

@@ -21,8 +21,7 @@ pub(super) async fn list_buckets(resources: &Resources, call: Call) -> Result<Re
         return Ok(response);
     };
     let (mut parts, body) = response.into_parts();
-    let listing: Bytes =
-        read_bounded(body, MAX_LISTING).await.map_err(Error::upstream_body)?;
+    let listing: Bytes = read_bounded(body, MAX_LISTING).await.map_err(Error::upstream_body)?;
     let kept = xml::retain_buckets(&listing, |name| visible.iter().any(|pattern| pattern.matches(name)))
         .map_err(|_| Error::UnexpectedAnswer("a listing of buckets that is no XML"))?;
     parts.headers.remove(CONTENT_LENGTH);

@@ -1,8 +1,8 @@
 //! Operations without object content: verified, then passed on as they are.
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
 use http::Response;
+use http::header::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 
 use super::{Call, Resources, upstream_answer};
@@ -52,7 +52,8 @@ fn refuse_sizes(call: &Call, document: &[u8]) -> Result<(), Error> {
     let listed = call.operation == Operation::DeleteObjects
         && xml::delete_objects_request(document)?.objects.iter().any(|object| object.size.is_some());
     if listed || call.headers.contains_key(IF_MATCH_SIZE) {
-        let message = "Deleting on condition of a size is not implemented: stored sizes are not the objects' own.";
+        let message =
+            "Deleting on condition of a size is not implemented: stored sizes are not the objects' own.";
         return Err(S3Error::not_implemented(message).into());
     }
     Ok(())

@@ -110,8 +110,11 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        let policies =
-            Policies::new(vec![rule("logs-*", "old/", "archive"), rule("logs-*", "", "logs"), rule("data", "", "")]);
+        let policies = Policies::new(vec![
+            rule("logs-*", "old/", "archive"),
+            rule("logs-*", "", "logs"),
+            rule("data", "", ""),
+        ]);
         assert_eq!(realm_of(&policies, "logs-eu", "old/x").as_deref(), Some("archive"));
         assert_eq!(realm_of(&policies, "logs-eu", "new/x").as_deref(), Some("logs"));
         assert_eq!(realm_of(&policies, "data", "x").as_deref(), Some("data"));

@@ -67,7 +67,9 @@ pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<
 /// The plaintext's length, which S3 demands before the body.
 fn promised_length(call: &Call) -> Result<u64, Error> {
     let Some(length) = call.content_length()? else {
-        return Err(S3Error::new(ErrorCode::MissingContentLength, ErrorCode::MissingContentLength.message()).into());
+        return Err(
+            S3Error::new(ErrorCode::MissingContentLength, ErrorCode::MissingContentLength.message()).into()
+        );
     };
     match ciphertext_length(length) {
         Some(stored) if stored <= MAX_STORED => Ok(length),
@@ -88,7 +90,9 @@ fn selected_key(
 ) -> Result<Option<KeyId>, Error> {
     let asked = match headers::sse_request(request)? {
         SseRequest::Kms { key_id: Some(asked) } => asked,
-        SseRequest::Kms { key_id: None } | SseRequest::S3Managed | SseRequest::None => return Ok(rule.key_id.clone()),
+        SseRequest::Kms { key_id: None } | SseRequest::S3Managed | SseRequest::None => {
+            return Ok(rule.key_id.clone());
+        }
     };
     let allowed = rule.allowed_keys(resources.keyring.default_allowed());
     match allowed.into_iter().find(|key_id| key_id.as_str() == asked) {

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
-use super::policy::BucketRule;
 use super::answer;
+use super::policy::BucketRule;
 use crate::envelope::native::{Envelope, ObjectName, Opened};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};

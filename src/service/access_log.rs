@@ -66,7 +66,8 @@ impl Record {
     pub(super) fn finish(self, response: Response<BoxBody>) -> Response<BoxBody> {
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
-        let storage_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let storage_id =
+            parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let report = move |bytes: u64, end: BodyEnd| self.write(status, &storage_id, bytes, end);
         Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
     }
@@ -74,7 +75,8 @@ impl Record {
     fn write(&self, status: u16, storage_id: &str, response_bytes: u64, end: BodyEnd) {
         let operation = self.operation.map_or("-", Operation::name);
         let elapsed = self.started.elapsed();
-        metrics::counter!("s3veil_requests_total", "operation" => operation, "status" => status.to_string()).increment(1);
+        metrics::counter!("s3veil_requests_total", "operation" => operation, "status" => status.to_string())
+            .increment(1);
         metrics::histogram!("s3veil_request_seconds", "operation" => operation).record(elapsed.as_secs_f64());
         metrics::counter!("s3veil_response_bytes_total").increment(response_bytes);
         metrics::counter!("s3veil_request_bytes_total").increment(self.request_bytes);
@@ -84,7 +86,8 @@ impl Record {
             BodyEnd::Dropped => ("dropped by client", None),
         };
         let code = self.error.as_ref().map_or("-", |error| error.to_s3().code.code());
-        let is_our_side = cut.is_some() || self.error.as_ref().is_some_and(|error| error.blame() != Blame::Downstream);
+        let is_our_side =
+            cut.is_some() || self.error.as_ref().is_some_and(|error| error.blame() != Blame::Downstream);
         let cause = cut.or_else(|| self.error.as_ref().map(cause_chain)).unwrap_or_else(|| "-".to_owned());
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {

@@ -73,10 +73,9 @@ impl Clients {
         path: &S3Path,
     ) -> Result<&Client, S3Error> {
         let denied = |message: String| S3Error::new(ErrorCode::AccessDenied, message);
-        let client = self
-            .0
-            .get(access_key_id.as_str())
-            .ok_or_else(|| S3Error::new(ErrorCode::InvalidAccessKeyId, ErrorCode::InvalidAccessKeyId.message()))?;
+        let client = self.0.get(access_key_id.as_str()).ok_or_else(|| {
+            S3Error::new(ErrorCode::InvalidAccessKeyId, ErrorCode::InvalidAccessKeyId.message())
+        })?;
         if !client.reaches(path) {
             return Err(denied("This access key has no rights in this bucket.".to_owned()));
         }

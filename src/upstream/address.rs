@@ -138,7 +138,8 @@ mod tests {
     ) -> (String, String) {
         let object = object.map(|object| ObjectKey::parse(object).unwrap());
         let query: Vec<_> = query.iter().map(|(n, v)| ((*n).to_owned(), v.map(str::to_owned))).collect();
-        let (uri, host) = address.locate(Some(&BucketName::parse(bucket).unwrap()), object.as_ref(), &query).unwrap();
+        let (uri, host) =
+            address.locate(Some(&BucketName::parse(bucket).unwrap()), object.as_ref(), &query).unwrap();
         (uri.to_string(), host.to_str().unwrap().to_owned())
     }
 

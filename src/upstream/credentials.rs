@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::BehaviorVersion;
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::Credentials as AwsCredentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -45,15 +44,10 @@ impl CredentialSource {
             }
             Credentials::DefaultChain => {
                 let region = aws_config::Region::new(region.to_owned());
-                let configured =
-                    aws_config::defaults(BehaviorVersion::latest()).region(region.clone()).load().await;
-                let provider = match configured.credentials_provider() {
-                    Some(provider) => provider,
-                    None => {
-                        let chain = DefaultCredentialsChain::builder().region(region).build().await;
-                        SharedCredentialsProvider::new(chain)
-                    }
-                };
+                let chain = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
+                let provider = chain
+                    .credentials_provider()
+                    .ok_or_else(|| CredentialsError { reason: "the default chain is empty".to_owned() })?;
                 let source = Self::Renewed(Arc::new(Renewal::new(provider)));
                 source.current().await?;
                 Ok(source)

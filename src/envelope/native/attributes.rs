@@ -107,8 +107,7 @@ impl Attributes {
         let mut attributes = Vec::new();
         let mut before = 0;
         while let [tag, length, rest @ ..] = bytes {
-            let (value, rest) =
-                rest.split_at_checked(usize::from(*length)).ok_or(FormatError::Attributes)?;
+            let (value, rest) = rest.split_at_checked(usize::from(*length)).ok_or(FormatError::Attributes)?;
             if *tag <= before {
                 return Err(FormatError::Attributes);
             }

@@ -82,7 +82,8 @@ impl Entropy {
     pub fn fresh() -> Self {
         let mut entropy = Self { salt: [0; SALT], content_key: Zeroizing::new([0; KEY_LENGTH]) };
         for buffer in [&mut entropy.salt[..], entropy.content_key.as_mut_slice()] {
-            aws_lc_rs::rand::fill(buffer).expect("the system's random generator works or the process must end");
+            aws_lc_rs::rand::fill(buffer)
+                .expect("the system's random generator works or the process must end");
         }
         entropy
     }

@@ -114,19 +114,14 @@ impl ReadWindow {
         let first_chunk = first / CHUNK_U64;
         let discard =
             (first_chunk * SEALED_U64).checked_sub(ciphertext_first).ok_or(FormatError::BodyLength)?;
-        Ok(Self {
-            plaintext_total,
-            discard,
-            first_chunk,
-            skip: first % CHUNK_U64,
-            length: last - first + 1,
-        })
+        Ok(Self { plaintext_total, discard, first_chunk, skip: first % CHUNK_U64, length: last - first + 1 })
     }
 
     /// Stored bytes this window reads after `discard`: from its first chunk to the end of its last.
     pub fn ciphertext_needed(&self) -> u64 {
         let first = self.first_chunk * CHUNK_U64;
-        let end = (first + self.skip + self.length).div_ceil(CHUNK_U64).min(chunk_count(self.plaintext_total));
+        let end =
+            (first + self.skip + self.length).div_ceil(CHUNK_U64).min(chunk_count(self.plaintext_total));
         let plaintext = (end * CHUNK_U64).min(self.plaintext_total) - first;
         ciphertext_length(plaintext).expect("it is part of an object whose stored length fits 64 bits")
     }

@@ -283,8 +283,10 @@ async fn writes_can_be_conditional() {
 async fn buckets_must_exist_and_go_only_when_empty() {
     let root = tempfile::tempdir().unwrap();
     let upstream = open(root.path()).await;
-    let elsewhere =
-        |request: UpstreamRequest| UpstreamRequest { bucket: Some(BucketName::parse("nowhere").unwrap()), ..request };
+    let elsewhere = |request: UpstreamRequest| UpstreamRequest {
+        bucket: Some(BucketName::parse("nowhere").unwrap()),
+        ..request
+    };
     let body = || UpstreamBody::Content(pattern(5));
     for request in [put("k", body()), get("k"), request(Method::GET, None, UpstreamBody::Empty)] {
         let body = expect(&upstream, elsewhere(request), 404).await.1;

@@ -150,9 +150,10 @@ fn any_flipped_bit_is_an_error() {
 #[test]
 fn f_14_cut_or_exchanged_attributes_are_refused() {
     let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
-    let other = sealed_as(Binding::RealmAndKey, &Attributes::new(vec![
-        Attribute::new(AttributeTag::Crc32c, &[1, 2, 3, 4]).unwrap(),
-    ]));
+    let other = sealed_as(
+        Binding::RealmAndKey,
+        &Attributes::new(vec![Attribute::new(AttributeTag::Crc32c, &[1, 2, 3, 4]).unwrap()]),
+    );
     // The same salt and content key: only for this test, to show that the tag covers the attributes.
     let mut exchanged = bytes[..FIXED + 3].to_vec();
     exchanged.extend_from_slice(&other.bytes[FIXED + 3..]);
