@@ -186,12 +186,9 @@ async fn cut_upload(checksum: Checksum, steps: Vec<Step>, length: u64) -> (Vec<u
     let (endpoint, connections) = serve(move |_, mut peer| {
         let arrived = arrived.clone();
         async move {
-            // A body that fails at once may keep even the head from being sent.
-            let seen = match peer.head().await {
-                Some(head) => (peer.rest().await, content_length(&head)),
-                None => (Vec::new(), usize::MAX),
-            };
-            arrived.send(seen).await.unwrap();
+            // Without a head nothing was announced, and all the less is whole.
+            let announced = peer.head().await.map_or(usize::MAX, |head| content_length(&head));
+            arrived.send((peer.rest().await, announced)).await.unwrap();
         }
     })
     .await;
