@@ -117,7 +117,7 @@ struct Shared {
 }
 
 enum Transport {
-    Network(Client<Connector, OutgoingBody>),
+    Network(Box<Client<Connector, OutgoingBody>>),
     Embedded(EmbeddedStore),
 }
 
@@ -152,7 +152,7 @@ impl Upstream {
                     .build(connector);
                 let credentials = CredentialSource::new(credentials, &region).await?;
                 let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
-                (Transport::Network(client), credentials, max_retries, hop)
+                (Transport::Network(Box::new(client)), credentials, max_retries, hop)
             }
         };
         let shared = Shared { address, hop, transport, credentials, region, checksum, timeouts, max_retries };

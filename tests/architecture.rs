@@ -1,5 +1,7 @@
 //! The house rules that a compiler does not check: which room may know which, and how large a file may grow.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

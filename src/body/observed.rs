@@ -91,7 +91,9 @@ mod tests {
     use super::*;
     use crate::body::tests_support::frames;
 
-    fn recorder() -> (Arc<Mutex<Vec<(u64, BodyEnd)>>>, impl FnOnce(u64, BodyEnd) + Unpin) {
+    type Seen = Arc<Mutex<Vec<(u64, BodyEnd)>>>;
+
+    fn recorder() -> (Seen, impl FnOnce(u64, BodyEnd) + Unpin) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&seen);
         (seen, move |bytes, end| writer.lock().unwrap().push((bytes, end)))

@@ -153,11 +153,14 @@ pub fn recorder() -> PrometheusRecorder {
     builder.expect("there are buckets").build_recorder()
 }
 
+/// What was found wrong, and when.
+type Assessment = (Instant, Vec<Problem>);
+
 /// What keeps requests from being served: the key service and the storage are asked, at most every few seconds.
 pub fn readiness(
     resources: Arc<Resources>,
 ) -> impl Fn() -> Pin<Box<dyn Future<Output = Vec<Problem>> + Send>> + Send + Sync {
-    let last: Arc<Mutex<Option<(Instant, Vec<Problem>)>>> = Arc::default();
+    let last: Arc<Mutex<Option<Assessment>>> = Arc::default();
     move || {
         let (resources, last) = (Arc::clone(&resources), Arc::clone(&last));
         Box::pin(async move {

@@ -105,7 +105,7 @@ impl Address {
 
     /// A wildcard certificate covers one label, so a bucket name with dots goes into the path over TLS.
     fn takes_in_host(&self, bucket: &BucketName) -> bool {
-        !self.path_style && !(self.is_tls() && bucket.as_str().contains('.'))
+        !(self.path_style || self.is_tls() && bucket.as_str().contains('.'))
     }
 }
 

@@ -151,7 +151,7 @@ impl<T> PatientStream<T> {
                 self.deaf = true;
                 Poll::Ready(Ok(len))
             }
-            written => written,
+            Poll::Ready(_) | Poll::Pending => written,
         }
     }
 }

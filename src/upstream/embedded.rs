@@ -67,5 +67,5 @@ impl EmbeddedStore {
 
 fn origin_form(uri: &Uri) -> Result<Uri, http::Error> {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Ok(Uri::builder().path_and_query(path).build()?)
+    Uri::builder().path_and_query(path).build()
 }

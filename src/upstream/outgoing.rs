@@ -70,7 +70,7 @@ impl ExactLength {
 /// How the content is put on the wire.
 enum Framing {
     Plain,
-    AwsChunked(AwsChunked),
+    AwsChunked(Box<AwsChunked>),
 }
 
 /// aws-chunked framing, with the running checksum that goes into the trailer.
@@ -196,8 +196,9 @@ impl Streamed {
         algorithm: Option<Algorithm>,
     ) -> (Self, oneshot::Sender<()>) {
         let (interested, interest) = oneshot::channel();
-        let framing = algorithm
-            .map_or(Framing::Plain, |algorithm| Framing::AwsChunked(AwsChunked::new(algorithm, length)));
+        let framing = algorithm.map_or(Framing::Plain, |algorithm| {
+            Framing::AwsChunked(Box::new(AwsChunked::new(algorithm, length)))
+        });
         let body = Self {
             upload: Arc::clone(upload),
             content: None,

@@ -129,7 +129,7 @@ async fn every_odd_key_is_a_key_of_its_own() {
         assert_eq!(list_all(&upstream, &[]).await, listed);
     }
     let outside: Vec<_> = files(root.path()).into_iter().filter(|file| !file.starts_with(&store)).collect();
-    assert_eq!(outside, [PathBuf::new(); 0]);
+    assert_eq!(outside, Vec::<PathBuf>::new());
     assert!(!Path::new("/tmp/s3veil-escape").exists());
 }
 

@@ -255,10 +255,8 @@ async fn the_bodys_own_error_comes_back_as_it_was() {
     let body =
         body.with_trailers(async { Some(Err::<HeaderMap, BoxError>(BadDigest.into())) }).boxed_unsync();
     let body = UpstreamBody::StreamedContent { body, length: 5 };
-    match upstream(&endpoint).await.send(put("k", body)).await.unwrap_err() {
-        UpstreamError::Body(error) => assert!(error.is::<BadDigest>()),
-        other => panic!("{other:?}"),
-    }
+    let error = upstream(&endpoint).await.send(put("k", body)).await.unwrap_err();
+    assert!(matches!(&error, UpstreamError::Body(cause) if cause.is::<BadDigest>()), "{error:?}");
 }
 
 #[tokio::test]
