@@ -76,7 +76,7 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
 fn is_test_file(path: &Path) -> bool {
     path.iter().any(|part| {
         let name = part.to_str().unwrap().trim_end_matches(".rs");
-        name == "tests" || name == "tests_support"
+        ["tests", "tests_support", "vectors"].contains(&name)
     })
 }
 

@@ -9,6 +9,8 @@ mod header;
 mod kdf;
 mod length;
 mod put;
+#[cfg(test)]
+mod vectors;
 mod window;
 
 pub use attributes::{Attribute, AttributeTag, Attributes};

@@ -1,0 +1,129 @@
+//! The published vectors: made in Python from docs/FORMAT.md, opened here, one expectation each.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
+use serde_json::Value;
+
+use super::*;
+use crate::envelope::{ContentKey, DataKey};
+
+fn hex(value: &Value) -> [u8; 32] {
+    let text = value.as_str().unwrap();
+    let bytes: Vec<u8> =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+    bytes.try_into().unwrap()
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
+}
+
+fn binding(value: &Value) -> Option<Binding> {
+    match value.as_str()? {
+        "none" => Some(Binding::None),
+        "realm" => Some(Binding::Realm),
+        "realm+key" => Some(Binding::RealmAndKey),
+        other => panic!("unknown binding {other}"),
+    }
+}
+
+fn name(value: &Value) -> ObjectName<'_> {
+    ObjectName {
+        realm: value["realm"].as_str().unwrap(),
+        object_key: value["object_key"].as_str().unwrap().as_bytes(),
+    }
+}
+
+fn seal_chunks(content_key: &ContentKey, content: &[u8]) -> Vec<BytesMut> {
+    let mut sealer = PutSealer::new(content_key);
+    let mut chunks = Vec::new();
+    let mut rest = content;
+    while rest.len() > CHUNK {
+        let mut chunk = BytesMut::from(&rest[..CHUNK]);
+        sealer.seal_next(&mut chunk);
+        chunks.push(chunk);
+        rest = &rest[CHUNK..];
+    }
+    let mut chunk = BytesMut::from(rest);
+    sealer.seal_last(&mut chunk);
+    chunks.push(chunk);
+    chunks
+}
+
+/// The stored body that the vector describes; where the vector's object is honest, sealing must give its very bytes.
+fn stored_body(vector: &Value, content_key: &ContentKey) -> Vec<u8> {
+    let content = pattern(vector["plaintext_length"].as_u64().unwrap() as usize);
+    let chunks = seal_chunks(content_key, &content);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &chunks.concat());
+    assert_eq!(digest.as_ref(), hex(&vector["body_sha256"]), "sealing gives other bytes than the reference");
+    if let Some(body) = vector.get("body") {
+        return STANDARD.decode(body.as_str().unwrap()).unwrap();
+    }
+    let Some(order) = vector.get("chunks") else { return chunks.concat() };
+    let picked = order.as_array().unwrap().iter().map(|index| match index.as_u64() {
+        Some(index) => chunks[index as usize].to_vec(),
+        None => seal_chunks(content_key, b"").concat(),
+    });
+    picked.collect::<Vec<_>>().concat()
+}
+
+fn open(vector: &Value) -> Result<Vec<u8>, FormatError> {
+    let reader = &vector["opened_as"];
+    let envelope = Envelope::parse(vector["envelope"].as_str().unwrap().as_bytes())?;
+    let policy = Policy { least_binding: binding(&reader["least_binding"]).unwrap() };
+    let data_key = DataKey::from_bytes(hex(&reader["data_key"]));
+    let opened = envelope.open(&data_key, policy, name(reader))?;
+    let body = stored_body(vector, &opened.content_key);
+    let mut opener = PutOpener::new(&opened.content_key, plaintext_length(body.len() as u64)?, 0)?;
+    let (mut rest, mut content) = (&body[..], Vec::new());
+    while let Some(length) = opener.next_length() {
+        let (chunk, after) = rest.split_at_checked(length).ok_or(FormatError::BodyLength)?;
+        let mut chunk = BytesMut::from(chunk);
+        opener.open_next(&mut chunk)?;
+        content.extend_from_slice(&chunk);
+        rest = after;
+    }
+    if rest.is_empty() { Ok(content) } else { Err(FormatError::BodyLength) }
+}
+
+/// What is sealed here under the vector's fixed salt and content key is the vector's envelope, byte for byte.
+fn assert_sealing_agrees(vector: &Value, file: &str) {
+    let writer = &vector["sealed_as"];
+    let envelope = Envelope::parse(vector["envelope"].as_str().unwrap().as_bytes()).unwrap();
+    let data_key = DataKey::from_bytes(hex(&vector["data_key"]));
+    let binding = binding(&writer["binding"]).unwrap();
+    let policy = Policy { least_binding: Binding::None };
+    let attributes = envelope.open(&data_key, policy, name(writer)).unwrap().attributes;
+    let request =
+        SealRequest { data_key: &data_key, binding, multipart: false, name: name(writer), attributes: &attributes };
+    let entropy = Entropy::fixed(hex(&vector["salt"]), hex(&vector["content_key"]));
+    if file != "ok_attribute_of_later_version.json" {
+        assert_eq!(Envelope::seal(&request, entropy).envelope, envelope, "{file}");
+    }
+}
+
+#[test]
+fn every_vector_does_what_it_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/format");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let vector: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let expected = vector["expect"].as_str().unwrap();
+        match open(&vector) {
+            Ok(content) => {
+                assert_eq!(expected, "ok", "This is a security issue: {file} must be refused.");
+                assert_eq!(content, pattern(vector["plaintext_length"].as_u64().unwrap() as usize), "{file}");
+                assert_sealing_agrees(&vector, &file);
+            }
+            Err(error) => assert_eq!(format!("{error:?}"), expected, "{file}"),
+        }
+        seen += 1;
+    }
+    assert!(seen >= 40, "the vectors are gone: {seen}");
+}
