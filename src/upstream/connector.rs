@@ -213,3 +213,6 @@ impl<T: Connection> Connection for PatientStream<T> {
         self.io.connected()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -354,6 +354,20 @@ async fn failing_bodies_leave_no_trace() {
     }
 }
 
+/// A client that vanishes at any moment leaves a whole object (content and two sidecars) or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn vanishing_clients_leave_whole_objects_or_none() {
+    let root = tempfile::tempdir().unwrap();
+    let upstream = open(root.path()).await;
+    for number in 0..400_u64 {
+        let sending = upstream.send(put(&format!("k{number}"), stream(&pattern(50), 10)));
+        let _ = tokio::time::timeout(Duration::from_micros(number * 5), sending).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let whole = list_all(&upstream, &[]).await.len();
+    assert_eq!(files(root.path()).len(), 3 * whole, "{:?}", files(root.path()));
+}
+
 #[tokio::test]
 async fn what_a_crash_left_is_swept_away_and_the_rest_is_there() {
     let root = tempfile::tempdir().unwrap();
