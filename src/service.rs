@@ -57,14 +57,12 @@ impl Service {
         let mut record = Record::begin(&parts, peer);
         let (body, leftover) = ReclaimableBody::new(body);
         let answer = self.answer(&parts, boxed(body), &mut record).await;
-        let mut response = answer.unwrap_or_else(|error| {
+        let response = answer.unwrap_or_else(|error| {
             let response = refusal(&error, parts.uri.path(), record.request_id());
             record.failed(error);
             response
         });
         leftover.drain(parts.headers.contains_key(EXPECT));
-        let request_id = HeaderValue::from_str(record.request_id()).expect("it is hexadecimal");
-        response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
         record.finish(response)
     }
 

@@ -30,7 +30,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("lib", &[]),
-    ("main", &["command", "config"]),
+    ("main", &["command", "config", "server"]),
 ];
 
 const MAX_FILE_LINES: usize = 450;
@@ -257,7 +257,9 @@ fn every_rule_of_the_format_is_cited() {
 
 /// The tokens `F-` followed by two digits.
 fn citations(text: &str) -> BTreeSet<String> {
+    let begins = |at: usize| !text[..at].ends_with(|before: char| before.is_ascii_alphanumeric());
     text.match_indices("F-")
+        .filter(|(at, _)| begins(*at))
         .filter_map(|(at, _)| text.get(at..at + 4))
         .filter(|token| token[2..].bytes().all(|byte| byte.is_ascii_digit()))
         .map(str::to_owned)

@@ -28,15 +28,15 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
             request.headers.insert(IF_RANGE, condition.clone());
         }
     }
-    let head_request = asked.range.map(|_| same_without_body(&request));
-    let response = resources.upstream.send(request).await?;
-    match response.status() {
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
-        StatusCode::RANGE_NOT_SATISFIABLE => match head_request {
-            Some(head_request) => return Err(unsatisfiable(resources, &asked, head_request).await),
-            None => return Err(Error::UnexpectedAnswer("416 where no range was asked for")),
-        },
-        _ => return upstream_answer::pass(response).await,
+    let again = asked.range.map(|_| same_without_body(&request));
+    let mut response = resources.upstream.send(request).await?;
+    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE
+        && let Some(again) = again
+    {
+        response = explain_or_repeat(resources, &asked, again).await?;
+    }
+    if !matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+        return upstream_answer::pass(response).await;
     }
 
     let (mut parts, ciphertext) = response.into_parts();
@@ -194,22 +194,30 @@ fn requested(spec: RangeSpec) -> String {
     }
 }
 
-/// The storage could not satisfy the range of stored bytes: the answer must speak of plaintext bytes, so the
-/// object's length is asked for.
-async fn unsatisfiable(resources: &Resources, asked: &Asked, mut request: UpstreamRequest) -> Error {
-    request.method = Method::HEAD;
+/// The storage could not satisfy the range of stored bytes. The answer must speak of plaintext bytes, so the object's
+/// length is asked for; a range that lies inside it after all (some storages refuse a suffix longer than the object)
+/// is asked for again, with both ends.
+///
+/// # Errors
+/// `InvalidRange` with the plaintext's length, mostly.
+async fn explain_or_repeat(
+    resources: &Resources,
+    asked: &Asked,
+    mut request: UpstreamRequest,
+) -> Result<Response<BoxBody>, Error> {
     request.headers.remove(RANGE);
     request.headers.remove(IF_RANGE);
-    let described = async {
-        let response = resources.upstream.send(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
-        }
-        StoredKeys::from_headers(response.headers())?;
-        asked.reading(&StoredRun::of_head(response.headers())?, false)
-    };
-    match described.await {
-        Err(error) => error,
-        Ok(_) => Error::UnexpectedAnswer("416 to a range inside the object"),
+    let mut head_request = same_without_body(&request);
+    head_request.method = Method::HEAD;
+    let response = resources.upstream.send(head_request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
     }
+    StoredKeys::from_headers(response.headers())?;
+    let reading = asked.reading(&StoredRun::of_head(response.headers())?, false)?;
+    let first = reading.window.discard;
+    let last = first + reading.window.ciphertext_needed() - 1;
+    let value = HeaderValue::try_from(format!("bytes={first}-{last}")).expect("digits are a header value");
+    request.headers.insert(RANGE, value);
+    Ok(resources.upstream.send(request).await?)
 }

@@ -12,7 +12,7 @@ pub struct EncryptionContext {
 }
 
 impl EncryptionContext {
-    /// The context of the native format: its version and the bucket's realm, never an object's name.
+    /// The context of the native format: its version and the bucket's realm, never an object's name (F-02).
     pub fn native(realm: &str) -> Self {
         Self::from_pairs([("s3veil:version", "1"), ("s3veil:realm", realm)])
     }

@@ -112,6 +112,7 @@ impl LocalKeys {
         key_id: &KeyId,
     ) -> Result<Decrypted, KeyringError> {
         let wrapping_key = self.wrapping_key(key_id)?;
+        // F-29: all of this is one refusal, as of KMS.
         let blob = Blob::parse(wrapped).ok_or(KeyringError::InvalidCiphertext)?;
         if blob.key_id != key_id.as_str().as_bytes() {
             return Err(KeyringError::IncorrectKey);

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use http::Response;
+use http::header::HeaderValue;
 use uuid::Uuid;
 
 use super::REQUEST_ID;
@@ -62,12 +63,13 @@ impl Record {
         self.error = Some(error);
     }
 
-    /// The same answer, watched to its end.
-    pub(super) fn finish(self, response: Response<BoxBody>) -> Response<BoxBody> {
+    /// The same answer, named and watched to its end. The storage's own name for the request stays, where it gave one.
+    pub(super) fn finish(self, mut response: Response<BoxBody>) -> Response<BoxBody> {
+        let storage_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
+        let request_id = HeaderValue::from_str(&self.request_id).expect("it is hexadecimal");
+        response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
-        let storage_id =
-            parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let report = move |bytes: u64, end: BodyEnd| self.write(status, &storage_id, bytes, end);
         Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
     }

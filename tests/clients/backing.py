@@ -1,10 +1,12 @@
 """What lies behind the proxy, seen without it: LocalStack's objects, or the embedded store's files."""
 
 import base64
+import hashlib
 import json
 import os
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,26 +51,43 @@ class LocalStackStore:
         return any(needle in self.read(bucket, key).body for key in self.keys(bucket))
 
 
+def file_name(bucket, key):
+    """What the embedded store calls an object: its key, percent-encoded into one file name, or hashed when too long."""
+    name = urllib.parse.quote(key, safe="-_.=+@ ").replace("~", "%7E")
+    name = "%2E" + name[1:] if name.startswith(".") else name
+    sidecar = len(".bucket-.object-.upload-.metadata.json") + 36 + -(-len(bucket) // 3) * 4
+    fits = len(name) <= max(0, 255 - sidecar) // 4 * 3
+    return name if fits else "~" + hashlib.sha256(key.encode()).hexdigest()
+
+
 class EmbeddedStore:
-    """The files of the embedded store, as s3s-fs lays them out."""
+    """The files of the embedded store: one directory a bucket, one file an object, metadata beside the buckets."""
 
     def __init__(self, root):
         self.root = root
 
     def keys(self, bucket):
-        directory = self.root / bucket
-        return [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]
+        return [self.key_of(bucket, path.name) for path in (self.root / bucket).iterdir() if path.is_file()]
+
+    def key_of(self, bucket, name):
+        if not name.startswith("~"):
+            return urllib.parse.unquote(name)
+        attributes = json.loads(self.sidecar(bucket, name).read_text())
+        return urllib.parse.unquote(attributes["user_metadata"]["s3veil-embedded-object-key"])
 
     def metadata_file(self, bucket, key):
-        names = [base64.urlsafe_b64encode(name.encode()).decode().rstrip("=") for name in (bucket, key)]
+        return self.sidecar(bucket, file_name(bucket, key))
+
+    def sidecar(self, bucket, name):
+        names = [base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in (bucket, name)]
         return self.root / f".bucket-{names[0]}.object-{names[1]}.metadata.json"
 
     def read(self, bucket, key):
         attributes = json.loads(self.metadata_file(bucket, key).read_text())
-        return Stored((self.root / bucket / key).read_bytes(), attributes["user_metadata"])
+        return Stored((self.root / bucket / file_name(bucket, key)).read_bytes(), attributes["user_metadata"])
 
     def write(self, bucket, key, stored):
-        (self.root / bucket / key).write_bytes(stored.body)
+        (self.root / bucket / file_name(bucket, key)).write_bytes(stored.body)
         path = self.metadata_file(bucket, key)
         attributes = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps({**attributes, "user_metadata": stored.metadata}))

@@ -179,7 +179,7 @@ def flip_bit(data, index, bit=0):
 
 @dataclass
 class Answer:
-    """What came back; `broken` says that the body ended before its declared length."""
+    """What came back; `broken` says that the body ended before its declared length. Status 0: nothing came at all."""
 
     status: int
     headers: dict = field(default_factory=dict)
@@ -285,7 +285,10 @@ class RawClient:
 
 
 def read_answer(connection, method):
-    response = connection.getresponse()
+    try:
+        response = connection.getresponse()
+    except (http.client.RemoteDisconnected, ConnectionResetError):
+        return Answer(0, broken=True)  # cut before the head was on its way
     headers = {name.lower(): value for name, value in response.getheaders()}
     received, broken = bytearray(), False
     try:

@@ -27,9 +27,11 @@ def put(proxy, bucket):
 
 @pytest.fixture(autouse=True)
 def nothing_is_stored(request):
+    names = {"bucket", "backend"} <= set(request.fixturenames)
+    backend, bucket = (request.getfixturevalue(name) if names else None for name in ("backend", "bucket"))
     yield
-    if {"bucket", "backend"} <= set(request.fixturenames):
-        assert_not_stored(request.getfixturevalue("backend").store, request.getfixturevalue("bucket"))
+    if names:
+        assert_not_stored(backend.store, bucket)
 
 
 def test_a_wrong_secret(put, backend, bucket):

@@ -124,6 +124,14 @@ fn stored(bucket: &str, object: &str) -> ObjectKey {
     StoredName::of(bucket, object).as_str().to_owned()
 }
 
+/// s3s-fs seeks to before a file's beginning when a suffix is longer than the file.
+fn within(range: Range, length: u64) -> Range {
+    match range {
+        Range::Suffix { length: suffix } if suffix > length && length > 0 => Range::Int { first: 0, last: None },
+        Range::Suffix { .. } | Range::Int { .. } => range,
+    }
+}
+
 fn hide_ours(metadata: &mut Option<Metadata>) {
     if let Some(metadata) = metadata {
         metadata.remove(OBJECT_KEY);
@@ -235,7 +243,10 @@ impl S3 for NamedStore {
             input.response_content_type.take(),
             input.response_expires.take(),
         );
-        conditions.check(&self.head(&req, &req.input.bucket, &req.input.key).await?)?;
+        let head = self.head(&req, &req.input.bucket, &req.input.key).await?;
+        conditions.check(&head)?;
+        let length = head.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+        req.input.range = req.input.range.map(|range| within(range, length));
         let mut response = self.files.get_object(req).await?;
         let output = &mut response.output;
         hide_ours(&mut output.metadata);
