@@ -69,14 +69,15 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let signals =
             signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
         let service = command::rooms::service(&mut config).await?;
-        let listeners = Listeners::open(&config).await?;
+        let resources = service.resources();
+        let listeners = Listeners::open(&config, resources.keyring.default_key_id()).await?;
         let recorder = serve::recorder();
         let metrics = recorder.handle();
         // Only an admin listener keeps the recorder from growing.
         if config.admin.is_some() && metrics::set_global_recorder(recorder).is_err() {
             return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
         }
-        let readiness = serve::readiness(service.resources());
+        let readiness = serve::readiness(resources);
         let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
             let service = service.clone();
             async move { service.call(request, connection.peer.to_string()).await }

@@ -92,7 +92,8 @@ async fn round_trips(client: &Client, bucket: &str) {
     for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK + 7] {
         let content = content(length);
         let put = client.put_object().bucket(bucket).key("dir/object").metadata("colour", "blue");
-        let put = put.content_type("text/x-test").body(ByteStream::from(content.clone())).send().await.unwrap();
+        let put =
+            put.content_type("text/x-test").body(ByteStream::from(content.clone())).send().await.unwrap();
         let head = client.head_object().bucket(bucket).key("dir/object").send().await.unwrap();
         assert_eq!(head.content_length(), Some(length as i64));
         assert_eq!(head.metadata().unwrap().len(), 1, "nothing of ours shows");
@@ -164,7 +165,8 @@ async fn the_sdk_against_the_embedded_store() {
 
 #[expect(clippy::disallowed_methods, reason = "the test's own settings")]
 fn endpoint(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} must name LocalStack's endpoint; scripts/test sets it"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} must name LocalStack's endpoint; scripts/test sets it"))
 }
 
 #[tokio::test]

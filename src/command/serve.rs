@@ -19,6 +19,7 @@ use super::check;
 use crate::admin::{Admin, Problem, Status};
 use crate::config::{BucketConfig, Config, KeyringConfig, Provider, Reuse, Target, UpstreamConfig};
 use crate::handler::Resources;
+use crate::keyring::KeyId;
 use crate::server::{Bound, ConnectionInfo, Drained, ServeError, Server};
 
 /// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached answer to a
@@ -65,13 +66,13 @@ pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Ou
 
 impl Listeners {
     /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`].
-    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+    pub async fn open(config: &Config, default_key: Option<&KeyId>) -> Result<Self, ServeError> {
         let objects = Server::bind(config.listen.clone()).await?;
         let admin = match &config.admin {
             Some(settings) => Some(Admin::bind(settings.clone()).await?),
             None => None,
         };
-        let status = status(config, &objects);
+        let status = status(config, default_key, &objects);
         Ok(Self { objects, admin, status })
     }
 
@@ -192,13 +193,13 @@ async fn problems(resources: &Resources) -> Vec<Problem> {
     problems
 }
 
-fn status(config: &Config, objects: &Bound) -> Status {
+fn status(config: &Config, default_key: Option<&KeyId>, objects: &Bound) -> Status {
     let scheme = if objects.speaks_tls() { "https" } else { "http" };
     Status {
         version: env!("CARGO_PKG_VERSION"),
         listen: format!("{scheme}://{}", objects.local_address()),
         upstream: upstream_line(&config.upstream),
-        keyring: keyring_line(&config.keyring),
+        keyring: keyring_line(&config.keyring, default_key),
         buckets: config.buckets.iter().map(bucket_line).collect(),
     }
 }
@@ -213,11 +214,11 @@ fn upstream_line(upstream: &UpstreamConfig) -> String {
     }
 }
 
-fn keyring_line(keyring: &KeyringConfig) -> String {
+fn keyring_line(keyring: &KeyringConfig, default_key: Option<&KeyId>) -> String {
+    let key_id = default_key.map_or("a key of each bucket", KeyId::as_str);
     let provider = match &keyring.provider {
-        Provider::Local { file } => format!("local, {}", file.display()),
-        Provider::AwsKms { key_id, endpoint, region, credentials: _ } => {
-            let key_id = key_id.as_deref().unwrap_or("a key of each bucket");
+        Provider::Local { file } => format!("local, {}, {key_id}", file.display()),
+        Provider::AwsKms { key_id: _, endpoint, region, credentials: _ } => {
             let place = endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
             format!("AWS KMS in {region}{place}, {key_id}")
         }

@@ -121,7 +121,7 @@ async fn ask(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn the_status_says_what_is_served_and_no_secret() {
-    let listeners = Listeners::open(&configuration()).await.expect("free ports");
+    let listeners = Listeners::open(&configuration(), None).await.expect("free ports");
     let status = listeners.status();
     assert_eq!(status.listen, format!("http://{}", listeners.addresses().0));
     assert_eq!(status.upstream, "embedded store in /etc/data, for trying it out");
@@ -133,7 +133,7 @@ async fn the_status_says_what_is_served_and_no_secret() {
 /// While the last request runs, operators are told so; after the second signal nobody waits for it.
 #[tokio::test]
 async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
-    let listeners = Listeners::open(&configuration()).await.expect("free ports");
+    let listeners = Listeners::open(&configuration(), None).await.expect("free ports");
     let (objects, admin) = listeners.addresses();
     let admin = admin.expect("an admin address");
     let arrived = Arc::new(Notify::new());

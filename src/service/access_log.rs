@@ -65,7 +65,8 @@ impl Record {
 
     /// The same answer, named and watched to its end. The storage's own name for the request stays, where it gave one.
     pub(super) fn finish(self, mut response: Response<BoxBody>) -> Response<BoxBody> {
-        let storage_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
+        let storage_id =
+            response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
         let request_id = HeaderValue::from_str(&self.request_id).expect("it is hexadecimal");
         response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
         let (parts, body) = response.into_parts();

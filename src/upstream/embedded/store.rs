@@ -127,7 +127,9 @@ fn stored(bucket: &str, object: &str) -> ObjectKey {
 /// s3s-fs seeks to before a file's beginning when a suffix is longer than the file.
 fn within(range: Range, length: u64) -> Range {
     match range {
-        Range::Suffix { length: suffix } if suffix > length && length > 0 => Range::Int { first: 0, last: None },
+        Range::Suffix { length: suffix } if suffix > length && length > 0 => {
+            Range::Int { first: 0, last: None }
+        }
         Range::Suffix { .. } | Range::Int { .. } => range,
     }
 }
