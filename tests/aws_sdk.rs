@@ -8,18 +8,22 @@ use std::process::{Child, Command, Stdio};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
+use base64::Engine;
 use tempfile::TempDir;
 
 const CHUNK: usize = 65_536;
-const ALGORITHMS: [ChecksumAlgorithm; 5] = [
-    ChecksumAlgorithm::Crc32,
-    ChecksumAlgorithm::Crc32C,
-    ChecksumAlgorithm::Crc64Nvme,
-    ChecksumAlgorithm::Sha1,
-    ChecksumAlgorithm::Sha256,
+/// Each algorithm, the length of its checksum in bytes, and how a request is given one.
+type Algorithm = (ChecksumAlgorithm, usize, fn(PutObjectFluentBuilder, &str) -> PutObjectFluentBuilder);
+const ALGORITHMS: [Algorithm; 5] = [
+    (ChecksumAlgorithm::Crc32, 4, |put, value| put.checksum_crc32(value)),
+    (ChecksumAlgorithm::Crc32C, 4, |put, value| put.checksum_crc32_c(value)),
+    (ChecksumAlgorithm::Crc64Nvme, 8, |put, value| put.checksum_crc64_nvme(value)),
+    (ChecksumAlgorithm::Sha1, 20, |put, value| put.checksum_sha1(value)),
+    (ChecksumAlgorithm::Sha256, 32, |put, value| put.checksum_sha256(value)),
 ];
 
 /// The binary, serving on a port of its own until dropped.
@@ -119,20 +123,16 @@ async fn round_trips(client: &Client, bucket: &str) {
 }
 
 async fn checksums(client: &Client, bucket: &str) {
-    for algorithm in ALGORITHMS {
+    for (algorithm, length, set) in ALGORITHMS {
         let put = client.put_object().bucket(bucket).key("summed").checksum_algorithm(algorithm.clone());
         put.body(ByteStream::from(content(CHUNK + 9))).send().await.unwrap();
         let get = client.get_object().bucket(bucket).key("summed").checksum_mode(ChecksumMode::Enabled);
         // The SDK verifies what the proxy says.
         assert_eq!(get.send().await.unwrap().body.collect().await.unwrap().to_vec(), content(CHUNK + 9));
         let wrong = client.put_object().bucket(bucket).key("wrong").body(ByteStream::from_static(b"content"));
-        let wrong = match algorithm {
-            ChecksumAlgorithm::Crc32 => wrong.checksum_crc32("AAAAAA=="),
-            ChecksumAlgorithm::Crc32C => wrong.checksum_crc32_c("AAAAAA=="),
-            ChecksumAlgorithm::Crc64Nvme => wrong.checksum_crc64_nvme("AAAAAAAAAAA="),
-            ChecksumAlgorithm::Sha1 => wrong.checksum_sha1("AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
-            _ => wrong.checksum_sha256("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
-        };
+        let digest = |bytes: usize| base64::engine::general_purpose::STANDARD.encode(vec![0; bytes]);
+        let wrong = wrong.checksum_algorithm(algorithm.clone());
+        let wrong = set(wrong, &digest(length));
         assert_eq!(wrong.send().await.unwrap_err().code(), Some("BadDigest"), "{algorithm}");
         let missing = client.head_object().bucket(bucket).key("wrong").send().await.unwrap_err();
         assert!(missing.into_service_error().is_not_found(), "{algorithm}: a refused body became an object");
