@@ -22,18 +22,16 @@ use std::path::Path;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
-pub use bucket::{Binding, BucketConfig, ReadFormat, WriteFormat};
-pub use client::{Access, ClientConfig, DEMO_SECRET};
-pub use credentials::{Credentials, Secret};
+pub use client::DEMO_SECRET;
 pub use error::ConfigError;
-pub use keyring::{CacheConfig, KeyringConfig, Provider, Reuse};
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
-pub use upstream::{Checksum, Target, UpstreamConfig};
 
 use error::Refusal;
 use section::{Section, Source};
 
+use crate::handler::BucketRule;
+use crate::service::Client;
 use crate::{admin, server};
 
 /// Everything `proxy.toml` says, with the defaults filled in.
@@ -46,25 +44,15 @@ pub struct Config {
     /// `[admin]`, if there is one.
     pub admin: Option<admin::Settings>,
     /// `[upstream]`: the storage.
-    pub upstream: UpstreamConfig,
+    pub upstream: crate::upstream::Settings,
     /// `[keyring]`: where wrapping keys come from.
-    pub keyring: KeyringConfig,
+    pub keyring: crate::keyring::Settings,
     /// `[[client]]`: who may ask. Never empty, no access key id twice.
-    pub clients: Vec<ClientConfig>,
+    pub clients: Vec<(String, Client)>,
     /// `[[bucket]]`: which rules hold where, the first match first. Never empty.
-    pub buckets: Vec<BucketConfig>,
+    pub buckets: Vec<BucketRule>,
     /// `[log]`.
     pub log: LogSettings,
-}
-
-impl Config {
-    /// The rule for an object, or for a bucket as a whole if `object_key` is empty: the first that matches.
-    ///
-    /// `None` means that nothing in the file speaks of the bucket, and the request is to be refused: what is not
-    /// configured is neither encrypted under a key nobody chose nor passed on in the clear.
-    pub fn bucket_policy(&self, bucket: &str, object_key: &str) -> Option<&BucketConfig> {
-        self.buckets.iter().find(|rule| rule.applies_to(bucket, object_key))
-    }
 }
 
 /// Reads the file at `path`, and the environment where it says so. Paths in it are relative to its directory.
@@ -107,7 +95,8 @@ pub fn parse(
     let (listen, requests) = listen::read(&root)?;
     let admin = listen::read_admin(&root, listen.address)?;
     let upstream = upstream::read(&root)?;
-    let keyring = keyring::read(&root, &upstream.region)?;
+    let is_trial = matches!(upstream.target, crate::upstream::Target::Embedded { .. });
+    let keyring = keyring::read(&root, &upstream.region, is_trial)?;
     let clients = client::read(&root, listen.address)?;
     let buckets = bucket::read(&root, &keyring.provider)?;
     let log = log::read(&root)?;

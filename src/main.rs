@@ -62,19 +62,25 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let mut config = config::load(path)?;
+    let config = config::load(path)?;
     log(&config.log);
     runtime()?.block_on(async {
         let signals = serve::signals();
         let signals =
             signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
-        let service = command::rooms::service(&mut config).await?;
+        let (listen, admin) = (config.listen.clone(), config.admin.clone());
+        let mut status = serve::status(&config);
+        let service = command::rooms::service(config).await?;
         let resources = service.resources();
-        let listeners = Listeners::open(&config, resources.keyring.default_key_id()).await?;
+        if let Some(key_id) = resources.keyring.default_key_id() {
+            status.keyring.push_str(&format!(", {key_id}"));
+        }
+        let has_operators = admin.is_some();
+        let listeners = Listeners::open(listen, admin, status).await?;
         let recorder = serve::recorder();
         let metrics = recorder.handle();
         // Only an admin listener keeps the recorder from growing.
-        if config.admin.is_some() && metrics::set_global_recorder(recorder).is_err() {
+        if has_operators && metrics::set_global_recorder(recorder).is_err() {
             return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
         }
         let readiness = serve::readiness(resources);
@@ -88,14 +94,14 @@ fn serve(path: &Path) -> Result<(), Failure> {
 }
 
 fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
-    let mut config = config::load(path)?;
+    let config = config::load(path)?;
     let runtime = runtime()?;
     let Some(file) = &arguments.out else {
-        return runtime.block_on(command::decrypt::decrypt(&mut config, arguments, &mut io::stdout().lock()));
+        return runtime.block_on(command::decrypt::decrypt(config, arguments, &mut io::stdout().lock()));
     };
     let failed = |source| Failure::Io { action: format!("creating {}", file.display()), source };
     let mut output = io::BufWriter::new(std::fs::File::create_new(file).map_err(failed)?);
-    let outcome = runtime.block_on(command::decrypt::decrypt(&mut config, arguments, &mut output));
+    let outcome = runtime.block_on(command::decrypt::decrypt(config, arguments, &mut output));
     if outcome.is_err() {
         // A part of an object must not be taken for the whole; the failure itself is reported.
         drop(std::fs::remove_file(file));

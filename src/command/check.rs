@@ -6,7 +6,7 @@ use http::{HeaderMap, Method};
 
 use super::{Failure, rooms};
 use crate::config::Config;
-use crate::handler::Resources;
+use crate::handler::{BucketRule, Resources};
 use crate::keyring::{EncryptionContext, KeyId};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
@@ -14,11 +14,13 @@ use crate::upstream::{UpstreamBody, UpstreamRequest};
 ///
 /// # Errors
 /// [`Failure::Unavailable`] with the report, when anything would not work.
-pub async fn check(mut config: Config) -> Result<String, Failure> {
+pub async fn check(config: Config) -> Result<String, Failure> {
     let mut report = String::from("configuration: valid\n");
     let mut failed = false;
-    let resources = rooms::resources(&mut config).await?;
-    for key_id in keys_in_use(&config)? {
+    let keys = keys_in_use(&config.buckets);
+    let idle = config.requests.idle_timeout;
+    let resources = rooms::resources(config.upstream, config.keyring, config.buckets, idle).await?;
+    for key_id in keys {
         let shown = key_id.as_ref().map_or("the keyring's own", KeyId::as_str);
         match key_round_trip(&resources, key_id.as_ref()).await {
             Ok(told) => _ = writeln!(report, "key {shown}: {told}"),
@@ -39,16 +41,14 @@ pub async fn check(mut config: Config) -> Result<String, Failure> {
 }
 
 /// Every key that a rule writes with; `None` is the keyring's default.
-fn keys_in_use(config: &Config) -> Result<Vec<Option<KeyId>>, Failure> {
+fn keys_in_use(rules: &[BucketRule]) -> Vec<Option<KeyId>> {
     let mut keys = Vec::new();
-    for rule in &config.buckets {
-        let key_id = rule.key_id.as_deref().map(KeyId::parse).transpose();
-        let key_id = key_id.map_err(|error| Failure::Usage(error.to_string()))?;
-        if !keys.contains(&key_id) {
-            keys.push(key_id);
+    for rule in rules {
+        if !keys.contains(&rule.key_id) {
+            keys.push(rule.key_id.clone());
         }
     }
-    Ok(keys)
+    keys
 }
 
 /// Generates and unwraps one data key, past the cache.

@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::{Decrypt, Failure, rooms};
 use crate::config::Config;
 use crate::envelope::native::{PutOpener, plaintext_length};
-use crate::handler::StoredKeys;
+use crate::handler::{Policies, StoredKeys};
 use crate::s3::{BucketName, ObjectKey};
 
 /// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated.
@@ -18,13 +18,9 @@ use crate::s3::{BucketName, ObjectKey};
 /// # Errors
 /// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
 /// authentic, and not the whole.
-pub async fn decrypt(
-    config: &mut Config,
-    arguments: &Decrypt,
-    output: &mut dyn Write,
-) -> Result<(), Failure> {
-    let keyring = rooms::keyring(&config.keyring, false).await?;
-    let policies = rooms::policies(&config.buckets)?;
+pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
+    let keyring = rooms::keyring(config.keyring).await?;
+    let policies = Policies::new(config.buckets);
     let bucket =
         BucketName::parse(arguments.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key = ObjectKey::parse(arguments.object_key.clone())

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Failure, Keygen};
-use crate::config::{self, Provider};
-use crate::keyring::local;
+use crate::config;
+use crate::keyring::{Provider, local};
 
 /// Does it, and says what was done. Without a file, `configuration` names the keyring.
 ///
@@ -27,8 +27,8 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
 
 fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> {
     match config::load(configuration)?.keyring.provider {
-        Provider::Local { file } => Ok(file),
-        Provider::AwsKms { .. } => Err(Failure::Usage(format!(
+        Provider::Local(keyring) => Ok(keyring.file),
+        Provider::AwsKms(_) => Err(Failure::Usage(format!(
             "{} has an AWS KMS keyring, whose keys are made there; name a FILE for a local one",
             configuration.display()
         ))),

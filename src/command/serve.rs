@@ -16,11 +16,12 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::check;
 
-use crate::admin::{Admin, Problem, Status};
-use crate::config::{BucketConfig, Config, KeyringConfig, Provider, Reuse, Target, UpstreamConfig};
-use crate::handler::Resources;
-use crate::keyring::KeyId;
-use crate::server::{Bound, ConnectionInfo, Drained, ServeError, Server};
+use crate::admin::{self, Admin, Problem, Status};
+use crate::config::Config;
+use crate::handler::{BucketRule, Resources};
+use crate::keyring::{self, Provider, Reuse};
+use crate::server::{self, Bound, ConnectionInfo, Drained, ServeError, Server};
+use crate::upstream::{self, Target};
 
 /// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached answer to a
 /// large transfer.
@@ -65,14 +66,20 @@ pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Ou
 }
 
 impl Listeners {
-    /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`].
-    pub async fn open(config: &Config, default_key: Option<&KeyId>) -> Result<Self, ServeError> {
-        let objects = Server::bind(config.listen.clone()).await?;
-        let admin = match &config.admin {
-            Some(settings) => Some(Admin::bind(settings.clone()).await?),
+    /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`]. `status` learns its
+    /// `listen` here, since a port may be the system's choice.
+    pub async fn open(
+        objects: server::Settings,
+        admin: Option<admin::Settings>,
+        mut status: Status,
+    ) -> Result<Self, ServeError> {
+        let objects = Server::bind(objects).await?;
+        let admin = match admin {
+            Some(settings) => Some(Admin::bind(settings).await?),
             None => None,
         };
-        let status = status(config, default_key, &objects);
+        let scheme = if objects.speaks_tls() { "https" } else { "http" };
+        status.listen = format!("{scheme}://{}", objects.local_address());
         Ok(Self { objects, admin, status })
     }
 
@@ -193,34 +200,32 @@ async fn problems(resources: &Resources) -> Vec<Problem> {
     problems
 }
 
-fn status(config: &Config, default_key: Option<&KeyId>, objects: &Bound) -> Status {
-    let scheme = if objects.speaks_tls() { "https" } else { "http" };
+/// What a configuration serves, but for the address, which [`Listeners::open`] knows.
+pub fn status(config: &Config) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION"),
-        listen: format!("{scheme}://{}", objects.local_address()),
+        listen: String::new(),
         upstream: upstream_line(&config.upstream),
-        keyring: keyring_line(&config.keyring, default_key),
+        keyring: keyring_line(&config.keyring),
         buckets: config.buckets.iter().map(bucket_line).collect(),
     }
 }
 
-fn upstream_line(upstream: &UpstreamConfig) -> String {
+fn upstream_line(upstream: &upstream::Settings) -> String {
     match &upstream.target {
-        Target::Embedded(directory) => {
-            format!("embedded store in {}, for trying it out", directory.display())
-        }
+        Target::Embedded { path } => format!("embedded store in {}, for trying it out", path.display()),
         Target::Endpoint(endpoint) => format!("{endpoint} ({})", upstream.region),
         Target::Aws => format!("AWS S3 in {}", upstream.region),
     }
 }
 
-fn keyring_line(keyring: &KeyringConfig, default_key: Option<&KeyId>) -> String {
-    let key_id = default_key.map_or("a key of each bucket", KeyId::as_str);
+fn keyring_line(keyring: &keyring::Settings) -> String {
     let provider = match &keyring.provider {
-        Provider::Local { file } => format!("local, {}, {key_id}", file.display()),
-        Provider::AwsKms { key_id: _, endpoint, region, credentials: _ } => {
-            let place = endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
-            format!("AWS KMS in {region}{place}, {key_id}")
+        Provider::Local(local) => format!("local, {}", local.file.display()),
+        Provider::AwsKms(kms) => {
+            let region = kms.region.as_deref().unwrap_or("the default region");
+            let place = kms.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+            format!("AWS KMS in {region}{place}")
         }
     };
     match keyring.reuse {
@@ -229,13 +234,13 @@ fn keyring_line(keyring: &KeyringConfig, default_key: Option<&KeyId>) -> String 
     }
 }
 
-fn bucket_line(rule: &BucketConfig) -> String {
-    let mut line = format!("{}/{}*  ", rule.name.as_str(), rule.prefix);
-    line.push_str(rule.write.name());
-    for (label, value) in [("realm", &rule.realm), ("key", &rule.key_id)] {
-        if let Some(value) = value {
-            line.push_str(&format!(", {label} {value}"));
-        }
+fn bucket_line(rule: &BucketRule) -> String {
+    let mut line = format!("{}/{}*  native", rule.name.as_str(), rule.prefix);
+    if let Some(realm) = &rule.realm {
+        line.push_str(&format!(", realm {realm}"));
+    }
+    if let Some(key_id) = &rule.key_id {
+        line.push_str(&format!(", key {key_id}"));
     }
     line
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
-use super::serve::{Listeners, Shutdown};
+use super::serve::{self, Listeners, Shutdown};
 use super::*;
 use crate::admin::Problem;
 use crate::config;
@@ -110,6 +110,12 @@ fn configuration() -> config::Config {
     config::parse(text, Path::new("/etc/proxy.toml"), |_| None).expect("a valid file")
 }
 
+async fn open() -> Listeners {
+    let config = configuration();
+    let status = serve::status(&config);
+    Listeners::open(config.listen, config.admin, status).await.expect("free ports")
+}
+
 async fn ask(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -121,7 +127,7 @@ async fn ask(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn the_status_says_what_is_served_and_no_secret() {
-    let listeners = Listeners::open(&configuration(), None).await.expect("free ports");
+    let listeners = open().await;
     let status = listeners.status();
     assert_eq!(status.listen, format!("http://{}", listeners.addresses().0));
     assert_eq!(status.upstream, "embedded store in /etc/data, for trying it out");
@@ -133,7 +139,7 @@ async fn the_status_says_what_is_served_and_no_secret() {
 /// While the last request runs, operators are told so; after the second signal nobody waits for it.
 #[tokio::test]
 async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
-    let listeners = Listeners::open(&configuration(), None).await.expect("free ports");
+    let listeners = open().await;
     let (objects, admin) = listeners.addresses();
     let admin = admin.expect("an admin address");
     let arrived = Arc::new(Notify::new());

@@ -1,8 +1,8 @@
 use super::error::{ConfigError, Refusal};
-use super::keyring::Provider;
 use super::section::{Section, chosen};
 use super::value;
-use crate::s3::BucketPattern;
+use crate::handler::{Binding, BucketRule};
+use crate::keyring::{AwsKms, Provider};
 
 const KEYS: &[&str] = &["name", "prefix", "realm", "key_id", "allowed_key_ids", "formats", "binding"];
 
@@ -18,30 +18,9 @@ const READ_FORMATS: [ReadFormat; 4] =
 /// An object's key has at most 1,024 bytes.
 const MAX_PREFIX: usize = 1024;
 
-/// The rule for some buckets, or for the objects of one prefix in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketConfig {
-    /// The buckets meant.
-    pub name: BucketPattern,
-    /// What the object keys meant start with; empty for all of them and for the bucket itself.
-    pub prefix: String,
-    /// The realm of the encryption context; the bucket's name if `None`, see [`BucketConfig::realm`].
-    pub realm: Option<String>,
-    /// The key that new objects are sealed under; the keyring's own if `None`.
-    pub key_id: Option<String>,
-    /// Further keys that a request may select, and that objects may be opened with.
-    pub allowed_key_ids: Vec<String>,
-    /// The format of new objects.
-    pub write: WriteFormat,
-    /// The formats of objects that may be read; never empty, and with the one that is written.
-    pub read: Vec<ReadFormat>,
-    /// What new objects are bound to, and the least that those read must be bound to.
-    pub binding: Binding,
-}
-
 /// The format of new objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteFormat {
+enum WriteFormat {
     /// `native`
     Native,
     /// `cbc`
@@ -54,7 +33,7 @@ pub enum WriteFormat {
 
 /// A kind of object that may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadFormat {
+enum ReadFormat {
     /// `native`
     Native,
     /// `cbc`
@@ -65,35 +44,12 @@ pub enum ReadFormat {
     Plaintext,
 }
 
-/// What an object's envelope is bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Binding {
-    /// `realm+key`: an object moved to another name does not open.
-    RealmAndKey,
-    /// `realm`: objects may be renamed behind the proxy's back.
-    Realm,
-    /// `none`
-    None,
+/// Whether everything `later` applies to is taken by `earlier` before.
+fn hides(earlier: &BucketRule, later: &BucketRule) -> bool {
+    earlier.name.covers(&later.name) && later.prefix.starts_with(&earlier.prefix)
 }
 
-impl BucketConfig {
-    /// Whether the rule is for this object, or with an empty `object_key` for the bucket as a whole.
-    pub fn applies_to(&self, bucket: &str, object_key: &str) -> bool {
-        self.name.matches(bucket) && object_key.starts_with(&self.prefix)
-    }
-
-    /// The realm of `bucket`'s objects under this rule.
-    pub fn realm<'a>(&'a self, bucket: &'a str) -> &'a str {
-        self.realm.as_deref().unwrap_or(bucket)
-    }
-
-    /// Whether everything `later` applies to is taken by this rule before.
-    fn hides(&self, later: &Self) -> bool {
-        self.name.covers(&later.name) && later.prefix.starts_with(&self.prefix)
-    }
-}
-
-pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<BucketConfig>, ConfigError> {
+pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<BucketRule>, ConfigError> {
     let sections = root.sections("bucket", KEYS)?;
     if sections.is_empty() {
         let fix = "write [[bucket]] and below it name = \"*\", for every bucket";
@@ -102,13 +58,13 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<Bucket
     let mut rules = Vec::with_capacity(sections.len());
     for section in &sections {
         let rule = read_one(section)?;
-        if let Provider::AwsKms { key_id: None, .. } = provider
+        if let Provider::AwsKms(AwsKms { key_id: None, .. }) = provider
             && rule.key_id.is_none()
         {
             let fix = "write key_id here, or in [keyring] for every bucket";
             return Err(section.refuse("key_id", "is missing, and `keyring.key_id` too", fix));
         }
-        if let Some(earlier) = rules.iter().find(|earlier: &&BucketConfig| earlier.hides(&rule)) {
+        if let Some(earlier) = rules.iter().find(|earlier| hides(earlier, &rule)) {
             let problem =
                 format!("can never match: the rule {:?} above it does first", earlier.name.as_str());
             return Err(section.refuse("name", &problem, "move this [[bucket]] above that one"));
@@ -118,7 +74,7 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<Bucket
     Ok(rules)
 }
 
-fn read_one(section: &Section<'_>) -> Result<BucketConfig, ConfigError> {
+fn read_one(section: &Section<'_>) -> Result<BucketRule, ConfigError> {
     let name = section.parsed("name", "*", value::bucket_pattern)?;
     let name = name.ok_or_else(|| {
         section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
@@ -127,36 +83,30 @@ fn read_one(section: &Section<'_>) -> Result<BucketConfig, ConfigError> {
         ..=MAX_PREFIX => Ok(text.to_owned()),
         _ => Err(Refusal::new("is longer than an object's key", format!("write at most {MAX_PREFIX} bytes"))),
     })?;
-    let (write, read) = read_formats(section)?;
+    check_formats(section)?;
     let bindings = [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
-    Ok(BucketConfig {
+    Ok(BucketRule {
         name,
         prefix: prefix.unwrap_or_default(),
         realm: section.parsed("realm", "my-realm", value::name)?,
-        key_id: section.parsed("key_id", "alias/s3veil", value::name)?,
-        allowed_key_ids: section.list("allowed_key_ids", "alias/s3veil", value::name)?.unwrap_or_default(),
-        write,
-        read,
+        key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
+        allowed_key_ids: section.list("allowed_key_ids", "alias/s3veil", value::key_id)?.unwrap_or_default(),
         binding: section.choice("binding", &bindings)?.unwrap_or(Binding::RealmAndKey),
     })
 }
 
-fn read_formats(bucket: &Section<'_>) -> Result<(WriteFormat, Vec<ReadFormat>), ConfigError> {
-    let Some(section) = bucket.section("formats", &["write", "read"])? else {
-        return Ok((WriteFormat::Native, vec![ReadFormat::Native]));
-    };
+fn check_formats(bucket: &Section<'_>) -> Result<(), ConfigError> {
+    let Some(section) = bucket.section("formats", &["write", "read"])? else { return Ok(()) };
     let known = WRITE_FORMATS.map(|format| (format.name(), format));
     let write = section.parsed("write", "native", |text| supported(text, &known, WRITTEN))?;
-    let write = write.unwrap_or(WriteFormat::Native);
+    let own = write.unwrap_or(WriteFormat::Native).read_as();
     let known = READ_FORMATS.map(|format| (format.name(), format));
     let read = section.list("read", "native", |text| supported(text, &known, READ))?;
-    let own = write.read_as();
-    let read = read.unwrap_or_else(|| vec![own]);
-    if !read.contains(&own) {
+    if read.is_some_and(|read| !read.contains(&own)) {
         let fix = format!("add \"{}\"", own.name());
         return Err(section.refuse("read", "lacks the format that is written", fix));
     }
-    Ok((write, read))
+    Ok(())
 }
 
 fn supported<F: Copy + PartialEq>(
@@ -175,7 +125,7 @@ fn supported<F: Copy + PartialEq>(
 
 impl WriteFormat {
     /// As it is written in `formats.write`.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Cbc => "cbc",
@@ -196,7 +146,7 @@ impl WriteFormat {
 
 impl ReadFormat {
     /// As it is written in `formats.read`, for messages that name the setting.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Cbc => "cbc",

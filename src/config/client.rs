@@ -1,41 +1,19 @@
 use std::net::SocketAddr;
 
-use super::credentials::{self, Secret};
+use super::credentials;
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::value;
 use crate::s3::BucketPattern;
+use crate::service::{Client, ClientAccess};
+use crate::sigv4::SecretAccessKey;
 
 const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key_file", "buckets", "access"];
 
 /// The secret of the published `proxy.toml`: everybody knows it, so it serves this machine only.
 pub const DEMO_SECRET: &str = "s3veil-secret";
 
-/// Who may ask, and for what.
-#[derive(Debug)]
-pub struct ClientConfig {
-    /// Unique among the clients.
-    pub access_key_id: String,
-    /// What the client signs with.
-    pub secret_access_key: Secret,
-    /// The buckets it may use; never empty.
-    pub buckets: Vec<BucketPattern>,
-    /// What it may do there.
-    pub access: Access,
-}
-
-/// What a client may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everything.
-    ReadWrite,
-    /// Only what changes nothing.
-    ReadOnly,
-    /// Only what shows no content.
-    WriteOnly,
-}
-
-pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<ClientConfig>, ConfigError> {
+pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String, Client)>, ConfigError> {
     let sections = root.sections("client", KEYS)?;
     if sections.is_empty() {
         let fix =
@@ -44,17 +22,17 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<ClientC
     }
     let mut clients = Vec::with_capacity(sections.len());
     for section in &sections {
-        let client = read_one(section, listen)?;
-        if clients.iter().any(|other: &ClientConfig| other.access_key_id == client.access_key_id) {
-            let problem = format!("is used twice: {:?}", client.access_key_id);
+        let (access_key_id, client) = read_one(section, listen)?;
+        if clients.iter().any(|(other, _)| *other == access_key_id) {
+            let problem = format!("is used twice: {access_key_id:?}");
             return Err(section.refuse("access_key_id", &problem, "give each client an id of its own"));
         }
-        clients.push(client);
+        clients.push((access_key_id, client));
     }
     Ok(clients)
 }
 
-fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<ClientConfig, ConfigError> {
+fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client), ConfigError> {
     let access_key_id = section.parsed("access_key_id", "my-app", credentials::access_key_id)?;
     let access_key_id = access_key_id.ok_or_else(|| {
         section.refuse("access_key_id", "is missing", "write an id of your choice, such as \"my-app\"")
@@ -70,16 +48,16 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<ClientConfig, C
         return Err(section.refuse("secret_access_key", &problem, fix));
     }
     let accesses = [
-        ("read-write", Access::ReadWrite),
-        ("read-only", Access::ReadOnly),
-        ("write-only", Access::WriteOnly),
+        ("read-write", ClientAccess::ReadWrite),
+        ("read-only", ClientAccess::ReadOnly),
+        ("write-only", ClientAccess::WriteOnly),
     ];
-    Ok(ClientConfig {
-        access_key_id,
-        secret_access_key,
+    let client = Client {
+        secret: SecretAccessKey::new(secret_access_key.into_inner()),
         buckets: section
             .list("buckets", "logs-*", value::bucket_pattern)?
             .unwrap_or_else(|| vec![BucketPattern::any()]),
-        access: section.choice("access", &accesses)?.unwrap_or(Access::ReadWrite),
-    })
+        access: section.choice("access", &accesses)?.unwrap_or(ClientAccess::ReadWrite),
+    };
+    Ok((access_key_id, client))
 }

@@ -2,10 +2,11 @@ use zeroize::Zeroizing;
 
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
+use crate::upstream;
 
 /// Who the proxy is, to the storage or to KMS.
 #[derive(Debug)]
-pub enum Credentials {
+pub(super) enum Credentials {
     /// As configured.
     Static {
         /// Public.
@@ -17,8 +18,33 @@ pub enum Credentials {
     DefaultChain,
 }
 
+impl Credentials {
+    /// As the storage's client takes them.
+    pub(super) fn for_storage(self) -> upstream::Credentials {
+        match self {
+            Self::DefaultChain => upstream::Credentials::DefaultChain,
+            Self::Static { access_key_id, secret_access_key } => upstream::Credentials::Static {
+                access_key_id,
+                secret_access_key: secret_access_key.into_inner(),
+                session_token: None,
+            },
+        }
+    }
+
+    /// As the client of KMS takes them; `None` is the default chain.
+    pub(super) fn for_kms(self) -> Option<aws_credential_types::Credentials> {
+        match self {
+            Self::DefaultChain => None,
+            Self::Static { access_key_id, secret_access_key } => {
+                let secret = secret_access_key.expose();
+                Some(aws_credential_types::Credentials::new(access_key_id, secret, None, None, "proxy.toml"))
+            }
+        }
+    }
+}
+
 /// A secret as it was configured: zeroed when dropped, shown by no formatter, copied by nobody.
-pub struct Secret(Zeroizing<String>);
+pub(super) struct Secret(Zeroizing<String>);
 
 impl Secret {
     pub(super) fn new(text: String) -> Self {
@@ -26,12 +52,12 @@ impl Secret {
     }
 
     /// The secret itself, for the room that signs or verifies with it.
-    pub fn expose(&self) -> &str {
+    pub(super) fn expose(&self) -> &str {
         &self.0
     }
 
     /// The secret itself, still zeroed when dropped.
-    pub fn into_inner(self) -> Zeroizing<String> {
+    pub(super) fn into_inner(self) -> Zeroizing<String> {
         self.0
     }
 }

@@ -1,12 +1,10 @@
-use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
-
-use super::credentials::{self, Credentials};
+use super::credentials;
 use super::error::ConfigError;
 use super::section::Section;
 use super::{required, value};
+use crate::keyring::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
 
 const KEYS: &[&str] = &[
     "provider",
@@ -31,67 +29,17 @@ const MAX_ENTRIES: u64 = 1_000_000;
 /// Objects under one data key. Each has a content key of its own, so this bounds what one leak opens, no nonce.
 const MAX_OBJECTS: u64 = 1 << 32;
 
-/// Where wrapping keys come from.
-#[derive(Debug)]
-pub struct KeyringConfig {
-    /// Who wraps.
-    pub provider: Provider,
-    /// Whether data keys serve several objects.
-    pub reuse: Reuse,
-    /// How long keys are kept, and how many.
-    pub cache: CacheConfig,
-}
-
-/// Who wraps data keys.
-#[derive(Debug)]
-pub enum Provider {
-    /// Wrapping keys in a file.
-    Local {
-        /// It need not exist yet: whether to make one is not for the configuration to say.
-        file: PathBuf,
-    },
-    /// AWS KMS, or what speaks its protocol.
-    AwsKms {
-        /// The key of bucket rules that name none; if `None`, each of them names one.
-        key_id: Option<String>,
-        /// Instead of AWS's own.
-        endpoint: Option<Uri>,
-        /// The upstream's, unless configured otherwise.
-        region: String,
-        /// Who the proxy is, to KMS.
-        credentials: Credentials,
-    },
-}
-
-/// Whether data keys serve several objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// One data key serves the objects of a key and a realm, within the cache's bounds.
-    Bucket,
-    /// Each object has a data key of its own.
-    Off,
-}
-
-/// How long data keys are kept in memory, and how many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheConfig {
-    /// From the call that brought the key.
-    pub max_age: Duration,
-    /// Objects sealed under one data key.
-    pub max_objects: u64,
-    /// Bytes of plaintext sealed under one data key.
-    pub max_bytes: u64,
-    /// Keys in the cache.
-    pub entries: u64,
-    /// How long beyond `max_age` a key still opens objects while the provider can't be reached; `None` is off.
-    pub stale_if_error: Option<Duration>,
-}
-
-pub(super) fn read(root: &Section<'_>, upstream_region: &str) -> Result<KeyringConfig, ConfigError> {
+/// `is_trial`: the storage is the embedded one. Only there is a missing file made: elsewhere a mistyped path would
+/// quietly become a new key.
+pub(super) fn read(
+    root: &Section<'_>,
+    upstream_region: &str,
+    is_trial: bool,
+) -> Result<Settings, ConfigError> {
     let fix = "write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file";
     let section = required(root, "keyring", KEYS, fix)?;
-    Ok(KeyringConfig {
-        provider: read_provider(&section, upstream_region)?,
+    Ok(Settings {
+        provider: read_provider(&section, upstream_region, is_trial)?,
         reuse: section
             .choice("reuse", &[("bucket", Reuse::Bucket), ("off", Reuse::Off)])?
             .unwrap_or(Reuse::Bucket),
@@ -105,7 +53,11 @@ enum Kind {
     AwsKms,
 }
 
-fn read_provider(section: &Section<'_>, upstream_region: &str) -> Result<Provider, ConfigError> {
+fn read_provider(
+    section: &Section<'_>,
+    upstream_region: &str,
+    is_trial: bool,
+) -> Result<Provider, ConfigError> {
     let kind = section.choice("provider", &[("local", Kind::Local), ("aws-kms", Kind::AwsKms)])?;
     match kind {
         None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
@@ -117,29 +69,24 @@ fn read_provider(section: &Section<'_>, upstream_region: &str) -> Result<Provide
                 let fix = "write for example file = \"./data/keyring\"";
                 section.refuse("file", "is missing, which the local keyring needs", fix)
             })?;
-            Ok(Provider::Local { file: section.source.resolve(file) })
+            Ok(Provider::Local(Local { file: section.source.resolve(file), create_if_missing: is_trial }))
         }
         Some(Kind::AwsKms) => {
             section.absent("file", "means nothing to AWS KMS")?;
             let region = section.parsed("region", "us-east-1", value::region)?;
-            Ok(Provider::AwsKms {
-                key_id: section.parsed("key_id", "alias/s3veil", value::name)?,
-                endpoint: section.parsed("endpoint", "http://127.0.0.1:4566", value::endpoint)?,
-                region: region.unwrap_or_else(|| upstream_region.to_owned()),
-                credentials: credentials::read(section)?,
-            })
+            let endpoint = section.parsed("endpoint", "http://127.0.0.1:4566", value::endpoint)?;
+            Ok(Provider::AwsKms(AwsKms {
+                key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
+                endpoint: endpoint.map(|endpoint| endpoint.to_string()),
+                region: Some(region.unwrap_or_else(|| upstream_region.to_owned())),
+                credentials: credentials::read(section)?.for_kms(),
+            }))
         }
     }
 }
 
-fn read_cache(keyring: &Section<'_>) -> Result<CacheConfig, ConfigError> {
-    let mut cache = CacheConfig {
-        max_age: Duration::from_secs(5 * 60),
-        max_objects: 10_000,
-        max_bytes: 1 << 40,
-        entries: 10_000,
-        stale_if_error: None,
-    };
+fn read_cache(keyring: &Section<'_>) -> Result<CacheSettings, ConfigError> {
+    let mut cache = CacheSettings::default();
     let Some(section) = keyring.section("cache", CACHE_KEYS)? else { return Ok(cache) };
     let bounded_age = |word| {
         let age = section.parsed(word, "5m", value::timeout)?;

@@ -2,7 +2,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::s3::BucketPattern;
+use crate::handler::{Binding, Policies};
+use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
+use crate::s3::{BucketName, BucketPattern, ObjectKey};
+use crate::service::ClientAccess;
+use crate::sigv4::SecretAccessKey;
+use crate::upstream::{Checksum, Credentials, Target, Timeouts};
 
 const MINIMAL: &str = "\
 [listen]
@@ -49,11 +54,10 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     let config = parse(text, Path::new("proxy.toml"), |_| None).expect("the published file");
     assert_eq!(config.listen.address, SocketAddr::from(([127, 0, 0, 1], 8333)));
     assert_eq!(config.admin, Some(admin::Settings { address: SocketAddr::from(([127, 0, 0, 1], 9333)) }));
-    assert_eq!(config.upstream.target, Target::Embedded("./data".into()));
-    assert!(
-        matches!(config.keyring.provider, Provider::Local { file } if file == Path::new("./data/keyring"))
-    );
-    assert_eq!(config.clients[0].secret_access_key.expose(), DEMO_SECRET);
+    assert_eq!(config.upstream.target, Target::Embedded { path: "./data".into() });
+    let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
+    assert_eq!((keyring.file.as_path(), keyring.create_if_missing), (Path::new("./data/keyring"), true));
+    assert_eq!(config.clients[0].0, "s3veil");
     assert_eq!(config.buckets[0].name, BucketPattern::any());
 }
 
@@ -157,32 +161,27 @@ fn listening_and_the_upstream_can_be_set() {
     assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
     assert_eq!(
         (upstream.path_style, upstream.checksum, upstream.max_retries),
-        (Some(false), Checksum::Crc32C, 0)
+        (Some(false), Checksum::Crc32c, 0)
     );
-    assert_eq!(
-        (upstream.connect_timeout, upstream.head_timeout, upstream.idle_timeout),
-        (seconds(5), seconds(6), seconds(7))
-    );
-    let Credentials::Static { access_key_id, secret_access_key } = &upstream.credentials else {
+    assert_eq!(upstream.timeouts, Timeouts { connect: seconds(5), head: seconds(6), idle: seconds(7) });
+    let Credentials::Static { access_key_id, secret_access_key, session_token: None } = &upstream.credentials
+    else {
         panic!("the credentials were configured")
     };
-    assert_eq!((access_key_id.as_str(), secret_access_key.expose()), ("AKIA", "from the environment"));
+    assert_eq!((access_key_id.as_str(), secret_access_key.as_str()), ("AKIA", "from the environment"));
 }
 
 #[test]
 fn keys_clients_and_buckets_can_be_set() {
     let config = read(EVERYTHING).expect("a valid file");
     let seconds = Duration::from_secs;
-    let Provider::AwsKms { key_id, endpoint, region, credentials } = &config.keyring.provider else {
-        panic!("AWS KMS was configured")
-    };
-    let endpoint = endpoint.as_ref().map(ToString::to_string);
+    let Provider::AwsKms(kms) = config.keyring.provider else { panic!("AWS KMS was configured") };
     assert_eq!(
-        (key_id, endpoint.as_deref(), region.as_str()),
-        (&None, Some("http://127.0.0.1:4566/"), "eu-west-2")
+        (kms.key_id, kms.endpoint.as_deref(), kms.region.as_deref()),
+        (None, Some("http://127.0.0.1:4566/"), Some("eu-west-2"))
     );
-    assert!(matches!(credentials, Credentials::Static { access_key_id, .. } if access_key_id == "test"));
-    let cache = CacheConfig {
+    assert_eq!(kms.credentials.expect("they were configured").access_key_id(), "test");
+    let cache = CacheSettings {
         max_age: seconds(3600),
         max_objects: 1,
         max_bytes: 1 << 30,
@@ -190,12 +189,12 @@ fn keys_clients_and_buckets_can_be_set() {
         stale_if_error: Some(seconds(8)),
     };
     assert_eq!((config.keyring.reuse, config.keyring.cache), (Reuse::Off, cache));
-    assert_eq!(config.clients[0].access, Access::WriteOnly);
-    assert!(config.clients[0].buckets[0].matches("logs-1") && config.clients[0].buckets.len() == 2);
-    assert_eq!(config.clients[1].access, Access::ReadOnly);
+    assert_eq!(config.clients[0].1.access, ClientAccess::WriteOnly);
+    assert!(config.clients[0].1.buckets[0].matches("logs-1") && config.clients[0].1.buckets.len() == 2);
+    assert_eq!(config.clients[1].1.access, ClientAccess::ReadOnly);
     let rule = &config.buckets[0];
-    assert_eq!((rule.realm("logs-1"), rule.binding), ("logs", Binding::Realm));
-    assert_eq!(rule.allowed_key_ids, ["alias/old"]);
+    assert_eq!((rule.realm.as_deref(), rule.binding), (Some("logs"), Binding::Realm));
+    assert_eq!(rule.allowed_key_ids, [KeyId::parse("alias/old").expect("a key id")]);
     assert_eq!(config.log, LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned() });
 }
 
@@ -320,11 +319,15 @@ fn the_first_bucket_rule_that_matches_applies() {
     let rules = "name = \"logs\"\nprefix = \"secret/\"\nrealm = \"a\"\n[[bucket]]\nname = \"logs\"\nrealm = \"b\"\n\
                  [[bucket]]\nname = \"data-?\"";
     let config = read(&with("name = \"*\"", rules)).expect("three rules");
-    let realm = |bucket, object_key| Some(config.bucket_policy(bucket, object_key)?.realm(bucket).to_owned());
+    let policies = Policies::new(config.buckets);
+    let realm = |bucket: &str, object_key: &str| {
+        let bucket = BucketName::parse(bucket).expect("a bucket's name");
+        let object_key = ObjectKey::parse(object_key).expect("an object key");
+        policies.of_object(&bucket, &object_key).ok().map(|rule| rule.realm(&bucket).to_owned())
+    };
     let cases = [
         ("logs", "secret/x", Some("a")),
         ("logs", "secret", Some("b")),
-        ("logs", "", Some("b")),
         ("data-1", "any", Some("data-1")),
         ("data-12", "any", None),
         ("other", "any", None),
@@ -347,7 +350,7 @@ fn secrets_come_from_files_too_and_lose_one_newline() {
     for (content, expected) in cases {
         std::fs::write(directory.path().join("secret"), content).expect("a file");
         let config = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect("a secret");
-        assert_eq!(config.clients[0].secret_access_key.expose(), expected);
+        assert_eq!(config.clients[0].1.secret, SecretAccessKey::new(expected.to_owned()));
     }
     std::fs::write(directory.path().join("secret"), "\n").expect("a file");
     let error = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect_err("an empty secret");
@@ -447,7 +450,6 @@ fn files_that_cannot_be_read() {
     assert!(error.problem.starts_with("can't be read: "), "{error}");
     std::fs::write(&missing, MINIMAL).expect("a file");
     let config = load(&missing).expect("a file");
-    assert!(
-        matches!(config.keyring.provider, Provider::Local { file } if file == directory.path().join("keyring"))
-    );
+    let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
+    assert_eq!(keyring.file, directory.path().join("keyring"));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::error::Refusal;
+use crate::keyring::KeyId;
 use crate::s3::{BucketPattern, InvalidPattern};
 
 /// `500ms`, `10s`, `5m`, `1h`, `1d`: a whole number and a unit.
@@ -122,6 +123,13 @@ pub(super) fn name(text: &str) -> Result<String, Refusal> {
     }
     let fix = "write up to 256 visible ASCII characters, without spaces";
     Err(Refusal::new(format!("is no name: {text:?}"), fix))
+}
+
+/// The name of a wrapping key.
+pub(super) fn key_id(text: &str) -> Result<KeyId, Refusal> {
+    KeyId::parse(text).map_err(|error| {
+        Refusal::new(error.to_string(), "write a key's id, its ARN, or an alias such as \"alias/s3veil\"")
+    })
 }
 
 /// A pattern of bucket names.
