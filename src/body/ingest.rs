@@ -95,6 +95,8 @@ pub struct IngestBody {
     left: u64,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
+    /// Whether the client is waited for, rather than the storage.
+    waiting: bool,
     verdict: Verdict,
     ended: bool,
 }
@@ -127,6 +129,7 @@ impl IngestBody {
             left: length,
             idle,
             deadline: Box::pin(tokio::time::sleep(idle)),
+            waiting: false,
             verdict: verdict.clone(),
             ended: false,
         };
@@ -176,18 +179,23 @@ impl IngestBody {
     }
 
     fn poll_wire(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, IngestError>> {
-        match Pin::new(&mut self.wire).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.deadline.as_mut().reset(Instant::now() + self.idle);
-                Poll::Ready(Ok(Some(frame.into_data().unwrap_or_default())))
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(IngestError::Client(error))),
-            Poll::Ready(None) => Poll::Ready(Ok(None)),
+        let frame = match Pin::new(&mut self.wire).poll_frame(context) {
+            Poll::Ready(frame) => frame,
             Poll::Pending => {
+                // The client's time begins when it is asked: before, a slow storage may have kept everybody waiting.
+                if !std::mem::replace(&mut self.waiting, true) {
+                    self.deadline.as_mut().reset(Instant::now() + self.idle);
+                }
                 ready!(self.deadline.as_mut().poll(context));
-                Poll::Ready(Err(IngestError::Idle(self.idle)))
+                return Poll::Ready(Err(IngestError::Idle(self.idle)));
             }
-        }
+        };
+        self.waiting = false;
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Err(error)) => Err(IngestError::Client(error)),
+            None => Ok(None),
+        })
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, IngestError>> {
@@ -239,5 +247,97 @@ impl Body for IngestBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::body::boxed;
+    use crate::body::tests_support::{Arriving, frames, pattern};
+
+    const IDLE: Duration = Duration::from_secs(1);
+
+    fn declared(headers: &[(&'static str, &str)]) -> DeclaredIntegrity {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+        DeclaredIntegrity::from_headers(&pairs.collect()).unwrap()
+    }
+
+    async fn read(
+        content: &[u8],
+        length: u64,
+        payload: Payload,
+        declared: &DeclaredIntegrity,
+    ) -> (Result<Bytes, IngestError>, Verdict) {
+        let wire = boxed(frames(content, &[3, 3, 70_000]));
+        let (body, verdict) = IngestBody::new(wire, payload, declared, length, IDLE);
+        (body.collect().await.map(|body| body.to_bytes()), verdict)
+    }
+
+    #[tokio::test]
+    async fn what_was_promised_comes_out_and_its_checksum_is_known() {
+        let content = pattern(100_000);
+        let declared = declared(&[("x-amz-checksum-crc32", "kSlejg==")]);
+        let hash = digest::digest(&digest::SHA256, &content);
+        let payload = Payload::Sha256(hash.as_ref().try_into().unwrap());
+        let (read, verdict) = read(&content, 100_000, payload, &declared).await;
+        assert_eq!(read.unwrap(), content);
+        assert_eq!(verdict.checksums().unwrap()[0].to_string(), "kSlejg==");
+    }
+
+    /// Each of these must keep the body from becoming an object: no verdict, and an error at the end.
+    #[tokio::test]
+    async fn what_was_not_promised_has_no_verdict() {
+        let content = pattern(1000);
+        let nothing = DeclaredIntegrity::default();
+        let wrong_crc = declared(&[("x-amz-checksum-crc32", "AAAAAA==")]);
+        let wrong_md5 = declared(&[("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")]);
+        for (length, payload, declared, expected) in [
+            (1001, Payload::Unsigned, &nothing, "IncompleteBody"),
+            (999, Payload::Unsigned, &nothing, "InvalidRequest"),
+            (1000, Payload::Sha256([0; 32]), &nothing, "XAmzContentSHA256Mismatch"),
+            (1000, Payload::Unsigned, &wrong_crc, "BadDigest"),
+            (1000, Payload::Unsigned, &wrong_md5, "BadDigest"),
+        ] {
+            let (read, verdict) = read(&content, length, payload, declared).await;
+            assert_eq!(read.unwrap_err().to_s3().code.code(), expected);
+            assert!(verdict.checksums().is_none(), "This is a security issue: {expected} has a verdict.");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_is_no_end_of_the_body() {
+        let (body, verdict) = IngestBody::new(
+            boxed(frames(b"abc", &[]).then_an_error()),
+            Payload::Unsigned,
+            &DeclaredIntegrity::default(),
+            3,
+            IDLE,
+        );
+        assert!(matches!(body.collect().await, Err(IngestError::Client(_))));
+        assert!(verdict.checksums().is_none());
+    }
+
+    /// The client's patience is counted while the client is asked, not while the storage is slow.
+    #[tokio::test]
+    async fn only_the_clients_own_pauses_count() {
+        let (wire, body) = Arriving::new();
+        let declared = DeclaredIntegrity::default();
+        let (mut body, _) = IngestBody::new(boxed(body), Payload::Unsigned, &declared, 6, IDLE);
+        wire.send(Bytes::from_static(b"abc")).unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+        tokio::time::sleep(IDLE * 3 / 2).await;
+        let late = tokio::spawn(async move {
+            tokio::time::sleep(IDLE / 10).await;
+            wire.send(Bytes::from_static(b"def")).unwrap();
+            wire
+        });
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "def");
+        let _wire = late.await.unwrap();
+        assert!(matches!(body.frame().await, Some(Err(IngestError::Idle(IDLE)))));
     }
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use tokio::sync::mpsc;
 
 use crate::body::BoxError;
 use crate::envelope::native::{
@@ -38,6 +39,28 @@ impl Body for Frames {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(self.0.next())
+    }
+}
+
+/// A body whose frames arrive when they are sent, and that stays open until the sender is dropped.
+pub(crate) struct Arriving(mpsc::UnboundedReceiver<Bytes>);
+
+impl Arriving {
+    pub(crate) fn new() -> (mpsc::UnboundedSender<Bytes>, Self) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (sender, Self(receiver))
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.0.poll_recv(context).map(|data| data.map(|data| Ok(Frame::data(data))))
     }
 }
 
