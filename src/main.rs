@@ -109,11 +109,15 @@ fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
     outcome
 }
 
+/// The embedded store's libraries put whole requests into spans of level INFO. What the configuration says comes after
+/// this, and counts.
+const EMBEDDED_STORE_FILTER: &str = "s3s=warn,s3s_fs=warn";
+
 /// Events go to standard error; standard output belongs to the commands.
 fn log(settings: &LogSettings) {
     let LogSettings { format, level } = settings;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
+        .with_env_filter(EnvFilter::new(format!("{EMBEDDED_STORE_FILTER},{level}")))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     match format {

@@ -48,3 +48,55 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
 pub(super) fn buffered(bytes: impl Into<bytes::Bytes>) -> BoxBody {
     boxed(Full::new(bytes.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn answered(status: u16, code: &str) -> Response<BoxBody> {
+        let document = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
+        let mut response = Response::new(buffered(document));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response.headers_mut().insert("location", "https://storage.example/b/k".parse().unwrap());
+        response.headers_mut().insert("x-amz-meta-encryption-key", "AA==".parse().unwrap());
+        response
+    }
+
+    #[tokio::test]
+    async fn redirects_never_reach_the_client() {
+        for status in [301, 302, 303, 307, 308] {
+            let refused = pass(answered(status, "PermanentRedirect")).await.unwrap_err();
+            assert!(matches!(refused, Error::UpstreamRedirect { .. }), "This is a security issue: {status}.");
+        }
+    }
+
+    #[tokio::test]
+    async fn complaints_about_our_credentials_are_not_the_clients() {
+        for code in ABOUT_OUR_CREDENTIALS {
+            for status in [400, 403] {
+                let refused = pass(answered(status, code)).await.unwrap_err();
+                assert!(matches!(&refused, Error::UpstreamCredentials { code: told } if told == code));
+                assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_other_answer_passes_with_its_body_and_without_what_is_ours() {
+        for (status, code) in [
+            (304, ""),
+            (403, "AccessDenied"),
+            (404, "NoSuchKey"),
+            (400, "MetadataTooLarge"),
+            (503, "SlowDown"),
+        ] {
+            let passed = pass(answered(status, code)).await.unwrap();
+            assert_eq!(passed.status().as_u16(), status);
+            assert!(passed.headers().get("x-amz-meta-encryption-key").is_none());
+            let body = passed.into_body().collect().await.unwrap().to_bytes();
+            assert!(String::from_utf8_lossy(&body).contains(&format!("<Code>{code}</Code>")));
+        }
+    }
+}
