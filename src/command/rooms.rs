@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::config::{self, BucketConfig, ClientConfig, Config, KeyringConfig, UpstreamConfig};
-use crate::handler::{Binding, BucketRule, Policies, Resources};
+use crate::handler::{Binding, BucketRule, LearnedSizes, Policies, Resources};
 use crate::keyring::{self, KeyId, Keyring, KeyringSetupError};
 use crate::service::{Client, ClientAccess, Clients, Service};
 use crate::sigv4::{SecretAccessKey, VerifyPolicy};
@@ -19,7 +19,9 @@ pub async fn resources(config: &mut Config) -> Result<Resources, Failure> {
     let keyring = keyring(&config.keyring, is_trial).await?;
     let upstream = upstream(&config.upstream).await?;
     let policies = policies(&config.buckets)?;
-    Ok(Resources { upstream, keyring, policies, client_idle_timeout: config.requests.idle_timeout })
+    let learned_sizes = LearnedSizes::default();
+    let client_idle_timeout = config.requests.idle_timeout;
+    Ok(Resources { upstream, keyring, policies, learned_sizes, client_idle_timeout })
 }
 
 /// Builds what answers requests. Takes the clients' secrets out of the configuration.

@@ -187,11 +187,16 @@ fn an_entry_that_can_be_read_in_two_ways_is_none() {
         let document = listing(&format!("<Contents>{entry}</Contents>"));
         assert_eq!(entries(&document, NameEncoding::Verbatim).err(), Some(XmlError::Unexpected), "{entry}");
     }
-    for entry in ["<Key>&nope;</Key><Size>12</Size>", "<Key>&#0;</Key><Size>12</Size>", "<Key>k</key><Size>12</Size>"] {
+    for entry in
+        ["<Key>&nope;</Key><Size>12</Size>", "<Key>&#0;</Key><Size>12</Size>", "<Key>k</key><Size>12</Size>"]
+    {
         let document = listing(&format!("<Contents>{entry}</Contents>"));
         assert_eq!(entries(&document, NameEncoding::Verbatim).err(), Some(XmlError::Malformed), "{entry}");
     }
-    let bytes = [&b"<ListBucketResult><Contents><Key>\xff</Key><Size>12</Size></Contents>"[..], b"</ListBucketResult>"];
+    let bytes = [
+        &b"<ListBucketResult><Contents><Key>\xff</Key><Size>12</Size></Contents>"[..],
+        b"</ListBucketResult>",
+    ];
     let refused = rewrite(&bytes.concat(), &[], NameEncoding::Verbatim, |entry| entry.size);
     assert_eq!(refused, Err(XmlError::Malformed));
 }
