@@ -4,6 +4,7 @@
 //! error was complete and verified.
 
 mod ingest;
+mod listing;
 mod observed;
 mod open;
 mod reclaim;
@@ -12,6 +13,7 @@ mod seal;
 mod tests_support;
 
 pub use ingest::{IngestBody, IngestError, Verdict};
+pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
 pub use observed::{BodyEnd, ObservedBody};
 pub use open::{OpenBody, OpenError, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};

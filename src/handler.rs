@@ -8,6 +8,8 @@ mod call;
 mod get_object;
 mod head_object;
 mod list_buckets;
+mod list_objects;
+mod listed_size;
 mod pass_through;
 mod policy;
 mod preflight;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use http::Response;
 
 pub use self::call::Call;
+pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
 pub use self::preflight::preflight;
 pub use self::stored::{StoredKeys, Unlocked};
@@ -37,6 +40,8 @@ pub struct Resources {
     pub keyring: Keyring,
     /// What is configured for which bucket.
     pub policies: Policies,
+    /// Sizes that listings had to ask the storage for.
+    pub learned_sizes: LearnedSizes,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
 }
@@ -51,6 +56,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
         Family::GetObject => get_object::get_object(resources, call).await,
         Family::HeadObject => head_object::head_object(resources, call).await,
         Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
+        Family::ListObjects => list_objects::list_objects(resources, call).await,
         Family::PassThrough => pass_through::pass_through(resources, call).await,
         Family::Refused(why) => {
             let message = format!("s3veil does not implement {}: {why}", call.operation.name());
@@ -66,13 +72,14 @@ enum Family {
     GetObject,
     HeadObject,
     ListBuckets,
+    ListObjects,
     /// Carries no object content: passed as it is.
     PassThrough,
     /// Can't be done on ciphertext, or is not built; never forwarded.
     Refused(&'static str),
 }
 
-const NOT_BUILT: &str = "this version has no multipart uploads, copies or listings yet.";
+const NOT_BUILT: &str = "this version has no multipart uploads and no copies yet.";
 const NEEDS_PLAINTEXT: &str = "the storage would have to read the plaintext.";
 const UNKNOWN_CONTENT: &str = "its content could not be sealed.";
 
@@ -84,9 +91,9 @@ fn family(operation: Operation) -> Family {
         Op::GetObject => Family::GetObject,
         Op::HeadObject => Family::HeadObject,
         Op::ListBuckets => Family::ListBuckets,
+        Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions => Family::ListObjects,
 
-        Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions | Op::ListMultipartUploads | Op::PostObject
-        | Op::CopyObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
+        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
         | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::config::Config;
-use crate::handler::{BucketRule, Policies, Resources};
+use crate::handler::{BucketRule, LearnedSizes, Policies, Resources};
 use crate::keyring::{self, Keyring};
 use crate::service::{Clients, Service};
 use crate::sigv4::VerifyPolicy;
@@ -22,7 +22,8 @@ pub async fn resources(
 ) -> Result<Resources, Failure> {
     let keyring = self::keyring(keyring).await?;
     let upstream = Upstream::build(upstream).await.map_err(|error| Failure::Usage(with_causes(&error)))?;
-    Ok(Resources { upstream, keyring, policies: Policies::new(buckets), client_idle_timeout })
+    let (policies, learned_sizes) = (Policies::new(buckets), LearnedSizes::default());
+    Ok(Resources { upstream, keyring, policies, learned_sizes, client_idle_timeout })
 }
 
 /// Builds what answers requests.

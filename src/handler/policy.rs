@@ -1,5 +1,7 @@
 //! What is configured for which bucket and prefix.
 
+use std::sync::Arc;
+
 use crate::envelope::native;
 use crate::error::Error;
 use crate::keyring::KeyId;
@@ -47,14 +49,14 @@ impl BucketRule {
     }
 }
 
-/// All rules, in order: the first that matches an object counts.
+/// All rules, in order: the first that matches an object counts. Cloning shares them.
 #[derive(Debug, Clone)]
-pub struct Policies(Vec<BucketRule>);
+pub struct Policies(Arc<[BucketRule]>);
 
 impl Policies {
     /// Rules in order of precedence.
     pub fn new(rules: Vec<BucketRule>) -> Self {
-        Self(rules)
+        Self(rules.into())
     }
 
     /// The rule of an object.

@@ -3,6 +3,8 @@
 mod buckets;
 mod delete_objects;
 mod error_document;
+mod listing;
+mod scan;
 mod walk;
 
 pub use buckets::retain_buckets;
@@ -10,6 +12,10 @@ pub use delete_objects::{
     DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, delete_objects_request,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
+pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+
+/// How deep elements may nest. S3's documents stay under 8.
+const MAX_DEPTH: usize = 16;
 
 /// Why a document could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -70,6 +70,7 @@ def test_copying_up_and_down_and_removing(aws, bucket, backend, tmp_path):
     assert not backend.store.contains(bucket, b"quick brown fox")
     aws("s3", "cp", f"s3://{bucket}/notes.txt", read)
     assert read.read_text() == written.read_text()
+    assert aws("s3", "ls", f"s3://{bucket}/").stdout.split()[2:] == ["20000", "notes.txt"]
     head = json.loads(aws("s3api", "head-object", "--bucket", bucket, "--key", "notes.txt").stdout)
     assert head["ContentType"] == "text/plain"
     aws("s3", "rm", f"s3://{bucket}/notes.txt")

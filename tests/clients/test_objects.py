@@ -156,8 +156,14 @@ def test_a_missing_bucket(s3):
         assert status(missing.value) == 404
 
 
-def test_listing_buckets(s3, bucket):
-    assert bucket in [item["Name"] for item in s3.list_buckets()["Buckets"]]
+def test_listing_names_the_objects(s3, bucket):
+    names = ["a", "b/1", "b/2", "c d"]
+    for name in names:
+        s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    assert [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]] == names
+    grouped = s3.list_objects_v2(Bucket=bucket, Delimiter="/")
+    assert [item["Prefix"] for item in grouped["CommonPrefixes"]] == ["b/"]
+
 
 def test_buckets(s3, bucket):
     assert bucket in [item["Name"] for item in s3.list_buckets()["Buckets"]]

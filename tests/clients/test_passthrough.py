@@ -107,6 +107,8 @@ def test_versions(s3, bucket):
     assert error_code(missing.value) == "NoSuchKey"
     s3.delete_object(Bucket=bucket, Key="object", VersionId=marker["VersionId"])
     assert s3.get_object(Bucket=bucket, Key="object")["Body"].read() == contents[1]
+    listed = s3.list_object_versions(Bucket=bucket)["Versions"]
+    assert {item["VersionId"]: item["Size"] for item in listed} == dict(zip(versions, map(len, contents)))
 
 
 def test_errors_of_the_store_are_passed_on(s3, bucket):
@@ -116,6 +118,7 @@ def test_errors_of_the_store_are_passed_on(s3, bucket):
         (lambda: s3.get_object_tagging(Bucket=bucket, Key="nothing"), "NoSuchKey"),
         (lambda: s3.get_object(Bucket=bucket, Key="nothing"), "NoSuchKey"),
         (lambda: s3.get_bucket_location(Bucket="no-such-bucket-here"), "NoSuchBucket"),
+        (lambda: s3.list_objects_v2(Bucket="no-such-bucket-here"), "NoSuchBucket"),
     ):
         with pytest.raises(ClientError) as refused:
             call()

@@ -61,6 +61,8 @@ def test_read_only(guarded, buckets):
     assert reader.request("GET", f"/{bucket}/object").body == b"content"
     assert reader.request("HEAD", f"/{bucket}/object").status == 200
     assert reader.request("GET", f"/{bucket}", [("location", "")]).status == 200
+    listed = reader.request("GET", f"/{bucket}", [("list-type", "2")])
+    assert listed.status == 200 and b"<Key>object</Key>" in listed.body and b"<Size>7</Size>" in listed.body
     delete = b'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Object><Key>object</Key></Object></Delete>'
     for method, path, query, body in (
         ("PUT", "/object", (), b"overwritten"),
@@ -84,6 +86,7 @@ def test_write_only(guarded, buckets):
     assert writer.request("PUT", f"/{bucket}/new", body=b"written").status == 200
     denied(writer.request("GET", f"/{bucket}/object"))
     denied(writer.request("GET", f"/{bucket}/new"))
+    denied(writer.request("GET", f"/{bucket}", [("list-type", "2")]))
     assert running.raw().request("GET", f"/{bucket}/new").body == b"written"
 
 

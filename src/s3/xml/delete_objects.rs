@@ -52,7 +52,7 @@ pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
     let root = read(body, limits).map_err(|error| match error {
         XmlError::Malformed | XmlError::Unexpected | XmlError::TooLarge => malformed(),
     })?;
-    if root.name != "Delete" || !is_blank(&root.text) {
+    if root.name != "Delete" || !is_blank(root.text.as_bytes()) {
         return Err(malformed());
     }
     let mut quiet = None;
@@ -71,7 +71,7 @@ pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
 }
 
 fn object(element: Element) -> Result<ObjectIdentifier, S3Error> {
-    if !is_blank(&element.text) {
+    if !is_blank(element.text.as_bytes()) {
         return Err(malformed());
     }
     let (mut object, mut version_id, mut etag, mut last_modified_time, mut size) =

@@ -6,10 +6,8 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, Event};
 
-use super::XmlError;
+use super::{MAX_DEPTH, XmlError};
 
-/// How deep elements may nest. S3's documents stay under 8.
-const MAX_DEPTH: usize = 16;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What comes next in a document.
@@ -82,7 +80,7 @@ impl<'a> Walker<'a> {
             if !self.path.is_empty() {
                 return Ok(Step::Text(text));
             }
-            if !is_blank(&text) {
+            if !is_blank(text.as_bytes()) {
                 return Err(XmlError::Malformed);
             }
         }
@@ -97,8 +95,8 @@ fn resolve(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, XmlError> {
 }
 
 /// Whether there is nothing but XML's white space.
-pub(super) fn is_blank(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+pub(super) fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// What a document that is read whole may hold.

@@ -1,0 +1,344 @@
+//! A listing of objects on its way down, with sizes that are known at once or asked for.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+
+use super::BoxError;
+use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, XmlError};
+
+/// How many sizes of one listing are asked for at a time. A page of 1,000 such objects takes 63 round trips then; more
+/// at once would let one client's listing crowd out the requests of others.
+pub const MAX_ASKED: usize = 16;
+/// How many bytes of a listing wait behind a size that was asked for: about 600 of S3's entries.
+const MAX_WAITING: usize = 256 << 10;
+
+/// An answer that is on its way.
+pub type SizeAnswer = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>>;
+
+/// How large a listed object is to its readers.
+pub enum ListedSize {
+    /// So many bytes.
+    Known(u64),
+    /// As many bytes as this will say; polled beside others, before its turn comes.
+    Asked(SizeAnswer),
+}
+
+/// Why a listing could not be given out.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// The storage's answer broke off.
+    #[error("the storage's answer broke off")]
+    Upstream(#[source] BoxError),
+    /// The storage's answer is no listing.
+    #[error("the storage's listing is unusable: {0}")]
+    Xml(#[from] XmlError),
+    /// Nobody could say how large an object is.
+    #[error("an object's size could not be learned")]
+    Size(#[source] BoxError),
+}
+
+/// An HTTP body that gives the entries of a listing the sizes that `size_of` says, in the order they came.
+///
+/// It ends without an error only after the whole document was passed on.
+pub struct ListingBody<B, S> {
+    listing: B,
+    size_of: S,
+    /// `None` once the listing has ended.
+    rewriter: Option<ListRewriter>,
+    waiting: VecDeque<Piece>,
+    /// Bytes in `waiting`.
+    waiting_bytes: usize,
+    /// Pieces in `waiting` whose size was asked for.
+    asked: usize,
+    first: Option<Bytes>,
+    is_over: bool,
+}
+
+enum Piece {
+    Ready(Bytes),
+    Asked(ListedEntry, SizeAnswer),
+}
+
+impl<B, S> ListingBody<B, S>
+where
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    S: Fn(&ListedEntry) -> ListedSize + Unpin,
+{
+    /// Rewrites `listing`, whose names were requested in this encoding.
+    pub fn new(listing: B, requested: NameEncoding, size_of: S) -> Self {
+        Self {
+            listing,
+            size_of,
+            rewriter: Some(ListRewriter::new(requested)),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            asked: 0,
+            first: None,
+            is_over: false,
+        }
+    }
+
+    /// Waits for the first bytes, so that what is no listing at all is refused with a proper answer instead of a
+    /// broken connection.
+    ///
+    /// # Errors
+    /// What they failed with.
+    pub async fn primed(mut self) -> Result<Self, ListingError> {
+        self.first = self.frame().await.transpose()?.and_then(|frame| frame.into_data().ok());
+        Ok(self)
+    }
+
+    /// Reads until the listing or the bounds end, or the storage keeps us waiting.
+    fn read_ahead(&mut self, context: &mut Context<'_>) -> Result<(), ListingError> {
+        while self.asked < MAX_ASKED && self.waiting_bytes < MAX_WAITING {
+            let Some(rewriter) = &mut self.rewriter else { break };
+            if let Some(piece) = rewriter.next_piece()? {
+                self.enqueue(piece);
+                continue;
+            }
+            match Pin::new(&mut self.listing).poll_frame(context) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Err(error))) => return Err(ListingError::Upstream(error)),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        rewriter.push(&bytes);
+                    }
+                }
+                Poll::Ready(None) => {
+                    if let Some(rewriter) = self.rewriter.take() {
+                        rewriter.finish()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, piece: ListingPiece) {
+        let piece = match piece {
+            ListingPiece::Passed(bytes) => Piece::Ready(bytes),
+            ListingPiece::Entry(entry) => match (self.size_of)(&entry) {
+                ListedSize::Known(size) => Piece::Ready(entry.with_size(size)),
+                ListedSize::Asked(answer) => {
+                    self.asked += 1;
+                    Piece::Asked(entry, answer)
+                }
+            },
+        };
+        self.waiting_bytes += piece.length();
+        self.waiting.push_back(piece);
+    }
+
+    /// Lets every question make progress; tells whether one was answered.
+    fn hear_answers(&mut self, context: &mut Context<'_>) -> Result<bool, ListingError> {
+        let open = self.asked;
+        if open == 0 {
+            return Ok(false);
+        }
+        for piece in &mut self.waiting {
+            let Piece::Asked(entry, answer) = piece else { continue };
+            let Poll::Ready(size) = answer.as_mut().poll(context) else { continue };
+            let before = entry.length();
+            let bytes = entry.clone().with_size(size.map_err(ListingError::Size)?);
+            self.waiting_bytes = self.waiting_bytes - before + bytes.len();
+            self.asked -= 1;
+            *piece = Piece::Ready(bytes);
+        }
+        Ok(self.asked < open)
+    }
+
+    /// What waits for nothing any more, joined: small pieces would make small frames.
+    fn release(&mut self) -> Option<Bytes> {
+        let ready = self.waiting.iter().take_while(|piece| matches!(piece, Piece::Ready(_))).count();
+        let mut joined = BytesMut::new();
+        for piece in self.waiting.drain(..ready) {
+            self.waiting_bytes -= piece.length();
+            if let Piece::Ready(bytes) = piece {
+                joined.extend_from_slice(&bytes);
+            }
+        }
+        (!joined.is_empty()).then(|| joined.freeze())
+    }
+
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ListingError>> {
+        loop {
+            self.read_ahead(context)?;
+            let is_roomier = self.hear_answers(context)?;
+            if let Some(bytes) = self.release() {
+                return Poll::Ready(Ok(Some(bytes)));
+            }
+            if self.waiting.is_empty() && self.rewriter.is_none() {
+                return Poll::Ready(Ok(None));
+            }
+            if !is_roomier {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Piece {
+    fn length(&self) -> usize {
+        match self {
+            Self::Ready(bytes) => bytes.len(),
+            Self::Asked(entry, _) => entry.length(),
+        }
+    }
+}
+
+impl<B, S> Body for ListingBody<B, S>
+where
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    S: Fn(&ListedEntry) -> ListedSize + Unpin,
+{
+    type Data = Bytes;
+    type Error = ListingError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ListingError>>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        let outcome = std::task::ready!(this.advance(context));
+        this.is_over = !matches!(outcome, Ok(Some(_)));
+        Poll::Ready(outcome.map(|bytes| bytes.map(Frame::data)).transpose())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over && self.first.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::body::tests_support::frames;
+
+    fn listing(sizes: impl IntoIterator<Item = u64>) -> String {
+        let entries = sizes
+            .into_iter()
+            .map(|size| format!("<Contents><Key>k</Key><Size>{size}</Size><Owner/></Contents>\n"));
+        format!(
+            "<?xml version=\"1.0\"?>\n<ListBucketResult>{}</ListBucketResult>",
+            entries.collect::<String>()
+        )
+    }
+
+    /// Odd sizes are asked for, even ones known; each is answered with its double.
+    fn doubled(entry: &ListedEntry) -> ListedSize {
+        let size = entry.size;
+        if size.is_multiple_of(2) {
+            return ListedSize::Known(size * 2);
+        }
+        ListedSize::Asked(Box::pin(async move {
+            for _ in 0..size % 7 {
+                tokio::task::yield_now().await;
+            }
+            Ok(size * 2)
+        }))
+    }
+
+    async fn read<S>(document: &str, cuts: &[usize], size_of: S) -> Result<String, ListingError>
+    where
+        S: Fn(&ListedEntry) -> ListedSize + Unpin,
+    {
+        let body = ListingBody::new(frames(document.as_bytes(), cuts), NameEncoding::Verbatim, size_of);
+        let bytes = body.primed().await?.collect().await?.to_bytes();
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn entries_stay_in_order_whoever_knows_their_size() {
+        let sizes: Vec<u64> = (0..200).map(|number| number * number % 31).collect();
+        let rewritten = read(&listing(sizes.clone()), &[5, 500, 5000], doubled).await.unwrap();
+        assert_eq!(rewritten, listing(sizes.iter().map(|size| size * 2)));
+    }
+
+    #[tokio::test]
+    async fn sizes_are_asked_for_side_by_side_and_within_bounds() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let size_of = |_: &ListedEntry| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            ListedSize::Asked(Box::pin(async move {
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                now.fetch_sub(1, Ordering::Relaxed);
+                Ok(1)
+            }))
+        };
+        let rewritten = read(&listing(vec![3; 160]), &[1000], size_of).await.unwrap();
+        assert_eq!(rewritten, listing(vec![1; 160]));
+        assert_eq!(most.load(Ordering::Relaxed), MAX_ASKED);
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_holds_back_a_bounded_part_of_the_listing() {
+        let size_of = |entry: &ListedEntry| match entry.size {
+            1 => ListedSize::Asked(Box::pin(std::future::pending())),
+            size => ListedSize::Known(size),
+        };
+        let document = listing(std::iter::once(1).chain(std::iter::repeat_n(2, 50_000)));
+        let cuts: Vec<usize> = (0..document.len()).step_by(10_000).collect();
+        let body = frames(document.as_bytes(), &cuts);
+        let mut body = ListingBody::new(body, NameEncoding::Verbatim, size_of).primed().await.unwrap();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(first.ends_with(b"<ListBucketResult>"));
+        let next = tokio::time::timeout(Duration::from_millis(50), body.frame());
+        assert!(next.await.is_err());
+        assert!(body.waiting_bytes < MAX_WAITING + crate::s3::xml::MAX_ENTRY);
+    }
+
+    #[tokio::test]
+    async fn what_breaks_is_an_error_and_not_a_short_listing() {
+        let document = listing(vec![2; 5000]);
+        for cut in [0, 1, 30, 100, document.len() - 1] {
+            let error = read(&document[..cut], &[cut / 2], doubled).await.unwrap_err();
+            assert!(matches!(error, ListingError::Xml(XmlError::Malformed)), "cut at {cut}: {error:?}");
+        }
+        let error = read("<html>maintenance</html>", &[], doubled).await.unwrap_err();
+        assert!(matches!(error, ListingError::Xml(XmlError::Unexpected)));
+        let body = frames(document.as_bytes(), &[]).then_an_error();
+        let body = ListingBody::new(body, NameEncoding::Verbatim, doubled);
+        assert!(matches!(body.collect().await.unwrap_err(), ListingError::Upstream(_)));
+        let unknown = |_: &ListedEntry| ListedSize::Asked(Box::pin(async { Err("no answer".into()) }));
+        let error = read(&listing([1]), &[], unknown).await.unwrap_err();
+        assert!(matches!(error, ListingError::Size(_)));
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_after_a_failure() {
+        let body = frames(b"<ListBucketResult><a></b>", &[20]);
+        let mut body = ListingBody::new(body, NameEncoding::Verbatim, doubled);
+        while body.frame().await.unwrap().is_ok() {}
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+    }
+
+    proptest! {
+        #[test]
+        fn any_framing_gives_the_same(
+            sizes in prop::collection::vec(0..1000_u64, 0..40), cuts in prop::collection::vec(0..4000_usize, 0..30),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let rewritten = runtime.block_on(read(&listing(sizes.clone()), &cuts, doubled)).unwrap();
+            prop_assert_eq!(rewritten, listing(sizes.iter().map(|size| size * 2)));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! ListObjects, ListObjectsV2 and ListObjectVersions: the storage's own answer, with the sizes that readers get.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, RANGE};
+use http::{HeaderMap, Method, Response};
+
+use super::listed_size::SizeReader;
+use super::{Call, Resources, upstream_answer};
+use crate::body::{BoxBody, ListingBody, ListingError, boxed};
+use crate::error::Error;
+use crate::s3::xml::NameEncoding;
+use crate::s3::{ErrorCode, S3Error, headers};
+
+/// What of the client's request goes along with every question about a single object.
+const FOR_EVERY_QUESTION: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-request-payer"];
+/// What an answer may say of its body, which is another one here.
+const ABOUT_THE_BODY: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
+
+pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    let Some(bucket) = call.path.bucket() else {
+        return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
+    };
+    resources.policies.serve_bucket(bucket)?;
+    let mut request = call.upstream_request(Method::GET);
+    request.headers = headers::passthrough_headers(&call.headers);
+    // S3 ignores it here; a store that did not would send half a document.
+    request.headers.remove(RANGE);
+    request.query = call.upstream_query(|name| name != "x-id");
+    let response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Error::UnexpectedAnswer("a compressed listing, which was not asked for"));
+    }
+    let requested = match call.query.first("encoding-type") {
+        Some("url") => NameEncoding::Url,
+        Some(_) | None => NameEncoding::Verbatim,
+    };
+    let sizes = Arc::new(SizeReader {
+        upstream: resources.upstream.clone(),
+        policies: resources.policies.clone(),
+        learned: resources.learned_sizes.clone(),
+        bucket: bucket.clone(),
+        headers: for_every_question(&call.headers),
+    });
+    let (mut parts, listing) = response.into_parts();
+    for name in ABOUT_THE_BODY {
+        parts.headers.remove(name);
+    }
+    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.size_of(entry));
+    let rewritten = rewritten.primed().await.map_err(before_the_head)?;
+    Ok(Response::from_parts(parts, boxed(rewritten)))
+}
+
+fn for_every_question(request: &HeaderMap) -> HeaderMap {
+    let names = FOR_EVERY_QUESTION.map(HeaderName::from_static);
+    names.into_iter().filter_map(|name| Some((name.clone(), request.get(name)?.clone()))).collect()
+}
+
+fn before_the_head(error: ListingError) -> Error {
+    match error {
+        ListingError::Upstream(cause) | ListingError::Size(cause) => Error::UpstreamBody(cause),
+        ListingError::Xml(_) => Error::UnexpectedAnswer("a listing of objects that is not S3's XML"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

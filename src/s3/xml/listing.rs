@@ -1,0 +1,309 @@
+//! A listing of objects, rewritten while it streams: the `<Size>` of an entry may change, every other byte stays.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::scan::{Scanner, Tag};
+use super::walk::{Step, Walker, is_blank};
+use super::{XmlError, walk};
+use crate::s3::name::ObjectKey;
+use crate::s3::percent::{self, Plus};
+
+/// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL, a version
+/// id 1,024; times, ETag, owner, checksum and restore status stay under 2 KiB. The rest is for stores that add fields.
+pub const MAX_ENTRY: usize = 16 << 10;
+
+/// How names are written in a listing, inside the XML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameEncoding {
+    /// As they are.
+    Verbatim,
+    /// `encoding-type=url`: percent-encoded, a space perhaps as `+`.
+    Url,
+}
+
+/// What comes next in a listing.
+#[derive(Debug)]
+pub enum ListingPiece {
+    /// Bytes to pass on as they are.
+    Passed(Bytes),
+    /// An object, or a version of one: to be passed on with its size changed or not.
+    Entry(ListedEntry),
+}
+
+/// A `<Contents>` or `<Version>` element.
+#[derive(Debug, Clone)]
+pub struct ListedEntry {
+    /// The element.
+    bytes: Bytes,
+    /// Where in it the size is written.
+    digits: Range<usize>,
+    /// The object.
+    pub object: ObjectKey,
+    /// The ETag as it is written, mostly in quotes.
+    pub etag: Option<String>,
+    /// The version, in a listing of versions.
+    pub version_id: Option<String>,
+    /// Bytes stored.
+    pub size: u64,
+}
+
+impl ListedEntry {
+    /// The element with another size in it.
+    #[must_use]
+    pub fn with_size(self, size: u64) -> Bytes {
+        if size == self.size {
+            return self.bytes;
+        }
+        let digits = size.to_string();
+        let mut patched = BytesMut::with_capacity(self.bytes.len() + digits.len());
+        patched.extend_from_slice(&self.bytes[..self.digits.start]);
+        patched.extend_from_slice(digits.as_bytes());
+        patched.extend_from_slice(&self.bytes[self.digits.end..]);
+        patched.freeze()
+    }
+
+    /// How many bytes the element has.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went in.
+///
+/// It holds what was pushed and not yet taken out, and at most one entry of [`MAX_ENTRY`] bytes for want of its end.
+#[derive(Debug)]
+pub struct ListRewriter {
+    scanner: Scanner,
+    /// Bytes that were not given out. While an element is held, they begin with it.
+    buffer: BytesMut,
+    /// How many of them the scanner has read.
+    scanned: usize,
+    held: Option<Held>,
+    root: Root,
+    encoding: NameEncoding,
+    /// Whether the document itself has told the encoding.
+    is_told: bool,
+    /// Whether a name was read by it.
+    is_used: bool,
+}
+
+/// An element that is read whole before it is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Entry,
+    EncodingType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    NotYet,
+    Listing,
+    Error,
+}
+
+impl ListRewriter {
+    /// `requested`: the encoding of names that the request asked for. Some stores write theirs behind the entries,
+    /// some ignore the request and write none; until the document says, the request counts.
+    #[must_use]
+    pub fn new(requested: NameEncoding) -> Self {
+        Self {
+            scanner: Scanner::new(),
+            buffer: BytesMut::new(),
+            scanned: 0,
+            held: None,
+            root: Root::NotYet,
+            encoding: requested,
+            is_told: false,
+            is_used: false,
+        }
+    }
+
+    /// Adds bytes of the document, cut anywhere.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next piece; `None` when more bytes must be pushed first. After an error nothing more may be taken.
+    ///
+    /// # Errors
+    /// `Malformed` for what is no XML; `Unexpected` for another document than a listing or an error, and for an entry
+    /// that does not say once what its object's key is and how large it is; `TooLarge` past [`MAX_ENTRY`], or nested
+    /// too deep.
+    pub fn next_piece(&mut self) -> Result<Option<ListingPiece>, XmlError> {
+        loop {
+            let (read, tag) = self.scanner.scan(&self.buffer[self.scanned..])?;
+            self.scanned += read;
+            if self.held.is_some() && self.scanned > MAX_ENTRY {
+                return Err(XmlError::TooLarge);
+            }
+            let Some(tag) = tag else {
+                let ready = self.scanned - self.scanner.unfinished();
+                let ready = if self.held.is_some() { 0 } else { ready };
+                return Ok(self.pass(ready));
+            };
+            if let Some(piece) = self.tag(tag)? {
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    /// Whether the document is complete. To be asked when all pieces were taken and no more bytes will come.
+    ///
+    /// # Errors
+    /// `Malformed` if it is not.
+    pub fn finish(self) -> Result<(), XmlError> {
+        self.scanner.finish()
+    }
+
+    /// The first bytes of the buffer as a piece, if there are any.
+    fn pass(&mut self, count: usize) -> Option<ListingPiece> {
+        self.scanned -= count;
+        (count > 0).then(|| ListingPiece::Passed(self.buffer.split_to(count).freeze()))
+    }
+
+    fn tag(&mut self, tag: Tag) -> Result<Option<ListingPiece>, XmlError> {
+        if self.root == Root::NotYet {
+            self.root = match self.scanner.local_name() {
+                b"ListBucketResult" | b"ListVersionsResult" => Root::Listing,
+                b"Error" => Root::Error,
+                _ => return Err(XmlError::Unexpected),
+            };
+            return Ok(None);
+        }
+        match (tag, self.scanner.depth(), self.held) {
+            (Tag::Open, 2, None) if self.root == Root::Listing => {
+                self.held = match self.scanner.local_name() {
+                    b"Contents" | b"Version" => Some(Held::Entry),
+                    b"EncodingType" => Some(Held::EncodingType),
+                    _ => return Ok(None),
+                };
+                let before = self.scanned - self.scanner.tag().len();
+                Ok(self.pass(before))
+            }
+            (Tag::Close, 1, Some(held)) => {
+                self.held = None;
+                let element = self.buffer.split_to(self.scanned).freeze();
+                self.scanned = 0;
+                match held {
+                    Held::Entry => self.entry(element).map(Some),
+                    Held::EncodingType => {
+                        self.encoding_type(&element)?;
+                        Ok(Some(ListingPiece::Passed(element)))
+                    }
+                }
+            }
+            (Tag::Open | Tag::Empty | Tag::Close, _, _) => Ok(None),
+        }
+    }
+
+    fn encoding_type(&mut self, element: &[u8]) -> Result<(), XmlError> {
+        let limits = walk::Limits { bytes: MAX_ENTRY, elements: 1 };
+        let encoding = match walk::read(element, limits)?.text.as_str() {
+            "url" => NameEncoding::Url,
+            text if is_blank(text.as_bytes()) => return Ok(()),
+            _ => return Err(XmlError::Unexpected),
+        };
+        let contradicts = encoding != self.encoding && (self.is_told || self.is_used);
+        (self.encoding, self.is_told) = (encoding, true);
+        if contradicts { Err(XmlError::Unexpected) } else { Ok(()) }
+    }
+
+    fn entry(&mut self, bytes: Bytes) -> Result<ListingPiece, XmlError> {
+        let Fields { key, etag, version_id, size } = Fields::read(&bytes)?;
+        let Some((text, digits)) = size else { return Ok(ListingPiece::Passed(bytes)) };
+        let digits = trimmed(&text, &bytes, digits)?;
+        let size = std::str::from_utf8(&bytes[digits.clone()]).ok().and_then(|digits| digits.parse().ok());
+        let size = size.ok_or(XmlError::Unexpected)?;
+        let object = self.object(key.ok_or(XmlError::Unexpected)?)?;
+        Ok(ListingPiece::Entry(ListedEntry { bytes, digits, object, etag, version_id, size }))
+    }
+
+    /// The key behind a name as it is written.
+    fn object(&mut self, name: String) -> Result<ObjectKey, XmlError> {
+        self.is_used = true;
+        let decoded = match self.encoding {
+            NameEncoding::Verbatim => name,
+            NameEncoding::Url => match percent::decode(&name, Plus::Space) {
+                Ok(decoded) => decoded,
+                Err(_) if self.is_told => return Err(XmlError::Unexpected),
+                // Asked for and never done: the `%` is the name's own.
+                Err(_) => name,
+            },
+        };
+        ObjectKey::parse(decoded).map_err(|_| XmlError::Unexpected)
+    }
+}
+
+/// What an entry says about its object; other fields and what is nested deeper are nobody's business here.
+#[derive(Default)]
+struct Fields {
+    key: Option<String>,
+    etag: Option<String>,
+    version_id: Option<String>,
+    /// The text, and where it is written.
+    size: Option<(String, Range<usize>)>,
+}
+
+impl Fields {
+    fn read(element: &[u8]) -> Result<Self, XmlError> {
+        let mut walker = Walker::new(element)?;
+        let mut fields = Self::default();
+        let (mut text, mut begins) = (String::new(), 0);
+        let mut field = String::new();
+        loop {
+            let before = walker.position();
+            match walker.step()? {
+                Step::Open => match walker.path() {
+                    [_, name] => {
+                        field.clone_from(name);
+                        begins = walker.position();
+                        text.clear();
+                    }
+                    [_, outer, _] if ["Key", "ETag", "VersionId", "Size"].contains(&outer.as_str()) => {
+                        return Err(XmlError::Unexpected);
+                    }
+                    _ => (),
+                },
+                Step::Text(more) if walker.path().len() == 2 => text.push_str(&more),
+                Step::Text(_) => (),
+                Step::Close if walker.path().len() == 1 => {
+                    let text = std::mem::take(&mut text);
+                    match field.as_str() {
+                        "Key" => set(&mut fields.key, text)?,
+                        "ETag" => set(&mut fields.etag, text)?,
+                        "VersionId" => set(&mut fields.version_id, text)?,
+                        "Size" => set(&mut fields.size, (text, begins..before))?,
+                        _ => (),
+                    }
+                }
+                Step::Close => (),
+                Step::End => return Ok(fields),
+            }
+        }
+    }
+}
+
+/// Fills a field that may occur once.
+fn set<T>(field: &mut Option<T>, value: T) -> Result<(), XmlError> {
+    field.replace(value).map_or(Ok(()), |_| Err(XmlError::Unexpected))
+}
+
+/// The digits alone, of a size that is written plainly: not in references, not around comments.
+fn trimmed(text: &str, element: &[u8], written: Range<usize>) -> Result<Range<usize>, XmlError> {
+    if element[written.clone()] != *text.as_bytes() {
+        return Err(XmlError::Unexpected);
+    }
+    let begins = text.find(|c: char| c.is_ascii_digit()).ok_or(XmlError::Unexpected)?;
+    let digits = text.trim_ascii();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(XmlError::Unexpected);
+    }
+    let begins = written.start + begins;
+    Ok(begins..begins + digits.len())
+}
+
+#[cfg(test)]
+mod tests;
