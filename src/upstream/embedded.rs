@@ -1,9 +1,22 @@
 //! The embedded store: S3 on a directory, served inside the process, for trying s3veil out without another server.
 //! Requests reach it signed, and it verifies them, so what works against it is signed right.
 
+mod buckets;
+mod completion;
+mod conditions;
+mod content;
+mod copies;
+mod digest;
+mod directory;
 mod listing;
+mod lists;
 mod names;
+mod reads;
+mod receive;
+mod record;
 mod store;
+mod uploads;
+mod writes;
 
 use std::path::Path;
 
@@ -14,9 +27,9 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s_fs::FileSystem;
 
-use self::store::NamedStore;
+use self::directory::Directory;
+use self::store::Store;
 use super::error::{UpstreamError, UpstreamSetupError};
 use super::outgoing::OutgoingBody;
 use super::{BoxBody, BoxError};
@@ -31,13 +44,12 @@ impl EmbeddedStore {
     /// The credentials are random, and the only ones it takes.
     pub(super) fn open(root: &Path) -> Result<(Self, Credentials), UpstreamSetupError> {
         let refuse = |source: BoxError| UpstreamSetupError::Embedded { path: root.to_owned(), source };
-        std::fs::create_dir_all(root).map_err(|error| refuse(error.into()))?;
-        let files = FileSystem::new(root).map_err(|error| refuse(format!("{error:?}").into()))?;
+        let directory = Directory::open(root).map_err(|error| refuse(error.into()))?;
         let mut secret = [0; 20];
         rand::fill(&mut secret).map_err(|_| refuse("no randomness for its credentials".into()))?;
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let access_key_id = "s3veil-embedded";
-        let mut builder = S3ServiceBuilder::new(NamedStore::new(files));
+        let mut builder = S3ServiceBuilder::new(Store::new(directory));
         builder.set_auth(SimpleAuth::from_single(access_key_id, secret.clone()));
         let credentials = Credentials::new(access_key_id, secret, None, None, "embedded store");
         Ok((Self { service: builder.build() }, credentials))
