@@ -22,6 +22,7 @@ use std::path::Path;
 
 use aws_credential_types::Credentials;
 use aws_lc_rs::rand;
+use http::header::CONTENT_RANGE;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -68,7 +69,11 @@ impl EmbeddedStore {
         let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
         let answer = tokio::spawn(async move { service.call(request).await }).await;
         let answer = answer.map_err(|panicked| UpstreamError::Protocol(panicked.into()))?;
-        let response = answer.map_err(|error| UpstreamError::Protocol(error.into()))?;
+        let mut response = answer.map_err(|error| UpstreamError::Protocol(error.into()))?;
+        // s3s has the status of a partial answer for GetObject only.
+        if is_head && response.status().is_success() && response.headers().contains_key(CONTENT_RANGE) {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
         // What an HTTP server would leave out (RFC 9110, 6.4.1): nobody between us does.
         let is_bare = is_head
             || response.status() == StatusCode::NO_CONTENT

@@ -36,7 +36,7 @@ pub(super) fn delete(directory: &Directory, input: &DeleteBucketInput) -> S3Resu
     }
     match fs::remove_dir(path) {
         Ok(()) => {
-            directory.remove_all(&directory.uploads(&input.bucket)?)?;
+            directory.take_away(&directory.uploads(&input.bucket)?)?;
             Ok(DeleteBucketOutput {})
         }
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Err(s3_error!(BucketNotEmpty)),

@@ -23,7 +23,7 @@ const MIN_PART: u64 = 5 << 20;
 
 /// How long the head of the answer waits for the outcome. Later, as S3 does it, a 200 comes first, then whitespace,
 /// then the outcome, be it an error.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the request asks for, checked against what was uploaded.
 struct Plan {
@@ -47,6 +47,7 @@ enum Finding {
 pub(super) async fn complete(
     directory: Arc<Directory>,
     input: CompleteMultipartUploadInput,
+    patience: Duration,
 ) -> S3Result<CompleteMultipartUploadOutput> {
     let finding = {
         let directory = Arc::clone(&directory);
@@ -58,7 +59,7 @@ pub(super) async fn complete(
     };
     // It goes on when nobody waits for it any more.
     let mut assembling = spawn_blocking(move || plan.carry_out(&directory));
-    match tokio::time::timeout(PATIENCE, &mut assembling).await {
+    match tokio::time::timeout(patience, &mut assembling).await {
         Ok(outcome) => outcome.map_err(S3Error::internal_error)?,
         Err(_) => Ok(CompleteMultipartUploadOutput {
             future: Some(Box::pin(async move { assembling.await.map_err(S3Error::internal_error)? })),
@@ -101,10 +102,7 @@ fn examine(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Resu
     let (etag, checksums) = composition.finish();
     check_whole(&checksums, &claimed)?;
     let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
-    {
-        let place = directory.hold(&bucket, &object)?;
-        conditions.check(|| place.record())?;
-    }
+    conditions.check(|| directory.hold(&bucket, &object)?.record())?;
     let record = Record {
         key: object.clone(),
         size,
@@ -218,7 +216,98 @@ impl Plan {
         uploads::open(directory, &self.bucket, &self.object, &self.upload_id)?;
         self.conditions.check(|| place.record())?;
         place.put(draft)?;
-        directory.remove_all(&self.upload.path)?;
+        let taken = directory.take_away(&self.upload.path)?;
+        drop((place, taken));
         Ok(output(&self.bucket, &self.record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use s3s::dto::{CompletedMultipartUpload, CreateMultipartUploadInput, ETagCondition};
+
+    use super::*;
+    use crate::upstream::embedded::digest::{Claims, Digest};
+    use crate::upstream::embedded::uploads::PartPlace;
+
+    const CONTENT: &[u8] = b"the only part";
+
+    /// A directory with an upload of one part, and the request to complete it.
+    fn uploaded(root: &std::path::Path) -> (Arc<Directory>, CompleteMultipartUploadInput) {
+        let directory = Directory::open(root).unwrap();
+        let (bucket, object) = ("demo".to_owned(), "k".to_owned());
+        std::fs::create_dir(root.join(&bucket)).unwrap();
+        let creation =
+            CreateMultipartUploadInput { bucket: bucket.clone(), key: object.clone(), ..Default::default() };
+        let upload_id = uploads::create(&directory, creation).unwrap().upload_id.unwrap();
+        let mut digest = Digest::new(&Claims::default());
+        digest.update(CONTENT);
+        let (etag, checksums) = digest.finish(&Claims::default()).unwrap();
+        let mut draft = directory.draft().unwrap();
+        draft.file.write_all(CONTENT).unwrap();
+        draft.size = CONTENT.len() as u64;
+        let place = PartPlace {
+            bucket: bucket.clone(),
+            object: object.clone(),
+            upload_id: upload_id.clone(),
+            number: 1,
+        };
+        place.put(&directory, draft, etag.clone(), checksums).unwrap();
+        let part =
+            CompletedPart { e_tag: Some(ETag::Strong(etag)), part_number: Some(1), ..Default::default() };
+        let input = CompleteMultipartUploadInput {
+            bucket,
+            key: object,
+            upload_id,
+            multipart_upload: Some(CompletedMultipartUpload { parts: Some(vec![part]) }),
+            ..Default::default()
+        };
+        (Arc::new(directory), input)
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_answered_before_it_is_done() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, input) = uploaded(root.path());
+        let place = directory.hold("demo", "k").unwrap();
+        let output = complete(Arc::clone(&directory), input, Duration::from_millis(20)).await.unwrap();
+        assert_eq!(output.e_tag, None);
+        drop(place);
+        let output = output.future.unwrap().await.unwrap();
+        let record = directory.object("demo", "k").unwrap().record;
+        assert_eq!((output.e_tag, record.size), (Some(record.etag()), CONTENT.len() as u64));
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_done_though_nobody_waits() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, input) = uploaded(root.path());
+        drop(complete(Arc::clone(&directory), input, Duration::ZERO).await.unwrap());
+        let is_there = || directory.object("demo", "k").is_ok();
+        for _ in 0..100 {
+            if is_there() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("there is no object after two seconds");
+    }
+
+    /// The plan was made when the object was still as the condition wants it.
+    #[tokio::test]
+    async fn conditions_hold_when_the_object_is_put_there() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, input) = uploaded(root.path());
+        let input = CompleteMultipartUploadInput { if_none_match: Some(ETagCondition::Any), ..input };
+        let Finding::ToDo(plan) = examine(&directory, input).unwrap() else { panic!("nothing was done yet") };
+        let other = Record { upload_id: None, size: 0, ..plan.record.clone() };
+        let mut draft = directory.draft().unwrap();
+        draft.finish(&other).unwrap();
+        directory.hold("demo", "k").unwrap().put(draft).unwrap();
+        let error = plan.carry_out(&directory).unwrap_err();
+        assert_eq!(*error.code(), S3ErrorCode::PreconditionFailed);
+        assert_eq!(directory.object("demo", "k").unwrap().record, other);
     }
 }

@@ -134,12 +134,12 @@ impl Directory {
         self.root.join(TEMPORARY).join(Uuid::new_v4().simple().to_string())
     }
 
-    /// Removes a directory with all that is in it, which is gone at once. `false` if it was not there.
-    pub(super) fn remove_all(&self, path: &Path) -> S3Result<bool> {
-        let condemned = self.temporary_path();
-        match fs::rename(path, &condemned) {
-            Ok(()) => fs::remove_dir_all(condemned).map(|()| true).map_err(failed),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+    /// Takes a directory away, with all that is in it, at once. `None` if it was not there.
+    pub(super) fn take_away(&self, path: &Path) -> S3Result<Option<TakenAway>> {
+        let taken = TakenAway(self.temporary_path());
+        match fs::rename(path, &taken.0) {
+            Ok(()) => Ok(Some(taken)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }
@@ -198,6 +198,16 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         // Closing the file would do it too; only that comes with the end of the store.
         let _ = self.lock.unlock();
+    }
+}
+
+/// A directory that nobody finds any more, removed with this value: ten thousand parts take their time.
+pub(super) struct TakenAway(PathBuf);
+
+impl Drop for TakenAway {
+    fn drop(&mut self) {
+        // What can't be removed now is swept at the next start.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

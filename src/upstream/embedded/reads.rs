@@ -9,7 +9,7 @@ use s3s::dto::{
     GetObjectAttributesParts, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ObjectPart,
     PartNumber, StorageClass,
 };
-use s3s::{S3Error, S3ErrorCode, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use time::OffsetDateTime;
 
 use super::conditions::{ReadConditions, Unmet};
@@ -188,10 +188,7 @@ pub(super) fn get_object(directory: &Directory, input: GetObjectInput) -> S3Resu
     Ok(GetObjectOutput { body: Some(body), ..output })
 }
 
-pub(super) fn head_object(
-    directory: &Directory,
-    input: HeadObjectInput,
-) -> S3Result<S3Response<HeadObjectOutput>> {
+pub(super) fn head_object(directory: &Directory, input: HeadObjectInput) -> S3Result<HeadObjectOutput> {
     let mode = input.checksum_mode.clone();
     let mut overrides = (
         input.response_cache_control.clone(),
@@ -211,8 +208,7 @@ pub(super) fn head_object(
     output.content_language = overrides.3.take().or(output.content_language);
     output.content_type = overrides.4.take().or(output.content_type);
     output.expires = overrides.5.take().or(output.expires);
-    let status = output.content_range.as_ref().map(|_| StatusCode::PARTIAL_CONTENT);
-    Ok(S3Response { status, ..S3Response::new(output) })
+    Ok(output)
 }
 
 pub(super) fn get_object_attributes(
@@ -221,7 +217,10 @@ pub(super) fn get_object_attributes(
 ) -> S3Result<GetObjectAttributesOutput> {
     refuse_versions(input.version_id.as_deref())?;
     let Stored { record, .. } = directory.object(&input.bucket, &input.key)?;
-    let is_asked = |name: &str| input.object_attributes.iter().any(|attribute| attribute.as_str() == name);
+    // s3s leaves a list in one header as it is.
+    let asked = input.object_attributes.iter().flat_map(|names| names.as_str().split(',').map(str::trim));
+    let asked: Vec<_> = asked.collect();
+    let is_asked = |name: &str| asked.contains(&name);
     let full = ChecksumType::from_static(ChecksumType::FULL_OBJECT);
     let checksum = with_checksums!(record.checksums.clone(), Checksum { checksum_type: Some(full) });
     let standard = || StorageClass::from_static(StorageClass::STANDARD);

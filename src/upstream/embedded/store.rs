@@ -80,8 +80,7 @@ impl S3 for Store {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let response = self.answer(move |directory| reads::head_object(directory, req.input)).await?;
-        Ok(response.output)
+        self.answer(move |directory| reads::head_object(directory, req.input)).await
     }
 
     async fn get_object_attributes(
@@ -189,7 +188,8 @@ impl S3 for Store {
         &self,
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        completion::complete(Arc::clone(&self.directory), req.input).await.map(S3Response::new)
+        let directory = Arc::clone(&self.directory);
+        completion::complete(directory, req.input, completion::PATIENCE).await.map(S3Response::new)
     }
 
     async fn abort_multipart_upload(

@@ -268,7 +268,8 @@ pub(super) fn abort(
 ) -> S3Result<AbortMultipartUploadOutput> {
     let upload = open(directory, &input.bucket, &input.key, &input.upload_id)?;
     // Not while it is being completed.
-    let _place = directory.hold(&input.bucket, &input.key)?;
-    let was_there = directory.remove_all(&upload.path)?;
-    if was_there { Ok(AbortMultipartUploadOutput::default()) } else { Err(s3_error!(NoSuchUpload)) }
+    let place = directory.hold(&input.bucket, &input.key)?;
+    let taken = directory.take_away(&upload.path)?;
+    drop(place);
+    taken.map(|_| AbortMultipartUploadOutput::default()).ok_or_else(|| s3_error!(NoSuchUpload))
 }

@@ -129,8 +129,8 @@ pub(super) async fn put_object(
         let (directory, bucket, object) = (Arc::clone(&directory), bucket.clone(), object.clone());
         let conditions = conditions.clone();
         blocking(move || {
-            let place = directory.hold(&bucket, &object)?;
-            conditions.check(|| place.record())
+            directory.bucket(&bucket)?;
+            conditions.check(|| directory.hold(&bucket, &object)?.record())
         })
         .await?;
     }
