@@ -22,7 +22,8 @@ use std::path::Path;
 
 use aws_credential_types::Credentials;
 use aws_lc_rs::rand;
-use http::header::CONTENT_RANGE;
+use bytes::Bytes;
+use http::header::{CONTENT_RANGE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -78,8 +79,30 @@ impl EmbeddedStore {
         let is_bare = is_head
             || response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::NOT_MODIFIED;
-        Ok(response.map(|body| if is_bare { s3s::Body::empty().boxed_unsync() } else { body.boxed_unsync() }))
+        // Framing is the connection's, and there is none; only a body that is kept alive with spaces says so.
+        let is_kept_alive = response.headers_mut().remove(TRANSFER_ENCODING).is_some();
+        Ok(response.map(|body| match (is_bare, is_kept_alive) {
+            (true, _) => s3s::Body::empty().boxed_unsync(),
+            (false, true) => declared_once(body),
+            (false, false) => body.boxed_unsync(),
+        }))
     }
+}
+
+/// s3s begins with an XML declaration, goes on with spaces, and lets an error begin with a declaration again.
+fn declared_once(body: s3s::Body) -> BoxBody {
+    let mut is_first = true;
+    let mut once = move |mut piece: Bytes| {
+        let declaration = piece.starts_with(b"<?xml").then(|| piece.iter().position(|byte| *byte == b'>'));
+        if let Some(end) = declaration.flatten()
+            && !is_first
+        {
+            piece = piece.slice(end + 1..);
+        }
+        is_first = false;
+        piece
+    };
+    body.map_frame(move |frame| frame.map_data(&mut once)).boxed_unsync()
 }
 
 fn origin_form(uri: &Uri) -> Result<Uri, http::Error> {

@@ -148,6 +148,40 @@ async fn abort_and_completion_agree_on_what_happened() {
     assert_eq!(files(root.path()).len(), before + objects, "nothing is left of either");
 }
 
+/// What holds all names of a store until it is dropped, as another process would.
+fn hold_everything(root: &Path) -> Vec<std::fs::File> {
+    let locks = files(&root.join(".locks")).into_iter().filter(|path| !path.ends_with("in-use"));
+    let locks = locks.map(|path| std::fs::File::options().write(true).open(path).unwrap());
+    locks.inspect(|lock| lock.lock().unwrap()).collect()
+}
+
+/// As S3 does it: 200 first, spaces, then what came of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_outcome_is_told_in_the_body() {
+    let root = tempfile::tempdir().unwrap();
+    let upstream = open(root.path()).await;
+    for (succeeds, element) in [(true, "CompleteMultipartUploadResult"), (false, "Error")] {
+        let id = create(&upstream, "k").await;
+        let one = upload(&upstream, "k", &id, 1, &pattern(10)).await;
+        let held = hold_everything(root.path());
+        let response = upstream.send(complete("k", &id, &[(1, &one)])).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.headers().get("transfer-encoding")), (200, None));
+        if !succeeds {
+            std::fs::remove_dir_all(root.path().join(".uploads/demo").join(&id)).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let reading = tokio::spawn(read(response));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        drop(held);
+        let body = String::from_utf8(reading.await.unwrap().to_vec()).unwrap();
+        let (declaration, rest) = body.split_at(body.find("?>").unwrap() + 2);
+        assert!(declaration.starts_with("<?xml") && rest.starts_with(' '), "{body}");
+        assert!(rest.trim_start().starts_with(&format!("<{element}")), "{body}");
+        assert!(!succeeds || rest.contains("-1"), "{body}");
+        assert!(succeeds || elements(rest, "Code") == ["NoSuchUpload"], "{body}");
+    }
+}
+
 /// A client that vanishes at any moment leaves a whole part or none.
 #[tokio::test(flavor = "multi_thread")]
 async fn vanishing_clients_leave_whole_parts_or_none() {
