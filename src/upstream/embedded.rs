@@ -1,22 +1,37 @@
 //! The embedded store: S3 on a directory, served inside the process, for trying s3veil out without another server.
 //! Requests reach it signed, and it verifies them, so what works against it is signed right.
 
+mod buckets;
+mod completion;
+mod conditions;
+mod content;
+mod copies;
+mod digest;
+mod directory;
 mod listing;
+mod lists;
 mod names;
+mod reads;
+mod receive;
+mod record;
 mod store;
+mod uploads;
+mod writes;
 
 use std::path::Path;
 
 use aws_credential_types::Credentials;
 use aws_lc_rs::rand;
+use bytes::Bytes;
+use http::header::{CONTENT_RANGE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s_fs::FileSystem;
 
-use self::store::NamedStore;
+use self::directory::Directory;
+use self::store::Store;
 use super::error::{UpstreamError, UpstreamSetupError};
 use super::outgoing::OutgoingBody;
 use super::{BoxBody, BoxError};
@@ -31,13 +46,12 @@ impl EmbeddedStore {
     /// The credentials are random, and the only ones it takes.
     pub(super) fn open(root: &Path) -> Result<(Self, Credentials), UpstreamSetupError> {
         let refuse = |source: BoxError| UpstreamSetupError::Embedded { path: root.to_owned(), source };
-        std::fs::create_dir_all(root).map_err(|error| refuse(error.into()))?;
-        let files = FileSystem::new(root).map_err(|error| refuse(format!("{error:?}").into()))?;
+        let directory = Directory::open(root).map_err(|error| refuse(error.into()))?;
         let mut secret = [0; 20];
         rand::fill(&mut secret).map_err(|_| refuse("no randomness for its credentials".into()))?;
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let access_key_id = "s3veil-embedded";
-        let mut builder = S3ServiceBuilder::new(NamedStore::new(files));
+        let mut builder = S3ServiceBuilder::new(Store::new(directory));
         builder.set_auth(SimpleAuth::from_single(access_key_id, secret.clone()));
         let credentials = Credentials::new(access_key_id, secret, None, None, "embedded store");
         Ok((Self { service: builder.build() }, credentials))
@@ -56,13 +70,39 @@ impl EmbeddedStore {
         let request = Request::from_parts(head, s3s::Body::http_body_unsync(body));
         let answer = tokio::spawn(async move { service.call(request).await }).await;
         let answer = answer.map_err(|panicked| UpstreamError::Protocol(panicked.into()))?;
-        let response = answer.map_err(|error| UpstreamError::Protocol(error.into()))?;
+        let mut response = answer.map_err(|error| UpstreamError::Protocol(error.into()))?;
+        // s3s has the status of a partial answer for GetObject only.
+        if is_head && response.status().is_success() && response.headers().contains_key(CONTENT_RANGE) {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
         // What an HTTP server would leave out (RFC 9110, 6.4.1): nobody between us does.
         let is_bare = is_head
             || response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::NOT_MODIFIED;
-        Ok(response.map(|body| if is_bare { s3s::Body::empty().boxed_unsync() } else { body.boxed_unsync() }))
+        // Framing is the connection's, and there is none; only a body that is kept alive with spaces says so.
+        let is_kept_alive = response.headers_mut().remove(TRANSFER_ENCODING).is_some();
+        Ok(response.map(|body| match (is_bare, is_kept_alive) {
+            (true, _) => s3s::Body::empty().boxed_unsync(),
+            (false, true) => declared_once(body),
+            (false, false) => body.boxed_unsync(),
+        }))
     }
+}
+
+/// s3s begins with an XML declaration, goes on with spaces, and lets an error begin with a declaration again.
+fn declared_once(body: s3s::Body) -> BoxBody {
+    let mut is_first = true;
+    let mut once = move |mut piece: Bytes| {
+        let declaration = piece.starts_with(b"<?xml").then(|| piece.iter().position(|byte| *byte == b'>'));
+        if let Some(end) = declaration.flatten()
+            && !is_first
+        {
+            piece = piece.slice(end + 1..);
+        }
+        is_first = false;
+        piece
+    };
+    body.map_frame(move |frame| frame.map_data(&mut once)).boxed_unsync()
 }
 
 fn origin_form(uri: &Uri) -> Result<Uri, http::Error> {

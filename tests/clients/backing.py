@@ -1,6 +1,5 @@
 """What lies behind the proxy, seen without it: LocalStack's objects, or the embedded store's files."""
 
-import base64
 import hashlib
 import json
 import os
@@ -51,46 +50,46 @@ class LocalStackStore:
         return any(needle in self.read(bucket, key).body for key in self.keys(bucket))
 
 
-def file_name(bucket, key):
+def file_name(key):
     """What the embedded store calls an object: its key, percent-encoded into one file name, or hashed when too long."""
     name = urllib.parse.quote(key, safe="-_.=+@ ").replace("~", "%7E")
     name = "%2E" + name[1:] if name.startswith(".") else name
-    sidecar = len(".bucket-.object-.upload-.metadata.json") + 36 + -(-len(bucket) // 3) * 4
-    fits = len(name) <= max(0, 255 - sidecar) // 4 * 3
-    return name if fits else "~" + hashlib.sha256(key.encode()).hexdigest()
+    return name if len(name) <= 255 else "~" + hashlib.sha256(key.encode()).hexdigest()
 
 
 class EmbeddedStore:
-    """The files of the embedded store: one directory a bucket, one file an object, metadata beside the buckets."""
+    """The files of the embedded store: one directory a bucket, one file an object: the body, and the record as the last line."""
 
     def __init__(self, root):
         self.root = root
 
     def keys(self, bucket):
-        return [self.key_of(bucket, path.name) for path in (self.root / bucket).iterdir() if path.is_file()]
+        """Every key, in-progress uploads included: after a refused request there must be none."""
+        objects = [self.split(path)[1]["key"] for path in (self.root / bucket).iterdir()]
+        uploads = [json.loads(path.read_bytes())["key"] for path in (self.root / ".uploads" / bucket).glob("*/upload")]
+        return objects + uploads
 
-    def key_of(self, bucket, name):
-        if not name.startswith("~"):
-            return urllib.parse.unquote(name)
-        attributes = json.loads(self.sidecar(bucket, name).read_text())
-        return urllib.parse.unquote(attributes["user_metadata"]["s3veil-embedded-object-key"])
+    def file(self, bucket, key):
+        return self.root / bucket / file_name(key)
 
-    def metadata_file(self, bucket, key):
-        return self.sidecar(bucket, file_name(bucket, key))
-
-    def sidecar(self, bucket, name):
-        names = [base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in (bucket, name)]
-        return self.root / f".bucket-{names[0]}.object-{names[1]}.metadata.json"
+    def split(self, path):
+        """The body and the record."""
+        body, _, line = path.read_bytes()[:-1].rpartition(b"\n")
+        record = json.loads(line)
+        assert record["size"] == len(body)
+        return body, record
 
     def read(self, bucket, key):
-        attributes = json.loads(self.metadata_file(bucket, key).read_text())
-        return Stored((self.root / bucket / file_name(bucket, key)).read_bytes(), attributes["user_metadata"])
+        body, record = self.split(self.file(bucket, key))
+        return Stored(body, record.get("attributes", {}).get("metadata", {}))
 
     def write(self, bucket, key, stored):
-        (self.root / bucket / file_name(bucket, key)).write_bytes(stored.body)
-        path = self.metadata_file(bucket, key)
-        attributes = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps({**attributes, "user_metadata": stored.metadata}))
+        """Replaces body and metadata of an object that is there, and leaves everything else as it was, the ETag too."""
+        path = self.file(bucket, key)
+        _, record = self.split(path)
+        record["size"] = len(stored.body)
+        record["attributes"] = {**record.get("attributes", {}), "metadata": stored.metadata}
+        path.write_bytes(b"%b\n%b\n" % (stored.body, json.dumps(record).encode()))
 
     def contains(self, bucket, needle):
         """Looks at every file of the store, whatever it is for."""

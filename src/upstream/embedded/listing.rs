@@ -1,11 +1,11 @@
-//! ListObjects over a sorted list of entries: prefix, delimiter, marker and page, as S3 defines them.
+//! A listing over sorted entries: prefix, delimiter, marker and page, as S3 defines them for objects and for uploads.
 
 /// What a listing asks for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query<'a> {
     pub(super) prefix: &'a str,
     pub(super) delimiter: Option<&'a str>,
-    /// Only what comes after this; a common prefix that it names is not repeated.
+    /// The marker: a common prefix that it names is not repeated.
     pub(super) after: Option<&'a str>,
     pub(super) max: usize,
 }
@@ -19,8 +19,13 @@ pub(super) struct Page<T> {
     pub(super) next: Option<String>,
 }
 
-/// The page of `entries`, which are (key, entry) in the order of the keys' bytes.
-pub(super) fn page<T>(entries: Vec<(String, T)>, query: &Query<'_>) -> Page<T> {
+/// The page of `entries`, which are (key, entry) in the order of the keys' bytes; those that `is_before` says were on an
+/// earlier page are left out.
+pub(super) fn page<T>(
+    entries: Vec<(String, T)>,
+    query: &Query<'_>,
+    is_before: impl Fn(&str, &T) -> bool,
+) -> Page<T> {
     let mut page = Page { entries: Vec::new(), common_prefixes: Vec::new(), next: None };
     let mut last: Option<String> = None;
     let mut count = 0;
@@ -32,7 +37,7 @@ pub(super) fn page<T>(entries: Vec<(String, T)>, query: &Query<'_>) -> Page<T> {
             .and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()))
             .map(|end| object[..query.prefix.len() + end].to_owned());
         let is_folded = folded.is_some();
-        let is_before = query.after.is_some_and(|after| object.as_str() <= after);
+        let is_before = is_before(&object, &entry);
         let name = folded.unwrap_or(object);
         let is_told =
             is_folded && (page.common_prefixes.last() == Some(&name) || query.after == Some(name.as_str()));
@@ -58,6 +63,10 @@ pub(super) fn page<T>(entries: Vec<(String, T)>, query: &Query<'_>) -> Page<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn page<T>(entries: Vec<(String, T)>, query: &Query<'_>) -> Page<T> {
+        super::page(entries, query, |object, _| query.after.is_some_and(|after| object <= after))
+    }
 
     const KEYS: &[&str] = &["/lead", "a", "a/", "a/b", "a/b/c", "a//d", "b", "b/é", "z/"];
 

@@ -2,7 +2,7 @@
 //!
 //! A key is one file name, percent-encoded, `/` too. So `a` and `a/b` live side by side, as in S3 and unlike in a
 //! directory tree, and `//`, `..` or a trailing `/` mean nothing to the file system. A key whose encoding is too long
-//! for a file name is stored under its hash, and the key itself beside the object.
+//! for a file name is stored under its hash; the key itself is in the object's record.
 
 use std::borrow::Cow;
 
@@ -25,27 +25,23 @@ const HASHED: char = '~';
 /// What a file system allows (ext4, XFS, APFS, NTFS).
 const MAX_FILE_NAME: usize = 255;
 
-/// s3s-fs names an object's sidecar `.bucket-<b64>.object-<b64>.upload-<uuid>.metadata.json`: what is not base64 in it.
-const SIDECAR_FRAME: usize =
-    ".bucket-.object-.upload-00000000-0000-0000-0000-000000000000.metadata.json".len();
-
 /// The file name of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StoredName {
     /// It can be turned back.
     Encoded(String),
-    /// The key must be stored with the object.
+    /// Only the object's record knows the key.
     Hashed(String),
 }
 
 impl StoredName {
-    /// The name of `object` in `bucket`.
-    pub(super) fn of(bucket: &str, object: &str) -> Self {
+    /// The name of `object`.
+    pub(super) fn of(object: &str) -> Self {
         let mut encoded = utf8_percent_encode(object, IN_FILE_NAME).to_string();
         if encoded.starts_with('.') {
             encoded.replace_range(..1, "%2E");
         }
-        if encoded.len() <= longest(bucket) {
+        if encoded.len() <= MAX_FILE_NAME {
             return Self::Encoded(encoded);
         }
         let hash = digest(&SHA256, object.as_bytes());
@@ -68,19 +64,13 @@ pub(super) fn object_of(name: &str) -> Option<String> {
     percent_decode_str(name).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// The longest encoded name whose sidecar still has a file name; base64 makes 4 of 3.
-fn longest(bucket: &str) -> usize {
-    let room = MAX_FILE_NAME.saturating_sub(SIDECAR_FRAME + bucket.len().div_ceil(3) * 4);
-    room / 4 * 3
-}
-
-/// A key as a metadata value: visible ASCII.
-pub(super) fn as_metadata(object: &str) -> String {
+/// A key as a continuation token: visible ASCII.
+pub(super) fn as_token(object: &str) -> String {
     utf8_percent_encode(object, NON_ALPHANUMERIC).to_string()
 }
 
-/// The reverse of [`as_metadata`].
-pub(super) fn from_metadata(value: &str) -> Option<String> {
+/// The reverse of [`as_token`].
+pub(super) fn from_token(value: &str) -> Option<String> {
     percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned)
 }
 
@@ -92,7 +82,7 @@ mod tests {
 
     #[test]
     fn names_stay_readable() {
-        let name = |object| StoredName::of("demo", object).as_str().to_owned();
+        let name = |object| StoredName::of(object).as_str().to_owned();
         assert_eq!(name("photos/2026/cat 1.jpg"), "photos%2F2026%2Fcat 1.jpg");
         assert_eq!(name("dt=2026-01-01/part-0.parquet"), "dt=2026-01-01%2Fpart-0.parquet");
         assert_eq!(name("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
@@ -100,22 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_are_hashed_and_their_sidecars_fit() {
-        for bucket in ["abc", &"b".repeat(63)] {
-            let limit = longest(bucket);
-            for len in [limit, limit + 1, 1024] {
-                let stored = StoredName::of(bucket, &"k".repeat(len));
-                assert_eq!(matches!(stored, StoredName::Hashed(_)), len > limit);
-                let base64 = |text: &str| text.len().div_ceil(3) * 4;
-                assert!(SIDECAR_FRAME + base64(bucket) + base64(stored.as_str()) <= MAX_FILE_NAME);
-            }
+    fn long_keys_are_hashed() {
+        for len in [254, 255, 256, 1024] {
+            let stored = StoredName::of(&"k".repeat(len));
+            assert_eq!(matches!(stored, StoredName::Hashed(_)), len > MAX_FILE_NAME);
+            assert!(stored.as_str().len() <= MAX_FILE_NAME);
         }
     }
 
     proptest! {
         #[test]
         fn every_name_is_one_harmless_file_name_and_turns_back(object in "\\PC{1,60}|[/.~%\\x00-\\x7f]{1,60}") {
-            match StoredName::of("demo", &object) {
+            match StoredName::of(&object) {
                 StoredName::Encoded(name) => {
                     prop_assert!(!name.contains('/') && !name.contains('\0') && !name.starts_with(['.', HASHED]));
                     prop_assert_eq!(object_of(&name), Some(object));
@@ -128,10 +114,10 @@ mod tests {
             }
 
         #[test]
-        fn metadata_form_turns_back(object in "\\PC{0,200}|[\\x00-\\x7f]{0,200}") {
-            let value = as_metadata(&object);
+        fn tokens_turn_back(object in "\\PC{0,200}|[\\x00-\\x7f]{0,200}") {
+            let value = as_token(&object);
             prop_assert!(value.bytes().all(|byte| byte.is_ascii_graphic()));
-            prop_assert_eq!(from_metadata(&value), Some(object));
+            prop_assert_eq!(from_token(&value), Some(object));
         }
     }
 }

@@ -1,5 +1,9 @@
 //! The embedded store, through the same door as the others.
 
+mod copies;
+mod races;
+mod uploads;
+
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -160,6 +164,41 @@ async fn list_all(upstream: &Upstream, query: &[(&str, &str)]) -> Vec<String> {
     }
 }
 
+/// A request with a query.
+fn asking(
+    method: Method,
+    object: Option<&str>,
+    query: &[(&str, &str)],
+    body: UpstreamBody,
+) -> UpstreamRequest {
+    let query = query.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+    UpstreamRequest { query: query.collect(), ..request(method, object, body) }
+}
+
+fn with_headers(mut request: UpstreamRequest, headers: &[(&'static str, &str)]) -> UpstreamRequest {
+    for (name, value) in headers {
+        request.headers.insert(*name, value.parse().unwrap());
+    }
+    request
+}
+
+fn request_head(object: &str) -> UpstreamRequest {
+    request(Method::HEAD, Some(object), UpstreamBody::Empty)
+}
+
+async fn expect_xml(upstream: &Upstream, request: UpstreamRequest, status: u16) -> String {
+    String::from_utf8(expect(upstream, request, status).await.1.to_vec()).unwrap()
+}
+
+/// The S3 error code of a refusal.
+async fn refused(upstream: &Upstream, request: UpstreamRequest, status: u16) -> String {
+    elements(&expect_xml(upstream, request, status).await, "Code").remove(0)
+}
+
+fn etag_of(headers: &HeaderMap) -> String {
+    headers["etag"].to_str().unwrap().trim_matches('"').to_owned()
+}
+
 fn elements(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let texts = xml.split(&open).skip(1).filter_map(|rest| rest.split_once(&close));
@@ -262,6 +301,10 @@ async fn reads_can_be_conditional_and_partial() {
         let (headers, body) = expect(&upstream, request, status).await;
         assert_eq!(body, expected, "{range}");
         assert!(headers["content-range"].to_str().unwrap().ends_with("/100"));
+        let head = with_headers(request_head("k"), &[("range", range)]);
+        let head = expect(&upstream, head, status).await.0;
+        assert_eq!(head["content-range"], headers["content-range"]);
+        assert_eq!(head["content-length"], expected.len().to_string().as_str());
     }
     let mut request = get("k");
     request.headers.insert("range", "bytes=100-".parse().unwrap());
@@ -354,18 +397,19 @@ async fn failing_bodies_leave_no_trace() {
     }
 }
 
-/// A client that vanishes at any moment leaves a whole object (content and two sidecars) or none.
+/// A client that vanishes at any moment leaves a whole object or none.
 #[tokio::test(flavor = "multi_thread")]
 async fn vanishing_clients_leave_whole_objects_or_none() {
     let root = tempfile::tempdir().unwrap();
     let upstream = open(root.path()).await;
+    let before = files(root.path()).len();
     for number in 0..400_u64 {
         let sending = upstream.send(put(&format!("k{number}"), stream(&pattern(50), 10)));
         let _ = tokio::time::timeout(Duration::from_micros(number * 5), sending).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let whole = list_all(&upstream, &[]).await.len();
-    assert_eq!(files(root.path()).len(), 3 * whole, "{:?}", files(root.path()));
+    assert_eq!(files(root.path()).len(), before + whole, "{:?}", files(root.path()));
 }
 
 #[tokio::test]
@@ -374,11 +418,86 @@ async fn what_a_crash_left_is_swept_away_and_the_rest_is_there() {
     let upstream = open(root.path()).await;
     expect(&upstream, put("k", UpstreamBody::Content(pattern(5))), 200).await;
     drop(upstream);
-    let stray = root.path().join(".tmp.7.internal.part");
+    let stray = root.path().join(".temporary/half-written");
     std::fs::write(&stray, "half").unwrap();
+    std::fs::create_dir_all(root.path().join(".temporary/half-removed/upload")).unwrap();
     let upstream = open(root.path()).await;
     assert!(!stray.exists());
+    assert_eq!(std::fs::read_dir(root.path().join(".temporary")).unwrap().count(), 0);
     assert_eq!(expect(&upstream, get("k"), 200).await.1, pattern(5));
+}
+
+#[tokio::test]
+async fn tags_are_kept_and_change_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let upstream = open(root.path()).await;
+    let tagged = with_headers(
+        put("k", UpstreamBody::Content(pattern(100))),
+        &[("x-amz-tagging", "a=1&b%20c=%C3%A9+&d"), ("x-amz-meta-m", "v")],
+    );
+    let etag = expect(&upstream, tagged, 200).await.0["etag"].clone();
+    let tags = || asking(Method::GET, Some("k"), &[("tagging", "")], UpstreamBody::Empty);
+    let xml = expect_xml(&upstream, tags(), 200).await;
+    assert_eq!(elements(&xml, "Key"), ["a", "b c", "d"]);
+    assert_eq!(elements(&xml, "Value")[..2], ["1", "é "]);
+    assert_eq!(expect(&upstream, get("k"), 200).await.0["x-amz-tagging-count"], "3");
+    let modified = expect(&upstream, get("k"), 200).await.0["last-modified"].clone();
+    let set =
+        |xml: String| asking(Method::PUT, Some("k"), &[("tagging", "")], UpstreamBody::Buffered(xml.into()));
+    let document = |tags: &str| format!("<Tagging><TagSet>{tags}</TagSet></Tagging>");
+    expect(&upstream, set(document("<Tag><Key>x</Key><Value>y</Value></Tag>")), 200).await;
+    assert_eq!(elements(&expect_xml(&upstream, tags(), 200).await, "Key"), ["x"]);
+    let (headers, body) = expect(&upstream, get("k"), 200).await;
+    assert_eq!((&headers["etag"], &headers["last-modified"]), (&etag, &modified));
+    assert_eq!((headers["x-amz-meta-m"].as_bytes(), body), (&b"v"[..], pattern(100)));
+    let eleven: String = (0..11).map(|i| format!("<Tag><Key>{i}</Key><Value/></Tag>")).collect();
+    assert_eq!(refused(&upstream, set(document(&eleven)), 400).await, "InvalidTag");
+    let delete = asking(Method::DELETE, Some("k"), &[("tagging", "")], UpstreamBody::Empty);
+    expect(&upstream, delete, 204).await;
+    assert_eq!(elements(&expect_xml(&upstream, tags(), 200).await, "Key"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_its_request_says_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let upstream = open(root.path()).await;
+    let before = files(root.path());
+    for (header, value) in [
+        ("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        ("x-amz-checksum-crc32", "AAAAAA=="),
+        ("x-amz-checksum-crc32c", "AAAAAA=="),
+        ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA="),
+        ("x-amz-checksum-sha1", "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("x-amz-checksum-sha256", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+    ] {
+        let plain = Settings {
+            checksum: Checksum::None,
+            ..Settings::new(Target::Embedded { path: root.path().to_owned() })
+        };
+        let plain = Upstream::build(plain).await.unwrap();
+        let wrong = with_headers(put("k", UpstreamBody::Content(pattern(10))), &[(header, value)]);
+        assert_eq!(refused(&plain, wrong, 400).await, "BadDigest", "{header}");
+        assert_eq!(files(root.path()), before);
+    }
+    expect(&upstream, get("k"), 404).await;
+}
+
+/// Both a damaged disk and a person's own files.
+#[tokio::test]
+async fn a_file_that_is_no_object_is_told_and_can_be_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let upstream = open(root.path()).await;
+    for key in ["damaged", "whole"] {
+        expect(&upstream, put(key, UpstreamBody::Content(pattern(10))), 200).await;
+    }
+    std::fs::write(root.path().join("demo/damaged"), "no record").unwrap();
+    std::fs::write(root.path().join("demo/.DS_Store"), "").unwrap();
+    expect(&upstream, get("damaged"), 500).await;
+    expect(&upstream, with_headers(put("damaged", UpstreamBody::Empty), &[("if-none-match", "*")]), 500)
+        .await;
+    assert_eq!(list_all(&upstream, &[]).await, ["whole"]);
+    expect(&upstream, put("damaged", UpstreamBody::Content(pattern(10))), 200).await;
+    assert_eq!(expect(&upstream, get("damaged"), 200).await.1, pattern(10));
 }
 
 #[tokio::test]

@@ -1,0 +1,313 @@
+//! CompleteMultipartUpload: everything is checked first, then the parts become one file beside the upload, and then
+//! the object is there and the upload gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3s::dto::{
+    ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
+    PartNumber,
+};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use tokio::task::spawn_blocking;
+
+use super::conditions::WriteConditions;
+use super::digest::{Checksums, Composition, checksums_of, with_checksums};
+use super::directory::{Directory, failed};
+use super::receive::blocking;
+use super::record::{PartRecord, Record, Stored, now};
+use super::uploads::{self, Upload};
+
+/// S3's limit to all parts but the last.
+const MIN_PART: u64 = 5 << 20;
+
+/// How long the head of the answer waits for the outcome. Later, as S3 does it, a 200 comes first, then whitespace,
+/// then the outcome, be it an error.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the request asks for, checked against what was uploaded.
+struct Plan {
+    bucket: String,
+    object: String,
+    upload_id: String,
+    conditions: WriteConditions,
+    upload: Upload,
+    /// The object as it will be.
+    record: Record,
+    /// The ETags of the parts, as checked.
+    etags: Vec<String>,
+}
+
+enum Finding {
+    ToDo(Box<Plan>),
+    /// An earlier request for the same did it.
+    Done(Box<CompleteMultipartUploadOutput>),
+}
+
+pub(super) async fn complete(
+    directory: Arc<Directory>,
+    input: CompleteMultipartUploadInput,
+    patience: Duration,
+) -> S3Result<CompleteMultipartUploadOutput> {
+    let finding = {
+        let directory = Arc::clone(&directory);
+        blocking(move || examine(&directory, input)).await?
+    };
+    let plan = match finding {
+        Finding::ToDo(plan) => plan,
+        Finding::Done(output) => return Ok(*output),
+    };
+    // It goes on when nobody waits for it any more.
+    let mut assembling = spawn_blocking(move || plan.carry_out(&directory));
+    match tokio::time::timeout(patience, &mut assembling).await {
+        Ok(outcome) => outcome.map_err(S3Error::internal_error)?,
+        Err(_) => Ok(CompleteMultipartUploadOutput {
+            future: Some(Box::pin(async move { assembling.await.map_err(S3Error::internal_error)? })),
+            ..Default::default()
+        }),
+    }
+}
+
+fn examine(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<Finding> {
+    let claimed = checksums_of!(input);
+    let CompleteMultipartUploadInput { bucket, key: object, upload_id, multipart_upload, .. } = input;
+    let asked = multipart_upload
+        .ok_or_else(|| s3_error!(InvalidRequest, "You must specify at least one part"))?
+        .parts
+        .unwrap_or_default();
+    let upload = match uploads::open(directory, &bucket, &object, &upload_id) {
+        Ok(upload) => upload,
+        Err(error) if *error.code() == S3ErrorCode::NoSuchUpload => {
+            let done = already_done(directory, &bucket, &object, &upload_id, &asked);
+            return done.map(|output| Finding::Done(Box::new(output))).ok_or(error);
+        }
+        Err(error) => return Err(error),
+    };
+    let asked = in_order(asked)?;
+    let (mut parts, mut etags, mut composition) = (Vec::new(), Vec::new(), Composition::default());
+    for (number, asked) in &asked {
+        let record = examine_part(&upload, *number, asked)?;
+        composition.add(&record.etag, &record.checksums, record.size).ok_or_else(invalid_part)?;
+        parts.push(PartRecord { number: *number, size: record.size });
+        etags.push(record.etag);
+    }
+    let all_but_the_last = parts.split_last().map(|(_, others)| others).unwrap_or_default();
+    if all_but_the_last.iter().any(|part| part.size < MIN_PART) {
+        return Err(s3_error!(EntityTooSmall));
+    }
+    let size = parts.iter().map(|part| part.size).sum();
+    if input.mpu_object_size.is_some_and(|announced| u64::try_from(announced) != Ok(size)) {
+        return Err(s3_error!(InvalidRequest, "x-amz-mp-object-size is not the size of the parts together"));
+    }
+    let (etag, checksums) = composition.finish();
+    check_whole(&checksums, &claimed)?;
+    let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
+    conditions.check(|| directory.hold(&bucket, &object)?.record())?;
+    let record = Record {
+        key: object.clone(),
+        size,
+        etag,
+        modified: now(),
+        attributes: upload.record.attributes.clone(),
+        checksums,
+        parts,
+        upload_id: Some(upload_id.clone()),
+    };
+    Ok(Finding::ToDo(Box::new(Plan { bucket, object, upload_id, conditions, upload, record, etags })))
+}
+
+fn invalid_part() -> S3Error {
+    s3_error!(
+        InvalidPart,
+        "One or more of the specified parts could not be found. The part might not have been uploaded, or the \
+         specified entity tag might not have matched the part's entity tag."
+    )
+}
+
+/// The parts with their numbers, which must ascend.
+fn in_order(asked: Vec<CompletedPart>) -> S3Result<Vec<(PartNumber, CompletedPart)>> {
+    if asked.is_empty() {
+        return Err(s3_error!(MalformedXML));
+    }
+    let numbered = asked.into_iter().map(|part| {
+        let number = part.part_number.ok_or_else(|| s3_error!(MalformedXML))?;
+        Ok((number, part))
+    });
+    let numbered = numbered.collect::<S3Result<Vec<_>>>()?;
+    if numbered.is_sorted_by(|(a, _), (b, _)| a < b) {
+        Ok(numbered)
+    } else {
+        Err(s3_error!(InvalidPartOrder))
+    }
+}
+
+fn examine_part(upload: &Upload, number: PartNumber, asked: &CompletedPart) -> S3Result<Record> {
+    let stored = Stored::open(&upload.part_path(number)).map_err(failed)?;
+    let Stored { record, .. } = stored.ok_or_else(invalid_part)?;
+    let etag = asked.e_tag.as_ref().map(ETag::value);
+    let is_same = etag == Some(&record.etag) && record.checksums.bear_out(&checksums_of!(asked));
+    if is_same { Ok(record) } else { Err(invalid_part()) }
+}
+
+/// Only the checksum that composes without the content can be verified here.
+fn check_whole(computed: &Checksums, claimed: &Checksums) -> S3Result<()> {
+    let Checksums { crc32, crc32c, crc64nvme: _, sha1, sha256 } = claimed;
+    if [crc32, crc32c, sha1, sha256].into_iter().any(Option::is_some) {
+        return Err(s3_error!(NotImplemented, "of checksums of whole uploads, only CRC64NVME"));
+    }
+    if computed.bear_out(claimed) { Ok(()) } else { Err(s3_error!(BadDigest)) }
+}
+
+/// The answer to the repetition of a request whose first answer got lost: as long as the object is the one it made.
+fn already_done(
+    directory: &Directory,
+    bucket: &str,
+    object: &str,
+    upload_id: &str,
+    asked: &[CompletedPart],
+) -> Option<CompleteMultipartUploadOutput> {
+    let record = directory.object(bucket, object).ok()?.record;
+    let is_its = record.upload_id.as_deref() == Some(upload_id);
+    let numbers = asked.iter().map(|part| part.part_number);
+    let is_same = is_its && numbers.eq(record.parts.iter().map(|part| Some(part.number)));
+    is_same.then(|| output(bucket, &record))
+}
+
+fn output(bucket: &str, record: &Record) -> CompleteMultipartUploadOutput {
+    let full = ChecksumType::from_static(ChecksumType::FULL_OBJECT);
+    with_checksums!(
+        record.checksums.clone(),
+        CompleteMultipartUploadOutput {
+            bucket: Some(bucket.to_owned()),
+            key: Some(record.key.clone()),
+            e_tag: Some(record.etag()),
+            checksum_type: Some(full),
+            location: Some(format!("/{bucket}/{}", record.key)),
+            ..Default::default()
+        }
+    )
+}
+
+impl Plan {
+    fn carry_out(mut self, directory: &Directory) -> S3Result<CompleteMultipartUploadOutput> {
+        let outcome = self.assemble(directory);
+        // Another request for the same may have been faster, and have taken the parts away meanwhile.
+        outcome.or_else(|error| {
+            let done = directory.object(&self.bucket, &self.object).ok().map(|stored| stored.record);
+            let done = done.filter(|record| record.upload_id.as_ref() == Some(&self.upload_id));
+            done.map(|record| output(&self.bucket, &record)).ok_or(error)
+        })
+    }
+
+    fn assemble(&mut self, directory: &Directory) -> S3Result<CompleteMultipartUploadOutput> {
+        let mut draft = directory.draft()?;
+        for (part, etag) in self.record.parts.iter().zip(&self.etags) {
+            let stored = Stored::open(&self.upload.part_path(part.number)).map_err(failed)?;
+            let mut stored = stored.ok_or_else(invalid_part)?;
+            let is_same = stored.record.etag == *etag && stored.record.size == part.size;
+            if !is_same {
+                return Err(invalid_part());
+            }
+            draft.append(&mut stored.file, 0..part.size).map_err(failed)?;
+        }
+        self.record.modified = now();
+        draft.finish(&self.record)?;
+        let place = directory.hold(&self.bucket, &self.object)?;
+        uploads::open(directory, &self.bucket, &self.object, &self.upload_id)?;
+        self.conditions.check(|| place.record())?;
+        place.put(draft)?;
+        let taken = directory.take_away(&self.upload.path)?;
+        drop((place, taken));
+        Ok(output(&self.bucket, &self.record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use s3s::dto::{CompletedMultipartUpload, CreateMultipartUploadInput, ETagCondition};
+
+    use super::*;
+    use crate::upstream::embedded::digest::{Claims, Digest};
+    use crate::upstream::embedded::uploads::PartPlace;
+
+    const CONTENT: &[u8] = b"the only part";
+
+    /// A directory with an upload of one part, and the request to complete it.
+    fn uploaded(root: &std::path::Path) -> (Arc<Directory>, CompleteMultipartUploadInput) {
+        let directory = Directory::open(root).unwrap();
+        let (bucket, object) = ("demo".to_owned(), "k".to_owned());
+        std::fs::create_dir(root.join(&bucket)).unwrap();
+        let creation =
+            CreateMultipartUploadInput { bucket: bucket.clone(), key: object.clone(), ..Default::default() };
+        let upload_id = uploads::create(&directory, creation).unwrap().upload_id.unwrap();
+        let mut digest = Digest::new(&Claims::default());
+        digest.update(CONTENT);
+        let (etag, checksums) = digest.finish(&Claims::default()).unwrap();
+        let mut draft = directory.draft().unwrap();
+        draft.file.write_all(CONTENT).unwrap();
+        draft.size = CONTENT.len() as u64;
+        let place = PartPlace {
+            bucket: bucket.clone(),
+            object: object.clone(),
+            upload_id: upload_id.clone(),
+            number: 1,
+        };
+        place.put(&directory, draft, etag.clone(), checksums).unwrap();
+        let part =
+            CompletedPart { e_tag: Some(ETag::Strong(etag)), part_number: Some(1), ..Default::default() };
+        let input = CompleteMultipartUploadInput {
+            bucket,
+            key: object,
+            upload_id,
+            multipart_upload: Some(CompletedMultipartUpload { parts: Some(vec![part]) }),
+            ..Default::default()
+        };
+        (Arc::new(directory), input)
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_answered_before_it_is_done() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, input) = uploaded(root.path());
+        let place = directory.hold("demo", "k").unwrap();
+        let output = complete(Arc::clone(&directory), input, Duration::from_millis(20)).await.unwrap();
+        assert_eq!(output.e_tag, None);
+        drop(place);
+        let output = output.future.unwrap().await.unwrap();
+        let record = directory.object("demo", "k").unwrap().record;
+        assert_eq!((output.e_tag, record.size), (Some(record.etag()), CONTENT.len() as u64));
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_done_though_nobody_waits() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, input) = uploaded(root.path());
+        drop(complete(Arc::clone(&directory), input, Duration::ZERO).await.unwrap());
+        let is_there = || directory.object("demo", "k").is_ok();
+        for _ in 0..100 {
+            if is_there() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("there is no object after two seconds");
+    }
+
+    /// The plan was made when the object was still as the condition wants it.
+    #[tokio::test]
+    async fn conditions_hold_when_the_object_is_put_there() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, input) = uploaded(root.path());
+        let input = CompleteMultipartUploadInput { if_none_match: Some(ETagCondition::Any), ..input };
+        let Finding::ToDo(plan) = examine(&directory, input).unwrap() else { panic!("nothing was done yet") };
+        let other = Record { upload_id: None, size: 0, ..plan.record.clone() };
+        let mut draft = directory.draft().unwrap();
+        draft.finish(&other).unwrap();
+        directory.hold("demo", "k").unwrap().put(draft).unwrap();
+        let error = plan.carry_out(&directory).unwrap_err();
+        assert_eq!(*error.code(), S3ErrorCode::PreconditionFailed);
+        assert_eq!(directory.object("demo", "k").unwrap().record, other);
+    }
+}

@@ -1,0 +1,265 @@
+//! The store's directory: where things are, and what two requests may not do at once.
+//!
+//! ```text
+//! <bucket>/<encoded key>                  an object, see `record`
+//! .uploads/<bucket>/<upload id>/upload    what CreateMultipartUpload said
+//! .uploads/<bucket>/<upload id>/<number>  a part, a file like an object's
+//! .temporary/                             what is being written or removed; swept at the start
+//! .locks/                                 empty files
+//! ```
+//! Everything is written under `.temporary` and renamed to its place, and never changed there. Bucket names do not
+//! begin with a dot, and no part of a path is the client's except a checked bucket name.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crc_fast::{CrcAlgorithm, checksum};
+use s3s::path::check_bucket_name;
+use s3s::{S3Error, S3Result, s3_error};
+use uuid::Uuid;
+
+use super::names::StoredName;
+use super::record::{Record, Stored};
+
+const UPLOADS: &str = ".uploads";
+const TEMPORARY: &str = ".temporary";
+const LOCKS: &str = ".locks";
+
+/// Held while a name is looked at and changed, for microseconds: enough that unrelated requests seldom meet.
+const LOCK_COUNT: u64 = 16;
+
+/// The directory, opened.
+#[derive(Debug)]
+pub(super) struct Directory {
+    root: PathBuf,
+    locks: Vec<Mutex<File>>,
+    /// Locked, shared, while the directory is in use.
+    _in_use: File,
+}
+
+impl Directory {
+    /// Opens `root`, which is created if missing. Unless another process (or another store of this one) is at work
+    /// there, what an earlier one left half-written is removed.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        for folder in [LOCKS, UPLOADS, TEMPORARY] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        let lock_file = |name: &str| {
+            let path = root.join(LOCKS).join(name);
+            OpenOptions::new().create(true).truncate(false).write(true).open(path)
+        };
+        let in_use = lock_file("in-use")?;
+        match in_use.try_lock() {
+            Ok(()) => {
+                sweep(&root.join(TEMPORARY))?;
+                in_use.unlock()?;
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        in_use.lock_shared()?;
+        let locks = (0..LOCK_COUNT).map(|number| lock_file(&number.to_string()).map(Mutex::new));
+        Ok(Self { root: root.to_owned(), locks: locks.collect::<io::Result<_>>()?, _in_use: in_use })
+    }
+
+    /// Every directory with the name of a bucket.
+    pub(super) fn buckets(&self) -> S3Result<Vec<(String, fs::Metadata)>> {
+        let mut buckets = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let metadata = entry.metadata().map_err(failed)?;
+            if check_bucket_name(&name) && metadata.is_dir() {
+                buckets.push((name, metadata));
+            }
+        }
+        buckets.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(buckets)
+    }
+
+    /// Where a bucket is, or would be.
+    pub(super) fn bucket_path(&self, bucket: &str) -> S3Result<PathBuf> {
+        if check_bucket_name(bucket) { Ok(self.root.join(bucket)) } else { Err(s3_error!(InvalidBucketName)) }
+    }
+
+    /// Where a bucket is.
+    pub(super) fn bucket(&self, bucket: &str) -> S3Result<PathBuf> {
+        let path = self.bucket_path(bucket)?;
+        if path.is_dir() { Ok(path) } else { Err(s3_error!(NoSuchBucket)) }
+    }
+
+    /// Where a bucket's uploads are, if it has any.
+    pub(super) fn uploads(&self, bucket: &str) -> S3Result<PathBuf> {
+        self.bucket_path(bucket)?;
+        Ok(self.root.join(UPLOADS).join(bucket))
+    }
+
+    /// An object, opened.
+    pub(super) fn object(&self, bucket: &str, object: &str) -> S3Result<Stored> {
+        let path = self.bucket_path(bucket)?.join(StoredName::of(object).as_str());
+        match Stored::open(&path).map_err(failed)? {
+            Some(stored) if stored.record.key == object => Ok(stored),
+            Some(_) => Err(s3_error!(NoSuchKey)),
+            None => {
+                self.bucket(bucket)?;
+                Err(s3_error!(NoSuchKey))
+            }
+        }
+    }
+
+    /// The place of an object, for whoever means to change what is there.
+    pub(super) fn hold<'a>(&'a self, bucket: &str, object: &'a str) -> S3Result<Place<'a>> {
+        let name = StoredName::of(object);
+        let path = self.bucket(bucket)?.join(name.as_str());
+        // Of what every process calls it, wherever it runs.
+        let number = checksum(CrcAlgorithm::Crc64Nvme, name.as_str().as_bytes()) % LOCK_COUNT;
+        let lock = &self.locks[usize::try_from(number).expect("a number below LOCK_COUNT")];
+        let lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.lock().map_err(failed)?;
+        Ok(Place { path, object, lock })
+    }
+
+    /// A new file.
+    pub(super) fn draft(&self) -> S3Result<Draft> {
+        let path = self.temporary_path();
+        let file = OpenOptions::new().create_new(true).write(true).open(&path).map_err(failed)?;
+        Ok(Draft { path, file, size: 0, is_placed: false })
+    }
+
+    /// A name that nothing has.
+    pub(super) fn temporary_path(&self) -> PathBuf {
+        self.root.join(TEMPORARY).join(Uuid::new_v4().simple().to_string())
+    }
+
+    /// Takes a directory away, with all that is in it, at once. `None` if it was not there.
+    pub(super) fn take_away(&self, path: &Path) -> S3Result<Option<TakenAway>> {
+        let taken = TakenAway(self.temporary_path());
+        match fs::rename(path, &taken.0) {
+            Ok(()) => Ok(Some(taken)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+fn sweep(temporary: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(temporary)? {
+        let path = entry?.path();
+        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    Ok(())
+}
+
+/// An object's place, for one request of one process alone while it is held.
+pub(super) struct Place<'a> {
+    path: PathBuf,
+    object: &'a str,
+    lock: MutexGuard<'a, File>,
+}
+
+impl Place<'_> {
+    /// What is there.
+    pub(super) fn record(&self) -> S3Result<Option<Record>> {
+        let stored = Stored::open(&self.path).map_err(failed)?;
+        Ok(stored.map(|stored| stored.record).filter(|record| record.key == self.object))
+    }
+
+    /// Puts a finished draft there instead of whatever was.
+    pub(super) fn put(&self, draft: Draft) -> S3Result<()> {
+        self.is_ours()?;
+        draft.place(&self.path, || s3_error!(NoSuchBucket))
+    }
+
+    /// Removes what is there, if anything.
+    pub(super) fn remove(&self) -> S3Result<()> {
+        self.is_ours()?;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// On a file system that takes `A` and `a` for one name, one object must not do away with the other.
+    fn is_ours(&self) -> S3Result<()> {
+        match Stored::open(&self.path) {
+            Ok(Some(stored)) if stored.record.key != self.object => {
+                Err(s3_error!(InternalError, "the file system has one name for this key and another"))
+            }
+            // What is damaged may be replaced and removed.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // Closing the file would do it too; only that comes with the end of the store.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// A directory that nobody finds any more, removed with this value: ten thousand parts take their time.
+pub(super) struct TakenAway(PathBuf);
+
+impl Drop for TakenAway {
+    fn drop(&mut self) {
+        // What can't be removed now is swept at the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A file being written, gone with this value unless it was placed.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: PathBuf,
+    pub(super) file: File,
+    /// Of the content so far.
+    pub(super) size: u64,
+    is_placed: bool,
+}
+
+impl Draft {
+    /// Appends the bytes `range` of another file, by the kernel alone where it can.
+    pub(super) fn append(&mut self, from: &mut File, range: Range<u64>) -> io::Result<()> {
+        let length = range.end - range.start;
+        from.seek(SeekFrom::Start(range.start))?;
+        let copied = io::copy(&mut io::Read::take(from, length), &mut self.file)?;
+        self.size += copied;
+        if copied == length { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Makes it an object's or a part's file.
+    pub(super) fn finish(&mut self, record: &Record) -> S3Result<()> {
+        record.append_to(&mut self.file).map_err(failed)
+    }
+
+    /// Gives it its name. `gone` is the error when the directory is not there.
+    pub(super) fn place(mut self, path: &Path, gone: impl FnOnce() -> S3Error) -> S3Result<()> {
+        match fs::rename(&self.path, path) {
+            Ok(()) => {
+                self.is_placed = true;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(gone()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            // What can't be removed now is swept at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The disk's failures are the store's.
+pub(super) fn failed(error: io::Error) -> S3Error {
+    tracing::warn!(%error, "the embedded store");
+    s3_error!(error, InternalError, "the store's disk failed")
+}

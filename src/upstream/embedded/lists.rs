@@ -1,0 +1,210 @@
+//! ListObjects (both versions), ListMultipartUploads.
+
+use std::fs;
+
+use s3s::dto::{
+    CommonPrefix, CommonPrefixList, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object,
+    ObjectStorageClass,
+};
+use s3s::{S3Result, s3_error};
+
+use super::directory::{Directory, failed};
+use super::listing::{Page, Query, page};
+use super::names::{as_token, from_token, object_of};
+use super::record::Stored;
+use super::uploads::{self, UploadRecord};
+
+/// S3's limit to a page of a listing.
+const MAX_KEYS: i32 = 1000;
+
+/// The file names of all objects of a bucket, in the order of their keys. Files of other kinds may be among them.
+fn inventory(directory: &Directory, bucket: &str) -> S3Result<Vec<(String, String)>> {
+    let path = directory.bucket(bucket)?;
+    let mut objects = Vec::new();
+    for entry in fs::read_dir(&path).map_err(failed)? {
+        let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
+        let object = match object_of(&name) {
+            Some(object) => Some(object),
+            None => Stored::open(&path.join(&name)).map_err(failed)?.map(|stored| stored.record.key),
+        };
+        if let Some(object) = object {
+            objects.push((object, name));
+        }
+    }
+    objects.sort();
+    Ok(objects)
+}
+
+/// Whether a bucket has no objects.
+pub(super) fn is_empty(directory: &Directory, bucket: &str) -> S3Result<bool> {
+    Ok(inventory(directory, bucket)?.is_empty())
+}
+
+fn list(directory: &Directory, bucket: &str, query: &Query<'_>, url: bool) -> S3Result<Page<Object>> {
+    let path = directory.bucket(bucket)?;
+    let inventory = inventory(directory, bucket)?;
+    let Page { entries, common_prefixes, next } =
+        page(inventory, query, |object, _| query.after.is_some_and(|after| object <= after));
+    let mut contents = Vec::with_capacity(entries.len());
+    for name in entries {
+        let record = match Stored::open(&path.join(&name)) {
+            Ok(Some(stored)) => stored.record,
+            // Deleted meanwhile.
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, bucket, name, "a file in the embedded store is no object, and not listed");
+                continue;
+            }
+        };
+        let standard = || ObjectStorageClass::from_static(ObjectStorageClass::STANDARD);
+        let class = record.attributes.storage_class.clone();
+        contents.push(Object {
+            e_tag: Some(record.etag()),
+            size: i64::try_from(record.size).ok(),
+            storage_class: Some(class.map_or_else(standard, ObjectStorageClass::from)),
+            key: Some(spelled(&record.key, url)),
+            last_modified: Some(record.modified),
+            ..Default::default()
+        });
+    }
+    let common_prefixes = common_prefixes.iter().map(|prefix| spelled(prefix, url)).collect();
+    Ok(Page { entries: contents, common_prefixes, next })
+}
+
+/// `encoding-type=url`: XML 1.0 has no way to write most control characters.
+fn spelled(name: &str, url: bool) -> String {
+    const SET: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
+    if url { percent_encoding::utf8_percent_encode(name, SET).to_string() } else { name.to_owned() }
+}
+
+fn is_url(encoding_type: Option<&EncodingType>) -> bool {
+    encoding_type.is_some_and(|encoding| encoding.as_str() == EncodingType::URL)
+}
+
+fn page_size(max_keys: i32) -> S3Result<usize> {
+    usize::try_from(max_keys.min(MAX_KEYS))
+        .map_err(|_| s3_error!(InvalidArgument, "the size of a page is negative"))
+}
+
+fn prefixes(names: Vec<String>) -> CommonPrefixList {
+    names.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect()
+}
+
+pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3Result<ListObjectsOutput> {
+    let max_keys = input.max_keys.unwrap_or(MAX_KEYS);
+    let url = is_url(input.encoding_type.as_ref());
+    let query = Query {
+        prefix: input.prefix.as_deref().unwrap_or_default(),
+        delimiter: input.delimiter.as_deref(),
+        after: input.marker.as_deref(),
+        max: page_size(max_keys)?,
+    };
+    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query, url)?;
+    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    Ok(ListObjectsOutput {
+        prefix: spell(&input.prefix).or(Some(String::new())),
+        marker: spell(&input.marker).or(Some(String::new())),
+        delimiter: spell(&input.delimiter),
+        encoding_type: input.encoding_type,
+        max_keys: Some(max_keys),
+        is_truncated: Some(next.is_some()),
+        next_marker: spell(&next),
+        contents: Some(entries),
+        common_prefixes: Some(prefixes(common_prefixes)),
+        name: Some(input.bucket),
+        ..Default::default()
+    })
+}
+
+pub(super) fn list_objects_v2(
+    directory: &Directory,
+    input: ListObjectsV2Input,
+) -> S3Result<ListObjectsV2Output> {
+    let max_keys = input.max_keys.unwrap_or(MAX_KEYS);
+    let url = is_url(input.encoding_type.as_ref());
+    let token = input.continuation_token.as_deref();
+    let resumed =
+        token.map(|token| from_token(token).ok_or_else(|| s3_error!(InvalidArgument))).transpose()?;
+    let query = Query {
+        prefix: input.prefix.as_deref().unwrap_or_default(),
+        delimiter: input.delimiter.as_deref(),
+        after: resumed.as_deref().or(input.start_after.as_deref()),
+        max: page_size(max_keys)?,
+    };
+    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query, url)?;
+    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    let count = entries.len() + common_prefixes.len();
+    Ok(ListObjectsV2Output {
+        prefix: spell(&input.prefix).or(Some(String::new())),
+        start_after: spell(&input.start_after),
+        delimiter: spell(&input.delimiter),
+        encoding_type: input.encoding_type,
+        max_keys: Some(max_keys),
+        key_count: i32::try_from(count).ok(),
+        is_truncated: Some(next.is_some()),
+        continuation_token: input.continuation_token,
+        next_continuation_token: next.as_deref().map(as_token),
+        contents: Some(entries),
+        common_prefixes: Some(prefixes(common_prefixes)),
+        name: Some(input.bucket),
+        ..Default::default()
+    })
+}
+
+pub(super) fn list_uploads(
+    directory: &Directory,
+    input: ListMultipartUploadsInput,
+) -> S3Result<ListMultipartUploadsOutput> {
+    let max_uploads = input.max_uploads.unwrap_or(MAX_KEYS);
+    let url = is_url(input.encoding_type.as_ref());
+    let key_marker = input.key_marker.as_deref().filter(|marker| !marker.is_empty());
+    // Without a key marker, an upload id marker means nothing.
+    let id_marker = input.upload_id_marker.as_deref().filter(|id| !id.is_empty() && key_marker.is_some());
+    let query = Query {
+        prefix: input.prefix.as_deref().unwrap_or_default(),
+        delimiter: input.delimiter.as_deref(),
+        after: key_marker,
+        max: page_size(max_uploads)?,
+    };
+    let uploads = uploads::of_bucket(directory, &input.bucket)?;
+    let uploads = uploads.into_iter().map(|(id, record)| (record.key.clone(), (id, record))).collect();
+    // With an upload id marker, the younger uploads of the marked key are still to come.
+    let is_before = |object: &str, (id, _): &(String, UploadRecord)| match (key_marker, id_marker) {
+        (Some(marker), Some(id_marker)) if object == marker => id.as_str() <= id_marker,
+        (Some(marker), _) => object <= marker,
+        (None, _) => false,
+    };
+    let Page { entries, common_prefixes, next } = page(uploads, &query, is_before);
+    // The page may end with a common prefix, which has no upload id.
+    let last_id = entries.last().filter(|(_, record)| next.as_ref() == Some(&record.key));
+    let last_id = last_id.map(|(id, _)| id.clone());
+    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    let upload = |(id, record): (String, UploadRecord)| MultipartUpload {
+        initiated: Some(record.initiated),
+        key: Some(spelled(&record.key, url)),
+        upload_id: Some(id),
+        ..Default::default()
+    };
+    Ok(ListMultipartUploadsOutput {
+        prefix: spell(&input.prefix).or(Some(String::new())),
+        key_marker: spell(&input.key_marker).or(Some(String::new())),
+        upload_id_marker: input.upload_id_marker.clone().or(Some(String::new())),
+        delimiter: spell(&input.delimiter),
+        encoding_type: input.encoding_type,
+        max_uploads: Some(max_uploads),
+        is_truncated: Some(next.is_some()),
+        next_key_marker: spell(&next),
+        next_upload_id_marker: last_id,
+        uploads: Some(entries.into_iter().map(upload).collect()),
+        common_prefixes: Some(
+            common_prefixes
+                .iter()
+                .map(|prefix| CommonPrefix { prefix: Some(spelled(prefix, url)) })
+                .collect(),
+        ),
+        bucket: Some(input.bucket),
+        ..Default::default()
+    })
+}
