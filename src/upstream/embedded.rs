@@ -92,17 +92,15 @@ impl EmbeddedStore {
 /// s3s begins with an XML declaration, goes on with spaces, and lets an error begin with a declaration again.
 fn declared_once(body: s3s::Body) -> BoxBody {
     let mut is_first = true;
-    let mut once = move |mut piece: Bytes| {
-        let declaration = piece.starts_with(b"<?xml").then(|| piece.iter().position(|byte| *byte == b'>'));
-        if let Some(end) = declaration.flatten()
-            && !is_first
-        {
-            piece = piece.slice(end + 1..);
-        }
-        is_first = false;
-        piece
+    let undeclared = |piece: Bytes| match piece.iter().position(|byte| *byte == b'>') {
+        Some(end) if piece.starts_with(b"<?xml") => piece.slice(end + 1..),
+        Some(_) | None => piece,
     };
-    body.map_frame(move |frame| frame.map_data(&mut once)).boxed_unsync()
+    body.map_frame(move |frame| {
+        let is_first = std::mem::take(&mut is_first);
+        frame.map_data(|piece| if is_first { piece } else { undeclared(piece) })
+    })
+    .boxed_unsync()
 }
 
 fn origin_form(uri: &Uri) -> Result<Uri, http::Error> {
