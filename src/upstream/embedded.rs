@@ -26,7 +26,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_RANGE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body::Frame;
 use http_body_util::BodyExt;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -93,18 +92,15 @@ impl EmbeddedStore {
 /// s3s begins with an XML declaration, goes on with spaces, and lets an error begin with a declaration again.
 fn declared_once(body: s3s::Body) -> BoxBody {
     let mut is_first = true;
-    let declared_first = move |frame: Frame<Bytes>| {
-        frame.map_data(|piece| {
-            let was_first = std::mem::replace(&mut is_first, false);
-            let declaration =
-                piece.starts_with(b"<?xml").then(|| piece.iter().position(|byte| *byte == b'>'));
-            match declaration.flatten() {
-                Some(end) if !was_first => piece.slice(end + 1..),
-                Some(_) | None => piece,
-            }
-        })
+    let undeclared = |piece: Bytes| match piece.iter().position(|byte| *byte == b'>') {
+        Some(end) if piece.starts_with(b"<?xml") => piece.slice(end + 1..),
+        Some(_) | None => piece,
     };
-    body.map_frame(declared_first).boxed_unsync()
+    body.map_frame(move |frame| {
+        let is_first = std::mem::take(&mut is_first);
+        frame.map_data(|piece| if is_first { piece } else { undeclared(piece) })
+    })
+    .boxed_unsync()
 }
 
 fn origin_form(uri: &Uri) -> Result<Uri, http::Error> {

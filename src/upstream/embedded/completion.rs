@@ -8,11 +8,11 @@ use s3s::dto::{
     ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
     PartNumber,
 };
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 use tokio::task::spawn_blocking;
 
 use super::conditions::WriteConditions;
-use super::digest::{Checksums, Composition, checksums_of, with_checksums};
+use super::digest::{Checksums, Composition, checksums_of, etag_of_parts, with_checksums};
 use super::directory::{Directory, failed};
 use super::receive::blocking;
 use super::record::{PartRecord, Record, Stored, now};
@@ -69,20 +69,27 @@ pub(super) async fn complete(
 }
 
 fn examine(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<Finding> {
+    let (bucket, object, upload_id) = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
+    let parts = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref());
+    let etag = parts.and_then(asked_etag);
+    match plan(directory, input) {
+        Ok(plan) => Ok(Finding::ToDo(Box::new(plan))),
+        // Whatever is wrong with it now, it was right when it was done.
+        Err(error) => match already_done(directory, &bucket, &object, &upload_id, etag.as_deref()) {
+            Some(output) => Ok(Finding::Done(Box::new(output))),
+            None => Err(error),
+        },
+    }
+}
+
+fn plan(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<Plan> {
     let claimed = checksums_of!(input);
     let CompleteMultipartUploadInput { bucket, key: object, upload_id, multipart_upload, .. } = input;
+    let upload = uploads::open(directory, &bucket, &object, &upload_id)?;
     let asked = multipart_upload
         .ok_or_else(|| s3_error!(InvalidRequest, "You must specify at least one part"))?
         .parts
         .unwrap_or_default();
-    let upload = match uploads::open(directory, &bucket, &object, &upload_id) {
-        Ok(upload) => upload,
-        Err(error) if *error.code() == S3ErrorCode::NoSuchUpload => {
-            let done = already_done(directory, &bucket, &object, &upload_id, &asked);
-            return done.map(|output| Finding::Done(Box::new(output))).ok_or(error);
-        }
-        Err(error) => return Err(error),
-    };
     let asked = in_order(asked)?;
     let (mut parts, mut etags, mut composition) = (Vec::new(), Vec::new(), Composition::default());
     for (number, asked) in &asked {
@@ -113,7 +120,7 @@ fn examine(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Resu
         parts,
         upload_id: Some(upload_id.clone()),
     };
-    Ok(Finding::ToDo(Box::new(Plan { bucket, object, upload_id, conditions, upload, record, etags })))
+    Ok(Plan { bucket, object, upload_id, conditions, upload, record, etags })
 }
 
 fn invalid_part() -> S3Error {
@@ -158,19 +165,24 @@ fn check_whole(computed: &Checksums, claimed: &Checksums) -> S3Result<()> {
     if computed.bear_out(claimed) { Ok(()) } else { Err(s3_error!(BadDigest)) }
 }
 
-/// The answer to the repetition of a request whose first answer got lost: as long as the object is the one it made.
+/// The ETag that these parts give their object.
+fn asked_etag(asked: &[CompletedPart]) -> Option<String> {
+    let etags = asked.iter().map(|part| part.e_tag.as_ref().map(ETag::value));
+    etag_of_parts(etags.collect::<Option<Vec<_>>>()?)
+}
+
+/// The answer to a request that another for the same was faster than, or that is repeated because its answer got lost:
+/// as long as the object is the one it made.
 fn already_done(
     directory: &Directory,
     bucket: &str,
     object: &str,
     upload_id: &str,
-    asked: &[CompletedPart],
+    etag: Option<&str>,
 ) -> Option<CompleteMultipartUploadOutput> {
     let record = directory.object(bucket, object).ok()?.record;
-    let is_its = record.upload_id.as_deref() == Some(upload_id);
-    let numbers = asked.iter().map(|part| part.part_number);
-    let is_same = is_its && numbers.eq(record.parts.iter().map(|part| Some(part.number)));
-    is_same.then(|| output(bucket, &record))
+    let is_its = record.upload_id.as_deref() == Some(upload_id) && Some(record.etag.as_str()) == etag;
+    is_its.then(|| output(bucket, &record))
 }
 
 fn output(bucket: &str, record: &Record) -> CompleteMultipartUploadOutput {
@@ -190,12 +202,9 @@ fn output(bucket: &str, record: &Record) -> CompleteMultipartUploadOutput {
 
 impl Plan {
     fn carry_out(mut self, directory: &Directory) -> S3Result<CompleteMultipartUploadOutput> {
-        let outcome = self.assemble(directory);
-        // Another request for the same may have been faster, and have taken the parts away meanwhile.
-        outcome.or_else(|error| {
-            let done = directory.object(&self.bucket, &self.object).ok().map(|stored| stored.record);
-            let done = done.filter(|record| record.upload_id.as_ref() == Some(&self.upload_id));
-            done.map(|record| output(&self.bucket, &record)).ok_or(error)
+        self.assemble(directory).or_else(|error| {
+            let Self { bucket, object, upload_id, record, .. } = &self;
+            already_done(directory, bucket, object, upload_id, Some(&record.etag)).ok_or(error)
         })
     }
 
@@ -226,6 +235,7 @@ impl Plan {
 mod tests {
     use std::io::Write;
 
+    use s3s::S3ErrorCode;
     use s3s::dto::{CompletedMultipartUpload, CreateMultipartUploadInput, ETagCondition};
 
     use super::*;

@@ -183,9 +183,8 @@ impl Digest {
 /// The ETag and the checksum of an object made of parts, from theirs.
 #[derive(Default)]
 pub(super) struct Composition {
-    md5s: Md5,
+    etags: Vec<String>,
     crc64nvme: u64,
-    parts: usize,
 }
 
 impl Composition {
@@ -193,18 +192,29 @@ impl Composition {
     pub(super) fn add(&mut self, etag: &str, checksums: &Checksums, size: u64) -> Option<()> {
         let crc64nvme = STANDARD.decode(checksums.crc64nvme.as_deref()?).ok()?;
         let crc64nvme = u64::from_be_bytes(crc64nvme.try_into().ok()?);
-        self.md5s.update(unhex(etag)?);
+        unhex(etag)?;
+        self.etags.push(etag.to_owned());
         self.crc64nvme = checksum_combine(CrcAlgorithm::Crc64Nvme, self.crc64nvme, crc64nvme, size);
-        self.parts += 1;
         Some(())
     }
 
-    /// `MD5 of the MD5s - number of parts`, and the CRC64NVME of the whole.
+    /// The ETag and the CRC64NVME of the whole.
     pub(super) fn finish(self) -> (String, Checksums) {
-        let etag = format!("{}-{}", hex(&self.md5s.finalize()), self.parts);
+        let etag =
+            etag_of_parts(self.etags.iter().map(String::as_str)).expect("each was seen to be hexadecimal");
         let crc64nvme = Some(STANDARD.encode(self.crc64nvme.to_be_bytes()));
         (etag, Checksums { crc64nvme, ..Checksums::default() })
     }
+}
+
+/// `MD5 of the MD5s - number of parts`; `None` when an ETag is no MD5 in hexadecimal.
+pub(super) fn etag_of_parts<'a>(etags: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let (mut md5s, mut count) = (Md5::new(), 0_usize);
+    for etag in etags {
+        md5s.update(unhex(etag)?);
+        count += 1;
+    }
+    Some(format!("{}-{count}", hex(&md5s.finalize())))
 }
 
 fn hex(bytes: &[u8]) -> String {

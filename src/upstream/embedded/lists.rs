@@ -1,18 +1,19 @@
-//! ListObjects (both versions), ListMultipartUploads.
+//! ListObjects (both versions), ListObjectVersions, ListMultipartUploads.
 
 use std::fs;
 
 use s3s::dto::{
     CommonPrefix, CommonPrefixList, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object,
-    ObjectStorageClass,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object, ObjectStorageClass, ObjectVersion,
+    ObjectVersionStorageClass,
 };
 use s3s::{S3Result, s3_error};
 
 use super::directory::{Directory, failed};
 use super::listing::{Page, Query, page};
 use super::names::{as_token, from_token, object_of};
-use super::record::Stored;
+use super::record::{Record, Stored};
 use super::uploads::{self, UploadRecord};
 
 /// S3's limit to a page of a listing.
@@ -41,35 +42,52 @@ pub(super) fn is_empty(directory: &Directory, bucket: &str) -> S3Result<bool> {
     Ok(inventory(directory, bucket)?.is_empty())
 }
 
-fn list(directory: &Directory, bucket: &str, query: &Query<'_>, url: bool) -> S3Result<Page<Object>> {
+/// A page of the records of a bucket.
+fn list(directory: &Directory, bucket: &str, query: &Query<'_>) -> S3Result<Page<Record>> {
     let path = directory.bucket(bucket)?;
     let inventory = inventory(directory, bucket)?;
     let Page { entries, common_prefixes, next } =
         page(inventory, query, |object, _| query.after.is_some_and(|after| object <= after));
-    let mut contents = Vec::with_capacity(entries.len());
+    let mut records = Vec::with_capacity(entries.len());
     for name in entries {
-        let record = match Stored::open(&path.join(&name)) {
-            Ok(Some(stored)) => stored.record,
+        match Stored::open(&path.join(&name)) {
+            Ok(Some(stored)) => records.push(stored.record),
             // Deleted meanwhile.
-            Ok(None) => continue,
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, bucket, name, "a file in the embedded store is no object, and not listed");
-                continue;
             }
-        };
-        let standard = || ObjectStorageClass::from_static(ObjectStorageClass::STANDARD);
-        let class = record.attributes.storage_class.clone();
-        contents.push(Object {
-            e_tag: Some(record.etag()),
-            size: i64::try_from(record.size).ok(),
-            storage_class: Some(class.map_or_else(standard, ObjectStorageClass::from)),
-            key: Some(spelled(&record.key, url)),
-            last_modified: Some(record.modified),
-            ..Default::default()
-        });
+        }
     }
-    let common_prefixes = common_prefixes.iter().map(|prefix| spelled(prefix, url)).collect();
-    Ok(Page { entries: contents, common_prefixes, next })
+    Ok(Page { entries: records, common_prefixes, next })
+}
+
+fn object(record: Record, url: bool) -> Object {
+    let standard = || ObjectStorageClass::from_static(ObjectStorageClass::STANDARD);
+    Object {
+        e_tag: Some(record.etag()),
+        size: i64::try_from(record.size).ok(),
+        storage_class: Some(record.attributes.storage_class.map_or_else(standard, ObjectStorageClass::from)),
+        key: Some(spelled(&record.key, url)),
+        last_modified: Some(record.modified),
+        ..Default::default()
+    }
+}
+
+/// There are no others: an object is its null version.
+fn version(record: Record, url: bool) -> ObjectVersion {
+    let Object { e_tag, size, storage_class, key, last_modified, .. } = object(record, url);
+    let class = storage_class.map(|class| ObjectVersionStorageClass::from(class.as_str().to_owned()));
+    ObjectVersion {
+        e_tag,
+        size,
+        storage_class: class,
+        key,
+        last_modified,
+        is_latest: Some(true),
+        version_id: Some("null".to_owned()),
+        ..Default::default()
+    }
 }
 
 /// `encoding-type=url`: XML 1.0 has no way to write most control characters.
@@ -88,8 +106,8 @@ fn page_size(max_keys: i32) -> S3Result<usize> {
         .map_err(|_| s3_error!(InvalidArgument, "the size of a page is negative"))
 }
 
-fn prefixes(names: Vec<String>) -> CommonPrefixList {
-    names.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect()
+fn prefixes(names: &[String], url: bool) -> CommonPrefixList {
+    names.iter().map(|prefix| CommonPrefix { prefix: Some(spelled(prefix, url)) }).collect()
 }
 
 pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3Result<ListObjectsOutput> {
@@ -101,7 +119,7 @@ pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3
         after: input.marker.as_deref(),
         max: page_size(max_keys)?,
     };
-    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query, url)?;
+    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
     let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
     Ok(ListObjectsOutput {
         prefix: spell(&input.prefix).or(Some(String::new())),
@@ -111,8 +129,8 @@ pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3
         max_keys: Some(max_keys),
         is_truncated: Some(next.is_some()),
         next_marker: spell(&next),
-        contents: Some(entries),
-        common_prefixes: Some(prefixes(common_prefixes)),
+        contents: Some(entries.into_iter().map(|record| object(record, url)).collect()),
+        common_prefixes: Some(prefixes(&common_prefixes, url)),
         name: Some(input.bucket),
         ..Default::default()
     })
@@ -133,7 +151,7 @@ pub(super) fn list_objects_v2(
         after: resumed.as_deref().or(input.start_after.as_deref()),
         max: page_size(max_keys)?,
     };
-    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query, url)?;
+    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
     let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
     let count = entries.len() + common_prefixes.len();
     Ok(ListObjectsV2Output {
@@ -146,8 +164,41 @@ pub(super) fn list_objects_v2(
         is_truncated: Some(next.is_some()),
         continuation_token: input.continuation_token,
         next_continuation_token: next.as_deref().map(as_token),
-        contents: Some(entries),
-        common_prefixes: Some(prefixes(common_prefixes)),
+        contents: Some(entries.into_iter().map(|record| object(record, url)).collect()),
+        common_prefixes: Some(prefixes(&common_prefixes, url)),
+        name: Some(input.bucket),
+        ..Default::default()
+    })
+}
+
+pub(super) fn list_versions(
+    directory: &Directory,
+    input: ListObjectVersionsInput,
+) -> S3Result<ListObjectVersionsOutput> {
+    let max_keys = input.max_keys.unwrap_or(MAX_KEYS);
+    let url = is_url(input.encoding_type.as_ref());
+    let query = Query {
+        prefix: input.prefix.as_deref().unwrap_or_default(),
+        delimiter: input.delimiter.as_deref(),
+        after: input.key_marker.as_deref().filter(|marker| !marker.is_empty()),
+        max: page_size(max_keys)?,
+    };
+    let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
+    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    // The page may end with a common prefix, which has no version.
+    let ends_with_version = entries.last().is_some_and(|record| next.as_ref() == Some(&record.key));
+    Ok(ListObjectVersionsOutput {
+        prefix: spell(&input.prefix).or(Some(String::new())),
+        key_marker: spell(&input.key_marker).or(Some(String::new())),
+        version_id_marker: input.version_id_marker.or(Some(String::new())),
+        delimiter: spell(&input.delimiter),
+        encoding_type: input.encoding_type,
+        max_keys: Some(max_keys),
+        is_truncated: Some(next.is_some()),
+        next_key_marker: spell(&next),
+        next_version_id_marker: ends_with_version.then(|| "null".to_owned()),
+        versions: Some(entries.into_iter().map(|record| version(record, url)).collect()),
+        common_prefixes: Some(prefixes(&common_prefixes, url)),
         name: Some(input.bucket),
         ..Default::default()
     })
@@ -198,12 +249,7 @@ pub(super) fn list_uploads(
         next_key_marker: spell(&next),
         next_upload_id_marker: last_id,
         uploads: Some(entries.into_iter().map(upload).collect()),
-        common_prefixes: Some(
-            common_prefixes
-                .iter()
-                .map(|prefix| CommonPrefix { prefix: Some(spelled(prefix, url)) })
-                .collect(),
-        ),
+        common_prefixes: Some(prefixes(&common_prefixes, url)),
         bucket: Some(input.bucket),
         ..Default::default()
     })

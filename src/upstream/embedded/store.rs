@@ -57,6 +57,17 @@ impl S3 for Store {
         self.answer(found).await
     }
 
+    /// Versioning was never switched on.
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        let found = move |directory: &Directory| {
+            directory.bucket(&req.input.bucket).map(|_| GetBucketVersioningOutput::default())
+        };
+        self.answer(found).await
+    }
+
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         let found = move |directory: &Directory| {
             directory.bucket(&req.input.bucket).map(|_| HeadBucketOutput::default())
@@ -153,6 +164,13 @@ impl S3 for Store {
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         self.answer(move |directory| lists::list_objects_v2(directory, req.input)).await
+    }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        self.answer(move |directory| lists::list_versions(directory, req.input)).await
     }
 
     async fn create_multipart_upload(

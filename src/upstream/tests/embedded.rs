@@ -231,6 +231,41 @@ async fn listings_know_prefix_delimiter_and_etag() {
 }
 
 #[tokio::test]
+async fn every_object_is_its_null_version() {
+    let root = tempfile::tempdir().unwrap();
+    let upstream = open(root.path()).await;
+    let keys = ["a", "b/1", "b/2", "c\n"];
+    for key in keys {
+        expect(&upstream, put(key, UpstreamBody::Content(pattern(9))), 200).await;
+    }
+    for max in ["1", "2", "3", "4"] {
+        let (mut found, mut marker) = (Vec::new(), String::new());
+        loop {
+            let query =
+                [("versions", ""), ("encoding-type", "url"), ("max-keys", max), ("key-marker", &marker)];
+            let list = asking(Method::GET, None, &query, UpstreamBody::Empty);
+            let xml = expect_xml(&upstream, list, 200).await;
+            assert!(elements(&xml, "VersionId").iter().all(|version| version == "null"), "{xml}");
+            found.extend(elements(&xml, "Key"));
+            if elements(&xml, "IsTruncated") == ["false"] {
+                break;
+            }
+            assert_eq!(elements(&xml, "NextVersionIdMarker"), ["null"]);
+            marker = elements(&xml, "NextKeyMarker").remove(0);
+        }
+        assert_eq!(found, keys);
+    }
+    let of = |method, version| asking(method, Some("a"), &[("versionId", version)], UpstreamBody::Empty);
+    assert_eq!(expect(&upstream, of(Method::GET, "null"), 200).await.1, pattern(9));
+    assert_eq!(refused(&upstream, of(Method::GET, "other"), 400).await, "InvalidArgument");
+    expect(&upstream, of(Method::DELETE, "other"), 400).await;
+    expect(&upstream, of(Method::DELETE, "null"), 204).await;
+    expect(&upstream, get("a"), 404).await;
+    let versioning = asking(Method::GET, None, &[("versioning", "")], UpstreamBody::Empty);
+    assert!(!expect_xml(&upstream, versioning, 200).await.contains("<Status>"));
+}
+
+#[tokio::test]
 async fn headers_are_kept() {
     let root = tempfile::tempdir().unwrap();
     let upstream = open(root.path()).await;
