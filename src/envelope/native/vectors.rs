@@ -98,8 +98,13 @@ fn assert_sealing_agrees(vector: &Value, file: &str) {
     let binding = binding(&writer["binding"]).unwrap();
     let policy = Policy { least_binding: Binding::None };
     let attributes = envelope.open(&data_key, policy, name(writer)).unwrap().attributes;
-    let request =
-        SealRequest { data_key: &data_key, binding, multipart: false, name: name(writer), attributes: &attributes };
+    let request = SealRequest {
+        data_key: &data_key,
+        binding,
+        multipart: false,
+        name: name(writer),
+        attributes: &attributes,
+    };
     let entropy = Entropy::fixed(hex(&vector["salt"]), hex(&vector["content_key"]));
     if file != "ok_attribute_of_later_version.json" {
         assert_eq!(Envelope::seal(&request, entropy).envelope, envelope, "{file}");
