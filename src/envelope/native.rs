@@ -8,7 +8,10 @@ mod chunk;
 mod header;
 mod kdf;
 mod length;
+pub mod multipart;
 mod put;
+mod sequence;
+mod upload_token;
 #[cfg(test)]
 mod vectors;
 mod window;
@@ -18,6 +21,8 @@ pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
 pub use header::{Binding, Entropy, Envelope, ObjectName, Opened, Policy, SealRequest, Sealed};
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
 pub use put::{PutOpener, PutSealer};
+pub use sequence::{ChunkOpener, ChunkSealer};
+pub use upload_token::{TokenError, UploadTarget, UploadToken};
 pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
 
 /// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic: one
@@ -60,6 +65,28 @@ pub enum FormatError {
     /// A chunk fails authentication (F-25).
     #[error("a chunk of the body fails authentication")]
     ChunkTag,
+    /// A segment's header has fields that no segment has (F-31).
+    #[error("a segment's header is malformed")]
+    SegmentHeader,
+    /// A segment's commitment does not match: another object's, an altered header, or a terminator of other segments
+    /// than those before it (F-32, F-36).
+    #[error("a segment does not belong to this object, or not to the segments before it")]
+    SegmentCommitment,
+    /// A segment that is authentic, but not the one that belongs here (F-35).
+    #[error("a segment is missing, repeated or out of order")]
+    SegmentOrder,
+    /// The body ends with a segment that is not the last (F-35).
+    #[error("the body ends before its last segment")]
+    MissingLast,
+    /// Parts of a length that only a carried layout may name (F-37).
+    #[error("the parts' lengths are irregular and no layout says so")]
+    Irregular,
+    /// The carried layout fails authentication (F-41).
+    #[error("the body's layout fails authentication")]
+    LayoutTag,
+    /// The carried layout is not canonical, or not that of this body (F-39 to F-42).
+    #[error("the body's layout is not that of its segments")]
+    Layout,
     /// The body ends before its last chunk, or goes on after it (F-26).
     #[error("the body does not have the length that was announced")]
     BodyLength,

@@ -4,7 +4,7 @@
 
 Everything is fixed, so running it again changes nothing. Bodies are described, not stored: the plaintext is a pattern of
 `plaintext_length` bytes, `body_sha256` is the hash of its sealed chunks, and `chunks` says in which order a hostile storage
-returns them. A body of another making stands in `body`, in base64.
+returns them. A body of another making stands in `body`, in base64. Multipart bodies: see `multipart`.
 """
 
 import base64
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from read_native import CHUNK, NO_BINDING, REALM, REALM_AND_KEY, hkdf
+from read_native import CHUNK, LAST, LAST_WITH_LAYOUT, MIDDLE, NO_BINDING, REALM, REALM_AND_KEY, TERMINATOR, hkdf
 from write_native import Seal
 
 FOLDER = Path(__file__).parent.parent / "vectors" / "format"
@@ -133,6 +133,152 @@ def bad_bodies():
     vector("length_impossible", "a full chunk and 16 bytes: an empty last chunk", "Length", "F-24", length=CHUNK, chunks=[0, "empty"])
 
 
+def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1):
+    """The object of an upload of these parts, [(number, length), ...], and what a storage makes of it: `pieces` are numbers of
+    segments, or (number, from, to[, flip]), or bytes."""
+    sealer = seal(flags=flags)
+    length = sum(length for _, length in parts)
+    if claimed_parts is ...:
+        whole = pieces and all(isinstance(piece, int) for piece in pieces)
+        claimed_parts = len(pieces) if whole else len(parts) + terminated
+    salts = [bytes([(100 + i) % 256]) * 32 for i in range(len(parts) + 1)]
+    segments = sealer.segments(parts, pattern(length), terminated, salts)
+    document = {
+        "comment": comment,
+        "expect": expect,
+        "rule": rule,
+        "data_key": DATA_KEY.hex(),
+        "salt": SALT.hex(),
+        "content_key": CONTENT_KEY.hex(),
+        "sealed_as": {"realm": "realm", "object_key": "dir/key", "binding": "realm+key"},
+        "opened_as": {"realm": "realm", "object_key": "dir/key", "least_binding": "realm+key", "data_key": DATA_KEY.hex()},
+        "envelope": base64.b64encode(sealer.envelope()).decode(),
+        "layout": {"parts": parts, "terminated": terminated},
+        "plaintext_length": length,
+        "body_sha256": hashlib.sha256(b"".join(segments)).hexdigest(),
+        "claimed_parts": claimed_parts,
+    }
+    if pieces is not None:
+        document["pieces"] = [described(piece) for piece in pieces]
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    for part in parts:
+        text = text.replace(json.dumps(part, indent=1).replace("\n", "\n   "), json.dumps(part))
+    (FOLDER / f"{name}.json").write_text(text + "\n")
+
+
+def described(piece):
+    if isinstance(piece, int):
+        return {"segment": piece}
+    if isinstance(piece, bytes):
+        return {"bytes": base64.b64encode(piece).decode()}
+    return dict(zip(("segment", "from", "to", "flip"), piece))
+
+
+REGULAR = [(1, CHUNK), (2, CHUNK), (3, 9)]
+LARGE_LAST = [(1, CHUNK), (2, 2 * CHUNK + 1)]
+UNEVEN = [(1, 70_000), (2, 9), (3, 500)]
+
+
+def good_multipart():
+    multipart("multipart_ok_empty", "one empty part", "ok", "F-34", [(1, 0)])
+    multipart("multipart_ok_one_byte", "one part of one byte", "ok", "F-30", [(1, 1)])
+    multipart("multipart_ok_regular", "three parts, the last is small", "ok", "F-37", REGULAR)
+    multipart("multipart_ok_empty_last", "the last part is empty", "ok", "F-34", [(1, CHUNK), (2, 0)])
+    multipart("multipart_ok_terminator", "two parts and a terminator", "ok", "F-36", LARGE_LAST, terminated=True)
+    multipart("multipart_ok_one_part_terminator", "one part and a terminator", "ok", "F-36", [(1, 7)], terminated=True)
+    multipart("multipart_ok_uneven", "a layout in the last part", "ok", "F-41", UNEVEN)
+    multipart("multipart_ok_uneven_terminator", "a layout in the terminator", "ok", "F-41", UNEVEN, terminated=True)
+    multipart("multipart_ok_even_of_several_lengths", "even, but not regular", "ok", "F-37", [(1, CHUNK), (2, 2 * CHUNK), (3, 5)])
+    multipart("multipart_ok_gaps", "parts 2, 5 and a client's 10,000", "ok", "F-37", [(2, CHUNK), (5, CHUNK), (10_000, 9)])
+    multipart("multipart_ok_gaps_terminator", "parts 1 and 9,999", "ok", "F-37", [(1, CHUNK), (9_999, CHUNK)], terminated=True)
+    multipart("multipart_ok_no_padding", "the length does not invert by itself", "ok", "F-40", [(1, CHUNK - 100), (2, CHUNK - 5)])
+    multipart("multipart_ok_parts_not_claimed", "the storage does not say how many", "ok", "F-43", UNEVEN, claimed_parts=None)
+    many = [(n, n) for n in range(1, 201)]
+    multipart("multipart_ok_200_parts", "parts of 1 to 200 bytes", "ok", "F-41", many, terminated=True)
+
+
+def bad_segments():
+    sealer = seal(flags=1)
+
+    def one(name, comment, expect, rule, flags, number=1, plaintext=b"", **choices):
+        segment = sealer.segment(number, plaintext, flags, salt=SALT, **choices)
+        multipart(f"multipart_{name}", comment, expect, rule, [(1, 0)], pieces=[segment])
+
+    one("version_2", "sealed as version 2", "SegmentHeader", "F-31", LAST, version=2)
+    one("flags_2", "a terminator that is not last", "SegmentHeader", "F-31", 2, 10_000)
+    one("flags_8", "an unknown flag", "SegmentHeader", "F-31", 9)
+    one("part_0", "part 0", "SegmentHeader", "F-31", LAST, 0)
+    one("part_10001", "part 10,001", "SegmentHeader", "F-31", LAST, 10_001)
+    one("terminator_of_other_number", "part 9,999", "SegmentHeader", "F-31", TERMINATOR, 9_999)
+    one("terminator_with_plaintext", "5 bytes", "SegmentHeader", "F-31", TERMINATOR, 10_000, b"12345")
+    one("layout_flag_without_tail", "flag 5, tail length 0", "SegmentHeader", "F-31", LAST_WITH_LAYOUT)
+    one("length_over_40_bits", "plaintext length 2^40", "SegmentHeader", "F-31", LAST, length=1 << 40)
+    one("empty_middle", "an empty part that is not the last", "SegmentHeader", "F-31", MIDDLE)
+    one("terminator_alone", "nothing before it", "SegmentOrder", "F-36", TERMINATOR, 10_000, digest=hashlib.sha256().digest())
+    one("middle_alone", "another segment should follow", "MissingLast", "F-35", MIDDLE, 1, b"12345")
+    one("part_2_alone", "part 2, no layout", "SegmentOrder", "F-37", LAST, 2, b"12345")
+    one("length_lies", "5 bytes sealed, 6 announced in an authentic header", "BodyLength", "F-32", LAST, 1, b"12345", length=6)
+    for name, at, expect in [("commitment", 60, "SegmentCommitment"), ("salt", 20, "SegmentCommitment"), ("length", 15, "SegmentCommitment")]:
+        multipart(f"multipart_{name}_altered", "one bit", expect, "F-32", [(1, 5)], pieces=[(0, 0, 101, at)])
+    multipart("multipart_number_altered", "one bit", "SegmentCommitment", "F-32", [(1, 5)], pieces=[(0, 0, 101, 2)])
+    multipart("multipart_relabelled_as_middle", "the flag last removed", "SegmentCommitment", "F-32", [(1, 5)], pieces=[(0, 0, 101, 1)])
+    multipart("multipart_chunk_altered", "one bit", "ChunkTag", "F-34", [(1, 5)], pieces=[(0, 0, 101, 80)])
+    multipart("multipart_envelope_of_put", "a multipart body under an envelope without the flag", "ChunkTag", "F-28", [(1, 5)], flags=0)
+
+
+def bad_order():
+    for name, comment, expect, pieces in [
+        ("last_dropped", "0 1", "MissingLast", [0, 1]),
+        ("first_dropped", "1 2", "SegmentOrder", [1, 2]),
+        ("middle_dropped", "0 2", "SegmentOrder", [0, 2]),
+        ("swapped", "1 0 2", "SegmentOrder", [1, 0, 2]),
+        ("repeated", "0 0 1 2", "SegmentOrder", [0, 0, 1, 2]),
+        ("last_repeated", "0 1 2 2", "BodyLength", [0, 1, 2, 2]),
+        ("last_first", "2 0 1", "SegmentOrder", [2, 0, 1]),
+        ("cut_in_header", "79 bytes of the last header", "BodyLength", [0, 1, (2, 0, 79)]),
+        ("cut_in_chunk", "one byte", "BodyLength", [0, 1, (2, 0, 104)]),
+        ("byte_appended", "one byte", "BodyLength", [0, 1, 2, b"\0"]),
+        ("chunks_exchanged", "of segments 0 and 1", "ChunkTag", [(0, 0, 80), (1, 80, 65_632), (1, 0, 80), (0, 80, 65_632), 2]),
+    ]:
+        multipart(f"multipart_{name}", comment, expect, "F-35", REGULAR, pieces=pieces)
+    for name, comment, expect, pieces in [
+        ("terminator_dropped", "0 1", "MissingLast", [0, 1]),
+        ("terminator_after_fewer", "0 T", "SegmentCommitment", [0, 2]),
+        ("terminator_repeated", "0 1 T T", "BodyLength", [0, 1, 2, 2]),
+    ]:
+        multipart(f"multipart_{name}", comment, expect, "F-36", LARGE_LAST, terminated=True, pieces=pieces)
+    other = Seal(DATA_KEY, "realm", "dir/key", flags=1, content_key=bytes(32)).segment(3, pattern(9), LAST, salt=SALT)
+    multipart("multipart_of_other_upload", "the last segment is another upload's", "SegmentCommitment", "F-32", REGULAR, pieces=[0, 1, other])
+    stale = seal().segment(1, pattern(500), MIDDLE, salt=SALT)
+    multipart("multipart_stale_part", "part 1 as it was once uploaded, of another length", "Irregular", "F-37", REGULAR, pieces=[stale, 1, 2])
+    multipart("multipart_too_few_claimed", "3 segments, 2 claimed", "MissingLast", "F-43", REGULAR, pieces=[0, 1, 2], claimed_parts=2)
+    multipart("multipart_too_many_claimed", "3 segments, 4 claimed", "BodyLength", "F-43", REGULAR, pieces=[0, 1, 2], claimed_parts=4)
+
+
+def bad_layouts():
+    last, tail = len(seal().segments(UNEVEN, pattern(70_509))[2]), 7 * 3 + 96
+    padding = last - 80 - 516 - tail
+    for name, comment, expect, rule, flip in [
+        ("layout_altered", "one bit", "LayoutTag", "F-41", last - tail),
+        ("layout_footer_altered", "one bit of the commitment", "SegmentCommitment", "F-41", last - 1),
+        ("layout_salt_altered", "one bit of the footer's salt", "SegmentCommitment", "F-41", last - 40),
+        ("padding_altered", "one bit", "Layout", "F-40", last - tail - padding),
+    ]:
+        multipart(f"multipart_{name}", comment, expect, rule, UNEVEN, pieces=[0, 1, (2, 0, last, flip)])
+    multipart("multipart_layout_dropped", "the tail cut off", "Irregular", "F-37", UNEVEN, pieces=[0, 1, (2, 0, 596)])
+    multipart("multipart_segment_of_layout_dropped", "0 2", "SegmentOrder", "F-35", UNEVEN, pieces=[0, 2])
+
+    def tailed(name, comment, expect, rule, layout, plaintext=b"", number=1, **choices):
+        segment = seal().segment(number, plaintext, LAST_WITH_LAYOUT, layout, salt=SALT, **choices)
+        multipart(f"multipart_{name}", comment, expect, rule, [(1, 0)], pieces=[segment])
+
+    tailed("regular_with_layout", "a layout where none belongs", "Layout", "F-37", [(1, 0)], padding=0)
+    tailed("layout_of_other_number", "part 2 says that it is part 3", "Layout", "F-41", [(3, 0)], number=2, padding=65_552 + 1 - 103)
+    tailed("padding_longer_than_needed", "one byte more, and still no length that inverts", "Layout", "F-40", [(2, 0)], number=2, padding=65_552 + 2 - 103)
+    plain = seal().segment(2, pattern(9), LAST, salt=SALT)
+    multipart("multipart_uneven_without_layout", "two parts of 9 bytes", "Irregular", "F-37", [(1, 9)], pieces=[seal().segment(1, pattern(9), MIDDLE, salt=SALT), plain], claimed_parts=2)
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("*.json"):
@@ -140,6 +286,10 @@ def main():
     good()
     bad_envelopes()
     bad_bodies()
+    good_multipart()
+    bad_segments()
+    bad_order()
+    bad_layouts()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ METADATA.json holds the stored object's user metadata; the plaintext goes to sta
 
 import argparse
 import base64
+import hashlib
 import hmac
 import json
 import sys
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 CHUNK, TAG = 65_536, 16
 NO_BINDING, REALM_AND_KEY, REALM = 0, 1, 2
+HEADER, MIDDLE, LAST, TERMINATOR, LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT = 80, 0, 1, 3, 5, 7
+LAST_PART, MULTIPART = 10_000, 1
 
 
 class Refused(Exception):
@@ -38,22 +41,106 @@ def name_binding(binding, realm, key):
 
 def content_key(data_key, envelope, realm, key):
     pre, salt, commit, wrapped = envelope[:4], envelope[4:36], envelope[36:68], envelope[68:116]
-    if len(envelope) < 116 or pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] != 0:
-        raise Refused("not an envelope of a PutObject body, version 1, suite 1")
+    if len(envelope) < 116 or pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] > MULTIPART:
+        raise Refused("not an envelope of version 1, suite 1")
     keys = hkdf(data_key, salt, b"s3veil/v1/envelope\0" + pre + name_binding(pre[2], realm, key), 64)
     if not hmac.compare_digest(keys[32:], commit):
         raise Refused("another data key, realm or object key")
     return AESGCM(keys[:32]).decrypt(bytes(12), wrapped, pre + salt + commit)
 
 
-def open_body(content, body):
+def open_chunks(key, body):
     """The plaintext: 64 KiB chunks whose nonce is be88(index) and a byte that is 1 for the last chunk only."""
-    cipher = AESGCM(hkdf(content, b"", b"s3veil/v1/put\0", 32))
+    cipher = AESGCM(key)
     chunks = [body[at : at + CHUNK + TAG] for at in range(0, len(body), CHUNK + TAG)] or [b""]
     if len(chunks) > 1 and len(chunks[-1]) <= TAG:
         raise Refused("an empty chunk after another one")
     last = len(chunks) - 1
     return b"".join(cipher.decrypt(i.to_bytes(11, "big") + bytes([i == last]), chunk, None) for i, chunk in enumerate(chunks))
+
+
+def open_body(content, body):
+    return open_chunks(hkdf(content, b"", b"s3veil/v1/put\0", 32), body)
+
+
+def chunks_length(plaintext):
+    return plaintext + TAG * -(-plaintext // CHUNK)
+
+
+def plaintext_length(stored, segments):
+    """What LIST can say of a multipart body; None if the layout has to be read from the tail."""
+    q, r = divmod(stored - HEADER * segments, CHUNK + TAG)
+    if q < 0 or not 1 <= segments <= LAST_PART:
+        raise Refused("no body is so short")
+    return None if 1 <= r <= TAG else q * CHUNK + max(r - TAG, 0)
+
+
+def is_regular(parts):
+    """Numbers 1, 2, 3, ..., and all but the last of one length that is a multiple of 64 KiB."""
+    before = [length for _, length in parts[:-1]]
+    return [number for number, _ in parts] == list(range(1, len(parts) + 1)) and len(set(before)) <= 1 and not any(n % CHUNK for n in before)
+
+
+def tail_length(segments, chunks):
+    sealed = 7 * segments + TAG + HEADER
+    r = (chunks + sealed) % (CHUNK + TAG)
+    return sealed + (0 if 1 <= r <= TAG else (1 - r) % (CHUNK + TAG))
+
+
+def open_header(content, header, label, digest=b""):
+    """The key that goes with 80 bytes of header or footer, and what they say."""
+    if len(header) != HEADER:
+        raise Refused("the body ends before its last segment")
+    fields, salt, commit = header[:16], header[16:48], header[48:]
+    number, tail, length = (int.from_bytes(fields[a:b], "big") for a, b in ((2, 4), (4, 8), (8, 16)))
+    flags = fields[1]
+    possible = {MIDDLE: length > 0 and not tail, LAST: not tail, LAST_WITH_LAYOUT: tail > 0}
+    ends = number == LAST_PART and length == 0
+    possible |= {TERMINATOR: ends and not tail, TERMINATOR_WITH_LAYOUT: ends and tail > 0}
+    if fields[0] != 1 or not possible.get(flags) or not 1 <= number <= LAST_PART or length >= 1 << 40:
+        raise Refused("no header of a segment")
+    keys = hkdf(content, salt, label + fields + digest, 64)
+    if not hmac.compare_digest(keys[32:], commit):
+        raise Refused("a segment of another object, or a terminator of other segments")
+    return keys[:32], flags, number, length, tail
+
+
+def open_layout(content, sealed):
+    """The layout, [(number, length), ...] with the terminator, from the end of an object: 7 * segments + 96 bytes."""
+    key, *_ = open_header(content, sealed[-HEADER:], b"s3veil/v1/layout\0")
+    entries = AESGCM(key).decrypt(bytes(12), sealed[:-HEADER], None)
+    return [(int.from_bytes(entries[i : i + 2], "big"), int.from_bytes(entries[i + 2 : i + 7], "big")) for i in range(0, len(entries), 7)]
+
+
+def open_multipart(content, body):
+    """The plaintext of a whole multipart body."""
+    at, parts, plaintext, flags = 0, [], [], MIDDLE
+    while not flags & LAST:
+        header = body[at : at + HEADER]
+        before = hashlib.sha256(b"".join(number.to_bytes(2, "big") + length.to_bytes(8, "big") for number, length in parts)).digest()
+        is_terminator = header[1:2] in (bytes([TERMINATOR]), bytes([TERMINATOR_WITH_LAYOUT]))
+        key, flags, number, length, tail = open_header(content, header, b"s3veil/v1/part\0", before if is_terminator else b"")
+        if number <= (parts[-1][0] if parts else 0) or (is_terminator and not parts):
+            raise Refused("a segment out of order")
+        at += HEADER + chunks_length(length)
+        if length:
+            plaintext.append(open_chunks(key, body[at - chunks_length(length) : at]))
+        if sum(map(len, plaintext)) != sum(length for _, length in parts) + length:
+            raise Refused("the body ends within a segment")
+        parts.append((number, length))
+    clients = parts[:-1] if is_terminator else parts
+    if is_regular(clients) != (tail == 0):
+        raise Refused("a layout where none belongs, or none where one does")
+    if tail:
+        sealed = body[at + tail - 7 * len(parts) - TAG - HEADER : at + tail]
+        padding = body[at : at + tail - len(sealed)]
+        if open_layout(content, sealed) != parts or sealed[-HEADER:-32] != header[:48] or any(padding):
+            raise Refused("the layout of another body")
+        if tail != tail_length(len(parts), sum(chunks_length(length) for _, length in parts)):
+            raise Refused("padding of another length")
+    if at + tail != len(body):
+        raise Refused("bytes after the last segment, or missing from it")
+    return b"".join(plaintext)
 
 
 def context(realm):
@@ -79,7 +166,8 @@ def unwrap_local(keyring, blob, context):
 def read_native(body, metadata, realm, key, unwrap):
     """`unwrap(blob, context)` gives the data key; raises Refused or InvalidTag for anything that was not sealed so."""
     blob, envelope = (base64.b64decode(metadata["encryption-" + name], validate=True) for name in ("key", "envelope"))
-    return open_body(content_key(unwrap(blob, context(realm)), envelope, realm, key), body)
+    content = content_key(unwrap(blob, context(realm)), envelope, realm, key)
+    return open_multipart(content, body) if envelope[3] == MULTIPART else open_body(content, body)
 
 
 def main():

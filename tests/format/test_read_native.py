@@ -12,8 +12,10 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 import read_native
-from read_native import CHUNK, TAG, Refused, content_key, open_body
+from read_native import CHUNK, TAG, Refused, content_key, open_body, open_layout, open_multipart, plaintext_length
 from write_native import Seal
+
+VECTORS = sorted((Path(__file__).parent.parent / "vectors" / "format").glob("multipart_*.json"))
 
 DATA_KEY = bytes(range(32))
 
@@ -81,3 +83,81 @@ def test_command_line(tmp_path):
     script = Path(read_native.__file__)
     command = [sys.executable, script, tmp_path / "body", tmp_path / "metadata", "realm", "a/key", "--data-key", DATA_KEY.hex()]
     assert subprocess.run(command, capture_output=True, check=True, timeout=30).stdout == b"hello"
+
+
+SHAPES = [
+    ([(1, 0)], False), ([(1, 1)], False), ([(1, CHUNK), (2, CHUNK), (3, 5)], False), ([(1, CHUNK), (2, 0)], False),
+    ([(1, 2 * CHUNK), (2, 3 * CHUNK + 1)], True), ([(1, 7)], True), ([(1, 7), (2, 9), (3, 0)], False), ([(2, 5)], False),
+    ([(1, CHUNK), (3, CHUNK), (10_000, 9)], False), ([(1, CHUNK + 1), (2, CHUNK - 1), (7, CHUNK)], True),
+    ([(n, 40 - n) for n in range(1, 40)], True),
+]  # fmt: skip
+
+
+def uploaded(parts, terminated):
+    seal = Seal(DATA_KEY, "realm", "a/key", flags=1)
+    plaintext = os.urandom(sum(length for _, length in parts))
+    return seal, plaintext, seal.segments(parts, plaintext, terminated)
+
+
+@pytest.mark.parametrize("parts, terminated", SHAPES)
+def test_opens_an_upload(parts, terminated):
+    seal, plaintext, segments = uploaded(parts, terminated)
+    body = b"".join(segments)
+    assert open_multipart(content_key(DATA_KEY, seal.envelope(), "realm", "a/key"), body) == plaintext
+    length = plaintext_length(len(body), len(segments))
+    assert length in (len(plaintext), None)
+    if length is None:
+        layout = open_layout(seal.content_key, body[-7 * len(segments) - 96 :])
+        assert layout == parts + [(10_000, 0)] * terminated
+
+
+@pytest.mark.parametrize("parts, terminated", SHAPES)
+def test_a_spoilt_upload_is_refused(parts, terminated):
+    seal, _, segments = uploaded(parts, terminated)
+    spoilt = [segments[:i] + segments[i + 1 :] for i in range(len(segments))] + [segments + segments[-1:], [*segments, b"\0"]]
+    if len(segments) > 1:
+        spoilt += [segments[1::-1] + segments[2:], segments[:1] + segments, [segments[-1]]]
+    body = b"".join(segments)
+    bodies = [b"".join(segments) for segments in spoilt] + [body[:-1], body[:-80]]
+    bodies += [body[:i] + bytes([body[i] ^ 1]) + body[i + 1 :] for i in range(0, len(body), 1 + len(body) // 50)]
+    for altered in bodies:
+        with pytest.raises((Refused, InvalidTag)):
+            open_multipart(seal.content_key, altered)
+
+
+def test_the_envelope_says_which_body_it_is():
+    seal, plaintext, segments = uploaded([(1, 5)], False)
+    metadata = {"encryption-key": "", "encryption-envelope": base64.b64encode(seal.envelope()).decode()}
+    read = read_native.read_native(b"".join(segments), metadata, "realm", "a/key", lambda *_: DATA_KEY)
+    assert read == plaintext
+
+
+def stored_body(vector):
+    """The body that a multipart vector describes: slices of an honest upload's segments, and bytes."""
+    parts, length = [tuple(part) for part in vector["layout"]["parts"]], vector["plaintext_length"]
+    seal = Seal(DATA_KEY, "realm", "dir/key", content_key=bytes.fromhex(vector["content_key"]))
+    salts = [bytes([(100 + i) % 256]) * 32 for i in range(len(parts) + 1)]
+    plaintext = bytes((i * 31 + i // 251) & 0xFF for i in range(length))
+    segments = seal.segments(parts, plaintext, vector["layout"]["terminated"], salts)
+    body = b""
+    for piece in vector.get("pieces", [{"segment": i} for i in range(len(segments))]):
+        segment = bytearray(segments[piece["segment"]] if "segment" in piece else base64.b64decode(piece["bytes"]))
+        if "flip" in piece:
+            segment[piece["flip"]] ^= 1
+        body += bytes(segment[piece.get("from", 0) : piece.get("to")])
+    return plaintext, body
+
+
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_agrees_with_the_vectors(path):
+    vector = json.loads(path.read_text())
+    if path.stem.endswith("_claimed") and vector["expect"] != "ok":
+        pytest.skip("this reader is told nothing by the storage")
+    metadata = {"encryption-key": "", "encryption-envelope": vector["envelope"]}
+    plaintext, body = stored_body(vector)
+    read = lambda: read_native.read_native(body, metadata, "realm", "dir/key", lambda *_: DATA_KEY)  # noqa: E731
+    if vector["expect"] == "ok":
+        assert read() == plaintext
+    else:
+        with pytest.raises((Refused, InvalidTag)):
+            read()

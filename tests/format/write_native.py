@@ -1,11 +1,15 @@
 """Seals objects as s3veil does, and, for tests only, objects that s3veil would never write."""
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from read_native import CHUNK, REALM_AND_KEY, hkdf, name_binding
+from read_native import (
+    CHUNK, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, chunks_length,
+    hkdf, is_regular, name_binding, tail_length,
+)  # fmt: skip
 
 
 @dataclass
@@ -28,11 +32,52 @@ class Seal:
         wrapped = AESGCM(keys[:32]).encrypt(bytes(12), self.content_key, pre + self.salt + keys[32:])
         return pre + self.salt + keys[32:] + wrapped
 
-    def chunks(self, pieces, final=None):
+    def chunks(self, pieces, final=None, key=None):
         """Seals the given pieces of plaintext as chunks 0, 1, ...; the one at index `final` (default: last) is final."""
-        cipher = AESGCM(hkdf(self.content_key, b"", b"s3veil/v1/put\0", 32))
+        cipher = AESGCM(key or hkdf(self.content_key, b"", b"s3veil/v1/put\0", 32))
         final = len(pieces) - 1 if final is None else final
         return [cipher.encrypt(i.to_bytes(11, "big") + bytes([i == final]), piece, None) for i, piece in enumerate(pieces)]
 
     def body(self, plaintext):
         return b"".join(self.chunks([plaintext[i : i + CHUNK] for i in range(0, len(plaintext), CHUNK)] or [b""]))
+
+    def header(self, flags, number, length, *, salt, tail=0, digest=b"", label=b"s3veil/v1/part\0", version=1):
+        """80 bytes, and the key that goes with them."""
+        fields = bytes([version, flags]) + number.to_bytes(2, "big") + tail.to_bytes(4, "big") + length.to_bytes(8, "big")
+        keys = hkdf(self.content_key, salt, label + fields + digest, 64)
+        return fields + salt + keys[32:], keys[:32]
+
+    def segment(self, number, plaintext, flags=MIDDLE, layout=None, *, salt=None, padding=None, **choices):
+        """One segment; with `layout`, [(number, length), ...], its tail. `padding` other than the right one is for tests."""
+        salt = salt or os.urandom(32)
+        tail = tail_length(len(layout), sum(chunks_length(length) for _, length in layout)) if layout else 0
+        sealed_length = 7 * len(layout or ()) + TAG + HEADER
+        if layout and padding is not None:
+            tail = sealed_length + padding
+        header, key = self.header(flags, number, choices.pop("length", len(plaintext)), salt=salt, tail=tail, **choices)
+        pieces = [plaintext[i : i + CHUNK] for i in range(0, len(plaintext), CHUNK)]
+        stored = header + b"".join(self.chunks(pieces, key=key))
+        if not layout:
+            return stored
+        footer, key = self.header(flags, number, len(plaintext), salt=salt, tail=tail, label=b"s3veil/v1/layout\0")
+        entries = b"".join(number.to_bytes(2, "big") + length.to_bytes(5, "big") for number, length in layout)
+        return stored + bytes(tail - sealed_length) + AESGCM(key).encrypt(bytes(12), entries, None) + footer
+
+    def terminator(self, parts, layout=None, **choices):
+        digest = hashlib.sha256(b"".join(number.to_bytes(2, "big") + length.to_bytes(8, "big") for number, length in parts)).digest()
+        flags = choices.pop("flags", TERMINATOR_WITH_LAYOUT if layout else TERMINATOR)
+        return self.segment(choices.pop("number", LAST_PART), b"", flags, layout, digest=digest, **choices)
+
+    def segments(self, parts, plaintext, terminated=False, salts=None):
+        """All segments of an upload of these parts, [(number, length), ...]."""
+        layout = None if is_regular(parts) else parts + [(LAST_PART, 0)] * terminated
+        sealed, at = [], 0
+        for index, (number, length) in enumerate(parts):
+            last = index == len(parts) - 1 and not terminated
+            flags = (LAST_WITH_LAYOUT if layout else LAST) if last else MIDDLE
+            salt = salts[index] if salts else None
+            sealed.append(self.segment(number, plaintext[at : at + length], flags, layout if last else None, salt=salt))
+            at += length
+        if terminated:
+            sealed.append(self.terminator(parts, layout, salt=salts[len(parts)] if salts else None))
+        return sealed

@@ -2,7 +2,6 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::BytesMut;
-use zeroize::Zeroizing;
 
 use super::FormatError;
 use crate::envelope::data_key::KEY_LENGTH;
@@ -18,8 +17,8 @@ pub const SEALED_CHUNK: usize = CHUNK + TAG;
 pub(super) struct ChunkKey(LessSafeKey);
 
 impl ChunkKey {
-    pub(super) fn new(bytes: &Zeroizing<[u8; KEY_LENGTH]>) -> Self {
-        Self(aead_key(bytes.as_slice()))
+    pub(super) fn new(bytes: &[u8; KEY_LENGTH]) -> Self {
+        Self(aead_key(bytes))
     }
 
     /// Seals `chunk` in place and appends its tag (F-21).
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     fn chunk_key() -> ChunkKey {
-        ChunkKey::new(&Zeroizing::new([9; 32]))
+        ChunkKey::new(&[9; 32])
     }
 
     #[test]

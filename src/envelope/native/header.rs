@@ -23,7 +23,7 @@ const WRAPPED: usize = KEY_LENGTH + super::TAG;
 /// Bytes of an envelope without attributes (F-04).
 pub(super) const FIXED: usize = AUTHENTICATED + WRAPPED;
 /// Longest envelope a reader looks at: S3 allows 2,048 bytes of user metadata, base64 makes 3 bytes of 4.
-const LONGEST: usize = 1_536;
+pub(super) const LONGEST: usize = 1_536;
 
 /// What an envelope is bound to (F-07), weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,7 +166,11 @@ impl Envelope {
         if value.len() > LONGEST.div_ceil(3) * 4 {
             return Err(FormatError::EnvelopeLength);
         }
-        let bytes = STANDARD.decode(value).map_err(|_| FormatError::Encoding)?;
+        Self::from_bytes(STANDARD.decode(value).map_err(|_| FormatError::Encoding)?)
+    }
+
+    /// Parses the envelope's bytes.
+    pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Self, FormatError> {
         // Without attributes there is nothing after the fixed part; sealed attributes hold at least one byte.
         if bytes.len() != FIXED && !(FIXED + super::TAG + 1..=LONGEST).contains(&bytes.len()) {
             return Err(FormatError::EnvelopeLength);
@@ -188,6 +192,11 @@ impl Envelope {
     /// The value of the envelope header.
     pub fn to_header(&self) -> String {
         STANDARD.encode(&self.bytes)
+    }
+
+    /// The envelope's bytes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// What the envelope claims to be bound to.
@@ -253,7 +262,7 @@ fn derive(
     kdf::hkdf(data_key.expose(), salt, &info)
 }
 
-fn length_prefix(field: &[u8]) -> [u8; 4] {
+pub(super) fn length_prefix(field: &[u8]) -> [u8; 4] {
     u32::try_from(field.len()).expect("realms and object keys are far shorter than 4 GiB").to_be_bytes()
 }
 

@@ -11,6 +11,12 @@ pub(super) const ENVELOPE: &[u8] = b"s3veil/v1/envelope\0";
 pub(super) const ATTRIBUTES: &[u8] = b"s3veil/v1/attributes\0";
 /// The label of the body key of an object written by one PUT (F-20).
 pub(super) const PUT: &[u8] = b"s3veil/v1/put\0";
+/// The label of a segment's key and commitment (F-32).
+pub(super) const PART: &[u8] = b"s3veil/v1/part\0";
+/// The label of a carried layout's key and commitment (F-41).
+pub(super) const LAYOUT: &[u8] = b"s3veil/v1/layout\0";
+/// The label of an upload token's tag (F-51).
+pub(super) const UPLOAD: &[u8] = b"s3veil/v1/upload\0";
 
 struct OutputLength(usize);
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::envelope::native::{SEALED_CHUNK, ciphertext_length, plaintext_length};
+use crate::envelope::native::{CHUNK, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
 
 fn content_key(byte: u8) -> ContentKey {
     ContentKey::from_zeroizing(zeroize::Zeroizing::new([byte; 32]))

@@ -1,0 +1,207 @@
+//! How a writer who remembers nothing knows what a part is: from its length and from the list of parts the storage
+//! has (F-45 to F-48).
+
+use super::layout::sealed_length;
+use super::length::chunks_length;
+use super::{
+    Layout, MultipartLength, Part, PartNumber, SEGMENT_HEADER, TailMark, multipart_plaintext_length,
+    segment_length, segment_plaintext_length,
+};
+use crate::envelope::native::CHUNK;
+
+/// Plaintext bytes that every part but the last must have.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+pub const MIN_PART: u64 = 5 << 20;
+
+/// A part as ListParts shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Its number.
+    pub number: PartNumber,
+    /// Its stored bytes.
+    pub stored_length: u64,
+    /// When it was stored, in the storage's time: only the order counts.
+    pub modified: u64,
+    /// What its writer said was sealed, if that is still known (F-48).
+    pub mark: Option<TailMark>,
+}
+
+/// Whether a writer may still wait for other parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// It may.
+    Left,
+    /// It has to decide with what it sees.
+    Exhausted,
+}
+
+/// What a part is to be sealed as (F-46).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TailDecision {
+    /// Another part or a terminator follows.
+    Middle,
+    /// The last part; the layout need not be carried.
+    Last,
+    /// The last part of this layout, which it has to carry.
+    LastCarrying(Layout),
+    /// Not known yet: list the parts, again if that was done.
+    Wait,
+}
+
+/// Why a part can't be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TailRefused {
+    /// Part 10,000 is the terminator's, unless it is itself under 5 MiB and the last (F-45).
+    #[error("part 10000 must be smaller than 5 MiB")]
+    TerminatorNumber,
+    /// Longer than any part.
+    #[error("the part is too long")]
+    TooLong,
+}
+
+/// Decides what `part` is sealed as, given the parts that are stored already. Calling it with an empty list first tells
+/// whether a list is needed at all: only then it answers [`TailDecision::Wait`].
+///
+/// # Errors
+/// [`TailRefused`] for a part that no upload can have.
+pub fn tail_decision(
+    part: Part,
+    stored: &[StoredPart],
+    patience: Patience,
+) -> Result<TailDecision, TailRefused> {
+    if segment_length(part.length).is_none() {
+        return Err(TailRefused::TooLong);
+    }
+    if part.length >= MIN_PART {
+        let is_free = part.number != PartNumber::TERMINATOR;
+        return if is_free { Ok(TailDecision::Middle) } else { Err(TailRefused::TerminatorNumber) };
+    }
+    if part.number == PartNumber::FIRST {
+        return Ok(TailDecision::Last);
+    }
+    let mut seen: Vec<_> = stored.iter().filter_map(|stored| middle_before(part.number, stored)).collect();
+    seen.sort_unstable_by_key(|part| part.number);
+    seen.dedup_by_key(|part| part.number);
+    let all_seen = seen.len() + 1 == usize::from(part.number.value());
+    let none_seen = seen.is_empty();
+    let alike = seen.iter().all(|part| part.length == seen[0].length && part.length % CHUNK as u64 == 0);
+    let sent_before = stored.iter().any(|stored| stored.number == part.number);
+    seen.push(part);
+    let layout = Layout::ended_by_last(seen).expect("ascending, and of parts that a segment can hold");
+    Ok(match (all_seen, patience) {
+        (true, _) if layout.is_regular() => TailDecision::Last,
+        (true, _) => TailDecision::LastCarrying(layout),
+        // The others are likely to be on their way, and alike too. Whoever sends the last part again was told by
+        // Complete that they are not.
+        (false, _) if alike && !none_seen && !sent_before => TailDecision::Last,
+        (false, Patience::Left) => TailDecision::Wait,
+        (false, Patience::Exhausted) if none_seen && !sent_before => TailDecision::Last,
+        (false, Patience::Exhausted) => TailDecision::LastCarrying(layout),
+    })
+}
+
+/// A stored part before `number`, if it is one that another may follow. What is smaller was sealed as the last one, and
+/// has yet to be replaced.
+fn middle_before(number: PartNumber, stored: &StoredPart) -> Option<Part> {
+    let length = segment_plaintext_length(stored.stored_length).ok()?;
+    (stored.number < number && length >= MIN_PART).then_some(Part { number: stored.number, length })
+}
+
+/// What makes an upload's parts a whole object (F-47).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// Nothing: the last part was sealed as such.
+    Whole,
+    /// The terminator of this layout.
+    Terminate(Layout),
+}
+
+/// Why an upload can't be completed with these parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CompletionRefused {
+    /// There are none, or they are not in ascending order.
+    #[error("parts must be listed in ascending order")]
+    Order,
+    /// A part that is not the last has less than 5 MiB.
+    #[error("part {} is smaller than 5 MiB and not the last", .0.value())]
+    TooSmall(PartNumber),
+    /// A part that nobody sealed.
+    #[error("part {} was not uploaded through the proxy", .0.value())]
+    NotASegment(PartNumber),
+    /// The final part was sealed when other parts were stored, or it can't be told.
+    #[error("part {}, the final part, must be sent again: it was sealed before the others were there", .0.value())]
+    SendAgain(PartNumber),
+}
+
+/// Decides how an upload of these parts, in the order of the client's request, becomes an object that opens and whose
+/// size is listed exactly.
+///
+/// # Errors
+/// [`CompletionRefused`] rather than to store an object that would not open.
+pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused> {
+    let (last, before) = stored.split_last().ok_or(CompletionRefused::Order)?;
+    if stored.windows(2).any(|pair| pair[0].number >= pair[1].number) {
+        return Err(CompletionRefused::Order);
+    }
+    let parts = before.iter().map(middle).collect::<Result<Vec<_>, _>>()?;
+    let with_last = |length| [&parts[..], &[Part { number: last.number, length }]].concat();
+    let again = Err(CompletionRefused::SendAgain(last.number));
+    let length = match &last.mark {
+        Some(mark) => mark.length(),
+        None => match (segment_plaintext_length(last.stored_length), may_carry(&parts, last)) {
+            (Ok(length), false) => length,
+            // The two ways to read its length contradict each other: never guess about somebody's data.
+            (Ok(MIN_PART..), true) => return again,
+            (Ok(_) | Err(_), true) if !before.iter().any(|part| part.modified > last.modified) => {
+                return Ok(Completion::Whole);
+            }
+            (Ok(_) | Err(_), true) | (Err(_), false) => return again,
+        },
+    };
+    if length >= MIN_PART {
+        let fits = segment_length(length) == Some(last.stored_length);
+        return match Layout::terminated(with_last(length)) {
+            Ok(layout) if fits => Ok(Completion::Terminate(layout)),
+            Ok(_) | Err(_) => again,
+        };
+    }
+    let Ok(layout) = Layout::ended_by_last(with_last(length)) else { return again };
+    let sealed_so = last.mark.as_ref().is_none_or(|mark| *mark == TailMark::of_last(&layout));
+    let expected = SEGMENT_HEADER as u64 + chunks_length(length) + u64::from(layout.tail_length());
+    if sealed_so && expected == last.stored_length { Ok(Completion::Whole) } else { again }
+}
+
+/// A part that is not the last.
+fn middle(stored: &StoredPart) -> Result<Part, CompletionRefused> {
+    let number = stored.number;
+    if stored.mark.as_ref().is_some_and(|mark| mark.length() < MIN_PART) {
+        return Err(CompletionRefused::TooSmall(number));
+    }
+    match segment_plaintext_length(stored.stored_length) {
+        Ok(length) if length >= MIN_PART => Ok(Part { number, length }),
+        // Shorter than the shortest of these: sealed as the last, with a layout or without.
+        Ok(_) => Err(CompletionRefused::TooSmall(number)),
+        Err(_) if segment_length(MIN_PART).is_some_and(|least| stored.stored_length < least) => {
+            Err(CompletionRefused::TooSmall(number))
+        }
+        Err(_) => Err(CompletionRefused::NotASegment(number)),
+    }
+}
+
+/// Whether the last part's stored length could be that of a part under 5 MiB that carries a layout of all these
+/// parts: such a body has a length that can't be inverted, and parts that are irregular whatever the last one's length.
+fn may_carry(before: &[Part], last: &StoredPart) -> bool {
+    let segments = u16::try_from(before.len() + 1).expect("part numbers ascend up to 10,000");
+    let sealed = sealed_length(segments);
+    let others: u64 = before.iter().map(|part| SEGMENT_HEADER as u64 + chunks_length(part.length)).sum();
+    let shortest = SEGMENT_HEADER as u64 + sealed;
+    let longest = shortest + chunks_length(MIN_PART - 1) + CHUNK as u64;
+    let total = multipart_plaintext_length(others + last.stored_length, segments);
+    let any_length = [before, &[Part { number: last.number, length: 1 }]].concat();
+    let irregular = Layout::ended_by_last(any_length).is_ok_and(|layout| !layout.is_regular());
+    let fits = (shortest..=longest).contains(&last.stored_length);
+    irregular && fits && total == Ok(MultipartLength::NeedsLayout)
+}
+
+#[cfg(test)]
+mod tests;

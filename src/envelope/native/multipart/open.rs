@@ -1,0 +1,161 @@
+//! Reading a whole multipart body as a stream, at most one chunk behind (F-35, F-43).
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::layout::sealed_length;
+use super::order::Account;
+use super::segment::{Header, Place};
+use super::{BodyClaim, Layout, SEGMENT_HEADER, tail};
+use crate::envelope::ContentKey;
+use crate::envelope::native::{ChunkOpener, FormatError};
+
+/// What the next bytes of the body are.
+enum Stage {
+    Header,
+    Chunks { header: Header, opener: ChunkOpener },
+    Padding { header: Header, length: usize },
+    Layout { header: Header },
+    Done,
+}
+
+/// Opens a multipart body piece by piece.
+///
+/// The last chunk of every segment is held back until what follows it was authenticated too: of a body that was cut,
+/// or shortened by a storage that also shortened its claim, never all of the claimed length comes out.
+pub struct MultipartOpener {
+    content_key: Arc<ContentKey>,
+    account: Account,
+    stage: Stage,
+    held: BytesMut,
+}
+
+impl MultipartOpener {
+    /// An opener for a body of which the storage claims so much; with the layout, if the body carries one and it was
+    /// read before.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] when no body has these lengths, [`FormatError::BodyLength`] when the layout is of
+    /// another body.
+    pub fn new(
+        content_key: Arc<ContentKey>,
+        claim: BodyClaim,
+        layout: Option<Arc<Layout>>,
+    ) -> Result<Self, FormatError> {
+        let account = Account::new(claim, layout)?;
+        Ok(Self { content_key, account, stage: Stage::Header, held: BytesMut::new() })
+    }
+
+    /// Plaintext bytes of the whole body, if that follows from claim or layout. The body is refused if it is not so.
+    pub fn plaintext_total(&self) -> Option<u64> {
+        self.account.plaintext_total()
+    }
+
+    /// Stored bytes of the next piece: a header, a chunk, the padding or the layout. `None` only after the whole body
+    /// was authenticated.
+    pub fn next_length(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Header => Some(SEGMENT_HEADER),
+            Stage::Chunks { opener, .. } => opener.next_length(),
+            Stage::Padding { length, .. } => Some(*length),
+            Stage::Layout { .. } => Some(layout_length(self.account.segments())),
+            Stage::Done => None,
+        }
+    }
+
+    /// Opens the next piece, whose length must be [`Self::next_length`]. Afterwards `piece` holds the plaintext that
+    /// may be released now: often that of the piece, nothing after a header or when the chunk is held back, the chunk
+    /// held back before once it may go.
+    ///
+    /// # Errors
+    /// A [`FormatError`] that says which rule the body breaks. `piece` is empty then: nothing is released (F-25).
+    pub fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        let opened = match self.next_length() {
+            Some(length) if length == piece.len() => self.open_piece(piece),
+            Some(_) | None => Err(FormatError::BodyLength),
+        };
+        if opened.is_err() {
+            piece.clear();
+        }
+        opened
+    }
+
+    fn open_piece(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        match &mut self.stage {
+            Stage::Header => self.open_header(piece),
+            Stage::Chunks { header, opener } => {
+                opener.open_next(piece)?;
+                if opener.next_length().is_none() {
+                    let header = header.clone();
+                    if header.fields.place == Place::Middle || header.fields.tail_length > 0 {
+                        std::mem::swap(piece, &mut self.held);
+                    }
+                    self.stage = self.after_chunks(header);
+                }
+                Ok(())
+            }
+            Stage::Padding { header, .. } => {
+                if piece.iter().any(|byte| *byte != 0) {
+                    return Err(FormatError::Layout);
+                }
+                self.stage = Stage::Layout { header: header.clone() };
+                piece.clear();
+                Ok(())
+            }
+            Stage::Layout { header } => {
+                let (footer, layout) = tail::open(&self.content_key, piece)?;
+                let same = footer.fields == header.fields && footer.salt == header.salt;
+                if !same || layout.digest() != self.account.digest() {
+                    return Err(FormatError::Layout);
+                }
+                self.stage = Stage::Done;
+                self.release_held(piece);
+                Ok(())
+            }
+            Stage::Done => Err(FormatError::BodyLength),
+        }
+    }
+
+    fn open_header(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        let header = Header::parse(piece)?;
+        let digest = (header.fields.place == Place::Terminator).then(|| self.account.digest());
+        let chunk_key = header.chunk_key(&self.content_key, digest.as_ref())?;
+        let fields = header.fields;
+        self.account = self.account.admit(&fields)?;
+        if fields.part.length > 0 {
+            let opener = ChunkOpener::new(chunk_key, fields.part.length, 0)?;
+            self.stage = Stage::Chunks { header, opener };
+        } else {
+            self.stage = self.after_chunks(header);
+        }
+        // What is held of the segment before may go, unless a layout that could still disown it comes next.
+        if fields.part.length > 0 || fields.tail_length == 0 {
+            self.release_held(piece);
+        } else {
+            piece.clear();
+        }
+        Ok(())
+    }
+
+    fn after_chunks(&self, header: Header) -> Stage {
+        let sealed = layout_length(self.account.segments());
+        match (header.fields.place, header.fields.tail_length as usize) {
+            (Place::Middle, _) => Stage::Header,
+            (Place::Last | Place::Terminator, 0) => Stage::Done,
+            (Place::Last | Place::Terminator, length) if length > sealed => {
+                Stage::Padding { header, length: length - sealed }
+            }
+            (Place::Last | Place::Terminator, _) => Stage::Layout { header },
+        }
+    }
+
+    fn release_held(&mut self, piece: &mut BytesMut) {
+        *piece = std::mem::take(&mut self.held);
+    }
+}
+
+/// Stored bytes of sealed layout and footer, after the padding.
+fn layout_length(segments: u16) -> usize {
+    usize::try_from(sealed_length(segments)).expect("at most 70,096 bytes")
+}

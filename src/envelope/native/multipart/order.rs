@@ -1,0 +1,172 @@
+//! What may follow what: the running account of the segments of one body (F-35 to F-38).
+
+use std::sync::Arc;
+
+use super::layout::{Regularity, SegmentsDigest, tail_length};
+use super::length::chunks_length;
+use super::segment::{Fields, Place};
+use super::{Layout, MultipartLength, PartNumber, SEGMENT_HEADER, multipart_plaintext_length};
+use crate::envelope::native::FormatError;
+
+/// What the storage says about a body before it is read. Nothing of it is trusted: a body that turns out to be another
+/// is refused before the last of it is released (F-43).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyClaim {
+    /// Its stored bytes, from `Content-Length` or `Content-Range`.
+    pub ciphertext_total: u64,
+    /// The number of its segments, from an ETag's `-N` or `x-amz-mp-parts-count`; `None` if the storage doesn't say.
+    pub parts: Option<u16>,
+}
+
+/// The claim and what follows from it.
+#[derive(Clone)]
+struct Expected {
+    claim: BodyClaim,
+    plaintext_total: Option<u64>,
+    regular: bool,
+    layout: Option<Arc<Layout>>,
+}
+
+impl Expected {
+    fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self, FormatError> {
+        let length = match claim.parts {
+            Some(parts) => Some(multipart_plaintext_length(claim.ciphertext_total, parts)?),
+            None => None,
+        };
+        let plaintext_total = match (&layout, length) {
+            (Some(layout), _) => {
+                let parts = claim.parts.unwrap_or(layout.segments());
+                if layout.stored_total() != claim.ciphertext_total || layout.segments() != parts {
+                    return Err(FormatError::BodyLength);
+                }
+                Some(layout.plaintext_total())
+            }
+            (None, Some(MultipartLength::Exact(length))) => Some(length),
+            (None, Some(MultipartLength::NeedsLayout) | None) => None,
+        };
+        let regular = matches!(length, Some(MultipartLength::Exact(_)));
+        Ok(Self { claim, plaintext_total, regular, layout })
+    }
+}
+
+/// The segments so far.
+#[derive(Clone)]
+pub(super) struct Account {
+    expected: Expected,
+    segments: u16,
+    newest: Option<PartNumber>,
+    regularity: Regularity,
+    digest: SegmentsDigest,
+    plaintext: u64,
+    chunks: u64,
+}
+
+impl Account {
+    pub(super) fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self, FormatError> {
+        Ok(Self {
+            expected: Expected::new(claim, layout)?,
+            segments: 0,
+            newest: None,
+            regularity: Regularity::new(),
+            digest: SegmentsDigest::new(),
+            plaintext: 0,
+            chunks: 0,
+        })
+    }
+
+    pub(super) fn segments(&self) -> u16 {
+        self.segments
+    }
+
+    pub(super) fn plaintext_total(&self) -> Option<u64> {
+        self.expected.plaintext_total
+    }
+
+    /// Over the client's parts so far (F-36).
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest.value()
+    }
+
+    /// The account with one more segment, whose header was authenticated; an error if it may not come here.
+    pub(super) fn admit(&self, fields: &Fields) -> Result<Self, FormatError> {
+        let mut next = self.clone();
+        let part = fields.part;
+        let is_part = fields.place != Place::Terminator;
+        if self.newest >= Some(part.number) || (!is_part && self.segments == 0) {
+            return Err(FormatError::SegmentOrder);
+        }
+        next.newest = Some(part.number);
+        next.segments += 1;
+        next.plaintext += part.length;
+        next.chunks += chunks_length(part.length);
+        if is_part {
+            next.regularity.add(part);
+            next.digest.add(part);
+        }
+        next.check_part(fields)?;
+        next.check_place(fields)?;
+        Ok(next)
+    }
+
+    /// The segment is the one that the layout names at this place, or continues a regular one.
+    fn check_part(&self, fields: &Fields) -> Result<(), FormatError> {
+        let index = usize::from(self.segments) - 1;
+        if let Some(layout) = &self.expected.layout {
+            let named = match fields.place {
+                Place::Middle | Place::Last => layout.parts().get(index) == Some(&fields.part),
+                Place::Terminator => layout.is_terminated() && index == layout.parts().len(),
+            };
+            if !named {
+                return Err(FormatError::SegmentOrder);
+            }
+        }
+        if self.expected.regular && !self.regularity.holds() {
+            return Err(self.irregular(fields));
+        }
+        let total = self.expected.plaintext_total.unwrap_or(u64::MAX);
+        if self.plaintext > total { Err(FormatError::BodyLength) } else { Ok(()) }
+    }
+
+    /// The segment ends the body exactly where the body ends, and no other does.
+    fn check_place(&self, fields: &Fields) -> Result<(), FormatError> {
+        let BodyClaim { ciphertext_total, parts } = self.expected.claim;
+        let end = SEGMENT_HEADER as u64 * u64::from(self.segments) + self.chunks;
+        match fields.place {
+            Place::Middle => {
+                let more = parts.is_none_or(|parts| self.segments < parts);
+                if more && end + SEGMENT_HEADER as u64 <= ciphertext_total {
+                    return Ok(());
+                }
+                Err(FormatError::MissingLast)
+            }
+            Place::Last | Place::Terminator => {
+                let tail = match self.regularity.holds() {
+                    true => 0,
+                    false => tail_length(self.segments, self.chunks),
+                };
+                if fields.tail_length == 0 && tail > 0 {
+                    return Err(self.irregular(fields));
+                }
+                if fields.tail_length != tail {
+                    return Err(FormatError::Layout);
+                }
+                let counted = parts.is_none_or(|parts| self.segments == parts);
+                let total = self.expected.plaintext_total.unwrap_or(self.plaintext);
+                if counted && total == self.plaintext && end + u64::from(tail) == ciphertext_total {
+                    return Ok(());
+                }
+                Err(FormatError::BodyLength)
+            }
+        }
+    }
+
+    /// Which rule of a regular layout the newest part breaks.
+    fn irregular(&self, fields: &Fields) -> FormatError {
+        let is_part = fields.place != Place::Terminator;
+        if is_part && fields.part.number.value() != self.segments {
+            FormatError::SegmentOrder
+        } else {
+            FormatError::Irregular
+        }
+    }
+}

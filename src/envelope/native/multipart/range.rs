@@ -1,0 +1,212 @@
+//! Ranges of a multipart body: which stored bytes they need, and opening them from the middle of a segment on (F-44).
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::length::chunks_length;
+use super::segment::{Header, Place};
+use super::{Layout, SEGMENT_HEADER};
+use crate::envelope::ContentKey;
+use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, SEALED_CHUNK};
+
+const CHUNK_U64: u64 = CHUNK as u64;
+const SEALED_U64: u64 = SEALED_CHUNK as u64;
+
+/// The stored bytes that a plaintext range needs, and what to keep of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MultipartWindow {
+    /// Plaintext bytes of the whole object.
+    pub plaintext_total: u64,
+    /// Offset of the 80-byte header that has to be read apart, because the stored bytes begin after it; `None` when
+    /// they begin with it.
+    pub header_apart: Option<u64>,
+    /// Offset of the first stored byte to read.
+    pub ciphertext_first: u64,
+    /// Offset of the last stored byte to read, inclusive.
+    pub ciphertext_last: u64,
+    /// Plaintext bytes to drop before the range begins.
+    pub skip: u64,
+    /// Plaintext bytes to release.
+    pub length: u64,
+    first: ChunkAt,
+    last: ChunkAt,
+}
+
+/// A chunk by the index of its part in the layout and its own in the part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ChunkAt {
+    part: usize,
+    chunk: u64,
+}
+
+impl Layout {
+    /// Plaintext bytes before the part at `index`.
+    pub fn plaintext_offset(&self, index: usize) -> u64 {
+        self.parts()[..index].iter().map(|part| part.length).sum()
+    }
+
+    /// The window of the plaintext bytes `first..=last`.
+    ///
+    /// # Errors
+    /// [`FormatError::BodyLength`] when the range is not inside the object.
+    pub fn window(&self, first: u64, last: u64) -> Result<MultipartWindow, FormatError> {
+        if first > last {
+            return Err(FormatError::BodyLength);
+        }
+        let (begin, skip) = self.locate(first)?;
+        let (end, _) = self.locate(last)?;
+        let header = self.stored_offset(begin.part);
+        let after_header = |at: ChunkAt| self.stored_offset(at.part) + SEGMENT_HEADER as u64;
+        let (header_apart, ciphertext_first) = match begin.chunk {
+            0 => (None, header),
+            chunk => (Some(header), after_header(begin) + chunk * SEALED_U64),
+        };
+        let stored_end = ((end.chunk + 1) * SEALED_U64).min(chunks_length(self.parts()[end.part].length));
+        Ok(MultipartWindow {
+            plaintext_total: self.plaintext_total(),
+            header_apart,
+            ciphertext_first,
+            ciphertext_last: after_header(end) + stored_end - 1,
+            skip,
+            length: last - first + 1,
+            first: begin,
+            last: end,
+        })
+    }
+
+    /// The chunk that holds the plaintext byte at `offset`, and how many of its bytes come before that one.
+    fn locate(&self, offset: u64) -> Result<(ChunkAt, u64), FormatError> {
+        let mut before = 0;
+        for (index, part) in self.parts().iter().enumerate() {
+            let inside = offset - before;
+            if inside < part.length {
+                return Ok((ChunkAt { part: index, chunk: inside / CHUNK_U64 }, inside % CHUNK_U64));
+            }
+            before += part.length;
+        }
+        Err(FormatError::BodyLength)
+    }
+}
+
+/// Opens chunks of one segment, after its header proved that it is the segment the layout names.
+pub struct SegmentOpener(ChunkOpener);
+
+impl SegmentOpener {
+    /// An opener for the part at `index`, from chunk `first_chunk` on.
+    ///
+    /// # Errors
+    /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when the header is not one of this object,
+    /// [`FormatError::SegmentOrder`] when it is another segment's, [`FormatError::BodyLength`] when there is no such
+    /// part or chunk.
+    pub fn new(
+        content_key: &ContentKey,
+        layout: &Layout,
+        index: usize,
+        header: &[u8],
+        first_chunk: u64,
+    ) -> Result<Self, FormatError> {
+        let part = layout.parts().get(index).ok_or(FormatError::BodyLength)?;
+        let header = Header::parse(header)?;
+        let chunk_key = header.chunk_key(content_key, None)?;
+        let ends = index + 1 == layout.parts().len() && !layout.is_terminated();
+        let (place, tail_length) =
+            if ends { (Place::Last, layout.tail_length()) } else { (Place::Middle, 0) };
+        let fields = header.fields;
+        if fields.part != *part || fields.place != place || fields.tail_length != tail_length {
+            return Err(FormatError::SegmentOrder);
+        }
+        if part.length == 0 {
+            return Err(FormatError::BodyLength);
+        }
+        ChunkOpener::new(chunk_key, part.length, first_chunk).map(Self)
+    }
+
+    /// [`ChunkOpener::next_length`].
+    pub fn next_length(&self) -> Option<usize> {
+        self.0.next_length()
+    }
+
+    /// [`ChunkOpener::open_next`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
+        self.0.open_next(chunk)
+    }
+}
+
+/// Opens the stored bytes of a window: chunks, and the headers between them.
+pub struct RangeOpener {
+    content_key: Arc<ContentKey>,
+    layout: Arc<Layout>,
+    /// The next chunk.
+    at: ChunkAt,
+    last: ChunkAt,
+    /// `None` when the header of the part comes next.
+    segment: Option<SegmentOpener>,
+}
+
+impl RangeOpener {
+    /// An opener for the bytes that `window` of `layout` asks for; with the header that it says has to be read apart.
+    ///
+    /// # Errors
+    /// [`FormatError::SegmentHeader`] when that header is missing; else as [`SegmentOpener::new`].
+    pub fn new(
+        content_key: Arc<ContentKey>,
+        layout: Arc<Layout>,
+        window: &MultipartWindow,
+        header_apart: Option<&[u8]>,
+    ) -> Result<Self, FormatError> {
+        let MultipartWindow { first, last, .. } = *window;
+        let segment = match window.header_apart {
+            None => None,
+            Some(_) => {
+                let header = header_apart.ok_or(FormatError::SegmentHeader)?;
+                Some(SegmentOpener::new(&content_key, &layout, first.part, header, first.chunk)?)
+            }
+        };
+        Ok(Self { content_key, layout, at: first, last, segment })
+    }
+
+    /// Stored bytes of the next piece, a header or a chunk; `None` after the last chunk of the window.
+    pub fn next_length(&self) -> Option<usize> {
+        match &self.segment {
+            _ if (self.at.part, self.at.chunk) > (self.last.part, self.last.chunk) => None,
+            None => Some(SEGMENT_HEADER),
+            Some(segment) => segment.next_length(),
+        }
+    }
+
+    /// Opens the next piece in place: a chunk becomes its plaintext, a header nothing.
+    ///
+    /// # Errors
+    /// As [`SegmentOpener::new`] and [`ChunkOpener::open_next`]; `piece` is empty then (F-25).
+    pub fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        let opened = match self.next_length() {
+            Some(length) if length == piece.len() => self.open_piece(piece),
+            Some(_) | None => Err(FormatError::BodyLength),
+        };
+        if opened.is_err() {
+            piece.clear();
+        }
+        opened
+    }
+
+    fn open_piece(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        let Some(segment) = &mut self.segment else {
+            let ChunkAt { part, chunk } = self.at;
+            self.segment = Some(SegmentOpener::new(&self.content_key, &self.layout, part, piece, chunk)?);
+            piece.clear();
+            return Ok(());
+        };
+        segment.open_next(piece)?;
+        if segment.next_length().is_some() {
+            self.at.chunk += 1;
+        } else {
+            self.at = ChunkAt { part: self.at.part + 1, chunk: 0 };
+            self.segment = None;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Sealing the parts of an upload: each alone, in any order, by any node.
+
+use super::segment::{Fields, Header, Place, Purpose};
+use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, tail};
+use crate::envelope::ContentKey;
+use crate::envelope::native::chunk::ChunkKey;
+use crate::envelope::native::{ChunkSealer, FormatError};
+
+use super::length::chunks_length;
+
+/// Whether a part ends its object, and how.
+#[derive(Debug, Clone, Copy)]
+pub enum SegmentEnd<'a> {
+    /// Another part follows, as far as is known.
+    Middle,
+    /// It is the last part of a regular layout.
+    Last,
+    /// It is the last part of this layout, which is not regular.
+    LastCarrying(&'a Layout),
+}
+
+/// One part on its way to be stored: `header | chunks | tail`.
+pub struct SegmentSealer {
+    /// The bytes before the chunks.
+    pub header: [u8; SEGMENT_HEADER],
+    /// Seals the plaintext; `None` when there is none (F-34).
+    pub chunks: Option<ChunkSealer>,
+    /// The bytes after the chunks: empty unless the segment carries a layout (F-39).
+    pub tail: Vec<u8>,
+    stored_length: u64,
+}
+
+impl SegmentSealer {
+    /// A sealer for one upload of one part. Every upload needs entropy of its own, also of the same part (F-33).
+    ///
+    /// # Errors
+    /// [`FormatError::SegmentHeader`] when no such part can be: too long, or empty and not the last.
+    /// [`FormatError::Layout`] when the layout to carry is regular, terminated, or does not end with this part.
+    pub fn new(
+        content_key: &ContentKey,
+        part: Part,
+        end: SegmentEnd<'_>,
+        entropy: SegmentEntropy,
+    ) -> Result<Self, FormatError> {
+        let (place, layout) = match end {
+            SegmentEnd::Middle => (Place::Middle, None),
+            SegmentEnd::Last => (Place::Last, None),
+            SegmentEnd::LastCarrying(layout) => (Place::Last, Some(layout)),
+        };
+        if let Some(layout) = layout
+            && (layout.is_regular() || layout.is_terminated() || layout.parts().last() != Some(&part))
+        {
+            return Err(FormatError::Layout);
+        }
+        let fields = Fields { place, part, tail_length: layout.map_or(0, Layout::tail_length) };
+        if !fields.is_possible() {
+            return Err(FormatError::SegmentHeader);
+        }
+        let salt = entropy.into_salt();
+        let (header, key) = Header::make(content_key, fields, salt, Purpose::Segment(None));
+        let tail = layout.map_or_else(Vec::new, |layout| tail::seal(content_key, layout, fields, salt));
+        Ok(Self {
+            header: header.write(),
+            chunks: (part.length > 0).then(|| ChunkSealer::new(ChunkKey::new(&key))),
+            stored_length: (SEGMENT_HEADER + tail.len()) as u64 + chunks_length(part.length),
+            tail,
+        })
+    }
+
+    /// Bytes of the whole segment as stored.
+    pub fn stored_length(&self) -> u64 {
+        self.stored_length
+    }
+}
+
+/// The terminator of a layout, all of it: 80 bytes, and the tail when the layout is not regular (F-36, F-39).
+///
+/// # Errors
+/// [`FormatError::Layout`] when the layout is not one that a terminator ends.
+pub fn seal_terminator(
+    content_key: &ContentKey,
+    layout: &Layout,
+    entropy: SegmentEntropy,
+) -> Result<Vec<u8>, FormatError> {
+    if !layout.is_terminated() {
+        return Err(FormatError::Layout);
+    }
+    let part = Part { number: PartNumber::TERMINATOR, length: 0 };
+    let fields = Fields { place: Place::Terminator, part, tail_length: layout.tail_length() };
+    let salt = entropy.into_salt();
+    let purpose = Purpose::Segment(Some(&layout.digest()));
+    let mut stored = Header::make(content_key, fields, salt, purpose).0.write().to_vec();
+    if fields.tail_length > 0 {
+        stored.extend_from_slice(&tail::seal(content_key, layout, fields, salt));
+    }
+    Ok(stored)
+}

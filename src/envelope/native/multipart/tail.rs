@@ -1,0 +1,81 @@
+//! A carried layout as bytes: padding | sealed layout | footer, at the end of the last segment (F-39 to F-42).
+
+use aws_lc_rs::aead::Aad;
+
+use super::layout::sealed_length;
+use super::segment::{Fields, Header, Place, Purpose};
+use super::{Layout, Part, PartNumber, SEGMENT_HEADER};
+use crate::envelope::ContentKey;
+use crate::envelope::native::FormatError;
+use crate::envelope::native::chunk::aead_key;
+use crate::envelope::native::header::zero_nonce;
+
+/// How many bytes to read from the end of an object of `parts` segments to have its carried layout (F-42).
+pub const fn layout_tail_length(parts: u16) -> u64 {
+    sealed_length(parts)
+}
+
+/// The layout that an object of `ciphertext_total` bytes in `parts` segments carries, from its last
+/// [`layout_tail_length`] bytes (F-42).
+///
+/// # Errors
+/// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when there is no footer of this object,
+/// [`FormatError::LayoutTag`] when the layout was altered, [`FormatError::Layout`] when it is not canonical or not the
+/// layout of so many bytes and segments.
+pub fn open_layout_tail(
+    content_key: &ContentKey,
+    tail: &[u8],
+    ciphertext_total: u64,
+    parts: u16,
+) -> Result<Layout, FormatError> {
+    let (_, layout) = open(content_key, tail)?;
+    if layout.segments() == parts && layout.stored_total() == ciphertext_total {
+        Ok(layout)
+    } else {
+        Err(FormatError::Layout)
+    }
+}
+
+/// The whole tail of a last segment that was sealed with this salt.
+pub(super) fn seal(content_key: &ContentKey, layout: &Layout, fields: Fields, salt: [u8; 32]) -> Vec<u8> {
+    let (footer, key) = Header::make(content_key, fields, salt, Purpose::Layout);
+    let padding = u64::from(fields.tail_length) - sealed_length(layout.segments());
+    let mut tail = vec![0; usize::try_from(padding).expect("padding is at most 64 KiB")];
+    let mut entries = layout.write();
+    // Zero is a safe nonce: the key is derived from the segment's fresh salt and used once (F-33).
+    let tag = aead_key(key.as_slice())
+        .seal_in_place_separate_tag(zero_nonce(), Aad::empty(), &mut entries)
+        .expect("a layout is far below AES-GCM's limit");
+    tail.extend_from_slice(&entries);
+    tail.extend_from_slice(tag.as_ref());
+    tail.extend_from_slice(&footer.write());
+    tail
+}
+
+/// Opens sealed layout and footer: `entries | tag(16) | footer(80)`, without the padding. What comes back is
+/// authentic and consistent in itself; that it belongs to the segment at hand is for the caller to compare.
+pub(super) fn open(content_key: &ContentKey, sealed: &[u8]) -> Result<(Header, Layout), FormatError> {
+    let (entries, footer) = sealed.split_last_chunk::<SEGMENT_HEADER>().ok_or(FormatError::SegmentHeader)?;
+    let footer = Header::parse(footer)?;
+    let fields = footer.fields;
+    if fields.tail_length == 0 {
+        return Err(FormatError::Layout);
+    }
+    let key = footer.authenticate(content_key, Purpose::Layout)?;
+    let mut entries = entries.to_vec();
+    let entries = aead_key(key.as_slice())
+        .open_in_place(zero_nonce(), Aad::empty(), &mut entries)
+        .map_err(|_| FormatError::LayoutTag)?;
+    let layout = Layout::parse(entries, fields.place == Place::Terminator)?;
+    let ending = match fields.place {
+        Place::Middle => None,
+        Place::Last => layout.parts().last().copied(),
+        Place::Terminator => Some(Part { number: PartNumber::TERMINATOR, length: 0 }),
+    };
+    // A regular layout has no tail, so it is refused here too (F-37).
+    if ending == Some(fields.part) && layout.tail_length() == fields.tail_length {
+        Ok((footer, layout))
+    } else {
+        Err(FormatError::Layout)
+    }
+}

@@ -1,0 +1,182 @@
+//! The upload id that a client is given: everything a node needs to seal parts of that upload, and nothing that it
+//! would have to keep (F-49 to F-52).
+//!
+//! It must not know a server's secret: the content key inside, once opened, proves the rest.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq;
+
+use super::header::length_prefix;
+use super::{Envelope, FormatError, kdf};
+use crate::envelope::ContentKey;
+
+const VERSION: u8 = 1;
+const TAG: usize = 32;
+/// Longest upload id of a storage. AWS documents none; its ids have about 130 characters.
+const LONGEST_ID: usize = 1_024;
+/// Longest wrapped data key: AWS KMS takes no longer `CiphertextBlob`.
+/// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
+const LONGEST_WRAPPED: usize = 6_144;
+/// Longest token in bytes: version, three fields with their lengths, tag.
+const LONGEST: usize = 1 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::header::LONGEST + TAG;
+
+/// Why an upload id is no token, or not this upload's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not base64url without padding, or not canonical (F-49).
+    #[error("the upload id is not canonical base64url")]
+    Encoding,
+    /// A version this code does not know (F-49).
+    #[error("the upload id has an unknown version")]
+    Version,
+    /// Fields of impossible lengths, or bytes left over (F-50).
+    #[error("the upload id is malformed")]
+    Malformed,
+    /// The envelope inside is malformed or not a multipart upload's (F-50).
+    #[error("the upload id's envelope is malformed")]
+    Envelope,
+    /// It was made for another bucket, object key or upload (F-51).
+    #[error("the upload id belongs to another upload")]
+    Binding,
+}
+
+/// Where an upload goes.
+#[derive(Debug, Clone, Copy)]
+pub struct UploadTarget<'a> {
+    /// The bucket's name.
+    pub bucket: &'a str,
+    /// The decoded bytes of the object key.
+    pub object_key: &'a [u8],
+}
+
+/// A token's content: well-formed, but authentic only when [`UploadToken::verify`] says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadToken {
+    upstream_id: String,
+    wrapped_key: Vec<u8>,
+    envelope: Envelope,
+    tag: [u8; TAG],
+}
+
+impl UploadToken {
+    /// A token for an upload that the storage calls `upstream_id`.
+    ///
+    /// # Errors
+    /// [`TokenError::Malformed`] when the id or the wrapped key is empty or longer than any,
+    /// [`TokenError::Envelope`] when the envelope is not a multipart upload's.
+    pub fn new(
+        content_key: &ContentKey,
+        target: UploadTarget<'_>,
+        upstream_id: String,
+        wrapped_key: Vec<u8>,
+        envelope: Envelope,
+    ) -> Result<Self, TokenError> {
+        if !(1..=LONGEST_ID).contains(&upstream_id.len())
+            || !(1..=LONGEST_WRAPPED).contains(&wrapped_key.len())
+        {
+            return Err(TokenError::Malformed);
+        }
+        if !envelope.is_multipart() {
+            return Err(TokenError::Envelope);
+        }
+        let mut token = Self { upstream_id, wrapped_key, envelope, tag: [0; TAG] };
+        token.tag = token.expected_tag(content_key, target);
+        Ok(token)
+    }
+
+    /// Parses the upload id of a request.
+    ///
+    /// # Errors
+    /// [`TokenError`] for anything that [`Self::to_text`] does not write: among it every id of the storage's own.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        if text.len() > LONGEST.div_ceil(3) * 4 {
+            return Err(TokenError::Malformed);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Encoding)?;
+        let (version, rest) = bytes.split_first().ok_or(TokenError::Malformed)?;
+        if *version != VERSION {
+            return Err(TokenError::Version);
+        }
+        let (fields, tag) = rest.split_last_chunk().ok_or(TokenError::Malformed)?;
+        let (upstream_id, fields) = take_field(fields, LONGEST_ID)?;
+        let (wrapped_key, fields) = take_field(fields, LONGEST_WRAPPED)?;
+        let (envelope, fields) = take_field(fields, super::header::LONGEST)?;
+        if !fields.is_empty() {
+            return Err(TokenError::Malformed);
+        }
+        let envelope =
+            Envelope::from_bytes(envelope.to_vec()).map_err(|_: FormatError| TokenError::Envelope)?;
+        if !envelope.is_multipart() {
+            return Err(TokenError::Envelope);
+        }
+        Ok(Self {
+            upstream_id: String::from_utf8(upstream_id.to_vec()).map_err(|_| TokenError::Malformed)?,
+            wrapped_key: wrapped_key.to_vec(),
+            envelope,
+            tag: *tag,
+        })
+    }
+
+    /// The upload id to give to the client.
+    pub fn to_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode([&self.fields()[..], &self.tag].concat())
+    }
+
+    /// Whether the token was made for this target, with the content key that its own envelope holds. Compared in
+    /// constant time.
+    ///
+    /// # Errors
+    /// [`TokenError::Binding`] when bucket, object key, upload or any byte of the token is another (F-51).
+    pub fn verify(&self, content_key: &ContentKey, target: UploadTarget<'_>) -> Result<(), TokenError> {
+        let expected = self.expected_tag(content_key, target);
+        if bool::from(expected.ct_eq(&self.tag)) { Ok(()) } else { Err(TokenError::Binding) }
+    }
+
+    /// What the storage calls the upload.
+    pub fn upstream_id(&self) -> &str {
+        &self.upstream_id
+    }
+
+    /// The data key as the key service wrapped it.
+    pub fn wrapped_key(&self) -> &[u8] {
+        &self.wrapped_key
+    }
+
+    /// The envelope that is stored with the object.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// version(1) | len16 | upstream id | len16 | wrapped data key | len16 | envelope (F-50).
+    fn fields(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        for field in [self.upstream_id.as_bytes(), &self.wrapped_key, self.envelope.as_bytes()] {
+            let length = u16::try_from(field.len()).expect("every field has a limit far below 64 KiB");
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(field);
+        }
+        bytes
+    }
+
+    /// HKDF-SHA256(content key, "", label | len32|bucket | len32|object key | fields, 32) (F-51).
+    fn expected_tag(&self, content_key: &ContentKey, target: UploadTarget<'_>) -> [u8; TAG] {
+        let UploadTarget { bucket, object_key } = target;
+        let (bucket_length, key_length) = (length_prefix(bucket.as_bytes()), length_prefix(object_key));
+        let info = [kdf::UPLOAD, &bucket_length, bucket.as_bytes(), &key_length, object_key, &self.fields()];
+        *kdf::hkdf(content_key.expose(), &[], &info)
+    }
+}
+
+/// len16 | field, neither empty nor longer than `longest`.
+fn take_field(bytes: &[u8], longest: usize) -> Result<(&[u8], &[u8]), TokenError> {
+    let (length, rest) = bytes.split_first_chunk().ok_or(TokenError::Malformed)?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    if !(1..=longest).contains(&length) {
+        return Err(TokenError::Malformed);
+    }
+    rest.split_at_checked(length).ok_or(TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests;
