@@ -109,9 +109,9 @@ fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
     outcome
 }
 
-/// The embedded store's libraries put whole requests into spans of level INFO. What the configuration says comes after
+/// The embedded store's library puts whole requests into spans of level INFO. What the configuration says comes after
 /// this, and counts.
-const EMBEDDED_STORE_FILTER: &str = "s3s=warn,s3s_fs=warn";
+const EMBEDDED_STORE_FILTER: &str = "s3s=warn";
 
 /// Events go to standard error; standard output belongs to the commands.
 fn log(settings: &LogSettings) {
