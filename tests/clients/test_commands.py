@@ -65,7 +65,8 @@ def test_inspect(command, stored, bucket):
         assert expected in report, report
 
 
-def test_inspect_of_an_object_that_was_moved(command, stored, bucket, backend):
+def test_inspect_of_an_object_that_was_moved(command, stored, bucket, backend, s3):
+    s3.put_object(Bucket=bucket, Key="elsewhere", Body=b"overwritten behind the proxy's back")
     backend.store.write(bucket, "elsewhere", stored)
     done = command("inspect", f"s3://{bucket}/elsewhere")
     assert done.returncode == 69 and "NOT authentic" in done.stderr.decode()
