@@ -79,3 +79,36 @@ pub(super) fn open(content_key: &ContentKey, sealed: &[u8]) -> Result<(Header, L
         Err(FormatError::Layout)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    /// A writer that seals a layout into a segment it does not describe. No storage can make these.
+    #[test]
+    fn f_41_a_layout_belongs_to_the_segment_that_carries_it() {
+        let content_key = ContentKey::from_zeroizing(Zeroizing::new([1; 32]));
+        let part = |number, length| Part { number: PartNumber::new(number).unwrap(), length };
+        let layout = Layout::ended_by_last(vec![part(1, 5), part(2, 6)]).unwrap();
+        let tail_length = layout.tail_length();
+        let regular = Layout::ended_by_last(vec![part(1, 6)]).unwrap();
+        let honest = Fields { place: Place::Last, part: part(2, 6), tail_length };
+        let open = |layout: &Layout, fields: Fields| {
+            let tail = seal(&content_key, layout, fields, [7; 32]);
+            let sealed = tail.len() - usize::try_from(sealed_length(layout.segments())).unwrap();
+            super::open(&content_key, &tail[sealed..]).map(|(_, layout)| layout)
+        };
+        assert_eq!(open(&layout, honest), Ok(layout.clone()));
+        for (what, layout, fields) in [
+            ("another part", &layout, Fields { part: part(3, 6), ..honest }),
+            ("another length", &layout, Fields { part: part(2, 7), ..honest }),
+            ("more padding", &layout, Fields { tail_length: tail_length + 1, ..honest }),
+            ("a regular layout", &regular, Fields { part: part(1, 6), ..honest }),
+            ("a part that ends as a terminator", &layout, Fields { place: Place::Middle, ..honest }),
+        ] {
+            assert!(open(layout, fields).is_err(), "F-41: {what}");
+        }
+    }
+}

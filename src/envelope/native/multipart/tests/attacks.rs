@@ -154,6 +154,40 @@ fn f_40_padding_is_zero_and_of_one_length() {
     }
 }
 
+/// The layout was read before and the length promised. Then the tail is spoilt: the last bytes stay here.
+#[test]
+fn f_43_a_spoilt_tail_keeps_the_last_chunk_back() {
+    for layout in &shapes()[2..] {
+        let object = Object::seal(&content_key(1), layout.clone());
+        let tail = layout.tail_length() as usize;
+        for at in [1, 40, 70, 90, layout_tail_length(layout.segments()) as usize + 1, tail] {
+            let mut body = object.body();
+            let at = body.len() - at;
+            body[at] ^= 1;
+            // `open` itself checks that less than the whole was released.
+            let (_, outcome) = open(&content_key(1), &body, object.claim(), Some(layout.clone()));
+            assert!(outcome.is_err(), "byte {at}");
+        }
+    }
+}
+
+/// A storage that does not say how many parts there are: only the segments themselves can tell.
+#[test]
+fn f_37_without_a_number_the_segments_tell() {
+    let pair = |end| {
+        let first = seal_segment(&content_key(1), part(1, 9), SegmentEnd::Middle, &pattern(9));
+        [first, seal_segment(&content_key(1), part(2, 9), end, &pattern(9))].concat()
+    };
+    let open = |body: &[u8]| {
+        let claim = BodyClaim { ciphertext_total: body.len() as u64, parts: None };
+        open(&content_key(1), body, claim, None).1
+    };
+    assert_eq!(open(&pair(SegmentEnd::Last)), Err(FormatError::Irregular));
+    let object = Object::seal(&content_key(1), shapes()[2].clone());
+    let body = [&object.segments[..1], &object.segments[..]].concat().concat();
+    assert_eq!(open(&body), Err(FormatError::SegmentOrder), "repeated");
+}
+
 /// The storage says that the object has other lengths than it has: the whole object is served, and refused.
 #[test]
 fn f_43_a_lie_about_length_or_number_gets_nothing_past_a_reader() {
