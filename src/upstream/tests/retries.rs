@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::fake::{EMPTY_200, Peer, content_length, header, serve};
 use super::*;
+use tokio::sync::mpsc;
 
 const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code></Error>";
 const UNAVAILABLE: &str = "<Error><Code>ServiceUnavailable</Code></Error>";
@@ -117,15 +118,22 @@ async fn refusal_that_is_passed_on_keeps_its_body() {
 #[tokio::test]
 async fn connections_closed_between_requests_go_unnoticed() {
     for is_reset in [false, true] {
-        let (endpoint, connections) = serve(move |_, mut peer| async move {
-            let head = peer.head().await.unwrap();
-            if header(&head, "content-length").is_some() {
-                peer.body(content_length(&head)).await;
-            }
-            peer.say(EMPTY_200).await;
-            if is_reset {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                peer.reset();
+        let (closed, mut seen) = mpsc::channel(1);
+        let (endpoint, connections) = serve(move |_, mut peer| {
+            let closed = closed.clone();
+            async move {
+                let head = peer.head().await.unwrap();
+                if header(&head, "content-length").is_some() {
+                    peer.body(content_length(&head)).await;
+                }
+                peer.say(EMPTY_200).await;
+                if is_reset {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    peer.reset();
+                } else {
+                    drop(peer);
+                }
+                closed.send(()).await.unwrap();
             }
         })
         .await;
@@ -136,6 +144,8 @@ async fn connections_closed_between_requests_go_unnoticed() {
                 let response =
                     upstream.send(request).await.unwrap_or_else(|error| panic!("{round}: {error:?}"));
                 assert_eq!(read(response).await, "");
+                seen.recv().await.unwrap();
+                // The news still has to reach the pool.
                 tokio::time::sleep(Duration::from_millis(40)).await;
             }
         }
