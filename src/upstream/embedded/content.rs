@@ -11,8 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use s3s::dto::StreamingBlob;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Two pieces of a stream are in memory at most.
-const PIECE: u64 = 256 << 10;
+/// Two pieces of a stream are in memory at most; a hundred streams side by side must not take a hundred megabytes.
+const PIECE: u64 = 32 << 10;
 
 /// The bytes `range` of `file` as a body. For blocking threads: the first piece is read now, so a small body is there
 /// with its head.
