@@ -169,6 +169,18 @@ impl Error {
     }
 }
 
+/// An error and its causes in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
 fn integrity(what: String) -> S3Error {
     let message = format!("The stored object failed authentication and was not released: {what}.");
     S3Error::new(ErrorCode::IntegrityCheckFailed, message)

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method};
 
 use super::{Failure, rooms};
 use crate::config::Config;
+use crate::error::with_causes;
 use crate::handler::{BucketRule, Resources};
 use crate::keyring::{EncryptionContext, KeyId};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
@@ -61,7 +62,7 @@ pub(super) async fn key_round_trip(resources: &Resources, key_id: Option<&KeyId>
             trip.generate.as_millis(),
             trip.unwrap.as_millis()
         )),
-        Err(error) => Err(rooms::with_causes(&error)),
+        Err(error) => Err(with_causes(&error)),
     }
 }
 
@@ -75,7 +76,7 @@ pub(super) async fn storage(resources: &Resources) -> Result<String, String> {
         headers: HeaderMap::new(),
         body: UpstreamBody::Empty,
     };
-    let response = resources.upstream.send(request).await.map_err(|error| rooms::with_causes(&error))?;
+    let response = resources.upstream.send(request).await.map_err(|error| with_causes(&error))?;
     match response.status().as_u16() {
         200 => Ok("lists its buckets".to_owned()),
         403 => Err("answers 403 to a listing of buckets: the proxy's credentials are wrong, or lack s3:ListAllMyBuckets \

@@ -10,6 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::{Decrypt, Failure, rooms};
 use crate::config::Config;
 use crate::envelope::native::{PutOpener, plaintext_length};
+use crate::error::with_causes;
 use crate::handler::{Policies, StoredKeys};
 use crate::s3::{BucketName, ObjectKey};
 
@@ -26,7 +27,7 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
     let object_key = ObjectKey::parse(arguments.object_key.clone())
         .map_err(|error| Failure::Usage(error.message.into()))?;
     let rule = policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
-    let refused = |error: &dyn std::error::Error| Failure::Unavailable(rooms::with_causes(error));
+    let refused = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
     let stored = StoredKeys::from_headers(&metadata(arguments)?).map_err(|error| refused(&error))?;
     let unlocked =
         stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(|error| refused(&error))?;

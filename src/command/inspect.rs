@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 use super::{Failure, ObjectUrl, rooms};
 use crate::config::Config;
 use crate::envelope::native::{Binding, plaintext_length};
+use crate::error::with_causes;
 use crate::handler::StoredKeys;
 use crate::s3::{BucketName, ObjectKey};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
@@ -34,7 +35,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         headers: HeaderMap::new(),
         body: UpstreamBody::Empty,
     };
-    let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(rooms::with_causes(error));
+    let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
     let response = resources.upstream.send(request).await.map_err(|error| unavailable(&error))?;
     if !response.status().is_success() {
         return Err(Failure::Unavailable(format!("the storage answers {} to HEAD", response.status())));
@@ -53,7 +54,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
     }
     let unlocked = stored.unlock(&resources.keyring, rule, &bucket, &object_key).await.map_err(|error| {
-        Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", rooms::with_causes(&error)))
+        Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", with_causes(&error)))
     })?;
     _ = writeln!(report, "key: {}", unlocked.key_id);
     for checksum in unlocked.checksums() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::config::Config;
+use crate::error::with_causes;
 use crate::handler::{BucketRule, LearnedSizes, Policies, Resources};
 use crate::keyring::{self, Keyring};
 use crate::service::{Clients, Service};
@@ -48,16 +49,4 @@ pub async fn service(config: Config) -> Result<Service, Failure> {
 /// [`Failure::Usage`] with the file or setting, and what to do.
 pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
     Keyring::build(settings).await.map_err(|error| Failure::Usage(error.to_string()))
-}
-
-/// An error and its causes in one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::REQUEST_ID;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
-use crate::error::{Blame, Error};
+use crate::error::{Blame, Error, with_causes};
 use crate::s3::{Operation, S3Path};
 
 /// What is known of a request so far. Holds no secret and nothing of a body.
@@ -91,7 +91,9 @@ impl Record {
         let code = self.error.as_ref().map_or("-", |error| error.to_s3().code.code());
         let is_our_side =
             cut.is_some() || self.error.as_ref().is_some_and(|error| error.blame() != Blame::Downstream);
-        let cause = cut.or_else(|| self.error.as_ref().map(cause_chain)).unwrap_or_else(|| "-".to_owned());
+        let cause = cut
+            .or_else(|| self.error.as_ref().map(|error| with_causes(error)))
+            .unwrap_or_else(|| "-".to_owned());
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
@@ -117,16 +119,4 @@ impl Record {
         }
         if is_our_side { line!(warn) } else { line!(info) }
     }
-}
-
-/// The error and what caused it, for the operator.
-fn cause_chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
