@@ -22,7 +22,7 @@ pub use header::{Binding, Entropy, Envelope, ObjectName, Opened, Policy, SealReq
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
 pub use put::{PutOpener, PutSealer};
 pub use sequence::{ChunkOpener, ChunkSealer};
-pub use upload_token::{TokenError, UploadTarget, UploadToken};
+pub use upload_token::{TokenError, UploadChecksum, UploadTarget, UploadToken};
 pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
 
 /// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic: one

@@ -31,7 +31,11 @@ pub enum AttributeTag {
 impl AttributeTag {
     const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
-    fn to_byte(self) -> u8 {
+    pub(super) fn of_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.to_byte() == byte)
+    }
+
+    pub(super) fn to_byte(self) -> u8 {
         match self {
             Self::Crc32 => 1,
             Self::Crc32c => 2,
@@ -51,17 +55,25 @@ impl AttributeTag {
     }
 }
 
+/// The longest value, SHA-256's.
+const LONGEST_VALUE: usize = 32;
+
 /// One attribute: a checksum over the whole plaintext (F-16).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribute {
     tag: AttributeTag,
-    value: Vec<u8>,
+    /// The value, then zeros.
+    padded: [u8; LONGEST_VALUE],
 }
 
 impl Attribute {
     /// An attribute; `None` unless the value has the length of its kind.
     pub fn new(tag: AttributeTag, value: &[u8]) -> Option<Self> {
-        (value.len() == tag.value_length()).then(|| Self { tag, value: value.to_vec() })
+        let mut padded = [0; LONGEST_VALUE];
+        (value.len() == tag.value_length()).then(|| {
+            padded[..value.len()].copy_from_slice(value);
+            Self { tag, padded }
+        })
     }
 
     /// Its kind.
@@ -71,7 +83,7 @@ impl Attribute {
 
     /// The checksum's bytes, big-endian as S3 writes them.
     pub fn value(&self) -> &[u8] {
-        &self.value
+        &self.padded[..self.tag.value_length()]
     }
 }
 
@@ -95,9 +107,9 @@ impl Attributes {
     fn write(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::new());
         for attribute in &self.0 {
-            let length = u8::try_from(attribute.value.len()).expect("the longest checksum has 32 bytes");
+            let length = u8::try_from(attribute.value().len()).expect("the longest checksum has 32 bytes");
             bytes.extend_from_slice(&[attribute.tag.to_byte(), length]);
-            bytes.extend_from_slice(&attribute.value);
+            bytes.extend_from_slice(attribute.value());
         }
         bytes
     }
@@ -112,7 +124,7 @@ impl Attributes {
                 return Err(FormatError::Attributes);
             }
             before = *tag;
-            if let Some(known) = AttributeTag::ALL.into_iter().find(|known| known.to_byte() == *tag) {
+            if let Some(known) = AttributeTag::of_byte(*tag) {
                 attributes.push(Attribute::new(known, value).ok_or(FormatError::Attributes)?);
             }
             bytes = rest;

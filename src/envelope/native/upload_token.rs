@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use super::header::length_prefix;
-use super::{Envelope, FormatError, kdf};
+use super::{AttributeTag, Envelope, FormatError, kdf};
 use crate::envelope::ContentKey;
 
 const VERSION: u8 = 1;
@@ -18,8 +18,8 @@ const LONGEST_ID: usize = 1_024;
 /// Longest wrapped data key: AWS KMS takes no longer `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 const LONGEST_WRAPPED: usize = 6_144;
-/// Longest token in bytes: version, three fields with their lengths, tag.
-const LONGEST: usize = 1 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::header::LONGEST + TAG;
+/// Longest token in bytes: version, checksum, three fields with their lengths, tag.
+const LONGEST: usize = 2 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::header::LONGEST + TAG;
 
 /// Why an upload id is no token, or not this upload's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,48 @@ pub enum TokenError {
     Binding,
 }
 
+/// In the byte of an [`UploadChecksum`]: of the whole object, rather than of its parts' checksums.
+const FULL_OBJECT: u8 = 0x80;
+
+/// Which checksum of the plaintext CreateMultipartUpload declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadChecksum {
+    /// None.
+    Undeclared,
+    /// A checksum of the parts' checksums.
+    Composite(AttributeTag),
+    /// A checksum of all bytes.
+    FullObject(AttributeTag),
+}
+
+impl UploadChecksum {
+    /// Its algorithm.
+    pub fn algorithm(self) -> Option<AttributeTag> {
+        match self {
+            Self::Undeclared => None,
+            Self::Composite(tag) | Self::FullObject(tag) => Some(tag),
+        }
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Undeclared => 0,
+            Self::Composite(tag) => tag.to_byte(),
+            Self::FullObject(tag) => tag.to_byte() | FULL_OBJECT,
+        }
+    }
+
+    fn parse(byte: u8) -> Result<Self, TokenError> {
+        let tag = AttributeTag::of_byte(byte & !FULL_OBJECT);
+        match (byte, tag) {
+            (0, _) => Ok(Self::Undeclared),
+            (_, None) => Err(TokenError::Malformed),
+            (_, Some(tag)) if byte & FULL_OBJECT == 0 => Ok(Self::Composite(tag)),
+            (_, Some(tag)) => Ok(Self::FullObject(tag)),
+        }
+    }
+}
+
 /// Where an upload goes.
 #[derive(Debug, Clone, Copy)]
 pub struct UploadTarget<'a> {
@@ -53,6 +95,7 @@ pub struct UploadTarget<'a> {
 /// A token's content: well-formed, but authentic only when [`UploadToken::verify`] says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadToken {
+    checksum: UploadChecksum,
     upstream_id: String,
     wrapped_key: Vec<u8>,
     envelope: Envelope,
@@ -68,6 +111,7 @@ impl UploadToken {
     pub fn new(
         content_key: &ContentKey,
         target: UploadTarget<'_>,
+        checksum: UploadChecksum,
         upstream_id: String,
         wrapped_key: Vec<u8>,
         envelope: Envelope,
@@ -80,7 +124,7 @@ impl UploadToken {
         if !envelope.is_multipart() {
             return Err(TokenError::Envelope);
         }
-        let mut token = Self { upstream_id, wrapped_key, envelope, tag: [0; TAG] };
+        let mut token = Self { checksum, upstream_id, wrapped_key, envelope, tag: [0; TAG] };
         token.tag = token.expected_tag(content_key, target);
         Ok(token)
     }
@@ -98,6 +142,7 @@ impl UploadToken {
         if *version != VERSION {
             return Err(TokenError::Version);
         }
+        let (checksum, rest) = rest.split_first().ok_or(TokenError::Malformed)?;
         let (fields, tag) = rest.split_last_chunk().ok_or(TokenError::Malformed)?;
         let (upstream_id, fields) = take_field(fields, LONGEST_ID)?;
         let (wrapped_key, fields) = take_field(fields, LONGEST_WRAPPED)?;
@@ -111,6 +156,7 @@ impl UploadToken {
             return Err(TokenError::Envelope);
         }
         Ok(Self {
+            checksum: UploadChecksum::parse(*checksum)?,
             upstream_id: String::from_utf8(upstream_id.to_vec()).map_err(|_| TokenError::Malformed)?,
             wrapped_key: wrapped_key.to_vec(),
             envelope,
@@ -133,6 +179,11 @@ impl UploadToken {
         if bool::from(expected.ct_eq(&self.tag)) { Ok(()) } else { Err(TokenError::Binding) }
     }
 
+    /// Which checksum the client declared.
+    pub fn checksum(&self) -> UploadChecksum {
+        self.checksum
+    }
+
     /// What the storage calls the upload.
     pub fn upstream_id(&self) -> &str {
         &self.upstream_id
@@ -148,9 +199,9 @@ impl UploadToken {
         &self.envelope
     }
 
-    /// version(1) | len16 | upstream id | len16 | wrapped data key | len16 | envelope (F-50).
+    /// version(1) | checksum(1) | len16 | upstream id | len16 | wrapped data key | len16 | envelope (F-50).
     fn fields(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+        let mut bytes = vec![VERSION, self.checksum.to_byte()];
         for field in [self.upstream_id.as_bytes(), &self.wrapped_key, self.envelope.as_bytes()] {
             let length = u16::try_from(field.len()).expect("every field has a limit far below 64 KiB");
             bytes.extend_from_slice(&length.to_be_bytes());

@@ -166,7 +166,7 @@ pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused
         };
     }
     let Ok(layout) = Layout::ended_by_last(with_last(length)) else { return again };
-    let sealed_so = last.mark.as_ref().is_none_or(|mark| *mark == TailMark::of_last(&layout));
+    let sealed_so = last.mark.as_ref().is_none_or(|mark| mark.is_of_last(&layout));
     let expected = SEGMENT_HEADER as u64 + chunks_length(length) + u64::from(layout.tail_length());
     if sealed_so && expected == last.stored_length { Ok(Completion::Whole) } else { again }
 }

@@ -5,17 +5,22 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Layout, MAX_PART_LENGTH};
+use crate::envelope::native::{Attribute, AttributeTag};
 
 const LENGTH: usize = 5;
 const DIGEST: usize = 8;
+const FLAG_LAYOUT: u8 = 1;
+const FLAG_CHECKSUM: u8 = 2;
 
-/// The length of a part and, if it carries a layout, which one.
+/// The length of a part, which layout it carries if it does, and a checksum of its plaintext if one was computed.
 ///
-/// It is no secret and not authentic: it keeps an honest client's upload from becoming an object that does not open.
+/// It is no secret from the client, never sent to the storage, and not authentic: it keeps an honest client's upload
+/// from becoming an object that does not open, and lets any node compare checksums of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TailMark {
     length: u64,
     layout: Option<[u8; DIGEST]>,
+    checksum: Option<Attribute>,
 }
 
 /// The text is not a mark.
@@ -26,7 +31,7 @@ pub struct MarkError;
 impl TailMark {
     /// The mark of a part that carries no layout; `None` for one longer than any part.
     pub fn plain(length: u64) -> Option<Self> {
-        (length <= MAX_PART_LENGTH).then_some(Self { length, layout: None })
+        (length <= MAX_PART_LENGTH).then_some(Self { length, layout: None, checksum: None })
     }
 
     /// The mark of the last part of this layout.
@@ -34,7 +39,13 @@ impl TailMark {
         let length = layout.parts().last().expect("a layout has parts").length;
         let digest = digest(&SHA256, &layout.write());
         let digest = digest.as_ref().first_chunk().expect("SHA-256 gives 32 bytes");
-        Self { length, layout: (!layout.is_regular()).then_some(*digest) }
+        Self { length, layout: (!layout.is_regular()).then_some(*digest), checksum: None }
+    }
+
+    /// The same with a checksum of the part's plaintext.
+    #[must_use]
+    pub fn with_checksum(self, checksum: Option<Attribute>) -> Self {
+        Self { checksum, ..self }
     }
 
     /// Plaintext bytes of the part.
@@ -42,11 +53,28 @@ impl TailMark {
         self.length
     }
 
-    /// length(5) | first bytes of SHA-256 of the layout's entries (8, only if it is carried), in base64url: 7 or 18
-    /// characters of `A-Z a-z 0-9 - _`.
+    /// The checksum of the part's plaintext, if it was computed.
+    pub fn checksum(&self) -> Option<&Attribute> {
+        self.checksum.as_ref()
+    }
+
+    /// Whether the part was sealed as the last of this layout.
+    pub(super) fn is_of_last(&self, layout: &Layout) -> bool {
+        let expected = Self::of_last(layout);
+        (self.length, self.layout) == (expected.length, expected.layout)
+    }
+
+    /// length(5) | flags(1) | first bytes of SHA-256 of the layout's entries (8, flag 1) | tag(1) | checksum (flag 2),
+    /// in base64url: 8 to 63 characters of `A-Z a-z 0-9 - _`.
     pub fn to_text(&self) -> String {
         let mut bytes = self.length.to_be_bytes()[8 - LENGTH..].to_vec();
+        let flag = |present: bool, flag: u8| if present { flag } else { 0 };
+        bytes.push(flag(self.layout.is_some(), FLAG_LAYOUT) | flag(self.checksum.is_some(), FLAG_CHECKSUM));
         bytes.extend_from_slice(self.layout.as_ref().map_or(&[], |digest| digest));
+        if let Some(checksum) = &self.checksum {
+            bytes.push(checksum.tag().to_byte());
+            bytes.extend_from_slice(checksum.value());
+        }
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -56,12 +84,27 @@ impl TailMark {
     /// [`MarkError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, MarkError> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MarkError)?;
-        let (length, digest) = bytes.split_first_chunk::<LENGTH>().ok_or(MarkError)?;
-        let layout = match digest {
-            [] => None,
-            digest => Some(digest.try_into().map_err(|_| MarkError)?),
-        };
-        Ok(Self { length: length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)), layout })
+        let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or(MarkError)?;
+        let (flags, mut rest) = rest.split_first().ok_or(MarkError)?;
+        if flags & !(FLAG_LAYOUT | FLAG_CHECKSUM) != 0 {
+            return Err(MarkError);
+        }
+        let mut layout = None;
+        if flags & FLAG_LAYOUT != 0 {
+            let (digest, after) = rest.split_first_chunk::<DIGEST>().ok_or(MarkError)?;
+            (layout, rest) = (Some(*digest), after);
+        }
+        let mut checksum = None;
+        if flags & FLAG_CHECKSUM != 0 {
+            let (tag, value) = rest.split_first().ok_or(MarkError)?;
+            let tag = AttributeTag::of_byte(*tag).ok_or(MarkError)?;
+            (checksum, rest) = (Some(Attribute::new(tag, value).ok_or(MarkError)?), &[]);
+        }
+        if !rest.is_empty() {
+            return Err(MarkError);
+        }
+        let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        Ok(Self { length, layout, checksum })
     }
 }
 
@@ -75,17 +118,36 @@ mod tests {
         let part = |number, length| Part { number: PartNumber::new(number).unwrap(), length };
         let regular = Layout::ended_by_last(vec![part(1, 65_536), part(2, 5)]).unwrap();
         let other = Layout::ended_by_last(vec![part(1, 65_537), part(2, 5)]).unwrap();
-        for (layout, characters) in [(&regular, 7), (&other, 18)] {
+        let checksum = Attribute::new(AttributeTag::Sha256, &[9; 32]);
+        for (layout, characters) in [(&regular, 8), (&other, 19)] {
             let mark = TailMark::of_last(layout);
             assert_eq!(mark.length(), 5);
             assert_eq!(mark.to_text().len(), characters);
             assert_eq!(TailMark::parse(&mark.to_text()), Ok(mark));
+            let marked = mark.with_checksum(checksum);
+            assert!(marked.is_of_last(layout) && marked != mark);
+            assert_eq!(TailMark::parse(&marked.to_text()), Ok(marked));
+            assert!(marked.to_text().len() <= 63);
         }
         assert_eq!(Some(TailMark::of_last(&regular)), TailMark::plain(5));
+        assert!(!TailMark::of_last(&other).is_of_last(&regular));
         assert_eq!(TailMark::plain(MAX_PART_LENGTH + 1), None);
-        for malformed in ["", "AAAAAA", "AAAAAAA=", "AAAAAAAA", "AAAAAA+", "AAAAAAB", "AAAAAAAAAAAAAAAAAAAA"]
-        {
-            assert_eq!(TailMark::parse(malformed), Err(MarkError), "{malformed}");
+        let short = |flags: u8, rest: &[u8]| URL_SAFE_NO_PAD.encode([&[0, 0, 0, 0, 5, flags], rest].concat());
+        for malformed in [
+            "".to_owned(),
+            "AAAAAAA".to_owned(),
+            "AAAAAAAA=".to_owned(),
+            "AAAAAA+A".to_owned(),
+            short(4, &[]),
+            short(0, &[0]),
+            short(1, &[0; 7]),
+            short(1, &[0; 9]),
+            short(2, &[]),
+            short(2, &[6, 0, 0, 0, 0]),
+            short(2, &[1, 0, 0, 0]),
+            short(2, &[1, 0, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(TailMark::parse(&malformed), Err(MarkError), "{malformed}");
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::envelope::native::{Attributes, Binding, Entropy, ObjectName, Policy, 
 
 const TARGET: UploadTarget<'_> = UploadTarget { bucket: "bucket", object_key: b"a/key" };
 
+const CHECKSUM: UploadChecksum = UploadChecksum::FullObject(AttributeTag::Crc64Nvme);
+
 fn sealed(multipart: bool) -> Sealed {
     let data_key = DataKey::from_bytes([3; 32]);
     let name = ObjectName { realm: "bucket", object_key: TARGET.object_key };
@@ -23,7 +25,7 @@ fn sealed(multipart: bool) -> Sealed {
 fn token() -> (UploadToken, ContentKey) {
     let Sealed { envelope, content_key } = sealed(true);
     let token =
-        UploadToken::new(&content_key, TARGET, "upstream~id.42".to_owned(), vec![9; 184], envelope).unwrap();
+        UploadToken::new(&content_key, TARGET, CHECKSUM, "upstream~id.42".to_owned(), vec![9; 184], envelope).unwrap();
     (token, content_key)
 }
 
@@ -38,6 +40,7 @@ fn f_50_a_token_survives_its_text_and_opens_the_upload() {
     assert!(text.len() < 600, "{}", text.len());
     let parsed = UploadToken::parse(&text).unwrap();
     assert_eq!(parsed, token);
+    assert_eq!(parsed.checksum(), CHECKSUM);
     assert_eq!((parsed.upstream_id(), parsed.wrapped_key()), ("upstream~id.42", &[9; 184][..]));
     let name = ObjectName { realm: "bucket", object_key: TARGET.object_key };
     let policy = Policy { least_binding: Binding::RealmAndKey };
@@ -59,6 +62,8 @@ fn f_51_a_token_is_bound_to_bucket_key_and_upload() {
     }
     let elsewhere = UploadToken { upstream_id: "another".to_owned(), ..token.clone() };
     assert_eq!(elsewhere.verify(&content_key, TARGET), Err(TokenError::Binding));
+    let weaker = UploadToken { checksum: UploadChecksum::Undeclared, ..token.clone() };
+    assert_eq!(weaker.verify(&content_key, TARGET), Err(TokenError::Binding));
     let swapped = UploadToken { wrapped_key: vec![8; 184], ..token.clone() };
     assert_eq!(swapped.verify(&content_key, TARGET), Err(TokenError::Binding));
     let other = ContentKey::from_zeroizing(Zeroizing::new([1; 32]));
@@ -83,14 +88,17 @@ fn f_49_everything_else_is_refused() {
     assert_eq!(parse(&bytes[..20]), Err(TokenError::Malformed));
     assert_eq!(parse(&bytes[..bytes.len() - 1]), Err(TokenError::Malformed), "cut");
     assert_eq!(parse(&[&bytes[..], &[0]].concat()), Err(TokenError::Malformed), "a byte left over");
-    assert_eq!(parse(&[&[1, 0, 0], &bytes[17..]].concat()), Err(TokenError::Malformed), "an empty id");
+    assert_eq!(parse(&[&[1, 0, 0, 0], &bytes[18..]].concat()), Err(TokenError::Malformed), "an empty id");
     assert_eq!(
-        parse(&[&[1, 4, 1], &[b'x'; 1025][..], &bytes[17..]].concat()),
+        parse(&[&[1, 0, 4, 1], &[b'x'; 1025][..], &bytes[18..]].concat()),
         Err(TokenError::Malformed),
         "an id too long"
     );
+    for checksum in [6, 0x80, 0x86, 0xff] {
+        assert_eq!(parse(&[&[1, checksum], &bytes[2..]].concat()), Err(TokenError::Malformed), "{checksum}");
+    }
     let mut not_utf8 = bytes.clone();
-    not_utf8[5] = 0xff;
+    not_utf8[6] = 0xff;
     assert_eq!(parse(&not_utf8), Err(TokenError::Malformed));
     let mut flags = bytes.clone();
     let envelope = bytes.len() - 32 - 116;
@@ -104,7 +112,7 @@ fn f_49_everything_else_is_refused() {
 fn f_50_a_token_is_made_within_its_limits_only() {
     let make = |multipart, id: usize, wrapped| {
         let Sealed { envelope, content_key } = sealed(multipart);
-        UploadToken::new(&content_key, TARGET, "i".repeat(id), vec![0; wrapped], envelope).err()
+        UploadToken::new(&content_key, TARGET, CHECKSUM, "i".repeat(id), vec![0; wrapped], envelope).err()
     };
     assert_eq!(make(true, 1_024, 6_144), None);
     assert_eq!(make(true, 0, 1), Some(TokenError::Malformed));
