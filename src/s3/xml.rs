@@ -2,8 +2,10 @@
 
 mod buckets;
 mod delete_objects;
+mod element;
 mod error_document;
 mod listing;
+mod multipart;
 mod scan;
 mod walk;
 
@@ -13,6 +15,11 @@ pub use delete_objects::{
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+pub use multipart::{
+    CompletedPart, CompletionAnswer, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST, MAX_UPLOAD_DOCUMENT,
+    PartsPage, ToldPart, complete_request, completion_answer, parse_parts_page, parse_upload_id,
+    rewrite_uploads, write_complete_request, write_initiated,
+};
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;
