@@ -7,6 +7,7 @@ mod answer;
 mod call;
 mod described_object;
 mod get_object;
+mod get_object_attributes;
 mod head_object;
 mod layouts;
 mod list_buckets;
@@ -65,6 +66,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
     match family(call.operation) {
         Family::PutObject => put_object::put_object(resources, call).await,
         Family::GetObject => get_object::get_object(resources, call).await,
+        Family::GetObjectAttributes => get_object_attributes::get_object_attributes(resources, call).await,
         Family::HeadObject => head_object::head_object(resources, call).await,
         Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
         Family::ListObjects => list_objects::list_objects(resources, call).await,
@@ -81,6 +83,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
 enum Family {
     PutObject,
     GetObject,
+    GetObjectAttributes,
     HeadObject,
     ListBuckets,
     ListObjects,
@@ -100,11 +103,12 @@ fn family(operation: Operation) -> Family {
     match operation {
         Op::PutObject => Family::PutObject,
         Op::GetObject => Family::GetObject,
+        Op::GetObjectAttributes => Family::GetObjectAttributes,
         Op::HeadObject => Family::HeadObject,
         Op::ListBuckets => Family::ListBuckets,
         Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions => Family::ListObjects,
 
-        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
+        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
         | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),

@@ -290,7 +290,10 @@ pub(super) fn call(operation: Operation, object_key: &str, query: &str, headers:
         method,
         path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
         query: Query::parse(query).unwrap(),
-        headers: headers.iter().map(header).collect::<HeaderMap>(),
+        headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {
+            all.append(name, value);
+            all
+        }),
         payload: Payload::Unsigned,
         body: BoxBody::default(),
         visible_buckets: None,

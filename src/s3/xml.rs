@@ -4,6 +4,7 @@ mod buckets;
 mod delete_objects;
 mod error_document;
 mod listing;
+mod object_attributes;
 mod scan;
 mod walk;
 
@@ -13,6 +14,7 @@ pub use delete_objects::{
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+pub use object_attributes::{ObjectAttributes, PartsPage};
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;
