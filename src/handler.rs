@@ -21,7 +21,7 @@ mod put_object;
 mod stored;
 mod stored_object;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
 mod upstream_answer;
 mod wanted;
 
@@ -30,6 +30,7 @@ use std::time::Duration;
 use http::Response;
 
 pub use self::call::Call;
+pub use self::described_object::object_layout;
 pub use self::layouts::Layouts;
 pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
