@@ -5,23 +5,33 @@
 
 mod answer;
 mod call;
+mod described_object;
 mod get_object;
+mod get_object_attributes;
 mod head_object;
+mod layouts;
 mod list_buckets;
 mod list_objects;
 mod listed_size;
+mod opened_object;
 mod pass_through;
 mod policy;
 mod preflight;
 mod put_object;
 mod stored;
+mod stored_object;
+#[cfg(test)]
+pub(crate) mod tests_support;
 mod upstream_answer;
+mod wanted;
 
 use std::time::Duration;
 
 use http::Response;
 
 pub use self::call::Call;
+pub use self::described_object::object_layout;
+pub use self::layouts::Layouts;
 pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
 pub use self::preflight::preflight;
@@ -32,7 +42,8 @@ use crate::keyring::Keyring;
 use crate::s3::{Operation, S3Error};
 use crate::upstream::Upstream;
 
-/// What every handler works with.
+/// What every handler works with. Cloning shares it.
+#[derive(Clone)]
 pub struct Resources {
     /// The storage behind.
     pub upstream: Upstream,
@@ -42,6 +53,8 @@ pub struct Resources {
     pub policies: Policies,
     /// Sizes that listings had to ask the storage for.
     pub learned_sizes: LearnedSizes,
+    /// Where the bytes of multipart objects lie that were read.
+    pub layouts: Layouts,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
 }
@@ -54,6 +67,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
     match family(call.operation) {
         Family::PutObject => put_object::put_object(resources, call).await,
         Family::GetObject => get_object::get_object(resources, call).await,
+        Family::GetObjectAttributes => get_object_attributes::get_object_attributes(resources, call).await,
         Family::HeadObject => head_object::head_object(resources, call).await,
         Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
         Family::ListObjects => list_objects::list_objects(resources, call).await,
@@ -70,6 +84,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
 enum Family {
     PutObject,
     GetObject,
+    GetObjectAttributes,
     HeadObject,
     ListBuckets,
     ListObjects,
@@ -89,11 +104,12 @@ fn family(operation: Operation) -> Family {
     match operation {
         Op::PutObject => Family::PutObject,
         Op::GetObject => Family::GetObject,
+        Op::GetObjectAttributes => Family::GetObjectAttributes,
         Op::HeadObject => Family::HeadObject,
         Op::ListBuckets => Family::ListBuckets,
         Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions => Family::ListObjects,
 
-        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
+        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
         | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::BoxError;
-use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{MultipartOpener, RangeOpener};
 use crate::envelope::native::{FormatError, PutOpener, ReadWindow};
 
 /// Why a stored body could not be given out.
@@ -22,16 +22,94 @@ pub enum OpenError {
     Upstream(#[source] BoxError),
 }
 
-/// An HTTP body that opens a window of another one.
+/// What opens a run of stored bytes, piece by piece.
+pub trait PieceOpener {
+    /// Stored bytes of the next piece; `None` after the last one.
+    fn next_length(&self) -> Option<usize>;
+
+    /// Opens the next piece in place, whose length must be [`Self::next_length`]. Afterwards `piece` holds the plaintext
+    /// that may be released now, which may be none.
+    ///
+    /// # Errors
+    /// What the piece is refused for; `piece` is empty then (F-25).
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError>;
+
+    /// Whether all pieces have to be opened before the last plaintext may be released.
+    fn is_whole(&self) -> bool;
+}
+
+impl PieceOpener for PutOpener {
+    fn next_length(&self) -> Option<usize> {
+        self.next_length()
+    }
+
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next(piece)
+    }
+
+    fn is_whole(&self) -> bool {
+        false
+    }
+}
+
+impl PieceOpener for MultipartOpener {
+    fn next_length(&self) -> Option<usize> {
+        self.next_length()
+    }
+
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next(piece)
+    }
+
+    /// The end of a body is a statement too (F-43).
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+impl PieceOpener for RangeOpener {
+    fn next_length(&self) -> Option<usize> {
+        self.next_length()
+    }
+
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next(piece)
+    }
+
+    fn is_whole(&self) -> bool {
+        false
+    }
+}
+
+/// Any opener.
+pub type BoxOpener = Box<dyn PieceOpener + Send>;
+
+/// What to keep of what goes in and of what comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// Stored bytes to drop before the first piece.
+    pub discard: u64,
+    /// Plaintext bytes to drop before the first that is wanted.
+    pub skip: u64,
+    /// Plaintext bytes to release.
+    pub length: u64,
+}
+
+impl From<&ReadWindow> for Passage {
+    fn from(window: &ReadWindow) -> Self {
+        Self { discard: window.discard, skip: window.skip, length: window.length }
+    }
+}
+
+/// An HTTP body that opens a passage of another one.
 ///
-/// It ends without an error only after every byte of the window was authenticated and released.
+/// It ends without an error only after every byte of the passage was authenticated and released, and of a whole
+/// multipart body also its end.
 pub struct OpenBody<B> {
     ciphertext: B,
-    opener: PutOpener,
-    discard: u64,
-    skip: usize,
-    plaintext_left: u64,
-    chunk: BytesMut,
+    opener: BoxOpener,
+    left: Passage,
+    piece: BytesMut,
     pending: Bytes,
     state: State,
 }
@@ -46,21 +124,16 @@ impl<B> OpenBody<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    /// Opens `window` out of `ciphertext`.
-    ///
-    /// # Errors
-    /// [`FormatError::BodyLength`] when the window lies outside the object.
-    pub fn new(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> Result<Self, FormatError> {
-        Ok(Self {
+    /// Opens `passage` out of `ciphertext`.
+    pub fn new(ciphertext: B, opener: BoxOpener, passage: Passage) -> Self {
+        Self {
             ciphertext,
-            opener: PutOpener::new(content_key, window.plaintext_total, window.first_chunk)?,
-            discard: window.discard,
-            skip: usize::try_from(window.skip).map_err(|_| FormatError::BodyLength)?,
-            plaintext_left: window.length,
-            chunk: BytesMut::new(),
+            opener,
+            left: passage,
+            piece: BytesMut::new(),
             pending: Bytes::new(),
             state: State::Reading,
-        })
+        }
     }
 
     /// Waits until the first chunk was authenticated, so that a damaged object is refused with a proper answer
@@ -73,30 +146,38 @@ where
         Ok(Primed { first, rest: self })
     }
 
-    /// Takes pending bytes towards the next chunk; true when the chunk is complete.
+    /// Takes pending bytes towards the next piece; true when the piece is complete.
     fn fill(&mut self, wanted: usize) -> bool {
-        let dropped = self.discard.min(self.pending.len() as u64);
+        let dropped = self.left.discard.min(self.pending.len() as u64);
         self.pending.advance(usize::try_from(dropped).expect("it is at most the frame's length"));
-        self.discard -= dropped;
-        if self.chunk.capacity() == 0 {
-            self.chunk.reserve(wanted);
+        self.left.discard -= dropped;
+        if self.piece.capacity() == 0 {
+            self.piece.reserve(wanted);
         }
-        let take = self.pending.len().min(wanted - self.chunk.len());
-        self.chunk.extend_from_slice(&self.pending[..take]);
+        let take = self.pending.len().min(wanted - self.piece.len());
+        self.piece.extend_from_slice(&self.pending[..take]);
         self.pending.advance(take);
-        self.chunk.len() == wanted
+        self.piece.len() == wanted
     }
 
-    /// Opens the complete chunk and cuts the window's part out of it.
+    /// Opens the complete piece and cuts the passage's part out of what may be released.
     fn release(&mut self) -> Result<Bytes, FormatError> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        self.opener.open_next(&mut chunk)?;
-        let mut plaintext = chunk.freeze();
-        plaintext.advance(self.skip.min(plaintext.len()));
-        self.skip = 0;
-        let keep = usize::try_from(self.plaintext_left).unwrap_or(usize::MAX).min(plaintext.len());
+        let mut piece = std::mem::take(&mut self.piece);
+        self.opener.open_next(&mut piece)?;
+        let mut plaintext = piece.freeze();
+        let skipped = self.left.skip.min(plaintext.len() as u64);
+        plaintext.advance(usize::try_from(skipped).expect("it is at most the piece's length"));
+        self.left.skip -= skipped;
+        let keep = usize::try_from(self.left.length).unwrap_or(usize::MAX).min(plaintext.len());
+        self.left.length -= keep as u64;
+        let is_last = keep > 0 && self.left.length == 0;
+        if self.opener.is_whole()
+            && (keep < plaintext.len() || is_last && self.opener.next_length().is_some())
+        {
+            // More than was announced, or all of it while the body's end is still to be authenticated.
+            return Err(FormatError::BodyLength);
+        }
         plaintext.truncate(keep);
-        self.plaintext_left -= keep as u64;
         Ok(plaintext)
     }
 
@@ -123,15 +204,20 @@ where
                 return Poll::Ready(None);
             }
             let Some(wanted) = this.opener.next_length() else {
-                // The last chunk was opened and the window is still not full: it lied outside the object.
-                return this.fail(FormatError::BodyLength.into());
+                if this.left.length > 0 {
+                    // The last piece was opened and the passage is still not full: it lied outside the object.
+                    return this.fail(FormatError::BodyLength.into());
+                }
+                this.state = State::Ended;
+                continue;
             };
             if this.fill(wanted) {
                 let plaintext = match this.release() {
                     Ok(plaintext) => plaintext,
                     Err(error) => return this.fail(error.into()),
                 };
-                if this.plaintext_left == 0 {
+                let is_over = !this.opener.is_whole() || this.opener.next_length().is_none();
+                if this.left.length == 0 && is_over {
                     this.state = State::Ended;
                 }
                 if plaintext.is_empty() {
@@ -156,7 +242,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.plaintext_left)
+        SizeHint::with_exact(self.left.length)
     }
 }
 
@@ -198,11 +284,23 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::body::tests_support::{frames, new_object, pattern, seal_all};
+    use crate::body::tests_support::{frames, layout, new_object, pattern, seal_all, seal_segments};
+    use crate::envelope::ContentKey;
+    use crate::envelope::native::multipart::{BodyClaim, Layout};
     use crate::envelope::native::{CHUNK, CiphertextRange, PlaintextRange, SEALED_CHUNK};
+
+    fn open<B>(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> OpenBody<B>
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    {
+        let opener = PutOpener::new(content_key, window.plaintext_total, window.first_chunk).unwrap();
+        OpenBody::new(ciphertext, Box::new(opener), window.into())
+    }
 
     async fn read(
         stored: &[u8],
@@ -210,8 +308,7 @@ mod tests {
         window: &ReadWindow,
         cuts: &[usize],
     ) -> Result<Vec<u8>, OpenError> {
-        let body = OpenBody::new(frames(stored, cuts), content_key, window)?;
-        let body = body.primed().await?;
+        let body = open(frames(stored, cuts), content_key, window).primed().await?;
         assert_eq!(body.size_hint().exact(), Some(window.length), "the promised length is exact");
         Ok(body.collect().await?.to_bytes().to_vec())
     }
@@ -249,7 +346,7 @@ mod tests {
         let (content, mut stored, content_key) = object(3 * CHUNK);
         stored[SEALED_CHUNK + 100] ^= 1;
         let window = ReadWindow::whole(stored.len() as u64).unwrap();
-        let mut body = OpenBody::new(frames(&stored, &[]), &content_key, &window).unwrap();
+        let mut body = open(frames(&stored, &[]), &content_key, &window);
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, content[..CHUNK]);
         let error = body.frame().await.unwrap().unwrap_err();
@@ -262,7 +359,7 @@ mod tests {
         let (_, mut stored, content_key) = object(10);
         stored[0] ^= 1;
         let window = ReadWindow::whole(stored.len() as u64).unwrap();
-        let body = OpenBody::new(frames(&stored, &[]), &content_key, &window).unwrap();
+        let body = open(frames(&stored, &[]), &content_key, &window);
         assert!(body.primed().await.is_err());
     }
 
@@ -272,6 +369,95 @@ mod tests {
         stored[3] ^= 1;
         let window = ReadWindow::whole(16).unwrap();
         assert!(read(&stored, &content_key, &window, &[]).await.is_err());
+    }
+
+    /// A multipart upload, its segments and its key.
+    fn uploaded(layout: &Layout) -> (Vec<u8>, Vec<Vec<u8>>, Arc<ContentKey>) {
+        let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
+        let (content_key, _) = new_object();
+        let segments = seal_segments(&content_key, layout, &content);
+        (content, segments, Arc::new(content_key))
+    }
+
+    /// What came out of a whole multipart body, and whether it ended well.
+    async fn read_multipart(
+        stored: &[u8],
+        content_key: &Arc<ContentKey>,
+        claim: BodyClaim,
+        total: u64,
+        cuts: &[usize],
+    ) -> (Vec<u8>, Result<(), OpenError>) {
+        let opener = match MultipartOpener::new(content_key.clone(), claim, None) {
+            Ok(opener) => Box::new(opener),
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
+        let passage = Passage { discard: 0, skip: 0, length: total };
+        let mut body = OpenBody::new(frames(stored, cuts), opener, passage);
+        let mut released = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => released.extend_from_slice(&frame.into_data().unwrap()),
+                Err(error) => {
+                    assert!(body.frame().await.is_none(), "nothing comes after the failure");
+                    return (released, Err(error));
+                }
+            }
+        }
+        (released, Ok(()))
+    }
+
+    #[tokio::test]
+    async fn a_whole_multipart_body_ends_only_when_its_end_was_authenticated() {
+        const CHUNK_U64: u64 = CHUNK as u64;
+        for layout in [
+            layout(&[0], false),
+            layout(&[CHUNK_U64, 0], false),
+            layout(&[CHUNK_U64, CHUNK_U64 + 5], true),
+            layout(&[CHUNK_U64, CHUNK_U64, 5], false),
+            layout(&[5, CHUNK_U64 + 1], true),
+            layout(&[5, 0], false),
+        ] {
+            let (content, segments, content_key) = uploaded(&layout);
+            let stored = segments.concat();
+            let total = content.len() as u64;
+            let claim = BodyClaim { ciphertext_total: stored.len() as u64, parts: None };
+            for cuts in [&[][..], &[1, 79, 80, 81], &[SEALED_CHUNK + 80, stored.len() - 1]] {
+                let (released, outcome) = read_multipart(&stored, &content_key, claim, total, cuts).await;
+                assert!(outcome.is_ok() && released == content, "{layout:?}");
+            }
+            // Cut anywhere, with an honest claim and with one that fits the cut.
+            let ends = segments.iter().scan(0, |end, segment| {
+                *end += segment.len();
+                Some(*end)
+            });
+            for cut in ends.flat_map(|end| [end.saturating_sub(1), end, end + 1, end + 80]) {
+                if cut >= stored.len() {
+                    continue;
+                }
+                for ciphertext_total in [stored.len() as u64, cut as u64] {
+                    let claim = BodyClaim { ciphertext_total, parts: None };
+                    let read = read_multipart(&stored[..cut], &content_key, claim, total, &[]).await;
+                    let (released, outcome) = read;
+                    assert!(outcome.is_err(), "This is a security issue: cut at {cut} of {layout:?}");
+                    assert!(content.starts_with(&released));
+                    assert!(
+                        total == 0 || released.len() < content.len(),
+                        "This is a security issue: all of a body came out whose end is missing."
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_promise_of_length_is_an_error_and_not_a_short_object() {
+        let (content, segments, content_key) = uploaded(&layout(&[CHUNK as u64, 9], false));
+        let stored = segments.concat();
+        let claim = BodyClaim { ciphertext_total: stored.len() as u64, parts: None };
+        for promised in [content.len() - 9, content.len() - 1, content.len() + 1] {
+            let (_, outcome) = read_multipart(&stored, &content_key, claim, promised as u64, &[]).await;
+            assert!(outcome.is_err(), "{promised}");
+        }
     }
 
     proptest! {
@@ -300,6 +486,31 @@ mod tests {
             let part = &stored[start as usize..end as usize];
             let got = runtime.block_on(read(part, &content_key, &window, &cuts)).unwrap();
             prop_assert_eq!(got, &content[slice]);
+        }
+
+        #[test]
+        fn a_range_of_a_multipart_body_equals_the_slice(
+            lengths in prop::collection::vec(1..2 * CHUNK as u64, 1..5), terminated in any::<bool>(),
+            a in any::<u64>(), b in any::<u64>(), early in 0_u64..100, cuts in prop::collection::vec(0..8 * CHUNK, 0..4),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let layout = layout(&lengths, terminated);
+            let (content, segments, content_key) = uploaded(&layout);
+            let stored = segments.concat();
+            let total = layout.plaintext_total();
+            let (first, last) = ((a % total).min(b % total), (a % total).max(b % total));
+            let window = layout.window(first, last).unwrap();
+            let header = window.header_apart.map(|at| &stored[at as usize..at as usize + 80]);
+            let opener = RangeOpener::new(content_key, Arc::new(layout), &window, header).unwrap();
+            // An answer may begin earlier than it was asked to.
+            let start = window.ciphertext_first.saturating_sub(early);
+            let discard = window.ciphertext_first - start;
+            let passage = Passage { discard, skip: window.skip, length: window.length };
+            let run = &stored[start as usize..=window.ciphertext_last as usize];
+            let body = OpenBody::new(frames(run, &cuts), Box::new(opener), passage);
+            prop_assert_eq!(body.size_hint().exact(), Some(last - first + 1));
+            let got = runtime.block_on(async { body.collect().await.map(|all| all.to_bytes().to_vec()) });
+            prop_assert!(got.unwrap() == content[first as usize..=last as usize]);
         }
     }
 }

@@ -6,6 +6,7 @@ mod element;
 mod error_document;
 mod listing;
 mod multipart;
+mod object_attributes;
 mod scan;
 mod walk;
 
@@ -17,9 +18,10 @@ pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
 pub use multipart::{
     CompletedPart, CompletionAnswer, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST, MAX_UPLOAD_DOCUMENT,
-    PartsPage, ToldPart, complete_request, completion_answer, parse_parts_page, parse_upload_id,
+    ToldPart, UploadedParts, complete_request, completion_answer, parse_upload_id, parse_uploaded_parts,
     rewrite_uploads, write_complete_request, write_initiated,
 };
+pub use object_attributes::{ObjectAttributes, PartsPage};
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;

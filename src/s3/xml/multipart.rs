@@ -9,7 +9,7 @@ pub use complete::{
     CompletedPart, CompletionAnswer, CompletionResult, MAX_COMPLETE_REQUEST, complete_request,
     completion_answer, write_complete_request,
 };
-pub use parts::{ListedPart, PartsPage, ToldPart, parse_parts_page};
+pub use parts::{ListedPart, ToldPart, UploadedParts, parse_uploaded_parts};
 pub use uploads::{parse_upload_id, rewrite_uploads, write_initiated};
 
 /// How large an answer about an upload may be: 1,000 parts or uploads of less than 4 KiB each.

@@ -23,7 +23,7 @@ pub struct ListedPart {
 
 /// A page of ListParts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartsPage {
+pub struct UploadedParts {
     /// The parts of this page.
     pub parts: Vec<ListedPart>,
     /// The marker to go on with, if there is more.
@@ -35,7 +35,7 @@ pub struct PartsPage {
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for another document, or a part without number, ETag or size.
-pub fn parse_parts_page(document: &[u8]) -> Result<PartsPage, XmlError> {
+pub fn parse_uploaded_parts(document: &[u8]) -> Result<UploadedParts, XmlError> {
     let root = read(document, LIMITS)?;
     if root.name != "ListPartsResult" {
         return Err(XmlError::Unexpected);
@@ -48,7 +48,7 @@ pub fn parse_parts_page(document: &[u8]) -> Result<PartsPage, XmlError> {
     if truncated && next.as_ref().is_none_or(String::is_empty) {
         return Err(XmlError::Unexpected);
     }
-    Ok(PartsPage { parts, next, root })
+    Ok(UploadedParts { parts, next, root })
 }
 
 fn part(element: &Element) -> Option<ListedPart> {
@@ -71,7 +71,7 @@ pub struct ToldPart {
     pub checksum: Option<Checksum>,
 }
 
-impl PartsPage {
+impl UploadedParts {
     /// The page for the client, under the upload id that the client used: `tell` gives each part, or hides it.
     #[must_use]
     pub fn write(mut self, upload_id: &str, mut tell: impl FnMut(&ListedPart) -> Option<ToldPart>) -> String {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_page_is_read_and_told_anew() {
-        let page = parse_parts_page(PAGE.as_bytes()).unwrap();
+        let page = parse_uploaded_parts(PAGE.as_bytes()).unwrap();
         assert_eq!(page.next.as_deref(), Some("2"));
         let first = ListedPart {
             number: 1,
@@ -150,7 +150,7 @@ mod tests {
             ("<ListPartsResult><IsTruncated>true</IsTruncated></ListPartsResult>", XmlError::Unexpected),
             ("<ListPartsResult>", XmlError::Malformed),
         ] {
-            assert_eq!(parse_parts_page(bad.as_bytes()), Err(error), "{bad}");
+            assert_eq!(parse_uploaded_parts(bad.as_bytes()), Err(error), "{bad}");
         }
     }
 }
