@@ -3,6 +3,7 @@
 //! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
 //! error was complete and verified.
 
+mod form;
 mod ingest;
 mod listing;
 mod observed;
@@ -12,6 +13,7 @@ mod seal;
 #[cfg(test)]
 mod tests_support;
 
+pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
 pub use observed::{BodyEnd, ObservedBody};

@@ -5,6 +5,8 @@ mod delete_objects;
 mod error_document;
 mod listing;
 mod scan;
+mod tagging;
+mod upload;
 mod walk;
 
 pub use buckets::retain_buckets;
@@ -13,6 +15,8 @@ pub use delete_objects::{
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+pub use tagging::tagging_to_query;
+pub use upload::*;
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;

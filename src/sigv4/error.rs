@@ -146,6 +146,7 @@ impl AuthError {
             Self::EcdsaNotImplemented(_) => "NotImplemented",
             Self::Malformed { found_in: AuthSource::Header, .. } => "AuthorizationHeaderMalformed",
             Self::Malformed { found_in: AuthSource::Query, .. } => "AuthorizationQueryParametersError",
+            Self::Malformed { found_in: AuthSource::Form, .. } => "InvalidArgument",
             Self::RequestTimeTooSkewed { .. } => "RequestTimeTooSkewed",
             Self::SecurityToken => "InvalidToken",
             Self::UnknownAccessKeyId(_) => "InvalidAccessKeyId",
@@ -161,6 +162,8 @@ pub enum AuthSource {
     Header,
     /// A presigned URL's query parameters.
     Query,
+    /// The fields of a browser's form.
+    Form,
 }
 
 impl AuthSource {
@@ -168,6 +171,7 @@ impl AuthSource {
         match self {
             Self::Header => "The authorization header is malformed;",
             Self::Query => "Error parsing the X-Amz query parameters;",
+            Self::Form => "Error parsing the form's authorization fields (check their order, the file is last);",
         }
     }
 }
