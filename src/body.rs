@@ -20,6 +20,8 @@ pub use observed::{BodyEnd, ObservedBody};
 pub use open::{OpenBody, OpenError, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
+#[cfg(test)]
+pub(crate) use tests_support::{new_object, open_all, pattern};
 
 /// Any error a body can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

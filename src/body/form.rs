@@ -48,7 +48,10 @@ impl FormBody {
                 Some(Ok(frame)) => self.pending = frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => return Err(IngestError::of_wire(error)),
                 None => {
-                    return Err(self.parser.finish().map_or_else(IngestError::Refused, |()| IngestError::Incomplete));
+                    return Err(self
+                        .parser
+                        .finish()
+                        .map_or_else(IngestError::Refused, |()| IngestError::Incomplete));
                 }
             }
         }

@@ -9,7 +9,8 @@ use super::policy::BucketRule;
 use super::{Resources, answer, stored, upstream_answer};
 use crate::body::{BoxBody, BoxError, IngestBody, SealBody};
 use crate::envelope::native::{
-    CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SealRequest, Sealed, TAG, ciphertext_length,
+    CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed, TAG,
+    ciphertext_length,
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
@@ -65,7 +66,7 @@ impl<'a> NewObject<'a> {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
                 let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
                 let chunks = PutSealer::new(&sealed.content_key).into_chunks();
-                request.body = UpstreamBody::Content(seal_whole(chunks, plaintext));
+                request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 write_key.key_id
             }
             Plaintext::Streaming(body, length, checksums) => {
@@ -127,33 +128,33 @@ impl<'a> NewObject<'a> {
     }
 }
 
-/// Seals plaintext that is in memory; that of one chunk in place.
-pub(super) fn seal_whole(chunks: ChunkSealer, mut plaintext: BytesMut) -> Bytes {
-    if plaintext.len() <= CHUNK {
-        chunks.seal_last(&mut plaintext);
-        return plaintext.freeze();
+/// `header | sealed chunks` of plaintext that is in memory, in place: it moves apart to make room for the tags. Takes no
+/// further memory if the plaintext has [`room_to_seal`].
+pub(super) fn seal_whole(header: &[u8], mut chunks: ChunkSealer, mut plaintext: BytesMut) -> Bytes {
+    let length = plaintext.len();
+    plaintext.resize(room_to_seal(header.len(), length), 0);
+    for index in (0..length.div_ceil(CHUNK)).rev() {
+        let chunk = index * CHUNK..length.min((index + 1) * CHUNK);
+        plaintext.copy_within(chunk, header.len() + index * SEALED_CHUNK);
     }
-    let length = ciphertext_length(plaintext.len() as u64).and_then(|length| usize::try_from(length).ok());
-    let mut sealed = BytesMut::with_capacity(length.expect("what is in memory has a length that fits"));
-    seal_into(&mut sealed, chunks, &plaintext);
+    plaintext[..header.len()].copy_from_slice(header);
+
+    let mut sealed = plaintext.split_to(header.len());
+    while plaintext.len() > SEALED_CHUNK {
+        let mut chunk = plaintext.split_to(SEALED_CHUNK);
+        chunk.truncate(CHUNK);
+        chunks.seal_next(&mut chunk);
+        sealed.unsplit(chunk);
+    }
+    plaintext.truncate(plaintext.len() - TAG);
+    chunks.seal_last(&mut plaintext);
+    sealed.unsplit(plaintext);
     sealed.freeze()
 }
 
-/// Appends the sealed chunks of `plaintext`, which is not empty.
-pub(super) fn seal_into(sealed: &mut BytesMut, mut chunks: ChunkSealer, plaintext: &[u8]) {
-    let mut chunk = BytesMut::with_capacity(CHUNK + TAG);
-    let mut rest = plaintext;
-    while rest.len() > CHUNK {
-        let (full, after) = rest.split_at(CHUNK);
-        chunk.extend_from_slice(full);
-        chunks.seal_next(&mut chunk);
-        sealed.extend_from_slice(&chunk);
-        chunk.clear();
-        rest = after;
-    }
-    chunk.extend_from_slice(rest);
-    chunks.seal_last(&mut chunk);
-    sealed.extend_from_slice(&chunk);
+/// Bytes of `header | sealed chunks` of `length` bytes of plaintext.
+pub(super) fn room_to_seal(header: usize, length: usize) -> usize {
+    header + length + TAG * length.div_ceil(CHUNK).max(1)
 }
 
 /// The key that the request's SSE headers ask for, if the bucket's rule allows it.
@@ -175,6 +176,30 @@ fn selected_key(
             let message = "The KMS key of the request is not among key_id and allowed_key_ids of the bucket's rule \
                            in the proxy's configuration.";
             Err(S3Error::new(ErrorCode::AccessDenied, message).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{new_object, open_all, pattern};
+
+    #[test]
+    fn what_is_sealed_in_place_is_what_chunks_sealed_one_by_one_are() {
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5] {
+            for header in [&b""[..], &[7; 80]] {
+                let (content_key, sealer) = new_object();
+                let content = pattern(length);
+                let mut plaintext = BytesMut::with_capacity(room_to_seal(header.len(), length));
+                plaintext.extend_from_slice(&content);
+                let before = plaintext.as_ptr();
+                let sealed = seal_whole(header, sealer.into_chunks(), plaintext);
+                assert_eq!(sealed.as_ptr(), before, "it was sealed elsewhere");
+                assert_eq!(sealed.len(), room_to_seal(header.len(), length));
+                assert_eq!(&sealed[..header.len()], header);
+                assert_eq!(open_all(&content_key, &sealed[header.len()..]), content);
+            }
         }
     }
 }

@@ -51,7 +51,8 @@ impl Sent<'_> {
         let headers = &self.parts.headers;
         let request_length = content_length(headers)?;
         refuse_settings(headers)?;
-        let content_type = headers.get(CONTENT_TYPE).ok_or(ErrorCode::MalformedPOSTRequest).map_err(S3Error::from)?;
+        let content_type =
+            headers.get(CONTENT_TYPE).ok_or(ErrorCode::MalformedPOSTRequest).map_err(S3Error::from)?;
         let (form, file) = FormBody::open(body, content_type, inner.resources.client_idle_timeout).await?;
 
         let now = SystemTime::now();
@@ -103,7 +104,9 @@ fn refuse_settings(headers: &HeaderMap) -> Result<(), S3Error> {
     match setting {
         None => Ok(()),
         Some(name) => {
-            let message = format!("A form says this in a field, where the policy covers it, and not in the header {name}");
+            let message = format!(
+                "A form says this in a field, where the policy covers it, and not in the header {name}"
+            );
             Err(S3Error::not_implemented(message).with("Header", name))
         }
     }

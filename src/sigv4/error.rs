@@ -171,7 +171,9 @@ impl AuthSource {
         match self {
             Self::Header => "The authorization header is malformed;",
             Self::Query => "Error parsing the X-Amz query parameters;",
-            Self::Form => "Error parsing the form's authorization fields (check their order, the file is last);",
+            Self::Form => {
+                "Error parsing the form's authorization fields (check their order, the file is last);"
+            }
         }
     }
 }

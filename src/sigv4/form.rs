@@ -107,8 +107,8 @@ impl<'f, F: Fn(&str) -> Option<&'f str>> Fields<F> {
         }
         let (access_key_id, scope) =
             CredentialScope::parse(self.required(V4_CREDENTIAL)?).map_err(malformed)?;
-        let signed_at = Timestamp::parse_basic(self.required(V4_DATE)?)
-            .ok_or_else(|| malformed(AuthFault::Date))?;
+        let signed_at =
+            Timestamp::parse_basic(self.required(V4_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
         if scope.date != signed_at.day() {
             return Err(malformed(AuthFault::ScopeDate { scope: scope.date, request: signed_at.day() }));
         }
@@ -144,3 +144,6 @@ impl<'f, F: Fn(&str) -> Option<&'f str>> Fields<F> {
 fn malformed(fault: AuthFault) -> AuthError {
     AuthError::Malformed { found_in: AuthSource::Form, fault }
 }
+
+#[cfg(test)]
+mod tests;

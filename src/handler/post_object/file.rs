@@ -5,7 +5,9 @@ use http_body_util::BodyExt;
 
 use crate::body::IngestBody;
 use crate::envelope::native::CHUNK;
+use crate::envelope::native::multipart::SEGMENT_HEADER;
 use crate::error::Error;
+use crate::handler::new_object::room_to_seal;
 use crate::s3::ContentLengthRange;
 
 /// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so that the parts
@@ -38,12 +40,12 @@ impl FormFile {
         Self { body, range, length: 0, pending: Bytes::new() }
     }
 
-    /// Reads on: a whole part, or to the end. `expected` bytes are made room for.
+    /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in place.
     ///
     /// # Errors
     /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, and what the body fails with.
     pub(super) async fn fill(&mut self, expected: usize) -> Result<Filled, Error> {
-        let mut part = BytesMut::with_capacity(expected);
+        let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
         loop {
             let taken = self.pending.split_to(self.pending.len().min(PART - part.len()));
             part.extend_from_slice(&taken);

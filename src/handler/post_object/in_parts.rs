@@ -1,6 +1,6 @@
 //! A long file of a form: an upstream multipart upload of the proxy's own, one part in memory at a time.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::header::{ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response};
 use tokio::task::JoinHandle;
@@ -12,11 +12,11 @@ use crate::envelope::native::multipart::{
     Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
 use crate::error::Error;
-use crate::handler::new_object::{NewObject, seal_into};
+use crate::handler::new_object::{NewObject, seal_whole};
 use crate::handler::upstream_answer::{buffered, pass};
 use crate::handler::{Resources, answer};
-use crate::s3::xml::{self, CompletionAnswer};
 use crate::s3::Checksum;
+use crate::s3::xml::{self, CompletionAnswer};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's answers about an upload have a few hundred bytes.
@@ -50,7 +50,8 @@ pub(super) async fn upload(
     let document = read_bounded(response.into_body(), MAX_ANSWER).await.map_err(Error::upstream_body)?;
     let id = xml::parse_upload_id(&document).map_err(unreadable)?;
 
-    let mut upload = Upload { resources, object: &object, content_key, id, layout: Vec::new(), etags: Vec::new() };
+    let mut upload =
+        Upload { resources, object: &object, content_key, id, layout: Vec::new(), etags: Vec::new() };
     let mut abort = Abort { upstream: resources.upstream.clone(), request: Some(upload.abort_request()) };
     let outcome = upload.run(first, file).await;
     match outcome {
@@ -113,11 +114,8 @@ impl Upload<'_> {
         let number = number.expect("5 GiB have 640 parts");
         let part = Part { number, length: plaintext.len() as u64 };
         let sealer = SegmentSealer::new(&self.content_key, part, end, SegmentEntropy::fresh())?;
-        let stored_length = usize::try_from(sealer.stored_length()).expect("a part fits into memory");
-        let mut sealed = BytesMut::with_capacity(stored_length);
-        sealed.extend_from_slice(&sealer.header);
-        seal_into(&mut sealed, sealer.chunks.expect("no part of a form is empty"), &plaintext);
-        drop(plaintext);
+        let chunks = sealer.chunks.expect("no part of a form is empty");
+        let sealed = seal_whole(&sealer.header, chunks, plaintext);
         self.layout.push(part);
         self.send_part(number, sealed).await
     }
@@ -125,18 +123,18 @@ impl Upload<'_> {
     async fn store_terminator(&mut self) -> Result<Option<Response<BoxBody>>, Error> {
         let layout = Layout::terminated(self.layout.clone())?;
         let sealed = seal_terminator(&self.content_key, &layout, SegmentEntropy::fresh())?;
-        self.send_part(PartNumber::TERMINATOR, BytesMut::from(&sealed[..])).await
+        self.send_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 
     /// The storage's answer, if it refuses the part.
     async fn send_part(
         &mut self,
         number: PartNumber,
-        sealed: BytesMut,
+        sealed: Bytes,
     ) -> Result<Option<Response<BoxBody>>, Error> {
         let mut request = self.request(Method::PUT);
         request.query.insert(0, ("partNumber".to_owned(), Some(number.value().to_string())));
-        request.body = UpstreamBody::Content(sealed.freeze());
+        request.body = UpstreamBody::Content(sealed);
         let response = pass(self.resources.upstream.send(request).await?).await?;
         if !response.status().is_success() {
             return Ok(Some(response));
@@ -160,7 +158,9 @@ impl Upload<'_> {
         let document = read_bounded(body, MAX_ANSWER).await.map_err(Error::upstream_body)?;
         let result = match xml::completion_answer(&document).map_err(unreadable)? {
             CompletionAnswer::Done(result) => result,
-            CompletionAnswer::Failed => return Err(Error::UnexpectedAnswer("that it could not complete the upload")),
+            CompletionAnswer::Failed => {
+                return Err(Error::UnexpectedAnswer("that it could not complete the upload"));
+            }
         };
         let etag = HeaderValue::try_from(result.etag().trim());
         head.headers.insert(ETAG, etag.map_err(|_| Error::UnexpectedAnswer("with a malformed ETag"))?);
@@ -200,7 +200,9 @@ impl Abort {
         Some(tokio::spawn(async move {
             match upstream.send(request).await {
                 Ok(response) if response.status().is_success() => {}
-                Ok(response) => tracing::warn!(status = %response.status(), "a form's upload could not be aborted"),
+                Ok(response) => {
+                    tracing::warn!(status = %response.status(), "a form's upload could not be aborted")
+                }
                 Err(error) => tracing::warn!(%error, "a form's upload could not be aborted"),
             }
         }))

@@ -24,7 +24,8 @@ impl PartHead {
         let lines = str::from_utf8(lines).map_err(|_| malformed("A part's head is no valid text"))?;
         let mut disposition = None;
         for line in lines.split("\r\n") {
-            let (name, value) = line.split_once(':').ok_or_else(|| malformed("A part's head is malformed"))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| malformed("A part's head is malformed"))?;
             match name.trim_end().to_ascii_lowercase().as_str() {
                 "content-disposition" => {
                     if disposition.replace(value).is_some() {
@@ -128,11 +129,7 @@ mod tests {
             ("Form-Data;NAME=\"X-Amz-Meta-A\" ; filename=b", "x-amz-meta-a", Some("b")),
             ("form-data; name=\"file\"; filename=\"a;b=c.txt\"", "file", Some("a;b=c.txt")),
             ("form-data; filename=\"say \\\"hi\\\".txt\"; name=\"file\"", "file", Some("say \"hi\".txt")),
-            (
-                "form-data; name=\"file\"; filename=\"C:\\dir\\new.txt\"",
-                "file",
-                Some("C:\\dir\\new.txt"),
-            ),
+            ("form-data; name=\"file\"; filename=\"C:\\dir\\new.txt\"", "file", Some("C:\\dir\\new.txt")),
             ("form-data; name=\"file\"; filename=\"%22a%22\"", "file", Some("%22a%22")),
             ("form-data; name=\"file\"; filename=\"日本 é.txt\"", "file", Some("日本 é.txt")),
             ("form-data; name=\"file\"; filename=\"x\"; filename*=utf-8''%C3%A9", "file", Some("é")),
@@ -157,7 +154,11 @@ mod tests {
             "form-data; name=\"file\"; filename*=latin1''%E9",
             "form-data; name=\"file\"; filename*=utf-8''%E9",
         ] {
-            assert_eq!(parse(disposition).unwrap_err().code, ErrorCode::MalformedPOSTRequest, "{disposition}");
+            assert_eq!(
+                parse(disposition).unwrap_err().code,
+                ErrorCode::MalformedPOSTRequest,
+                "{disposition}"
+            );
         }
         for lines in [
             "Content-Type: text/plain",

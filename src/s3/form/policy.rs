@@ -220,7 +220,9 @@ impl<'de> Visitor<'de> for EntryVisitor {
                 let field: String = list.next_element()?.ok_or_else(short)?;
                 let value: String = list.next_element()?.ok_or_else(short)?;
                 let name = field.strip_prefix('$').ok_or_else(|| {
-                    de::Error::custom(format_args!("the field {field:?} of a condition does not begin with $"))
+                    de::Error::custom(format_args!(
+                        "the field {field:?} of a condition does not begin with $"
+                    ))
                 })?;
                 let name = name.to_ascii_lowercase();
                 match operator {

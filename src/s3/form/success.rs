@@ -82,11 +82,8 @@ fn web_address(text: &str) -> Option<Uri> {
 fn redirection(address: &Uri, stored: &Stored<'_>) -> String {
     let mut location = address.to_string();
     let mut separator = if address.query().is_none() { '?' } else { '&' };
-    let named = [
-        ("bucket", stored.bucket.as_str()),
-        ("key", stored.object_key.as_str()),
-        ("etag", stored.etag),
-    ];
+    let named =
+        [("bucket", stored.bucket.as_str()), ("key", stored.object_key.as_str()), ("etag", stored.etag)];
     for (name, value) in named {
         location.push(separator);
         location.push_str(name);

@@ -15,7 +15,8 @@ const MAX_ELEMENTS: usize = 2 + 3 * 100;
 /// # Errors
 /// `MalformedXML` for anything S3's schema does not allow.
 pub fn tagging_to_query(document: &[u8]) -> Result<String, S3Error> {
-    let root = read(document, Limits { bytes: MAX_DOCUMENT, elements: MAX_ELEMENTS }).map_err(|_| malformed())?;
+    let root =
+        read(document, Limits { bytes: MAX_DOCUMENT, elements: MAX_ELEMENTS }).map_err(|_| malformed())?;
     let [set] = only_children(&root, "Tagging")? else { return Err(malformed()) };
     let tags = only_children(set, "TagSet")?;
     let pairs: Vec<String> = tags.iter().map(pair).collect::<Result<_, _>>()?;

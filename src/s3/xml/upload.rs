@@ -12,8 +12,12 @@ pub fn parse_upload_id(document: &[u8]) -> Result<String, XmlError> {
 }
 /// complete
 pub fn write_complete_request<'a>(parts: impl Iterator<Item = (u16, &'a str)>) -> String {
-    let parts: String = parts.map(|(n, e)| format!("<Part><PartNumber>{n}</PartNumber><ETag>\"{e}\"</ETag></Part>")).collect();
-    format!("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>")
+    let parts: String = parts
+        .map(|(n, e)| format!("<Part><PartNumber>{n}</PartNumber><ETag>\"{e}\"</ETag></Part>"))
+        .collect();
+    format!(
+        "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>"
+    )
 }
 /// answer
 pub enum CompletionAnswer {
@@ -26,13 +30,17 @@ pub enum CompletionAnswer {
 pub struct CompletionResult(String);
 impl CompletionResult {
     /// etag
-    pub fn etag(&self) -> &str { &self.0 }
+    pub fn etag(&self) -> &str {
+        &self.0
+    }
 }
 /// read
 pub fn completion_answer(document: &[u8]) -> Result<CompletionAnswer, XmlError> {
     let root = read(document, Limits { bytes: 64 << 10, elements: 256 })?;
     match root.name.as_str() {
-        "CompleteMultipartUploadResult" => Ok(CompletionAnswer::Done(CompletionResult(root.text_of("ETag").unwrap_or_default().to_owned()))),
+        "CompleteMultipartUploadResult" => {
+            Ok(CompletionAnswer::Done(CompletionResult(root.text_of("ETag").unwrap_or_default().to_owned())))
+        }
         "Error" => Ok(CompletionAnswer::Failed),
         _ => Err(XmlError::Unexpected),
     }
