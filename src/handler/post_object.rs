@@ -1,11 +1,12 @@
 //! PostObject: the file of a browser's form. Its length shows only at its end, so a small one is read whole and stored
 //! by one PUT, and a longer one becomes a multipart upload, one part in memory at a time.
 
+mod cors;
 mod file;
 mod in_parts;
 
 use http::Response;
-use http::header::{ETAG, HeaderValue, LOCATION};
+use http::header::{ETAG, HeaderValue};
 
 use self::file::{Filled, FormFile, PART};
 use super::new_object::{NewObject, Plaintext};
@@ -42,10 +43,7 @@ pub struct FormUpload {
 /// As for PutObject, and when the file's length is not what the policy allows.
 pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
     let FormUpload { bucket, object_key, form, length, file, request_length, origin, location } = upload;
-    let mut asked = form.upload_headers()?;
-    if let Some(origin) = origin {
-        asked.insert("origin", origin);
-    }
+    let asked = form.upload_headers()?;
     let declared = DeclaredIntegrity::from_headers(&asked)?;
     let object = NewObject::new(resources, &bucket, &object_key, &asked)?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
@@ -61,13 +59,15 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
             in_parts::upload(resources, object, promised, first, file, request_length).await?
         }
     };
+    if let Some(origin) = origin {
+        response.headers_mut().extend(cors::headers(resources, &bucket, &origin).await);
+    }
     if !response.status().is_success() {
         return Ok(response);
     }
     let verified = verdict.checksums().unwrap_or_default();
     answer::tell_checksums(response.headers_mut(), &verified);
-    let mut headers = std::mem::take(response.headers_mut());
-    headers.remove(LOCATION);
+    let headers = response.into_parts().0.headers;
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();
     let stored = Stored { location: &location, bucket: &bucket, object_key: &object_key, etag: &etag };
     Ok(Success::of(&form).answer(&stored, headers).map(buffered))

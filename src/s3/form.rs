@@ -13,6 +13,8 @@ pub use parser::{FormParser, FormPiece, MAX_BEFORE_FILE};
 pub use policy::{ContentLengthRange, PostPolicy};
 pub use success::{Stored, Success};
 
+use std::fmt;
+
 use super::error::{ErrorCode, S3Error};
 use super::name::ObjectKey;
 
@@ -32,7 +34,7 @@ const OF_THE_SIGNATURE: [&str; 8] = [
 ];
 
 /// What a form says before its file. Nothing of it is true before its signature was verified and its policy checked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form {
     /// Names in lower case, none twice but those that are ignored, with their values; without the file.
     fields: Vec<(String, String)>,
@@ -83,6 +85,15 @@ impl Form {
             }
             Some(key) => ObjectKey::parse(key),
         }
+    }
+}
+
+/// Whoever has the signature can send the form: it is not printed.
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown =
+            |(name, value)| (name, if OF_THE_SIGNATURE.contains(&name) { "(redacted)" } else { value });
+        f.debug_map().entries(self.iter().map(shown)).finish()
     }
 }
 

@@ -17,7 +17,7 @@ pub enum AuthError {
          or the Authorization header should be specified"
     )]
     SeveralMechanisms,
-    /// `Authorization: AWS ...` (Version 2 in the header), or a presigned Version 2 request where the policy
+    /// `Authorization: AWS ...` (Version 2 in the header), or a presigned Version 2 request or form where the policy
     /// forbids those.
     #[error("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")]
     SigV2NotAllowed,

@@ -463,12 +463,14 @@ def test_any_framing_is_the_same_form(proxy, bucket, backend, unwrap):
 
 
 def test_cors_headers_reach_the_browser(real_proxy, real_bucket):
-    rule = {"AllowedOrigins": ["https://page.example"], "AllowedMethods": ["PUT", "POST"], "ExposeHeaders": ["ETag"]}
+    rule = {"AllowedOrigins": ["https://page.example"], "AllowedMethods": ["POST"], "ExposeHeaders": ["ETag"]}
     real_proxy.boto().put_bucket_cors(Bucket=real_bucket, CORSConfiguration={"CORSRules": [rule]})
     for size in (5, PART + 5):
         answer = post(real_proxy, real_bucket, b"x" * size, headers={"origin": "https://page.example"})
         assert answer.status == 204
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        assert answer.headers["access-control-expose-headers"] == "ETag"
+        assert "access-control-allow-origin" not in post(real_proxy, real_bucket, headers={"origin": "https://other.example"}).headers
 
 
 @pytest.mark.timeout(300)

@@ -25,7 +25,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// What belongs to every request of an upload.
 const OF_EVERY_REQUEST: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-request-payer"];
 /// What speaks of the object that comes to be, and not of the upload that begins.
-const OF_COMPLETION: [&str; 3] = ["if-match", "if-none-match", "origin"];
+const OF_COMPLETION: [&str; 2] = ["if-match", "if-none-match"];
 
 /// Stores a file of which `first` is the beginning; `promised` are its checksums, `length` is what its request has.
 /// Whatever fails, and whoever goes away, nothing of it stays upstream.

@@ -60,6 +60,7 @@ impl Success {
                 (StatusCode::CREATED, stored.location.to_owned(), document(stored))
             }
         };
+        headers.remove(LOCATION);
         if let Ok(location) = HeaderValue::try_from(location) {
             headers.insert(LOCATION, location);
         }

@@ -189,6 +189,13 @@ fn a_key_is_needed() {
     assert_eq!(backslash.field("key"), Some("b.txt"));
 }
 
+#[test]
+fn a_signature_is_not_printed() {
+    let printed =
+        format!("{:?}", form(&[("key", "shown"), ("X-Amz-Signature", "secret"), ("policy", "secret")]));
+    assert!(printed.contains("shown") && !printed.contains("secret"), "This is a security issue: {printed}");
+}
+
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn policy(conditions: &str) -> Result<PostPolicy, S3Error> {
