@@ -33,7 +33,7 @@ pub(super) enum Plaintext {
     /// All of it, verified, with what is known of it.
     Whole(BytesMut, Vec<Checksum>),
     /// As it streams, of a known length, with the checksums that were promised.
-    Streaming(IngestBody, u64, Vec<Checksum>),
+    Streaming(Box<IngestBody>, u64, Vec<Checksum>),
 }
 
 impl<'a> NewObject<'a> {
@@ -72,7 +72,7 @@ impl<'a> NewObject<'a> {
             Plaintext::Streaming(body, length, checksums) => {
                 let write_key = self.write_key(resources, length).await?;
                 let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
-                let sealing = SealBody::new(body, length, PutSealer::new(&sealed.content_key));
+                let sealing = SealBody::new(*body, length, PutSealer::new(&sealed.content_key));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 let body = sealing.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync();
                 request.body = UpstreamBody::StreamedContent { body, length };

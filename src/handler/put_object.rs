@@ -29,7 +29,7 @@ pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     let plaintext = if length <= BUFFERED {
         read_whole(body, &verdict).await?
     } else {
-        Plaintext::Streaming(body, length, declared.into_iter().collect())
+        Plaintext::Streaming(Box::new(body), length, declared.into_iter().collect())
     };
     let mut response = object.put(resources, plaintext).await?;
     if response.status().is_success() {

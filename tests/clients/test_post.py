@@ -5,11 +5,14 @@ import datetime
 import hashlib
 import hmac
 import http.client
+import http.server
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import threading
 import time
 import urllib.parse
 import xml.etree.ElementTree
@@ -22,6 +25,7 @@ from judge import assert_not_stored, assert_nothing_stored, assert_refused
 from proxy import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from rawsig import read_answer
 from read_native import read_native as open_object
+from test_faults import LEAVE
 from test_independent_reader import unwrap  # noqa: F401, a fixture
 from test_memory import peak
 
@@ -431,22 +435,77 @@ def test_forms_with_too_little_or_too_much(proxy, bucket, backend):
     assert send(url, encode([*pairs, ("x-ignore-a", "1"), ("x-ignore-a", "2")], b"x")).status == 204
 
 
+@pytest.mark.parametrize("leave", LEAVE)
 @pytest.mark.parametrize("size", [100, 3 * CHUNK, 2 * PART])
-def test_a_client_that_goes_away(proxy, bucket, backend, size):
+def test_a_client_that_goes_away(proxy, bucket, backend, size, leave):
     url, fields = sign(proxy, bucket)
     body = encode(fields, os.urandom(size))
-    parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
-    connection.putrequest("POST", parts.path)
-    connection.putheader("content-type", f'multipart/form-data; boundary="{BOUNDARY}"')
-    connection.putheader("content-length", str(len(body)))
-    connection.endheaders(body[:-40])
+    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
+    head = f'content-type: multipart/form-data; boundary="{BOUNDARY}"\r\ncontent-length: {len(body)}'
+    connection.sendall(f"POST /{bucket} HTTP/1.1\r\nhost: 127.0.0.1:{proxy.port}\r\n{head}\r\n\r\n".encode() + body[:-40])
     time.sleep(0.3)
-    connection.close()
+    LEAVE[leave](connection)
     deadline = time.monotonic() + 10
     while backend.store.keys(bucket) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert_nothing_stored(backend.store, bucket)
+
+
+class FailingStore(http.server.BaseHTTPRequestHandler):
+    """Knows one upload, and answers the request of which `fails` is a part with `answer`."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        wanted = "CompleteMultipartUpload" if "uploadId=" in self.path else "InitiateMultipartUpload"
+        document = f"<{wanted}Result><UploadId>one</UploadId><ETag>&quot;x-2&quot;</ETag></{wanted}Result>"
+        status, document = self.server.failing(f"{self.command} {self.path}") or (200, document)
+        self.send_response(status)
+        self.send_header("etag", '"x"')
+        self.send_header("content-length", str(len(document) if status != 204 else 0))
+        self.end_headers()
+        self.wfile.write(document.encode() if status != 204 else b"")
+
+    def do_DELETE(self):
+        self.server.aborted.append(self.path)
+        self.send_response(204)
+        self.end_headers()
+
+    do_PUT = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+ERROR = "<Error><Code>{}</Code><Message>said the storage</Message></Error>"
+
+
+@pytest.mark.parametrize("fails, answer, status, code", [
+    ("POST /bucket/object?uploads", (403, ERROR.format("AccessDenied")), 403, "AccessDenied"),
+    ("POST /bucket/object?uploads", (200, "<Other/>"), (500, 502, 503), None),
+    ("partNumber=1&", (404, ERROR.format("NoSuchUpload")), 404, "NoSuchUpload"),
+    ("partNumber=2&", (400, ERROR.format("InvalidRequest")), 400, "InvalidRequest"),
+    ("partNumber=2&", (307, ERROR.format("TemporaryRedirect")), 500, "InternalError"),
+    ("partNumber=10000&", (400, ERROR.format("InvalidRequest")), 400, "InvalidRequest"),
+    ("POST /bucket/object?uploadId=", (412, ERROR.format("PreconditionFailed")), 412, "PreconditionFailed"),
+    ("POST /bucket/object?uploadId=", (200, ERROR.format("InternalError")), 500, "InternalError"),
+    ("POST /bucket/object?uploadId=", (200, "no XML"), (500, 502, 503), None),
+    ("nothing", None, 204, None),
+], ids=str)  # fmt: skip
+def test_a_storage_that_fails_an_upload(start, tmp_path, fails, answer, status, code):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FailingStore)
+    server.aborted, server.failing = [], lambda request: answer if fails in request else None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    upstream = {"endpoint": f"http://127.0.0.1:{server.server_port}", "access_key_id": "a", "secret_access_key": "s", "max_retries": 0}
+    running = start(embedded_backend(tmp_path), upstream=upstream)
+    got = post(running, "bucket", b"x" * (PART + (6 << 20)))
+    server.shutdown()
+    server.server_close()
+    assert got.status in (status if isinstance(status, tuple) else (status,)), got.body
+    assert code is None or got.code == code, got.body
+    began = "?uploads" not in fails and answer is not None
+    assert server.aborted == (["/bucket/object?uploadId=one"] if began else [])
 
 
 def test_any_framing_is_the_same_form(proxy, bucket, backend, unwrap):

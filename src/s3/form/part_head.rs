@@ -27,22 +27,21 @@ impl PartHead {
             let (name, value) =
                 line.split_once(':').ok_or_else(|| malformed("A part's head is malformed"))?;
             match name.trim_end().to_ascii_lowercase().as_str() {
-                "content-disposition" => {
-                    if disposition.replace(value).is_some() {
-                        return Err(malformed("A part has two Content-Disposition lines"));
-                    }
+                "content-disposition" if disposition.replace(value).is_some() => {
+                    return Err(malformed("A part has two Content-Disposition lines"));
                 }
-                "content-transfer-encoding" => {
-                    let identity = ["7bit", "8bit", "binary"];
-                    if !identity.iter().any(|encoding| value.trim().eq_ignore_ascii_case(encoding)) {
-                        return Err(malformed("The Content-Transfer-Encoding of a part is not supported"));
-                    }
+                "content-transfer-encoding" if !is_identity(value) => {
+                    return Err(malformed("The Content-Transfer-Encoding of a part is not supported"));
                 }
                 _ => (),
             }
         }
         disposition_of_field(disposition.ok_or_else(|| malformed("A part has no Content-Disposition"))?)
     }
+}
+
+fn is_identity(encoding: &str) -> bool {
+    ["7bit", "8bit", "binary"].iter().any(|identity| encoding.trim().eq_ignore_ascii_case(identity))
 }
 
 /// `form-data; name="…"; filename="…"`; RFC 5987's `filename*` counts before `filename`.

@@ -116,9 +116,12 @@ fn a_form_is_signed_once_and_completely() {
 #[test]
 fn what_a_form_says_of_its_signature_has_to_be_possible() {
     let v4 = vector("v4").0;
-    let fault = |name: &str, value: &str| match error(&with(&v4, name, value)) {
-        AuthError::Malformed { found_in: AuthSource::Form, fault } => fault,
-        other => panic!("{name}={value}: {other:?}"),
+    let fault = |name: &str, value: &str| {
+        let error = error(&with(&v4, name, value));
+        let AuthError::Malformed { found_in: AuthSource::Form, fault } = error else {
+            panic!("{name}={value}: {error:?}");
+        };
+        fault
     };
     assert_eq!(fault(V4_ALGORITHM, "AWS4-HMAC-SHA1"), AuthFault::Algorithm);
     assert_eq!(fault(V4_CREDENTIAL, "a/b"), AuthFault::CredentialShape);
