@@ -219,3 +219,53 @@ fn unreadable(error: xml::XmlError) -> Error {
     let error: BoxError = Box::new(error);
     Error::upstream_body(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::s3::{BucketName, ObjectKey};
+    use crate::upstream::{Settings, Target};
+
+    fn request(method: Method, object: bool, query: &[(&str, Option<&str>)]) -> UpstreamRequest {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
+        UpstreamRequest {
+            method,
+            bucket: Some(BucketName::parse("bucket").unwrap()),
+            object: object.then(|| ObjectKey::parse("object").unwrap()),
+            query: query.collect(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+
+    async fn answered(upstream: &Upstream, request: UpstreamRequest) -> String {
+        let response = upstream.send(request).await.unwrap();
+        let body = read_bounded(response.into_body(), MAX_ANSWER).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    /// As when the task of a request is dropped while it waits for the storage.
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_is_aborted() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings::new(Target::Embedded { path: root.path().to_owned() });
+        let upstream = Upstream::build(settings).await.unwrap();
+        answered(&upstream, request(Method::PUT, false, &[])).await;
+        let started = answered(&upstream, request(Method::POST, true, &[("uploads", None)])).await;
+        let id = xml::parse_upload_id(started.as_bytes()).unwrap();
+        let listed = async || answered(&upstream, request(Method::GET, false, &[("uploads", None)])).await;
+        assert!(listed().await.contains("<Upload>"));
+
+        let abort = request(Method::DELETE, true, &[("uploadId", Some(&id))]);
+        drop(Abort { upstream: upstream.clone(), request: Some(abort) });
+        for _ in 0..500 {
+            if !listed().await.contains("<Upload>") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the upload is still there");
+    }
+}
