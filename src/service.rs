@@ -1,7 +1,8 @@
 //! The life of one request: parse, verify, authorize, handle, respond, and one log line when the body has ended.
 //!
 //! It must not know how requests arrive or how objects are sealed. Nothing of a request is acted on before its
-//! signature (a form's is in its fields) was verified, and whatever goes wrong becomes an S3 error document here and nowhere else.
+//! signature (a form's is in its fields) was verified, and whatever goes wrong becomes an S3 error document here and
+//! nowhere else.
 
 mod access_log;
 mod clients;

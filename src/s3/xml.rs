@@ -16,7 +16,9 @@ pub use delete_objects::{
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
 pub use tagging::tagging_to_query;
-pub use upload::*;
+pub use upload::{
+    CompletionAnswer, CompletionResult, completion_answer, parse_upload_id, write_complete_request,
+};
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;
