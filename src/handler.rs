@@ -13,9 +13,11 @@ mod layouts;
 mod list_buckets;
 mod list_objects;
 mod listed_size;
+mod new_object;
 mod opened_object;
 mod pass_through;
 mod policy;
+mod post_object;
 mod preflight;
 mod put_object;
 mod stored;
@@ -34,6 +36,7 @@ pub use self::described_object::object_layout;
 pub use self::layouts::Layouts;
 pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
+pub use self::post_object::{FormUpload, post_object};
 pub use self::preflight::preflight;
 pub use self::stored::{StoredKeys, Unlocked};
 use crate::body::BoxBody;
@@ -109,13 +112,15 @@ fn family(operation: Operation) -> Family {
         Op::ListBuckets => Family::ListBuckets,
         Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions => Family::ListObjects,
 
-        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
+        Op::ListMultipartUploads | Op::CopyObject | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
         | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),
         Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {
             Family::Refused(UNKNOWN_CONTENT)
         }
+        // Forms that authenticate themselves come by `post_object`.
+        Op::PostObject => Family::Refused("a form has to carry its signature in its fields, and no other."),
         Op::RenameObject => Family::Refused("an object is sealed for its name."),
         Op::CreateSession | Op::ListDirectoryBuckets => {
             Family::Refused("directory buckets hand out credentials that lead past the proxy.")

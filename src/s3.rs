@@ -6,6 +6,7 @@
 pub mod bucket_pattern;
 pub mod checksum;
 pub mod error;
+pub mod form;
 pub mod headers;
 pub mod name;
 pub mod operation;
@@ -19,6 +20,7 @@ pub mod xml;
 pub use bucket_pattern::{BucketPattern, InvalidPattern};
 pub use checksum::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, Verifier};
 pub use error::{ErrorCode, S3Error};
+pub use form::{ContentLengthRange, Form, FormParser, FormPiece, PostPolicy};
 pub use name::{BucketName, ObjectKey};
 pub use operation::{Access, Operation};
 pub use path::{S3Path, encode_path, virtual_host_bucket};

@@ -8,6 +8,7 @@ mod listing;
 mod multipart;
 mod object_attributes;
 mod scan;
+mod tagging;
 mod walk;
 
 pub use buckets::retain_buckets;
@@ -22,6 +23,7 @@ pub use multipart::{
     rewrite_uploads, write_complete_request, write_initiated,
 };
 pub use object_attributes::{ObjectAttributes, PartsPage};
+pub use tagging::tagging_to_query;
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;

@@ -136,6 +136,12 @@ impl CompletionResult {
         Self { root: Element::with_children("CompleteMultipartUploadResult", children) }
     }
 
+    /// The object's ETag, in quotes; empty if the storage named none.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        self.root.text_of("ETag").unwrap_or_default().trim()
+    }
+
     /// The answer for the client: at the client's address, with the plaintext's checksum in place of the ciphertext's.
     /// A composite checksum's text ends in `-` and the number of parts.
     #[must_use]
