@@ -35,9 +35,12 @@ class LocalStackStore:
 
     def keys(self, bucket):
         """Every key, in-progress uploads included: after a refused request there must be none."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         uploads = self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-        return [item["Key"] for page in pages for item in page.get("Contents", [])] + [item["Key"] for item in uploads]
+        return self.objects(bucket) + [item["Key"] for item in uploads]
+
+    def objects(self, bucket):
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     def read(self, bucket, key, **version):
         answer = self.client.get_object(Bucket=bucket, Key=key, **version)
@@ -47,7 +50,8 @@ class LocalStackStore:
         self.client.put_object(Bucket=bucket, Key=key, Body=stored.body, Metadata=stored.metadata)
 
     def contains(self, bucket, needle):
-        return any(needle in self.read(bucket, key).body for key in self.keys(bucket))
+        """Looks at the objects; parts of an upload that is not complete can't be read."""
+        return any(needle in self.read(bucket, key).body for key in self.objects(bucket))
 
 
 def file_name(key):
