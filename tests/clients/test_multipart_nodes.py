@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import new_bucket
+from conftest import embedded_backend, new_bucket
 from multiparts import CHUNK, LEAST, Upload, assert_exact, content, refused
+from proxy import write_keyring
 
 
 @pytest.fixture
 def nodes(start, backend):
     """Clients of two proxies of one configuration."""
-    if backend.name == "embedded":
-        pytest.skip("one process at a time serves an embedded store")
     return [start(backend).boto(), start(backend).boto()]
 
 
@@ -65,17 +64,11 @@ def test_uneven_parts_all_at_once(nodes, shared):
     assert_exact(nodes[0], shared, b"".join(bodies.values()), list(itertools.accumulate(sizes)))
 
 
-@pytest.fixture
-def raw_id(real):
-    """raw_id(bucket): the id that the storage gave the only upload there, as ListMultipartUploads of any node may show it."""
-    return lambda bucket: real.store.client.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["UploadId"]
-
-
-def test_the_storages_own_id_is_enough_to_list_and_abort(nodes, shared, raw_id):
+def test_the_storages_own_id_is_enough_to_list_and_abort(nodes, shared, backend):
     one = Upload.start(nodes[0], shared)
     one.send(1, content(LEAST))
     one.send(2, content(10))
-    raw = raw_id(shared)
+    [raw] = backend.store.upload_ids(shared)
     assert raw != one.id
     for node in nodes:
         listed = node.list_parts(Bucket=shared, Key="object", UploadId=raw)["Parts"]
@@ -93,26 +86,23 @@ def test_what_another_node_lists_can_be_aborted(nodes, shared):
     assert "Uploads" not in nodes[0].list_multipart_uploads(Bucket=shared)
 
 
-def test_a_part_under_the_storages_own_id_is_sealed_or_refused(nodes, shared, raw_id, real):
+def test_a_part_under_the_storages_own_id_is_sealed_or_refused(nodes, shared, backend):
     """The node that has not seen the upload's own id has no key for it."""
     one = Upload.start(nodes[0], shared)
-    raw = raw_id(shared)
+    [raw] = backend.store.upload_ids(shared)
     needle = b"would be plaintext " * 10
     place = {"Bucket": shared, "Key": "object", "UploadId": raw}
     assert refused(nodes[1].upload_part, PartNumber=1, Body=needle, **place)[0] in (400, 403, 404)
-    assert real.store.client.list_parts(**place).get("Parts", []) == [], "This is a security issue: a part was stored without its key"
+    assert one.listed() == [], "This is a security issue: a part was stored without its key"
     answer = nodes[0].upload_part(PartNumber=1, Body=needle, **place)
     one.parts[1] = {"PartNumber": 1, "ETag": answer["ETag"]}
     one.complete()
-    assert not real.store.contains(shared, needle), "This is a security issue: plaintext was stored"
+    assert not backend.store.contains(shared, needle), "This is a security issue: plaintext was stored"
     assert_exact(nodes[1], shared, needle)
 
 
 def test_a_node_with_another_keyring_refuses(start, tmp_path):
     """Its id opens nowhere else."""
-    from conftest import embedded_backend
-    from proxy import write_keyring
-
     backend = embedded_backend(tmp_path)
     first = start(backend)
     bucket = new_bucket(first.boto())
@@ -127,8 +117,6 @@ def test_a_node_with_another_keyring_refuses(start, tmp_path):
 
 def test_an_upload_outlives_the_node_that_began_it(start, tmp_path):
     """Nothing of it was in that process."""
-    from conftest import embedded_backend
-
     backend = embedded_backend(tmp_path)
     first = start(backend)
     bucket = new_bucket(first.boto())
