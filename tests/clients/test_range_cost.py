@@ -37,8 +37,9 @@ def test_ranges_in_an_object_of_parts(watched, name):
     relay.take_counts()
     assert read(3_000_000, 3_000_000 + MIB - 1) == whole[3_000_000 : 3_000_000 + MIB]
     requests, answered = relay.take_counts()
-    assert len(requests) <= 4, ("the first read finds out how the object is laid out, by a few small reads", requests)
-    assert answered <= MIB + EXCESS + 4 * OVERHEAD + 3 * CHUNK
+    # A guess, which is given up when the answer says that it was wrong; up to three headers, or the tail; the range.
+    assert len(requests) <= 5, requests
+    assert answered <= 2 * (MIB + EXCESS) + 5 * OVERHEAD
     chance = random.Random(name)
     starts = [chance.randrange(len(whole) - MIB) for _ in range(20)]
     boundaries = [sum(size for _, size in LAYOUTS[name][:index]) for index in range(1, 9)]
