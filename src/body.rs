@@ -5,6 +5,7 @@
 
 mod form;
 mod ingest;
+mod kept_alive;
 mod listing;
 mod observed;
 mod open;
@@ -15,6 +16,7 @@ pub(crate) mod tests_support;
 
 pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
+pub use kept_alive::KeptAliveBody;
 pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
 pub use observed::{BodyEnd, ObservedBody};
 pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};

@@ -20,7 +20,7 @@ pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Resources};
-use crate::s3::{Query, S3Path, headers, route, virtual_host_bucket};
+use crate::s3::{Query, S3Path, encode_path, headers, route, virtual_host_bucket};
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
 /// The header that names a request, in S3's answers and in ours.
@@ -106,8 +106,13 @@ impl Service {
         record.authenticated(authenticated.access_key_id.as_str(), operation);
         let client = clients.authorize(&authenticated.access_key_id, operation, &path)?;
 
+        let named = virtual_host.is_none().then(|| path.bucket()).flatten();
+        let scheme = if is_tls { "https" } else { "http" };
+        let location =
+            format!("{scheme}://{}{}", host.unwrap_or_default(), encode_path(named, path.object()));
         let call = Call {
             operation,
+            location,
             method: parts.method.clone(),
             path,
             query,

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::{BoxBody, BoxError};
-use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error, Verifier};
+use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, Verifier};
 use crate::sigv4::{AwsChunkedDecoder, ChunkError, Decoded, Payload, Trailers};
 
 /// Why a client's body must not become an object.
@@ -126,6 +126,13 @@ impl IngestBody {
     /// [`S3Error`] of `content` is the client's refusal.
     pub fn delimited(content: BoxBody, declared: &DeclaredIntegrity, idle: Duration) -> (Self, Verdict) {
         Self::of(content, Payload::Unsigned, declared, None, idle)
+    }
+
+    /// Computes the body's checksum of this algorithm too, for the verdict to hold.
+    #[must_use]
+    pub fn computing(mut self, algorithm: ChecksumAlgorithm) -> Self {
+        self.verifier = self.verifier.map(|verifier| verifier.computing(algorithm));
+        self
     }
 
     fn of(

@@ -56,6 +56,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         keyring: Keyring::build(keys).await.unwrap(),
         policies: Policies::new(rules.iter().map(rule).collect()),
         learned_sizes: LearnedSizes::default(),
+        known_uploads: crate::handler::KnownUploads::default(),
         layouts: Layouts::default(),
         client_idle_timeout: Duration::from_secs(5),
     };
@@ -290,6 +291,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
     Call {
         operation,
         method,
+        location: "http://localhost/b/k".to_owned(),
         path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {

@@ -20,7 +20,7 @@ pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncodi
 pub use multipart::{
     CompletedPart, CompletionAnswer, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST, MAX_UPLOAD_DOCUMENT,
     ToldPart, UploadedParts, complete_request, completion_answer, parse_upload_id, parse_uploaded_parts,
-    rewrite_uploads, write_complete_request, write_initiated,
+    rewrite_uploads, upload_ids, write_complete_request, write_initiated,
 };
 pub use object_attributes::{ObjectAttributes, PartsPage};
 pub use tagging::tagging_to_query;

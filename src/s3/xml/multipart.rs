@@ -10,7 +10,7 @@ pub use complete::{
     completion_answer, write_complete_request,
 };
 pub use parts::{ListedPart, ToldPart, UploadedParts, parse_uploaded_parts};
-pub use uploads::{parse_upload_id, rewrite_uploads, write_initiated};
+pub use uploads::{parse_upload_id, rewrite_uploads, upload_ids, write_initiated};
 
 /// How large an answer about an upload may be: 1,000 parts or uploads of less than 4 KiB each.
 pub const MAX_UPLOAD_DOCUMENT: usize = 4 << 20;

@@ -30,6 +30,19 @@ pub fn write_initiated(bucket: &str, object_key: &str, upload_id: &str) -> Strin
     Element::with_children("InitiateMultipartUploadResult", fields).to_document()
 }
 
+/// The upload ids on a page of ListMultipartUploads, as the storage writes them.
+///
+/// # Errors
+/// As [`rewrite_uploads`].
+pub fn upload_ids(document: &[u8]) -> Result<Vec<String>, XmlError> {
+    let root = read(document, LIMITS)?;
+    if root.name != "ListMultipartUploadsResult" {
+        return Err(XmlError::Unexpected);
+    }
+    let uploads = root.children.iter().filter(|child| child.name == "Upload");
+    Ok(uploads.filter_map(|upload| Some(upload.text_of("UploadId")?.trim().to_owned())).collect())
+}
+
 /// A page of ListMultipartUploads for the client: `known` gives the id that the client was given for one of the
 /// storage's; other ids stay as they are.
 ///
@@ -73,6 +86,7 @@ mod tests {
             <Upload><Key>k</Key><UploadId>1</UploadId><ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm></Upload>\
             <Upload><Key>l</Key><UploadId>2</UploadId></Upload><CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>\
             </ListMultipartUploadsResult>";
+        assert_eq!(upload_ids(listed.as_bytes()).unwrap(), ["1", "2"]);
         let told = rewrite_uploads(listed.as_bytes(), |id| (id == "1").then(|| "token".to_owned())).unwrap();
         assert!(told.contains("<Upload><Key>k</Key><UploadId>token</UploadId></Upload>"), "{told}");
         assert!(told.contains("<UploadId>2</UploadId>") && told.contains("<NextUploadIdMarker>2<"), "{told}");
