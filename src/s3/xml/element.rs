@@ -32,7 +32,12 @@ impl Element {
 
     /// The document with this root, in S3's namespace. White space between elements is not kept.
     pub(super) fn to_document(&self) -> String {
-        let mut document = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", self.to_undeclared())
+    }
+
+    /// The same without XML declaration, for an answer that has begun with one.
+    pub(super) fn to_undeclared(&self) -> String {
+        let mut document = String::new();
         self.push(&mut document, true);
         document
     }

@@ -143,7 +143,7 @@ impl CompletionResult {
     }
 
     /// The answer for the client: at the client's address, with the plaintext's checksum in place of the ciphertext's.
-    /// A composite checksum's text ends in `-` and the number of parts.
+    /// A composite checksum's text ends in `-` and the number of parts. Without XML declaration.
     #[must_use]
     pub fn write(
         mut self,
@@ -157,7 +157,7 @@ impl CompletionResult {
             self.root.children.push(Element::with_text(&name, value));
             self.root.children.push(Element::with_text("ChecksumType", kind.token()));
         }
-        self.root.to_document()
+        self.root.to_undeclared()
     }
 }
 
@@ -227,6 +227,7 @@ mod tests {
         let Ok(CompletionAnswer::Done(result)) = completion_answer(stored.as_bytes()) else { panic!() };
         let checksum = (ChecksumAlgorithm::Crc32, "y/Q5Jg==-2".to_owned(), ChecksumType::Composite);
         let written = result.write("http://here/b/k", Some(checksum));
+        assert!(written.starts_with("<CompleteMultipartUploadResult"), "{written}");
         assert!(!written.contains("storage") && !written.contains("CRC64"), "{written}");
         for expected in [
             "<Location>http://here/b/k</Location>",
