@@ -22,6 +22,10 @@ LAYOUTS = {
     "uneven, empty last": [(1, LEAST + 5), (2, LEAST + 3), (3, 0)],
     "even, but of two lengths": [(1, LEAST), (2, LEAST + CHUNK), (3, 9)],
     "larger last": [(1, LEAST), (2, 2 * LEAST)],
+    "gaps": [(2, LEAST), (5, LEAST), (9, 300)],
+    "the last number": [(1, LEAST), (LAST_NUMBER, 10)],
+    "the last number alone": [(LAST_NUMBER, 10)],
+    "one that is not the first": [(7, 10)],
     "gaps, large last": [(2, LEAST), (5, LEAST), (9_999, LEAST)],
     "gaps, uneven": [(3, LEAST + 11), (4, LEAST + 13), (700, 17)],
     "a large one that is not the first": [(7, LEAST)],
@@ -37,28 +41,6 @@ def test_a_single_part(s3, bucket, size):
 def test_every_size_of_the_last_part(s3, bucket, size):
     layout = [(1, LEAST), (2, size)]
     assert_exact(s3, bucket, upload(s3, bucket, layout), edges(layout))
-
-
-# Even parts with gaps before a small last one: whether the others are missing or on their way shows at Complete only.
-GAPS = {
-    "gaps": [(2, LEAST), (5, LEAST), (9, 300)],
-    "the last number": [(1, LEAST), (LAST_NUMBER, 10)],
-    "the last number alone": [(LAST_NUMBER, 10)],
-    "one that is not the first": [(7, 10)],
-}
-
-
-@pytest.mark.parametrize("name", GAPS)
-def test_a_small_last_part_behind_gaps_is_sent_again(s3, bucket, name):
-    layout = GAPS[name]
-    bodies = [content(size, seed=number) for number, size in layout]
-    one = Upload.start(s3, bucket, "object")
-    for (number, _), body in zip(layout, bodies):
-        one.send(number, body)
-    assert refused(one.complete) == (400, "InvalidPart")
-    one.send(layout[-1][0], bodies[-1])
-    one.complete()
-    assert_exact(s3, bucket, b"".join(bodies), edges(layout))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
