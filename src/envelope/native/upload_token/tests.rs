@@ -25,7 +25,8 @@ fn sealed(multipart: bool) -> Sealed {
 fn token() -> (UploadToken, ContentKey) {
     let Sealed { envelope, content_key } = sealed(true);
     let token =
-        UploadToken::new(&content_key, TARGET, CHECKSUM, "upstream~id.42".to_owned(), vec![9; 184], envelope).unwrap();
+        UploadToken::new(&content_key, TARGET, CHECKSUM, "upstream~id.42".to_owned(), vec![9; 184], envelope)
+            .unwrap();
     (token, content_key)
 }
 
