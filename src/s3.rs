@@ -5,6 +5,7 @@
 
 pub mod bucket_pattern;
 pub mod checksum;
+pub mod copy_source;
 pub mod error;
 pub mod headers;
 pub mod name;
@@ -18,6 +19,7 @@ pub mod xml;
 
 pub use bucket_pattern::{BucketPattern, InvalidPattern};
 pub use checksum::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, Verifier};
+pub use copy_source::CopySource;
 pub use error::{ErrorCode, S3Error};
 pub use name::{BucketName, ObjectKey};
 pub use operation::{Access, Operation};
