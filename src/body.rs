@@ -4,6 +4,7 @@
 //! error was complete and verified.
 
 mod ingest;
+mod kept_alive;
 mod listing;
 mod observed;
 mod open;
@@ -13,6 +14,7 @@ mod seal;
 mod tests_support;
 
 pub use ingest::{IngestBody, IngestError, Verdict};
+pub use kept_alive::KeptAliveBody;
 pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
 pub use observed::{BodyEnd, ObservedBody};
 pub use open::{OpenBody, OpenError, Primed};

@@ -5,8 +5,10 @@
 
 mod answer;
 mod call;
+mod copy_object;
 mod get_object;
 mod head_object;
+mod late_answer;
 mod list_buckets;
 mod list_objects;
 mod listed_size;
@@ -15,6 +17,8 @@ mod policy;
 mod preflight;
 mod put_object;
 mod stored;
+#[cfg(test)]
+mod tests_support;
 mod upstream_answer;
 
 use std::time::Duration;
@@ -53,6 +57,7 @@ pub struct Resources {
 pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     match family(call.operation) {
         Family::PutObject => put_object::put_object(resources, call).await,
+        Family::CopyObject => copy_object::copy_object(resources, call).await,
         Family::GetObject => get_object::get_object(resources, call).await,
         Family::HeadObject => head_object::head_object(resources, call).await,
         Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
@@ -69,6 +74,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     PutObject,
+    CopyObject,
     GetObject,
     HeadObject,
     ListBuckets,
@@ -88,12 +94,13 @@ fn family(operation: Operation) -> Family {
     use Operation as Op;
     match operation {
         Op::PutObject => Family::PutObject,
+        Op::CopyObject => Family::CopyObject,
         Op::GetObject => Family::GetObject,
         Op::HeadObject => Family::HeadObject,
         Op::ListBuckets => Family::ListBuckets,
         Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions => Family::ListObjects,
 
-        Op::ListMultipartUploads | Op::PostObject | Op::CopyObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
+        Op::ListMultipartUploads | Op::PostObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
         | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),

@@ -1,8 +1,7 @@
 //! PutObject: the body is sealed while it streams, or at once when it is small.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderValue};
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
 
 use super::policy::BucketRule;
@@ -83,7 +82,7 @@ fn promised_length(call: &Call) -> Result<u64, Error> {
 }
 
 /// The key that the request's SSE headers ask for, if the bucket's rule allows it.
-fn selected_key(
+pub(super) fn selected_key(
     resources: &Resources,
     rule: &BucketRule,
     request: &HeaderMap,
@@ -135,9 +134,7 @@ impl Target<'_> {
             attributes: &attributes,
         };
         let sealed = Envelope::seal(&seal_request, Entropy::fresh());
-        let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
-        request.insert(headers::ENCRYPTION_KEY, base64(stored::wrapped_key_header(&write_key.wrapped)));
-        request.insert(headers::ENCRYPTION_ENVELOPE, base64(sealed.envelope.to_header()));
+        stored::write_keys(&write_key.wrapped, &sealed.envelope, request);
         sealed
     }
 }

@@ -13,6 +13,7 @@ class Relay:
         parts = urllib.parse.urlsplit(target)
         self.target = (parts.hostname, parts.port)
         self.cut_answers_after = None  # bytes of each connection's answers, from now on
+        self.relayed = 0  # bytes, both ways
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -47,6 +48,8 @@ class Relay:
                     break
                 sink.sendall(data)
                 passed += len(data)
+                with self.lock:
+                    self.relayed += len(data)
         except OSError:
             pass
         self.close(source, sink)

@@ -60,8 +60,8 @@ impl Directive {
 }
 
 /// The headers with which a copy's source is read: the client's conditions on it, translated, whom it expects to own its
-/// bucket, and who pays. They combine as S3 says for copies: If-Match before If-Unmodified-Since, If-None-Match before
-/// If-Modified-Since; only that a read is answered with 304 where a copy is with 412.
+/// bucket, and who pays. A date counts only without the ETag that it would be combined with (RFC 9110, 13.2.2, and S3's
+/// page on copies); what does not hold is answered with 304 or 412 where a copy is with 412.
 #[must_use]
 pub fn source_read_headers(headers: &HeaderMap) -> HeaderMap {
     let mut read = HeaderMap::new();
@@ -72,6 +72,11 @@ pub fn source_read_headers(headers: &HeaderMap) -> HeaderMap {
     }
     if let Some(payer) = headers.get(REQUEST_PAYER) {
         read.insert(REQUEST_PAYER, payer.clone());
+    }
+    for (etag, date) in [(IF_MATCH, IF_UNMODIFIED_SINCE), (IF_NONE_MATCH, IF_MODIFIED_SINCE)] {
+        if read.contains_key(etag) {
+            read.remove(date);
+        }
     }
     read
 }

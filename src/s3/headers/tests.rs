@@ -376,12 +376,14 @@ fn a_copys_source_and_destination_have_headers_of_their_own() {
     let expected: Lines<'_> = &[
         ("if-match", b"\"a\""),
         ("if-none-match", b"\"b\""),
-        ("if-modified-since", b"c"),
-        ("if-unmodified-since", b"d"),
         ("x-amz-expected-bucket-owner", b"111111111111"),
         ("x-amz-request-payer", b"requester"),
     ];
     assert_eq!(read, map(expected));
+    let dates: Lines<'_> =
+        &[("x-amz-copy-source-if-modified-since", b"c"), ("x-amz-copy-source-if-unmodified-since", b"d")];
+    let expected: Lines<'_> = &[("if-modified-since", b"c"), ("if-unmodified-since", b"d")];
+    assert_eq!(source_read_headers(&map(dates)), map(expected));
     let expected: Lines<'_> = &[
         ("x-amz-expected-bucket-owner", b"222222222222"),
         ("x-amz-request-payer", b"requester"),

@@ -1,0 +1,108 @@
+//! An XML document that is not there yet: spaces keep the connection alive until it is.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep};
+
+use super::BoxError;
+
+/// A declaration must be the first thing in a document, so it goes out before the spaces.
+const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+type Document = Pin<Box<dyn Future<Output = Bytes> + Send>>;
+
+/// A body of the XML declaration, a space whenever the document has kept the client waiting for `pause`, and the
+/// document, which itself has no declaration.
+pub struct KeptAliveBody {
+    document: Document,
+    pause: Duration,
+    next_space: Pin<Box<Sleep>>,
+    stage: Stage,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Begun,
+    Waiting,
+    Ended,
+}
+
+impl KeptAliveBody {
+    /// `document` is awaited however long it takes.
+    pub fn new(document: impl Future<Output = Bytes> + Send + 'static, pause: Duration) -> Self {
+        let next_space = Box::pin(tokio::time::sleep(pause));
+        Self { document: Box::pin(document), pause, next_space, stage: Stage::Begun }
+    }
+}
+
+impl Body for KeptAliveBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let data = |bytes| Poll::Ready(Some(Ok(Frame::data(bytes))));
+        match self.stage {
+            Stage::Begun => {
+                self.stage = Stage::Waiting;
+                data(Bytes::from_static(DECLARATION))
+            }
+            Stage::Ended => Poll::Ready(None),
+            Stage::Waiting => {
+                if let Poll::Ready(document) = self.document.as_mut().poll(context) {
+                    self.stage = Stage::Ended;
+                    return data(document);
+                }
+                if self.next_space.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                let next = Instant::now() + self.pause;
+                self.next_space.as_mut().reset(next);
+                data(Bytes::from_static(b" "))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn spaces_come_until_the_document_is_there() {
+        let (sender, receiver) = oneshot::channel::<&'static str>();
+        let document = async move { Bytes::from(receiver.await.unwrap()) };
+        let mut body = KeptAliveBody::new(document, Duration::from_millis(1));
+        let mut seen = Vec::new();
+        while seen.len() < DECLARATION.len() + 3 {
+            seen.extend_from_slice(&body.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+        assert!(!body.is_end_stream());
+        sender.send("<Result/>").unwrap();
+        seen.extend_from_slice(&body.collect().await.unwrap().to_bytes());
+        let text = String::from_utf8(seen).unwrap();
+        let rest = text.strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n   ").unwrap();
+        assert_eq!(rest.trim_start_matches(' '), "<Result/>");
+    }
+
+    #[tokio::test]
+    async fn a_document_that_is_there_needs_no_space() {
+        let body = KeptAliveBody::new(async { Bytes::from_static(b"<a/>") }, Duration::from_secs(60));
+        let seen = body.collect().await.unwrap().to_bytes();
+        assert_eq!(seen.strip_prefix(DECLARATION), Some(&b"<a/>"[..]));
+    }
+}
