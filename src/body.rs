@@ -17,7 +17,7 @@ pub use ingest::{IngestBody, IngestError, Verdict};
 pub use kept_alive::KeptAliveBody;
 pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
 pub use observed::{BodyEnd, ObservedBody};
-pub use open::{OpenBody, OpenError, Primed};
+pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
 

@@ -4,6 +4,7 @@
 //! client names no key, no stored bytes and no internal address.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::body::{BoxError, IngestError, OpenError};
 use crate::envelope::native::FormatError;
@@ -60,9 +61,12 @@ pub enum Error {
         /// Whether one of the two metadata entries is there.
         has_wrapped_key: bool,
     },
-    /// The object was written by a multipart upload.
-    #[error("the object has a multipart body")]
-    MultipartBody,
+    /// The object became another one between two requests that read it.
+    #[error("the object was replaced while it was read")]
+    Replaced,
+    /// What somebody else found out who asked for the same.
+    #[error(transparent)]
+    Shared(Arc<Error>),
 }
 
 impl From<S3Error> for Error {
@@ -116,12 +120,19 @@ impl Error {
         Self::UpstreamBody(error)
     }
 
+    /// Whether the object was replaced while it was read: to read it anew may help.
+    pub fn is_replaced(&self) -> bool {
+        match self {
+            Self::Shared(error) => error.is_replaced(),
+            other => matches!(other, Self::Replaced),
+        }
+    }
+
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) | Self::MultipartBody => {
-                Blame::Downstream
-            }
+            Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) => Blame::Downstream,
+            Self::Shared(error) => error.blame(),
             Self::Keyring(_) => Blame::Keys,
             Self::Upstream(_)
             | Self::UpstreamBody(_)
@@ -130,6 +141,7 @@ impl Error {
             | Self::UpstreamCredentials { .. }
             | Self::Format(_)
             | Self::MalformedWrappedKey
+            | Self::Replaced
             | Self::NotNative { .. } => Blame::Upstream,
         }
     }
@@ -164,7 +176,8 @@ impl Error {
                 "This object is encrypted in another format than s3veil's own. The bucket's formats.read accepts only \
                  [\"native\"].",
             ),
-            Self::MultipartBody => S3Error::not_implemented("Reading multipart objects is not implemented."),
+            Self::Replaced => unavailable("The object was replaced while it was read. Please try again."),
+            Self::Shared(error) => error.to_s3(),
         }
     }
 }

@@ -6,26 +6,32 @@
 mod answer;
 mod call;
 mod copy_object;
+mod described_object;
 mod get_object;
 mod head_object;
 mod late_answer;
+mod layouts;
 mod list_buckets;
 mod list_objects;
 mod listed_size;
+mod opened_object;
 mod pass_through;
 mod policy;
 mod preflight;
 mod put_object;
 mod stored;
+mod stored_object;
 #[cfg(test)]
 mod tests_support;
 mod upstream_answer;
+mod wanted;
 
 use std::time::Duration;
 
 use http::Response;
 
 pub use self::call::Call;
+pub use self::layouts::Layouts;
 pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
 pub use self::preflight::preflight;
@@ -36,7 +42,8 @@ use crate::keyring::Keyring;
 use crate::s3::{Operation, S3Error};
 use crate::upstream::Upstream;
 
-/// What every handler works with.
+/// What every handler works with. Cloning shares it.
+#[derive(Clone)]
 pub struct Resources {
     /// The storage behind.
     pub upstream: Upstream,
@@ -46,6 +53,8 @@ pub struct Resources {
     pub policies: Policies,
     /// Sizes that listings had to ask the storage for.
     pub learned_sizes: LearnedSizes,
+    /// Where the bytes of multipart objects lie that were read.
+    pub layouts: Layouts,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
 }

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::BoxError;
-use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{MultipartOpener, RangeOpener};
 use crate::envelope::native::{FormatError, PutOpener, ReadWindow};
 
 /// Why a stored body could not be given out.
@@ -22,16 +22,94 @@ pub enum OpenError {
     Upstream(#[source] BoxError),
 }
 
-/// An HTTP body that opens a window of another one.
+/// What opens a run of stored bytes, piece by piece.
+pub trait PieceOpener {
+    /// Stored bytes of the next piece; `None` after the last one.
+    fn next_length(&self) -> Option<usize>;
+
+    /// Opens the next piece in place, whose length must be [`Self::next_length`]. Afterwards `piece` holds the plaintext
+    /// that may be released now, which may be none.
+    ///
+    /// # Errors
+    /// What the piece is refused for; `piece` is empty then (F-25).
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError>;
+
+    /// Whether what came out so far is authentic as it is. If not, all pieces have to be opened.
+    fn may_stop(&self) -> bool;
+}
+
+impl PieceOpener for PutOpener {
+    fn next_length(&self) -> Option<usize> {
+        self.next_length()
+    }
+
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next(piece)
+    }
+
+    fn may_stop(&self) -> bool {
+        true
+    }
+}
+
+impl PieceOpener for MultipartOpener {
+    fn next_length(&self) -> Option<usize> {
+        self.next_length()
+    }
+
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next(piece)
+    }
+
+    /// The end of a body is a statement too (F-43).
+    fn may_stop(&self) -> bool {
+        self.next_length().is_none()
+    }
+}
+
+impl PieceOpener for RangeOpener {
+    fn next_length(&self) -> Option<usize> {
+        self.next_length()
+    }
+
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next(piece)
+    }
+
+    fn may_stop(&self) -> bool {
+        true
+    }
+}
+
+/// Any opener.
+pub type BoxOpener = Box<dyn PieceOpener + Send>;
+
+/// What to keep of what goes in and of what comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// Stored bytes to drop before the first piece.
+    pub discard: u64,
+    /// Plaintext bytes to drop before the first that is wanted.
+    pub skip: u64,
+    /// Plaintext bytes to release.
+    pub length: u64,
+}
+
+impl From<&ReadWindow> for Passage {
+    fn from(window: &ReadWindow) -> Self {
+        Self { discard: window.discard, skip: window.skip, length: window.length }
+    }
+}
+
+/// An HTTP body that opens a passage of another one.
 ///
-/// It ends without an error only after every byte of the window was authenticated and released.
+/// It ends without an error only after every byte of the passage was authenticated and released, and of a whole
+/// multipart body also its end.
 pub struct OpenBody<B> {
     ciphertext: B,
-    opener: PutOpener,
-    discard: u64,
-    skip: usize,
-    plaintext_left: u64,
-    chunk: BytesMut,
+    opener: BoxOpener,
+    left: Passage,
+    piece: BytesMut,
     pending: Bytes,
     state: State,
 }
@@ -46,21 +124,16 @@ impl<B> OpenBody<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    /// Opens `window` out of `ciphertext`.
-    ///
-    /// # Errors
-    /// [`FormatError::BodyLength`] when the window lies outside the object.
-    pub fn new(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> Result<Self, FormatError> {
-        Ok(Self {
+    /// Opens `passage` out of `ciphertext`.
+    pub fn new(ciphertext: B, opener: BoxOpener, passage: Passage) -> Self {
+        Self {
             ciphertext,
-            opener: PutOpener::new(content_key, window.plaintext_total, window.first_chunk)?,
-            discard: window.discard,
-            skip: usize::try_from(window.skip).map_err(|_| FormatError::BodyLength)?,
-            plaintext_left: window.length,
-            chunk: BytesMut::new(),
+            opener,
+            left: passage,
+            piece: BytesMut::new(),
             pending: Bytes::new(),
             state: State::Reading,
-        })
+        }
     }
 
     /// Waits until the first chunk was authenticated, so that a damaged object is refused with a proper answer
@@ -73,30 +146,35 @@ where
         Ok(Primed { first, rest: self })
     }
 
-    /// Takes pending bytes towards the next chunk; true when the chunk is complete.
+    /// Takes pending bytes towards the next piece; true when the piece is complete.
     fn fill(&mut self, wanted: usize) -> bool {
-        let dropped = self.discard.min(self.pending.len() as u64);
+        let dropped = self.left.discard.min(self.pending.len() as u64);
         self.pending.advance(usize::try_from(dropped).expect("it is at most the frame's length"));
-        self.discard -= dropped;
-        if self.chunk.capacity() == 0 {
-            self.chunk.reserve(wanted);
+        self.left.discard -= dropped;
+        if self.piece.capacity() == 0 {
+            self.piece.reserve(wanted);
         }
-        let take = self.pending.len().min(wanted - self.chunk.len());
-        self.chunk.extend_from_slice(&self.pending[..take]);
+        let take = self.pending.len().min(wanted - self.piece.len());
+        self.piece.extend_from_slice(&self.pending[..take]);
         self.pending.advance(take);
-        self.chunk.len() == wanted
+        self.piece.len() == wanted
     }
 
-    /// Opens the complete chunk and cuts the window's part out of it.
+    /// Opens the complete piece and cuts the passage's part out of what may be released.
     fn release(&mut self) -> Result<Bytes, FormatError> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        self.opener.open_next(&mut chunk)?;
-        let mut plaintext = chunk.freeze();
-        plaintext.advance(self.skip.min(plaintext.len()));
-        self.skip = 0;
-        let keep = usize::try_from(self.plaintext_left).unwrap_or(usize::MAX).min(plaintext.len());
+        let mut piece = std::mem::take(&mut self.piece);
+        self.opener.open_next(&mut piece)?;
+        let mut plaintext = piece.freeze();
+        let skipped = self.left.skip.min(plaintext.len() as u64);
+        plaintext.advance(usize::try_from(skipped).expect("it is at most the piece's length"));
+        self.left.skip -= skipped;
+        let keep = usize::try_from(self.left.length).unwrap_or(usize::MAX).min(plaintext.len());
         plaintext.truncate(keep);
-        self.plaintext_left -= keep as u64;
+        self.left.length -= keep as u64;
+        if keep > 0 && self.left.length == 0 && !self.opener.may_stop() {
+            // All that was announced, while the body's end is still to be authenticated.
+            return Err(FormatError::BodyLength);
+        }
         Ok(plaintext)
     }
 
@@ -123,15 +201,19 @@ where
                 return Poll::Ready(None);
             }
             let Some(wanted) = this.opener.next_length() else {
-                // The last chunk was opened and the window is still not full: it lied outside the object.
-                return this.fail(FormatError::BodyLength.into());
+                if this.left.length > 0 {
+                    // The last piece was opened and the passage is still not full: it lied outside the object.
+                    return this.fail(FormatError::BodyLength.into());
+                }
+                this.state = State::Ended;
+                continue;
             };
             if this.fill(wanted) {
                 let plaintext = match this.release() {
                     Ok(plaintext) => plaintext,
                     Err(error) => return this.fail(error.into()),
                 };
-                if this.plaintext_left == 0 {
+                if this.left.length == 0 && this.opener.may_stop() {
                     this.state = State::Ended;
                 }
                 if plaintext.is_empty() {
@@ -156,7 +238,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.plaintext_left)
+        SizeHint::with_exact(self.left.length)
     }
 }
 
@@ -202,7 +284,16 @@ mod tests {
 
     use super::*;
     use crate::body::tests_support::{frames, new_object, pattern, seal_all};
+    use crate::envelope::ContentKey;
     use crate::envelope::native::{CHUNK, CiphertextRange, PlaintextRange, SEALED_CHUNK};
+
+    fn open<B>(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> OpenBody<B>
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    {
+        let opener = PutOpener::new(content_key, window.plaintext_total, window.first_chunk).unwrap();
+        OpenBody::new(ciphertext, Box::new(opener), window.into())
+    }
 
     async fn read(
         stored: &[u8],
@@ -210,8 +301,7 @@ mod tests {
         window: &ReadWindow,
         cuts: &[usize],
     ) -> Result<Vec<u8>, OpenError> {
-        let body = OpenBody::new(frames(stored, cuts), content_key, window)?;
-        let body = body.primed().await?;
+        let body = open(frames(stored, cuts), content_key, window).primed().await?;
         assert_eq!(body.size_hint().exact(), Some(window.length), "the promised length is exact");
         Ok(body.collect().await?.to_bytes().to_vec())
     }
@@ -249,7 +339,7 @@ mod tests {
         let (content, mut stored, content_key) = object(3 * CHUNK);
         stored[SEALED_CHUNK + 100] ^= 1;
         let window = ReadWindow::whole(stored.len() as u64).unwrap();
-        let mut body = OpenBody::new(frames(&stored, &[]), &content_key, &window).unwrap();
+        let mut body = open(frames(&stored, &[]), &content_key, &window);
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, content[..CHUNK]);
         let error = body.frame().await.unwrap().unwrap_err();
@@ -262,7 +352,7 @@ mod tests {
         let (_, mut stored, content_key) = object(10);
         stored[0] ^= 1;
         let window = ReadWindow::whole(stored.len() as u64).unwrap();
-        let body = OpenBody::new(frames(&stored, &[]), &content_key, &window).unwrap();
+        let body = open(frames(&stored, &[]), &content_key, &window);
         assert!(body.primed().await.is_err());
     }
 

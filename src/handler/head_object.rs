@@ -1,11 +1,11 @@
-//! HeadObject: the plaintext's length and the client's own metadata, without a call of the key service.
+//! HeadObject: the plaintext's length and the client's own metadata, mostly without a call of the key service.
 
-use http::header::{CONTENT_RANGE, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::Response;
 
-use super::get_object::{Asked, StoredRun};
-use super::stored::StoredKeys;
-use super::{Call, Resources, answer, upstream_answer};
+use super::described_object::{DescribeRequest, DescribedObject, Description, describe_object};
+use super::get_object::tell_selection;
+use super::wanted::{Selection, Wanted};
+use super::{Call, Resources, answer};
 use crate::body::BoxBody;
 use crate::error::Error;
 use crate::s3::headers;
@@ -13,36 +13,39 @@ use crate::s3::headers;
 pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.of_object(bucket, object_key)?;
-    let asked = Asked::of(&call)?;
-    let mut request = call.upstream_request(Method::HEAD);
-    request.headers = headers::read_headers(&call.headers)?;
-    request.query = call.upstream_query(is_read_parameter);
-    let response = resources.upstream.send(request).await?;
-    if response.status() != StatusCode::OK {
-        return upstream_answer::pass(response).await;
-    }
-    let (mut parts, _) = response.into_parts();
-    let stored = StoredKeys::from_headers(&parts.headers)?;
-    if stored.envelope().is_multipart() {
-        return Err(Error::MultipartBody);
-    }
-    let reading = asked.reading(&StoredRun::of_head(&parts.headers)?, false)?;
+    let wanted = Wanted::of(&call.headers, &call.query)?;
+    let is_part = matches!(wanted, Wanted::Part(_));
+    let asked = DescribeRequest {
+        bucket,
+        object_key,
+        query: call.upstream_query(is_read_parameter),
+        headers: headers::read_headers(&call.headers)?,
+        needs_layout: is_part,
+    };
+    let DescribedObject { mut head, stored, plaintext_total, layout } =
+        match describe_object(resources, asked).await? {
+            Description::Answered(response) => return Ok(response),
+            Description::Described(described) => *described,
+        };
+    let selection = wanted.select(plaintext_total, layout.as_deref())?;
     let mut key_id = stored.likely_key_id(&resources.keyring, rule, bucket).await;
 
-    answer::clean(&mut parts.headers);
-    answer::tell_length(&mut parts.headers, reading.window.length);
-    if let Some(range) = reading.partial {
-        parts.status = StatusCode::PARTIAL_CONTENT;
-        let value = range.content_range(reading.window.plaintext_total);
-        parts.headers.insert(CONTENT_RANGE, HeaderValue::try_from(value).expect("digits are a header value"));
-    }
-    if answer::wants_checksums(&call.headers, parts.status) {
+    answer::clean(&mut head.headers);
+    let length = match selection {
+        Selection::Whole => plaintext_total,
+        Selection::EmptyPart => 0,
+        Selection::Span(range) => range.len(),
+    };
+    answer::tell_length(&mut head.headers, length);
+    let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());
+    head.status = tell_selection(&mut head.headers, selection, plaintext_total, parts_count);
+    if answer::wants_checksums(&call.headers, head.status) {
         let unlocked = stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
-        answer::tell_checksums(&mut parts.headers, &unlocked.checksums());
+        answer::tell_checksums(&mut head.headers, &unlocked.checksums());
         key_id = Some(unlocked.key_id);
     }
-    answer::tell_encrypted(&mut parts.headers, key_id.as_deref());
-    Ok(Response::from_parts(parts, BoxBody::default()))
+    answer::tell_encrypted(&mut head.headers, key_id.as_deref());
+    Ok(Response::from_parts(head, BoxBody::default()))
 }
 
 /// The query parameters of GET and HEAD that the storage answers itself.

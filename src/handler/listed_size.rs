@@ -13,6 +13,7 @@ use moka::future::Cache;
 
 use super::policy::Policies;
 use super::stored::StoredKeys;
+use super::stored_object::{part_count, unquoted};
 use crate::body::{BoxError, ListedSize};
 use crate::envelope::native;
 use crate::error::Error;
@@ -24,8 +25,6 @@ use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 const MAX_KNOWN: u64 = 60_000;
 /// How long. An ETag's size does not change, but its object can be replaced by one of equal bytes and other metadata.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// S3's highest part number, so the highest count in an ETag.
-const MAX_PARTS: u16 = 10_000;
 
 /// What a listing alone says of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,18 +54,6 @@ fn told_by_metadata(metadata: &HeaderMap, stored: u64) -> Option<u64> {
         return None;
     }
     native::plaintext_length(stored).ok()
-}
-
-/// The parts of a multipart upload, which S3 writes behind the hash in its ETag.
-fn part_count(etag: &str) -> Option<u16> {
-    let (_, count) = unquoted(etag).rsplit_once('-')?;
-    let is_canonical = count.bytes().all(|byte| byte.is_ascii_digit()) && !count.starts_with('0');
-    count.parse().ok().filter(|count| is_canonical && (1..=MAX_PARTS).contains(count))
-}
-
-/// S3 quotes ETags; some stores do so in headers only.
-fn unquoted(etag: &str) -> &str {
-    etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
 }
 
 /// Sizes that the storage was asked for. Cloning shares them.
@@ -224,23 +211,5 @@ mod tests {
             assert_eq!(told(None, stored), Told::TooLittle);
         }
         assert_eq!(told(Some("\"d41d8cd98f00b204e9800998ecf8427e-3\""), 1000), Told::TooLittle);
-    }
-
-    #[test]
-    fn part_counts() {
-        for (etag, count) in [
-            ("\"d41d8cd98f00b204e9800998ecf8427e-1\"", Some(1)),
-            ("d41d8cd98f00b204e9800998ecf8427e-10000", Some(10_000)),
-            ("\"d41d8cd98f00b204e9800998ecf8427e\"", None),
-            ("\"d41d8cd98f00b204e9800998ecf8427e-0\"", None),
-            ("\"d41d8cd98f00b204e9800998ecf8427e-01\"", None),
-            ("\"d41d8cd98f00b204e9800998ecf8427e-10001\"", None),
-            ("\"d41d8cd98f00b204e9800998ecf8427e-\"", None),
-            ("\"d41d8cd98f00b204e9800998ecf8427e-+1\"", None),
-            ("\"6f2ce3a0-5a1b-4c56-9d6e-112233445566\"", None),
-            ("", None),
-        ] {
-            assert_eq!(part_count(etag), count, "{etag}");
-        }
     }
 }

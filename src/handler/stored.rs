@@ -62,7 +62,7 @@ impl StoredKeys {
     /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
     ///
     /// # Errors
-    /// When the key service refuses or is away, when the object is not authentic, and for multipart bodies.
+    /// When the key service refuses or is away, or when the object is not authentic.
     pub async fn unlock(
         &self,
         keyring: &Keyring,
@@ -70,9 +70,6 @@ impl StoredKeys {
         bucket: &BucketName,
         object_key: &ObjectKey,
     ) -> Result<Unlocked, Error> {
-        if self.envelope.is_multipart() {
-            return Err(Error::MultipartBody);
-        }
         let realm = rule.realm(bucket);
         let allowed = rule.allowed_keys(keyring.default_allowed());
         let context = EncryptionContext::native(realm);

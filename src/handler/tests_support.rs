@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::{Binding, BucketRule, Call, LearnedSizes, Policies, Resources};
+use super::{Binding, BucketRule, Call, Layouts, LearnedSizes, Policies, Resources};
 use crate::body::BoxBody;
 use crate::keyring::{self, CacheSettings, Keyring, Reuse};
 use crate::s3::{BucketPattern, CopySource, Operation, Query, S3Path};
@@ -69,6 +69,7 @@ pub(super) async fn resources(
         keyring: Keyring::build(keys).await.unwrap(),
         policies: Policies::new(rules),
         learned_sizes: LearnedSizes::default(),
+        layouts: Layouts::default(),
         client_idle_timeout: Duration::from_secs(5),
     };
     (resources, folder)

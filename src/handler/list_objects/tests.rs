@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest};
-use crate::handler::{BucketRule, LearnedSizes, Policies};
+use crate::handler::{BucketRule, Layouts, LearnedSizes, Policies};
 use crate::keyring::{self, CacheSettings, Keyring, Reuse};
 use crate::s3::{BucketName, BucketPattern, Operation, Query, S3Path};
 use crate::sigv4::Payload;
@@ -110,6 +110,7 @@ impl Storage {
             keyring: Keyring::build(settings_of_keys).await.unwrap(),
             policies: Policies::new(vec![rule("b", ""), rule("partly", "ours/")]),
             learned_sizes: LearnedSizes::default(),
+            layouts: Layouts::default(),
             client_idle_timeout: Duration::from_secs(5),
         };
         (storage, resources, folder)

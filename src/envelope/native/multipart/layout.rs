@@ -1,5 +1,7 @@
 //! Which parts an object has, in order and with their lengths: what a layout says, and whether it may go unsaid.
 
+use std::ops::Range;
+
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::length::{chunks_length, padding_length};
@@ -164,10 +166,29 @@ impl Layout {
             + u64::from(self.tail_length())
     }
 
-    /// Stored bytes before the header of the part at `index`.
-    pub(super) fn stored_offset(&self, index: usize) -> u64 {
+    /// Stored bytes before the header of the segment at `index`; the terminator comes after all parts.
+    ///
+    /// # Panics
+    /// When there is no such segment.
+    pub fn stored_offset(&self, index: usize) -> u64 {
         let before = &self.parts[..index];
         before.iter().map(|part| SEGMENT_HEADER as u64 + chunks_length(part.length)).sum()
+    }
+
+    /// The stored bytes of every segment in order, terminator and tail included: each is one part of the upload in the
+    /// storage (F-30).
+    pub fn segment_extents(&self) -> Vec<Range<u64>> {
+        let terminator = self.terminated.then_some(0);
+        let mut end = 0;
+        let mut extents: Vec<_> = (self.parts.iter().map(|part| part.length).chain(terminator))
+            .map(|length| {
+                let start = end;
+                end += SEGMENT_HEADER as u64 + chunks_length(length);
+                start..end
+            })
+            .collect();
+        extents.last_mut().expect("a layout has parts").end += u64::from(self.tail_length());
+        extents
     }
 
     /// Stored bytes before the header of the last segment.

@@ -207,6 +207,13 @@ fn objects_of_every_shape_come_back() {
         let object = Object::seal(&content_key(1), layout.clone());
         let body = object.body();
         assert_eq!(layout.stored_total(), body.len() as u64);
+        for (index, (extent, segment)) in
+            layout.segment_extents().into_iter().zip(&object.segments).enumerate()
+        {
+            assert_eq!(layout.stored_offset(index), extent.start);
+            assert_eq!(body[extent.start as usize..extent.end as usize], segment[..]);
+        }
+        assert_eq!(layout.segment_extents().len(), object.segments.len());
         let claim = object.claim();
         let (content, outcome) = open(&content_key(1), &body, claim, None);
         assert_eq!((outcome, content == object.content), (Ok(()), true), "{layout:?}");

@@ -1,0 +1,110 @@
+//! What a stored object is, without its content: metadata, the plaintext's length, and where its parts lie.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Response, StatusCode, response};
+
+use super::layouts;
+use super::policy::BucketRule;
+use super::stored::{StoredKeys, Unlocked};
+use super::stored_object::{Identity, ObjectAt, StoredRun};
+use super::{Resources, upstream_answer};
+use crate::body::BoxBody;
+use crate::envelope::native;
+use crate::envelope::native::multipart::Layout;
+use crate::error::Error;
+use crate::s3::{BucketName, ObjectKey};
+
+/// How often an object may be replaced while its layout is read, until its reader is told to come back.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Which object is asked about.
+pub(super) struct DescribeRequest<'a> {
+    pub(super) bucket: &'a BucketName,
+    pub(super) object_key: &'a ObjectKey,
+    /// Query parameters for the storage: `versionId`, `response-…`.
+    pub(super) query: Vec<(String, Option<String>)>,
+    /// Headers for the storage, conditions among them.
+    pub(super) headers: HeaderMap,
+    /// Whether the layout of a multipart upload has to be known, and not only its length.
+    pub(super) needs_layout: bool,
+}
+
+/// What came of it.
+pub(super) enum Description {
+    /// The object.
+    Described(Box<DescribedObject>),
+    /// Another answer of the storage, fit for the client: an error, or 304.
+    Answered(Response<BoxBody>),
+}
+
+/// A stored object as a HEAD describes it.
+pub(super) struct DescribedObject {
+    /// The head of the storage's answer as it came.
+    pub(super) head: response::Parts,
+    /// What its metadata say of its keys.
+    pub(super) stored: StoredKeys,
+    /// Plaintext bytes: a claim of the storage, unless the layout is here.
+    pub(super) plaintext_total: u64,
+    /// The layout of a multipart upload, if it was needed for something.
+    pub(super) layout: Option<Arc<Layout>>,
+}
+
+/// Describes an object: one HEAD, and the small reads of its layout where that is needed and not known. The bucket's
+/// rule must serve it.
+///
+/// # Errors
+/// [`Error::NotNative`] when it is of a format that the bucket does not read, a format error when it can't be what was
+/// sealed.
+pub(super) async fn describe_object(
+    resources: &Resources,
+    asked: DescribeRequest<'_>,
+) -> Result<Description, Error> {
+    let rule = resources.policies.of_object(asked.bucket, asked.object_key)?;
+    for _ in 0..MAX_ATTEMPTS {
+        match attempt(resources, rule, &asked).await {
+            Err(error) if error.is_replaced() => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Error::Replaced)
+}
+
+async fn attempt(
+    resources: &Resources,
+    rule: &BucketRule,
+    asked: &DescribeRequest<'_>,
+) -> Result<Description, Error> {
+    let DescribeRequest { bucket, object_key, query, headers, needs_layout } = asked;
+    let at = ObjectAt::of_request(bucket, object_key, query, headers);
+    let mut request = at.request(Method::HEAD);
+    request.query.clone_from(query);
+    request.headers.clone_from(headers);
+    let response = resources.upstream.send(request).await?;
+    if response.status() != StatusCode::OK {
+        return Ok(Description::Answered(upstream_answer::pass(response).await?));
+    }
+    let (head, _) = response.into_parts();
+    let stored = StoredKeys::from_headers(&head.headers)?;
+    let stored_total = StoredRun::of_head(&head.headers)?.total;
+    let (plaintext_total, layout) = if stored.envelope().is_multipart() {
+        let identity = Identity::of(&head.headers, &stored, stored_total)?;
+        match identity.plaintext_total()? {
+            Some(total) if !needs_layout => (total, None),
+            Some(_) | None => {
+                let known = match resources.layouts.known(&at, &identity).await {
+                    Some(known) => known,
+                    None => {
+                        let Unlocked { opened, .. } =
+                            stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
+                        layouts::layout_of(resources, &at, &identity, &opened.content_key).await?
+                    }
+                };
+                (known.layout.plaintext_total(), Some(known.layout.clone()))
+            }
+        }
+    } else {
+        (native::plaintext_length(stored_total)?, None)
+    };
+    Ok(Description::Described(Box::new(DescribedObject { head, stored, plaintext_total, layout })))
+}

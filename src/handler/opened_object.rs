@@ -1,0 +1,341 @@
+//! Reading a stored object: the storage's answer, and the plaintext that was wanted out of it.
+//!
+//! Which format an object has is decided here, and nowhere else. One request to the storage, mostly: a range of an
+//! object of which nothing is known is asked for as if it had been written by one PUT, and once more if it had not.
+
+use std::sync::Arc;
+
+use http::header::{HeaderValue, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode, response};
+use http_body_util::BodyExt;
+
+use super::layouts::{self, KnownLayout};
+use super::policy::BucketRule;
+use super::stored::{StoredKeys, Unlocked};
+use super::stored_object::{Identity, ObjectAt, StoredRun};
+use super::wanted::{Selection, Wanted, stored_range};
+use super::{Resources, answer, upstream_answer};
+use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, Passage};
+use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
+use crate::envelope::native::{PutOpener, ReadWindow};
+use crate::error::Error;
+use crate::s3::{BucketName, ByteRange, Checksum, ObjectKey};
+
+/// How often an object may turn out to be another one than the one before, until its reader is told to come back.
+const MAX_ATTEMPTS: usize = 5;
+
+/// What is to be read.
+pub(super) struct ReadRequest<'a> {
+    pub(super) bucket: &'a BucketName,
+    pub(super) object_key: &'a ObjectKey,
+    /// Which part of it.
+    pub(super) wanted: Wanted,
+    /// Query parameters for the storage: `versionId`, `response-…`.
+    pub(super) query: Vec<(String, Option<String>)>,
+    /// Headers for the storage, conditions among them, without Range.
+    pub(super) headers: HeaderMap,
+    /// The condition on which the wanted range, and not the whole, is to be read.
+    pub(super) if_range: Option<HeaderValue>,
+}
+
+/// What came of it.
+pub(super) enum Opening {
+    /// The plaintext.
+    Opened(Box<OpenedObject>),
+    /// Another answer of the storage, fit for the client: an error, or 304.
+    Answered(Response<BoxBody>),
+}
+
+/// A stored object, or a part of it, in plaintext.
+pub(super) struct OpenedObject {
+    /// The head of the storage's answer as it came. What it says of the body's length and range, of checksums and of
+    /// encryption is about the ciphertext.
+    pub(super) head: response::Parts,
+    /// Plaintext bytes of the whole object.
+    pub(super) plaintext_total: u64,
+    /// What of it is here.
+    pub(super) selection: Selection,
+    /// Plaintext bytes in `body`.
+    pub(super) length: u64,
+    /// The plaintext. The first chunk was authenticated; a failure of a later one cuts it short of `length`.
+    pub(super) body: BoxBody,
+    /// The key that wrapped the data key, as its provider names it.
+    pub(super) key_id: String,
+    /// Checksums of the whole plaintext that the writer knew beforehand.
+    pub(super) checksums: Vec<Checksum>,
+    /// The number of parts that the client uploaded, if the object is a multipart upload's and the reader had to know.
+    pub(super) parts_count: Option<usize>,
+}
+
+/// Reads an object. The bucket's rule must serve it.
+///
+/// # Errors
+/// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
+/// sealed; [`Error::NotNative`] when it is of a format that the bucket does not read.
+pub(super) async fn open_object(resources: &Resources, read: ReadRequest<'_>) -> Result<Opening, Error> {
+    let rule = resources.policies.of_object(read.bucket, read.object_key)?;
+    let at = ObjectAt::of_request(read.bucket, read.object_key, &read.query, &read.headers);
+    let mut knowledge = match read.wanted {
+        Wanted::Whole => Knowledge::Nothing,
+        Wanted::Range(_) | Wanted::Part(_) => {
+            resources.layouts.newest(&at).await.map_or(Knowledge::Nothing, Knowledge::Layout)
+        }
+    };
+    let reader = Reader { resources, rule, read: &read, at };
+    for _ in 0..MAX_ATTEMPTS {
+        match reader.attempt(&knowledge).await {
+            Ok(Step::Done(opening)) => return Ok(opening),
+            Ok(Step::Again(better)) => knowledge = better,
+            Err(error) if error.is_replaced() => knowledge = Knowledge::Nothing,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Replaced)
+}
+
+/// What is known of the object before it is asked for. The answer shows whether it is still so.
+enum Knowledge {
+    Nothing,
+    /// A multipart upload of this layout.
+    Layout(Arc<KnownLayout>),
+    /// Which stored bytes hold the wanted ones, in a body of one PUT.
+    Span(ByteRange),
+}
+
+enum Step {
+    Done(Opening),
+    Again(Knowledge),
+}
+
+struct Reader<'a> {
+    resources: &'a Resources,
+    rule: &'a BucketRule,
+    read: &'a ReadRequest<'a>,
+    at: ObjectAt<'a>,
+}
+
+/// How to get the wanted plaintext out of an answer.
+struct Recipe {
+    plaintext_total: u64,
+    selection: Selection,
+    /// `None`: there is none to get.
+    opener: Option<(BoxOpener, Passage)>,
+    parts_count: Option<usize>,
+}
+
+impl Reader<'_> {
+    async fn attempt(&self, knowledge: &Knowledge) -> Result<Step, Error> {
+        let mut request = self.at.request(Method::GET);
+        request.query.clone_from(&self.read.query);
+        request.headers.clone_from(&self.read.headers);
+        if let Some(range) = self.stored_range(knowledge)? {
+            request.headers.insert(RANGE, range);
+            if let Some(condition) = &self.read.if_range {
+                request.headers.insert(IF_RANGE, condition.clone());
+            }
+        }
+        let response = self.resources.upstream.send(request).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, knowledge).await,
+            StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != Wanted::Whole => {
+                self.after_unsatisfiable(knowledge).await
+            }
+            _ => Ok(Step::Done(Opening::Answered(upstream_answer::pass(response).await?))),
+        }
+    }
+
+    async fn open(&self, response: Response<BoxBody>, knowledge: &Knowledge) -> Result<Step, Error> {
+        let (head, ciphertext) = response.into_parts();
+        let stored = StoredKeys::from_headers(&head.headers)?;
+        let run = StoredRun::of(head.status, &head.headers, &ciphertext)?;
+        let Unlocked { opened, key_id } = self.unlock(&stored).await?;
+        let content_key = Arc::new(opened.content_key);
+        let recipe = if stored.envelope().is_multipart() {
+            let identity = Identity::of(&head.headers, &stored, run.total)?;
+            match knowledge {
+                _ if self.wants_whole(run) => self.whole_of_multipart(&identity, run, content_key).await?,
+                Knowledge::Layout(known) if known.identity == identity => {
+                    self.range_of_multipart(known, run, content_key).await?
+                }
+                Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
+                    // The bytes of a wrong guess are not worth their way.
+                    drop(ciphertext);
+                    let known = layouts::layout_of(self.resources, &self.at, &identity, &content_key).await?;
+                    return Ok(Step::Again(Knowledge::Layout(known)));
+                }
+            }
+        } else {
+            match knowledge {
+                Knowledge::Layout(_) if run.partial => return Ok(Step::Again(Knowledge::Nothing)),
+                Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
+                    self.put(run, &content_key)?
+                }
+            }
+        };
+        let Recipe { plaintext_total, selection, opener, parts_count } = recipe;
+        let (length, body) = match opener {
+            None => (0, BoxBody::default()),
+            Some((opener, passage)) => {
+                let plaintext = OpenBody::new(ciphertext, opener, passage).primed().await?;
+                (passage.length, plaintext.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync())
+            }
+        };
+        let checksums = answer::from_attributes(&opened.attributes);
+        let opened =
+            OpenedObject { head, plaintext_total, selection, length, body, key_id, checksums, parts_count };
+        Ok(Step::Done(Opening::Opened(Box::new(opened))))
+    }
+
+    async fn unlock(&self, stored: &StoredKeys) -> Result<Unlocked, Error> {
+        let Self { resources, rule, read, .. } = self;
+        stored.unlock(&resources.keyring, rule, read.bucket, read.object_key).await
+    }
+
+    /// Whether an answer with this run is to be read as the whole object. One to If-Range that holds all says that the
+    /// object changed.
+    fn wants_whole(&self, run: StoredRun) -> bool {
+        match self.read.wanted {
+            Wanted::Whole => true,
+            Wanted::Range(_) => self.read.if_range.is_some() && !run.partial,
+            Wanted::Part(_) => false,
+        }
+    }
+
+    /// The Range to ask for; `None`: the whole.
+    fn stored_range(&self, knowledge: &Knowledge) -> Result<Option<HeaderValue>, Error> {
+        let known = match knowledge {
+            Knowledge::Nothing => return Ok(self.read.wanted.guess()),
+            Knowledge::Span(span) => return Ok(Some(stored_range(span.first(), span.last()))),
+            Knowledge::Layout(known) => known,
+        };
+        let layout = &known.layout;
+        match self.read.wanted.select(layout.plaintext_total(), Some(layout)) {
+            Ok(Selection::Span(range)) => {
+                let window = layout.window(range.first(), range.last())?;
+                Ok(Some(stored_range(window.ciphertext_first, window.ciphertext_last)))
+            }
+            // The head alone matters: it tells whether the object is still the one that has no such bytes.
+            Ok(Selection::Whole | Selection::EmptyPart) | Err(_) => {
+                Ok(Some(stored_range(0, SEGMENT_HEADER as u64 - 1)))
+            }
+        }
+    }
+
+    /// A body of one PUT.
+    fn put(&self, run: StoredRun, content_key: &ContentKey) -> Result<Recipe, Error> {
+        let whole = ReadWindow::whole(run.total)?;
+        let plaintext_total = whole.plaintext_total;
+        let selection = match self.wants_whole(run) {
+            true => Selection::Whole,
+            false => self.read.wanted.select(plaintext_total, None)?,
+        };
+        let window = match selection {
+            Selection::Whole if run.partial => return Err(PARTIAL),
+            Selection::Whole | Selection::EmptyPart => whole,
+            Selection::Span(range) => ReadWindow::slice(run.total, run.first, range.first(), range.last())?,
+        };
+        let opener = PutOpener::new(content_key, plaintext_total, window.first_chunk)?;
+        let opener: BoxOpener = Box::new(opener);
+        Ok(Recipe { plaintext_total, selection, opener: Some((opener, (&window).into())), parts_count: None })
+    }
+
+    /// All of a multipart upload, in one stream. Its length is told before it begins, so an object that does not tell
+    /// it by its stored length needs its layout first.
+    async fn whole_of_multipart(
+        &self,
+        identity: &Identity,
+        run: StoredRun,
+        content_key: Arc<ContentKey>,
+    ) -> Result<Recipe, Error> {
+        if run.partial {
+            return Err(PARTIAL);
+        }
+        let layout = match identity.plaintext_total()? {
+            Some(_) => None,
+            None => {
+                let known = layouts::layout_of(self.resources, &self.at, identity, &content_key).await?;
+                Some(known.layout.clone())
+            }
+        };
+        let claim = BodyClaim { ciphertext_total: run.total, parts: identity.parts() };
+        let opener = MultipartOpener::new(content_key, claim, layout)?;
+        let plaintext_total = opener.plaintext_total().expect("length or layout says it");
+        let passage = Passage { discard: 0, skip: 0, length: plaintext_total };
+        let opener: BoxOpener = Box::new(opener);
+        Ok(Recipe {
+            plaintext_total,
+            selection: Selection::Whole,
+            opener: Some((opener, passage)),
+            parts_count: None,
+        })
+    }
+
+    /// A range or a part of a multipart upload whose layout is known.
+    async fn range_of_multipart(
+        &self,
+        known: &KnownLayout,
+        run: StoredRun,
+        content_key: Arc<ContentKey>,
+    ) -> Result<Recipe, Error> {
+        let layout = &known.layout;
+        let plaintext_total = layout.plaintext_total();
+        let selection = self.read.wanted.select(plaintext_total, Some(layout))?;
+        let opener = match selection {
+            Selection::EmptyPart => None,
+            Selection::Whole => return Err(PARTIAL),
+            Selection::Span(range) => {
+                let window = layout.window(range.first(), range.last())?;
+                let discard = window.ciphertext_first.checked_sub(run.first).ok_or(OTHER_BYTES)?;
+                let header =
+                    layouts::header_apart(self.resources, &self.at, known, &window, &content_key).await?;
+                let opener = RangeOpener::new(content_key, layout.clone(), &window, header.as_deref())?;
+                let opener: BoxOpener = Box::new(opener);
+                Some((opener, Passage { discard, skip: window.skip, length: window.length }))
+            }
+        };
+        let parts_count = matches!(self.read.wanted, Wanted::Part(_)).then_some(layout.parts().len());
+        Ok(Recipe { plaintext_total, selection, opener, parts_count })
+    }
+
+    /// The storage could not satisfy the range of stored bytes. The answer must speak of plaintext bytes, so the
+    /// object's length is asked for; a range that lies inside it after all (some storages refuse a suffix longer than
+    /// the object) is asked for again, with both ends.
+    ///
+    /// # Errors
+    /// `InvalidRange` with the plaintext's length, mostly.
+    async fn after_unsatisfiable(&self, knowledge: &Knowledge) -> Result<Step, Error> {
+        match knowledge {
+            Knowledge::Nothing => {}
+            // It was another object that had these bytes.
+            Knowledge::Layout(_) | Knowledge::Span(_) => return Ok(Step::Again(Knowledge::Nothing)),
+        }
+        let mut request = self.at.request(Method::HEAD);
+        request.query.clone_from(&self.read.query);
+        request.headers.clone_from(&self.read.headers);
+        let response = self.resources.upstream.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
+        }
+        let stored = StoredKeys::from_headers(response.headers())?;
+        let run = StoredRun::of_head(response.headers())?;
+        if !stored.envelope().is_multipart() {
+            let total = ReadWindow::whole(run.total)?.plaintext_total;
+            let Selection::Span(range) = self.read.wanted.select(total, None)? else { return Err(PARTIAL) };
+            let window = ReadWindow::slice(run.total, 0, range.first(), range.last())?;
+            let span = ByteRange::new(window.discard, window.discard + window.ciphertext_needed() - 1);
+            return Ok(Step::Again(Knowledge::Span(span.ok_or(OTHER_BYTES)?)));
+        }
+        let identity = Identity::of(response.headers(), &stored, run.total)?;
+        if let Some(total) = identity.plaintext_total()? {
+            self.read.wanted.select(total, None)?;
+        }
+        let content_key = self.unlock(&stored).await?.opened.content_key;
+        let known = layouts::layout_of(self.resources, &self.at, &identity, &content_key).await?;
+        self.read.wanted.select(known.layout.plaintext_total(), Some(&known.layout))?;
+        Ok(Step::Again(Knowledge::Layout(known)))
+    }
+}
+
+const PARTIAL: Error = Error::UnexpectedAnswer("a part of the object where the whole was asked for");
+const OTHER_BYTES: Error = Error::UnexpectedAnswer("other bytes of the object than it was asked for");
