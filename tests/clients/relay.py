@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 import urllib.parse
 
 
@@ -14,6 +15,7 @@ class Relay:
         self.target = (parts.hostname, parts.port)
         self.cut_answers_after = None  # bytes of each connection's answers, from now on
         self.relayed = 0  # bytes, both ways
+        self.answers_wait = 0  # seconds, each piece of an answer
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -42,6 +44,8 @@ class Relay:
         passed = 0
         try:
             while data := source.recv(65_536):
+                if answers and self.answers_wait:
+                    time.sleep(self.answers_wait)
                 limit = self.cut_answers_after if answers else None
                 if limit is not None and passed + len(data) >= limit:
                     sink.sendall(data[: max(0, limit - passed)])

@@ -359,6 +359,26 @@ def test_no_content_passes_the_proxy(start, real):
     relay.stop()
 
 
+def test_what_takes_long_is_kept_alive(start, real):
+    """After five seconds a 200 goes out, then spaces, then the outcome, which boto3 takes for what it is."""
+    relay = Relay(real.upstream["endpoint"])
+    running = start(real, upstream={"endpoint": relay.endpoint})
+    s3 = running.boto()
+    bucket = new_bucket(s3)
+    s3.put_object(Bucket=bucket, Key="from", Body=CONTENT)
+    relay.answers_wait = 3
+    answer = running.raw().request("PUT", f"/{bucket}/to", headers=header(bucket, "from"))
+    assert answer.status == 200 and "content-length" not in answer.headers
+    assert answer.body.startswith(b"<?xml ") and b"<CopyObjectResult " in answer.body
+    failed = running.raw().request("PUT", "/no-such-bucket-xyz/to", headers=header(bucket, "from"))
+    assert (failed.status, failed.code) == (200, "NoSuchBucket")
+    assert failed.body.count(b"<?xml") == 1
+    assert refused(lambda: s3.copy_object(Bucket="no-such-bucket-xyz", Key="to", CopySource=source(bucket, "from")))[0] == "NoSuchBucket"
+    relay.answers_wait = 0
+    assert read(s3, bucket, "to") == CONTENT
+    relay.stop()
+
+
 CLIENTS = [
     {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY},
     {"access_key_id": "logs", "secret_access_key": "logs-secret", "buckets": ["logs-*"]},
