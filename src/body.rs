@@ -10,7 +10,7 @@ mod open;
 mod reclaim;
 mod seal;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
 
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};

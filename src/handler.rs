@@ -19,6 +19,8 @@ mod preflight;
 mod put_object;
 mod stored;
 mod stored_object;
+#[cfg(test)]
+mod tests_support;
 mod upstream_answer;
 mod wanted;
 

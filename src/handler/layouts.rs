@@ -71,6 +71,14 @@ impl Layouts {
         self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
     }
 
+    /// Forgets everything, for tests of what an unknown object costs.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.proven.invalidate_all();
+        self.newest.invalidate_all();
+        self.headers.invalidate_all();
+    }
+
     /// The layout of this very object, if it is known.
     pub(super) async fn known(&self, at: &ObjectAt<'_>, identity: &Identity) -> Option<Arc<KnownLayout>> {
         self.proven.get(&identity.fingerprint(at)).await

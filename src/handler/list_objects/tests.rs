@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
@@ -13,11 +12,9 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest};
-use crate::handler::{BucketRule, Layouts, LearnedSizes, Policies};
-use crate::keyring::{self, CacheSettings, Keyring, Reuse};
-use crate::s3::{BucketName, BucketPattern, Operation, Query, S3Path};
+use crate::handler::tests_support;
+use crate::s3::{BucketName, Operation, Query, S3Path};
 use crate::sigv4::Payload;
-use crate::upstream::{Credentials, Settings, Target, Upstream};
 
 /// Status and headers.
 type Metadata = (u16, Vec<(&'static str, String)>);
@@ -83,36 +80,8 @@ impl Storage {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
-        let folder = tempfile::tempdir().unwrap();
-        let credentials = Credentials::Static {
-            access_key_id: "id".to_owned(),
-            secret_access_key: "secret".to_owned().into(),
-            session_token: None,
-        };
-        let target = Target::Endpoint(endpoint.parse().unwrap());
-        let settings = Settings { credentials, max_retries: 0, ..Settings::new(target) };
-        let provider = keyring::Provider::Local(keyring::Local {
-            file: folder.path().join("keyring"),
-            create_if_missing: true,
-        });
-        let settings_of_keys =
-            keyring::Settings { provider, cache: CacheSettings::default(), reuse: Reuse::default() };
-        let rule = |name: &str, prefix: &str| BucketRule {
-            name: BucketPattern::parse(name).unwrap(),
-            prefix: prefix.to_owned(),
-            realm: None,
-            key_id: None,
-            allowed_key_ids: Vec::new(),
-            binding: Binding::RealmAndKey,
-        };
-        let resources = Resources {
-            upstream: Upstream::build(settings).await.unwrap(),
-            keyring: Keyring::build(settings_of_keys).await.unwrap(),
-            policies: Policies::new(vec![rule("b", ""), rule("partly", "ours/")]),
-            learned_sizes: LearnedSizes::default(),
-            layouts: Layouts::default(),
-            client_idle_timeout: Duration::from_secs(5),
-        };
+        let policies = [("b", ""), ("partly", "ours/")];
+        let (resources, folder) = tests_support::resources(&endpoint, &policies).await;
         (storage, resources, folder)
     }
 }
