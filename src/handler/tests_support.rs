@@ -156,6 +156,12 @@ impl Storage {
         objects
     }
 
+    fn listing(&self) -> String {
+        let mut entries: Vec<_> = self.objects().iter().map(|(path, object)| listed(path, object)).collect();
+        entries.sort();
+        format!("<ListBucketResult><Name>b</Name>{}</ListBucketResult>", entries.concat())
+    }
+
     fn answer(&self, request: &Request<()>) -> Response<Full<Bytes>> {
         let text =
             |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
@@ -167,6 +173,9 @@ impl Storage {
             *response.status_mut() = status;
             response
         };
+        if request.uri().path() == "/b" {
+            return Response::new(Full::new(self.listing().into()));
+        }
         let Some(object) = self.objects().get(request.uri().path()).cloned() else {
             return refuse(StatusCode::NOT_FOUND);
         };
@@ -209,6 +218,12 @@ impl Storage {
         }
         response
     }
+}
+
+fn listed(path: &str, object: &Kept) -> String {
+    let (object_key, etag) = (path.trim_start_matches("/b/"), &object.etag);
+    let size = object.body.len();
+    format!("<Contents><Key>{object_key}</Key><ETag>\"{etag}\"</ETag><Size>{size}</Size></Contents>")
 }
 
 /// A multipart upload as it was stored, and what it was.
