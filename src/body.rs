@@ -11,7 +11,7 @@ mod open;
 mod reclaim;
 mod seal;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
 
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use kept_alive::KeptAliveBody;

@@ -64,6 +64,11 @@ pub enum Error {
     /// The object became another one between two requests that read it.
     #[error("the object was replaced while it was read")]
     Replaced,
+    /// The object has a multipart body, and nothing says of how many parts.
+    #[error(
+        "the storage says nowhere how many parts the object has: neither in its ETag nor as x-amz-mp-parts-count"
+    )]
+    PartsUnknown,
     /// What somebody else found out who asked for the same.
     #[error(transparent)]
     Shared(Arc<Error>),
@@ -142,6 +147,7 @@ impl Error {
             | Self::Format(_)
             | Self::MalformedWrappedKey
             | Self::Replaced
+            | Self::PartsUnknown
             | Self::NotNative { .. } => Blame::Upstream,
         }
     }
@@ -177,6 +183,9 @@ impl Error {
                  [\"native\"].",
             ),
             Self::Replaced => unavailable("The object was replaced while it was read. Please try again."),
+            Self::PartsUnknown => {
+                S3Error::new(ErrorCode::InternalError, format!("Can't read this object: {self}."))
+            }
             Self::Shared(error) => error.to_s3(),
         }
     }

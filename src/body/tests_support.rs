@@ -8,6 +8,9 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 use crate::body::BoxError;
+use crate::envelope::native::multipart::{
+    Layout, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
+};
 use crate::envelope::native::{
     Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest,
     plaintext_length,
@@ -108,6 +111,48 @@ pub(crate) fn seal_all(mut sealer: PutSealer, content: &[u8]) -> Vec<u8> {
     sealer.seal_last(&mut chunk);
     stored.extend_from_slice(&chunk);
     stored
+}
+
+/// The segments of a multipart body of this layout, terminator included.
+pub(crate) fn seal_segments(content_key: &ContentKey, layout: &Layout, content: &[u8]) -> Vec<Vec<u8>> {
+    let mut segments = Vec::new();
+    let mut rest = content;
+    for (index, part) in layout.parts().iter().enumerate() {
+        let end = match index + 1 == layout.parts().len() && !layout.is_terminated() {
+            true if layout.is_regular() => SegmentEnd::Last,
+            true => SegmentEnd::LastCarrying(layout),
+            false => SegmentEnd::Middle,
+        };
+        let (plaintext, after) = rest.split_at(usize::try_from(part.length).unwrap());
+        let sealer = SegmentSealer::new(content_key, *part, end, SegmentEntropy::fresh()).unwrap();
+        let mut stored = sealer.header.to_vec();
+        if let Some(mut chunks) = sealer.chunks {
+            let mut rest = plaintext;
+            while rest.len() > CHUNK {
+                let mut chunk = BytesMut::from(&rest[..CHUNK]);
+                chunks.seal_next(&mut chunk);
+                stored.extend_from_slice(&chunk);
+                rest = &rest[CHUNK..];
+            }
+            let mut chunk = BytesMut::from(rest);
+            chunks.seal_last(&mut chunk);
+            stored.extend_from_slice(&chunk);
+        }
+        stored.extend_from_slice(&sealer.tail);
+        segments.push(stored);
+        rest = after;
+    }
+    if layout.is_terminated() {
+        segments.push(seal_terminator(content_key, layout, SegmentEntropy::fresh()).unwrap());
+    }
+    segments
+}
+
+/// A layout of parts 1, 2, 3, … of these lengths.
+pub(crate) fn layout(lengths: &[u64], terminated: bool) -> Layout {
+    let number = |number| PartNumber::new(number).unwrap();
+    let parts = (1..).zip(lengths).map(|(at, length)| Part { number: number(at), length: *length }).collect();
+    if terminated { Layout::terminated(parts).unwrap() } else { Layout::ended_by_last(parts).unwrap() }
 }
 
 /// Opens without the adapter under test.

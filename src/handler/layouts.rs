@@ -71,6 +71,14 @@ impl Layouts {
         self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
     }
 
+    /// Forgets everything, for tests of what an unknown object costs.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.proven.invalidate_all();
+        self.newest.invalidate_all();
+        self.headers.invalidate_all();
+    }
+
     /// The layout of this very object, if it is known.
     pub(super) async fn known(&self, at: &ObjectAt<'_>, identity: &Identity) -> Option<Arc<KnownLayout>> {
         self.proven.get(&identity.fingerprint(at)).await
@@ -181,9 +189,11 @@ async fn ask_for_parts(resources: &Resources, at: &ObjectAt<'_>, identity: &Iden
     }
     let count = response.headers().get("x-amz-mp-parts-count");
     let count = count.and_then(|count| count.to_str().ok()?.parse().ok());
-    count.filter(|_| response.status().is_success()).ok_or(Error::UnexpectedAnswer(
-        "with a multipart object and no number of its parts, neither in the ETag nor as x-amz-mp-parts-count",
-    ))
+    match response.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => count.ok_or(Error::PartsUnknown),
+        StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => Err(Error::PartsUnknown),
+        _ => Err(Error::UnexpectedAnswer("a question for an object's parts with an error")),
+    }
 }
 
 /// `length` stored bytes from `first` on, of this very object.

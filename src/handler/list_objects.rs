@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, RANGE};
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 
 use super::listed_size::SizeReader;
+use super::stored_object::for_every_question;
 use super::{Call, Resources, upstream_answer};
 use crate::body::{BoxBody, ListingBody, ListingError, boxed};
 use crate::error::Error;
 use crate::s3::xml::NameEncoding;
 use crate::s3::{ErrorCode, S3Error, headers};
 
-/// What of the client's request goes along with every question about a single object.
-const FOR_EVERY_QUESTION: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-request-payer"];
 /// What an answer may say of its body, which is another one here.
 const ABOUT_THE_BODY: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
 
@@ -39,9 +38,7 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
         Some(_) | None => NameEncoding::Verbatim,
     };
     let sizes = Arc::new(SizeReader {
-        upstream: resources.upstream.clone(),
-        policies: resources.policies.clone(),
-        learned: resources.learned_sizes.clone(),
+        resources: resources.clone(),
         bucket: bucket.clone(),
         headers: for_every_question(&call.headers),
     });
@@ -52,11 +49,6 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     let rewritten = ListingBody::new(listing, requested, move |entry| sizes.size_of(entry));
     let rewritten = rewritten.primed().await.map_err(before_the_head)?;
     Ok(Response::from_parts(parts, boxed(rewritten)))
-}
-
-fn for_every_question(request: &HeaderMap) -> HeaderMap {
-    let names = FOR_EVERY_QUESTION.map(HeaderName::from_static);
-    names.into_iter().filter_map(|name| Some((name.clone(), request.get(name)?.clone()))).collect()
 }
 
 fn before_the_head(error: ListingError) -> Error {

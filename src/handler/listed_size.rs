@@ -6,20 +6,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use http::header::{CONTENT_LENGTH, ETAG};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{ETAG, HeaderValue, IF_MATCH, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
 use moka::future::Cache;
 
-use super::policy::Policies;
-use super::stored::StoredKeys;
-use super::stored_object::{part_count, unquoted};
-use crate::body::{BoxError, ListedSize};
+use super::stored::{StoredKeys, Unlocked};
+use super::stored_object::{Identity, ObjectAt, StoredRun, fingerprint, part_count, unquoted};
+use super::wanted::stored_range;
+use super::{Resources, layouts};
+use crate::body::{BoxBody, BoxError, ListedSize};
 use crate::envelope::native;
+use crate::envelope::native::multipart::{
+    MultipartLength, layout_tail_length, multipart_plaintext_length, open_layout_tail,
+};
 use crate::error::Error;
+use crate::keyring::KeyringError;
 use crate::s3::xml::ListedEntry;
 use crate::s3::{BucketName, ObjectKey};
-use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// How many learned sizes are remembered, of about 150 bytes each: sixty pages that hold nothing else.
 const MAX_KNOWN: u64 = 60_000;
@@ -29,10 +32,19 @@ const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// What a listing alone says of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
-    /// So many bytes of plaintext.
+    /// So many bytes of plaintext, if the object is ours.
     Size(u64),
-    /// Not enough: the object's metadata must be asked.
-    TooLittle,
+    /// Not enough.
+    Ask(Question),
+}
+
+/// What tells the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// The object's metadata.
+    Metadata,
+    /// Its last bytes: if it is ours, they hold the layout of so many segments (F-42).
+    Tail { parts: u16 },
 }
 
 /// The plaintext's length, from the ETag and the stored length that a listing gives.
@@ -41,19 +53,25 @@ fn told(etag: Option<&str>, stored: u64) -> Told {
     if stored < native::TAG as u64 {
         return Told::Size(stored);
     }
-    match etag.and_then(part_count) {
-        None => native::plaintext_length(stored).map_or(Told::TooLittle, Told::Size),
-        Some(_) => Told::TooLittle,
+    let Some(etag) = etag else { return Told::Ask(Question::Metadata) };
+    match part_count(etag) {
+        Some(parts) => match multipart_plaintext_length(stored, parts) {
+            Ok(MultipartLength::Exact(length)) => Told::Size(length),
+            Ok(MultipartLength::NeedsLayout) => Told::Ask(Question::Tail { parts }),
+            Err(_) => Told::Ask(Question::Metadata),
+        },
+        None if is_digest(etag) => {
+            native::plaintext_length(stored).map_or(Told::Ask(Question::Metadata), Told::Size)
+        }
+        // It does not say whether the object was written by one PUT.
+        None => Told::Ask(Question::Metadata),
     }
 }
 
-/// The plaintext's length, from the metadata of an object; `None` if it is not ours, or not one that can be opened.
-fn told_by_metadata(metadata: &HeaderMap, stored: u64) -> Option<u64> {
-    let keys = StoredKeys::from_headers(metadata).ok()?;
-    if keys.envelope().is_multipart() {
-        return None;
-    }
-    native::plaintext_length(stored).ok()
+/// Whether an ETag without a number of parts is that of one PUT, as S3 makes them: a hash in hexadecimal digits.
+fn is_digest(etag: &str) -> bool {
+    let etag = unquoted(etag);
+    etag.len() >= 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Sizes that the storage was asked for. Cloning shares them.
@@ -79,9 +97,7 @@ enum Unlearned {
 
 /// Sizes for one listing of one bucket.
 pub(super) struct SizeReader {
-    pub(super) upstream: Upstream,
-    pub(super) policies: Policies,
-    pub(super) learned: LearnedSizes,
+    pub(super) resources: Resources,
     pub(super) bucket: BucketName,
     /// What the client sent for the storage to check: expected owner, who pays.
     pub(super) headers: HeaderMap,
@@ -98,27 +114,28 @@ struct Listed {
 impl SizeReader {
     /// The size of one entry.
     pub(super) fn size_of(self: &Arc<Self>, entry: &ListedEntry) -> ListedSize {
-        if self.policies.of_object(&self.bucket, &entry.object).is_err() {
+        if self.resources.policies.of_object(&self.bucket, &entry.object).is_err() {
             return ListedSize::Known(entry.size);
         }
         match told(entry.etag.as_deref(), entry.size) {
             Told::Size(size) => ListedSize::Known(size),
-            Told::TooLittle => {
+            Told::Ask(question) => {
                 let listed = Listed {
                     object: entry.object.clone(),
                     version_id: entry.version_id.clone(),
                     etag: entry.etag.clone(),
                     stored: entry.size,
                 };
-                ListedSize::Asked(Box::pin(Arc::clone(self).learn(listed)))
+                ListedSize::Asked(Box::pin(Arc::clone(self).learn(listed, question)))
             }
         }
     }
 
     /// From memory, else from the storage; who asks for the same object meanwhile waits for the same answer.
-    async fn learn(self: Arc<Self>, listed: Listed) -> Result<u64, BoxError> {
+    async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<u64, BoxError> {
         let fingerprint = listed.fingerprint(&self.bucket);
-        let outcome = self.learned.0.try_get_with(fingerprint, self.ask(&listed)).await;
+        let known = &self.resources.learned_sizes.0;
+        let outcome = known.try_get_with(fingerprint, self.ask(&listed, question)).await;
         match outcome {
             Ok(size) => Ok(size),
             Err(unlearned) => match &*unlearned {
@@ -128,60 +145,134 @@ impl SizeReader {
         }
     }
 
-    async fn ask(&self, listed: &Listed) -> Result<u64, Unlearned> {
+    async fn ask(&self, listed: &Listed, question: Question) -> Result<u64, Unlearned> {
         metrics::counter!("s3veil_listing_extra_reads_total").increment(1);
-        let version = listed.version_id.as_ref().filter(|version| !version.is_empty());
-        let request = UpstreamRequest {
-            method: Method::HEAD,
-            bucket: Some(self.bucket.clone()),
-            object: Some(listed.object.clone()),
-            query: version
-                .map(|version| ("versionId".to_owned(), Some(version.clone())))
-                .into_iter()
-                .collect(),
+        let version = listed.version_id.as_deref().filter(|version| !version.is_empty());
+        let at = ObjectAt {
+            bucket: &self.bucket,
+            object_key: &listed.object,
+            version_id: version,
             headers: self.headers.clone(),
-            body: UpstreamBody::Empty,
         };
-        let response = self.upstream.send(request).await.map_err(Error::from)?;
-        let metadata = response.headers();
-        match response.status() {
-            StatusCode::OK if listed.is(metadata) => {
-                Ok(told_by_metadata(metadata, listed.stored).unwrap_or(listed.stored))
+        let request = match question {
+            Question::Metadata => at.request(Method::HEAD),
+            Question::Tail { parts } => {
+                let mut request = at.request(Method::GET);
+                let first = listed.stored.saturating_sub(layout_tail_length(parts));
+                request.headers.insert(RANGE, stored_range(first, listed.stored - 1));
+                if let Some(etag) = listed.etag.as_deref().and_then(quoted) {
+                    request.headers.insert(IF_MATCH, etag);
+                }
+                request
             }
-            StatusCode::OK
-            | StatusCode::BAD_REQUEST
+        };
+        let response = self.resources.upstream.send(request).await.map_err(Error::from)?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
+            StatusCode::BAD_REQUEST
             | StatusCode::FORBIDDEN
             | StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED => Err(Unlearned::Gone),
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::RANGE_NOT_SATISFIABLE => return Err(Unlearned::Gone),
             status => {
-                tracing::debug!(%status, object_key = ?listed.object, "no metadata of a listed object");
-                Err(Error::UnexpectedAnswer("a question for a listed object's metadata with an error").into())
+                tracing::debug!(%status, object_key = ?listed.object, "nothing about a listed object");
+                return Err(Error::UnexpectedAnswer("a question about a listed object with an error").into());
             }
         }
+        match self.told_by(response, &at, listed, question).await {
+            Err(Unlearned::Failed(error)) if error.is_replaced() => Err(Unlearned::Gone),
+            Err(Unlearned::Failed(error)) if is_of_the_object(&error) => Ok(listed.stored),
+            outcome => outcome,
+        }
+    }
+
+    /// The size, from the answer to the question.
+    async fn told_by(
+        &self,
+        response: Response<BoxBody>,
+        at: &ObjectAt<'_>,
+        listed: &Listed,
+        question: Question,
+    ) -> Result<u64, Unlearned> {
+        let (head, body) = response.into_parts();
+        let run = match question {
+            Question::Metadata => StoredRun::of_head(&head.headers),
+            Question::Tail { .. } => StoredRun::of(head.status, &head.headers, &body),
+        };
+        let run = run.map_err(|_| Unlearned::Gone)?;
+        if !listed.is(&head.headers, run.total) {
+            return Err(Unlearned::Gone);
+        }
+        let stored = StoredKeys::from_headers(&head.headers)?;
+        if !stored.envelope().is_multipart() {
+            return Ok(native::plaintext_length(run.total).map_err(Error::from)?);
+        }
+        let identity = Identity::of(&head.headers, &stored, run.total)?;
+        if let Some(length) = identity.plaintext_total().map_err(Error::from)? {
+            return Ok(length);
+        }
+        let Resources { keyring, policies, .. } = &self.resources;
+        let rule = policies.of_object(&self.bucket, &listed.object)?;
+        let Unlocked { opened, .. } = stored.unlock(keyring, rule, &self.bucket, &listed.object).await?;
+        let content_key = opened.content_key;
+        let known = match question {
+            Question::Metadata => layouts::layout_of(&self.resources, at, &identity, &content_key).await?,
+            Question::Tail { parts } => {
+                let length = layout_tail_length(parts);
+                let proven = async {
+                    let first = run.total.checked_sub(length).ok_or(native::FormatError::Length)?;
+                    let tail = layouts::read_run(body, run, first, length).await?;
+                    Ok(open_layout_tail(&content_key, &tail, run.total, parts)?)
+                };
+                layouts::remember(&self.resources, at, &identity, proven).await?
+            }
+        };
+        Ok(known.layout.plaintext_total())
     }
 }
 
+/// Whether an error says that the object is not ours, or can't be opened, and not that somebody is in trouble.
+fn is_of_the_object(error: &Error) -> bool {
+    match error {
+        Error::Shared(error) => is_of_the_object(error),
+        Error::Format(_) | Error::MalformedWrappedKey | Error::NotNative { .. } | Error::PartsUnknown => true,
+        Error::Keyring(refused) => {
+            matches!(refused, KeyringError::InvalidCiphertext) || error.to_s3().status().is_client_error()
+        }
+        Error::Refused(_)
+        | Error::Unauthenticated(_)
+        | Error::Ingest(_)
+        | Error::Upstream(_)
+        | Error::UpstreamBody(_)
+        | Error::UnexpectedAnswer(_)
+        | Error::UpstreamRedirect { .. }
+        | Error::UpstreamCredentials { .. }
+        | Error::Replaced => false,
+    }
+}
+
+/// An ETag as a header wants it.
+fn quoted(etag: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("\"{}\"", unquoted(etag))).ok()
+}
+
 impl Listed {
-    /// What a size is remembered by: SHA-256 over all that identifies the bytes, each behind its length. Of one size,
-    /// so that the longest key takes no more memory than any other.
+    /// What a size is remembered by: all that identifies the bytes. Of one size, so that the longest key takes no more
+    /// memory than any other.
     fn fingerprint(&self, bucket: &BucketName) -> [u8; 32] {
-        let mut hash = digest::Context::new(&digest::SHA256);
         let version = self.version_id.as_deref().unwrap_or_default();
         let etag = self.etag.as_deref().unwrap_or_default();
-        for part in [bucket.as_str(), self.object.as_str(), version, etag] {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        hash.update(&self.stored.to_be_bytes());
-        hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+        let names = [bucket.as_str(), self.object.as_str(), version, etag].map(str::as_bytes);
+        let [bucket, object, version, etag] = names;
+        fingerprint([bucket, object, version, etag, &self.stored.to_be_bytes()])
     }
 
-    /// Whether metadata speak of the object that was listed.
-    fn is(&self, metadata: &HeaderMap) -> bool {
-        let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
-        let length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        let etags = text(ETAG).zip(self.etag.as_deref());
-        length == Some(self.stored) && etags.is_none_or(|(one, other)| unquoted(one) == unquoted(other))
+    /// Whether an answer about so many stored bytes speaks of the object that was listed.
+    fn is(&self, metadata: &HeaderMap, stored_total: u64) -> bool {
+        let etag = metadata.get(ETAG).and_then(|value| value.to_str().ok());
+        let etags = etag.zip(self.etag.as_deref());
+        stored_total == self.stored && etags.is_none_or(|(one, other)| unquoted(one) == unquoted(other))
     }
 }
 
@@ -189,12 +280,27 @@ impl Listed {
 mod tests {
     use super::*;
 
+    const MD5: Option<&str> = Some("\"d41d8cd98f00b204e9800998ecf8427e\"");
+    const ASK: Told = Told::Ask(Question::Metadata);
+
     #[test]
     fn objects_of_one_put_are_sized_by_arithmetic() {
-        let etag = Some("\"d41d8cd98f00b204e9800998ecf8427e\"");
         for (stored, size) in [(16, 0), (17, 1), (65_552, 65_536), (65_569, 65_537), (131_104, 131_072)] {
-            assert_eq!(told(etag, stored), Told::Size(size));
-            assert_eq!(told(None, stored), Told::Size(size));
+            assert_eq!(told(MD5, stored), Told::Size(size));
+        }
+    }
+
+    #[test]
+    fn regular_uploads_are_sized_by_arithmetic() {
+        for (count, stored, size) in [
+            (1, 80, 0),
+            (1, 97, 1),
+            (2, 160 + 65_552, 65_536),
+            (3, 240 + 65_552 + 17, 65_537),
+            (10_000, 800_000, 0),
+        ] {
+            let etag = format!("d41d8cd98f00b204e9800998ecf8427e-{count}");
+            assert_eq!(told(Some(&etag), stored), Told::Size(size));
         }
     }
 
@@ -202,14 +308,24 @@ mod tests {
     fn what_no_object_of_ours_can_be_keeps_its_size() {
         for stored in [0, 1, 15] {
             assert_eq!(told(None, stored), Told::Size(stored));
+            assert_eq!(told(MD5, stored), Told::Size(stored));
+            assert_eq!(told(Some("e-2"), stored), Told::Size(stored));
         }
     }
 
     #[test]
-    fn impossible_lengths_and_multipart_etags_need_a_question() {
+    fn impossible_lengths_and_unknown_etags_need_a_question() {
         for stored in [65_553, 65_568] {
-            assert_eq!(told(None, stored), Told::TooLittle);
+            assert_eq!(told(MD5, stored), ASK);
         }
-        assert_eq!(told(Some("\"d41d8cd98f00b204e9800998ecf8427e-3\""), 1000), Told::TooLittle);
+        for parts in [1, 3] {
+            let etag = format!("d41d8cd98f00b204e9800998ecf8427e-{parts}");
+            let stored = 80 * u64::from(parts) + 65_553;
+            assert_eq!(told(Some(&etag), stored), Told::Ask(Question::Tail { parts }));
+        }
+        assert_eq!(told(Some("\"d41d8cd98f00b204e9800998ecf8427e-3\""), 239), ASK);
+        for opaque in [None, Some("\"CJ6Xx7Ck3oQDEAE=\""), Some("d41d8cd98f00b204"), Some("")] {
+            assert_eq!(told(opaque, 65_552), ASK, "it may be an upload");
+        }
     }
 }

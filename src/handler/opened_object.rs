@@ -339,3 +339,6 @@ impl Reader<'_> {
 
 const PARTIAL: Error = Error::UnexpectedAnswer("a part of the object where the whole was asked for");
 const OTHER_BYTES: Error = Error::UnexpectedAnswer("other bytes of the object than it was asked for");
+
+#[cfg(test)]
+mod tests;
