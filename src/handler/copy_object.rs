@@ -1,8 +1,9 @@
 //! CopyObject: the storage copies the ciphertext; the proxy makes the envelope anew, for the name of the copy (F-53).
 //!
-//! No content passes. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
+//! No content passes. A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
 //! never gets the envelope of another.
 
+mod parts;
 mod source;
 
 use http::header::{HeaderName, HeaderValue};
@@ -15,15 +16,15 @@ use super::policy::BucketRule;
 use super::stored::Unlocked;
 use super::{Call, Resources, answer, put_object, stored, upstream_answer};
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest};
+use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, plaintext_length};
 use crate::error::Error;
-use crate::keyring::{EncryptionContext, KeyId, Keyring, WriteKey};
+use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::s3::headers::{
     self, COPY_SOURCE, COPY_SOURCE_IF_MATCH, Directive, METADATA_DIRECTIVE, SOURCE_OWNER, SseRequest,
     TAGGING_DIRECTIVE,
 };
-use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, S3Error, xml};
-use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
+use crate::s3::{BucketName, CopySource, ObjectKey, S3Error, xml};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
 /// S3's words for it.
@@ -56,8 +57,7 @@ pub(super) async fn refuse_body(resources: &Resources, call: &mut Call) -> Resul
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.
 struct ObjectCopy {
-    upstream: Upstream,
-    keyring: Keyring,
+    resources: Resources,
     source: Source,
     bucket: BucketName,
     object: ObjectKey,
@@ -83,8 +83,7 @@ impl ObjectCopy {
             || headers.contains_key("x-amz-website-redirect-location")
             || headers::sse_request(&call.headers)? != SseRequest::None;
         Ok(Self {
-            upstream: resources.upstream.clone(),
-            keyring: resources.keyring.clone(),
+            resources: resources.clone(),
             source: Source::of(resources, call)?,
             key_id: put_object::selected_key(resources, rule, &call.headers)?,
             bucket: bucket.clone(),
@@ -106,19 +105,20 @@ impl ObjectCopy {
         };
         self.refuse_copy_to_itself()?;
         for _ in 0..ATTEMPTS {
-            let outcome = self.make(&found).await?;
-            if !is_unmet(&outcome) {
-                return Ok(outcome);
-            }
-            found = match self.source.examine().await? {
+            let unmet = match self.make(&found).await {
+                Ok(outcome) if is_unmet(&outcome) => Some(outcome),
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is_replaced() => None,
+                Err(error) => return Err(error),
+            };
+            found = match (self.source.examine().await?, unmet) {
                 // So it was a condition on the destination that does not hold.
-                Examined::Found(again) if again.etag == found.etag => return Ok(outcome),
-                Examined::Found(again) => again,
-                Examined::Refused(response) => return Ok(Outcome::Refused(response)),
+                (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Ok(unmet),
+                (Examined::Found(again), _) => again,
+                (Examined::Refused(response), _) => return Ok(Outcome::Refused(response)),
             };
         }
-        let message = "The source of the copy was overwritten again and again. Please try again.";
-        Err(S3Error::new(ErrorCode::ServiceUnavailable, message).into())
+        Err(Error::Replaced)
     }
 
     fn refuse_copy_to_itself(&self) -> Result<(), Error> {
@@ -132,20 +132,24 @@ impl ObjectCopy {
 
     async fn make(&self, found: &Found) -> Result<Outcome, Error> {
         let Source { named, rule, .. } = &self.source;
-        let unlocked = found.keys.unlock(&self.keyring, rule, &named.bucket, &named.object).await?;
-        self.copy_whole(found, &unlocked).await
+        let keyring = &self.resources.keyring;
+        let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
+        match found.keys.envelope().is_multipart() {
+            true => self.copy_parts(found, &unlocked).await,
+            false => self.copy_whole(found, &unlocked).await,
+        }
     }
 
     /// The storage's own CopyObject, under a new envelope.
     async fn copy_whole(&self, found: &Found, unlocked: &Unlocked) -> Result<Outcome, Error> {
-        let length = crate::envelope::native::plaintext_length(found.stored_length)?;
+        let length = plaintext_length(found.identity.stored_total)?;
         let (mut request, write_key) = self.request(found, unlocked, length).await?;
         request.headers.insert(METADATA_DIRECTIVE, REPLACE);
         if self.tagging == Directive::Replace {
             request.headers.insert(TAGGING_DIRECTIVE, REPLACE);
         }
         self.name_source(found, &mut request.headers);
-        let response = self.upstream.send(request).await?;
+        let response = self.resources.upstream.send(request).await?;
         if response.status() != StatusCode::OK {
             return Ok(Outcome::Refused(upstream_answer::pass(response).await?));
         }
@@ -170,7 +174,8 @@ impl ObjectCopy {
     ) -> Result<(UpstreamRequest, WriteKey), Error> {
         let realm = self.rule.realm(&self.bucket);
         let context = EncryptionContext::native(realm);
-        let write_key = self.keyring.for_write(self.key_id.as_ref(), &context, plaintext_length).await?;
+        let key_id = self.key_id.as_ref();
+        let write_key = self.resources.keyring.for_write(key_id, &context, plaintext_length).await?;
         let rewrap = RewrapRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
@@ -225,3 +230,5 @@ fn is_unmet(outcome: &Outcome) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_support;

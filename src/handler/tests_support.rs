@@ -294,6 +294,7 @@ pub(super) fn call(operation: Operation, object_key: &str, query: &str, headers:
         payload: Payload::Unsigned,
         body: BoxBody::default(),
         visible_buckets: None,
+        copy_source: None,
     }
 }
 

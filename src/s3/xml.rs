@@ -6,6 +6,8 @@ mod delete_objects;
 mod error_document;
 mod listing;
 mod scan;
+mod tagging;
+mod upload;
 mod walk;
 
 pub use buckets::retain_buckets;
@@ -15,6 +17,8 @@ pub use delete_objects::{
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+pub use tagging::{MAX_TAGGING, tagging_header};
+pub use upload::{parse_upload_id, write_complete_request};
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;

@@ -1,15 +1,16 @@
 //! The source of a copy, as the storage describes it now.
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, RANGE};
+use http::header::{ETAG, HeaderValue, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::body::{BoxBody, read_bounded};
 use crate::error::Error;
 use crate::handler::policy::BucketRule;
 use crate::handler::stored::StoredKeys;
+use crate::handler::stored_object::{Identity, ObjectAt, StoredRun, for_every_question};
 use crate::handler::{Call, Resources, upstream_answer};
-use crate::s3::{ByteRange, CopySource, ErrorCode, S3Error, headers};
-use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
+use crate::s3::{CopySource, ErrorCode, S3Error, headers};
+use crate::upstream::{Upstream, UpstreamRequest};
 
 /// Where a copy reads, and under which rule.
 pub(super) struct Source {
@@ -33,7 +34,7 @@ pub(super) struct Found {
     pub(super) etag: HeaderValue,
     /// Well-formed, not yet authentic.
     pub(super) keys: StoredKeys,
-    pub(super) stored_length: u64,
+    pub(super) identity: Identity,
     /// What S3 copies along, without what is ours.
     pub(super) metadata: HeaderMap,
     /// Whether there are more that can be no headers.
@@ -65,43 +66,43 @@ impl Source {
             StatusCode::NOT_MODIFIED => return Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
             _ => return Ok(Examined::Refused(upstream_answer::pass(response).await?)),
         }
+        let is_head = response.status() == StatusCode::OK;
         let (head, body) = response.into_parts();
-        if head.status == StatusCode::PARTIAL_CONTENT {
+        let run = match is_head {
+            true => StoredRun::of_head(&head.headers)?,
+            false => StoredRun::of(head.status, &head.headers, &body)?,
+        };
+        if run.partial {
             // Read to its end, the connection can serve another request.
             read_bounded(body, 1).await.map_err(Error::upstream_body)?;
         }
-        Found::of(head.status, &head.headers).map(Examined::Found)
+        Found::of(&head.headers, run.total).map(Examined::Found)
+    }
+
+    /// Where it is, for further questions, which the client's conditions do not concern.
+    pub(super) fn at(&self) -> ObjectAt<'_> {
+        let CopySource { bucket, object, version_id } = &self.named;
+        let version_id = version_id.as_deref();
+        ObjectAt { bucket, object_key: object, version_id, headers: for_every_question(&self.conditions) }
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {
-        let version = self.named.version_id.clone();
-        UpstreamRequest {
-            method,
-            bucket: Some(self.named.bucket.clone()),
-            object: Some(self.named.object.clone()),
-            query: version.map(|version| ("versionId".to_owned(), Some(version))).into_iter().collect(),
-            headers: self.conditions.clone(),
-            body: UpstreamBody::Empty,
-        }
+        let mut request = self.at().request(method);
+        request.headers = self.conditions.clone();
+        request
     }
 }
 
 impl Found {
-    fn of(status: StatusCode, headers: &HeaderMap) -> Result<Self, Error> {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let stored_length = match status {
-            StatusCode::PARTIAL_CONTENT => {
-                text(CONTENT_RANGE).and_then(ByteRange::parse_content_range).map(|(_, total)| total)
-            }
-            _ => text(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
-        };
+    fn of(headers: &HeaderMap, stored_total: u64) -> Result<Self, Error> {
         let metadata = headers.iter().filter(|(name, _)| headers::is_copied_metadata(name));
         let mut copied = HeaderMap::new();
         metadata.for_each(|(name, value)| _ = copied.append(name, value.clone()));
+        let keys = StoredKeys::from_headers(headers)?;
         Ok(Self {
-            keys: StoredKeys::from_headers(headers)?,
+            identity: Identity::of(headers, &keys, stored_total)?,
+            keys,
             etag: headers.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?,
-            stored_length: stored_length.ok_or(Error::UnexpectedAnswer("an object without its length"))?,
             metadata: copied,
             lacks_metadata: headers.contains_key("x-amz-missing-meta"),
         })

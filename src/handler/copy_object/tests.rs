@@ -5,10 +5,11 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 
+use super::tests_support::{copy_call, resources, text};
 use super::*;
 use crate::envelope::native::{Attributes, Entropy, Envelope, FormatError, PutSealer, SealRequest};
 use crate::handler::stored::StoredKeys;
-use crate::handler::tests_support::{copy_call, resources, rule, text};
+use crate::s3::ErrorCode;
 use crate::s3::Operation;
 
 /// An object as the storage has it.
@@ -39,9 +40,9 @@ impl Storage {
         Arc::new(Self { objects: Mutex::default(), copies: Mutex::default(), meddle, answer })
     }
 
-    async fn serve(self: &Arc<Self>, rules: Vec<BucketRule>) -> (Resources, tempfile::TempDir) {
+    async fn serve(self: &Arc<Self>, buckets: &[&str]) -> (Resources, tempfile::TempDir) {
         let storage = Arc::clone(self);
-        resources(move |request| storage.respond(&request), rules).await
+        resources(move |request| storage.respond(&request), buckets).await
     }
 
     fn respond(&self, request: &Request<Bytes>) -> Response<Full<Bytes>> {
@@ -135,7 +136,7 @@ fn code(refused: Result<Response<BoxBody>, Error>) -> ErrorCode {
 #[tokio::test]
 async fn a_copy_is_pinned_and_has_an_envelope_of_its_own() {
     let storage = Storage::new(nothing, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("one"), rule("two")]).await;
+    let (resources, _folder) = storage.serve(&["one", "two"]).await;
     storage.put(&resources, "/one/k", "\"e1\"").await;
     let response = copy(&resources, "one/k", "/two/copy", &[]).await.unwrap();
     assert_eq!(response.headers()["x-amz-version-id"], "v2");
@@ -159,7 +160,7 @@ async fn a_source_that_is_overwritten_meanwhile_never_gets_the_others_envelope()
         }
     }
     let storage = Storage::new(overwrite_once, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("b")]).await;
+    let (resources, _folder) = storage.serve(&["b"]).await;
     storage.put(&resources, "/b/k", "\"newer\"").await;
     let newer = storage.objects.lock().unwrap()["/b/k"].clone();
     storage.objects.lock().unwrap().insert("/b/newer".to_owned(), newer);
@@ -178,7 +179,7 @@ async fn a_source_that_never_rests_is_given_up() {
         objects.get_mut("/b/k").unwrap().etag = format!("\"{copy}\"");
     }
     let storage = Storage::new(overwrite, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("b")]).await;
+    let (resources, _folder) = storage.serve(&["b"]).await;
     storage.put(&resources, "/b/k", "\"0\"").await;
     assert_eq!(code(copy(&resources, "b/k", "/b/copy", &[]).await), ErrorCode::ServiceUnavailable);
     assert!(!storage.objects.lock().unwrap().contains_key("/b/copy"));
@@ -191,7 +192,7 @@ async fn a_source_that_is_deleted_meanwhile_is_not_there() {
         objects.remove("/b/k");
     }
     let storage = Storage::new(delete, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("b")]).await;
+    let (resources, _folder) = storage.serve(&["b"]).await;
     storage.put(&resources, "/b/k", "\"e\"").await;
     let response = copy(&resources, "b/k", "/b/copy", &[]).await.unwrap();
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
@@ -201,7 +202,7 @@ async fn a_source_that_is_deleted_meanwhile_is_not_there() {
 #[tokio::test]
 async fn an_object_that_was_moved_is_not_copied() {
     let storage = Storage::new(nothing, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("b"), rule("other")]).await;
+    let (resources, _folder) = storage.serve(&["b", "other"]).await;
     storage.put(&resources, "/b/k", "\"e\"").await;
     let honest = storage.objects.lock().unwrap()["/b/k"].clone();
     for path in ["/b/elsewhere", "/other/k"] {
@@ -228,7 +229,7 @@ async fn a_200_with_an_error_is_an_error() {
         ("", ErrorCode::InternalError),
     ] {
         let storage = Storage::new(nothing, answer);
-        let (resources, _folder) = storage.serve(vec![rule("b")]).await;
+        let (resources, _folder) = storage.serve(&["b"]).await;
         storage.put(&resources, "/b/k", "\"e\"").await;
         assert_eq!(code(copy(&resources, "b/k", "/b/copy", &[]).await), expected, "{answer}");
     }
@@ -237,7 +238,7 @@ async fn a_200_with_an_error_is_an_error() {
 #[tokio::test]
 async fn only_a_change_allows_a_copy_onto_itself() {
     let storage = Storage::new(nothing, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("b")]).await;
+    let (resources, _folder) = storage.serve(&["b"]).await;
     storage.put(&resources, "/b/k", "\"e\"").await;
     let before = storage.content_key(&resources, "/b/k").await.unwrap();
     for headers in [
@@ -257,7 +258,7 @@ async fn only_a_change_allows_a_copy_onto_itself() {
 #[tokio::test]
 async fn metadata_that_can_be_no_header_are_not_lost_silently() {
     let storage = Storage::new(nothing, COPIED);
-    let (resources, _folder) = storage.serve(vec![rule("b")]).await;
+    let (resources, _folder) = storage.serve(&["b"]).await;
     storage.put(&resources, "/b/k", "\"e\"").await;
     let missing = HeaderValue::from_static("1");
     storage.objects.lock().unwrap().get_mut("/b/k").unwrap().metadata.insert("x-amz-missing-meta", missing);

@@ -1,8 +1,7 @@
-//! What the tests of several handlers share: a storage that is a closure, and handlers that talk to it.
+//! What the tests of copies share: a storage that is a closure, and handlers that talk to it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -12,29 +11,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::{Binding, BucketRule, Call, Layouts, LearnedSizes, Policies, Resources};
 use crate::body::BoxBody;
-use crate::keyring::{self, CacheSettings, Keyring, Reuse};
-use crate::s3::{BucketPattern, CopySource, Operation, Query, S3Path};
+use crate::handler::{Call, Resources, tests_support};
+use crate::s3::{CopySource, Operation, Query, S3Path};
 use crate::sigv4::Payload;
-use crate::upstream::{Credentials, Settings, Target, Upstream};
 
-/// A rule for all buckets of a name, with a realm of that name.
-pub(super) fn rule(name: &str) -> BucketRule {
-    BucketRule {
-        name: BucketPattern::parse(name).unwrap(),
-        prefix: String::new(),
-        realm: None,
-        key_id: None,
-        allowed_key_ids: Vec::new(),
-        binding: Binding::RealmAndKey,
-    }
-}
-
-/// Serves `answer` on a port of its own until the test ends; gives the handlers' view of it.
+/// Serves `answer` on a port of its own until the test ends; gives the handlers' view of it, in these buckets.
 pub(super) async fn resources(
     answer: impl Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
-    rules: Vec<BucketRule>,
+    buckets: &[&str],
 ) -> (Resources, tempfile::TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -53,26 +38,8 @@ pub(super) async fn resources(
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
-    let folder = tempfile::tempdir().unwrap();
-    let credentials = Credentials::Static {
-        access_key_id: "id".to_owned(),
-        secret_access_key: "secret".to_owned().into(),
-        session_token: None,
-    };
-    let target = Target::Endpoint(endpoint.parse().unwrap());
-    let settings = Settings { credentials, max_retries: 0, ..Settings::new(target) };
-    let file = folder.path().join("keyring");
-    let provider = keyring::Provider::Local(keyring::Local { file, create_if_missing: true });
-    let keys = keyring::Settings { provider, cache: CacheSettings::default(), reuse: Reuse::default() };
-    let resources = Resources {
-        upstream: Upstream::build(settings).await.unwrap(),
-        keyring: Keyring::build(keys).await.unwrap(),
-        policies: Policies::new(rules),
-        learned_sizes: LearnedSizes::default(),
-        layouts: Layouts::default(),
-        client_idle_timeout: Duration::from_secs(5),
-    };
-    (resources, folder)
+    let rules: Vec<_> = buckets.iter().map(|bucket| (*bucket, "")).collect();
+    tests_support::resources(&endpoint, &rules).await
 }
 
 /// A copy of `source` to `path`, with these headers.

@@ -1,4 +1,5 @@
-//! The answers to CopyObject and UploadPartCopy, which may come with 200 and say that the copy failed.
+//! The answers to CopyObject and UploadPartCopy, which may come with 200 and say that the copy failed; and to a
+//! CompleteMultipartUpload that is the end of a copy.
 
 use super::walk::{Limits, read};
 use super::{ErrorDocument, XmlError, push_text};
@@ -74,10 +75,12 @@ pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
     let text = |name| root.text_of(name).map(str::trim).filter(|text| !text.is_empty());
     match root.name.as_str() {
         "Error" => ErrorDocument::of(&root).map(CopyAnswer::Failed).ok_or(XmlError::Unexpected),
-        "CopyObjectResult" | "CopyPartResult" => Ok(CopyAnswer::Copied(CopyResult {
-            etag: text("ETag").ok_or(XmlError::Unexpected)?.to_owned(),
-            last_modified: text("LastModified").unwrap_or_default().to_owned(),
-        })),
+        "CopyObjectResult" | "CopyPartResult" | "CompleteMultipartUploadResult" => {
+            Ok(CopyAnswer::Copied(CopyResult {
+                etag: text("ETag").ok_or(XmlError::Unexpected)?.to_owned(),
+                last_modified: text("LastModified").unwrap_or_default().to_owned(),
+            }))
+        }
         _ => Err(XmlError::Unexpected),
     }
 }
@@ -101,6 +104,7 @@ mod tests {
             format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\n   {plain}"),
             format!("   \n<?xml version=\"1.0\"?>{plain}"),
             plain.replace("CopyObjectResult", "CopyPartResult"),
+            plain.replace("CopyObjectResult", "CompleteMultipartUploadResult"),
             plain.replace("<ETag>", "<ChecksumCRC32>AAAAAA==</ChecksumCRC32><ETag>\n "),
             result().to_object_xml(&[]),
             result().to_part_xml(&[]),
