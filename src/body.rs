@@ -3,6 +3,7 @@
 //! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
 //! error was complete and verified.
 
+mod form;
 mod ingest;
 mod kept_alive;
 mod listing;
@@ -13,6 +14,7 @@ mod seal;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
+pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use kept_alive::KeptAliveBody;
 pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
@@ -20,6 +22,8 @@ pub use observed::{BodyEnd, ObservedBody};
 pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
+#[cfg(test)]
+pub(crate) use tests_support::{new_object, open_all, pattern};
 
 /// Any error a body can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -136,10 +136,7 @@ impl Error {
 
     /// Whether the object was replaced while it was read: to read it anew may help.
     pub fn is_replaced(&self) -> bool {
-        match self {
-            Self::Shared(error) => error.is_replaced(),
-            other => matches!(other, Self::Replaced),
-        }
+        if let Self::Shared(error) = self { error.is_replaced() } else { matches!(self, Self::Replaced) }
     }
 
     /// Whose fault it is.

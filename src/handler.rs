@@ -3,26 +3,39 @@
 //! It must not know sockets or configuration files. Dispatch is exhaustive, so an operation that is not understood
 //! can't compile, and content that can't be sealed is refused and never forwarded.
 
+mod abort_multipart_upload;
 mod answer;
 mod call;
+mod complete_multipart_upload;
 mod copy_object;
+mod create_multipart_upload;
 mod described_object;
 mod get_object;
+mod get_object_attributes;
 mod head_object;
+mod known_uploads;
 mod late_answer;
 mod layouts;
 mod list_buckets;
+mod list_multipart_uploads;
 mod list_objects;
+mod list_parts;
 mod listed_size;
+mod new_object;
+mod new_part;
 mod opened_object;
 mod pass_through;
 mod policy;
+mod post_object;
 mod preflight;
 mod put_object;
 mod stored;
 mod stored_object;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
+mod upload;
+mod upload_part;
+mod uploaded_parts;
 mod upstream_answer;
 mod wanted;
 
@@ -31,9 +44,12 @@ use std::time::Duration;
 use http::Response;
 
 pub use self::call::Call;
+pub use self::described_object::object_layout;
+pub use self::known_uploads::KnownUploads;
 pub use self::layouts::Layouts;
 pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
+pub use self::post_object::{FormUpload, post_object};
 pub use self::preflight::preflight;
 pub use self::stored::{StoredKeys, Unlocked};
 use crate::body::BoxBody;
@@ -55,6 +71,8 @@ pub struct Resources {
     pub learned_sizes: LearnedSizes,
     /// Where the bytes of multipart objects lie that were read.
     pub layouts: Layouts,
+    /// Multipart uploads that came by.
+    pub known_uploads: KnownUploads,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
 }
@@ -68,8 +86,19 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
         Family::PutObject => put_object::put_object(resources, call).await,
         Family::CopyObject => copy_object::copy_object(resources, call).await,
         Family::GetObject => get_object::get_object(resources, call).await,
+        Family::GetObjectAttributes => get_object_attributes::get_object_attributes(resources, call).await,
         Family::HeadObject => head_object::head_object(resources, call).await,
         Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
+        Family::CreateMultipartUpload => {
+            create_multipart_upload::create_multipart_upload(resources, call).await
+        }
+        Family::UploadPart => upload_part::upload_part(resources, call).await,
+        Family::CompleteMultipartUpload => {
+            complete_multipart_upload::complete_multipart_upload(resources, call).await
+        }
+        Family::AbortMultipartUpload => abort_multipart_upload::abort_multipart_upload(resources, call).await,
+        Family::ListParts => list_parts::list_parts(resources, call).await,
+        Family::ListMultipartUploads => list_multipart_uploads::list_multipart_uploads(resources, call).await,
         Family::ListObjects => list_objects::list_objects(resources, call).await,
         Family::PassThrough => pass_through::pass_through(resources, call).await,
         Family::Refused(why) => {
@@ -85,16 +114,23 @@ enum Family {
     PutObject,
     CopyObject,
     GetObject,
+    GetObjectAttributes,
     HeadObject,
     ListBuckets,
     ListObjects,
+    CreateMultipartUpload,
+    UploadPart,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
+    ListParts,
+    ListMultipartUploads,
     /// Carries no object content: passed as it is.
     PassThrough,
     /// Can't be done on ciphertext, or is not built; never forwarded.
     Refused(&'static str),
 }
 
-const NOT_BUILT: &str = "this version has no multipart uploads and no copies yet.";
+const NOT_BUILT: &str = "this version has no copies yet.";
 const NEEDS_PLAINTEXT: &str = "the storage would have to read the plaintext.";
 const UNKNOWN_CONTENT: &str = "its content could not be sealed.";
 
@@ -105,17 +141,25 @@ fn family(operation: Operation) -> Family {
         Op::PutObject => Family::PutObject,
         Op::CopyObject => Family::CopyObject,
         Op::GetObject => Family::GetObject,
+        Op::GetObjectAttributes => Family::GetObjectAttributes,
         Op::HeadObject => Family::HeadObject,
         Op::ListBuckets => Family::ListBuckets,
         Op::ListObjects | Op::ListObjectsV2 | Op::ListObjectVersions => Family::ListObjects,
 
-        Op::ListMultipartUploads | Op::PostObject | Op::GetObjectAttributes | Op::CreateMultipartUpload | Op::UploadPart | Op::UploadPartCopy
-        | Op::ListParts | Op::CompleteMultipartUpload | Op::AbortMultipartUpload => Family::Refused(NOT_BUILT),
+        Op::CreateMultipartUpload => Family::CreateMultipartUpload,
+        Op::UploadPart => Family::UploadPart,
+        Op::CompleteMultipartUpload => Family::CompleteMultipartUpload,
+        Op::AbortMultipartUpload => Family::AbortMultipartUpload,
+        Op::ListParts => Family::ListParts,
+        Op::ListMultipartUploads => Family::ListMultipartUploads,
+        Op::UploadPartCopy => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),
         Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {
             Family::Refused(UNKNOWN_CONTENT)
         }
+        // Forms that authenticate themselves come by `post_object`.
+        Op::PostObject => Family::Refused("a form has to carry its signature in its fields, and no other."),
         Op::RenameObject => Family::Refused("an object is sealed for its name."),
         Op::CreateSession | Op::ListDirectoryBuckets => {
             Family::Refused("directory buckets hand out credentials that lead past the proxy.")

@@ -86,7 +86,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let readiness = serve::readiness(resources);
         let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
             let service = service.clone();
-            async move { service.call(request, connection.peer.to_string()).await }
+            async move { service.call(request, connection.peer.to_string(), connection.tls).await }
         };
         listeners.serve(answer, readiness, metrics, signals).await;
         Ok(())

@@ -1,10 +1,12 @@
 //! The life of one request: parse, verify, authorize, handle, respond, and one log line when the body has ended.
 //!
 //! It must not know how requests arrive or how objects are sealed. Nothing of a request is acted on before its
-//! signature was verified, and whatever goes wrong becomes an S3 error document here and nowhere else.
+//! signature (a form's is in its fields) was verified, and whatever goes wrong becomes an S3 error document here and
+//! nowhere else.
 
 mod access_log;
 mod clients;
+mod form;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,7 +20,9 @@ pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Resources};
-use crate::s3::{CopySource, Operation, Query, S3Error, S3Path, headers, route, virtual_host_bucket};
+use crate::s3::{
+    CopySource, Operation, Query, S3Error, S3Path, encode_path, headers, route, virtual_host_bucket,
+};
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
 /// The header that names a request, in S3's answers and in ours.
@@ -51,12 +55,12 @@ impl Service {
         Arc::clone(&self.0.resources)
     }
 
-    /// Answers one request. `peer` is where it came from, for the log.
-    pub async fn call(&self, request: Request<Incoming>, peer: String) -> Response<BoxBody> {
+    /// Answers one request. `peer` is where it came from, for the log; `is_tls`, whether it came encrypted.
+    pub async fn call(&self, request: Request<Incoming>, peer: String, is_tls: bool) -> Response<BoxBody> {
         let (parts, body) = request.into_parts();
         let mut record = Record::begin(&parts, peer);
         let (body, leftover) = ReclaimableBody::new(body);
-        let answer = self.answer(&parts, boxed(body), &mut record).await;
+        let answer = self.answer(&parts, boxed(body), is_tls, &mut record).await;
         let response = answer.unwrap_or_else(|error| {
             let response = refusal(&error, parts.uri.path(), record.request_id());
             record.failed(error);
@@ -70,6 +74,7 @@ impl Service {
         &self,
         parts: &http::request::Parts,
         body: BoxBody,
+        is_tls: bool,
         record: &mut Record,
     ) -> Result<Response<BoxBody>, Error> {
         let Inner { resources, clients, verification, domains } = &*self.0;
@@ -82,6 +87,12 @@ impl Service {
         }
 
         let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
+        if let S3Path::Bucket(bucket) = &path
+            && form::is_form(parts, &path, &query)
+        {
+            let sent = form::Sent { parts, bucket, is_virtual_host: virtual_host.is_some(), is_tls };
+            return sent.answer(&self.0, body, record).await;
+        }
         let head = RequestHead {
             method: parts.method.as_str(),
             raw_path: parts.uri.path(),
@@ -99,8 +110,13 @@ impl Service {
         let client =
             clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
 
+        let named = virtual_host.is_none().then(|| path.bucket()).flatten();
+        let scheme = if is_tls { "https" } else { "http" };
+        let location =
+            format!("{scheme}://{}{}", host.unwrap_or_default(), encode_path(named, path.object()));
         let call = Call {
             operation,
+            location,
             method: parts.method.clone(),
             path,
             query,

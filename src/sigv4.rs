@@ -1,5 +1,5 @@
-//! Who sent this request, and is its body theirs: Signature Version 4 (and presigned Version 2) in, Version 4
-//! out, and the aws-chunked framing whose chunks and trailers are signed.
+//! Who sent this request, and is its body theirs: Signature Version 4 (and presigned Version 2, and both in forms) in,
+//! Version 4 out, and the aws-chunked framing whose chunks and trailers are signed.
 //! Knows no S3 operation, no bucket policy and no clock; time, secrets and bytes are passed in.
 //! Promises that what was signed is what is interpreted: an unsigned, repeated or ambiguous part is refused.
 
@@ -9,6 +9,7 @@ mod chunked;
 mod claim;
 mod credentials;
 mod error;
+mod form;
 mod outbound;
 mod payload;
 mod presigned_v2;
@@ -26,5 +27,6 @@ pub use chunked::{
 };
 pub use credentials::{AccessKeyId, SecretAccessKey};
 pub use error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
+pub use form::{AuthenticatedForm, authenticate_form};
 pub use outbound::{PayloadSigning, SignError, sign_request};
 pub use payload::{ChunkedPayload, Payload};

@@ -159,6 +159,15 @@ impl Upstream {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// The algorithm of the checksum that goes along with ciphertext, as S3 names it.
+    pub fn checksum_name(&self) -> Option<&'static str> {
+        match self.shared.checksum {
+            Checksum::Crc64Nvme => Some("CRC64NVME"),
+            Checksum::Crc32c => Some("CRC32C"),
+            Checksum::None => None,
+        }
+    }
+
     /// Signs and sends; repeats what can be repeated. Any status is a response. The response's body fails with an
     /// [`UpstreamError`] when it breaks off, falls silent, or is not of its announced length.
     pub async fn send(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::{BoxBody, BoxError};
-use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error, Verifier};
+use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, Verifier};
 use crate::sigv4::{AwsChunkedDecoder, ChunkError, Decoded, Payload, Trailers};
 
 /// Why a client's body must not become an object.
@@ -45,6 +45,14 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    /// What a body below failed with.
+    pub(super) fn of_wire(error: BoxError) -> Self {
+        match error.downcast() {
+            Ok(refused) => Self::Refused(*refused),
+            Err(error) => Self::Client(error),
+        }
+    }
+
     /// What the client is told.
     pub fn to_s3(&self) -> S3Error {
         let plain = |code: ErrorCode| S3Error::new(code, code.message());
@@ -92,7 +100,8 @@ pub struct IngestBody {
     framing: Framing,
     sha256: Option<Sha256>,
     verifier: Option<Verifier>,
-    left: u64,
+    /// Bytes that are promised and have not come; `None` when nothing was promised.
+    left: Option<u64>,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
     /// Whether the client is waited for, rather than the storage.
@@ -108,6 +117,29 @@ impl IngestBody {
         payload: Payload,
         declared: &DeclaredIntegrity,
         length: u64,
+        idle: Duration,
+    ) -> (Self, Verdict) {
+        Self::of(wire, payload, declared, Some(length), idle)
+    }
+
+    /// A body that ends where `content` does, which knows its end without a promise of its length: a form's file. An
+    /// [`S3Error`] of `content` is the client's refusal.
+    pub fn delimited(content: BoxBody, declared: &DeclaredIntegrity, idle: Duration) -> (Self, Verdict) {
+        Self::of(content, Payload::Unsigned, declared, None, idle)
+    }
+
+    /// Computes the body's checksum of this algorithm too, for the verdict to hold.
+    #[must_use]
+    pub fn computing(mut self, algorithm: ChecksumAlgorithm) -> Self {
+        self.verifier = self.verifier.map(|verifier| verifier.computing(algorithm));
+        self
+    }
+
+    fn of(
+        wire: BoxBody,
+        payload: Payload,
+        declared: &DeclaredIntegrity,
+        left: Option<u64>,
         idle: Duration,
     ) -> (Self, Verdict) {
         let (framing, sha256) = match payload {
@@ -126,7 +158,7 @@ impl IngestBody {
             framing,
             sha256,
             verifier: Some(Verifier::new(declared)),
-            left: length,
+            left,
             idle,
             deadline: Box::pin(tokio::time::sleep(idle)),
             waiting: false,
@@ -148,7 +180,9 @@ impl IngestBody {
         if data.is_empty() {
             return Ok(None);
         }
-        self.left = self.left.checked_sub(data.len() as u64).ok_or(IngestError::TooLong)?;
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(data.len() as u64).ok_or(IngestError::TooLong)?;
+        }
         if let Some(sha256) = &mut self.sha256 {
             sha256.hash.update(&data);
         }
@@ -164,7 +198,7 @@ impl IngestBody {
             Framing::Plain => HeaderMap::new(),
             Framing::AwsChunked(decoder) => trailer_headers(&decoder.finish()?)?,
         };
-        if self.left > 0 {
+        if self.left.is_some_and(|left| left > 0) {
             return Err(IngestError::Incomplete);
         }
         if let Some(sha256) = self.sha256.take()
@@ -193,7 +227,7 @@ impl IngestBody {
         self.waiting = false;
         Poll::Ready(match frame {
             Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
-            Some(Err(error)) => Err(IngestError::Client(error)),
+            Some(Err(error)) => Err(IngestError::of_wire(error)),
             None => Ok(None),
         })
     }
@@ -246,7 +280,7 @@ impl Body for IngestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -34,8 +34,8 @@ pub trait PieceOpener {
     /// What the piece is refused for; `piece` is empty then (F-25).
     fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError>;
 
-    /// Whether what came out so far is authentic as it is. If not, all pieces have to be opened.
-    fn may_stop(&self) -> bool;
+    /// Whether all pieces have to be opened before the last plaintext may be released.
+    fn is_whole(&self) -> bool;
 }
 
 impl PieceOpener for PutOpener {
@@ -47,8 +47,8 @@ impl PieceOpener for PutOpener {
         self.open_next(piece)
     }
 
-    fn may_stop(&self) -> bool {
-        true
+    fn is_whole(&self) -> bool {
+        false
     }
 }
 
@@ -62,8 +62,8 @@ impl PieceOpener for MultipartOpener {
     }
 
     /// The end of a body is a statement too (F-43).
-    fn may_stop(&self) -> bool {
-        self.next_length().is_none()
+    fn is_whole(&self) -> bool {
+        true
     }
 }
 
@@ -76,8 +76,8 @@ impl PieceOpener for RangeOpener {
         self.open_next(piece)
     }
 
-    fn may_stop(&self) -> bool {
-        true
+    fn is_whole(&self) -> bool {
+        false
     }
 }
 
@@ -169,12 +169,15 @@ where
         plaintext.advance(usize::try_from(skipped).expect("it is at most the piece's length"));
         self.left.skip -= skipped;
         let keep = usize::try_from(self.left.length).unwrap_or(usize::MAX).min(plaintext.len());
-        plaintext.truncate(keep);
         self.left.length -= keep as u64;
-        if keep > 0 && self.left.length == 0 && !self.opener.may_stop() {
-            // All that was announced, while the body's end is still to be authenticated.
+        let is_last = keep > 0 && self.left.length == 0;
+        if self.opener.is_whole()
+            && (keep < plaintext.len() || is_last && self.opener.next_length().is_some())
+        {
+            // More than was announced, or all of it while the body's end is still to be authenticated.
             return Err(FormatError::BodyLength);
         }
+        plaintext.truncate(keep);
         Ok(plaintext)
     }
 
@@ -213,7 +216,8 @@ where
                     Ok(plaintext) => plaintext,
                     Err(error) => return this.fail(error.into()),
                 };
-                if this.left.length == 0 && this.opener.may_stop() {
+                let is_over = !this.opener.is_whole() || this.opener.next_length().is_none();
+                if this.left.length == 0 && is_over {
                     this.state = State::Ended;
                 }
                 if plaintext.is_empty() {
@@ -280,11 +284,14 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::body::tests_support::{frames, new_object, pattern, seal_all};
+    use crate::body::tests_support::{frames, layout, new_object, pattern, seal_all, seal_segments};
     use crate::envelope::ContentKey;
+    use crate::envelope::native::multipart::{BodyClaim, Layout};
     use crate::envelope::native::{CHUNK, CiphertextRange, PlaintextRange, SEALED_CHUNK};
 
     fn open<B>(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> OpenBody<B>
@@ -364,6 +371,95 @@ mod tests {
         assert!(read(&stored, &content_key, &window, &[]).await.is_err());
     }
 
+    /// A multipart upload, its segments and its key.
+    fn uploaded(layout: &Layout) -> (Vec<u8>, Vec<Vec<u8>>, Arc<ContentKey>) {
+        let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
+        let (content_key, _) = new_object();
+        let segments = seal_segments(&content_key, layout, &content);
+        (content, segments, Arc::new(content_key))
+    }
+
+    /// What came out of a whole multipart body, and whether it ended well.
+    async fn read_multipart(
+        stored: &[u8],
+        content_key: &Arc<ContentKey>,
+        claim: BodyClaim,
+        total: u64,
+        cuts: &[usize],
+    ) -> (Vec<u8>, Result<(), OpenError>) {
+        let opener = match MultipartOpener::new(content_key.clone(), claim, None) {
+            Ok(opener) => Box::new(opener),
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
+        let passage = Passage { discard: 0, skip: 0, length: total };
+        let mut body = OpenBody::new(frames(stored, cuts), opener, passage);
+        let mut released = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => released.extend_from_slice(&frame.into_data().unwrap()),
+                Err(error) => {
+                    assert!(body.frame().await.is_none(), "nothing comes after the failure");
+                    return (released, Err(error));
+                }
+            }
+        }
+        (released, Ok(()))
+    }
+
+    #[tokio::test]
+    async fn a_whole_multipart_body_ends_only_when_its_end_was_authenticated() {
+        const CHUNK_U64: u64 = CHUNK as u64;
+        for layout in [
+            layout(&[0], false),
+            layout(&[CHUNK_U64, 0], false),
+            layout(&[CHUNK_U64, CHUNK_U64 + 5], true),
+            layout(&[CHUNK_U64, CHUNK_U64, 5], false),
+            layout(&[5, CHUNK_U64 + 1], true),
+            layout(&[5, 0], false),
+        ] {
+            let (content, segments, content_key) = uploaded(&layout);
+            let stored = segments.concat();
+            let total = content.len() as u64;
+            let claim = BodyClaim { ciphertext_total: stored.len() as u64, parts: None };
+            for cuts in [&[][..], &[1, 79, 80, 81], &[SEALED_CHUNK + 80, stored.len() - 1]] {
+                let (released, outcome) = read_multipart(&stored, &content_key, claim, total, cuts).await;
+                assert!(outcome.is_ok() && released == content, "{layout:?}");
+            }
+            // Cut anywhere, with an honest claim and with one that fits the cut.
+            let ends = segments.iter().scan(0, |end, segment| {
+                *end += segment.len();
+                Some(*end)
+            });
+            for cut in ends.flat_map(|end| [end.saturating_sub(1), end, end + 1, end + 80]) {
+                if cut >= stored.len() {
+                    continue;
+                }
+                for ciphertext_total in [stored.len() as u64, cut as u64] {
+                    let claim = BodyClaim { ciphertext_total, parts: None };
+                    let read = read_multipart(&stored[..cut], &content_key, claim, total, &[]).await;
+                    let (released, outcome) = read;
+                    assert!(outcome.is_err(), "This is a security issue: cut at {cut} of {layout:?}");
+                    assert!(content.starts_with(&released));
+                    assert!(
+                        total == 0 || released.len() < content.len(),
+                        "This is a security issue: all of a body came out whose end is missing."
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_promise_of_length_is_an_error_and_not_a_short_object() {
+        let (content, segments, content_key) = uploaded(&layout(&[CHUNK as u64, 9], false));
+        let stored = segments.concat();
+        let claim = BodyClaim { ciphertext_total: stored.len() as u64, parts: None };
+        for promised in [content.len() - 9, content.len() - 1, content.len() + 1] {
+            let (_, outcome) = read_multipart(&stored, &content_key, claim, promised as u64, &[]).await;
+            assert!(outcome.is_err(), "{promised}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
@@ -390,6 +486,31 @@ mod tests {
             let part = &stored[start as usize..end as usize];
             let got = runtime.block_on(read(part, &content_key, &window, &cuts)).unwrap();
             prop_assert_eq!(got, &content[slice]);
+        }
+
+        #[test]
+        fn a_range_of_a_multipart_body_equals_the_slice(
+            lengths in prop::collection::vec(1..2 * CHUNK as u64, 1..5), terminated in any::<bool>(),
+            a in any::<u64>(), b in any::<u64>(), early in 0_u64..100, cuts in prop::collection::vec(0..8 * CHUNK, 0..4),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let layout = layout(&lengths, terminated);
+            let (content, segments, content_key) = uploaded(&layout);
+            let stored = segments.concat();
+            let total = layout.plaintext_total();
+            let (first, last) = ((a % total).min(b % total), (a % total).max(b % total));
+            let window = layout.window(first, last).unwrap();
+            let header = window.header_apart.map(|at| &stored[at as usize..at as usize + 80]);
+            let opener = RangeOpener::new(content_key, Arc::new(layout), &window, header).unwrap();
+            // An answer may begin earlier than it was asked to.
+            let start = window.ciphertext_first.saturating_sub(early);
+            let discard = window.ciphertext_first - start;
+            let passage = Passage { discard, skip: window.skip, length: window.length };
+            let run = &stored[start as usize..=window.ciphertext_last as usize];
+            let body = OpenBody::new(frames(run, &cuts), Box::new(opener), passage);
+            prop_assert_eq!(body.size_hint().exact(), Some(last - first + 1));
+            let got = runtime.block_on(async { body.collect().await.map(|all| all.to_bytes().to_vec()) });
+            prop_assert!(got.unwrap() == content[first as usize..=last as usize]);
         }
     }
 }

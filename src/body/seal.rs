@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::envelope::native::{CHUNK, PutSealer, SEALED_CHUNK, ciphertext_length};
+use crate::envelope::native::multipart::SegmentSealer;
+use crate::envelope::native::{CHUNK, ChunkSealer, PutSealer, SEALED_CHUNK, ciphertext_length};
 
 /// An HTTP body that seals another one.
 ///
@@ -14,25 +15,53 @@ use crate::envelope::native::{CHUNK, PutSealer, SEALED_CHUNK, ciphertext_length}
 /// never completes the object.
 pub struct SealBody<B> {
     plaintext: B,
-    sealer: Option<PutSealer>,
+    /// What comes before the chunks, until it was released.
+    header: Bytes,
+    /// `None` once the last chunk was sealed, and for a segment that has none.
+    sealer: Option<ChunkSealer>,
+    /// What comes after the chunks.
+    tail: Bytes,
     chunk: BytesMut,
     pending: Bytes,
     ciphertext_left: u64,
+    state: State,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Reading,
+    /// The plaintext ended well: what is held goes out.
+    Ending,
+    Ended,
 }
 
 impl<B> SealBody<B> {
-    /// Seals `plaintext`, which promises to be `plaintext_length` bytes long.
+    /// Seals `plaintext`, which promises to be `plaintext_length` bytes long, as the body of one PUT.
     ///
     /// # Panics
     /// When the ciphertext's length exceeds 64 bits: the caller limits objects to 5 GiB.
     pub fn new(plaintext: B, plaintext_length: u64, sealer: PutSealer) -> Self {
-        let ciphertext_left = ciphertext_length(plaintext_length).expect("objects are at most 5 GiB long");
+        let ciphertext = ciphertext_length(plaintext_length).expect("objects are at most 5 GiB long");
+        Self::of(plaintext, Bytes::new(), Some(sealer.into_chunks()), Bytes::new(), ciphertext)
+    }
+
+    /// Seals `plaintext`, which promises to be as long as the segment's part, as a segment of a multipart upload.
+    pub fn segment(plaintext: B, sealer: SegmentSealer) -> Self {
+        let length = sealer.stored_length();
+        let SegmentSealer { header, chunks, tail, .. } = sealer;
+        Self::of(plaintext, Bytes::copy_from_slice(&header), chunks, tail.into(), length)
+    }
+
+    fn of(plaintext: B, header: Bytes, sealer: Option<ChunkSealer>, tail: Bytes, length: u64) -> Self {
         Self {
             plaintext,
-            sealer: Some(sealer),
+            header,
+            sealer,
+            tail,
             chunk: BytesMut::new(),
             pending: Bytes::new(),
-            ciphertext_left,
+            ciphertext_left: length,
+            state: State::Reading,
         }
     }
 
@@ -50,10 +79,28 @@ impl<B> SealBody<B> {
         !self.pending.is_empty()
     }
 
-    fn release(&mut self) -> Bytes {
-        let sealed = std::mem::take(&mut self.chunk).freeze();
+    fn release(&mut self, sealed: Bytes) -> Frame<Bytes> {
         self.ciphertext_left = self.ciphertext_left.saturating_sub(sealed.len() as u64);
-        sealed
+        Frame::data(sealed)
+    }
+
+    fn release_chunk(&mut self) -> Frame<Bytes> {
+        let sealed = std::mem::take(&mut self.chunk).freeze();
+        self.release(sealed)
+    }
+
+    /// What is still held when the plaintext has ended well, piece by piece.
+    fn end(&mut self) -> Option<Frame<Bytes>> {
+        if !self.header.is_empty() {
+            let header = std::mem::take(&mut self.header);
+            return Some(self.release(header));
+        }
+        if let Some(sealer) = self.sealer.take() {
+            sealer.seal_last(&mut self.chunk);
+            return Some(self.release_chunk());
+        }
+        let tail = std::mem::take(&mut self.tail);
+        (!tail.is_empty()).then(|| self.release(tail))
     }
 }
 
@@ -70,10 +117,25 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
         loop {
-            let Some(sealer) = this.sealer.as_mut() else { return Poll::Ready(None) };
+            match this.state {
+                State::Reading => (),
+                State::Ending => match this.end() {
+                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                    None => this.state = State::Ended,
+                },
+                State::Ended => return Poll::Ready(None),
+            }
+            if this.state != State::Reading {
+                continue;
+            }
             if this.chunk.len() == CHUNK && !this.pending.is_empty() {
+                if !this.header.is_empty() {
+                    let header = std::mem::take(&mut this.header);
+                    return Poll::Ready(Some(Ok(this.release(header))));
+                }
+                let sealer = this.sealer.as_mut().expect("a segment without chunks is promised no plaintext");
                 sealer.seal_next(&mut this.chunk);
-                return Poll::Ready(Some(Ok(Frame::data(this.release()))));
+                return Poll::Ready(Some(Ok(this.release_chunk())));
             }
             if this.fill() {
                 continue;
@@ -85,20 +147,20 @@ where
                     }
                 }
                 Some(Err(error)) => {
-                    this.sealer = None;
+                    this.state = State::Ended;
                     return Poll::Ready(Some(Err(error)));
                 }
-                None => {
-                    let sealer = this.sealer.take().expect("it was there at the top of the loop");
-                    sealer.seal_last(&mut this.chunk);
-                    return Poll::Ready(Some(Ok(Frame::data(this.release()))));
-                }
+                None => this.state = State::Ending,
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.sealer.is_none()
+        match self.state {
+            State::Reading => false,
+            State::Ending => self.ciphertext_left == 0,
+            State::Ended => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -113,6 +175,9 @@ mod tests {
 
     use super::*;
     use crate::body::tests_support::{frames, new_object, open_all, pattern};
+    use crate::envelope::native::multipart::{
+        BodyClaim, Layout, MultipartOpener, Part, PartNumber, SegmentEnd, SegmentEntropy,
+    };
 
     async fn seal(content: &[u8], cuts: &[usize]) -> (Bytes, crate::envelope::ContentKey) {
         let (content_key, sealer) = new_object();
@@ -152,6 +217,57 @@ mod tests {
             assert!(body.frame().await.is_none());
             let whole = ciphertext_length(length as u64).unwrap();
             assert!(released < whole, "This is a security issue: a refused body was completed.");
+        }
+    }
+
+    /// Header, chunks and tail of every kind of segment, as the opener wants them; and none of it completes a broken body.
+    #[tokio::test]
+    async fn segments_are_sealed_whole_or_not_at_all() {
+        let content_key = std::sync::Arc::new(new_object().0);
+        let number = |number| PartNumber::new(number).unwrap();
+        for lengths in [&[0][..], &[1], &[CHUNK], &[CHUNK, 0], &[CHUNK, 7], &[5, 0], &[70_000, 3 * CHUNK + 1]]
+        {
+            let parts =
+                (1..).zip(lengths).map(|(n, length)| Part { number: number(n), length: *length as u64 });
+            let layout = Layout::ended_by_last(parts.collect()).unwrap();
+            let content = pattern(lengths.iter().sum());
+            let (mut stored, mut rest) = (Vec::new(), &content[..]);
+            for (index, part) in layout.parts().iter().enumerate() {
+                let end = match index + 1 == lengths.len() {
+                    true if layout.is_regular() => SegmentEnd::Last,
+                    true => SegmentEnd::LastCarrying(&layout),
+                    false => SegmentEnd::Middle,
+                };
+                let sealer =
+                    || SegmentSealer::new(&content_key, *part, end, SegmentEntropy::fresh()).unwrap();
+                let (plaintext, after) = rest.split_at(lengths[index]);
+                rest = after;
+                let promised = sealer().stored_length();
+                let body = SealBody::segment(frames(plaintext, &[1, CHUNK, CHUNK + 1]), sealer());
+                assert_eq!(body.size_hint().exact(), Some(promised));
+                let sealed = body.collect().await.unwrap().to_bytes();
+                assert_eq!(sealed.len() as u64, promised);
+                stored.extend_from_slice(&sealed);
+
+                let mut broken = SealBody::segment(frames(plaintext, &[]).then_an_error(), sealer());
+                let mut released = 0;
+                while let Some(Ok(frame)) = broken.frame().await {
+                    released += frame.into_data().unwrap().len() as u64;
+                }
+                assert!(released < promised, "This is a security issue: a refused part was completed.");
+            }
+            let claim =
+                BodyClaim { ciphertext_total: stored.len() as u64, parts: Some(lengths.len() as u16) };
+            let carried = (!layout.is_regular()).then(|| std::sync::Arc::new(layout.clone()));
+            let mut opener = MultipartOpener::new(content_key.clone(), claim, carried).unwrap();
+            let (mut opened, mut rest) = (Vec::new(), &stored[..]);
+            while let Some(length) = opener.next_length() {
+                let mut piece = BytesMut::from(&rest[..length]);
+                rest = &rest[length..];
+                opener.open_next(&mut piece).unwrap();
+                opened.extend_from_slice(&piece);
+            }
+            assert!(opened == content, "{lengths:?}");
         }
     }
 

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Decrypt, Failure, rooms};
+use crate::body::BoxOpener;
 use crate::config::Config;
-use crate::envelope::native::{PutOpener, plaintext_length};
+use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{BodyClaim, MultipartOpener};
+use crate::envelope::native::{FormatError, PutOpener, plaintext_length};
 use crate::error::with_causes;
 use crate::handler::{Policies, StoredKeys};
 use crate::s3::{BucketName, ObjectKey};
 
-/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated.
+/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated: of one PUT or of a multipart upload.
 ///
 /// # Errors
 /// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
@@ -35,17 +39,31 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
     let io = |action: &'static str| move |source| Failure::Io { action: action.to_owned(), source };
     let body = File::open(&arguments.body).map_err(io("opening the body"))?;
     let length = body.metadata().map_err(io("reading the body's length"))?.len();
-    let total = plaintext_length(length).map_err(|error| refused(&error))?;
+    let is_multipart = stored.envelope().is_multipart();
     let mut opener =
-        PutOpener::new(&unlocked.opened.content_key, total, 0).map_err(|error| refused(&error))?;
+        opener(unlocked.opened.content_key, is_multipart, length).map_err(|error| refused(&error))?;
     let mut body = BufReader::new(body);
     while let Some(length) = opener.next_length() {
-        let mut chunk = BytesMut::zeroed(length);
-        body.read_exact(&mut chunk).map_err(io("reading the body"))?;
-        opener.open_next(&mut chunk).map_err(|error| refused(&error))?;
-        output.write_all(&chunk).map_err(io("writing the plaintext"))?;
+        let mut piece = BytesMut::zeroed(length);
+        match body.read_exact(&mut piece) {
+            Err(cut) if cut.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(refused(&FormatError::BodyLength));
+            }
+            outcome => outcome.map_err(io("reading the body"))?,
+        }
+        opener.open_next(&mut piece).map_err(|error| refused(&error))?;
+        output.write_all(&piece).map_err(io("writing the plaintext"))?;
     }
     output.flush().map_err(io("writing the plaintext"))
+}
+
+/// Opens all of a stored body of so many bytes. Of how many parts it is, it says itself.
+fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<BoxOpener, FormatError> {
+    if is_multipart {
+        let claim = BodyClaim { ciphertext_total: length, parts: None };
+        return Ok(Box::new(MultipartOpener::new(Arc::new(content_key), claim, None)?));
+    }
+    Ok(Box::new(PutOpener::new(&content_key, plaintext_length(length)?, 0)?))
 }
 
 /// The metadata as the headers they were stored by; names with or without their `x-amz-meta-`.

@@ -6,9 +6,10 @@ use http::{HeaderMap, Method};
 
 use super::{Failure, ObjectUrl, rooms};
 use crate::config::Config;
+use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{Binding, plaintext_length};
 use crate::error::with_causes;
-use crate::handler::StoredKeys;
+use crate::handler::{StoredKeys, object_layout};
 use crate::s3::{BucketName, ObjectKey};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
@@ -45,10 +46,11 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     let stored = StoredKeys::from_headers(response.headers()).map_err(|error| unavailable(&error))?;
     let mut report =
         String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
-    _ = writeln!(report, "body: {}", if stored.envelope().is_multipart() { "multipart" } else { "one PUT" });
+    let is_multipart = stored.envelope().is_multipart();
+    _ = writeln!(report, "body: {}", if is_multipart { "multipart upload" } else { "one PUT" });
     _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
     _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));
-    if let Some(stored_length) = stored_length {
+    if let Some(stored_length) = stored_length.filter(|_| !is_multipart) {
         let plaintext = plaintext_length(stored_length);
         let plaintext = plaintext.map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
         _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
@@ -60,8 +62,36 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     for checksum in unlocked.checksums() {
         _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
     }
+    if is_multipart {
+        let layout = object_layout(&resources, &bucket, &object_key).await.map_err(|error| {
+            Failure::Unavailable(format!(
+                "{report}envelope: authentic\nlayout: NOT authentic, or not to be had: {}",
+                with_causes(&error)
+            ))
+        })?;
+        report.push_str(&parts_of(&layout));
+    }
     report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
     Ok(report)
+}
+
+/// Parts and lengths of a layout that was proven.
+fn parts_of(layout: &Layout) -> String {
+    /// More part lengths than this tell nobody anything.
+    const SHOWN: usize = 12;
+    let (parts, total) = (layout.parts(), layout.plaintext_total());
+    let mut text = format!("stored: {} bytes; plaintext: {total} bytes\n", layout.stored_total());
+    let end = if layout.is_terminated() { ", ended by a terminator" } else { "" };
+    let carried = if layout.is_regular() { "regular" } else { "carried in the body" };
+    _ = writeln!(text, "parts: {}{end}; layout: {carried}, authentic", parts.len());
+    for part in parts.iter().take(SHOWN) {
+        _ = writeln!(text, "part {}: {} bytes", part.number.value(), part.length);
+    }
+    if parts.len() > SHOWN {
+        let last = parts.last().expect("a layout has parts");
+        _ = writeln!(text, "… part {}: {} bytes", last.number.value(), last.length);
+    }
+    text
 }
 
 fn bound_to(binding: Binding, realm: &str) -> String {

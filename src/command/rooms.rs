@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Failure;
 use crate::config::Config;
 use crate::error::with_causes;
-use crate::handler::{BucketRule, Layouts, LearnedSizes, Policies, Resources};
+use crate::handler::{BucketRule, KnownUploads, Layouts, LearnedSizes, Policies, Resources};
 use crate::keyring::{self, Keyring};
 use crate::service::{Clients, Service};
 use crate::sigv4::VerifyPolicy;
@@ -25,7 +25,8 @@ pub async fn resources(
     let upstream = Upstream::build(upstream).await.map_err(|error| Failure::Usage(with_causes(&error)))?;
     let policies = Policies::new(buckets);
     let (learned_sizes, layouts) = (LearnedSizes::default(), Layouts::default());
-    Ok(Resources { upstream, keyring, policies, learned_sizes, layouts, client_idle_timeout })
+    let known_uploads = KnownUploads::default();
+    Ok(Resources { upstream, keyring, policies, learned_sizes, layouts, known_uploads, client_idle_timeout })
 }
 
 /// Builds what answers requests.

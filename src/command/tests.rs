@@ -178,3 +178,5 @@ async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
     serving.await.expect("no panic");
     assert_eq!(forever.read(&mut [0; 1]).await.expect("closed in order"), 0);
 }
+
+mod stored;

@@ -33,7 +33,7 @@ pub struct RequestRules {
     pub domain: Option<String>,
     /// The region that credential scopes must name; any region, if `None`.
     pub region: Option<String>,
-    /// Whether URLs presigned with SigV2 are accepted.
+    /// Whether URLs and forms signed with SigV2 are accepted.
     pub sigv2: bool,
     /// How far a client's clock may be off.
     pub max_clock_skew: Duration,

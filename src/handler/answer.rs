@@ -48,23 +48,27 @@ pub(super) fn wants_checksums(request: &HeaderMap, status: StatusCode) -> bool {
 
 /// Checksums as they are sealed into an envelope.
 pub(super) fn to_attributes(checksums: &[Checksum]) -> Attributes {
-    let attributes = checksums.iter().map(|checksum| {
-        Attribute::new(tag(checksum.algorithm()), checksum.bytes())
-            .expect("a checksum has its algorithm's length")
-    });
-    Attributes::new(attributes.collect())
+    Attributes::new(checksums.iter().map(to_attribute).collect())
+}
+
+/// One of them.
+pub(super) fn to_attribute(checksum: &Checksum) -> Attribute {
+    Attribute::new(tag(checksum.algorithm()), checksum.bytes())
+        .expect("a checksum has its algorithm's length")
 }
 
 /// Checksums out of an envelope.
 pub(super) fn from_attributes(attributes: &Attributes) -> Vec<Checksum> {
-    let checksums = attributes.iter().map(|attribute| {
-        Checksum::new(algorithm(attribute.tag()), attribute.value())
-            .expect("an attribute has its kind's length")
-    });
-    checksums.collect()
+    attributes.iter().map(from_attribute).collect()
 }
 
-fn tag(algorithm: ChecksumAlgorithm) -> AttributeTag {
+/// One of them.
+pub(super) fn from_attribute(attribute: &Attribute) -> Checksum {
+    Checksum::new(algorithm(attribute.tag()), attribute.value()).expect("an attribute has its kind's length")
+}
+
+/// The algorithm as an envelope names it.
+pub(super) fn tag(algorithm: ChecksumAlgorithm) -> AttributeTag {
     match algorithm {
         ChecksumAlgorithm::Crc32 => AttributeTag::Crc32,
         ChecksumAlgorithm::Crc32c => AttributeTag::Crc32c,
@@ -74,7 +78,8 @@ fn tag(algorithm: ChecksumAlgorithm) -> AttributeTag {
     }
 }
 
-fn algorithm(tag: AttributeTag) -> ChecksumAlgorithm {
+/// The algorithm as S3 names it.
+pub(super) fn algorithm(tag: AttributeTag) -> ChecksumAlgorithm {
     match tag {
         AttributeTag::Crc32 => ChecksumAlgorithm::Crc32,
         AttributeTag::Crc32c => ChecksumAlgorithm::Crc32c,

@@ -4,6 +4,7 @@ use http::{HeaderMap, Method};
 
 use super::Resources;
 use crate::body::{BoxBody, IngestBody, Verdict};
+use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
 use crate::s3::{
     BucketName, BucketPattern, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query,
@@ -20,6 +21,8 @@ pub struct Call {
     pub method: Method,
     /// On what.
     pub path: S3Path,
+    /// The address that the client used, without query.
+    pub location: String,
     /// The decoded query, without the signature's own parameters.
     pub query: Query,
     /// The headers as the client sent them.
@@ -88,6 +91,24 @@ impl Call {
         })
     }
 
+    /// The query parameter that names a part.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a number that no part has.
+    pub(super) fn part_number(&self) -> Result<PartNumber, Error> {
+        let text = self.query.first("partNumber").unwrap_or_default();
+        let number = text.parse().ok().and_then(PartNumber::new);
+        number.ok_or_else(|| {
+            let message = "Part number must be an integer between 1 and 10000, inclusive";
+            S3Error::invalid_argument("partNumber", text, message).into()
+        })
+    }
+
+    /// The upload id, as the client sent it.
+    pub(super) fn upload_id(&self) -> &str {
+        self.query.first("uploadId").unwrap_or_default()
+    }
+
     /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of the call.
     pub(super) fn ingest(
         &mut self,
@@ -95,8 +116,18 @@ impl Call {
         length: u64,
     ) -> Result<(IngestBody, Verdict), Error> {
         let declared = DeclaredIntegrity::from_headers(&self.headers)?;
+        Ok(self.ingest_declared(resources, length, &declared))
+    }
+
+    /// The same, held to what `declared` says and to no header.
+    pub(super) fn ingest_declared(
+        &mut self,
+        resources: &Resources,
+        length: u64,
+        declared: &DeclaredIntegrity,
+    ) -> (IngestBody, Verdict) {
         let body = std::mem::take(&mut self.body);
         let payload = std::mem::replace(&mut self.payload, Payload::Unsigned);
-        Ok(IngestBody::new(body, payload, &declared, length, resources.client_idle_timeout))
+        IngestBody::new(body, payload, declared, length, resources.client_idle_timeout)
     }
 }

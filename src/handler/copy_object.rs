@@ -14,7 +14,7 @@ use self::source::{Examined, Found, Source};
 use super::late_answer::{Outcome, answer_in_time};
 use super::policy::BucketRule;
 use super::stored::Unlocked;
-use super::{Call, Resources, answer, put_object, stored, upstream_answer};
+use super::{Call, Resources, answer, new_object, stored, upstream_answer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, plaintext_length};
 use crate::error::Error;
@@ -85,7 +85,7 @@ impl ObjectCopy {
         Ok(Self {
             resources: resources.clone(),
             source: Source::of(resources, call)?,
-            key_id: put_object::selected_key(resources, rule, &call.headers)?,
+            key_id: new_object::selected_key(resources, rule, &call.headers)?,
             bucket: bucket.clone(),
             object: object.clone(),
             rule: rule.clone(),

@@ -70,6 +70,25 @@ pub(super) async fn describe_object(
     Err(Error::Replaced)
 }
 
+/// The proven layout of a multipart upload, for whoever wants to see it.
+///
+/// # Errors
+/// As [`describe_object`], and [`Error::UnexpectedAnswer`] when there is no such object, or it was written by one PUT.
+pub async fn object_layout(
+    resources: &Resources,
+    bucket: &BucketName,
+    object_key: &ObjectKey,
+) -> Result<Arc<Layout>, Error> {
+    let (query, headers) = (Vec::new(), HeaderMap::new());
+    let asked = DescribeRequest { bucket, object_key, query, headers, needs_layout: true };
+    match describe_object(resources, asked).await? {
+        Description::Described(described) => {
+            described.layout.ok_or(Error::UnexpectedAnswer("with an object that is no multipart upload"))
+        }
+        Description::Answered(_) => Err(Error::UnexpectedAnswer("HEAD with an error")),
+    }
+}
+
 async fn attempt(
     resources: &Resources,
     rule: &BucketRule,

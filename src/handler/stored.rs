@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 
 use super::answer;
 use super::policy::BucketRule;
-use crate::envelope::native::{Envelope, ObjectName, Opened};
+use crate::envelope::native::{Envelope, ObjectName, Opened, UploadToken};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
 use crate::s3::{BucketName, Checksum, ObjectKey, headers};
@@ -52,6 +52,11 @@ impl StoredKeys {
             .ok_or(Error::MalformedWrappedKey)?;
         let envelope = Envelope::parse(envelope.as_bytes())?;
         Ok(Self { wrapped, envelope })
+    }
+
+    /// The two of an upload, from its token.
+    pub(super) fn of_upload(token: &UploadToken) -> Self {
+        Self { wrapped: token.wrapped_key().to_vec(), envelope: token.envelope().clone() }
     }
 
     /// What the envelope claims; authentic only when [`Self::unlock`] says so.

@@ -29,7 +29,7 @@ use crate::sigv4::Payload;
 use crate::upstream::{Credentials, Settings, Target, Upstream};
 
 /// What handlers work with, for a storage at `endpoint`: rules by bucket and prefix, and a keyring in the folder.
-pub(super) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resources, tempfile::TempDir) {
+pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resources, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let credentials = Credentials::Static {
         access_key_id: "id".to_owned(),
@@ -56,6 +56,7 @@ pub(super) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         keyring: Keyring::build(keys).await.unwrap(),
         policies: Policies::new(rules.iter().map(rule).collect()),
         learned_sizes: LearnedSizes::default(),
+        known_uploads: crate::handler::KnownUploads::default(),
         layouts: Layouts::default(),
         client_idle_timeout: Duration::from_secs(5),
     };
@@ -64,30 +65,32 @@ pub(super) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
 
 /// An object as the storage keeps it.
 #[derive(Clone, Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Without quotes.
-    pub(super) etag: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Bytes,
+    pub(crate) etag: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
     /// Stored bytes of its parts, if it is a multipart upload's.
-    pub(super) parts: Vec<u64>,
+    pub(crate) parts: Vec<u64>,
 }
 
 /// How the storage is not S3.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Oddities {
-    pub(super) ignores_range: bool,
-    pub(super) ignores_if_match: bool,
-    pub(super) knows_no_parts_count: bool,
-    pub(super) refuses_long_suffixes: bool,
+pub(crate) struct Oddities {
+    pub(crate) ignores_range: bool,
+    pub(crate) ignores_if_match: bool,
+    pub(crate) knows_no_parts_count: bool,
+    pub(crate) refuses_long_suffixes: bool,
 }
 
 /// What a request asked for: method, path and query, Range.
-pub(super) type Asked = (Method, String, Option<String>);
+pub(crate) type Asked = (Method, String, Option<String>);
 
 /// The storage.
 #[derive(Default)]
-pub(super) struct Storage {
+pub(crate) struct Storage {
+    /// Where it listens.
+    pub(crate) endpoint: String,
     objects: Mutex<HashMap<String, Kept>>,
     /// What takes an object's place once so many more requests were answered.
     successors: Mutex<Vec<(usize, String, Kept)>>,
@@ -99,10 +102,10 @@ pub(super) struct Storage {
 
 impl Storage {
     /// Serves until the test ends.
-    pub(super) async fn serve() -> (Arc<Self>, Resources, tempfile::TempDir) {
+    pub(crate) async fn serve() -> (Arc<Self>, Resources, tempfile::TempDir) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let storage = Arc::new(Self::default());
+        let storage = Arc::new(Self { endpoint: endpoint.clone(), ..Self::default() });
         let serving = Arc::clone(&storage);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -119,27 +122,27 @@ impl Storage {
     }
 
     /// Keeps an object of bucket `b`, from now on.
-    pub(super) fn keep(&self, object_key: &str, object: Kept) {
+    pub(crate) fn keep(&self, object_key: &str, object: Kept) {
         self.successors.lock().unwrap().clear();
         self.objects.lock().unwrap().insert(format!("/b/{object_key}"), object);
     }
 
     /// Replaces an object after so many more requests.
-    pub(super) fn keep_after(&self, requests: usize, object_key: &str, object: Kept) {
+    pub(crate) fn keep_after(&self, requests: usize, object_key: &str, object: Kept) {
         self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), object));
     }
 
-    pub(super) fn be_odd(&self, oddities: Oddities) {
+    pub(crate) fn be_odd(&self, oddities: Oddities) {
         *self.oddities.lock().unwrap() = oddities;
     }
 
     /// What was asked since this was called last.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
     /// Bytes given out since this was called last.
-    pub(super) fn given(&self) -> u64 {
+    pub(crate) fn given(&self) -> u64 {
         std::mem::take(&mut self.given.lock().unwrap())
     }
 
@@ -228,15 +231,15 @@ fn listed(path: &str, object: &Kept) -> String {
 
 /// A multipart upload as it was stored, and what it was.
 #[derive(Clone)]
-pub(super) struct Uploaded {
-    pub(super) content: Vec<u8>,
-    pub(super) segments: Vec<Vec<u8>>,
-    pub(super) metadata: Vec<(String, String)>,
+pub(crate) struct Uploaded {
+    pub(crate) content: Vec<u8>,
+    pub(crate) segments: Vec<Vec<u8>>,
+    pub(crate) metadata: Vec<(String, String)>,
 }
 
 impl Uploaded {
     /// What a storage keeps of it, whose ETag says so many parts.
-    pub(super) fn kept(&self, hash: &str) -> Kept {
+    pub(crate) fn kept(&self, hash: &str) -> Kept {
         Kept {
             etag: format!("{hash}-{}", self.segments.len()),
             headers: self.metadata.clone(),
@@ -265,7 +268,7 @@ async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Se
 }
 
 /// A multipart upload of this layout, for bucket `b`.
-pub(super) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
+pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
     let (sealed, metadata) = sealed(resources, object_key, true).await;
     let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
     let segments = seal_segments(&sealed.content_key, layout, &content);
@@ -273,14 +276,14 @@ pub(super) async fn upload(resources: &Resources, object_key: &str, layout: &Lay
 }
 
 /// An object of one PUT, for bucket `b`.
-pub(super) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
+pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
     let (sealed, headers) = sealed(resources, object_key, false).await;
     let body = seal_all(PutSealer::new(&sealed.content_key), content).into();
     Kept { etag: etag.to_owned(), headers, body, parts: Vec::new() }
 }
 
 /// A request for an object of bucket `b`.
-pub(super) fn call(operation: Operation, object_key: &str, query: &str, headers: &[(&str, &str)]) -> Call {
+pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers: &[(&str, &str)]) -> Call {
     let method = if operation == Operation::HeadObject { Method::HEAD } else { Method::GET };
     let header = |(name, value): &(&str, &str)| {
         (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
@@ -288,9 +291,13 @@ pub(super) fn call(operation: Operation, object_key: &str, query: &str, headers:
     Call {
         operation,
         method,
+        location: "http://localhost/b/k".to_owned(),
         path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
         query: Query::parse(query).unwrap(),
-        headers: headers.iter().map(header).collect::<HeaderMap>(),
+        headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {
+            all.append(name, value);
+            all
+        }),
         payload: Payload::Unsigned,
         body: BoxBody::default(),
         visible_buckets: None,
@@ -299,20 +306,20 @@ pub(super) fn call(operation: Operation, object_key: &str, query: &str, headers:
 }
 
 /// What a client got: the head of the answer, what came of the body, and whether it came whole.
-pub(super) struct Got {
-    pub(super) head: http::response::Parts,
-    pub(super) body: Vec<u8>,
-    pub(super) is_whole: bool,
+pub(crate) struct Got {
+    pub(crate) head: http::response::Parts,
+    pub(crate) body: Vec<u8>,
+    pub(crate) is_whole: bool,
 }
 
 impl Got {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
 /// The answer to a call, read to its end.
-pub(super) async fn answered(resources: &Resources, call: Call) -> Result<Got, Error> {
+pub(crate) async fn answered(resources: &Resources, call: Call) -> Result<Got, Error> {
     let is_head = call.method == Method::HEAD;
     let (head, mut body) = super::handle(resources, call).await?.into_parts();
     let mut got = Got { head, body: Vec::new(), is_whole: true };

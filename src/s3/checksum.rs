@@ -2,6 +2,7 @@
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
 
 mod declared;
+mod of_parts;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use crc_fast::CrcAlgorithm;
 use md5::Digest as _;
 
 pub use declared::{ChecksumType, DeclaredIntegrity, Verifier};
+pub use of_parts::{composite, full_object};
 
 /// The prefix of every header and trailer that carries a checksum.
 pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
@@ -142,6 +144,10 @@ impl fmt::Debug for Checksum {
     }
 }
 
+const CRC32: CrcAlgorithm = CrcAlgorithm::Crc32IsoHdlc;
+const CRC32C: CrcAlgorithm = CrcAlgorithm::Crc32Iscsi;
+const CRC64NVME: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
+
 /// Computes one checksum of a stream.
 #[derive(Clone)]
 pub struct Hasher(State);
@@ -159,9 +165,9 @@ impl Hasher {
         let crc = |of| State::Crc(algorithm, Box::new(crc_fast::Digest::new(of)));
         let sha = |of| State::Sha(algorithm, digest::Context::new(of));
         Self(match algorithm {
-            ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
-            ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
-            ChecksumAlgorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
+            ChecksumAlgorithm::Crc32 => crc(CRC32),
+            ChecksumAlgorithm::Crc32c => crc(CRC32C),
+            ChecksumAlgorithm::Crc64Nvme => crc(CRC64NVME),
             ChecksumAlgorithm::Sha1 => sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
             ChecksumAlgorithm::Sha256 => sha(&digest::SHA256),
         })

@@ -82,6 +82,7 @@ error_codes! {
     MalformedTrailerError BAD_REQUEST "MalformedTrailerError" "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     MalformedXML BAD_REQUEST "MalformedXML" "The XML you provided was not well-formed or did not validate against our published schema";
     MaxMessageLengthExceeded BAD_REQUEST "MaxMessageLengthExceeded" "Your request was too large.";
+    MaxPostPreDataLengthExceededError BAD_REQUEST "MaxPostPreDataLengthExceededError" "Your POST request fields preceding the upload file were too large.";
     MetadataTooLarge BAD_REQUEST "MetadataTooLarge" "Your metadata headers exceed the maximum allowed metadata size";
     MethodNotAllowed METHOD_NOT_ALLOWED "MethodNotAllowed" "The specified method is not allowed against this resource.";
     MissingContentLength LENGTH_REQUIRED "MissingContentLength" "You must provide the Content-Length HTTP header.";

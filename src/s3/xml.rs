@@ -3,11 +3,13 @@
 mod buckets;
 mod copy_result;
 mod delete_objects;
+mod element;
 mod error_document;
 mod listing;
+mod multipart;
+mod object_attributes;
 mod scan;
 mod tagging;
-mod upload;
 mod walk;
 
 pub use buckets::retain_buckets;
@@ -17,8 +19,13 @@ pub use delete_objects::{
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
-pub use tagging::{MAX_TAGGING, tagging_header};
-pub use upload::{parse_upload_id, write_complete_request};
+pub use multipart::{
+    CompletedPart, CompletionAnswer, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST, MAX_UPLOAD_DOCUMENT,
+    ToldPart, UploadedParts, complete_request, completion_answer, parse_upload_id, parse_uploaded_parts,
+    rewrite_uploads, upload_ids, write_complete_request, write_initiated,
+};
+pub use object_attributes::{ObjectAttributes, PartsPage};
+pub use tagging::tagging_to_query;
 
 /// How deep elements may nest. S3's documents stay under 8.
 const MAX_DEPTH: usize = 16;

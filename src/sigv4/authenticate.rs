@@ -46,7 +46,7 @@ pub struct VerifyPolicy {
     pub region: Option<String>,
     /// How far clocks may differ; S3 says 15 minutes.
     pub max_skew: Duration,
-    /// Whether presigned Version 2 URLs are good (boto3 makes them for custom endpoints by default).
+    /// Whether presigned Version 2 URLs and forms are good (boto3 makes them for custom endpoints by default).
     pub allow_sigv2: bool,
 }
 

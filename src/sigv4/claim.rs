@@ -17,7 +17,7 @@ const MAX_AUTHORIZATION_LEN: usize = 16 * 1024;
 /// A presigned request lives a week at most, in seconds.
 const MAX_EXPIRES: u64 = 604_800;
 
-const ECDSA_ALGORITHM: &str = "AWS4-ECDSA-P256-SHA256";
+pub(in crate::sigv4) const ECDSA_ALGORITHM: &str = "AWS4-ECDSA-P256-SHA256";
 
 const X_AMZ_ALGORITHM: &str = "X-Amz-Algorithm";
 const X_AMZ_CREDENTIAL: &str = "X-Amz-Credential";

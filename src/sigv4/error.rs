@@ -17,7 +17,7 @@ pub enum AuthError {
          or the Authorization header should be specified"
     )]
     SeveralMechanisms,
-    /// `Authorization: AWS ...` (Version 2 in the header), or a presigned Version 2 request where the policy
+    /// `Authorization: AWS ...` (Version 2 in the header), or a presigned Version 2 request or form where the policy
     /// forbids those.
     #[error("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")]
     SigV2NotAllowed,
@@ -146,6 +146,7 @@ impl AuthError {
             Self::EcdsaNotImplemented(_) => "NotImplemented",
             Self::Malformed { found_in: AuthSource::Header, .. } => "AuthorizationHeaderMalformed",
             Self::Malformed { found_in: AuthSource::Query, .. } => "AuthorizationQueryParametersError",
+            Self::Malformed { found_in: AuthSource::Form, .. } => "InvalidArgument",
             Self::RequestTimeTooSkewed { .. } => "RequestTimeTooSkewed",
             Self::SecurityToken => "InvalidToken",
             Self::UnknownAccessKeyId(_) => "InvalidAccessKeyId",
@@ -161,6 +162,8 @@ pub enum AuthSource {
     Header,
     /// A presigned URL's query parameters.
     Query,
+    /// The fields of a browser's form.
+    Form,
 }
 
 impl AuthSource {
@@ -168,6 +171,9 @@ impl AuthSource {
         match self {
             Self::Header => "The authorization header is malformed;",
             Self::Query => "Error parsing the X-Amz query parameters;",
+            Self::Form => {
+                "Error parsing the form's authorization fields (check their order, the file is last);"
+            }
         }
     }
 }

@@ -35,9 +35,12 @@ class LocalStackStore:
 
     def keys(self, bucket):
         """Every key, in-progress uploads included: after a refused request there must be none."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         uploads = self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-        return [item["Key"] for page in pages for item in page.get("Contents", [])] + [item["Key"] for item in uploads]
+        return self.objects(bucket) + [item["Key"] for item in uploads]
+
+    def objects(self, bucket):
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     def read(self, bucket, key, **version):
         answer = self.client.get_object(Bucket=bucket, Key=key, **version)
@@ -46,8 +49,21 @@ class LocalStackStore:
     def write(self, bucket, key, stored):
         self.client.put_object(Bucket=bucket, Key=key, Body=stored.body, Metadata=stored.metadata)
 
+    def write_parts(self, bucket, key, pieces, metadata):
+        """The pieces as the parts of a multipart upload; all but the last are of 5 MiB at least."""
+        place = {"Bucket": bucket, "Key": key}
+        place["UploadId"] = self.client.create_multipart_upload(**place, Metadata=metadata)["UploadId"]
+        etags = [self.client.upload_part(PartNumber=number, Body=piece, **place)["ETag"] for number, piece in enumerate(pieces, 1)]
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        self.client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **place)
+
+    def upload_ids(self, bucket):
+        """The storage's own ids of the uploads in progress."""
+        return [item["UploadId"] for item in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
     def contains(self, bucket, needle):
-        return any(needle in self.read(bucket, key).body for key in self.keys(bucket))
+        """Looks at the objects; parts of an upload that is not complete can't be read."""
+        return any(needle in self.read(bucket, key).body for key in self.objects(bucket))
 
 
 def file_name(key):
@@ -90,6 +106,20 @@ class EmbeddedStore:
         record["size"] = len(stored.body)
         record["attributes"] = {**record.get("attributes", {}), "metadata": stored.metadata}
         path.write_bytes(b"%b\n%b\n" % (stored.body, json.dumps(record).encode()))
+
+    def write_parts(self, bucket, key, pieces, metadata):
+        """Another body for an object that was uploaded in parts; of its ETag no more changes than the number of parts."""
+        path = self.file(bucket, key)
+        _, record = self.split(path)
+        record["size"] = sum(map(len, pieces))
+        record["etag"] = f"{record['etag'].partition('-')[0]}-{len(pieces)}"
+        record["parts"] = [{"number": number, "size": len(piece)} for number, piece in enumerate(pieces, 1)]
+        record["attributes"] = {**record.get("attributes", {}), "metadata": metadata}
+        path.write_bytes(b"".join([*pieces, b"\n", json.dumps(record).encode(), b"\n"]))
+
+    def upload_ids(self, bucket):
+        """The storage's own ids of the uploads in progress."""
+        return [path.parent.name for path in (self.root / ".uploads" / bucket).glob("*/upload")]
 
     def contains(self, bucket, needle):
         """Looks at every file of the store, whatever it is for."""

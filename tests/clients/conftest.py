@@ -150,11 +150,12 @@ def aws(proxy, tmp_path):
     """aws("s3", "ls", ...): the `aws` command against the proxy; a failure is the test's unless `check=False`."""
     command = Path(sys.executable).with_name("aws")
 
-    def run(*arguments, check=True, running=proxy):
+    def run(*arguments, check=True, running=proxy, **streams):
         environment = running.aws_environment() | {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
         done = subprocess.run(
             [sys.executable, command, "--endpoint-url", running.endpoint, *map(str, arguments)],
-            capture_output=True, text=True, timeout=150, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
+            text=True, timeout=300, env=environment, cwd=tmp_path, **streams,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"aws {arguments}: {done.stderr}\n{running.log_text()[-2000:]}"
         return done

@@ -241,8 +241,8 @@ class RawClient:
             sent["content-length"] = str(len(body))
         return self.send(method, path, query, sent, [body] if body else [])
 
-    def put_chunks(self, path, chunks, headers=None, transfer_chunked=False, decoded_length=None, signer=None):
-        """PutObject with an aws-chunked body; with `transfer_chunked`, as HTTP chunks and without Content-Length."""
+    def put_chunks(self, path, chunks, headers=None, query=(), transfer_chunked=False, decoded_length=None, signer=None):
+        """PutObject (or, by its query, UploadPart) with an aws-chunked body; with `transfer_chunked`, as HTTP chunks and without Content-Length."""
         signer = signer or self.signer
         amz_date = signer.amz_date()
         signed = {
@@ -255,8 +255,8 @@ class RawClient:
         }
         if chunks.trailer:
             signed["x-amz-trailer"] = chunks.trailer[0]
-        path = quote_path(path)
-        signature, names = signer.sign_request("PUT", path, "", signed, chunks.mode, amz_date)
+        path, query = quote_path(path), quote_query(query)
+        signature, names = signer.sign_request("PUT", path, query, signed, chunks.mode, amz_date)
         frames = list(chunks.frames(signer, amz_date, signature))
         sent = {**signed, "authorization": signer.authorization(amz_date, names, signature)}
         if transfer_chunked:
@@ -264,7 +264,7 @@ class RawClient:
             frames = [f"{len(frame):x}\r\n".encode() + frame + b"\r\n" for frame in frames] + [b"0\r\n\r\n"]
         else:
             sent["content-length"] = str(sum(map(len, frames)))
-        return self.send("PUT", path, "", sent, frames)
+        return self.send("PUT", path, query, sent, frames)
 
     def send(self, method, path, query, headers, frames):
         """Sends exactly these headers and bytes; a server that answers early is listened to."""

@@ -1,5 +1,6 @@
 """A TCP relay that can be switched off, or cut a connection after so many bytes: a network that fails on demand."""
 
+import re
 import socket
 import struct
 import threading
@@ -7,8 +8,11 @@ import time
 import urllib.parse
 
 
+REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
+
+
 class Relay:
-    """Listens on 127.0.0.1 and relays to `target` (an http:// endpoint)."""
+    """Listens on 127.0.0.1 and relays to `target` (an http:// endpoint). It counts what passes: for requests without bodies."""
 
     def __init__(self, target):
         parts = urllib.parse.urlsplit(target)
@@ -16,6 +20,7 @@ class Relay:
         self.cut_answers_after = None  # bytes of each connection's answers, from now on
         self.relayed = 0  # bytes, both ways
         self.answers_wait = 0  # seconds, each piece of an answer
+        self.requests, self.answered = [], 0  # "GET /path" each; bytes
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -46,17 +51,31 @@ class Relay:
             while data := source.recv(65_536):
                 if answers and self.answers_wait:
                     time.sleep(self.answers_wait)
+                self.count(data, answers)
                 limit = self.cut_answers_after if answers else None
                 if limit is not None and passed + len(data) >= limit:
                     sink.sendall(data[: max(0, limit - passed)])
                     break
                 sink.sendall(data)
                 passed += len(data)
-                with self.lock:
-                    self.relayed += len(data)
         except OSError:
             pass
         self.close(source, sink)
+
+    def count(self, data, answers):
+        with self.lock:
+            self.relayed += len(data)
+            if answers:
+                self.answered += len(data)
+            else:
+                self.requests += [f"{method.decode()} {path.decode()}" for method, path in REQUEST.findall(data)]
+
+    def take_counts(self):
+        """The requests and the bytes of answers since the last call."""
+        with self.lock:
+            counts = self.requests, self.answered
+            self.requests, self.answered = [], 0
+        return counts
 
     def close(self, *sockets):
         for one in sockets:

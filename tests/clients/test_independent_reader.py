@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import read_native
+from multiparts import LEAST, upload
 from read_native import CHUNK, read_native as open_object, unwrap_local
 
 
@@ -26,6 +27,24 @@ def unwrap(backend, request):
 def test_opens_what_the_proxy_stored(s3, bucket, backend, unwrap, size):
     content = os.urandom(size)
     s3.put_object(Bucket=bucket, Key="dir/ünï", Body=content)
+    stored = backend.store.read(bucket, "dir/ünï")
+    assert open_object(stored.body, stored.metadata, bucket, "dir/ünï", unwrap) == content
+
+
+LAYOUTS = {
+    "one part": [(1, 100)],
+    "nothing": [(1, 0)],
+    "small last part": [(1, LEAST), (2, LEAST), (3, CHUNK + 1)],
+    "large last part": [(1, LEAST), (2, LEAST)],
+    "uneven, small last part": [(1, LEAST + 1), (2, LEAST + 3), (3, 7)],
+    "uneven, large last part": [(1, LEAST + 1), (2, LEAST)],
+    "gaps": [(3, LEAST), (8, 7)],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_opens_what_came_in_parts(s3, bucket, backend, unwrap, layout):
+    content = upload(s3, bucket, LAYOUTS[layout], "dir/ünï")
     stored = backend.store.read(bucket, "dir/ünï")
     assert open_object(stored.body, stored.metadata, bucket, "dir/ünï", unwrap) == content
 

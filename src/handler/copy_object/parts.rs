@@ -102,9 +102,9 @@ impl ObjectCopy {
             StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => return Ok(Ok(String::new())),
             _ => return Ok(Err(upstream_answer::pass(response).await?)),
         }
-        let document = read_bounded(response.into_body(), xml::MAX_TAGGING).await;
+        let document = read_bounded(response.into_body(), xml::MAX_COPY_ANSWER).await;
         let document = document.map_err(Error::upstream_body)?;
-        let tags = xml::tagging_header(&document);
+        let tags = xml::tagging_to_query(&document);
         tags.map(Ok).map_err(|_| Error::UnexpectedAnswer("a question for tags with another document"))
     }
 }

@@ -77,6 +77,14 @@ impl DeclaredIntegrity {
         Ok(declared)
     }
 
+    /// Content-MD5 alone, for a request whose checksum headers are not about its body.
+    ///
+    /// # Errors
+    /// `InvalidDigest` for a malformed one.
+    pub fn content_md5_of(headers: &HeaderMap) -> Result<Option<[u8; Md5::LEN]>, S3Error> {
+        content_md5(headers)
+    }
+
     /// The algorithm of the one checksum that is or will be given a value.
     #[must_use]
     pub fn algorithm(&self) -> Option<ChecksumAlgorithm> {

@@ -1,27 +1,50 @@
-//! The tags of an object, as GetObjectTagging gives them and `x-amz-tagging` takes them.
+//! A set of tags, as the document that a form carries and as the header of an upload.
 
-use super::XmlError;
-use super::walk::{Element, Limits, read};
-use crate::s3::query::Query;
+use super::walk::{Element, Limits, is_blank, read};
+use crate::s3::error::{ErrorCode, S3Error};
+use crate::s3::percent;
 
-/// How large a set of tags may be: ten of them, each of 128 and 256 characters that XML may escape.
-pub const MAX_TAGGING: usize = 64 << 10;
-const LIMITS: Limits = Limits { bytes: MAX_TAGGING, elements: 256 };
+/// A form's fields have 20 KiB together.
+const MAX_DOCUMENT: usize = 20 * 1024;
+/// Tagging, TagSet, and for each of the tags itself and its two fields. Objects have ten tags; how many are too many
+/// is the storage's to say.
+const MAX_ELEMENTS: usize = 2 + 3 * 100;
 
-/// Reads a `Tagging` document and writes its tags as the value of `x-amz-tagging`, empty without any.
+/// Reads `<Tagging><TagSet><Tag><Key/><Value/></Tag>…` and writes it as `x-amz-tagging`: `key=value&…`, encoded.
 ///
 /// # Errors
-/// Any [`XmlError`]; `Unexpected` for another document and for a tag without key or value.
-pub fn tagging_header(document: &[u8]) -> Result<String, XmlError> {
-    let root = read(document, LIMITS)?;
-    let set = root.children.iter().find(|child| child.name == "TagSet");
-    let set = set.filter(|_| root.name == "Tagging").ok_or(XmlError::Unexpected)?;
-    let pair = |tag: &Element| {
-        let (key, value) = tag.text_of("Key").zip(tag.text_of("Value")).ok_or(XmlError::Unexpected)?;
-        Ok((key.to_owned(), value.to_owned()))
-    };
-    let tags = set.children.iter().filter(|child| child.name == "Tag").map(pair);
-    Ok(tags.collect::<Result<Query, XmlError>>()?.encode())
+/// `MalformedXML` for anything S3's schema does not allow.
+pub fn tagging_to_query(document: &[u8]) -> Result<String, S3Error> {
+    let root =
+        read(document, Limits { bytes: MAX_DOCUMENT, elements: MAX_ELEMENTS }).map_err(|_| malformed())?;
+    let [set] = only_children(&root, "Tagging")? else { return Err(malformed()) };
+    let tags = only_children(set, "TagSet")?;
+    let pairs: Vec<String> = tags.iter().map(pair).collect::<Result<_, _>>()?;
+    Ok(pairs.join("&"))
+}
+
+fn pair(tag: &Element) -> Result<String, S3Error> {
+    let fields = only_children(tag, "Tag")?;
+    let is_leaf = |field: &Element| field.children.is_empty();
+    match (fields, tag.text_of("Key"), tag.text_of("Value")) {
+        ([one, other], Some(key), Some(value)) if is_leaf(one) && is_leaf(other) => {
+            Ok(format!("{}={}", percent::encode_query(key), percent::encode_query(value)))
+        }
+        _ => Err(malformed()),
+    }
+}
+
+/// The children of an element of this name that holds nothing else.
+fn only_children<'a>(element: &'a Element, name: &str) -> Result<&'a [Element], S3Error> {
+    if element.name == name && is_blank(element.text.as_bytes()) {
+        Ok(&element.children)
+    } else {
+        Err(malformed())
+    }
+}
+
+fn malformed() -> S3Error {
+    ErrorCode::MalformedXML.into()
 }
 
 #[cfg(test)]
@@ -29,29 +52,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_become_a_header() {
-        for (tags, header) in [
-            ("", ""),
-            ("<Tag><Key>a</Key><Value>1</Value></Tag>", "a=1"),
-            (
-                "<Tag><Key>a b</Key><Value>x&amp;y=z+é</Value></Tag><Tag><Value/><Key>c</Key></Tag>",
-                "a%20b=x%26y%3Dz%2B%C3%A9&c=",
-            ),
-        ] {
-            let document = format!("<Tagging xmlns=\"u\"><TagSet>{tags}</TagSet></Tagging>");
-            assert_eq!(tagging_header(document.as_bytes()).as_deref(), Ok(header), "{tags}");
-        }
+    fn a_document_becomes_a_header() {
+        let document = "<?xml version=\"1.0\"?>\n<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\n <TagSet>\
+            <Tag><Key>a b&amp;c</Key><Value>=é</Value></Tag>\n<Tag><Value/><Key>k</Key></Tag></TagSet></Tagging>";
+        assert_eq!(tagging_to_query(document.as_bytes()).unwrap(), "a%20b%26c=%3D%C3%A9&k=");
+        assert_eq!(tagging_to_query(b"<Tagging><TagSet/></Tagging>").unwrap(), "");
     }
 
     #[test]
-    fn other_documents_are_refused() {
-        for (document, error) in [
-            ("", XmlError::Malformed),
-            ("<Tagging/>", XmlError::Unexpected),
-            ("<Error><TagSet/></Error>", XmlError::Unexpected),
-            ("<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>", XmlError::Unexpected),
+    fn anything_else_is_malformed() {
+        for document in [
+            "",
+            "text",
+            "<Tagging/>",
+            "<Tagging><TagSet/><TagSet/></Tagging>",
+            "<Tagging>x<TagSet/></Tagging>",
+            "<TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet>",
+            "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
+            "<Tagging><TagSet><Tag><Key>a</Key><Key>b</Key></Tag></TagSet></Tagging>",
+            "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value><Value>c</Value></Tag></TagSet></Tagging>",
+            "<Tagging><TagSet><Tag><Key><b/></Key><Value>b</Value></Tag></TagSet></Tagging>",
         ] {
-            assert_eq!(tagging_header(document.as_bytes()), Err(error), "{document}");
+            let refused = tagging_to_query(document.as_bytes()).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::MalformedXML, "{document}");
         }
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct Limits {
 }
 
 /// An element read whole.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) name: String,
     /// Its own character data, white space included.

@@ -1,4 +1,4 @@
-"""Writes the boto3_*.json vectors beside it: what boto3 itself signs, offline, at a frozen moment.
+"""Writes the boto3_*.json and form_boto3_*.json vectors beside it: what boto3 itself signs, offline, at a frozen moment.
 
 Run it with boto3 1.43 or later; the vectors are committed, so the tests need no Python.
 """
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import botocore.auth
+import botocore.signers
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
@@ -74,11 +75,26 @@ def sent(name, scheme, operation, expect, **params):
     write(name, wire["method"], wire["url"], headers, expect, text(wire["body"]) if "decoded" in expect else None)
 
 
+def posted(name, version):
+    """The form of generate_presigned_post: its fields sign its policy."""
+    form = client(version).generate_presigned_post(
+        "bucket", "dir/${filename}", {"acl": "private"}, [{"acl": "private"}, ["content-length-range", 1, 10]], ExpiresIn=600
+    )
+    vector = {
+        "source": f"boto3 {boto3.__version__}",
+        "now": NOW.strftime("%Y%m%dT%H%M%SZ"),
+        "form": form["fields"],
+        "expect": {"access_key_id": ACCESS_KEY_ID},
+    }
+    (HERE / f"form_boto3_{name}.json").write_text(json.dumps(vector, indent=2, ensure_ascii=False) + "\n")
+
+
 def main():
     odd = "//a b+c/../é%&=?#~(1)!*'"
     with (
         mock.patch.object(botocore.auth, "get_current_datetime", lambda: NOW.replace(tzinfo=None)),
         mock.patch.object(botocore.auth.time, "time", NOW.timestamp),
+        mock.patch.object(botocore.signers, "get_current_datetime", lambda: NOW.replace(tzinfo=None)),
     ):
         for version, label in (("s3", "v2"), ("s3v4", "v4")):
             presigned(f"{label}_get", version, "get_object", Key="a/b.txt")
@@ -96,6 +112,7 @@ def main():
                 ResponseContentDisposition='attachment; filename="a+b & c.txt"', ResponseContentType="text/plain",
             )
             presigned(f"{label}_list_virtual_host", version, "list_objects_v2", style="virtual", Prefix="a b/")
+            posted(label, version)
         # The value of a metadata header in the query counts as that header: a plain `curl -T` must work.
         presigned("v2_put_metadata_in_query", "s3", "put_object", method="PUT", Key="a", Metadata={"colour": "blue"})
         sent("header_get_odd_key", "http", "get_object", {"presigned": False, "payload": "sha256"}, Key=odd)

@@ -1,0 +1,22 @@
+//! AbortMultipartUpload: by the id that the client was given, or by the storage's own on any node.
+
+use http::{Method, Response};
+
+use super::upload::{name_upload, upstream_id};
+use super::upstream_answer::pass;
+use super::{Call, Resources};
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::s3::headers;
+
+pub(super) async fn abort_multipart_upload(
+    resources: &Resources,
+    call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    resources.policies.of_object(bucket, object_key)?;
+    let mut request = call.upstream_request(Method::DELETE);
+    request.headers = headers::passthrough_headers(&call.headers);
+    name_upload(&mut request, &upstream_id(resources, bucket, object_key, call.upload_id()).await?);
+    pass(resources.upstream.send(request).await?).await
+}

@@ -1,0 +1,242 @@
+//! CompleteMultipartUpload: the parts become an object that opens, of a size that lists exactly (F-47).
+//!
+//! Everything is decided from what the client and the storage list, so any node can do it, and do it again.
+
+mod checksum;
+mod request;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use self::checksum::ObjectChecksum;
+use self::request::{Asked, Chosen};
+use super::late_answer::{Outcome, answer_in_time};
+use super::stored::StoredKeys;
+use super::stored_object::for_every_question;
+use super::upload::Upload;
+use super::uploaded_parts::{AllParts, UploadAt, list_parts};
+use super::upstream_answer::{buffered, pass};
+use super::{Call, Resources, answer};
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::multipart::{
+    Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
+};
+use crate::error::Error;
+use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
+use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error, headers};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// S3's answers to a completed upload have a few hundred bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+pub(super) async fn complete_multipart_upload(
+    resources: &Resources,
+    mut call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let (bucket, object_key) = (bucket.clone(), object_key.clone());
+    let upload = Upload::of_id(resources, &bucket, &object_key, call.upload_id()).await?;
+    let length = call.content_length()?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
+    if length > xml::MAX_COMPLETE_REQUEST as u64 {
+        return Err(S3Error::from(ErrorCode::MaxMessageLengthExceeded).into());
+    }
+    // A checksum header speaks of the object here; only Content-MD5 is of this body.
+    let content_md5 = DeclaredIntegrity::content_md5_of(&call.headers)?;
+    let declared = DeclaredIntegrity { content_md5, ..DeclaredIntegrity::default() };
+    let (body, _) = call.ingest_declared(resources, length, &declared);
+    let document = body.collect().await?.to_bytes();
+    let completing = Completing {
+        asked: Asked::of(&document, &call.headers, &upload)?,
+        resources: resources.clone(),
+        location: call.location.clone(),
+        account: for_every_question(&call.headers),
+        headers: headers::passthrough_headers(&call.headers),
+        bucket,
+        object_key,
+        upload,
+    };
+    let resource = format!("/{}/{}", completing.bucket, completing.object_key);
+    // Whoever goes away now leaves a complete object or an upload that can be completed, as with S3.
+    answer_in_time(tokio::spawn(completing.run()), resource).await
+}
+
+/// A completion, with all that it needs to go on when nobody waits for it any more.
+struct Completing {
+    resources: Resources,
+    bucket: BucketName,
+    object_key: ObjectKey,
+    upload: Upload,
+    asked: Asked,
+    location: String,
+    /// What goes along with every request.
+    account: HeaderMap,
+    /// What the client sent with this one.
+    headers: HeaderMap,
+}
+
+impl Completing {
+    async fn run(self) -> Result<Outcome, Error> {
+        let at = UploadAt {
+            bucket: &self.bucket,
+            object_key: &self.object_key,
+            upstream_id: &self.upload.upstream_id,
+            headers: &self.account,
+        };
+        let listed = match list_parts(&self.resources, &at).await {
+            Ok(listed) => listed,
+            Err(Error::Refused(error)) if error.code == ErrorCode::NoSuchUpload => {
+                return self.completed_before(error).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let chosen = self.choose(&listed).await?;
+        let completion = completion(&chosen.stored).map_err(|refused| explain(refused, &chosen))?;
+        let checksum = self.asked.checksum.verified(&self.upload, &chosen)?;
+        let mut parts = chosen.etags.clone();
+        if let Completion::Terminate(layout) = completion {
+            match self.store_terminator(&layout).await? {
+                Ok(etag) => parts.push((PartNumber::TERMINATOR.value(), etag)),
+                Err(refusal) => return Ok(Outcome::Refused(refusal)),
+            }
+        }
+        self.complete(&parts, checksum).await
+    }
+
+    /// The client's parts among those that the storage lists.
+    async fn choose(&self, listed: &AllParts) -> Result<Chosen, Error> {
+        let mut chosen = Chosen::default();
+        for part in &self.asked.parts {
+            let found =
+                listed.of_number(part.number).and_then(|found| Some((found, listed.stored_part(found)?)));
+            let (found, stored) = found.ok_or_else(|| request::invalid_part(part))?;
+            let known =
+                self.resources.known_uploads.mark(&self.upload.upstream_id, part.number, &found.etag).await;
+            chosen.add(part, found, stored, known)?;
+        }
+        self.asked.check_size(&chosen)?;
+        Ok(chosen)
+    }
+
+    /// The ETag of the stored terminator, or the storage's refusal.
+    async fn store_terminator(&self, layout: &Layout) -> Result<Result<String, Response<BoxBody>>, Error> {
+        let sealed = seal_terminator(&self.upload.content_key, layout, SegmentEntropy::fresh())?;
+        let number = ("partNumber".to_owned(), Some(PartNumber::TERMINATOR.value().to_string()));
+        let mut request = self.request(Method::PUT, self.account.clone());
+        request.query.insert(0, number);
+        request.body = UpstreamBody::Content(sealed.into());
+        let response = pass(self.resources.upstream.send(request).await?).await?;
+        if !response.status().is_success() {
+            return Ok(Err(response));
+        }
+        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+        let etag = etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))?;
+        Ok(Ok(etag.trim_matches('"').to_owned()))
+    }
+
+    async fn complete(
+        &self,
+        parts: &[(u16, String)],
+        checksum: Option<ObjectChecksum>,
+    ) -> Result<Outcome, Error> {
+        let mut request = self.request(Method::POST, self.account.clone());
+        for name in ["if-match", "if-none-match"] {
+            if let Some(value) = self.headers.get(name) {
+                request.headers.insert(name, value.clone());
+            }
+        }
+        let listed = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
+        request.body = UpstreamBody::Buffered(xml::write_complete_request(listed).into());
+        let response = pass(self.resources.upstream.send(request).await?).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(Outcome::Refused(response));
+        }
+        // The storage's white space ends here; `answer_in_time` keeps the client waiting in the same way.
+        let (mut head, body) = response.into_parts();
+        let document = read_bounded(body, MAX_ANSWER).await.map_err(Error::upstream_body)?;
+        let answer = xml::completion_answer(&document)
+            .map_err(|_| Error::UnexpectedAnswer("what is no answer to a completed upload"))?;
+        head.headers.remove(CONTENT_LENGTH);
+        match answer {
+            CompletionAnswer::Done(result) => Ok(self.done(head.headers, result, checksum)),
+            CompletionAnswer::Failed => Ok(Outcome::Refused(Response::from_parts(head, buffered(document)))),
+        }
+    }
+
+    fn done(
+        &self,
+        mut headers: HeaderMap,
+        result: CompletionResult,
+        checksum: Option<ObjectChecksum>,
+    ) -> Outcome {
+        answer::tell_encrypted(&mut headers, Some(&self.upload.key_id));
+        let checksum = checksum.map(|checksum| (checksum.algorithm, checksum.text, checksum.kind));
+        Outcome::Done(headers, result.write(&self.location, checksum))
+    }
+
+    /// The storage knows no such upload. If the object is the one that this upload made, its envelope says so, since no
+    /// other upload has it; the client then gets the answer it missed.
+    async fn completed_before(&self, error: S3Error) -> Result<Outcome, Error> {
+        let head = UpstreamRequest {
+            method: Method::HEAD,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object_key.clone()),
+            query: Vec::new(),
+            headers: self.account.clone(),
+            body: UpstreamBody::Empty,
+        };
+        let response = self.resources.upstream.send(head).await?;
+        let metadata = response.headers();
+        let is_ours = response.status() == StatusCode::OK
+            && StoredKeys::from_headers(metadata).is_ok_and(|keys| *keys.envelope() == self.upload.envelope);
+        let etag = metadata.get(ETAG).and_then(|etag| etag.to_str().ok()).filter(|_| is_ours);
+        let Some(etag) = etag else { return Err(error.into()) };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        if let Some(version) = metadata.get("x-amz-version-id") {
+            headers.insert("x-amz-version-id", version.clone());
+        }
+        let result = CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), etag);
+        Ok(self.done(headers, result, None))
+    }
+
+    fn request(&self, method: Method, headers: HeaderMap) -> UpstreamRequest {
+        let mut request = UpstreamRequest {
+            method,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object_key.clone()),
+            query: Vec::new(),
+            headers,
+            body: UpstreamBody::Empty,
+        };
+        self.upload.name_in(&mut request);
+        request
+    }
+}
+
+/// A refusal in S3's words.
+fn explain(refused: CompletionRefused, chosen: &Chosen) -> Error {
+    let about = |error: S3Error, number: PartNumber| error.with("PartNumber", number.value().to_string());
+    let error = match refused {
+        CompletionRefused::Order => ErrorCode::InvalidPartOrder.into(),
+        CompletionRefused::TooSmall(number) => {
+            let error = S3Error::from(ErrorCode::EntityTooSmall).with("MinSizeAllowed", MIN_PART.to_string());
+            let size = chosen.plaintext_length(number);
+            let error = match size {
+                Some(size) => error.with("ProposedSize", size.to_string()),
+                None => error,
+            };
+            about(error, number)
+        }
+        CompletionRefused::NotASegment(number) | CompletionRefused::SendAgain(number) => {
+            about(S3Error::new(ErrorCode::InvalidPart, sentence(refused)), number)
+        }
+    };
+    error.into()
+}
+
+fn sentence(refused: CompletionRefused) -> String {
+    let text = refused.to_string();
+    let mut letters = text.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}

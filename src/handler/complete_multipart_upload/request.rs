@@ -1,0 +1,120 @@
+//! What a client asks to be completed, held against what the storage lists.
+
+use http::HeaderMap;
+
+use super::checksum::Expected;
+use crate::envelope::native::multipart::{PartNumber, StoredPart, TailMark, segment_plaintext_length};
+use crate::error::Error;
+use crate::handler::answer;
+use crate::handler::upload::Upload;
+use crate::s3::xml::{self, CompletedPart, ListedPart};
+use crate::s3::{Checksum, ErrorCode, S3Error};
+
+/// The size that the client expects of the object.
+const OBJECT_SIZE: &str = "x-amz-mp-object-size";
+
+/// A request to complete an upload.
+pub(super) struct Asked {
+    pub(super) parts: Vec<CompletedPart>,
+    pub(super) checksum: Expected,
+    size: Option<u64>,
+}
+
+impl Asked {
+    /// # Errors
+    /// As S3, for a list of parts or a header that can't be.
+    pub(super) fn of(document: &[u8], headers: &HeaderMap, upload: &Upload) -> Result<Self, Error> {
+        let parts = xml::complete_request(document)?;
+        if parts.windows(2).any(|pair| pair[0].number >= pair[1].number) {
+            return Err(S3Error::from(ErrorCode::InvalidPartOrder).into());
+        }
+        let size = headers.get(OBJECT_SIZE).map(|size| {
+            let text = String::from_utf8_lossy(size.as_bytes()).into_owned();
+            let message = "x-amz-mp-object-size must be a number of bytes.";
+            text.parse().map_err(|_| S3Error::invalid_argument(OBJECT_SIZE, text, message))
+        });
+        Ok(Self { checksum: Expected::of(headers, upload, parts.len())?, parts, size: size.transpose()? })
+    }
+
+    /// # Errors
+    /// `InvalidRequest` when the parts are not of the size that the client expects.
+    pub(super) fn check_size(&self, chosen: &Chosen) -> Result<(), Error> {
+        let (Some(expected), Some(found)) = (self.size, chosen.total()) else { return Ok(()) };
+        if expected == found {
+            return Ok(());
+        }
+        let message = format!(
+            "The provided '{OBJECT_SIZE}' header value {expected} does not match what was computed: {found}"
+        );
+        Err(S3Error::invalid_request(message).into())
+    }
+}
+
+/// The parts that are to make the object.
+#[derive(Default)]
+pub(super) struct Chosen {
+    /// As the format's decisions take them.
+    pub(super) stored: Vec<StoredPart>,
+    /// Numbers, and the storage's ETags without quotes.
+    pub(super) etags: Vec<(u16, String)>,
+    /// The checksum of each part's plaintext, where it is known.
+    pub(super) checksums: Vec<Option<Checksum>>,
+}
+
+impl Chosen {
+    /// Takes a part that the client lists and the storage has; `known` is its mark, if this process remembers it.
+    ///
+    /// # Errors
+    /// `InvalidPart` when ETag or checksum are not those of the part.
+    pub(super) fn add(
+        &mut self,
+        asked: &CompletedPart,
+        found: &ListedPart,
+        stored: StoredPart,
+        known: Option<TailMark>,
+    ) -> Result<(), Error> {
+        let rest = asked.etag.strip_prefix(&found.etag).ok_or_else(|| invalid_part(asked))?;
+        // The storage's own ETag, as ListParts gives it, or with the mark that UploadPart gave.
+        let sent = match rest.strip_prefix('-') {
+            Some(mark) => Some(TailMark::parse(mark).map_err(|_| invalid_part(asked))?),
+            None if rest.is_empty() => None,
+            None => return Err(invalid_part(asked)),
+        };
+        let mark = known.or(sent);
+        let computed = mark.as_ref().and_then(TailMark::checksum).map(answer::from_attribute);
+        for told in &asked.checksums {
+            if computed.is_some_and(|known| known.algorithm() == told.algorithm() && known != *told) {
+                return Err(invalid_part(asked));
+            }
+        }
+        self.stored.push(StoredPart { mark, ..stored });
+        self.etags.push((asked.number, found.etag.clone()));
+        self.checksums.push(computed);
+        Ok(())
+    }
+
+    /// Plaintext bytes of a part, as far as they are known.
+    pub(super) fn plaintext_length(&self, number: PartNumber) -> Option<u64> {
+        self.stored.iter().find(|part| part.number == number).and_then(length)
+    }
+
+    /// Plaintext bytes of each part, if they are known.
+    pub(super) fn lengths(&self) -> Option<Vec<u64>> {
+        self.stored.iter().map(length).collect()
+    }
+
+    fn total(&self) -> Option<u64> {
+        Some(self.lengths()?.iter().sum())
+    }
+}
+
+fn length(part: &StoredPart) -> Option<u64> {
+    let marked = part.mark.as_ref().map(TailMark::length);
+    marked.or_else(|| segment_plaintext_length(part.stored_length).ok())
+}
+
+/// The client lists a part that is not there, or not as it says.
+pub(super) fn invalid_part(part: &CompletedPart) -> Error {
+    let error = S3Error::from(ErrorCode::InvalidPart);
+    error.with("PartNumber", part.number.to_string()).with("ETag", part.etag.clone()).into()
+}

@@ -1,0 +1,61 @@
+//! ListParts: the storage's own page, in plaintext terms and under the id that the client used.
+
+use std::collections::HashMap;
+
+use http::{Method, Response};
+
+use super::new_part::with_mark;
+use super::upload::{name_upload, upstream_id};
+use super::uploaded_parts::with_document;
+use super::upstream_answer::pass;
+use super::{Call, Resources, answer};
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::multipart::{
+    MultipartLength, PartNumber, SEGMENT_HEADER, TailMark, multipart_plaintext_length,
+};
+use crate::error::Error;
+use crate::s3::headers;
+use crate::s3::xml::{self, ListedPart, ToldPart};
+
+pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    resources.policies.of_object(bucket, object_key)?;
+    let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;
+    let mut request = call.upstream_request(Method::GET);
+    request.headers = headers::passthrough_headers(&call.headers);
+    request.query = call.upstream_query(|name| !matches!(name, "x-id" | "uploadId"));
+    name_upload(&mut request, &upstream_id);
+    let response = pass(resources.upstream.send(request).await?).await?;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
+    let page = xml::parse_uploaded_parts(&document)
+        .map_err(|_| Error::UnexpectedAnswer("what is no list of an upload's parts"))?;
+    let mut marks = HashMap::new();
+    for part in &page.parts {
+        if let Some(mark) = resources.known_uploads.mark(&upstream_id, part.number, &part.etag).await {
+            marks.insert(part.number, mark);
+        }
+    }
+    let document = page.write(call.upload_id(), |part| told(part, marks.get(&part.number)));
+    Ok(with_document(head, document))
+}
+
+/// What the client is told of a part; nothing of the terminator that an earlier attempt to complete left behind (F-36).
+fn told(part: &ListedPart, mark: Option<&TailMark>) -> Option<ToldPart> {
+    if let Some(mark) = mark {
+        let checksum = mark.checksum().map(answer::from_attribute);
+        return Some(ToldPart { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
+    }
+    if part.number == PartNumber::TERMINATOR.value() && part.size == SEGMENT_HEADER as u64 {
+        return None;
+    }
+    let size = match multipart_plaintext_length(part.size, 1) {
+        Ok(MultipartLength::Exact(length)) => length,
+        // A last part with its layout, or no segment at all: no more is known here than that it is no longer than this.
+        Ok(MultipartLength::NeedsLayout) | Err(_) => part.size.saturating_sub(SEGMENT_HEADER as u64),
+    };
+    Some(ToldPart { etag: part.etag.clone(), size, checksum: None })
+}

@@ -1,0 +1,205 @@
+//! An object about to be stored: what PutObject and PostObject have in common.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderValue};
+use http::{Method, Response};
+use http_body_util::BodyExt;
+
+use super::policy::BucketRule;
+use super::{Resources, answer, stored, upstream_answer};
+use crate::body::{BoxBody, BoxError, IngestBody, SealBody};
+use crate::envelope::native::{
+    CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed, TAG,
+    ciphertext_length,
+};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, KeyId, WriteKey};
+use crate::s3::headers::{self, SseRequest};
+use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// Where an object goes, under which rule and key, and what is stored beside its ciphertext.
+pub(super) struct NewObject<'a> {
+    rule: &'a BucketRule,
+    bucket: &'a BucketName,
+    object_key: &'a ObjectKey,
+    key_id: Option<KeyId>,
+    /// The client's headers that go upstream.
+    pub(super) headers: HeaderMap,
+}
+
+/// The plaintext of one PUT.
+pub(super) enum Plaintext {
+    /// All of it, verified, with what is known of it.
+    Whole(BytesMut, Vec<Checksum>),
+    /// As it streams, of a known length, with the checksums that were promised.
+    Streaming(Box<IngestBody>, u64, Vec<Checksum>),
+}
+
+impl<'a> NewObject<'a> {
+    /// An object of these request headers.
+    ///
+    /// # Errors
+    /// When no rule serves the name, the rule does not allow the key that is asked for, or a header asks for what is
+    /// not implemented.
+    pub(super) fn new(
+        resources: &'a Resources,
+        bucket: &'a BucketName,
+        object_key: &'a ObjectKey,
+        request: &HeaderMap,
+    ) -> Result<Self, Error> {
+        let rule = resources.policies.of_object(bucket, object_key)?;
+        let key_id = selected_key(resources, rule, request)?;
+        Ok(Self { rule, bucket, object_key, key_id, headers: headers::put_headers(request)? })
+    }
+
+    /// Seals the plaintext and stores it by one PUT. What the storage answers is fit for the client.
+    pub(super) async fn put(
+        self,
+        resources: &Resources,
+        plaintext: Plaintext,
+    ) -> Result<Response<BoxBody>, Error> {
+        let mut request = self.request(Method::PUT);
+        request.headers = self.headers.clone();
+        let key_id = match plaintext {
+            Plaintext::Whole(plaintext, checksums) => {
+                let write_key = self.write_key(resources, plaintext.len() as u64).await?;
+                let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
+                let chunks = PutSealer::new(&sealed.content_key).into_chunks();
+                request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
+                write_key.key_id
+            }
+            Plaintext::Streaming(body, length, checksums) => {
+                let write_key = self.write_key(resources, length).await?;
+                let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
+                let sealing = SealBody::new(*body, length, PutSealer::new(&sealed.content_key));
+                let length = ciphertext_length(length).expect("it was compared with 5 GiB");
+                let body = sealing.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync();
+                request.body = UpstreamBody::StreamedContent { body, length };
+                write_key.key_id
+            }
+        };
+        let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+        if response.status().is_success() {
+            answer::tell_encrypted(response.headers_mut(), Some(&key_id));
+        }
+        Ok(response)
+    }
+
+    /// A data key for `length` bytes of plaintext.
+    pub(super) async fn write_key(&self, resources: &Resources, length: u64) -> Result<WriteKey, Error> {
+        let context = EncryptionContext::native(self.rule.realm(self.bucket));
+        Ok(resources.keyring.for_write(self.key_id.as_ref(), &context, length).await?)
+    }
+
+    /// A request to the storage on this object.
+    pub(super) fn request(&self, method: Method) -> UpstreamRequest {
+        UpstreamRequest {
+            method,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object_key.clone()),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+
+    /// Makes the envelope and puts both metadata entries into the request.
+    pub(super) fn seal(
+        &self,
+        write_key: &WriteKey,
+        multipart: bool,
+        checksums: &[Checksum],
+        request: &mut HeaderMap,
+    ) -> Sealed {
+        let attributes = answer::to_attributes(checksums);
+        let seal_request = SealRequest {
+            data_key: &write_key.data_key,
+            binding: self.rule.binding,
+            multipart,
+            name: ObjectName { realm: self.rule.realm(self.bucket), object_key: self.object_key.as_bytes() },
+            attributes: &attributes,
+        };
+        let sealed = Envelope::seal(&seal_request, Entropy::fresh());
+        let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
+        request.insert(headers::ENCRYPTION_KEY, base64(stored::wrapped_key_header(&write_key.wrapped)));
+        request.insert(headers::ENCRYPTION_ENVELOPE, base64(sealed.envelope.to_header()));
+        sealed
+    }
+}
+
+/// `header | sealed chunks` of plaintext that is in memory, in place: it moves apart to make room for the tags. Takes no
+/// further memory if the plaintext has [`room_to_seal`].
+pub(super) fn seal_whole(header: &[u8], mut chunks: ChunkSealer, mut plaintext: BytesMut) -> Bytes {
+    let length = plaintext.len();
+    plaintext.resize(room_to_seal(header.len(), length), 0);
+    for index in (0..length.div_ceil(CHUNK)).rev() {
+        let chunk = index * CHUNK..length.min((index + 1) * CHUNK);
+        plaintext.copy_within(chunk, header.len() + index * SEALED_CHUNK);
+    }
+    plaintext[..header.len()].copy_from_slice(header);
+
+    let mut sealed = plaintext.split_to(header.len());
+    while plaintext.len() > SEALED_CHUNK {
+        let mut chunk = plaintext.split_to(SEALED_CHUNK);
+        chunk.truncate(CHUNK);
+        chunks.seal_next(&mut chunk);
+        sealed.unsplit(chunk);
+    }
+    plaintext.truncate(plaintext.len() - TAG);
+    chunks.seal_last(&mut plaintext);
+    sealed.unsplit(plaintext);
+    sealed.freeze()
+}
+
+/// Bytes of `header | sealed chunks` of `length` bytes of plaintext.
+pub(super) fn room_to_seal(header: usize, length: usize) -> usize {
+    header + length + TAG * length.div_ceil(CHUNK).max(1)
+}
+
+/// The key that the request's SSE headers ask for, if the bucket's rule allows it.
+pub(super) fn selected_key(
+    resources: &Resources,
+    rule: &BucketRule,
+    request: &HeaderMap,
+) -> Result<Option<KeyId>, Error> {
+    let asked = match headers::sse_request(request)? {
+        SseRequest::Kms { key_id: Some(asked) } => asked,
+        SseRequest::Kms { key_id: None } | SseRequest::S3Managed | SseRequest::None => {
+            return Ok(rule.key_id.clone());
+        }
+    };
+    let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+    match allowed.into_iter().find(|key_id| key_id.as_str() == asked) {
+        Some(key_id) => Ok(Some(key_id)),
+        None => {
+            let message = "The KMS key of the request is not among key_id and allowed_key_ids of the bucket's rule \
+                           in the proxy's configuration.";
+            Err(S3Error::new(ErrorCode::AccessDenied, message).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{new_object, open_all, pattern};
+
+    #[test]
+    fn what_is_sealed_in_place_is_what_chunks_sealed_one_by_one_are() {
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5] {
+            for header in [&b""[..], &[7; 80]] {
+                let (content_key, sealer) = new_object();
+                let content = pattern(length);
+                let mut plaintext = BytesMut::with_capacity(room_to_seal(header.len(), length));
+                plaintext.extend_from_slice(&content);
+                let before = plaintext.as_ptr();
+                let sealed = seal_whole(header, sealer.into_chunks(), plaintext);
+                assert_eq!(sealed.as_ptr(), before, "it was sealed elsewhere");
+                assert_eq!(sealed.len(), room_to_seal(header.len(), length));
+                assert_eq!(&sealed[..header.len()], header);
+                assert_eq!(open_all(&content_key, &sealed[header.len()..]), content);
+            }
+        }
+    }
+}

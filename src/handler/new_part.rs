@@ -1,0 +1,195 @@
+//! One part of an upload on its way to the storage: what UploadPart and UploadPartCopy have in common.
+
+use std::time::Duration;
+
+use http::header::{ETAG, HeaderMap, HeaderValue};
+use http::{Method, Response};
+use http_body_util::{BodyExt, Full};
+
+use super::Resources;
+use super::upload::Upload;
+use super::uploaded_parts::{UploadAt, list_parts};
+use super::upstream_answer::pass;
+use crate::body::{BoxBody, SealBody, boxed};
+use crate::envelope::native::CHUNK;
+use crate::envelope::native::multipart::{
+    Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision, TailMark,
+    TailRefused, segment_length, tail_decision,
+};
+use crate::error::Error;
+use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
+use crate::upstream::{UpstreamBody, UpstreamError, UpstreamRequest};
+
+use super::answer;
+
+/// S3 stores at most 5 GiB by one part, and what it stores is the ciphertext.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+const MAX_STORED: u64 = 5 << 30;
+/// A part of one chunk is verified before anything is sent, and can be sent again.
+const BUFFERED: u64 = CHUNK as u64;
+/// How long a small part waits for the others (F-46).
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The pauses between two looks at the storage's list of parts: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Where a part goes.
+pub(super) struct NewPart<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) bucket: &'a BucketName,
+    pub(super) object_key: &'a ObjectKey,
+    pub(super) upload: &'a Upload,
+    pub(super) number: PartNumber,
+    /// Bytes of its plaintext.
+    pub(super) length: u64,
+    /// What goes along with every request: expected owner, who pays.
+    pub(super) headers: HeaderMap,
+}
+
+/// The storage's answer to a part, fit for the client but for its ETag.
+pub(super) struct Sent {
+    pub(super) response: Response<BoxBody>,
+    mark: TailMark,
+}
+
+/// Checks that a part of so many bytes can be stored.
+///
+/// # Errors
+/// `EntityTooLarge`; `InvalidArgument` for a large part 10,000, whose number a terminator may need (F-45).
+pub(super) fn check_length(number: PartNumber, length: u64) -> Result<(), Error> {
+    if segment_length(length).is_none_or(|stored| stored > MAX_STORED) {
+        let message = "Your proposed upload exceeds the maximum size of a part after encryption (5 GiB less 16 bytes \
+                       for every 64 KiB).";
+        let error = S3Error::new(ErrorCode::EntityTooLarge, message);
+        return Err(error.with("ProposedSize", length.to_string()).into());
+    }
+    match tail_decision(Part { number, length }, &[], Patience::Left) {
+        Ok(_) => Ok(()),
+        Err(TailRefused::TooLong) => Err(S3Error::from(ErrorCode::EntityTooLarge).into()),
+        Err(TailRefused::TerminatorNumber) => {
+            let message = "Part 10000 of an encrypted upload must be smaller than 5 MiB.";
+            Err(S3Error::invalid_argument("partNumber", "10000", message).into())
+        }
+    }
+}
+
+impl NewPart<'_> {
+    /// Seals the plaintext and stores it. What kind of segment it becomes is decided before the first byte is read, so
+    /// nothing is held while other parts are waited for.
+    ///
+    /// # Errors
+    /// What the plaintext fails with, or what keeps the storage from answering.
+    pub(super) async fn store(self, plaintext: BoxBody) -> Result<Sent, Error> {
+        let part = Part { number: self.number, length: self.length };
+        let decision = self.decide(part).await?;
+        let (end, mark) = match &decision {
+            TailDecision::Middle => (SegmentEnd::Middle, None),
+            TailDecision::Last => (SegmentEnd::Last, None),
+            TailDecision::LastCarrying(layout) => {
+                (SegmentEnd::LastCarrying(layout), Some(TailMark::of_last(layout)))
+            }
+            TailDecision::Wait => unreachable!("decide waits no longer than its patience"),
+        };
+        let mark = mark.or_else(|| TailMark::plain(part.length)).expect("the length was checked");
+        let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
+        let stored_length = sealer.stored_length();
+        let mut request = self.request();
+        request.body = if self.length <= BUFFERED {
+            let verified = plaintext.collect().await.map_err(UpstreamError::Body)?.to_bytes();
+            let sealed = SealBody::segment(Full::new(verified), sealer).collect().await;
+            UpstreamBody::Content(sealed.expect("bytes in memory do not fail").to_bytes())
+        } else {
+            let body = boxed(SealBody::segment(plaintext, sealer));
+            UpstreamBody::StreamedContent { body, length: stored_length }
+        };
+        let mut response = pass(self.resources.upstream.send(request).await?).await?;
+        if response.status().is_success() {
+            answer::tell_encrypted(response.headers_mut(), Some(&self.upload.key_id));
+        }
+        Ok(Sent { response, mark })
+    }
+
+    fn request(&self) -> UpstreamRequest {
+        let number = ("partNumber".to_owned(), Some(self.number.value().to_string()));
+        let mut request = UpstreamRequest {
+            method: Method::PUT,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object_key.clone()),
+            query: vec![number],
+            headers: self.headers.clone(),
+            body: UpstreamBody::Empty,
+        };
+        self.upload.name_in(&mut request);
+        request
+    }
+
+    /// F-46: from the part's length, else from the parts that the storage lists, looked at until they are enough or time
+    /// is over.
+    async fn decide(&self, part: Part) -> Result<TailDecision, Error> {
+        let decide = |stored: &[_], patience| {
+            tail_decision(part, stored, patience).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
+        };
+        let decision = decide(&[], Patience::Left)?;
+        if decision != TailDecision::Wait {
+            return Ok(decision);
+        }
+        let at = UploadAt {
+            bucket: self.bucket,
+            object_key: self.object_key,
+            upstream_id: &self.upload.upstream_id,
+            headers: &self.headers,
+        };
+        let began = tokio::time::Instant::now();
+        let mut pause = PAUSES.0;
+        loop {
+            let stored = list_parts(self.resources, &at).await?.stored();
+            let is_over = began.elapsed() + pause > PATIENCE;
+            let patience = if is_over { Patience::Exhausted } else { Patience::Left };
+            let decision = decide(&stored, patience)?;
+            if decision != TailDecision::Wait {
+                return Ok(decision);
+            }
+            tokio::time::sleep(pause).await;
+            pause = PAUSES.1.min(pause * 2);
+        }
+    }
+}
+
+impl Sent {
+    /// The ETag for the client, without quotes: the storage's and the part's mark (F-48); `None` where the storage
+    /// refused. This process remembers it.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedAnswer`] when the storage names no ETag.
+    pub(super) async fn marked_etag(
+        &mut self,
+        resources: &Resources,
+        upload: &Upload,
+        number: PartNumber,
+        checksums: &[Checksum],
+    ) -> Result<Option<String>, Error> {
+        if !self.response.status().is_success() {
+            return Ok(None);
+        }
+        let etag = self.response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+        let etag = etag.map(|etag| etag.trim_matches('"')).filter(|etag| !etag.is_empty());
+        let etag = etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))?;
+        let wanted = upload.checksum_algorithm();
+        let checksum =
+            checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
+        let mark = self.mark.with_checksum(checksum.map(answer::to_attribute));
+        resources.known_uploads.remember_part(&upload.upstream_id, number.value(), etag, mark).await;
+        Ok(Some(with_mark(etag, &mark)))
+    }
+}
+
+/// An ETag with a mark, both without quotes.
+pub(super) fn with_mark(etag: &str, mark: &TailMark) -> String {
+    format!("{etag}-{}", mark.to_text())
+}
+
+/// Puts an ETag into an answer's head.
+pub(super) fn tell_etag(response: &mut HeaderMap, etag: &str) -> Result<(), Error> {
+    let value = HeaderValue::try_from(format!("\"{etag}\""));
+    response.insert(ETAG, value.map_err(|_| Error::UnexpectedAnswer("with a malformed ETag"))?);
+    Ok(())
+}

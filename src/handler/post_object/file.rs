@@ -1,0 +1,64 @@
+//! The file of a form, taken in pieces of one part.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::body::IngestBody;
+use crate::envelope::native::CHUNK;
+use crate::envelope::native::multipart::SEGMENT_HEADER;
+use crate::error::Error;
+use crate::handler::new_object::room_to_seal;
+use crate::s3::ContentLengthRange;
+
+/// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so that the parts
+/// make a regular layout, and no less than S3's least part; as much is held in memory for one form.
+pub(super) const PART: usize = 128 * CHUNK;
+
+/// What S3 takes from a form at most.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
+const MAX_FILE: u64 = 5 * 1024 * 1024 * 1024;
+
+/// A piece of a file.
+pub(super) enum Filled {
+    /// All that was left. The file is whole, verified, and as long as it may be.
+    ToTheEnd(BytesMut),
+    /// [`PART`] bytes, and more follow.
+    Part(BytesMut),
+}
+
+/// A file, and how long it may be.
+pub(super) struct FormFile {
+    body: IngestBody,
+    range: ContentLengthRange,
+    length: u64,
+    pending: Bytes,
+}
+
+impl FormFile {
+    pub(super) fn new(body: IngestBody, range: ContentLengthRange) -> Self {
+        let range = ContentLengthRange { max: range.max.min(MAX_FILE), ..range };
+        Self { body, range, length: 0, pending: Bytes::new() }
+    }
+
+    /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in place.
+    ///
+    /// # Errors
+    /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, and what the body fails with.
+    pub(super) async fn fill(&mut self, expected: usize) -> Result<Filled, Error> {
+        let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
+        loop {
+            let taken = self.pending.split_to(self.pending.len().min(PART - part.len()));
+            part.extend_from_slice(&taken);
+            if !self.pending.is_empty() {
+                return Ok(Filled::Part(part));
+            }
+            let Some(frame) = self.body.frame().await else {
+                self.range.check(self.length)?;
+                return Ok(Filled::ToTheEnd(part));
+            };
+            self.pending = frame?.into_data().unwrap_or_default();
+            self.length += self.pending.len() as u64;
+            self.range.check_so_far(self.length)?;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A long file of a form: an upstream multipart upload of the proxy's own, one part in memory at a time.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ETAG, HeaderMap, HeaderValue};
+use http::{Method, Response};
+use tokio::task::JoinHandle;
+
+use super::file::{Filled, FormFile, PART};
+use crate::body::{BoxBody, BoxError, read_bounded};
+use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{
+    Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
+};
+use crate::error::Error;
+use crate::handler::new_object::{NewObject, seal_whole};
+use crate::handler::upstream_answer::{buffered, pass};
+use crate::handler::{Resources, answer};
+use crate::s3::Checksum;
+use crate::s3::xml::{self, CompletionAnswer};
+use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
+
+/// S3's answers about an upload have a few hundred bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What belongs to every request of an upload.
+const OF_EVERY_REQUEST: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-request-payer"];
+/// What speaks of the object that comes to be, and not of the upload that begins.
+const OF_COMPLETION: [&str; 2] = ["if-match", "if-none-match"];
+
+/// Stores a file of which `first` is the beginning; `promised` are its checksums, `length` is what its request has.
+/// Whatever fails, and whoever goes away, nothing of it stays upstream.
+pub(super) async fn upload(
+    resources: &Resources,
+    object: NewObject<'_>,
+    promised: Vec<Checksum>,
+    first: BytesMut,
+    file: FormFile,
+    length: u64,
+) -> Result<Response<BoxBody>, Error> {
+    let write_key = object.write_key(resources, length).await?;
+    let mut create = object.request(Method::POST);
+    create.query = vec![("uploads".to_owned(), None)];
+    create.headers = object.headers.clone();
+    OF_COMPLETION.iter().for_each(|name| _ = create.headers.remove(*name));
+    let content_key = object.seal(&write_key, true, &promised, &mut create.headers).content_key;
+    let response = pass(resources.upstream.send(create).await?).await?;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let document = read_bounded(response.into_body(), MAX_ANSWER).await.map_err(Error::upstream_body)?;
+    let id = xml::parse_upload_id(&document).map_err(unreadable)?;
+
+    let mut upload =
+        Upload { resources, object: &object, content_key, id, layout: Vec::new(), etags: Vec::new() };
+    let mut abort = Abort { upstream: resources.upstream.clone(), request: Some(upload.abort_request()) };
+    let outcome = upload.run(first, file).await;
+    match outcome {
+        Ok(mut response) if response.status().is_success() => {
+            abort.request = None;
+            answer::tell_encrypted(response.headers_mut(), Some(&write_key.key_id));
+            Ok(response)
+        }
+        refused => {
+            if let Some(aborting) = abort.begin() {
+                // Nobody is told that it failed: what counts is why it had to be.
+                let _ = aborting.await;
+            }
+            refused
+        }
+    }
+}
+
+struct Upload<'a> {
+    resources: &'a Resources,
+    object: &'a NewObject<'a>,
+    content_key: ContentKey,
+    id: String,
+    layout: Vec<Part>,
+    /// By part number, without quotes.
+    etags: Vec<(u16, String)>,
+}
+
+impl Upload<'_> {
+    /// The answer to the completed upload, or to the first request that was refused.
+    async fn run(&mut self, first: BytesMut, mut file: FormFile) -> Result<Response<BoxBody>, Error> {
+        let mut part = first;
+        let last = loop {
+            if let Some(refusal) = self.store_part(part, SegmentEnd::Middle).await? {
+                return Ok(refusal);
+            }
+            match file.fill(PART).await? {
+                Filled::Part(next) => part = next,
+                Filled::ToTheEnd(last) => break last,
+            }
+        };
+        // F-45: only a part below S3's least one is sealed as the last.
+        let is_small = (last.len() as u64) < MIN_PART;
+        let end = if is_small { SegmentEnd::Last } else { SegmentEnd::Middle };
+        if let Some(refusal) = self.store_part(last, end).await? {
+            return Ok(refusal);
+        }
+        if !is_small && let Some(refusal) = self.store_terminator().await? {
+            return Ok(refusal);
+        }
+        self.complete().await
+    }
+
+    async fn store_part(
+        &mut self,
+        plaintext: BytesMut,
+        end: SegmentEnd<'_>,
+    ) -> Result<Option<Response<BoxBody>>, Error> {
+        let number = u16::try_from(self.layout.len() + 1).ok().and_then(PartNumber::new);
+        let number = number.expect("5 GiB have 640 parts");
+        let part = Part { number, length: plaintext.len() as u64 };
+        let sealer = SegmentSealer::new(&self.content_key, part, end, SegmentEntropy::fresh())?;
+        let chunks = sealer.chunks.expect("no part of a form is empty");
+        let sealed = seal_whole(&sealer.header, chunks, plaintext);
+        self.layout.push(part);
+        self.send_part(number, sealed).await
+    }
+
+    async fn store_terminator(&mut self) -> Result<Option<Response<BoxBody>>, Error> {
+        let layout = Layout::terminated(self.layout.clone())?;
+        let sealed = seal_terminator(&self.content_key, &layout, SegmentEntropy::fresh())?;
+        self.send_part(PartNumber::TERMINATOR, sealed.into()).await
+    }
+
+    /// The storage's answer, if it refuses the part.
+    async fn send_part(
+        &mut self,
+        number: PartNumber,
+        sealed: Bytes,
+    ) -> Result<Option<Response<BoxBody>>, Error> {
+        let mut request = self.request(Method::PUT);
+        request.query.insert(0, ("partNumber".to_owned(), Some(number.value().to_string())));
+        request.body = UpstreamBody::Content(sealed);
+        let response = pass(self.resources.upstream.send(request).await?).await?;
+        if !response.status().is_success() {
+            return Ok(Some(response));
+        }
+        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+        let etag = etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))?;
+        self.etags.push((number.value(), etag.trim_matches('"').to_owned()));
+        Ok(None)
+    }
+
+    async fn complete(&self) -> Result<Response<BoxBody>, Error> {
+        let mut request = self.request(Method::POST);
+        self.copy_headers(&OF_COMPLETION, &mut request.headers);
+        let parts = self.etags.iter().map(|(number, etag)| (*number, etag.as_str()));
+        request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
+        let response = pass(self.resources.upstream.send(request).await?).await?;
+        if !response.status().is_success() {
+            return Ok(response);
+        }
+        let (mut head, body) = response.into_parts();
+        let document = read_bounded(body, MAX_ANSWER).await.map_err(Error::upstream_body)?;
+        let result = match xml::completion_answer(&document).map_err(unreadable)? {
+            CompletionAnswer::Done(result) => result,
+            CompletionAnswer::Failed => {
+                return Err(Error::UnexpectedAnswer("that it could not complete the upload"));
+            }
+        };
+        let etag = HeaderValue::try_from(result.etag().trim());
+        head.headers.insert(ETAG, etag.map_err(|_| Error::UnexpectedAnswer("with a malformed ETag"))?);
+        Ok(Response::from_parts(head, buffered("")))
+    }
+
+    /// A request on this upload.
+    fn request(&self, method: Method) -> UpstreamRequest {
+        let mut request = self.object.request(method);
+        request.query = vec![("uploadId".to_owned(), Some(self.id.clone()))];
+        self.copy_headers(&OF_EVERY_REQUEST, &mut request.headers);
+        request
+    }
+
+    fn abort_request(&self) -> UpstreamRequest {
+        self.request(Method::DELETE)
+    }
+
+    fn copy_headers(&self, names: &[&'static str], into: &mut HeaderMap) {
+        for name in names {
+            if let Some(value) = self.object.headers.get(*name) {
+                into.insert(*name, value.clone());
+            }
+        }
+    }
+}
+
+/// Aborts an upload when it is dropped, as it is when the client goes away and nobody polls its request any more.
+struct Abort {
+    upstream: Upstream,
+    request: Option<UpstreamRequest>,
+}
+
+impl Abort {
+    fn begin(&mut self) -> Option<JoinHandle<()>> {
+        let (request, upstream) = (self.request.take()?, self.upstream.clone());
+        Some(tokio::spawn(async move {
+            match upstream.send(request).await {
+                Ok(response) if response.status().is_success() => {}
+                Ok(response) => {
+                    tracing::warn!(status = %response.status(), "a form's upload could not be aborted")
+                }
+                Err(error) => tracing::warn!(%error, "a form's upload could not be aborted"),
+            }
+        }))
+    }
+}
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        drop(self.begin());
+    }
+}
+
+fn unreadable(error: xml::XmlError) -> Error {
+    let error: BoxError = Box::new(error);
+    Error::upstream_body(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::s3::{BucketName, ObjectKey};
+    use crate::upstream::{Settings, Target};
+
+    fn request(method: Method, object: bool, query: &[(&str, Option<&str>)]) -> UpstreamRequest {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
+        UpstreamRequest {
+            method,
+            bucket: Some(BucketName::parse("bucket").unwrap()),
+            object: object.then(|| ObjectKey::parse("object").unwrap()),
+            query: query.collect(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+
+    async fn answered(upstream: &Upstream, request: UpstreamRequest) -> String {
+        let response = upstream.send(request).await.unwrap();
+        let body = read_bounded(response.into_body(), MAX_ANSWER).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    /// As when the task of a request is dropped while it waits for the storage.
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_is_aborted() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings::new(Target::Embedded { path: root.path().to_owned() });
+        let upstream = Upstream::build(settings).await.unwrap();
+        answered(&upstream, request(Method::PUT, false, &[])).await;
+        let started = answered(&upstream, request(Method::POST, true, &[("uploads", None)])).await;
+        let id = xml::parse_upload_id(started.as_bytes()).unwrap();
+        let listed = async || answered(&upstream, request(Method::GET, false, &[("uploads", None)])).await;
+        assert!(listed().await.contains("<Upload>"));
+
+        let abort = request(Method::DELETE, true, &[("uploadId", Some(&id))]);
+        drop(Abort { upstream: upstream.clone(), request: Some(abort) });
+        for _ in 0..500 {
+            if !listed().await.contains("<Upload>") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the upload is still there");
+    }
+}

@@ -1,0 +1,119 @@
+//! A multipart upload under way: what its id says, opened and verified before anything is done with it (F-49 to F-52).
+
+use std::sync::Arc;
+
+use super::known_uploads::KnownUploads;
+use super::policy::BucketRule;
+use super::stored::StoredKeys;
+use super::{Resources, answer};
+use crate::envelope::ContentKey;
+use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
+use crate::error::Error;
+use crate::keyring::KeyringError;
+use crate::s3::{BucketName, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
+use crate::upstream::UpstreamRequest;
+
+/// An upload whose token was verified for this bucket and object.
+pub(super) struct Upload {
+    /// What the storage calls it.
+    pub(super) upstream_id: String,
+    /// The key of the object that is to be.
+    pub(super) content_key: Arc<ContentKey>,
+    /// The key that wrapped the data key, as its provider names it.
+    pub(super) key_id: String,
+    /// The envelope that will stand beside the object.
+    pub(super) envelope: Envelope,
+    checksum: UploadChecksum,
+}
+
+impl Upload {
+    /// The upload that a request names, with the keys to seal its parts.
+    ///
+    /// # Errors
+    /// `NoSuchUpload` for an id that is not this upload's, or one of the storage's own that this process never gave out;
+    /// when the key service refuses or is away.
+    pub(super) async fn of_id(
+        resources: &Resources,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        id: &str,
+    ) -> Result<Self, Error> {
+        let rule = resources.policies.of_object(bucket, object_key)?;
+        let token = match UploadToken::parse(id) {
+            Ok(token) => token,
+            Err(_) => known_token(&resources.known_uploads, bucket, id).await?,
+        };
+        Self::open(resources, rule, bucket, object_key, token).await
+    }
+
+    async fn open(
+        resources: &Resources,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        token: UploadToken,
+    ) -> Result<Self, Error> {
+        let unlocked =
+            StoredKeys::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
+        let unlocked = unlocked.map_err(|error| match error {
+            // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
+            Error::Format(_) | Error::Keyring(KeyringError::InvalidCiphertext) => no_such_upload(),
+            other => other,
+        })?;
+        let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
+        token.verify(&unlocked.opened.content_key, target).map_err(|_| no_such_upload())?;
+        resources.known_uploads.remember(bucket, &token).await;
+        Ok(Self {
+            upstream_id: token.upstream_id().to_owned(),
+            content_key: Arc::new(unlocked.opened.content_key),
+            key_id: unlocked.key_id,
+            envelope: token.envelope().clone(),
+            checksum: token.checksum(),
+        })
+    }
+
+    /// The algorithm that the client declared for the object.
+    pub(super) fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
+        self.checksum.algorithm().map(answer::algorithm)
+    }
+
+    /// Whether the checksum that was declared is one of all bytes.
+    pub(super) fn is_full_object(&self) -> bool {
+        matches!(self.checksum, UploadChecksum::FullObject(_))
+    }
+
+    /// Names the upload in a request to the storage.
+    pub(super) fn name_in(&self, request: &mut UpstreamRequest) {
+        name_upload(request, &self.upstream_id);
+    }
+}
+
+/// What the storage calls the upload that a request names. An id of the storage's own is taken as it is: it opens nothing.
+///
+/// # Errors
+/// As [`Upload::of_id`], for a token.
+pub(super) async fn upstream_id(
+    resources: &Resources,
+    bucket: &BucketName,
+    object_key: &ObjectKey,
+    id: &str,
+) -> Result<String, Error> {
+    match UploadToken::parse(id) {
+        Ok(_) => Ok(Upload::of_id(resources, bucket, object_key, id).await?.upstream_id),
+        Err(_) => Ok(id.to_owned()),
+    }
+}
+
+/// Adds the parameter that names an upload.
+pub(super) fn name_upload(request: &mut UpstreamRequest, upstream_id: &str) {
+    request.query.push(("uploadId".to_owned(), Some(upstream_id.to_owned())));
+}
+
+async fn known_token(known: &KnownUploads, bucket: &BucketName, id: &str) -> Result<UploadToken, Error> {
+    let text = known.token(bucket, id).await;
+    text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)
+}
+
+pub(super) fn no_such_upload() -> Error {
+    S3Error::from(ErrorCode::NoSuchUpload).into()
+}

@@ -1,0 +1,27 @@
+//! The documents of multipart uploads: what the storage answers and what clients send and get.
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html> and its neighbours.
+
+mod complete;
+mod parts;
+mod uploads;
+
+pub use complete::{
+    CompletedPart, CompletionAnswer, CompletionResult, MAX_COMPLETE_REQUEST, complete_request,
+    completion_answer, write_complete_request,
+};
+pub use parts::{ListedPart, ToldPart, UploadedParts, parse_uploaded_parts};
+pub use uploads::{parse_upload_id, rewrite_uploads, upload_ids, write_initiated};
+
+/// How large an answer about an upload may be: 1,000 parts or uploads of less than 4 KiB each.
+pub const MAX_UPLOAD_DOCUMENT: usize = 4 << 20;
+
+/// Elements that speak of the ciphertext's checksums, and of nothing that the client knows.
+const ABOUT_CIPHERTEXT: [&str; 7] = [
+    "ChecksumAlgorithm",
+    "ChecksumType",
+    "ChecksumCRC32",
+    "ChecksumCRC32C",
+    "ChecksumCRC64NVME",
+    "ChecksumSHA1",
+    "ChecksumSHA256",
+];
