@@ -81,13 +81,10 @@ impl From<S3Error> for Error {
 }
 
 impl From<UpstreamError> for Error {
-    /// When the storage was cut off because the client's body failed, the client's failure is what matters.
+    /// When the storage was cut off because the body for it failed, that failure is what matters.
     fn from(error: UpstreamError) -> Self {
         match error {
-            UpstreamError::Body(cause) => match cause.downcast::<IngestError>() {
-                Ok(ingest) => Self::Ingest(*ingest),
-                Err(cause) => Self::Upstream(UpstreamError::Body(cause)),
-            },
+            UpstreamError::Body(cause) => Self::of_body(cause),
             UpstreamError::Connect(_)
             | UpstreamError::Timeout { .. }
             | UpstreamError::Protocol(_)
@@ -120,6 +117,18 @@ pub enum Blame {
 }
 
 impl Error {
+    /// What it means that a body failed which was on its way to the storage: the client's, or the source of a copy.
+    pub fn of_body(cause: BoxError) -> Self {
+        let cause = match cause.downcast::<IngestError>() {
+            Ok(ingest) => return Self::Ingest(*ingest),
+            Err(cause) => cause,
+        };
+        match cause.downcast::<OpenError>() {
+            Ok(open) => Self::from(*open),
+            Err(cause) => Self::Upstream(UpstreamError::Body(cause)),
+        }
+    }
+
     /// An answer of the storage whose body could not be read.
     pub fn upstream_body(error: BoxError) -> Self {
         Self::UpstreamBody(error)
@@ -326,6 +335,14 @@ mod tests {
         let error = Error::from(UpstreamError::Body(cause));
         assert_eq!(error.blame(), Blame::Downstream);
         assert_eq!(error.to_s3().code, ErrorCode::IncompleteBody);
+    }
+
+    #[test]
+    fn a_copys_source_that_fails_authentication_is_the_storages_fault() {
+        let cause = Box::new(OpenError::Format(FormatError::ChunkTag));
+        let error = Error::from(UpstreamError::Body(cause));
+        assert_eq!(error.blame(), Blame::Upstream);
+        assert_eq!(error.to_s3().code, ErrorCode::IntegrityCheckFailed);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod abort_multipart_upload;
 mod answer;
 mod call;
 mod complete_multipart_upload;
+mod copy_object;
 mod create_multipart_upload;
 mod described_object;
 mod get_object;
@@ -83,6 +84,7 @@ pub struct Resources {
 pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     match family(call.operation) {
         Family::PutObject => put_object::put_object(resources, call).await,
+        Family::CopyObject => copy_object::copy_object(resources, call).await,
         Family::GetObject => get_object::get_object(resources, call).await,
         Family::GetObjectAttributes => get_object_attributes::get_object_attributes(resources, call).await,
         Family::HeadObject => head_object::head_object(resources, call).await,
@@ -110,6 +112,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     PutObject,
+    CopyObject,
     GetObject,
     GetObjectAttributes,
     HeadObject,
@@ -136,6 +139,7 @@ fn family(operation: Operation) -> Family {
     use Operation as Op;
     match operation {
         Op::PutObject => Family::PutObject,
+        Op::CopyObject => Family::CopyObject,
         Op::GetObject => Family::GetObject,
         Op::GetObjectAttributes => Family::GetObjectAttributes,
         Op::HeadObject => Family::HeadObject,
@@ -148,7 +152,7 @@ fn family(operation: Operation) -> Family {
         Op::AbortMultipartUpload => Family::AbortMultipartUpload,
         Op::ListParts => Family::ListParts,
         Op::ListMultipartUploads => Family::ListMultipartUploads,
-        Op::CopyObject | Op::UploadPartCopy => Family::Refused(NOT_BUILT),
+        Op::UploadPartCopy => Family::Refused(NOT_BUILT),
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),
         Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {

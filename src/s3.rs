@@ -5,6 +5,7 @@
 
 pub mod bucket_pattern;
 pub mod checksum;
+pub mod copy_source;
 pub mod error;
 pub mod form;
 pub mod headers;
@@ -19,6 +20,7 @@ pub mod xml;
 
 pub use bucket_pattern::{BucketPattern, InvalidPattern};
 pub use checksum::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, Verifier};
+pub use copy_source::CopySource;
 pub use error::{ErrorCode, S3Error};
 pub use form::{ContentLengthRange, Form, FormParser, FormPiece, PostPolicy};
 pub use name::{BucketName, ObjectKey};

@@ -20,7 +20,9 @@ pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Resources};
-use crate::s3::{Query, S3Path, encode_path, headers, route, virtual_host_bucket};
+use crate::s3::{
+    CopySource, Operation, Query, S3Error, S3Path, encode_path, headers, route, virtual_host_bucket,
+};
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
 /// The header that names a request, in S3's answers and in ours.
@@ -104,7 +106,9 @@ impl Service {
         let query = query.without_signature();
         let operation = route(&parts.method, &path, &query, &headers)?;
         record.authenticated(authenticated.access_key_id.as_str(), operation);
-        let client = clients.authorize(&authenticated.access_key_id, operation, &path)?;
+        let copy_source = copy_source(operation, &headers)?;
+        let client =
+            clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
 
         let named = virtual_host.is_none().then(|| path.bucket()).flatten();
         let scheme = if is_tls { "https" } else { "http" };
@@ -120,8 +124,17 @@ impl Service {
             payload: authenticated.payload,
             body,
             visible_buckets: client.visible_buckets(),
+            copy_source,
         };
         handler::handle(resources, call).await
+    }
+}
+
+/// What a copy reads beside the object it writes.
+fn copy_source(operation: Operation, headers: &HeaderMap) -> Result<Option<CopySource>, S3Error> {
+    match operation.is_copy() {
+        true => CopySource::from_headers(headers).map(Some),
+        false => Ok(None),
     }
 }
 

@@ -18,7 +18,9 @@ mod window;
 
 pub use attributes::{Attribute, AttributeTag, Attributes};
 pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
-pub use header::{Binding, Entropy, Envelope, ObjectName, Opened, Policy, SealRequest, Sealed};
+pub use header::{
+    Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,
+};
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
 pub use put::{PutOpener, PutSealer};
 pub use sequence::{ChunkOpener, ChunkSealer};

@@ -7,7 +7,8 @@ use crate::body::{BoxBody, IngestBody, Verdict};
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
 use crate::s3::{
-    BucketName, BucketPattern, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path,
+    BucketName, BucketPattern, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query,
+    S3Error, S3Path,
 };
 use crate::sigv4::Payload;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
@@ -32,6 +33,8 @@ pub struct Call {
     pub body: BoxBody,
     /// Which buckets a listing of buckets may show to the client; `None`: all.
     pub visible_buckets: Option<Vec<BucketPattern>>,
+    /// What a copy reads, and the client may read; `None` for every other operation.
+    pub copy_source: Option<CopySource>,
 }
 
 impl Call {
@@ -43,6 +46,13 @@ impl Call {
                 Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs an object key.").into())
             }
         }
+    }
+
+    /// The source of a copy.
+    pub(super) fn source(&self) -> Result<&CopySource, Error> {
+        self.copy_source
+            .as_ref()
+            .ok_or_else(|| S3Error::invalid_request("A copy needs a copy source.").into())
     }
 
     /// A request to the storage on the same bucket and object, without headers, query or body.

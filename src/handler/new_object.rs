@@ -158,7 +158,7 @@ pub(super) fn room_to_seal(header: usize, length: usize) -> usize {
 }
 
 /// The key that the request's SSE headers ask for, if the bucket's rule allows it.
-fn selected_key(
+pub(super) fn selected_key(
     resources: &Resources,
     rule: &BucketRule,
     request: &HeaderMap,

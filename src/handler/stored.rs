@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
+use http::header::HeaderValue;
 
 use super::answer;
 use super::policy::BucketRule;
@@ -101,4 +102,11 @@ impl StoredKeys {
 /// The metadata entry that holds a wrapped data key (F-03).
 pub(super) fn wrapped_key_header(wrapped: &[u8]) -> String {
     STANDARD.encode(wrapped)
+}
+
+/// Puts both metadata entries of a native object into the request that stores it (F-03).
+pub(super) fn write_keys(wrapped: &[u8], envelope: &Envelope, request: &mut HeaderMap) {
+    let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
+    request.insert(headers::ENCRYPTION_KEY, base64(wrapped_key_header(wrapped)));
+    request.insert(headers::ENCRYPTION_ENVELOPE, base64(envelope.to_header()));
 }

@@ -301,6 +301,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
         payload: Payload::Unsigned,
         body: BoxBody::default(),
         visible_buckets: None,
+        copy_source: None,
     }
 }
 

@@ -6,10 +6,10 @@
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use super::answer;
+use super::{answer, late_answer};
 use crate::body::{BoxBody, boxed, read_bounded};
 use crate::error::Error;
-use crate::s3::xml;
+use crate::s3::{S3Error, xml};
 
 /// Codes that speak of the credentials the proxy signed with, not of the client's.
 const ABOUT_OUR_CREDENTIALS: &[&str] = &[
@@ -42,6 +42,26 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
         return Err(Error::UpstreamCredentials { code });
     }
     Ok(Response::from_parts(parts, buffered(document)))
+}
+
+/// Reads the answer to a copy, which may be an error in spite of its status.
+///
+/// # Errors
+/// [`Error::UnexpectedAnswer`] for a document that says neither.
+pub(super) fn copy_answer(document: &[u8]) -> Result<xml::CopyAnswer, Error> {
+    xml::parse_copy_answer(document).map_err(|error| {
+        tracing::warn!(%error, "the answer to a copy can't be read");
+        Error::UnexpectedAnswer("a copy with a document that is no result")
+    })
+}
+
+/// An error that came in the body of a 200.
+pub(super) fn failed(told: xml::ErrorDocument) -> Error {
+    if ABOUT_OUR_CREDENTIALS.contains(&told.code.as_str()) {
+        return Error::UpstreamCredentials { code: told.code };
+    }
+    let code = late_answer::code_of(&told.code, StatusCode::INTERNAL_SERVER_ERROR);
+    S3Error::new(code, told.message).into()
 }
 
 /// A body of bytes that are here already.

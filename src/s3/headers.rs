@@ -1,8 +1,10 @@
 //! Which headers of a request go upstream, which of an answer go downstream, and what the proxy keeps for itself.
 
+mod copy;
 mod request;
 mod response;
 
+pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers};
 pub use request::{SseRequest, passthrough_headers, put_headers, read_headers, sse_request, unhoist};
 pub use response::{hide_private, strip_hop_by_hop};
 
@@ -17,6 +19,16 @@ pub const RESERVED: [&str; 3] = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION
 
 /// Makes a PUT a copy.
 pub const COPY_SOURCE: &str = "x-amz-copy-source";
+/// The bytes of the source that become a part, of its plaintext.
+pub const COPY_SOURCE_RANGE: &str = "x-amz-copy-source-range";
+/// The source of a copy only if it has this ETag.
+pub const COPY_SOURCE_IF_MATCH: &str = "x-amz-copy-source-if-match";
+/// Whether a copy's metadata are its source's or the request's.
+pub const METADATA_DIRECTIVE: &str = "x-amz-metadata-directive";
+/// Whether a copy's tags are its source's or the request's.
+pub const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
+/// Who shall own the bucket of a copy's source.
+pub const SOURCE_OWNER: &str = "x-amz-source-expected-bucket-owner";
 /// Makes a PUT an append.
 pub const WRITE_OFFSET_BYTES: &str = "x-amz-write-offset-bytes";
 /// The MD5 of the body, base64.

@@ -297,6 +297,12 @@ impl Operation {
     pub fn carries_object_content(self) -> bool {
         self.row().content
     }
+
+    /// Whether it reads another object than the one it writes.
+    #[must_use]
+    pub fn is_copy(self) -> bool {
+        matches!(self, Self::CopyObject | Self::UploadPartCopy)
+    }
 }
 
 impl fmt::Display for Operation {

@@ -1,6 +1,7 @@
 //! S3's XML, read within bounds and written so that it is always well-formed.
 
 mod buckets;
+mod copy_result;
 mod delete_objects;
 mod element;
 mod error_document;
@@ -12,6 +13,7 @@ mod tagging;
 mod walk;
 
 pub use buckets::retain_buckets;
+pub use copy_result::{CopyAnswer, CopyResult, MAX_COPY_ANSWER, parse_copy_answer};
 pub use delete_objects::{
     DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, delete_objects_request,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::s3::{Access, BucketPattern, ErrorCode, Operation, S3Error, S3Path};
+use crate::s3::{Access, BucketName, BucketPattern, CopySource, ErrorCode, Operation, S3Error, S3Path};
 use crate::sigv4::{AccessKeyId, SecretAccessKey};
 
 /// What a client may do in its buckets.
@@ -42,8 +42,7 @@ impl Client {
         }
     }
 
-    fn reaches(&self, path: &S3Path) -> bool {
-        let Some(bucket) = path.bucket() else { return true };
+    fn reaches(&self, bucket: &BucketName) -> bool {
         self.buckets.iter().any(|pattern| pattern.matches(bucket.as_str()))
     }
 }
@@ -62,7 +61,7 @@ impl Clients {
         self.0.get(access_key_id).map(|client| &client.secret)
     }
 
-    /// The client, if it may do this.
+    /// The client, if it may do this; a copy also reads its source.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -71,16 +70,21 @@ impl Clients {
         access_key_id: &AccessKeyId,
         operation: Operation,
         path: &S3Path,
+        copy_source: Option<&CopySource>,
     ) -> Result<&Client, S3Error> {
         let denied = |message: String| S3Error::new(ErrorCode::AccessDenied, message);
         let client = self.0.get(access_key_id.as_str()).ok_or_else(|| {
             S3Error::new(ErrorCode::InvalidAccessKeyId, ErrorCode::InvalidAccessKeyId.message())
         })?;
-        if !client.reaches(path) {
+        if path.bucket().is_some_and(|bucket| !client.reaches(bucket)) {
             return Err(denied("This access key has no rights in this bucket.".to_owned()));
         }
         if !client.may(operation.access()) {
             return Err(denied(format!("This access key has no right to {}.", operation.name())));
+        }
+        let reads = |source: &CopySource| client.reaches(&source.bucket) && client.may(Access::Read);
+        if copy_source.is_some_and(|source| !reads(source)) {
+            return Err(denied("This access key has no right to read the source of the copy.".to_owned()));
         }
         Ok(client)
     }
@@ -101,7 +105,13 @@ mod tests {
 
     fn allowed(clients: &Clients, operation: Operation, path: &str) -> bool {
         let path = S3Path::parse(path, None, &[] as &[&str]).unwrap();
-        clients.authorize(&AccessKeyId::new("id"), operation, &path).is_ok()
+        clients.authorize(&AccessKeyId::new("id"), operation, &path, None).is_ok()
+    }
+
+    fn copy_allowed(clients: &Clients, operation: Operation, source: &str, path: &str) -> bool {
+        let path = S3Path::parse(path, None, &[] as &[&str]).unwrap();
+        let source = CopySource::parse(source.as_bytes()).unwrap();
+        clients.authorize(&AccessKeyId::new("id"), operation, &path, Some(&source)).is_ok()
     }
 
     #[test]
@@ -133,5 +143,29 @@ mod tests {
         assert!(!allowed(&clients, Operation::GetObject, "/data/k"));
         assert!(!allowed(&clients, Operation::CreateBucket, "/data"));
         assert!(allowed(&clients, Operation::ListBuckets, "/"));
+    }
+
+    #[test]
+    fn a_copy_needs_the_right_to_read_its_source_and_to_write_its_destination() {
+        for operation in [Operation::CopyObject, Operation::UploadPartCopy] {
+            let own = clients(&["logs-*"], ClientAccess::ReadWrite);
+            for (source, path, expected) in [
+                ("logs-a/k", "/logs-b/k", true),
+                ("/logs-a/k?versionId=1", "/logs-b/k", true),
+                ("data/k", "/logs-b/k", false),
+                ("/data/k", "/logs-b/k", false),
+                ("%64ata%2Fk", "/logs-b/k", false),
+                ("data/logs-a/k", "/logs-b/k", false),
+                ("logs-a/k", "/data/k", false),
+            ] {
+                let allowed = copy_allowed(&own, operation, source, path);
+                assert_eq!(allowed, expected, "This is a security issue: {operation} {source} to {path}.");
+            }
+            for access in [ClientAccess::ReadOnly, ClientAccess::WriteOnly] {
+                let halved = clients(&["*"], access);
+                let allowed = copy_allowed(&halved, operation, "b/k", "/b/k");
+                assert!(!allowed, "This is a security issue: {access:?} {operation}.");
+            }
+        }
     }
 }

@@ -64,7 +64,8 @@ impl Sent<'_> {
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());
         record.asked_for(&path);
         let length = policy.check(&form, self.bucket, now)?;
-        let _: &Client = inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path)?;
+        let _: &Client =
+            inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path, None)?;
 
         let upload = FormUpload {
             location: self.location(&object_key),

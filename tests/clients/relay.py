@@ -4,6 +4,7 @@ import re
 import socket
 import struct
 import threading
+import time
 import urllib.parse
 
 
@@ -17,6 +18,8 @@ class Relay:
         parts = urllib.parse.urlsplit(target)
         self.target = (parts.hostname, parts.port)
         self.cut_answers_after = None  # bytes of each connection's answers, from now on
+        self.relayed = 0  # bytes, both ways
+        self.answers_wait = 0  # seconds, each piece of an answer
         self.requests, self.answered = [], 0  # "GET /path" each; bytes
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -46,6 +49,8 @@ class Relay:
         passed = 0
         try:
             while data := source.recv(65_536):
+                if answers and self.answers_wait:
+                    time.sleep(self.answers_wait)
                 self.count(data, answers)
                 limit = self.cut_answers_after if answers else None
                 if limit is not None and passed + len(data) >= limit:
@@ -59,6 +64,7 @@ class Relay:
 
     def count(self, data, answers):
         with self.lock:
+            self.relayed += len(data)
             if answers:
                 self.answered += len(data)
             else:

@@ -32,11 +32,11 @@ def seal(**choices):
 
 def attributes(envelope, sealed):
     """Appends attributes, sealed under their own key."""
-    key = hkdf(CONTENT_KEY, SALT, b"s3veil/v1/attributes\0", 32)
+    key = hkdf(CONTENT_KEY, envelope[4:36], b"s3veil/v1/attributes\0", 32)
     return envelope + AESGCM(key).encrypt(bytes(12), sealed, envelope)
 
 
-def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=None, length=5, chunks=None, body=None, told=None):
+def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=None, length=5, chunks=None, body=None, told=None, copied_from=None):
     sealer = sealer or seal()
     whole = sealer.body(pattern(length))
     envelope = sealer.envelope() if envelope is None else envelope
@@ -44,8 +44,8 @@ def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=No
         "comment": comment,
         "expect": expect,
         "rule": rule,
-        "data_key": DATA_KEY.hex(),
-        "salt": SALT.hex(),
+        "data_key": sealer.data_key.hex(),
+        "salt": sealer.salt.hex(),
         "content_key": CONTENT_KEY.hex(),
         "sealed_as": {"realm": sealer.realm, "object_key": sealer.key, "binding": NAMES.get(sealer.binding)},
         "opened_as": {"realm": "realm", "object_key": "dir/key", "least_binding": "realm+key", "data_key": DATA_KEY.hex()}
@@ -58,6 +58,8 @@ def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=No
         document["chunks"] = chunks
     if body is not None:
         document["body"] = base64.b64encode(body).decode()
+    if copied_from is not None:
+        document["copied_from"] = copied_from
     (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -78,6 +80,21 @@ def good():
     crc = attributes(seal().envelope(), bytes([1, 4, 1, 2, 3, 4]))
     vector("ok_attributes", "a CRC-32", "ok", "F-14", envelope=crc)
     vector("ok_attribute_of_later_version", "tag 200 is skipped", "ok", "F-15", envelope=attributes(seal().envelope(), bytes([1, 4, 1, 2, 3, 4, 200, 1, 0])))
+
+
+def copied():
+    """The envelope of a copy: the same content key, attributes and body, and everything else its own."""
+    sealed = bytes([1, 4, 1, 2, 3, 4, 200, 1, 7])
+    source = {
+        "envelope": base64.b64encode(attributes(seal().envelope(), sealed)).decode(),
+        "data_key": DATA_KEY.hex(), "realm": "realm", "object_key": "dir/key",
+    }  # fmt: skip
+    copy = seal(data_key=bytes(range(100, 132)), realm="other", key="copy", binding=REALM, salt=bytes(range(132, 164)))
+    told = {"realm": "other", "object_key": "copy", "data_key": copy.data_key.hex(), "least_binding": "realm"}
+    envelope = attributes(copy.envelope(), sealed)
+    vector("ok_copied", "another name, realm, binding and data key", "ok", "F-53", sealer=copy, envelope=envelope, told=told, copied_from=source)
+    told = {"realm": "other", "object_key": "copy", "least_binding": "none"}
+    vector("copied_without_new_envelope", "copied by the storage alone", "Commitment", "F-53", told=told)
 
 
 def bad_envelopes():
@@ -284,6 +301,7 @@ def main():
     for old in FOLDER.glob("*.json"):
         old.unlink()
     good()
+    copied()
     bad_envelopes()
     bad_bodies()
     good_multipart()

@@ -89,34 +89,46 @@ impl Attribute {
 
 /// The attributes of one object, in ascending order of their kind, each at most once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes(Vec<Attribute>);
+pub struct Attributes {
+    known: Vec<Attribute>,
+    /// Tag and value of kinds of a later version: skipped by readers (F-15), kept when an envelope is made anew (F-53).
+    unknown: Vec<(u8, Vec<u8>)>,
+}
 
 impl Attributes {
     /// Sorts the attributes; of several of one kind the first counts.
     pub fn new(mut attributes: Vec<Attribute>) -> Self {
         attributes.sort_by_key(|attribute| attribute.tag);
         attributes.dedup_by_key(|attribute| attribute.tag);
-        Self(attributes)
+        Self { known: attributes, unknown: Vec::new() }
     }
 
     /// The attributes in order.
     pub fn iter(&self) -> impl Iterator<Item = &Attribute> {
-        self.0.iter()
+        self.known.iter()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.unknown.is_empty()
     }
 
     fn write(&self) -> Zeroizing<Vec<u8>> {
+        let known = self.known.iter().map(|attribute| (attribute.tag.to_byte(), attribute.value()));
+        let unknown = self.unknown.iter().map(|(tag, value)| (*tag, value.as_slice()));
+        let mut all: Vec<(u8, &[u8])> = known.chain(unknown).collect();
+        all.sort_unstable_by_key(|(tag, _)| *tag);
         let mut bytes = Zeroizing::new(Vec::new());
-        for attribute in &self.0 {
-            let length = u8::try_from(attribute.value().len()).expect("the longest checksum has 32 bytes");
-            bytes.extend_from_slice(&[attribute.tag.to_byte(), length]);
-            bytes.extend_from_slice(attribute.value());
+        for (tag, value) in all {
+            let length = u8::try_from(value.len()).expect("a value came with a length of one byte");
+            bytes.extend_from_slice(&[tag, length]);
+            bytes.extend_from_slice(value);
         }
         bytes
     }
 
     /// Parses tag(1) | length(1) | value, ascending; kinds of a later version are skipped (F-15).
     fn parse(mut bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut attributes = Vec::new();
+        let mut attributes = Self::default();
         let mut before = 0;
         while let [tag, length, rest @ ..] = bytes {
             let (value, rest) = rest.split_at_checked(usize::from(*length)).ok_or(FormatError::Attributes)?;
@@ -124,18 +136,21 @@ impl Attributes {
                 return Err(FormatError::Attributes);
             }
             before = *tag;
-            if let Some(known) = AttributeTag::of_byte(*tag) {
-                attributes.push(Attribute::new(known, value).ok_or(FormatError::Attributes)?);
+            match AttributeTag::of_byte(*tag) {
+                Some(known) => {
+                    attributes.known.push(Attribute::new(known, value).ok_or(FormatError::Attributes)?);
+                }
+                None => attributes.unknown.push((*tag, value.to_vec())),
             }
             bytes = rest;
         }
-        if bytes.is_empty() { Ok(Self(attributes)) } else { Err(FormatError::Attributes) }
+        if bytes.is_empty() { Ok(attributes) } else { Err(FormatError::Attributes) }
     }
 }
 
 /// Appends the sealed attributes to the fixed part of an envelope; nothing when there are none (F-14).
 pub(super) fn seal(attributes: &Attributes, content_key: &ContentKey, envelope: &mut Vec<u8>) {
-    if attributes.0.is_empty() {
+    if attributes.is_empty() {
         return;
     }
     let mut sealed = attributes.write();
@@ -193,6 +208,12 @@ mod tests {
     fn f_15_kinds_of_a_later_version_are_skipped() {
         let parsed = Attributes::parse(&[1, 4, 1, 2, 3, 4, 77, 2, 0, 0]).unwrap();
         assert_eq!(parsed.iter().map(Attribute::tag).collect::<Vec<_>>(), [AttributeTag::Crc32]);
+    }
+
+    #[test]
+    fn f_53_kinds_of_a_later_version_are_written_again_in_their_place() {
+        let bytes = [1, 4, 1, 2, 3, 4, 2, 4, 5, 6, 7, 8, 77, 2, 9, 9, 200, 0];
+        assert_eq!(*Attributes::parse(&bytes).unwrap().write(), bytes);
     }
 
     #[test]

@@ -71,28 +71,47 @@ pub struct ObjectName<'a> {
     pub object_key: &'a [u8],
 }
 
-/// The random bytes of one envelope. Consumed by use, so none serves twice.
+/// The salt of one envelope. Consumed by use, so none serves twice.
+pub struct EnvelopeSalt([u8; SALT]);
+
+impl EnvelopeSalt {
+    /// 32 bytes from the system's generator (F-09).
+    pub fn fresh() -> Self {
+        let mut salt = Self([0; SALT]);
+        fill(&mut salt.0);
+        salt
+    }
+
+    /// Fixed bytes, for test vectors.
+    #[cfg(test)]
+    pub(super) fn fixed(salt: [u8; SALT]) -> Self {
+        Self(salt)
+    }
+}
+
+/// The random bytes of one new envelope. Consumed by use, so none serves twice.
 pub struct Entropy {
-    salt: [u8; SALT],
+    salt: EnvelopeSalt,
     content_key: Zeroizing<[u8; KEY_LENGTH]>,
 }
 
 impl Entropy {
     /// 64 bytes from the system's generator (F-09, F-13).
     pub fn fresh() -> Self {
-        let mut entropy = Self { salt: [0; SALT], content_key: Zeroizing::new([0; KEY_LENGTH]) };
-        for buffer in [&mut entropy.salt[..], entropy.content_key.as_mut_slice()] {
-            aws_lc_rs::rand::fill(buffer)
-                .expect("the system's random generator works or the process must end");
-        }
-        entropy
+        let mut content_key = Zeroizing::new([0; KEY_LENGTH]);
+        fill(content_key.as_mut_slice());
+        Self { salt: EnvelopeSalt::fresh(), content_key }
     }
 
     /// Fixed bytes, for test vectors.
     #[cfg(test)]
     pub(super) fn fixed(salt: [u8; SALT], content_key: [u8; KEY_LENGTH]) -> Self {
-        Self { salt, content_key: Zeroizing::new(content_key) }
+        Self { salt: EnvelopeSalt::fixed(salt), content_key: Zeroizing::new(content_key) }
     }
+}
+
+fn fill(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the system's random generator works or the process must end");
 }
 
 /// What a new envelope is to say.
@@ -107,6 +126,16 @@ pub struct SealRequest<'a> {
     pub name: ObjectName<'a>,
     /// What is known of the plaintext before the body is sent.
     pub attributes: &'a Attributes,
+}
+
+/// What another envelope around the same content key is to say; the rest stays as it was.
+pub struct RewrapRequest<'a> {
+    /// The data key it is wrapped under.
+    pub data_key: &'a DataKey,
+    /// What it is bound to.
+    pub binding: Binding,
+    /// The name under which the same body is stored.
+    pub name: ObjectName<'a>,
 }
 
 /// A new envelope and the content key inside it.
@@ -124,6 +153,18 @@ pub struct Opened {
     pub content_key: ContentKey,
     /// What the writer knew of the plaintext.
     pub attributes: Attributes,
+    multipart: bool,
+}
+
+impl Opened {
+    /// Wraps the content key again, for a copy of the same body under another name or data key: a salt of its own, the
+    /// flags and attributes of the envelope that was opened (F-53).
+    pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
+        let &RewrapRequest { data_key, binding, name } = request;
+        let attributes = &self.attributes;
+        let sealing = SealRequest { data_key, binding, multipart: self.multipart, name, attributes };
+        Envelope::wrap(&sealing, &salt, &self.content_key)
+    }
 }
 
 /// A well-formed envelope: `pre(4) | salt(32) | commit(32) | wrapped(48) | attributes`. Well-formed is not
@@ -138,24 +179,29 @@ pub struct Envelope {
 impl Envelope {
     /// Makes an envelope around a new content key.
     pub fn seal(request: &SealRequest<'_>, entropy: Entropy) -> Sealed {
+        let content_key = ContentKey::from_zeroizing(entropy.content_key);
+        let envelope = Self::wrap(request, &entropy.salt, &content_key);
+        Sealed { envelope, content_key }
+    }
+
+    /// The salt must be fresh: of its being so depends that no key encrypts twice (F-09).
+    fn wrap(request: &SealRequest<'_>, salt: &EnvelopeSalt, content_key: &ContentKey) -> Self {
         let flags = if request.multipart { FLAG_MULTIPART } else { 0 };
         let mut bytes = Vec::with_capacity(FIXED + 64);
         bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), flags]);
-        bytes.extend_from_slice(&entropy.salt);
+        bytes.extend_from_slice(&salt.0);
         let derived = derive(request.data_key, &bytes, request.binding, request.name);
         let (wrap_key, commitment) = derived.split_at(KEY_LENGTH);
         bytes.extend_from_slice(commitment);
         // Zero is a safe nonce: a wrap key is derived from a fresh salt and used once (F-12).
-        let mut wrapped = entropy.content_key.clone();
+        let mut wrapped = Zeroizing::new(*content_key.expose());
         let tag = aead_key(wrap_key)
             .seal_in_place_separate_tag(zero_nonce(), Aad::from(&bytes[..]), wrapped.as_mut_slice())
             .expect("32 bytes are far below AES-GCM's limit");
         bytes.extend_from_slice(wrapped.as_slice());
         bytes.extend_from_slice(tag.as_ref());
-        let content_key = ContentKey::from_zeroizing(entropy.content_key);
-        attributes::seal(request.attributes, &content_key, &mut bytes);
-        let envelope = Self { bytes, binding: request.binding, multipart: request.multipart };
-        Sealed { envelope, content_key }
+        attributes::seal(request.attributes, content_key, &mut bytes);
+        Self { bytes, binding: request.binding, multipart: request.multipart }
     }
 
     /// Parses the value of the envelope header: canonical, padded, standard base64 (RFC 4648, section 4).
@@ -241,7 +287,7 @@ impl Envelope {
         exact.copy_from_slice(content_key);
         let content_key = ContentKey::from_zeroizing(exact);
         let attributes = attributes::open(&self.bytes, &content_key)?;
-        Ok(Opened { content_key, attributes })
+        Ok(Opened { content_key, attributes, multipart: self.multipart })
     }
 }
 

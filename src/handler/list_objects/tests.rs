@@ -102,6 +102,7 @@ fn call(bucket: &str, query: &str) -> Call {
         payload: Payload::Unsigned,
         body: BoxBody::default(),
         visible_buckets: None,
+        copy_source: None,
     }
 }
 

@@ -335,3 +335,98 @@ fn what_is_ours_or_the_ciphertexts_is_hidden() {
     assert_eq!(names(&headers), ["etag", "x-amz-meta-a", "x-amz-meta-encryption", "x-amz-missing-meta"]);
     assert_eq!(headers.get_all("x-amz-meta-a").iter().count(), 2);
 }
+
+#[test]
+fn directives_are_copy_or_replace() {
+    assert_eq!(Directive::of_metadata(&HeaderMap::new()), Ok(Directive::Copy));
+    assert_eq!(Directive::of_metadata(&one(METADATA_DIRECTIVE, "COPY")), Ok(Directive::Copy));
+    assert_eq!(Directive::of_metadata(&one(METADATA_DIRECTIVE, "REPLACE")), Ok(Directive::Replace));
+    assert_eq!(Directive::of_metadata(&one(TAGGING_DIRECTIVE, "REPLACE")), Ok(Directive::Copy));
+    assert_eq!(Directive::of_tagging(&one(TAGGING_DIRECTIVE, "REPLACE")), Ok(Directive::Replace));
+    for other in ["", "copy", "REPLACE ", "MOVE"] {
+        let error = Directive::of_tagging(&one(TAGGING_DIRECTIVE, other)).unwrap_err();
+        assert_eq!((error.code, error.extra[0].1.as_str()), (ErrorCode::InvalidArgument, TAGGING_DIRECTIVE));
+    }
+}
+
+#[test]
+fn a_copys_source_and_destination_have_headers_of_their_own() {
+    let request = map(&[
+        ("x-amz-copy-source", b"b/k"),
+        ("x-amz-copy-source-range", b"bytes=0-1"),
+        ("x-amz-copy-source-if-match", b"\"a\""),
+        ("x-amz-copy-source-if-none-match", b"\"b\""),
+        ("x-amz-copy-source-if-modified-since", b"c"),
+        ("x-amz-copy-source-if-unmodified-since", b"d"),
+        ("x-amz-metadata-directive", b"REPLACE"),
+        ("x-amz-tagging-directive", b"REPLACE"),
+        ("x-amz-source-expected-bucket-owner", b"111111111111"),
+        ("x-amz-expected-bucket-owner", b"222222222222"),
+        ("x-amz-request-payer", b"requester"),
+        ("if-match", b"\"e\""),
+        ("if-none-match", b"*"),
+        ("content-type", b"text/plain"),
+        ("x-amz-meta-a", b"1"),
+        ("x-amz-storage-class", b"GLACIER_IR"),
+        ("x-amz-tagging", b"a=1"),
+        ("x-amz-server-side-encryption", b"aws:kms"),
+        ("x-amz-checksum-algorithm", b"SHA256"),
+    ]);
+    let read = source_read_headers(&request);
+    let expected: Lines<'_> = &[
+        ("if-match", b"\"a\""),
+        ("if-none-match", b"\"b\""),
+        ("x-amz-expected-bucket-owner", b"111111111111"),
+        ("x-amz-request-payer", b"requester"),
+    ];
+    assert_eq!(read, map(expected));
+    let dates: Lines<'_> =
+        &[("x-amz-copy-source-if-modified-since", b"c"), ("x-amz-copy-source-if-unmodified-since", b"d")];
+    let expected: Lines<'_> = &[("if-modified-since", b"c"), ("if-unmodified-since", b"d")];
+    assert_eq!(source_read_headers(&map(dates)), map(expected));
+    let expected: Lines<'_> = &[
+        ("x-amz-expected-bucket-owner", b"222222222222"),
+        ("x-amz-request-payer", b"requester"),
+        ("if-match", b"\"e\""),
+        ("if-none-match", b"*"),
+        ("content-type", b"text/plain"),
+        ("x-amz-meta-a", b"1"),
+        ("x-amz-storage-class", b"GLACIER_IR"),
+        ("x-amz-tagging", b"a=1"),
+    ];
+    assert_eq!(copy_headers(&request).unwrap(), map(expected));
+    for name in ["x-amz-copy-source-server-side-encryption-customer-key", "x-amz-copy-source-new"] {
+        assert_eq!(copy_headers(&one(name, "x")).unwrap_err().code, ErrorCode::NotImplemented, "{name}");
+    }
+    for name in RESERVED {
+        assert_eq!(copy_headers(&one(name, "x")).unwrap_err().code, ErrorCode::InvalidArgument, "{name}");
+    }
+}
+
+#[test]
+fn what_a_copy_takes_along() {
+    let copied = |name: &'static str| is_copied_metadata(&HeaderName::from_static(name));
+    for name in [
+        "content-type",
+        "content-encoding",
+        "expires",
+        "cache-control",
+        "x-amz-meta-a",
+        "x-amz-meta-encryption",
+    ] {
+        assert!(copied(name), "{name}");
+    }
+    for name in RESERVED.into_iter().chain([
+        "content-length",
+        "etag",
+        "x-amz-storage-class",
+        "x-amz-website-redirect-location",
+        "x-amz-object-lock-mode",
+        "x-amz-server-side-encryption",
+        "x-amz-checksum-crc32",
+        "x-amz-version-id",
+        "last-modified",
+    ]) {
+        assert!(!copied(name), "{name}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The storage's own error documents, for the few errors a handler must understand.
 
 use super::XmlError;
-use super::walk::{Limits, read};
+use super::walk::{Element, Limits, read};
 
 /// How large an error document may be to be read. S3's are under 2 KiB; a larger one is passed on unread.
 pub const MAX_ERROR_DOCUMENT: usize = 64 << 10;
@@ -23,15 +23,18 @@ pub struct ErrorDocument {
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is no `Error` with a `Code`.
 pub fn parse_error_document(body: &[u8]) -> Result<ErrorDocument, XmlError> {
-    let root = read(body, LIMITS)?;
-    let code = root.text_of("Code").map(str::trim).filter(|code| !code.is_empty());
-    match code {
-        Some(code) if root.name == "Error" => Ok(ErrorDocument {
+    ErrorDocument::of(&read(body, LIMITS)?).ok_or(XmlError::Unexpected)
+}
+
+impl ErrorDocument {
+    /// What an `Error` with a `Code` says; `None` for any other element.
+    pub(super) fn of(root: &Element) -> Option<Self> {
+        let code = root.text_of("Code").map(str::trim).filter(|code| !code.is_empty())?;
+        (root.name == "Error").then(|| Self {
             code: code.to_owned(),
             message: root.text_of("Message").unwrap_or_default().to_owned(),
             actual_object_size: root.text_of("ActualObjectSize").and_then(|size| size.trim().parse().ok()),
-        }),
-        _ => Err(XmlError::Unexpected),
+        })
     }
 }
 

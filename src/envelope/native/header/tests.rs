@@ -178,3 +178,68 @@ fn f_09_and_f_13_every_envelope_is_new() {
     assert_ne!(first.envelope.bytes[PREFIX..PREFIX + SALT], second.envelope.bytes[PREFIX..PREFIX + SALT]);
     assert_ne!(first.content_key.expose(), second.content_key.expose());
 }
+
+const COPY: ObjectName<'_> = ObjectName { realm: "other realm", object_key: b"copied/key" };
+
+fn other_data_key() -> DataKey {
+    DataKey::from_bytes([9; 32])
+}
+
+/// The envelope of a copy under another data key, realm and object key.
+fn rewrapped(envelope: &Envelope, salt: EnvelopeSalt) -> Envelope {
+    let opened = envelope.open(&data_key(), LAX, NAME).unwrap();
+    let data_key = other_data_key();
+    let request = RewrapRequest { data_key: &data_key, binding: Binding::RealmAndKey, name: COPY };
+    opened.rewrap(&request, salt)
+}
+
+#[test]
+fn f_53_a_copys_envelope_opens_under_its_own_name_and_data_key_only() {
+    for binding in [Binding::None, Binding::Realm, Binding::RealmAndKey] {
+        for attributes in [Attributes::default(), attributes()] {
+            let copy = rewrapped(&sealed_as(binding, &attributes), EnvelopeSalt::fresh());
+            let copy = Envelope::parse(copy.to_header().as_bytes()).unwrap();
+            let opened = copy.open(&other_data_key(), STRICT, COPY).unwrap();
+            assert_eq!(opened.content_key.expose(), &[3; 32]);
+            assert_eq!(opened.attributes, attributes);
+            let renamed = ObjectName { object_key: NAME.object_key, ..COPY };
+            let moved = ObjectName { realm: NAME.realm, ..COPY };
+            for (data_key, name) in [
+                (data_key(), COPY),
+                (other_data_key(), NAME),
+                (other_data_key(), renamed),
+                (other_data_key(), moved),
+            ] {
+                let refused = copy.open(&data_key, LAX, name).unwrap_err();
+                assert_eq!(refused, FormatError::Commitment, "This is a security issue: {name:?} opens.");
+            }
+        }
+    }
+}
+
+#[test]
+fn f_53_every_rewrap_has_a_salt_of_its_own() {
+    let envelope = sealed_as(Binding::RealmAndKey, &attributes());
+    let copies = [EnvelopeSalt::fresh(), EnvelopeSalt::fresh()].map(|salt| rewrapped(&envelope, salt).bytes);
+    let salt = PREFIX..PREFIX + SALT;
+    assert_ne!(copies[0][salt.clone()], envelope.bytes[salt.clone()]);
+    assert_ne!(copies[0][salt.clone()], copies[1][salt], "This is a security issue: a salt came twice.");
+    let sealed = FIXED..copies[0].len();
+    assert_ne!(copies[0][sealed.clone()], envelope.bytes[sealed], "the attributes are sealed anew");
+}
+
+#[test]
+fn f_53_the_multipart_flag_is_kept() {
+    for multipart in [false, true] {
+        let data_key = data_key();
+        let request = SealRequest {
+            data_key: &data_key,
+            binding: Binding::Realm,
+            multipart,
+            name: NAME,
+            attributes: &Attributes::default(),
+        };
+        let envelope = Envelope::seal(&request, Entropy::fresh()).envelope;
+        assert_eq!(rewrapped(&envelope, EnvelopeSalt::fresh()).is_multipart(), multipart);
+    }
+}

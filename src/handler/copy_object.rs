@@ -1,0 +1,234 @@
+//! CopyObject: the storage copies the ciphertext; the proxy makes the envelope anew, for the name of the copy (F-53).
+//!
+//! No content passes. A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
+//! never gets the envelope of another.
+
+mod parts;
+mod source;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use self::source::{Examined, Found, Source};
+use super::late_answer::{Outcome, answer_in_time};
+use super::policy::BucketRule;
+use super::stored::Unlocked;
+use super::{Call, Resources, answer, new_object, stored, upstream_answer};
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, plaintext_length};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, KeyId, WriteKey};
+use crate::s3::headers::{
+    self, COPY_SOURCE, COPY_SOURCE_IF_MATCH, Directive, METADATA_DIRECTIVE, SOURCE_OWNER, SseRequest,
+    TAGGING_DIRECTIVE,
+};
+use crate::s3::{BucketName, CopySource, ObjectKey, S3Error, xml};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
+/// S3's words for it.
+const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying to copy an object to itself without \
+                              changing the object's metadata, storage class, website redirect location or encryption \
+                              attributes.";
+/// How often a copy is begun anew because its source was overwritten meanwhile.
+const ATTEMPTS: u32 = 3;
+
+pub(super) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    let copy = ObjectCopy::asked_for(resources, &call)?;
+    let resource = format!("/{}/{}", copy.bucket, copy.object);
+    refuse_body(resources, &mut call).await?;
+    answer_in_time(tokio::spawn(copy.run()), resource).await
+}
+
+/// Reads the body to its end, for its signature's sake.
+///
+/// # Errors
+/// `InvalidRequest` when there is one.
+pub(super) async fn refuse_body(resources: &Resources, call: &mut Call) -> Result<(), Error> {
+    if call.content_length()?.is_some_and(|length| length > 0) {
+        let message = "A copy has its content from its source, and no body of its own.";
+        return Err(S3Error::invalid_request(message).into());
+    }
+    let (body, _) = call.ingest(resources, 0)?;
+    body.collect().await?;
+    Ok(())
+}
+
+/// A copy, with all that it needs to go on when nobody waits for it any more.
+struct ObjectCopy {
+    resources: Resources,
+    source: Source,
+    bucket: BucketName,
+    object: ObjectKey,
+    rule: BucketRule,
+    /// The key that the request selects.
+    key_id: Option<KeyId>,
+    /// What the request says of the destination.
+    headers: HeaderMap,
+    source_owner: Option<HeaderValue>,
+    metadata: Directive,
+    tagging: Directive,
+    /// Whether an object may be copied onto itself in this way.
+    changes_something: bool,
+}
+
+impl ObjectCopy {
+    fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
+        let (bucket, object) = call.object()?;
+        let rule = resources.policies.of_object(bucket, object)?;
+        let headers = headers::copy_headers(&call.headers)?;
+        let metadata = Directive::of_metadata(&call.headers)?;
+        let is_of_the_copy = headers.contains_key("x-amz-storage-class")
+            || headers.contains_key("x-amz-website-redirect-location")
+            || headers::sse_request(&call.headers)? != SseRequest::None;
+        Ok(Self {
+            resources: resources.clone(),
+            source: Source::of(resources, call)?,
+            key_id: new_object::selected_key(resources, rule, &call.headers)?,
+            bucket: bucket.clone(),
+            object: object.clone(),
+            rule: rule.clone(),
+            headers,
+            source_owner: call.headers.get(SOURCE_OWNER).cloned(),
+            metadata,
+            tagging: Directive::of_tagging(&call.headers)?,
+            changes_something: metadata == Directive::Replace || is_of_the_copy,
+        })
+    }
+
+    /// Copies, and begins anew when the source is not the one that was looked at any more.
+    async fn run(self) -> Result<Outcome, Error> {
+        let mut found = match self.source.examine().await? {
+            Examined::Found(found) => found,
+            Examined::Refused(response) => return Ok(Outcome::Refused(response)),
+        };
+        self.refuse_copy_to_itself()?;
+        for _ in 0..ATTEMPTS {
+            let unmet = match self.make(&found).await {
+                Ok(outcome) if is_unmet(&outcome) => Some(outcome),
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is_replaced() => None,
+                Err(error) => return Err(error),
+            };
+            found = match (self.source.examine().await?, unmet) {
+                // So it was a condition on the destination that does not hold.
+                (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Ok(unmet),
+                (Examined::Found(again), _) => again,
+                (Examined::Refused(response), _) => return Ok(Outcome::Refused(response)),
+            };
+        }
+        Err(Error::Replaced)
+    }
+
+    fn refuse_copy_to_itself(&self) -> Result<(), Error> {
+        let CopySource { bucket, object, version_id } = &self.source.named;
+        let is_itself = (bucket, object) == (&self.bucket, &self.object) && version_id.is_none();
+        if is_itself && !self.changes_something {
+            return Err(S3Error::invalid_request(COPY_TO_ITSELF).into());
+        }
+        Ok(())
+    }
+
+    async fn make(&self, found: &Found) -> Result<Outcome, Error> {
+        let Source { named, rule, .. } = &self.source;
+        let keyring = &self.resources.keyring;
+        let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
+        match found.keys.envelope().is_multipart() {
+            true => self.copy_parts(found, &unlocked).await,
+            false => self.copy_whole(found, &unlocked).await,
+        }
+    }
+
+    /// The storage's own CopyObject, under a new envelope.
+    async fn copy_whole(&self, found: &Found, unlocked: &Unlocked) -> Result<Outcome, Error> {
+        let length = plaintext_length(found.identity.stored_total)?;
+        let (mut request, write_key) = self.request(found, unlocked, length).await?;
+        request.headers.insert(METADATA_DIRECTIVE, REPLACE);
+        if self.tagging == Directive::Replace {
+            request.headers.insert(TAGGING_DIRECTIVE, REPLACE);
+        }
+        self.name_source(found, &mut request.headers);
+        let response = self.resources.upstream.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(Outcome::Refused(upstream_answer::pass(response).await?));
+        }
+        let (mut head, body) = response.into_parts();
+        let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
+        match upstream_answer::copy_answer(&document)? {
+            xml::CopyAnswer::Failed(error) => Err(upstream_answer::failed(error)),
+            xml::CopyAnswer::Copied(result) => {
+                answer::clean(&mut head.headers);
+                answer::tell_encrypted(&mut head.headers, Some(&write_key.key_id));
+                Ok(Outcome::Done(head.headers, result.to_object_xml(&unlocked.checksums())))
+            }
+        }
+    }
+
+    /// A request that writes the copy, under its own envelope and with the metadata it is to have.
+    async fn request(
+        &self,
+        found: &Found,
+        unlocked: &Unlocked,
+        plaintext_length: u64,
+    ) -> Result<(UpstreamRequest, WriteKey), Error> {
+        let realm = self.rule.realm(&self.bucket);
+        let context = EncryptionContext::native(realm);
+        let key_id = self.key_id.as_ref();
+        let write_key = self.resources.keyring.for_write(key_id, &context, plaintext_length).await?;
+        let rewrap = RewrapRequest {
+            data_key: &write_key.data_key,
+            binding: self.rule.binding,
+            name: ObjectName { realm, object_key: self.object.as_bytes() },
+        };
+        let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
+        let mut request = UpstreamRequest {
+            method: Method::PUT,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object.clone()),
+            query: Vec::new(),
+            headers: self.copied_headers(found)?,
+            body: UpstreamBody::Empty,
+        };
+        stored::write_keys(&write_key.wrapped, &envelope, &mut request.headers);
+        Ok((request, write_key))
+    }
+
+    /// What the client said of the copy, and the source's metadata unless they are replaced.
+    fn copied_headers(&self, found: &Found) -> Result<HeaderMap, Error> {
+        if self.metadata == Directive::Replace {
+            return Ok(self.headers.clone());
+        }
+        if found.lacks_metadata {
+            let message = "The source has metadata that the storage can't give as headers (x-amz-missing-meta); \
+                           they would be lost.";
+            return Err(S3Error::not_implemented(message).into());
+        }
+        let mut headers = HeaderMap::new();
+        let own = self.headers.iter().filter(|(name, _)| !headers::is_copied_metadata(name));
+        for (name, value) in own.chain(&found.metadata) {
+            headers.append(name, value.clone());
+        }
+        Ok(headers)
+    }
+
+    /// Names the source, and pins it.
+    fn name_source(&self, found: &Found, headers: &mut HeaderMap) {
+        let source = HeaderValue::try_from(self.source.named.to_header()).expect("it is percent-encoded");
+        headers.insert(COPY_SOURCE, source);
+        headers.insert(COPY_SOURCE_IF_MATCH, found.etag.clone());
+        if let Some(owner) = &self.source_owner {
+            headers.insert(HeaderName::from_static(SOURCE_OWNER), owner.clone());
+        }
+    }
+}
+
+/// Whether a condition did not hold: that the source is the one that was looked at, or one of the client's.
+fn is_unmet(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(response) if response.status() == StatusCode::PRECONDITION_FAILED)
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_support;

@@ -1,0 +1,110 @@
+//! The source of a copy, as the storage describes it now.
+
+use http::header::{ETAG, HeaderValue, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use crate::body::{BoxBody, read_bounded};
+use crate::error::Error;
+use crate::handler::policy::BucketRule;
+use crate::handler::stored::StoredKeys;
+use crate::handler::stored_object::{Identity, ObjectAt, StoredRun, for_every_question};
+use crate::handler::{Call, Resources, upstream_answer};
+use crate::s3::{CopySource, ErrorCode, S3Error, headers};
+use crate::upstream::{Upstream, UpstreamRequest};
+
+/// Where a copy reads, and under which rule.
+pub(super) struct Source {
+    upstream: Upstream,
+    pub(super) named: CopySource,
+    pub(super) rule: BucketRule,
+    /// The client's conditions on it, as those of a read.
+    conditions: HeaderMap,
+}
+
+/// An answer to the question what the source is.
+pub(super) enum Examined {
+    Found(Found),
+    /// The storage refused, in words that the client may read.
+    Refused(Response<BoxBody>),
+}
+
+/// What the source is now.
+pub(super) struct Found {
+    /// Which the copy is pinned to.
+    pub(super) etag: HeaderValue,
+    /// Well-formed, not yet authentic.
+    pub(super) keys: StoredKeys,
+    pub(super) identity: Identity,
+    /// What S3 copies along, without what is ours.
+    pub(super) metadata: HeaderMap,
+    /// Whether there are more that can be no headers.
+    pub(super) lacks_metadata: bool,
+}
+
+impl Source {
+    pub(super) fn of(resources: &Resources, call: &Call) -> Result<Self, Error> {
+        let named = call.source()?.clone();
+        let rule = resources.policies.of_object(&named.bucket, &named.object)?.clone();
+        let conditions = headers::source_read_headers(&call.headers);
+        Ok(Self { upstream: resources.upstream.clone(), named, rule, conditions })
+    }
+
+    /// Asks for the first byte rather than the head alone: so a refusal comes with S3's error document, and an object
+    /// that is archived is refused as it is when it is copied.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` when a condition of the client does not hold, and as a read when the source is of another kind.
+    pub(super) async fn examine(&self) -> Result<Examined, Error> {
+        let mut request = self.request(Method::GET);
+        request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let mut response = self.upstream.send(request).await?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            response = self.upstream.send(self.request(Method::HEAD)).await?;
+        }
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => (),
+            StatusCode::NOT_MODIFIED => return Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
+            _ => return Ok(Examined::Refused(upstream_answer::pass(response).await?)),
+        }
+        let is_head = response.status() == StatusCode::OK;
+        let (head, body) = response.into_parts();
+        let run = match is_head {
+            true => StoredRun::of_head(&head.headers)?,
+            false => StoredRun::of(head.status, &head.headers, &body)?,
+        };
+        if run.partial {
+            // Read to its end, the connection can serve another request.
+            read_bounded(body, 1).await.map_err(Error::upstream_body)?;
+        }
+        Found::of(&head.headers, run.total).map(Examined::Found)
+    }
+
+    /// Where it is, for further questions, which the client's conditions do not concern.
+    pub(super) fn at(&self) -> ObjectAt<'_> {
+        let CopySource { bucket, object, version_id } = &self.named;
+        let version_id = version_id.as_deref();
+        ObjectAt { bucket, object_key: object, version_id, headers: for_every_question(&self.conditions) }
+    }
+
+    fn request(&self, method: Method) -> UpstreamRequest {
+        let mut request = self.at().request(method);
+        request.headers = self.conditions.clone();
+        request
+    }
+}
+
+impl Found {
+    fn of(headers: &HeaderMap, stored_total: u64) -> Result<Self, Error> {
+        let metadata = headers.iter().filter(|(name, _)| headers::is_copied_metadata(name));
+        let mut copied = HeaderMap::new();
+        metadata.for_each(|(name, value)| _ = copied.append(name, value.clone()));
+        let keys = StoredKeys::from_headers(headers)?;
+        Ok(Self {
+            identity: Identity::of(headers, &keys, stored_total)?,
+            keys,
+            etag: headers.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?,
+            metadata: copied,
+            lacks_metadata: headers.contains_key("x-amz-missing-meta"),
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! The answers to CopyObject and UploadPartCopy, which may come with 200 and say that the copy failed; and to a
+//! CompleteMultipartUpload that is the end of a copy.
+
+use super::walk::{Limits, read};
+use super::{ErrorDocument, XmlError, push_text};
+use crate::s3::checksum::Checksum;
+
+/// How large an answer to a copy may be: under 1 KiB, and the spaces that kept the connection alive meanwhile.
+pub const MAX_COPY_ANSWER: usize = 64 << 10;
+const LIMITS: Limits = Limits { bytes: MAX_COPY_ANSWER, elements: 256 };
+
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+/// What the storage said of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyAnswer {
+    /// It is made.
+    Copied(CopyResult),
+    /// It is not.
+    Failed(ErrorDocument),
+}
+
+/// A copy that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyResult {
+    /// Its ETag, with its quotes if it came with them.
+    pub etag: String,
+    /// When it was made, as the storage writes it; empty if it did not say.
+    pub last_modified: String,
+}
+
+impl CopyResult {
+    /// The document that answers a CopyObject. `checksums` are those of the whole plaintext.
+    #[must_use]
+    pub fn to_object_xml(&self, checksums: &[Checksum]) -> String {
+        self.to_xml("CopyObjectResult", checksums)
+    }
+
+    /// The document that answers an UploadPartCopy. `checksums` are those of the part's plaintext.
+    #[must_use]
+    pub fn to_part_xml(&self, checksums: &[Checksum]) -> String {
+        self.to_xml("CopyPartResult", checksums)
+    }
+
+    /// Without the XML declaration, which may have been sent long before.
+    fn to_xml(&self, root: &str, checksums: &[Checksum]) -> String {
+        let mut document = format!("<{root} xmlns=\"{NAMESPACE}\">");
+        let mut element = |name: &str, value: &str| {
+            document.extend(["<", name, ">"]);
+            push_text(&mut document, value);
+            document.extend(["</", name, ">"]);
+        };
+        if !self.last_modified.is_empty() {
+            element("LastModified", &self.last_modified);
+        }
+        element("ETag", &self.etag);
+        for checksum in checksums {
+            element(&format!("Checksum{}", checksum.algorithm().token()), &checksum.to_string());
+        }
+        if !checksums.is_empty() && root == "CopyObjectResult" {
+            element("ChecksumType", "FULL_OBJECT");
+        }
+        document.extend(["</", root, ">"]);
+        document
+    }
+}
+
+/// Reads the body of a storage's answer with status 200. Checksums in it are the ciphertext's and not read.
+///
+/// # Errors
+/// Any [`XmlError`]; `Unexpected` for a document that is neither a copy's result with an ETag nor an error with a code.
+pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
+    // A storage that kept the connection alive may have written spaces before the declaration.
+    let root = read(body.trim_ascii_start(), LIMITS)?;
+    let text = |name| root.text_of(name).map(str::trim).filter(|text| !text.is_empty());
+    match root.name.as_str() {
+        "Error" => ErrorDocument::of(&root).map(CopyAnswer::Failed).ok_or(XmlError::Unexpected),
+        "CopyObjectResult" | "CopyPartResult" | "CompleteMultipartUploadResult" => {
+            Ok(CopyAnswer::Copied(CopyResult {
+                etag: text("ETag").ok_or(XmlError::Unexpected)?.to_owned(),
+                last_modified: text("LastModified").unwrap_or_default().to_owned(),
+            }))
+        }
+        _ => Err(XmlError::Unexpected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::checksum::ChecksumAlgorithm;
+    use crate::s3::error::{ErrorCode, S3Error};
+
+    fn result() -> CopyResult {
+        CopyResult { etag: "\"abc-2\"".to_owned(), last_modified: "2026-01-31T12:00:00.000Z".to_owned() }
+    }
+
+    #[test]
+    fn reads_what_storages_write() {
+        let plain = "<CopyObjectResult><ETag>&quot;abc-2&quot;</ETag>\
+                     <LastModified>2026-01-31T12:00:00.000Z</LastModified></CopyObjectResult>";
+        for body in [
+            plain.to_owned(),
+            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\n   {plain}"),
+            format!("   \n<?xml version=\"1.0\"?>{plain}"),
+            plain.replace("CopyObjectResult", "CopyPartResult"),
+            plain.replace("CopyObjectResult", "CompleteMultipartUploadResult"),
+            plain.replace("<ETag>", "<ChecksumCRC32>AAAAAA==</ChecksumCRC32><ETag>\n "),
+            result().to_object_xml(&[]),
+            result().to_part_xml(&[]),
+        ] {
+            assert_eq!(parse_copy_answer(body.as_bytes()), Ok(CopyAnswer::Copied(result())), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_200_can_be_an_error() {
+        let document = S3Error::from(ErrorCode::SlowDown).to_xml("/", "", "");
+        for body in [document.clone(), format!("  {document}")] {
+            let answer = parse_copy_answer(body.as_bytes()).unwrap();
+            assert!(matches!(answer, CopyAnswer::Failed(error) if error.code == "SlowDown"));
+        }
+    }
+
+    #[test]
+    fn refuses_what_says_nothing() {
+        for (body, error) in [
+            ("", XmlError::Malformed),
+            ("<CopyObjectResult/>", XmlError::Unexpected),
+            ("<CopyObjectResult><ETag> </ETag></CopyObjectResult>", XmlError::Unexpected),
+            ("<Error/>", XmlError::Unexpected),
+            ("<html/>", XmlError::Unexpected),
+        ] {
+            assert_eq!(parse_copy_answer(body.as_bytes()), Err(error), "{body}");
+        }
+    }
+
+    #[test]
+    fn writes_checksums_as_s3_does() {
+        let checksum = Checksum::new(ChecksumAlgorithm::Crc64Nvme, &[0; 8]).unwrap();
+        assert_eq!(
+            result().to_object_xml(&[checksum]),
+            "<CopyObjectResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <LastModified>2026-01-31T12:00:00.000Z</LastModified><ETag>\"abc-2\"</ETag>\
+             <ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>\
+             </CopyObjectResult>"
+        );
+        let unknown = CopyResult { etag: "e".to_owned(), last_modified: String::new() };
+        let expected = "<CopyPartResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ETag>e</ETag></CopyPartResult>";
+        assert_eq!(unknown.to_part_xml(&[]), expected);
+    }
+}
