@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
+from backing import error_code
 from conftest import embedded_backend, new_bucket
-from judge import error_code
 from multiparts import CHUNK, LEAST, Upload, assert_exact, content, refused
 from proxy import write_keyring
 
