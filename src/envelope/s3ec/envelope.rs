@@ -253,6 +253,13 @@ impl Envelope {
         self.context.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Whether the context, without what the format adds to it, is exactly `own`: what its writer gave.
+    #[must_use]
+    pub fn has_own_context(&self, own: &Context) -> bool {
+        let reserved = [context::ALGORITHM, context::LEGACY_KEY_ID];
+        self.context.iter().filter(|(name, _)| !reserved.contains(&name.as_str())).eq(own)
+    }
+
     /// The plaintext's length, where it follows from the stored one: exact but for AES-CBC, where only what the object
     /// claims is known, and authenticated by nothing.
     ///

@@ -191,7 +191,8 @@ fn a_message_for_two_keys_is_refused_by_the_commitment() {
     }
     let (one, other) = (hex(&salamander.key1_hex), hex(&salamander.key2_hex));
     let (one, other) = (DataKey::try_from_slice(&one).unwrap(), DataKey::try_from_slice(&other).unwrap());
-    let object = NewObject::new(Version::V3, &one, b"blob", &[5; ENTROPY]);
+    let object =
+        NewObject::new(Version::V3, &one, b"blob", &Version::V3.context(&BTreeMap::new()), &[5; ENTROPY]);
     let entries = object.entries.iter().map(|(name, value)| (*name, value.as_bytes()));
     let envelope = Envelope::parse(&Entries::of_object(entries).unwrap(), STRICT).unwrap();
     assert!(envelope.unlock(&one).is_ok());

@@ -34,10 +34,12 @@ impl Version {
         }
     }
 
-    /// The encryption context that the data key of such an object is generated in: the caller's own pairs, and the
+    /// The encryption context that the data key of such an object is generated in: the writer's own pairs, and the
     /// content's algorithm.
-    pub fn context(self) -> BTreeMap<String, String> {
-        BTreeMap::from([(context::ALGORITHM.to_owned(), self.algorithm().to_owned())])
+    pub fn context(self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut context = own.clone();
+        context.insert(context::ALGORITHM.to_owned(), self.algorithm().to_owned());
+        context
     }
 
     /// Whether one data key may serve several objects.
@@ -60,11 +62,17 @@ pub struct NewObject {
 }
 
 impl NewObject {
-    /// For a data key that was generated in [`Version::context`] and wrapped as `wrapped`. `random` is fresh.
+    /// For a data key that was generated in `context`, which is [`Version::context`], and wrapped as `wrapped`. `random` is fresh.
     #[must_use]
-    pub fn new(version: Version, data_key: &DataKey, wrapped: &[u8], random: &[u8; ENTROPY]) -> Self {
+    pub fn new(
+        version: Version,
+        data_key: &DataKey,
+        wrapped: &[u8],
+        context: &BTreeMap<String, String>,
+        random: &[u8; ENTROPY],
+    ) -> Self {
         let wrapped = STANDARD.encode(wrapped);
-        let context = context::write(&version.context());
+        let context = context::write(context);
         match version {
             Version::V2 => {
                 let iv: [u8; message::IV] = *random.first_chunk().expect("28 bytes have 12");

@@ -7,13 +7,20 @@ use super::*;
 const STRICT: Policy = Policy { legacy: false };
 const LEGACY: Policy = Policy { legacy: true };
 
+type Pairs = std::collections::BTreeMap<String, String>;
+
+fn object(version: Version) -> NewObject {
+    let context = version.context(&Pairs::from([("tenant".to_owned(), "blå".to_owned())]));
+    NewObject::new(version, &DataKey::from_bytes([3; 32]), b"blob", &context, &[5; ENTROPY])
+}
+
 /// The entries of an object, to be altered.
 fn v2() -> Vec<(&'static str, String)> {
-    NewObject::new(Version::V2, &DataKey::from_bytes([3; 32]), b"blob", &[5; ENTROPY]).entries
+    object(Version::V2).entries
 }
 
 fn v3() -> Vec<(&'static str, String)> {
-    NewObject::new(Version::V3, &DataKey::from_bytes([3; 32]), b"blob", &[5; ENTROPY]).entries
+    object(Version::V3).entries
 }
 
 /// `kms` and AES-CBC, as the oldest clients with KMS write.
@@ -56,8 +63,7 @@ fn what_is_written_is_read_and_both_are_the_formats_lengths() {
     for version in [Version::V2, Version::V3] {
         let data_key = DataKey::from_bytes([3; 32]);
         for length in [0, 1, 15, 16, 17, 100_000] {
-            let NewObject { entries: pairs, mut sealer } =
-                NewObject::new(version, &data_key, b"blob", &[5; ENTROPY]);
+            let NewObject { entries: pairs, mut sealer } = object(version);
             let plaintext = vec![6; length];
             let mut stored = BytesMut::new();
             sealer.update(&plaintext, &mut stored);
@@ -65,17 +71,17 @@ fn what_is_written_is_read_and_both_are_the_formats_lengths() {
             assert_eq!(ciphertext_length(length as u64), Some(stored.len() as u64));
             let envelope = parse(&pairs, STRICT).unwrap();
             assert_eq!(envelope.wrapped(), b"blob");
-            let context: BTreeContext =
-                envelope.context().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-            assert_eq!(context, version.context());
+            let context: Pairs = envelope.context().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            let own = Pairs::from([("tenant".to_owned(), "blå".to_owned())]);
+            assert_eq!(context, version.context(&own));
+            assert!(envelope.has_own_context(&own));
+            assert!(!envelope.has_own_context(&Pairs::new()));
             assert_eq!(envelope.plaintext_length(stored.len() as u64), Ok(Some(length as u64)));
             let Content::Message(message) = envelope.unlock(&data_key).unwrap() else { panic!("no message") };
             assert_eq!(message.open_whole(stored).unwrap(), plaintext);
         }
     }
 }
-
-type BTreeContext = std::collections::BTreeMap<String, String>;
 
 #[test]
 fn a_label_that_disagrees_with_the_context_is_refused_under_every_policy() {
@@ -271,8 +277,7 @@ proptest! {
     fn a_view_is_the_slice(length in 1..2000_u64, a in any::<u64>(), b in any::<u64>()) {
         let (first, last) = ((a % length).min(b % length), (a % length).max(b % length));
         let data_key = DataKey::from_bytes([3; 32]);
-        let NewObject { entries: pairs, mut sealer } =
-            NewObject::new(Version::V3, &data_key, b"blob", &[5; ENTROPY]);
+        let NewObject { entries: pairs, mut sealer } = object(Version::V3);
         let plaintext: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
         let mut stored = BytesMut::new();
         sealer.update(&plaintext, &mut stored);
