@@ -11,6 +11,7 @@ mod observed;
 mod open;
 mod reclaim;
 mod seal;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
@@ -24,6 +25,7 @@ pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
 #[cfg(test)]
 pub(crate) use tests_support::{new_object, open_all, pattern};
+pub use stream::{SealStreamBody, StreamBody};
 
 /// Any error a body can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -76,6 +76,7 @@ enum Opening {
     Message(Box<DelayedOpener>),
     View(Keystream),
     Chain(ChainOpener),
+    Plaintext,
     Ended,
 }
 
@@ -109,6 +110,12 @@ impl StreamOpener {
         Self { opening: Opening::Chain(chain), skip, left: length }
     }
 
+    /// `length` bytes that are plaintext already.
+    #[must_use]
+    pub fn plaintext(length: u64) -> Self {
+        Self { opening: Opening::Plaintext, skip: 0, left: length }
+    }
+
     /// Plaintext bytes still to be given out.
     #[must_use]
     pub fn left(&self) -> u64 {
@@ -125,6 +132,7 @@ impl StreamOpener {
             Opening::Message(message) => message.push(ciphertext, released)?,
             Opening::View(keystream) => keystream.apply(ciphertext, released),
             Opening::Chain(chain) => chain.update(ciphertext, released),
+            Opening::Plaintext => released.extend_from_slice(ciphertext),
             Opening::Ended => return Err(StreamError::Length),
         }
         self.cut(start, released);
@@ -140,7 +148,7 @@ impl StreamOpener {
         let start = released.len();
         match std::mem::replace(&mut self.opening, Opening::Ended) {
             Opening::Message(message) => message.finish(released)?,
-            Opening::View(_) | Opening::Chain(_) => {}
+            Opening::View(_) | Opening::Chain(_) | Opening::Plaintext => {}
             Opening::Ended => return Err(StreamError::Length),
         }
         self.cut(start, released);
