@@ -23,9 +23,9 @@ pub use observed::{BodyEnd, ObservedBody};
 pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
+pub use stream::{SealStreamBody, StreamBody};
 #[cfg(test)]
 pub(crate) use tests_support::{new_object, open_all, pattern};
-pub use stream::{SealStreamBody, StreamBody};
 
 /// Any error a body can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

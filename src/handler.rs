@@ -10,6 +10,7 @@ mod complete_multipart_upload;
 mod copy_object;
 mod create_multipart_upload;
 mod described_object;
+mod foreign;
 mod formats;
 mod get_object;
 mod get_object_attributes;

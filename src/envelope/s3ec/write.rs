@@ -41,16 +41,6 @@ impl Version {
         context.insert(context::ALGORITHM.to_owned(), self.algorithm().to_owned());
         context
     }
-
-    /// Whether one data key may serve several objects.
-    #[must_use]
-    pub fn may_share_data_key(self) -> bool {
-        match self {
-            // The data key is the content's own, and IVs of 96 random bits may meet.
-            Self::V2 => false,
-            Self::V3 => true,
-        }
-    }
 }
 
 /// A new object: what goes into its metadata, and what seals its body.
