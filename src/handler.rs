@@ -47,9 +47,9 @@ use http::Response;
 
 pub use self::call::Call;
 pub use self::described_object::object_layout;
+pub use self::formats::{CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 pub use self::known_uploads::KnownUploads;
 pub use self::layouts::Layouts;
-pub use self::formats::{CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 pub use self::listed_size::LearnedSizes;
 pub use self::policy::{Binding, BucketRule, Policies};
 pub use self::post_object::{FormUpload, post_object};

@@ -53,7 +53,7 @@ pub fn recorded_length(text: &str, stored: u64) -> Result<u64, Unreadable> {
 /// Whether a plaintext of `length` bytes may have a body of `stored` bytes, under any padding of reading.
 fn fits(stored: u64, length: u64) -> bool {
     let padding = stored.checked_sub(IV as u64).and_then(|padded| padded.checked_sub(length));
-    stored % IV as u64 == 0 && padding.is_some_and(|padding| (1..=2 * IV as u64).contains(&padding))
+    stored.is_multiple_of(IV as u64) && padding.is_some_and(|padding| (1..=2 * IV as u64).contains(&padding))
 }
 
 #[cfg(test)]

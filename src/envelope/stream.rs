@@ -29,7 +29,7 @@ pub struct StreamSealer(Sealing);
 
 enum Sealing {
     Message(Box<MessageSealer>),
-    Chain { chain: ChainSealer, padding: Padding, header: Option<[u8; BLOCK]> },
+    Chain { chain: Box<ChainSealer>, padding: Padding, header: Option<[u8; BLOCK]> },
 }
 
 impl StreamSealer {
@@ -39,7 +39,7 @@ impl StreamSealer {
 
     /// `header` goes before the chain.
     pub(super) fn chain(chain: ChainSealer, padding: Padding, header: Option<[u8; BLOCK]>) -> Self {
-        Self(Sealing::Chain { chain, padding, header })
+        Self(Sealing::Chain { chain: Box::new(chain), padding, header })
     }
 
     /// Appends ciphertext of `plaintext` to `sealed`.
@@ -75,7 +75,7 @@ pub struct StreamOpener {
 enum Opening {
     Message(Box<DelayedOpener>),
     View(Keystream),
-    Chain(ChainOpener),
+    Chain(Box<ChainOpener>),
     Plaintext,
     Ended,
 }
@@ -107,7 +107,7 @@ impl StreamOpener {
     }
 
     pub(super) fn chain(chain: ChainOpener, skip: u64, length: u64) -> Self {
-        Self { opening: Opening::Chain(chain), skip, left: length }
+        Self { opening: Opening::Chain(Box::new(chain)), skip, left: length }
     }
 
     /// `length` bytes that are plaintext already.

@@ -283,6 +283,3 @@ impl Foreign {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -270,7 +270,7 @@ impl Envelope {
             ContentEntries::Gcm { .. } | ContentEntries::Committing { .. } => {
                 message_length(stored).map(Some)
             }
-            ContentEntries::Cbc { .. } if stored == 0 || stored % 16 != 0 => Err(S3ecError::Length),
+            ContentEntries::Cbc { .. } if stored == 0 || !stored.is_multiple_of(16) => Err(S3ecError::Length),
             ContentEntries::Cbc { .. } => Ok(self
                 .plaintext_hint
                 .filter(|hint| stored.checked_sub(*hint).is_some_and(|padding| (1..=16).contains(&padding)))),
