@@ -55,10 +55,11 @@ impl Upload {
     ) -> Result<Self, Error> {
         let unlocked =
             StoredKeys::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
-        let unlocked = unlocked.map_err(|error| match error {
+        let unlocked = unlocked.map_err(|error| {
             // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
-            Error::Format(_) | Error::Keyring(KeyringError::InvalidCiphertext) => no_such_upload(),
-            other => other,
+            let is_foreign =
+                matches!(error, Error::Format(_) | Error::Keyring(KeyringError::InvalidCiphertext));
+            if is_foreign { no_such_upload() } else { error }
         })?;
         let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
         token.verify(&unlocked.opened.content_key, target).map_err(|_| no_such_upload())?;

@@ -192,7 +192,8 @@ impl Upload {
             match running.join_next().await {
                 None => break,
                 Some(Ok(Ok(Ok(part)))) => _ = copied.insert(part.number, part),
-                Some(Ok(outcome)) => failure = failure.or(Some(outcome.map(|step| step.map(|_| Vec::new())))),
+                Some(Ok(Ok(Err(refusal)))) => failure = failure.or(Some(Ok(Err(refusal)))),
+                Some(Ok(Err(error))) => failure = failure.or(Some(Err(error))),
                 Some(Err(_)) => {
                     failure =
                         Some(Err(Error::UnexpectedAnswer("a copy of a part in a way that broke it off")));

@@ -208,12 +208,8 @@ async fn an_object_that_was_moved_is_not_copied() {
     for path in ["/b/elsewhere", "/other/k"] {
         storage.objects.lock().unwrap().insert(path.to_owned(), honest.clone());
         let refused = copy(&resources, &path[1..], "/b/k2", &[]).await.unwrap_err();
-        let is_refused = match &refused {
-            Error::Format(error) => *error == FormatError::Commitment,
-            // In another realm the data key is not even unwrapped.
-            Error::Keyring(_) => true,
-            _ => false,
-        };
+        // In another realm the data key is not even unwrapped.
+        let is_refused = matches!(refused, Error::Format(FormatError::Commitment) | Error::Keyring(_));
         assert!(is_refused, "This is a security issue: {path} {refused}");
     }
     assert!(storage.copies.lock().unwrap().is_empty());

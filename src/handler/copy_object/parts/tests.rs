@@ -22,12 +22,15 @@ use crate::s3::{ErrorCode, Operation, Query, RangeSpec, S3Path};
 
 const HASH: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
+/// A length, and the bytes at some offsets.
+type Sparse = (u64, Vec<(u64, Bytes)>);
+
 /// A multipart object of bucket `b`, and what a copy makes of it.
 struct Storage {
     /// Metadata and stored bytes of the source.
     source: Mutex<(HeaderMap, Bytes)>,
     /// Of a source that is too large for a test: its length, and the bytes at some offsets.
-    sparse: Mutex<Option<(u64, Vec<(u64, Bytes)>)>>,
+    sparse: Mutex<Option<Sparse>>,
     etag: Mutex<String>,
     tags: &'static str,
     requests: Mutex<Vec<(Method, String, HeaderMap)>>,
