@@ -198,14 +198,14 @@ def test_small_and_single_parts(s3, bucket, original):
 
 @pytest.mark.parametrize("value, code", [
     ("bytes=0-", "InvalidArgument"), ("bytes=-5", "InvalidArgument"), ("0-5", "InvalidArgument"), ("bytes=5-4", "InvalidArgument"),
-    ("bytes=0-1,3-4", "InvalidArgument"), (f"bytes=0-{len(CONTENT)}", "InvalidRange"), (f"bytes={len(CONTENT)}-{len(CONTENT)}", "InvalidRange"),
+    ("bytes=0-1,3-4", "InvalidArgument"), (f"bytes=0-{len(CONTENT)}", "InvalidArgument"), (f"bytes={len(CONTENT)}-{len(CONTENT)}", "InvalidArgument"),
 ])  # fmt: skip
 def test_ranges_that_are_none(proxy, s3, bucket, original, value, code):
     made = Upload(s3, bucket)
     for key in ("put", "parts"):
         headers = {**header(bucket, key), "x-amz-copy-source-range": value}
         answer = proxy.raw().request("PUT", f"/{bucket}/to", [("partNumber", "1"), ("uploadId", made.id)], headers=headers)
-        assert_refused(answer, (400, 416), code)
+        assert_refused(answer, 400, code)
     assert made.listed() == {}
 
 
