@@ -11,6 +11,7 @@ mod observed;
 mod open;
 mod reclaim;
 mod seal;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
@@ -22,6 +23,7 @@ pub use observed::{BodyEnd, ObservedBody};
 pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
+pub use stream::{SealStreamBody, StreamBody};
 #[cfg(test)]
 pub(crate) use tests_support::{new_object, open_all, pattern};
 

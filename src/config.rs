@@ -6,6 +6,7 @@ mod bucket;
 mod client;
 mod credentials;
 mod error;
+mod formats;
 mod keyring;
 mod listen;
 mod log;

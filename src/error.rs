@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::body::{BoxError, IngestError, OpenError};
+use crate::envelope::StreamError;
 use crate::envelope::native::FormatError;
+use crate::envelope::s3ec::{S3ecError, Unreadable};
 use crate::keyring::KeyringError;
 use crate::s3::{ErrorCode, S3Error};
 use crate::sigv4::{AuthError, AuthFault, SignatureMismatch};
@@ -52,6 +54,23 @@ pub enum Error {
     /// What is stored fails authentication.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The same, of a format without chunks.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The object claims to be the S3 Encryption Client's, and is refused.
+    #[error(transparent)]
+    S3ec(#[from] S3ecError),
+    /// The object is a chain of AES-CBC that can't be decrypted. All its faults are this one.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The object is of a format that the bucket's rule does not read.
+    #[error("the object's format is {found}, and formats.read is {readable}")]
+    NotReadable {
+        /// What the object is, as `formats.read` would name it.
+        found: &'static str,
+        /// What the rule reads.
+        readable: String,
+    },
     /// The wrapped data key is not canonical base64, or of an impossible length.
     #[error("the stored data key is malformed")]
     MalformedWrappedKey,
@@ -100,6 +119,7 @@ impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Format(error) => Self::Format(error),
+            OpenError::Stream(error) => Self::Stream(error),
             OpenError::Upstream(error) => Self::UpstreamBody(error),
         }
     }
@@ -154,6 +174,10 @@ impl Error {
             | Self::MalformedWrappedKey
             | Self::Replaced
             | Self::PartsUnknown
+            | Self::Stream(_)
+            | Self::S3ec(_)
+            | Self::Unreadable(_)
+            | Self::NotReadable { .. }
             | Self::NotNative { .. } => Blame::Upstream,
         }
     }
@@ -181,6 +205,13 @@ impl Error {
             ),
             Self::Format(error) => integrity(error.to_string()),
             Self::MalformedWrappedKey => integrity(self.to_string()),
+            Self::Stream(error) => integrity(error.to_string()),
+            Self::S3ec(error) => s3ec(*error),
+            Self::Unreadable(error) => integrity(error.to_string()),
+            Self::NotReadable { found, readable } => S3Error::invalid_request(format!(
+                "{} The bucket's formats.read accepts only {readable}.",
+                described(found)
+            )),
             Self::NotNative { has_wrapped_key: false } => S3Error::invalid_request(
                 "This object is not encrypted by s3veil. The bucket's formats.read accepts only [\"native\"].",
             ),
@@ -194,6 +225,35 @@ impl Error {
             }
             Self::Shared(error) => error.to_s3(),
         }
+    }
+}
+
+/// What an object is that may not be read.
+fn described(found: &str) -> String {
+    match found {
+        "plaintext" => "This object is not encrypted.".to_owned(),
+        format => format!("This object is encrypted in the format \"{format}\"."),
+    }
+}
+
+/// What the metadata say is told, since whoever may read the object may know it; what fails authentication is one.
+fn s3ec(error: S3ecError) -> S3Error {
+    match error {
+        S3ecError::LegacyWrapping
+        | S3ecError::LegacyContent
+        | S3ecError::RawWrapping
+        | S3ecError::Algorithm(_) => {
+            S3Error::invalid_request(format!("This object of the S3 Encryption Client is not read: {error}."))
+        }
+        S3ecError::Malformed(_)
+        | S3ecError::Contradiction
+        | S3ecError::InstructionFile
+        | S3ecError::ContextAlgorithm
+        | S3ecError::Context
+        | S3ecError::Commitment
+        | S3ecError::DataKeyLength
+        | S3ecError::Length
+        | S3ecError::Tag => integrity(error.to_string()),
     }
 }
 

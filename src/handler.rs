@@ -10,6 +10,8 @@ mod complete_multipart_upload;
 mod copy_object;
 mod create_multipart_upload;
 mod described_object;
+mod foreign;
+mod formats;
 mod get_object;
 mod get_object_attributes;
 mod head_object;
@@ -46,6 +48,7 @@ use http::Response;
 
 pub use self::call::Call;
 pub use self::described_object::object_layout;
+pub use self::formats::{CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 pub use self::known_uploads::KnownUploads;
 pub use self::layouts::Layouts;
 pub use self::listed_size::LearnedSizes;

@@ -11,6 +11,7 @@ mod kms;
 mod lease;
 pub mod local;
 mod provider;
+mod purpose;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use subtle::ConstantTimeEq;
 pub use self::context::EncryptionContext;
 pub use self::error::{KeyringError, KeyringSetupError, MalformedAnswer};
 pub use self::key_id::{InvalidKeyId, KeyId};
+pub use self::purpose::Purpose;
 pub use self::settings::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
 
 use self::cache::{AgedCache, Clock, Fingerprint};
@@ -34,9 +36,6 @@ use crate::envelope::DataKey;
 /// AWS KMS takes no longer `CiphertextBlob`, so no longer one is sent or stored.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 pub const MAX_WRAPPED_KEY_LEN: usize = 6_144;
-
-/// What the cached keys are for: a key spec of another length or use must never be found under the same name.
-const SUITE: &str = "AES_256";
 
 /// With objects so large that a shared data key is spent before its writers get their turn, a writer stops
 /// waiting for the next shared one after this many and takes a data key of its own.
@@ -54,9 +53,9 @@ struct Inner {
     reuse: Reuse,
     max_objects: u64,
     max_bytes: u64,
-    /// Data keys to write with, by (key id, context).
+    /// Data keys to write with, by (purpose, key id, context).
     leases: AgedCache<Arc<Lease>>,
-    /// Data keys to read with, by (blob, context, allowed key).
+    /// Data keys to read with, by (purpose, blob, context, allowed key).
     unwrapped: AgedCache<Unwrapped>,
 }
 
@@ -74,7 +73,7 @@ pub struct WriteKey {
 /// A data key that was unwrapped for reading.
 #[derive(Debug, Clone)]
 pub struct Unwrapped {
-    /// 256 bits.
+    /// 256 bits, or 128 where the [`Purpose`] takes them.
     pub data_key: Arc<DataKey>,
     /// The wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
     pub key_id: String,
@@ -127,6 +126,19 @@ impl Keyring {
         self.inner.backend.default_allowed()
     }
 
+    /// A data key for one native object of `plaintext_bytes`, under `key_id` or else the default key.
+    ///
+    /// # Errors
+    /// As [`Self::for_write_as`].
+    pub async fn for_write(
+        &self,
+        key_id: Option<&KeyId>,
+        context: &EncryptionContext,
+        plaintext_bytes: u64,
+    ) -> Result<WriteKey, KeyringError> {
+        self.for_write_as(Purpose::NATIVE, key_id, context, plaintext_bytes).await
+    }
+
     /// A data key for one object of `plaintext_bytes`, under `key_id` or else the default key.
     ///
     /// With [`Reuse::Bucket`], objects of one key and context share a data key until its age, count or bytes run
@@ -135,27 +147,43 @@ impl Keyring {
     ///
     /// # Errors
     /// Why the provider gave no data key. Concurrent callers of one cold key share one call, and its error.
-    pub async fn for_write(
+    pub async fn for_write_as(
         &self,
+        purpose: Purpose,
         key_id: Option<&KeyId>,
         context: &EncryptionContext,
         plaintext_bytes: u64,
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
         match self.inner.reuse {
-            Reuse::Off => self.inner.generate(key_id, context).await,
-            Reuse::Bucket => self.lease(key_id, context, plaintext_bytes).await,
+            Reuse::Off => self.inner.generate(purpose, key_id, context).await,
+            Reuse::Bucket => self.lease(purpose, key_id, context, plaintext_bytes).await,
         }
+    }
+
+    /// A data key that no other object has, whatever the configuration says of reuse: for formats that encrypt
+    /// with the data key itself. Always one call of the provider.
+    ///
+    /// # Errors
+    /// Why the provider gave no data key.
+    pub async fn for_one_object(
+        &self,
+        purpose: Purpose,
+        key_id: Option<&KeyId>,
+        context: &EncryptionContext,
+    ) -> Result<WriteKey, KeyringError> {
+        let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
+        self.inner.generate(purpose, key_id, context).await
     }
 
     async fn lease(
         &self,
+        purpose: Purpose,
         key_id: &KeyId,
         context: &EncryptionContext,
         plaintext_bytes: u64,
     ) -> Result<WriteKey, KeyringError> {
-        let fingerprint =
-            Fingerprint::of(&[SUITE.as_bytes(), key_id.as_str().as_bytes(), context.canonical()]);
+        let fingerprint = Fingerprint::of(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical()]);
         for _ in 0..SHARED_KEY_ATTEMPTS {
             let lease = self
                 .inner
@@ -163,7 +191,7 @@ impl Keyring {
                 .obtain(fingerprint, || {
                     let (inner, key_id, context) = (Arc::clone(&self.inner), key_id.clone(), context.clone());
                     async move {
-                        let write_key = inner.generate(&key_id, &context).await?;
+                        let write_key = inner.generate(purpose, &key_id, &context).await?;
                         Ok(Arc::new(Lease::new(write_key, inner.max_objects, inner.max_bytes)))
                     }
                 })
@@ -172,7 +200,20 @@ impl Keyring {
                 return Ok(write_key);
             }
         }
-        self.inner.generate(key_id, context).await
+        self.inner.generate(purpose, key_id, context).await
+    }
+
+    /// Opens the `wrapped` key of a native object.
+    ///
+    /// # Errors
+    /// As [`Self::unwrap_as`].
+    pub async fn unwrap(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        allowed: &[KeyId],
+    ) -> Result<Unwrapped, KeyringError> {
+        self.unwrap_as(Purpose::NATIVE, wrapped, context, allowed).await
     }
 
     /// Opens `wrapped` under one of the `allowed` keys, tried in order, and under no other.
@@ -184,8 +225,9 @@ impl Keyring {
     /// # Errors
     /// Of several keys, the first error that says more than that the blob is another key's. An empty `allowed` is
     /// [`KeyringError::NotAllowed`].
-    pub async fn unwrap(
+    pub async fn unwrap_as(
         &self,
+        purpose: Purpose,
         wrapped: &[u8],
         context: &EncryptionContext,
         allowed: &[KeyId],
@@ -195,7 +237,9 @@ impl Keyring {
         }
         // A hit under any allowed key comes first, or the blobs of an older key would cost a call each time.
         for key_id in allowed {
-            if let Some(hit) = self.inner.unwrapped.hit(blob_fingerprint(wrapped, context, key_id)).await {
+            if let Some(hit) =
+                self.inner.unwrapped.hit(blob_fingerprint(purpose, wrapped, context, key_id)).await
+            {
                 return Ok(hit);
             }
         }
@@ -204,10 +248,10 @@ impl Keyring {
             let outcome = self
                 .inner
                 .unwrapped
-                .obtain(blob_fingerprint(wrapped, context, key_id), || {
+                .obtain(blob_fingerprint(purpose, wrapped, context, key_id), || {
                     let (inner, key_id, context) = (Arc::clone(&self.inner), key_id.clone(), context.clone());
                     let wrapped = Bytes::copy_from_slice(wrapped);
-                    async move { inner.backend.unwrap(&wrapped, &context, &key_id).await }
+                    async move { inner.unwrap(purpose, &wrapped, &context, &key_id).await }
                 })
                 .await;
             match outcome {
@@ -220,7 +264,7 @@ impl Keyring {
         Err(refused)
     }
 
-    /// The wrapping key's full name if `wrapped` is cached, for answers that carry no body. Never calls the
+    /// The wrapping key's full name if a native object's `wrapped` is cached, for answers that carry no body. Never calls the
     /// provider.
     pub async fn known_key_id(
         &self,
@@ -228,8 +272,21 @@ impl Keyring {
         context: &EncryptionContext,
         allowed: &[KeyId],
     ) -> Option<String> {
+        self.known_key_id_as(Purpose::NATIVE, wrapped, context, allowed).await
+    }
+
+    /// [`Self::known_key_id`] of an object of another format.
+    pub async fn known_key_id_as(
+        &self,
+        purpose: Purpose,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        allowed: &[KeyId],
+    ) -> Option<String> {
         for key_id in allowed {
-            if let Some(hit) = self.inner.unwrapped.hit(blob_fingerprint(wrapped, context, key_id)).await {
+            if let Some(hit) =
+                self.inner.unwrapped.hit(blob_fingerprint(purpose, wrapped, context, key_id)).await
+            {
                 return Some(hit.key_id);
             }
         }
@@ -252,7 +309,7 @@ impl Keyring {
         let started = Instant::now();
         let read = self.inner.backend.unwrap(&written.wrapped, context, key_id).await?;
         let unwrap = started.elapsed();
-        if !bool::from(written.data_key.expose().ct_eq(read.data_key.expose())) {
+        if !bool::from(written.data_key.as_slice().ct_eq(read.data_key.as_slice())) {
             return Err(KeyringError::Malformed(MalformedAnswer::RoundTrip));
         }
         Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
@@ -261,19 +318,44 @@ impl Keyring {
 
 impl Inner {
     /// Generates a data key, and keeps it for reading back under the name it was asked by and its full name.
-    async fn generate(&self, key_id: &KeyId, context: &EncryptionContext) -> Result<WriteKey, KeyringError> {
+    async fn generate(
+        &self,
+        purpose: Purpose,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<WriteKey, KeyringError> {
         let write_key = self.backend.generate(key_id, context).await?;
         let unwrapped =
             Unwrapped { data_key: Arc::clone(&write_key.data_key), key_id: write_key.key_id.clone() };
         let full_name = KeyId::parse(&write_key.key_id).ok().filter(|full_name| full_name != key_id);
         for name in [Some(key_id), full_name.as_ref()].into_iter().flatten() {
-            let fingerprint = blob_fingerprint(&write_key.wrapped, context, name);
+            let fingerprint = blob_fingerprint(purpose, &write_key.wrapped, context, name);
             self.unwrapped.keep(fingerprint, unwrapped.clone()).await;
         }
         Ok(write_key)
     }
+
+    /// Opens a blob under exactly this key, past the cache.
+    async fn unwrap(
+        &self,
+        purpose: Purpose,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Unwrapped, KeyringError> {
+        let unwrapped = self.backend.unwrap(wrapped, context, key_id).await?;
+        match unwrapped.data_key.is_short() && !purpose.takes_short_keys() {
+            true => Err(KeyringError::Malformed(MalformedAnswer::DataKeyLength)),
+            false => Ok(unwrapped),
+        }
+    }
 }
 
-fn blob_fingerprint(wrapped: &[u8], context: &EncryptionContext, key_id: &KeyId) -> Fingerprint {
-    Fingerprint::of(&[SUITE.as_bytes(), key_id.as_str().as_bytes(), context.canonical(), wrapped])
+fn blob_fingerprint(
+    purpose: Purpose,
+    wrapped: &[u8],
+    context: &EncryptionContext,
+    key_id: &KeyId,
+) -> Fingerprint {
+    Fingerprint::of(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical(), wrapped])
 }

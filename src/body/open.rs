@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::BoxError;
+use crate::envelope::StreamError;
 use crate::envelope::native::multipart::{MultipartOpener, RangeOpener};
 use crate::envelope::native::{FormatError, PutOpener, ReadWindow};
 
@@ -17,6 +18,9 @@ pub enum OpenError {
     /// What the storage sent is not what was sealed.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The same, of a format without chunks.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The storage's answer broke off.
     #[error("the storage's answer broke off")]
     Upstream(#[source] BoxError),

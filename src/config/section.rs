@@ -1,5 +1,7 @@
 //! Reads one TOML table, key by key, and answers every mistake with file, line and the way out.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +61,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn refuse_unknown(&self, word: &Spanned<std::borrow::Cow<'_, str>>) -> ConfigError {
+    fn refuse_unknown(&self, word: &Spanned<Cow<'_, str>>) -> ConfigError {
         let fix = match nearest(word.get_ref(), self.known) {
             Some(meant) => format!("did you mean `{}`?", self.path(meant)),
             None if self.name.is_empty() => format!("the tables are {}", self.known.join(", ")),
@@ -184,6 +186,21 @@ impl<'a> Section<'a> {
             }
         };
         array.iter().map(item).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A table of strings under names of the user's choice.
+    pub(super) fn strings(&self, word: &str) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        let fix = format!("write {word} = {{ name = \"value\" }}");
+        let Some(table) = value.get_ref().as_table() else {
+            return Err(self.wrong_type(word, value.get_ref(), "a table of strings", &fix));
+        };
+        let pair =
+            |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| match value.get_ref().as_str() {
+                Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
+                None => Err(self.wrong_type(word, value.get_ref(), "a table of strings alone", &fix)),
+            };
+        table.iter().map(pair).collect::<Result<_, _>>().map(Some)
     }
 
     /// A table inside this one.

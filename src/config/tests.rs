@@ -2,7 +2,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::handler::{Binding, Policies};
+use crate::envelope::cbc::Padding;
+use crate::handler::{
+    Binding, CbcRules, Formats, Large, Multipart, Policies, Ranges, ReadFormat, S3ecRules, WriteFormat,
+};
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
 use crate::s3::{BucketName, BucketPattern, ObjectKey};
 use crate::service::ClientAccess;
@@ -89,6 +92,48 @@ fn the_published_comments_are_true() {
     {
         read(&other).expect(&other);
     }
+}
+
+/// So do those that stand only beside another format than the default.
+#[test]
+fn the_published_comments_about_formats_are_true() {
+    let text = include_str!("../../proxy.toml");
+    for (formats, key) in [
+        (r#"formats = { write = "cbc" }"#, "cbc_padding"),
+        (r#"formats = { write = "cbc" }"#, "cbc_multipart"),
+        (r#"formats = { read = ["native", "s3ec"] }"#, "s3ec"),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(&format!("# {key} = "))).expect(key);
+        let shown = line.trim_start_matches("# ").split("  #").next().expect("a line");
+        let plain = read(&below("[[bucket]]", formats)).expect(formats);
+        let config = read(&below("[[bucket]]", &format!("{formats}\n{shown}"))).expect(shown);
+        assert_eq!(format!("{config:?}"), format!("{plain:?}"), "{key}");
+    }
+}
+
+#[test]
+fn the_foreign_formats_can_be_set() {
+    let formats = |text: &str| read(&below("[[bucket]]", text)).expect(text).buckets.remove(0).formats;
+    let default = formats("realm = \"r\"");
+    assert_eq!(default, Formats::default());
+    assert!(default.reads_native_only());
+
+    let cbc = formats("formats = { write = \"cbc\" }\ncbc_padding = \"zero\"");
+    assert_eq!((cbc.write, &cbc.read[..]), (WriteFormat::Cbc, &[ReadFormat::Cbc][..]));
+    assert_eq!(cbc.cbc, CbcRules { padding: Padding::Zero, multipart: Multipart::Refuse });
+
+    let mixed =
+        formats("formats = { write = \"cbc\", read = [\"cbc\", \"native\"] }\ncbc_multipart = \"native\"");
+    assert_eq!(mixed.cbc, CbcRules { padding: Padding::Pkcs7, multipart: Multipart::Native });
+
+    let s3ec = formats(
+        "formats = { write = \"s3ec-v2\", read = [\"s3ec\", \"plaintext\"] }\ns3ec = { legacy = true, buffer = \"1MiB\", \
+         large = \"stream\", ranges = \"unauthenticated\", context = { tenant = \"blue\" } }",
+    );
+    assert_eq!((s3ec.write, s3ec.reads(ReadFormat::Native)), (WriteFormat::S3ecV2, false));
+    let S3ecRules { legacy, buffer, large, ranges, context } = s3ec.s3ec;
+    assert_eq!((legacy, buffer, large, ranges), (true, 1 << 20, Large::Stream, Ranges::Unauthenticated));
+    assert_eq!(context.get("tenant").map(String::as_str), Some("blue"));
 }
 
 const EVERYTHING: &str = r#"
@@ -245,7 +290,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 57);
+    assert_eq!(seen, 70);
 }
 
 #[test]

@@ -6,26 +6,58 @@ use zeroize::Zeroizing;
 
 /// Length in bytes of every key of the format (256 bit).
 pub const KEY_LENGTH: usize = 32;
+/// Length in bytes of the short keys that a foreign format may have (128 bit).
+const SHORT_KEY_LENGTH: usize = 16;
 
-/// A 256-bit data key as the key service generates and unwraps it.
+/// A data key as the key service generates and unwraps it: 256 bits, but for what one foreign format allows.
 ///
 /// In the native format it is input to HKDF and nothing else (F-01).
-pub struct DataKey(Zeroizing<[u8; KEY_LENGTH]>);
+pub struct DataKey(Bytes);
+
+enum Bytes {
+    Aes256(Zeroizing<[u8; KEY_LENGTH]>),
+    Aes128(Zeroizing<[u8; SHORT_KEY_LENGTH]>),
+}
 
 impl DataKey {
     /// Takes 32 bytes of key material.
     pub fn from_bytes(bytes: [u8; KEY_LENGTH]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Bytes::Aes256(Zeroizing::new(bytes)))
     }
 
     /// Takes a slice; `None` unless it is exactly 32 bytes long.
     pub fn try_from_slice(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(|key| Self(Zeroizing::new(key)))
+        bytes.try_into().ok().map(|key| Self(Bytes::Aes256(Zeroizing::new(key))))
     }
 
-    /// The 32 key bytes, for key derivation and wrapping only.
+    /// Takes a slice of 16 bytes: a 128-bit key, which one client of a foreign format writes. [`Self::is_short`] tells
+    /// it from the others, and no other format takes it.
+    pub fn short_from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|key| Self(Bytes::Aes128(Zeroizing::new(key))))
+    }
+
+    /// Whether it has 128 bits instead of 256.
+    pub fn is_short(&self) -> bool {
+        matches!(self.0, Bytes::Aes128(_))
+    }
+
+    /// The 32 key bytes.
+    ///
+    /// # Panics
+    /// For a short key, which the keyring gives to nobody who did not ask for one.
     pub fn expose(&self) -> &[u8; KEY_LENGTH] {
-        &self.0
+        match &self.0 {
+            Bytes::Aes256(bytes) => bytes,
+            Bytes::Aes128(_) => panic!("a short key was asked for, and is checked for"),
+        }
+    }
+
+    /// The 16 or 32 key bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Aes256(bytes) => bytes.as_slice(),
+            Bytes::Aes128(bytes) => bytes.as_slice(),
+        }
     }
 }
 
@@ -65,5 +97,14 @@ mod tests {
         let data_key = DataKey::try_from_slice(&[7; 32]).unwrap();
         assert_eq!(data_key.expose(), &[7; 32]);
         assert_eq!(format!("{data_key:?}"), "DataKey(redacted)");
+        assert!(!data_key.is_short());
+    }
+
+    #[test]
+    fn a_short_data_key_is_made_on_purpose_only() {
+        assert!(DataKey::short_from_slice(&[7; 32]).is_none());
+        let data_key = DataKey::short_from_slice(&[7; 16]).unwrap();
+        assert!(data_key.is_short());
+        assert_eq!(data_key.as_slice(), &[7; 16]);
     }
 }

@@ -4,7 +4,9 @@
 
 mod checksum;
 mod request;
+mod resealed;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -90,8 +92,15 @@ impl Completing {
             }
             Err(error) => return Err(error),
         };
-        let chosen = self.choose(&listed).await?;
-        let completion = completion(&chosen.stored).map_err(|refused| explain(refused, &chosen))?;
+        let mut chosen = self.choose(&listed).await?;
+        let mut decided = completion(&chosen.stored);
+        if let Err(CompletionRefused::SendAgain(number)) = decided {
+            match self.seal_again(number, &mut chosen).await? {
+                true => decided = completion(&chosen.stored),
+                false => self.settle(&chosen).await?,
+            }
+        }
+        let completion = decided.map_err(|refused| explain(refused, &chosen))?;
         let checksum = self.asked.checksum.verified(&self.upload, &chosen)?;
         let mut parts = chosen.etags.clone();
         if let Completion::Terminate(layout) = completion {
@@ -110,9 +119,10 @@ impl Completing {
             let found =
                 listed.of_number(part.number).and_then(|found| Some((found, listed.stored_part(found)?)));
             let (found, stored) = found.ok_or_else(|| request::invalid_part(part))?;
-            let known =
-                self.resources.known_uploads.mark(&self.upload.upstream_id, part.number, &found.etag).await;
-            chosen.add(part, found, stored, known)?;
+            let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
+            let mark = known.mark(id, part.number, &found.etag).await;
+            let former = known.former(id, part.number, &found.etag).await;
+            chosen.add(part, found, stored, mark, former.as_deref())?;
         }
         self.asked.check_size(&chosen)?;
         Ok(chosen)
@@ -121,10 +131,29 @@ impl Completing {
     /// The ETag of the stored terminator, or the storage's refusal.
     async fn store_terminator(&self, layout: &Layout) -> Result<Result<String, Response<BoxBody>>, Error> {
         let sealed = seal_terminator(&self.upload.content_key, layout, SegmentEntropy::fresh())?;
-        let number = ("partNumber".to_owned(), Some(PartNumber::TERMINATOR.value().to_string()));
+        self.store_part(PartNumber::TERMINATOR, sealed.into()).await
+    }
+
+    /// Tells every proxy that the named parts are all there are, so that the last can be sealed for them when it is sent
+    /// again (F-46, F-47).
+    async fn settle(&self, chosen: &Chosen) -> Result<(), Error> {
+        if let Some(layout) = chosen.layout().filter(|_| listed_below_terminator(chosen)) {
+            // Without it the client is told the same, and waits a little longer when it sends the part.
+            let _ = self.store_terminator(&layout).await?;
+        }
+        Ok(())
+    }
+
+    /// The ETag of a stored segment, or the storage's refusal.
+    async fn store_part(
+        &self,
+        number: PartNumber,
+        sealed: Bytes,
+    ) -> Result<Result<String, Response<BoxBody>>, Error> {
+        let number = ("partNumber".to_owned(), Some(number.value().to_string()));
         let mut request = self.request(Method::PUT, self.account.clone());
         request.query.insert(0, number);
-        request.body = UpstreamBody::Content(sealed.into());
+        request.body = UpstreamBody::Content(sealed);
         let response = pass(self.resources.upstream.send(request).await?).await?;
         if !response.status().is_success() {
             return Ok(Err(response));
@@ -212,6 +241,10 @@ impl Completing {
         self.upload.name_in(&mut request);
         request
     }
+}
+
+fn listed_below_terminator(chosen: &Chosen) -> bool {
+    chosen.stored.iter().all(|part| part.number < PartNumber::TERMINATOR)
 }
 
 /// A refusal in S3's words.

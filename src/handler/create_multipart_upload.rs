@@ -26,6 +26,7 @@ pub(super) async fn create_multipart_upload(
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     let object = NewObject::new(resources, &bucket, &object_key, &call.headers)?;
+    object.admit_parts()?;
     let checksum = declared_checksum(&call.headers)?;
     let length = call.content_length()?.unwrap_or(0);
     let (body, _) = call.ingest_declared(resources, length, &DeclaredIntegrity::default());

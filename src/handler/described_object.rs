@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Response, StatusCode, response};
 
+use super::foreign::{self, Foreign, Kind, Source};
 use super::layouts;
 use super::policy::BucketRule;
 use super::stored::{StoredKeys, Unlocked};
-use super::stored_object::{Identity, ObjectAt, StoredRun};
+use super::stored_object::{Identity, ObjectAt, StoredRun, etag_of};
 use super::{Resources, upstream_answer};
 use crate::body::BoxBody;
 use crate::envelope::native;
@@ -43,18 +44,70 @@ pub(super) struct DescribedObject {
     /// The head of the storage's answer as it came.
     pub(super) head: response::Parts,
     /// What its metadata say of its keys.
-    pub(super) stored: StoredKeys,
+    pub(super) keys: ObjectKeys,
     /// Plaintext bytes: a claim of the storage, unless the layout is here.
     pub(super) plaintext_total: u64,
     /// The layout of a multipart upload, if it was needed for something.
     pub(super) layout: Option<Arc<Layout>>,
 }
 
+/// The keys of a described object.
+pub(super) enum ObjectKeys {
+    /// Of a native object.
+    Native(StoredKeys),
+    /// Of an object of another format, or none.
+    Foreign(Foreign),
+}
+
+impl ObjectKeys {
+    /// Whether the object is encrypted, and the name of the key that wrapped the data key, as far as it is known without a
+    /// call.
+    pub(super) async fn likely_key_id(
+        &self,
+        resources: &Resources,
+        rule: &BucketRule,
+        bucket: &BucketName,
+    ) -> Option<String> {
+        match self {
+            Self::Native(stored) => stored.likely_key_id(&resources.keyring, rule, bucket).await,
+            Self::Foreign(foreign) if foreign.is_encrypted() => {
+                let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+                allowed.first().map(|key_id| key_id.as_str().to_owned())
+            }
+            Self::Foreign(_) => None,
+        }
+    }
+
+    /// What only an unlocked native object tells: its checksums and the key's name.
+    pub(super) async fn unlock(
+        &self,
+        resources: &Resources,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+    ) -> Result<Option<Unlocked>, Error> {
+        match self {
+            Self::Native(stored) => {
+                stored.unlock(&resources.keyring, rule, bucket, object_key).await.map(Some)
+            }
+            Self::Foreign(_) => Ok(None),
+        }
+    }
+
+    /// Whether the object is encrypted at all.
+    pub(super) fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Native(_) => true,
+            Self::Foreign(foreign) => foreign.is_encrypted(),
+        }
+    }
+}
+
 /// Describes an object: one HEAD, and the small reads of its layout where that is needed and not known. The bucket's
 /// rule must serve it.
 ///
 /// # Errors
-/// [`Error::NotNative`] when it is of a format that the bucket does not read, a format error when it can't be what was
+/// [`Error::NotReadable`] when it is of a format that the bucket does not read, a format error when it can't be what was
 /// sealed.
 pub(super) async fn describe_object(
     resources: &Resources,
@@ -103,9 +156,21 @@ async fn attempt(
     if response.status() != StatusCode::OK {
         return Ok(Description::Answered(upstream_answer::pass(response).await?));
     }
-    let (head, _) = response.into_parts();
-    let stored = StoredKeys::from_headers(&head.headers)?;
+    let (mut head, _) = response.into_parts();
     let stored_total = StoredRun::of_head(&head.headers)?.total;
+    let stored = match foreign::recognise(rule, &head.headers)? {
+        Kind::Native(stored) => stored,
+        Kind::Foreign(marks) => {
+            let source = Source { resources, rule, at: &at };
+            let foreign = Foreign::resolve(&source, marks, stored_total).await?;
+            let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+            let plaintext_total = foreign.length(&source, etag, stored_total).await?;
+            foreign::hide(&foreign, &mut head.headers);
+            let keys = ObjectKeys::Foreign(foreign);
+            let described = DescribedObject { head, keys, plaintext_total, layout: None };
+            return Ok(Description::Described(Box::new(described)));
+        }
+    };
     let (plaintext_total, layout) = if stored.envelope().is_multipart() {
         let identity = Identity::of(&head.headers, &stored, stored_total)?;
         match identity.plaintext_total()? {
@@ -125,5 +190,6 @@ async fn attempt(
     } else {
         (native::plaintext_length(stored_total)?, None)
     };
-    Ok(Description::Described(Box::new(DescribedObject { head, stored, plaintext_total, layout })))
+    let keys = ObjectKeys::Native(stored);
+    Ok(Description::Described(Box::new(DescribedObject { head, keys, plaintext_total, layout })))
 }

@@ -28,7 +28,9 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
     let OpenedObject { mut head, plaintext_total, selection, length, body, key_id, checksums, parts_count } =
         opened;
     answer::clean(&mut head.headers);
-    answer::tell_encrypted(&mut head.headers, Some(&key_id));
+    if let Some(key_id) = key_id {
+        answer::tell_encrypted(&mut head.headers, Some(&key_id));
+    }
     answer::tell_length(&mut head.headers, length);
     head.status = tell_selection(&mut head.headers, selection, plaintext_total, parts_count);
     if answer::wants_checksums(&call.headers, head.status) {

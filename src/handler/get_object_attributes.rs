@@ -46,7 +46,7 @@ pub(super) async fn get_object_attributes(
         headers: headers.clone(),
         needs_layout: asked.parts,
     };
-    let DescribedObject { head, stored, plaintext_total, layout } =
+    let DescribedObject { head, keys, plaintext_total, layout } =
         match describe_object(resources, request).await? {
             Description::Answered(response) => return refusal(resources, &at, response.status()).await,
             Description::Described(described) => *described,
@@ -55,8 +55,9 @@ pub(super) async fn get_object_attributes(
     if asked.etag {
         attributes.etag = etag_of(&head.headers).map(str::to_owned);
     }
-    if asked.checksum {
-        let unlocked = stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
+    if asked.checksum
+        && let Some(unlocked) = keys.unlock(resources, rule, bucket, object_key).await?
+    {
         attributes.checksums = unlocked.checksums();
     }
     if asked.parts {

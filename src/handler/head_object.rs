@@ -22,13 +22,13 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         headers: headers::read_headers(&call.headers)?,
         needs_layout: is_part,
     };
-    let DescribedObject { mut head, stored, plaintext_total, layout } =
+    let DescribedObject { mut head, keys, plaintext_total, layout } =
         match describe_object(resources, asked).await? {
             Description::Answered(response) => return Ok(response),
             Description::Described(described) => *described,
         };
     let selection = wanted.select(plaintext_total, layout.as_deref())?;
-    let mut key_id = stored.likely_key_id(&resources.keyring, rule, bucket).await;
+    let mut key_id = keys.likely_key_id(resources, rule, bucket).await;
 
     answer::clean(&mut head.headers);
     let length = match selection {
@@ -39,12 +39,15 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     answer::tell_length(&mut head.headers, length);
     let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());
     head.status = tell_selection(&mut head.headers, selection, plaintext_total, parts_count);
-    if answer::wants_checksums(&call.headers, head.status) {
-        let unlocked = stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
+    if answer::wants_checksums(&call.headers, head.status)
+        && let Some(unlocked) = keys.unlock(resources, rule, bucket, object_key).await?
+    {
         answer::tell_checksums(&mut head.headers, &unlocked.checksums());
         key_id = Some(unlocked.key_id);
     }
-    answer::tell_encrypted(&mut head.headers, key_id.as_deref());
+    if keys.is_encrypted() {
+        answer::tell_encrypted(&mut head.headers, key_id.as_deref());
+    }
     Ok(Response::from_parts(head, BoxBody::default()))
 }
 

@@ -1,34 +1,59 @@
 //! What this process happens to remember of uploads. Nothing depends on it: another node, or this one after a restart,
 //! does the same work from tokens and from what the storage lists.
 //!
-//! It spares clients a loss that they could notice: ListMultipartUploads gives the ids they were given, ListParts
-//! the exact length and checksum of every part.
+//! It spares clients what they could notice: ListMultipartUploads gives the ids they were given, ListParts the exact length
+//! and checksum of every part, and a last part that was sealed before the others were there need not be sent again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
 use moka::future::Cache;
 
 use crate::envelope::native::UploadToken;
-use crate::envelope::native::multipart::TailMark;
+use crate::envelope::native::multipart::{Layout, TailMark};
 use crate::s3::BucketName;
 
 /// Tokens remembered, of about 1 KiB each.
 const MAX_UPLOADS: u64 = 10_000;
 /// Parts remembered, of about 150 bytes each: ten uploads of the most parts there can be.
 const MAX_PARTS: u64 = 100_000;
+/// Bytes of small last parts that are kept, sealed, in case Complete finds that they were sealed too early.
+const MAX_TAIL_BYTES: u64 = 64 << 20;
+/// How long: from the last part to Complete is seconds, mostly.
+const MAX_TAIL_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// Uploads and parts that came by. Cloning shares them.
 #[derive(Clone)]
 pub struct KnownUploads {
     tokens: Cache<(String, String), Arc<str>>,
     marks: Cache<[u8; 32], TailMark>,
+    tails: Cache<[u8; 32], Tail>,
+    /// The ETags that clients have of parts that were sealed anew.
+    former: Cache<[u8; 32], Arc<str>>,
+}
+
+/// A small last part as it was sealed.
+#[derive(Debug, Clone)]
+pub(super) struct Tail {
+    /// The whole segment, ciphertext.
+    pub(super) sealed: Bytes,
+    /// The layout that it is the last part of: the one it carries, else of itself alone.
+    pub(super) layout: Layout,
 }
 
 impl Default for KnownUploads {
     fn default() -> Self {
         let tokens = Cache::builder().max_capacity(MAX_UPLOADS).build();
-        Self { tokens, marks: Cache::builder().max_capacity(MAX_PARTS).build() }
+        let marks = Cache::builder().max_capacity(MAX_PARTS).build();
+        let tails = Cache::builder()
+            .weigher(|_, tail: &Tail| u32::try_from(tail.sealed.len()).unwrap_or(u32::MAX))
+            .max_capacity(MAX_TAIL_BYTES)
+            .time_to_live(MAX_TAIL_AGE)
+            .build();
+        let former = Cache::builder().max_capacity(MAX_UPLOADS).time_to_live(MAX_TAIL_AGE).build();
+        Self { tokens, marks, tails, former }
     }
 }
 
@@ -52,6 +77,25 @@ impl KnownUploads {
     /// The mark of a part of this ETag (the storage's).
     pub(super) async fn mark(&self, upstream_id: &str, number: u16, etag: &str) -> Option<TailMark> {
         self.marks.get(&part_name(upstream_id, number, etag)).await
+    }
+
+    pub(super) async fn remember_tail(&self, upstream_id: &str, number: u16, etag: &str, tail: Tail) {
+        self.tails.insert(part_name(upstream_id, number, etag), tail).await;
+    }
+
+    /// A part of this ETag took the place of one of another, which the client goes on naming.
+    pub(super) async fn remember_former(&self, upstream_id: &str, number: u16, etag: &str, former: &str) {
+        self.former.insert(part_name(upstream_id, number, etag), former.into()).await;
+    }
+
+    /// The ETag that the client may have of a part of this one.
+    pub(super) async fn former(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Arc<str>> {
+        self.former.get(&part_name(upstream_id, number, etag)).await
+    }
+
+    /// A small last part of this ETag (the storage's), if it is still here. It is not, afterwards.
+    pub(super) async fn take_tail(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Tail> {
+        self.tails.remove(&part_name(upstream_id, number, etag)).await
     }
 }
 

@@ -10,15 +10,16 @@ use http::header::{ETAG, HeaderValue, IF_MATCH, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use moka::future::Cache;
 
-use super::stored::{StoredKeys, Unlocked};
-use super::stored_object::{Identity, ObjectAt, StoredRun, fingerprint, part_count, unquoted};
+use super::foreign::{self, Foreign, Kind, Source};
+use super::stored::Unlocked;
+use super::stored_object::{Identity, ObjectAt, StoredRun, etag_of, fingerprint, part_count, unquoted};
 use super::wanted::stored_range;
-use super::{Resources, layouts};
+use super::{BucketRule, ReadFormat, Resources, layouts};
 use crate::body::{BoxBody, BoxError, ListedSize};
-use crate::envelope::native;
 use crate::envelope::native::multipart::{
     MultipartLength, layout_tail_length, multipart_plaintext_length, open_layout_tail,
 };
+use crate::envelope::{native, s3ec};
 use crate::error::Error;
 use crate::keyring::KeyringError;
 use crate::s3::xml::ListedEntry;
@@ -68,6 +69,21 @@ fn told(etag: Option<&str>, stored: u64) -> Told {
     }
 }
 
+/// The same under a rule: where several formats are read, an object's metadata say which it has.
+fn told_under(rule: &BucketRule, entry: &ListedEntry) -> Told {
+    let formats = &rule.formats;
+    match formats.read[..] {
+        [ReadFormat::Native] => told(entry.etag.as_deref(), entry.size),
+        [ReadFormat::S3ec]
+            if !formats.s3ec.legacy && !entry.object.as_str().ends_with(s3ec::INSTRUCTION_SUFFIX) =>
+        {
+            let length = s3ec::MessageBody::plaintext_length(entry.size);
+            Told::Size(length.unwrap_or(entry.size))
+        }
+        _ => Told::Ask(Question::Metadata),
+    }
+}
+
 /// Whether an ETag without a number of parts is that of one PUT, as S3 makes them: a hash in hexadecimal digits.
 fn is_digest(etag: &str) -> bool {
     let etag = unquoted(etag);
@@ -114,10 +130,10 @@ struct Listed {
 impl SizeReader {
     /// The size of one entry.
     pub(super) fn size_of(self: &Arc<Self>, entry: &ListedEntry) -> ListedSize {
-        if self.resources.policies.of_object(&self.bucket, &entry.object).is_err() {
+        let Ok(rule) = self.resources.policies.of_object(&self.bucket, &entry.object) else {
             return ListedSize::Known(entry.size);
-        }
-        match told(entry.etag.as_deref(), entry.size) {
+        };
+        match told_under(rule, entry) {
             Told::Size(size) => ListedSize::Known(size),
             Told::Ask(question) => {
                 let listed = Listed {
@@ -204,7 +220,16 @@ impl SizeReader {
         if !listed.is(&head.headers, run.total) {
             return Err(Unlearned::Gone);
         }
-        let stored = StoredKeys::from_headers(&head.headers)?;
+        let rule = self.resources.policies.of_object(&self.bucket, &listed.object)?;
+        let stored = match foreign::recognise(rule, &head.headers)? {
+            Kind::Native(stored) => stored,
+            Kind::Foreign(marks) => {
+                let source = Source { resources: &self.resources, rule, at };
+                let etag = etag_of(&head.headers).ok_or(Unlearned::Gone)?;
+                let foreign = Foreign::resolve(&source, marks, run.total).await?;
+                return Ok(foreign.length(&source, etag, run.total).await?);
+            }
+        };
         if !stored.envelope().is_multipart() {
             return Ok(native::plaintext_length(run.total).map_err(Error::from)?);
         }
@@ -212,8 +237,7 @@ impl SizeReader {
         if let Some(length) = identity.plaintext_total().map_err(Error::from)? {
             return Ok(length);
         }
-        let Resources { keyring, policies, .. } = &self.resources;
-        let rule = policies.of_object(&self.bucket, &listed.object)?;
+        let keyring = &self.resources.keyring;
         let Unlocked { opened, .. } = stored.unlock(keyring, rule, &self.bucket, &listed.object).await?;
         let content_key = opened.content_key;
         let known = match question {
@@ -236,12 +260,19 @@ impl SizeReader {
 fn is_of_the_object(error: &Error) -> bool {
     match error {
         Error::Shared(error) => is_of_the_object(error),
-        Error::Format(_) | Error::MalformedWrappedKey | Error::NotNative { .. } | Error::PartsUnknown => true,
+        Error::Refused(_)
+        | Error::Format(_)
+        | Error::Stream(_)
+        | Error::S3ec(_)
+        | Error::Unreadable(_)
+        | Error::NotReadable { .. }
+        | Error::MalformedWrappedKey
+        | Error::NotNative { .. }
+        | Error::PartsUnknown => true,
         Error::Keyring(refused) => {
             matches!(refused, KeyringError::InvalidCiphertext) || error.to_s3().status().is_client_error()
         }
-        Error::Refused(_)
-        | Error::Unauthenticated(_)
+        Error::Unauthenticated(_)
         | Error::Ingest(_)
         | Error::Upstream(_)
         | Error::UpstreamBody(_)

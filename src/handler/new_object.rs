@@ -6,7 +6,7 @@ use http::{Method, Response};
 use http_body_util::BodyExt;
 
 use super::policy::BucketRule;
-use super::{Resources, answer, stored, upstream_answer};
+use super::{Multipart, Resources, WriteFormat, answer, foreign, stored, upstream_answer};
 use crate::body::{BoxBody, BoxError, IngestBody, SealBody};
 use crate::envelope::native::{
     CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed, TAG,
@@ -49,6 +49,7 @@ impl<'a> NewObject<'a> {
         request: &HeaderMap,
     ) -> Result<Self, Error> {
         let rule = resources.policies.of_object(bucket, object_key)?;
+        foreign::refuse_reserved(rule, request)?;
         let key_id = selected_key(resources, rule, request)?;
         Ok(Self { rule, bucket, object_key, key_id, headers: headers::put_headers(request)? })
     }
@@ -61,15 +62,23 @@ impl<'a> NewObject<'a> {
     ) -> Result<Response<BoxBody>, Error> {
         let mut request = self.request(Method::PUT);
         request.headers = self.headers.clone();
-        let key_id = match plaintext {
-            Plaintext::Whole(plaintext, checksums) => {
+        let key_id = match (foreign::Target::of(self.rule.formats.write), plaintext) {
+            (Some(target), plaintext) => {
+                let key_id = self.key_id.as_ref();
+                let sealing =
+                    foreign::seal(resources, self.rule, target, key_id, plaintext, &mut request.headers);
+                let (body, key_id) = sealing.await?;
+                request.body = body;
+                key_id
+            }
+            (None, Plaintext::Whole(plaintext, checksums)) => {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
                 let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
                 let chunks = PutSealer::new(&sealed.content_key).into_chunks();
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 write_key.key_id
             }
-            Plaintext::Streaming(body, length, checksums) => {
+            (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
                 let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
                 let sealing = SealBody::new(*body, length, PutSealer::new(&sealed.content_key));
@@ -86,7 +95,15 @@ impl<'a> NewObject<'a> {
         Ok(response)
     }
 
-    /// A data key for `length` bytes of plaintext.
+    /// Whether the object may be written in parts, which only the native format has.
+    ///
+    /// # Errors
+    /// `NotImplemented` where the bucket's objects are written in another format.
+    pub(super) fn admit_parts(&self) -> Result<(), Error> {
+        admit_parts(self.rule)
+    }
+
+    /// A data key for `length` bytes of plaintext of a native object.
     pub(super) async fn write_key(&self, resources: &Resources, length: u64) -> Result<WriteKey, Error> {
         let context = EncryptionContext::native(self.rule.realm(self.bucket));
         Ok(resources.keyring.for_write(self.key_id.as_ref(), &context, length).await?)
@@ -126,6 +143,25 @@ impl<'a> NewObject<'a> {
         request.insert(headers::ENCRYPTION_ENVELOPE, base64(sealed.envelope.to_header()));
         sealed
     }
+}
+
+/// Whether objects under this rule may be written in parts: `cbc_multipart = "native"` makes them native ones.
+///
+/// # Errors
+/// `NotImplemented` where the bucket's objects are written in a format that has no parts.
+pub(super) fn admit_parts(rule: &BucketRule) -> Result<(), Error> {
+    let message = match (rule.formats.write, rule.formats.cbc.multipart) {
+        (WriteFormat::Native, _) | (WriteFormat::Cbc, Multipart::Native) => return Ok(()),
+        (WriteFormat::Cbc, Multipart::Refuse) => {
+            "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at most 5 GiB), \
+             or set cbc_multipart = \"native\" in the proxy's configuration."
+        }
+        (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
+            "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one tag at \
+             its end and has no parts. Use a single PUT (at most 5 GiB)."
+        }
+    };
+    Err(S3Error::not_implemented(message).into())
 }
 
 /// `header | sealed chunks` of plaintext that is in memory, in place: it moves apart to make room for the tags. Takes no

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use http::header::{ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 
 use super::Resources;
+use super::known_uploads::Tail;
 use super::upload::Upload;
 use super::uploaded_parts::{UploadAt, list_parts};
 use super::upstream_answer::pass;
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
-    Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision, TailMark,
-    TailRefused, segment_length, tail_decision,
+    Layout, MIN_PART, Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision,
+    TailMark, TailRefused, segment_length, tail_decision,
 };
 use crate::error::Error;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
@@ -27,6 +28,10 @@ use super::answer;
 const MAX_STORED: u64 = 5 << 30;
 /// A part of one chunk is verified before anything is sent, and can be sent again.
 const BUFFERED: u64 = CHUNK as u64;
+/// So is every small part that is not the first: it ends its object, and Complete may find that it has to be sealed anew.
+const fn is_kept(part: Part) -> bool {
+    part.length < MIN_PART && part.number.value() > 1
+}
 /// How long a small part waits for the others (F-46).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The pauses between two looks at the storage's list of parts: the first, and the longest.
@@ -49,6 +54,7 @@ pub(super) struct NewPart<'a> {
 pub(super) struct Sent {
     pub(super) response: Response<BoxBody>,
     mark: TailMark,
+    kept: Option<Tail>,
 }
 
 /// Checks that a part of so many bytes can be stored.
@@ -74,7 +80,7 @@ pub(super) fn check_length(number: PartNumber, length: u64) -> Result<(), Error>
 
 impl NewPart<'_> {
     /// Seals the plaintext and stores it. What kind of segment it becomes is decided before the first byte is read, so
-    /// nothing is held while other parts are waited for.
+    /// nothing is held while other parts are waited for. At most 5 MiB are held at all: a small part that ends its object.
     ///
     /// # Errors
     /// What the plaintext fails with, or what keeps the storage from answering.
@@ -93,10 +99,17 @@ impl NewPart<'_> {
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
         let mut request = self.request();
-        request.body = if self.length <= BUFFERED {
-            let verified = plaintext.collect().await.map_err(UpstreamError::Body)?.to_bytes();
-            let sealed = SealBody::segment(Full::new(verified), sealer).collect().await;
-            UpstreamBody::Content(sealed.expect("bytes in memory do not fail").to_bytes())
+        let mut kept = None;
+        request.body = if self.length <= BUFFERED || is_kept(part) {
+            let sealed = SealBody::segment(plaintext, sealer).collect().await.map_err(UpstreamError::Body)?;
+            let sealed = sealed.to_bytes();
+            if is_kept(part) {
+                let alone = || Layout::ended_by_last(vec![part]);
+                let layout =
+                    if let TailDecision::LastCarrying(layout) = decision { layout } else { alone()? };
+                kept = Some(Tail { sealed: sealed.clone(), layout });
+            }
+            UpstreamBody::Content(sealed)
         } else {
             let body = boxed(SealBody::segment(plaintext, sealer));
             UpstreamBody::StreamedContent { body, length: stored_length }
@@ -105,7 +118,7 @@ impl NewPart<'_> {
         if response.status().is_success() {
             answer::tell_encrypted(response.headers_mut(), Some(&self.upload.key_id));
         }
-        Ok(Sent { response, mark })
+        Ok(Sent { response, mark, kept })
     }
 
     fn request(&self) -> UpstreamRequest {
@@ -177,7 +190,11 @@ impl Sent {
         let checksum =
             checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
         let mark = self.mark.with_checksum(checksum.map(answer::to_attribute));
-        resources.known_uploads.remember_part(&upload.upstream_id, number.value(), etag, mark).await;
+        let known = &resources.known_uploads;
+        known.remember_part(&upload.upstream_id, number.value(), etag, mark).await;
+        if let Some(tail) = self.kept.take() {
+            known.remember_tail(&upload.upstream_id, number.value(), etag, tail).await;
+        }
         Ok(Some(with_mark(etag, &mark)))
     }
 }

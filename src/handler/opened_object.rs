@@ -9,6 +9,7 @@ use http::header::{HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode, response};
 use http_body_util::BodyExt;
 
+use super::foreign::{self, FirstAnswer, Kind, Marks, Source};
 use super::layouts::{self, KnownLayout};
 use super::policy::BucketRule;
 use super::stored::{StoredKeys, Unlocked};
@@ -60,8 +61,8 @@ pub(super) struct OpenedObject {
     pub(super) length: u64,
     /// The plaintext. The first chunk was authenticated; a failure of a later one cuts it short of `length`.
     pub(super) body: BoxBody,
-    /// The key that wrapped the data key, as its provider names it.
-    pub(super) key_id: String,
+    /// The key that wrapped the data key, as its provider names it; `None` if the object is stored in plaintext.
+    pub(super) key_id: Option<String>,
     /// Checksums of the whole plaintext that the writer knew beforehand.
     pub(super) checksums: Vec<Checksum>,
     /// The number of parts that the client uploaded, if the object is a multipart upload's and the reader had to know.
@@ -72,7 +73,7 @@ pub(super) struct OpenedObject {
 ///
 /// # Errors
 /// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
-/// sealed; [`Error::NotNative`] when it is of a format that the bucket does not read.
+/// sealed; [`Error::NotReadable`] when it is of a format that the bucket does not read.
 pub(super) async fn open_object(resources: &Resources, read: ReadRequest<'_>) -> Result<Opening, Error> {
     let rule = resources.policies.of_object(read.bucket, read.object_key)?;
     let at = ObjectAt::of_request(read.bucket, read.object_key, &read.query, &read.headers);
@@ -147,8 +148,15 @@ impl Reader<'_> {
 
     async fn open(&self, response: Response<BoxBody>, knowledge: &Knowledge) -> Result<Step, Error> {
         let (head, ciphertext) = response.into_parts();
-        let stored = StoredKeys::from_headers(&head.headers)?;
         let run = StoredRun::of(head.status, &head.headers, &ciphertext)?;
+        let stored = match foreign::recognise(self.rule, &head.headers)? {
+            Kind::Native(stored) => stored,
+            Kind::Foreign(marks) => {
+                let wanted = if self.wants_whole(run) { Wanted::Whole } else { self.read.wanted };
+                let first = FirstAnswer { head, stored: run.total, content: Some((run, ciphertext)) };
+                return self.foreign(marks, wanted, first).await;
+            }
+        };
         let Unlocked { opened, key_id } = self.unlock(&stored).await?;
         let content_key = Arc::new(opened.content_key);
         let recipe = if stored.envelope().is_multipart() {
@@ -182,8 +190,23 @@ impl Reader<'_> {
             }
         };
         let checksums = answer::from_attributes(&opened.attributes);
-        let opened =
-            OpenedObject { head, plaintext_total, selection, length, body, key_id, checksums, parts_count };
+        let opened = OpenedObject {
+            head,
+            plaintext_total,
+            selection,
+            length,
+            body,
+            key_id: Some(key_id),
+            checksums,
+            parts_count,
+        };
+        Ok(Step::Done(Opening::Opened(Box::new(opened))))
+    }
+
+    /// An object of another format than the native one.
+    async fn foreign(&self, marks: Marks, wanted: Wanted, first: FirstAnswer) -> Result<Step, Error> {
+        let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
+        let opened = foreign::open(source, marks, wanted, first).await?;
         Ok(Step::Done(Opening::Opened(Box::new(opened))))
     }
 
@@ -317,8 +340,15 @@ impl Reader<'_> {
         if response.status() != StatusCode::OK {
             return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
         }
-        let stored = StoredKeys::from_headers(response.headers())?;
         let run = StoredRun::of_head(response.headers())?;
+        let stored = match foreign::recognise(self.rule, response.headers())? {
+            Kind::Native(stored) => stored,
+            Kind::Foreign(marks) => {
+                let (head, _) = response.into_parts();
+                let first = FirstAnswer { head, stored: run.total, content: None };
+                return self.foreign(marks, self.read.wanted, first).await;
+            }
+        };
         if !stored.envelope().is_multipart() {
             let total = ReadWindow::whole(run.total)?.plaintext_total;
             let Selection::Span(range) = self.read.wanted.select(total, None)? else { return Err(PARTIAL) };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Formats;
 use crate::envelope::native;
 use crate::error::Error;
 use crate::keyring::KeyId;
@@ -22,7 +23,9 @@ pub struct BucketRule {
     pub key_id: Option<KeyId>,
     /// Further keys that a request may select and that may unwrap.
     pub allowed_key_ids: Vec<KeyId>,
-    /// What new envelopes are bound to, and the least that is accepted.
+    /// Which formats its objects may have.
+    pub formats: Formats,
+    /// What new native envelopes are bound to, and the least that is accepted.
     pub binding: Binding,
 }
 
@@ -100,6 +103,7 @@ mod tests {
             realm: (!realm.is_empty()).then(|| realm.to_owned()),
             key_id: None,
             allowed_key_ids: Vec::new(),
+            formats: Formats::default(),
             binding: Binding::RealmAndKey,
         }
     }

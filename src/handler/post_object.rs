@@ -55,6 +55,7 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
             object.put(resources, Plaintext::Whole(plaintext, checksums)).await?
         }
         Filled::Part(first) => {
+            object.admit_parts()?;
             let promised = declared.header.into_iter().collect();
             in_parts::upload(resources, object, promised, first, file, request_length).await?
         }

@@ -49,6 +49,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         realm: None,
         key_id: None,
         allowed_key_ids: Vec::new(),
+        formats: crate::handler::Formats::default(),
         binding: Binding::RealmAndKey,
     };
     let resources = Resources {

@@ -58,8 +58,8 @@ pub enum KeyringError {
 /// What was wrong with a provider's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedAnswer {
-    /// The data key is not 256 bits.
-    #[error("the data key is not 32 bytes")]
+    /// The data key is not 256 bits, or as short as was asked for.
+    #[error("the data key is not of the length that was asked for")]
     DataKeyLength,
     /// All 256 bits of the data key are zero: a broken provider, and no protection at all.
     #[error("the data key is all zeros")]

@@ -95,7 +95,7 @@ impl KmsKeys {
             .await
             .map_err(|error| meaning(&error))?;
         Ok(Generated {
-            data_key: take_data_key(answer.plaintext),
+            data_key: take_data_key(answer.plaintext).filter(|data_key| !data_key.is_short()),
             wrapped: answer.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
             key_id: answer.key_id,
         })
@@ -134,9 +134,10 @@ fn kms_context(context: &EncryptionContext) -> std::collections::HashMap<String,
     context.pairs().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// Of 256 or 128 bits.
 fn take_data_key(plaintext: Option<Blob>) -> Option<DataKey> {
     let bytes = Zeroizing::new(plaintext?.into_inner());
-    DataKey::try_from_slice(&bytes)
+    DataKey::try_from_slice(&bytes).or_else(|| DataKey::short_from_slice(&bytes))
 }
 
 fn meaning<E>(error: &SdkError<E, HttpResponse>) -> KeyringError

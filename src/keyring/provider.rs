@@ -110,7 +110,8 @@ impl Decrypted {
 
 fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringError> {
     let data_key = data_key.ok_or(KeyringError::Malformed(MalformedAnswer::DataKeyLength))?;
-    if bool::from(data_key.expose().ct_eq(&[0; 32])) {
+    let zeros = &[0; 32][..data_key.as_slice().len()];
+    if bool::from(data_key.as_slice().ct_eq(zeros)) {
         return Err(KeyringError::Malformed(MalformedAnswer::ZeroDataKey));
     }
     Ok(Arc::new(data_key))

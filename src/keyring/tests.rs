@@ -1,5 +1,7 @@
 //! The caches under a scripted provider: counted, slow, failing, forging.
 
+mod purposes;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,7 +70,8 @@ impl Scripted {
             .strip_prefix(context.canonical())
             .and_then(|rest| rest.strip_prefix(b"\0"))
             .ok_or(KeyringError::InvalidCiphertext)?;
-        Ok(Decrypted { data_key: DataKey::try_from_slice(data_key), key_id: Some(full_name(key_id)) })
+        let data_key = DataKey::try_from_slice(data_key).or_else(|| DataKey::short_from_slice(data_key));
+        Ok(Decrypted { data_key, key_id: Some(full_name(key_id)) })
     }
 
     async fn pass_gate_and_refusal(&self, key_id: &KeyId) -> Result<(), KeyringError> {

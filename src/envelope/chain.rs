@@ -1,0 +1,294 @@
+//! AES-256-CBC: a chain of blocks behind an IV, padded at its end. Nothing authenticates it.
+//!
+//! Whatever is wrong with such a body is one and the same [`Unreadable`]: an answer that told a wrong padding from a
+//! wrong length or key would be an oracle.
+
+use aes::Aes256;
+use bytes::BytesMut;
+use cbc::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use subtle::{Choice, ConstantTimeEq, ConstantTimeLess};
+use zeroize::Zeroizing;
+
+use super::stream::{StreamOpener, StreamSealer};
+
+/// Bytes of a block, and of an IV.
+pub(super) const BLOCK: usize = 16;
+const BLOCK_U64: u64 = BLOCK as u64;
+/// What the seed article's code appends where it means zeros: a slash and a nought, sixteen times.
+const ARTICLES_PADDING: [u8; 2 * BLOCK] = *b"/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0";
+
+type Encryptor = cbc::Encryptor<Aes256>;
+type Decryptor = cbc::Decryptor<Aes256>;
+
+/// The object can't be decrypted. It says no more by intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the object can't be decrypted")]
+pub struct Unreadable;
+
+/// How a plaintext is filled up to whole blocks. Both add at least one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// PKCS#7: n bytes of value n (RFC 5652, 6.3).
+    Pkcs7,
+    /// Zeros.
+    Zero,
+}
+
+/// Which paddings a reader accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// PKCS#7 alone.
+    Pkcs7,
+    /// Zeros, PKCS#7, or what the article's code appends; no end of a text is two of them.
+    Article,
+}
+
+/// Stored bytes `first..=last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredRange {
+    /// Offset of the first byte.
+    pub first: u64,
+    /// Offset of the last byte, inclusive.
+    pub last: u64,
+}
+
+/// A stored chain: its key, where its IV is, and how it is padded.
+pub struct ChainBody {
+    key: Zeroizing<[u8; 32]>,
+    /// `None`: the first block of the stored body.
+    iv: Option<[u8; BLOCK]>,
+    accepted: Accepted,
+}
+
+impl ChainBody {
+    pub(super) fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>, accepted: Accepted) -> Self {
+        Self { key: Zeroizing::new(*key), iv, accepted }
+    }
+
+    /// Stored bytes before the first block of content.
+    fn header(&self) -> u64 {
+        if self.iv.is_none() { BLOCK_U64 } else { 0 }
+    }
+
+    /// Bytes of the padded plaintext of a body of `stored` bytes: whole blocks, at least one.
+    fn padded_length(&self, stored: u64) -> Result<u64, Unreadable> {
+        let padded = stored.checked_sub(self.header()).ok_or(Unreadable)?;
+        if padded == 0 || padded % BLOCK_U64 != 0 { Err(Unreadable) } else { Ok(padded) }
+    }
+
+    /// Whether a plaintext of `length` bytes may have a body of `stored` bytes.
+    #[must_use]
+    pub fn fits(&self, stored: u64, length: u64) -> bool {
+        let most = match self.accepted {
+            Accepted::Pkcs7 => BLOCK_U64,
+            Accepted::Article => 2 * BLOCK_U64,
+        };
+        self.padded_length(stored).is_ok_and(|padded| {
+            padded.checked_sub(length).is_some_and(|padding| (1..=most).contains(&padding))
+        })
+    }
+
+    /// The stored bytes that tell the plaintext's length: the last two blocks, and the one before them.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when no body has `stored` bytes.
+    pub fn tail(&self, stored: u64) -> Result<StoredRange, Unreadable> {
+        self.padded_length(stored)?;
+        Ok(StoredRange { first: stored.saturating_sub(3 * BLOCK_U64), last: stored - 1 })
+    }
+
+    /// The plaintext's length, out of the bytes of [`Self::tail`].
+    ///
+    /// # Errors
+    /// [`Unreadable`] when the padding is none of the accepted ones, or `tail` is not what was asked for.
+    pub fn length_by_tail(&self, stored: u64, tail: &[u8]) -> Result<u64, Unreadable> {
+        let range = self.tail(stored)?;
+        if tail.len() as u64 != range.last - range.first + 1 {
+            return Err(Unreadable);
+        }
+        let padded = self.padded_length(stored)?;
+        let first_block = padded / BLOCK_U64 - (padded / BLOCK_U64).min(2);
+        let place = self.place(first_block);
+        let skip = usize::try_from(place.first - range.first).expect("a tail has three blocks");
+        let blocks = self.decrypt(place.iv, &tail[skip..])?;
+        Ok(padded - self.padding(&blocks).ok_or(Unreadable)? as u64)
+    }
+
+    /// The stored bytes that hold the plaintext bytes `first..=last`.
+    #[must_use]
+    pub fn slice(&self, first: u64, last: u64) -> StoredRange {
+        let end = self.header() + (last / BLOCK_U64 + 1) * BLOCK_U64;
+        StoredRange { first: self.place(first / BLOCK_U64).first, last: end - 1 }
+    }
+
+    /// Opens the stored bytes of [`Self::slice`]: gives out `length` plaintext bytes from `first` on. Never looks at a
+    /// padding: what says where the plaintext ends has been asked before.
+    #[must_use]
+    pub fn opener(&self, first: u64, length: u64) -> StreamOpener {
+        let chain = ChainOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
+        StreamOpener::chain(chain, first % BLOCK_U64, length)
+    }
+
+    /// Opens a whole body in memory. `recorded`: the plaintext's length, where it is known; it decides.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when the length is impossible, or the padding none of the accepted ones.
+    pub fn open_whole(&self, stored: &[u8], recorded: Option<u64>) -> Result<BytesMut, Unreadable> {
+        let padded = self.padded_length(stored.len() as u64)?;
+        let place = self.place(0);
+        let mut plaintext = self.decrypt(place.iv, stored)?;
+        let length = match recorded {
+            Some(length) if self.fits(stored.len() as u64, length) => length,
+            Some(_) => return Err(Unreadable),
+            None => padded - self.padding(&plaintext).ok_or(Unreadable)? as u64,
+        };
+        plaintext.truncate(usize::try_from(length).map_err(|_| Unreadable)?);
+        Ok(plaintext)
+    }
+
+    /// Where the block before block `index` is: stored, or in the metadata.
+    fn place(&self, index: u64) -> Place {
+        match (index, self.iv) {
+            (0, Some(iv)) => Place { first: 0, iv: Some(iv) },
+            (_, _) => Place { first: self.header() + index * BLOCK_U64 - BLOCK_U64, iv: None },
+        }
+    }
+
+    fn decrypt(&self, iv: Option<[u8; BLOCK]>, stored: &[u8]) -> Result<BytesMut, Unreadable> {
+        let mut plaintext = BytesMut::with_capacity(stored.len());
+        let mut opener = ChainOpener::new(&self.key, iv);
+        opener.update(stored, &mut plaintext);
+        if opener.is_whole() { Ok(plaintext) } else { Err(Unreadable) }
+    }
+
+    /// Bytes of padding at the end of a padded text, of which at least the last two blocks are given.
+    fn padding(&self, text: &[u8]) -> Option<usize> {
+        let (_, last) = text.split_last_chunk::<BLOCK>()?;
+        match self.accepted {
+            Accepted::Pkcs7 => pkcs7(last),
+            Accepted::Article if last[BLOCK - 1] == 0 => {
+                Some(last.iter().rev().take_while(|byte| **byte == 0).count())
+            }
+            Accepted::Article if text.ends_with(&ARTICLES_PADDING) => Some(ARTICLES_PADDING.len()),
+            Accepted::Article => pkcs7(last),
+        }
+    }
+}
+
+/// Where a run of blocks begins.
+struct Place {
+    /// The first stored byte to read.
+    first: u64,
+    /// `None`: the first block that is read.
+    iv: Option<[u8; BLOCK]>,
+}
+
+/// The length of a PKCS#7 padding, found in the same time wherever it is wrong.
+fn pkcs7(last: &[u8; BLOCK]) -> Option<usize> {
+    let count = last[BLOCK - 1];
+    let mut valid = !count.ct_eq(&0) & count.ct_lt(&(BLOCK as u8 + 1));
+    for (from_end, byte) in (0_u8..).zip(last.iter().rev()) {
+        let inside: Choice = from_end.ct_lt(&count);
+        valid &= !inside | byte.ct_eq(&count);
+    }
+    bool::from(valid).then_some(usize::from(count))
+}
+
+/// Stored bytes of a plaintext of `length` bytes, without an IV before it; `None` over 64 bits.
+pub(super) const fn padded(length: u64) -> Option<u64> {
+    length.checked_add(BLOCK_U64 - length % BLOCK_U64)
+}
+
+/// Seals a chain; what it gives out is never the last block before [`Self::finish`].
+pub(super) struct ChainSealer {
+    encryptor: Encryptor,
+    pending: BytesMut,
+}
+
+impl ChainSealer {
+    pub(super) fn new(key: &[u8; 32], iv: &[u8; BLOCK]) -> Self {
+        Self { encryptor: Encryptor::new(key.into(), iv.into()), pending: BytesMut::new() }
+    }
+
+    /// Appends the whole blocks of `plaintext` to `sealed`.
+    pub(super) fn update(&mut self, plaintext: &[u8], sealed: &mut BytesMut) {
+        each_whole(&mut self.pending, plaintext, sealed, |blocks| self.encryptor.encrypt_blocks(blocks));
+    }
+
+    /// Appends the last block.
+    pub(super) fn finish(mut self, padding: Padding, sealed: &mut BytesMut) {
+        let count = BLOCK - self.pending.len();
+        let value = match padding {
+            Padding::Pkcs7 => u8::try_from(count).expect("at most 16"),
+            Padding::Zero => 0,
+        };
+        let fill = [value; BLOCK];
+        self.update(&fill[..count], sealed);
+    }
+}
+
+/// Opens a chain, block by block.
+pub(super) struct ChainOpener {
+    key: Zeroizing<[u8; 32]>,
+    /// `None` until the IV was read.
+    decryptor: Option<Decryptor>,
+    pending: BytesMut,
+}
+
+impl ChainOpener {
+    /// `iv`: `None` when it is the first block that will come.
+    fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>) -> Self {
+        let decryptor = iv.map(|iv| Decryptor::new(key.into(), &iv.into()));
+        Self { key: Zeroizing::new(*key), decryptor, pending: BytesMut::new() }
+    }
+
+    /// Appends the plaintext of the whole blocks of `ciphertext` to `plaintext`.
+    pub(super) fn update(&mut self, mut ciphertext: &[u8], plaintext: &mut BytesMut) {
+        if self.decryptor.is_none() {
+            let take = ciphertext.len().min(BLOCK - self.pending.len());
+            self.pending.extend_from_slice(&ciphertext[..take]);
+            ciphertext = &ciphertext[take..];
+            let Ok(iv) = <[u8; BLOCK]>::try_from(&self.pending[..]) else { return };
+            self.pending.clear();
+            self.decryptor = Some(Decryptor::new((&*self.key).into(), &iv.into()));
+        }
+        let Some(decryptor) = self.decryptor.as_mut() else { return };
+        each_whole(&mut self.pending, ciphertext, plaintext, |blocks| decryptor.decrypt_blocks(blocks));
+    }
+
+    /// Whether what came was whole blocks.
+    pub(super) fn is_whole(&self) -> bool {
+        self.decryptor.is_some() && self.pending.is_empty()
+    }
+}
+
+/// Appends the whole blocks of `pending | input` to `output`, transformed there, and keeps the rest.
+fn each_whole(
+    pending: &mut BytesMut,
+    input: &[u8],
+    output: &mut BytesMut,
+    transform: impl FnOnce(&mut [Block<Aes256>]),
+) {
+    let whole = (pending.len() + input.len()) / BLOCK * BLOCK;
+    if whole == 0 {
+        pending.extend_from_slice(input);
+        return;
+    }
+    let start = output.len();
+    let taken = whole - pending.len();
+    output.extend_from_slice(pending);
+    output.extend_from_slice(&input[..taken]);
+    pending.clear();
+    pending.extend_from_slice(&input[taken..]);
+    let (blocks, rest) = Block::<Aes256>::slice_as_chunks_mut(&mut output[start..]);
+    debug_assert!(rest.is_empty(), "whole blocks were appended");
+    transform(blocks);
+}
+
+/// Seals a chain of `plaintext` behind `header`.
+pub(super) fn sealer(key: &[u8; 32], iv: &[u8; BLOCK], padding: Padding, header: bool) -> StreamSealer {
+    StreamSealer::chain(ChainSealer::new(key, iv), padding, header.then_some(*iv))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The content of an object under its key: what can be verified before it is released, and what can't.
+
+use bytes::BytesMut;
+
+use super::S3ecError;
+use super::envelope::message_length;
+use crate::envelope::DataKey;
+use crate::envelope::chain::{Accepted, ChainBody};
+use crate::envelope::message::{BLOCK, Keystream, MessageKey};
+use crate::envelope::stream::{StreamOpener, StreamSealer};
+
+/// The content of an unlocked object.
+pub enum Content {
+    /// V2 with AES-GCM, and V3.
+    Message(MessageBody),
+    /// AES-CBC.
+    Chain(ChainBody),
+}
+
+/// One AES-GCM message, its tag at its end.
+pub struct MessageBody(MessageKey);
+
+impl Content {
+    pub(super) fn message(key: MessageKey) -> Self {
+        Self::Message(MessageBody(key))
+    }
+
+    pub(super) fn chain(data_key: &DataKey, iv: [u8; BLOCK]) -> Self {
+        Self::Chain(ChainBody::new(data_key.expose(), Some(iv), Accepted::Pkcs7))
+    }
+}
+
+impl MessageBody {
+    pub(super) fn new(key: MessageKey) -> Self {
+        Self(key)
+    }
+
+    /// Plaintext bytes of a body of `stored` bytes.
+    ///
+    /// # Errors
+    /// [`S3ecError::Length`] when no plaintext has that length.
+    pub fn plaintext_length(stored: u64) -> Result<u64, S3ecError> {
+        message_length(stored)
+    }
+
+    /// Opens a whole body in memory: nothing comes out unless all of it is authentic.
+    ///
+    /// # Errors
+    /// [`S3ecError::Tag`].
+    pub fn open_whole(&self, stored: BytesMut) -> Result<BytesMut, S3ecError> {
+        self.0.open_whole(stored).ok_or(S3ecError::Tag)
+    }
+
+    /// Opens a whole body of `stored` bytes as it comes. All but the last bytes of its plaintext are released before
+    /// they are authenticated.
+    ///
+    /// # Errors
+    /// [`S3ecError::Length`] when no plaintext has that length.
+    pub fn delayed(&self, stored: u64) -> Result<StreamOpener, S3ecError> {
+        Ok(StreamOpener::message(&self.0, message_length(stored)?))
+    }
+
+    /// Opens the stored bytes from offset `first - first % 16` on without authenticating them, and gives out `length`
+    /// plaintext bytes from offset `first` on.
+    ///
+    /// # Errors
+    /// [`S3ecError::Length`] when no message is so long.
+    pub fn view(&self, first: u64, length: u64) -> Result<StreamOpener, S3ecError> {
+        let end = first.checked_add(length).filter(|end| *end <= super::MAX_PLAINTEXT);
+        end.ok_or(S3ecError::Length)?;
+        let block = u32::try_from(first / BLOCK as u64).map_err(|_| S3ecError::Length)?;
+        Ok(StreamOpener::view(Keystream::new(&self.0, block), first % BLOCK as u64, length))
+    }
+
+    /// Seals a body: its ciphertext, and at the end its tag.
+    pub(super) fn sealer(&self) -> StreamSealer {
+        StreamSealer::message(&self.0)
+    }
+}

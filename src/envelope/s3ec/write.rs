@@ -1,0 +1,98 @@
+//! A new object as Amazon's own clients read it: entries and sealer, for one PUT.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::content::MessageBody;
+use super::context;
+use super::entries as names;
+use super::envelope::{COMMITTING, GCM, KMS_CONTEXT, KMS_CONTEXT_V3};
+use super::kdf::{Derivation, ID, SUITE_ID};
+use crate::envelope::DataKey;
+use crate::envelope::message::{self, MessageKey};
+use crate::envelope::stream::StreamSealer;
+
+/// Random bytes that a new object takes.
+pub const ENTROPY: usize = ID;
+
+/// Which of the formats a new object has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// AES-GCM under the data key, which must be another for each object.
+    V2,
+    /// AES-GCM under a key derived from the data key, with a commitment.
+    V3,
+}
+
+impl Version {
+    fn algorithm(self) -> &'static str {
+        match self {
+            Self::V2 => GCM,
+            Self::V3 => COMMITTING,
+        }
+    }
+
+    /// The encryption context that the data key of such an object is generated in: the writer's own pairs, and the
+    /// content's algorithm.
+    pub fn context(self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut context = own.clone();
+        context.insert(context::ALGORITHM.to_owned(), self.algorithm().to_owned());
+        context
+    }
+}
+
+/// A new object: what goes into its metadata, and what seals its body.
+pub struct NewObject {
+    /// Names without `x-amz-meta-`, and values in visible ASCII.
+    pub entries: Vec<(&'static str, String)>,
+    /// Seals the body.
+    pub sealer: StreamSealer,
+}
+
+impl NewObject {
+    /// For a data key that was generated in `context`, which is [`Version::context`], and wrapped as `wrapped`. `random` is fresh.
+    #[must_use]
+    pub fn new(
+        version: Version,
+        data_key: &DataKey,
+        wrapped: &[u8],
+        context: &BTreeMap<String, String>,
+        random: &[u8; ENTROPY],
+    ) -> Self {
+        let wrapped = STANDARD.encode(wrapped);
+        let context = context::write(context);
+        match version {
+            Version::V2 => {
+                let iv: [u8; message::IV] = *random.first_chunk().expect("28 bytes have 12");
+                let entries = vec![
+                    (names::KEY_V2, wrapped),
+                    (names::IV, STANDARD.encode(iv)),
+                    (names::CONTENT_ALGORITHM, GCM.to_owned()),
+                    (names::WRAP_ALGORITHM, KMS_CONTEXT.to_owned()),
+                    (names::CONTEXT, context),
+                    (names::TAG_LENGTH, "128".to_owned()),
+                ];
+                let key = data_key.as_slice().to_vec().into();
+                let body = MessageBody::new(MessageKey { key, iv, aad: &[] });
+                Self { entries, sealer: body.sealer() }
+            }
+            Version::V3 => {
+                let derivation = Derivation::new(data_key, random);
+                let commitment = derivation.commitment();
+                let key = derivation.key(&commitment).expect("it is its own commitment");
+                let entries = vec![
+                    (names::KEY_V3, wrapped),
+                    (names::MESSAGE_ID, STANDARD.encode(random)),
+                    (names::COMMITMENT, STANDARD.encode(commitment)),
+                    (names::CONTENT_ALGORITHM_V3, COMMITTING.to_owned()),
+                    (names::WRAP_ALGORITHM_V3, KMS_CONTEXT_V3.to_owned()),
+                    (names::CONTEXT_V3, context),
+                ];
+                let body = MessageBody::new(MessageKey { key, iv: [1; message::IV], aad: SUITE_ID });
+                Self { entries, sealer: body.sealer() }
+            }
+        }
+    }
+}

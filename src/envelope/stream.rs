@@ -1,0 +1,196 @@
+//! A stored body that is one run of ciphertext without chunks: sealed and opened piece by piece.
+//!
+//! The promise differs by what the formats can keep: a message releases its last bytes only after its tag was
+//! verified, a chain and a view authenticate nothing.
+
+use bytes::{Buf, BytesMut};
+
+use super::chain::{ChainOpener, ChainSealer, Padding};
+use super::message::{BLOCK, Keystream, MessageKey, MessageOpener, MessageSealer, TAG};
+
+/// Plaintext held back from a message that is released before its tag: enough that what depends on an end of a file
+/// sees none.
+pub const HELD_BACK: usize = 64 * 1024;
+
+/// Why a stored stream could not be opened to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The tag does not belong to the message.
+    #[error("the body fails authentication")]
+    Tag,
+    /// The stored bytes end before, or go on after, what was announced.
+    #[error("the body does not have the length that was announced")]
+    Length,
+}
+
+/// Seals one body. What [`Self::update`] gives out is never a complete object: the last block, or the tag, comes with
+/// [`Self::finish`].
+pub struct StreamSealer(Sealing);
+
+enum Sealing {
+    Message(Box<MessageSealer>),
+    Chain { chain: Box<ChainSealer>, padding: Padding, header: Option<[u8; BLOCK]> },
+}
+
+impl StreamSealer {
+    pub(super) fn message(message: &MessageKey) -> Self {
+        Self(Sealing::Message(Box::new(MessageSealer::new(message))))
+    }
+
+    /// `header` goes before the chain.
+    pub(super) fn chain(chain: ChainSealer, padding: Padding, header: Option<[u8; BLOCK]>) -> Self {
+        Self(Sealing::Chain { chain: Box::new(chain), padding, header })
+    }
+
+    /// Appends ciphertext of `plaintext` to `sealed`.
+    pub fn update(&mut self, plaintext: &[u8], sealed: &mut BytesMut) {
+        match &mut self.0 {
+            Sealing::Message(message) => message.update(plaintext, sealed),
+            Sealing::Chain { chain, header, .. } => {
+                sealed.extend_from_slice(header.take().as_ref().map_or(&[][..], |iv| iv));
+                chain.update(plaintext, sealed);
+            }
+        }
+    }
+
+    /// Appends what ends the body.
+    pub fn finish(mut self, sealed: &mut BytesMut) {
+        self.update(&[], sealed);
+        match self.0 {
+            Sealing::Message(message) => sealed.extend_from_slice(&message.finish()),
+            Sealing::Chain { chain, padding, .. } => chain.finish(padding, sealed),
+        }
+    }
+}
+
+/// Opens one body, or a window of it.
+pub struct StreamOpener {
+    opening: Opening,
+    /// Plaintext bytes to drop first.
+    skip: u64,
+    /// Plaintext bytes still to give out.
+    left: u64,
+}
+
+enum Opening {
+    Message(Box<DelayedOpener>),
+    View(Keystream),
+    Chain(Box<ChainOpener>),
+    Plaintext,
+    Ended,
+}
+
+/// A message, of which all but the last bytes are given out before its tag was seen.
+struct DelayedOpener {
+    message: MessageOpener,
+    /// Ciphertext still to come before the tag.
+    ciphertext_left: u64,
+    tag: BytesMut,
+    held: BytesMut,
+}
+
+impl StreamOpener {
+    /// A whole message of `plaintext` bytes: all but the last [`HELD_BACK`] bytes are given out unauthenticated.
+    pub(super) fn message(message: &MessageKey, plaintext: u64) -> Self {
+        let opener = DelayedOpener {
+            message: MessageOpener::new(message),
+            ciphertext_left: plaintext,
+            tag: BytesMut::with_capacity(TAG),
+            held: BytesMut::new(),
+        };
+        Self { opening: Opening::Message(Box::new(opener)), skip: 0, left: plaintext }
+    }
+
+    /// `length` bytes behind the first `skip` of a keystream; authenticated by nothing.
+    pub(super) fn view(keystream: Keystream, skip: u64, length: u64) -> Self {
+        Self { opening: Opening::View(keystream), skip, left: length }
+    }
+
+    pub(super) fn chain(chain: ChainOpener, skip: u64, length: u64) -> Self {
+        Self { opening: Opening::Chain(Box::new(chain)), skip, left: length }
+    }
+
+    /// `length` bytes that are plaintext already.
+    #[must_use]
+    pub fn plaintext(length: u64) -> Self {
+        Self { opening: Opening::Plaintext, skip: 0, left: length }
+    }
+
+    /// Plaintext bytes still to be given out.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Appends to `released` what may be released once `ciphertext` is there too.
+    ///
+    /// # Errors
+    /// [`StreamError::Length`] when more comes than was announced.
+    pub fn push(&mut self, ciphertext: &[u8], released: &mut BytesMut) -> Result<(), StreamError> {
+        let start = released.len();
+        match &mut self.opening {
+            Opening::Message(message) => message.push(ciphertext, released)?,
+            Opening::View(keystream) => keystream.apply(ciphertext, released),
+            Opening::Chain(chain) => chain.update(ciphertext, released),
+            Opening::Plaintext => released.extend_from_slice(ciphertext),
+            Opening::Ended => return Err(StreamError::Length),
+        }
+        self.cut(start, released);
+        Ok(())
+    }
+
+    /// The stored bytes have ended: appends what was held back.
+    ///
+    /// # Errors
+    /// [`StreamError::Tag`] when they are not authentic, and nothing is appended; [`StreamError::Length`] when they were too
+    /// few.
+    pub fn finish(&mut self, released: &mut BytesMut) -> Result<(), StreamError> {
+        let start = released.len();
+        match std::mem::replace(&mut self.opening, Opening::Ended) {
+            Opening::Message(message) => message.finish(released)?,
+            Opening::View(_) | Opening::Chain(_) | Opening::Plaintext => {}
+            Opening::Ended => return Err(StreamError::Length),
+        }
+        self.cut(start, released);
+        if self.left == 0 { Ok(()) } else { Err(StreamError::Length) }
+    }
+
+    /// Keeps of the bytes from `start` on those that lie in the window.
+    fn cut(&mut self, start: usize, released: &mut BytesMut) {
+        let mut fresh = released.split_off(start);
+        let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(fresh.len());
+        fresh.advance(skip);
+        self.skip -= skip as u64;
+        fresh.truncate(usize::try_from(self.left).unwrap_or(usize::MAX).min(fresh.len()));
+        self.left -= fresh.len() as u64;
+        released.unsplit(fresh);
+    }
+}
+
+impl DelayedOpener {
+    fn push(&mut self, ciphertext: &[u8], released: &mut BytesMut) -> Result<(), StreamError> {
+        let content = usize::try_from(self.ciphertext_left).unwrap_or(usize::MAX).min(ciphertext.len());
+        let (content, tag) = ciphertext.split_at(content);
+        if self.tag.len() + tag.len() > TAG {
+            return Err(StreamError::Length);
+        }
+        self.message.update(content, &mut self.held);
+        self.ciphertext_left -= content.len() as u64;
+        self.tag.extend_from_slice(tag);
+        let more = self.held.len().saturating_sub(HELD_BACK);
+        released.unsplit(self.held.split_to(more));
+        Ok(())
+    }
+
+    fn finish(self, released: &mut BytesMut) -> Result<(), StreamError> {
+        let tag = <[u8; TAG]>::try_from(&self.tag[..]).map_err(|_| StreamError::Length)?;
+        if self.ciphertext_left > 0 {
+            return Err(StreamError::Length);
+        }
+        if !self.message.finish(&tag) {
+            return Err(StreamError::Tag);
+        }
+        released.unsplit(self.held);
+        Ok(())
+    }
+}
