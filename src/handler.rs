@@ -37,6 +37,7 @@ mod stored_object;
 pub(crate) mod tests_support;
 mod upload;
 mod upload_part;
+mod upload_part_copy;
 mod uploaded_parts;
 mod upstream_answer;
 mod wanted;
@@ -96,6 +97,7 @@ pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBod
             create_multipart_upload::create_multipart_upload(resources, call).await
         }
         Family::UploadPart => upload_part::upload_part(resources, call).await,
+        Family::UploadPartCopy => upload_part_copy::upload_part_copy(resources, call).await,
         Family::CompleteMultipartUpload => {
             complete_multipart_upload::complete_multipart_upload(resources, call).await
         }
@@ -123,6 +125,7 @@ enum Family {
     ListObjects,
     CreateMultipartUpload,
     UploadPart,
+    UploadPartCopy,
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
@@ -133,7 +136,6 @@ enum Family {
     Refused(&'static str),
 }
 
-const NOT_BUILT: &str = "this version has no copies yet.";
 const NEEDS_PLAINTEXT: &str = "the storage would have to read the plaintext.";
 const UNKNOWN_CONTENT: &str = "its content could not be sealed.";
 
@@ -155,7 +157,7 @@ fn family(operation: Operation) -> Family {
         Op::AbortMultipartUpload => Family::AbortMultipartUpload,
         Op::ListParts => Family::ListParts,
         Op::ListMultipartUploads => Family::ListMultipartUploads,
-        Op::UploadPartCopy => Family::Refused(NOT_BUILT),
+        Op::UploadPartCopy => Family::UploadPartCopy,
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),
         Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {

@@ -10,6 +10,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
+pub(super) use self::parts::iso_time;
 use self::source::{Examined, Found, Source};
 use super::late_answer::{Outcome, answer_in_time};
 use super::policy::BucketRule;

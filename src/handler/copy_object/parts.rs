@@ -232,7 +232,9 @@ impl Upload {
         let mut request = self.request(Method::HEAD);
         request.query.clear();
         let response = self.upstream.send(request).await.ok()?;
-        iso_time(response.headers().get(LAST_MODIFIED)?.to_str().ok()?)
+        let time: SystemTime =
+            httpdate::parse_http_date(response.headers().get(LAST_MODIFIED)?.to_str().ok()?).ok()?;
+        Some(iso_time(time.into()))
     }
 
     /// Removes what was copied. That it failed is not the client's matter, but somebody's.
@@ -266,11 +268,10 @@ async fn copy_part(upstream: Upstream, request: UpstreamRequest, number: u16) ->
     }
 }
 
-/// An HTTP date as S3 writes it in XML.
-fn iso_time(http_date: &str) -> Option<String> {
-    let time: SystemTime = httpdate::parse_http_date(http_date).ok()?;
+/// A time as S3 writes it in XML.
+pub(in crate::handler) fn iso_time(time: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].000Z");
-    OffsetDateTime::from(time).format(&format).ok()
+    time.format(&format).expect("a time has all that the format names")
 }
 
 #[cfg(test)]
