@@ -15,7 +15,7 @@ use self::source::{Examined, Found, Source};
 use super::late_answer::{Outcome, answer_in_time};
 use super::policy::BucketRule;
 use super::stored::Unlocked;
-use super::{Call, Resources, answer, new_object, stored, upstream_answer};
+use super::{Call, Resources, WriteFormat, answer, new_object, stored, upstream_answer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, plaintext_length};
 use crate::error::Error;
@@ -78,6 +78,11 @@ impl ObjectCopy {
     fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let (bucket, object) = call.object()?;
         let rule = resources.policies.of_object(bucket, object)?;
+        if rule.formats.write != WriteFormat::Native {
+            let message = "CopyObject into a bucket whose objects are written in another format than the native one is \
+                           not implemented. Read the object and write it.";
+            return Err(S3Error::not_implemented(message).into());
+        }
         let headers = headers::copy_headers(&call.headers)?;
         let metadata = Directive::of_metadata(&call.headers)?;
         let is_of_the_copy = headers.contains_key("x-amz-storage-class")

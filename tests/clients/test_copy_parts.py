@@ -300,7 +300,7 @@ def test_large_objects_by_the_command_line(aws, proxy, s3, bucket, tmp_path):
     other = new_bucket(s3)
     (tmp_path / "file").write_bytes(CONTENT)
     aws("s3", "cp", tmp_path / "file", f"s3://{bucket}/a b+c")
-    aws("s3", "cp", f"s3://{bucket}/a b+c", f"s3://{other}/copy", "--content-type", "text/x-test")
+    aws("s3", "cp", f"s3://{bucket}/a b+c", f"s3://{other}/copy", "--content-type", "text/x-test", "--metadata-directive", "REPLACE")
     assert read(s3, other, "copy") == CONTENT and s3.head_object(Bucket=other, Key="copy")["ContentType"] == "text/x-test"
     assert s3.head_object(Bucket=other, Key="copy")["ETag"].endswith('-2"')
     aws("s3", "mv", f"s3://{other}/copy", f"s3://{other}/moved")
@@ -378,3 +378,24 @@ def test_a_copied_part_goes_with_its_upload(s3, bucket, original, backend):
     assert sorted(backend.store.keys(bucket)) == ["parts", "put"]
     assert status(pytest.raises(ClientError, made.copy, 2, source(bucket, "put")).value) == 404
     assert error_code(pytest.raises(ClientError, made.complete).value) == "NoSuchUpload"
+
+
+def test_copies_and_foreign_formats(start, real):
+    """A part's source is of any format that is read there; CopyObject knows the native one only, and says so."""
+    names = [f"{kind}-{os.urandom(6).hex()}" for kind in ("cbc", "v3", "native")]
+    rules = [
+        {"name": names[0], "formats": {"write": "cbc"}},
+        {"name": names[1], "formats": {"write": "s3ec-v3"}},
+        {"name": names[2]},
+    ]
+    s3 = start(real, bucket=rules).boto()
+    for name in names:
+        s3.create_bucket(Bucket=name)
+        s3.put_object(Bucket=name, Key="object", Body=CONTENT[:100_000])
+    for foreign in names[:2]:
+        made = Upload(s3, names[2])
+        made.copy(1, source(foreign, "object"), 5, 90_000)
+        assert made.complete() == CONTENT[5:90_001]
+        for one, other in ((foreign, names[2]), (names[2], foreign)):
+            assert refused(lambda: s3.copy_object(Bucket=other, Key="copy", CopySource=source(one, "object"))) == ("NotImplemented", 501)
+        assert [item["Key"] for item in s3.list_objects_v2(Bucket=foreign)["Contents"]] == ["object"]

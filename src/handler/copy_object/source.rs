@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::body::{BoxBody, read_bounded};
 use crate::error::Error;
+use crate::handler::foreign::{self, Kind};
 use crate::handler::policy::BucketRule;
 use crate::handler::stored::StoredKeys;
 use crate::handler::stored_object::{Identity, ObjectAt, StoredRun, for_every_question};
@@ -76,7 +77,7 @@ impl Source {
             // Read to its end, the connection can serve another request.
             read_bounded(body, 1).await.map_err(Error::upstream_body)?;
         }
-        Found::of(&head.headers, run.total).map(Examined::Found)
+        Found::of(&self.rule, &head.headers, run.total).map(Examined::Found)
     }
 
     /// Where it is, for further questions, which the client's conditions do not concern.
@@ -94,11 +95,18 @@ impl Source {
 }
 
 impl Found {
-    fn of(headers: &HeaderMap, stored_total: u64) -> Result<Self, Error> {
+    fn of(rule: &BucketRule, headers: &HeaderMap, stored_total: u64) -> Result<Self, Error> {
         let metadata = headers.iter().filter(|(name, _)| headers::is_copied_metadata(name));
         let mut copied = HeaderMap::new();
         metadata.for_each(|(name, value)| _ = copied.append(name, value.clone()));
-        let keys = StoredKeys::from_headers(headers)?;
+        let keys = match foreign::recognise(rule, headers)? {
+            Kind::Native(keys) => keys,
+            Kind::Foreign(_) => {
+                let message = "CopyObject of an object that is not in the native format is not implemented. Copy it by a \
+                               multipart upload (UploadPartCopy), or read and write it.";
+                return Err(S3Error::not_implemented(message).into());
+            }
+        };
         Ok(Self {
             identity: Identity::of(headers, &keys, stored_total)?,
             keys,
