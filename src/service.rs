@@ -11,9 +11,9 @@ mod form;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use self::access_log::Record;
 pub use self::clients::{Client, ClientAccess, Clients};
@@ -58,15 +58,22 @@ impl Service {
     /// Answers one request. `peer` is where it came from, for the log; `is_tls`, whether it came encrypted.
     pub async fn call(&self, request: Request<Incoming>, peer: String, is_tls: bool) -> Response<BoxBody> {
         let (parts, body) = request.into_parts();
+        let expects_continue = parts.headers.contains_key(EXPECT);
+        let asks_in_vain = expects_continue && body.is_end_stream();
         let mut record = Record::begin(&parts, peer);
         let (body, leftover) = ReclaimableBody::new(body);
         let answer = self.answer(&parts, boxed(body), is_tls, &mut record).await;
-        let response = answer.unwrap_or_else(|error| {
+        let mut response = answer.unwrap_or_else(|error| {
             let response = refusal(&error, parts.uri.path(), record.request_id());
             record.failed(error);
             response
         });
-        leftover.drain(parts.headers.contains_key(EXPECT));
+        leftover.drain(expects_continue);
+        if asks_in_vain {
+            // There is no body to ask for, so the answer comes without a 100 before it. botocore then takes the next
+            // answer on this connection for headers.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         record.finish(response)
     }
 

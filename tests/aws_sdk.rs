@@ -140,8 +140,8 @@ async fn checksums(client: &Client, bucket: &str) {
 }
 
 async fn refusals(client: &Client, bucket: &str) {
-    let copy = client.copy_object().bucket(bucket).key("copy").copy_source(format!("{bucket}/summed"));
-    assert_eq!(copy.send().await.unwrap_err().code(), Some("NotImplemented"));
+    let torrent = client.get_object_torrent().bucket(bucket).key("summed");
+    assert_eq!(torrent.send().await.unwrap_err().code(), Some("NotImplemented"));
     let reserved = client.put_object().bucket(bucket).key("x").metadata("encryption-key", "mine");
     assert_eq!(reserved.send().await.unwrap_err().code(), Some("InvalidArgument"));
 }

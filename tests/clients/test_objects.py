@@ -1,5 +1,7 @@
 """Objects through boto3: every size around a chunk's edge, every kind of range, and what is stored for them."""
 
+import http.client
+import urllib.parse
 import base64
 import os
 
@@ -185,3 +187,13 @@ def test_fifty_at_once(proxy, bucket):
         list(pool.map(lambda item: client.put_object(Bucket=bucket, Key=item[0], Body=item[1]), contents.items()))
         got = dict(pool.map(lambda name: (name, client.get_object(Bucket=bucket, Key=name)["Body"].read()), contents))
     assert got == contents
+
+
+def test_an_empty_body_that_waits_to_be_asked_for_ends_its_connection(s3, bucket):
+    """botocore would take the next answer on it for headers, since no 100 came before this one."""
+    url = urllib.parse.urlsplit(s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "empty"}))
+    connection = http.client.HTTPConnection(url.netloc, timeout=10)
+    connection.request("PUT", f"{url.path}?{url.query}", headers={"Expect": "100-continue", "Content-Length": "0"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("connection")) == (200, "close")
+    connection.close()
