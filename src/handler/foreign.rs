@@ -55,6 +55,17 @@ pub(super) enum Marks {
     Unmarked(Entries),
 }
 
+impl Marks {
+    /// The format that they claim. What has none may be an object of an instruction file, too.
+    pub(super) fn format(&self) -> ReadFormat {
+        match self {
+            Self::Cbc { .. } => ReadFormat::Cbc,
+            Self::S3ec(..) => ReadFormat::S3ec,
+            Self::Unmarked(_) => ReadFormat::Plaintext,
+        }
+    }
+}
+
 /// A foreign object whose keys are known.
 pub(super) enum Foreign {
     /// Not encrypted.
