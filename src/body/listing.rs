@@ -156,7 +156,7 @@ where
     /// What waits for nothing any more, joined: small pieces would make small frames.
     fn release(&mut self) -> Option<Bytes> {
         let ready = self.waiting.iter().take_while(|piece| matches!(piece, Piece::Ready(_))).count();
-        let mut joined = BytesMut::new();
+        let mut joined = BytesMut::with_capacity(if ready == 0 { 0 } else { self.waiting_bytes });
         for piece in self.waiting.drain(..ready) {
             self.waiting_bytes -= piece.length();
             if let Piece::Ready(bytes) = piece {

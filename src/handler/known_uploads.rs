@@ -12,7 +12,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 use crate::envelope::native::UploadToken;
-use crate::envelope::native::multipart::{Layout, TailMark};
+use crate::envelope::native::multipart::{Layout, Part, TailMark};
 use crate::s3::BucketName;
 
 /// Tokens remembered, of about 1 KiB each.
@@ -39,8 +39,10 @@ pub struct KnownUploads {
 pub(super) struct Tail {
     /// The whole segment, ciphertext.
     pub(super) sealed: Bytes,
-    /// The layout that it is the last part of: the one it carries, else of itself alone.
-    pub(super) layout: Layout,
+    /// The part that it is.
+    pub(super) part: Part,
+    /// The layout that it carries.
+    pub(super) layout: Option<Layout>,
 }
 
 impl Default for KnownUploads {

@@ -14,8 +14,8 @@ use super::upstream_answer::pass;
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
-    Layout, MIN_PART, Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision,
-    TailMark, TailRefused, segment_length, tail_decision,
+    MIN_PART, Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision, TailMark,
+    TailRefused, segment_length, tail_decision,
 };
 use crate::error::Error;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
@@ -104,10 +104,11 @@ impl NewPart<'_> {
             let sealed = SealBody::segment(plaintext, sealer).collect().await.map_err(UpstreamError::Body)?;
             let sealed = sealed.to_bytes();
             if is_kept(part) {
-                let alone = || Layout::ended_by_last(vec![part]);
-                let layout =
-                    if let TailDecision::LastCarrying(layout) = decision { layout } else { alone()? };
-                kept = Some(Tail { sealed: sealed.clone(), layout });
+                let carried = match decision {
+                    TailDecision::LastCarrying(layout) => Some(layout),
+                    TailDecision::Middle | TailDecision::Last | TailDecision::Wait => None,
+                };
+                kept = Some(Tail { sealed: sealed.clone(), part, layout: carried });
             }
             UpstreamBody::Content(sealed)
         } else {

@@ -1,5 +1,7 @@
 //! One line per request, written when its answer has ended, failed, or was dropped by the client.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::Response;
@@ -10,6 +12,18 @@ use super::REQUEST_ID;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
 use crate::s3::{Operation, S3Path};
+
+/// 16 hexadecimal digits that no other request of this process has, and of another process hardly one.
+///
+/// The process draws its start by lot; asking the system's generator for each request would be a system call each. The
+/// counter goes through a bijection (the finalizer of SplitMix64), so that neighbours do not look alike in a log.
+fn next_request_id() -> String {
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(Uuid::new_v4().as_u64_pair().1));
+    let mut mixed = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    format!("{:016X}", mixed ^ (mixed >> 31))
+}
 
 /// What is known of a request so far. Holds no secret and nothing of a body.
 pub(super) struct Record {
@@ -28,11 +42,8 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn begin(parts: &http::request::Parts, peer: String) -> Self {
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
-        let mut request_id = Uuid::new_v4().simple().to_string();
-        request_id.truncate(16);
-        request_id.make_ascii_uppercase();
         Self {
-            request_id,
+            request_id: next_request_id(),
             started: Instant::now(),
             peer,
             method: parts.method.to_string(),
@@ -118,5 +129,20 @@ impl Record {
             };
         }
         if is_our_side { line!(warn) } else { line!(info) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_request_has_a_name_of_its_own() {
+        let names: HashSet<String> = (0..10_000).map(|_| next_request_id()).collect();
+        assert_eq!(names.len(), 10_000);
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+        assert!(names.iter().all(|name| name.len() == 16 && name.bytes().all(is_digit)));
     }
 }

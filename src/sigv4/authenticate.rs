@@ -15,7 +15,6 @@ use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload, UNSIGNED_P
 use super::presigned_v2;
 use super::query::Query;
 use super::scope::Timestamp;
-use super::signing_key::SigningKey;
 
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
 const SECURITY_TOKEN: &str = "x-amz-security-token";
@@ -143,7 +142,7 @@ fn verify<'k>(
     let to_sign = string_to_sign(claim.timestamp, &claim.scope, &canonical);
 
     let (secret, known) = secret_or_decoy(lookup(claim.access_key_id.as_str()));
-    let signing_key = SigningKey::derive(secret, &claim.scope);
+    let signing_key = secret.signing_key(&claim.scope);
     let signature = signing_key.sign(to_sign.as_bytes());
     let matches = signature.matches(&claim.signature);
     if !known {
@@ -157,6 +156,7 @@ fn verify<'k>(
             canonical_request: Some(canonical),
         })));
     }
+    secret.prove(&claim.scope, &signing_key);
 
     let signer = ChunkSigner::new(signing_key, claim.timestamp, &claim.scope, signature);
     Ok(Authenticated {

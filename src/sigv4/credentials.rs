@@ -1,9 +1,13 @@
 //! A client's access key pair.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+use super::scope::CredentialScope;
+use super::signing_key::SigningKey;
 
 /// The public half of a key pair, as the client names it in `Credential=`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,16 +34,38 @@ impl fmt::Display for AccessKeyId {
 /// The secret half of a key pair: never printed, wiped when dropped, compared in constant time.
 ///
 /// Deliberately not `Clone`; share it behind an `Arc`.
-pub struct SecretAccessKey(Zeroizing<String>);
+pub struct SecretAccessKey {
+    secret: Zeroizing<String>,
+    /// The signing key of the scope that was right last. A client signs for one region all day, and the derivation
+    /// is half of what a verification costs.
+    proven: Mutex<Option<(CredentialScope, SigningKey)>>,
+}
 
 impl SecretAccessKey {
     /// Takes over the secret; the given string is moved, not copied.
     pub fn new(secret: impl Into<Zeroizing<String>>) -> Self {
-        Self(secret.into())
+        Self { secret: secret.into(), proven: Mutex::new(None) }
     }
 
     pub(in crate::sigv4) fn expose(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.secret.as_bytes()
+    }
+
+    /// The signing key for a scope, derived unless it is the one that was right last.
+    pub(in crate::sigv4) fn signing_key(&self, scope: &CredentialScope) -> SigningKey {
+        let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = proven.as_ref().filter(|(of, _)| of == scope).map(|(_, signing_key)| signing_key.clone());
+        drop(proven);
+        known.unwrap_or_else(|| SigningKey::derive(self, scope))
+    }
+
+    /// Keeps the key of a scope that a right signature was made for. Only such: else anybody could have the one that
+    /// is needed thrown out.
+    pub(in crate::sigv4) fn prove(&self, scope: &CredentialScope, signing_key: &SigningKey) {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if proven.as_ref().is_none_or(|(of, _)| of != scope) {
+            *proven = Some((scope.clone(), signing_key.clone()));
+        }
     }
 }
 
@@ -65,6 +91,24 @@ mod tests {
     fn a_secret_is_never_printed() {
         let secret = SecretAccessKey::new(String::from("wJalrXUtnFEMI"));
         assert_eq!(format!("{secret:?}"), "SecretAccessKey(redacted)");
+    }
+
+    #[test]
+    fn the_remembered_signing_key_is_the_one_of_the_scope() {
+        let scope = |date: &str, region: &str| CredentialScope { date: date.into(), region: region.into() };
+        let scopes = [scope("20130524", "a"), scope("20130525", "a"), scope("20130525", "b")];
+        let secret = SecretAccessKey::new(String::from("secret"));
+        for proven in &scopes {
+            secret.prove(proven, &secret.signing_key(proven));
+            for asked in &scopes {
+                let derived = SigningKey::derive(&secret, asked).sign(b"text");
+                let signature = secret.signing_key(asked).sign(b"text");
+                assert!(
+                    signature.matches(derived.as_str()),
+                    "This is a security issue: a signing key of another scope."
+                );
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(in crate::sigv4) const EMPTY_SHA256: &str =
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A secret narrowed to one day, region and service; it signs the head, every chunk and the trailer.
+#[derive(Clone)]
 pub(in crate::sigv4) struct SigningKey(hmac::Key);
 
 impl SigningKey {

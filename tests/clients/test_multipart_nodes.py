@@ -24,7 +24,6 @@ def shared(nodes):
     return new_bucket(nodes[0])
 
 
-@pytest.mark.parametrize("seed", range(3))
 def complete_uneven(one, last, turn):
     """Of several lengths, and the last part came early: a node that does not have it any more wants it again, once."""
     try:
@@ -35,6 +34,7 @@ def complete_uneven(one, last, turn):
         one.complete(s3=next(turn))
 
 
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("sizes", [[LEAST] * 4 + [1_000], [LEAST] * 4, [LEAST + 1, LEAST + CHUNK, LEAST, LEAST + 7, 99], [LEAST + 1, LEAST, LEAST + 2]])
 def test_parts_through_both_in_any_order_and_twice(nodes, shared, sizes, seed):
     """A round robin: every request goes to the other node. Some parts come twice, with other bytes the first time."""

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full};
 use super::Completing;
 use super::request::Chosen;
 use crate::body::SealBody;
+use crate::envelope::ContentKey;
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentOpener, SegmentSealer,
@@ -31,7 +32,7 @@ impl Completing {
         };
         let checksum = stored.mark.as_ref().and_then(TailMark::checksum).copied();
         let Some(layout) = layout_of(&tail, chosen) else { return Ok(false) };
-        let part = *layout.parts().last().expect("a layout has parts");
+        let part = tail.part;
         let plaintext = open(&self.upload.content_key, &tail)?;
         let end = if layout.is_regular() { SegmentEnd::Last } else { SegmentEnd::LastCarrying(&layout) };
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
@@ -43,8 +44,9 @@ impl Completing {
         known.remember_former(id, number.value(), &etag, &former).await;
 
         let mark = TailMark::of_last(&layout).with_checksum(checksum);
+        let carried = (!layout.is_regular()).then_some(layout);
         known.remember_part(id, number.value(), &etag, mark).await;
-        known.remember_tail(id, number.value(), &etag, Tail { sealed, layout }).await;
+        known.remember_tail(id, number.value(), &etag, Tail { sealed, part, layout: carried }).await;
         chosen.replace_last(etag, stored_length, mark);
         Ok(true)
     }
@@ -52,18 +54,16 @@ impl Completing {
 
 /// The layout of the chosen parts, the last of the length that was kept.
 fn layout_of(tail: &Tail, chosen: &Chosen) -> Option<Layout> {
-    let last = *tail.layout.parts().last()?;
     let (_, before) = chosen.stored.split_last()?;
     let part = |number| Some(Part { number, length: chosen.plaintext_length(number)? });
     let mut parts = before.iter().map(|stored| part(stored.number)).collect::<Option<Vec<_>>>()?;
-    parts.push(last);
+    parts.push(tail.part);
     Layout::ended_by_last(parts).ok()
 }
 
 /// The plaintext of a kept segment: what this process sealed, authenticated like all that comes back.
-fn open(content_key: &crate::envelope::ContentKey, tail: &Tail) -> Result<Bytes, FormatError> {
-    let last = tail.layout.parts().len() - 1;
-    if tail.layout.parts()[last].length == 0 {
+fn open(content_key: &ContentKey, tail: &Tail) -> Result<Bytes, FormatError> {
+    if tail.part.length == 0 {
         return Ok(Bytes::new());
     }
     let mut sealed = tail.sealed.clone();
@@ -71,7 +71,10 @@ fn open(content_key: &crate::envelope::ContentKey, tail: &Tail) -> Result<Bytes,
         return Err(FormatError::BodyLength);
     }
     let header = sealed.split_to(SEGMENT_HEADER);
-    let mut opener = SegmentOpener::new(content_key, &tail.layout, last, &header, 0)?;
+    let mut opener = match &tail.layout {
+        Some(layout) => SegmentOpener::new(content_key, layout, layout.parts().len() - 1, &header, 0)?,
+        None => SegmentOpener::of_last(content_key, tail.part, &header)?,
+    };
     let mut plaintext = BytesMut::new();
     while let Some(length) = opener.next_length() {
         if sealed.remaining() < length {

@@ -109,11 +109,17 @@ impl Scanner {
                     self.state = self.begun()?;
                 }
                 State::Tag { quote } => {
-                    at += 1;
-                    self.markup.push(byte);
+                    let plain =
+                        input[at..].iter().take_while(|byte| !matches!(byte, b'<' | b'>' | b'"' | b'\''));
+                    let plain = plain.count();
+                    // The markup is looked at once its next byte that means something is there.
+                    let end = (at + plain + 1).min(input.len());
+                    self.markup.extend_from_slice(&input[at..end]);
                     if self.markup.len() > MAX_TAG {
                         return Err(XmlError::TooLarge);
                     }
+                    let byte = input[end - 1];
+                    at = end;
                     match (byte, quote) {
                         // XML 1.0 §2.3 bars it from attribute values too.
                         (b'<', _) => return Err(XmlError::Malformed),

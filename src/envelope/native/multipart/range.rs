@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::length::chunks_length;
-use super::segment::{Header, Place};
-use super::{Layout, SEGMENT_HEADER};
+use super::segment::{Fields, Header, Place};
+use super::{Layout, Part, SEGMENT_HEADER};
 use crate::envelope::ContentKey;
 use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, SEALED_CHUNK};
 
@@ -107,15 +107,32 @@ impl SegmentOpener {
         first_chunk: u64,
     ) -> Result<Self, FormatError> {
         let part = layout.parts().get(index).ok_or(FormatError::BodyLength)?;
-        let header = Header::parse(header)?;
-        let chunk_key = header.chunk_key(content_key, None)?;
         let ends = index + 1 == layout.parts().len() && !layout.is_terminated();
         let (place, tail_length) =
             if ends { (Place::Last, layout.tail_length()) } else { (Place::Middle, 0) };
-        let fields = header.fields;
-        if fields.part != *part || fields.place != place || fields.tail_length != tail_length {
+        Self::expecting(content_key, Fields { place, part: *part, tail_length }, header, first_chunk)
+    }
+
+    /// An opener for all of a last segment that carries no layout, before it is known what it is the last of.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_last(content_key: &ContentKey, part: Part, header: &[u8]) -> Result<Self, FormatError> {
+        Self::expecting(content_key, Fields { place: Place::Last, part, tail_length: 0 }, header, 0)
+    }
+
+    fn expecting(
+        content_key: &ContentKey,
+        expected: Fields,
+        header: &[u8],
+        first_chunk: u64,
+    ) -> Result<Self, FormatError> {
+        let header = Header::parse(header)?;
+        let chunk_key = header.chunk_key(content_key, None)?;
+        if header.fields != expected {
             return Err(FormatError::SegmentOrder);
         }
+        let part = expected.part;
         if part.length == 0 {
             return Err(FormatError::BodyLength);
         }

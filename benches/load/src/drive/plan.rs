@@ -1,0 +1,170 @@
+//! What is asked for: the heads of all requests, signed once.
+
+use std::io;
+
+use super::exchange::{Content, Exchange};
+use crate::arguments::Arguments;
+use crate::sign::{Signer, UNSIGNED, sha256_hex};
+
+/// As many ranges of an object are asked for in turn.
+const RANGES: u64 = 512;
+
+/// What to do over and over.
+pub struct Plan {
+    /// Where.
+    pub address: String,
+    operation: Operation,
+    signer: Signer,
+    bucket: String,
+    prefix: String,
+    /// The content of every object.
+    content: Vec<u8>,
+    part_size: usize,
+    heads: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Operation {
+    Get,
+    Put,
+    Range,
+    List,
+    Multipart,
+}
+
+impl Plan {
+    /// Reads the plan and signs its requests.
+    pub fn of(arguments: &Arguments) -> io::Result<Self> {
+        let operation = match arguments.or("operation", "get".to_owned())?.as_str() {
+            "get" => Operation::Get,
+            "put" => Operation::Put,
+            "range" => Operation::Range,
+            "list" => Operation::List,
+            "multipart" => Operation::Multipart,
+            other => return Err(io::Error::other(format!("no such operation: {other}"))),
+        };
+        let sends = matches!(operation, Operation::Put | Operation::Multipart) || arguments.what == "fill";
+        let mut plan = Self {
+            address: arguments.text("to")?.to_owned(),
+            operation,
+            signer: Signer::new(arguments.text("access-key")?, arguments.text("secret-key")?),
+            bucket: arguments.text("bucket")?.to_owned(),
+            prefix: arguments.or("prefix", String::new())?,
+            content: if sends { content(arguments.or("size", 4096)?) } else { Vec::new() },
+            part_size: arguments.or("part-size", 8 << 20)?,
+            heads: Vec::new(),
+        };
+        plan.heads = plan.sign(arguments)?;
+        Ok(plan)
+    }
+
+    fn sign(&self, arguments: &Arguments) -> io::Result<Vec<Vec<u8>>> {
+        let keys = arguments.or("keys", 1usize)?;
+        let get = |key, more: &str| self.head("GET", &self.path(key), "", UNSIGNED, more);
+        Ok(match self.operation {
+            Operation::Get => (0..keys).map(|key| get(key, "")).collect(),
+            Operation::Put => {
+                let signed = arguments.or("signed-payload", false)?;
+                let payload = if signed { sha256_hex(&self.content) } else { UNSIGNED.to_owned() };
+                (0..keys).map(|key| self.put_head(key, &payload)).collect()
+            }
+            Operation::Range => {
+                let (size, object): (u64, u64) =
+                    (arguments.or("size", 1 << 20)?, arguments.or("object-size", 1 << 30)?);
+                let ranges = (0..RANGES).map(|turn| {
+                    let first = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (object - size + 1);
+                    get(0, &format!("Range: bytes={first}-{}\r\n", first + size - 1))
+                });
+                ranges.collect()
+            }
+            Operation::List => {
+                let query = format!("list-type=2&max-keys=1000&prefix={}", self.prefix);
+                vec![self.head("GET", &format!("/{}", self.bucket), &query, UNSIGNED, "")]
+            }
+            Operation::Multipart => Vec::new(),
+        })
+    }
+
+    /// One request, or one whole multipart upload; whether the connection ends with it.
+    pub async fn once(&self, exchange: &mut Exchange<'_>, turn: usize) -> io::Result<bool> {
+        if self.operation == Operation::Multipart {
+            return self.multipart(exchange, turn).await;
+        }
+        let head = &self.heads[turn % self.heads.len()];
+        let body = if self.operation == Operation::Put { &self.content[..] } else { &[] };
+        Ok(exchange.run(head, body, Content::Dropped).await?.closes)
+    }
+
+    /// Stores an object.
+    pub async fn put(&self, exchange: &mut Exchange<'_>, key: usize) -> io::Result<()> {
+        exchange.run(&self.put_head(key, UNSIGNED), &self.content, Content::Dropped).await.map(drop)
+    }
+
+    /// Reads an object back.
+    pub async fn check(&self, exchange: &mut Exchange<'_>, key: usize) -> io::Result<()> {
+        let head = self.head("GET", &self.path(key), "", UNSIGNED, "");
+        exchange.run(&head, b"", Content::Compared(&self.content)).await.map(drop)
+    }
+
+    async fn multipart(&self, exchange: &mut Exchange<'_>, turn: usize) -> io::Result<bool> {
+        let path = self.path(turn % 64);
+        let create = self.head("POST", &path, "uploads=", UNSIGNED, "Content-Length: 0\r\n");
+        let mut document = Vec::new();
+        exchange.run(&create, b"", Content::Kept(&mut document)).await?;
+        let document = String::from_utf8_lossy(&document).into_owned();
+        let id = between(&document, "<UploadId>", "</UploadId>")
+            .ok_or_else(|| io::Error::other(format!("no upload id in {document}")))?;
+        let mut parts = String::new();
+        for (index, part) in self.content.chunks(self.part_size).enumerate() {
+            let number = index + 1;
+            let query = format!("partNumber={number}&uploadId={id}");
+            let length = format!("Content-Length: {}\r\n", part.len());
+            let head = self.head("PUT", &path, &query, UNSIGNED, &length);
+            let etag = exchange.run(&head, part, Content::Dropped).await?.etag;
+            parts.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
+        }
+        let complete = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let length = format!("Content-Length: {}\r\n", complete.len());
+        let head =
+            self.head("POST", &path, &format!("uploadId={id}"), &sha256_hex(complete.as_bytes()), &length);
+        let mut answer = Vec::new();
+        let closes = exchange.run(&head, complete.as_bytes(), Content::Kept(&mut answer)).await?.closes;
+        let answer = String::from_utf8_lossy(&answer);
+        if answer.contains("<Error>") {
+            return Err(io::Error::other(answer.into_owned()));
+        }
+        Ok(closes)
+    }
+
+    fn put_head(&self, key: usize, payload: &str) -> Vec<u8> {
+        let length = format!("Content-Length: {}\r\n", self.content.len());
+        self.head("PUT", &self.path(key), "", payload, &length)
+    }
+
+    fn path(&self, key: usize) -> String {
+        format!("/{}/{}{key:04}", self.bucket, self.prefix)
+    }
+
+    fn head(&self, method: &str, path: &str, query: &str, payload: &str, more: &str) -> Vec<u8> {
+        self.signer.head(method, &self.address, path, query, payload, more)
+    }
+}
+
+/// Bytes without a pattern that anything on the way could profit from (xorshift64).
+pub fn content(length: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut content = Vec::with_capacity(length + 8);
+    while content.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content.truncate(length);
+    content
+}
+
+fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+    let rest = &text[text.find(before)? + before.len()..];
+    Some(&rest[..rest.find(after)?])
+}

@@ -1,0 +1,63 @@
+//! The store and the clients of the end-to-end benchmarks: `s3veil-load WHAT [--NAME VALUE]...`
+//!
+//! - `store`: serves S3 from memory on `--listen`, until standard input ends
+//! - `drive`: one kind of request, over and over, on many connections; prints a line of JSON
+//! - `fill`: puts objects, reads them back, compares
+//! - `idle`: opens connections, uses each once, says `ready`, and holds them until standard input ends
+
+mod arguments;
+mod drive;
+mod http;
+mod sign;
+mod store;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+
+use self::arguments::Arguments;
+use self::store::Store;
+
+fn main() -> ExitCode {
+    match Arguments::parse(std::env::args().skip(1)).and_then(|arguments| run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("s3veil-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    if arguments.what == "store" {
+        return tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(arguments));
+    }
+    // One thread drives every connection, so that the processes which are measured have the other cores.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        match arguments.what.as_str() {
+            "drive" => drive::drive(arguments).await,
+            "fill" => drive::fill(arguments).await,
+            "idle" => drive::idle(arguments).await,
+            other => Err(io::Error::other(format!("no such thing to do: {other}"))),
+        }
+    })
+}
+
+async fn serve(arguments: &Arguments) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(arguments.text("listen")?).await?;
+    let store = Arc::new(Store::default());
+    tokio::select! {
+        served = store.serve(listener) => served,
+        () = end_of_input() => Ok(()),
+    }
+}
+
+/// Ends with whoever started this.
+async fn end_of_input() {
+    let mut nothing = [0; 64];
+    while !matches!(tokio::io::stdin().read(&mut nothing).await, Ok(0) | Err(_)) {}
+}

@@ -1,0 +1,121 @@
+"""One run of the benchmarks: `scripts/bench` builds and calls this."""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import micro
+from measure import GIB, KIB, MIB, Case, fill, run_case, tool
+from peers import Peers
+from report import markdown, svg, targets
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cases(full):
+    """The loads. What is read was stored through the same peer before."""
+    loads = []
+    for connections in (1, 8, 64) if full else (1, 64):
+        loads += [Case("GET 4 KiB", "get", 4 * KIB, connections, prefix="get4k-"), Case("PUT 4 KiB", "put", 4 * KIB, connections)]
+    for connections in (1, 8, 64) if full else (8,):
+        loads += [Case("GET 1 MiB", "get", MIB, connections, keys=16, prefix="get1m-"), Case("PUT 1 MiB", "put", MIB, connections)]
+    for connections in (1, 8, 64) if full else (8,):
+        loads += [Case("GET 64 MiB", "get", 64 * MIB, connections, keys=2, prefix="get64m-"), Case("PUT 64 MiB", "put", 64 * MIB, connections)]
+    loads += [
+        Case("PUT 64 MiB, payload signed", "put", 64 * MIB, 8, options={"signed_payload": True}),
+        Case("multipart 64 MiB in 8 MiB parts", "multipart", 64 * MIB, 8, options={"part_size": 8 * MIB}),
+        Case("1 MiB ranges", "range", MIB, 8, keys=1, prefix="range-", options={"object_size": range_object(full)}),
+        Case("LIST of 1,000", "list", 1, 8, keys=1, prefix="list-"),
+    ]
+    return loads
+
+
+def range_object(full):
+    return GIB if full else 256 * MIB
+
+
+def machine(binaries):
+    processor = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / MIB
+    say = lambda *command: subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    version = lambda *command: (lambda done: (done.stdout or done.stderr).splitlines()[0])(say(*command))
+    return {
+        "processor": processor, "cores": os.cpu_count(), "memory": f"{memory:.0f} GiB", "system": f"Linux {platform.release()}",
+        "rustc": version("rustc", "--version"), "nginx": version(binaries["nginx"], "-v").replace("nginx version: ", "") if binaries["nginx"] else "no nginx",
+        "rclone": version(binaries["rclone"], "version") if binaries["rclone"] else None,
+    }
+
+
+def idle(peers, connections=1000):
+    """What so many connections cost that do nothing."""
+    peer = peers.s3veil("s3veil-idle")
+    fill(peers.binaries, peer, "get4k-", 4 * KIB, 64)
+    before = peer.resident_mib()
+    command = tool(peers.binaries, "idle", peer, operation="get", keys=64, prefix="get4k-", connections=connections)
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        if holder.stdout.readline() != "ready\n":
+            raise SystemExit("the idle connections were not served")
+        return {"connections": connections, "mib": peer.resident_mib() - before}
+    finally:
+        holder.stdin.close()
+        holder.wait(20)
+
+
+def end_to_end(binaries, full, rounds, milliseconds, results):
+    with Peers(binaries) as peers:
+        contestants = [peers.direct()]
+        if binaries["nginx"]:
+            contestants += [peers.nginx(), peers.nginx(tuned=False)] if full else [peers.nginx()]
+        contestants.append(peers.s3veil())
+        if binaries["rclone"]:
+            contestants.append(peers.rclone())
+        for peer in contestants:
+            for prefix, size, keys in [("get4k-", 4 * KIB, 64), ("get1m-", MIB, 16), ("get64m-", 64 * MIB, 2), ("range-", range_object(full), 1), ("list-", 16, 1000)]:
+                if not fill(binaries, peer, prefix, size, keys, check=min(keys, 16)):
+                    print(f"  {peer.name} could not be prepared with {prefix}*", flush=True)
+        for case in cases(full):
+            results["cases"].append(run_case(peers, contestants, case, rounds, milliseconds))
+        crowd = [Case("500 × GET 64 MiB", "get", 64 * MIB, 500, keys=2, prefix="get64m-", only=("nginx", "s3veil")),
+                 Case("500 × PUT 64 MiB", "put", 64 * MIB, 500, only=("nginx", "s3veil"))]
+        for case in crowd:
+            results["cases"].append(run_case(peers, contestants, case, 1, 12_000 if full else 6_000))
+        results["idle"] = idle(peers)
+
+
+def main():
+    arguments = argparse.ArgumentParser(prog="scripts/bench")
+    arguments.add_argument("plan", choices=["quick", "full"])
+    arguments.add_argument("--s3veil", required=True)
+    arguments.add_argument("--load", required=True)
+    arguments.add_argument("--nginx", default=shutil.which("nginx") or next((p for p in ["/usr/sbin/nginx"] if os.path.exists(p)), None))
+    arguments.add_argument("--rclone", default=shutil.which("rclone"))
+    arguments.add_argument("--criterion", help="where criterion has put its results")
+    arguments.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md and docs/benchmarks.svg")
+    arguments.add_argument("--results", required=True)
+    asked = arguments.parse_args()
+    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone}
+    full = asked.plan == "full"
+    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
+    results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "cases": []}
+    if asked.criterion:
+        results["micro"] = micro.read(Path(asked.criterion))
+    end_to_end(binaries, full, 3, 2000 if full else 1200, results)
+    Path(asked.results).write_text(json.dumps(results))
+    text = markdown(results)
+    notes = (Path(__file__).parent / "notes.md").read_text()
+    if asked.write:
+        (ROOT / "docs/BENCHMARKS.md").write_text(text + "\n" + notes)
+        (ROOT / "docs/benchmarks.svg").write_text(svg(results))
+    print("\n" + text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

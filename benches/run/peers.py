@@ -1,0 +1,250 @@
+"""The processes of one run: the store, and what stands in front of it. Each ends with this process, whatever ends it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ACCESS_KEY, SECRET_KEY = "bench-client", "bench-client-secret"
+TICKS = os.sysconf("SC_CLK_TCK")
+STARTUP = 20.0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def opener():
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Peer:
+    """A server that takes the load. `bucket` is where its objects are; `None` for one that is not running here."""
+
+    def __init__(self, name, port, process=None, bucket=None):
+        self.name, self.port, self.process, self.bucket = name, port, process, bucket
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def pids(self):
+        """The process and its children: nginx has workers."""
+        if self.process is None:
+            return []
+        found, children = [], {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                except OSError:
+                    continue
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+        todo = [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            todo += children.get(pid, [])
+        return found
+
+    def cpu_seconds(self):
+        total = 0
+        for pid in self.pids():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            total += int(fields[11]) + int(fields[12])
+        return total / TICKS
+
+    def reset_peak(self):
+        for pid in self.pids():
+            try:
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+            except OSError:
+                pass
+
+    def _memory(self, field):
+        total = 0
+        for pid in self.pids():
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith(field)), 0)
+        return total / 1024
+
+    def peak_mib(self):
+        return self._memory("VmHWM:")
+
+    def resident_mib(self):
+        return self._memory("VmRSS:")
+
+    def descriptors(self):
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
+
+
+class Peers:
+    """Starts and stops them. Everything they write is in one temporary directory."""
+
+    def __init__(self, binaries):
+        self.binaries = binaries
+        self.directory = Path(tempfile.mkdtemp(prefix="s3veil-bench-"))
+        self.running = []
+        self.store = None
+
+    def __enter__(self):
+        self.store = self._start_store()
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.running):
+            process.terminate()
+        for process in reversed(self.running):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _run(self, name, command, **options):
+        # setpriv asks the kernel to end the process when this one ends, even by SIGKILL.
+        command = ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
+        log = open(self.directory / f"{name}.log", "w")
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory, **options)
+        self.running.append(process)
+        return process
+
+    def _await(self, name, process, port):
+        deadline = time.monotonic() + STARTUP
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            except OSError:
+                if process.poll() is not None:
+                    break
+                time.sleep(0.05)
+        raise SystemExit(f"{name} did not start:\n" + (self.directory / f"{name}.log").read_text()[-2000:])
+
+    def _start_store(self):
+        port = free_port()
+        process = self._run("store", [self.binaries["load"], "store", "--listen", f"127.0.0.1:{port}"], stdin=subprocess.PIPE)
+        self._await("store", process, port)
+        return Peer("store", port, process)
+
+    def direct(self):
+        return Peer("direct", self.store.port, None, "plain")
+
+    def nginx(self, tuned=True):
+        name = "nginx" if tuned else "nginx-stock"
+        port = free_port()
+        # Tuned: a response goes through memory in large pieces. Either way a request body is passed on as it comes, and
+        # nothing is spooled to a disk, or it would be no plain reverse proxy.
+        buffers = "proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 512k; client_body_buffer_size 128k;" if tuned else ""
+        user = "user root;" if os.geteuid() == 0 else ""
+        folder = self.directory / name
+        folder.mkdir()
+        (folder / "nginx.conf").write_text(f"""
+            {user} daemon off; worker_processes {os.cpu_count()}; pid {folder}/pid; error_log {folder}/error.log warn;
+            events {{ worker_connections 8192; }}
+            http {{
+                access_log off; client_max_body_size 0; tcp_nodelay on; sendfile on;
+                keepalive_requests 1000000000; keepalive_timeout 600s;
+                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+                uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+                upstream store {{ server {self.store.address}; keepalive 256; keepalive_requests 1000000000; }}
+                server {{
+                    listen 127.0.0.1:{port} backlog=4096;
+                    location / {{
+                        proxy_pass http://store; proxy_http_version 1.1; proxy_set_header Connection "";
+                        proxy_set_header Host $http_host; proxy_request_buffering off; proxy_max_temp_file_size 0; {buffers}
+                    }}
+                }}
+            }}""")
+        process = self._run(name, [self.binaries["nginx"], "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"])
+        self._await(name, process, port)
+        return Peer(name, port, process, "plain")
+
+    def s3veil(self, name="s3veil", binary=None, log="warn", settings=""):
+        port, admin = free_port(), free_port()
+        folder = self.directory / name
+        folder.mkdir()
+        configuration = f"""
+            [listen]
+            address = "127.0.0.1:{port}"
+            [admin]
+            address = "127.0.0.1:{admin}"
+            [upstream]
+            endpoint = "http://{self.store.address}"
+            region = "us-east-1"
+            access_key_id = "upstream"
+            secret_access_key = "upstream-secret"
+            [keyring]
+            provider = "local"
+            file = "{folder}/keyring"
+            {settings}
+            [[client]]
+            access_key_id = "{ACCESS_KEY}"
+            secret_access_key = "{SECRET_KEY}"
+            [[bucket]]
+            name = "*"
+            [log]
+            level = "{log}"
+            """
+        (folder / "proxy.toml").write_text(configuration)
+        binary = binary or self.binaries["s3veil"]
+        subprocess.run([binary, "keygen", "--config", folder / "proxy.toml"], check=True, stdout=subprocess.DEVNULL)
+        process = self._run(name, [binary, "serve", "--config", folder / "proxy.toml"])
+        self._await(name, process, port)
+        peer = Peer(name, port, process, f"sealed-{name}")
+        peer.admin = admin
+        return peer
+
+    def rclone(self):
+        port, folder = free_port(), self.directory / "rclone"
+        folder.mkdir()
+        obscure = lambda text: subprocess.run([self.binaries["rclone"], "obscure", text], check=True, capture_output=True, text=True).stdout.strip()
+        (folder / "rclone.conf").write_text(f"""[store]
+type = s3
+provider = Other
+access_key_id = rclone
+secret_access_key = rclone-secret
+endpoint = http://{self.store.address}
+force_path_style = true
+no_check_bucket = true
+[sealed]
+type = crypt
+remote = store:rclone
+filename_encryption = off
+directory_name_encryption = false
+password = {obscure("bench password")}
+""")
+        # Its buckets are the top folders of what it serves: an object in each makes the folder exist.
+        process = self._run("rclone", [self.binaries["rclone"], "serve", "s3", "sealed:", "--addr", f"127.0.0.1:{port}", "--config", folder / "rclone.conf",
+                                       "--cache-dir", folder / "cache", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off"])
+        self._await("rclone", process, port)
+        return Peer("rclone", port, process, "sealed")
+
+    def store_counts(self):
+        with opener().open(f"http://{self.store.address}/-/counts", timeout=10) as answer:
+            return json.load(answer)
+
+
+def metrics(peer):
+    """Counters of s3veil's /metrics, summed over their labels where `name` alone is asked for."""
+    with opener().open(f"http://127.0.0.1:{peer.admin}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    counters = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            counters[name] = float(value)
+    return counters
