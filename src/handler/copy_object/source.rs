@@ -129,7 +129,7 @@ impl Source {
             Opening::Answered(response) if response.status() == StatusCode::NOT_MODIFIED => {
                 Err(S3Error::from(ErrorCode::PreconditionFailed).into())
             }
-            opening => Ok(opening),
+            opening @ (Opening::Opened(_) | Opening::Answered(_)) => Ok(opening),
         }
     }
 
