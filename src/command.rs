@@ -84,6 +84,9 @@ pub struct Decrypt {
     /// The stored metadata: a JSON object, as `aws s3api head-object --query Metadata` shows it
     #[arg(long, value_name = "FILE.json")]
     pub metadata: PathBuf,
+    /// The object's instruction file, if the S3 Encryption Client wrote one
+    #[arg(long, value_name = "FILE")]
+    pub instruction_file: Option<PathBuf>,
     /// The bucket the object is in
     #[arg(long)]
     pub bucket: String,

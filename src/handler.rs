@@ -48,6 +48,9 @@ use http::Response;
 
 pub use self::call::Call;
 pub use self::described_object::object_layout;
+pub use self::foreign::{
+    ForeignObject, StoredFormat, Unlocked as ForeignContent, unlock_files, unlock_stored,
+};
 pub use self::formats::{CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 pub use self::known_uploads::KnownUploads;
 pub use self::layouts::Layouts;

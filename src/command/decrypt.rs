@@ -1,5 +1,7 @@
 //! `decrypt`: opens a stored object from files, with the keyring and without proxy or storage.
 
+mod foreign;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -15,10 +17,11 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener};
 use crate::envelope::native::{FormatError, PutOpener, plaintext_length};
 use crate::error::with_causes;
-use crate::handler::{Policies, StoredKeys};
+use crate::handler::{Policies, StoredFormat, unlock_files};
 use crate::s3::{BucketName, ObjectKey};
 
-/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated: of one PUT or of a multipart upload.
+/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated: of one PUT or of a multipart upload. Of
+/// the foreign formats, a message is authenticated as a whole before; the others nothing authenticates.
 ///
 /// # Errors
 /// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
@@ -32,13 +35,19 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
         .map_err(|error| Failure::Usage(error.message.into()))?;
     let rule = policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
     let refused = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
-    let stored = StoredKeys::from_headers(&metadata(arguments)?).map_err(|error| refused(&error))?;
+    let body = File::open(&arguments.body).map_err(failed("opening the body"))?;
+    let length = body.metadata().map_err(failed("reading the body's length"))?.len();
+    let file = arguments.instruction_file.as_deref().map(std::fs::read).transpose();
+    let file = file.map_err(failed("reading the instruction file"))?;
+    let metadata = metadata(arguments)?;
+    let found = unlock_files(&keyring, rule, &metadata, file.as_deref(), length).await;
+    let stored = match found.map_err(|error| refused(&error))? {
+        StoredFormat::Native(stored) => stored,
+        StoredFormat::Foreign(object) => return foreign::open(&object.content, body, length, output),
+    };
     let unlocked =
         stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(|error| refused(&error))?;
 
-    let io = |action: &'static str| move |source| Failure::Io { action: action.to_owned(), source };
-    let body = File::open(&arguments.body).map_err(io("opening the body"))?;
-    let length = body.metadata().map_err(io("reading the body's length"))?.len();
     let is_multipart = stored.envelope().is_multipart();
     let mut opener =
         opener(unlocked.opened.content_key, is_multipart, length).map_err(|error| refused(&error))?;
@@ -49,12 +58,16 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
             Err(cut) if cut.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(refused(&FormatError::BodyLength));
             }
-            outcome => outcome.map_err(io("reading the body"))?,
+            outcome => outcome.map_err(failed("reading the body"))?,
         }
         opener.open_next(&mut piece).map_err(|error| refused(&error))?;
-        output.write_all(&piece).map_err(io("writing the plaintext"))?;
+        output.write_all(&piece).map_err(failed("writing the plaintext"))?;
     }
-    output.flush().map_err(io("writing the plaintext"))
+    output.flush().map_err(failed("writing the plaintext"))
+}
+
+fn failed(action: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |source| Failure::Io { action: action.to_owned(), source }
 }
 
 /// Opens all of a stored body of so many bytes. Of how many parts it is, it says itself.

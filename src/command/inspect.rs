@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{Binding, plaintext_length};
 use crate::error::with_causes;
-use crate::handler::{StoredKeys, object_layout};
+use crate::handler::{ForeignObject, StoredFormat, object_layout, unlock_stored};
 use crate::s3::{BucketName, ObjectKey};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
@@ -42,15 +42,21 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         return Err(Failure::Unavailable(format!("the storage answers {} to HEAD", response.status())));
     }
     let stored_length =
-        response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
-    let stored = StoredKeys::from_headers(response.headers()).map_err(|error| unavailable(&error))?;
+        response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let stored_length = stored_length
+        .ok_or_else(|| Failure::Unavailable("the storage does not say how long the object is".to_owned()))?;
+    let found = unlock_stored(&resources, &bucket, &object_key, response.headers(), stored_length).await;
+    let stored = match found.map_err(|error| unavailable(&error))? {
+        StoredFormat::Native(stored) => stored,
+        StoredFormat::Foreign(object) => return Ok(foreign(&object, stored_length)),
+    };
     let mut report =
         String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
     let is_multipart = stored.envelope().is_multipart();
     _ = writeln!(report, "body: {}", if is_multipart { "multipart upload" } else { "one PUT" });
     _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
     _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));
-    if let Some(stored_length) = stored_length.filter(|_| !is_multipart) {
+    if !is_multipart {
         let plaintext = plaintext_length(stored_length);
         let plaintext = plaintext.map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
         _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
@@ -73,6 +79,23 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     }
     report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
     Ok(report)
+}
+
+/// An object of another format than the native one, whose data key was unwrapped.
+fn foreign(object: &ForeignObject, stored_length: u64) -> String {
+    let mut report = format!("format: {}\n", object.format);
+    if let Some(suite) = object.suite {
+        _ = writeln!(report, "suite: {suite}");
+    }
+    if let Some(key_id) = &object.key_id {
+        _ = writeln!(report, "key: {key_id}");
+        let pairs: Vec<_> = object.context.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs = if pairs.is_empty() { "none".to_owned() } else { pairs.join(", ") };
+        _ = writeln!(report, "encryption context: {pairs}");
+    }
+    _ = writeln!(report, "stored: {stored_length} bytes");
+    _ = writeln!(report, "authenticated: {}", object.authenticated);
+    report
 }
 
 /// Parts and lengths of a layout that was proven.

@@ -52,6 +52,7 @@ fn commands_and_their_arguments() {
     let decrypt = Decrypt {
         body: "b".into(),
         metadata: "m.json".into(),
+        instruction_file: None,
         bucket: "bucket".to_owned(),
         object_key: "-key".to_owned(),
         out: None,

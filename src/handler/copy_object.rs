@@ -1,9 +1,11 @@
-//! CopyObject: the storage copies the ciphertext; the proxy makes the envelope anew, for the name of the copy (F-53).
+//! CopyObject: the storage copies the ciphertext; the proxy makes the envelope anew, for the name of the copy (F-53). Where
+//! source or copy is of another format than the native one, the content is opened and sealed anew (`resealed`).
 //!
-//! No content passes. A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
+//! Of native objects no content passes. A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
 //! never gets the envelope of another.
 
 mod parts;
+mod resealed;
 mod source;
 
 use http::header::{HeaderName, HeaderValue};
@@ -11,11 +13,11 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
 pub(super) use self::parts::iso_time;
-use self::source::{Examined, Found, Source};
+use self::source::{Examined, Found, Metadata, Source};
 use super::late_answer::{Outcome, answer_in_time};
 use super::policy::BucketRule;
 use super::stored::Unlocked;
-use super::{Call, Resources, WriteFormat, answer, new_object, stored, upstream_answer};
+use super::{Call, ReadFormat, Resources, WriteFormat, answer, new_object, stored, upstream_answer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, plaintext_length};
 use crate::error::Error;
@@ -78,11 +80,6 @@ impl ObjectCopy {
     fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let (bucket, object) = call.object()?;
         let rule = resources.policies.of_object(bucket, object)?;
-        if rule.formats.write != WriteFormat::Native {
-            let message = "CopyObject into a bucket whose objects are written in another format than the native one is \
-                           not implemented. Read the object and write it.";
-            return Err(S3Error::not_implemented(message).into());
-        }
         let headers = headers::copy_headers(&call.headers)?;
         let metadata = Directive::of_metadata(&call.headers)?;
         let is_of_the_copy = headers.contains_key("x-amz-storage-class")
@@ -106,7 +103,9 @@ impl ObjectCopy {
     /// Copies, and begins anew when the source is not the one that was looked at any more.
     async fn run(self) -> Result<Outcome, Error> {
         let mut found = match self.source.examine().await? {
-            Examined::Found(found) => found,
+            Examined::Found(found) if self.rule.formats.write == WriteFormat::Native => found,
+            Examined::Found(_) => return self.reseal(ReadFormat::Native).await,
+            Examined::Foreign(format) => return self.reseal(format).await,
             Examined::Refused(response) => return Ok(Outcome::Refused(response)),
         };
         self.refuse_copy_to_itself()?;
@@ -121,6 +120,7 @@ impl ObjectCopy {
                 // So it was a condition on the destination that does not hold.
                 (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Ok(unmet),
                 (Examined::Found(again), _) => again,
+                (Examined::Foreign(format), _) => return self.reseal(format).await,
                 (Examined::Refused(response), _) => return Ok(Outcome::Refused(response)),
             };
         }
@@ -193,7 +193,7 @@ impl ObjectCopy {
             bucket: Some(self.bucket.clone()),
             object: Some(self.object.clone()),
             query: Vec::new(),
-            headers: self.copied_headers(found)?,
+            headers: self.copied_headers(&found.metadata)?,
             body: UpstreamBody::Empty,
         };
         stored::write_keys(&write_key.wrapped, &envelope, &mut request.headers);
@@ -201,18 +201,18 @@ impl ObjectCopy {
     }
 
     /// What the client said of the copy, and the source's metadata unless they are replaced.
-    fn copied_headers(&self, found: &Found) -> Result<HeaderMap, Error> {
+    fn copied_headers(&self, metadata: &Metadata) -> Result<HeaderMap, Error> {
         if self.metadata == Directive::Replace {
             return Ok(self.headers.clone());
         }
-        if found.lacks_metadata {
+        if metadata.is_incomplete {
             let message = "The source has metadata that the storage can't give as headers (x-amz-missing-meta); \
                            they would be lost.";
             return Err(S3Error::not_implemented(message).into());
         }
         let mut headers = HeaderMap::new();
         let own = self.headers.iter().filter(|(name, _)| !headers::is_copied_metadata(name));
-        for (name, value) in own.chain(&found.metadata) {
+        for (name, value) in own.chain(&metadata.headers) {
             headers.append(name, value.clone());
         }
         Ok(headers)

@@ -3,6 +3,7 @@
 //! What the metadata say is a claim; the encryption context that the key service accepts decides. So an object that was
 //! relabelled from one format to another does not open, whatever the rule admits.
 
+mod described;
 mod read;
 mod source;
 mod write;
@@ -11,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
+pub use self::described::{ForeignObject, StoredFormat, unlock_files, unlock_stored};
 pub(super) use self::read::{FirstAnswer, open};
 pub(super) use self::source::Source;
 pub(super) use self::write::{Target, refuse_reserved, seal};
@@ -20,7 +22,7 @@ use super::stored::StoredKeys;
 use crate::envelope::cbc::{self, ChainBody, Unreadable};
 use crate::envelope::s3ec::{self, Claim, Content, Entries, Envelope, MessageBody, S3ecError, Suite};
 use crate::error::Error;
-use crate::keyring::{EncryptionContext, KeyringError, Purpose};
+use crate::keyring::{EncryptionContext, Keyring, KeyringError, Purpose};
 use crate::s3::headers;
 use crate::s3::{ErrorCode, S3Error};
 
@@ -55,6 +57,17 @@ pub(super) enum Marks {
     Unmarked(Entries),
 }
 
+impl Marks {
+    /// The format that they claim. What has none may be an object of an instruction file, too.
+    pub(super) fn format(&self) -> ReadFormat {
+        match self {
+            Self::Cbc { .. } => ReadFormat::Cbc,
+            Self::S3ec(..) => ReadFormat::S3ec,
+            Self::Unmarked(_) => ReadFormat::Plaintext,
+        }
+    }
+}
+
 /// A foreign object whose keys are known.
 pub(super) enum Foreign {
     /// Not encrypted.
@@ -73,7 +86,7 @@ pub(super) enum Foreign {
 }
 
 /// The content of a foreign object, ready to be opened.
-pub(super) enum Unlocked {
+pub enum Unlocked {
     /// As it is.
     Plaintext,
     /// The same, if it is an instruction file.
@@ -151,7 +164,20 @@ impl Foreign {
     /// # Errors
     /// Why the object is refused.
     pub(super) async fn resolve(source: &Source<'_>, marks: Marks, stored: u64) -> Result<Self, Error> {
-        let policy = s3ec::Policy { legacy: source.rule.formats.s3ec.legacy };
+        let file = match &marks {
+            Marks::Cbc { .. } | Marks::S3ec(_, Claim::Whole) => None,
+            Marks::Unmarked(_) if !source.rule.formats.reads(ReadFormat::S3ec) => None,
+            Marks::Unmarked(_) if source.is_named_instruction_file(stored) => {
+                return Ok(Self::InstructionFile);
+            }
+            Marks::S3ec(..) | Marks::Unmarked(_) => source.instruction_file().await?,
+        };
+        Self::of_marks(source.rule, marks, file, stored)
+    }
+
+    /// What the marks come to, with the instruction file, if there is one.
+    fn of_marks(rule: &BucketRule, marks: Marks, file: Option<Entries>, stored: u64) -> Result<Self, Error> {
+        let policy = s3ec::Policy { legacy: rule.formats.s3ec.legacy };
         let envelope = match marks {
             Marks::Cbc { wrapped, recorded } => {
                 let wrapped = STANDARD.decode(wrapped).map_err(|_| Unreadable)?;
@@ -166,22 +192,18 @@ impl Foreign {
             }
             Marks::S3ec(entries, Claim::Whole) => Envelope::parse(&entries, policy)?,
             Marks::S3ec(entries, Claim::KeyElsewhere | Claim::Nothing) => {
-                let file = source.instruction_file().await?.ok_or(S3ecError::InstructionFile)?;
+                let file = file.ok_or(S3ecError::InstructionFile)?;
                 Envelope::parse_with_file(&entries, &file, policy)?
             }
-            Marks::Unmarked(_) if !source.rule.formats.reads(ReadFormat::S3ec) => return Ok(Self::Plaintext),
-            Marks::Unmarked(_) if source.is_named_instruction_file(stored) => {
-                return Ok(Self::InstructionFile);
-            }
-            Marks::Unmarked(entries) => match source.instruction_file().await? {
+            Marks::Unmarked(entries) => match file.filter(|_| rule.formats.reads(ReadFormat::S3ec)) {
                 Some(file) => Envelope::parse_with_file(&entries, &file, policy)?,
                 None => {
-                    admit(source.rule, ReadFormat::Plaintext)?;
+                    admit(rule, ReadFormat::Plaintext)?;
                     return Ok(Self::Plaintext);
                 }
             },
         };
-        let own = &source.rule.formats.s3ec.context;
+        let own = &rule.formats.s3ec.context;
         if !own.is_empty() && !envelope.has_own_context(own) {
             let message =
                 "This object's encryption context is not the one that the bucket's s3ec.context demands.";
@@ -203,7 +225,11 @@ impl Foreign {
     /// # Errors
     /// When the key service refuses or is away, or the data key is not the object's. Of a chain, what says that key and
     /// object do not belong together is the same error as everything else that is wrong with it.
-    pub(super) async fn unlock(&self, source: &Source<'_>) -> Result<(Unlocked, Option<String>), Error> {
+    pub(super) async fn unlock(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+    ) -> Result<(Unlocked, Option<String>), Error> {
         let (purpose, wrapped, context) = match self {
             Self::Plaintext => return Ok((Unlocked::Plaintext, None)),
             Self::InstructionFile => return Ok((Unlocked::InstructionFile, None)),
@@ -217,8 +243,7 @@ impl Foreign {
                 (purpose, envelope.wrapped(), EncryptionContext::from_pairs(envelope.context()))
             }
         };
-        let keyring = &source.resources.keyring;
-        let allowed = source.rule.allowed_keys(keyring.default_allowed());
+        let allowed = rule.allowed_keys(keyring.default_allowed());
         let unwrapped = keyring.unwrap_as(purpose, wrapped, &context, &allowed).await;
         let unwrapped = match (unwrapped, purpose) {
             (Err(KeyringError::InvalidCiphertext | KeyringError::IncorrectKey), CBC | S3EC_CBC) => {
@@ -255,7 +280,7 @@ impl Foreign {
         if let Some(length) = told {
             return Ok(length);
         }
-        match self.unlock(source).await?.0 {
+        match self.unlock(&source.resources.keyring, source.rule).await?.0 {
             Unlocked::Chain(chain, _) => source.chain_length(&chain, etag, stored).await,
             Unlocked::Plaintext | Unlocked::InstructionFile => Ok(stored),
             Unlocked::Message(_) => Ok(MessageBody::plaintext_length(stored)?),

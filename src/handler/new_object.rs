@@ -3,11 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Response};
-use http_body_util::BodyExt;
 
 use super::policy::BucketRule;
 use super::{Multipart, Resources, WriteFormat, answer, foreign, stored, upstream_answer};
-use crate::body::{BoxBody, BoxError, IngestBody, SealBody};
+use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::{
     CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed, TAG,
     ciphertext_length,
@@ -33,7 +32,7 @@ pub(super) enum Plaintext {
     /// All of it, verified, with what is known of it.
     Whole(BytesMut, Vec<Checksum>),
     /// As it streams, of a known length, with the checksums that were promised.
-    Streaming(Box<IngestBody>, u64, Vec<Checksum>),
+    Streaming(BoxBody, u64, Vec<Checksum>),
 }
 
 impl<'a> NewObject<'a> {
@@ -52,6 +51,20 @@ impl<'a> NewObject<'a> {
         foreign::refuse_reserved(rule, request)?;
         let key_id = selected_key(resources, rule, request)?;
         Ok(Self { rule, bucket, object_key, key_id, headers: headers::put_headers(request)? })
+    }
+
+    /// A copy that was ordered under this rule and key, with the headers that go upstream.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when its metadata would be taken for those of the format that is written.
+    pub(super) fn of_copy(
+        (bucket, object_key): (&'a BucketName, &'a ObjectKey),
+        rule: &'a BucketRule,
+        key_id: Option<KeyId>,
+        headers: HeaderMap,
+    ) -> Result<Self, Error> {
+        foreign::refuse_reserved(rule, &headers)?;
+        Ok(Self { rule, bucket, object_key, key_id, headers })
     }
 
     /// Seals the plaintext and stores it by one PUT. What the storage answers is fit for the client.
@@ -81,9 +94,8 @@ impl<'a> NewObject<'a> {
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
                 let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
-                let sealing = SealBody::new(*body, length, PutSealer::new(&sealed.content_key));
+                let body = boxed(SealBody::new(body, length, PutSealer::new(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
-                let body = sealing.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync();
                 request.body = UpstreamBody::StreamedContent { body, length };
                 write_key.key_id
             }

@@ -6,18 +6,18 @@ use http_body_util::BodyExt;
 
 use super::new_object::{NewObject, Plaintext};
 use super::{Call, Resources, answer};
-use crate::body::{BoxBody, IngestBody, Verdict};
+use crate::body::{BoxBody, IngestBody, Verdict, boxed};
 use crate::envelope::native::{CHUNK, TAG, ciphertext_length};
 use crate::error::Error;
 use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
 
 /// S3 stores at most 5 GiB by one PUT, and what it stores is the ciphertext.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
-const MAX_STORED: u64 = 5 * 1024 * 1024 * 1024;
+pub(super) const MAX_STORED: u64 = 5 * 1024 * 1024 * 1024;
 
 /// A body of one chunk is verified before anything is sent, so a request that turns out wrong costs the storage
 /// nothing, and one that the storage can't serve right now can be sent again.
-const BUFFERED: u64 = CHUNK as u64;
+pub(super) const BUFFERED: u64 = CHUNK as u64;
 
 pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
@@ -29,7 +29,7 @@ pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     let plaintext = if length <= BUFFERED {
         read_whole(body, &verdict).await?
     } else {
-        Plaintext::Streaming(Box::new(body), length, declared.into_iter().collect())
+        Plaintext::Streaming(boxed(body), length, declared.into_iter().collect())
     };
     let mut response = object.put(resources, plaintext).await?;
     if response.status().is_success() {

@@ -62,6 +62,7 @@ async fn decrypt_opens_an_upload_and_nothing_that_was_cut() {
         let arguments = Decrypt {
             body: file("body"),
             metadata: file("metadata.json"),
+            instruction_file: None,
             bucket: "b".to_owned(),
             object_key: "k".to_owned(),
             out: None,

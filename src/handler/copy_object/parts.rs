@@ -23,10 +23,10 @@ use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's limit to the source of one copy, here in the client's terms.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
-const MAX_SOURCE: u64 = 5 << 30;
+pub(super) const MAX_SOURCE: u64 = 5 << 30;
 /// How many parts are copied side by side.
 const AT_ONCE: usize = 8;
-const SOURCE_VERSION: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
+pub(super) const SOURCE_VERSION: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
 const TAGGING: HeaderName = HeaderName::from_static("x-amz-tagging");
 
 /// A step that the storage did, or refused to do.
@@ -54,15 +54,8 @@ impl ObjectCopy {
             return Err(too_large().into());
         }
         let (mut request, write_key) = self.request(found, unlocked, length).await?;
-        if self.tagging == Directive::Copy {
-            match self.source_tags().await? {
-                Err(refused) => return Ok(Outcome::Refused(refused)),
-                Ok(tags) if tags.is_empty() => _ = request.headers.remove(TAGGING),
-                Ok(tags) => {
-                    let tags = HeaderValue::try_from(tags).expect("it is percent-encoded");
-                    request.headers.insert(TAGGING, tags);
-                }
-            }
+        if let Err(refused) = self.carry_tags(&mut request.headers).await? {
+            return Ok(Outcome::Refused(refused));
         }
         let upload = match Upload::create(&self.resources.upstream, request).await? {
             Ok(upload) => upload,
@@ -89,6 +82,22 @@ impl ObjectCopy {
                 Err(error)
             }
         }
+    }
+
+    /// Puts the source's tags into the headers of what is to be, unless they are replaced.
+    pub(super) async fn carry_tags(&self, headers: &mut HeaderMap) -> Step<()> {
+        if self.tagging == Directive::Replace {
+            return Ok(Ok(()));
+        }
+        match self.source_tags().await? {
+            Err(refused) => return Ok(Err(refused)),
+            Ok(tags) if tags.is_empty() => _ = headers.remove(TAGGING),
+            Ok(tags) => {
+                let tags = HeaderValue::try_from(tags).expect("it is percent-encoded");
+                headers.insert(TAGGING, tags);
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// The source's tags as the value of `x-amz-tagging`: an upload takes them from its first request only.

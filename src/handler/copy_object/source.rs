@@ -6,10 +6,12 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use crate::body::{BoxBody, read_bounded};
 use crate::error::Error;
 use crate::handler::foreign::{self, Kind};
+use crate::handler::opened_object::{Opening, ReadRequest, open_object};
 use crate::handler::policy::BucketRule;
 use crate::handler::stored::StoredKeys;
 use crate::handler::stored_object::{Identity, ObjectAt, StoredRun, for_every_question};
-use crate::handler::{Call, Resources, upstream_answer};
+use crate::handler::wanted::Wanted;
+use crate::handler::{Call, ReadFormat, Resources, upstream_answer};
 use crate::s3::{CopySource, ErrorCode, S3Error, headers};
 use crate::upstream::{Upstream, UpstreamRequest};
 
@@ -24,7 +26,10 @@ pub(super) struct Source {
 
 /// An answer to the question what the source is.
 pub(super) enum Examined {
+    /// A native object.
     Found(Found),
+    /// One of another format, by what it claims.
+    Foreign(ReadFormat),
     /// The storage refused, in words that the client may read.
     Refused(Response<BoxBody>),
 }
@@ -36,10 +41,25 @@ pub(super) struct Found {
     /// Well-formed, not yet authentic.
     pub(super) keys: StoredKeys,
     pub(super) identity: Identity,
-    /// What S3 copies along, without what is ours.
-    pub(super) metadata: HeaderMap,
+    pub(super) metadata: Metadata,
+}
+
+/// What S3 copies along, without what is ours.
+pub(super) struct Metadata {
+    pub(super) headers: HeaderMap,
     /// Whether there are more that can be no headers.
-    pub(super) lacks_metadata: bool,
+    pub(super) is_incomplete: bool,
+}
+
+impl Metadata {
+    /// Those of an answer to GET or HEAD.
+    pub(super) fn of(answer: &HeaderMap) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in answer.iter().filter(|(name, _)| headers::is_copied_metadata(name)) {
+            headers.append(name, value.clone());
+        }
+        Self { headers, is_incomplete: answer.contains_key("x-amz-missing-meta") }
+    }
 }
 
 impl Source {
@@ -77,7 +97,10 @@ impl Source {
             // Read to its end, the connection can serve another request.
             read_bounded(body, 1).await.map_err(Error::upstream_body)?;
         }
-        Found::of(&self.rule, &head.headers, run.total).map(Examined::Found)
+        match foreign::recognise(&self.rule, &head.headers)? {
+            Kind::Native(keys) => Found::of(&head.headers, keys, run.total).map(Examined::Found),
+            Kind::Foreign(marks) => Ok(Examined::Foreign(marks.format())),
+        }
     }
 
     /// Where it is, for further questions, which the client's conditions do not concern.
@@ -85,6 +108,29 @@ impl Source {
         let CopySource { bucket, object, version_id } = &self.named;
         let version_id = version_id.as_deref();
         ObjectAt { bucket, object_key: object, version_id, headers: for_every_question(&self.conditions) }
+    }
+
+    /// Opens all of it, whatever its format: metadata and content are of one answer.
+    ///
+    /// # Errors
+    /// As [`open_object`], and `PreconditionFailed` when a condition of the client does not hold.
+    pub(super) async fn open(&self, resources: &Resources) -> Result<Opening, Error> {
+        let CopySource { bucket, object, version_id } = &self.named;
+        let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
+        let read = ReadRequest {
+            bucket,
+            object_key: object,
+            wanted: Wanted::Whole,
+            query: version.collect(),
+            headers: self.conditions.clone(),
+            if_range: None,
+        };
+        match open_object(resources, read).await? {
+            Opening::Answered(response) if response.status() == StatusCode::NOT_MODIFIED => {
+                Err(S3Error::from(ErrorCode::PreconditionFailed).into())
+            }
+            opening @ (Opening::Opened(_) | Opening::Answered(_)) => Ok(opening),
+        }
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {
@@ -95,24 +141,12 @@ impl Source {
 }
 
 impl Found {
-    fn of(rule: &BucketRule, headers: &HeaderMap, stored_total: u64) -> Result<Self, Error> {
-        let metadata = headers.iter().filter(|(name, _)| headers::is_copied_metadata(name));
-        let mut copied = HeaderMap::new();
-        metadata.for_each(|(name, value)| _ = copied.append(name, value.clone()));
-        let keys = match foreign::recognise(rule, headers)? {
-            Kind::Native(keys) => keys,
-            Kind::Foreign(_) => {
-                let message = "CopyObject of an object that is not in the native format is not implemented. Copy it by a \
-                               multipart upload (UploadPartCopy), or read and write it.";
-                return Err(S3Error::not_implemented(message).into());
-            }
-        };
+    fn of(headers: &HeaderMap, keys: StoredKeys, stored_total: u64) -> Result<Self, Error> {
         Ok(Self {
             identity: Identity::of(headers, &keys, stored_total)?,
             keys,
             etag: headers.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?,
-            metadata: copied,
-            lacks_metadata: headers.contains_key("x-amz-missing-meta"),
+            metadata: Metadata::of(headers),
         })
     }
 }

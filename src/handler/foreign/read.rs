@@ -42,7 +42,7 @@ pub(in crate::handler) async fn open(
     let FirstAnswer { mut head, stored, content } = first;
     let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?.to_owned();
     let foreign = Foreign::resolve(&source, marks, stored).await?;
-    let (unlocked, key_id) = foreign.unlock(&source).await?;
+    let (unlocked, key_id) = foreign.unlock(&source.resources.keyring, source.rule).await?;
     let mut reading = Reading { source, wanted, etag, stored, content };
     let (plaintext_total, selection, body) = match unlocked {
         Unlocked::Plaintext => reading.plaintext().await?,

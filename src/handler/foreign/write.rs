@@ -78,7 +78,7 @@ pub(in crate::handler) async fn seal(
     let body = match plaintext {
         Plaintext::Whole(content, _) => UpstreamBody::Content(seal_whole(sealer, &content).freeze()),
         Plaintext::Streaming(body, _, _) => {
-            let body = boxed(SealStreamBody::new(*body, sealer, stored_length));
+            let body = boxed(SealStreamBody::new(body, sealer, stored_length));
             UpstreamBody::StreamedContent { body, length: stored_length }
         }
     };
