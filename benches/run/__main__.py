@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def main():
     arguments.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md and docs/benchmarks.svg")
     arguments.add_argument("--results", required=True)
     asked = arguments.parse_args()
+    # Ended from outside, it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone}
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"

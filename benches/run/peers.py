@@ -227,7 +227,9 @@ filename_encryption = off
 directory_name_encryption = false
 password = {obscure("bench password")}
 """)
-        # Its buckets are the top folders of what it serves: an object in each makes the folder exist.
+        # Its buckets are the top folders of what it serves: an object in one makes it exist.
+        command = [self.binaries["rclone"], "rcat", "sealed:sealed/here", "--config", folder / "rclone.conf"]
+        subprocess.run(command, input=b"here", check=True, capture_output=True, timeout=60)
         process = self._run("rclone", [self.binaries["rclone"], "serve", "s3", "sealed:", "--addr", f"127.0.0.1:{port}", "--config", folder / "rclone.conf",
                                        "--cache-dir", folder / "cache", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off"])
         self._await("rclone", process, port)

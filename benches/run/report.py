@@ -61,7 +61,8 @@ def upstream_table(results):
     for outcome in results["cases"]:
         rounds = outcome["peers"].get("s3veil", {}).get("rounds", [])
         asked = sum(result["all_requests"] for result in rounds)
-        if not asked or outcome["case"]["connections"] > 64:
+        # What the driver's end cuts off is asked for and never answered; among large objects that would be most of it.
+        if not asked or outcome["case"]["connections"] > 64 or outcome["case"]["size"] > MIB:
             continue
         kinds = {}
         for result in rounds:
@@ -123,8 +124,8 @@ def targets(results):
         add("key service calls per 1,000 requests, warm", "< 1", calls / asked * 1000, lambda v: v < 1, 3)
     micro = results.get("micro", {})
     for way in ("seal", "open"):
-        if f"{way}/65536" in micro:
-            add(f"AES-256-GCM in process, {way} 64 KiB: speed of the library's own", "≥ 0.9", micro[f"{way}/65536"]["ratio"], lambda v: v >= 0.9)
+        if f"{way}-chunks/65536" in micro:
+            add(f"AES-256-GCM in process, {way} chunks of 64 KiB: speed of the library's own", "≥ 0.9", micro[f"{way}-chunks/65536"]["ratio"], lambda v: v >= 0.9)
     return ["| what | target | measured | holds |", "| --- | --- | ---: | --- |"] + [f"| {' | '.join(row)} |" for row in rows]
 
 

@@ -111,6 +111,69 @@ fn sealing(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A long body's chunks, one by one, without the key set-up: the library gets them one by one too.
+fn chunks(criterion: &mut Criterion) {
+    const COUNT: usize = 64;
+    let (content_key, library) = (content_key(), library_key());
+    let mut group = criterion.benchmark_group("chunks");
+    group.throughput(Throughput::Bytes((COUNT * CHUNK) as u64));
+    group.bench_function(BenchmarkId::new("seal-chunks", CHUNK), |bencher| {
+        bencher.iter_batched_ref(
+            || plaintext(COUNT * CHUNK),
+            |chunks| seal(&content_key, chunks),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function(BenchmarkId::new("library-seal-chunks", CHUNK), |bencher| {
+        bencher.iter_batched_ref(
+            || plaintext(COUNT * CHUNK),
+            |chunks| {
+                for chunk in chunks {
+                    black_box(
+                        library
+                            .seal_in_place_separate_tag(nonce(), Aad::empty(), chunk)
+                            .expect("it is short"),
+                    );
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    let mut sealed = plaintext(COUNT * CHUNK);
+    seal(&content_key, &mut sealed);
+    group.bench_function(BenchmarkId::new("open-chunks", CHUNK), |bencher| {
+        bencher.iter_batched_ref(
+            || sealed.clone(),
+            |chunks| {
+                let mut opener =
+                    PutOpener::new(&content_key, (COUNT * CHUNK) as u64, 0).expect("there is a chunk");
+                for chunk in chunks {
+                    opener.open_next(chunk).expect("it was sealed so");
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    let mut whole = plaintext(COUNT * CHUNK);
+    for chunk in &mut whole {
+        library.seal_in_place_append_tag(nonce(), Aad::empty(), chunk).expect("it is short");
+    }
+    group.bench_function(BenchmarkId::new("library-open-chunks", CHUNK), |bencher| {
+        bencher.iter_batched_ref(
+            || whole.clone(),
+            |chunks| {
+                for chunk in chunks {
+                    black_box(
+                        library.open_in_place(nonce(), Aad::empty(), chunk).expect("it was sealed so").len(),
+                    );
+                }
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
 fn checksums(criterion: &mut Criterion) {
     let content = vec![0x5a; 1 << 20];
     let mut group = criterion.benchmark_group("checksum");
@@ -220,6 +283,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1000))
         .sample_size(30);
-    targets = sealing, checksums, signatures, listing
+    targets = sealing, chunks, checksums, signatures, listing
 }
 criterion_main!(rooms);
