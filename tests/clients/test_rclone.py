@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 def rclone_for(running, home, provider):
     """rclone("copy", ...): the remote `p:` is the proxy; parts of 5 MiB from 5 MiB on, several at a time; no retries hide a fault."""
     remote = {
-        "TYPE": "s3", "PROVIDER": provider, "ENDPOINT": running.endpoint, "REGION": REGION, "FORCE_PATH_STYLE": "true",
+        "TYPE": "s3", "PROVIDER": provider, "ENDPOINT": running.endpoint, "REGION": REGION, "FORCE_PATH_STYLE": "true", "SERVER_SIDE_ENCRYPTION": "aws:kms",
         "ACCESS_KEY_ID": ACCESS_KEY_ID, "SECRET_ACCESS_KEY": SECRET_ACCESS_KEY, "CHUNK_SIZE": "5Mi", "UPLOAD_CUTOFF": "5Mi",
         "COPY_CUTOFF": "10Mi",
     }  # fmt: skip

@@ -71,7 +71,8 @@ fn upload_fate(name: &str) -> Fate {
         }
         // Ignoring these would do what the client asked not to be done.
         "content-range" | "if-modified-since" | "if-unmodified-since" => Fate::Refuse,
-        "x-amz-cf-id"
+        "x-amz-api-version"
+        | "x-amz-cf-id"
         | "x-amz-content-sha256"
         | "x-amz-date"
         | "x-amz-decoded-content-length"
