@@ -205,6 +205,13 @@ pub(super) fn room_to_seal(header: usize, length: usize) -> usize {
     header + length + TAG * length.div_ceil(CHUNK).max(1)
 }
 
+/// Whether a request's key id is this key's: as it is configured, or as the ARN that answers tell clients, who send it
+/// back. What is used is the configured one.
+fn names(asked: &str, key_id: &KeyId) -> bool {
+    let configured = key_id.as_str();
+    asked == configured || asked.strip_suffix(configured).is_some_and(|arn| arn.ends_with(":key/"))
+}
+
 /// The key that the request's SSE headers ask for, if the bucket's rule allows it.
 pub(super) fn selected_key(
     resources: &Resources,
@@ -218,7 +225,7 @@ pub(super) fn selected_key(
         }
     };
     let allowed = rule.allowed_keys(resources.keyring.default_allowed());
-    match allowed.into_iter().find(|key_id| key_id.as_str() == asked) {
+    match allowed.into_iter().find(|key_id| names(&asked, key_id)) {
         Some(key_id) => Ok(Some(key_id)),
         None => {
             let message = "The KMS key of the request is not among key_id and allowed_key_ids of the bucket's rule \
