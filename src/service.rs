@@ -68,10 +68,10 @@ impl Service {
             record.failed(error);
             response
         });
-        leftover.drain(expects_continue);
-        if asks_in_vain {
-            // There is no body to ask for, so the answer comes without a 100 before it. botocore then takes the next
-            // answer on this connection for headers.
+        let was_never_asked = leftover.drain(expects_continue);
+        if asks_in_vain || was_never_asked {
+            // The answer comes without a 100 before it. botocore then takes the next answer on this connection for
+            // headers; and a body that was not asked for ends the connection anyway, which the client should know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.finish(response)

@@ -48,11 +48,11 @@ where
     B::Error: Send,
 {
     /// Reads and drops what was left unread, in the background and within bounds. `expects_continue`: the client
-    /// sends nothing before it is asked to, so an unpolled body is left alone.
-    pub fn drain(self, expects_continue: bool) {
-        let Some(unread) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    /// sends nothing before it is asked to, so an unpolled body is left alone; true then: the connection has to end.
+    pub fn drain(self, expects_continue: bool) -> bool {
+        let Some(unread) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return false };
         if expects_continue && !unread.was_polled {
-            return;
+            return true;
         }
         tokio::spawn(async move {
             let mut body = unread.body;
@@ -68,6 +68,7 @@ where
             // Past the bounds the body is dropped, and the connection with it.
             let _ = tokio::time::timeout(MAX_DRAINING, reading).await;
         });
+        false
     }
 }
 
