@@ -16,8 +16,8 @@ use self::request::{Asked, Chosen};
 use super::late_answer::{Outcome, answer_in_time};
 use super::stored::StoredKeys;
 use super::stored_object::for_every_question;
-use super::upload::Upload;
-use super::uploaded_parts::{AllParts, UploadAt, list_parts};
+use super::upload::{Upload, take_conditions};
+use super::uploaded_parts::{AllParts, UploadAt, etag_of_part, list_parts};
 use super::upstream_answer::{buffered, pass};
 use super::{Call, Resources, answer};
 use crate::body::{BoxBody, read_bounded};
@@ -26,7 +26,7 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
-use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error, headers};
+use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// S3's answers to a completed upload have a few hundred bytes.
@@ -53,7 +53,7 @@ pub(super) async fn complete_multipart_upload(
         resources: resources.clone(),
         location: call.location.clone(),
         account: for_every_question(&call.headers),
-        headers: headers::passthrough_headers(&call.headers),
+        conditions: take_conditions(&mut call.headers),
         bucket,
         object_key,
         upload,
@@ -73,19 +73,13 @@ struct Completing {
     location: String,
     /// What goes along with every request.
     account: HeaderMap,
-    /// What the client sent with this one.
-    headers: HeaderMap,
+    /// The client's conditions on the object that is to be.
+    conditions: HeaderMap,
 }
 
 impl Completing {
     async fn run(self) -> Result<Outcome, Error> {
-        let at = UploadAt {
-            bucket: &self.bucket,
-            object_key: &self.object_key,
-            upstream_id: &self.upload.upstream_id,
-            headers: &self.account,
-        };
-        let listed = match list_parts(&self.resources, &at).await {
+        let listed = match list_parts(&self.resources, &self.at()).await {
             Ok(listed) => listed,
             Err(Error::Refused(error)) if error.code == ErrorCode::NoSuchUpload => {
                 return self.completed_before(error).await;
@@ -150,17 +144,13 @@ impl Completing {
         number: PartNumber,
         sealed: Bytes,
     ) -> Result<Result<String, Response<BoxBody>>, Error> {
-        let number = ("partNumber".to_owned(), Some(number.value().to_string()));
-        let mut request = self.request(Method::PUT, self.account.clone());
-        request.query.insert(0, number);
+        let mut request = self.at().part_request(number);
         request.body = UpstreamBody::Content(sealed);
         let response = pass(self.resources.upstream.send(request).await?).await?;
         if !response.status().is_success() {
             return Ok(Err(response));
         }
-        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
-        let etag = etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))?;
-        Ok(Ok(etag.trim_matches('"').to_owned()))
+        Ok(Ok(etag_of_part(response.headers())?.to_owned()))
     }
 
     async fn complete(
@@ -168,12 +158,8 @@ impl Completing {
         parts: &[(u16, String)],
         checksum: Option<ObjectChecksum>,
     ) -> Result<Outcome, Error> {
-        let mut request = self.request(Method::POST, self.account.clone());
-        for name in ["if-match", "if-none-match"] {
-            if let Some(value) = self.headers.get(name) {
-                request.headers.insert(name, value.clone());
-            }
-        }
+        let mut request = self.at().request(Method::POST);
+        request.headers.extend(self.conditions.clone());
         let listed = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
         request.body = UpstreamBody::Buffered(xml::write_complete_request(listed).into());
         let response = pass(self.resources.upstream.send(request).await?).await?;
@@ -229,17 +215,13 @@ impl Completing {
         Ok(self.done(headers, result, None))
     }
 
-    fn request(&self, method: Method, headers: HeaderMap) -> UpstreamRequest {
-        let mut request = UpstreamRequest {
-            method,
-            bucket: Some(self.bucket.clone()),
-            object: Some(self.object_key.clone()),
-            query: Vec::new(),
-            headers,
-            body: UpstreamBody::Empty,
-        };
-        self.upload.name_in(&mut request);
-        request
+    fn at(&self) -> UploadAt<'_> {
+        UploadAt {
+            bucket: &self.bucket,
+            object_key: &self.object_key,
+            upstream_id: &self.upload.upstream_id,
+            headers: &self.account,
+        }
     }
 }
 

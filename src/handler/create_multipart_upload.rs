@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
 
 use super::new_object::NewObject;
+use super::upload::take_conditions;
 use super::upstream_answer::{buffered, pass};
 use super::{Call, Resources, answer};
 use crate::body::{BoxBody, read_bounded};
@@ -13,8 +14,6 @@ use crate::error::Error;
 use crate::s3::checksum::ChecksumType;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 
-/// What of the request speaks of the object that comes to be, and not of the upload that begins.
-const OF_COMPLETION: [&str; 2] = ["if-match", "if-none-match"];
 /// What an upload counts against the bytes of a shared data key, since nobody knows how long it will be. The data key
 /// encrypts none of them (F-01).
 const NOMINAL_LENGTH: u64 = 1 << 30;
@@ -39,7 +38,8 @@ pub(super) async fn create_multipart_upload(
     let mut request = object.request(Method::POST);
     request.query = vec![("uploads".to_owned(), None)];
     request.headers = object.headers.clone();
-    OF_COMPLETION.iter().for_each(|name| _ = request.headers.remove(*name));
+    // They are for Complete to send again.
+    take_conditions(&mut request.headers);
     announce_checksum(resources, &mut request.headers);
     let sealed = object.seal(&write_key, true, &[], &mut request.headers);
     let response = pass(resources.upstream.send(request).await?).await?;

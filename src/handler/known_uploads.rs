@@ -95,9 +95,14 @@ impl KnownUploads {
         self.former.get(&part_name(upstream_id, number, etag)).await
     }
 
-    /// A small last part of this ETag (the storage's), if it is still here. It is not, afterwards.
-    pub(super) async fn take_tail(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Tail> {
-        self.tails.remove(&part_name(upstream_id, number, etag)).await
+    /// A small last part of this ETag (the storage's), if it is still here.
+    pub(super) async fn tail(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Tail> {
+        self.tails.get(&part_name(upstream_id, number, etag)).await
+    }
+
+    /// Another part has taken this one's place.
+    pub(super) async fn forget_tail(&self, upstream_id: &str, number: u16, etag: &str) {
+        self.tails.invalidate(&part_name(upstream_id, number, etag)).await;
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use http::Response;
 use http::header::{ETAG, HeaderMap, HeaderValue};
-use http::{Method, Response};
 use http_body_util::BodyExt;
 
-use super::Resources;
 use super::known_uploads::Tail;
 use super::upload::Upload;
-use super::uploaded_parts::{UploadAt, list_parts};
+use super::uploaded_parts::{UploadAt, etag_of_part, list_parts};
 use super::upstream_answer::pass;
+use super::{Resources, answer};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
@@ -19,23 +19,22 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
-use crate::upstream::{UpstreamBody, UpstreamError, UpstreamRequest};
-
-use super::answer;
+use crate::upstream::{UpstreamBody, UpstreamError};
 
 /// S3 stores at most 5 GiB by one part, and what it stores is the ciphertext.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 const MAX_STORED: u64 = 5 << 30;
 /// A part of one chunk is verified before anything is sent, and can be sent again.
 const BUFFERED: u64 = CHUNK as u64;
-/// So is every small part that is not the first: it ends its object, and Complete may find that it has to be sealed anew.
-const fn is_kept(part: Part) -> bool {
-    part.length < MIN_PART && part.number.value() > 1
-}
 /// How long a small part waits for the others (F-46).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The pauses between two looks at the storage's list of parts: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Whether a part is small and not the first: it ends its object, and Complete may find that it has to be sealed anew.
+const fn is_kept(part: Part) -> bool {
+    part.length < MIN_PART && part.number.value() > 1
+}
 
 /// Where a part goes.
 pub(super) struct NewPart<'a> {
@@ -98,7 +97,7 @@ impl NewPart<'_> {
         let mark = mark.or_else(|| TailMark::plain(part.length)).expect("the length was checked");
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
-        let mut request = self.request();
+        let mut request = self.at().part_request(part.number);
         let mut kept = None;
         request.body = if self.length <= BUFFERED || is_kept(part) {
             let sealed = SealBody::segment(plaintext, sealer).collect().await.map_err(UpstreamError::Body)?;
@@ -122,18 +121,13 @@ impl NewPart<'_> {
         Ok(Sent { response, mark, kept })
     }
 
-    fn request(&self) -> UpstreamRequest {
-        let number = ("partNumber".to_owned(), Some(self.number.value().to_string()));
-        let mut request = UpstreamRequest {
-            method: Method::PUT,
-            bucket: Some(self.bucket.clone()),
-            object: Some(self.object_key.clone()),
-            query: vec![number],
-            headers: self.headers.clone(),
-            body: UpstreamBody::Empty,
-        };
-        self.upload.name_in(&mut request);
-        request
+    fn at(&self) -> UploadAt<'_> {
+        UploadAt {
+            bucket: self.bucket,
+            object_key: self.object_key,
+            upstream_id: &self.upload.upstream_id,
+            headers: &self.headers,
+        }
     }
 
     /// F-46: from the part's length, else from the parts that the storage lists, looked at until they are enough or time
@@ -146,16 +140,10 @@ impl NewPart<'_> {
         if decision != TailDecision::Wait {
             return Ok(decision);
         }
-        let at = UploadAt {
-            bucket: self.bucket,
-            object_key: self.object_key,
-            upstream_id: &self.upload.upstream_id,
-            headers: &self.headers,
-        };
         let began = tokio::time::Instant::now();
         let mut pause = PAUSES.0;
         loop {
-            let stored = list_parts(self.resources, &at).await?.stored();
+            let stored = list_parts(self.resources, &self.at()).await?.stored();
             let is_over = began.elapsed() + pause > PATIENCE;
             let patience = if is_over { Patience::Exhausted } else { Patience::Left };
             let decision = decide(&stored, patience)?;
@@ -184,9 +172,7 @@ impl Sent {
         if !self.response.status().is_success() {
             return Ok(None);
         }
-        let etag = self.response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
-        let etag = etag.map(|etag| etag.trim_matches('"')).filter(|etag| !etag.is_empty());
-        let etag = etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))?;
+        let etag = etag_of_part(self.response.headers())?;
         let wanted = upload.checksum_algorithm();
         let checksum =
             checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));

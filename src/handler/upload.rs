@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+
 use super::known_uploads::KnownUploads;
 use super::policy::BucketRule;
 use super::stored::StoredKeys;
@@ -12,6 +15,13 @@ use crate::error::Error;
 use crate::keyring::KeyringError;
 use crate::s3::{BucketName, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::UpstreamRequest;
+
+/// Takes out of the headers of a request what speaks of the object that comes to be, and not of the upload that begins:
+/// the conditions that count when it is completed.
+pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
+    let names = [IF_MATCH, IF_NONE_MATCH];
+    names.into_iter().filter_map(|name| Some((name.clone(), request.remove(name)?))).collect()
+}
 
 /// An upload whose token was verified for this bucket and object.
 pub(super) struct Upload {
@@ -81,11 +91,6 @@ impl Upload {
     /// Whether the checksum that was declared is one of all bytes.
     pub(super) fn is_full_object(&self) -> bool {
         matches!(self.checksum, UploadChecksum::FullObject(_))
-    }
-
-    /// Names the upload in a request to the storage.
-    pub(super) fn name_in(&self, request: &mut UpstreamRequest) {
-        name_upload(request, &self.upstream_id);
     }
 }
 

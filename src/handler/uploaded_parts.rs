@@ -1,5 +1,6 @@
 //! The parts of an upload, as the storage lists them.
 
+use http::header::ETAG;
 use http::{HeaderMap, Method, Response};
 
 use super::Resources;
@@ -21,8 +22,45 @@ pub(super) struct UploadAt<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
+impl UploadAt<'_> {
+    /// A request to the storage on this upload.
+    pub(super) fn request(&self, method: Method) -> UpstreamRequest {
+        let mut request = UpstreamRequest {
+            method,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object_key.clone()),
+            query: Vec::new(),
+            headers: self.headers.clone(),
+            body: UpstreamBody::Empty,
+        };
+        name_upload(&mut request, self.upstream_id);
+        request
+    }
+
+    /// A request that stores a part; its body is the caller's.
+    pub(super) fn part_request(&self, number: PartNumber) -> UpstreamRequest {
+        let mut request = self.request(Method::PUT);
+        request.query.insert(0, ("partNumber".to_owned(), Some(number.value().to_string())));
+        request
+    }
+}
+
+/// The ETag of a part that was stored, without quotes.
+///
+/// # Errors
+/// [`Error::UnexpectedAnswer`] when the storage names none.
+pub(super) fn etag_of_part(answer: &HeaderMap) -> Result<&str, Error> {
+    let etag = answer.get(ETAG).and_then(|etag| etag.to_str().ok());
+    let etag = etag.map(|etag| etag.trim_matches('"')).filter(|etag| !etag.is_empty());
+    etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))
+}
+
 /// All parts of an upload, by ascending number.
-pub(super) struct AllParts(Vec<ListedPart>);
+pub(super) struct AllParts {
+    parts: Vec<ListedPart>,
+    /// When they were stored, ascending. Times are compared only, so their rank is as good as they are.
+    times: Vec<String>,
+}
 
 /// Lists all parts, page by page.
 ///
@@ -33,15 +71,9 @@ pub(super) async fn list_parts(resources: &Resources, at: &UploadAt<'_>) -> Resu
     let mut marker: Option<String> = None;
     // A storage that repeats itself is not listened to for ever.
     while all.len() <= usize::from(MAX_PARTS) {
-        let mut request = UpstreamRequest {
-            method: Method::GET,
-            bucket: Some(at.bucket.clone()),
-            object: Some(at.object_key.clone()),
-            query: marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker))).collect(),
-            headers: at.headers.clone(),
-            body: UpstreamBody::Empty,
-        };
-        name_upload(&mut request, at.upstream_id);
+        let mut request = at.request(Method::GET);
+        let marker_of_page = marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker)));
+        request.query.splice(..0, marker_of_page);
         let response = pass(resources.upstream.send(request).await?).await?;
         let document = document(response).await?;
         let page = xml::parse_uploaded_parts(&document).map_err(|_| no_list())?;
@@ -49,8 +81,7 @@ pub(super) async fn list_parts(resources: &Resources, at: &UploadAt<'_>) -> Resu
         let is_empty = page.parts.is_empty();
         all.extend(page.parts);
         if marker.is_none() || is_empty {
-            all.sort_by_key(|part: &ListedPart| part.number);
-            return Ok(AllParts(all));
+            return Ok(AllParts::of(all));
         }
     }
     Err(no_list())
@@ -76,36 +107,55 @@ async fn document(response: Response<BoxBody>) -> Result<bytes::Bytes, Error> {
 }
 
 impl AllParts {
+    fn of(mut parts: Vec<ListedPart>) -> Self {
+        parts.sort_by_key(|part| part.number);
+        let mut times: Vec<_> = parts.iter().map(|part| part.last_modified.clone()).collect();
+        times.sort_unstable();
+        Self { parts, times }
+    }
+
     /// The part of this number.
     pub(super) fn of_number(&self, number: u16) -> Option<&ListedPart> {
-        let index = self.0.binary_search_by_key(&number, |part| part.number).ok()?;
-        self.0.get(index)
+        let index = self.parts.binary_search_by_key(&number, |part| part.number).ok()?;
+        self.parts.get(index)
     }
 
     /// The parts as the format's decisions take them, without marks.
     pub(super) fn stored(&self) -> Vec<StoredPart> {
-        self.0.iter().filter_map(|part| stored(part, &self.0)).collect()
+        self.parts.iter().filter_map(|part| self.stored_part(part)).collect()
     }
 
     /// One part as the format's decisions take it.
     pub(super) fn stored_part(&self, part: &ListedPart) -> Option<StoredPart> {
-        stored(part, &self.0)
+        let number = PartNumber::new(part.number)?;
+        let modified = self.times.partition_point(|time| *time < part.last_modified) as u64;
+        Some(StoredPart { number, stored_length: part.size, modified, mark: None })
     }
-}
-
-/// Times are compared only: their rank among all is as good as they are.
-fn stored(part: &ListedPart, all: &[ListedPart]) -> Option<StoredPart> {
-    let number = PartNumber::new(part.number)?;
-    let earlier = if part.last_modified.is_empty() { 0 } else { rank(part, all) };
-    Some(StoredPart { number, stored_length: part.size, modified: earlier, mark: None })
-}
-
-fn rank(part: &ListedPart, all: &[ListedPart]) -> u64 {
-    all.iter().filter(|other| other.last_modified < part.last_modified).count() as u64
 }
 
 /// An answer with another document.
 pub(super) fn with_document(mut head: http::response::Parts, document: String) -> Response<BoxBody> {
     head.headers.remove(http::header::CONTENT_LENGTH);
     Response::from_parts(head, buffered(document))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the format's decisions need it: who is younger than whom, whatever order the storage lists them in.
+    #[test]
+    fn parts_are_ranked_by_their_times() {
+        let listed = |number, second: &str| ListedPart {
+            number,
+            etag: "e".to_owned(),
+            size: 80,
+            last_modified: second.to_owned(),
+        };
+        let all = AllParts::of(vec![listed(3, "09"), listed(1, "10"), listed(2, "09"), listed(4, "")]);
+        let ranks: Vec<_> = all.stored().iter().map(|part| (part.number.value(), part.modified)).collect();
+        assert_eq!(ranks, [(1, 3), (2, 1), (3, 1), (4, 0)]);
+        assert_eq!(all.of_number(3).map(|part| part.number), Some(3));
+        assert!(all.of_number(5).is_none());
+    }
 }

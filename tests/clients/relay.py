@@ -20,6 +20,7 @@ class Relay:
         self.cut_answers_after = None  # bytes of each connection's answers, from now on
         self.relayed = 0  # bytes, both ways
         self.answers_wait = 0  # seconds, each piece of an answer
+        self.cut_at = None  # a pattern: the connection on which a client sends such bytes ends, and they are not relayed
         self.requests, self.answered = [], 0  # "GET /path" each; bytes
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -51,6 +52,8 @@ class Relay:
             while data := source.recv(65_536):
                 if answers and self.answers_wait:
                     time.sleep(self.answers_wait)
+                if not answers and self.cut_at and self.cut_at.search(data):
+                    break
                 self.count(data, answers)
                 limit = self.cut_answers_after if answers else None
                 if limit is not None and passed + len(data) >= limit:

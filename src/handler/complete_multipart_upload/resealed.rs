@@ -27,7 +27,7 @@ impl Completing {
         };
         let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
         let is_last = stored.number == number;
-        let Some(tail) = known.take_tail(id, number.value(), etag).await.filter(|_| is_last) else {
+        let Some(tail) = known.tail(id, number.value(), etag).await.filter(|_| is_last) else {
             return Ok(false);
         };
         let checksum = stored.mark.as_ref().and_then(TailMark::checksum).copied();
@@ -41,6 +41,7 @@ impl Completing {
         let stored_length = sealed.len() as u64;
         let former = etag.clone();
         let Ok(etag) = self.store_part(number, sealed.clone()).await? else { return Ok(false) };
+        known.forget_tail(id, number.value(), &former).await;
         known.remember_former(id, number.value(), &etag, &former).await;
 
         let mark = TailMark::of_last(&layout).with_checksum(checksum);
@@ -55,8 +56,9 @@ impl Completing {
 /// The layout of the chosen parts, the last of the length that was kept.
 fn layout_of(tail: &Tail, chosen: &Chosen) -> Option<Layout> {
     let (_, before) = chosen.stored.split_last()?;
-    let part = |number| Some(Part { number, length: chosen.plaintext_length(number)? });
-    let mut parts = before.iter().map(|stored| part(stored.number)).collect::<Option<Vec<_>>>()?;
+    let lengths = chosen.lengths()?.into_iter();
+    let parts = before.iter().zip(lengths).map(|(stored, length)| Part { number: stored.number, length });
+    let mut parts: Vec<_> = parts.collect();
     parts.push(tail.part);
     Layout::ended_by_last(parts).ok()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::SystemTime;
 
-use http::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{HeaderName, HeaderValue, LAST_MODIFIED};
 use http::{HeaderMap, Method, Response, StatusCode};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -16,6 +16,7 @@ use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{Layout, PartNumber};
 use crate::error::{Error, with_causes};
 use crate::handler::stored::Unlocked;
+use crate::handler::upload::take_conditions;
 use crate::handler::{answer, layouts, stored_object, upstream_answer};
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
 use crate::s3::{BucketName, ObjectKey, S3Error, xml};
@@ -148,10 +149,7 @@ struct Upload {
 impl Upload {
     /// Begins an upload that `request` describes.
     async fn create(upstream: &Upstream, mut request: UpstreamRequest) -> Step<Self> {
-        let mut conditions = HeaderMap::new();
-        for name in [IF_MATCH, IF_NONE_MATCH] {
-            conditions.extend(request.headers.remove(&name).map(|value| (name, value)));
-        }
+        let conditions = take_conditions(&mut request.headers);
         let (bucket, object) = (request.bucket.clone(), request.object.clone());
         let headers = stored_object::for_every_question(&request.headers);
         request.method = Method::POST;

@@ -13,6 +13,9 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 use crate::handler::new_object::{NewObject, seal_whole};
+use crate::handler::stored_object::for_every_question;
+use crate::handler::upload::take_conditions;
+use crate::handler::uploaded_parts::etag_of_part;
 use crate::handler::upstream_answer::{buffered, pass};
 use crate::handler::{Resources, answer};
 use crate::s3::Checksum;
@@ -21,11 +24,6 @@ use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's answers about an upload have a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-
-/// What belongs to every request of an upload.
-const OF_EVERY_REQUEST: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-request-payer"];
-/// What speaks of the object that comes to be, and not of the upload that begins.
-const OF_COMPLETION: [&str; 2] = ["if-match", "if-none-match"];
 
 /// Stores a file of which `first` is the beginning; `promised` are its checksums, `length` is what its request has.
 /// Whatever fails, and whoever goes away, nothing of it stays upstream.
@@ -41,7 +39,7 @@ pub(super) async fn upload(
     let mut create = object.request(Method::POST);
     create.query = vec![("uploads".to_owned(), None)];
     create.headers = object.headers.clone();
-    OF_COMPLETION.iter().for_each(|name| _ = create.headers.remove(*name));
+    let conditions = take_conditions(&mut create.headers);
     let content_key = object.seal(&write_key, true, &promised, &mut create.headers).content_key;
     let response = pass(resources.upstream.send(create).await?).await?;
     if !response.status().is_success() {
@@ -50,8 +48,15 @@ pub(super) async fn upload(
     let document = read_bounded(response.into_body(), MAX_ANSWER).await.map_err(Error::upstream_body)?;
     let id = xml::parse_upload_id(&document).map_err(unreadable)?;
 
-    let mut upload =
-        Upload { resources, object: &object, content_key, id, layout: Vec::new(), etags: Vec::new() };
+    let mut upload = Upload {
+        resources,
+        object: &object,
+        content_key,
+        id,
+        conditions,
+        layout: Vec::new(),
+        etags: Vec::new(),
+    };
     let mut abort = Abort { upstream: resources.upstream.clone(), request: Some(upload.abort_request()) };
     let outcome = upload.run(first, file).await;
     match outcome {
@@ -75,6 +80,8 @@ struct Upload<'a> {
     object: &'a NewObject<'a>,
     content_key: ContentKey,
     id: String,
+    /// On the object that is to be.
+    conditions: HeaderMap,
     layout: Vec<Part>,
     /// By part number, without quotes.
     etags: Vec<(u16, String)>,
@@ -139,15 +146,13 @@ impl Upload<'_> {
         if !response.status().is_success() {
             return Ok(Some(response));
         }
-        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
-        let etag = etag.ok_or(Error::UnexpectedAnswer("without the ETag of a part"))?;
-        self.etags.push((number.value(), etag.trim_matches('"').to_owned()));
+        self.etags.push((number.value(), etag_of_part(response.headers())?.to_owned()));
         Ok(None)
     }
 
     async fn complete(&self) -> Result<Response<BoxBody>, Error> {
         let mut request = self.request(Method::POST);
-        self.copy_headers(&OF_COMPLETION, &mut request.headers);
+        request.headers.extend(self.conditions.clone());
         let parts = self.etags.iter().map(|(number, etag)| (*number, etag.as_str()));
         request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
         let response = pass(self.resources.upstream.send(request).await?).await?;
@@ -171,20 +176,12 @@ impl Upload<'_> {
     fn request(&self, method: Method) -> UpstreamRequest {
         let mut request = self.object.request(method);
         request.query = vec![("uploadId".to_owned(), Some(self.id.clone()))];
-        self.copy_headers(&OF_EVERY_REQUEST, &mut request.headers);
+        request.headers = for_every_question(&self.object.headers);
         request
     }
 
     fn abort_request(&self) -> UpstreamRequest {
         self.request(Method::DELETE)
-    }
-
-    fn copy_headers(&self, names: &[&'static str], into: &mut HeaderMap) {
-        for name in names {
-            if let Some(value) = self.object.headers.get(*name) {
-                into.insert(*name, value.clone());
-            }
-        }
     }
 }
 
