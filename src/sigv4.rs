@@ -28,5 +28,5 @@ pub use chunked::{
 pub use credentials::{AccessKeyId, SecretAccessKey};
 pub use error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
 pub use form::{AuthenticatedForm, authenticate_form};
-pub use outbound::{PayloadSigning, SignError, sign_request};
+pub use outbound::{PayloadSigning, SignError, Signer};
 pub use payload::{ChunkedPayload, Payload};

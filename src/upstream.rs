@@ -43,7 +43,7 @@ pub use self::settings::{
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 use crate::s3::{BucketName, ObjectKey};
-use crate::sigv4::sign_request;
+use crate::sigv4::Signer;
 
 /// The error of a body, whatever it was.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -114,7 +114,7 @@ struct Shared {
     hop: Hop,
     transport: Transport,
     credentials: CredentialSource,
-    region: String,
+    signer: Signer,
     checksum: Checksum,
     timeouts: Timeouts,
     max_retries: u32,
@@ -160,7 +160,8 @@ impl Upstream {
                 (Transport::Network(Box::new(client)), credentials, max_retries, hop)
             }
         };
-        let shared = Shared { address, hop, transport, credentials, region, checksum, timeouts, max_retries };
+        let signer = Signer::new(region);
+        let shared = Shared { address, hop, transport, credentials, signer, checksum, timeouts, max_retries };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -198,10 +199,10 @@ impl Upstream {
 
     /// Every attempt has its own signature, since signatures age and credentials change.
     async fn attempt(&self, request: &Prepared) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { transport, credentials, region, timeouts, .. } = &*self.shared;
+        let Shared { transport, credentials, signer, timeouts, .. } = &*self.shared;
         let credentials = credentials.current().await?;
         let mut head = request.head();
-        sign_request(&mut head, request.signing(), &credentials, region, SystemTime::now())?;
+        signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         let (body, interest) = request.body();
         let exchange = transport.exchange(Request::from_parts(head, body));
         let outcome = match request.upload() {

@@ -2,9 +2,9 @@
 //!
 //! Source: "Create a signed AWS API request" and S3's "Authenticating Requests: Using the Authorization Header".
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use super::error::{AuthError, AuthFault};
@@ -24,22 +24,31 @@ const MAX_SIGNED_HEADERS: usize = 256;
 
 /// The names after `SignedHeaders=`: distinct, lowercase, sorted.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::sigv4) struct SignedHeaders(BTreeSet<String>);
+pub(in crate::sigv4) struct SignedHeaders(Vec<String>);
 
 impl SignedHeaders {
     /// Takes a `;`-separated list apart; the order does not matter.
     pub(in crate::sigv4) fn parse(list: &str) -> Result<Self, AuthFault> {
-        let mut names = BTreeSet::new();
+        let mut names = Vec::with_capacity(8);
         for name in list.split(';') {
             let is_token = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && byte != b':';
-            if name.is_empty() || !name.bytes().all(is_token) || !names.insert(name.to_owned()) {
+            if name.is_empty() || !name.bytes().all(is_token) {
                 return Err(AuthFault::SignedHeadersShape);
             }
-            if names.len() > MAX_SIGNED_HEADERS {
+            if names.len() == MAX_SIGNED_HEADERS {
                 return Err(AuthFault::TooManySignedHeaders { limit: MAX_SIGNED_HEADERS });
             }
+            names.push(name.to_owned());
+        }
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(AuthFault::SignedHeadersShape);
         }
         Ok(Self(names))
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok()
     }
 
     /// Refuses a request with headers that change its meaning outside the signature: `host` and every `x-amz-*`.
@@ -47,23 +56,57 @@ impl SignedHeaders {
         let mut unsigned: Vec<String> = headers
             .keys()
             .map(|name| name.as_str())
-            .filter(|name| name.starts_with("x-amz-") && !self.0.contains(*name))
+            .filter(|name| name.starts_with("x-amz-") && !self.contains(name))
             .map(str::to_owned)
             .collect();
-        if !self.0.contains("host") {
+        if !self.contains("host") {
             unsigned.push("host".to_owned());
         }
         unsigned.sort();
         if unsigned.is_empty() { Ok(()) } else { Err(AuthError::HeadersNotSigned(unsigned)) }
     }
-
-    fn joined(&self) -> String {
-        self.0.iter().map(String::as_str).collect::<Vec<_>>().join(";")
-    }
 }
 
 /// Method, path, query, signed headers, their names and the payload word, a line each. Bytes, because header
 /// values need not be text.
+pub(in crate::sigv4) struct CanonicalRequest(Vec<u8>);
+
+impl CanonicalRequest {
+    /// What a request without headers begins with.
+    pub(in crate::sigv4) fn begin(method: &str, raw_path: &str, canonical_query: &str) -> Self {
+        let mut canonical = Vec::with_capacity(1024);
+        for line in [method, &canonical_path(raw_path), canonical_query] {
+            canonical.extend_from_slice(line.as_bytes());
+            canonical.push(b'\n');
+        }
+        Self(canonical)
+    }
+
+    /// One signed header with all its values; headers come sorted by their lowercase names.
+    pub(in crate::sigv4) fn header<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a HeaderValue>) {
+        self.0.extend_from_slice(name.as_bytes());
+        let mut separator = b':';
+        for value in values {
+            self.0.push(separator);
+            push_folded(&mut self.0, value.as_bytes());
+            separator = b',';
+        }
+        self.0.push(b'\n');
+    }
+
+    /// The whole, whose headers had these names.
+    pub(in crate::sigv4) fn end(self, signed_names: &str, content_sha256: &str) -> Vec<u8> {
+        let Self(mut canonical) = self;
+        for line in ["", signed_names, content_sha256] {
+            canonical.extend_from_slice(line.as_bytes());
+            canonical.push(b'\n');
+        }
+        canonical.pop();
+        canonical
+    }
+}
+
+/// The canonical request of a request that came in.
 pub(in crate::sigv4) fn canonical_request(
     method: &str,
     raw_path: &str,
@@ -72,23 +115,15 @@ pub(in crate::sigv4) fn canonical_request(
     signed_headers: &SignedHeaders,
     content_sha256: &str,
 ) -> Result<Vec<u8>, AuthError> {
-    let mut canonical = format!("{method}\n{}\n{canonical_query}\n", canonical_path(raw_path)).into_bytes();
+    let mut canonical = CanonicalRequest::begin(method, raw_path, canonical_query);
     for name in &signed_headers.0 {
         let mut values = headers.get_all(name.as_str()).iter().peekable();
         if values.peek().is_none() {
             return Err(AuthError::SignedHeaderMissing(name.clone()));
         }
-        canonical.extend_from_slice(name.as_bytes());
-        let mut separator = b':';
-        for value in values {
-            canonical.push(separator);
-            push_folded(&mut canonical, value.as_bytes());
-            separator = b',';
-        }
-        canonical.push(b'\n');
+        canonical.header(name, values);
     }
-    canonical.extend_from_slice(format!("\n{}\n{content_sha256}", signed_headers.joined()).as_bytes());
-    Ok(canonical)
+    Ok(canonical.end(&signed_headers.0.join(";"), content_sha256))
 }
 
 /// Algorithm, time, scope and the canonical request's hash, a line each.
@@ -105,21 +140,26 @@ pub(in crate::sigv4) fn canonical_path(raw_path: &str) -> String {
     if raw_path.is_empty() {
         return "/".to_owned();
     }
-    let decoded: Vec<u8> = percent_decode_str(raw_path).collect();
-    percent_encode(&decoded, RESERVED_IN_PATH).to_string()
+    let decoded = Cow::from(percent_decode_str(raw_path));
+    Cow::from(percent_encode(&decoded, RESERVED_IN_PATH)).into_owned()
 }
 
 /// The query encoded, then sorted by name and value, without the parameter named `except` (a presigned request
 /// can't sign its own signature).
 pub(in crate::sigv4) fn canonical_query(query: &Query, except: Option<&str>) -> String {
-    let encode = |bytes| percent_encode(bytes, RESERVED).to_string();
+    let encode = |bytes| Cow::from(percent_encode(bytes, RESERVED)).into_owned();
     let mut pairs: Vec<(String, String)> = query
         .iter()
         .filter(|parameter| except.is_none_or(|name| parameter.name != name.as_bytes()))
         .map(|parameter| (encode(&parameter.name), encode(parameter.value())))
         .collect();
     pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    let mut joined = String::new();
+    for (name, value) in &pairs {
+        let separator = if joined.is_empty() { "" } else { "&" };
+        joined.extend([separator, name, "=", value]);
+    }
+    joined
 }
 
 /// The value without blanks around it and with one space for each run of spaces inside. Tabs inside stay: S3

@@ -1,27 +1,26 @@
 //! Signing what goes upstream.
 
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-    UriPathNormalizationMode, sign,
-};
-use aws_sigv4::sign::v4;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use aws_sigv4::sign::v4::generate_signing_key;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri};
 use thiserror::Error;
 
-use super::canonical::{canonical_path, canonical_query};
+use super::canonical::{ALGORITHM, CanonicalRequest, canonical_query, string_to_sign};
+use super::payload::{STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use super::query::Query;
-use super::scope::SERVICE;
-use super::signing_key::{EMPTY_SHA256, hex};
+use super::scope::{CredentialScope, SERVICE, Timestamp};
+use super::signing_key::{EMPTY_SHA256, SigningKey, hex};
 
 const CONTENT_MD5: &str = "content-md5";
-/// What signing sets; what a request had of it before is dropped.
-const SET_BY_SIGNING: [&str; 4] =
-    ["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
+const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// How the signature covers the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,83 +50,136 @@ pub enum SignError {
     /// The query has more parameters than any S3 request.
     #[error("the query is too long")]
     QueryTooLong,
-    /// The path and query are longer than a URI may be.
-    #[error("the request could not be signed")]
-    Signing(#[from] aws_sigv4::http_request::SigningError),
-    /// The signer gave a header that is none.
-    #[error("the signature does not fit a header")]
+    /// The access key id or the session token has bytes that no header may have.
+    #[error("the credentials do not fit a header")]
     SignatureHeader(#[from] http::header::InvalidHeaderValue),
 }
 
-/// Signs `parts` with Version 4 for S3: sets `Authorization`, `x-amz-date`, `x-amz-content-sha256`, with temporary
-/// credentials `x-amz-security-token`, and `Host` if it was missing.
+/// Signs requests with Version 4 for S3 in one region.
 ///
-/// The signature covers `Host`, `Content-Type`, `Content-MD5`, `Content-Encoding` and every `x-amz-*`, not the
-/// headers that proxies in between may change. The URI stays as it is; it is signed in canonical form.
-///
-/// # Errors
-/// [`SignError`] for a request that cannot be spelt canonically; `parts` then is not fit to be sent.
-pub fn sign_request(
-    parts: &mut Parts,
-    payload: PayloadSigning,
-    credentials: &Credentials,
-    region: &str,
-    now: SystemTime,
-) -> Result<(), SignError> {
-    for name in SET_BY_SIGNING {
-        parts.headers.remove(name);
-    }
-    if !parts.headers.contains_key(HOST) {
-        parts.headers.insert(HOST, host_of(&parts.uri).ok_or(SignError::NoHost)?);
-    }
-    let mut headers = Vec::new();
-    for (name, value) in parts.headers.iter().filter(|(name, _)| is_signed(name)) {
-        let text = str::from_utf8(value.as_bytes()).map_err(|_| SignError::HeaderNotText(name.clone()))?;
-        headers.push((name.as_str(), text));
-    }
-
-    let identity = credentials.clone().into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(SERVICE)
-        .time(now)
-        .settings(s3_settings())
-        .build()
-        .expect("every signing parameter is set")
-        .into();
-    let request = SignableRequest::new(
-        parts.method.as_str(),
-        canonical_uri(&parts.uri)?,
-        headers.into_iter(),
-        signable_body(payload),
-    )?;
-    let (instructions, _signature) = sign(request, &params)?.into_parts();
-    let (signed, _query) = instructions.into_parts();
-    for header in signed {
-        let mut value = HeaderValue::from_str(header.value())?;
-        value.set_sensitive(header.sensitive());
-        parts.headers.insert(HeaderName::from_static(header.name()), value);
-    }
-    Ok(())
+/// The signing key of the day and the credentials that were used last is kept: deriving it costs as much as all the
+/// rest.
+#[derive(Debug)]
+pub struct Signer {
+    region: String,
+    last: Mutex<Option<Arc<DayKey>>>,
 }
 
-/// S3's way: the path as it is, encoded once, and the payload word in a header.
-fn s3_settings() -> SigningSettings {
-    let mut settings = SigningSettings::default();
-    settings.percent_encoding_mode = PercentEncodingMode::Single;
-    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    settings
+/// What one day's signatures with the same credentials have in common.
+#[derive(Debug)]
+struct DayKey {
+    credentials: Credentials,
+    scope: CredentialScope,
+    key: SigningKey,
 }
 
-fn signable_body(payload: PayloadSigning) -> SignableBody<'static> {
+impl Signer {
+    /// Signs for this region.
+    pub fn new(region: impl Into<String>) -> Self {
+        Self { region: region.into(), last: Mutex::new(None) }
+    }
+
+    /// Signs `parts`: sets `Authorization`, `x-amz-date`, `x-amz-content-sha256`, with temporary credentials
+    /// `x-amz-security-token`, and `Host` if it was missing.
+    ///
+    /// The signature covers `Host`, `Content-Type`, `Content-MD5`, `Content-Encoding` and every `x-amz-*`, not the
+    /// headers that proxies in between may change. The URI stays as it is; it is signed in canonical form.
+    ///
+    /// # Errors
+    /// [`SignError`] for a request that cannot be spelt canonically; `parts` then is not fit to be sent.
+    pub fn sign(
+        &self,
+        parts: &mut Parts,
+        payload: PayloadSigning,
+        credentials: &Credentials,
+        now: SystemTime,
+    ) -> Result<(), SignError> {
+        let timestamp = Timestamp::from(now);
+        let word = payload_word(payload);
+        let headers = &mut parts.headers;
+        headers.remove(AUTHORIZATION);
+        headers.remove(X_AMZ_SECURITY_TOKEN);
+        headers.insert(X_AMZ_DATE, HeaderValue::try_from(timestamp.basic())?);
+        headers.insert(X_AMZ_CONTENT_SHA256, HeaderValue::try_from(&*word)?);
+        if let Some(token) = credentials.session_token() {
+            headers.insert(X_AMZ_SECURITY_TOKEN, sensitive(token)?);
+        }
+        if !headers.contains_key(HOST) {
+            headers.insert(HOST, host_of(&parts.uri).ok_or(SignError::NoHost)?);
+        }
+
+        let (canonical, names) = canonical(parts, &word)?;
+        let day_key = self.day_key(credentials, timestamp, now);
+        let to_sign = string_to_sign(timestamp, &day_key.scope, &canonical);
+        let signature = day_key.key.sign(to_sign.as_bytes());
+        let authorization = format!(
+            "{ALGORITHM} Credential={}/{}, SignedHeaders={names}, Signature={}",
+            credentials.access_key_id(),
+            day_key.scope,
+            signature.as_str()
+        );
+        parts.headers.insert(AUTHORIZATION, sensitive(&authorization)?);
+        Ok(())
+    }
+
+    fn day_key(&self, credentials: &Credentials, timestamp: Timestamp, now: SystemTime) -> Arc<DayKey> {
+        let day = timestamp.day();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(kept) if kept.scope.date == day && kept.credentials == *credentials => Arc::clone(kept),
+            Some(_) | None => {
+                let secret = credentials.secret_access_key();
+                let key = generate_signing_key(secret, now, &self.region, SERVICE);
+                let made = Arc::new(DayKey {
+                    credentials: credentials.clone(),
+                    scope: CredentialScope { date: day, region: self.region.clone() },
+                    key: SigningKey::derived(key.as_ref()),
+                });
+                *last = Some(Arc::clone(&made));
+                made
+            }
+        }
+    }
+}
+
+fn sensitive(value: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let mut value = HeaderValue::try_from(value)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn payload_word(payload: PayloadSigning) -> Cow<'static, str> {
     match payload {
-        PayloadSigning::Empty => SignableBody::Precomputed(EMPTY_SHA256.to_owned()),
-        PayloadSigning::Sha256(hash) => SignableBody::Precomputed(hex(&hash)),
-        PayloadSigning::Unsigned => SignableBody::UnsignedPayload,
-        PayloadSigning::StreamingUnsignedTrailer => SignableBody::StreamingUnsignedPayloadTrailer,
+        PayloadSigning::Empty => EMPTY_SHA256.into(),
+        PayloadSigning::Sha256(hash) => hex(&hash).into(),
+        PayloadSigning::Unsigned => UNSIGNED_PAYLOAD.into(),
+        PayloadSigning::StreamingUnsignedTrailer => STREAMING_UNSIGNED_TRAILER.into(),
     }
+}
+
+/// The canonical request, and the names of the headers in it.
+fn canonical(parts: &Parts, content_sha256: &str) -> Result<(Vec<u8>, String), SignError> {
+    let query = Query::parse(parts.uri.query().unwrap_or_default()).map_err(|_| SignError::QueryTooLong)?;
+    let is_text = |bytes| str::from_utf8(bytes).is_ok();
+    if !query.iter().all(|parameter| is_text(&parameter.name) && is_text(parameter.value())) {
+        return Err(SignError::QueryNotText);
+    }
+    let mut signed: Vec<&HeaderName> = parts.headers.keys().filter(|name| is_signed(name)).collect();
+    signed.sort_unstable_by_key(|name| name.as_str());
+    let query = canonical_query(&query, None);
+    let mut canonical = CanonicalRequest::begin(parts.method.as_str(), parts.uri.path(), &query);
+    let mut names = String::with_capacity(256);
+    for name in signed {
+        let values = parts.headers.get_all(name);
+        if !values.iter().all(|value| is_text(value.as_bytes())) {
+            return Err(SignError::HeaderNotText(name.clone()));
+        }
+        canonical.header(name.as_str(), values.iter());
+        let separator = if names.is_empty() { "" } else { ";" };
+        names.extend([separator, name.as_str()]);
+    }
+    let canonical = canonical.end(&names, content_sha256);
+    Ok((canonical, names))
 }
 
 fn is_signed(name: &HeaderName) -> bool {
@@ -136,17 +188,6 @@ fn is_signed(name: &HeaderName) -> bool {
         || name == CONTENT_ENCODING
         || name == CONTENT_MD5
         || name.as_str().starts_with("x-amz-")
-}
-
-/// The URI as a server spells it when it verifies. Its authority does not matter: the `Host` header is signed.
-fn canonical_uri(uri: &Uri) -> Result<String, SignError> {
-    let query = Query::parse(uri.query().unwrap_or_default()).map_err(|_| SignError::QueryTooLong)?;
-    let is_text = |bytes| str::from_utf8(bytes).is_ok();
-    if !query.iter().all(|parameter| is_text(&parameter.name) && is_text(parameter.value())) {
-        return Err(SignError::QueryNotText);
-    }
-    let separator = if query.iter().next().is_some() { "?" } else { "" };
-    Ok(format!("http://host{}{separator}{}", canonical_path(uri.path()), canonical_query(&query, None)))
 }
 
 /// The authority without a default port, as HTTP clients write `Host`.

@@ -81,7 +81,7 @@ impl ContentSha256 {
             UNSIGNED_PAYLOAD => Ok(Self::Unsigned),
             "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Ok(Self::StreamingSigned),
             "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Ok(Self::StreamingSignedTrailer),
-            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Self::StreamingUnsignedTrailer),
+            STREAMING_UNSIGNED_TRAILER => Ok(Self::StreamingUnsignedTrailer),
             "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"
             | "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER" => {
                 Err(AuthError::EcdsaNotImplemented(text.to_owned()))
@@ -92,6 +92,7 @@ impl ContentSha256 {
 }
 
 pub(in crate::sigv4) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+pub(in crate::sigv4) const STREAMING_UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 
 impl fmt::Display for ContentSha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +101,7 @@ impl fmt::Display for ContentSha256 {
             Self::Sha256(hash) => f.write_str(&super::signing_key::hex(hash)),
             Self::StreamingSigned => f.write_str("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
             Self::StreamingSignedTrailer => f.write_str("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
-            Self::StreamingUnsignedTrailer => f.write_str("STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+            Self::StreamingUnsignedTrailer => f.write_str(STREAMING_UNSIGNED_TRAILER),
         }
     }
 }

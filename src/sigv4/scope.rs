@@ -79,7 +79,25 @@ impl Timestamp {
     }
 
     pub(in crate::sigv4) fn basic(self) -> String {
-        self.0.format(BASIC_ISO8601).expect("every field of the format is in a UTC moment")
+        // `time` takes four times as long, and every request needs two of these.
+        let (year, month, day) = self.0.to_calendar_date();
+        let (hour, minute, second) = self.0.to_hms();
+        let mut digits = *b"00000000T000000Z";
+        let year = u16::try_from(year).expect("a year of SystemTime and of what was parsed has four digits");
+        let pairs = [
+            year / 100,
+            year % 100,
+            u8::from(month).into(),
+            day.into(),
+            hour.into(),
+            minute.into(),
+            second.into(),
+        ];
+        for (at, pair) in [0, 2, 4, 6, 9, 11, 13].into_iter().zip(pairs) {
+            digits[at] += u8::try_from(pair / 10 % 10).expect("it is a digit");
+            digits[at + 1] += u8::try_from(pair % 10).expect("it is a digit");
+        }
+        String::from_utf8(digits.to_vec()).expect("digits are ASCII")
     }
 
     /// `YYYYMMDD`, the scope's day.

@@ -33,6 +33,11 @@ impl SigningKey {
         Self(key)
     }
 
+    /// A key that was derived elsewhere.
+    pub(in crate::sigv4) fn derived(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
     pub(in crate::sigv4) fn sign(&self, string_to_sign: &[u8]) -> Signature {
         Signature(hex(hmac::sign(&self.0, string_to_sign).as_ref()))
     }
@@ -78,11 +83,12 @@ pub(in crate::sigv4) fn sha256_hex(bytes: &[u8]) -> String {
 
 pub(in crate::sigv4) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0x0f])
-        .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-        .collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0x0f)]));
+    }
+    text
 }
 
 #[cfg(test)]

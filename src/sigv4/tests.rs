@@ -82,7 +82,52 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600) + DAY / 2
 }
 
-/// A request signed in the header, by the signer that signs what goes upstream.
+/// The SDK's own signer, over the headers that ours covers.
+fn sign_as_the_sdk_does(
+    parts: &mut http::request::Parts,
+    payload: PayloadSigning,
+    credentials: &Credentials,
+    time: SystemTime,
+) {
+    use aws_sigv4::http_request as sdk;
+    let mut settings = sdk::SigningSettings::default();
+    settings.percent_encoding_mode = sdk::PercentEncodingMode::Single;
+    settings.uri_path_normalization_mode = sdk::UriPathNormalizationMode::Disabled;
+    settings.payload_checksum_kind = sdk::PayloadChecksumKind::XAmzSha256;
+    let identity = credentials.clone().into();
+    let params = aws_sigv4::sign::v4::SigningParams::builder();
+    let params = params.identity(&identity).region("us-east-1").name("s3").time(time).settings(settings);
+    let params = params.build().unwrap().into();
+    if !parts.headers.contains_key("host") {
+        let authority = parts.uri.authority().unwrap().as_str();
+        parts.headers.insert("host", HeaderValue::from_str(authority).unwrap());
+    }
+    let is_signed = |name: &str| {
+        name.starts_with("x-amz-")
+            || ["host", "content-type", "content-md5", "content-encoding"].contains(&name)
+    };
+    let headers = parts.headers.iter().filter(|(name, _)| is_signed(name.as_str()));
+    let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    let body = match payload {
+        PayloadSigning::Empty => sdk::SignableBody::Bytes(b""),
+        PayloadSigning::Sha256(hash) => sdk::SignableBody::Precomputed(super::signing_key::hex(&hash)),
+        PayloadSigning::Unsigned => sdk::SignableBody::UnsignedPayload,
+        PayloadSigning::StreamingUnsignedTrailer => sdk::SignableBody::StreamingUnsignedPayloadTrailer,
+    };
+    // Its own reading of a query drops what S3 keeps, so it is given the canonical one.
+    let query = canonical_query(&Query::parse(parts.uri.query().unwrap_or_default()).unwrap(), None);
+    let separator = if query.is_empty() { "" } else { "?" };
+    let uri = format!("http://host{}{separator}{query}", super::canonical::canonical_path(parts.uri.path()));
+    let request = sdk::SignableRequest::new(parts.method.as_str(), uri, headers.into_iter(), body).unwrap();
+    let (instructions, _) = sdk::sign(request, &params).unwrap().into_parts();
+    for header in instructions.into_parts().0 {
+        parts
+            .headers
+            .insert(HeaderName::from_static(header.name()), HeaderValue::from_str(header.value()).unwrap());
+    }
+}
+
+/// A request signed in the header, by the SDK's signer.
 fn signed(method: &str, target: &str, headers: &[(&'static str, &str)], payload: PayloadSigning) -> Sent {
     let mut request = Request::builder().method(method).uri(format!("http://127.0.0.1:8333{target}"));
     for (name, value) in headers {
@@ -90,7 +135,7 @@ fn signed(method: &str, target: &str, headers: &[(&'static str, &str)], payload:
     }
     let mut parts = request.body(()).unwrap().into_parts().0;
     let credentials = Credentials::new(ACCESS_KEY_ID, SECRET, None, None, "test");
-    sign_request(&mut parts, payload, &credentials, "us-east-1", now()).unwrap();
+    sign_as_the_sdk_does(&mut parts, payload, &credentials, now());
     Sent {
         method: method.to_owned(),
         path: parts.uri.path().to_owned(),
@@ -452,7 +497,7 @@ mod header_signed {
     fn the_decoy_secret_signs_for_nobody() {
         let mut request = Request::builder().uri("http://h/b/k").body(()).unwrap().into_parts().0;
         let credentials = Credentials::new("AKSTRANGER", "*".repeat(40), None, None, "test");
-        sign_request(&mut request, PayloadSigning::Empty, &credentials, "us-east-1", now()).unwrap();
+        Signer::new("us-east-1").sign(&mut request, PayloadSigning::Empty, &credentials, now()).unwrap();
         let sent = Sent {
             method: "GET".into(),
             path: "/b/k".into(),
@@ -789,7 +834,59 @@ mod outbound_requests {
 
     fn sign(parts: &mut http::request::Parts, token: Option<&str>) -> Result<(), SignError> {
         let credentials = Credentials::new(ACCESS_KEY_ID, SECRET, token.map(str::to_owned), None, "test");
-        sign_request(parts, PayloadSigning::Unsigned, &credentials, "us-east-1", now())
+        Signer::new("us-east-1").sign(parts, PayloadSigning::Unsigned, &credentials, now())
+    }
+
+    /// One signer for all, so that its kept key is right for every day and credentials.
+    #[test]
+    fn the_sdk_signs_in_the_same_way() {
+        let signer = Signer::new("us-east-1");
+        let one = Credentials::new(ACCESS_KEY_ID, SECRET, None, None, "test");
+        let other = Credentials::new("OTHER", "other secret", Some("a/token+=".to_owned()), None, "test");
+        let renewed = Credentials::new(ACCESS_KEY_ID, "another secret", None, None, "test");
+        let payloads = [
+            PayloadSigning::Empty,
+            PayloadSigning::Sha256([0xab; 32]),
+            PayloadSigning::Unsigned,
+            PayloadSigning::StreamingUnsignedTrailer,
+        ];
+        for (uri, headers) in [
+            ("http://h:9000/", &[][..]),
+            (
+                "http://h/b/k",
+                &[("x-amz-meta-a", "  one   two "), ("x-amz-meta-a", "three"), ("x-amz-meta-empty", "")],
+            ),
+            (
+                "http://h/b//.././%2e/a%20b+c(1)!*'~",
+                &[("content-type", "text/plain; charset=utf-8"), ("range", "bytes=0-1")],
+            ),
+            (
+                "http://h/b/%C3%A9%25?uploads&prefix=a%20b%2Fc&list-type=2&a=%2B",
+                &[("content-md5", "AAAA"), ("x-amz-acl", "private")],
+            ),
+            (
+                "http://h/b/k?x-id=GetObject&versionId=null&a=2&a=1",
+                &[("content-encoding", "aws-chunked,gzip"), ("host", "elsewhere")],
+            ),
+        ] {
+            for credentials in [&one, &other, &renewed] {
+                for (payload, time) in payloads.into_iter().zip([now(), now() + DAY, now(), now() + DAY / 2])
+                {
+                    let mut ours = parts(uri);
+                    for (name, value) in headers {
+                        ours.headers.append(*name, HeaderValue::from_static(value));
+                    }
+                    let mut theirs = ours.clone();
+                    signer.sign(&mut ours, payload, credentials, time).unwrap();
+                    sign_as_the_sdk_does(&mut theirs, payload, credentials, time);
+                    assert_eq!(
+                        ours.headers["authorization"], theirs.headers["authorization"],
+                        "{uri} {headers:?}"
+                    );
+                    assert_eq!(ours.headers, theirs.headers, "{uri}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use s3veil::envelope::native::{
 use s3veil::envelope::{ContentKey, DataKey};
 use s3veil::s3::xml::{ListRewriter, ListingPiece, NameEncoding};
 use s3veil::s3::{DeclaredIntegrity, Verifier};
-use s3veil::sigv4::{PayloadSigning, RequestHead, SecretAccessKey, VerifyPolicy, authenticate, sign_request};
+use s3veil::sigv4::{PayloadSigning, RequestHead, SecretAccessKey, Signer, VerifyPolicy, authenticate};
 
 /// Part of a chunk, one chunk, sixteen.
 const SIZES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
@@ -211,18 +211,16 @@ fn signatures(criterion: &mut Criterion) {
         request.body(()).expect("the request is well formed").into_parts().0
     };
     let credentials = Credentials::new("bench", "bench-secret", None, None, "bench");
+    let signer = Signer::new("us-east-1");
     group.bench_function("sign", |bencher| {
         bencher.iter_batched_ref(
             unsigned,
-            |parts| {
-                sign_request(parts, PayloadSigning::Unsigned, &credentials, "us-east-1", now)
-                    .expect("it signs")
-            },
+            |parts| signer.sign(parts, PayloadSigning::Unsigned, &credentials, now).expect("it signs"),
             BatchSize::SmallInput,
         );
     });
     let mut parts = unsigned();
-    sign_request(&mut parts, PayloadSigning::Unsigned, &credentials, "us-east-1", now).expect("it signs");
+    signer.sign(&mut parts, PayloadSigning::Unsigned, &credentials, now).expect("it signs");
     let secret = SecretAccessKey::new("bench-secret".to_owned());
     let policy = VerifyPolicy::default();
     group.bench_function("verify", |bencher| {
