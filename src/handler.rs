@@ -89,26 +89,33 @@ pub struct Resources {
 /// # Errors
 /// Whatever makes the answer an S3 error document; after an `Ok` a failure can only cut the connection.
 pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    // On the heap: a connection keeps the room of its last request as long as it lives.
     match family(call.operation) {
-        Family::PutObject => put_object::put_object(resources, call).await,
-        Family::CopyObject => copy_object::copy_object(resources, call).await,
-        Family::GetObject => get_object::get_object(resources, call).await,
-        Family::GetObjectAttributes => get_object_attributes::get_object_attributes(resources, call).await,
-        Family::HeadObject => head_object::head_object(resources, call).await,
-        Family::ListBuckets => list_buckets::list_buckets(resources, call).await,
+        Family::PutObject => Box::pin(put_object::put_object(resources, call)).await,
+        Family::CopyObject => Box::pin(copy_object::copy_object(resources, call)).await,
+        Family::GetObject => Box::pin(get_object::get_object(resources, call)).await,
+        Family::GetObjectAttributes => {
+            Box::pin(get_object_attributes::get_object_attributes(resources, call)).await
+        }
+        Family::HeadObject => Box::pin(head_object::head_object(resources, call)).await,
+        Family::ListBuckets => Box::pin(list_buckets::list_buckets(resources, call)).await,
         Family::CreateMultipartUpload => {
-            create_multipart_upload::create_multipart_upload(resources, call).await
+            Box::pin(create_multipart_upload::create_multipart_upload(resources, call)).await
         }
-        Family::UploadPart => upload_part::upload_part(resources, call).await,
-        Family::UploadPartCopy => upload_part_copy::upload_part_copy(resources, call).await,
+        Family::UploadPart => Box::pin(upload_part::upload_part(resources, call)).await,
+        Family::UploadPartCopy => Box::pin(upload_part_copy::upload_part_copy(resources, call)).await,
         Family::CompleteMultipartUpload => {
-            complete_multipart_upload::complete_multipart_upload(resources, call).await
+            Box::pin(complete_multipart_upload::complete_multipart_upload(resources, call)).await
         }
-        Family::AbortMultipartUpload => abort_multipart_upload::abort_multipart_upload(resources, call).await,
-        Family::ListParts => list_parts::list_parts(resources, call).await,
-        Family::ListMultipartUploads => list_multipart_uploads::list_multipart_uploads(resources, call).await,
-        Family::ListObjects => list_objects::list_objects(resources, call).await,
-        Family::PassThrough => pass_through::pass_through(resources, call).await,
+        Family::AbortMultipartUpload => {
+            Box::pin(abort_multipart_upload::abort_multipart_upload(resources, call)).await
+        }
+        Family::ListParts => Box::pin(list_parts::list_parts(resources, call)).await,
+        Family::ListMultipartUploads => {
+            Box::pin(list_multipart_uploads::list_multipart_uploads(resources, call)).await
+        }
+        Family::ListObjects => Box::pin(list_objects::list_objects(resources, call)).await,
+        Family::PassThrough => Box::pin(pass_through::pass_through(resources, call)).await,
         Family::Refused(why) => {
             let message = format!("s3veil does not implement {}: {why}", call.operation.name());
             Err(S3Error::not_implemented(message).into())

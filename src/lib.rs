@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod buffers;
 pub mod command;
 pub mod config;
 pub mod envelope;

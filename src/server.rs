@@ -149,7 +149,7 @@ impl Bound {
                 }
                 accepted = accept(&listener, &permits) => accepted,
             };
-            let connection = Connection::new(stream, peer, &settings, drain.clone());
+            let connection = Connection::new(stream, peer, &settings, connections.len() + 1, drain.clone());
             let service = service.clone();
             connections.spawn(async move {
                 connection.run(service).await;

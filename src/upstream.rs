@@ -42,6 +42,7 @@ pub use self::settings::{
     CONNECT_TIMEOUT, Checksum, Credentials, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
+use crate::buffers::{self, Crowd, Member};
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
 
@@ -50,10 +51,6 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A body of bytes, whatever it is made of.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
-
-/// Bytes that hyper buffers in each direction of a connection: one chunk. Its own 400 KiB pay off for the fastest of
-/// streams; with hundreds of streams they are most of the memory.
-const BUFFER: usize = 64 * 1024;
 
 /// S3's XML errors have a few hundred bytes; a 503 that is longer is not S3's own.
 const MAX_ERROR_BODY: usize = 16 * 1024;
@@ -113,6 +110,8 @@ struct Shared {
     address: Address,
     hop: Hop,
     transport: Transport,
+    /// The responses under way.
+    crowd: Crowd,
     credentials: CredentialSource,
     signer: Signer,
     checksum: Checksum,
@@ -121,7 +120,8 @@ struct Shared {
 }
 
 enum Transport {
-    Network(Box<Client<Connector, OutgoingBody>>),
+    /// Clients with buffers of every size, each with connections of its own.
+    Network(Box<[Client<Connector, OutgoingBody>; buffers::TIERS]>),
     Embedded(EmbeddedStore),
 }
 
@@ -149,19 +149,23 @@ impl Upstream {
             }
             Target::Endpoint(_) | Target::Aws => {
                 let connector = Connector::new(address.is_tls(), extra_root_ca.as_deref(), timeouts)?;
-                let client = Client::builder(TokioExecutor::new())
-                    .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-                    .pool_max_idle_per_host(max_idle_connections)
-                    .http1_max_buf_size(BUFFER)
-                    .build(connector);
+                let clients = std::array::from_fn(|tier| {
+                    Client::builder(TokioExecutor::new())
+                        .pool_timer(TokioTimer::new())
+                        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                        .pool_max_idle_per_host(max_idle_connections)
+                        .http1_max_buf_size(buffers::bytes_of(tier))
+                        .build(connector.clone())
+                });
                 let credentials = CredentialSource::new(credentials, &region).await?;
                 let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
-                (Transport::Network(Box::new(client)), credentials, max_retries, hop)
+                (Transport::Network(Box::new(clients)), credentials, max_retries, hop)
             }
         };
         let signer = Signer::new(region);
-        let shared = Shared { address, hop, transport, credentials, signer, checksum, timeouts, max_retries };
+        let crowd = Crowd::default();
+        let shared =
+            Shared { address, hop, transport, crowd, credentials, signer, checksum, timeouts, max_retries };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -199,12 +203,13 @@ impl Upstream {
 
     /// Every attempt has its own signature, since signatures age and credentials change.
     async fn attempt(&self, request: &Prepared) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { transport, credentials, signer, timeouts, .. } = &*self.shared;
+        let Shared { transport, crowd, credentials, signer, timeouts, .. } = &*self.shared;
         let credentials = credentials.current().await?;
         let mut head = request.head();
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         let (body, interest) = request.body();
-        let exchange = transport.exchange(Request::from_parts(head, body));
+        let member = crowd.join();
+        let exchange = transport.exchange(Request::from_parts(head, body), &member);
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange, upload, *timeouts).await,
             None => within(exchange, timeouts.connect + timeouts.head).await,
@@ -222,15 +227,19 @@ impl Upstream {
         }
         let (head, body) = response.into_parts();
         let promised = promised_length(request.method(), head.status, &head.headers);
-        let body = Incoming::new(body, promised, timeouts.idle, interest);
+        let body = Incoming::new(body, promised, timeouts.idle, (interest, member));
         Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 }
 
 impl Transport {
-    async fn exchange(&self, request: Request<OutgoingBody>) -> Result<Response<BoxBody>, UpstreamError> {
+    async fn exchange(
+        &self,
+        request: Request<OutgoingBody>,
+        member: &Member,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
         match self {
-            Self::Network(client) => match client.request(request).await {
+            Self::Network(clients) => match clients[member.tier()].request(request).await {
                 Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
                 Err(error) if !error.is_connect() => Err(UpstreamError::Protocol(error.into())),
                 Err(error) => Err(match connect_timeout(&error) {

@@ -10,16 +10,17 @@ use syn::visit::{self, Visit};
 
 /// Each room and the rooms it may name. `error` maps the errors of all rooms below it and is seen from `handler` up.
 const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("buffers", &[]),
     ("s3", &[]),
     ("sigv4", &[]),
     ("envelope", &[]),
     ("keyring", &["envelope"]),
-    ("upstream", &["s3", "sigv4"]),
+    ("upstream", &["s3", "sigv4", "buffers"]),
     ("body", &["s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
     ("handler", &["s3", "sigv4", "envelope", "keyring", "upstream", "body", "error"]),
     ("service", &["s3", "sigv4", "body", "keyring", "upstream", "handler", "error"]),
-    ("server", &["body"]),
+    ("server", &["body", "buffers"]),
     ("admin", &["server", "body"]),
     ("config", &["s3", "sigv4", "envelope", "keyring", "upstream", "handler", "service", "server", "admin"]),
     (

@@ -162,9 +162,9 @@ async fn attempt(
         Kind::Native(stored) => stored,
         Kind::Foreign(marks) => {
             let source = Source { resources, rule, at: &at };
-            let foreign = Foreign::resolve(&source, marks, stored_total).await?;
+            let foreign = Box::pin(Foreign::resolve(&source, marks, stored_total)).await?;
             let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
-            let plaintext_total = foreign.length(&source, etag, stored_total).await?;
+            let plaintext_total = Box::pin(foreign.length(&source, etag, stored_total)).await?;
             foreign::hide(&foreign, &mut head.headers);
             let keys = ObjectKeys::Foreign(foreign);
             let described = DescribedObject { head, keys, plaintext_total, layout: None };
@@ -181,7 +181,7 @@ async fn attempt(
                     None => {
                         let Unlocked { opened, .. } =
                             stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
-                        layouts::layout_of(resources, &at, &identity, &opened.content_key).await?
+                        Box::pin(layouts::layout_of(resources, &at, &identity, &opened.content_key)).await?
                     }
                 };
                 (known.layout.plaintext_total(), Some(known.layout.clone()))

@@ -80,7 +80,7 @@ impl<'a> NewObject<'a> {
                 let key_id = self.key_id.as_ref();
                 let sealing =
                     foreign::seal(resources, self.rule, target, key_id, plaintext, &mut request.headers);
-                let (body, key_id) = sealing.await?;
+                let (body, key_id) = Box::pin(sealing).await?;
                 request.body = body;
                 key_id
             }

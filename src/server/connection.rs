@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::stall::WriteDeadline;
 use super::{ConnectionInfo, Settings, Tls};
+use crate::buffers;
 
 /// Bytes of a request's head. S3 allows 8 KiB of PUT headers with 2 KiB of metadata; a percent-encoded key has up to
 /// 3 KiB, a session token or a policy in a presigned URL 4 KiB more. Four times that is left to proxies in between.
@@ -22,9 +23,6 @@ const MAX_HEAD: usize = 32 * 1024;
 
 /// Header fields of a request: 2 KiB of metadata in short names is more than hyper's usual 100.
 const MAX_HEADERS: usize = 256;
-
-/// Bytes that hyper buffers in each direction: one chunk. Memory per stream is a multiple of it.
-const BUFFER: usize = 64 * 1024;
 
 /// How long a TLS handshake may take: a few round trips on the slowest of networks.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,9 +32,17 @@ pub(super) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
+    limits: Limits,
+    drain: Drain,
+}
+
+/// What a connection may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
     header_timeout: Duration,
     idle_timeout: Duration,
-    drain: Drain,
+    /// Bytes that hyper buffers in each direction.
+    buffer: usize,
 }
 
 /// Tells a connection that the shutdown began.
@@ -68,10 +74,21 @@ impl Drop for OpenConnection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, settings: &Settings, drain: Drain) -> Self {
+    /// A connection that is one of `open`.
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        settings: &Settings,
+        open: usize,
+        drain: Drain,
+    ) -> Self {
         let Settings { tls, header_timeout, idle_timeout, .. } = settings;
-        let tls = tls.clone();
-        Self { stream, peer, tls, header_timeout: *header_timeout, idle_timeout: *idle_timeout, drain }
+        let limits = Limits {
+            header_timeout: *header_timeout,
+            idle_timeout: *idle_timeout,
+            buffer: buffers::bytes_for(open),
+        };
+        Self { stream, peer, tls: tls.clone(), limits, drain }
     }
 
     /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
@@ -90,7 +107,7 @@ impl Connection {
             return;
         }
         let Some(tls) = self.tls.take() else {
-            return serve(self.stream, self.header_timeout, self.idle_timeout, self.drain, |request| {
+            return serve(self.stream, self.limits, self.drain, |request| {
                 service(request, ConnectionInfo { peer, tls: false })
             })
             .await;
@@ -102,7 +119,7 @@ impl Connection {
         };
         match handshake {
             Ok(Ok(stream)) => {
-                serve(stream, self.header_timeout, self.idle_timeout, self.drain, |request| {
+                serve(stream, self.limits, self.drain, |request| {
                     service(request, ConnectionInfo { peer, tls: true })
                 })
                 .await;
@@ -113,18 +130,14 @@ impl Connection {
     }
 }
 
-async fn serve<T, F, B>(
-    stream: T,
-    header_timeout: Duration,
-    idle_timeout: Duration,
-    mut drain: Drain,
-    service: impl Fn(Request<Incoming>) -> F,
-) where
+async fn serve<T, F, B>(stream: T, limits: Limits, mut drain: Drain, service: impl Fn(Request<Incoming>) -> F)
+where
     T: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Response<B>>,
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let Limits { header_timeout, idle_timeout, buffer } = limits;
     let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout));
     let service = service_fn(|request| {
         let response = service(request);
@@ -135,7 +148,7 @@ async fn serve<T, F, B>(
         .header_read_timeout(header_timeout)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(BUFFER)
+        .max_buf_size(buffer)
         .half_close(false)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);

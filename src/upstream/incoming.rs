@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::{LengthError, Phase};
 use super::{BoxBody, BoxError, UpstreamError};
+use crate::buffers::Member;
 
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
@@ -26,6 +27,8 @@ pub(super) struct Incoming {
     ended: bool,
     /// Dropped with the response: an upload that was answered early and still runs then ends.
     _interest: Option<oneshot::Sender<()>>,
+    /// Counts this response while it lives.
+    _member: Member,
 }
 
 impl Incoming {
@@ -33,10 +36,19 @@ impl Incoming {
         source: BoxBody,
         remaining: Option<u64>,
         limit: Duration,
-        interest: Option<oneshot::Sender<()>>,
+        (interest, member): (Option<oneshot::Sender<()>>, Member),
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep(limit));
-        Self { source, limit, deadline, awaiting: false, remaining, ended: false, _interest: interest }
+        Self {
+            source,
+            limit,
+            deadline,
+            awaiting: false,
+            remaining,
+            ended: false,
+            _interest: interest,
+            _member: member,
+        }
     }
 
     fn fail(&mut self, error: UpstreamError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -113,13 +125,15 @@ mod tests {
 
     use super::super::tests::{Step, script};
     use super::*;
+    use crate::buffers::Crowd;
 
     fn body(text: &'static str) -> BoxBody {
         Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync()
     }
 
     async fn outcome(source: BoxBody, remaining: Option<u64>) -> Result<usize, String> {
-        let incoming = Incoming::new(source, remaining, Duration::from_secs(5), None);
+        let incoming =
+            Incoming::new(source, remaining, Duration::from_secs(5), (None, Crowd::default().join()));
         incoming.collect().await.map(|body| body.to_bytes().len()).map_err(|error| format!("{error:?}"))
     }
 
@@ -136,7 +150,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         let source =
             script([Step::Give(Bytes::from_static(b"a")), Step::Give(Bytes::from_static(b"b")), Step::Stall]);
-        let mut incoming = Incoming::new(source, None, limit, None);
+        let mut incoming = Incoming::new(source, None, limit, (None, Crowd::default().join()));
         incoming.frame().await.unwrap().unwrap();
         tokio::time::sleep(limit * 4).await;
         incoming.frame().await.unwrap().unwrap();
