@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes per direction of each connection while there are no more than so many connections; the last entry is for all
 /// others. The largest is where more stopped paying off.
 const SIZES: [(usize, usize); TIERS] =
-    [(8, 1 << 20), (16, 512 << 10), (64, 128 << 10), (128, 64 << 10), (usize::MAX, 32 << 10)];
+    [(8, 512 << 10), (32, 128 << 10), (128, 64 << 10), (usize::MAX, 32 << 10)];
 
 /// How many sizes there are.
-pub const TIERS: usize = 5;
+pub const TIERS: usize = 4;
 
 /// Which size is right while `connections` are open: the index of a tier.
 fn tier_of(connections: usize) -> usize {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_more_there_are_the_less_each_may_buffer() {
-        let sizes: Vec<_> = [1, 8, 9, 16, 17, 64, 65, 128, 129, 10_000].map(bytes_for).to_vec();
+        let sizes: Vec<_> = [1, 8, 9, 32, 33, 128, 129, 10_000].map(bytes_for).to_vec();
         assert!(sizes.is_sorted_by(|one, next| one >= next), "{sizes:?}");
         for connections in 1..1_000 {
             let all = connections * bytes_for(connections);

@@ -19,16 +19,20 @@ pub enum BodyEnd {
 }
 
 /// A body that calls `report` exactly once, with the data bytes handed over and how it ended.
+///
+/// A failure is handed over one poll late: whoever writes the body out does so with what it has when there is no more, and
+/// the reader gets the head and the bytes before the cut, rather than nothing.
 pub struct ObservedBody<B: Body, F: FnOnce(u64, BodyEnd)> {
     inner: B,
     bytes: u64,
     report: Option<F>,
+    failure: Option<B::Error>,
 }
 
 impl<B: Body, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
     /// Observes `inner`.
     pub fn new(inner: B, report: F) -> Self {
-        Self { inner, bytes: 0, report: Some(report) }
+        Self { inner, bytes: 0, report: Some(report), failure: None }
     }
 
     fn end(&mut self, end: BodyEnd) {
@@ -41,7 +45,7 @@ impl<B: Body, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
 impl<B, F> Body for ObservedBody<B, F>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
+    B::Error: Display + Unpin,
     F: FnOnce(u64, BodyEnd) + Unpin,
 {
     type Data = Bytes;
@@ -51,22 +55,30 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+        match frame {
+            Some(Ok(ref data)) => {
+                self.bytes += data.data_ref().map_or(0, Bytes::len) as u64;
                 if self.inner.is_end_stream() {
                     self.end(BodyEnd::Complete);
                 }
             }
-            Some(Err(error)) => self.end(BodyEnd::Failed(error.to_string())),
+            Some(Err(failure)) => {
+                self.end(BodyEnd::Failed(failure.to_string()));
+                self.failure = Some(failure);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             None => self.end(BodyEnd::Complete),
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.failure.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -115,5 +127,19 @@ mod tests {
         body.frame().await.unwrap().unwrap();
         drop(body);
         assert_eq!(*seen.lock().unwrap(), [(2, BodyEnd::Dropped)]);
+    }
+
+    /// In between, what came before it is written out.
+    #[tokio::test]
+    async fn a_failure_comes_after_a_pause() {
+        let mut body = ObservedBody::new(frames(b"abc", &[]).then_an_error(), |_, _| ());
+        body.frame().await.unwrap().unwrap();
+        let (first, second) = std::future::poll_fn(|context| {
+            let mut poll = || Pin::new(&mut body).poll_frame(context);
+            Poll::Ready((poll().is_pending(), matches!(poll(), Poll::Ready(Some(Err(_))))))
+        })
+        .await;
+        assert_eq!((first, second), (true, true));
+        assert!(body.frame().await.is_none());
     }
 }

@@ -127,10 +127,14 @@ impl ObjectCopy {
         Err(Error::Replaced)
     }
 
-    fn refuse_copy_to_itself(&self) -> Result<(), Error> {
+    /// Whether the copy takes its source's place.
+    fn is_in_place(&self) -> bool {
         let CopySource { bucket, object, version_id } = &self.source.named;
-        let is_itself = (bucket, object) == (&self.bucket, &self.object) && version_id.is_none();
-        if is_itself && !self.changes_something {
+        (bucket, object) == (&self.bucket, &self.object) && version_id.is_none()
+    }
+
+    fn refuse_copy_to_itself(&self) -> Result<(), Error> {
+        if self.is_in_place() && !self.changes_something {
             return Err(S3Error::invalid_request(COPY_TO_ITSELF).into());
         }
         Ok(())

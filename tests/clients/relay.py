@@ -21,6 +21,7 @@ class Relay:
         self.relayed = 0  # bytes, both ways
         self.answers_wait = 0  # seconds, each piece of an answer
         self.cut_at = None  # a pattern: the connection on which a client sends such bytes ends, and they are not relayed
+        self.before = None  # a pattern and what to do, once, before a client's bytes with it are relayed
         self.requests, self.answered = [], 0  # "GET /path" each; bytes
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -54,6 +55,9 @@ class Relay:
                     time.sleep(self.answers_wait)
                 if not answers and self.cut_at and self.cut_at.search(data):
                     break
+                if not answers and self.before and self.before[0].search(data):
+                    do, self.before = self.before[1], None
+                    do()
                 self.count(data, answers)
                 limit = self.cut_answers_after if answers else None
                 if limit is not None and passed + len(data) >= limit:

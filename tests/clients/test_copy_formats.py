@@ -1,6 +1,7 @@
 """Copies from one format to another: the content is sealed anew as the destination's rule says, and never lands as it was."""
 
 import os
+import re
 
 import pytest
 from botocore.exceptions import ClientError
@@ -11,6 +12,7 @@ from s3_encryption.materials.materials import CommitmentPolicy
 import article
 from backing import Stored, error_code, status
 from proxy import s3_client
+from relay import Relay
 
 FORMATS = ["native", "cbc", "s3ec-v2", "s3ec-v3"]
 EVERYTHING = ["native", "cbc", "s3ec", "plaintext"]
@@ -133,6 +135,26 @@ def test_in_place_a_bucket_moves_to_another_format(place, real):
     with pytest.raises(ClientError) as refused:
         s3.copy_object(Bucket=names["cbc"], Key="k", CopySource={"Bucket": names["cbc"], "Key": "k"})
     assert error_code(refused.value) == "InvalidRequest"
+
+
+@pytest.mark.parametrize("length", [1_000, 200_000])
+def test_what_is_written_while_it_is_moved_is_not_lost(length, start, real):
+    """Somebody writes between the copy's reading and its writing: the copy does not take that object's place."""
+    relay = Relay(real.upstream["endpoint"])
+    bucket = f"moved-{os.urandom(6).hex()}"
+    rule = {"name": bucket, "formats": {"write": "native", "read": ["native", "plaintext"]}}
+    running = start(real, upstream={"endpoint": relay.endpoint}, bucket=[rule])
+    store = real.store.client
+    store.create_bucket(Bucket=bucket)
+    store.put_object(Bucket=bucket, Key="k", Body=os.urandom(length))
+    newer = os.urandom(length)
+    relay.before = (re.compile(rb"^PUT /"), lambda: store.put_object(Bucket=bucket, Key="k", Body=newer))
+    answer = running.raw().request("PUT", f"/{bucket}/k", headers={"x-amz-copy-source": f"/{bucket}/k"})
+    assert (answer.status, answer.code) == (503, "ServiceUnavailable"), answer
+    assert store.get_object(Bucket=bucket, Key="k")["Body"].read() == newer
+    running.boto().copy_object(Bucket=bucket, Key="k", CopySource={"Bucket": bucket, "Key": "k"})
+    check_sealed(real, bucket, "k", "native", newer)
+    relay.stop()
 
 
 def test_what_the_sources_rule_does_not_read_is_not_copied(start, real):

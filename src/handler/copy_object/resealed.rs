@@ -5,8 +5,8 @@
 //! authenticate stays unauthenticated content; from then on it is sealed like everything else.
 
 use bytes::BytesMut;
-use http::StatusCode;
-use http::header::{CONTENT_LENGTH, ETAG, HeaderName};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
@@ -43,10 +43,14 @@ impl ObjectCopy {
         if let Err(refused) = self.carry_tags(&mut headers).await? {
             return Ok(Outcome::Refused(refused));
         }
+        let is_pinned = self.pin(&head.headers, &mut headers)?;
         let place = (&self.bucket, &self.object);
         let object = NewObject::of_copy(place, &self.rule, self.key_id.clone(), headers)?;
         let plaintext = plaintext(body, length, &checksums).await?;
         let response = object.put(&self.resources, plaintext).await?;
+        if is_pinned && response.status() == StatusCode::PRECONDITION_FAILED {
+            return Err(Error::Replaced);
+        }
         if response.status() != StatusCode::OK {
             return Ok(Outcome::Refused(response));
         }
@@ -59,6 +63,17 @@ impl ObjectCopy {
         let version = head.headers.get(VERSION).cloned();
         answer.headers.extend(version.map(|version| (SOURCE_VERSION, version)));
         Ok(Outcome::Done(answer.headers, result.to_object_xml(&checksums)))
+    }
+
+    /// A copy that takes its source's place may only replace what was read: between the two, somebody may write. True if
+    /// that is the condition on the copy, and not one of the client's.
+    fn pin(&self, source: &HeaderMap, copy: &mut HeaderMap) -> Result<bool, Error> {
+        if !self.is_in_place() || copy.contains_key(IF_MATCH) || copy.contains_key(IF_NONE_MATCH) {
+            return Ok(false);
+        }
+        let etag = source.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+        copy.insert(IF_MATCH, etag);
+        Ok(true)
     }
 }
 
