@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,6 +146,13 @@ class Proxy:
 
     def __exit__(self, *_):
         self.stop()
+
+    def metrics(self):
+        """{name{labels}: value} as operators see them."""
+        address = self.config.read_text().split("[admin]")[1].split('"')[1]
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        lines = opener.open(f"http://{address}/metrics", timeout=10).read().decode().splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line and not line.startswith("#")}
 
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""

@@ -290,3 +290,6 @@ def test_a_mixed_bucket_is_exact_and_the_default_reads_native_objects_only(every
     assert "download" not in again.stdout, "a second sync has nothing to do"
     assert "a plaintext object is read" in running.log_text()
     assert "an unauthenticated AES-CBC object is read" in running.log_text()
+    counted = running.metrics()
+    assert counted["s3veil_plaintext_reads_total"] == 2, "by GET and by the first sync"
+    assert counted['s3veil_legacy_reads_total{format="cbc"}'] == 4, "two objects, as often"

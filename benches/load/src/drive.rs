@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-pub use self::exchange::Content;
 use self::exchange::Exchange;
 use self::plan::Plan;
 use self::tally::Tally;

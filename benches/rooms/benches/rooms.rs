@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p s3veil-rooms`. A name is `what/bytes`; the library's own is `library-what/bytes`.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use http::{HeaderMap, Request};
 use s3veil::envelope::native::{
     Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest, TAG,
 };
+use s3veil::envelope::s3ec::{self, Content, ENTROPY, Entries, NewObject, Policy, Version};
 use s3veil::envelope::{ContentKey, DataKey};
 use s3veil::s3::xml::{ListRewriter, ListingPiece, NameEncoding};
 use s3veil::s3::{DeclaredIntegrity, Verifier};
@@ -129,11 +131,8 @@ fn chunks(criterion: &mut Criterion) {
             || plaintext(COUNT * CHUNK),
             |chunks| {
                 for chunk in chunks {
-                    black_box(
-                        library
-                            .seal_in_place_separate_tag(nonce(), Aad::empty(), chunk)
-                            .expect("it is short"),
-                    );
+                    let tag = library.seal_in_place_separate_tag(nonce(), Aad::empty(), chunk);
+                    drop(black_box(tag.expect("it is short")));
                 }
             },
             BatchSize::LargeInput,
@@ -238,6 +237,60 @@ fn signatures(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// An S3EC object is one GCM message: in one call, and in pieces with an incremental GCM.
+fn messages(criterion: &mut Criterion) {
+    const LENGTH: usize = 16 << 20;
+    let data_key = DataKey::from_bytes([7; 32]);
+    let context = Version::V3.context(&BTreeMap::new());
+    let seal = |plaintext: &[u8], sealed: &mut BytesMut| {
+        let object = NewObject::new(Version::V3, &data_key, b"wrapped", &context, &[3; ENTROPY]);
+        let NewObject { entries, mut sealer } = object;
+        for piece in plaintext.chunks(64 << 10) {
+            sealer.update(piece, sealed);
+        }
+        sealer.finish(sealed);
+        entries
+    };
+    let plaintext = vec![0x5a; LENGTH];
+    let mut stored = BytesMut::with_capacity(LENGTH + TAG);
+    let entries = seal(&plaintext, &mut stored);
+    let entries: Vec<_> = entries.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let entries = Entries::of_object(entries).expect("they were written so");
+    let envelope = s3ec::Envelope::parse(&entries, Policy { legacy: false }).expect("they were written so");
+    let Content::Message(message) = envelope.unlock(&data_key).expect("it is its key") else {
+        panic!("V3 is one message");
+    };
+    let mut group = criterion.benchmark_group("message");
+    group.throughput(Throughput::Bytes(LENGTH as u64));
+    group.bench_function("seal in pieces", |bencher| {
+        bencher.iter_batched_ref(
+            || BytesMut::with_capacity(LENGTH + TAG),
+            |sealed| seal(&plaintext, sealed),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("open in pieces", |bencher| {
+        bencher.iter(|| {
+            let mut opener = message.delayed(stored.len() as u64).expect("it is long enough");
+            let mut released = BytesMut::with_capacity(128 << 10);
+            for piece in stored.chunks(64 << 10) {
+                released.clear();
+                opener.push(piece, &mut released).expect("it is authentic");
+            }
+            opener.finish(&mut released).expect("it is authentic");
+        });
+    });
+    group.bench_function("open in one call", |bencher| {
+        let whole = || stored.clone();
+        bencher.iter_batched(
+            whole,
+            |stored| message.open_whole(stored).expect("it is authentic"),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
 fn listing(criterion: &mut Criterion) {
     let mut page = String::from("<?xml version=\"1.0\"?><ListBucketResult><Name>b</Name>");
     for number in 0..1000 {
@@ -281,6 +334,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1000))
         .sample_size(30);
-    targets = sealing, chunks, checksums, signatures, listing
+    targets = sealing, chunks, messages, checksums, signatures, listing
 }
 criterion_main!(rooms);

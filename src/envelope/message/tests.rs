@@ -87,40 +87,6 @@ fn what_is_shorter_than_a_tag_does_not_open() {
     assert_eq!(message(&[2; 32], AAD).open_whole(BytesMut::from(&[0; TAG - 1][..])), None);
 }
 
-/// How fast one core seals and opens, in one call and in pieces. Says so and judges nothing:
-/// `cargo test --release --lib -- --ignored --nocapture speed_of_a_message`.
-#[test]
-#[ignore = "a measurement"]
-fn speed_of_a_message() {
-    const LENGTH: usize = 256 << 20;
-    let message = message(&[2; 32], AAD);
-    let plaintext = vec![9; LENGTH];
-    let rate = |name: &str, work: &mut dyn FnMut()| {
-        let started = std::time::Instant::now();
-        work();
-        println!("{name}: {:.2} GB/s", LENGTH as f64 / started.elapsed().as_secs_f64() / 1e9);
-    };
-    let mut output = BytesMut::with_capacity(PIECE + BLOCK);
-    let mut sealer = MessageSealer::new(&message);
-    rate("sealed in pieces of 64 KiB", &mut || {
-        for piece in plaintext.chunks(PIECE) {
-            output.clear();
-            sealer.update(piece, &mut output);
-        }
-    });
-    let mut sealed = BytesMut::from(&one_call(&message, &plaintext)[..]);
-    let mut opener = MessageOpener::new(&message);
-    rate("opened in pieces of 64 KiB", &mut || {
-        for piece in sealed.chunks(PIECE) {
-            output.clear();
-            opener.update(piece, &mut output);
-        }
-    });
-    rate("opened in one call", &mut || {
-        sealed = message.open_whole(std::mem::take(&mut sealed)).unwrap();
-    });
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]

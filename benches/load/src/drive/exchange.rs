@@ -82,9 +82,4 @@ impl<'a> Exchange<'a> {
         }
         Ok(())
     }
-
-    /// The connection, for those who do unusual things with it.
-    pub fn wire(&mut self) -> &mut Wire {
-        &mut self.wire
-    }
 }
