@@ -5,23 +5,26 @@
 //! nowhere else.
 
 mod access_log;
+mod admission;
 mod clients;
 mod form;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use self::access_log::Record;
+use self::admission::Admission;
 pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Resources};
 use crate::s3::{
-    CopySource, Operation, Query, S3Error, S3Path, encode_path, headers, route, virtual_host_bucket,
+    CopySource, ErrorCode, Operation, Query, S3Error, S3Path, encode_path, headers, route,
+    virtual_host_bucket,
 };
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
@@ -37,17 +40,21 @@ struct Inner {
     clients: Clients,
     verification: VerifyPolicy,
     domains: Vec<String>,
+    admission: Admission,
 }
 
 impl Service {
-    /// Serves `clients` with what `resources` hold; `domains` are those of virtual-hosted-style requests.
+    /// Serves `clients` with what `resources` hold; `domains` are those of virtual-hosted-style requests. More than
+    /// `max_requests` at once are answered with `SlowDown`.
     pub fn new(
         resources: Arc<Resources>,
         clients: Clients,
         verification: VerifyPolicy,
         domains: Vec<String>,
+        max_requests: usize,
     ) -> Self {
-        Self(Arc::new(Inner { resources, clients, verification, domains }))
+        let admission = Admission::new(max_requests);
+        Self(Arc::new(Inner { resources, clients, verification, domains, admission }))
     }
 
     /// What the handlers work with, for health checks.
@@ -62,7 +69,11 @@ impl Service {
         let asks_in_vain = expects_continue && body.is_end_stream();
         let mut record = Record::begin(&parts, peer);
         let (body, leftover) = ReclaimableBody::new(body);
-        let answer = self.answer(&parts, boxed(body), is_tls, &mut record).await;
+        let admitted = self.0.admission.admit();
+        let answer = match &admitted {
+            Ok(_) => self.answer(&parts, boxed(body), is_tls, &mut record).await,
+            Err(too_many) => Err(too_many.clone().into()),
+        };
         let mut response = answer.unwrap_or_else(|error| {
             let response = refusal(&error, parts.uri.path(), record.request_id());
             record.failed(error);
@@ -74,7 +85,7 @@ impl Service {
             // headers; and a body that was not asked for ends the connection anyway, which the client should know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        record.finish(response)
+        record.finish(response, admitted.ok())
     }
 
     async fn answer(
@@ -84,7 +95,7 @@ impl Service {
         is_tls: bool,
         record: &mut Record,
     ) -> Result<Response<BoxBody>, Error> {
-        let Inner { resources, clients, verification, domains } = &*self.0;
+        let Inner { resources, clients, verification, domains, admission: _ } = &*self.0;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let path = S3Path::parse(parts.uri.path(), host, domains)?;
         record.asked_for(&path);
@@ -160,5 +171,8 @@ fn refusal(error: &Error, resource: &str, request_id: &str) -> Response<BoxBody>
     let mut response = Response::new(boxed(http_body_util::Full::from(document)));
     *response.status_mut() = told.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    if told.code == ErrorCode::SlowDown {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response
 }

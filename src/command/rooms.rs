@@ -42,7 +42,7 @@ pub async fn service(config: Config) -> Result<Service, Failure> {
         allow_sigv2: requests.sigv2,
     };
     let domains = requests.domain.into_iter().collect();
-    Ok(Service::new(Arc::new(resources), Clients::new(clients), verification, domains))
+    Ok(Service::new(Arc::new(resources), Clients::new(clients), verification, domains, requests.max_requests))
 }
 
 /// The keyring alone.

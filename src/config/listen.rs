@@ -14,6 +14,7 @@ const KEYS: &[&str] = &[
     "region",
     "sigv2",
     "max_connections",
+    "max_requests",
     "header_timeout",
     "idle_timeout",
     "drain_timeout",
@@ -22,6 +23,9 @@ const KEYS: &[&str] = &[
 
 /// Each connection takes a file descriptor and often another upstream; Linux allows about a million by default.
 const MAX_CONNECTIONS: u64 = 1_000_000;
+
+/// A thousand streams of large objects take about 150 MiB, and as many small requests a tenth of it.
+const MAX_REQUESTS: u64 = 1_000;
 
 /// AWS allows 15 minutes. A day more than covers a wrong time zone; beyond it a signature's age means nothing.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,6 +43,8 @@ pub struct RequestRules {
     pub max_clock_skew: Duration,
     /// How long a client may send nothing of a body that it has announced.
     pub idle_timeout: Duration,
+    /// How many requests are served at once, from the head's arrival to the answer's end.
+    pub max_requests: usize,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules), ConfigError> {
@@ -66,12 +72,14 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
     if max_clock_skew > MAX_CLOCK_SKEW {
         return Err(section.refuse("max_clock_skew", "is over a day", "write \"15m\", as AWS does"));
     }
+    let max_requests = section.count("max_requests", 1..=MAX_CONNECTIONS)?.unwrap_or(MAX_REQUESTS);
     let rules = RequestRules {
         domain: section.parsed("domain", "s3.example.com", value::domain)?,
         region: section.parsed("region", "us-east-1", value::region)?,
         sigv2: section.boolean("sigv2")?.unwrap_or(true),
         max_clock_skew,
         idle_timeout,
+        max_requests: usize::try_from(max_requests).expect("a million fits"),
     };
     Ok((settings, rules))
 }

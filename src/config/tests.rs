@@ -73,7 +73,17 @@ fn the_published_comments_are_true() {
         line.trim_start_matches("# ").split("  #").next().expect("a line").to_owned()
     };
     let defaults = [
-        ("[listen]", &["sigv2", "max_connections", "header_timeout", "drain_timeout", "max_clock_skew"][..]),
+        (
+            "[listen]",
+            &[
+                "sigv2",
+                "max_connections",
+                "max_requests",
+                "header_timeout",
+                "drain_timeout",
+                "max_clock_skew",
+            ][..],
+        ),
         ("[upstream]", &["connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
         ("[keyring]", &["reuse", "cache"]),
         ("[[client]]", &["buckets", "access"]),
@@ -143,6 +153,7 @@ domain = "S3.example.com"
 region = "eu-west-1"
 sigv2 = false
 max_connections = 0x10
+max_requests = 32
 header_timeout = "1s"
 idle_timeout = "2s"
 drain_timeout = "3s"
@@ -199,6 +210,7 @@ fn listening_and_the_upstream_can_be_set() {
         sigv2: false,
         max_clock_skew: seconds(4),
         idle_timeout: seconds(2),
+        max_requests: 32,
     };
     assert_eq!(config.requests, rules);
     assert_eq!(config.admin, None);
@@ -260,7 +272,7 @@ fn the_listen_address() {
         ("adress = \"127.0.0.1:8333\"", "unknown key `listen.adress`: did you mean `listen.address`?"),
         (
             "port = 8333",
-            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, header_timeout, idle_timeout, drain_timeout, max_clock_skew",
+            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, header_timeout, idle_timeout, drain_timeout, max_clock_skew",
         ),
     ];
     for (line, message) in cases {
@@ -290,7 +302,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 70);
+    assert_eq!(seen, 71);
 }
 
 #[test]

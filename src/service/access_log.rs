@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 use uuid::Uuid;
 
 use super::REQUEST_ID;
+use super::admission::Admitted;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
 use crate::s3::{Operation, S3Path};
@@ -74,15 +75,22 @@ impl Record {
         self.error = Some(error);
     }
 
-    /// The same answer, named and watched to its end. The storage's own name for the request stays, where it gave one.
-    pub(super) fn finish(self, mut response: Response<BoxBody>) -> Response<BoxBody> {
+    /// The same answer, named and watched to its end, until when its request counts as one that is under way. The storage's own name for the request stays, where it gave one.
+    pub(super) fn finish(
+        self,
+        mut response: Response<BoxBody>,
+        admitted: Option<Admitted>,
+    ) -> Response<BoxBody> {
         let storage_id =
             response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
         let request_id = HeaderValue::from_str(&self.request_id).expect("it is hexadecimal");
         response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
-        let report = move |bytes: u64, end: BodyEnd| self.write(status, &storage_id, bytes, end);
+        let report = move |bytes: u64, end: BodyEnd| {
+            drop(admitted);
+            self.write(status, &storage_id, bytes, end);
+        };
         Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
     }
 

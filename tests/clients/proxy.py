@@ -196,7 +196,7 @@ def s3_client(endpoint, access_key_id="test", secret_access_key="test", verify=N
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
         verify=verify,
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, proxies={}, **config),
+        config=Config(**{"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 60, "proxies": {}} | config),
     )
 
 

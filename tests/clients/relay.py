@@ -20,6 +20,7 @@ class Relay:
         self.cut_answers_after = None  # bytes of each connection's answers, from now on
         self.relayed = 0  # bytes, both ways
         self.answers_wait = 0  # seconds, each piece of an answer
+        self.requests_wait = 0  # seconds, each piece of a request
         self.cut_at = None  # a pattern: the connection on which a client sends such bytes ends, and they are not relayed
         self.before = None  # a pattern and what to do, once, before a client's bytes with it are relayed
         self.requests, self.answered = [], 0  # "GET /path" each; bytes
@@ -53,6 +54,8 @@ class Relay:
             while data := source.recv(65_536):
                 if answers and self.answers_wait:
                     time.sleep(self.answers_wait)
+                if not answers and self.requests_wait:
+                    time.sleep(self.requests_wait)
                 if not answers and self.cut_at and self.cut_at.search(data):
                     break
                 if not answers and self.before and self.before[0].search(data):
