@@ -21,7 +21,7 @@ use self::admission::Admission;
 pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
-use crate::handler::{self, Call, Resources};
+use crate::handler::{self, Call, Resources, UnderWay};
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, encode_path, headers, route,
     virtual_host_bucket,
@@ -69,10 +69,13 @@ impl Service {
         let asks_in_vain = expects_continue && body.is_end_stream();
         let mut record = Record::begin(&parts, peer);
         let (body, leftover) = ReclaimableBody::new(body);
-        let admitted = self.0.admission.admit();
-        let answer = match &admitted {
-            Ok(_) => self.answer(&parts, boxed(body), is_tls, &mut record).await,
-            Err(too_many) => Err(too_many.clone().into()),
+        let (admitted, answer) = match self.0.admission.admit().map(Arc::new) {
+            Ok(admitted) => {
+                let under_way = UnderWay::counted_by(admitted.clone());
+                let answer = self.answer(&parts, boxed(body), is_tls, under_way, &mut record).await;
+                (Some(admitted), answer)
+            }
+            Err(too_many) => (None, Err(too_many.into())),
         };
         let mut response = answer.unwrap_or_else(|error| {
             let response = refusal(&error, parts.uri.path(), record.request_id());
@@ -85,7 +88,7 @@ impl Service {
             // headers; and a body that was not asked for ends the connection anyway, which the client should know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        record.finish(response, admitted.ok())
+        record.finish(response, admitted)
     }
 
     async fn answer(
@@ -93,6 +96,7 @@ impl Service {
         parts: &http::request::Parts,
         body: BoxBody,
         is_tls: bool,
+        under_way: UnderWay,
         record: &mut Record,
     ) -> Result<Response<BoxBody>, Error> {
         let Inner { resources, clients, verification, domains, admission: _ } = &*self.0;
@@ -143,6 +147,7 @@ impl Service {
             body,
             visible_buckets: client.visible_buckets(),
             copy_source,
+            under_way,
         };
         handler::handle(resources, call).await
     }

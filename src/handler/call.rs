@@ -1,5 +1,8 @@
 //! One authenticated request, taken apart.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use http::{HeaderMap, Method};
 
 use super::Resources;
@@ -35,6 +38,19 @@ pub struct Call {
     pub visible_buckets: Option<Vec<BucketPattern>>,
     /// What a copy reads, and the client may read; `None` for every other operation.
     pub copy_source: Option<CopySource>,
+    /// What work that outlives its client holds on to.
+    pub under_way: UnderWay,
+}
+
+/// Counts a request as one that is under way while a clone of it lives.
+#[derive(Clone, Default)]
+pub struct UnderWay(#[expect(dead_code, reason = "it is held")] Option<Arc<dyn Any + Send + Sync>>);
+
+impl UnderWay {
+    /// As long as this is held.
+    pub fn counted_by(held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self(Some(held))
+    }
 }
 
 impl Call {

@@ -46,6 +46,7 @@ pub(super) async fn complete_multipart_upload(
     // A checksum header speaks of the object here; only Content-MD5 is of this body.
     let content_md5 = DeclaredIntegrity::content_md5_of(&call.headers)?;
     let declared = DeclaredIntegrity { content_md5, ..DeclaredIntegrity::default() };
+    let under_way = call.under_way.clone();
     let (body, _) = call.ingest_declared(resources, length, &declared);
     let document = body.collect().await?.to_bytes();
     let completing = Completing {
@@ -60,7 +61,7 @@ pub(super) async fn complete_multipart_upload(
     };
     let resource = format!("/{}/{}", completing.bucket, completing.object_key);
     // Whoever goes away now leaves a complete object or an upload that can be completed, as with S3.
-    answer_in_time(tokio::spawn(completing.run()), resource).await
+    answer_in_time(completing.run(), under_way, resource).await
 }
 
 /// A completion, with all that it needs to go on when nobody waits for it any more.

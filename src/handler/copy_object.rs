@@ -41,7 +41,7 @@ pub(super) async fn copy_object(resources: &Resources, mut call: Call) -> Result
     let copy = ObjectCopy::asked_for(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);
     refuse_body(resources, &mut call).await?;
-    answer_in_time(tokio::spawn(copy.run()), resource).await
+    answer_in_time(copy.run(), call.under_way, resource).await
 }
 
 /// Reads the body to its end, for its signature's sake.

@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use tokio::task::JoinHandle;
 
-use super::answer;
+use super::{UnderWay, answer};
 use crate::body::{BoxBody, KeptAliveBody, boxed, read_bounded};
 use crate::error::{Error, with_causes};
 use crate::s3::{ErrorCode, S3Error, xml};
@@ -26,15 +26,21 @@ pub(super) enum Outcome {
     Refused(Response<BoxBody>),
 }
 
-/// Answers with the outcome of a task, or, if that takes longer than [`PATIENCE`], with a body that ends with it. The task
-/// goes on when the client does not wait for it: it may have to clean up.
+/// Answers with the outcome of `work`, or, if that takes longer than [`PATIENCE`], with a body that ends with it. The work
+/// goes on when the client does not wait for it, since it may have to clean up, and counts as a request until it has ended.
 ///
 /// # Errors
-/// What the task failed with in time.
+/// What the work failed with in time.
 pub(super) async fn answer_in_time(
-    task: JoinHandle<Result<Outcome, Error>>,
+    work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
+    under_way: UnderWay,
     resource: String,
 ) -> Result<Response<BoxBody>, Error> {
+    let task = tokio::spawn(async move {
+        let outcome = work.await;
+        drop(under_way);
+        outcome
+    });
     within(task, resource, PATIENCE).await
 }
 

@@ -303,6 +303,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
         body: BoxBody::default(),
         visible_buckets: None,
         copy_source: None,
+        under_way: crate::handler::UnderWay::default(),
     }
 }
 

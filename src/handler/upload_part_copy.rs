@@ -37,7 +37,7 @@ pub(super) async fn upload_part_copy(
     let copy = PartCopy::asked_for(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);
     refuse_body(resources, &mut call).await?;
-    answer_in_time(tokio::spawn(copy.run()), resource).await
+    answer_in_time(copy.run(), call.under_way, resource).await
 }
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.

@@ -1,7 +1,7 @@
 //! One line per request, written when its answer has ended, failed, or was dropped by the client.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use http::Response;
@@ -79,7 +79,7 @@ impl Record {
     pub(super) fn finish(
         self,
         mut response: Response<BoxBody>,
-        admitted: Option<Admitted>,
+        admitted: Option<Arc<Admitted>>,
     ) -> Response<BoxBody> {
         let storage_id =
             response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();

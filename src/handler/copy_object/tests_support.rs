@@ -64,6 +64,7 @@ pub(super) fn copy_call(
         body: BoxBody::default(),
         visible_buckets: None,
         copy_source: Some(CopySource::parse(source.as_bytes()).unwrap()),
+        under_way: crate::handler::UnderWay::default(),
     }
 }
 

@@ -103,6 +103,7 @@ fn call(bucket: &str, query: &str) -> Call {
         body: BoxBody::default(),
         visible_buckets: None,
         copy_source: None,
+        under_way: crate::handler::UnderWay::default(),
     }
 }
 
