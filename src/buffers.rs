@@ -1,67 +1,55 @@
 //! How much one connection may buffer: much while there are few of them, little in a crowd.
 //!
 //! Large buffers are what large objects are fast by: one system call moves a whole chunk and more. They are also most of
-//! what a stream costs, three to a connection. With these sizes neither side's connections buffer more than 24 MiB up to
-//! a hundred streams, and about 100 KiB each beyond.
+//! what a stream costs. So what a connection reads at once ([`CappedStream`]) and what it has not yet written of a body
+//! ([`PacedBody`]) depend on how many connections there are now, not on how many there were when it was opened.
+
+mod capped;
+mod paced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes per direction of each connection while there are no more than so many connections; the last entry is for all
-/// others. The largest is where more stopped paying off.
-const SIZES: [(usize, usize); TIERS] =
-    [(8, 512 << 10), (32, 128 << 10), (128, 64 << 10), (usize::MAX, 32 << 10)];
+pub use self::capped::CappedStream;
+pub use self::paced::PacedBody;
 
-/// How many sizes there are.
-pub const TIERS: usize = 4;
+/// Bytes per direction of each connection while there are no more than so many. The largest is where more stopped paying
+/// off, the smallest where system calls begin to cost more than what they move.
+const ALLOWANCES: [(usize, usize); 5] =
+    [(8, MAX_ALLOWANCE), (16, 512 << 10), (64, 128 << 10), (128, 64 << 10), (usize::MAX, 32 << 10)];
 
-/// Which size is right while `connections` are open: the index of a tier.
-fn tier_of(connections: usize) -> usize {
-    SIZES.iter().position(|(most, _)| connections <= *most).unwrap_or(TIERS - 1)
+/// The most that a connection is ever allowed, bytes.
+pub const MAX_ALLOWANCE: usize = 1 << 20;
+
+fn allowance_of(connections: usize) -> usize {
+    let fitting = ALLOWANCES.iter().find(|(most, _)| connections <= *most);
+    fitting.map_or(MAX_ALLOWANCE, |(_, bytes)| *bytes)
 }
 
-/// Bytes to buffer per direction of a connection in this tier.
-///
-/// # Panics
-/// When there is no such tier.
-pub fn bytes_of(tier: usize) -> usize {
-    SIZES[tier].1
-}
-
-/// Bytes to buffer per direction of a connection that is one of so many.
-pub fn bytes_for(connections: usize) -> usize {
-    bytes_of(tier_of(connections))
-}
-
-/// A count of streams that come and go.
+/// A count of those that come and go.
 #[derive(Debug, Clone, Default)]
 pub struct Crowd(Arc<AtomicUsize>);
 
 /// One of a crowd, until it is dropped.
 #[derive(Debug)]
-pub struct Member {
-    crowd: Crowd,
-    tier: usize,
-}
+pub struct Member(Crowd);
 
 impl Crowd {
     /// Counts one more.
     pub fn join(&self) -> Member {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        Member { crowd: self.clone(), tier: tier_of(before + 1) }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Member(self.clone())
     }
-}
 
-impl Member {
-    /// The tier of the crowd's size when this member came.
-    pub fn tier(&self) -> usize {
-        self.tier
+    /// Bytes that each may buffer in one direction, as many as there are now.
+    pub fn allowance(&self) -> usize {
+        allowance_of(self.0.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.crowd.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -71,10 +59,10 @@ mod tests {
 
     #[test]
     fn the_more_there_are_the_less_each_may_buffer() {
-        let sizes: Vec<_> = [1, 8, 9, 32, 33, 128, 129, 10_000].map(bytes_for).to_vec();
-        assert!(sizes.is_sorted_by(|one, next| one >= next), "{sizes:?}");
+        let sizes: Vec<_> = (0..1_000).map(allowance_of).collect();
+        assert!(sizes.is_sorted_by(|one, next| one >= next));
         for connections in 1..1_000 {
-            let all = connections * bytes_for(connections);
+            let all = connections * allowance_of(connections);
             assert!(all <= (8 << 20).max(connections * (32 << 10)), "{connections} connections buffer {all}");
         }
     }
@@ -82,11 +70,9 @@ mod tests {
     #[test]
     fn a_crowd_counts_who_is_there() {
         let crowd = Crowd::default();
-        let mut members: Vec<_> = (0..9).map(|_| crowd.join()).collect();
-        assert_eq!((members[7].tier(), members[8].tier()), (0, 1));
-        members.truncate(5);
-        assert_eq!(crowd.join().tier(), 0);
-        members.clear();
-        assert_eq!(crowd.0.load(Ordering::Relaxed), 0);
+        let members: Vec<_> = (0..9).map(|_| crowd.join()).collect();
+        assert_eq!(crowd.allowance(), 512 << 10);
+        drop(members);
+        assert_eq!(crowd.allowance(), MAX_ALLOWANCE);
     }
 }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::buffers::Crowd;
 use connection::{Connection, Drain};
 pub use tls::{Tls, TlsError};
 
@@ -129,14 +131,13 @@ impl Bound {
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { listener, local_address: _, settings } = self;
         let permits = Arc::new(Semaphore::new(settings.max_connections));
         let (draining, drain) = watch::channel(false);
-        let drain = Drain(drain);
+        let (drain, crowd) = (Drain(drain), Crowd::default());
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -149,7 +150,7 @@ impl Bound {
                 }
                 accepted = accept(&listener, &permits) => accepted,
             };
-            let connection = Connection::new(stream, peer, &settings, connections.len() + 1, drain.clone());
+            let connection = Connection::new(stream, peer, &settings, crowd.clone(), drain.clone());
             let service = service.clone();
             connections.spawn(async move {
                 connection.run(service).await;

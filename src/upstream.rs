@@ -42,7 +42,7 @@ pub use self::settings::{
     CONNECT_TIMEOUT, Checksum, Credentials, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
-use crate::buffers::{self, Crowd, Member};
+use crate::buffers::{self, Crowd, PacedBody};
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
 
@@ -120,8 +120,7 @@ struct Shared {
 }
 
 enum Transport {
-    /// Clients with buffers of every size, each with connections of its own.
-    Network(Box<[Client<Connector, OutgoingBody>; buffers::TIERS]>),
+    Network(Box<Client<Connector, PacedBody<OutgoingBody>>>),
     Embedded(EmbeddedStore),
 }
 
@@ -141,6 +140,7 @@ impl Upstream {
             extra_root_ca,
         } = settings;
         let address = Address::new(&target, &region, path_style)?;
+        let crowd = Crowd::default();
         let (transport, credentials, max_retries, hop) = match target {
             Target::Embedded { path } => {
                 let (store, credentials) = EmbeddedStore::open(&path)?;
@@ -148,22 +148,20 @@ impl Upstream {
                 (Transport::Embedded(store), CredentialSource::Fixed(credentials), 0, Hop::Protected)
             }
             Target::Endpoint(_) | Target::Aws => {
-                let connector = Connector::new(address.is_tls(), extra_root_ca.as_deref(), timeouts)?;
-                let clients = std::array::from_fn(|tier| {
-                    Client::builder(TokioExecutor::new())
-                        .pool_timer(TokioTimer::new())
-                        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-                        .pool_max_idle_per_host(max_idle_connections)
-                        .http1_max_buf_size(buffers::bytes_of(tier))
-                        .build(connector.clone())
-                });
+                let extra = extra_root_ca.as_deref();
+                let connector = Connector::new(address.is_tls(), extra, timeouts, crowd.clone())?;
+                let client = Client::builder(TokioExecutor::new())
+                    .pool_timer(TokioTimer::new())
+                    .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                    .pool_max_idle_per_host(max_idle_connections)
+                    .http1_max_buf_size(buffers::MAX_ALLOWANCE)
+                    .build(connector);
                 let credentials = CredentialSource::new(credentials, &region).await?;
                 let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
-                (Transport::Network(Box::new(clients)), credentials, max_retries, hop)
+                (Transport::Network(Box::new(client)), credentials, max_retries, hop)
             }
         };
         let signer = Signer::new(region);
-        let crowd = Crowd::default();
         let shared =
             Shared { address, hop, transport, crowd, credentials, signer, checksum, timeouts, max_retries };
         Ok(Self { shared: Arc::new(shared) })
@@ -209,7 +207,7 @@ impl Upstream {
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         let (body, interest) = request.body();
         let member = crowd.join();
-        let exchange = transport.exchange(Request::from_parts(head, body), &member);
+        let exchange = transport.exchange(Request::from_parts(head, body), crowd);
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange, upload, *timeouts).await,
             None => within(exchange, timeouts.connect + timeouts.head).await,
@@ -236,10 +234,13 @@ impl Transport {
     async fn exchange(
         &self,
         request: Request<OutgoingBody>,
-        member: &Member,
+        crowd: &Crowd,
     ) -> Result<Response<BoxBody>, UpstreamError> {
         match self {
-            Self::Network(clients) => match clients[member.tier()].request(request).await {
+            Self::Network(client) => match client
+                .request(request.map(|body| PacedBody::new(body, crowd.clone())))
+                .await
+            {
                 Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
                 Err(error) if !error.is_connect() => Err(UpstreamError::Protocol(error.into())),
                 Err(error) => Err(match connect_timeout(&error) {

@@ -14,7 +14,8 @@ from pathlib import Path
 import micro
 from measure import GIB, KIB, MIB, Case, fill, run_case, tool
 from peers import Peers
-from report import markdown, svg, targets
+from report import markdown, svg
+from soak import sentence, soak
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +76,8 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
         if binaries["nginx"]:
             contestants += [peers.nginx(), peers.nginx(tuned=False)] if full else [peers.nginx()]
         contestants.append(peers.s3veil())
+        if binaries["passthrough"]:
+            contestants.append(peers.s3veil("passthrough", binaries["passthrough"]))
         if binaries["rclone"]:
             contestants.append(peers.rclone())
         for peer in contestants:
@@ -82,7 +85,9 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
                 if not fill(binaries, peer, prefix, size, keys, check=min(keys, 16)):
                     print(f"  {peer.name} could not be prepared with {prefix}*", flush=True)
         for case in cases(full):
-            results["cases"].append(run_case(peers, contestants, case, rounds, milliseconds))
+            # Encryption is the same part of every number of connections' cost.
+            shown = [peer for peer in contestants if peer.name != "passthrough" or case.connections == 8]
+            results["cases"].append(run_case(peers, shown, case, rounds, milliseconds))
         crowd = [Case("500 × GET 64 MiB", "get", 64 * MIB, 500, keys=2, prefix="get64m-", only=("nginx", "s3veil")),
                  Case("500 × PUT 64 MiB", "put", 64 * MIB, 500, only=("nginx", "s3veil"))]
         for case in crowd:
@@ -92,21 +97,32 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
 
 def main():
     arguments = argparse.ArgumentParser(prog="scripts/bench")
-    arguments.add_argument("plan", choices=["quick", "full"])
+    arguments.add_argument("plan", choices=["quick", "full", "soak"])
     arguments.add_argument("--s3veil", required=True)
     arguments.add_argument("--load", required=True)
     arguments.add_argument("--nginx", default=shutil.which("nginx") or next((p for p in ["/usr/sbin/nginx"] if os.path.exists(p)), None))
     arguments.add_argument("--rclone", default=shutil.which("rclone"))
     arguments.add_argument("--criterion", help="where criterion has put its results")
     arguments.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md and docs/benchmarks.svg")
+    arguments.add_argument("--passthrough", help="s3veil that encrypts nothing")
+    arguments.add_argument("--seconds", type=int, default=600, help="of the soak")
+    arguments.add_argument("--soaked", help="results of a soak, for the report")
     arguments.add_argument("--results", required=True)
     asked = arguments.parse_args()
     # Ended from outside, it still ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone}
+    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone, "passthrough": asked.passthrough}
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
     results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "cases": []}
+    if asked.plan == "soak":
+        with Peers(binaries) as peers:
+            results["soak"] = soak(peers, asked.seconds)
+        Path(asked.results).write_text(json.dumps(results))
+        print("\n" + "\n".join([sentence(results["soak"]), *results["soak"]["faults"]]))
+        return 1 if results["soak"]["faults"] else 0
+    if asked.soaked and Path(asked.soaked).exists():
+        results["soak"] = json.loads(Path(asked.soaked).read_text())["soak"]
     if asked.criterion:
         results["micro"] = micro.read(Path(asked.criterion))
     end_to_end(binaries, full, 3, 2000 if full else 1200, results)

@@ -3,6 +3,7 @@
 import html
 
 from measure import GIB, KIB, MIB, ratio
+from soak import sentence
 
 COLOURS = {"direct": "#9aa5b1", "nginx": "#3a8f5c", "nginx-stock": "#8fc7a4", "s3veil": "#2f5fd0", "rclone": "#c2703d", "passthrough": "#8f6fd0"}
 
@@ -160,10 +161,7 @@ def markdown(results):
         lines += ["## Idle connections", "", f"{idle['connections']:,} keep-alive connections that have been used once and do nothing: "
                   f"{idle['mib']:.1f} MiB more resident memory, {idle['mib'] * KIB / idle['connections']:.1f} KiB each.", ""]
     if results.get("soak"):
-        soak = results["soak"]
-        lines += ["## Soak", "", f"{soak['seconds']:.0f} seconds of everything at once, with clients that go away in the middle ({soak['abandoned']:,} times) and a store "
-                  f"that resets ({soak['cut']:,} times): {soak['verified']:,} objects and ranges read back and compared, {soak['wrong']} wrong. Resident memory "
-                  f"{soak['mib_early']:.0f} MiB after the first tenth and {soak['mib_late']:.0f} MiB at the end, file descriptors {soak['fds_early']} and {soak['fds_late']}.", ""]
+        lines += ["## Soak", "", sentence(results["soak"]), ""]
     return "\n".join(lines)
 
 

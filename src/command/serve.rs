@@ -105,8 +105,7 @@ impl Listeners {
     ) where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         R: Fn() -> P + Send + Sync + 'static,
         P: Future<Output = Vec<Problem>> + Send + 'static,

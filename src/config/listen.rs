@@ -24,7 +24,7 @@ const KEYS: &[&str] = &[
 /// Each connection takes a file descriptor and often another upstream; Linux allows about a million by default.
 const MAX_CONNECTIONS: u64 = 1_000_000;
 
-/// A thousand streams of large objects take about 150 MiB, and as many small requests a tenth of it.
+/// A thousand streams of large objects take about 250 MiB.
 const MAX_REQUESTS: u64 = 1_000;
 
 /// AWS allows 15 minutes. A day more than covers a wrong time zone; beyond it a signature's age means nothing.

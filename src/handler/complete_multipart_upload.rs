@@ -104,7 +104,13 @@ impl Completing {
                 Err(refusal) => return Ok(Outcome::Refused(refusal)),
             }
         }
-        self.complete(&parts, checksum).await
+        let outcome = self.complete(&parts, checksum).await?;
+        if let (Outcome::Done(..), Some((number, etag))) = (&outcome, chosen.etags.last()) {
+            // Nobody will ask for it to be sealed anew.
+            let known = &self.resources.known_uploads;
+            known.forget_tail(&self.upload.upstream_id, *number, etag).await;
+        }
+        Ok(outcome)
     }
 
     /// The client's parts among those that the storage lists.

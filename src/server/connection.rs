@@ -2,6 +2,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::stall::WriteDeadline;
 use super::{ConnectionInfo, Settings, Tls};
-use crate::buffers;
+use crate::buffers::{self, CappedStream, Crowd, PacedBody};
 
 /// Bytes of a request's head. S3 allows 8 KiB of PUT headers with 2 KiB of metadata; a percent-encoded key has up to
 /// 3 KiB, a session token or a policy in a presigned URL 4 KiB more. Four times that is left to proxies in between.
@@ -33,6 +34,7 @@ pub(super) struct Connection {
     peer: SocketAddr,
     tls: Option<Tls>,
     limits: Limits,
+    crowd: Crowd,
     drain: Drain,
 }
 
@@ -41,8 +43,6 @@ pub(super) struct Connection {
 struct Limits {
     header_timeout: Duration,
     idle_timeout: Duration,
-    /// Bytes that hyper buffers in each direction.
-    buffer: usize,
 }
 
 /// Tells a connection that the shutdown began.
@@ -74,21 +74,17 @@ impl Drop for OpenConnection {
 }
 
 impl Connection {
-    /// A connection that is one of `open`.
+    /// A connection that is one of `crowd` while it runs.
     pub(super) fn new(
         stream: TcpStream,
         peer: SocketAddr,
         settings: &Settings,
-        open: usize,
+        crowd: Crowd,
         drain: Drain,
     ) -> Self {
         let Settings { tls, header_timeout, idle_timeout, .. } = settings;
-        let limits = Limits {
-            header_timeout: *header_timeout,
-            idle_timeout: *idle_timeout,
-            buffer: buffers::bytes_for(open),
-        };
-        Self { stream, peer, tls: tls.clone(), limits, drain }
+        let limits = Limits { header_timeout: *header_timeout, idle_timeout: *idle_timeout };
+        Self { stream, peer, tls: tls.clone(), limits, crowd, drain }
     }
 
     /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
@@ -96,30 +92,31 @@ impl Connection {
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F,
         F: Future<Output = Response<B>>,
-        B: Body + 'static,
+        B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let _open = OpenConnection::count();
+        let (_open, _member) = (OpenConnection::count(), self.crowd.join());
         let peer = self.peer;
         // Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm).
         if let Err(error) = self.stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "a connection was lost before it was served");
             return;
         }
+        let stream = CappedStream::new(self.stream, self.crowd.clone());
         let Some(tls) = self.tls.take() else {
-            return serve(self.stream, self.limits, self.drain, |request| {
+            return serve(stream, self.limits, self.crowd, self.drain, |request| {
                 service(request, ConnectionInfo { peer, tls: false })
             })
             .await;
         };
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.0).accept(self.stream));
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.0).accept(stream));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
             () = self.drain.begun() => return,
         };
         match handshake {
             Ok(Ok(stream)) => {
-                serve(stream, self.limits, self.drain, |request| {
+                serve(stream, self.limits, self.crowd, self.drain, |request| {
                     service(request, ConnectionInfo { peer, tls: true })
                 })
                 .await;
@@ -130,25 +127,30 @@ impl Connection {
     }
 }
 
-async fn serve<T, F, B>(stream: T, limits: Limits, mut drain: Drain, service: impl Fn(Request<Incoming>) -> F)
-where
+async fn serve<T, F, B>(
+    stream: T,
+    limits: Limits,
+    crowd: Crowd,
+    mut drain: Drain,
+    service: impl Fn(Request<Incoming>) -> F,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Response<B>>,
-    B: Body + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Limits { header_timeout, idle_timeout, buffer } = limits;
+    let Limits { header_timeout, idle_timeout } = limits;
     let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout));
     let service = service_fn(|request| {
-        let response = service(request);
-        async { Ok::<_, Infallible>(response.await) }
+        let (response, crowd) = (service(request), crowd.clone());
+        async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, crowd))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(buffer)
+        .max_buf_size(buffers::MAX_ALLOWANCE)
         .half_close(false)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);

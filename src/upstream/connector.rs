@@ -23,6 +23,7 @@ use tower_service::Service;
 use super::BoxError;
 use super::error::UpstreamSetupError;
 use super::settings::Timeouts;
+use crate::buffers::{CappedStream, Crowd};
 
 /// Probes on idle connections find peers that vanished without a word (NAT tables forget after minutes).
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -45,6 +46,7 @@ impl Connector {
         tls: bool,
         extra_root_ca: Option<&Path>,
         timeouts: Timeouts,
+        crowd: Crowd,
     ) -> Result<Self, UpstreamSetupError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -64,7 +66,7 @@ impl Connector {
             .with_tls_config(config)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(TcpConnector(http));
+            .wrap_connector(TcpConnector { http, crowd });
         Ok(Self { inner, limit: timeouts.connect })
     }
 }
@@ -94,7 +96,7 @@ fn root_certificates(extra: Option<&Path>) -> Result<RootCertStore, UpstreamSetu
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<PatientStream<TokioIo<TcpStream>>>;
+    type Response = MaybeHttpsStream<TcpConnection>;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -113,22 +115,32 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// hyper-util's TCP connector with [`PatientStream`] on top.
+/// What hyper reads in pieces as large as there is room for them, and writes with patience.
+type TcpConnection = PatientStream<TokioIo<CappedStream<TcpStream>>>;
+
+/// hyper-util's TCP connector with [`CappedStream`] and [`PatientStream`] on top.
 #[derive(Clone)]
-struct TcpConnector(HttpConnector);
+struct TcpConnector {
+    http: HttpConnector,
+    crowd: Crowd,
+}
 
 impl Service<Uri> for TcpConnector {
-    type Response = PatientStream<TokioIo<TcpStream>>;
+    type Response = TcpConnection;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx).map_err(Into::into)
+        self.http.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
-        Box::pin(async move { Ok(PatientStream { io: connecting.await?, deaf: false }) })
+        let connecting = self.http.call(uri);
+        let crowd = self.crowd.clone();
+        Box::pin(async move {
+            let stream = CappedStream::new(connecting.await?.into_inner(), crowd);
+            Ok(PatientStream { io: TokioIo::new(stream), deaf: false })
+        })
     }
 }
 
@@ -205,6 +217,12 @@ impl<T: Write + Unpin> Write for PatientStream<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
+    }
+}
+
+impl Connection for CappedStream<TcpStream> {
+    fn connected(&self) -> Connected {
+        self.inner().connected()
     }
 }
 

@@ -3,12 +3,14 @@
 //! - `store`: serves S3 from memory on `--listen`, until standard input ends
 //! - `drive`: one kind of request, over and over, on many connections; prints a line of JSON
 //! - `fill`: puts objects, reads them back, compares
+//! - `soak`: everything at once for `--seconds`, comparing every byte that comes back; prints a line of JSON
 //! - `idle`: opens connections, uses each once, says `ready`, and holds them until standard input ends
 
 mod arguments;
 mod drive;
 mod http;
 mod sign;
+mod soak;
 mod store;
 
 use std::io;
@@ -42,6 +44,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             "drive" => drive::drive(arguments).await,
             "fill" => drive::fill(arguments).await,
             "idle" => drive::idle(arguments).await,
+            "soak" => soak::soak(arguments).await,
             other => Err(io::Error::other(format!("no such thing to do: {other}"))),
         }
     })

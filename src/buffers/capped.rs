@@ -1,0 +1,109 @@
+//! A stream that is read in pieces of what its crowd allows.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+
+use super::Crowd;
+
+/// A stream whose reads give no more than the crowd's allowance at once, so that hyper's buffer, which grows as long as it
+/// is filled, stays as small.
+#[derive(Debug)]
+pub struct CappedStream<T> {
+    stream: Take<T>,
+    crowd: Crowd,
+}
+
+impl<T: AsyncRead> CappedStream<T> {
+    /// Reads `stream` in pieces that are right for `crowd`.
+    pub fn new(stream: T, crowd: Crowd) -> Self {
+        Self { stream: stream.take(0), crowd }
+    }
+}
+
+impl<T: AsyncRead> CappedStream<T> {
+    /// The stream below.
+    pub fn inner(&self) -> &T {
+        self.stream.get_ref()
+    }
+}
+
+impl<T: AsyncRead + Unpin> CappedStream<T> {
+    fn writer(self: Pin<&mut Self>) -> Pin<&mut T> {
+        Pin::new(self.get_mut().stream.get_mut())
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for CappedStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // A byte less: a read that fills hyper's buffer makes it double that.
+        let limit = self.crowd.allowance() - 1;
+        self.stream.set_limit(limit as u64);
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CappedStream<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.writer().poll_write(cx, from)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.writer().poll_write_vectored(cx, from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.get_ref().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::buffers::MAX_ALLOWANCE;
+
+    #[tokio::test]
+    async fn a_read_gives_no_more_than_is_allowed_now() {
+        let crowd = Crowd::default();
+        let content = vec![7; 2 * MAX_ALLOWANCE];
+        let mut stream = CappedStream::new(&content[..], crowd.clone());
+        let mut into = vec![0; 2 * MAX_ALLOWANCE];
+        assert_eq!(stream.read(&mut into).await.unwrap(), MAX_ALLOWANCE - 1);
+        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
+        assert_eq!(stream.read(&mut into).await.unwrap(), (32 << 10) - 1);
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest.len(), MAX_ALLOWANCE - (32 << 10) + 2, "no end before the stream's own");
+    }
+
+    #[tokio::test]
+    async fn writes_pass() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = CappedStream::new(near, Crowd::default());
+        near.write_all(b"there").await.unwrap();
+        near.shutdown().await.unwrap();
+        let mut seen = String::new();
+        far.read_to_string(&mut seen).await.unwrap();
+        assert_eq!(seen, "there");
+    }
+}

@@ -1,0 +1,178 @@
+//! A body of which only so much is on its way at once.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Crowd;
+
+/// Frames below this length are not counted: hyper writes them together with what is around them.
+const SMALL: usize = 16 << 10;
+
+/// A body that gives the next frame when what hyper has not yet written of those before is less than the crowd's
+/// allowance.
+///
+/// hyper asks for frames until its own buffer is full, whose size can't be changed once a connection is open. It drops
+/// each frame when it has been written, and this body counts by that. Whoever keeps frames gets no more: it is for hyper.
+pub struct PacedBody<B> {
+    inner: B,
+    crowd: Crowd,
+    way: Arc<Way>,
+}
+
+/// What is between this body and the wire.
+#[derive(Default)]
+struct Way(Mutex<OnTheWay>);
+
+#[derive(Default)]
+struct OnTheWay {
+    bytes: usize,
+    waiting: Option<Waker>,
+}
+
+impl Way {
+    fn lock(&self) -> MutexGuard<'_, OnTheWay> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A frame's bytes until they were written.
+struct Counted {
+    bytes: Bytes,
+    way: Arc<Way>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut way = self.way.lock();
+        way.bytes -= self.bytes.len();
+        let waiting = way.waiting.take();
+        drop(way);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<B> PacedBody<B> {
+    /// Paces `inner` as is right for `crowd`.
+    pub fn new(inner: B, crowd: Crowd) -> Self {
+        Self { inner, crowd, way: Arc::default() }
+    }
+
+    fn counted(&self, bytes: Bytes) -> Bytes {
+        if bytes.len() < SMALL {
+            return bytes;
+        }
+        self.way.lock().bytes += bytes.len();
+        Bytes::from_owner(Counted { bytes, way: Arc::clone(&self.way) })
+    }
+}
+
+impl<B> Body for PacedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut way = self.way.lock();
+        if way.bytes > 0 && way.bytes >= self.crowd.allowance() {
+            way.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        drop(way);
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.counted(bytes)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::buffers::MAX_ALLOWANCE;
+
+    /// A body of frames of these lengths.
+    struct Frames(Vec<usize>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(self.0.pop().map(|length| Ok(Frame::data(vec![1; length].into()))))
+        }
+    }
+
+    fn next<B: Body<Data = Bytes> + Unpin>(body: &mut PacedBody<B>) -> Option<Bytes> {
+        match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(frame) => frame.and_then(Result::ok).and_then(|frame| frame.into_data().ok()),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn in_a_crowd_one_frame_waits_for_the_other() {
+        let crowd = Crowd::default();
+        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
+        let mut body = PacedBody::new(Frames(vec![65_536; 3]), crowd);
+        let first = next(&mut body).expect("nothing is on its way");
+        assert!(next(&mut body).is_none());
+        drop(first);
+        assert!(next(&mut body).is_some(), "what was written does not count");
+    }
+
+    #[test]
+    fn while_there_are_few_more_may_be_on_its_way() {
+        let mut body = PacedBody::new(Frames(vec![65_536; 40]), Crowd::default());
+        let mut held = Vec::new();
+        held.extend(std::iter::from_fn(|| next(&mut body)));
+        assert_eq!(held.len(), MAX_ALLOWANCE / 65_536);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken() {
+        let crowd = Crowd::default();
+        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
+        let mut body = PacedBody::new(Frames(vec![65_536; 2]), crowd);
+        let first = body.frame().await.unwrap().unwrap();
+        let waiting = tokio::spawn(async move { body.frame().await.is_some() });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn small_frames_and_the_end_pass() {
+        let crowd = Crowd::default();
+        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
+        let mut body = PacedBody::new(Frames(vec![1000; 5]), crowd);
+        let held: Vec<_> = std::iter::from_fn(|| next(&mut body)).collect();
+        assert_eq!(held.len(), 5);
+    }
+}
