@@ -91,7 +91,10 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let readiness = serve::readiness(resources);
         let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
             let service = service.clone();
-            async move { service.call(request, connection.peer.to_string(), connection.tls).await }
+            async move {
+                let ConnectionInfo { peer, tls, surplus } = connection;
+                service.call(request, peer.to_string(), tls, surplus).await
+            }
         };
         listeners.serve(answer, readiness, metrics, signals).await;
         Ok(())

@@ -28,6 +28,9 @@ pub use tls::{Tls, TlsError};
 /// How long to wait after `accept` failed for want of file descriptors or memory; at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// As many connections beyond the limit are open at once, each for one refusal.
+const MAX_SURPLUS: usize = 64;
+
 /// How to listen.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -37,7 +40,8 @@ pub struct Settings {
     pub address_key: &'static str,
     /// TLS, or plain HTTP.
     pub tls: Option<Tls>,
-    /// How many connections are open at once. Further ones wait in the kernel's backlog until one closes.
+    /// How many connections are served at once. A few more are accepted, to be told so; further ones wait in the kernel's
+    /// backlog until one closes.
     pub max_connections: usize,
     /// How long a connection may take from its opening, or from the end of the response before, until the next
     /// request's head has arrived in full.
@@ -55,6 +59,8 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Whether the request came encrypted.
     pub tls: bool,
+    /// Whether the connection is beyond the limit: its request is to be refused, and it to be closed.
+    pub surplus: bool,
 }
 
 /// How serving ended.
@@ -135,26 +141,28 @@ impl Bound {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { listener, local_address: _, settings } = self;
-        let permits = Arc::new(Semaphore::new(settings.max_connections));
+        let places = Places::new(settings.max_connections);
         let (draining, drain) = watch::channel(false);
         let (drain, crowd) = (Drain(drain), Crowd::default());
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            let (stream, peer, permit) = tokio::select! {
+            let (stream, peer, place) = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => {
                     log_panic(ended);
                     continue;
                 }
-                accepted = accept(&listener, &permits) => accepted,
+                accepted = accept(&listener, &places) => accepted,
             };
-            let connection = Connection::new(stream, peer, &settings, crowd.clone(), drain.clone());
+            let surplus = place.is_surplus;
+            let connection =
+                Connection::new(stream, peer, &settings, crowd.clone(), drain.clone()).beyond_limit(surplus);
             let service = service.clone();
             connections.spawn(async move {
                 connection.run(service).await;
-                drop(permit);
+                drop(place);
             });
         }
         drop(listener);
@@ -163,15 +171,48 @@ impl Bound {
     }
 }
 
+/// Room for connections.
+struct Places {
+    regular: Arc<Semaphore>,
+    surplus: Arc<Semaphore>,
+}
+
+/// Room for one, until it is dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    is_surplus: bool,
+}
+
+impl Places {
+    fn new(max_connections: usize) -> Self {
+        let regular = Arc::new(Semaphore::new(max_connections));
+        Self { regular, surplus: Arc::new(Semaphore::new(MAX_SURPLUS)) }
+    }
+
+    async fn any(&self) -> Place {
+        const OPEN: &str = "the semaphore is never closed";
+        tokio::select! {
+            biased;
+            permit = self.regular.clone().acquire_owned() => Place { _permit: permit.expect(OPEN), is_surplus: false },
+            permit = self.surplus.clone().acquire_owned() => Place { _permit: permit.expect(OPEN), is_surplus: true },
+        }
+    }
+
+    /// A regular place, if there is one by now.
+    fn better(&self, place: Place) -> Place {
+        match self.regular.clone().try_acquire_owned() {
+            Ok(permit) if place.is_surplus => Place { _permit: permit, is_surplus: false },
+            Ok(_) | Err(_) => place,
+        }
+    }
+}
+
 /// The next connection, once there is room for it. Cancelling it loses no connection.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAddr, Place) {
+    let place = places.any().await;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, permit),
+            Ok((stream, peer)) => return (stream, peer, places.better(place)),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

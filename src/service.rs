@@ -62,14 +62,21 @@ impl Service {
         Arc::clone(&self.0.resources)
     }
 
-    /// Answers one request. `peer` is where it came from, for the log; `is_tls`, whether it came encrypted.
-    pub async fn call(&self, request: Request<Incoming>, peer: String, is_tls: bool) -> Response<BoxBody> {
+    /// Answers one request. `peer` is where it came from, for the log; `is_tls`, whether it came encrypted; `is_surplus`,
+    /// whether it came on a connection too many, so that it is refused.
+    pub async fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: String,
+        is_tls: bool,
+        is_surplus: bool,
+    ) -> Response<BoxBody> {
         let (parts, body) = request.into_parts();
         let expects_continue = parts.headers.contains_key(EXPECT);
         let asks_in_vain = expects_continue && body.is_end_stream();
         let mut record = Record::begin(&parts, peer);
         let (body, leftover) = ReclaimableBody::new(body);
-        let (admitted, answer) = match self.0.admission.admit().map(Arc::new) {
+        let (admitted, answer) = match self.0.admission.admit(is_surplus).map(Arc::new) {
             Ok(admitted) => {
                 let under_way = UnderWay::counted_by(admitted.clone());
                 let answer = self.answer(&parts, boxed(body), is_tls, under_way, &mut record).await;
@@ -83,7 +90,7 @@ impl Service {
             response
         });
         let was_never_asked = leftover.drain(expects_continue);
-        if asks_in_vain || was_never_asked {
+        if asks_in_vain || was_never_asked || is_surplus {
             // The answer comes without a 100 before it. botocore then takes the next answer on this connection for
             // headers; and a body that was not asked for ends the connection anyway, which the client should know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

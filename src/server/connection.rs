@@ -36,6 +36,7 @@ pub(super) struct Connection {
     limits: Limits,
     crowd: Crowd,
     drain: Drain,
+    surplus: bool,
 }
 
 /// What a connection may take.
@@ -84,7 +85,12 @@ impl Connection {
     ) -> Self {
         let Settings { tls, header_timeout, idle_timeout, .. } = settings;
         let limits = Limits { header_timeout: *header_timeout, idle_timeout: *idle_timeout };
-        Self { stream, peer, tls: tls.clone(), limits, crowd, drain }
+        Self { stream, peer, tls: tls.clone(), limits, crowd, drain, surplus: false }
+    }
+
+    /// Whether it is there only to be refused.
+    pub(super) fn beyond_limit(self, surplus: bool) -> Self {
+        Self { surplus, ..self }
     }
 
     /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
@@ -96,7 +102,7 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (_open, _member) = (OpenConnection::count(), self.crowd.join());
-        let peer = self.peer;
+        let (peer, surplus) = (self.peer, self.surplus);
         // Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm).
         if let Err(error) = self.stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "a connection was lost before it was served");
@@ -105,7 +111,7 @@ impl Connection {
         let stream = CappedStream::new(self.stream, self.crowd.clone());
         let Some(tls) = self.tls.take() else {
             return serve(stream, self.limits, self.crowd, self.drain, |request| {
-                service(request, ConnectionInfo { peer, tls: false })
+                service(request, ConnectionInfo { peer, tls: false, surplus })
             })
             .await;
         };
@@ -117,7 +123,7 @@ impl Connection {
         match handshake {
             Ok(Ok(stream)) => {
                 serve(stream, self.limits, self.crowd, self.drain, |request| {
-                    service(request, ConnectionInfo { peer, tls: true })
+                    service(request, ConnectionInfo { peer, tls: true, surplus })
                 })
                 .await;
             }

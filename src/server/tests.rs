@@ -74,6 +74,7 @@ async fn start(settings: Settings) -> Running {
                     "/tls" => answer(StatusCode::OK, connection.tls.to_string()),
                     "/headers" => answer(StatusCode::OK, request.headers().len().to_string()),
                     "/large" => answer(StatusCode::OK, vec![b'x'; 64 << 20]),
+                    "/surplus" => answer(StatusCode::OK, connection.surplus.to_string()),
                     "/panic" => panic!("a panic of the service, as the test asked for"),
                     "/broken" => broken(Some(100)),
                     "/broken-chunked" => broken(None),
@@ -279,17 +280,24 @@ async fn heads_as_large_as_s3_allows_and_no_larger() {
 const MAX_HEAD_TESTED: usize = 40 * 1024;
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
+async fn connections_beyond_the_limit_are_told_so_and_then_wait() {
     let running = start(Settings { max_connections: 1, ..settings() }).await;
     let mut first = running.connect().await;
-    send(&mut first, &get("/")).await;
-    assert_eq!(receive(&mut first).await.0, 200);
-    let mut second = running.connect().await;
-    send(&mut second, &get("/")).await;
-    let early = tokio::time::timeout(SHORT, second.read_u8()).await;
-    assert!(early.is_err(), "the second was answered beside the first");
+    send(&mut first, &get("/surplus")).await;
+    assert_eq!(receive(&mut first).await, (200, "false".to_owned()));
+    let mut beyond = Vec::new();
+    for _ in 0..MAX_SURPLUS {
+        let mut one = running.connect().await;
+        send(&mut one, &get("/surplus")).await;
+        assert_eq!(receive(&mut one).await, (200, "true".to_owned()));
+        beyond.push(one);
+    }
+    let mut waiting = running.connect().await;
+    send(&mut waiting, &get("/surplus")).await;
+    let early = tokio::time::timeout(SHORT, waiting.read_u8()).await;
+    assert!(early.is_err(), "there was no room for it");
     drop(first);
-    assert_eq!(receive(&mut second).await.0, 200);
+    assert_eq!(receive(&mut waiting).await, (200, "false".to_owned()));
 }
 
 #[tokio::test]

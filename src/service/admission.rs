@@ -21,14 +21,14 @@ impl Admission {
     }
 
     /// # Errors
-    /// `SlowDown` when there are too many.
-    pub(super) fn admit(&self) -> Result<Admitted, S3Error> {
+    /// `SlowDown` when there are too many, or too many connections already.
+    pub(super) fn admit(&self, is_surplus: bool) -> Result<Admitted, S3Error> {
         match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(permit) => {
+            Ok(permit) if !is_surplus => {
                 metrics::gauge!("s3veil_requests_under_way").increment(1.0);
                 Ok(Admitted(permit))
             }
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 metrics::counter!("s3veil_slow_downs_total").increment(1);
                 Err(S3Error::new(ErrorCode::SlowDown, "Please reduce your request rate."))
             }
@@ -49,9 +49,10 @@ mod tests {
     #[test]
     fn there_is_room_again_when_a_request_has_ended() {
         let admission = Admission::new(2);
-        let admitted = [admission.admit().unwrap(), admission.admit().unwrap()];
-        assert_eq!(admission.admit().unwrap_err().code, ErrorCode::SlowDown);
+        let admitted = [admission.admit(false).unwrap(), admission.admit(false).unwrap()];
+        assert_eq!(admission.admit(false).unwrap_err().code, ErrorCode::SlowDown);
         drop(admitted);
-        admission.admit().unwrap();
+        admission.admit(false).unwrap();
+        assert_eq!(admission.admit(true).unwrap_err().code, ErrorCode::SlowDown);
     }
 }

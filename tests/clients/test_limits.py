@@ -71,6 +71,21 @@ def test_too_many_requests_are_told_to_slow_down(narrow):
     assert "Contents" in s3.list_objects_v2(Bucket=bucket)
 
 
+def test_too_many_connections_are_told_to_slow_down(start, backend):
+    running = start(backend, listen={"max_connections": 2})
+    s3 = running.boto()
+    bucket = new_bucket(s3)
+    s3.close()
+    until(lambda: running.metrics()["s3veil_connections_open"] <= 1)  # the one that asks
+    held = [begun(running, "PUT", f"/{bucket}/held-{i}", **{"content-length": "10"}) for i in range(2)]
+    until(lambda: running.metrics().get("s3veil_requests_under_way") == 2)
+    answer = running.raw().request("GET", f"/{bucket}")
+    assert (answer.status, answer.code, answer.headers.get("connection")) == (503, "SlowDown", "close"), answer
+    for connection in held:
+        connection.close()
+    until(lambda: running.raw().request("GET", f"/{bucket}").status == 200)
+
+
 def test_an_sdks_retries_carry_a_burst_over_the_limit(narrow):
     s3 = narrow.boto(retries={"mode": "standard", "max_attempts": 12})
     bucket = new_bucket(s3)
