@@ -105,10 +105,10 @@ impl Completing {
             }
         }
         let outcome = self.complete(&parts, checksum).await?;
-        if let (Outcome::Done(..), Some((number, etag))) = (&outcome, chosen.etags.last()) {
-            // Nobody will ask for it to be sealed anew.
+        if matches!(outcome, Outcome::Done(..)) {
+            // Nobody will list them any more, or ask for the last to be sealed anew.
             let known = &self.resources.known_uploads;
-            known.forget_tail(&self.upload.upstream_id, *number, etag).await;
+            known.completed(&self.bucket, &self.upload.upstream_id, &chosen.etags).await;
         }
         Ok(outcome)
     }

@@ -100,6 +100,19 @@ impl KnownUploads {
         self.tails.get(&part_name(upstream_id, number, etag)).await
     }
 
+    /// The upload has become an object of these parts (number, the storage's ETag).
+    pub(super) async fn completed(&self, bucket: &BucketName, upstream_id: &str, parts: &[(u16, String)]) {
+        self.tokens.invalidate(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await;
+        for (number, etag) in parts {
+            let name = part_name(upstream_id, *number, etag);
+            self.marks.invalidate(&name).await;
+            self.former.invalidate(&name).await;
+        }
+        if let Some((number, etag)) = parts.last() {
+            self.forget_tail(upstream_id, *number, etag).await;
+        }
+    }
+
     /// Another part has taken this one's place.
     pub(super) async fn forget_tail(&self, upstream_id: &str, number: u16, etag: &str) {
         self.tails.invalidate(&part_name(upstream_id, number, etag)).await;
