@@ -128,3 +128,30 @@ fn part_name(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
     }
     hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::native::multipart::PartNumber;
+
+    #[tokio::test]
+    async fn nothing_is_remembered_of_an_upload_that_is_complete() {
+        let known = KnownUploads::default();
+        let bucket = BucketName::parse("bucket").unwrap();
+        let part = Part { number: PartNumber::new(2).unwrap(), length: 1 };
+        let mark = TailMark::plain(1).unwrap();
+        for id in ["complete", "going-on"] {
+            known.remember_part(id, 1, "a", mark).await;
+            known.remember_part(id, 2, "b", mark).await;
+            known.remember_former(id, 2, "b", "c").await;
+            known.remember_tail(id, 2, "b", Tail { sealed: Bytes::new(), part, layout: None }).await;
+        }
+        known.completed(&bucket, "complete", &[(1, "a".to_owned()), (2, "b".to_owned())]).await;
+        for (id, is_known) in [("complete", false), ("going-on", true)] {
+            assert_eq!(known.mark(id, 1, "a").await.is_some(), is_known);
+            assert_eq!(known.mark(id, 2, "b").await.is_some(), is_known);
+            assert_eq!(known.former(id, 2, "b").await.is_some(), is_known);
+            assert_eq!(known.tail(id, 2, "b").await.is_some(), is_known);
+        }
+    }
+}
