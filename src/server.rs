@@ -156,9 +156,8 @@ impl Bound {
                 }
                 accepted = accept(&listener, &places) => accepted,
             };
-            let surplus = place.is_surplus;
-            let connection =
-                Connection::new(stream, peer, &settings, crowd.clone(), drain.clone()).beyond_limit(surplus);
+            let (crowd, drain) = (crowd.clone(), drain.clone());
+            let connection = Connection::new(stream, peer, &settings, crowd, drain, place.is_surplus);
             let service = service.clone();
             connections.spawn(async move {
                 connection.run(service).await;

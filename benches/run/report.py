@@ -2,7 +2,7 @@
 
 import html
 
-from measure import GIB, KIB, MIB, ratio
+from measure import KIB, MIB, ratio
 from soak import sentence
 
 COLOURS = {"direct": "#9aa5b1", "nginx": "#3a8f5c", "nginx-stock": "#8fc7a4", "s3veil": "#2f5fd0", "rclone": "#c2703d", "passthrough": "#8f6fd0"}

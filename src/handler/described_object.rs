@@ -181,7 +181,7 @@ async fn attempt(
                     None => {
                         let Unlocked { opened, .. } =
                             stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
-                        Box::pin(layouts::layout_of(resources, &at, &identity, &opened.content_key)).await?
+                        layouts::layout_of(resources, &at, &identity, &opened.content_key).await?
                     }
                 };
                 (known.layout.plaintext_total(), Some(known.layout.clone()))

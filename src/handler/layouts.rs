@@ -97,7 +97,8 @@ pub(super) async fn layout_of(
     content_key: &ContentKey,
 ) -> Result<Arc<KnownLayout>, Error> {
     let proven = prove(resources, at, identity, content_key);
-    remember(resources, at, identity, proven).await
+    // On the heap: few reads need it, and every read's future would have room for it.
+    Box::pin(remember(resources, at, identity, proven)).await
 }
 
 /// The layout that `proven` proves for this object, unless it is known already.
@@ -136,7 +137,8 @@ pub(super) async fn header_apart(
         Ok(header)
     };
     let headers = &resources.layouts.headers;
-    headers.try_get_with((known.fingerprint, offset), read).await.map(Some).map_err(Error::Shared)
+    let read = headers.try_get_with((known.fingerprint, offset), read);
+    Box::pin(read).await.map(Some).map_err(Error::Shared)
 }
 
 async fn prove(

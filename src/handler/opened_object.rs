@@ -169,9 +169,7 @@ impl Reader<'_> {
                 Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
                     // The bytes of a wrong guess are not worth their way.
                     drop(ciphertext);
-                    let known =
-                        Box::pin(layouts::layout_of(self.resources, &self.at, &identity, &content_key))
-                            .await?;
+                    let known = layouts::layout_of(self.resources, &self.at, &identity, &content_key).await?;
                     return Ok(Step::Again(Knowledge::Layout(known)));
                 }
             }
@@ -279,8 +277,7 @@ impl Reader<'_> {
         let layout = match identity.plaintext_total()? {
             Some(_) => None,
             None => {
-                let known =
-                    Box::pin(layouts::layout_of(self.resources, &self.at, identity, &content_key)).await?;
+                let known = layouts::layout_of(self.resources, &self.at, identity, &content_key).await?;
                 Some(known.layout.clone())
             }
         };
@@ -313,8 +310,8 @@ impl Reader<'_> {
             Selection::Span(range) => {
                 let window = layout.window(range.first(), range.last())?;
                 let discard = window.ciphertext_first.checked_sub(run.first).ok_or(OTHER_BYTES)?;
-                let header = layouts::header_apart(self.resources, &self.at, known, &window, &content_key);
-                let header = Box::pin(header).await?;
+                let header =
+                    layouts::header_apart(self.resources, &self.at, known, &window, &content_key).await?;
                 let opener = RangeOpener::new(content_key, layout.clone(), &window, header.as_deref())?;
                 let opener: BoxOpener = Box::new(opener);
                 Some((opener, Passage { discard, skip: window.skip, length: window.length }))
@@ -364,7 +361,7 @@ impl Reader<'_> {
             self.read.wanted.select(total, None)?;
         }
         let content_key = self.unlock(&stored).await?.opened.content_key;
-        let known = Box::pin(layouts::layout_of(self.resources, &self.at, &identity, &content_key)).await?;
+        let known = layouts::layout_of(self.resources, &self.at, &identity, &content_key).await?;
         self.read.wanted.select(known.layout.plaintext_total(), Some(&known.layout))?;
         Ok(Step::Again(Knowledge::Layout(known)))
     }

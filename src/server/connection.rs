@@ -33,17 +33,11 @@ pub(super) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    limits: Limits,
+    header_timeout: Duration,
+    idle_timeout: Duration,
     crowd: Crowd,
     drain: Drain,
     surplus: bool,
-}
-
-/// What a connection may take.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    header_timeout: Duration,
-    idle_timeout: Duration,
 }
 
 /// Tells a connection that the shutdown began.
@@ -75,22 +69,17 @@ impl Drop for OpenConnection {
 }
 
 impl Connection {
-    /// A connection that is one of `crowd` while it runs.
+    /// A connection that is one of `crowd` while it runs; a `surplus` one is there only to be refused.
     pub(super) fn new(
         stream: TcpStream,
         peer: SocketAddr,
         settings: &Settings,
         crowd: Crowd,
         drain: Drain,
+        surplus: bool,
     ) -> Self {
-        let Settings { tls, header_timeout, idle_timeout, .. } = settings;
-        let limits = Limits { header_timeout: *header_timeout, idle_timeout: *idle_timeout };
-        Self { stream, peer, tls: tls.clone(), limits, crowd, drain, surplus: false }
-    }
-
-    /// Whether it is there only to be refused.
-    pub(super) fn beyond_limit(self, surplus: bool) -> Self {
-        Self { surplus, ..self }
+        let &Settings { ref tls, header_timeout, idle_timeout, .. } = settings;
+        Self { stream, peer, tls: tls.clone(), header_timeout, idle_timeout, crowd, drain, surplus }
     }
 
     /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
@@ -110,9 +99,14 @@ impl Connection {
         }
         let stream = CappedStream::new(self.stream, self.crowd.clone());
         let Some(tls) = self.tls.take() else {
-            return serve(stream, self.limits, self.crowd, self.drain, |request| {
-                service(request, ConnectionInfo { peer, tls: false, surplus })
-            })
+            return serve(
+                stream,
+                self.header_timeout,
+                self.idle_timeout,
+                self.crowd,
+                self.drain,
+                |request| service(request, ConnectionInfo { peer, tls: false, surplus }),
+            )
             .await;
         };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.0).accept(stream));
@@ -122,7 +116,7 @@ impl Connection {
         };
         match handshake {
             Ok(Ok(stream)) => {
-                serve(stream, self.limits, self.crowd, self.drain, |request| {
+                serve(stream, self.header_timeout, self.idle_timeout, self.crowd, self.drain, |request| {
                     service(request, ConnectionInfo { peer, tls: true, surplus })
                 })
                 .await;
@@ -135,7 +129,8 @@ impl Connection {
 
 async fn serve<T, F, B>(
     stream: T,
-    limits: Limits,
+    header_timeout: Duration,
+    idle_timeout: Duration,
     crowd: Crowd,
     mut drain: Drain,
     service: impl Fn(Request<Incoming>) -> F,
@@ -145,7 +140,6 @@ async fn serve<T, F, B>(
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Limits { header_timeout, idle_timeout } = limits;
     let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout));
     let service = service_fn(|request| {
         let (response, crowd) = (service(request), crowd.clone());

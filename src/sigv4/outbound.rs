@@ -99,7 +99,8 @@ impl Signer {
         let headers = &mut parts.headers;
         headers.remove(AUTHORIZATION);
         headers.remove(X_AMZ_SECURITY_TOKEN);
-        headers.insert(X_AMZ_DATE, HeaderValue::try_from(timestamp.basic())?);
+        let date_time = timestamp.basic();
+        headers.insert(X_AMZ_DATE, HeaderValue::try_from(&date_time)?);
         headers.insert(X_AMZ_CONTENT_SHA256, HeaderValue::try_from(&*word)?);
         if let Some(token) = credentials.session_token() {
             headers.insert(X_AMZ_SECURITY_TOKEN, sensitive(token)?);
@@ -109,7 +110,7 @@ impl Signer {
         }
 
         let (canonical, names) = canonical(parts, &word)?;
-        let day_key = self.day_key(credentials, timestamp, now);
+        let day_key = self.day_key(credentials, Timestamp::day_of(&date_time), now);
         let to_sign = string_to_sign(timestamp, &day_key.scope, &canonical);
         let signature = day_key.key.sign(to_sign.as_bytes());
         let authorization = format!(
@@ -122,8 +123,7 @@ impl Signer {
         Ok(())
     }
 
-    fn day_key(&self, credentials: &Credentials, timestamp: Timestamp, now: SystemTime) -> Arc<DayKey> {
-        let day = timestamp.day();
+    fn day_key(&self, credentials: &Credentials, day: &str, now: SystemTime) -> Arc<DayKey> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some(kept) if kept.scope.date == day && kept.credentials == *credentials => Arc::clone(kept),
@@ -132,7 +132,7 @@ impl Signer {
                 let key = generate_signing_key(secret, now, &self.region, SERVICE);
                 let made = Arc::new(DayKey {
                     credentials: credentials.clone(),
-                    scope: CredentialScope { date: day, region: self.region.clone() },
+                    scope: CredentialScope { date: day.to_owned(), region: self.region.clone() },
                     key: SigningKey::derived(key.as_ref()),
                 });
                 *last = Some(Arc::clone(&made));

@@ -79,7 +79,6 @@ impl Timestamp {
     }
 
     pub(in crate::sigv4) fn basic(self) -> String {
-        // `time` takes four times as long, and every request needs two of these.
         let (year, month, day) = self.0.to_calendar_date();
         let (hour, minute, second) = self.0.to_hms();
         let mut digits = *b"00000000T000000Z";
@@ -102,9 +101,12 @@ impl Timestamp {
 
     /// `YYYYMMDD`, the scope's day.
     pub(in crate::sigv4) fn day(self) -> String {
-        let mut basic = self.basic();
-        basic.truncate("YYYYMMDD".len());
-        basic
+        Self::day_of(&self.basic()).to_owned()
+    }
+
+    /// The day of a moment in the form of [`Self::basic`].
+    pub(in crate::sigv4) fn day_of(basic: &str) -> &str {
+        &basic[.."YYYYMMDD".len()]
     }
 
     pub(in crate::sigv4) fn after(self, duration: Duration) -> Self {

@@ -147,6 +147,15 @@ class Proxy:
     def __exit__(self, *_):
         self.stop()
 
+    def command(self, *arguments, cwd):
+        """A command of the binary over this proxy's configuration."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+        return subprocess.run(
+            [binary(), *map(str, arguments), "--config", self.config],
+            capture_output=True, timeout=60, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
     def metrics(self):
         """{name{labels}: value} as operators see them."""
         address = self.config.read_text().split("[admin]")[1].split('"')[1]

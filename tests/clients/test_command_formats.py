@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
 
 import pytest
 from s3_encryption import S3EncryptionClient, S3EncryptionClientConfig
 from s3_encryption.materials.kms_keyring import KmsKeyring
 
 from conftest import new_bucket
-from proxy import binary, s3_client
+from proxy import s3_client
 from rawsig import flip_bit
 
 EVERYTHING = ["native", "cbc", "s3ec", "plaintext"]
@@ -31,12 +30,7 @@ def place(start, real, tmp_path):
         running = start(real, bucket=[{"name": "*", "formats": {"write": write, "read": read}}])
 
         def run(*arguments):
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-            environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
-            return subprocess.run(
-                [binary(), *map(str, arguments), "--config", running.config],
-                capture_output=True, timeout=60, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+            return running.command(*arguments, cwd=tmp_path)
 
         return running.boto(), new_bucket(running.boto()), run
 

@@ -18,12 +18,7 @@ def command(proxy, tmp_path):
     """command("check", ...): the binary with the running proxy's configuration."""
 
     def run(*arguments):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
-        return subprocess.run(
-            [binary(), *map(str, arguments), "--config", proxy.config],
-            capture_output=True, timeout=60, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        return proxy.command(*arguments, cwd=tmp_path)
 
     return run
 

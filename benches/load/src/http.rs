@@ -107,6 +107,15 @@ impl Wire {
         }
     }
 
+    /// The head of the answer to a request that was `sent` or not: whoever refuses a request may do so before all of it
+    /// was sent, and the answer says why.
+    pub async fn answer_to(&mut self, sent: io::Result<()>) -> io::Result<AnswerHead> {
+        match (self.answer().await, sent) {
+            (Ok(answer), _) => Ok(answer),
+            (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
+        }
+    }
+
     /// Reads a body to its end and shows its pieces to `sink`.
     pub async fn body(&mut self, framing: Framing, mut sink: impl FnMut(&[u8])) -> io::Result<u64> {
         match framing {

@@ -7,6 +7,7 @@
 //! - `idle`: opens connections, uses each once, says `ready`, and holds them until standard input ends
 
 mod arguments;
+mod documents;
 mod drive;
 mod http;
 mod sign;

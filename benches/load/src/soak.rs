@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::arguments::Arguments;
+use crate::documents::{completion, upload_id};
 use crate::http::{AnswerHead, Wire};
 use crate::sign::{Signer, UNSIGNED, sha256_hex};
 
@@ -154,10 +155,8 @@ impl Worker {
         let path = self.path(key);
         let created = self.ask("POST", &path, "uploads=", UNSIGNED, "Content-Length: 0\r\n", b"").await?;
         let Answer::Done(_, document) = created else { return self.refused(created) };
-        let document = String::from_utf8_lossy(&document).into_owned();
-        let id = document.split_once("<UploadId>").and_then(|(_, rest)| rest.split_once("</UploadId>"));
-        let id = id.ok_or_else(|| io::Error::other("an upload without an id"))?.0.to_owned();
-        let (mut listed, mut rest) = (String::new(), &content[..]);
+        let id = upload_id(&document)?;
+        let (mut listed, mut rest) = (Vec::new(), &content[..]);
         for (number, length) in (1..).zip(parts) {
             let (part, after) = rest.split_at(*length);
             rest = after;
@@ -165,9 +164,9 @@ impl Worker {
             let length = format!("Content-Length: {length}\r\n");
             let answer = self.ask("PUT", &path, &query, UNSIGNED, &length, part).await?;
             let Answer::Done(head, _) = answer else { return self.refused(answer) };
-            listed += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", head.etag);
+            listed.push((number, head.etag));
         }
-        let complete = format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>");
+        let complete = completion(&listed);
         let length = format!("Content-Length: {}\r\n", complete.len());
         let payload = sha256_hex(complete.as_bytes());
         self.may_be[key].push(Some(version));
@@ -306,14 +305,10 @@ impl Worker {
         let (wire, _) = self.wire.as_mut().expect("the head was signed for it");
         let exchange = async {
             let sent = wire.write(&head, body).await;
-            // Whoever refuses a request may do so before all of it was sent.
-            let answer = match (wire.answer().await, sent) {
-                (Ok(answer), _) => answer,
-                (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
-            };
+            let answer = wire.answer_to(sent).await?;
             let mut content = Vec::new();
             wire.body(answer.framing, |piece| content.extend_from_slice(piece)).await?;
-            Ok((answer, content))
+            Ok::<_, io::Error>((answer, content))
         };
         let late = || io::Error::other("no answer within a minute");
         let (answer, content) = tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| late())??;

@@ -43,11 +43,7 @@ impl<'a> Exchange<'a> {
                 Err(error) => Err(error),
             },
         };
-        // Whoever refuses a request may do so before all of it was sent; the answer says why.
-        let answer = match (self.wire.answer().await, sent) {
-            (Ok(answer), _) => answer,
-            (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
-        };
+        let answer = self.wire.answer_to(sent).await?;
         if !(200..300).contains(&answer.status) {
             let mut text = Vec::new();
             self.wire.body(answer.framing, |piece| text.extend_from_slice(piece)).await?;

@@ -4,6 +4,7 @@ use std::io;
 
 use super::exchange::{Content, Exchange};
 use crate::arguments::Arguments;
+use crate::documents::{completion, upload_id};
 use crate::sign::{Signer, UNSIGNED, sha256_hex};
 
 /// As many ranges of an object are asked for in turn.
@@ -111,19 +112,17 @@ impl Plan {
         let create = self.head("POST", &path, "uploads=", UNSIGNED, "Content-Length: 0\r\n");
         let mut document = Vec::new();
         exchange.run(&create, b"", Content::Kept(&mut document)).await?;
-        let document = String::from_utf8_lossy(&document).into_owned();
-        let id = between(&document, "<UploadId>", "</UploadId>")
-            .ok_or_else(|| io::Error::other(format!("no upload id in {document}")))?;
-        let mut parts = String::new();
+        let id = upload_id(&document)?;
+        let mut parts = Vec::new();
         for (index, part) in self.content.chunks(self.part_size).enumerate() {
             let number = index + 1;
             let query = format!("partNumber={number}&uploadId={id}");
             let length = format!("Content-Length: {}\r\n", part.len());
             let head = self.head("PUT", &path, &query, UNSIGNED, &length);
             let etag = exchange.run(&head, part, Content::Dropped).await?.etag;
-            parts.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
+            parts.push((number, etag));
         }
-        let complete = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let complete = completion(&parts);
         let length = format!("Content-Length: {}\r\n", complete.len());
         let head =
             self.head("POST", &path, &format!("uploadId={id}"), &sha256_hex(complete.as_bytes()), &length);
@@ -162,9 +161,4 @@ pub fn content(length: usize) -> Vec<u8> {
     }
     content.truncate(length);
     content
-}
-
-fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
-    let rest = &text[text.find(before)? + before.len()..];
-    Some(&rest[..rest.find(after)?])
 }
