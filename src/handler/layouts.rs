@@ -22,14 +22,14 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 
-/// Memory for layouts, by the size of their parts: of 400 objects of 10,000 parts, or 100,000 of a few.
-const MAX_LAYOUTS: u64 = 64 << 20;
+/// Memory for layouts, by the size of their parts: of 100 objects of 10,000 parts, or 25,000 of a few.
+const MAX_LAYOUTS: u64 = 16 << 20;
 /// Bytes that a remembered layout takes besides its parts.
 const LAYOUT_OVERHEAD: usize = 512;
-/// How many places are remembered at which an object with a known layout was seen last, of about 150 bytes each.
-const MAX_PLACES: u64 = 100_000;
-/// How many segment headers are remembered, of about 250 bytes each: those of 500 GiB in parts of 8 MiB.
-const MAX_HEADERS: u64 = 64_000;
+/// How many places are remembered at which an object with a known layout was seen last, of about 250 bytes each.
+const MAX_PLACES: u64 = 32_000;
+/// How many segment headers are remembered, of about 300 bytes each: those of 250 GiB in parts of 8 MiB.
+const MAX_HEADERS: u64 = 32_000;
 /// How much of an answer is read and dropped by a storage that sends more than it was asked for.
 const MAX_DROPPED: u64 = 1 << 20;
 
@@ -79,6 +79,26 @@ impl Layouts {
         self.headers.invalidate_all();
     }
 
+    /// This object was seen at this place. The one that was seen there before is gone, or is a version that nobody names
+    /// by its id: it is forgotten, so that a place that is written again and again takes the memory of one object.
+    async fn saw(&self, place: [u8; 32], object: [u8; 32]) {
+        let before = self.newest.get(&place).await.filter(|before| *before != object);
+        self.newest.insert(place, object).await;
+        let Some(before) = before else { return };
+        let Some(known) = self.proven.remove(&before).await else { return };
+        for extent in known.layout.segment_extents() {
+            self.headers.invalidate(&(before, extent.start)).await;
+        }
+    }
+
+    /// How many layouts and segment headers are remembered, for tests.
+    #[cfg(test)]
+    pub(super) async fn sizes(&self) -> (u64, u64) {
+        self.proven.run_pending_tasks().await;
+        self.headers.run_pending_tasks().await;
+        (self.proven.entry_count(), self.headers.entry_count())
+    }
+
     /// The layout of this very object, if it is known.
     pub(super) async fn known(&self, at: &ObjectAt<'_>, identity: &Identity) -> Option<Arc<KnownLayout>> {
         self.proven.get(&identity.fingerprint(at)).await
@@ -114,7 +134,7 @@ pub(super) async fn remember(
         Ok(Arc::new(KnownLayout { identity: identity.clone(), layout, fingerprint }))
     };
     let known = resources.layouts.proven.try_get_with(fingerprint, known).await.map_err(Error::Shared)?;
-    resources.layouts.newest.insert(at.fingerprint(), fingerprint).await;
+    resources.layouts.saw(at.fingerprint(), fingerprint).await;
     Ok(known)
 }
 

@@ -116,6 +116,20 @@ async fn a_range_of_a_known_object_costs_one_request_and_two_chunks_at_most() {
 }
 
 #[tokio::test]
+async fn of_a_place_that_is_written_again_and_again_one_object_is_remembered() {
+    let (storage, resources, _folder) = Storage::serve().await;
+    for round in 0..4 {
+        let uploaded = upload(&resources, "k", &layout(&[2 * CHUNK_U64, 2 * CHUNK_U64, 9], false)).await;
+        storage.keep("k", uploaded.kept(&format!("{round}")));
+        for _ in 0..2 {
+            let got = get(&resources, "", &[("range", "bytes=70000-70009")]).await.unwrap();
+            assert_eq!(got.body, uploaded.content[70_000..70_010]);
+        }
+        assert_eq!(resources.layouts.sizes().await, (1, 1), "its layout and one header");
+    }
+}
+
+#[tokio::test]
 async fn who_reads_ranges_at_once_shares_the_reads_of_the_layout() {
     let (storage, resources, _folder) = Storage::serve().await;
     let uploaded = upload(&resources, "k", &layout(&[CHUNK_U64, CHUNK_U64, CHUNK_U64, 5], false)).await;
