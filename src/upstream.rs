@@ -10,6 +10,7 @@ mod embedded;
 mod error;
 mod incoming;
 mod outgoing;
+mod pool;
 mod request;
 mod retry;
 mod settings;
@@ -25,24 +26,23 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use self::address::Address;
-use self::connector::{ConnectTimeout, Connector};
+use self::connector::Connector;
 use self::credentials::CredentialSource;
 use self::embedded::EmbeddedStore;
 pub use self::error::{CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError};
-use self::incoming::{Incoming, promised_length};
+use self::incoming::{Incoming, Source, promised_length};
 use self::outgoing::{OutgoingBody, Stage, Upload};
+use self::pool::Pool;
 use self::request::{Hop, Prepared};
 use self::retry::{Budget, Replay, Trouble};
 pub use self::settings::{
     CONNECT_TIMEOUT, Checksum, Credentials, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
-use crate::buffers::{self, Crowd, PacedBody};
+use crate::buffers::Crowd;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
 
@@ -120,7 +120,7 @@ struct Shared {
 }
 
 enum Transport {
-    Network(Box<Client<Connector, PacedBody<OutgoingBody>>>),
+    Network(Pool),
     Embedded(EmbeddedStore),
 }
 
@@ -150,15 +150,10 @@ impl Upstream {
             Target::Endpoint(_) | Target::Aws => {
                 let extra = extra_root_ca.as_deref();
                 let connector = Connector::new(address.is_tls(), extra, timeouts, crowd.clone())?;
-                let client = Client::builder(TokioExecutor::new())
-                    .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-                    .pool_max_idle_per_host(max_idle_connections)
-                    .http1_max_buf_size(buffers::MAX_ALLOWANCE)
-                    .build(connector);
+                let pool = Pool::new(connector, max_idle_connections, POOL_IDLE_TIMEOUT);
                 let credentials = CredentialSource::new(credentials, &region).await?;
                 let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
-                (Transport::Network(Box::new(client)), credentials, max_retries, hop)
+                (Transport::Network(pool), credentials, max_retries, hop)
             }
         };
         let signer = Signer::new(region);
@@ -235,44 +230,28 @@ impl Transport {
         &self,
         request: Request<OutgoingBody>,
         crowd: &Crowd,
-    ) -> Result<Response<BoxBody>, UpstreamError> {
+    ) -> Result<Response<Source>, UpstreamError> {
         match self {
-            Self::Network(client) => match client
-                .request(request.map(|body| PacedBody::new(body, crowd.clone())))
-                .await
-            {
-                Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
-                Err(error) if !error.is_connect() => Err(UpstreamError::Protocol(error.into())),
-                Err(error) => Err(match connect_timeout(&error) {
-                    Some(ConnectTimeout(limit)) => UpstreamError::Timeout { phase: Phase::Connect, limit },
-                    None => UpstreamError::Connect(error.into()),
-                }),
-            },
-            Self::Embedded(store) => store.call(request).await,
+            Self::Network(pool) => Ok(pool.send(request, crowd).await?.map(Source::Left)),
+            Self::Embedded(store) => Ok(store.call(request).await?.map(Source::Right)),
         }
     }
-}
-
-fn connect_timeout(error: &(dyn StdError + 'static)) -> Option<ConnectTimeout> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(timeout) = error.downcast_ref::<ConnectTimeout>() {
-            return Some(*timeout);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 type Outcome = Result<Response<BoxBody>, UpstreamError>;
+type Exchanged = Result<Response<Source>, UpstreamError>;
 
-async fn within(exchange: impl Future<Output = Outcome>, limit: Duration) -> Outcome {
+async fn within(exchange: impl Future<Output = Exchanged>, limit: Duration) -> Exchanged {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits as long as the upload gets on, or waits for its source; not for a store that neither reads nor answers.
-async fn supervise(exchange: impl Future<Output = Outcome>, upload: &Upload, timeouts: Timeouts) -> Outcome {
+async fn supervise(
+    exchange: impl Future<Output = Exchanged>,
+    upload: &Upload,
+    timeouts: Timeouts,
+) -> Exchanged {
     let mut exchange = pin!(exchange);
     let look_again = timeouts.idle.min(timeouts.head);
     loop {

@@ -1,7 +1,7 @@
 //! Connections: TCP without Nagle, TLS by rustls, one deadline over both, and a stream that still hears the
 //! answer of a store that hung up on our writing.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{self, Connected, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::BoxError;
-use super::error::UpstreamSetupError;
+use super::error::{Phase, UpstreamError, UpstreamSetupError};
 use super::settings::Timeouts;
 use crate::buffers::{CappedStream, Crowd};
 
@@ -34,11 +34,6 @@ pub(super) struct Connector {
     inner: HttpsConnector<TcpConnector>,
     limit: Duration,
 }
-
-/// The connection did not come about in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no connection within {0:?}")]
-pub(super) struct ConnectTimeout(pub(super) Duration);
 
 impl Connector {
     /// For `https` targets the system's root certificates are read, and those of `extra_root_ca`.
@@ -53,9 +48,9 @@ impl Connector {
         http.set_nodelay(true);
         http.set_keepalive(Some(TCP_KEEPALIVE));
         // Bounds what no poll of ours can see: a peer that acknowledges nothing, or keeps its window shut, while the
-        // kernel holds our bytes.
+        // kernel holds our bytes. Later than our own deadlines, which say what was waited for.
         #[cfg(target_os = "linux")]
-        http.set_tcp_user_timeout(Some(timeouts.idle));
+        http.set_tcp_user_timeout(Some(timeouts.idle * 2));
         let roots = if tls { root_certificates(extra_root_ca)? } else { RootCertStore::empty() };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -68,6 +63,22 @@ impl Connector {
             .enable_http1()
             .wrap_connector(TcpConnector { http, crowd });
         Ok(Self { inner, limit: timeouts.connect })
+    }
+
+    /// Connects to the host of an absolute URI.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Connect`], and [`UpstreamError::Timeout`] after the deadline.
+    pub(super) async fn connect(&self, uri: Uri) -> Result<Connection, UpstreamError> {
+        let mut inner = self.inner.clone();
+        let connecting = async {
+            poll_fn(|cx| inner.poll_ready(cx)).await?;
+            inner.call(uri).await
+        };
+        let limit = self.limit;
+        let connected = tokio::time::timeout(limit, connecting).await;
+        let connected = connected.map_err(|_| UpstreamError::Timeout { phase: Phase::Connect, limit })?;
+        connected.map_err(UpstreamError::Connect)
     }
 }
 
@@ -93,30 +104,13 @@ fn root_certificates(extra: Option<&Path>) -> Result<RootCertStore, UpstreamSetu
     Ok(roots)
 }
 
-type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
-
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TcpConnection>;
-    type Error = BoxError;
-    type Future = Connecting<Self::Response>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let limit = self.limit;
-        Box::pin(async move {
-            tokio::time::timeout(limit, connecting)
-                .await
-                .unwrap_or_else(|_| Err(ConnectTimeout(limit).into()))
-        })
-    }
-}
+/// A connection, ready for HTTP.
+pub(super) type Connection = MaybeHttpsStream<TcpConnection>;
 
 /// What hyper reads in pieces as large as there is room for them, and writes with patience.
 type TcpConnection = PatientStream<TokioIo<CappedStream<TcpStream>>>;
+
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// hyper-util's TCP connector with [`CappedStream`] and [`PatientStream`] on top.
 #[derive(Clone)]
@@ -220,13 +214,13 @@ impl<T: Write + Unpin> Write for PatientStream<T> {
     }
 }
 
-impl Connection for CappedStream<TcpStream> {
+impl connect::Connection for CappedStream<TcpStream> {
     fn connected(&self) -> Connected {
         self.inner().connected()
     }
 }
 
-impl<T: Connection> Connection for PatientStream<T> {
+impl<T: connect::Connection> connect::Connection for PatientStream<T> {
     fn connected(&self) -> Connected {
         self.io.connected()
     }

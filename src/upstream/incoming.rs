@@ -8,19 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::error::{LengthError, Phase};
+use super::pool::PooledBody;
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::buffers::Member;
 
+/// Where a response's body comes from: a connection, or the embedded store.
+pub(super) type Source = Either<PooledBody, BoxBody>;
+
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
-    source: BoxBody,
+    source: Source,
     limit: Duration,
-    /// Runs while a frame is awaited; a slow reader on our side does not wind it.
-    deadline: Pin<Box<Sleep>>,
+    /// Runs while a frame is awaited; a slow reader on our side does not wind it. Most small bodies need none.
+    deadline: Option<Pin<Box<Sleep>>>,
     awaiting: bool,
     /// Bytes that `Content-Length` still promises; `None` if it promises nothing.
     remaining: Option<u64>,
@@ -33,16 +38,15 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(
-        source: BoxBody,
+        source: Source,
         remaining: Option<u64>,
         limit: Duration,
         (interest, member): (Option<oneshot::Sender<()>>, Member),
     ) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(limit));
         Self {
             source,
             limit,
-            deadline,
+            deadline: None,
             awaiting: false,
             remaining,
             ended: false,
@@ -77,13 +81,13 @@ impl Body for Incoming {
             return Poll::Ready(None);
         }
         let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
-            if !self.awaiting {
-                let until = Instant::now() + self.limit;
-                self.deadline.as_mut().reset(until);
-                self.awaiting = true;
-            }
-            ready!(self.deadline.as_mut().poll(cx));
             let limit = self.limit;
+            let is_awaiting = std::mem::replace(&mut self.awaiting, true);
+            let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+            if !is_awaiting {
+                deadline.as_mut().reset(Instant::now() + limit);
+            }
+            ready!(deadline.as_mut().poll(cx));
             return self.fail(UpstreamError::Timeout { phase: Phase::Idle, limit });
         };
         self.awaiting = false;
@@ -132,8 +136,12 @@ mod tests {
     }
 
     async fn outcome(source: BoxBody, remaining: Option<u64>) -> Result<usize, String> {
-        let incoming =
-            Incoming::new(source, remaining, Duration::from_secs(5), (None, Crowd::default().join()));
+        let incoming = Incoming::new(
+            Source::Right(source),
+            remaining,
+            Duration::from_secs(5),
+            (None, Crowd::default().join()),
+        );
         incoming.collect().await.map(|body| body.to_bytes().len()).map_err(|error| format!("{error:?}"))
     }
 
@@ -150,7 +158,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         let source =
             script([Step::Give(Bytes::from_static(b"a")), Step::Give(Bytes::from_static(b"b")), Step::Stall]);
-        let mut incoming = Incoming::new(source, None, limit, (None, Crowd::default().join()));
+        let mut incoming = Incoming::new(Source::Right(source), None, limit, (None, Crowd::default().join()));
         incoming.frame().await.unwrap().unwrap();
         tokio::time::sleep(limit * 4).await;
         incoming.frame().await.unwrap().unwrap();

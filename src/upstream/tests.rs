@@ -3,6 +3,7 @@
 mod embedded;
 mod failures;
 mod fake;
+mod pool;
 mod retries;
 mod signed;
 

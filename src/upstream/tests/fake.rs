@@ -53,6 +53,11 @@ impl Peer {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Says that nothing more will come, and still reads.
+    pub(super) async fn end(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Hangs up with a reset, whatever is still on its way.
     pub(super) fn reset(self) {
         self.stream.set_zero_linger().unwrap();

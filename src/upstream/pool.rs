@@ -1,0 +1,263 @@
+//! Connections that are kept open, each driven by the request that has it.
+//!
+//! A connection has no task of its own: whoever waits for its answer, or reads it, moves it on. So a request is one task from
+//! the client to the storage and back, on one thread, and nothing is handed from one task to another. What nobody has is
+//! idle, and is looked at when it is taken, and from time to time by [`Pool::sweep`].
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Authority;
+use http::{Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, SendRequest};
+use tokio::time::Instant;
+
+use super::BoxError;
+use super::connector::{Connection, Connector};
+use super::error::UpstreamError;
+use super::outgoing::OutgoingBody;
+use crate::buffers::{self, Crowd, PacedBody};
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
+
+type SentBody = PacedBody<OutgoingBody>;
+
+/// Connections to a storage. Cloning shares them.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Shared>);
+
+struct Shared {
+    connector: Connector,
+    /// The newest last: those that are not needed grow old and are closed.
+    idle: Mutex<HashMap<Authority, Vec<Idle>>>,
+    max_idle: usize,
+    idle_timeout: Duration,
+}
+
+struct Idle {
+    link: Box<Link>,
+    since: Instant,
+}
+
+/// One connection.
+struct Link {
+    sender: SendRequest<SentBody>,
+    /// `None` when it has ended.
+    connection: Option<http1::Connection<Connection, SentBody>>,
+}
+
+impl Pool {
+    /// Keeps at most `max_idle` connections to one host, none of them idle for longer than `idle_timeout`.
+    pub(super) fn new(connector: Connector, max_idle: usize, idle_timeout: Duration) -> Self {
+        let idle = Mutex::default();
+        let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout }));
+        let swept = Arc::downgrade(&pool.0);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let Some(shared) = swept.upgrade() else { return };
+                Self(shared).sweep(Instant::now());
+            }
+        });
+        pool
+    }
+
+    /// Sends a request with an absolute URI on an idle connection, or a new one. The connection is idle again when the
+    /// answer's body was read to its end, and closed when either is dropped before.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Connect`] and [`UpstreamError::Timeout`] when there is no connection to be had, else
+    /// [`UpstreamError::Protocol`].
+    pub(super) async fn send(
+        &self,
+        request: Request<OutgoingBody>,
+        crowd: &Crowd,
+    ) -> Result<Response<PooledBody>, UpstreamError> {
+        let mut request = request.map(|body| PacedBody::new(body, crowd.clone()));
+        let uri = std::mem::take(request.uri_mut());
+        let authority = uri.authority().expect("the address of a storage has a host").clone();
+        *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+        // Who closes an idle connection may do so while a request is on its way to it. What was not written yet can go to
+        // another; as often as there are idle ones.
+        while let Some(mut link) = self.take(&authority) {
+            match link.ask(request).await {
+                Ok(response) => return Ok(self.pooled(response, link, authority)),
+                Err(mut refused) => match refused.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(UpstreamError::Protocol(refused.into_error().into())),
+                },
+            }
+        }
+        let mut link = self.connect(uri).await?;
+        match link.ask(request).await {
+            Ok(response) => Ok(self.pooled(response, link, authority)),
+            Err(refused) => Err(UpstreamError::Protocol(refused.into_error().into())),
+        }
+    }
+
+    async fn connect(&self, uri: Uri) -> Result<Box<Link>, UpstreamError> {
+        // On the heap: few requests need it.
+        let connection = Box::pin(self.0.connector.connect(uri)).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(buffers::MAX_ALLOWANCE);
+        let shaken = builder.handshake(connection).await;
+        let (sender, connection) = shaken.map_err(|error| UpstreamError::Connect(error.into()))?;
+        Ok(Box::new(Link { sender, connection: Some(connection) }))
+    }
+
+    fn pooled(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        link: Box<Link>,
+        authority: Authority,
+    ) -> Response<PooledBody> {
+        response.map(|incoming| {
+            let home = Some(Home { link, authority, pool: self.clone() });
+            PooledBody { incoming, home }
+        })
+    }
+
+    /// An idle connection that is still open.
+    fn take(&self, authority: &Authority) -> Option<Box<Link>> {
+        loop {
+            let Idle { mut link, since } = self.idle().get_mut(authority)?.pop()?;
+            if since.elapsed() < self.0.idle_timeout && link.is_idle() {
+                return Some(link);
+            }
+        }
+    }
+
+    fn put_back(&self, authority: Authority, link: Box<Link>) {
+        let mut idle = self.idle();
+        let idle = idle.entry(authority).or_default();
+        if idle.len() < self.0.max_idle {
+            idle.push(Idle { link, since: Instant::now() });
+        }
+    }
+
+    /// Closes what was idle for too long, or was closed by the other side.
+    pub(super) fn sweep(&self, now: Instant) {
+        let timeout = self.0.idle_timeout;
+        // Closed when the lock is free again: that are system calls.
+        let mut closed = Vec::new();
+        self.idle().retain(|_, idle| {
+            let is_over = |idle: &mut Idle| now.duration_since(idle.since) >= timeout || !idle.link.is_idle();
+            closed.extend(idle.extract_if(.., is_over));
+            !idle.is_empty()
+        });
+        drop(closed);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<Authority, Vec<Idle>>> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// One exchange, up to the answer's head.
+    async fn ask(
+        &mut self,
+        request: Request<SentBody>,
+    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<SentBody>>> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        poll_fn(move |cx| {
+            drive(connection, cx);
+            answer.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Whether it could take a request now. Nobody is woken by what it waits for.
+    fn is_idle(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        drive(&mut self.connection, &mut cx);
+        self.connection.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+}
+
+/// Reads and writes what can be read and written. What goes wrong is told to whoever waits for the answer or its body.
+fn drive(connection: &mut Option<http1::Connection<Connection, SentBody>>, cx: &mut Context<'_>) {
+    if let Some(open) = connection
+        && let Poll::Ready(ended) = Pin::new(open).poll(cx)
+    {
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection to the storage has ended");
+        }
+        *connection = None;
+    }
+}
+
+/// The body of an answer, with the connection it comes on.
+pub(super) struct PooledBody {
+    incoming: hyper::body::Incoming,
+    /// `None` when the body was read to its end.
+    home: Option<Home>,
+}
+
+struct Home {
+    link: Box<Link>,
+    authority: Authority,
+    pool: Pool,
+}
+
+impl PooledBody {
+    fn release(&mut self) {
+        if let Some(Home { mut link, authority, pool }) = self.home.take()
+            && link.is_idle()
+        {
+            pool.put_back(authority, link);
+        }
+    }
+}
+
+impl Body for PooledBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self { incoming, home } = &mut *self;
+        let mut frame = Pin::new(&mut *incoming).poll_frame(cx);
+        if frame.is_pending()
+            && let Some(Home { link, .. }) = home
+        {
+            drive(&mut link.connection, cx);
+            frame = Pin::new(incoming).poll_frame(cx);
+        }
+        match frame {
+            Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}
+            Poll::Ready(Some(Ok(_)) | None) => self.release(),
+            Poll::Ready(Some(Err(_))) => self.home = None,
+            Poll::Pending => {}
+        }
+        frame.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for PooledBody {
+    fn drop(&mut self) {
+        // Answers without a body are often not asked for one.
+        if self.incoming.is_end_stream() {
+            self.release();
+        }
+    }
+}

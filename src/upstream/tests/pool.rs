@@ -1,0 +1,129 @@
+//! Which connections are used again, and which are closed.
+
+use std::sync::atomic::Ordering;
+
+use super::fake::{EMPTY_200, Peer, serve};
+use super::*;
+use crate::upstream::pool::Pool;
+use tokio::sync::mpsc;
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789";
+
+/// Answers every request on every connection, and tells when a connection has ended.
+async fn storage(answer: &'static str) -> (Uri, Arc<std::sync::atomic::AtomicUsize>, mpsc::Receiver<usize>) {
+    let (closed, seen) = mpsc::channel(100);
+    let (endpoint, connections) = serve(move |number, mut peer: Peer| {
+        let closed = closed.clone();
+        async move {
+            while peer.head().await.is_some() {
+                peer.say(answer).await;
+            }
+            closed.send(number).await.unwrap();
+        }
+    })
+    .await;
+    (endpoint, connections, seen)
+}
+
+fn pool(upstream: &Upstream) -> &Pool {
+    match &upstream.shared.transport {
+        Transport::Network(pool) => pool,
+        Transport::Embedded(_) => panic!("it has an endpoint"),
+    }
+}
+
+#[tokio::test]
+async fn one_request_after_the_other_takes_one_connection() {
+    for (method, answer) in [
+        (Method::GET, ANSWER),
+        (Method::GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n"),
+        (Method::GET, EMPTY_200),
+        (Method::GET, "HTTP/1.1 304 Not Modified\r\n\r\n"),
+        (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"),
+        (Method::DELETE, "HTTP/1.1 204 No Content\r\n\r\n"),
+    ] {
+        let (endpoint, connections, _) = storage(answer).await;
+        let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+        for _ in 0..5 {
+            let asked = request(method.clone(), Some("k"), UpstreamBody::Empty);
+            let response = upstream.send(asked).await.unwrap();
+            // Nobody has to ask for a body that is not there.
+            if response.body().is_end_stream() { drop(response) } else { drop(read(response).await) }
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 1, "{method} {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_nobodys_before_the_answer_was_read() {
+    let (endpoint, connections, mut closed) = storage(ANSWER).await;
+    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    let first = upstream.send(get("k")).await.unwrap();
+    let second = upstream.send(get("k")).await.unwrap();
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+    assert_eq!(read(second).await, "0123456789");
+    drop(first);
+    assert_eq!(closed.recv().await, Some(0), "an answer that nobody reads can't be followed by another");
+    read(upstream.send(get("k")).await.unwrap()).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn no_more_are_kept_than_may_be_idle() {
+    let (endpoint, connections, mut closed) = storage(ANSWER).await;
+    let upstream =
+        Upstream::build(Settings { max_idle_connections: 2, ..settings(&endpoint) }).await.unwrap();
+    let mut responses = Vec::new();
+    for _ in 0..5 {
+        responses.push(upstream.send(get("k")).await.unwrap());
+    }
+    for response in responses {
+        read(response).await;
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 5);
+    let mut ended = [closed.recv().await, closed.recv().await, closed.recv().await];
+    ended.sort_unstable();
+    assert_eq!(ended, [Some(2), Some(3), Some(4)]);
+}
+
+#[tokio::test]
+async fn idle_connections_grow_old() {
+    let (endpoint, connections, mut closed) = storage(ANSWER).await;
+    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    read(upstream.send(get("k")).await.unwrap()).await;
+    pool(&upstream).sweep(Instant::now() + POOL_IDLE_TIMEOUT / 2);
+    read(upstream.send(get("k")).await.unwrap()).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 1, "it is young enough");
+    pool(&upstream).sweep(Instant::now() + POOL_IDLE_TIMEOUT);
+    assert_eq!(closed.recv().await, Some(0));
+    read(upstream.send(get("k")).await.unwrap()).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+/// Else a storage that closes first would leave us with sockets that are half closed.
+#[tokio::test]
+async fn what_the_storage_closed_is_not_kept() {
+    let (told, mut seen) = mpsc::channel(1);
+    let (endpoint, _) = serve(move |_, mut peer: Peer| {
+        let told = told.clone();
+        async move {
+            peer.head().await.unwrap();
+            peer.say(ANSWER).await;
+            peer.end().await;
+            told.send(peer.rest().await.len()).await.unwrap();
+        }
+    })
+    .await;
+    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    read(upstream.send(get("k")).await.unwrap()).await;
+    let sweeping = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            pool(&upstream).sweep(Instant::now());
+        }
+    };
+    tokio::select! {
+        rest = seen.recv() => assert_eq!(rest, Some(0)),
+        () = sweeping => {}
+    }
+}
