@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use http::Response;
 
-pub use self::call::{Call, UnderWay};
+pub use self::call::{Call, Reached, UnderWay};
 pub use self::described_object::object_layout;
 pub use self::foreign::{
     ForeignObject, StoredFormat, Unlocked as ForeignContent, unlock_files, unlock_stored,

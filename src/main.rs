@@ -93,7 +93,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             let service = service.clone();
             async move {
                 let ConnectionInfo { peer, tls, surplus } = connection;
-                service.call(request, peer.to_string(), tls, surplus).await
+                service.call(request, peer, tls, surplus).await
             }
         };
         listeners.serve(answer, readiness, metrics, signals).await;

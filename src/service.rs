@@ -9,6 +9,7 @@ mod admission;
 mod clients;
 mod form;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -21,10 +22,9 @@ use self::admission::Admission;
 pub use self::clients::{Client, ClientAccess, Clients};
 use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
-use crate::handler::{self, Call, Resources, UnderWay};
+use crate::handler::{self, Call, Reached, Resources, UnderWay};
 use crate::s3::{
-    CopySource, ErrorCode, Operation, Query, S3Error, S3Path, encode_path, headers, route,
-    virtual_host_bucket,
+    CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, route, virtual_host_bucket,
 };
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
@@ -67,7 +67,7 @@ impl Service {
     pub async fn call(
         &self,
         request: Request<Incoming>,
-        peer: String,
+        peer: SocketAddr,
         is_tls: bool,
         is_surplus: bool,
     ) -> Response<BoxBody> {
@@ -112,7 +112,8 @@ impl Service {
         record.asked_for(&path);
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         if is_preflight(&parts.method, &parts.headers) {
-            return handler::preflight(resources, &path, &parts.headers).await;
+            // On the heap, as forms and handlers are: every request's future would have room for the largest.
+            return Box::pin(handler::preflight(resources, &path, &parts.headers)).await;
         }
 
         let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
@@ -120,7 +121,7 @@ impl Service {
             && form::is_form(parts, &path, &query)
         {
             let sent = form::Sent { parts, bucket, is_virtual_host: virtual_host.is_some(), is_tls };
-            return sent.answer(&self.0, body, record).await;
+            return Box::pin(sent.answer(&self.0, body, record)).await;
         }
         let head = RequestHead {
             method: parts.method.as_str(),
@@ -139,13 +140,9 @@ impl Service {
         let client =
             clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
 
-        let named = virtual_host.is_none().then(|| path.bucket()).flatten();
-        let scheme = if is_tls { "https" } else { "http" };
-        let location =
-            format!("{scheme}://{}{}", host.unwrap_or_default(), encode_path(named, path.object()));
         let call = Call {
             operation,
-            location,
+            reached: Reached { is_tls, is_virtual_host: virtual_host.is_some() },
             method: parts.method.clone(),
             path,
             query,

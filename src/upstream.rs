@@ -19,7 +19,7 @@ mod tests;
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -202,7 +202,7 @@ impl Upstream {
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         let (body, interest) = request.body();
         let member = crowd.join();
-        let exchange = transport.exchange(Request::from_parts(head, body), crowd);
+        let exchange = pin!(transport.exchange(Request::from_parts(head, body), crowd));
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange, upload, *timeouts).await,
             None => within(exchange, timeouts.connect + timeouts.head).await,
@@ -241,18 +241,17 @@ impl Transport {
 type Outcome = Result<Response<BoxBody>, UpstreamError>;
 type Exchanged = Result<Response<Source>, UpstreamError>;
 
-async fn within(exchange: impl Future<Output = Exchanged>, limit: Duration) -> Exchanged {
+async fn within(exchange: Pin<&mut impl Future<Output = Exchanged>>, limit: Duration) -> Exchanged {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits as long as the upload gets on, or waits for its source; not for a store that neither reads nor answers.
 async fn supervise(
-    exchange: impl Future<Output = Exchanged>,
+    mut exchange: Pin<&mut impl Future<Output = Exchanged>>,
     upload: &Upload,
     timeouts: Timeouts,
 ) -> Exchanged {
-    let mut exchange = pin!(exchange);
     let look_again = timeouts.idle.min(timeouts.head);
     loop {
         let now = Instant::now();

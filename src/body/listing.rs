@@ -18,6 +18,11 @@ pub const MAX_ASKED: usize = 16;
 /// How many bytes of a listing wait behind a size that was asked for: about 600 of S3's entries.
 const MAX_WAITING: usize = 256 << 10;
 
+/// Room for what is ready: a read of the storage's answer, mostly.
+const READY: usize = 16 << 10;
+/// Digits of the largest size.
+const MAX_DIGITS: usize = 20;
+
 /// An answer that is on its way.
 pub type SizeAnswer = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>>;
 
@@ -61,7 +66,8 @@ pub struct ListingBody<B, S> {
 }
 
 enum Piece {
-    Ready(Bytes),
+    /// As many neighbours as were ready one after the other: small pieces would make small frames.
+    Ready(BytesMut),
     Asked(ListedEntry, SizeAnswer),
 }
 
@@ -121,18 +127,30 @@ where
     }
 
     fn enqueue(&mut self, piece: ListingPiece) {
-        let piece = match piece {
-            ListingPiece::Passed(bytes) => Piece::Ready(bytes),
+        let (entry, answer) = match piece {
+            ListingPiece::Passed(bytes) => return self.append(|ready| ready.extend_from_slice(&bytes)),
             ListingPiece::Entry(entry) => match (self.size_of)(&entry) {
-                ListedSize::Known(size) => Piece::Ready(entry.with_size(size)),
-                ListedSize::Asked(answer) => {
-                    self.asked += 1;
-                    Piece::Asked(entry, answer)
+                ListedSize::Known(size) => {
+                    return self.append(|ready| entry.write_with_size(size, ready));
                 }
+                ListedSize::Asked(answer) => (entry, answer),
             },
         };
-        self.waiting_bytes += piece.length();
-        self.waiting.push_back(piece);
+        self.asked += 1;
+        self.waiting_bytes += entry.length();
+        self.waiting.push_back(Piece::Asked(entry, answer));
+    }
+
+    /// Lets bytes be written behind all that waits.
+    fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if !matches!(self.waiting.back(), Some(Piece::Ready(_))) {
+            self.waiting.push_back(Piece::Ready(BytesMut::with_capacity(READY)));
+        }
+        if let Some(Piece::Ready(ready)) = self.waiting.back_mut() {
+            let before = ready.len();
+            write(ready);
+            self.waiting_bytes += ready.len() - before;
+        }
     }
 
     /// Lets every question make progress; tells whether one was answered.
@@ -145,25 +163,28 @@ where
             let Piece::Asked(entry, answer) = piece else { continue };
             let Poll::Ready(size) = answer.as_mut().poll(context) else { continue };
             let before = entry.length();
-            let bytes = entry.clone().with_size(size.map_err(ListingError::Size)?);
-            self.waiting_bytes = self.waiting_bytes - before + bytes.len();
+            let mut ready = BytesMut::with_capacity(before + MAX_DIGITS);
+            entry.write_with_size(size.map_err(ListingError::Size)?, &mut ready);
+            self.waiting_bytes = self.waiting_bytes - before + ready.len();
             self.asked -= 1;
-            *piece = Piece::Ready(bytes);
+            *piece = Piece::Ready(ready);
         }
         Ok(self.asked < open)
     }
 
-    /// What waits for nothing any more, joined: small pieces would make small frames.
+    /// What waits for nothing any more, joined.
     fn release(&mut self) -> Option<Bytes> {
         let ready = self.waiting.iter().take_while(|piece| matches!(piece, Piece::Ready(_))).count();
-        let mut joined = BytesMut::with_capacity(if ready == 0 { 0 } else { self.waiting_bytes });
+        let mut joined: Option<BytesMut> = None;
         for piece in self.waiting.drain(..ready) {
-            self.waiting_bytes -= piece.length();
-            if let Piece::Ready(bytes) = piece {
-                joined.extend_from_slice(&bytes);
+            let Piece::Ready(bytes) = piece else { continue };
+            self.waiting_bytes -= bytes.len();
+            match &mut joined {
+                Some(joined) => joined.extend_from_slice(&bytes),
+                None => joined = Some(bytes),
             }
         }
-        (!joined.is_empty()).then(|| joined.freeze())
+        joined.filter(|joined| !joined.is_empty()).map(BytesMut::freeze)
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ListingError>> {
@@ -179,15 +200,6 @@ where
             if !is_roomier {
                 return Poll::Pending;
             }
-        }
-    }
-}
-
-impl Piece {
-    fn length(&self) -> usize {
-        match self {
-            Self::Ready(bytes) => bytes.len(),
-            Self::Asked(entry, _) => entry.length(),
         }
     }
 }

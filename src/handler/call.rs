@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, Method};
 
 use super::Resources;
@@ -11,7 +12,7 @@ use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
 use crate::s3::{
     BucketName, BucketPattern, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query,
-    S3Error, S3Path,
+    S3Error, S3Path, encode_path,
 };
 use crate::sigv4::Payload;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
@@ -24,8 +25,8 @@ pub struct Call {
     pub method: Method,
     /// On what.
     pub path: S3Path,
-    /// The address that the client used, without query.
-    pub location: String,
+    /// By which kind of address the client came.
+    pub reached: Reached,
     /// The decoded query, without the signature's own parameters.
     pub query: Query,
     /// The headers as the client sent them.
@@ -40,6 +41,15 @@ pub struct Call {
     pub copy_source: Option<CopySource>,
     /// What work that outlives its client holds on to.
     pub under_way: UnderWay,
+}
+
+/// How a client reached this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Encrypted.
+    pub is_tls: bool,
+    /// By a host that names the bucket.
+    pub is_virtual_host: bool,
 }
 
 /// Counts a request as one that is under way while a clone of it lives.
@@ -62,6 +72,15 @@ impl Call {
                 Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs an object key.").into())
             }
         }
+    }
+
+    /// The address that the client used, without query.
+    pub(super) fn location(&self) -> String {
+        let Reached { is_tls, is_virtual_host } = self.reached;
+        let scheme = if is_tls { "https" } else { "http" };
+        let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let bucket = self.path.bucket().filter(|_| !is_virtual_host);
+        format!("{scheme}://{host}{}", encode_path(bucket, self.path.object()))
     }
 
     /// The source of a copy.
@@ -100,7 +119,7 @@ impl Call {
         if let Payload::Chunked(chunked) = &self.payload {
             return Ok(chunked.decoded_length());
         }
-        let Some(value) = self.headers.get(http::header::CONTENT_LENGTH) else { return Ok(None) };
+        let Some(value) = self.headers.get(CONTENT_LENGTH) else { return Ok(None) };
         let length = value.to_str().ok().and_then(|value| value.parse().ok());
         length.map(Some).ok_or_else(|| {
             S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number.").into()

@@ -52,7 +52,7 @@ pub(super) async fn complete_multipart_upload(
     let completing = Completing {
         asked: Asked::of(&document, &call.headers, &upload)?,
         resources: resources.clone(),
-        location: call.location.clone(),
+        location: call.location(),
         account: for_every_question(&call.headers),
         conditions: take_conditions(&mut call.headers),
         bucket,

@@ -292,7 +292,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
     Call {
         operation,
         method,
-        location: "http://localhost/b/k".to_owned(),
+        reached: crate::handler::Reached { is_tls: false, is_virtual_host: false },
         path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {

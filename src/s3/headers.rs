@@ -8,6 +8,8 @@ pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers}
 pub use request::{SseRequest, passthrough_headers, put_headers, read_headers, sse_request, unhoist};
 pub use response::{hide_private, strip_hop_by_hop};
 
+use http::header::{self, HeaderName};
+
 /// The wrapped data key, base64; stored with the object, hidden from clients.
 pub const ENCRYPTION_KEY: &str = "x-amz-meta-encryption-key";
 /// The envelope around the content key, base64; stored with the object, hidden from clients.
@@ -56,16 +58,16 @@ pub const SSE_BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enable
 pub const SSE_CUSTOMER_PREFIX: &str = "x-amz-server-side-encryption-customer-";
 
 /// Connection-level headers (RFC 9110 §7.6.1, and two that predate it).
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
 ];
 
 /// The `x-amz-checksum-*` headers that are no checksum's value.

@@ -1,7 +1,5 @@
 //! What a request is about: the account, a bucket, or an object; read from the wire and written back to it.
 
-use std::fmt::Write as _;
-
 use super::error::{ErrorCode, S3Error};
 use super::name::{BucketName, ObjectKey};
 use super::percent::{self, Plus};
@@ -103,15 +101,16 @@ fn without_port(host: &str) -> &str {
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>
 #[must_use]
 pub fn encode_path(bucket: Option<&BucketName>, object: Option<&ObjectKey>) -> String {
-    let mut path = String::from("/");
+    let mut path = String::with_capacity(128);
+    path.push('/');
     if let Some(bucket) = bucket {
-        write!(path, "{}", percent::encode_path(bucket.as_str())).expect("a String takes every write");
+        path.extend(percent::encode_path(bucket.as_str()));
     }
     if let Some(object) = object {
         if bucket.is_some() {
             path.push('/');
         }
-        write!(path, "{}", percent::encode_path(object.as_str())).expect("a String takes every write");
+        path.extend(percent::encode_path(object.as_str()));
     }
     path
 }

@@ -1,6 +1,6 @@
 //! Percent-encoding as SigV4 and S3 define it: strict when decoding, canonical when encoding.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
 use super::error::{ErrorCode, S3Error};
 
@@ -16,11 +16,11 @@ pub(super) enum Plus {
     Space,
 }
 
-pub(super) fn encode_query(text: &str) -> impl std::fmt::Display + '_ {
+pub(super) fn encode_query(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, QUERY)
 }
 
-pub(super) fn encode_path(text: &str) -> impl std::fmt::Display + '_ {
+pub(super) fn encode_path(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, PATH)
 }
 

@@ -1,11 +1,12 @@
 //! One line per request, written when its answer has ended, failed, or was dropped by the client.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use http::Response;
 use http::header::HeaderValue;
+use http::{Method, Response};
 use uuid::Uuid;
 
 use super::REQUEST_ID;
@@ -30,8 +31,8 @@ fn next_request_id() -> String {
 pub(super) struct Record {
     request_id: String,
     started: Instant,
-    peer: String,
-    method: String,
+    peer: SocketAddr,
+    method: Method,
     operation: Option<Operation>,
     access_key_id: String,
     bucket: String,
@@ -41,13 +42,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn begin(parts: &http::request::Parts, peer: String) -> Self {
+    pub(super) fn begin(parts: &http::request::Parts, peer: SocketAddr) -> Self {
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
         Self {
             request_id: next_request_id(),
             started: Instant::now(),
             peer,
-            method: parts.method.to_string(),
+            method: parts.method.clone(),
             operation: None,
             access_key_id: String::new(),
             bucket: String::new(),

@@ -158,20 +158,25 @@ fn verify<'k>(
     }
     secret.prove(&claim.scope, &signing_key);
 
-    let signer = ChunkSigner::new(signing_key, claim.timestamp, &claim.scope, signature);
+    let signer = || Box::new(ChunkSigner::new(signing_key, claim.timestamp, &claim.scope, signature));
     Ok(Authenticated {
-        access_key_id: claim.access_key_id,
         payload: payload(word, signer, head.headers)?,
+        access_key_id: claim.access_key_id,
         presigned: claim.validity != Validity::AroundNow,
     })
 }
 
-fn payload(word: ContentSha256, signer: ChunkSigner, headers: &HeaderMap) -> Result<Payload, AuthError> {
+/// `signer` is asked for by bodies in signed chunks only.
+fn payload(
+    word: ContentSha256,
+    signer: impl FnOnce() -> Box<ChunkSigner>,
+    headers: &HeaderMap,
+) -> Result<Payload, AuthError> {
     let framing = match word {
         ContentSha256::Unsigned => return Ok(Payload::Unsigned),
         ContentSha256::Sha256(hash) => return Ok(Payload::Sha256(hash)),
-        ContentSha256::StreamingSigned => Framing::Signed(Box::new(signer)),
-        ContentSha256::StreamingSignedTrailer => Framing::SignedTrailer(Box::new(signer)),
+        ContentSha256::StreamingSigned => Framing::Signed(signer()),
+        ContentSha256::StreamingSignedTrailer => Framing::SignedTrailer(signer()),
         ContentSha256::StreamingUnsignedTrailer => Framing::UnsignedTrailer,
     };
     ChunkedPayload::new(framing, headers).map(Payload::Chunked)

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 
 use super::error::{AuthError, AuthFault};
 use super::query::Query;
-use super::scope::{CredentialScope, Timestamp};
+use super::scope::{CredentialScope, SERVICE, TERMINATOR, Timestamp};
 use super::signing_key::sha256_hex;
 
 pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -132,7 +132,13 @@ pub(in crate::sigv4) fn string_to_sign(
     scope: &CredentialScope,
     canonical_request: &[u8],
 ) -> String {
-    format!("{ALGORITHM}\n{}\n{scope}\n{}", timestamp.basic(), sha256_hex(canonical_request))
+    let CredentialScope { date, region } = scope;
+    let lines =
+        [ALGORITHM, "\n", &timestamp.basic(), "\n", date, "/", region, "/", SERVICE, "/", TERMINATOR, "\n"];
+    let mut text = String::with_capacity(192);
+    text.extend(lines);
+    text.push_str(&sha256_hex(canonical_request));
+    text
 }
 
 /// The path decoded once and encoded once: `//`, `.` and `..` are parts of a key and stay.
@@ -165,8 +171,13 @@ pub(in crate::sigv4) fn canonical_query(query: &Query, except: Option<&str>) -> 
 /// The value without blanks around it and with one space for each run of spaces inside. Tabs inside stay: S3
 /// folds spaces only.
 fn push_folded(canonical: &mut Vec<u8>, value: &[u8]) {
+    let value = value.trim_ascii();
+    if !value.windows(2).any(|pair| pair == b"  ") {
+        canonical.extend_from_slice(value);
+        return;
+    }
     let mut after_space = false;
-    for &byte in value.trim_ascii() {
+    for &byte in value {
         if byte != b' ' || !after_space {
             canonical.push(byte);
         }

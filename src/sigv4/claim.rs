@@ -128,17 +128,21 @@ impl Claim {
 
     /// Refuses a claim from another time than now.
     pub(in crate::sigv4) fn check_time(&self, now: Timestamp, max_skew: Duration) -> Result<(), AuthError> {
-        let (request_time, server_time) = (self.timestamp.to_string(), now.to_string());
+        let request_time = || self.timestamp.to_string();
+        let server_time = || now.to_string();
         match self.validity {
             Validity::AroundNow if self.timestamp.distance(now) > max_skew => {
+                let (request_time, server_time) = (request_time(), server_time());
                 Err(AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew })
             }
             Validity::AroundNow => Ok(()),
             Validity::For(_) if self.timestamp > now.after(max_skew) => {
+                let (request_time, server_time) = (request_time(), server_time());
                 Err(AuthError::NotYetValid { request_time, server_time })
             }
             Validity::For(expires) if now > self.timestamp.after(expires) => {
-                Err(AuthError::Expired { expires: self.timestamp.after(expires).to_string(), server_time })
+                let (expires, server_time) = (self.timestamp.after(expires).to_string(), server_time());
+                Err(AuthError::Expired { expires, server_time })
             }
             Validity::For(_) => Ok(()),
         }

@@ -70,6 +70,8 @@ pub struct Signer {
 struct DayKey {
     credentials: Credentials,
     scope: CredentialScope,
+    /// The scope as headers write it.
+    scope_text: String,
     key: SigningKey,
 }
 
@@ -113,12 +115,15 @@ impl Signer {
         let day_key = self.day_key(credentials, Timestamp::day_of(&date_time), now);
         let to_sign = string_to_sign(timestamp, &day_key.scope, &canonical);
         let signature = day_key.key.sign(to_sign.as_bytes());
-        let authorization = format!(
-            "{ALGORITHM} Credential={}/{}, SignedHeaders={names}, Signature={}",
-            credentials.access_key_id(),
-            day_key.scope,
-            signature.as_str()
-        );
+        let mut authorization = String::with_capacity(512);
+        authorization.extend([ALGORITHM, " Credential=", credentials.access_key_id(), "/"]);
+        authorization.extend([
+            &day_key.scope_text,
+            ", SignedHeaders=",
+            &names,
+            ", Signature=",
+            signature.as_str(),
+        ]);
         parts.headers.insert(AUTHORIZATION, sensitive(&authorization)?);
         Ok(())
     }
@@ -130,9 +135,11 @@ impl Signer {
             Some(_) | None => {
                 let secret = credentials.secret_access_key();
                 let key = generate_signing_key(secret, now, &self.region, SERVICE);
+                let scope = CredentialScope { date: day.to_owned(), region: self.region.clone() };
                 let made = Arc::new(DayKey {
                     credentials: credentials.clone(),
-                    scope: CredentialScope { date: day.to_owned(), region: self.region.clone() },
+                    scope_text: scope.to_string(),
+                    scope,
                     key: SigningKey::derived(key.as_ref()),
                 });
                 *last = Some(Arc::clone(&made));

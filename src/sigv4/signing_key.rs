@@ -83,12 +83,9 @@ pub(in crate::sigv4) fn sha256_hex(bytes: &[u8]) -> String {
 
 pub(in crate::sigv4) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 0x0f)]));
-    }
-    text
+    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0x0f)]];
+    let text: Vec<[u8; 2]> = bytes.iter().map(digits).collect();
+    String::from_utf8(text.into_flattened()).expect("digits are ASCII")
 }
 
 #[cfg(test)]

@@ -28,26 +28,26 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!
 
 /// What only this hop may say: connection, framing, identity. `Accept-Encoding` is among them because bodies are
 /// wanted as they are stored, never recoded on the way.
-const OF_THIS_HOP: &[&str] = &[
-    "accept-encoding",
-    "authorization",
-    "connection",
-    "content-length",
-    "date",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-amz-content-sha256",
-    "x-amz-date",
-    "x-amz-decoded-content-length",
-    "x-amz-security-token",
-    "x-amz-trailer",
+static OF_THIS_HOP: [HeaderName; 19] = [
+    header::ACCEPT_ENCODING,
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::DATE,
+    header::EXPECT,
+    header::HOST,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("x-amz-content-sha256"),
+    HeaderName::from_static("x-amz-date"),
+    X_AMZ_DECODED_CONTENT_LENGTH,
+    HeaderName::from_static("x-amz-security-token"),
+    X_AMZ_TRAILER,
 ];
 
 /// A request but for its signature.
@@ -81,8 +81,8 @@ impl Prepared {
     ) -> Result<Self, UpstreamError> {
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let (uri, host) = address.locate(bucket.as_ref(), object.as_ref(), &query)?;
-        for name in OF_THIS_HOP {
-            headers.remove(*name);
+        for name in &OF_THIS_HOP {
+            headers.remove(name);
         }
         headers.insert(header::HOST, host);
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);

@@ -308,17 +308,14 @@ fn listing(criterion: &mut Criterion) {
     group.bench_function(BenchmarkId::new("listing", page.len()), |bencher| {
         bencher.iter(|| {
             let mut rewriter = ListRewriter::new(NameEncoding::Verbatim);
-            let mut written = 0;
+            let mut written = BytesMut::with_capacity(page.len());
             for piece in page.chunks(16 << 10) {
                 rewriter.push(piece);
                 while let Some(piece) = rewriter.next_piece().expect("it is well formed") {
-                    written += match piece {
-                        ListingPiece::Passed(bytes) => bytes.len(),
-                        ListingPiece::Entry(entry) => {
-                            let size = entry.size - 16;
-                            entry.with_size(size).len()
-                        }
-                    };
+                    match piece {
+                        ListingPiece::Passed(bytes) => written.extend_from_slice(&bytes),
+                        ListingPiece::Entry(entry) => entry.write_with_size(entry.size - 16, &mut written),
+                    }
                 }
             }
             rewriter.finish().expect("it is whole");

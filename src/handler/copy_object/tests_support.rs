@@ -57,7 +57,7 @@ pub(super) fn copy_call(
         operation,
         method: Method::PUT,
         path: S3Path::parse(path, None, &[] as &[&str]).unwrap(),
-        location: String::new(),
+        reached: crate::handler::Reached { is_tls: false, is_virtual_host: false },
         query: Query::parse(query).unwrap(),
         headers: HeaderMap::from_iter(lines),
         payload: Payload::Unsigned,

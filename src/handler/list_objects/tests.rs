@@ -95,7 +95,7 @@ fn call(bucket: &str, query: &str) -> Call {
     Call {
         operation: Operation::ListObjectsV2,
         method: Method::GET,
-        location: "http://localhost/b/k".to_owned(),
+        reached: crate::handler::Reached { is_tls: false, is_virtual_host: false },
         path: S3Path::Bucket(BucketName::parse(bucket).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: HeaderMap::new(),

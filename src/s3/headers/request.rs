@@ -231,7 +231,10 @@ pub fn passthrough_headers(headers: &HeaderMap) -> HeaderMap {
         );
         // An encoded answer is one that no handler could read or rewrite.
         let encoded = matches!(name, "accept-encoding" | "content-encoding");
-        !dropped && !encoded && !HOP_BY_HOP.contains(&name) && !nominated.iter().any(|other| other == name)
+        !dropped
+            && !encoded
+            && !HOP_BY_HOP.iter().any(|other| other == name)
+            && !nominated.iter().any(|other| other == name)
     });
     let mut upstream = collect(passed);
     if let Some(encoding) = stored_content_encoding(headers) {

@@ -50,18 +50,15 @@ pub struct ListedEntry {
 }
 
 impl ListedEntry {
-    /// The element with another size in it.
-    #[must_use]
-    pub fn with_size(self, size: u64) -> Bytes {
+    /// Writes the element with another size in it.
+    pub fn write_with_size(&self, size: u64, to: &mut BytesMut) {
         if size == self.size {
-            return self.bytes;
+            to.extend_from_slice(&self.bytes);
+            return;
         }
-        let digits = size.to_string();
-        let mut patched = BytesMut::with_capacity(self.bytes.len() + digits.len());
-        patched.extend_from_slice(&self.bytes[..self.digits.start]);
-        patched.extend_from_slice(digits.as_bytes());
-        patched.extend_from_slice(&self.bytes[self.digits.end..]);
-        patched.freeze()
+        to.extend_from_slice(&self.bytes[..self.digits.start]);
+        to.extend_from_slice(size.to_string().as_bytes());
+        to.extend_from_slice(&self.bytes[self.digits.end..]);
     }
 
     /// How many bytes the element has.
@@ -269,16 +266,13 @@ impl Fields {
                 },
                 Step::Text(more) if walker.path().len() == 2 => text.push_str(&more),
                 Step::Text(_) => (),
-                Step::Close if walker.path().len() == 1 => {
-                    let text = std::mem::take(&mut text);
-                    match field.as_str() {
-                        "Key" => set(&mut fields.key, text)?,
-                        "ETag" => set(&mut fields.etag, text)?,
-                        "VersionId" => set(&mut fields.version_id, text)?,
-                        "Size" => set(&mut fields.size, (text, begins..before))?,
-                        _ => (),
-                    }
-                }
+                Step::Close if walker.path().len() == 1 => match field.as_str() {
+                    "Key" => set(&mut fields.key, std::mem::take(&mut text))?,
+                    "ETag" => set(&mut fields.etag, std::mem::take(&mut text))?,
+                    "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text))?,
+                    "Size" => set(&mut fields.size, (std::mem::take(&mut text), begins..before))?,
+                    _ => (),
+                },
                 Step::Close => (),
                 Step::End => return Ok(fields),
             }

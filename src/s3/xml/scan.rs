@@ -3,6 +3,8 @@
 //! It keeps one unfinished tag and the names of the open elements, nothing else. What it lets pass is nested as XML
 //! demands; text, references and attributes are not judged.
 
+use memchr::memchr;
+
 use super::walk::is_blank;
 use super::{MAX_DEPTH, XmlError};
 
@@ -29,8 +31,9 @@ pub(super) struct Scanner {
     state: State,
     /// The markup that was begun, from its `<`; after a tag ended, all of it.
     markup: Vec<u8>,
-    /// The names of the open elements, outermost first, with prefix.
-    open: Vec<Vec<u8>>,
+    /// The names of the open elements, outermost first, with prefix, and behind them room for those to come.
+    names: Vec<Vec<u8>>,
+    depth: usize,
     rooted: bool,
 }
 
@@ -68,12 +71,12 @@ impl Region {
 
 impl Scanner {
     pub(super) fn new() -> Self {
-        Self { state: State::Mark(0), markup: Vec::new(), open: Vec::new(), rooted: false }
+        Self { state: State::Mark(0), markup: Vec::new(), names: Vec::new(), depth: 0, rooted: false }
     }
 
     /// How many elements are open.
     pub(super) fn depth(&self) -> usize {
-        self.open.len()
+        self.depth
     }
 
     /// How many of the bytes seen last belong to a tag, or to what may become one, that has not ended.
@@ -145,7 +148,7 @@ impl Scanner {
     /// Whether the document may end here.
     pub(super) fn finish(&self) -> Result<(), XmlError> {
         match self.state {
-            State::Text if self.rooted && self.open.is_empty() => Ok(()),
+            State::Text if self.rooted && self.depth == 0 => Ok(()),
             State::Text | State::Mark(_) | State::Markup | State::Tag { .. } | State::Within(..) => {
                 Err(XmlError::Malformed)
             }
@@ -172,9 +175,9 @@ impl Scanner {
 
     /// Reads character data, and the `<` after it.
     fn text(&mut self, input: &[u8]) -> Result<usize, XmlError> {
-        let end = input.iter().position(|byte| *byte == b'<');
+        let end = memchr(b'<', input);
         let text = &input[..end.unwrap_or(input.len())];
-        if self.open.is_empty() && !is_blank(text) {
+        if self.depth == 0 && !is_blank(text) {
             return Err(XmlError::Malformed);
         }
         if end.is_some() {
@@ -191,7 +194,7 @@ impl Scanner {
         match markup {
             b"<?" => Ok(State::Within(Region::Instruction, [0; 2])),
             COMMENT => Ok(State::Within(Region::Comment, [0; 2])),
-            CDATA if self.open.is_empty() => Err(XmlError::Malformed),
+            CDATA if self.depth == 0 => Err(XmlError::Malformed),
             CDATA => Ok(State::Within(Region::CharacterData, [0; 2])),
             // A DOCTYPE is none of the two: S3 writes none, and its entities could hide tags.
             _ if COMMENT.starts_with(markup) || CDATA.starts_with(markup) => Ok(State::Markup),
@@ -211,22 +214,32 @@ impl Scanner {
             return Err(XmlError::Malformed);
         }
         if closing.is_some() {
-            let opened = self.open.pop().ok_or(XmlError::Malformed)?;
-            return if opened == name && is_blank(rest) { Ok(Tag::Close) } else { Err(XmlError::Malformed) };
+            self.depth = self.depth.checked_sub(1).ok_or(XmlError::Malformed)?;
+            return if self.names[self.depth] == name && is_blank(rest) {
+                Ok(Tag::Close)
+            } else {
+                Err(XmlError::Malformed)
+            };
         }
         let is_empty = rest.ends_with(b"/");
         let separated = rest.first().is_none_or(|byte| is_blank(&[*byte]) || rest == b"/");
-        if !separated || (self.open.is_empty() && self.rooted) {
+        if !separated || (self.depth == 0 && self.rooted) {
             return Err(XmlError::Malformed);
         }
-        if self.open.len() == MAX_DEPTH {
+        if self.depth == MAX_DEPTH {
             return Err(XmlError::TooLarge);
         }
         self.rooted = true;
         if is_empty {
             return Ok(Tag::Empty);
         }
-        self.open.push(name.to_vec());
+        if self.depth == self.names.len() {
+            self.names.push(Vec::new());
+        }
+        let opened = &mut self.names[self.depth];
+        opened.clear();
+        opened.extend_from_slice(name);
+        self.depth += 1;
         Ok(Tag::Open)
     }
 }

@@ -28,7 +28,9 @@ pub(super) struct Walker<'a> {
     reader: Reader<&'a [u8]>,
     /// What precedes the reader's first byte.
     skipped: usize,
-    path: Vec<String>,
+    /// The names of the open elements, and behind them room for those to come.
+    names: Vec<String>,
+    depth: usize,
     rooted: bool,
 }
 
@@ -38,12 +40,12 @@ impl<'a> Walker<'a> {
         let skipped = document.len() - text.len();
         let mut reader = Reader::from_str(std::str::from_utf8(text).map_err(|_| XmlError::Malformed)?);
         reader.config_mut().expand_empty_elements = true;
-        Ok(Self { reader, skipped, path: Vec::new(), rooted: false })
+        Ok(Self { reader, skipped, names: Vec::new(), depth: 0, rooted: false })
     }
 
     /// The names of the open elements, outermost first, without prefix.
     pub(super) fn path(&self) -> &[String] {
-        &self.path
+        &self.names[..self.depth]
     }
 
     /// The document's offset of what the next step reads.
@@ -56,17 +58,23 @@ impl<'a> Walker<'a> {
         loop {
             let text = match self.reader.read_event().map_err(|_| XmlError::Malformed)? {
                 Event::Start(tag) => {
-                    if self.path.is_empty() && std::mem::replace(&mut self.rooted, true) {
+                    if self.depth == 0 && std::mem::replace(&mut self.rooted, true) {
                         return Err(XmlError::Malformed);
                     }
-                    if self.path.len() == MAX_DEPTH {
+                    if self.depth == MAX_DEPTH {
                         return Err(XmlError::TooLarge);
                     }
-                    self.path.push(tag.local_name().as_ref().to_owned());
+                    if self.depth == self.names.len() {
+                        self.names.push(String::new());
+                    }
+                    let name = &mut self.names[self.depth];
+                    name.clear();
+                    name.push_str(tag.local_name().as_ref());
+                    self.depth += 1;
                     return Ok(Step::Open);
                 }
                 Event::End(_) => {
-                    self.path.pop().ok_or(XmlError::Malformed)?;
+                    self.depth = self.depth.checked_sub(1).ok_or(XmlError::Malformed)?;
                     return Ok(Step::Close);
                 }
                 Event::Text(text) => text.xml10_content(),
@@ -74,10 +82,10 @@ impl<'a> Walker<'a> {
                 Event::GeneralRef(reference) => resolve(&reference)?,
                 Event::Decl(_) | Event::Comment(_) | Event::PI(_) => continue,
                 Event::Empty(_) | Event::DocType(_) => return Err(XmlError::Malformed),
-                Event::Eof if self.path.is_empty() && self.rooted => return Ok(Step::End),
+                Event::Eof if self.depth == 0 && self.rooted => return Ok(Step::End),
                 Event::Eof => return Err(XmlError::Malformed),
             };
-            if !self.path.is_empty() {
+            if self.depth > 0 {
                 return Ok(Step::Text(text));
             }
             if !is_blank(text.as_bytes()) {

@@ -39,7 +39,7 @@ fn rewrite(
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (document.len() + 1)).collect();
     cuts.sort_unstable();
     cuts.push(document.len());
-    let (mut start, mut output) = (0, Vec::new());
+    let (mut start, mut output) = (0, BytesMut::new());
     for cut in cuts {
         rewriter.push(&document[start..cut]);
         start = cut;
@@ -48,12 +48,12 @@ fn rewrite(
                 ListingPiece::Passed(bytes) => output.extend_from_slice(&bytes),
                 ListingPiece::Entry(entry) => {
                     let size = resize(&entry);
-                    output.extend_from_slice(&entry.with_size(size));
+                    entry.write_with_size(size, &mut output);
                 }
             }
         }
     }
-    rewriter.finish().map(|()| output)
+    rewriter.finish().map(|()| output.to_vec())
 }
 
 fn entries(document: &str, requested: NameEncoding) -> Result<Vec<ListedEntry>, XmlError> {
