@@ -15,8 +15,14 @@ pub use self::paced::PacedBody;
 
 /// Bytes per direction of each connection while there are no more than so many. The largest is where more stopped paying
 /// off, the smallest where system calls begin to cost more than what they move.
-const ALLOWANCES: [(usize, usize); 5] =
-    [(8, MAX_ALLOWANCE), (16, 512 << 10), (64, 128 << 10), (128, 64 << 10), (usize::MAX, 32 << 10)];
+const ALLOWANCES: [(usize, usize); 6] = [
+    (8, MAX_ALLOWANCE),
+    (16, 512 << 10),
+    (64, 128 << 10),
+    (128, 64 << 10),
+    (256, 32 << 10),
+    (usize::MAX, 16 << 10),
+];
 
 /// The most that a connection is ever allowed, bytes.
 pub const MAX_ALLOWANCE: usize = 1 << 20;
@@ -63,7 +69,7 @@ mod tests {
         assert!(sizes.is_sorted_by(|one, next| one >= next));
         for connections in 1..1_000 {
             let all = connections * allowance_of(connections);
-            assert!(all <= (8 << 20).max(connections * (32 << 10)), "{connections} connections buffer {all}");
+            assert!(all <= (8 << 20).max(connections * (16 << 10)), "{connections} connections buffer {all}");
         }
     }
 

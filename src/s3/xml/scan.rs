@@ -192,13 +192,14 @@ impl Scanner {
     fn begun(&self) -> Result<State, XmlError> {
         let markup = self.markup.as_slice();
         match markup {
+            // Nearly all of it.
+            [b'<', byte] if *byte == b'/' || is_name(*byte) => Ok(State::Tag { quote: None }),
             b"<?" => Ok(State::Within(Region::Instruction, [0; 2])),
             COMMENT => Ok(State::Within(Region::Comment, [0; 2])),
             CDATA if self.depth == 0 => Err(XmlError::Malformed),
             CDATA => Ok(State::Within(Region::CharacterData, [0; 2])),
             // A DOCTYPE is none of the two: S3 writes none, and its entities could hide tags.
             _ if COMMENT.starts_with(markup) || CDATA.starts_with(markup) => Ok(State::Markup),
-            [b'<', byte] if *byte == b'/' || is_name(*byte) => Ok(State::Tag { quote: None }),
             _ => Err(XmlError::Malformed),
         }
     }
