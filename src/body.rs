@@ -6,6 +6,7 @@
 mod form;
 mod ingest;
 mod kept_alive;
+mod lent;
 mod listing;
 mod observed;
 mod open;

@@ -8,9 +8,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::BoxError;
+use super::lent::Buffers;
 use crate::envelope::StreamError;
 use crate::envelope::native::multipart::{MultipartOpener, RangeOpener};
-use crate::envelope::native::{FormatError, PutOpener, ReadWindow};
+use crate::envelope::native::{FormatError, PutOpener, ReadWindow, SEALED_CHUNK};
 
 /// Why a stored body could not be given out.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,12 @@ pub trait PieceOpener {
     /// What the piece is refused for; `piece` is empty then (F-25).
     fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError>;
 
+    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
+    ///
+    /// # Errors
+    /// As there; `plaintext` is empty then (F-25).
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError>;
+
     /// Whether all pieces have to be opened before the last plaintext may be released.
     fn is_whole(&self) -> bool;
 }
@@ -49,6 +56,10 @@ impl PieceOpener for PutOpener {
 
     fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         self.open_next(piece)
+    }
+
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next_into(sealed, plaintext)
     }
 
     fn is_whole(&self) -> bool {
@@ -65,6 +76,10 @@ impl PieceOpener for MultipartOpener {
         self.open_next(piece)
     }
 
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next_into(sealed, plaintext)
+    }
+
     /// The end of a body is a statement too (F-43).
     fn is_whole(&self) -> bool {
         true
@@ -78,6 +93,10 @@ impl PieceOpener for RangeOpener {
 
     fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         self.open_next(piece)
+    }
+
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        self.open_next_into(sealed, plaintext)
     }
 
     fn is_whole(&self) -> bool {
@@ -115,6 +134,7 @@ pub struct OpenBody<B> {
     left: Passage,
     piece: BytesMut,
     pending: Bytes,
+    buffers: Buffers,
     state: State,
 }
 
@@ -122,6 +142,16 @@ pub struct OpenBody<B> {
 enum State {
     Reading,
     Ended,
+}
+
+/// Where the next piece is.
+enum Filled {
+    /// Not all of it is here.
+    No,
+    /// In a buffer of its own, put together from several frames.
+    Gathered,
+    /// At the beginning of the frame that was read last.
+    Contiguous,
 }
 
 impl<B> OpenBody<B>
@@ -136,6 +166,7 @@ where
             left: passage,
             piece: BytesMut::new(),
             pending: Bytes::new(),
+            buffers: Buffers::default(),
             state: State::Reading,
         }
     }
@@ -150,25 +181,40 @@ where
         Ok(Primed { first, rest: self })
     }
 
-    /// Takes pending bytes towards the next piece; true when the piece is complete.
-    fn fill(&mut self, wanted: usize) -> bool {
+    /// Takes pending bytes towards the next piece.
+    fn fill(&mut self, wanted: usize) -> Filled {
         let dropped = self.left.discard.min(self.pending.len() as u64);
         self.pending.advance(usize::try_from(dropped).expect("it is at most the frame's length"));
         self.left.discard -= dropped;
+        if self.piece.is_empty() && wanted == SEALED_CHUNK && self.pending.len() >= wanted {
+            return Filled::Contiguous;
+        }
         if self.piece.capacity() == 0 {
             self.piece.reserve(wanted);
         }
         let take = self.pending.len().min(wanted - self.piece.len());
         self.piece.extend_from_slice(&self.pending[..take]);
         self.pending.advance(take);
-        self.piece.len() == wanted
+        if self.piece.len() == wanted { Filled::Gathered } else { Filled::No }
     }
 
-    /// Opens the complete piece and cuts the passage's part out of what may be released.
-    fn release(&mut self) -> Result<Bytes, FormatError> {
+    /// Opens a gathered piece.
+    fn open_gathered(&mut self) -> Result<Bytes, FormatError> {
         let mut piece = std::mem::take(&mut self.piece);
         self.opener.open_next(&mut piece)?;
-        let mut plaintext = piece.freeze();
+        Ok(piece.freeze())
+    }
+
+    /// Opens a contiguous piece of this length.
+    fn open_contiguous(&mut self, wanted: usize) -> Result<Bytes, FormatError> {
+        let mut plaintext = self.buffers.take();
+        self.opener.open_next_into(&self.pending[..wanted], &mut plaintext)?;
+        self.pending.advance(wanted);
+        Ok(self.buffers.lend(plaintext))
+    }
+
+    /// Cuts the passage's part out of what may be released.
+    fn release(&mut self, mut plaintext: Bytes) -> Result<Bytes, FormatError> {
         let skipped = self.left.skip.min(plaintext.len() as u64);
         plaintext.advance(usize::try_from(skipped).expect("it is at most the piece's length"));
         self.left.skip -= skipped;
@@ -215,8 +261,13 @@ where
                 this.state = State::Ended;
                 continue;
             };
-            if this.fill(wanted) {
-                let plaintext = match this.release() {
+            let opened = match this.fill(wanted) {
+                Filled::No => None,
+                Filled::Gathered => Some(this.open_gathered()),
+                Filled::Contiguous => Some(this.open_contiguous(wanted)),
+            };
+            if let Some(opened) = opened {
+                let plaintext = match opened.and_then(|plaintext| this.release(plaintext)) {
                     Ok(plaintext) => plaintext,
                     Err(error) => return this.fail(error.into()),
                 };
@@ -232,6 +283,10 @@ where
             match ready!(Pin::new(&mut this.ciphertext).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
+                        if bytes.len() < SEALED_CHUNK {
+                            // No buffers are needed for such; there is a crowd, or the storage is slower than we are.
+                            this.buffers.clear();
+                        }
                         this.pending = bytes;
                     }
                 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
+use super::lent::Buffers;
 use crate::envelope::native::multipart::SegmentSealer;
 use crate::envelope::native::{CHUNK, ChunkSealer, PutSealer, SEALED_CHUNK, ciphertext_length};
 
@@ -23,6 +24,7 @@ pub struct SealBody<B> {
     tail: Bytes,
     chunk: BytesMut,
     pending: Bytes,
+    buffers: Buffers,
     ciphertext_left: u64,
     state: State,
 }
@@ -60,6 +62,7 @@ impl<B> SealBody<B> {
             tail,
             chunk: BytesMut::new(),
             pending: Bytes::new(),
+            buffers: Buffers::default(),
             ciphertext_left: length,
             state: State::Reading,
         }
@@ -77,6 +80,27 @@ impl<B> SealBody<B> {
         self.chunk.extend_from_slice(&self.pending[..take]);
         self.pending.advance(take);
         !self.pending.is_empty()
+    }
+
+    /// Whether a chunk is here, gathered or at the beginning of what is pending, that plaintext follows.
+    fn has_full_chunk(&self) -> bool {
+        match self.chunk.len() {
+            0 => self.pending.len() > CHUNK,
+            length => length == CHUNK && !self.pending.is_empty(),
+        }
+    }
+
+    fn seal_full_chunk(&mut self) -> Frame<Bytes> {
+        let sealer = self.sealer.as_mut().expect("a segment without chunks is promised no plaintext");
+        if !self.chunk.is_empty() {
+            sealer.seal_next(&mut self.chunk);
+            return self.release_chunk();
+        }
+        let mut sealed = self.buffers.take();
+        sealer.seal_next_into(&self.pending[..CHUNK], &mut sealed);
+        self.pending.advance(CHUNK);
+        let sealed = self.buffers.lend(sealed);
+        self.release(sealed)
     }
 
     fn release(&mut self, sealed: Bytes) -> Frame<Bytes> {
@@ -128,14 +152,12 @@ where
             if this.state != State::Reading {
                 continue;
             }
-            if this.chunk.len() == CHUNK && !this.pending.is_empty() {
+            if this.has_full_chunk() {
                 if !this.header.is_empty() {
                     let header = std::mem::take(&mut this.header);
                     return Poll::Ready(Some(Ok(this.release(header))));
                 }
-                let sealer = this.sealer.as_mut().expect("a segment without chunks is promised no plaintext");
-                sealer.seal_next(&mut this.chunk);
-                return Poll::Ready(Some(Ok(this.release_chunk())));
+                return Poll::Ready(Some(Ok(this.seal_full_chunk())));
             }
             if this.fill() {
                 continue;
@@ -143,6 +165,10 @@ where
             match ready!(Pin::new(&mut this.plaintext).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
+                        if bytes.len() <= CHUNK {
+                            // No buffers are needed for such; there is a crowd, or the client is slower than we are.
+                            this.buffers.clear();
+                        }
                         this.pending = bytes;
                     }
                 }

@@ -63,6 +63,14 @@ impl PutOpener {
     pub fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
         self.0.open_next(chunk)
     }
+
+    /// [`ChunkOpener::open_next_into`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        self.0.open_next_into(sealed, plaintext)
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,16 @@ impl ChunkSealer {
         self.next += 1;
     }
 
+    /// [`Self::seal_next`] out of `plaintext` into `sealed`, whose former content is overwritten.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn seal_next_into(&mut self, plaintext: &[u8], sealed: &mut BytesMut) {
+        assert_eq!(plaintext.len(), CHUNK, "only the last chunk may be short");
+        self.chunk_key.seal_into(self.next, false, plaintext, sealed);
+        self.next += 1;
+    }
+
     /// Seals the last chunk: at most [`CHUNK`] bytes, empty only when it is the only one (F-22, F-23).
     ///
     /// # Panics
@@ -84,6 +94,20 @@ impl ChunkOpener {
             return Err(FormatError::BodyLength);
         }
         self.chunk_key.open(self.next, self.next == self.last, chunk)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
+    ///
+    /// # Errors
+    /// As there; `plaintext` is empty then (F-25).
+    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        if self.next_length() != Some(sealed.len()) {
+            plaintext.clear();
+            return Err(FormatError::BodyLength);
+        }
+        self.chunk_key.open_into(self.next, self.next == self.last, sealed, plaintext)?;
         self.next += 1;
         Ok(())
     }

@@ -81,18 +81,43 @@ impl MultipartOpener {
         opened
     }
 
+    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
+    ///
+    /// # Errors
+    /// As there; `plaintext` is empty then (F-25).
+    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        match &mut self.stage {
+            Stage::Chunks { opener, .. } => {
+                opener.open_next_into(sealed, plaintext)?;
+                self.opened_chunk(plaintext);
+                Ok(())
+            }
+            Stage::Header | Stage::Padding { .. } | Stage::Layout { .. } | Stage::Done => {
+                plaintext.clear();
+                plaintext.extend_from_slice(sealed);
+                self.open_next(plaintext)
+            }
+        }
+    }
+
+    /// Holds a chunk back that is the last of its segment, unless nothing can follow that would disown it.
+    fn opened_chunk(&mut self, chunk: &mut BytesMut) {
+        let Stage::Chunks { header, opener } = &self.stage else { return };
+        if opener.next_length().is_none() {
+            let header = header.clone();
+            if header.fields.place == Place::Middle || header.fields.tail_length > 0 {
+                std::mem::swap(chunk, &mut self.held);
+            }
+            self.stage = self.after_chunks(header);
+        }
+    }
+
     fn open_piece(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         match &mut self.stage {
             Stage::Header => self.open_header(piece),
-            Stage::Chunks { header, opener } => {
+            Stage::Chunks { opener, .. } => {
                 opener.open_next(piece)?;
-                if opener.next_length().is_none() {
-                    let header = header.clone();
-                    if header.fields.place == Place::Middle || header.fields.tail_length > 0 {
-                        std::mem::swap(piece, &mut self.held);
-                    }
-                    self.stage = self.after_chunks(header);
-                }
+                self.opened_chunk(piece);
                 Ok(())
             }
             Stage::Padding { header, .. } => {

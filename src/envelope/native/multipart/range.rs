@@ -151,6 +151,14 @@ impl SegmentOpener {
     pub fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
         self.0.open_next(chunk)
     }
+
+    /// [`ChunkOpener::open_next_into`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        self.0.open_next_into(sealed, plaintext)
+    }
 }
 
 /// Opens the stored bytes of a window: chunks, and the headers between them.
@@ -201,7 +209,10 @@ impl RangeOpener {
     /// As [`SegmentOpener::new`] and [`ChunkOpener::open_next`]; `piece` is empty then (F-25).
     pub fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         let opened = match self.next_length() {
-            Some(length) if length == piece.len() => self.open_piece(piece),
+            Some(length) if length == piece.len() => match &mut self.segment {
+                None => self.open_header(piece).map(|()| piece.clear()),
+                Some(segment) => segment.open_next(piece).map(|()| self.advance()),
+            },
             Some(_) | None => Err(FormatError::BodyLength),
         };
         if opened.is_err() {
@@ -210,20 +221,37 @@ impl RangeOpener {
         opened
     }
 
-    fn open_piece(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
-        let Some(segment) = &mut self.segment else {
-            let ChunkAt { part, chunk } = self.at;
-            self.segment = Some(SegmentOpener::new(&self.content_key, &self.layout, part, piece, chunk)?);
-            piece.clear();
-            return Ok(());
+    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
+    ///
+    /// # Errors
+    /// As there; `plaintext` is empty then (F-25).
+    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        let opened = match self.next_length() {
+            Some(length) if length == sealed.len() => match &mut self.segment {
+                None => self.open_header(sealed).map(|()| plaintext.clear()),
+                Some(segment) => segment.open_next_into(sealed, plaintext).map(|()| self.advance()),
+            },
+            Some(_) | None => Err(FormatError::BodyLength),
         };
-        segment.open_next(piece)?;
-        if segment.next_length().is_some() {
+        if opened.is_err() {
+            plaintext.clear();
+        }
+        opened
+    }
+
+    fn open_header(&mut self, header: &[u8]) -> Result<(), FormatError> {
+        let ChunkAt { part, chunk } = self.at;
+        self.segment = Some(SegmentOpener::new(&self.content_key, &self.layout, part, header, chunk)?);
+        Ok(())
+    }
+
+    /// Goes on to the next chunk after one that was opened.
+    fn advance(&mut self) {
+        if self.segment.as_ref().is_some_and(|segment| segment.next_length().is_some()) {
             self.at.chunk += 1;
         } else {
             self.at = ChunkAt { part: self.at.part + 1, chunk: 0 };
             self.segment = None;
         }
-        Ok(())
     }
 }

@@ -1,0 +1,84 @@
+//! Chunk buffers that come back when what was in them has been written.
+//!
+//! A chunk that lies whole in what was read is opened or sealed straight into another buffer. A new one would have to be
+//! cleared first, which costs as much as the copy that is saved.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+/// The buffers of one body. Those that are on loan return here, as long as it lives.
+#[derive(Default)]
+pub(super) struct Buffers(Arc<Mutex<Vec<BytesMut>>>);
+
+impl Buffers {
+    /// A buffer whose content is to be overwritten, if any has come back; else an empty one.
+    pub(super) fn take(&self) -> BytesMut {
+        lock(&self.0).pop().unwrap_or_default()
+    }
+
+    /// Gives out what is in a buffer; the buffer returns when nobody reads it any more.
+    pub(super) fn lend(&self, buffer: BytesMut) -> Bytes {
+        Bytes::from_owner(Lent { buffer, home: Arc::clone(&self.0) })
+    }
+
+    /// Frees what has come back.
+    pub(super) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+}
+
+/// A buffer on loan.
+struct Lent {
+    buffer: BytesMut,
+    home: Arc<Mutex<Vec<BytesMut>>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        lock(&self.home).push(std::mem::take(&mut self.buffer));
+    }
+}
+
+fn lock(buffers: &Mutex<Vec<BytesMut>>) -> MutexGuard<'_, Vec<BytesMut>> {
+    buffers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_when_its_last_reader_has_gone() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take();
+        assert!(buffer.is_empty());
+        buffer.extend_from_slice(b"chunk");
+        let place = buffer.as_ptr();
+        let lent = buffers.lend(buffer);
+        let part = lent.slice(1..3);
+        drop(lent);
+        assert!(buffers.take().is_empty(), "a part of it is still read");
+        assert_eq!(part, "hu");
+        drop(part);
+        let again = buffers.take();
+        assert_eq!((again.as_ptr(), &again[..]), (place, &b"chunk"[..]));
+        drop(buffers.lend(again));
+        buffers.clear();
+        assert!(buffers.take().is_empty());
+    }
+
+    #[test]
+    fn what_is_lent_outlives_the_body() {
+        let buffers = Buffers::default();
+        let lent = buffers.lend(BytesMut::from(&b"chunk"[..]));
+        drop(buffers);
+        assert_eq!(lent, "chunk");
+    }
+}
