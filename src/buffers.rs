@@ -27,6 +27,9 @@ const ALLOWANCES: [(usize, usize); 6] = [
 /// The most that a connection is ever allowed, bytes.
 pub const MAX_ALLOWANCE: usize = 1 << 20;
 
+/// The most that is read at once, bytes: more than a core's own cache would be read, opened and written in turn.
+const MAX_READ: usize = 512 << 10;
+
 fn allowance_of(connections: usize) -> usize {
     let fitting = ALLOWANCES.iter().find(|(most, _)| connections <= *most);
     fitting.map_or(MAX_ALLOWANCE, |(_, bytes)| *bytes)

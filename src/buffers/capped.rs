@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
-use super::Crowd;
+use super::{Crowd, MAX_READ};
 
 /// A stream whose reads give no more than the crowd's allowance at once, so that hyper's buffer, which grows as long as it
 /// is filled, stays as small.
@@ -43,7 +43,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CappedStream<T> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // A byte less: a read that fills hyper's buffer makes it double that.
-        let limit = self.crowd.allowance() - 1;
+        let limit = self.crowd.allowance().min(MAX_READ) - 1;
         self.stream.set_limit(limit as u64);
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
@@ -80,20 +80,19 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::buffers::MAX_ALLOWANCE;
 
     #[tokio::test]
     async fn a_read_gives_no_more_than_is_allowed_now() {
         let crowd = Crowd::default();
-        let content = vec![7; 2 * MAX_ALLOWANCE];
+        let content = vec![7; 2 * MAX_READ];
         let mut stream = CappedStream::new(&content[..], crowd.clone());
-        let mut into = vec![0; 2 * MAX_ALLOWANCE];
-        assert_eq!(stream.read(&mut into).await.unwrap(), MAX_ALLOWANCE - 1);
+        let mut into = vec![0; 2 * MAX_READ];
+        assert_eq!(stream.read(&mut into).await.unwrap(), MAX_READ - 1);
         let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
         assert_eq!(stream.read(&mut into).await.unwrap(), (32 << 10) - 1);
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(rest.len(), MAX_ALLOWANCE - (32 << 10) + 2, "no end before the stream's own");
+        assert_eq!(rest.len(), MAX_READ - (32 << 10) + 2, "no end before the stream's own");
     }
 
     #[tokio::test]
