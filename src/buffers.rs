@@ -1,15 +1,18 @@
-//! How much one connection may buffer: much while there are few of them, little in a crowd.
+//! How much one connection may buffer: much while there are few of them, little in a crowd; and how much all may that hold
+//! something whole.
 //!
 //! Large buffers are what large objects are fast by: one system call moves a whole chunk and more. They are also most of
 //! what a stream costs. So what a connection reads at once ([`CappedStream`]) and what it has not yet written of a body
 //! ([`PacedBody`]) depend on how many connections there are now, not on how many there were when it was opened.
 
+mod budget;
 mod capped;
 mod paced;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use self::budget::{Budget, Share};
 pub use self::capped::CappedStream;
 pub use self::paced::PacedBody;
 

@@ -99,7 +99,7 @@ pub fn parse(
     let is_trial = matches!(upstream.target, crate::upstream::Target::Embedded { .. });
     let keyring = keyring::read(&root, &upstream.region, is_trial)?;
     let clients = client::read(&root, listen.address)?;
-    let buckets = bucket::read(&root, &keyring.provider)?;
+    let buckets = bucket::read(&root, &keyring.provider, requests.max_buffered)?;
     let log = log::read(&root)?;
     Ok(Config { listen, requests, admin, upstream, keyring, clients, buckets, log })
 }

@@ -60,9 +60,10 @@ pub use self::post_object::{FormUpload, post_object};
 pub use self::preflight::preflight;
 pub use self::stored::{StoredKeys, Unlocked};
 use crate::body::BoxBody;
+use crate::buffers::{Budget, Share};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::s3::{Operation, S3Error};
+use crate::s3::{ErrorCode, Operation, S3Error};
 use crate::upstream::Upstream;
 
 /// What every handler works with. Cloning shares it.
@@ -82,6 +83,21 @@ pub struct Resources {
     pub known_uploads: KnownUploads,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
+    /// Memory for what has to be held whole.
+    pub memory: Budget,
+}
+
+impl Resources {
+    /// Memory for so many bytes that have to be held whole.
+    ///
+    /// # Errors
+    /// `SlowDown` when others hold too much.
+    pub(crate) fn hold(&self, bytes: u64) -> Result<Share, Error> {
+        self.memory.take(bytes).ok_or_else(|| {
+            metrics::counter!("s3veil_slow_downs_total").increment(1);
+            S3Error::new(ErrorCode::SlowDown, "Please reduce your request rate.").into()
+        })
+    }
 }
 
 /// Answers one authenticated, authorized call.

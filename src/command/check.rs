@@ -19,8 +19,8 @@ pub async fn check(config: Config) -> Result<String, Failure> {
     let mut report = String::from("configuration: valid\n");
     let mut failed = false;
     let keys = keys_in_use(&config.buckets);
-    let idle = config.requests.idle_timeout;
-    let resources = rooms::resources(config.upstream, config.keyring, config.buckets, idle).await?;
+    let resources =
+        rooms::resources(config.upstream, config.keyring, config.buckets, &config.requests).await?;
     for key_id in keys {
         let shown = key_id.as_ref().map_or("the keyring's own", KeyId::as_str);
         match key_round_trip(&resources, key_id.as_ref()).await {

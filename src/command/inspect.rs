@@ -18,8 +18,8 @@ use crate::upstream::{UpstreamBody, UpstreamRequest};
 /// # Errors
 /// [`Failure::Unavailable`] when the object can't be had or its envelope is not authentic.
 pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure> {
-    let idle = config.requests.idle_timeout;
-    let resources = rooms::resources(config.upstream, config.keyring, config.buckets, idle).await?;
+    let resources =
+        rooms::resources(config.upstream, config.keyring, config.buckets, &config.requests).await?;
     let bucket =
         BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key =

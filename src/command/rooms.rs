@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Failure;
-use crate::config::Config;
+use crate::buffers::Budget;
+use crate::config::{Config, RequestRules};
 use crate::error::with_causes;
 use crate::handler::{BucketRule, KnownUploads, Layouts, LearnedSizes, Policies, Resources};
 use crate::keyring::{self, Keyring};
@@ -19,14 +20,23 @@ pub async fn resources(
     upstream: upstream::Settings,
     keyring: keyring::Settings,
     buckets: Vec<BucketRule>,
-    client_idle_timeout: std::time::Duration,
+    requests: &RequestRules,
 ) -> Result<Resources, Failure> {
     let keyring = self::keyring(keyring).await?;
     let upstream = Upstream::build(upstream).await.map_err(|error| Failure::Usage(with_causes(&error)))?;
     let policies = Policies::new(buckets);
     let (learned_sizes, layouts) = (LearnedSizes::default(), Layouts::default());
     let known_uploads = KnownUploads::default();
-    Ok(Resources { upstream, keyring, policies, learned_sizes, layouts, known_uploads, client_idle_timeout })
+    Ok(Resources {
+        upstream,
+        keyring,
+        policies,
+        learned_sizes,
+        layouts,
+        known_uploads,
+        client_idle_timeout: requests.idle_timeout,
+        memory: Budget::new(requests.max_buffered),
+    })
 }
 
 /// Builds what answers requests.
@@ -35,7 +45,7 @@ pub async fn resources(
 /// As [`resources`].
 pub async fn service(config: Config) -> Result<Service, Failure> {
     let Config { requests, upstream, keyring, clients, buckets, listen: _, admin: _, log: _ } = config;
-    let resources = resources(upstream, keyring, buckets, requests.idle_timeout).await?;
+    let resources = resources(upstream, keyring, buckets, &requests).await?;
     let verification = VerifyPolicy {
         region: requests.region,
         max_skew: requests.max_clock_skew,

@@ -25,7 +25,11 @@ fn hides(earlier: &BucketRule, later: &BucketRule) -> bool {
     earlier.name.covers(&later.name) && later.prefix.starts_with(&earlier.prefix)
 }
 
-pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<BucketRule>, ConfigError> {
+pub(super) fn read(
+    root: &Section<'_>,
+    provider: &Provider,
+    max_buffered: u64,
+) -> Result<Vec<BucketRule>, ConfigError> {
     let sections = root.sections("bucket", KEYS)?;
     if sections.is_empty() {
         let fix = "write [[bucket]] and below it name = \"*\", for every bucket";
@@ -33,7 +37,7 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<Bucket
     }
     let mut rules = Vec::with_capacity(sections.len());
     for section in &sections {
-        let rule = read_one(section)?;
+        let rule = read_one(section, max_buffered)?;
         if let Provider::AwsKms(AwsKms { key_id: None, .. }) = provider
             && rule.key_id.is_none()
         {
@@ -50,7 +54,7 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider) -> Result<Vec<Bucket
     Ok(rules)
 }
 
-fn read_one(section: &Section<'_>) -> Result<BucketRule, ConfigError> {
+fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule, ConfigError> {
     let name = section.parsed("name", "*", value::bucket_pattern)?;
     let name = name.ok_or_else(|| {
         section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
@@ -66,7 +70,7 @@ fn read_one(section: &Section<'_>) -> Result<BucketRule, ConfigError> {
         realm: section.parsed("realm", "my-realm", value::name)?,
         key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
         allowed_key_ids: section.list("allowed_key_ids", "alias/s3veil", value::key_id)?.unwrap_or_default(),
-        formats: super::formats::read(section)?,
+        formats: super::formats::read(section, max_buffered)?,
         binding: section.choice("binding", &bindings)?.unwrap_or(Binding::RealmAndKey),
     })
 }

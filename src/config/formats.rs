@@ -16,8 +16,8 @@ const MAX_BUFFER: u64 = 1024 * 1024 * 1024;
 /// AWS KMS takes a context of 8,192 characters, S3 metadata of 2,048 bytes, in which the wrapped key must fit too.
 const MAX_CONTEXT: usize = 1024;
 
-/// The formats of a `[[bucket]]`.
-pub(super) fn read(bucket: &Section<'_>) -> Result<Formats, ConfigError> {
+/// The formats of a `[[bucket]]`, none of which may buffer more than all requests together.
+pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, ConfigError> {
     let mut formats = Formats::default();
     if let Some(section) = bucket.section("formats", &["write", "read"])? {
         let choices = WRITE_FORMATS.map(|format| (format.name(), format));
@@ -42,7 +42,7 @@ pub(super) fn read(bucket: &Section<'_>) -> Result<Formats, ConfigError> {
         }
     }
     if formats.reads(ReadFormat::S3ec) {
-        formats.s3ec = read_s3ec(bucket)?;
+        formats.s3ec = read_s3ec(bucket, max_buffered)?;
     } else {
         bucket.absent("s3ec", "means nothing unless `bucket.formats.read` names \"s3ec\"")?;
     }
@@ -61,8 +61,9 @@ fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<(), ConfigErr
     Ok(())
 }
 
-fn read_s3ec(bucket: &Section<'_>) -> Result<S3ecRules, ConfigError> {
+fn read_s3ec(bucket: &Section<'_>, max_buffered: u64) -> Result<S3ecRules, ConfigError> {
     let default = S3ecRules::default();
+    let default = S3ecRules { buffer: default.buffer.min(max_buffered), ..default };
     let known = &["legacy", "buffer", "large", "ranges", "context"];
     let Some(section) = bucket.section("s3ec", known)? else { return Ok(default) };
     let large = [("refuse", Large::Refuse), ("stream", Large::Stream)];
@@ -71,6 +72,10 @@ fn read_s3ec(bucket: &Section<'_>) -> Result<S3ecRules, ConfigError> {
         bytes if bytes > MAX_BUFFER => {
             let fix = "write at most \"1GiB\": each read under way may fill it";
             Err(Refusal::new("is more memory than a read should take", fix))
+        }
+        bytes if bytes > max_buffered => {
+            let fix = "write less here, or more there: such a message could never be read";
+            Err(Refusal::new("is more than `listen.max_buffered`, the memory of all requests", fix))
         }
         bytes => Ok(bytes),
     })?;

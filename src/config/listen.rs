@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::{required, value};
 use crate::server::{Tls, TlsError};
@@ -15,6 +15,7 @@ const KEYS: &[&str] = &[
     "sigv2",
     "max_connections",
     "max_requests",
+    "max_buffered",
     "header_timeout",
     "idle_timeout",
     "drain_timeout",
@@ -26,6 +27,11 @@ const MAX_CONNECTIONS: u64 = 1_000_000;
 
 /// A thousand streams of large objects take about 250 MiB.
 const MAX_REQUESTS: u64 = 1_000;
+
+/// Eight messages of the default `s3ec.buffer`, or a hundred small last parts.
+const MAX_BUFFERED: u64 = 512 << 20;
+/// Twice what one form takes.
+const LEAST_BUFFERED: u64 = 16 << 20;
 
 /// AWS allows 15 minutes. A day more than covers a wrong time zone; beyond it a signature's age means nothing.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -45,6 +51,8 @@ pub struct RequestRules {
     pub idle_timeout: Duration,
     /// How many requests are served at once, from the head's arrival to the answer's end.
     pub max_requests: usize,
+    /// Bytes of memory for what has to be held whole, of all requests together.
+    pub max_buffered: u64,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules), ConfigError> {
@@ -73,6 +81,13 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         return Err(section.refuse("max_clock_skew", "is over a day", "write \"15m\", as AWS does"));
     }
     let max_requests = section.count("max_requests", 1..=MAX_CONNECTIONS)?.unwrap_or(MAX_REQUESTS);
+    let max_buffered = section.parsed("max_buffered", "512MiB", |text| match value::size(text)? {
+        bytes if bytes < LEAST_BUFFERED => {
+            let fix = "write at least \"16MiB\": the file of one form takes half of it";
+            Err(Refusal::new("is too little memory", fix))
+        }
+        bytes => Ok(bytes),
+    })?;
     let rules = RequestRules {
         domain: section.parsed("domain", "s3.example.com", value::domain)?,
         region: section.parsed("region", "us-east-1", value::region)?,
@@ -80,6 +95,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         max_clock_skew,
         idle_timeout,
         max_requests: usize::try_from(max_requests).expect("a million fits"),
+        max_buffered: max_buffered.unwrap_or(MAX_BUFFERED),
     };
     Ok((settings, rules))
 }

@@ -79,6 +79,7 @@ fn the_published_comments_are_true() {
                 "sigv2",
                 "max_connections",
                 "max_requests",
+                "max_buffered",
                 "header_timeout",
                 "drain_timeout",
                 "max_clock_skew",
@@ -154,6 +155,7 @@ region = "eu-west-1"
 sigv2 = false
 max_connections = 0x10
 max_requests = 32
+max_buffered = "16MiB"
 header_timeout = "1s"
 idle_timeout = "2s"
 drain_timeout = "3s"
@@ -211,6 +213,7 @@ fn listening_and_the_upstream_can_be_set() {
         max_clock_skew: seconds(4),
         idle_timeout: seconds(2),
         max_requests: 32,
+        max_buffered: 16 << 20,
     };
     assert_eq!(config.requests, rules);
     assert_eq!(config.admin, None);
@@ -272,7 +275,7 @@ fn the_listen_address() {
         ("adress = \"127.0.0.1:8333\"", "unknown key `listen.adress`: did you mean `listen.address`?"),
         (
             "port = 8333",
-            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, header_timeout, idle_timeout, drain_timeout, max_clock_skew",
+            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, drain_timeout, max_clock_skew",
         ),
     ];
     for (line, message) in cases {
@@ -302,7 +305,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 71);
+    assert_eq!(seen, 73);
 }
 
 #[test]

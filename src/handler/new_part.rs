@@ -99,6 +99,7 @@ impl NewPart<'_> {
         let stored_length = sealer.stored_length();
         let mut request = self.at().part_request(part.number);
         let mut kept = None;
+        let held = if is_kept(part) { Some(self.resources.hold(stored_length)?) } else { None };
         request.body = if self.length <= BUFFERED || is_kept(part) {
             let sealed = SealBody::segment(plaintext, sealer).collect().await.map_err(UpstreamError::Body)?;
             let sealed = sealed.to_bytes();
@@ -115,6 +116,7 @@ impl NewPart<'_> {
             UpstreamBody::StreamedContent { body, length: stored_length }
         };
         let mut response = pass(self.resources.upstream.send(request).await?).await?;
+        drop(held);
         if response.status().is_success() {
             answer::tell_encrypted(response.headers_mut(), Some(&self.upload.key_id));
         }

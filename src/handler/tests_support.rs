@@ -60,6 +60,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         known_uploads: crate::handler::KnownUploads::default(),
         layouts: Layouts::default(),
         client_idle_timeout: Duration::from_secs(5),
+        memory: crate::buffers::Budget::new(64 << 20),
     };
     (resources, folder)
 }

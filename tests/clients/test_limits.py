@@ -86,6 +86,22 @@ def test_too_many_connections_are_told_to_slow_down(start, backend):
     until(lambda: running.raw().request("GET", f"/{bucket}").status == 200)
 
 
+def test_what_is_verified_whole_has_one_memory_for_all(start, backend):
+    rule = {"name": "*", "formats": {"write": "s3ec-v3"}, "s3ec": {"buffer": "32MiB"}}
+    running = start(backend, listen={"max_buffered": "32MiB"}, bucket=[rule])
+    s3, raw = running.boto(), running.raw()
+    bucket = new_bucket(s3)
+    content = os.urandom(20 * MIB)
+    s3.put_object(Bucket=bucket, Key="message", Body=content)
+    slow = begun(running, "GET", f"/{bucket}/message")
+    assert slow.recv(12) == b"HTTP/1.1 200"
+    answer = raw.request("GET", f"/{bucket}/message")
+    assert (answer.status, answer.code, answer.headers.get("retry-after")) == (503, "SlowDown", "1"), answer
+    reset(slow)
+    until(lambda: raw.request("GET", f"/{bucket}/message").status == 200)
+    assert s3.get_object(Bucket=bucket, Key="message")["Body"].read() == content
+
+
 def test_an_sdks_retries_carry_a_burst_over_the_limit(narrow):
     s3 = narrow.boto(retries={"mode": "standard", "max_attempts": 12})
     bucket = new_bucket(s3)

@@ -6,6 +6,7 @@ use http_body_util::BodyExt;
 
 use super::{Foreign, Marks, Source, Unlocked, hide};
 use crate::body::{BoxBody, StreamBody, boxed};
+use crate::buffers::Share;
 use crate::envelope::StreamOpener;
 use crate::envelope::cbc::ChainBody;
 use crate::envelope::s3ec::{Entries, MessageBody};
@@ -102,11 +103,11 @@ impl Reading<'_> {
     }
 
     async fn instruction_file(&mut self) -> Result<Opened, Error> {
-        let content = self.whole().await?;
+        let (content, share) = self.whole().await?;
         if Entries::of_instruction_file(&content).is_err() {
             super::admit(self.source.rule, ReadFormat::Plaintext)?;
         }
-        self.cut(content.freeze())
+        self.cut(share.with(content.freeze()))
     }
 
     async fn message(&mut self, message: &MessageBody) -> Result<Opened, Error> {
@@ -122,8 +123,9 @@ impl Reading<'_> {
                 Ok((total, selection, body))
             }
             _ if fits => {
-                let plaintext = message.open_whole(self.whole().await?)?;
-                self.cut(plaintext.freeze())
+                let (stored, share) = self.whole().await?;
+                let plaintext = message.open_whole(stored)?;
+                self.cut(share.with(plaintext.freeze()))
             }
             (Selection::Whole | Selection::EmptyPart, _, Large::Stream) => {
                 let opener = message.delayed(self.stored)?;
@@ -146,9 +148,9 @@ impl Reading<'_> {
 
     async fn chain(&mut self, chain: &ChainBody, recorded: Option<u64>) -> Result<Opened, Error> {
         if self.stored <= SMALL_CHAIN {
-            let stored = self.whole().await?;
+            let (stored, share) = self.whole().await?;
             let plaintext = chain.open_whole(&stored, recorded)?;
-            return self.cut(plaintext.freeze());
+            return self.cut(share.with(plaintext.freeze()));
         }
         let total = match recorded {
             Some(length) => length,
@@ -194,8 +196,9 @@ impl Reading<'_> {
         Ok(boxed(StreamBody::new(body, opener, discard, take)))
     }
 
-    /// All stored bytes, in memory: the rule or the format bounds them.
-    async fn whole(&mut self) -> Result<BytesMut, Error> {
+    /// All stored bytes, in memory: the rule or the format bounds them, and what others hold.
+    async fn whole(&mut self) -> Result<(BytesMut, Share), Error> {
+        let share = self.source.resources.hold(self.stored)?;
         let (run, mut body) = match self.content.take() {
             Some((run, body)) if !run.partial => (run, body),
             Some(_) | None => self.source.fetch(&self.etag, self.stored, None).await?,
@@ -209,7 +212,7 @@ impl Reading<'_> {
             }
             whole.extend_from_slice(&data);
         }
-        if run.partial || whole.len() != stored { Err(BROKEN_OFF) } else { Ok(whole) }
+        if run.partial || whole.len() != stored { Err(BROKEN_OFF) } else { Ok((whole, share)) }
     }
 }
 
