@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use quick_xml::escape::unescape;
 
 use super::scan::{Scanner, Tag};
 use super::walk::{Step, Walker, is_blank};
@@ -209,7 +211,8 @@ impl ListRewriter {
     }
 
     fn entry(&mut self, bytes: Bytes) -> Result<ListingPiece, XmlError> {
-        let Fields { key, etag, version_id, size } = Fields::read(&bytes)?;
+        let fields = Fields::of_plain(&bytes).map_or_else(|| Fields::read(&bytes), Ok);
+        let Fields { key, etag, version_id, size } = fields?;
         let Some((text, digits)) = size else { return Ok(ListingPiece::Passed(bytes)) };
         let digits = trimmed(&text, &bytes, digits)?;
         let size = std::str::from_utf8(&bytes[digits.clone()]).ok().and_then(|digits| digits.parse().ok());
@@ -235,7 +238,7 @@ impl ListRewriter {
 }
 
 /// What an entry says about its object; other fields and what is nested deeper are nobody's business here.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Fields {
     key: Option<String>,
     etag: Option<String>,
@@ -245,6 +248,35 @@ struct Fields {
 }
 
 impl Fields {
+    /// Those of an entry as S3 writes most: one field after the other, none inside another, no attributes, no comments.
+    /// `None` for what is written in any other way, and for what is wrong: that is left to [`Self::read`].
+    fn of_plain(element: &[u8]) -> Option<Self> {
+        let element = std::str::from_utf8(element).ok().filter(|element| !element.contains('\r'))?;
+        let mut fields = Self::default();
+        let (entry, mut rest) = opened(element)?;
+        loop {
+            rest = rest.trim_ascii_start();
+            if let Some(closed) = rest.strip_prefix("</") {
+                return (closed.strip_suffix('>')? == entry).then_some(fields);
+            }
+            let (name, content) = opened(rest)?;
+            let (text, closed) = content.split_at(memchr(b'<', content.as_bytes())?);
+            rest = closed.strip_prefix("</")?.strip_prefix(name)?.strip_prefix('>')?;
+            let begins = element.len() - content.len();
+            let text = unescape(text).ok()?;
+            let set = match name {
+                "Key" => set(&mut fields.key, text.into_owned()),
+                "ETag" => set(&mut fields.etag, text.into_owned()),
+                "VersionId" => set(&mut fields.version_id, text.into_owned()),
+                "Size" => {
+                    set(&mut fields.size, (text.into_owned(), begins..begins + content.len() - closed.len()))
+                }
+                _ => Ok(()),
+            };
+            set.ok()?;
+        }
+    }
+
     fn read(element: &[u8]) -> Result<Self, XmlError> {
         let mut walker = Walker::new(element)?;
         let mut fields = Self::default();
@@ -278,6 +310,14 @@ impl Fields {
             }
         }
     }
+}
+
+/// The name in a start tag without attributes and prefix, and what follows the tag.
+fn opened(text: &str) -> Option<(&str, &str)> {
+    let tag = text.strip_prefix('<')?;
+    let length = tag.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    let (name, rest) = tag.split_at(length);
+    Some((name, rest.strip_prefix('>')?)).filter(|_| !name.is_empty())
 }
 
 /// Fills a field that may occur once.
