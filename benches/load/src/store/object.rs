@@ -66,10 +66,11 @@ impl Object {
     }
 }
 
-/// An ETag nobody else has, of as many digits as S3's: by other ones nobody could tell an object's size from a listing.
+/// An ETag nobody else has. A digest of 64 digits: by what looks like none nobody could tell an object's size from a listing,
+/// and what looks like an MD5 would be taken for the content's.
 pub(super) fn new_etag() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("\"{:032x}\"", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("\"{:064x}\"", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The content of a body in aws-chunked framing; signatures and trailers are not looked at.
