@@ -18,7 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("upstream", &["s3", "sigv4", "buffers"]),
     ("body", &["s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
-    ("handler", &["s3", "sigv4", "envelope", "keyring", "upstream", "body", "error"]),
+    ("handler", &["buffers", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error"]),
     ("service", &["s3", "sigv4", "body", "keyring", "upstream", "handler", "error"]),
     ("server", &["body", "buffers"]),
     ("admin", &["server", "body"]),
@@ -26,8 +26,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "command",
         &[
-            "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "handler", "service",
-            "server", "admin", "config",
+            "buffers", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "handler",
+            "service", "server", "admin", "config",
         ],
     ),
     ("lib", &[]),
