@@ -93,11 +93,14 @@ impl Resources {
     /// # Errors
     /// `SlowDown` when others hold too much.
     pub(crate) fn hold(&self, bytes: u64) -> Result<Share, Error> {
-        self.memory.take(bytes).ok_or_else(|| {
-            metrics::counter!("s3veil_slow_downs_total").increment(1);
-            S3Error::new(ErrorCode::SlowDown, "Please reduce your request rate.").into()
-        })
+        self.memory.take(bytes).ok_or_else(|| slow_down().into())
     }
+}
+
+/// Tells a client that others are served first, and counts that it was told.
+pub fn slow_down() -> S3Error {
+    metrics::counter!("s3veil_slow_downs_total").increment(1);
+    ErrorCode::SlowDown.into()
 }
 
 /// Answers one authenticated, authorized call.

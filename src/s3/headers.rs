@@ -58,7 +58,7 @@ pub const SSE_BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enable
 pub const SSE_CUSTOMER_PREFIX: &str = "x-amz-server-side-encryption-customer-";
 
 /// Connection-level headers (RFC 9110 §7.6.1, and two that predate it).
-static HOP_BY_HOP: [HeaderName; 9] = [
+pub static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,

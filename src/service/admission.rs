@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::s3::{ErrorCode, S3Error};
+use crate::handler::slow_down;
+use crate::s3::S3Error;
 
 /// Lets in so many requests at once. Nobody waits here: whoever is refused tries again later, as S3's clients do, while a
 /// queue would hold connections and answer when nobody listens any more.
@@ -28,10 +29,7 @@ impl Admission {
                 metrics::gauge!("s3veil_requests_under_way").increment(1.0);
                 Ok(Admitted(permit))
             }
-            Ok(_) | Err(_) => {
-                metrics::counter!("s3veil_slow_downs_total").increment(1);
-                Err(S3Error::new(ErrorCode::SlowDown, "Please reduce your request rate."))
-            }
+            Ok(_) | Err(_) => Err(slow_down()),
         }
     }
 }
@@ -45,6 +43,7 @@ impl Drop for Admitted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::ErrorCode;
 
     #[test]
     fn there_is_room_again_when_a_request_has_ended() {

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 
 use super::error::{AuthError, AuthFault};
 use super::query::Query;
-use super::scope::{CredentialScope, SERVICE, TERMINATOR, Timestamp};
+use super::scope::{CredentialScope, Timestamp};
 use super::signing_key::sha256_hex;
 
 pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -132,11 +132,10 @@ pub(in crate::sigv4) fn string_to_sign(
     scope: &CredentialScope,
     canonical_request: &[u8],
 ) -> String {
-    let CredentialScope { date, region } = scope;
-    let lines =
-        [ALGORITHM, "\n", &timestamp.basic(), "\n", date, "/", region, "/", SERVICE, "/", TERMINATOR, "\n"];
     let mut text = String::with_capacity(192);
-    text.extend(lines);
+    text.extend([ALGORITHM, "\n", &timestamp.basic(), "\n"]);
+    text.extend(scope.pieces());
+    text.push('\n');
     text.push_str(&sha256_hex(canonical_request));
     text
 }

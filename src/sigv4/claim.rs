@@ -132,17 +132,19 @@ impl Claim {
         let server_time = || now.to_string();
         match self.validity {
             Validity::AroundNow if self.timestamp.distance(now) > max_skew => {
-                let (request_time, server_time) = (request_time(), server_time());
-                Err(AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew })
+                Err(AuthError::RequestTimeTooSkewed {
+                    request_time: request_time(),
+                    server_time: server_time(),
+                    max_skew,
+                })
             }
             Validity::AroundNow => Ok(()),
             Validity::For(_) if self.timestamp > now.after(max_skew) => {
-                let (request_time, server_time) = (request_time(), server_time());
-                Err(AuthError::NotYetValid { request_time, server_time })
+                Err(AuthError::NotYetValid { request_time: request_time(), server_time: server_time() })
             }
             Validity::For(expires) if now > self.timestamp.after(expires) => {
-                let (expires, server_time) = (self.timestamp.after(expires).to_string(), server_time());
-                Err(AuthError::Expired { expires, server_time })
+                let expires = self.timestamp.after(expires).to_string();
+                Err(AuthError::Expired { expires, server_time: server_time() })
             }
             Validity::For(_) => Ok(()),
         }

@@ -70,8 +70,6 @@ pub struct Signer {
 struct DayKey {
     credentials: Credentials,
     scope: CredentialScope,
-    /// The scope as headers write it.
-    scope_text: String,
     key: SigningKey,
 }
 
@@ -117,13 +115,8 @@ impl Signer {
         let signature = day_key.key.sign(to_sign.as_bytes());
         let mut authorization = String::with_capacity(512);
         authorization.extend([ALGORITHM, " Credential=", credentials.access_key_id(), "/"]);
-        authorization.extend([
-            &day_key.scope_text,
-            ", SignedHeaders=",
-            &names,
-            ", Signature=",
-            signature.as_str(),
-        ]);
+        authorization.extend(day_key.scope.pieces());
+        authorization.extend([", SignedHeaders=", &names, ", Signature=", signature.as_str()]);
         parts.headers.insert(AUTHORIZATION, sensitive(&authorization)?);
         Ok(())
     }
@@ -135,11 +128,9 @@ impl Signer {
             Some(_) | None => {
                 let secret = credentials.secret_access_key();
                 let key = generate_signing_key(secret, now, &self.region, SERVICE);
-                let scope = CredentialScope { date: day.to_owned(), region: self.region.clone() };
                 let made = Arc::new(DayKey {
                     credentials: credentials.clone(),
-                    scope_text: scope.to_string(),
-                    scope,
+                    scope: CredentialScope { date: day.to_owned(), region: self.region.clone() },
                     key: SigningKey::derived(key.as_ref()),
                 });
                 *last = Some(Arc::clone(&made));

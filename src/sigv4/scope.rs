@@ -44,11 +44,16 @@ impl CredentialScope {
         let scope = Self { date: date.to_owned(), region: region.to_owned() };
         Ok((AccessKeyId::new(access_key_id), scope))
     }
+
+    /// Its text, piece by piece.
+    pub(in crate::sigv4) fn pieces(&self) -> [&str; 7] {
+        [&self.date, "/", &self.region, "/", SERVICE, "/", TERMINATOR]
+    }
 }
 
 impl fmt::Display for CredentialScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{SERVICE}/{TERMINATOR}", self.date, self.region)
+        self.pieces().into_iter().try_for_each(|piece| f.write_str(piece))
     }
 }
 

@@ -16,6 +16,7 @@ use super::outgoing::{ExactLength, OutgoingBody, Streamed, Upload, wire_length};
 use super::retry::Replay;
 use super::settings::Checksum;
 use super::{BoxBody, UpstreamBody, UpstreamRequest};
+use crate::s3::headers::HOP_BY_HOP;
 use crate::sigv4::PayloadSigning;
 
 const X_AMZ_SDK_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
@@ -26,23 +27,15 @@ const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 /// Who speaks upstream, unless the request says it already.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
 
-/// What only this hop may say: connection, framing, identity. `Accept-Encoding` is among them because bodies are
+/// What only this hop may say beside [`HOP_BY_HOP`]: framing, identity. `Accept-Encoding` is among them because bodies are
 /// wanted as they are stored, never recoded on the way.
-static OF_THIS_HOP: [HeaderName; 19] = [
+static OF_THIS_HOP: [HeaderName; 11] = [
     header::ACCEPT_ENCODING,
     header::AUTHORIZATION,
-    header::CONNECTION,
     header::CONTENT_LENGTH,
     header::DATE,
     header::EXPECT,
     header::HOST,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
     HeaderName::from_static("x-amz-content-sha256"),
     HeaderName::from_static("x-amz-date"),
     X_AMZ_DECODED_CONTENT_LENGTH,
@@ -81,7 +74,7 @@ impl Prepared {
     ) -> Result<Self, UpstreamError> {
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let (uri, host) = address.locate(bucket.as_ref(), object.as_ref(), &query)?;
-        for name in &OF_THIS_HOP {
+        for name in HOP_BY_HOP.iter().chain(&OF_THIS_HOP) {
             headers.remove(name);
         }
         headers.insert(header::HOST, host);
