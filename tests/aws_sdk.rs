@@ -179,12 +179,15 @@ async fn the_sdk_against_localstack() {
         .endpoint_url(&kms)
         .credentials_provider(aws_sdk_kms::config::Credentials::new("test", "test", None, None, "test"))
         .build();
-    let key = aws_sdk_kms::Client::from_conf(configuration).create_key().send().await.unwrap();
-    let key_id = key.key_metadata().unwrap().key_id().to_owned();
+    let key_service = aws_sdk_kms::Client::from_conf(configuration);
+    let key = key_service.create_key().send().await.unwrap();
+    let key_id = key.key_metadata().unwrap().key_id();
+    let alias = format!("alias/s3veil-{key_id}");
+    key_service.create_alias().alias_name(&alias).target_key_id(key_id).send().await.unwrap();
     let credentials = "access_key_id = \"test\"\nsecret_access_key = \"test\"";
     let proxy = Proxy::start(
         &format!("endpoint = \"{s3}\"\nregion = \"us-east-1\"\n{credentials}"),
-        &format!("provider = \"aws-kms\"\nkey_id = \"{key_id}\"\nendpoint = \"{kms}\"\n{credentials}"),
+        &format!("provider = \"aws-kms\"\nkey_id = \"{alias}\"\nendpoint = \"{kms}\"\n{credentials}"),
     );
     everything(&proxy.client()).await;
 }

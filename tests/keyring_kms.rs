@@ -29,11 +29,22 @@ async fn kms() -> aws_sdk_kms::Client {
     aws_sdk_kms::Client::new(&config)
 }
 
-/// The ARN of a new symmetric key.
-async fn new_key(kms: &aws_sdk_kms::Client) -> KeyId {
+/// A new symmetric key, by its two names.
+struct Key {
+    /// As README configures it.
+    alias: KeyId,
+    /// As KMS answers name it.
+    arn: KeyId,
+}
+
+async fn new_key(kms: &aws_sdk_kms::Client) -> Key {
     let created = kms.create_key().send().await.expect("the endpoint creates keys");
-    KeyId::parse(created.key_metadata().and_then(|key| key.arn()).expect("a key has an ARN"))
-        .expect("an ARN is a key id")
+    let metadata = created.key_metadata().expect("a key has metadata");
+    let alias = format!("alias/s3veil-{}", metadata.key_id());
+    let named = kms.create_alias().alias_name(&alias).target_key_id(metadata.key_id());
+    named.send().await.expect("the endpoint creates aliases");
+    let parse = |text| KeyId::parse(text).expect("an alias and an ARN are key ids");
+    Key { alias: parse(&alias), arn: parse(metadata.arn().expect("a key has an ARN")) }
 }
 
 /// With caches of its own: a second one stands for another process, or for later.
@@ -56,35 +67,37 @@ fn context() -> EncryptionContext {
 #[tokio::test]
 #[ignore = "needs LocalStack"]
 async fn a_data_key_comes_back_in_another_process() {
-    let key_id = new_key(&kms().await).await;
-    let written = keyring(&key_id).await.for_write(None, &context(), 1).await.unwrap();
-    assert_eq!(written.key_id, key_id.as_str(), "the full ARN");
-    let elsewhere = keyring(&key_id).await;
-    let read = elsewhere.unwrap(&written.wrapped, &context(), std::slice::from_ref(&key_id)).await.unwrap();
+    let Key { alias, arn } = new_key(&kms().await).await;
+    let written = keyring(&alias).await.for_write(None, &context(), 1).await.unwrap();
+    assert_eq!(written.key_id, arn.as_str(), "the full ARN");
+    let elsewhere = keyring(&alias).await;
+    let read = elsewhere.unwrap(&written.wrapped, &context(), std::slice::from_ref(&alias)).await.unwrap();
     assert_eq!(read.data_key.expose(), written.data_key.expose());
-    assert_eq!(read.key_id, key_id.as_str());
-    let known = elsewhere.known_key_id(&written.wrapped, &context(), &[key_id]).await;
+    assert_eq!(read.key_id, arn.as_str());
+    let known = elsewhere.known_key_id(&written.wrapped, &context(), &[alias]).await;
     assert_eq!(known, Some(read.key_id));
 }
 
 #[tokio::test]
 #[ignore = "needs LocalStack"]
-async fn an_alias_names_its_key() {
-    let kms = kms().await;
-    let key_id = new_key(&kms).await;
-    let unique = key_id.as_str().rsplit('/').next().unwrap();
-    let alias = KeyId::parse(&format!("alias/s3veil-{unique}")).unwrap();
-    kms.create_alias().alias_name(alias.as_str()).target_key_id(unique).send().await.unwrap();
+async fn every_name_of_a_key_writes_and_reads() {
+    let Key { alias, arn } = new_key(&kms().await).await;
+    let (account, id) = arn.as_str().rsplit_once(":key/").unwrap();
+    let alias_arn = KeyId::parse(&format!("{account}:{alias}")).unwrap();
+    let id = KeyId::parse(id).unwrap();
     let written = keyring(&alias).await.for_write(None, &context(), 1).await.unwrap();
-    assert_eq!(written.key_id, key_id.as_str());
-    let read = keyring(&alias).await.unwrap(&written.wrapped, &context(), &[alias]).await.unwrap();
-    assert_eq!(read.data_key.expose(), written.data_key.expose());
+    for name in [alias, alias_arn, id, arn.clone()] {
+        let keyring = keyring(&name).await;
+        assert_eq!(keyring.for_write(None, &context(), 1).await.unwrap().key_id, arn.as_str(), "{name}");
+        let read = keyring.unwrap(&written.wrapped, &context(), &[name]).await.unwrap();
+        assert_eq!(read.data_key.expose(), written.data_key.expose());
+    }
 }
 
 #[tokio::test]
 #[ignore = "needs LocalStack"]
 async fn another_context_does_not_open() {
-    let key_id = new_key(&kms().await).await;
+    let key_id = new_key(&kms().await).await.alias;
     let keyring = keyring(&key_id).await;
     let written = keyring.for_write(None, &context(), 1).await.unwrap();
     for other in [EncryptionContext::native("other"), EncryptionContext::from_pairs::<&str, &str>([])] {
@@ -98,19 +111,23 @@ async fn another_context_does_not_open() {
 #[ignore = "needs LocalStack"]
 async fn only_allowed_keys_open() {
     let kms = kms().await;
-    let (mine, theirs) = (new_key(&kms).await, new_key(&kms).await);
+    let (mine, other) = (new_key(&kms).await.alias, new_key(&kms).await);
+    let theirs = other.alias;
     let forged = keyring(&theirs).await.for_write(None, &context(), 1).await.unwrap();
     let keyring = keyring(&mine).await;
     let refused = keyring.unwrap(&forged.wrapped, &context(), std::slice::from_ref(&mine)).await.unwrap_err();
     assert_eq!(refused, KeyringError::IncorrectKey, "This is a security issue.");
-    let read = keyring.unwrap(&forged.wrapped, &context(), &[mine, theirs.clone()]).await.unwrap();
-    assert_eq!((read.data_key.expose(), read.key_id.as_str()), (forged.data_key.expose(), theirs.as_str()));
+    let read = keyring.unwrap(&forged.wrapped, &context(), &[mine, theirs]).await.unwrap();
+    assert_eq!(
+        (read.data_key.expose(), read.key_id.as_str()),
+        (forged.data_key.expose(), other.arn.as_str())
+    );
 }
 
 #[tokio::test]
 #[ignore = "needs LocalStack"]
 async fn a_tampered_blob_does_not_open() {
-    let key_id = new_key(&kms().await).await;
+    let key_id = new_key(&kms().await).await.alias;
     let keyring = keyring(&key_id).await;
     let written = keyring.for_write(None, &context(), 1).await.unwrap();
     let mut tampered = written.wrapped.to_vec();
@@ -126,10 +143,11 @@ async fn a_tampered_blob_does_not_open() {
 #[ignore = "needs LocalStack"]
 async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
     let kms = kms().await;
-    let key_id = new_key(&kms).await;
+    let Key { alias: key_id, arn } = new_key(&kms).await;
     let written = keyring(&key_id).await.for_write(None, &context(), 1).await.unwrap();
 
-    kms.disable_key().key_id(key_id.as_str()).send().await.unwrap();
+    // What changes a key takes no alias.
+    kms.disable_key().key_id(arn.as_str()).send().await.unwrap();
     let cold = keyring(&key_id).await;
     let allowed = std::slice::from_ref(&key_id);
     assert_eq!(cold.for_write(None, &context(), 1).await.unwrap_err(), KeyringError::KeyDisabled);
@@ -139,21 +157,23 @@ async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
     );
     assert_eq!(cold.check(None, &context()).await.unwrap_err(), KeyringError::KeyDisabled);
 
-    kms.enable_key().key_id(key_id.as_str()).send().await.unwrap();
+    kms.enable_key().key_id(arn.as_str()).send().await.unwrap();
     keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap();
 
-    kms.schedule_key_deletion().key_id(key_id.as_str()).pending_window_in_days(7).send().await.unwrap();
+    kms.schedule_key_deletion().key_id(arn.as_str()).pending_window_in_days(7).send().await.unwrap();
     let doomed = keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err();
     assert_eq!(doomed, KeyringError::InvalidKeyState);
 
-    let missing = KeyId::parse("00000000-0000-0000-0000-000000000000").unwrap();
-    let refused = keyring(&missing).await.for_write(None, &context(), 1).await.unwrap_err();
-    assert_eq!(refused, KeyringError::KeyNotFound);
+    for missing in ["alias/s3veil-missing", "00000000-0000-0000-0000-000000000000"] {
+        let missing = KeyId::parse(missing).unwrap();
+        let refused = keyring(&missing).await.for_write(None, &context(), 1).await.unwrap_err();
+        assert_eq!(refused, KeyringError::KeyNotFound);
+    }
 }
 
 #[tokio::test]
 #[ignore = "needs LocalStack"]
 async fn a_check_makes_the_round_trip() {
-    let key_id = new_key(&kms().await).await;
-    assert_eq!(keyring(&key_id).await.check(None, &context()).await.unwrap().key_id, key_id.as_str());
+    let Key { alias, arn } = new_key(&kms().await).await;
+    assert_eq!(keyring(&alias).await.check(None, &context()).await.unwrap().key_id, arn.as_str());
 }

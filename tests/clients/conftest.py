@@ -13,6 +13,7 @@ from backing import EmbeddedStore, LocalStack, LocalStackStore, localstack_from_
 from proxy import Certificate, Proxy, kms_client, write_keyring
 
 EMBEDDED, LOCALSTACK = "embedded", "localstack"
+KEY_ALIAS = "alias/s3veil"  # as README's configuration names the key
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,22 @@ def kms(localstack):
 
 @pytest.fixture(scope="session")
 def kms_key(kms):
-    return kms.create_key(Description="s3veil tests")["KeyMetadata"]["KeyId"]
+    """The id of the key that KEY_ALIAS names; the proxies know it by that alias alone."""
+    try:
+        return kms.describe_key(KeyId=KEY_ALIAS)["KeyMetadata"]["KeyId"]
+    except kms.exceptions.NotFoundException:
+        return new_key(kms, KEY_ALIAS)
+
+
+def new_key(kms, alias=None):
+    """The id of a new KMS key, which has an alias: the given one, else `alias_of` its id."""
+    key_id = kms.create_key(Description="s3veil tests")["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName=alias or alias_of(key_id), TargetKeyId=key_id)
+    return key_id
+
+
+def alias_of(key_id):
+    return f"{KEY_ALIAS}-{key_id}"
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +75,8 @@ def embedded_backend(directory):
     return Backend(EMBEDDED, {"endpoint": f"embedded:{data}"}, keyring, EmbeddedStore(data))
 
 
-def localstack_backend(endpoints, key_id):
+def localstack_backend(endpoints, key_id=KEY_ALIAS):
+    """LocalStack behind a proxy whose key service is configured as README does it. The alias has to be there: see `kms_key`."""
     upstream = {"endpoint": endpoints[0], "path_style": True, "access_key_id": "test", "secret_access_key": "test"}
     keyring = {"provider": "aws-kms", "key_id": key_id, "endpoint": endpoints[1], "region": "us-east-1"}
     return Backend(LOCALSTACK, upstream, keyring, LocalStackStore(endpoints[0]))
@@ -68,7 +85,8 @@ def localstack_backend(endpoints, key_id):
 def backend_named(request, directory):
     if request.param == EMBEDDED:
         return embedded_backend(directory)
-    return localstack_backend(request.getfixturevalue("localstack"), request.getfixturevalue("kms_key"))
+    request.getfixturevalue("kms_key")
+    return localstack_backend(request.getfixturevalue("localstack"))
 
 
 @pytest.fixture(scope="session", params=[EMBEDDED, LOCALSTACK])
@@ -93,7 +111,7 @@ def tls(request, tmp_path_factory, certificate):
 @pytest.fixture(scope="session")
 def real(localstack, kms_key):
     """The LocalStack backend, for tests of what the embedded store does not have."""
-    return localstack_backend(localstack, kms_key)
+    return localstack_backend(localstack)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backing import Stored, error_code, status
-from conftest import EMBEDDED, LOCALSTACK, embedded_backend, new_bucket
+from conftest import EMBEDDED, LOCALSTACK, alias_of, embedded_backend, new_bucket, new_key
 from judge import assert_fails_closed, assert_not_stored, assert_refused
 from proxy import ACCESS_KEY_ID, SECRET_ACCESS_KEY, write_keyring
 from rawsig import RawClient, Signer, flip_bit
@@ -268,7 +268,7 @@ def realms(request, start, tmp_path):
         backend = replace(backend, keyring={"provider": "local", "file": write_keyring(tmp_path / "two-keys", *keys)})
     else:
         kms = request.getfixturevalue("kms")
-        keys = [kms.create_key()["KeyMetadata"]["KeyId"] for _ in range(2)]
+        keys = [alias_of(new_key(kms)) for _ in range(2)]
     suffix = os.urandom(6).hex()
     one, other = f"one-{suffix}", f"other-{suffix}"
     rules = [

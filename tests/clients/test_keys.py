@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import embedded_backend, new_bucket
+from conftest import alias_of, embedded_backend, new_bucket, new_key
 from judge import assert_fails_closed
 from proxy import write_keyring
 from relay import Relay
@@ -16,7 +16,7 @@ LONG = {"max_age": "1h"}
 
 @pytest.fixture
 def fresh_key(kms):
-    return kms.create_key()["KeyMetadata"]["KeyId"]
+    return new_key(kms)
 
 
 def put(running, bucket, key="object", content=CONTENT):
@@ -48,22 +48,22 @@ def test_a_restart_keeps_everything_readable(start, tmp_path):
 
 
 def test_a_disabled_key(start, real, kms, fresh_key):
-    writer = start(real, keyring={"key_id": fresh_key})
+    writer = start(real, keyring={"key_id": alias_of(fresh_key)})
     bucket = new_bucket(writer.boto())
     put(writer, bucket)
     kms.disable_key(KeyId=fresh_key)
-    cold = start(real, keyring={"key_id": fresh_key})
+    cold = start(real, keyring={"key_id": alias_of(fresh_key)})
     answer = get(cold, bucket)
     assert 400 <= answer.status < 600
     assert_fails_closed(answer, CONTENT)
     assert cold.raw().request("PUT", f"/{bucket}/other", body=CONTENT).status >= 400
     assert real.store.keys(bucket) == ["object"]
     kms.enable_key(KeyId=fresh_key)
-    assert get(start(real, keyring={"key_id": fresh_key}), bucket).body == CONTENT
+    assert get(start(real, keyring={"key_id": alias_of(fresh_key)}), bucket).body == CONTENT
 
 
 def test_a_disabled_key_stops_a_warm_proxy_within_the_age(start, real, kms, fresh_key):
-    running = start(real, keyring={"key_id": fresh_key, "cache": {"max_age": "1s"}})
+    running = start(real, keyring={"key_id": alias_of(fresh_key), "cache": {"max_age": "1s"}})
     bucket = new_bucket(running.boto())
     put(running, bucket)
     assert get(running, bucket).body == CONTENT
@@ -73,11 +73,11 @@ def test_a_disabled_key_stops_a_warm_proxy_within_the_age(start, real, kms, fres
 
 
 def test_a_key_awaiting_deletion(start, real, kms, fresh_key):
-    writer = start(real, keyring={"key_id": fresh_key})
+    writer = start(real, keyring={"key_id": alias_of(fresh_key)})
     bucket = new_bucket(writer.boto())
     put(writer, bucket)
     kms.schedule_key_deletion(KeyId=fresh_key, PendingWindowInDays=7)
-    assert_fails_closed(get(start(real, keyring={"key_id": fresh_key}), bucket), CONTENT)
+    assert_fails_closed(get(start(real, keyring={"key_id": alias_of(fresh_key)}), bucket), CONTENT)
 
 
 def test_a_changed_kms_key(start, real, fresh_key):
@@ -85,7 +85,7 @@ def test_a_changed_kms_key(start, real, fresh_key):
     writer = start(real)
     bucket = new_bucket(writer.boto())
     put(writer, bucket)
-    assert_fails_closed(get(start(real, keyring={"key_id": fresh_key}), bucket), CONTENT)
+    assert_fails_closed(get(start(real, keyring={"key_id": alias_of(fresh_key)}), bucket), CONTENT)
 
 
 def test_a_changed_local_key(start, tmp_path):
