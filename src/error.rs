@@ -13,7 +13,7 @@ use crate::envelope::s3ec::{S3ecError, Unreadable};
 use crate::keyring::KeyringError;
 use crate::s3::{ErrorCode, S3Error};
 use crate::sigv4::{AuthError, AuthFault, SignatureMismatch};
-use crate::upstream::UpstreamError;
+use crate::upstream::{AddressError, UpstreamError};
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,7 @@ impl From<UpstreamError> for Error {
             | UpstreamError::Length(_)
             | UpstreamError::Credentials(_)
             | UpstreamError::Sign(_)
+            | UpstreamError::Address(_)
             | UpstreamError::Request(_) => Self::Upstream(error),
         }
     }
@@ -369,7 +370,11 @@ fn upstream(error: &UpstreamError) -> S3Error {
             ErrorCode::InternalError,
             "The proxy has no credentials for the storage; its log names the fix.",
         ),
-        UpstreamError::Body(_)
+        UpstreamError::Address(AddressError::Administration(name)) => {
+            S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name)
+        }
+        UpstreamError::Address(AddressError::AnotherHost { .. } | AddressError::NotAUri(_))
+        | UpstreamError::Body(_)
         | UpstreamError::Length(_)
         | UpstreamError::Sign(_)
         | UpstreamError::Request(_) => {

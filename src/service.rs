@@ -111,7 +111,7 @@ impl Service {
         let path = S3Path::parse(parts.uri.path(), host, domains)?;
         record.asked_for(&path);
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
-        if is_preflight(&parts.method, &parts.headers) {
+        if parts.method == Method::OPTIONS {
             // On the heap, as forms and handlers are: every request's future would have room for the largest.
             return Box::pin(handler::preflight(resources, &path, &parts.headers)).await;
         }
@@ -163,13 +163,6 @@ fn copy_source(operation: Operation, headers: &HeaderMap) -> Result<Option<CopyS
         true => CopySource::from_headers(headers).map(Some),
         false => Ok(None),
     }
-}
-
-/// A browser's question, which by its nature carries no signature.
-fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::OPTIONS
-        && headers.contains_key("origin")
-        && headers.contains_key("access-control-request-method")
 }
 
 /// The error document of S3.

@@ -32,7 +32,9 @@ use self::address::Address;
 use self::connector::Connector;
 use self::credentials::CredentialSource;
 use self::embedded::EmbeddedStore;
-pub use self::error::{CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError};
+pub use self::error::{
+    AddressError, CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError,
+};
 use self::incoming::{Incoming, Source, promised_length};
 use self::outgoing::{OutgoingBody, Stage, Upload};
 use self::pool::Pool;

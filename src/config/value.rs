@@ -141,6 +141,9 @@ pub(super) fn bucket_pattern(text: &str) -> Result<BucketPattern, Refusal> {
             InvalidPattern::Character(_) => {
                 "write letters, digits, '.', '-', '_', with * for any characters and ? for one"
             }
+            InvalidPattern::First(_) | InvalidPattern::Address => {
+                "write a bucket's name, which begins with a letter or a digit"
+            }
         };
         Refusal::new(error.to_string(), fix)
     })

@@ -1,22 +1,25 @@
 //! CORS preflight: browsers send it without credentials, and the bucket's CORS rules alone answer it.
 
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, Method, Response};
 
 use super::{Resources, upstream_answer};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::s3::{S3Path, headers};
+use crate::s3::{ErrorCode, S3Error, S3Path, headers};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// Passes a preflight on. It carries no content, reads none, and changes nothing.
 ///
 /// # Errors
-/// When the storage can't be reached, or no rule serves the bucket.
+/// `BadRequest` without an Origin or a method that is asked for, `AccessDenied` when no rule serves the bucket, and
+/// whatever the storage did not answer.
 pub async fn preflight(
     resources: &Resources,
     path: &S3Path,
     request_headers: &HeaderMap,
 ) -> Result<Response<BoxBody>, Error> {
+    check(request_headers)?;
     if let Some(bucket) = path.bucket() {
         resources.policies.serve_bucket(bucket)?;
     }
@@ -25,8 +28,38 @@ pub async fn preflight(
         bucket: path.bucket().cloned(),
         object: path.object().cloned(),
         query: Vec::new(),
-        headers: headers::passthrough_headers(request_headers),
+        headers: headers::preflight_headers(request_headers),
         body: UpstreamBody::Empty,
     };
     upstream_answer::pass(resources.upstream.send(request).await?).await
+}
+
+/// What makes an OPTIONS request a preflight, with S3's sentences.
+fn check(headers: &HeaderMap) -> Result<(), S3Error> {
+    let missing = if !headers.contains_key(ORIGIN) {
+        "Insufficient information. Origin request header needed."
+    } else if !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        "Invalid Access-Control-Request-Method: null"
+    } else {
+        return Ok(());
+    };
+    Err(S3Error::new(ErrorCode::BadRequest, missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preflight_has_an_origin_and_asks_for_a_method() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCESS_CONTROL_REQUEST_METHOD, "PUT".parse().unwrap());
+        let refused = check(&headers).unwrap_err();
+        assert_eq!((refused.code, refused.status().as_u16()), (ErrorCode::BadRequest, 400));
+        assert_eq!(refused.message, "Insufficient information. Origin request header needed.");
+        headers.insert(ORIGIN, "https://page.example".parse().unwrap());
+        assert_eq!(check(&headers), Ok(()));
+        headers.remove(ACCESS_CONTROL_REQUEST_METHOD);
+        assert_eq!(check(&headers).unwrap_err().code, ErrorCode::BadRequest);
+    }
 }

@@ -1,5 +1,7 @@
 //! Patterns of bucket names, as access rights and rules are written with.
 
+use std::net::Ipv4Addr;
+
 /// Bucket names have at most 63 characters, those made before 2018 in us-east-1 at most 255.
 const MAX_PATTERN: usize = 255;
 
@@ -19,6 +21,12 @@ pub enum InvalidPattern {
     /// No bucket's name has this character.
     #[error("has a character no bucket's name has, {0:?}")]
     Character(char),
+    /// No bucket's name begins with this character.
+    #[error("begins with {0:?}, which no bucket's name does")]
+    First(char),
+    /// A name without `*` and `?` that no bucket can have: an IP address.
+    #[error("is an IP address, which no bucket's name is")]
+    Address,
 }
 
 impl BucketPattern {
@@ -33,11 +41,13 @@ impl BucketPattern {
     /// [`InvalidPattern`] for what could never match a bucket.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let stray = text.chars().find(|c| !(c.is_ascii_alphanumeric() || ".-_*?".contains(*c)));
-        match stray {
-            Some(c) => Err(InvalidPattern::Character(c)),
-            None if text.is_empty() => Err(InvalidPattern::Empty),
-            None if text.len() > MAX_PATTERN => Err(InvalidPattern::TooLong),
-            None => Ok(Self(text.to_owned())),
+        match (stray, text.chars().next()) {
+            (Some(c), _) => Err(InvalidPattern::Character(c)),
+            (None, None) => Err(InvalidPattern::Empty),
+            (None, Some(first @ ('.' | '-' | '_'))) => Err(InvalidPattern::First(first)),
+            (None, Some(_)) if text.len() > MAX_PATTERN => Err(InvalidPattern::TooLong),
+            (None, Some(_)) if text.parse::<Ipv4Addr>().is_ok() => Err(InvalidPattern::Address),
+            (None, Some(_)) => Ok(Self(text.to_owned())),
         }
     }
 
@@ -119,7 +129,9 @@ mod tests {
 
     #[test]
     fn what_no_bucket_is_called_is_refused() {
-        for bad in ["", "logs/", "[a-z]", "{a,b}", "a b", &"a".repeat(256)] {
+        for bad in
+            ["", "logs/", "[a-z]", "{a,b}", "a b", "_localstack", ".b", "-b", "10.0.0.1", &"a".repeat(256)]
+        {
             assert!(BucketPattern::parse(bad).is_err(), "{bad}");
         }
     }

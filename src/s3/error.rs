@@ -47,6 +47,7 @@ error_codes! {
     AuthorizationHeaderMalformed BAD_REQUEST "AuthorizationHeaderMalformed" "The authorization header you provided is invalid.";
     AuthorizationQueryParametersError BAD_REQUEST "AuthorizationQueryParametersError" "The authorization query parameters you provided are invalid.";
     BadDigest BAD_REQUEST "BadDigest" "The Content-MD5 or checksum value that you specified did not match what the server received.";
+    BadRequest BAD_REQUEST "BadRequest" "Bad Request";
     BucketAlreadyExists CONFLICT "BucketAlreadyExists" "The requested bucket name is not available.";
     BucketAlreadyOwnedByYou CONFLICT "BucketAlreadyOwnedByYou" "The bucket that you tried to create already exists, and you own it.";
     BucketNotEmpty CONFLICT "BucketNotEmpty" "The bucket that you tried to delete is not empty.";

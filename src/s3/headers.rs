@@ -5,7 +5,9 @@ mod request;
 mod response;
 
 pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers};
-pub use request::{SseRequest, passthrough_headers, put_headers, read_headers, sse_request, unhoist};
+pub use request::{
+    SseRequest, passthrough_headers, preflight_headers, put_headers, read_headers, sse_request, unhoist,
+};
 pub use response::{hide_private, strip_hop_by_hop};
 
 use http::header::{self, HeaderName};

@@ -1,19 +1,28 @@
 //! The names of things in S3: buckets and objects, checked once and carried as types.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use super::error::{ErrorCode, S3Error};
 
-/// The longest bucket name any region ever allowed (us-east-1 before 2018); newer rules stop at 63.
+/// The longest bucket name that us-east-1 allowed before 2018; every bucket made since then has at most
+/// [`MAX_HOST_LABELS`].
 pub const MAX_BUCKET_NAME: usize = 255;
+/// The longest bucket name under the rules of today, which make it fit a host name.
+const MAX_HOST_LABELS: usize = 63;
 /// The longest object key, in bytes of UTF-8.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 pub const MAX_OBJECT_KEY: usize = 1024;
 
-/// A bucket's name: 1 to 255 bytes without `/` or control characters, and neither `.` nor `..`.
+/// A bucket's name: ASCII letters, digits, `.`, `-` and `_`, with a letter or digit first, and no IP address; at most 255
+/// bytes.
 ///
-/// Deliberately lenient: whether a name may be created is the storage's decision, and old buckets carry names that
-/// today's rules forbid. What is refused could change the meaning of a path or of a log line.
+/// That is every name that S3 ever allowed: those of today (3 to 63 bytes, no upper case, no `_`, a letter or digit last, no
+/// two dots in a row), which [`Self::fits_host`] recognises, and those that us-east-1 allowed before 2018, which are only
+/// ever written into a path. A name is a piece of a URI's authority or path and is what rights and rules are judged by, so
+/// no character is accepted that either could read in another way. Names of one or two bytes are accepted: they can't be
+/// misread, and whether a bucket may be created under them is the storage's decision.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BucketName(String);
 
@@ -22,9 +31,10 @@ impl BucketName {
     /// `InvalidBucketName`.
     pub fn parse(name: impl Into<String>) -> Result<Self, S3Error> {
         let name = name.into();
-        let fits = (1..=MAX_BUCKET_NAME).contains(&name.len());
-        let plain = !name.contains(|c: char| c == '/' || c.is_control());
-        if fits && plain && name != "." && name != ".." {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+        let is_name = begins && name.len() <= MAX_BUCKET_NAME && name.bytes().all(is_allowed);
+        if is_name && name.parse::<Ipv4Addr>().is_err() {
             Ok(Self(name))
         } else {
             Err(S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))
@@ -35,6 +45,15 @@ impl BucketName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the name can be a part of a host name without becoming another name: a host has no upper case and no `_`,
+    /// none of its labels is empty, and none of them is long.
+    #[must_use]
+    pub fn fits_host(&self) -> bool {
+        let is_allowed = |byte: u8| !byte.is_ascii_uppercase() && byte != b'_';
+        let ends = self.0.bytes().next_back().is_some_and(|last| last.is_ascii_alphanumeric());
+        ends && self.0.len() <= MAX_HOST_LABELS && !self.0.contains("..") && self.0.bytes().all(is_allowed)
     }
 }
 
@@ -86,13 +105,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bucket_names_are_lenient_but_cannot_change_a_path() {
-        let longest = "b".repeat(255);
-        for good in ["b", "my-bucket", "my.bucket.v2", "Old_Bucket", "192.168.0.1", "...", longest.as_str()] {
-            assert_eq!(BucketName::parse(good).unwrap().as_str(), good);
+    fn bucket_names_are_those_that_s3_allowed_at_any_time() {
+        let (longest_today, longest) = ("b".repeat(63), "b".repeat(255));
+        for (good, fits_host) in [
+            ("b", true),
+            ("my-bucket", true),
+            ("my.bucket.v2", true),
+            ("0-1", true),
+            ("192.168.0.1.2", true),
+            (longest_today.as_str(), true),
+            // Buckets of us-east-1 from before 2018.
+            (longest.as_str(), false),
+            ("Old_Bucket", false),
+            ("OLD", false),
+            ("old_bucket", false),
+            ("old..bucket", false),
+            ("old-", false),
+            ("old.", false),
+        ] {
+            let name = BucketName::parse(good).unwrap();
+            assert_eq!((name.as_str(), name.fits_host()), (good, fits_host));
         }
+    }
+
+    /// What could be another host, another path, or a storage's own place beside its buckets.
+    #[test]
+    fn what_is_no_bucket_name_is_refused() {
         let too_long = "b".repeat(256);
-        for bad in ["", "a/b", "a\nb", "a\0", ".", "..", "a\u{85}", too_long.as_str()] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "...",
+            ".b",
+            "-b",
+            "_localstack",
+            ".minio.sys",
+            "a/b",
+            "a\nb",
+            "a\0",
+            "a\u{85}",
+            "a b",
+            "a%b",
+            "127.0.0.2:",
+            "127.0.0.2:80",
+            "team-x@other-secret",
+            "a:b@c",
+            "a#b",
+            "a?b",
+            "a\\b",
+            "[::1]",
+            "a,b",
+            "bücket",
+            "ｂ",
+            "192.168.0.1",
+            too_long.as_str(),
+        ] {
             assert_eq!(BucketName::parse(bad).unwrap_err().code, ErrorCode::InvalidBucketName, "{bad:?}");
         }
     }

@@ -179,6 +179,13 @@ mod tests {
             ("/../k", ErrorCode::InvalidBucketName),
             ("/%2e%2e/k", ErrorCode::InvalidBucketName),
             ("/a%0Ab", ErrorCode::InvalidBucketName),
+            ("/127.0.0.2:/latest/meta-data/", ErrorCode::InvalidBucketName),
+            ("/127.0.0.2%3A80/x", ErrorCode::InvalidBucketName),
+            ("/team-x@other-secret/k", ErrorCode::InvalidBucketName),
+            ("/team-x%40other-secret/k", ErrorCode::InvalidBucketName),
+            ("/a%20b/k", ErrorCode::InvalidBucketName),
+            ("/_localstack/health", ErrorCode::InvalidBucketName),
+            ("/.minio.sys/config", ErrorCode::InvalidBucketName),
             (long.as_str(), ErrorCode::KeyTooLongError),
         ] {
             assert_eq!(S3Path::parse(raw, None, &NO_DOMAIN).unwrap_err().code, code, "{raw}");
@@ -225,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_key_survives_the_wire(name in "[a-z0-9.-]{3,63}", text in "\\PC{1,200}|[\\x00-\\x7f]{1,200}") {
+        fn any_key_survives_the_wire(name in "[a-z][a-z0-9.-]{2,62}", text in "\\PC{1,200}|[\\x00-\\x7f]{1,200}") {
             let bucket = BucketName::parse(name).unwrap();
             let object = ObjectKey::parse(text).unwrap();
             let path_style = encode_path(Some(&bucket), Some(&object));

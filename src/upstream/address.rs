@@ -4,7 +4,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::error::UpstreamSetupError;
+use super::error::{AddressError, UpstreamSetupError};
 use super::settings::Target;
 use crate::s3::{BucketName, ObjectKey, encode_path};
 
@@ -14,12 +14,19 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 /// The authority of requests that never leave the process.
 const EMBEDDED_HOST: &str = "embedded";
 
+/// What a path at the endpoint's root is beside a bucket: `/admin` is radosgw's administration, `/minio` is MinIO's, and
+/// both accept what is signed with a storage credential. MinIO allows no bucket of this name; radosgw's can't be reached.
+/// Sources: <https://docs.ceph.com/en/latest/radosgw/adminops/>, <https://github.com/minio/madmin-go> (`/minio/admin`).
+const ADMINISTRATION: [&str; 2] = ["admin", "minio"];
+
 /// A store's address.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
     path_style: bool,
+    /// Whether the store may have administration in the place of a bucket.
+    has_administration: bool,
 }
 
 impl Address {
@@ -34,12 +41,14 @@ impl Address {
                 scheme: Scheme::HTTP,
                 authority: Authority::from_static(EMBEDDED_HOST),
                 path_style: true,
+                has_administration: false,
             }),
             Target::Endpoint(endpoint) => Self::of_endpoint(endpoint, path_style.unwrap_or(true)),
             Target::Aws => Ok(Self {
                 scheme: Scheme::HTTPS,
                 authority: aws_host(region)?,
                 path_style: path_style.unwrap_or(false),
+                has_administration: false,
             }),
         }
     }
@@ -64,7 +73,7 @@ impl Address {
                 "is an IP address, which cannot carry the bucket in its host name: use path_style = true",
             );
         }
-        Ok(Self { scheme, authority: authority.clone(), path_style })
+        Ok(Self { scheme, authority: authority.clone(), path_style, has_administration: true })
     }
 
     /// Whether the way there is encrypted.
@@ -73,19 +82,22 @@ impl Address {
     }
 
     /// The absolute URI, encoded once as it is signed and sent, and the value of `Host`.
+    ///
+    /// # Errors
+    /// [`AddressError`] for a bucket's name that is administration at the store, and for whatever would be another host.
     pub(super) fn locate(
         &self,
         bucket: Option<&BucketName>,
         object: Option<&ObjectKey>,
         query: &[(String, Option<String>)],
-    ) -> Result<(Uri, HeaderValue), http::Error> {
+    ) -> Result<(Uri, HeaderValue), AddressError> {
         let in_host = bucket.filter(|bucket| self.takes_in_host(bucket));
         let (authority, mut path) = match in_host {
-            Some(bucket) => {
-                let authority = format!("{}.{}", bucket.as_str(), self.authority).parse()?;
-                (authority, encode_path(None, object))
+            Some(bucket) => (self.with_bucket(bucket)?, encode_path(None, object)),
+            None => {
+                self.refuse_administration(bucket)?;
+                (self.authority.clone(), encode_path(bucket, object))
             }
-            None => (self.authority.clone(), encode_path(bucket, object)),
         };
         for (index, (name, value)) in query.iter().enumerate() {
             path.push(if index == 0 { '?' } else { '&' });
@@ -95,17 +107,39 @@ impl Address {
                 path.extend(utf8_percent_encode(value, QUERY));
             }
         }
-        let host = HeaderValue::from_str(host_header(&self.scheme, &authority))?;
+        let host = HeaderValue::from_str(host_header(&self.scheme, &authority)).map_err(http::Error::from)?;
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(authority);
-        parts.path_and_query = Some(PathAndQuery::try_from(path)?);
-        Ok((Uri::from_parts(parts)?, host))
+        parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(http::Error::from)?);
+        Ok((Uri::from_parts(parts).map_err(http::Error::from)?, host))
     }
 
-    /// A wildcard certificate covers one label, so a bucket name with dots goes into the path over TLS.
+    /// A wildcard certificate covers one label, so a bucket name with dots goes into the path over TLS, as every name
+    /// goes that a host can't have (as the AWS SDKs do).
     fn takes_in_host(&self, bucket: &BucketName) -> bool {
-        !(self.path_style || self.is_tls() && bucket.as_str().contains('.'))
+        !self.path_style && bucket.fits_host() && !(self.is_tls() && bucket.as_str().contains('.'))
+    }
+
+    /// The authority with the bucket in front. What was built is read again: its host has to be exactly the bucket, a dot
+    /// and the configured host, with the configured port and without user information.
+    fn with_bucket(&self, bucket: &BucketName) -> Result<Authority, AddressError> {
+        let written = format!("{}.{}", bucket.as_str(), self.authority);
+        let authority: Authority = written.parse().map_err(http::Error::from)?;
+        let behind = authority.host().strip_prefix(bucket.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        let is_ours = behind == Some(self.authority.host())
+            && authority.port_u16() == self.authority.port_u16()
+            && !authority.as_str().contains('@');
+        if is_ours { Ok(authority) } else { Err(AddressError::AnotherHost { uri: written }) }
+    }
+
+    fn refuse_administration(&self, bucket: Option<&BucketName>) -> Result<(), AddressError> {
+        match bucket.map(BucketName::as_str) {
+            Some(name) if self.has_administration && ADMINISTRATION.contains(&name) => {
+                Err(AddressError::Administration(name.to_owned()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -128,6 +162,8 @@ fn aws_host(region: &str) -> Result<Authority, UpstreamSetupError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn locate(
@@ -171,6 +207,78 @@ mod tests {
         assert_eq!(located.1, "logs.s3.eu-central-1.amazonaws.com");
         let located = locate(&address, "my.logs", Some("k"), &[]);
         assert_eq!(located.0, "https://s3.eu-central-1.amazonaws.com/my.logs/k");
+    }
+
+    #[test]
+    fn a_name_that_no_host_has_goes_into_the_path() {
+        for address in [
+            endpoint("http://store.test", Some(false)).unwrap(),
+            endpoint("https://store.test", Some(false)).unwrap(),
+        ] {
+            for name in ["OTHER-SECRET", "Old_Bucket", "old_bucket", "old..bucket", "old-", "old."] {
+                let (uri, host) = locate(&address, name, Some("k"), &[]);
+                assert_eq!(
+                    (uri, host),
+                    (format!("{}://store.test/{name}/k", address.scheme), "store.test".into())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn administration_is_no_bucket() {
+        let bucket = |name: &str| BucketName::parse(name).unwrap();
+        let address = endpoint("http://127.0.0.1:9000", None).unwrap();
+        for name in ADMINISTRATION {
+            let refused = address.locate(Some(&bucket(name)), None, &[]).unwrap_err();
+            assert!(matches!(refused, AddressError::Administration(told) if told == name));
+        }
+        assert!(address.locate(Some(&bucket("admins")), None, &[]).is_ok());
+        // With the bucket in the host name, and at AWS, there is nothing beside buckets.
+        let address = endpoint("http://store.test", Some(false)).unwrap();
+        assert_eq!(locate(&address, "admin", None, &[]).0, "http://admin.store.test/");
+        let address = Address::new(&Target::Aws, "eu-central-1", Some(true)).unwrap();
+        assert!(address.locate(Some(&bucket("admin")), None, &[]).is_ok());
+    }
+
+    proptest! {
+        /// Whatever name is accepted, the request goes to the configured host and port, for just this bucket.
+        #[test]
+        fn every_accepted_name_stays_at_the_endpoint(
+            name in "[a-z0-9.-]{1,66}|[A-Za-z0-9._-]{1,40}|[ -~]{1,30}|\\PC{1,10}",
+            object in prop::option::of("\\PC{1,20}"),
+        ) {
+            let Ok(bucket) = BucketName::parse(name.clone()) else { return Ok(()) };
+            let object = object.map(|object| ObjectKey::parse(object).unwrap());
+            for (base, path_style) in [
+                ("http://store.test", false),
+                ("http://store.test:9000", false),
+                ("https://store.test", false),
+                ("https://store.test:9443", false),
+                ("http://store.test:9000", true),
+                ("http://127.0.0.1:9000", true),
+            ] {
+                let address = endpoint(base, Some(path_style)).unwrap();
+                let Ok((uri, host)) = address.locate(Some(&bucket), object.as_ref(), &[]) else {
+                    prop_assert!(path_style && ADMINISTRATION.contains(&name.as_str()));
+                    continue;
+                };
+                let endpoint = Uri::from_static(base);
+                let (found, wanted) = (uri.authority().unwrap(), endpoint.authority().unwrap());
+                prop_assert!(!found.as_str().contains('@'));
+                prop_assert_eq!(found.port_u16(), wanted.port_u16());
+                prop_assert_eq!(host.to_str().unwrap(), found.as_str());
+                let key = encode_path(None, object.as_ref());
+                if found.host() == wanted.host() {
+                    let path = encode_path(Some(&bucket), object.as_ref());
+                    prop_assert_eq!(uri.path(), path);
+                } else {
+                    prop_assert!(bucket.fits_host() && !path_style);
+                    prop_assert_eq!(found.host(), format!("{name}.{}", wanted.host()));
+                    prop_assert_eq!(uri.path(), key);
+                }
+            }
+        }
     }
 
     #[test]

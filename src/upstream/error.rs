@@ -36,6 +36,9 @@ pub enum UpstreamError {
     /// The request could not be signed.
     #[error("the request could not be signed")]
     Sign(#[from] SignError),
+    /// The bucket has no address at this store.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The names or headers given do not make an HTTP request.
     #[error("not an HTTP request: {0}")]
     Request(#[from] http::Error),
@@ -46,9 +49,26 @@ impl UpstreamError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Timeout { .. } | Self::Protocol(_) | Self::Credentials(_) => true,
-            Self::Body(_) | Self::Length(_) | Self::Sign(_) | Self::Request(_) => false,
+            Self::Body(_) | Self::Length(_) | Self::Sign(_) | Self::Address(_) | Self::Request(_) => false,
         }
     }
+}
+
+/// Why a bucket or an object has no address. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// At some stores the first segment of a path is administration under this name, and not a bucket.
+    #[error("the path /{0} is administration at some stores, and no bucket")]
+    Administration(String),
+    /// The URI that was built does not name the configured host and port.
+    #[error("the address {uri} is not at the configured endpoint")]
+    AnotherHost {
+        /// The URI.
+        uri: String,
+    },
+    /// The names do not make a URI.
+    #[error("not a URI: {0}")]
+    NotAUri(#[from] http::Error),
 }
 
 /// What a timeout waited for.

@@ -69,6 +69,7 @@ impl Trouble {
             | UpstreamError::Length(_)
             | UpstreamError::Credentials(_)
             | UpstreamError::Sign(_)
+            | UpstreamError::Address(_)
             | UpstreamError::Request(_) => None,
         }
     }

@@ -243,6 +243,14 @@ pub fn passthrough_headers(headers: &HeaderMap) -> HeaderMap {
     upstream
 }
 
+/// The headers of a CORS preflight, which carries no signature: what the browser asks, and nothing else.
+#[must_use]
+pub fn preflight_headers(headers: &HeaderMap) -> HeaderMap {
+    let is_asked =
+        |name: &HeaderName| *name == header::ORIGIN || name.as_str().starts_with("access-control-request-");
+    collect(headers.iter().filter(|(name, _)| is_asked(name)))
+}
+
 fn collect<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {

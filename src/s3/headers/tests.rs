@@ -264,6 +264,23 @@ fn configuration_requests_keep_all_but_the_hop() {
 }
 
 #[test]
+fn a_preflight_passes_what_a_browser_asks_and_nothing_else() {
+    let request = map(&[
+        ("origin", b"https://page.example"),
+        ("access-control-request-method", b"PUT"),
+        ("access-control-request-headers", b"x-amz-date"),
+        ("x-aws-ec2-metadata-token", b"x"),
+        ("x-amz-acl", b"public-read"),
+        ("x-forwarded-for", b"10.0.0.1"),
+        ("cookie", b"x"),
+        ("user-agent", b"x"),
+        ("host", b"h"),
+    ]);
+    let passed = ["access-control-request-headers", "access-control-request-method", "origin"];
+    assert_eq!(names(&preflight_headers(&request)), passed);
+}
+
+#[test]
 fn headers_in_a_presigned_url_become_headers() {
     let unhoisted = |query: &str, mut headers: HeaderMap| -> Result<HeaderMap, S3Error> {
         unhoist(&Query::parse(query).unwrap(), &mut headers)?;
