@@ -23,8 +23,8 @@ const READY: usize = 16 << 10;
 /// Digits of the largest size.
 const MAX_DIGITS: usize = 20;
 
-/// An answer that is on its way.
-pub type SizeAnswer = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>>;
+/// An answer that is on its way; `None`: the object is gone, and its entry is left out.
+pub type SizeAnswer = Pin<Box<dyn Future<Output = Result<Option<u64>, BoxError>> + Send>>;
 
 /// How large a listed object is to its readers.
 pub enum ListedSize {
@@ -164,7 +164,9 @@ where
             let Poll::Ready(size) = answer.as_mut().poll(context) else { continue };
             let before = entry.length();
             let mut ready = BytesMut::with_capacity(before + MAX_DIGITS);
-            entry.write_with_size(size.map_err(ListingError::Size)?, &mut ready);
+            if let Some(size) = size.map_err(ListingError::Size)? {
+                entry.write_with_size(size, &mut ready);
+            }
             self.waiting_bytes = self.waiting_bytes - before + ready.len();
             self.asked -= 1;
             *piece = Piece::Ready(ready);
@@ -264,7 +266,7 @@ mod tests {
             for _ in 0..size % 7 {
                 tokio::task::yield_now().await;
             }
-            Ok(size * 2)
+            Ok(Some(size * 2))
         }))
     }
 
@@ -285,6 +287,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_entry_whose_object_is_gone_is_left_out() {
+        let size_of = |entry: &ListedEntry| {
+            let size = entry.size;
+            ListedSize::Asked(Box::pin(async move { Ok(Some(size).filter(|size| *size > 3)) }))
+        };
+        let rewritten = read(&listing([3, 4, 3, 5, 3]), &[40], size_of).await.unwrap();
+        assert_eq!(rewritten.replace(">\n<", "><").replace('\n', ""), listing([4, 5]).replace('\n', ""));
+    }
+
+    #[tokio::test]
     async fn sizes_are_asked_for_side_by_side_and_within_bounds() {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let size_of = |_: &ListedEntry| {
@@ -293,7 +305,7 @@ mod tests {
                 most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 now.fetch_sub(1, Ordering::Relaxed);
-                Ok(1)
+                Ok(Some(1))
             }))
         };
         let rewritten = read(&listing(vec![3; 160]), &[1000], size_of).await.unwrap();

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 
 use self::checksum::ObjectChecksum;
 use self::request::{Asked, Chosen};
+use self::resealed::Resealed;
 use super::late_answer::{Outcome, answer_in_time};
 use super::stored::StoredKeys;
 use super::stored_object::for_every_question;
@@ -90,9 +91,10 @@ impl Completing {
         let mut chosen = self.choose(&listed).await?;
         let mut decided = completion(&chosen.stored);
         if let Err(CompletionRefused::SendAgain(number)) = decided {
-            match self.seal_again(number, &mut chosen).await? {
-                true => decided = completion(&chosen.stored),
-                false => self.settle(&chosen).await?,
+            match self.seal_again(number, &listed, &mut chosen).await? {
+                Resealed::Stored => decided = completion(&chosen.stored),
+                Resealed::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
+                Resealed::NotHere => self.settle(&chosen).await?,
             }
         }
         let completion = decided.map_err(|refused| explain(refused, &chosen))?;
@@ -108,7 +110,7 @@ impl Completing {
         if matches!(outcome, Outcome::Done(..)) {
             // Nobody will list them any more, or ask for the last to be sealed anew.
             let known = &self.resources.known_uploads;
-            known.completed(&self.bucket, &self.upload.upstream_id, &chosen.etags).await;
+            known.completed(&self.bucket, &self.upload.upstream_id, &chosen.named).await;
         }
         Ok(outcome)
     }
@@ -122,8 +124,7 @@ impl Completing {
             let (found, stored) = found.ok_or_else(|| request::invalid_part(part))?;
             let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
             let mark = known.mark(id, part.number, &found.etag).await;
-            let former = known.former(id, part.number, &found.etag).await;
-            chosen.add(part, found, stored, mark, former.as_deref())?;
+            chosen.add(part, found, stored, mark)?;
         }
         self.asked.check_size(&chosen)?;
         Ok(chosen)

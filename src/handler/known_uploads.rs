@@ -30,8 +30,6 @@ pub struct KnownUploads {
     tokens: Cache<(String, String), Arc<str>>,
     marks: Cache<[u8; 32], TailMark>,
     tails: Cache<[u8; 32], Tail>,
-    /// The ETags that clients have of parts that were sealed anew.
-    former: Cache<[u8; 32], Arc<str>>,
 }
 
 /// A small last part as it was sealed.
@@ -54,8 +52,7 @@ impl Default for KnownUploads {
             .max_capacity(MAX_TAIL_BYTES)
             .time_to_live(MAX_TAIL_AGE)
             .build();
-        let former = Cache::builder().max_capacity(MAX_UPLOADS).time_to_live(MAX_TAIL_AGE).build();
-        Self { tokens, marks, tails, former }
+        Self { tokens, marks, tails }
     }
 }
 
@@ -85,16 +82,6 @@ impl KnownUploads {
         self.tails.insert(part_name(upstream_id, number, etag), tail).await;
     }
 
-    /// A part of this ETag took the place of one of another, which the client goes on naming.
-    pub(super) async fn remember_former(&self, upstream_id: &str, number: u16, etag: &str, former: &str) {
-        self.former.insert(part_name(upstream_id, number, etag), former.into()).await;
-    }
-
-    /// The ETag that the client may have of a part of this one.
-    pub(super) async fn former(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Arc<str>> {
-        self.former.get(&part_name(upstream_id, number, etag)).await
-    }
-
     /// A small last part of this ETag (the storage's), if it is still here.
     pub(super) async fn tail(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Tail> {
         self.tails.get(&part_name(upstream_id, number, etag)).await
@@ -106,16 +93,10 @@ impl KnownUploads {
         for (number, etag) in parts {
             let name = part_name(upstream_id, *number, etag);
             self.marks.invalidate(&name).await;
-            self.former.invalidate(&name).await;
         }
         if let Some((number, etag)) = parts.last() {
-            self.forget_tail(upstream_id, *number, etag).await;
+            self.tails.invalidate(&part_name(upstream_id, *number, etag)).await;
         }
-    }
-
-    /// Another part has taken this one's place.
-    pub(super) async fn forget_tail(&self, upstream_id: &str, number: u16, etag: &str) {
-        self.tails.invalidate(&part_name(upstream_id, number, etag)).await;
     }
 }
 
@@ -143,14 +124,12 @@ mod tests {
         for id in ["complete", "going-on"] {
             known.remember_part(id, 1, "a", mark).await;
             known.remember_part(id, 2, "b", mark).await;
-            known.remember_former(id, 2, "b", "c").await;
             known.remember_tail(id, 2, "b", Tail { sealed: Bytes::new(), part, layout: None }).await;
         }
         known.completed(&bucket, "complete", &[(1, "a".to_owned()), (2, "b".to_owned())]).await;
         for (id, is_known) in [("complete", false), ("going-on", true)] {
             assert_eq!(known.mark(id, 1, "a").await.is_some(), is_known);
             assert_eq!(known.mark(id, 2, "b").await.is_some(), is_known);
-            assert_eq!(known.former(id, 2, "b").await.is_some(), is_known);
             assert_eq!(known.tail(id, 2, "b").await.is_some(), is_known);
         }
     }

@@ -43,13 +43,14 @@ pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     Ok(with_document(head, document))
 }
 
-/// What the client is told of a part; nothing of the terminator that an earlier attempt to complete left behind (F-36).
+/// What the client is told of a part; nothing of what an earlier attempt to complete left behind as part 10,000 (F-36,
+/// F-47). A client's own part of that number, stored by another process, can't be told from it, and is left out too.
 fn told(part: &ListedPart, mark: Option<&TailMark>) -> Option<ToldPart> {
     if let Some(mark) = mark {
         let checksum = mark.checksum().map(answer::from_attribute);
         return Some(ToldPart { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
     }
-    if part.number == PartNumber::TERMINATOR.value() && part.size == SEGMENT_HEADER as u64 {
+    if part.number == PartNumber::TERMINATOR.value() {
         return None;
     }
     let size = match multipart_plaintext_length(part.size, 1) {

@@ -1,7 +1,8 @@
 //! How large a listed object is to its readers: arithmetic on what the listing says, else one question to the storage.
 //!
-//! A listing is no place to refuse: what is not ours, or damaged, keeps the size it has in the storage. What could not
-//! be learned because the storage is in trouble fails, so that no wrong size is taken for a right one.
+//! A listing is no place to refuse: what is not ours, or damaged, keeps the size it has in the storage. What was
+//! overwritten since it was listed has the size of the object that took its place; what was deleted is left out. What could
+//! not be learned because the storage is in trouble fails, so that no wrong size is taken for a right one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ use crate::s3::{BucketName, ObjectKey};
 const MAX_KNOWN: u64 = 60_000;
 /// How long. An ETag's size does not change, but its object can be replaced by one of equal bytes and other metadata.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// How often the object at a listed place is looked at when each look finds another object.
+const MAX_LOOKS: usize = 5;
 
 /// What a listing alone says of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +107,15 @@ impl Default for LearnedSizes {
 /// Why no size was learned.
 #[derive(Debug, thiserror::Error)]
 enum Unlearned {
-    /// Deleted or overwritten since it was listed, or not ours to look at.
-    #[error("the object is not the listed one any more")]
+    /// Deleted since it was listed.
+    #[error("the listed object is gone")]
     Gone,
+    /// Overwritten since it was listed.
+    #[error("the object is not the listed one any more")]
+    Replaced,
+    /// The storage does not let the proxy look at it.
+    #[error("the listed object can't be looked at")]
+    Closed,
     /// The storage did not answer as it should.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -147,33 +157,61 @@ impl SizeReader {
         }
     }
 
-    /// From memory, else from the storage; who asks for the same object meanwhile waits for the same answer.
-    async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<u64, BoxError> {
+    /// From memory, else from the storage; who asks for the same object meanwhile waits for the same answer. `None`: the
+    /// object was deleted since it was listed.
+    async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<Option<u64>, BoxError> {
         let fingerprint = listed.fingerprint(&self.bucket);
         let known = &self.resources.learned_sizes.0;
         let outcome = known.try_get_with(fingerprint, self.ask(&listed, question)).await;
         match outcome {
-            Ok(size) => Ok(size),
+            Ok(size) => Ok(Some(size)),
             Err(unlearned) => match &*unlearned {
-                Unlearned::Gone => Ok(listed.stored),
+                Unlearned::Gone => Ok(None),
+                Unlearned::Closed => Ok(Some(listed.stored)),
+                Unlearned::Replaced => self.size_now(listed).await.map_err(BoxError::from),
                 Unlearned::Failed(_) => Err(unlearned.into()),
             },
         }
     }
 
-    async fn ask(&self, listed: &Listed, question: Question) -> Result<u64, Unlearned> {
-        metrics::counter!("s3veil_listing_extra_reads_total").increment(1);
-        let version = listed.version_id.as_deref().filter(|version| !version.is_empty());
-        let at = ObjectAt {
+    /// The size of what is at the place of a listed object now; `None`: nothing is.
+    async fn size_now(&self, mut listed: Listed) -> Result<Option<u64>, Unlearned> {
+        for _ in 0..MAX_LOOKS {
+            let response = self.resources.upstream.send(self.at(&listed).request(Method::HEAD)).await;
+            let response = response.map_err(Error::from)?;
+            match readable(response.status(), &listed) {
+                Ok(()) => {}
+                Err(Unlearned::Gone) => return Ok(None),
+                Err(Unlearned::Closed) => return Ok(Some(listed.stored)),
+                Err(unlearned) => return Err(unlearned),
+            }
+            let Ok(run) = StoredRun::of_head(response.headers()) else { return Ok(Some(listed.stored)) };
+            listed.etag = etag_of(response.headers()).map(str::to_owned);
+            listed.stored = run.total;
+            match self.told_by(response, &listed, Question::Metadata).await {
+                Ok(size) => return Ok(Some(size)),
+                Err(Unlearned::Replaced) => {}
+                Err(unlearned) => return Err(unlearned),
+            }
+        }
+        Err(Error::Replaced.into())
+    }
+
+    fn at<'a>(&'a self, listed: &'a Listed) -> ObjectAt<'a> {
+        ObjectAt {
             bucket: &self.bucket,
             object_key: &listed.object,
-            version_id: version,
+            version_id: listed.version_id.as_deref().filter(|version| !version.is_empty()),
             headers: self.headers.clone(),
-        };
+        }
+    }
+
+    async fn ask(&self, listed: &Listed, question: Question) -> Result<u64, Unlearned> {
+        metrics::counter!("s3veil_listing_extra_reads_total").increment(1);
         let request = match question {
-            Question::Metadata => at.request(Method::HEAD),
+            Question::Metadata => self.at(listed).request(Method::HEAD),
             Question::Tail { parts } => {
-                let mut request = at.request(Method::GET);
+                let mut request = self.at(listed).request(Method::GET);
                 let first = listed.stored.saturating_sub(layout_tail_length(parts));
                 request.headers.insert(RANGE, stored_range(first, listed.stored - 1));
                 if let Some(etag) = listed.etag.as_deref().and_then(quoted) {
@@ -183,49 +221,46 @@ impl SizeReader {
             }
         };
         let response = self.resources.upstream.send(request).await.map_err(Error::from)?;
-        match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
-            StatusCode::BAD_REQUEST
-            | StatusCode::FORBIDDEN
-            | StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::PRECONDITION_FAILED
-            | StatusCode::RANGE_NOT_SATISFIABLE => return Err(Unlearned::Gone),
-            status => {
-                tracing::debug!(%status, object_key = ?listed.object, "nothing about a listed object");
-                return Err(Error::UnexpectedAnswer("a question about a listed object with an error").into());
-            }
-        }
-        match self.told_by(response, &at, listed, question).await {
-            Err(Unlearned::Failed(error)) if error.is_replaced() => Err(Unlearned::Gone),
+        readable(response.status(), listed)?;
+        self.told_by(response, listed, question).await
+    }
+
+    /// The size, from the answer to the question. What is not ours, or can't be opened, has the size that is stored.
+    async fn told_by(
+        &self,
+        response: Response<BoxBody>,
+        listed: &Listed,
+        question: Question,
+    ) -> Result<u64, Unlearned> {
+        match self.read_answer(response, listed, question).await {
+            Err(Unlearned::Failed(error)) if error.is_replaced() => Err(Unlearned::Replaced),
             Err(Unlearned::Failed(error)) if is_of_the_object(&error) => Ok(listed.stored),
             outcome => outcome,
         }
     }
 
-    /// The size, from the answer to the question.
-    async fn told_by(
+    async fn read_answer(
         &self,
         response: Response<BoxBody>,
-        at: &ObjectAt<'_>,
         listed: &Listed,
         question: Question,
     ) -> Result<u64, Unlearned> {
+        let at = &self.at(listed);
         let (head, body) = response.into_parts();
         let run = match question {
             Question::Metadata => StoredRun::of_head(&head.headers),
             Question::Tail { .. } => StoredRun::of(head.status, &head.headers, &body),
         };
-        let run = run.map_err(|_| Unlearned::Gone)?;
+        let run = run.map_err(|_| Unlearned::Closed)?;
         if !listed.is(&head.headers, run.total) {
-            return Err(Unlearned::Gone);
+            return Err(Unlearned::Replaced);
         }
         let rule = self.resources.policies.of_object(&self.bucket, &listed.object)?;
         let stored = match foreign::recognise(rule, &head.headers)? {
             Kind::Native(stored) => stored,
             Kind::Foreign(marks) => {
                 let source = Source { resources: &self.resources, rule, at };
-                let etag = etag_of(&head.headers).ok_or(Unlearned::Gone)?;
+                let etag = etag_of(&head.headers).ok_or(Unlearned::Closed)?;
                 let foreign = Foreign::resolve(&source, marks, run.total).await?;
                 return Ok(foreign.length(&source, etag, run.total).await?);
             }
@@ -253,6 +288,22 @@ impl SizeReader {
             }
         };
         Ok(known.layout.plaintext_total())
+    }
+}
+
+/// Whether an answer of this status says something of the listed object.
+fn readable(status: StatusCode, listed: &Listed) -> Result<(), Unlearned> {
+    match status {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
+        StatusCode::NOT_FOUND => Err(Unlearned::Gone),
+        StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => Err(Unlearned::Replaced),
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => {
+            Err(Unlearned::Closed)
+        }
+        status => {
+            tracing::debug!(%status, object_key = ?listed.object, "nothing about a listed object");
+            Err(Error::UnexpectedAnswer("a question about a listed object with an error").into())
+        }
     }
 }
 

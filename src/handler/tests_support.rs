@@ -94,8 +94,8 @@ pub(crate) struct Storage {
     /// Where it listens.
     pub(crate) endpoint: String,
     objects: Mutex<HashMap<String, Kept>>,
-    /// What takes an object's place once so many more requests were answered.
-    successors: Mutex<Vec<(usize, String, Kept)>>,
+    /// What takes an object's place, if anything does, once so many more requests were answered.
+    successors: Mutex<Vec<(usize, String, Option<Kept>)>>,
     asked: Mutex<Vec<Asked>>,
     /// Bytes of bodies that were given out.
     given: Mutex<u64>,
@@ -131,7 +131,12 @@ impl Storage {
 
     /// Replaces an object after so many more requests.
     pub(crate) fn keep_after(&self, requests: usize, object_key: &str, object: Kept) {
-        self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), object));
+        self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), Some(object)));
+    }
+
+    /// Deletes an object after that many more requests.
+    pub(crate) fn lose_after(&self, requests: usize, object_key: &str) {
+        self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), None));
     }
 
     pub(crate) fn be_odd(&self, oddities: Oddities) {
@@ -152,7 +157,10 @@ impl Storage {
         let mut objects = self.objects.lock().unwrap();
         self.successors.lock().unwrap().retain_mut(|(requests, path, object)| {
             if *requests == 0 {
-                objects.insert(path.clone(), object.clone());
+                match object.take() {
+                    Some(object) => objects.insert(path.clone(), object),
+                    None => objects.remove(path),
+                };
                 return false;
             }
             *requests -= 1;

@@ -1,15 +1,12 @@
 """Clients that vanish, a store that dies: nothing half-written is kept, nothing half-read looks whole."""
 
-import itertools
 import os
-import re
 import socket
 import time
 
 import pytest
 
 from judge import assert_nothing_stored
-from multiparts import LEAST, Upload, assert_exact, content, refused
 from rawsig import SIGNED_CHUNKS, UNSIGNED, Chunks
 from relay import Relay, reset
 
@@ -82,23 +79,6 @@ def test_a_store_that_dies_mid_download(start, real, real_bucket, localstack, af
         assert CONTENT.startswith(answer.body)
     else:
         assert answer.status in (500, 502, 503, 504) and answer.code
-
-
-def test_a_store_that_fails_when_the_last_part_is_sealed_anew(start, real, real_bucket, localstack):
-    """It came before the others and was sealed without them. What is needed to seal it again is not lost with the first attempt."""
-    relay = Relay(localstack[0])
-    s3 = start(real, upstream={"endpoint": relay.endpoint, "max_retries": 0}).boto()
-    one = Upload.start(s3, real_bucket)
-    sizes = [LEAST + 1, LEAST + 2, 99]
-    bodies = {number: content(size, seed=number) for number, size in enumerate(sizes, 1)}
-    for number in (3, 1, 2):
-        one.send(number, bodies[number])
-    relay.cut_at = re.compile(rb"PUT \S+[?&]partNumber=3&")
-    assert refused(one.complete)[0] in (500, 502, 503, 504)
-    relay.cut_at = None
-    one.complete()
-    assert_exact(s3, real_bucket, b"".join(bodies.values()), list(itertools.accumulate(sizes)))
-    relay.stop()
 
 
 def test_a_store_out_of_reach(start, real, real_bucket, localstack):

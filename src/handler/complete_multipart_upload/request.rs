@@ -57,15 +57,16 @@ impl Asked {
 pub(super) struct Chosen {
     /// As the format's decisions take them.
     pub(super) stored: Vec<StoredPart>,
-    /// Numbers, and the storage's ETags without quotes.
+    /// The storage's numbers and its ETags without quotes, of the parts that make the object.
     pub(super) etags: Vec<(u16, String)>,
+    /// The same of the parts that the client names: another last one, if that was sealed anew.
+    pub(super) named: Vec<(u16, String)>,
     /// The checksum of each part's plaintext, where it is known.
     pub(super) checksums: Vec<Option<Checksum>>,
 }
 
 impl Chosen {
-    /// Takes a part that the client lists and the storage has; `known` is its mark and `former` another ETag that
-    /// the client may have of it, if this process remembers them.
+    /// Takes a part that the client lists and the storage has; `known` is its mark, if this process remembers it.
     ///
     /// # Errors
     /// `InvalidPart` when ETag or checksum are not those of the part.
@@ -75,11 +76,8 @@ impl Chosen {
         found: &ListedPart,
         stored: StoredPart,
         known: Option<TailMark>,
-        former: Option<&str>,
     ) -> Result<(), Error> {
-        let etags = [Some(found.etag.as_str()), former].into_iter().flatten();
-        let rest = etags.filter_map(|etag| asked.etag.strip_prefix(etag)).next();
-        let rest = rest.ok_or_else(|| invalid_part(asked))?;
+        let rest = asked.etag.strip_prefix(found.etag.as_str()).ok_or_else(|| invalid_part(asked))?;
         // The storage's own ETag, as ListParts gives it, or with the mark that UploadPart gave.
         let sent = match rest.strip_prefix('-') {
             Some(mark) => Some(TailMark::parse(mark).map_err(|_| invalid_part(asked))?),
@@ -95,15 +93,16 @@ impl Chosen {
         }
         self.stored.push(StoredPart { mark, ..stored });
         self.etags.push((asked.number, found.etag.clone()));
+        self.named.push((asked.number, found.etag.clone()));
         self.checksums.push(computed);
         Ok(())
     }
 
-    /// The last part was stored anew.
-    pub(super) fn replace_last(&mut self, etag: String, stored_length: u64, mark: TailMark) {
-        if let (Some(stored), Some(named)) = (self.stored.last_mut(), self.etags.last_mut()) {
+    /// The last part was sealed anew, and stored under another number.
+    pub(super) fn replace_last(&mut self, at: PartNumber, etag: String, stored_length: u64, mark: TailMark) {
+        if let (Some(stored), Some(last)) = (self.stored.last_mut(), self.etags.last_mut()) {
             *stored = StoredPart { stored_length, mark: Some(mark), ..*stored };
-            named.1 = etag;
+            *last = (at.value(), etag);
         }
     }
 

@@ -1,11 +1,12 @@
 //! A last part that was sealed before the others were there: sealed anew, where this process still has it.
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::Response;
 use http_body_util::{BodyExt, Full};
 
 use super::Completing;
 use super::request::Chosen;
-use crate::body::SealBody;
+use crate::body::{BoxBody, SealBody};
 use crate::envelope::ContentKey;
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{
@@ -14,43 +15,72 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 use crate::handler::known_uploads::Tail;
+use crate::handler::uploaded_parts::AllParts;
+
+/// What came of sealing a last part anew.
+pub(super) enum Resealed {
+    /// It is stored, and takes the place of the last of the chosen parts.
+    Stored,
+    /// The storage refused it.
+    Refused(Response<BoxBody>),
+    /// This process does not have the part, or there is no number for it: the client has to send it again.
+    NotHere,
+}
 
 impl Completing {
-    /// Seals and stores the last of the chosen parts for the layout that they make; false where that can't be done, so
-    /// the client has to send it again.
+    /// Seals the last of the chosen parts for the layout that they make, and stores it under a number of its own. The part
+    /// as the client sent it stays: whatever happens to the storage or to this process before the upload is complete, the
+    /// ETag that the client has names a part that is there, at every node.
     ///
     /// # Errors
     /// When the storage is in trouble, or what was kept does not open.
-    pub(super) async fn seal_again(&self, number: PartNumber, chosen: &mut Chosen) -> Result<bool, Error> {
+    pub(super) async fn seal_again(
+        &self,
+        number: PartNumber,
+        listed: &AllParts,
+        chosen: &mut Chosen,
+    ) -> Result<Resealed, Error> {
         let (Some(stored), Some((_, etag))) = (chosen.stored.last(), chosen.etags.last()) else {
-            return Ok(false);
+            return Ok(Resealed::NotHere);
         };
         let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
         let is_last = stored.number == number;
         let Some(tail) = known.tail(id, number.value(), etag).await.filter(|_| is_last) else {
-            return Ok(false);
+            return Ok(Resealed::NotHere);
         };
         let checksum = stored.mark.as_ref().and_then(TailMark::checksum).copied();
-        let Some(layout) = layout_of(&tail, chosen) else { return Ok(false) };
-        let part = tail.part;
+        let (Some(layout), Some(at)) = (layout_of(&tail, chosen), free_number(listed, chosen)) else {
+            return Ok(Resealed::NotHere);
+        };
         let plaintext = open(&self.upload.content_key, &tail)?;
         let end = if layout.is_regular() { SegmentEnd::Last } else { SegmentEnd::LastCarrying(&layout) };
-        let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
+        let sealer = SegmentSealer::new(&self.upload.content_key, tail.part, end, SegmentEntropy::fresh())?;
         let sealed = SealBody::segment(Full::new(plaintext), sealer).collect().await;
         let sealed = sealed.expect("bytes in memory do not fail").to_bytes();
         let stored_length = sealed.len() as u64;
-        let former = etag.clone();
-        let Ok(etag) = self.store_part(number, sealed.clone()).await? else { return Ok(false) };
-        known.forget_tail(id, number.value(), &former).await;
-        known.remember_former(id, number.value(), &etag, &former).await;
-
-        let mark = TailMark::of_last(&layout).with_checksum(checksum);
-        let carried = (!layout.is_regular()).then_some(layout);
-        known.remember_part(id, number.value(), &etag, mark).await;
-        known.remember_tail(id, number.value(), &etag, Tail { sealed, part, layout: carried }).await;
-        chosen.replace_last(etag, stored_length, mark);
-        Ok(true)
+        match self.store_part(at, sealed).await? {
+            Ok(etag) => {
+                let mark = TailMark::of_last(&layout).with_checksum(checksum);
+                chosen.replace_last(at, etag, stored_length, mark);
+                Ok(Resealed::Stored)
+            }
+            Err(refusal) => Ok(Resealed::Refused(refusal)),
+        }
     }
+}
+
+/// A number for another last part: above those that go before it, and of no part that the storage has. The terminator's is
+/// the first choice, since only an earlier attempt to complete leaves a part there. The number in the segment stays the
+/// client's; of the storage's numbers only the order counts.
+fn free_number(listed: &AllParts, chosen: &Chosen) -> Option<PartNumber> {
+    let (last, before) = chosen.stored.split_last()?;
+    let above = before.last().map_or(0, |part| part.number.value());
+    let numbers = (above + 1..=PartNumber::TERMINATOR.value()).rev().filter_map(PartNumber::new);
+    let is_free = |number: &PartNumber| {
+        let is_terminators = *number == PartNumber::TERMINATOR;
+        *number != last.number && (is_terminators || listed.of_number(number.value()).is_none())
+    };
+    numbers.into_iter().find(is_free)
 }
 
 /// The layout of the chosen parts, the last of the length that was kept.

@@ -171,24 +171,34 @@ async fn what_arithmetic_cannot_tell_is_asked_for_once() {
         ("/b/opaque", sealed("e", 65_569, false)),
         ("/b/foreign", foreign(MD5, 65_553)),
         ("/b/other%20parts", foreign("g-3", 100)),
-        ("/b/overwritten", sealed("another", 300, false)),
+        ("/b/overwritten", sealed("another", 700, false)),
         ("/b/of-other-keys", sealed("j", 400, true)),
     ]);
     let (storage, resources, _folder) = storage.serve().await;
-    let expected = page.replace("<Size>65569<", "<Size>65537<");
+    let expected = page.replace("<Size>65569<", "<Size>65537<").replace("<Size>300<", "<Size>684<");
+    let expected = expected.replace(&entry("gone", "h", 200), "");
     assert_eq!(list(&resources, "b", "encoding-type=url").await, expected);
     storage.questions().sort();
-    let asked =
-        ["/b/foreign", "/b/gone", "/b/of-other-keys", "/b/opaque", "/b/other%20parts", "/b/overwritten"];
-    assert_eq!(*storage.questions(), asked);
+    let overwritten = "/b/overwritten";
+    let asked = ["/b/foreign", "/b/gone", "/b/of-other-keys", "/b/opaque", "/b/other%20parts"];
+    assert_eq!(*storage.questions(), [&asked[..], &[overwritten; 2]].concat());
     storage.questions().clear();
     assert_eq!(list(&resources, "b", "encoding-type=url").await, expected);
     storage.questions().sort();
     assert_eq!(
         *storage.questions(),
-        ["/b/gone", "/b/overwritten"],
+        ["/b/gone", overwritten, overwritten],
         "only what was not learned is asked again"
     );
+}
+
+#[tokio::test]
+async fn what_can_not_be_looked_at_keeps_its_size() {
+    let page = listing(&[entry("closed", "e", 200), entry("opaque", "f", 300)]);
+    let mut storage = Storage::of(&page);
+    storage.objects = HashMap::from([("/b/closed", (403, Vec::new())), ("/b/opaque", (405, Vec::new()))]);
+    let (_storage, resources, _folder) = storage.serve().await;
+    assert_eq!(list(&resources, "b", "").await, page);
 }
 
 #[tokio::test]

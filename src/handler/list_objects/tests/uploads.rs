@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::list;
+use http_body_util::BodyExt;
+
+use super::{call as list_call, list, list_objects};
 use crate::body::tests_support::layout;
 use crate::envelope::native::CHUNK;
 use crate::handler::Resources;
-use crate::handler::tests_support::{Oddities, Storage, Uploaded, answered, call, upload};
+use crate::handler::tests_support::{Oddities, Storage, Uploaded, answered, call, put, upload};
 use crate::s3::Operation;
 
 const CHUNK_U64: u64 = CHUNK as u64;
@@ -89,6 +91,51 @@ async fn etags_that_do_not_count_parts_cost_questions_and_sizes_stay_right() {
     storage.asked();
     assert_eq!(sizes(&resources).await, plaintext_sizes(&uploads));
     assert_eq!(storage.asked().len(), 1);
+}
+
+/// A stored size is no answer: a tool that mirrors the bucket would take it for the object's.
+#[tokio::test]
+async fn what_is_overwritten_after_it_was_listed_has_the_size_of_what_took_its_place() {
+    const HASH: &str = "d41d8cd98f00b204e9800998ecf8427e";
+    let (storage, resources, _folder) = Storage::serve().await;
+    let uneven = upload(&resources, "k", &layout(&[5, 6], false)).await;
+    let other = upload(&resources, "k", &layout(&[CHUNK_U64, 2 * CHUNK_U64, 1], false)).await;
+    let regular = upload(&resources, "k", &layout(&[CHUNK_U64, 9], false)).await;
+    let single = put(&resources, "k", &[7; 1000], HASH).await;
+    let hash = "0cc175b9c0f1b6a831c399e269772661";
+    for (successor, size) in [(other.kept(hash), 196_609), (regular.kept(hash), 65_545), (single, 1000)] {
+        storage.keep("k", uneven.kept(HASH));
+        // The listing comes before, the question for the size after.
+        storage.keep_after(1, "k", successor);
+        assert_eq!(sizes(&resources).await, BTreeMap::from([("k".to_owned(), size)]));
+        // What was learned of other objects must not answer the next round.
+        resources.layouts.forget();
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_overwritten_again_and_again_fails_the_listing() {
+    let (storage, resources, _folder) = Storage::serve().await;
+    let uneven = upload(&resources, "k", &layout(&[5, 6], false)).await;
+    storage.keep("k", uneven.kept("d41d8cd98f00b204e9800998ecf8427e"));
+    for request in 1..100 {
+        storage.keep_after(request, "k", uneven.kept(&format!("{request:032x}")));
+    }
+    let listed = list_objects(&resources, list_call("b", "list-type=2")).await;
+    let listed = listed.unwrap().into_body().collect().await;
+    assert!(listed.is_err(), "no size would be right");
+    assert!(storage.asked().len() < 30, "and no listing asks for ever");
+}
+
+#[tokio::test]
+async fn what_is_deleted_after_it_was_listed_is_left_out() {
+    let (storage, resources, _folder) = Storage::serve().await;
+    for object_key in ["gone", "kept"] {
+        let uneven = upload(&resources, object_key, &layout(&[5, 6], false)).await;
+        storage.keep(object_key, uneven.kept("d41d8cd98f00b204e9800998ecf8427e"));
+    }
+    storage.lose_after(1, "gone");
+    assert_eq!(sizes(&resources).await, BTreeMap::from([("kept".to_owned(), 11)]));
 }
 
 #[tokio::test]
