@@ -51,6 +51,12 @@ pub enum Error {
         /// The storage's error code.
         code: String,
     },
+    /// The storage denies this to the proxy, and says so with the name of the proxy's account.
+    #[error("the storage denied it: {message}")]
+    UpstreamDenied {
+        /// The storage's message, which is for the log alone.
+        message: String,
+    },
     /// What is stored fails authentication.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -171,6 +177,7 @@ impl Error {
             | Self::UnexpectedAnswer(_)
             | Self::UpstreamRedirect { .. }
             | Self::UpstreamCredentials { .. }
+            | Self::UpstreamDenied { .. }
             | Self::Format(_)
             | Self::MalformedWrappedKey
             | Self::Replaced
@@ -204,6 +211,9 @@ impl Error {
                 ErrorCode::InternalError,
                 format!("The storage refused the proxy's own credentials ({code}), not yours."),
             ),
+            Self::UpstreamDenied { .. } => {
+                S3Error::new(ErrorCode::AccessDenied, "The storage denies this request to the proxy.")
+            }
             Self::Format(error) => integrity(error.to_string()),
             Self::MalformedWrappedKey => integrity(self.to_string()),
             Self::Stream(error) => integrity(error.to_string()),

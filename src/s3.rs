@@ -24,7 +24,7 @@ pub use copy_source::CopySource;
 pub use error::{ErrorCode, S3Error};
 pub use form::{ContentLengthRange, Form, FormParser, FormPiece, PostPolicy};
 pub use name::{BucketName, ObjectKey};
-pub use operation::{Access, Operation};
+pub use operation::{Access, Operation, is_parameter};
 pub use path::{S3Path, encode_path, virtual_host_bucket};
 pub use query::Query;
 pub use range::{ByteRange, RangeSpec};

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
@@ -24,7 +24,8 @@ use crate::body::{BoxBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Call, Reached, Resources, UnderWay};
 use crate::s3::{
-    CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, route, virtual_host_bucket,
+    CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
+    virtual_host_bucket,
 };
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
 
@@ -89,6 +90,9 @@ impl Service {
             record.failed(error);
             response
         });
+        if !parts.headers.contains_key(ORIGIN) {
+            headers::remove_cors(response.headers_mut());
+        }
         let was_never_asked = leftover.drain(expects_continue);
         if asks_in_vain || was_never_asked || is_surplus {
             // The answer comes without a 100 before it. botocore then takes the next answer on this connection for
@@ -110,6 +114,7 @@ impl Service {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let path = S3Path::parse(parts.uri.path(), host, domains)?;
         record.asked_for(&path);
+        headers::refuse_nominations(&parts.headers)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         if parts.method == Method::OPTIONS {
             // On the heap, as forms and handlers are: every request's future would have room for the largest.
@@ -129,11 +134,12 @@ impl Service {
             raw_query: parts.uri.query().unwrap_or_default(),
             headers: &parts.headers,
             virtual_host_bucket: virtual_host.as_deref(),
+            is_parameter,
         };
         let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret_of(id))?;
         let mut headers = parts.headers.clone();
         headers::unhoist(&query, &mut headers)?;
-        let query = query.without_signature();
+        let query = query.without_signature().without_log_parameters();
         let operation = route(&parts.method, &path, &query, &headers)?;
         record.authenticated(authenticated.access_key_id.as_str(), operation);
         let copy_source = copy_source(operation, &headers)?;

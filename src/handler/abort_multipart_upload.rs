@@ -16,7 +16,7 @@ pub(super) async fn abort_multipart_upload(
     let (bucket, object_key) = call.object()?;
     resources.policies.of_object(bucket, object_key)?;
     let mut request = call.upstream_request(Method::DELETE);
-    request.headers = headers::passthrough_headers(&call.headers);
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     name_upload(&mut request, &upstream_id(resources, bucket, object_key, call.upload_id()).await?);
     pass(resources.upstream.send(request).await?).await
 }

@@ -10,10 +10,9 @@ const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server
 const KMS_KEY_ID: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
 const CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
 
-/// Removes what belongs to the hop behind us and what must not be seen.
+/// Keeps what S3 says, without what must not be seen.
 pub(super) fn clean(headers: &mut HeaderMap) {
-    headers::strip_hop_by_hop(headers);
-    headers::hide_private(headers);
+    headers::keep_s3_headers(headers);
 }
 
 /// Tells the client, as S3 with SSE-KMS does, that the object is encrypted and its ETag no MD5.

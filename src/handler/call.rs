@@ -102,11 +102,12 @@ impl Call {
         }
     }
 
-    /// The query parameters whose name `keep` accepts, for the storage.
+    /// The query parameters whose name `keep` accepts, for the storage: of those that the operation takes. Others are
+    /// ignored here, as in S3.
     pub(super) fn upstream_query(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Option<String>)> {
         self.query
             .iter()
-            .filter(|(name, _)| keep(name))
+            .filter(|(name, _)| self.operation.takes_parameter(name) && keep(name))
             .map(|(name, value)| (name.to_owned(), (!value.is_empty()).then(|| value.to_owned())))
             .collect()
     }

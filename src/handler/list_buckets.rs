@@ -14,8 +14,8 @@ const MAX_LISTING: usize = 16 * 1024 * 1024;
 
 pub(super) async fn list_buckets(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let mut request = call.upstream_request(Method::GET);
-    request.headers = headers::passthrough_headers(&call.headers);
-    request.query = call.upstream_query(|name| name != "x-id");
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|_| true);
     let response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
     let Some(visible) = call.visible_buckets.filter(|_| response.status().is_success()) else {
         return Ok(response);

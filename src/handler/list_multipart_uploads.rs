@@ -23,8 +23,8 @@ pub(super) async fn list_multipart_uploads(
     };
     resources.policies.serve_bucket(bucket)?;
     let mut request = call.upstream_request(Method::GET);
-    request.headers = headers::passthrough_headers(&call.headers);
-    request.query = call.upstream_query(|name| name != "x-id");
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|_| true);
     for (name, value) in &mut request.query {
         // Only a place in the storage's order: it opens nothing, so it need not be proved.
         if name == MARKER

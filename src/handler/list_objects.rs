@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, RANGE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName};
 use http::{Method, Response};
 
 use super::listed_size::SizeReader;
@@ -22,10 +22,8 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     };
     resources.policies.serve_bucket(bucket)?;
     let mut request = call.upstream_request(Method::GET);
-    request.headers = headers::passthrough_headers(&call.headers);
-    // S3 ignores it here; a store that did not would send half a document.
-    request.headers.remove(RANGE);
-    request.query = call.upstream_query(|name| name != "x-id");
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|_| true);
     let response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
     if !response.status().is_success() {
         return Ok(response);

@@ -22,8 +22,8 @@ pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     resources.policies.of_object(bucket, object_key)?;
     let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;
     let mut request = call.upstream_request(Method::GET);
-    request.headers = headers::passthrough_headers(&call.headers);
-    request.query = call.upstream_query(|name| !matches!(name, "x-id" | "uploadId"));
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|name| name != "uploadId");
     name_upload(&mut request, &upstream_id);
     let response = pass(resources.upstream.send(request).await?).await?;
     if !response.status().is_success() {

@@ -312,6 +312,7 @@ fn is_of_the_object(error: &Error) -> bool {
     match error {
         Error::Shared(error) => is_of_the_object(error),
         Error::Refused(_)
+        | Error::UpstreamDenied { .. }
         | Error::Format(_)
         | Error::Stream(_)
         | Error::S3ec(_)

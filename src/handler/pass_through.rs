@@ -2,17 +2,14 @@
 
 use bytes::Bytes;
 use http::Response;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue, LOCATION};
 use http_body_util::BodyExt;
 
 use super::{Call, Resources, upstream_answer};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::s3::{ErrorCode, Operation, S3Error, headers, xml};
+use crate::s3::{BucketName, ErrorCode, Operation, S3Error, encode_path, headers, xml};
 use crate::upstream::UpstreamBody;
-
-/// A conditional delete by size speaks of plaintext bytes, and the storage would compare stored ones.
-const IF_MATCH_SIZE: &str = "x-amz-if-match-size";
 
 /// The largest configuration document is a DeleteObjects of 1,000 keys of 1,024 bytes, each escaped in XML.
 const MAX_DOCUMENT: u64 = 8 * 1024 * 1024;
@@ -25,8 +22,8 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
         }
     }
     let mut request = call.upstream_request(call.method.clone());
-    request.headers = headers::passthrough_headers(&call.headers);
-    request.query = call.upstream_query(|name| name != "x-id");
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|_| true);
     let length = call.content_length()?.unwrap_or(0);
     if length > MAX_DOCUMENT {
         return Err(S3Error::new(ErrorCode::MaxMessageLengthExceeded, "Your request was too large.").into());
@@ -43,15 +40,26 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     if !document.is_empty() {
         request.body = UpstreamBody::Buffered(document);
     }
-    upstream_answer::pass(resources.upstream.send(request).await?).await
+    let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+    if let (Operation::CreateBucket, Some(bucket), true) =
+        (call.operation, call.path.bucket(), response.status().is_success())
+    {
+        response.headers_mut().insert(LOCATION, location(bucket));
+    }
+    Ok(response)
+}
+
+/// Where a new bucket is, as us-east-1 says it; the storage might name itself.
+fn location(bucket: &BucketName) -> HeaderValue {
+    HeaderValue::try_from(encode_path(Some(bucket), None)).expect("a bucket's name is ASCII")
 }
 
 /// # Errors
-/// `NotImplemented` for deletions on condition of a size, `MalformedXML` for a list of objects that is none.
+/// `NotImplemented` for deletions on condition of a size, which is the plaintext's; `MalformedXML` for a list of objects that is none.
 fn refuse_sizes(call: &Call, document: &[u8]) -> Result<(), Error> {
     let listed = call.operation == Operation::DeleteObjects
         && xml::delete_objects_request(document)?.objects.iter().any(|object| object.size.is_some());
-    if listed || call.headers.contains_key(IF_MATCH_SIZE) {
+    if listed {
         let message =
             "Deleting on condition of a size is not implemented: stored sizes are not the objects' own.";
         return Err(S3Error::not_implemented(message).into());

@@ -1,7 +1,8 @@
 //! What the storage answered when it did not do what was asked.
 //!
-//! S3's own errors are the client's to read and pass unchanged. Two kinds are not: redirects, which would lead the
-//! client (and its plaintext) past the proxy, and complaints about the proxy's own credentials.
+//! S3's own errors are the client's to read and pass unchanged. Four kinds are not: redirects, which would lead the
+//! client (and its plaintext) past the proxy; complaints about the proxy's own credentials; refusals that name the proxy's
+//! account; and statuses that S3 does not have, some of which a browser obeys.
 
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -22,14 +23,25 @@ const ABOUT_OUR_CREDENTIALS: &[&str] = &[
     "AuthorizationHeaderMalformed",
 ];
 
+/// What the message of an AccessDenied holds when it says whose request was denied: the proxy's own role or user.
+const OF_AN_ACCOUNT: &str = "arn:";
+
 /// Makes an answer of the storage fit for the client. For answers that carry no object content.
 ///
 /// # Errors
-/// [`Error::UpstreamRedirect`] and [`Error::UpstreamCredentials`] for the two kinds that must not pass.
+/// [`Error::UpstreamRedirect`], [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and [`Error::UnexpectedAnswer`]
+/// for the four kinds that must not pass.
 pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
     let status = response.status();
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         return Err(Error::UpstreamRedirect { status: status.as_u16() });
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // Cloudflare R2's answer to a credential that it does not know. A browser would ask its user for another.
+        return Err(Error::UpstreamCredentials { code: "Unauthorized".to_owned() });
+    }
+    if !is_of_s3(status) {
+        return Err(Error::UnexpectedAnswer("with a status that S3 does not have"));
     }
     let (mut parts, body) = response.into_parts();
     answer::clean(&mut parts.headers);
@@ -37,11 +49,31 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
         return Ok(Response::from_parts(parts, body));
     }
     let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
-    let code = xml::parse_error_document(&document).ok().map(|error| error.code).unwrap_or_default();
-    if ABOUT_OUR_CREDENTIALS.contains(&code.as_str()) {
-        return Err(Error::UpstreamCredentials { code });
+    if let Ok(told) = xml::parse_error_document(&document) {
+        refuse_about_us(&told)?;
     }
     Ok(Response::from_parts(parts, buffered(document)))
+}
+
+/// The statuses that can be an answer of S3's: success, 304, and errors, except those that speak to a browser or an HTTP
+/// client of another way to the server (407, 421, 426, 511).
+fn is_of_s3(status: StatusCode) -> bool {
+    match status.as_u16() {
+        200 | 201 | 202 | 204 | 206 | 304 => true,
+        407 | 421 | 426 | 511 => false,
+        other => (400..600).contains(&other),
+    }
+}
+
+/// Refuses an error document that speaks of the proxy and not of the client.
+fn refuse_about_us(told: &xml::ErrorDocument) -> Result<(), Error> {
+    if ABOUT_OUR_CREDENTIALS.contains(&told.code.as_str()) {
+        return Err(Error::UpstreamCredentials { code: told.code.clone() });
+    }
+    if told.code == "AccessDenied" && told.message.contains(OF_AN_ACCOUNT) {
+        return Err(Error::UpstreamDenied { message: told.message.clone() });
+    }
+    Ok(())
 }
 
 /// Reads the answer to a copy, which may be an error in spite of its status.
@@ -57,8 +89,8 @@ pub(super) fn copy_answer(document: &[u8]) -> Result<xml::CopyAnswer, Error> {
 
 /// An error that came in the body of a 200.
 pub(super) fn failed(told: xml::ErrorDocument) -> Error {
-    if ABOUT_OUR_CREDENTIALS.contains(&told.code.as_str()) {
-        return Error::UpstreamCredentials { code: told.code };
+    if let Err(about_us) = refuse_about_us(&told) {
+        return about_us;
     }
     let code = late_answer::code_of(&told.code, StatusCode::INTERNAL_SERVER_ERROR);
     S3Error::new(code, told.message).into()
@@ -104,6 +136,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_does_not_name_the_proxys_account() {
+        let message =
+            "User: arn:aws:iam::123456789012:user/s3veil is not authorized to perform: s3:GetObject";
+        let document_of =
+            |message: &str| format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>");
+        let mut response = Response::new(buffered(document_of(message)));
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        let refused = pass(response).await.unwrap_err();
+        assert!(matches!(&refused, Error::UpstreamDenied { message: told } if told == message));
+        let told = refused.to_s3();
+        assert_eq!((told.code, told.status().as_u16()), (crate::s3::ErrorCode::AccessDenied, 403));
+        assert!(!told.message.contains("arn:"), "This is a security issue.");
+        let told = xml::parse_error_document(document_of(message).as_bytes()).unwrap();
+        assert!(matches!(failed(told), Error::UpstreamDenied { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_status_that_s3_does_not_have_is_an_error() {
+        for status in [100, 101, 102, 103, 203, 205, 207, 226, 299, 407, 421, 426, 511, 600, 999] {
+            let refused = pass(answered(status, "x")).await.unwrap_err();
+            assert!(matches!(refused, Error::UnexpectedAnswer(_)), "{status}");
+            assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        let refused = pass(answered(401, "Unauthorized")).await.unwrap_err();
+        assert!(matches!(refused, Error::UpstreamCredentials { .. }));
+        for status in [200, 201, 202, 204, 206, 304, 404, 405, 409, 411, 412, 416, 429, 500, 501, 503, 507] {
+            assert_eq!(pass(answered(status, "x")).await.unwrap().status().as_u16(), status);
+        }
+    }
+
+    #[tokio::test]
     async fn every_other_answer_passes_with_its_body_and_without_what_is_ours() {
         for (status, code) in [
             (304, ""),
@@ -115,6 +178,7 @@ mod tests {
             let passed = pass(answered(status, code)).await.unwrap();
             assert_eq!(passed.status().as_u16(), status);
             assert!(passed.headers().get("x-amz-meta-encryption-key").is_none());
+            assert!(passed.headers().get("location").is_none());
             let body = passed.into_body().collect().await.unwrap().to_bytes();
             assert!(String::from_utf8_lossy(&body).contains(&format!("<Code>{code}</Code>")));
         }

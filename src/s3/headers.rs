@@ -1,14 +1,16 @@
 //! Which headers of a request go upstream, which of an answer go downstream, and what the proxy keeps for itself.
 
+mod connection;
 mod copy;
+mod pass_through;
 mod request;
 mod response;
 
+pub use connection::refuse_nominations;
 pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers};
-pub use request::{
-    SseRequest, passthrough_headers, preflight_headers, put_headers, read_headers, sse_request, unhoist,
-};
-pub use response::{hide_private, strip_hop_by_hop};
+pub use pass_through::passthrough_headers;
+pub use request::{SseRequest, preflight_headers, put_headers, read_headers, sse_request, unhoist};
+pub use response::{keep_s3_headers, remove_cors};
 
 use http::header::{self, HeaderName};
 

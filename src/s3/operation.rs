@@ -298,11 +298,25 @@ impl Operation {
         self.row().content
     }
 
+    /// Whether the query parameter is the operation's subresource or one that it takes beside it.
+    #[must_use]
+    pub fn takes_parameter(self, name: &str) -> bool {
+        let row = self.row();
+        row.parameters.contains(&name)
+            || (row.subresource != Subresource::Itself && row.subresource.name() == name)
+    }
+
     /// Whether it reads another object than the one it writes.
     #[must_use]
     pub fn is_copy(self) -> bool {
         matches!(self, Self::CopyObject | Self::UploadPartCopy)
     }
+}
+
+/// Whether a query parameter chooses an operation, or is one that some operation takes.
+#[must_use]
+pub fn is_parameter(name: &str) -> bool {
+    Subresource::parse(name).is_some() || ROWS.iter().any(|row| row.parameters.contains(&name))
 }
 
 impl fmt::Display for Operation {
@@ -362,6 +376,16 @@ mod tests {
                 "UploadPartCopy",
             ]
         );
+    }
+
+    #[test]
+    fn an_operation_takes_its_own_parameters() {
+        assert!(Operation::GetObjectAcl.takes_parameter("acl"));
+        assert!(Operation::GetObjectAcl.takes_parameter("versionId"));
+        assert!(!Operation::GetObjectAcl.takes_parameter("tagging"));
+        assert!(!Operation::GetObject.takes_parameter(""));
+        assert!(!Operation::GetObject.takes_parameter("x-id"));
+        assert!(is_parameter("acl") && is_parameter("prefix") && !is_parameter("cb") && !is_parameter(""));
     }
 
     #[test]

@@ -70,6 +70,15 @@ impl Query {
         Self(kept.cloned().collect())
     }
 
+    /// The query without what S3 ignores: parameters whose name begins with `x-`, which are there for the access log.
+    /// `x-amz-*` and the SDKs' `x-id` stay.
+    /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html> (custom access log information)
+    #[must_use]
+    pub fn without_log_parameters(&self) -> Self {
+        let is_for_the_log = |name: &str| name.starts_with("x-") && !is_hoisted(name) && name != "x-id";
+        Self(self.0.iter().filter(|(name, _)| !is_for_the_log(name)).cloned().collect())
+    }
+
     /// Whether `name` belongs to a presigned SigV2 URL; `Expires` and `Signature` do so only beside `AWSAccessKeyId`.
     pub(super) fn is_sigv2(&self, name: &str) -> bool {
         matches!(name, "AWSAccessKeyId" | "Signature" | "Expires") && self.has("AWSAccessKeyId")
@@ -144,6 +153,14 @@ mod tests {
         let neither = Query::parse("Expires=1&x-id=GetObject").unwrap();
         assert_eq!(neither.without_signature(), neither);
         assert!(!is_hoisted("x-amz") && !is_hoisted("x-ämz-") && is_hoisted("X-AMZ-a"));
+    }
+
+    #[test]
+    fn leaves_what_is_for_the_log_behind() {
+        let query =
+            Query::parse("x-user=johndoe&acl&x-debug&x-user=b&x-=&x-id=GetObject&x-amz-acl=a&X-Up=1&ax-b")
+                .unwrap();
+        assert_eq!(query.without_log_parameters().encode(), "acl=&x-id=GetObject&x-amz-acl=a&X-Up=1&ax-b=");
     }
 
     #[test]

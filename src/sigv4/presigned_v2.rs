@@ -63,8 +63,8 @@ const SIGNED_PARAMETERS: &[&str] = &[
 ];
 
 /// Parameters Version 2 leaves unsigned that make no other operation out of the one that was signed: they steer
-/// listings, name the operation for logs, or repeat a signed header. Any other is refused, because whoever holds
-/// the URL could have added it.
+/// listings, name the operation for logs, or repeat a signed header. Any other that means something here is refused: the
+/// holder of the URL could have added it.
 const HARMLESS_PARAMETERS: &[&str] = &[
     ACCESS_KEY_ID,
     SIGNATURE,
@@ -187,7 +187,8 @@ fn push_resource(to_sign: &mut Vec<u8>, head: &RequestHead<'_>, query: &Query) -
     let mut signed = Vec::new();
     for parameter in query.iter().filter(|parameter| !is_amz(&parameter.name)) {
         let is_signed = is_one_of(SIGNED_PARAMETERS, &parameter.name);
-        let is_harmless = is_one_of(HARMLESS_PARAMETERS, &parameter.name);
+        let means_nothing = !str::from_utf8(&parameter.name).is_ok_and(head.is_parameter);
+        let is_harmless = means_nothing || is_one_of(HARMLESS_PARAMETERS, &parameter.name);
         if (!is_signed && !is_harmless) || (is_signed && swallows_another(parameter.value())) {
             let name = String::from_utf8_lossy(&parameter.name).into_owned();
             return Err(AuthError::SigV2UnsignedParameter(name));

@@ -230,6 +230,7 @@ fn signatures(criterion: &mut Criterion) {
                 raw_query: "",
                 headers: &parts.headers,
                 virtual_host_bucket: None,
+                is_parameter: |_| true,
             };
             authenticate(&head, &policy, now, |_| Some(&secret)).expect("it was signed so")
         });

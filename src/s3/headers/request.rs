@@ -3,15 +3,15 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    COPY_SOURCE, HOP_BY_HOP, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT,
-    SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, WRITE_OFFSET_BYTES, nominated,
+    RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID,
+    is_checksum_setting,
 };
 use crate::s3::checksum::CHECKSUM_PREFIX;
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::{Query, is_hoisted};
 
 /// What becomes of one header of an upload.
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Consume,
     Reserved,
@@ -37,7 +37,7 @@ pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
                 let message = "This metadata name is reserved for the encrypting proxy";
                 return Err(S3Error::invalid_argument(name.as_str(), "", message));
             }
-            Fate::Refuse => return Err(refused(name.as_str())),
+            Fate::Refuse => return Err(not_implemented(name.as_str())),
         }
     }
     if let Some(encoding) = stored_content_encoding(headers) {
@@ -48,7 +48,7 @@ pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     Ok(upstream)
 }
 
-fn upload_fate(name: &str) -> Fate {
+pub(super) fn upload_fate(name: &str) -> Fate {
     match name {
         "cache-control"
         | "content-disposition"
@@ -86,7 +86,8 @@ fn upload_fate(name: &str) -> Fate {
     }
 }
 
-fn refused(name: &str) -> S3Error {
+/// The refusal of a header.
+pub(super) fn not_implemented(name: &str) -> S3Error {
     S3Error::not_implemented(format!("The header {name} asks for something that is not implemented"))
         .with("Header", name)
 }
@@ -133,7 +134,7 @@ pub enum SseRequest {
 pub fn sse_request(headers: &HeaderMap) -> Result<SseRequest, S3Error> {
     refuse_customer_key(headers)?;
     if headers.contains_key(SSE_CONTEXT) {
-        return Err(refused(SSE_CONTEXT));
+        return Err(not_implemented(SSE_CONTEXT));
     }
     let key_id = text(headers, SSE_KMS_KEY_ID)?;
     match (text(headers, SSE)?, key_id) {
@@ -202,47 +203,6 @@ pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     Ok(collect(passed))
 }
 
-/// The headers of a request that carries no object content: all but those that speak of this connection, of this
-/// signature, of the body's framing (the upstream client writes its own), or that could turn the request into another.
-///
-/// A checksum that came as a trailer is verified here but not among them: the caller adds it as a header.
-#[must_use]
-pub fn passthrough_headers(headers: &HeaderMap) -> HeaderMap {
-    let nominated = nominated(headers);
-    let passed = headers.iter().filter(|(name, _)| {
-        let name = name.as_str();
-        let dropped = matches!(
-            name,
-            "authorization"
-                | "content-length"
-                | "date"
-                | "expect"
-                | "host"
-                | "x-amz-content-sha256"
-                | "x-amz-date"
-                | "x-amz-decoded-content-length"
-                | "x-amz-rename-source"
-                | "x-amz-s3session-token"
-                | "x-amz-security-token"
-                | "x-amz-trailer"
-                | "x-http-method-override"
-                | COPY_SOURCE
-                | WRITE_OFFSET_BYTES
-        );
-        // An encoded answer is one that no handler could read or rewrite.
-        let encoded = matches!(name, "accept-encoding" | "content-encoding");
-        !dropped
-            && !encoded
-            && !HOP_BY_HOP.iter().any(|other| other == name)
-            && !nominated.iter().any(|other| other == name)
-    });
-    let mut upstream = collect(passed);
-    if let Some(encoding) = stored_content_encoding(headers) {
-        upstream.insert(header::CONTENT_ENCODING, encoding);
-    }
-    upstream
-}
-
 /// The headers of a CORS preflight, which carries no signature: what the browser asks, and nothing else.
 #[must_use]
 pub fn preflight_headers(headers: &HeaderMap) -> HeaderMap {
@@ -251,7 +211,7 @@ pub fn preflight_headers(headers: &HeaderMap) -> HeaderMap {
     collect(headers.iter().filter(|(name, _)| is_asked(name)))
 }
 
-fn collect<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
+pub(super) fn collect<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(name, value.clone());
@@ -259,9 +219,9 @@ fn collect<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -
     headers
 }
 
-/// Puts the headers that a presigned URL carries as `x-amz-*` parameters where headers belong, for every function
-/// here to see. SigV4's own parameters stay; so does `x-amz-sdk-checksum-algorithm`, in which a presigner only tells
-/// what it would have computed had it seen the body.
+/// Puts the headers that a presigned URL carries as `x-amz-*` parameters where headers belong, for every function here to
+/// see. SigV4's own parameters stay. So do the values of checksums and `x-amz-sdk-checksum-algorithm`, which S3 ignores in
+/// a query: a presigner has no body to compute them from, and the AWS SDK for JavaScript writes the checksum of nothing.
 ///
 /// # Errors
 /// `InvalidArgument` for a parameter that can be no header, or that the request has as a header with another value.
@@ -281,7 +241,8 @@ pub fn unhoist(query: &Query, headers: &mut HeaderMap) -> Result<(), S3Error> {
                 | "x-amz-user-agent"
                 | SDK_CHECKSUM_ALGORITHM
         );
-        if of_signer {
+        let is_checksum = lower.starts_with(CHECKSUM_PREFIX) && !is_checksum_setting(&lower);
+        if of_signer || is_checksum {
             continue;
         }
         let (Ok(header), Ok(line)) =

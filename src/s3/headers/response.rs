@@ -1,32 +1,160 @@
-//! The storage's answer headers: what ends at this hop, and what speaks of the ciphertext.
+//! The headers of the storage's response: those that S3 has, without what ends at this hop and what speaks of the ciphertext.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 
-use super::{HOP_BY_HOP, RESERVED, SSE, nominated};
+use super::{RESERVED, SSE, nominated};
 use crate::s3::checksum::CHECKSUM_PREFIX;
 
-/// Removes what belongs to the connection the message came by (RFC 9110 §7.6.1). Content-Length stays, whatever the
-/// Connection header says: a body whose length is unmet must be seen to be cut.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// The response headers of S3, in alphabetical order; `x-amz-meta-*` comes to them. `Location` is not among them: of all
+/// operations only CreateBucket has it, and the proxy writes its own there. `Server` is this server's to say.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html> and the response headers of
+/// each operation in S3's API reference; of HTTP what errors and CORS need.
+const OF_S3: &[&str] = &[
+    "accept-ranges",
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "retry-after",
+    "vary",
+    "x-amz-abort-date",
+    "x-amz-abort-rule-id",
+    "x-amz-access-point-alias",
+    "x-amz-archive-status",
+    "x-amz-bucket-arn",
+    "x-amz-bucket-location-name",
+    "x-amz-bucket-location-type",
+    "x-amz-bucket-region",
+    "x-amz-copy-source-version-id",
+    "x-amz-delete-marker",
+    "x-amz-expiration",
+    "x-amz-id-2",
+    "x-amz-missing-meta",
+    "x-amz-mp-parts-count",
+    "x-amz-object-lock-event-hold",
+    "x-amz-object-lock-event-hold-duration-days",
+    "x-amz-object-lock-event-hold-duration-years",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-size",
+    "x-amz-object-version-id",
+    "x-amz-replication-status",
+    "x-amz-request-charged",
+    "x-amz-request-id",
+    "x-amz-restore",
+    "x-amz-restore-output-path",
+    "x-amz-storage-class",
+    "x-amz-tagging-count",
+    "x-amz-transition-default-minimum-object-size",
+    "x-amz-version-id",
+    "x-amz-website-redirect-location",
+];
+
+/// The start of all headers with which a response permits a page of another origin to read it.
+const CORS: &str = "access-control-";
+
+/// Keeps what S3 says of an object or a bucket. Removed are the headers of the connection that the response came by
+/// (RFC 9110 §7.6.1), whatever S3 does not have (a browser obeys `Set-Cookie`, `Refresh` or `Clear-Site-Data` for the
+/// origin of the proxy), the proxy's own metadata, and the storage's words about its own encryption and about the
+/// ciphertext's checksum. Content-Length stays, whatever the Connection header says: a body whose length is unmet must be
+/// seen to be cut.
+pub fn keep_s3_headers(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         if name != CONTENT_LENGTH.as_str() {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
+    remove(headers, |name| !is_kept(name));
+}
+
+/// Removes what permits a page of another origin to read a response; for a request that came from none.
+pub fn remove_cors(headers: &mut HeaderMap) {
+    remove(headers, |name| name.starts_with(CORS));
+}
+
+fn is_kept(name: &str) -> bool {
+    let is_private = RESERVED.contains(&name) || name.starts_with(SSE) || name.starts_with(CHECKSUM_PREFIX);
+    !is_private && (OF_S3.contains(&name) || name.starts_with("x-amz-meta-"))
+}
+
+fn remove(headers: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
+    let removed: Vec<HeaderName> = headers.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
+    for name in removed {
         headers.remove(name);
     }
 }
 
-/// Removes the proxy's own metadata, and the storage's words about its own encryption and about the ciphertext's
-/// checksum.
-pub fn hide_private(headers: &mut HeaderMap) {
-    let private = |name: &HeaderName| {
-        let name = name.as_str();
-        RESERVED.contains(&name) || name.starts_with(SSE) || name.starts_with(CHECKSUM_PREFIX)
-    };
-    let hidden: Vec<HeaderName> = headers.keys().filter(|name| private(name)).cloned().collect();
-    for name in hidden {
-        headers.remove(name);
+#[cfg(test)]
+mod tests {
+    use super::super::HOP_BY_HOP;
+    use super::*;
+
+    #[test]
+    fn the_list_is_in_order_and_has_nothing_of_the_connection() {
+        assert!(OF_S3.is_sorted());
+        for name in OF_S3 {
+            assert!(is_kept(name), "{name}");
+            assert!(HOP_BY_HOP.iter().all(|hop| hop != name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_s3_does_not_have_never_reaches_a_browser() {
+        for name in [
+            "alt-svc",
+            "clear-site-data",
+            "connection",
+            "content-location",
+            "content-security-policy",
+            "link",
+            "location",
+            "nel",
+            "proxy-authenticate",
+            "refresh",
+            "report-to",
+            "server",
+            "service-worker-allowed",
+            "set-cookie",
+            "sourcemap",
+            "strict-transport-security",
+            "transfer-encoding",
+            "upgrade",
+            "via",
+            "www-authenticate",
+            "x-amz-error-message",
+            "x-amz-security-token",
+            "x-internal-node",
+            "x-minio-error-code",
+            "x-rgw-object-type",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "x".parse().unwrap());
+            keep_s3_headers(&mut headers);
+            assert!(headers.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn cors_headers_go_together() {
+        let mut headers: HeaderMap =
+            OF_S3.iter().map(|name| (HeaderName::from_static(name), "x".parse().unwrap())).collect();
+        remove_cors(&mut headers);
+        assert_eq!(headers.len(), OF_S3.len() - 6);
+        assert!(headers.contains_key("vary"));
     }
 }
