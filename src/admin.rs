@@ -76,6 +76,7 @@ impl Admin {
             max_connections: MAX_CONNECTIONS,
             header_timeout: TIMEOUT,
             idle_timeout: TIMEOUT,
+            min_rate: 1,
             drain_timeout: Duration::ZERO,
         };
         Ok(Self { bound: Server::bind(settings).await? })

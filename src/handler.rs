@@ -10,6 +10,7 @@ mod complete_multipart_upload;
 mod copy_object;
 mod create_multipart_upload;
 mod described_object;
+mod document;
 mod foreign;
 mod formats;
 mod get_object;
@@ -85,6 +86,8 @@ pub struct Resources {
     pub client_idle_timeout: Duration,
     /// Memory for what has to be held whole.
     pub memory: Budget,
+    /// The part of it that is for documents of clients.
+    pub documents: Budget,
 }
 
 impl Resources {

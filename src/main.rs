@@ -11,6 +11,7 @@ use s3veil::command::serve::{self, Listeners};
 use s3veil::command::{self, Command, CommandLine, Decrypt, Failure};
 use s3veil::config::{self, LogFormat, LogSettings};
 use s3veil::server::ConnectionInfo;
+use s3veil::service::Arrival;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
@@ -92,8 +93,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
             let service = service.clone();
             async move {
-                let ConnectionInfo { peer, tls, surplus } = connection;
-                service.call(request, peer, tls, surplus).await
+                let ConnectionInfo { peer, tls, surplus, meter } = connection;
+                service.call(request, Arrival { peer, is_tls: tls, is_surplus: surplus, meter }).await
             }
         };
         listeners.serve(answer, readiness, metrics, signals).await;

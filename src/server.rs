@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::buffers::Crowd;
+use crate::meter::Meter;
 use connection::{Connection, Drain};
 pub use tls::{Tls, TlsError};
 
@@ -48,12 +49,14 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long a client may take no byte of a response before its connection is cut.
     pub idle_timeout: Duration,
+    /// Bytes per second at which the delay of a client, as [`Meter`] has it, stays as it is.
+    pub min_rate: u64,
     /// How long running requests may go on after the shutdown began.
     pub drain_timeout: Duration,
 }
 
 /// What is known of the connection that a request came on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ConnectionInfo {
     /// The other side's address.
     pub peer: SocketAddr,
@@ -61,6 +64,8 @@ pub struct ConnectionInfo {
     pub tls: bool,
     /// Whether the connection is beyond the limit: its request is to be refused, and it to be closed.
     pub surplus: bool,
+    /// How slow the client is.
+    pub meter: Meter,
 }
 
 /// How serving ended.

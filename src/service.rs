@@ -8,10 +8,11 @@ mod access_log;
 mod admission;
 mod clients;
 mod form;
+mod unsigned;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response};
@@ -20,9 +21,11 @@ use hyper::body::{Body, Incoming};
 use self::access_log::Record;
 use self::admission::Admission;
 pub use self::clients::{Client, ClientAccess, Clients};
-use crate::body::{BoxBody, ReclaimableBody, boxed};
+use self::unsigned::Unsigned;
+use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
-use crate::handler::{self, Call, Reached, Resources, UnderWay};
+use crate::handler::{self, Call, Reached, Resources, slow_down};
+use crate::meter::Meter;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
@@ -42,6 +45,20 @@ struct Inner {
     verification: VerifyPolicy,
     domains: Vec<String>,
     admission: Admission,
+    unsigned: Unsigned,
+}
+
+/// How a request arrived.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Where from.
+    pub peer: SocketAddr,
+    /// Whether it came encrypted.
+    pub is_tls: bool,
+    /// Whether it came on a connection too many, so that it is refused.
+    pub is_surplus: bool,
+    /// How slow its client is.
+    pub meter: Meter,
 }
 
 impl Service {
@@ -54,8 +71,15 @@ impl Service {
         domains: Vec<String>,
         max_requests: usize,
     ) -> Self {
-        let admission = Admission::new(max_requests);
-        Self(Arc::new(Inner { resources, clients, verification, domains, admission }))
+        let admission = Admission::new(max_requests, clients.len());
+        let unsigned = Unsigned::default();
+        Self(Arc::new(Inner { resources, clients, verification, domains, admission, unsigned }))
+    }
+
+    /// Cuts off, as long as there is a clone of this service, every client that has kept it waiting for `patience` more
+    /// than its bytes were worth.
+    pub fn cut_slow_clients(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.0.admission.cut_slow_clients(patience)
     }
 
     /// What the handlers work with, for health checks.
@@ -63,27 +87,19 @@ impl Service {
         Arc::clone(&self.0.resources)
     }
 
-    /// Answers one request. `peer` is where it came from, for the log; `is_tls`, whether it came encrypted; `is_surplus`,
-    /// whether it came on a connection too many, so that it is refused.
-    pub async fn call(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-        is_tls: bool,
-        is_surplus: bool,
-    ) -> Response<BoxBody> {
+    /// Answers one request.
+    pub async fn call(&self, request: Request<Incoming>, arrival: Arrival) -> Response<BoxBody> {
         let (parts, body) = request.into_parts();
         let expects_continue = parts.headers.contains_key(EXPECT);
         let asks_in_vain = expects_continue && body.is_end_stream();
-        let mut record = Record::begin(&parts, peer);
+        let mut record = Record::begin(&parts, arrival.peer);
         let (body, leftover) = ReclaimableBody::new(body);
-        let (admitted, answer) = match self.0.admission.admit(is_surplus).map(Arc::new) {
-            Ok(admitted) => {
-                let under_way = UnderWay::counted_by(admitted.clone());
-                let answer = self.answer(&parts, boxed(body), is_tls, under_way, &mut record).await;
-                (Some(admitted), answer)
+        let answer = match arrival.is_surplus {
+            true => Err(slow_down().into()),
+            false => {
+                let body = boxed(MeteredBody::new(body, &arrival.meter));
+                self.answer(&parts, body, &arrival, &mut record).await
             }
-            Err(too_many) => (None, Err(too_many.into())),
         };
         let mut response = answer.unwrap_or_else(|error| {
             let response = refusal(&error, parts.uri.path(), record.request_id());
@@ -94,29 +110,29 @@ impl Service {
             headers::remove_cors(response.headers_mut());
         }
         let was_never_asked = leftover.drain(expects_continue);
-        if asks_in_vain || was_never_asked || is_surplus {
+        if asks_in_vain || was_never_asked || arrival.is_surplus {
             // The answer comes without a 100 before it. botocore then takes the next answer on this connection for
             // headers; and a body that was not asked for ends the connection anyway, which the client should know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        record.finish(response, admitted)
+        record.finish(response)
     }
 
     async fn answer(
         &self,
         parts: &http::request::Parts,
         body: BoxBody,
-        is_tls: bool,
-        under_way: UnderWay,
+        arrival: &Arrival,
         record: &mut Record,
     ) -> Result<Response<BoxBody>, Error> {
-        let Inner { resources, clients, verification, domains, admission: _ } = &*self.0;
+        let Inner { resources, clients, verification, domains, admission, unsigned } = &*self.0;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let path = S3Path::parse(parts.uri.path(), host, domains)?;
         record.asked_for(&path);
         headers::refuse_nominations(&parts.headers)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         if parts.method == Method::OPTIONS {
+            let _guest = unsigned.preflights.enter(arrival.peer)?;
             // On the heap, as forms and handlers are: every request's future would have room for the largest.
             return Box::pin(handler::preflight(resources, &path, &parts.headers)).await;
         }
@@ -125,7 +141,7 @@ impl Service {
         if let S3Path::Bucket(bucket) = &path
             && form::is_form(parts, &path, &query)
         {
-            let sent = form::Sent { parts, bucket, is_virtual_host: virtual_host.is_some(), is_tls };
+            let sent = form::Sent { parts, bucket, is_virtual_host: virtual_host.is_some(), arrival };
             return Box::pin(sent.answer(&self.0, body, record)).await;
         }
         let head = RequestHead {
@@ -143,12 +159,14 @@ impl Service {
         let operation = route(&parts.method, &path, &query, &headers)?;
         record.authenticated(authenticated.access_key_id.as_str(), operation);
         let copy_source = copy_source(operation, &headers)?;
-        let client =
+        let (client, number) =
             clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
+        refuse_unread_body(&parts.method, &body)?;
+        let under_way = record.admitted(admission.admit(number, &arrival.meter)?);
 
         let call = Call {
             operation,
-            reached: Reached { is_tls, is_virtual_host: virtual_host.is_some() },
+            reached: Reached { is_tls: arrival.is_tls, is_virtual_host: virtual_host.is_some() },
             method: parts.method.clone(),
             path,
             query,
@@ -161,6 +179,18 @@ impl Service {
         };
         handler::handle(resources, call).await
     }
+}
+
+/// A body of a request that has none by its method would be read, and held, for nothing.
+///
+/// # Errors
+/// `InvalidRequest`.
+fn refuse_unread_body(method: &Method, body: &BoxBody) -> Result<(), S3Error> {
+    let takes_none = [Method::GET, Method::HEAD, Method::DELETE].contains(method);
+    if takes_none && !body.is_end_stream() {
+        return Err(S3Error::invalid_request(format!("A {method} request takes no body.")));
+    }
+    Ok(())
 }
 
 /// What a copy reads beside the object it writes.

@@ -11,16 +11,17 @@ use syn::visit::{self, Visit};
 /// Each room and the rooms it may name. `error` maps the errors of all rooms below it and is seen from `handler` up.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("buffers", &[]),
+    ("meter", &[]),
     ("s3", &[]),
     ("sigv4", &[]),
     ("envelope", &[]),
     ("keyring", &["envelope"]),
     ("upstream", &["s3", "sigv4", "buffers"]),
-    ("body", &["s3", "sigv4", "envelope"]),
+    ("body", &["s3", "sigv4", "envelope", "meter"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
     ("handler", &["buffers", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error"]),
-    ("service", &["s3", "sigv4", "body", "keyring", "upstream", "handler", "error"]),
-    ("server", &["body", "buffers"]),
+    ("service", &["meter", "s3", "sigv4", "body", "keyring", "upstream", "handler", "error"]),
+    ("server", &["body", "buffers", "meter"]),
     ("admin", &["server", "body"]),
     ("config", &["s3", "sigv4", "envelope", "keyring", "upstream", "handler", "service", "server", "admin"]),
     (
@@ -31,7 +32,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("lib", &[]),
-    ("main", &["command", "config", "server"]),
+    ("main", &["command", "config", "server", "service"]),
 ];
 
 const MAX_FILE_LINES: usize = 450;

@@ -7,7 +7,11 @@ use bytes::Bytes;
 
 /// So many bytes of memory. Nobody waits for a share: whoever gets none tries again later.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<AtomicU64>);
+pub struct Budget {
+    left: Arc<AtomicU64>,
+    /// What this is a part of.
+    whole: Option<Arc<Budget>>,
+}
 
 /// Bytes taken from a budget, until this is dropped.
 #[derive(Debug)]
@@ -19,18 +23,52 @@ pub struct Share {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(bytes)))
+        Self { left: Arc::new(AtomicU64::new(bytes)), whole: None }
+    }
+
+    /// A budget of its own of so many bytes, which are taken from this one too.
+    #[must_use]
+    pub fn part(&self, bytes: u64) -> Self {
+        Self { left: Arc::new(AtomicU64::new(bytes)), whole: Some(Arc::new(self.clone())) }
     }
 
     /// Takes so many bytes; `None` if there are not as many left.
     pub fn take(&self, bytes: u64) -> Option<Share> {
+        self.subtract(bytes).then(|| Share { budget: self.clone(), bytes })
+    }
+
+    fn subtract(&self, bytes: u64) -> bool {
         let take = |left: u64| left.checked_sub(bytes);
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.is_ok().then(|| Share { budget: self.clone(), bytes })
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            return false;
+        }
+        let is_taken = self.whole.as_ref().is_none_or(|whole| whole.subtract(bytes));
+        if !is_taken {
+            self.left.fetch_add(bytes, Ordering::Relaxed);
+        }
+        is_taken
+    }
+
+    fn add(&self, bytes: u64) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.add(bytes);
+        }
     }
 }
 
 impl Share {
+    /// Takes more bytes of the same budget, so that the share is at least this large. False if there are not as many left;
+    /// the share is as it was then.
+    pub fn grow_to(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let is_taken = self.budget.subtract(more);
+        if is_taken {
+            self.bytes += more;
+        }
+        is_taken
+    }
+
     /// The same bytes, with the share held as long as any of them are.
     pub fn with(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Held { bytes, _share: self })
@@ -39,7 +77,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.add(self.bytes);
     }
 }
 
@@ -68,6 +106,30 @@ mod tests {
         assert!(budget.take(8).is_none());
         drop(rest);
         assert!(budget.take(10).is_some());
+    }
+
+    #[test]
+    fn a_share_grows_while_there_is_something_left() {
+        let budget = Budget::new(10);
+        let mut share = budget.take(1).unwrap();
+        assert!(share.grow_to(8) && share.grow_to(3));
+        assert!(!share.grow_to(11));
+        assert!(budget.take(2).is_some() && budget.take(3).is_none());
+        drop(share);
+        assert!(budget.take(10).is_some());
+    }
+
+    #[test]
+    fn what_is_taken_of_a_part_is_taken_of_the_whole() {
+        let whole = Budget::new(10);
+        let part = whole.part(6);
+        assert!(part.take(7).is_none());
+        let share = part.take(6).unwrap();
+        assert!(whole.take(5).is_none());
+        drop(share);
+        let _most = whole.take(9).unwrap();
+        assert!(part.take(2).is_none());
+        assert!(part.take(1).is_some());
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::service::{Clients, Service};
 use crate::sigv4::VerifyPolicy;
 use crate::upstream::{self, Upstream};
 
+/// Documents of clients may have an eighth of what may be held whole: the largest are rare, and the others small.
+const DOCUMENTS: u64 = 8;
+
 /// Builds what handlers work with: opens files and the embedded store, but neither listens nor calls anybody.
 ///
 /// # Errors
@@ -27,6 +30,7 @@ pub async fn resources(
     let policies = Policies::new(buckets);
     let (learned_sizes, layouts) = (LearnedSizes::default(), Layouts::default());
     let known_uploads = KnownUploads::default();
+    let memory = Budget::new(requests.max_buffered);
     Ok(Resources {
         upstream,
         keyring,
@@ -35,7 +39,8 @@ pub async fn resources(
         layouts,
         known_uploads,
         client_idle_timeout: requests.idle_timeout,
-        memory: Budget::new(requests.max_buffered),
+        documents: memory.part(requests.max_buffered / DOCUMENTS),
+        memory,
     })
 }
 
@@ -52,7 +57,12 @@ pub async fn service(config: Config) -> Result<Service, Failure> {
         allow_sigv2: requests.sigv2,
     };
     let domains = requests.domain.into_iter().collect();
-    Ok(Service::new(Arc::new(resources), Clients::new(clients), verification, domains, requests.max_requests))
+    let clients = Clients::new(clients);
+    let service = Service::new(Arc::new(resources), clients, verification, domains, requests.max_requests);
+    if requests.cut_slow_clients {
+        tokio::spawn(service.cut_slow_clients(requests.idle_timeout));
+    }
+    Ok(service)
 }
 
 /// The keyring alone.

@@ -18,6 +18,7 @@ const KEYS: &[&str] = &[
     "max_buffered",
     "header_timeout",
     "idle_timeout",
+    "min_rate",
     "drain_timeout",
     "max_clock_skew",
 ];
@@ -32,6 +33,9 @@ const MAX_REQUESTS: u64 = 1_000;
 const MAX_BUFFERED: u64 = 512 << 20;
 /// Twice what one form takes.
 const LEAST_BUFFERED: u64 = 16 << 20;
+
+/// A kibibyte per second: the slowest mobile networks have ten times that.
+const MIN_RATE: u64 = 1 << 10;
 
 /// AWS allows 15 minutes. A day more than covers a wrong time zone; beyond it a signature's age means nothing.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,7 +53,10 @@ pub struct RequestRules {
     pub max_clock_skew: Duration,
     /// How long a client may send nothing of a body that it has announced.
     pub idle_timeout: Duration,
-    /// How many requests are served at once, from the head's arrival to the answer's end.
+    /// Whether a client is cut off that is slower than `listen.min_rate` over an idle timeout.
+    pub cut_slow_clients: bool,
+    /// How many requests are served at once, from the signature's verification to the answer's end. Those that wait for
+    /// their client do not count; there may be half as many of them beside the others.
     pub max_requests: usize,
     /// Bytes of memory for what has to be held whole, of all requests together.
     pub max_buffered: u64,
@@ -67,6 +74,13 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
     };
     let max_connections = section.count("max_connections", 1..=MAX_CONNECTIONS)?.unwrap_or(10_000);
     let idle_timeout = timeout("idle_timeout", 60)?;
+    let min_rate = section.parsed("min_rate", "1KiB", |text| match text {
+        "off" => Ok(None),
+        text => value::size(text).map(Some).map_err(|Refusal { problem, .. }| {
+            Refusal::new(problem, "write bytes per second, such as \"1KiB\", or \"off\"")
+        }),
+    })?;
+    let min_rate = min_rate.unwrap_or(Some(MIN_RATE));
     let settings = server::Settings {
         address,
         address_key: "listen.address",
@@ -74,6 +88,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         max_connections: usize::try_from(max_connections).expect("a million fits"),
         header_timeout: timeout("header_timeout", 60)?,
         idle_timeout,
+        min_rate: min_rate.unwrap_or(MIN_RATE),
         drain_timeout: timeout("drain_timeout", 30)?,
     };
     let max_clock_skew = timeout("max_clock_skew", 15 * 60)?;
@@ -94,6 +109,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         sigv2: section.boolean("sigv2")?.unwrap_or(true),
         max_clock_skew,
         idle_timeout,
+        cut_slow_clients: min_rate.is_some(),
         max_requests: usize::try_from(max_requests).expect("a million fits"),
         max_buffered: max_buffered.unwrap_or(MAX_BUFFERED),
     };

@@ -81,6 +81,7 @@ fn the_published_comments_are_true() {
                 "max_requests",
                 "max_buffered",
                 "header_timeout",
+                "min_rate",
                 "drain_timeout",
                 "max_clock_skew",
             ][..],
@@ -158,6 +159,7 @@ max_requests = 32
 max_buffered = "16MiB"
 header_timeout = "1s"
 idle_timeout = "2s"
+min_rate = "2KiB"
 drain_timeout = "3s"
 max_clock_skew = "4s"
 [upstream]
@@ -205,6 +207,7 @@ fn listening_and_the_upstream_can_be_set() {
     let config = read(EVERYTHING).expect("a valid file");
     let seconds = Duration::from_secs;
     assert_eq!(config.listen.max_connections, 16);
+    assert_eq!(config.listen.min_rate, 2048);
     assert_eq!((config.listen.header_timeout, config.listen.drain_timeout), (seconds(1), seconds(3)));
     let rules = RequestRules {
         domain: Some("s3.example.com".to_owned()),
@@ -212,6 +215,7 @@ fn listening_and_the_upstream_can_be_set() {
         sigv2: false,
         max_clock_skew: seconds(4),
         idle_timeout: seconds(2),
+        cut_slow_clients: true,
         max_requests: 32,
         max_buffered: 16 << 20,
     };
@@ -229,6 +233,13 @@ fn listening_and_the_upstream_can_be_set() {
         panic!("the credentials were configured")
     };
     assert_eq!((access_key_id.as_str(), secret_access_key.as_str()), ("AKIA", "from the environment"));
+}
+
+#[test]
+fn slow_clients_can_be_left_alone() {
+    let cuts = |line: &str| read(&below("[listen]", line)).expect("a valid file").requests.cut_slow_clients;
+    assert!(cuts(""));
+    assert!(!cuts("min_rate = \"off\""));
 }
 
 #[test]
@@ -275,7 +286,7 @@ fn the_listen_address() {
         ("adress = \"127.0.0.1:8333\"", "unknown key `listen.adress`: did you mean `listen.address`?"),
         (
             "port = 8333",
-            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, drain_timeout, max_clock_skew",
+            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, min_rate, drain_timeout, max_clock_skew",
         ),
     ];
     for (line, message) in cases {
@@ -305,7 +316,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 73);
+    assert_eq!(seen, 74);
 }
 
 #[test]

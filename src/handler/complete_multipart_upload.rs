@@ -9,7 +9,6 @@ mod resealed;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
-use http_body_util::BodyExt;
 
 use self::checksum::ObjectChecksum;
 use self::request::{Asked, Chosen};
@@ -40,16 +39,14 @@ pub(super) async fn complete_multipart_upload(
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     let upload = Upload::of_id(resources, &bucket, &object_key, call.upload_id()).await?;
-    let length = call.content_length()?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
-    if length > xml::MAX_COMPLETE_REQUEST as u64 {
-        return Err(S3Error::from(ErrorCode::MaxMessageLengthExceeded).into());
+    if call.content_length()?.is_none() {
+        return Err(S3Error::from(ErrorCode::MissingContentLength).into());
     }
     // A checksum header speaks of the object here; only Content-MD5 is of this body.
     let content_md5 = DeclaredIntegrity::content_md5_of(&call.headers)?;
     let declared = DeclaredIntegrity { content_md5, ..DeclaredIntegrity::default() };
     let under_way = call.under_way.clone();
-    let (body, _) = call.ingest_declared(resources, length, &declared);
-    let document = body.collect().await?.to_bytes();
+    let (document, _) = call.document(resources, xml::MAX_COMPLETE_REQUEST as u64, &declared).await?;
     let completing = Completing {
         asked: Asked::of(&document, &call.headers, &upload)?,
         resources: resources.clone(),

@@ -1,18 +1,13 @@
 //! Operations without object content: verified, then passed on as they are.
 
-use bytes::Bytes;
 use http::Response;
 use http::header::{HeaderName, HeaderValue, LOCATION};
-use http_body_util::BodyExt;
 
-use super::{Call, Resources, upstream_answer};
+use super::{Call, Resources, document, upstream_answer};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::s3::{BucketName, ErrorCode, Operation, S3Error, encode_path, headers, xml};
+use crate::s3::{BucketName, DeclaredIntegrity, Operation, S3Error, encode_path, headers, xml};
 use crate::upstream::UpstreamBody;
-
-/// The largest configuration document is a DeleteObjects of 1,000 keys of 1,024 bytes, each escaped in XML.
-const MAX_DOCUMENT: u64 = 8 * 1024 * 1024;
 
 pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     if let Some(bucket) = call.path.bucket() {
@@ -24,12 +19,9 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     let mut request = call.upstream_request(call.method.clone());
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
-    let length = call.content_length()?.unwrap_or(0);
-    if length > MAX_DOCUMENT {
-        return Err(S3Error::new(ErrorCode::MaxMessageLengthExceeded, "Your request was too large.").into());
-    }
-    let (body, verdict) = call.ingest(resources, length)?;
-    let document: Bytes = body.collect().await?.to_bytes();
+    let declared = DeclaredIntegrity::from_headers(&call.headers)?;
+    let limit = document::limit_of(call.operation);
+    let (document, verdict) = call.document(resources, limit, &declared).await?;
     refuse_sizes(&call, &document)?;
     // A checksum that came in a trailer goes on in a header: the document is buffered and verified.
     for checksum in verdict.checksums().unwrap_or_default() {

@@ -47,9 +47,8 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
     let declared = DeclaredIntegrity::from_headers(&asked)?;
     let object = NewObject::new(resources, &bucket, &object_key, &asked)?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
-    let mut file = FormFile::new(body, length);
+    let mut file = FormFile::new(resources, body, length)?;
     let expected = usize::try_from(request_length).unwrap_or(PART).min(PART);
-    let _held = resources.hold(expected as u64)?;
     let mut response = match file.fill(expected).await? {
         Filled::ToTheEnd(plaintext) => {
             let checksums = verdict.checksums().unwrap_or_default();

@@ -61,6 +61,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         layouts: Layouts::default(),
         client_idle_timeout: Duration::from_secs(5),
         memory: crate::buffers::Budget::new(64 << 20),
+        documents: crate::buffers::Budget::new(8 << 20),
     };
     (resources, folder)
 }

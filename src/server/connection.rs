@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::stall::WriteDeadline;
 use super::{ConnectionInfo, Settings, Tls};
 use crate::buffers::{self, CappedStream, Crowd, PacedBody};
+use crate::meter::Meter;
 
 /// Bytes of a request's head. S3 allows 8 KiB of PUT headers with 2 KiB of metadata; a percent-encoded key has up to
 /// 3 KiB, a session token or a policy in a presigned URL 4 KiB more. Four times that is left to proxies in between.
@@ -33,11 +34,17 @@ pub(super) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
+    terms: Terms,
+    surplus: bool,
+}
+
+/// What a connection is held to, whatever it speaks.
+struct Terms {
     header_timeout: Duration,
     idle_timeout: Duration,
+    meter: Meter,
     crowd: Crowd,
     drain: Drain,
-    surplus: bool,
 }
 
 /// Tells a connection that the shutdown began.
@@ -78,90 +85,77 @@ impl Connection {
         drain: Drain,
         surplus: bool,
     ) -> Self {
-        let &Settings { ref tls, header_timeout, idle_timeout, .. } = settings;
-        Self { stream, peer, tls: tls.clone(), header_timeout, idle_timeout, crowd, drain, surplus }
+        let &Settings { ref tls, header_timeout, idle_timeout, min_rate, .. } = settings;
+        let terms = Terms { header_timeout, idle_timeout, meter: Meter::new(min_rate), crowd, drain };
+        Self { stream, peer, tls: tls.clone(), terms, surplus }
     }
 
     /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
-    pub(super) async fn run<S, F, B>(mut self, service: S)
+    pub(super) async fn run<S, F, B>(self, service: S)
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F,
         F: Future<Output = Response<B>>,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (_open, _member) = (OpenConnection::count(), self.crowd.join());
-        let (peer, surplus) = (self.peer, self.surplus);
+        let Self { stream, peer, tls, mut terms, surplus } = self;
+        let (_open, _member) = (OpenConnection::count(), terms.crowd.join());
         // Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm).
-        if let Err(error) = self.stream.set_nodelay(true) {
+        if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "a connection was lost before it was served");
             return;
         }
-        let stream = CappedStream::new(self.stream, self.crowd.clone());
-        let Some(tls) = self.tls.take() else {
-            return serve(
-                stream,
-                self.header_timeout,
-                self.idle_timeout,
-                self.crowd,
-                self.drain,
-                |request| service(request, ConnectionInfo { peer, tls: false, surplus }),
-            )
-            .await;
+        let stream = CappedStream::new(stream, terms.crowd.clone());
+        let info = ConnectionInfo { peer, tls: tls.is_some(), surplus, meter: terms.meter.clone() };
+        let service = |request| service(request, info.clone());
+        let Some(tls) = tls else {
+            return terms.serve(stream, service).await;
         };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.0).accept(stream));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
-            () = self.drain.begun() => return,
+            () = terms.drain.begun() => return,
         };
         match handshake {
-            Ok(Ok(stream)) => {
-                serve(stream, self.header_timeout, self.idle_timeout, self.crowd, self.drain, |request| {
-                    service(request, ConnectionInfo { peer, tls: true, surplus })
-                })
-                .await;
-            }
+            Ok(Ok(stream)) => terms.serve(stream, service).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
         }
     }
 }
 
-async fn serve<T, F, B>(
-    stream: T,
-    header_timeout: Duration,
-    idle_timeout: Duration,
-    crowd: Crowd,
-    mut drain: Drain,
-    service: impl Fn(Request<Incoming>) -> F,
-) where
-    T: AsyncRead + AsyncWrite + Unpin,
-    F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout));
-    let service = service_fn(|request| {
-        let (response, crowd) = (service(request), crowd.clone());
-        async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, crowd))) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_header_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(buffers::MAX_ALLOWANCE)
-        .half_close(false)
-        .serve_connection(stream, service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.begun() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Terms {
+    async fn serve<T, F, B>(self, stream: T, service: impl Fn(Request<Incoming>) -> F)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+        F: Future<Output = Response<B>>,
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Self { header_timeout, idle_timeout, meter, crowd, mut drain } = self;
+        let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout, &meter));
+        let service = service_fn(|request| {
+            let (response, crowd) = (service(request), crowd.clone());
+            async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, crowd))) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            .max_header_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(buffers::MAX_ALLOWANCE)
+            .half_close(false)
+            .serve_connection(stream, service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = drain.begun() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection was cut");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection was cut");
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A stream whose writes fail with `TimedOut` once the other side has taken nothing for `patience`.
+use crate::meter::{CutOff, Direction, Meter};
+
+/// A stream whose writes fail with `TimedOut` once the other side has taken nothing for `patience`, or was cut off by
+/// its meter.
 ///
 /// Reads are left alone: a request's head has hyper's deadline, and only the reader of a body knows whether it is
 /// the client that keeps it waiting.
@@ -16,25 +19,33 @@ pub(super) struct WriteDeadline<T> {
     patience: Duration,
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
+    takes: Direction,
 }
 
 impl<T> WriteDeadline<T> {
-    pub(super) fn new(stream: T, patience: Duration) -> Self {
-        Self { stream, patience, sleep: Box::pin(tokio::time::sleep(patience)), waiting: false }
+    pub(super) fn new(stream: T, patience: Duration, meter: &Meter) -> Self {
+        let sleep = Box::pin(tokio::time::sleep(patience));
+        Self { stream, patience, sleep, waiting: false, takes: meter.direction() }
     }
 
-    fn watch<R>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        if progress.is_ready() {
+    fn watch<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Poll<io::Result<R>>,
+        bytes: impl Fn(&R) -> usize,
+    ) -> Poll<io::Result<R>> {
+        if let Poll::Ready(done) = &progress {
             self.waiting = false;
+            self.takes.moved(done.as_ref().map_or(0, bytes));
             return progress;
         }
         if !self.waiting {
             self.waiting = true;
             self.sleep.as_mut().reset(Instant::now() + self.patience);
         }
-        match self.sleep.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        match (self.takes.wait(cx), self.sleep.as_mut().poll(cx)) {
+            (Ok(()), Poll::Pending) => Poll::Pending,
+            (Err(CutOff), _) | (Ok(()), Poll::Ready(())) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
     }
 }
@@ -52,7 +63,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(cx, from);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |written| *written)
     }
 
     fn poll_write_vectored(
@@ -61,7 +72,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
         from: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, from);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |written| *written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -70,12 +81,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, progress)
+        self.watch(cx, progress, |()| 0)
     }
 }
 
@@ -90,14 +101,31 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_nobody_takes_times_out() {
         let (near, _far) = tokio::io::duplex(16);
-        let error = WriteDeadline::new(near, PATIENCE).write_all(&[0; 17]).await.expect_err("a full pipe");
+        let error = WriteDeadline::new(near, PATIENCE, &Meter::new(1))
+            .write_all(&[0; 17])
+            .await
+            .expect_err("a full pipe");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_cut_off_is_waited_for_no_longer() {
+        let (near, _far) = tokio::io::duplex(16);
+        let meter = Meter::new(1);
+        let mut near = WriteDeadline::new(near, Duration::from_secs(3600), &meter);
+        let writing = tokio::spawn(async move { near.write_all(&[0; 17]).await });
+        while meter.delay().is_zero() {
+            tokio::task::yield_now().await;
+        }
+        meter.cut();
+        let error = writing.await.expect("no panic").expect_err("a full pipe");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
     async fn a_slow_reader_that_keeps_reading_is_served() {
         let (near, mut far) = tokio::io::duplex(16);
-        let mut near = WriteDeadline::new(near, PATIENCE);
+        let mut near = WriteDeadline::new(near, PATIENCE, &Meter::new(1));
         let reader = tokio::spawn(async move {
             let mut taken = 0;
             while taken < 160 {

@@ -32,6 +32,7 @@ fn settings() -> Settings {
         max_connections: 100,
         header_timeout: LONG,
         idle_timeout: LONG,
+        min_rate: 1024,
         drain_timeout: LONG,
     }
 }

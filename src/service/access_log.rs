@@ -13,6 +13,7 @@ use super::REQUEST_ID;
 use super::admission::Admitted;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
+use crate::handler::UnderWay;
 use crate::s3::{Operation, S3Path};
 
 /// 16 hexadecimal digits that no other request of this process has, and of another process hardly one.
@@ -39,6 +40,7 @@ pub(super) struct Record {
     object_key: String,
     request_bytes: u64,
     error: Option<Error>,
+    admitted: Option<Arc<Admitted>>,
 }
 
 impl Record {
@@ -55,6 +57,7 @@ impl Record {
             object_key: String::new(),
             request_bytes: length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0),
             error: None,
+            admitted: None,
         }
     }
 
@@ -72,16 +75,21 @@ impl Record {
         self.operation = Some(operation);
     }
 
+    /// The request has a place until its answer has ended, or longer if work goes on after it.
+    pub(super) fn admitted(&mut self, admitted: Admitted) -> UnderWay {
+        let admitted = Arc::new(admitted);
+        self.admitted = Some(Arc::clone(&admitted));
+        UnderWay::counted_by(admitted)
+    }
+
     pub(super) fn failed(&mut self, error: Error) {
         self.error = Some(error);
     }
 
-    /// The same answer, named and watched to its end, until when its request counts as one that is under way. The storage's own name for the request stays, where it gave one.
-    pub(super) fn finish(
-        self,
-        mut response: Response<BoxBody>,
-        admitted: Option<Arc<Admitted>>,
-    ) -> Response<BoxBody> {
+    /// The same answer, named and watched to its end, until when its request counts as one that is under way. The
+    /// storage's own name for the request stays, where it gave one.
+    pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
+        let admitted = self.admitted.take();
         let storage_id =
             response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-").to_owned();
         let request_id = HeaderValue::from_str(&self.request_id).expect("it is hexadecimal");

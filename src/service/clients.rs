@@ -49,19 +49,32 @@ impl Client {
 
 /// All clients, by access key id.
 #[derive(Debug, Default)]
-pub struct Clients(HashMap<String, Client>);
+pub struct Clients(HashMap<String, Known>);
+
+/// A client, and its place among all.
+#[derive(Debug)]
+struct Known {
+    client: Client,
+    number: usize,
+}
 
 impl Clients {
     /// The clients by their access key ids.
     pub fn new(clients: impl IntoIterator<Item = (String, Client)>) -> Self {
-        Self(clients.into_iter().collect())
+        let numbered = clients.into_iter().enumerate();
+        Self(numbered.map(|(number, (id, client))| (id, Known { client, number })).collect())
+    }
+
+    /// How many there are. The number of each is less.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn secret_of(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
-        self.0.get(access_key_id).map(|client| &client.secret)
+        self.0.get(access_key_id).map(|known| &known.client.secret)
     }
 
-    /// The client, if it may do this; a copy also reads its source.
+    /// The client and its number, if it may do this; a copy also reads its source.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -71,9 +84,9 @@ impl Clients {
         operation: Operation,
         path: &S3Path,
         copy_source: Option<&CopySource>,
-    ) -> Result<&Client, S3Error> {
+    ) -> Result<(&Client, usize), S3Error> {
         let denied = |message: String| S3Error::new(ErrorCode::AccessDenied, message);
-        let client = self.0.get(access_key_id.as_str()).ok_or_else(|| {
+        let Known { client, number } = self.0.get(access_key_id.as_str()).ok_or_else(|| {
             S3Error::new(ErrorCode::InvalidAccessKeyId, ErrorCode::InvalidAccessKeyId.message())
         })?;
         if path.bucket().is_some_and(|bucket| !client.reaches(bucket)) {
@@ -86,7 +99,7 @@ impl Clients {
         if copy_source.is_some_and(|source| !reads(source)) {
             return Err(denied("This access key has no right to read the source of the copy.".to_owned()));
         }
-        Ok(client)
+        Ok((client, *number))
     }
 }
 

@@ -1,14 +1,14 @@
 //! A browser's form: it carries its signature in its fields, so nothing of it is known, and nothing acted on, before
 //! those were read and verified.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
 use http::request::Parts;
 use http::{Method, Response};
 
 use super::access_log::Record;
-use super::{Client, Inner};
+use super::{Arrival, Client, Inner};
 use crate::body::{BoxBody, FormBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, FormUpload};
@@ -20,6 +20,9 @@ use crate::sigv4::authenticate_form;
 /// Headers that begin with `x-amz-` and change nothing about a form.
 const HARMLESS: [&str; 4] = ["x-amz-cf-id", "x-amz-content-sha256", "x-amz-date", "x-amz-user-agent"];
 
+/// How long the fields before a form's file may take in all: 20 KiB, of a sender that is not known yet.
+const FIELDS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Where a form was sent to.
 pub(super) struct Sent<'a> {
     /// The request before its body.
@@ -28,8 +31,8 @@ pub(super) struct Sent<'a> {
     pub(super) bucket: &'a BucketName,
     /// Whether the host named the bucket.
     pub(super) is_virtual_host: bool,
-    /// Whether it came encrypted.
-    pub(super) is_tls: bool,
+    /// How it arrived.
+    pub(super) arrival: &'a Arrival,
 }
 
 /// Whether a request is a form that authenticates itself. One with an `Authorization` header or a query is not: it is
@@ -53,7 +56,9 @@ impl Sent<'_> {
         refuse_settings(headers)?;
         let content_type =
             headers.get(CONTENT_TYPE).ok_or(ErrorCode::MalformedPOSTRequest).map_err(S3Error::from)?;
-        let (form, file) = FormBody::open(body, content_type, inner.resources.client_idle_timeout).await?;
+        let guest = inner.unsigned.forms.enter(self.arrival.peer)?;
+        let patience = FIELDS_TIMEOUT.min(inner.resources.client_idle_timeout);
+        let (form, file) = FormBody::open(body, content_type, patience).await?;
 
         let now = SystemTime::now();
         let secret_of = |id: &str| inner.clients.secret_of(id);
@@ -64,8 +69,10 @@ impl Sent<'_> {
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());
         record.asked_for(&path);
         let length = policy.check(&form, self.bucket, now)?;
-        let _: &Client =
+        let (_, number): (&Client, usize) =
             inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path, None)?;
+        record.admitted(inner.admission.admit(number, &self.arrival.meter)?);
+        drop(guest);
 
         let upload = FormUpload {
             location: self.location(&object_key),
@@ -82,7 +89,7 @@ impl Sent<'_> {
 
     /// The object's URL, as its sender reaches this server.
     fn location(&self, object_key: &ObjectKey) -> String {
-        let scheme = if self.is_tls { "https" } else { "http" };
+        let scheme = if self.arrival.is_tls { "https" } else { "http" };
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let bucket = (!self.is_virtual_host).then_some(self.bucket);
         format!("{scheme}://{host}{}", encode_path(bucket, Some(object_key)))

@@ -49,11 +49,17 @@ def narrow(start, backend):
     return start(backend, listen={"max_requests": 2})
 
 
-def test_too_many_requests_are_told_to_slow_down(narrow):
+def test_too_many_requests_are_told_to_slow_down(start, real):
+    """Two of which wait for the storage."""
+    relay = Relay(real.upstream["endpoint"])
+    narrow = start(real, upstream={"endpoint": relay.endpoint}, listen={"max_requests": 2})
     s3 = narrow.boto()
     bucket = new_bucket(s3)
     s3.put_object(Bucket=bucket, Key="object", Body=b"here")
+    relay.answers_wait = 10
     held = [begun(narrow, "PUT", f"/{bucket}/held-{i}", **{"content-length": "10"}) for i in range(2)]
+    for connection in held:
+        connection.sendall(b"0123456789")
     until(lambda: narrow.metrics().get("s3veil_requests_under_way") == 2)
     raw = narrow.raw()
     for method, body in (("GET", b""), ("HEAD", b""), ("PUT", b"x" * 100_000)):
@@ -61,12 +67,12 @@ def test_too_many_requests_are_told_to_slow_down(narrow):
         assert (answer.status, answer.headers.get("retry-after")) == (503, "1"), answer
         assert method == "HEAD" or answer.code == "SlowDown"
     assert narrow.metrics()["s3veil_slow_downs_total"] == 3
-    held[0].sendall(b"0123456789")
-    assert held[0].recv(12) == b"HTTP/1.1 200"
-    until(lambda: narrow.metrics()["s3veil_requests_under_way"] == 1)
+    relay.answers_wait = 0
+    assert {connection.recv(12) for connection in held} == {b"HTTP/1.1 200"}
     assert raw.request("GET", f"/{bucket}/object").body == b"here"
     for connection in held:
         connection.close()
+    relay.stop()
     until(lambda: narrow.metrics()["s3veil_requests_under_way"] == 0)
     assert "Contents" in s3.list_objects_v2(Bucket=bucket)
 

@@ -4,10 +4,12 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use crate::body::IngestBody;
+use crate::buffers::Share;
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::SEGMENT_HEADER;
 use crate::error::Error;
 use crate::handler::new_object::room_to_seal;
+use crate::handler::{Resources, slow_down};
 use crate::s3::ContentLengthRange;
 
 /// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so that the parts
@@ -32,18 +34,27 @@ pub(super) struct FormFile {
     range: ContentLengthRange,
     length: u64,
     pending: Bytes,
+    /// Of as much as one part has held at most.
+    share: Share,
 }
 
 impl FormFile {
-    pub(super) fn new(body: IngestBody, range: ContentLengthRange) -> Self {
+    /// # Errors
+    /// `SlowDown` when others hold too much memory.
+    pub(super) fn new(
+        resources: &Resources,
+        body: IngestBody,
+        range: ContentLengthRange,
+    ) -> Result<Self, Error> {
         let range = ContentLengthRange { max: range.max.min(MAX_FILE), ..range };
-        Self { body, range, length: 0, pending: Bytes::new() }
+        Ok(Self { body, range, length: 0, pending: Bytes::new(), share: resources.hold(0)? })
     }
 
     /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in place.
     ///
     /// # Errors
-    /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, and what the body fails with.
+    /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when others hold too much
+    /// memory, and what the body fails with.
     pub(super) async fn fill(&mut self, expected: usize) -> Result<Filled, Error> {
         let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
         loop {
@@ -59,6 +70,11 @@ impl FormFile {
             self.pending = frame?.into_data().unwrap_or_default();
             self.length += self.pending.len() as u64;
             self.range.check_so_far(self.length)?;
+            // A file that stalls holds what has arrived of it, and not what it promised.
+            let held = (part.len() + self.pending.len()).next_multiple_of(CHUNK).min(PART);
+            if !self.share.grow_to(held as u64) {
+                return Err(slow_down().into());
+            }
         }
     }
 }

@@ -1,0 +1,71 @@
+//! The document that a client sends: read whole, verified, and held against the memory for documents.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use super::{Call, Resources, slow_down};
+use crate::body::Verdict;
+use crate::error::Error;
+use crate::s3::{DeclaredIntegrity, ErrorCode, Operation, S3Error};
+
+/// Memory is taken in steps of this many bytes, as the document arrives.
+const STEP: usize = 64 << 10;
+
+/// The most bytes of a document, where that is not [`OTHERS`].
+const LIMITS: [(Operation, u64); 3] = [
+    // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>
+    (Operation::PutBucketPolicy, 20 << 10),
+    // Ten tags of 128 and 256 characters, each escaped.
+    // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>
+    (Operation::PutObjectTagging, 32 << 10),
+    // 1,000 keys of 1,024 bytes, each escaped.
+    // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
+    (Operation::DeleteObjects, 8 << 20),
+];
+
+/// Lists of a thousand rules, and everything smaller.
+const OTHERS: u64 = 1 << 20;
+
+/// The most bytes of a document that a client may send with `operation`.
+pub(super) fn limit_of(operation: Operation) -> u64 {
+    LIMITS.iter().find(|(limited, _)| *limited == operation).map_or(OTHERS, |(_, limit)| *limit)
+}
+
+impl Call {
+    /// The whole body, held to what `declared` says, and the handle to its verdict. Takes the body out of the call. The memory
+    /// counts until the bytes are dropped.
+    ///
+    /// # Errors
+    /// `MaxMessageLengthExceeded` for a body of more than `limit` bytes, `SlowDown` when documents hold too much memory, and
+    /// what the body fails with.
+    pub(super) async fn document(
+        &mut self,
+        resources: &Resources,
+        limit: u64,
+        declared: &DeclaredIntegrity,
+    ) -> Result<(Bytes, Verdict), Error> {
+        let length = self.content_length()?.unwrap_or(0);
+        if length > limit {
+            return Err(
+                S3Error::new(ErrorCode::MaxMessageLengthExceeded, "Your request was too large.").into()
+            );
+        }
+        let (mut body, verdict) = self.ingest_declared(resources, length, declared);
+        let mut share = resources.documents.take(0).ok_or_else(slow_down)?;
+        let mut document = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap_or_default();
+            let needed = (document.len() + data.len()).next_multiple_of(STEP);
+            if !share.grow_to(needed as u64) {
+                return Err(slow_down().into());
+            }
+            if document.is_empty() {
+                // All at once: what has not arrived takes no memory yet, and nothing has to be moved.
+                document.reserve(usize::try_from(length).expect("the limit is one of memory"));
+            }
+            document.extend_from_slice(&data);
+        }
+        let document = if document.is_empty() { Bytes::new() } else { share.with(document.freeze()) };
+        Ok((document, verdict))
+    }
+}

@@ -1,0 +1,202 @@
+//! How slow the client of a connection is, and the means to cut the connection off.
+//!
+//! Only the time in which the proxy waits for the client counts: for the next bytes of a request's body, or for room to
+//! write the response to. Waiting for the storage, and working, count for nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+/// Microseconds since the first call in this process, and one.
+fn now() -> u64 {
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(EPOCH.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1
+}
+
+/// Measures the client of one connection, one request after the other. Cloning shares the meter.
+///
+/// The delay of a client is the time that the proxy has waited for it, less the time that the bytes which it has sent and
+/// taken meanwhile are worth at the least rate. It is never negative, so a fast start does not pay for a slow end.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Bytes per second at which the delay stays as it is.
+    rate: u64,
+    /// Microseconds, without the wait that goes on now.
+    delay: AtomicU64,
+    /// When the wait that goes on now began; 0: there is none.
+    waiting_since: AtomicU64,
+    is_cut: AtomicBool,
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Meter {
+    /// A meter whose delay grows below a rate of so many bytes per second, at least one.
+    pub fn new(rate: u64) -> Self {
+        Self(Arc::new(Inner {
+            rate: rate.max(1),
+            delay: AtomicU64::new(0),
+            waiting_since: AtomicU64::new(0),
+            is_cut: AtomicBool::new(false),
+            waiting: Mutex::new(None),
+        }))
+    }
+
+    /// Another request begins: the client owes nothing.
+    pub fn restart(&self) {
+        self.0.delay.store(0, Ordering::Relaxed);
+        self.0.waiting_since.store(0, Ordering::Relaxed);
+        self.0.is_cut.store(false, Ordering::Relaxed);
+    }
+
+    /// The delay of the client now.
+    pub fn delay(&self) -> Duration {
+        let waiting_since = self.0.waiting_since.load(Ordering::Relaxed);
+        let waited = if waiting_since == 0 { 0 } else { now().saturating_sub(waiting_since) };
+        Duration::from_micros(self.0.delay.load(Ordering::Relaxed) + waited)
+    }
+
+    /// Fails the wait that goes on now, or the next one.
+    pub fn cut(&self) {
+        self.0.is_cut.store(true, Ordering::Release);
+        let waker = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the client was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.0.is_cut.load(Ordering::Acquire)
+    }
+
+    /// One direction of the connection.
+    pub fn direction(&self) -> Direction {
+        Direction { meter: self.clone(), is_waiting: false }
+    }
+
+    fn earn(&self, bytes: usize) {
+        let delay = self.0.delay.load(Ordering::Relaxed);
+        if delay > 0 {
+            let earned = (bytes as u64).saturating_mul(1_000_000) / self.0.rate;
+            self.0.delay.store(delay.saturating_sub(earned), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a client sends, or what it takes. A direction that is dropped waits no more.
+#[derive(Debug)]
+pub struct Direction {
+    meter: Meter,
+    is_waiting: bool,
+}
+
+/// The client was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutOff;
+
+impl Direction {
+    /// So many bytes went through.
+    pub fn moved(&mut self, bytes: usize) {
+        self.stop_waiting();
+        self.meter.earn(bytes);
+    }
+
+    /// Nothing goes through before the client does its part; `context` is woken when it is cut off.
+    ///
+    /// # Errors
+    /// [`CutOff`] when the client was.
+    pub fn wait(&mut self, context: &Context<'_>) -> Result<(), CutOff> {
+        let inner = &self.meter.0;
+        if !std::mem::replace(&mut self.is_waiting, true) {
+            inner.waiting_since.store(now(), Ordering::Relaxed);
+        }
+        let mut waiting = inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waiting = Some(context.waker().clone());
+        }
+        drop(waiting);
+        // After the waker is in its place: a cut in between is not missed.
+        if self.meter.is_cut() { Err(CutOff) } else { Ok(()) }
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::replace(&mut self.is_waiting, false) {
+            let inner = &self.meter.0;
+            // Zero: another request has begun meanwhile.
+            let waiting_since = inner.waiting_since.swap(0, Ordering::Relaxed);
+            if waiting_since > 0 {
+                inner.delay.fetch_add(now().saturating_sub(waiting_since), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for Direction {
+    fn drop(&mut self) {
+        self.stop_waiting();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    fn wait(direction: &mut Direction) -> Result<(), CutOff> {
+        direction.wait(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn only_waiting_is_a_delay_and_bytes_pay_for_it() {
+        let meter = Meter::new(1000);
+        let mut sends = meter.direction();
+        std::thread::sleep(SOON);
+        assert_eq!(meter.delay(), Duration::ZERO);
+        wait(&mut sends).unwrap();
+        std::thread::sleep(SOON);
+        assert!(meter.delay() >= SOON, "the wait that goes on counts");
+        sends.moved(1);
+        let delay = meter.delay();
+        assert!(delay >= SOON - Duration::from_millis(1), "a byte is worth a millisecond");
+        std::thread::sleep(SOON);
+        assert_eq!(meter.delay(), delay, "working is no delay");
+        sends.moved(1_000_000);
+        assert_eq!(meter.delay(), Duration::ZERO);
+        wait(&mut sends).unwrap();
+        std::thread::sleep(SOON);
+        assert!(meter.delay() >= SOON, "what was fast before does not pay for it");
+        meter.restart();
+        assert_eq!(meter.delay(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_direction_that_is_dropped_waits_no_more() {
+        let meter = Meter::new(1);
+        let mut takes = meter.direction();
+        wait(&mut takes).unwrap();
+        drop(takes);
+        let delay = meter.delay();
+        std::thread::sleep(SOON);
+        assert_eq!(meter.delay(), delay);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_a_cut() {
+        let meter = Meter::new(1);
+        let mut sends = meter.direction();
+        let cut = meter.clone();
+        let waiting = std::future::poll_fn(move |context| match sends.wait(context) {
+            Ok(()) => std::task::Poll::Pending,
+            Err(CutOff) => std::task::Poll::Ready(()),
+        });
+        let waiting = tokio::spawn(waiting);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        cut.cut();
+        waiting.await.unwrap();
+        assert!(meter.is_cut());
+    }
+}
