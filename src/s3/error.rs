@@ -233,7 +233,7 @@ mod tests {
             error.to_xml("/b/<k>", "4442587FB7D0A2F9", "h"),
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>InvalidArgument</Code>\
              <Message>don't \"do\" that</Message><ArgumentName>a&lt;b&gt;</ArgumentName>\
-             <ArgumentValue>x\u{fffd}\u{fffd}\u{fffd}&amp;&#13;</ArgumentValue><Resource>/b/&lt;k&gt;</Resource>\
+             <ArgumentValue>x\u{fffd}&#x1f;&#xfffe;&amp;&#13;</ArgumentValue><Resource>/b/&lt;k&gt;</Resource>\
              <RequestId>4442587FB7D0A2F9</RequestId><HostId>h</HostId></Error>"
         );
         assert_eq!(error.to_string(), "InvalidArgument: don't \"do\" that");

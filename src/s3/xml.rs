@@ -18,7 +18,7 @@ pub use delete_objects::{
     DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, delete_objects_request,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
-pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding, ToldEntry};
 pub use multipart::{
     CompletedPart, CompletionAnswer, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST, MAX_UPLOAD_DOCUMENT,
     ToldPart, UploadedParts, complete_request, completion_answer, parse_upload_id, parse_uploaded_parts,
@@ -56,8 +56,10 @@ pub(super) fn error_document<'a>(fields: impl Iterator<Item = (&'a str, &'a str)
     document
 }
 
-/// Appends character data. Characters that XML 1.0 §2.2 has no way to write become U+FFFD; a carriage return is
-/// escaped, or else a reader would see a line feed.
+/// Appends character data. A character that XML 1.0 §2.2 forbids is written as a reference, as S3 does
+/// (`&#x1;`): a strict parser refuses the document, and any other finds the character. U+0000, which no
+/// version of XML allows, becomes U+FFFD. A carriage return is escaped, or else a parser would read a line
+/// feed.
 pub fn push_text(document: &mut String, text: &str) {
     for character in text.chars() {
         match character {
@@ -66,7 +68,8 @@ pub fn push_text(document: &mut String, text: &str) {
             '>' => document.push_str("&gt;"),
             '\r' => document.push_str("&#13;"),
             '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => document.push(character),
-            _ => document.push(char::REPLACEMENT_CHARACTER),
+            '\0' => document.push(char::REPLACEMENT_CHARACTER),
+            forbidden => document.push_str(&format!("&#x{:x};", u32::from(forbidden))),
         }
     }
 }
@@ -82,17 +85,8 @@ mod tests {
             ('\0'..='\u{200}').chain(['\u{fffd}', '\u{fffe}', '\u{ffff}', '\u{10ffff}']).collect();
         let document = error_document([("Message", &*text), ("Empty", "")].into_iter());
         let read = read(document.as_bytes(), Limits { bytes: 10_000, elements: 3 }).unwrap();
-        let expected: String = text
-            .chars()
-            .map(|c| {
-                if (c < ' ' && !"\t\n\r".contains(c)) || "\u{fffe}\u{ffff}".contains(c) {
-                    '\u{fffd}'
-                } else {
-                    c
-                }
-            })
-            .collect();
-        assert_eq!(read.children[0].text, expected);
+        assert_eq!(read.children[0].text, text.replace('\0', "\u{fffd}"));
+        assert!(document.contains("\u{fffd}&#x1;&#x2;") && document.contains("\u{fffd}&#xfffe;&#xffff;"));
         assert_eq!(read.children[1].text, "");
     }
 }
