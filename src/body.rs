@@ -20,7 +20,7 @@ pub(crate) mod tests_support;
 pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use kept_alive::KeptAliveBody;
-pub use listing::{ListedSize, ListingBody, ListingError, MAX_ASKED, SizeAnswer};
+pub use listing::{EntryAnswer, Listed, ListingBody, ListingError, MAX_ASKED};
 pub use metered::MeteredBody;
 pub use observed::{BodyEnd, ObservedBody};
 pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};

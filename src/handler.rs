@@ -6,6 +6,7 @@
 mod abort_multipart_upload;
 mod answer;
 mod call;
+mod client_etags;
 mod complete_multipart_upload;
 mod copy_object;
 mod create_multipart_upload;
@@ -48,6 +49,7 @@ use std::time::Duration;
 use http::Response;
 
 pub use self::call::{Call, Reached, UnderWay};
+use self::client_etags::ClientEtags;
 pub use self::described_object::object_layout;
 pub use self::foreign::{
     ForeignObject, StoredFormat, Unlocked as ForeignContent, unlock_files, unlock_stored,
@@ -110,7 +112,14 @@ pub fn slow_down() -> S3Error {
 ///
 /// # Errors
 /// Whatever makes the answer an S3 error document; after an `Ok` a failure can only cut the connection.
-pub async fn handle(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    let etags = ClientEtags::take_back(resources, &mut call);
+    let mut response = dispatch(resources, call).await?;
+    etags.map_response(&mut response);
+    Ok(response)
+}
+
+async fn dispatch(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     // On the heap: a connection keeps the room of its last request as long as it lives.
     match family(call.operation) {
         Family::PutObject => Box::pin(put_object::put_object(resources, call)).await,

@@ -1,4 +1,4 @@
-//! A listing of objects on its way down, with sizes that are known at once or asked for.
+//! A listing of objects on its way down; what its entries say of their objects is known at once or asked for.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
 use super::BoxError;
-use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, XmlError};
+use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, ToldEntry, XmlError};
 
 /// How many sizes of one listing are asked for at a time. A page of 1,000 such objects takes 63 round trips then; more
 /// at once would let one client's listing crowd out the requests of others.
@@ -20,18 +20,18 @@ const MAX_WAITING: usize = 256 << 10;
 
 /// Room for what is ready: a read of the storage's answer, mostly.
 const READY: usize = 16 << 10;
-/// Digits of the largest size.
-const MAX_DIGITS: usize = 20;
+/// How much longer an entry may become: by the digits of the largest size, and a suffix to its ETag.
+const MAX_MORE: usize = 24;
 
 /// An answer that is on its way; `None`: the object is gone, and its entry is left out.
-pub type SizeAnswer = Pin<Box<dyn Future<Output = Result<Option<u64>, BoxError>> + Send>>;
+pub type EntryAnswer = Pin<Box<dyn Future<Output = Result<Option<ToldEntry>, BoxError>> + Send>>;
 
-/// How large a listed object is to its readers.
-pub enum ListedSize {
-    /// So many bytes.
-    Known(u64),
-    /// As many bytes as this will say; polled beside others, before its turn comes.
-    Asked(SizeAnswer),
+/// How a listed object appears to its readers.
+pub enum Listed {
+    /// Like this.
+    Known(ToldEntry),
+    /// As this will say; polled beside others, before its turn comes.
+    Asked(EntryAnswer),
 }
 
 /// Why a listing could not be given out.
@@ -43,17 +43,17 @@ pub enum ListingError {
     /// The storage's answer is no listing.
     #[error("the storage's listing is unusable: {0}")]
     Xml(#[from] XmlError),
-    /// Nobody could say how large an object is.
+    /// What an object is to its readers could not be learned.
     #[error("an object's size could not be learned")]
-    Size(#[source] BoxError),
+    Entry(#[source] BoxError),
 }
 
-/// An HTTP body that gives the entries of a listing the sizes that `size_of` says, in the order they came.
+/// An HTTP body that writes the entries of a listing as `told` says, in the order they came.
 ///
 /// It ends without an error only after the whole document was passed on.
 pub struct ListingBody<B, S> {
     listing: B,
-    size_of: S,
+    told: S,
     /// `None` once the listing has ended.
     rewriter: Option<ListRewriter>,
     waiting: VecDeque<Piece>,
@@ -68,19 +68,19 @@ pub struct ListingBody<B, S> {
 enum Piece {
     /// As many neighbours as were ready one after the other: small pieces would make small frames.
     Ready(BytesMut),
-    Asked(ListedEntry, SizeAnswer),
+    Asked(ListedEntry, EntryAnswer),
 }
 
 impl<B, S> ListingBody<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> ListedSize + Unpin,
+    S: Fn(&ListedEntry) -> Listed + Unpin,
 {
     /// Rewrites `listing`, whose names were requested in this encoding.
-    pub fn new(listing: B, requested: NameEncoding, size_of: S) -> Self {
+    pub fn new(listing: B, requested: NameEncoding, told: S) -> Self {
         Self {
             listing,
-            size_of,
+            told,
             rewriter: Some(ListRewriter::new(requested)),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -129,11 +129,9 @@ where
     fn enqueue(&mut self, piece: ListingPiece) {
         let (entry, answer) = match piece {
             ListingPiece::Passed(bytes) => return self.append(|ready| ready.extend_from_slice(&bytes)),
-            ListingPiece::Entry(entry) => match (self.size_of)(&entry) {
-                ListedSize::Known(size) => {
-                    return self.append(|ready| entry.write_with_size(size, ready));
-                }
-                ListedSize::Asked(answer) => (entry, answer),
+            ListingPiece::Entry(entry) => match (self.told)(&entry) {
+                Listed::Known(told) => return self.append(|ready| entry.write(told, ready)),
+                Listed::Asked(answer) => (entry, answer),
             },
         };
         self.asked += 1;
@@ -161,11 +159,11 @@ where
         }
         for piece in &mut self.waiting {
             let Piece::Asked(entry, answer) = piece else { continue };
-            let Poll::Ready(size) = answer.as_mut().poll(context) else { continue };
+            let Poll::Ready(told) = answer.as_mut().poll(context) else { continue };
             let before = entry.length();
-            let mut ready = BytesMut::with_capacity(before + MAX_DIGITS);
-            if let Some(size) = size.map_err(ListingError::Size)? {
-                entry.write_with_size(size, &mut ready);
+            let mut ready = BytesMut::with_capacity(before + MAX_MORE);
+            if let Some(told) = told.map_err(ListingError::Entry)? {
+                entry.write(told, &mut ready);
             }
             self.waiting_bytes = self.waiting_bytes - before + ready.len();
             self.asked -= 1;
@@ -209,7 +207,7 @@ where
 impl<B, S> Body for ListingBody<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> ListedSize + Unpin,
+    S: Fn(&ListedEntry) -> Listed + Unpin,
 {
     type Data = Bytes;
     type Error = ListingError;
@@ -256,23 +254,27 @@ mod tests {
         )
     }
 
+    fn sized(size: u64) -> ToldEntry {
+        ToldEntry { size, etag_suffix: "" }
+    }
+
     /// Odd sizes are asked for, even ones known; each is answered with its double.
-    fn doubled(entry: &ListedEntry) -> ListedSize {
+    fn doubled(entry: &ListedEntry) -> Listed {
         let size = entry.size;
         if size.is_multiple_of(2) {
-            return ListedSize::Known(size * 2);
+            return Listed::Known(sized(size * 2));
         }
-        ListedSize::Asked(Box::pin(async move {
+        Listed::Asked(Box::pin(async move {
             for _ in 0..size % 7 {
                 tokio::task::yield_now().await;
             }
-            Ok(Some(size * 2))
+            Ok(Some(sized(size * 2)))
         }))
     }
 
     async fn read<S>(document: &str, cuts: &[usize], size_of: S) -> Result<String, ListingError>
     where
-        S: Fn(&ListedEntry) -> ListedSize + Unpin,
+        S: Fn(&ListedEntry) -> Listed + Unpin,
     {
         let body = ListingBody::new(frames(document.as_bytes(), cuts), NameEncoding::Verbatim, size_of);
         let bytes = body.primed().await?.collect().await?.to_bytes();
@@ -290,7 +292,7 @@ mod tests {
     async fn an_entry_whose_object_is_gone_is_left_out() {
         let size_of = |entry: &ListedEntry| {
             let size = entry.size;
-            ListedSize::Asked(Box::pin(async move { Ok(Some(size).filter(|size| *size > 3)) }))
+            Listed::Asked(Box::pin(async move { Ok(Some(sized(size)).filter(|told| told.size > 3)) }))
         };
         let rewritten = read(&listing([3, 4, 3, 5, 3]), &[40], size_of).await.unwrap();
         assert_eq!(rewritten.replace(">\n<", "><").replace('\n', ""), listing([4, 5]).replace('\n', ""));
@@ -301,11 +303,11 @@ mod tests {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let size_of = |_: &ListedEntry| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            ListedSize::Asked(Box::pin(async move {
+            Listed::Asked(Box::pin(async move {
                 most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 now.fetch_sub(1, Ordering::Relaxed);
-                Ok(Some(1))
+                Ok(Some(sized(1)))
             }))
         };
         let rewritten = read(&listing(vec![3; 160]), &[1000], size_of).await.unwrap();
@@ -316,8 +318,8 @@ mod tests {
     #[tokio::test]
     async fn a_slow_answer_holds_back_a_bounded_part_of_the_listing() {
         let size_of = |entry: &ListedEntry| match entry.size {
-            1 => ListedSize::Asked(Box::pin(std::future::pending())),
-            size => ListedSize::Known(size),
+            1 => Listed::Asked(Box::pin(std::future::pending())),
+            size => Listed::Known(sized(size)),
         };
         let document = listing(std::iter::once(1).chain(std::iter::repeat_n(2, 50_000)));
         let cuts: Vec<usize> = (0..document.len()).step_by(10_000).collect();
@@ -342,9 +344,9 @@ mod tests {
         let body = frames(document.as_bytes(), &[]).then_an_error();
         let body = ListingBody::new(body, NameEncoding::Verbatim, doubled);
         assert!(matches!(body.collect().await.unwrap_err(), ListingError::Upstream(_)));
-        let unknown = |_: &ListedEntry| ListedSize::Asked(Box::pin(async { Err("no answer".into()) }));
+        let unknown = |_: &ListedEntry| Listed::Asked(Box::pin(async { Err("no answer".into()) }));
         let error = read(&listing([1]), &[], unknown).await.unwrap_err();
-        assert!(matches!(error, ListingError::Size(_)));
+        assert!(matches!(error, ListingError::Entry(_)));
     }
 
     #[tokio::test]

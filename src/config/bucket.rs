@@ -3,6 +3,7 @@ use super::section::Section;
 use super::value;
 use crate::handler::{Binding, BucketRule};
 use crate::keyring::{AwsKms, Provider};
+use crate::s3::EtagStyle;
 
 const KEYS: &[&str] = &[
     "name",
@@ -15,6 +16,7 @@ const KEYS: &[&str] = &[
     "cbc_multipart",
     "s3ec",
     "binding",
+    "etag",
 ];
 
 /// An object's key has at most 1,024 bytes.
@@ -64,6 +66,7 @@ fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule, Conf
         _ => Err(Refusal::new("is longer than an object's key", format!("write at most {MAX_PREFIX} bytes"))),
     })?;
     let bindings = [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
+    let etags = [("opaque", EtagStyle::Opaque), ("storage", EtagStyle::Storage)];
     Ok(BucketRule {
         name,
         prefix: prefix.unwrap_or_default(),
@@ -72,5 +75,6 @@ fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule, Conf
         allowed_key_ids: section.list("allowed_key_ids", "alias/s3veil", value::key_id)?.unwrap_or_default(),
         formats: super::formats::read(section, max_buffered)?,
         binding: section.choice("binding", &bindings)?.unwrap_or(Binding::RealmAndKey),
+        etag: section.choice("etag", &etags)?.unwrap_or_default(),
     })
 }

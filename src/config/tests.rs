@@ -7,7 +7,7 @@ use crate::handler::{
     Binding, CbcRules, Formats, Large, Multipart, Policies, Ranges, ReadFormat, S3ecRules, WriteFormat,
 };
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
-use crate::s3::{BucketName, BucketPattern, ObjectKey};
+use crate::s3::{BucketName, BucketPattern, EtagStyle, ObjectKey};
 use crate::service::ClientAccess;
 use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Checksum, Credentials, Target, Timeouts};
@@ -89,7 +89,7 @@ fn the_published_comments_are_true() {
         ("[upstream]", &["connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
         ("[keyring]", &["reuse", "cache"]),
         ("[[client]]", &["buckets", "access"]),
-        ("[[bucket]]", &["formats", "binding"]),
+        ("[[bucket]]", &["formats", "binding", "etag"]),
     ];
     let plain = format!("{:?}", read(MINIMAL).expect("the minimal file"));
     for (table, keys) in defaults {
@@ -197,6 +197,7 @@ key_id = "alias/logs"
 allowed_key_ids = ["alias/old"]
 formats = { write = "native", read = ["native"] }
 binding = "realm"
+etag = "storage"
 [log]
 format = "json"
 level = "warn,s3veil=debug"
@@ -265,6 +266,7 @@ fn keys_clients_and_buckets_can_be_set() {
     assert_eq!(config.clients[1].1.access, ClientAccess::ReadOnly);
     let rule = &config.buckets[0];
     assert_eq!((rule.realm.as_deref(), rule.binding), (Some("logs"), Binding::Realm));
+    assert_eq!(rule.etag, EtagStyle::Storage);
     assert_eq!(rule.allowed_key_ids, [KeyId::parse("alias/old").expect("a key id")]);
     assert_eq!(config.log, LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned() });
 }

@@ -1,10 +1,10 @@
 //! What every answer has in common: nothing of ours shows, and the client learns that the object is encrypted.
 
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use crate::envelope::native::{Attribute, AttributeTag, Attributes};
-use crate::s3::{Checksum, ChecksumAlgorithm, headers};
+use crate::s3::{Checksum, ChecksumAlgorithm, EtagStyle, Hashed, headers};
 
 const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
 const KMS_KEY_ID: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
@@ -20,6 +20,15 @@ pub(super) fn tell_encrypted(headers: &mut HeaderMap, key_id: Option<&str>) {
     headers.insert(SERVER_SIDE_ENCRYPTION, HeaderValue::from_static("aws:kms"));
     if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
         headers.insert(KMS_KEY_ID, value);
+    }
+}
+
+/// The ETag as clients know it, in place of the storage's.
+pub(super) fn tell_etag(headers: &mut HeaderMap, style: EtagStyle, hashed: Hashed) {
+    let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok());
+    let told = etag.and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
+    if let Some(told) = told {
+        headers.insert(ETAG, told);
     }
 }
 

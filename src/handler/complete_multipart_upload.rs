@@ -26,7 +26,7 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
-use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error};
+use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// S3's answers to a completed upload have a few hundred bytes.
@@ -53,6 +53,7 @@ pub(super) async fn complete_multipart_upload(
         location: call.location(),
         account: for_every_question(&call.headers),
         conditions: take_conditions(&mut call.headers),
+        etag: resources.policies.of_object(&bucket, &object_key)?.etag,
         bucket,
         object_key,
         upload,
@@ -67,6 +68,8 @@ struct Completing {
     resources: Resources,
     bucket: BucketName,
     object_key: ObjectKey,
+    /// How the object's ETag, and those of its parts, appear to clients.
+    etag: EtagStyle,
     upload: Upload,
     asked: Asked,
     location: String,
@@ -121,7 +124,8 @@ impl Completing {
             let (found, stored) = found.ok_or_else(|| request::invalid_part(part))?;
             let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
             let mark = known.mark(id, part.number, &found.etag).await;
-            chosen.add(part, found, stored, mark)?;
+            let named = self.etag.to_storage(&part.etag);
+            chosen.add(part, named, found, stored, mark)?;
         }
         self.asked.check_size(&chosen)?;
         Ok(chosen)
@@ -191,6 +195,8 @@ impl Completing {
     ) -> Outcome {
         answer::tell_encrypted(&mut headers, Some(&self.upload.key_id));
         let checksum = checksum.map(|checksum| (checksum.algorithm, checksum.text, checksum.kind));
+        let etag = self.etag.to_client(result.etag(), Hashed::Ciphertext);
+        let result = result.with_etag(&etag);
         Outcome::Done(headers, result.write(&self.location, checksum))
     }
 

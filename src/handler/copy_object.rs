@@ -8,11 +8,12 @@ mod parts;
 mod resealed;
 mod source;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 
 pub(super) use self::parts::iso_time;
+pub(super) use self::source::open_source;
 use self::source::{Examined, Found, Metadata, Source};
 use super::late_answer::{Outcome, answer_in_time};
 use super::policy::BucketRule;
@@ -26,7 +27,7 @@ use crate::s3::headers::{
     self, COPY_SOURCE, COPY_SOURCE_IF_MATCH, Directive, METADATA_DIRECTIVE, SOURCE_OWNER, SseRequest,
     TAGGING_DIRECTIVE,
 };
-use crate::s3::{BucketName, CopySource, ObjectKey, S3Error, xml};
+use crate::s3::{BucketName, CopySource, Hashed, ObjectKey, S3Error, xml};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
@@ -167,9 +168,11 @@ impl ObjectCopy {
         let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
         match upstream_answer::copy_answer(&document)? {
             xml::CopyAnswer::Failed(error) => Err(upstream_answer::failed(error)),
-            xml::CopyAnswer::Copied(result) => {
+            xml::CopyAnswer::Copied(mut result) => {
                 answer::clean(&mut head.headers);
+                head.headers.remove(ETAG);
                 answer::tell_encrypted(&mut head.headers, Some(&write_key.key_id));
+                result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
                 Ok(Outcome::Done(head.headers, result.to_object_xml(&unlocked.checksums())))
             }
         }

@@ -14,7 +14,7 @@ use crate::body::BoxBody;
 use crate::envelope::native;
 use crate::envelope::native::multipart::Layout;
 use crate::error::Error;
-use crate::s3::{BucketName, ObjectKey};
+use crate::s3::{BucketName, Hashed, ObjectKey};
 
 /// How often an object may be replaced while its layout is read, until its reader is told to come back.
 const MAX_ATTEMPTS: usize = 3;
@@ -92,6 +92,11 @@ impl ObjectKeys {
             }
             Self::Foreign(_) => Ok(None),
         }
+    }
+
+    /// The bytes whose hash the object's ETag is, where the ETag is a hash.
+    pub(super) fn hashed(&self) -> Hashed {
+        if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }
     }
 
     /// Whether the object is encrypted at all.

@@ -24,7 +24,7 @@ use crate::envelope::s3ec::{self, Claim, Content, Entries, Envelope, MessageBody
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, KeyringError, Purpose};
 use crate::s3::headers;
-use crate::s3::{ErrorCode, S3Error};
+use crate::s3::{ErrorCode, Hashed, S3Error};
 
 const USER_METADATA: &str = "x-amz-meta-";
 
@@ -210,6 +210,11 @@ impl Foreign {
             return Err(S3Error::new(ErrorCode::AccessDenied, message).into());
         }
         Ok(Self::S3ec(Box::new(envelope)))
+    }
+
+    /// The bytes whose hash the object's ETag is, where the ETag is a hash.
+    pub(super) fn hashed(&self) -> Hashed {
+        if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }
     }
 
     /// Whether it is encrypted at all.

@@ -9,17 +9,18 @@ use super::wanted::{Selection, Wanted};
 use super::{Call, Resources, answer};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::s3::headers;
+use crate::s3::{Hashed, IfRange, headers};
 
 pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
+    let style = resources.policies.of_object(bucket, object_key)?.etag;
     let read = ReadRequest {
         bucket,
         object_key,
         wanted: Wanted::of(&call.headers, &call.query)?,
         query: call.upstream_query(head_object::is_read_parameter),
         headers: headers::read_headers(&call.headers)?,
-        if_range: call.headers.get(IF_RANGE).cloned(),
+        if_range: call.headers.get(IF_RANGE).map(IfRange::parse),
     };
     let opened = match open_object(resources, read).await? {
         Opening::Answered(response) => return Ok(response),
@@ -28,6 +29,8 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
     let OpenedObject { mut head, plaintext_total, selection, length, body, key_id, checksums, parts_count } =
         opened;
     answer::clean(&mut head.headers);
+    let hashed = if key_id.is_some() { Hashed::Ciphertext } else { Hashed::Plaintext };
+    answer::tell_etag(&mut head.headers, style, hashed);
     if let Some(key_id) = key_id {
         answer::tell_encrypted(&mut head.headers, Some(&key_id));
     }

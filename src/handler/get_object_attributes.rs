@@ -53,7 +53,8 @@ pub(super) async fn get_object_attributes(
         };
     let mut attributes = ObjectAttributes::default();
     if asked.etag {
-        attributes.etag = etag_of(&head.headers).map(str::to_owned);
+        let etag = etag_of(&head.headers);
+        attributes.etag = etag.map(|etag| rule.etag.to_client(etag, keys.hashed()));
     }
     if asked.checksum
         && let Some(unlocked) = keys.unlock(resources, rule, bucket, object_key).await?

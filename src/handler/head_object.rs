@@ -1,6 +1,7 @@
 //! HeadObject: the plaintext's length and the client's own metadata, mostly without a call of the key service.
 
 use http::Response;
+use http::header::IF_RANGE;
 
 use super::described_object::{DescribeRequest, DescribedObject, Description, describe_object};
 use super::get_object::tell_selection;
@@ -8,7 +9,7 @@ use super::wanted::{Selection, Wanted};
 use super::{Call, Resources, answer};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::s3::headers;
+use crate::s3::{IfRange, headers};
 
 pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
@@ -27,10 +28,18 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
             Description::Answered(response) => return Ok(response),
             Description::Described(described) => *described,
         };
+    let if_range = call.headers.get(IF_RANGE).map(IfRange::parse);
+    let wanted = match wanted {
+        Wanted::Range(_) if if_range.is_some_and(|condition| !condition.holds(&head.headers)) => {
+            Wanted::Whole
+        }
+        Wanted::Whole | Wanted::Range(_) | Wanted::Part(_) => wanted,
+    };
     let selection = wanted.select(plaintext_total, layout.as_deref())?;
     let mut key_id = keys.likely_key_id(resources, rule, bucket).await;
 
     answer::clean(&mut head.headers);
+    answer::tell_etag(&mut head.headers, rule.etag, keys.hashed());
     let length = match selection {
         Selection::Whole => plaintext_total,
         Selection::EmptyPart => 0,

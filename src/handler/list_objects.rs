@@ -44,14 +44,14 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     for name in ABOUT_THE_BODY {
         parts.headers.remove(name);
     }
-    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.size_of(entry));
+    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.tell(entry));
     let rewritten = rewritten.primed().await.map_err(before_the_head)?;
     Ok(Response::from_parts(parts, boxed(rewritten)))
 }
 
 fn before_the_head(error: ListingError) -> Error {
     match error {
-        ListingError::Upstream(cause) | ListingError::Size(cause) => Error::UpstreamBody(cause),
+        ListingError::Upstream(cause) | ListingError::Entry(cause) => Error::UpstreamBody(cause),
         ListingError::Xml(_) => Error::UnexpectedAnswer("a listing of objects that is not S3's XML"),
     }
 }

@@ -14,12 +14,12 @@ use crate::envelope::native::multipart::{
     MultipartLength, PartNumber, SEGMENT_HEADER, TailMark, multipart_plaintext_length,
 };
 use crate::error::Error;
-use crate::s3::headers;
 use crate::s3::xml::{self, ListedPart, ToldPart};
+use crate::s3::{EtagStyle, Hashed, headers};
 
 pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    resources.policies.of_object(bucket, object_key)?;
+    let style = resources.policies.of_object(bucket, object_key)?.etag;
     let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;
     let mut request = call.upstream_request(Method::GET);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
@@ -39,13 +39,13 @@ pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
             marks.insert(part.number, mark);
         }
     }
-    let document = page.write(call.upload_id(), |part| told(part, marks.get(&part.number)));
+    let document = page.write(call.upload_id(), |part| told(part, marks.get(&part.number), style));
     Ok(with_document(head, document))
 }
 
 /// What the client is told of a part; nothing of what an earlier attempt to complete left behind as part 10,000 (F-36,
 /// F-47). A client's own part of that number, stored by another process, can't be told from it, and is left out too.
-fn told(part: &ListedPart, mark: Option<&TailMark>) -> Option<ToldPart> {
+fn told(part: &ListedPart, mark: Option<&TailMark>, style: EtagStyle) -> Option<ToldPart> {
     if let Some(mark) = mark {
         let checksum = mark.checksum().map(answer::from_attribute);
         return Some(ToldPart { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
@@ -58,5 +58,5 @@ fn told(part: &ListedPart, mark: Option<&TailMark>) -> Option<ToldPart> {
         // A last part with its layout, or no segment at all: no more is known here than that it is no longer than this.
         Ok(MultipartLength::NeedsLayout) | Err(_) => part.size.saturating_sub(SEGMENT_HEADER as u64),
     };
-    Some(ToldPart { etag: part.etag.clone(), size, checksum: None })
+    Some(ToldPart { etag: style.to_client(&part.etag, Hashed::Ciphertext), size, checksum: None })
 }

@@ -1,4 +1,5 @@
-//! How large a listed object is to its readers: arithmetic on what the listing says, else one question to the storage.
+//! How large a listed object is to its readers, and what its ETag is: arithmetic on what the listing says,
+//! else one question to the storage.
 //!
 //! A listing is no place to refuse: what is not ours, or damaged, keeps the size it has in the storage. What was
 //! overwritten since it was listed has the size of the object that took its place; what was deleted is left out. What could
@@ -16,15 +17,16 @@ use super::stored::Unlocked;
 use super::stored_object::{Identity, ObjectAt, StoredRun, etag_of, fingerprint, part_count, unquoted};
 use super::wanted::stored_range;
 use super::{BucketRule, ReadFormat, Resources, layouts};
-use crate::body::{BoxBody, BoxError, ListedSize};
+use crate::body::{self, BoxBody, BoxError};
 use crate::envelope::native::multipart::{
     MultipartLength, layout_tail_length, multipart_plaintext_length, open_layout_tail,
 };
 use crate::envelope::{native, s3ec};
 use crate::error::Error;
 use crate::keyring::KeyringError;
-use crate::s3::xml::ListedEntry;
-use crate::s3::{BucketName, ObjectKey};
+use crate::s3::etag::bare;
+use crate::s3::xml::{ListedEntry, ToldEntry};
+use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey};
 
 /// How many learned sizes are remembered, of about 150 bytes each: sixty pages that hold nothing else.
 const MAX_KNOWN: u64 = 60_000;
@@ -96,7 +98,23 @@ fn is_digest(etag: &str) -> bool {
 
 /// Sizes that the storage was asked for. Cloning shares them.
 #[derive(Clone)]
-pub struct LearnedSizes(Cache<[u8; 32], u64>);
+pub struct LearnedSizes(Cache<[u8; 32], Learned>);
+
+/// What a question to the storage says of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Learned {
+    /// Bytes of its content.
+    size: u64,
+    /// The bytes whose hash its ETag is, where the ETag is a hash.
+    hashed: Hashed,
+}
+
+impl Learned {
+    /// An encrypted object, or one that the rule does not read.
+    fn encrypted(size: u64) -> Self {
+        Self { size, hashed: Hashed::Ciphertext }
+    }
+}
 
 impl Default for LearnedSizes {
     fn default() -> Self {
@@ -138,13 +156,15 @@ struct Listed {
 }
 
 impl SizeReader {
-    /// The size of one entry.
-    pub(super) fn size_of(self: &Arc<Self>, entry: &ListedEntry) -> ListedSize {
+    /// What one entry says.
+    pub(super) fn tell(self: &Arc<Self>, entry: &ListedEntry) -> body::Listed {
         let Ok(rule) = self.resources.policies.of_object(&self.bucket, &entry.object) else {
-            return ListedSize::Known(entry.size);
+            return body::Listed::Known(ToldEntry { size: entry.size, etag_suffix: "" });
         };
         match told_under(rule, entry) {
-            Told::Size(size) => ListedSize::Known(size),
+            Told::Size(size) => {
+                body::Listed::Known(told_entry(Learned::encrypted(size), rule.etag, entry.etag.as_deref()))
+            }
             Told::Ask(question) => {
                 let listed = Listed {
                     object: entry.object.clone(),
@@ -152,22 +172,27 @@ impl SizeReader {
                     etag: entry.etag.clone(),
                     stored: entry.size,
                 };
-                ListedSize::Asked(Box::pin(Arc::clone(self).learn(listed, question)))
+                let learned = Arc::clone(self).learn(listed, question);
+                let (style, etag) = (rule.etag, entry.etag.clone());
+                body::Listed::Asked(Box::pin(async move {
+                    let learned = learned.await?;
+                    Ok(learned.map(|learned| told_entry(learned, style, etag.as_deref())))
+                }))
             }
         }
     }
 
     /// From memory, else from the storage; who asks for the same object meanwhile waits for the same answer. `None`: the
     /// object was deleted since it was listed.
-    async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<Option<u64>, BoxError> {
+    async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<Option<Learned>, BoxError> {
         let fingerprint = listed.fingerprint(&self.bucket);
         let known = &self.resources.learned_sizes.0;
         let outcome = known.try_get_with(fingerprint, self.ask(&listed, question)).await;
         match outcome {
-            Ok(size) => Ok(Some(size)),
+            Ok(learned) => Ok(Some(learned)),
             Err(unlearned) => match &*unlearned {
                 Unlearned::Gone => Ok(None),
-                Unlearned::Closed => Ok(Some(listed.stored)),
+                Unlearned::Closed => Ok(Some(Learned::encrypted(listed.stored))),
                 Unlearned::Replaced => self.size_now(listed).await.map_err(BoxError::from),
                 Unlearned::Failed(_) => Err(unlearned.into()),
             },
@@ -175,21 +200,23 @@ impl SizeReader {
     }
 
     /// The size of what is at the place of a listed object now; `None`: nothing is.
-    async fn size_now(&self, mut listed: Listed) -> Result<Option<u64>, Unlearned> {
+    async fn size_now(&self, mut listed: Listed) -> Result<Option<Learned>, Unlearned> {
         for _ in 0..MAX_LOOKS {
             let response = self.resources.upstream.send(self.at(&listed).request(Method::HEAD)).await;
             let response = response.map_err(Error::from)?;
             match readable(response.status(), &listed) {
                 Ok(()) => {}
                 Err(Unlearned::Gone) => return Ok(None),
-                Err(Unlearned::Closed) => return Ok(Some(listed.stored)),
+                Err(Unlearned::Closed) => return Ok(Some(Learned::encrypted(listed.stored))),
                 Err(unlearned) => return Err(unlearned),
             }
-            let Ok(run) = StoredRun::of_head(response.headers()) else { return Ok(Some(listed.stored)) };
+            let Ok(run) = StoredRun::of_head(response.headers()) else {
+                return Ok(Some(Learned::encrypted(listed.stored)));
+            };
             listed.etag = etag_of(response.headers()).map(str::to_owned);
             listed.stored = run.total;
             match self.told_by(response, &listed, Question::Metadata).await {
-                Ok(size) => return Ok(Some(size)),
+                Ok(learned) => return Ok(Some(learned)),
                 Err(Unlearned::Replaced) => {}
                 Err(unlearned) => return Err(unlearned),
             }
@@ -206,7 +233,7 @@ impl SizeReader {
         }
     }
 
-    async fn ask(&self, listed: &Listed, question: Question) -> Result<u64, Unlearned> {
+    async fn ask(&self, listed: &Listed, question: Question) -> Result<Learned, Unlearned> {
         metrics::counter!("s3veil_listing_extra_reads_total").increment(1);
         let request = match question {
             Question::Metadata => self.at(listed).request(Method::HEAD),
@@ -231,10 +258,12 @@ impl SizeReader {
         response: Response<BoxBody>,
         listed: &Listed,
         question: Question,
-    ) -> Result<u64, Unlearned> {
+    ) -> Result<Learned, Unlearned> {
         match self.read_answer(response, listed, question).await {
             Err(Unlearned::Failed(error)) if error.is_replaced() => Err(Unlearned::Replaced),
-            Err(Unlearned::Failed(error)) if is_of_the_object(&error) => Ok(listed.stored),
+            Err(Unlearned::Failed(error)) if is_of_the_object(&error) => {
+                Ok(Learned::encrypted(listed.stored))
+            }
             outcome => outcome,
         }
     }
@@ -244,7 +273,7 @@ impl SizeReader {
         response: Response<BoxBody>,
         listed: &Listed,
         question: Question,
-    ) -> Result<u64, Unlearned> {
+    ) -> Result<Learned, Unlearned> {
         let at = &self.at(listed);
         let (head, body) = response.into_parts();
         let run = match question {
@@ -262,15 +291,16 @@ impl SizeReader {
                 let source = Source { resources: &self.resources, rule, at };
                 let etag = etag_of(&head.headers).ok_or(Unlearned::Closed)?;
                 let foreign = Foreign::resolve(&source, marks, run.total).await?;
-                return Ok(foreign.length(&source, etag, run.total).await?);
+                let size = foreign.length(&source, etag, run.total).await?;
+                return Ok(Learned { size, hashed: foreign.hashed() });
             }
         };
         if !stored.envelope().is_multipart() {
-            return Ok(native::plaintext_length(run.total).map_err(Error::from)?);
+            return Ok(native::plaintext_length(run.total).map(Learned::encrypted).map_err(Error::from)?);
         }
         let identity = Identity::of(&head.headers, &stored, run.total)?;
         if let Some(length) = identity.plaintext_total().map_err(Error::from)? {
-            return Ok(length);
+            return Ok(Learned::encrypted(length));
         }
         let keyring = &self.resources.keyring;
         let Unlocked { opened, .. } = stored.unlock(keyring, rule, &self.bucket, &listed.object).await?;
@@ -287,8 +317,14 @@ impl SizeReader {
                 layouts::remember(&self.resources, at, &identity, proven).await?
             }
         };
-        Ok(known.layout.plaintext_total())
+        Ok(Learned::encrypted(known.layout.plaintext_total()))
     }
+}
+
+/// An entry as its readers see it, whose ETag the listing gives like this.
+fn told_entry(learned: Learned, style: EtagStyle, etag: Option<&str>) -> ToldEntry {
+    let etag_suffix = etag.map_or("", |etag| style.suffix(bare(etag), learned.hashed));
+    ToldEntry { size: learned.size, etag_suffix }
 }
 
 /// Whether an answer of this status says something of the listed object.

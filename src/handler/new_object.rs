@@ -14,7 +14,7 @@ use crate::envelope::native::{
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::s3::headers::{self, SseRequest};
-use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
+use crate::s3::{BucketName, Checksum, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// Where an object goes, under which rule and key, and what is stored beside its ciphertext.
@@ -103,8 +103,14 @@ impl<'a> NewObject<'a> {
         let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
         if response.status().is_success() {
             answer::tell_encrypted(response.headers_mut(), Some(&key_id));
+            answer::tell_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
         }
         Ok(response)
+    }
+
+    /// How its ETag appears to clients.
+    pub(super) fn etag_style(&self) -> EtagStyle {
+        self.rule.etag
     }
 
     /// Whether the object may be written in parts, which only the native format has.

@@ -21,7 +21,7 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
 use crate::envelope::native::{PutOpener, ReadWindow};
 use crate::error::Error;
-use crate::s3::{BucketName, ByteRange, Checksum, ObjectKey};
+use crate::s3::{BucketName, ByteRange, Checksum, IfRange, ObjectKey};
 
 /// How often an object may turn out to be another one than the one before, until its reader is told to come back.
 const MAX_ATTEMPTS: usize = 5;
@@ -37,7 +37,7 @@ pub(super) struct ReadRequest<'a> {
     /// Headers for the storage, conditions among them, without Range.
     pub(super) headers: HeaderMap,
     /// The condition on which the wanted range, and not the whole, is to be read.
-    pub(super) if_range: Option<HeaderValue>,
+    pub(super) if_range: Option<IfRange>,
 }
 
 /// What came of it.
@@ -74,7 +74,19 @@ pub(super) struct OpenedObject {
 /// # Errors
 /// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
 /// sealed; [`Error::NotReadable`] when it is of a format that the bucket does not read.
-pub(super) async fn open_object(resources: &Resources, read: ReadRequest<'_>) -> Result<Opening, Error> {
+pub(super) async fn open_object(resources: &Resources, mut read: ReadRequest<'_>) -> Result<Opening, Error> {
+    if let Some(opening) = open_wanted(resources, &read).await? {
+        return Ok(opening);
+    }
+    (read.wanted, read.if_range) = (Wanted::Whole, None);
+    open_wanted(resources, &read).await?.ok_or(Error::Replaced)
+}
+
+/// Reads what is wanted; `None` where If-Range does not hold, so that the whole object is to be read.
+async fn open_wanted(resources: &Resources, read: &ReadRequest<'_>) -> Result<Option<Opening>, Error> {
+    if matches!(read.wanted, Wanted::Range(_)) && read.if_range == Some(IfRange::Never) {
+        return Ok(None);
+    }
     let rule = resources.policies.of_object(read.bucket, read.object_key)?;
     let at = ObjectAt::of_request(read.bucket, read.object_key, &read.query, &read.headers);
     let mut knowledge = match read.wanted {
@@ -83,10 +95,11 @@ pub(super) async fn open_object(resources: &Resources, read: ReadRequest<'_>) ->
             resources.layouts.newest(&at).await.map_or(Knowledge::Nothing, Knowledge::Layout)
         }
     };
-    let reader = Reader { resources, rule, read: &read, at };
+    let reader = Reader { resources, rule, read, at };
     for _ in 0..MAX_ATTEMPTS {
         match reader.attempt(&knowledge).await {
-            Ok(Step::Done(opening)) => return Ok(opening),
+            Ok(Step::Done(opening)) => return Ok(Some(opening)),
+            Ok(Step::Whole) => return Ok(None),
             Ok(Step::Again(better)) => knowledge = better,
             Err(error) if error.is_replaced() => knowledge = Knowledge::Nothing,
             Err(error) => return Err(error),
@@ -107,6 +120,8 @@ enum Knowledge {
 enum Step {
     Done(Opening),
     Again(Knowledge),
+    /// If-Range does not hold.
+    Whole,
 }
 
 struct Reader<'a> {
@@ -132,8 +147,8 @@ impl Reader<'_> {
         request.headers.clone_from(&self.read.headers);
         if let Some(range) = self.stored_range(knowledge)? {
             request.headers.insert(RANGE, range);
-            if let Some(condition) = &self.read.if_range {
-                request.headers.insert(IF_RANGE, condition.clone());
+            if let (Wanted::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
+                request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
             }
         }
         let response = self.resources.upstream.send(request).await?;
@@ -149,6 +164,9 @@ impl Reader<'_> {
     async fn open(&self, response: Response<BoxBody>, knowledge: &Knowledge) -> Result<Step, Error> {
         let (head, ciphertext) = response.into_parts();
         let run = StoredRun::of(head.status, &head.headers, &ciphertext)?;
+        if run.partial && self.is_replaced(&head.headers) {
+            return Ok(Step::Whole);
+        }
         let stored = match foreign::recognise(self.rule, &head.headers)? {
             Kind::Native(stored) => stored,
             Kind::Foreign(marks) => {
@@ -213,6 +231,13 @@ impl Reader<'_> {
     async fn unlock(&self, stored: &StoredKeys) -> Result<Unlocked, Error> {
         let Self { resources, rule, read, .. } = self;
         stored.unlock(&resources.keyring, rule, read.bucket, read.object_key).await
+    }
+
+    /// Whether If-Range does not hold for the object of these headers, though the storage may have ignored
+    /// it.
+    fn is_replaced(&self, object: &HeaderMap) -> bool {
+        let condition = self.read.if_range.as_ref().filter(|_| matches!(self.read.wanted, Wanted::Range(_)));
+        condition.is_some_and(|condition| !condition.holds(object))
     }
 
     /// Whether an answer with this run is to be read as the whole object. One to If-Range that holds all says that the
@@ -339,6 +364,9 @@ impl Reader<'_> {
         let response = self.resources.upstream.send(request).await?;
         if response.status() != StatusCode::OK {
             return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
+        }
+        if self.is_replaced(response.headers()) {
+            return Ok(Step::Whole);
         }
         let run = StoredRun::of_head(response.headers())?;
         let stored = match foreign::recognise(self.rule, response.headers())? {

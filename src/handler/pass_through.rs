@@ -3,7 +3,7 @@
 use http::Response;
 use http::header::{HeaderName, HeaderValue, LOCATION};
 
-use super::{Call, Resources, document, upstream_answer};
+use super::{Call, Resources, client_etags, document, upstream_answer};
 use crate::body::BoxBody;
 use crate::error::Error;
 use crate::s3::{BucketName, DeclaredIntegrity, Operation, S3Error, encode_path, headers, xml};
@@ -29,6 +29,7 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
         let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
         request.headers.insert(name, value);
     }
+    let document = client_etags::take_back_deletions(resources, &call, document, &mut request.headers)?;
     if !document.is_empty() {
         request.body = UpstreamBody::Buffered(document);
     }

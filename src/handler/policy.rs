@@ -6,7 +6,7 @@ use super::Formats;
 use crate::envelope::native;
 use crate::error::Error;
 use crate::keyring::KeyId;
-use crate::s3::{BucketName, BucketPattern, ErrorCode, ObjectKey, S3Error};
+use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, S3Error};
 
 pub use crate::envelope::native::Binding;
 
@@ -27,6 +27,8 @@ pub struct BucketRule {
     pub formats: Formats,
     /// What new native envelopes are bound to, and the least that is accepted.
     pub binding: Binding,
+    /// How the ETags of its objects appear to clients.
+    pub etag: EtagStyle,
 }
 
 impl BucketRule {
@@ -105,6 +107,7 @@ mod tests {
             allowed_key_ids: Vec::new(),
             formats: Formats::default(),
             binding: Binding::RealmAndKey,
+            etag: EtagStyle::Opaque,
         }
     }
 

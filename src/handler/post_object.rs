@@ -9,6 +9,7 @@ use http::Response;
 use http::header::{ETAG, HeaderValue};
 
 use self::file::{Filled, FormFile, PART};
+use super::client_etags::take_back_conditions;
 use super::new_object::{NewObject, Plaintext};
 use super::upstream_answer::buffered;
 use super::{Resources, answer};
@@ -43,7 +44,8 @@ pub struct FormUpload {
 /// As for PutObject, and when the file's length is not what the policy allows.
 pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
     let FormUpload { bucket, object_key, form, length, file, request_length, origin, location } = upload;
-    let asked = form.upload_headers()?;
+    let mut asked = form.upload_headers()?;
+    take_back_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut asked);
     let declared = DeclaredIntegrity::from_headers(&asked)?;
     let object = NewObject::new(resources, &bucket, &object_key, &asked)?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);

@@ -51,6 +51,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         allowed_key_ids: Vec::new(),
         formats: crate::handler::Formats::default(),
         binding: Binding::RealmAndKey,
+        etag: crate::s3::EtagStyle::Opaque,
     };
     let resources = Resources {
         upstream: Upstream::build(settings).await.unwrap(),
@@ -82,6 +83,7 @@ pub(crate) struct Kept {
 pub(crate) struct Oddities {
     pub(crate) ignores_range: bool,
     pub(crate) ignores_if_match: bool,
+    pub(crate) ignores_if_range: bool,
     pub(crate) knows_no_parts_count: bool,
     pub(crate) refuses_long_suffixes: bool,
 }
@@ -198,12 +200,15 @@ impl Storage {
             return refuse(StatusCode::PRECONDITION_FAILED);
         }
         if text(header::IF_NONE_MATCH).is_some_and(|unwanted| unwanted == etag) {
-            return refuse(StatusCode::NOT_MODIFIED);
+            let mut unmodified = refuse(StatusCode::NOT_MODIFIED);
+            unmodified.headers_mut().insert(header::ETAG, HeaderValue::from_str(&etag).unwrap());
+            return unmodified;
         }
         let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap();
         let total = object.body.len() as u64;
         let range = text(header::RANGE)
-            .filter(|_| !odd.ignores_range && text(header::IF_RANGE).is_none_or(|etag_| etag_ == etag));
+            .filter(|_| !odd.ignores_range)
+            .filter(|_| odd.ignores_if_range || text(header::IF_RANGE).is_none_or(|known| known == etag));
         let mut response = Response::new(Full::default());
         let mut body = object.body.clone();
         if let Some(spec) = range.as_deref().and_then(RangeSpec::parse) {

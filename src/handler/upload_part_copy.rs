@@ -6,14 +6,14 @@
 use std::sync::{Arc, Mutex};
 
 use http::header::{CONTENT_LENGTH, ETAG, HeaderName};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
-use super::copy_object::{iso_time, refuse_body};
+use super::copy_object::{iso_time, open_source, refuse_body};
 use super::late_answer::{Outcome, answer_in_time};
 use super::new_part::{NewPart, check_length};
-use super::opened_object::{OpenedObject, Opening, ReadRequest, open_object};
+use super::opened_object::{OpenedObject, Opening, ReadRequest};
 use super::stored_object::for_every_question;
 use super::upload::Upload;
 use super::wanted::{Selection, Wanted};
@@ -81,9 +81,6 @@ impl PartCopy {
         let upload = Upload::of_id(resources, bucket, object_key, &self.upload_id).await?;
         let opened = match self.open().await.map_err(|error| self.of_range(error))? {
             Opening::Opened(opened) => *opened,
-            Opening::Answered(response) if response.status() == StatusCode::NOT_MODIFIED => {
-                return Err(S3Error::from(ErrorCode::PreconditionFailed).into());
-            }
             Opening::Answered(response) => return Ok(Outcome::Refused(response)),
         };
         self.check_range(&opened)?;
@@ -126,7 +123,7 @@ impl PartCopy {
             headers: self.of_the_source.clone(),
             if_range: None,
         };
-        open_object(&self.resources, read).await
+        open_source(&self.resources, read).await
     }
 
     /// # Errors

@@ -29,6 +29,8 @@ pub const COPY_SOURCE: &str = "x-amz-copy-source";
 pub const COPY_SOURCE_RANGE: &str = "x-amz-copy-source-range";
 /// The source of a copy only if it has this ETag.
 pub const COPY_SOURCE_IF_MATCH: &str = "x-amz-copy-source-if-match";
+/// The source of a copy only if it has none of these ETags.
+pub const COPY_SOURCE_IF_NONE_MATCH: &str = "x-amz-copy-source-if-none-match";
 /// Whether a copy's metadata are its source's or the request's.
 pub const METADATA_DIRECTIVE: &str = "x-amz-metadata-directive";
 /// Whether a copy's tags are its source's or the request's.

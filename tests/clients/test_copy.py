@@ -452,3 +452,21 @@ def test_a_changed_body_is_copied_and_still_does_not_open(real_proxy, real_bucke
     real.store.write(real_bucket, "object", replace(honest, body=flip_bit(honest.body, 70_000)))
     assert raw.request("PUT", f"/{real_bucket}/copy", headers=header(real_bucket, "object")).status == 200
     assert_fails_closed(raw.request("GET", f"/{real_bucket}/copy"), CONTENT)
+
+
+def test_a_delete_marker_is_no_source(real_proxy, real_bucket):
+    """Hidden by one, a key is missing; one that is named by its version is a wrong request. The versions below can be copied."""
+    s3 = real_proxy.boto()
+    s3.put_bucket_versioning(Bucket=real_bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = s3.put_object(Bucket=real_bucket, Key="k", Body=b"first")["VersionId"]
+    marker = s3.delete_object(Bucket=real_bucket, Key="k")["VersionId"]
+    place = {"Bucket": real_bucket, "Key": "copy"}
+    upload = s3.create_multipart_upload(**place)["UploadId"]
+    for copy, more in ((s3.copy_object, {}), (s3.upload_part_copy, {"UploadId": upload, "PartNumber": 1})):
+        source = {"Bucket": real_bucket, "Key": "k"}
+        for version, expected in (({}, ("NoSuchKey", 404)), ({"VersionId": marker}, ("InvalidRequest", 400))):
+            with pytest.raises(ClientError) as refused:
+                copy(**place, **more, CopySource={**source, **version})
+            assert (error_code(refused.value), status(refused.value)) == expected
+        copy(**place, **more, CopySource={**source, "VersionId": first})
+    assert s3.get_object(**place)["Body"].read() == b"first"

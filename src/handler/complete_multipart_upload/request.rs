@@ -66,18 +66,20 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// Takes a part that the client lists and the storage has; `known` is its mark, if this process remembers it.
+    /// Takes a part that the client lists and the storage has; `named` is the ETag that the client gives for
+    /// it, as the storage writes it, and `known` its mark, if this process remembers it.
     ///
     /// # Errors
     /// `InvalidPart` when ETag or checksum are not those of the part.
     pub(super) fn add(
         &mut self,
         asked: &CompletedPart,
+        named: &str,
         found: &ListedPart,
         stored: StoredPart,
         known: Option<TailMark>,
     ) -> Result<(), Error> {
-        let rest = asked.etag.strip_prefix(found.etag.as_str()).ok_or_else(|| invalid_part(asked))?;
+        let rest = named.strip_prefix(found.etag.as_str()).ok_or_else(|| invalid_part(asked))?;
         // The storage's own ETag, as ListParts gives it, or with the mark that UploadPart gave.
         let sent = match rest.strip_prefix('-') {
             Some(mark) => Some(TailMark::parse(mark).map_err(|_| invalid_part(asked))?),

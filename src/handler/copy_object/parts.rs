@@ -19,7 +19,7 @@ use crate::handler::stored::Unlocked;
 use crate::handler::upload::take_conditions;
 use crate::handler::{answer, layouts, stored_object, upstream_answer};
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
-use crate::s3::{BucketName, ObjectKey, S3Error, xml};
+use crate::s3::{BucketName, Hashed, ObjectKey, S3Error, xml};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's limit to the source of one copy, here in the client's terms.
@@ -70,8 +70,9 @@ impl ObjectCopy {
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(Ok((mut headers, result))) => {
+            Ok(Ok((mut headers, mut result))) => {
                 answer::tell_encrypted(&mut headers, Some(&write_key.key_id));
+                result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
                 Ok(Outcome::Done(headers, result.to_object_xml(&unlocked.checksums())))
             }
             Ok(Err(refused)) => {

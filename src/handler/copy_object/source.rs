@@ -15,6 +15,10 @@ use crate::handler::{Call, ReadFormat, Resources, upstream_answer};
 use crate::s3::{CopySource, ErrorCode, S3Error, headers};
 use crate::upstream::{Upstream, UpstreamRequest};
 
+/// S3's sentence for it.
+const DELETE_MARKER: &str =
+    "The source of a copy request may not specifically refer to a delete marker by version id.";
+
 /// Where a copy reads, and under which rule.
 pub(super) struct Source {
     upstream: Upstream,
@@ -84,8 +88,7 @@ impl Source {
         }
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => (),
-            StatusCode::NOT_MODIFIED => return Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
-            _ => return Ok(Examined::Refused(upstream_answer::pass(response).await?)),
+            _ => return refused(upstream_answer::pass(response).await?).map(Examined::Refused),
         }
         let is_head = response.status() == StatusCode::OK;
         let (head, body) = response.into_parts();
@@ -125,18 +128,42 @@ impl Source {
             headers: self.conditions.clone(),
             if_range: None,
         };
-        match open_object(resources, read).await? {
-            Opening::Answered(response) if response.status() == StatusCode::NOT_MODIFIED => {
-                Err(S3Error::from(ErrorCode::PreconditionFailed).into())
-            }
-            opening @ (Opening::Opened(_) | Opening::Answered(_)) => Ok(opening),
-        }
+        open_source(resources, read).await
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {
         let mut request = self.at().request(method);
         request.headers = self.conditions.clone();
         request
+    }
+}
+
+/// Opens the source of a copy.
+///
+/// # Errors
+/// As [`open_object`], and as [`refused`].
+pub(in crate::handler) async fn open_source(
+    resources: &Resources,
+    read: ReadRequest<'_>,
+) -> Result<Opening, Error> {
+    match open_object(resources, read).await? {
+        Opening::Answered(response) => refused(response).map(Opening::Answered),
+        opening @ Opening::Opened(_) => Ok(opening),
+    }
+}
+
+/// The storage's refusal to read a copy's source, as the answer to the copy.
+///
+/// # Errors
+/// `PreconditionFailed` for what a read calls unmodified; `InvalidRequest` for a delete marker that is named
+/// by its version.
+fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
+    match response.status() {
+        StatusCode::NOT_MODIFIED => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
+        StatusCode::METHOD_NOT_ALLOWED if response.headers().contains_key("x-amz-delete-marker") => {
+            Err(S3Error::invalid_request(DELETE_MARKER).into())
+        }
+        _ => Ok(response),
     }
 }
 

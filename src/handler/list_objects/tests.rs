@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest};
-use crate::handler::tests_support;
-use crate::s3::{BucketName, Operation, Query, S3Path};
+use crate::handler::{ReadFormat, tests_support};
+use crate::s3::{BucketName, EtagStyle, ObjectKey, Operation, Query, S3Path};
 use crate::sigv4::Payload;
 
 mod uploads;
@@ -118,6 +118,20 @@ fn entry(name: &str, etag: &str, size: u64) -> String {
     format!("<Contents><Key>{name}</Key><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>")
 }
 
+/// A page as clients read it, whose ETags are of ciphertext.
+fn opaque(page: &str) -> String {
+    let mut pieces = page.split("&quot;</ETag>").peekable();
+    let mut told = String::new();
+    while let Some(piece) = pieces.next() {
+        told.push_str(piece);
+        if pieces.peek().is_some() {
+            let (_, etag) = piece.rsplit_once("&quot;").unwrap();
+            told.push_str(if etag.contains('-') { "&quot;</ETag>" } else { "-v&quot;</ETag>" });
+        }
+    }
+    told
+}
+
 fn listing(entries: &[String]) -> String {
     format!("<ListBucketResult><Name>b</Name>{}</ListBucketResult>", entries.concat())
 }
@@ -152,7 +166,7 @@ async fn arithmetic_alone_sizes_an_ordinary_bucket() {
         listing(&entries.collect::<Vec<_>>())
     };
     let (storage, resources, _folder) = Storage::of(page(&stored.map(|(_, size)| size))).serve().await;
-    assert_eq!(list(&resources, "b", "list-type=2").await, page(&sizes));
+    assert_eq!(list(&resources, "b", "list-type=2").await, opaque(&page(&sizes)));
     assert_eq!(*storage.questions(), [""; 0]);
 }
 
@@ -176,7 +190,7 @@ async fn what_arithmetic_cannot_tell_is_asked_for_once() {
     ]);
     let (storage, resources, _folder) = storage.serve().await;
     let expected = page.replace("<Size>65569<", "<Size>65537<").replace("<Size>300<", "<Size>684<");
-    let expected = expected.replace(&entry("gone", "h", 200), "");
+    let expected = opaque(&expected.replace(&entry("gone", "h", 200), ""));
     assert_eq!(list(&resources, "b", "encoding-type=url").await, expected);
     storage.questions().sort();
     let overwritten = "/b/overwritten";
@@ -198,28 +212,70 @@ async fn what_can_not_be_looked_at_keeps_its_size() {
     let mut storage = Storage::of(&page);
     storage.objects = HashMap::from([("/b/closed", (403, Vec::new())), ("/b/opaque", (405, Vec::new()))]);
     let (_storage, resources, _folder) = storage.serve().await;
-    assert_eq!(list(&resources, "b", "").await, page);
+    assert_eq!(list(&resources, "b", "").await, opaque(&page));
+}
+
+/// The metadata says which object is plaintext, whose ETag is a hash of what a client reads.
+#[tokio::test]
+async fn where_plaintext_is_read_its_etag_stays() {
+    let page = listing(&[
+        entry("plain", MD5, 20),
+        entry("plain-parts", &format!("{MD5}-2"), 21),
+        entry("sealed", MD5, 22),
+        entry("closed", MD5, 23),
+    ]);
+    let mut storage = Storage::of(&page);
+    storage.objects = HashMap::from([
+        ("/b/plain", foreign(MD5, 20)),
+        ("/b/plain-parts", foreign(&format!("{MD5}-2"), 21)),
+        ("/b/sealed", sealed(MD5, 22, false)),
+        ("/b/closed", (403, Vec::new())),
+    ]);
+    let (storage, mut resources, _folder) = storage.serve().await;
+    let rule = |etag| {
+        let name = BucketName::parse("b").unwrap();
+        let mut rule = resources.policies.of_object(&name, &ObjectKey::parse("k").unwrap()).unwrap().clone();
+        rule.formats.read.push(ReadFormat::Plaintext);
+        rule.etag = etag;
+        crate::handler::Policies::new(vec![rule])
+    };
+    let (opaque_etags, storage_etags) = (rule(EtagStyle::Opaque), rule(EtagStyle::Storage));
+    let expected = |suffix: &str| {
+        listing(&[
+            entry("plain", MD5, 20),
+            entry("plain-parts", &format!("{MD5}-2"), 21),
+            entry("sealed", &format!("{MD5}{suffix}"), 6),
+            entry("closed", &format!("{MD5}{suffix}"), 23),
+        ])
+    };
+    resources.policies = opaque_etags;
+    assert_eq!(list(&resources, "b", "").await, expected("-v"));
+    let asked = storage.questions().len();
+    assert_eq!(list(&resources, "b", "").await, expected("-v"));
+    assert_eq!(storage.questions().len(), asked + 1, "what was learned is not asked for again");
+    resources.policies = storage_etags;
+    assert_eq!(list(&resources, "b", "").await, expected(""));
 }
 
 #[tokio::test]
 async fn versions_are_asked_for_as_versions() {
-    let version = |id: &str, size: u64| {
+    let version = |id: &str, suffix: &str, size: u64| {
         format!(
-            "<Version><Key>k</Key><VersionId>{id}</VersionId><ETag>{MD5}</ETag><Size>{size}</Size></Version>"
+            "<Version><Key>k</Key><VersionId>{id}</VersionId><ETag>{MD5}{suffix}</ETag><Size>{size}</Size></Version>"
         )
     };
-    let page = |first: u64, second: u64| {
+    let page = |suffix: &str, first: u64, second: u64| {
         let marker = "<DeleteMarker><Key>k</Key><VersionId>v3</VersionId></DeleteMarker>";
         format!(
             "<ListVersionsResult>{marker}{}{}</ListVersionsResult>",
-            version("v2", first),
-            version("null", second)
+            version("v2", suffix, first),
+            version("null", suffix, second)
         )
     };
-    let mut storage = Storage::of(page(65_560, 20));
+    let mut storage = Storage::of(page("", 65_560, 20));
     storage.objects = HashMap::from([("/b/k?versionId=v2", foreign(MD5, 65_560))]);
     let (storage, resources, _folder) = storage.serve().await;
-    assert_eq!(list(&resources, "b", "versions").await, page(65_560, 4));
+    assert_eq!(list(&resources, "b", "versions").await, page("-v", 65_560, 4));
     assert_eq!(*storage.questions(), ["/b/k?versionId=v2"]);
 }
 
@@ -227,7 +283,7 @@ async fn versions_are_asked_for_as_versions() {
 async fn a_key_without_a_rule_keeps_its_size() {
     let page = listing(&[entry("ours/k", MD5, 20), entry("theirs/k", MD5, 20), entry("theirs/l", "e", 20)]);
     let (storage, resources, _folder) = Storage::of(&page).serve().await;
-    let expected = page.replace(&entry("ours/k", MD5, 20), &entry("ours/k", MD5, 4));
+    let expected = page.replace(&entry("ours/k", MD5, 20), &opaque(&entry("ours/k", MD5, 4)));
     assert_ne!(page, expected);
     assert_eq!(list(&resources, "partly", "").await, expected);
     assert_eq!(*storage.questions(), [""; 0]);

@@ -9,10 +9,11 @@ use crate::envelope::native::multipart::{Layout, Part, PartNumber};
 use crate::envelope::native::{CHUNK, SEALED_CHUNK};
 use crate::error::Error;
 use crate::handler::Resources;
-use crate::handler::tests_support::{Got, Oddities, Storage, answered, call, put, upload};
+use crate::handler::tests_support::{Got, Kept, Oddities, Storage, answered, call, put, upload};
 use crate::s3::{ErrorCode, Operation};
 
 mod attacks;
+mod if_range;
 mod odd_storages;
 
 const CHUNK_U64: u64 = CHUNK as u64;

@@ -18,8 +18,8 @@ use crate::handler::upload::take_conditions;
 use crate::handler::uploaded_parts::etag_of_part;
 use crate::handler::upstream_answer::{buffered, pass};
 use crate::handler::{Resources, answer};
-use crate::s3::Checksum;
 use crate::s3::xml::{self, CompletionAnswer};
+use crate::s3::{Checksum, Hashed};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's answers about an upload have a few hundred bytes.
@@ -63,6 +63,7 @@ pub(super) async fn upload(
         Ok(mut response) if response.status().is_success() => {
             abort.request = None;
             answer::tell_encrypted(response.headers_mut(), Some(&write_key.key_id));
+            answer::tell_etag(response.headers_mut(), object.etag_style(), Hashed::Ciphertext);
             Ok(response)
         }
         refused => {

@@ -6,8 +6,8 @@ use http::header::{
 };
 
 use super::{
-    COPY_SOURCE, COPY_SOURCE_RANGE, METADATA_DIRECTIVE, RESERVED, SOURCE_OWNER, TAGGING_DIRECTIVE,
-    put_headers,
+    COPY_SOURCE, COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH, COPY_SOURCE_RANGE, METADATA_DIRECTIVE,
+    RESERVED, SOURCE_OWNER, TAGGING_DIRECTIVE, put_headers,
 };
 use crate::s3::error::S3Error;
 
@@ -16,8 +16,8 @@ const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-amz-expected-bucke
 
 /// The conditions on a copy's source, and those of a read that mean the same.
 const CONDITIONS: [(&str, HeaderName); 4] = [
-    ("x-amz-copy-source-if-match", IF_MATCH),
-    ("x-amz-copy-source-if-none-match", IF_NONE_MATCH),
+    (COPY_SOURCE_IF_MATCH, IF_MATCH),
+    (COPY_SOURCE_IF_NONE_MATCH, IF_NONE_MATCH),
     ("x-amz-copy-source-if-modified-since", IF_MODIFIED_SINCE),
     ("x-amz-copy-source-if-unmodified-since", IF_UNMODIFIED_SINCE),
 ];

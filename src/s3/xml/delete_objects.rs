@@ -70,6 +70,31 @@ pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
     Ok(DeleteRequest { quiet: quiet.unwrap_or(false), objects })
 }
 
+impl DeleteRequest {
+    /// The body of the same request.
+    #[must_use]
+    pub fn to_xml(&self) -> String {
+        let quiet = self.quiet.then(|| Element::with_text("Quiet", "true"));
+        let objects = self.objects.iter().map(ObjectIdentifier::to_element);
+        Element::with_children("Delete", objects.chain(quiet).collect()).to_document()
+    }
+}
+
+impl ObjectIdentifier {
+    fn to_element(&self) -> Element {
+        let size = self.size.map(|size| size.to_string());
+        let fields = [
+            ("Key", Some(self.object.as_str())),
+            ("VersionId", self.version_id.as_deref()),
+            ("ETag", self.etag.as_deref()),
+            ("LastModifiedTime", self.last_modified_time.as_deref()),
+            ("Size", size.as_deref()),
+        ];
+        let fields = fields.into_iter().filter_map(|(name, text)| Some(Element::with_text(name, text?)));
+        Element::with_children("Object", fields.collect())
+    }
+}
+
 fn object(element: Element) -> Result<ObjectIdentifier, S3Error> {
     if !is_blank(element.text.as_bytes()) {
         return Err(malformed());
@@ -133,6 +158,9 @@ mod tests {
         assert_eq!((second.object.as_str(), second.etag.as_deref()), ("<k>", Some("\"e\"")));
         assert_eq!((second.size, second.last_modified_time.as_deref()), (Some(7), Some("t")));
         assert!(!delete_objects_request(keys(1).as_bytes()).unwrap().quiet);
+        assert_eq!(delete_objects_request(request.to_xml().as_bytes()), Ok(request));
+        let request = delete_objects_request(keys(2).as_bytes()).unwrap();
+        assert_eq!(delete_objects_request(request.to_xml().as_bytes()), Ok(request));
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! A listing of objects, rewritten while it streams: the `<Size>` of an entry may change, every other byte stays.
+//! A listing of objects, rewritten while it streams: the `<Size>` of an entry may change, its `<ETag>` may
+//! get a suffix, and what it says of the stored bytes' checksums is left out. Every other byte stays.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +10,7 @@ use quick_xml::escape::unescape;
 
 use super::scan::{Scanner, Tag};
 use super::walk::{Step, Walker, is_blank};
-use super::{XmlError, walk};
+use super::{XmlError, push_text, walk};
 use crate::s3::name::ObjectKey;
 use crate::s3::percent::{self, Plus};
 
@@ -30,7 +32,7 @@ pub enum NameEncoding {
 pub enum ListingPiece {
     /// Bytes to pass on as they are.
     Passed(Bytes),
-    /// An object, or a version of one: to be passed on with its size changed or not.
+    /// An object, or a version of one: to be passed on by [`ListedEntry::write`].
     Entry(ListedEntry),
 }
 
@@ -41,6 +43,10 @@ pub struct ListedEntry {
     bytes: Bytes,
     /// Where in it the size is written.
     digits: Range<usize>,
+    /// Where in it the ETag is written.
+    etag_at: Option<Range<usize>>,
+    /// Where in it the stored bytes' checksums are described, in ascending order.
+    about_ciphertext: Vec<Range<usize>>,
     /// The object.
     pub object: ObjectKey,
     /// The ETag as it is written, mostly in quotes.
@@ -51,16 +57,45 @@ pub struct ListedEntry {
     pub size: u64,
 }
 
+/// An object as its readers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldEntry {
+    /// Bytes of its content.
+    pub size: u64,
+    /// What its ETag has behind the storage's.
+    pub etag_suffix: &'static str,
+}
+
 impl ListedEntry {
-    /// Writes the element with another size in it.
-    pub fn write_with_size(&self, size: u64, to: &mut BytesMut) {
-        if size == self.size {
-            to.extend_from_slice(&self.bytes);
-            return;
+    /// Writes the element as its readers see the object.
+    pub fn write(&self, told: ToldEntry, to: &mut BytesMut) {
+        let digits = (told.size != self.size).then(|| told.size.to_string());
+        let etag = self.etag_at.as_ref().filter(|_| !told.etag_suffix.is_empty());
+        let etag = etag.map(|at| suffixed(&self.bytes, at, self.etag.as_deref(), told.etag_suffix));
+        let digits = digits.as_deref().map(|digits| (self.digits.clone(), Cow::Borrowed(digits)));
+        let mut edits = [digits, etag].map(Option::into_iter).into_iter().flatten();
+        let (mut first, mut second) = (edits.next(), edits.next());
+        if let (Some((one, _)), Some((other, _))) = (&first, &second)
+            && other.start < one.start
+        {
+            std::mem::swap(&mut first, &mut second);
         }
-        to.extend_from_slice(&self.bytes[..self.digits.start]);
-        to.extend_from_slice(size.to_string().as_bytes());
-        to.extend_from_slice(&self.bytes[self.digits.end..]);
+        let mut left_out = self.about_ciphertext.iter().peekable();
+        let mut at = 0;
+        for (range, text) in first.into_iter().chain(second) {
+            while let Some(element) = left_out.next_if(|element| element.start < range.start) {
+                to.extend_from_slice(&self.bytes[at..element.start]);
+                at = element.end;
+            }
+            to.extend_from_slice(&self.bytes[at..range.start]);
+            to.extend_from_slice(text.as_bytes());
+            at = range.end;
+        }
+        for element in left_out {
+            to.extend_from_slice(&self.bytes[at..element.start]);
+            at = element.end;
+        }
+        to.extend_from_slice(&self.bytes[at..]);
     }
 
     /// How many bytes the element has.
@@ -68,6 +103,26 @@ impl ListedEntry {
     pub fn length(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// What to write where, so that an ETag has a suffix within its quotes. Quotes may be written as references.
+fn suffixed<'a>(
+    element: &[u8],
+    at: &Range<usize>,
+    etag: Option<&str>,
+    suffix: &'a str,
+) -> (Range<usize>, Cow<'a, str>) {
+    let written = element[at.clone()].trim_ascii_end();
+    let quote = [&b"\""[..], b"&quot;", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
+    let etag = etag.unwrap_or_default();
+    if quote.is_some() != etag.trim_ascii_end().ends_with('"') || memchr(b'<', written).is_some() {
+        let bare = etag.trim_ascii().trim_matches('"');
+        let mut text = String::new();
+        push_text(&mut text, &format!("\"{bare}{suffix}\""));
+        return (at.clone(), Cow::Owned(text));
+    }
+    let end = at.start + written.len() - quote.map_or(0, <[u8]>::len);
+    (end..end, Cow::Borrowed(suffix))
 }
 
 /// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went in.
@@ -212,13 +267,15 @@ impl ListRewriter {
 
     fn entry(&mut self, bytes: Bytes) -> Result<ListingPiece, XmlError> {
         let fields = Fields::of_plain(&bytes).map_or_else(|| Fields::read(&bytes), Ok);
-        let Fields { key, etag, version_id, size } = fields?;
+        let Fields { key, etag, version_id, size, about_ciphertext } = fields?;
         let Some((text, digits)) = size else { return Ok(ListingPiece::Passed(bytes)) };
         let digits = trimmed(&text, &bytes, digits)?;
         let size = std::str::from_utf8(&bytes[digits.clone()]).ok().and_then(|digits| digits.parse().ok());
         let size = size.ok_or(XmlError::Unexpected)?;
         let object = self.object(key.ok_or(XmlError::Unexpected)?)?;
-        Ok(ListingPiece::Entry(ListedEntry { bytes, digits, object, etag, version_id, size }))
+        let (etag, etag_at) = etag.unzip();
+        let entry = ListedEntry { bytes, digits, etag_at, about_ciphertext, object, etag, version_id, size };
+        Ok(ListingPiece::Entry(entry))
     }
 
     /// The key behind a name as it is written.
@@ -241,11 +298,17 @@ impl ListRewriter {
 #[derive(Debug, Default, PartialEq)]
 struct Fields {
     key: Option<String>,
-    etag: Option<String>,
+    /// The text, and where it is written.
+    etag: Option<(String, Range<usize>)>,
     version_id: Option<String>,
     /// The text, and where it is written.
     size: Option<(String, Range<usize>)>,
+    /// The elements about the stored bytes' checksums; neighbours count as one.
+    about_ciphertext: Vec<Range<usize>>,
 }
+
+/// The elements of an entry that describe the checksum of the stored bytes.
+const ABOUT_CIPHERTEXT: [&str; 2] = ["ChecksumAlgorithm", "ChecksumType"];
 
 impl Fields {
     /// Those of an entry as S3 writes most: one field after the other, none inside another, no attributes, no comments.
@@ -263,13 +326,16 @@ impl Fields {
             let (text, closed) = content.split_at(memchr(b'<', content.as_bytes())?);
             rest = closed.strip_prefix("</")?.strip_prefix(name)?.strip_prefix('>')?;
             let begins = element.len() - content.len();
+            let written = begins..begins + text.len();
             let text = unescape(text).ok()?;
             let set = match name {
                 "Key" => set(&mut fields.key, text.into_owned()),
-                "ETag" => set(&mut fields.etag, text.into_owned()),
+                "ETag" => set(&mut fields.etag, (text.into_owned(), written)),
                 "VersionId" => set(&mut fields.version_id, text.into_owned()),
-                "Size" => {
-                    set(&mut fields.size, (text.into_owned(), begins..begins + content.len() - closed.len()))
+                "Size" => set(&mut fields.size, (text.into_owned(), written)),
+                name if ABOUT_CIPHERTEXT.contains(&name) => {
+                    fields.leave_out(begins - name.len() - 2..element.len() - rest.len());
+                    Ok(())
                 }
                 _ => Ok(()),
             };
@@ -281,14 +347,14 @@ impl Fields {
         let mut walker = Walker::new(element)?;
         let mut fields = Self::default();
         let (mut text, mut begins) = (String::new(), 0);
-        let mut field = String::new();
+        let (mut field, mut tag_begins) = (String::new(), 0);
         loop {
             let before = walker.position();
             match walker.step()? {
                 Step::Open => match walker.path() {
                     [_, name] => {
                         field.clone_from(name);
-                        begins = walker.position();
+                        (tag_begins, begins) = (before, walker.position());
                         text.clear();
                     }
                     [_, outer, _] if ["Key", "ETag", "VersionId", "Size"].contains(&outer.as_str()) => {
@@ -300,14 +366,25 @@ impl Fields {
                 Step::Text(_) => (),
                 Step::Close if walker.path().len() == 1 => match field.as_str() {
                     "Key" => set(&mut fields.key, std::mem::take(&mut text))?,
-                    "ETag" => set(&mut fields.etag, std::mem::take(&mut text))?,
+                    "ETag" => set(&mut fields.etag, (std::mem::take(&mut text), begins..before))?,
                     "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text))?,
                     "Size" => set(&mut fields.size, (std::mem::take(&mut text), begins..before))?,
+                    name if ABOUT_CIPHERTEXT.contains(&name) => {
+                        fields.leave_out(tag_begins..walker.position());
+                    }
                     _ => (),
                 },
                 Step::Close => (),
                 Step::End => return Ok(fields),
             }
+        }
+    }
+
+    /// Takes note of an element that stays behind the former ones.
+    fn leave_out(&mut self, element: Range<usize>) {
+        match self.about_ciphertext.last_mut() {
+            Some(last) if last.end == element.start => last.end = element.end,
+            Some(_) | None => self.about_ciphertext.push(element),
         }
     }
 }

@@ -35,6 +35,16 @@ fn rewrite(
     requested: NameEncoding,
     mut resize: impl FnMut(&ListedEntry) -> u64,
 ) -> Result<Vec<u8>, XmlError> {
+    rewrite_as(document, cuts, requested, |entry| ToldEntry { size: resize(entry), etag_suffix: "" })
+}
+
+/// Rewrites a document cut at these offsets; `tell` says how each entry appears.
+fn rewrite_as(
+    document: &[u8],
+    cuts: &[usize],
+    requested: NameEncoding,
+    mut tell: impl FnMut(&ListedEntry) -> ToldEntry,
+) -> Result<Vec<u8>, XmlError> {
     let mut rewriter = ListRewriter::new(requested);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (document.len() + 1)).collect();
     cuts.sort_unstable();
@@ -47,8 +57,8 @@ fn rewrite(
             match piece {
                 ListingPiece::Passed(bytes) => output.extend_from_slice(&bytes),
                 ListingPiece::Entry(entry) => {
-                    let size = resize(&entry);
-                    entry.write_with_size(size, &mut output);
+                    let told = tell(&entry);
+                    entry.write(told, &mut output);
                 }
             }
         }
@@ -74,10 +84,11 @@ fn keys(document: &str, requested: NameEncoding) -> Result<Vec<String>, XmlError
 }
 
 #[test]
-fn changes_the_sizes_and_nothing_else() {
+fn changes_the_sizes_and_what_is_of_the_ciphertext_and_nothing_else() {
     let sized = |entry: &ListedEntry| if entry.size == 17 { 1 } else { 123_456_789 };
     let rewritten = rewrite(AWS.as_bytes(), &[], NameEncoding::Url, sized).unwrap();
-    let expected = AWS.replace(">17<", ">1<").replace(">65552<", ">123456789<");
+    let about_ciphertext = "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>";
+    let expected = AWS.replace(">17<", ">1<").replace(">65552<", ">123456789<").replace(about_ciphertext, "");
     assert_eq!(String::from_utf8(rewritten).unwrap(), expected);
 
     let rewritten = rewrite(odd().as_bytes(), &[], NameEncoding::Verbatim, |_| u64::MAX).unwrap();
@@ -96,6 +107,70 @@ fn reads_what_an_entry_says() {
     let [version] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(version.object.as_str(), "</Key><Size></Key>&&é\u{1f980}");
     assert_eq!((version.version_id.as_deref(), version.size), (Some("v1"), 33));
+}
+
+#[test]
+fn an_etag_gets_its_suffix_within_its_quotes_however_it_is_written() {
+    for (written, expected) in [
+        ("\"abc\"", "\"abc-v\""),
+        ("&quot;abc&quot;", "&quot;abc-v&quot;"),
+        ("&#34;abc&#34;", "&#34;abc-v&#34;"),
+        ("abc", "abc-v"),
+        (" \"abc\"\n", " \"abc-v\"\n"),
+        ("&#x61;bc", "&#x61;bc-v"),
+        // Written as by no storage; what it means stays.
+        ("&#x22;abc&#x22;", "\"abc-v\""),
+        ("<![CDATA[\"abc\"]]>", "\"abc-v\""),
+        ("<!-- -->&quot;ab<!-- -->c&quot;", "\"abc-v\""),
+    ] {
+        for before_size in [true, false] {
+            let document = |etag: &str, size: u64, checksum: &str| {
+                let (etag, size) = (format!("<ETag>{etag}</ETag>{checksum}"), format!("<Size>{size}</Size>"));
+                let fields = if before_size { etag + &size } else { size + &etag };
+                listing(&format!("<Contents><Key>k</Key>{fields}<StorageClass>S</StorageClass></Contents>"))
+            };
+            let checksum = "<ChecksumAlgorithm>SHA1</ChecksumAlgorithm><ChecksumAlgorithm>CRC32</ChecksumAlgorithm>\
+                            <ChecksumType>FULL_OBJECT</ChecksumType>";
+            for (size, told) in [(16, 16), (17, 1)] {
+                let rewritten = rewrite_as(
+                    document(written, size, checksum).as_bytes(),
+                    &[],
+                    NameEncoding::Verbatim,
+                    |entry| {
+                        assert_eq!(crate::s3::etag::bare(entry.etag.as_deref().unwrap()), "abc");
+                        ToldEntry { size: told, etag_suffix: "-v" }
+                    },
+                );
+                let rewritten = String::from_utf8(rewritten.unwrap()).unwrap();
+                assert_eq!(rewritten, document(expected, told, ""), "{written}");
+            }
+        }
+    }
+}
+
+/// They describe the stored bytes, and come in any place and number.
+#[test]
+fn checksums_of_the_stored_bytes_are_left_out() {
+    for (entry, expected) in [
+        (
+            "<ChecksumType>COMPOSITE</ChecksumType><Key>k</Key><ChecksumAlgorithm>SHA1</ChecksumAlgorithm><Size>7</Size>\
+             <ChecksumAlgorithm>SHA256</ChecksumAlgorithm>",
+            "<Key>k</Key><Size>7</Size>",
+        ),
+        ("<Key>k</Key> <ChecksumType/> <Size>7</Size>", "<Key>k</Key>  <Size>7</Size>"),
+        (
+            "<Key>k</Key><Owner><ChecksumType>o</ChecksumType></Owner><ChecksumAlgorithm >A<!-- --></ChecksumAlgorithm\n><Size>7</Size>",
+            "<Key>k</Key><Owner><ChecksumType>o</ChecksumType></Owner><Size>7</Size>",
+        ),
+        ("<Key>ChecksumType</Key><Size>7</Size>", "<Key>ChecksumType</Key><Size>7</Size>"),
+    ] {
+        for name in ["Contents", "Version"] {
+            let document = |entry: &str| listing(&format!("<{name}>{entry}</{name}>"));
+            let rewritten =
+                rewrite(document(entry).as_bytes(), &[], NameEncoding::Verbatim, |entry| entry.size);
+            assert_eq!(String::from_utf8(rewritten.unwrap()).unwrap(), document(expected));
+        }
+    }
 }
 
 /// A key can only come escaped, and then it is text: it neither ends its entry nor names a size.
@@ -375,6 +450,9 @@ fn entries_of_s3_are_plain() {
     let entry = "<Contents>\n<Key>a&amp;b</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>\
                  <ChecksumType>FULL_OBJECT</ChecksumType><Size>17</Size><StorageClass>STANDARD</StorageClass></Contents>";
     let fields = Fields::of_plain(entry.as_bytes()).expect("it is plain");
-    assert_eq!((fields.key.as_deref(), fields.etag.as_deref()), (Some("a&b"), Some("\"e\"")));
+    assert_eq!(
+        (fields.key.as_deref(), fields.etag.map(|(etag, _)| etag).as_deref()),
+        (Some("a&b"), Some("\"e\""))
+    );
     assert_eq!(&entry[fields.size.expect("it has one").1], "17");
 }

@@ -142,6 +142,13 @@ impl CompletionResult {
         self.root.text_of("ETag").unwrap_or_default().trim()
     }
 
+    /// The result with another ETag, in quotes.
+    #[must_use]
+    pub fn with_etag(mut self, etag: &str) -> Self {
+        self.root.set("ETag", etag);
+        self
+    }
+
     /// The answer for the client: at the client's address, with the plaintext's checksum in place of the ciphertext's.
     /// A composite checksum's text ends in `-` and the number of parts. Without XML declaration.
     #[must_use]

@@ -1,0 +1,130 @@
+//! The ETags in a request's conditions are the client's, and the storage compares its own: they are mapped
+//! before any operation reads them. So a condition stays one, and is judged by the storage in the same step
+//! as before.
+
+use bytes::Bytes;
+use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
+use http::{Response, StatusCode};
+use memchr::memmem;
+
+use super::policy::BucketRule;
+use super::{Call, Resources, answer};
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::s3::checksum::CHECKSUM_PREFIX;
+use crate::s3::etag::SUFFIX;
+use crate::s3::headers::{
+    CONTENT_MD5, COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH, SDK_CHECKSUM_ALGORITHM,
+};
+use crate::s3::{EtagStyle, Hashed, Operation, xml};
+
+/// Conditions on the object that a request names.
+static ON_THE_OBJECT: [HeaderName; 3] = [IF_MATCH, IF_NONE_MATCH, IF_RANGE];
+/// Conditions on the source of a copy.
+static ON_THE_SOURCE: [HeaderName; 2] =
+    [HeaderName::from_static(COPY_SOURCE_IF_MATCH), HeaderName::from_static(COPY_SOURCE_IF_NONE_MATCH)];
+
+/// What a request said of ETags, for an answer that holds no object.
+pub(super) struct ClientEtags {
+    style: EtagStyle,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl ClientEtags {
+    /// Puts the storage's ETags in the place of the client's into a call's conditions.
+    pub(super) fn take_back(resources: &Resources, call: &mut Call) -> Self {
+        let rule = match (call.path.bucket(), call.path.object()) {
+            (Some(bucket), Some(object_key)) => resources.policies.of_object(bucket, object_key).ok(),
+            (_, None) | (None, _) => None,
+        };
+        let style = rule.map_or(EtagStyle::Storage, |rule| rule.etag);
+        let if_none_match = call.headers.get(IF_NONE_MATCH).cloned();
+        map_conditions(&ON_THE_OBJECT, style, &mut call.headers);
+        let source = call.copy_source.as_ref();
+        let source = source.and_then(|at| resources.policies.of_object(&at.bucket, &at.object).ok());
+        if let Some(rule) = source {
+            map_conditions(&ON_THE_SOURCE, rule.etag, &mut call.headers);
+        }
+        Self { style, if_none_match }
+    }
+
+    /// The ETag in an answer without an object. A 304 does not say which format the object has: an ETag that
+    /// the client named is answered as the client wrote it.
+    pub(super) fn map_response(&self, response: &mut Response<BoxBody>) {
+        let status = response.status();
+        if status.is_success() {
+            return;
+        }
+        let headers = response.headers_mut();
+        let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(super::stored_object::unquoted);
+        let listed = self.if_none_match.as_ref().filter(|_| status == StatusCode::NOT_MODIFIED);
+        let named = listed.zip(etag).and_then(|(list, etag)| self.style.find_listed(list, etag));
+        match named {
+            Some(named) => _ = headers.insert(ETAG, named),
+            None => answer::tell_etag(headers, self.style, Hashed::Ciphertext),
+        }
+    }
+}
+
+/// Puts the storage's ETags in the place of the client's into the conditions that a form's fields make.
+pub(super) fn take_back_conditions(rule: &BucketRule, headers: &mut HeaderMap) {
+    map_conditions(&ON_THE_OBJECT, rule.etag, headers);
+}
+
+/// The body of a DeleteObjects with the storage's ETags in its conditions. Every other body stays as it is.
+/// What the request's headers say of a body that changes is removed: the body was held against it.
+///
+/// # Errors
+/// As [`xml::delete_objects_request`].
+pub(super) fn take_back_deletions(
+    resources: &Resources,
+    call: &Call,
+    document: Bytes,
+    headers: &mut HeaderMap,
+) -> Result<Bytes, Error> {
+    let bucket = call.path.bucket().filter(|_| call.operation == Operation::DeleteObjects);
+    let Some(bucket) = bucket.filter(|_| memmem::find(&document, SUFFIX.as_bytes()).is_some()) else {
+        return Ok(document);
+    };
+    let mut deletion = xml::delete_objects_request(&document)?;
+    let mut is_changed = false;
+    for object in &mut deletion.objects {
+        let Some(etag) = &mut object.etag else { continue };
+        let Ok(rule) = resources.policies.of_object(bucket, &object.object) else { continue };
+        let Ok(value) = HeaderValue::try_from(etag.trim()) else { continue };
+        let mapped = rule.etag.condition_to_storage(&value);
+        if mapped != value {
+            *etag = String::from_utf8_lossy(mapped.as_bytes()).into_owned();
+            is_changed = true;
+        }
+    }
+    if !is_changed {
+        return Ok(document);
+    }
+    let is_of_the_body = |name: &HeaderName| {
+        [CONTENT_MD5, SDK_CHECKSUM_ALGORITHM].contains(&name.as_str())
+            || name.as_str().starts_with(CHECKSUM_PREFIX)
+    };
+    let of_the_body: Vec<_> = headers.keys().filter(|name| is_of_the_body(name)).cloned().collect();
+    for name in of_the_body {
+        headers.remove(name);
+    }
+    Ok(deletion.to_xml().into())
+}
+
+fn map_conditions(names: &[HeaderName], style: EtagStyle, headers: &mut HeaderMap) {
+    for name in names {
+        if !headers.contains_key(name) {
+            continue;
+        }
+        let mapped = headers.get_all(name).iter().map(|value| style.condition_to_storage(value));
+        let mapped: Vec<_> = mapped.collect();
+        headers.remove(name);
+        for value in mapped {
+            headers.append(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
