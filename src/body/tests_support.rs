@@ -13,7 +13,7 @@ use crate::envelope::native::multipart::{
 };
 use crate::envelope::native::{
     Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest,
-    plaintext_length,
+    SseAlgorithm, plaintext_length,
 };
 use crate::envelope::{ContentKey, DataKey};
 
@@ -88,6 +88,7 @@ pub(crate) fn new_object() -> (ContentKey, PutSealer) {
         data_key: &data_key,
         binding: Binding::None,
         multipart: false,
+        sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "", object_key: b"" },
         attributes: &Attributes::default(),
     };

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use super::{Failure, ObjectUrl, rooms};
 use crate::config::Config;
 use crate::envelope::native::multipart::Layout;
-use crate::envelope::native::{Binding, plaintext_length};
+use crate::envelope::native::{Binding, SseAlgorithm, plaintext_length};
 use crate::error::with_causes;
 use crate::handler::{ForeignObject, StoredFormat, object_layout, unlock_stored};
 use crate::s3::{BucketName, ObjectKey};
@@ -65,6 +65,11 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", with_causes(&error)))
     })?;
     _ = writeln!(report, "key: {}", unlocked.key_id);
+    let sse = match stored.envelope().sse() {
+        SseAlgorithm::AwsKms => "aws:kms",
+        SseAlgorithm::Aes256 => "AES256",
+    };
+    _ = writeln!(report, "encryption in answers: {sse}");
     for checksum in unlocked.checksums() {
         _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
     }

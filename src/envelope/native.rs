@@ -20,6 +20,7 @@ pub use attributes::{Attribute, AttributeTag, Attributes};
 pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
 pub use header::{
     Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,
+    SseAlgorithm,
 };
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
 pub use put::{PutOpener, PutSealer};

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::envelope::native::{Attribute, AttributeTag, Attributes};
+use crate::envelope::native::{Attribute, AttributeTag, Attributes, SseAlgorithm};
 use crate::s3::{Checksum, ChecksumAlgorithm, EtagStyle, Hashed, headers};
 
 const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
@@ -15,9 +15,14 @@ pub(super) fn clean(headers: &mut HeaderMap) {
     headers::keep_s3_headers(headers);
 }
 
-/// Tells the client, as S3 with SSE-KMS does, that the object is encrypted and its ETag no MD5.
-pub(super) fn tell_encrypted(headers: &mut HeaderMap, key_id: Option<&str>) {
-    headers.insert(SERVER_SIDE_ENCRYPTION, HeaderValue::from_static("aws:kms"));
+/// Tells the client that the object is encrypted, by the name that it was asked for. As on S3 only `aws:kms` has a key.
+pub(super) fn tell_encrypted(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
+    headers.remove(KMS_KEY_ID);
+    let (algorithm, key_id) = match sse {
+        SseAlgorithm::AwsKms => ("aws:kms", key_id),
+        SseAlgorithm::Aes256 => ("AES256", None),
+    };
+    headers.insert(SERVER_SIDE_ENCRYPTION, HeaderValue::from_static(algorithm));
     if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
         headers.insert(KMS_KEY_ID, value);
     }

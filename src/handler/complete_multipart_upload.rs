@@ -60,7 +60,8 @@ pub(super) async fn complete_multipart_upload(
     };
     let resource = format!("/{}/{}", completing.bucket, completing.object_key);
     // Whoever goes away now leaves a complete object or an upload that can be completed, as with S3.
-    answer_in_time(completing.run(), under_way, resource).await
+    let sse = completing.upload.envelope.sse();
+    answer_in_time(completing.run(), under_way, resource, sse).await
 }
 
 /// A completion, with all that it needs to go on when nobody waits for it any more.
@@ -193,7 +194,7 @@ impl Completing {
         result: CompletionResult,
         checksum: Option<ObjectChecksum>,
     ) -> Outcome {
-        answer::tell_encrypted(&mut headers, Some(&self.upload.key_id));
+        answer::tell_encrypted(&mut headers, self.upload.envelope.sse(), Some(&self.upload.key_id));
         let checksum = checksum.map(|checksum| (checksum.algorithm, checksum.text, checksum.kind));
         let etag = self.etag.to_client(result.etag(), Hashed::Ciphertext);
         let result = result.with_etag(&etag);

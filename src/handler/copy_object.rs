@@ -20,7 +20,7 @@ use super::policy::BucketRule;
 use super::stored::Unlocked;
 use super::{Call, ReadFormat, Resources, WriteFormat, answer, new_object, stored, upstream_answer};
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, plaintext_length};
+use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::s3::headers::{
@@ -42,7 +42,11 @@ pub(super) async fn copy_object(resources: &Resources, mut call: Call) -> Result
     let copy = ObjectCopy::asked_for(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);
     refuse_body(resources, &mut call).await?;
-    answer_in_time(copy.run(), call.under_way, resource).await
+    let sse = match copy.rule.formats.write {
+        WriteFormat::Native => copy.sse,
+        WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3 => SseAlgorithm::AwsKms,
+    };
+    answer_in_time(copy.run(), call.under_way, resource, sse).await
 }
 
 /// Reads the body to its end, for its signature's sake.
@@ -68,6 +72,8 @@ struct ObjectCopy {
     rule: BucketRule,
     /// The key that the request selects.
     key_id: Option<KeyId>,
+    /// What answers call the copy's encryption, if it is a native one.
+    sse: SseAlgorithm,
     /// What the request says of the destination.
     headers: HeaderMap,
     source_owner: Option<HeaderValue>,
@@ -90,6 +96,7 @@ impl ObjectCopy {
             resources: resources.clone(),
             source: Source::of(resources, call)?,
             key_id: new_object::selected_key(resources, rule, &call.headers)?,
+            sse: new_object::asked_sse(&call.headers)?,
             bucket: bucket.clone(),
             object: object.clone(),
             rule: rule.clone(),
@@ -171,7 +178,7 @@ impl ObjectCopy {
             xml::CopyAnswer::Copied(mut result) => {
                 answer::clean(&mut head.headers);
                 head.headers.remove(ETAG);
-                answer::tell_encrypted(&mut head.headers, Some(&write_key.key_id));
+                answer::tell_encrypted(&mut head.headers, self.sse, Some(&write_key.key_id));
                 result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
                 Ok(Outcome::Done(head.headers, result.to_object_xml(&unlocked.checksums())))
             }
@@ -192,6 +199,7 @@ impl ObjectCopy {
         let rewrap = RewrapRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
+            sse: self.sse,
             name: ObjectName { realm, object_key: self.object.as_bytes() },
         };
         let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());

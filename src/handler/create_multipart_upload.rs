@@ -60,7 +60,7 @@ pub(super) async fn create_multipart_upload(
     let document = xml::write_initiated(bucket.as_str(), object_key.as_str(), &token.to_text());
     head.headers.remove(http::header::CONTENT_LENGTH);
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    answer::tell_encrypted(&mut head.headers, Some(&write_key.key_id));
+    answer::tell_encrypted(&mut head.headers, object.sse, Some(&write_key.key_id));
     tell_declared(&mut head.headers, checksum);
     Ok(Response::from_parts(head, buffered(document)))
 }

@@ -11,8 +11,8 @@ use super::stored::{StoredKeys, Unlocked};
 use super::stored_object::{Identity, ObjectAt, StoredRun, etag_of};
 use super::{Resources, upstream_answer};
 use crate::body::BoxBody;
-use crate::envelope::native;
 use crate::envelope::native::multipart::Layout;
+use crate::envelope::native::{self, SseAlgorithm};
 use crate::error::Error;
 use crate::s3::{BucketName, Hashed, ObjectKey};
 
@@ -97,6 +97,14 @@ impl ObjectKeys {
     /// The bytes whose hash the object's ETag is, where the ETag is a hash.
     pub(super) fn hashed(&self) -> Hashed {
         if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }
+    }
+
+    /// What answers call the object's encryption, if it is encrypted.
+    pub(super) fn sse(&self) -> SseAlgorithm {
+        match self {
+            Self::Native(stored) => stored.envelope().sse(),
+            Self::Foreign(_) => SseAlgorithm::AwsKms,
+        }
     }
 
     /// Whether the object is encrypted at all.

@@ -26,13 +26,22 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
         Opening::Answered(response) => return Ok(response),
         Opening::Opened(opened) => *opened,
     };
-    let OpenedObject { mut head, plaintext_total, selection, length, body, key_id, checksums, parts_count } =
-        opened;
+    let OpenedObject {
+        mut head,
+        plaintext_total,
+        selection,
+        length,
+        body,
+        sse,
+        key_id,
+        checksums,
+        parts_count,
+    } = opened;
     answer::clean(&mut head.headers);
     let hashed = if key_id.is_some() { Hashed::Ciphertext } else { Hashed::Plaintext };
     answer::tell_etag(&mut head.headers, style, hashed);
     if let Some(key_id) = key_id {
-        answer::tell_encrypted(&mut head.headers, Some(&key_id));
+        answer::tell_encrypted(&mut head.headers, sse, Some(&key_id));
     }
     answer::tell_length(&mut head.headers, length);
     head.status = tell_selection(&mut head.headers, selection, plaintext_total, parts_count);

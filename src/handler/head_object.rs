@@ -55,7 +55,7 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         key_id = Some(unlocked.key_id);
     }
     if keys.is_encrypted() {
-        answer::tell_encrypted(&mut head.headers, key_id.as_deref());
+        answer::tell_encrypted(&mut head.headers, keys.sse(), key_id.as_deref());
     }
     Ok(Response::from_parts(head, BoxBody::default()))
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{UnderWay, answer};
 use crate::body::{BoxBody, KeptAliveBody, boxed, read_bounded};
+use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, with_causes};
 use crate::s3::{ErrorCode, S3Error, xml};
 
@@ -35,18 +36,20 @@ pub(super) async fn answer_in_time(
     work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
     under_way: UnderWay,
     resource: String,
+    sse: SseAlgorithm,
 ) -> Result<Response<BoxBody>, Error> {
     let task = tokio::spawn(async move {
         let outcome = work.await;
         drop(under_way);
         outcome
     });
-    within(task, resource, PATIENCE).await
+    within(task, resource, sse, PATIENCE).await
 }
 
 async fn within(
     mut task: JoinHandle<Result<Outcome, Error>>,
     resource: String,
+    sse: SseAlgorithm,
     patience: Duration,
 ) -> Result<Response<BoxBody>, Error> {
     if let Ok(ended) = tokio::time::timeout(patience, &mut task).await {
@@ -61,7 +64,7 @@ async fn within(
     };
     let mut response = Response::new(boxed(KeptAliveBody::new(document, PAUSE)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    answer::tell_encrypted(response.headers_mut(), None);
+    answer::tell_encrypted(response.headers_mut(), sse, None);
     Ok(response)
 }
 

@@ -8,8 +8,8 @@ use super::policy::BucketRule;
 use super::{Multipart, Resources, WriteFormat, answer, foreign, stored, upstream_answer};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::{
-    CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed, TAG,
-    ciphertext_length,
+    CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed,
+    SseAlgorithm, TAG, ciphertext_length,
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
@@ -23,6 +23,8 @@ pub(super) struct NewObject<'a> {
     bucket: &'a BucketName,
     object_key: &'a ObjectKey,
     key_id: Option<KeyId>,
+    /// What answers call its encryption, if it is written in the native format.
+    pub(super) sse: SseAlgorithm,
     /// The client's headers that go upstream.
     pub(super) headers: HeaderMap,
 }
@@ -50,7 +52,8 @@ impl<'a> NewObject<'a> {
         let rule = resources.policies.of_object(bucket, object_key)?;
         foreign::refuse_reserved(rule, request)?;
         let key_id = selected_key(resources, rule, request)?;
-        Ok(Self { rule, bucket, object_key, key_id, headers: headers::put_headers(request)? })
+        let sse = asked_sse(request)?;
+        Ok(Self { rule, bucket, object_key, key_id, sse, headers: headers::put_headers(request)? })
     }
 
     /// A copy that was ordered under this rule and key, with the headers that go upstream.
@@ -60,11 +63,11 @@ impl<'a> NewObject<'a> {
     pub(super) fn of_copy(
         (bucket, object_key): (&'a BucketName, &'a ObjectKey),
         rule: &'a BucketRule,
-        key_id: Option<KeyId>,
+        (key_id, sse): (Option<KeyId>, SseAlgorithm),
         headers: HeaderMap,
     ) -> Result<Self, Error> {
         foreign::refuse_reserved(rule, &headers)?;
-        Ok(Self { rule, bucket, object_key, key_id, headers })
+        Ok(Self { rule, bucket, object_key, key_id, sse, headers })
     }
 
     /// Seals the plaintext and stores it by one PUT. What the storage answers is fit for the client.
@@ -75,21 +78,22 @@ impl<'a> NewObject<'a> {
     ) -> Result<Response<BoxBody>, Error> {
         let mut request = self.request(Method::PUT);
         request.headers = self.headers.clone();
-        let key_id = match (foreign::Target::of(self.rule.formats.write), plaintext) {
+        let (sse, key_id) = match (foreign::Target::of(self.rule.formats.write), plaintext) {
             (Some(target), plaintext) => {
                 let key_id = self.key_id.as_ref();
                 let sealing =
                     foreign::seal(resources, self.rule, target, key_id, plaintext, &mut request.headers);
                 let (body, key_id) = Box::pin(sealing).await?;
                 request.body = body;
-                key_id
+                // These formats have no place for another name.
+                (SseAlgorithm::AwsKms, key_id)
             }
             (None, Plaintext::Whole(plaintext, checksums)) => {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
                 let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
                 let chunks = PutSealer::new(&sealed.content_key).into_chunks();
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
-                write_key.key_id
+                (self.sse, write_key.key_id)
             }
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
@@ -97,12 +101,12 @@ impl<'a> NewObject<'a> {
                 let body = boxed(SealBody::new(body, length, PutSealer::new(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
-                write_key.key_id
+                (self.sse, write_key.key_id)
             }
         };
         let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
         if response.status().is_success() {
-            answer::tell_encrypted(response.headers_mut(), Some(&key_id));
+            answer::tell_encrypted(response.headers_mut(), sse, Some(&key_id));
             answer::tell_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
         }
         Ok(response)
@@ -152,6 +156,7 @@ impl<'a> NewObject<'a> {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
             multipart,
+            sse: self.sse,
             name: ObjectName { realm: self.rule.realm(self.bucket), object_key: self.object_key.as_bytes() },
             attributes: &attributes,
         };
@@ -216,6 +221,17 @@ pub(super) fn room_to_seal(header: usize, length: usize) -> usize {
 fn names(asked: &str, key_id: &KeyId) -> bool {
     let configured = key_id.as_str();
     asked == configured || asked.strip_suffix(configured).is_some_and(|arn| arn.ends_with(":key/"))
+}
+
+/// What answers call the encryption of an object that a request with these headers stores.
+///
+/// # Errors
+/// As [`headers::sse_request`].
+pub(super) fn asked_sse(request: &HeaderMap) -> Result<SseAlgorithm, Error> {
+    Ok(match headers::sse_request(request)? {
+        SseRequest::S3Managed => SseAlgorithm::Aes256,
+        SseRequest::Kms { .. } | SseRequest::None => SseAlgorithm::AwsKms,
+    })
 }
 
 /// The key that the request's SSE headers ask for, if the bucket's rule allows it.

@@ -118,7 +118,8 @@ impl NewPart<'_> {
         let mut response = pass(self.resources.upstream.send(request).await?).await?;
         drop(held);
         if response.status().is_success() {
-            answer::tell_encrypted(response.headers_mut(), Some(&self.upload.key_id));
+            let upload = self.upload;
+            answer::tell_encrypted(response.headers_mut(), upload.envelope.sse(), Some(&upload.key_id));
         }
         Ok(Sent { response, mark, kept })
     }

@@ -19,7 +19,7 @@ use super::{Resources, answer, upstream_answer};
 use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, Passage};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
-use crate::envelope::native::{PutOpener, ReadWindow};
+use crate::envelope::native::{PutOpener, ReadWindow, SseAlgorithm};
 use crate::error::Error;
 use crate::s3::{BucketName, ByteRange, Checksum, IfRange, ObjectKey};
 
@@ -61,6 +61,8 @@ pub(super) struct OpenedObject {
     pub(super) length: u64,
     /// The plaintext. The first chunk was authenticated; a failure of a later one cuts it short of `length`.
     pub(super) body: BoxBody,
+    /// What answers call its encryption, if it is encrypted.
+    pub(super) sse: SseAlgorithm,
     /// The key that wrapped the data key, as its provider names it; `None` if the object is stored in plaintext.
     pub(super) key_id: Option<String>,
     /// Checksums of the whole plaintext that the writer knew beforehand.
@@ -214,6 +216,7 @@ impl Reader<'_> {
             selection,
             length,
             body,
+            sse: stored.envelope().sse(),
             key_id: Some(key_id),
             checksums,
             parts_count,

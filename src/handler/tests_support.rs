@@ -18,7 +18,9 @@ use super::{BucketRule, Call, Layouts, LearnedSizes, Policies, Resources, answer
 use crate::body::BoxBody;
 use crate::body::tests_support::{pattern, seal_all, seal_segments};
 use crate::envelope::native::multipart::Layout;
-use crate::envelope::native::{Binding, Entropy, Envelope, ObjectName, PutSealer, SealRequest, Sealed};
+use crate::envelope::native::{
+    Binding, Entropy, Envelope, ObjectName, PutSealer, SealRequest, Sealed, SseAlgorithm,
+};
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
 use crate::s3::{
@@ -272,6 +274,7 @@ async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Se
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
         multipart,
+        sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: object_key.as_bytes() },
         attributes: &answer::to_attributes(&[checksum]),
     };

@@ -37,7 +37,9 @@ pub(super) async fn upload_part_copy(
     let copy = PartCopy::asked_for(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);
     refuse_body(resources, &mut call).await?;
-    answer_in_time(copy.run(), call.under_way, resource).await
+    let upload = Upload::of_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
+    let sse = upload.envelope.sse();
+    answer_in_time(copy.run(upload), call.under_way, resource, sse).await
 }
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.
@@ -45,7 +47,6 @@ struct PartCopy {
     resources: Resources,
     bucket: BucketName,
     object_key: ObjectKey,
-    upload_id: String,
     number: PartNumber,
     source: CopySource,
     /// First and last byte of the source's plaintext; `None`: all of it.
@@ -66,7 +67,6 @@ impl PartCopy {
             resources: resources.clone(),
             bucket: bucket.clone(),
             object_key: object_key.clone(),
-            upload_id: call.upload_id().to_owned(),
             number,
             source: call.source()?.clone(),
             range: source_range(&call.headers)?,
@@ -75,10 +75,9 @@ impl PartCopy {
         })
     }
 
-    async fn run(self) -> Result<Outcome, Error> {
+    async fn run(self, upload: Upload) -> Result<Outcome, Error> {
         let Self { resources, bucket, object_key, number, .. } = &self;
         let number = *number;
-        let upload = Upload::of_id(resources, bucket, object_key, &self.upload_id).await?;
         let opened = match self.open().await.map_err(|error| self.of_range(error))? {
             Opening::Opened(opened) => *opened,
             Opening::Answered(response) => return Ok(Outcome::Refused(response)),

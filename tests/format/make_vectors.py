@@ -64,7 +64,11 @@ def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=No
 
 
 def flipped(data, at):
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    return flipped_bits(data, at, 1)
+
+
+def flipped_bits(data, at, bits):
+    return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
 
 
 def good():
@@ -77,6 +81,7 @@ def good():
     vector("ok_bound_to_nothing", "binding 0, another realm and key", "ok", "F-10", sealer=seal(binding=NO_BINDING, realm="other", key="x"), told=lax)
     key = "é/☃ //../+%20\"\n"
     vector("ok_odd_key", "the key's bytes count, not its URL", "ok", "F-10", sealer=seal(key=key), told={"object_key": key})
+    vector("ok_aes256", "flag 2: answers name AES256", "ok", "F-08", sealer=seal(flags=4))
     crc = attributes(seal().envelope(), bytes([1, 4, 1, 2, 3, 4]))
     vector("ok_attributes", "a CRC-32", "ok", "F-14", envelope=crc)
     vector("ok_attribute_of_later_version", "tag 200 is skipped", "ok", "F-15", envelope=attributes(seal().envelope(), bytes([1, 4, 1, 2, 3, 4, 200, 1, 0])))
@@ -113,6 +118,7 @@ def bad_envelopes():
     vector("binding_relabelled", "binding 1 made 2", "Commitment", "F-07", envelope=plain[:2] + b"\2" + plain[3:], told={"least_binding": "none"})
     vector("flags_unknown", "sealed with flag 2", "Flags", "F-08", sealer=seal(flags=2))
     vector("flags_relabelled", "multipart flag set afterwards", "Commitment", "F-08", envelope=plain[:3] + b"\1" + plain[4:])
+    vector("flags_aes256_removed", "flag 2 removed afterwards", "Commitment", "F-08", envelope=flipped_bits(seal(flags=4).envelope(), 3, 4))
     vector("salt_altered", "one bit", "Commitment", "F-11", envelope=flipped(plain, 4))
     vector("commitment_altered", "one bit", "Commitment", "F-11", envelope=flipped(plain, 36))
     vector("wrapped_key_altered", "one bit", "EnvelopeTag", "F-12", envelope=flipped(plain, 68))
@@ -197,6 +203,7 @@ UNEVEN = [(1, 70_000), (2, 9), (3, 500)]
 
 
 def good_multipart():
+    multipart("multipart_ok_aes256", "flags 0 and 2", "ok", "F-08", [(1, 1)], flags=5)
     multipart("multipart_ok_empty", "one empty part", "ok", "F-34", [(1, 0)])
     multipart("multipart_ok_one_byte", "one part of one byte", "ok", "F-30", [(1, 1)])
     multipart("multipart_ok_regular", "three parts, the last is small", "ok", "F-37", REGULAR)

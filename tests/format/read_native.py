@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 CHUNK, TAG = 65_536, 16
 NO_BINDING, REALM_AND_KEY, REALM = 0, 1, 2
 HEADER, MIDDLE, LAST, TERMINATOR, LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT = 80, 0, 1, 3, 5, 7
-LAST_PART, MULTIPART = 10_000, 1
+LAST_PART, MULTIPART, AES256 = 10_000, 1, 4
 
 
 class Refused(Exception):
@@ -41,7 +41,7 @@ def name_binding(binding, realm, key):
 
 def content_key(data_key, envelope, realm, key):
     pre, salt, commit, wrapped = envelope[:4], envelope[4:36], envelope[36:68], envelope[68:116]
-    if len(envelope) < 116 or pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] > MULTIPART:
+    if len(envelope) < 116 or pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~(MULTIPART | AES256):
         raise Refused("not an envelope of version 1, suite 1")
     keys = hkdf(data_key, salt, b"s3veil/v1/envelope\0" + pre + name_binding(pre[2], realm, key), 64)
     if not hmac.compare_digest(keys[32:], commit):
@@ -167,7 +167,7 @@ def read_native(body, metadata, realm, key, unwrap):
     """`unwrap(blob, context)` gives the data key; raises Refused or InvalidTag for anything that was not sealed so."""
     blob, envelope = (base64.b64decode(metadata["encryption-" + name], validate=True) for name in ("key", "envelope"))
     content = content_key(unwrap(blob, context(realm)), envelope, realm, key)
-    return open_multipart(content, body) if envelope[3] == MULTIPART else open_body(content, body)
+    return open_multipart(content, body) if envelope[3] & MULTIPART else open_body(content, body)
 
 
 def main():

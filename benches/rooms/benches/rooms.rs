@@ -13,7 +13,8 @@ use crc_fast::CrcAlgorithm;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Request};
 use s3veil::envelope::native::{
-    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest, TAG,
+    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest,
+    SseAlgorithm, TAG,
 };
 use s3veil::envelope::s3ec::{self, Content, ENTROPY, Entries, NewObject, Policy, Version};
 use s3veil::envelope::{ContentKey, DataKey};
@@ -31,6 +32,7 @@ fn content_key() -> ContentKey {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
         multipart: false,
+        sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "bench", object_key: b"key" },
         attributes: &attributes,
     };

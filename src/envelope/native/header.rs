@@ -14,6 +14,7 @@ use crate::envelope::{ContentKey, DataKey};
 const VERSION: u8 = 1;
 const SUITE: u8 = 1;
 const FLAG_MULTIPART: u8 = 1;
+const FLAG_AES256: u8 = 4;
 
 const PREFIX: usize = 4;
 const SALT: usize = 32;
@@ -53,6 +54,17 @@ impl Binding {
             _ => Err(FormatError::UnknownBinding),
         }
     }
+}
+
+/// The server-side encryption that answers name for the object: what its writer asked for. The body is sealed in one
+/// way under either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SseAlgorithm {
+    /// `aws:kms`, also where the request named none.
+    #[default]
+    AwsKms,
+    /// `AES256`.
+    Aes256,
 }
 
 /// The least binding a reader accepts.
@@ -122,6 +134,8 @@ pub struct SealRequest<'a> {
     pub binding: Binding,
     /// Whether the body is a multipart upload's (F-08).
     pub multipart: bool,
+    /// What answers call the object's encryption (F-08).
+    pub sse: SseAlgorithm,
     /// The name of the object.
     pub name: ObjectName<'a>,
     /// What is known of the plaintext before the body is sent.
@@ -134,6 +148,8 @@ pub struct RewrapRequest<'a> {
     pub data_key: &'a DataKey,
     /// What it is bound to.
     pub binding: Binding,
+    /// What answers call the encryption of the copy (F-08).
+    pub sse: SseAlgorithm,
     /// The name under which the same body is stored.
     pub name: ObjectName<'a>,
 }
@@ -158,11 +174,11 @@ pub struct Opened {
 
 impl Opened {
     /// Wraps the content key again, for a copy of the same body under another name or data key: a salt of its own, the
-    /// flags and attributes of the envelope that was opened (F-53).
+    /// multipart flag and the attributes of the envelope that was opened (F-53).
     pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
-        let &RewrapRequest { data_key, binding, name } = request;
+        let &RewrapRequest { data_key, binding, sse, name } = request;
         let attributes = &self.attributes;
-        let sealing = SealRequest { data_key, binding, multipart: self.multipart, name, attributes };
+        let sealing = SealRequest { data_key, binding, multipart: self.multipart, sse, name, attributes };
         Envelope::wrap(&sealing, &salt, &self.content_key)
     }
 }
@@ -174,6 +190,7 @@ pub struct Envelope {
     bytes: Vec<u8>,
     binding: Binding,
     multipart: bool,
+    sse: SseAlgorithm,
 }
 
 impl Envelope {
@@ -186,7 +203,12 @@ impl Envelope {
 
     /// The salt must be fresh: of its being so depends that no key encrypts twice (F-09).
     fn wrap(request: &SealRequest<'_>, salt: &EnvelopeSalt, content_key: &ContentKey) -> Self {
-        let flags = if request.multipart { FLAG_MULTIPART } else { 0 };
+        let multipart = if request.multipart { FLAG_MULTIPART } else { 0 };
+        let sse = match request.sse {
+            SseAlgorithm::AwsKms => 0,
+            SseAlgorithm::Aes256 => FLAG_AES256,
+        };
+        let flags = multipart | sse;
         let mut bytes = Vec::with_capacity(FIXED + 64);
         bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), flags]);
         bytes.extend_from_slice(&salt.0);
@@ -201,7 +223,7 @@ impl Envelope {
         bytes.extend_from_slice(wrapped.as_slice());
         bytes.extend_from_slice(tag.as_ref());
         attributes::seal(request.attributes, content_key, &mut bytes);
-        Self { bytes, binding: request.binding, multipart: request.multipart }
+        Self { bytes, binding: request.binding, multipart: request.multipart, sse: request.sse }
     }
 
     /// Parses the value of the envelope header: canonical, padded, standard base64 (RFC 4648, section 4).
@@ -228,11 +250,12 @@ impl Envelope {
             return Err(FormatError::Suite);
         }
         let binding = Binding::parse(bytes[2])?;
-        if bytes[3] & !FLAG_MULTIPART != 0 {
+        if bytes[3] & !(FLAG_MULTIPART | FLAG_AES256) != 0 {
             return Err(FormatError::Flags);
         }
         let multipart = bytes[3] & FLAG_MULTIPART != 0;
-        Ok(Self { bytes, binding, multipart })
+        let sse = if bytes[3] & FLAG_AES256 == 0 { SseAlgorithm::AwsKms } else { SseAlgorithm::Aes256 };
+        Ok(Self { bytes, binding, multipart, sse })
     }
 
     /// The value of the envelope header.
@@ -253,6 +276,11 @@ impl Envelope {
     /// Whether the envelope claims a multipart body.
     pub fn is_multipart(&self) -> bool {
         self.multipart
+    }
+
+    /// What the envelope claims that answers call the object's encryption.
+    pub fn sse(&self) -> SseAlgorithm {
+        self.sse
     }
 
     /// Authenticates the envelope for an object of this name and gives the content key out.

@@ -200,6 +200,7 @@ fn assert_sealing_agrees(vector: &Value, file: &str) {
         data_key: &data_key,
         binding,
         multipart: envelope.is_multipart(),
+        sse: envelope.sse(),
         name: name(writer),
         attributes: &attributes,
     };
@@ -209,7 +210,7 @@ fn assert_sealing_agrees(vector: &Value, file: &str) {
         let sealed = Envelope::parse(source["envelope"].as_str().unwrap().as_bytes()).unwrap();
         let opened =
             sealed.open(&DataKey::from_bytes(hex(&source["data_key"])), policy, name(source)).unwrap();
-        let copy = RewrapRequest { data_key: &data_key, binding, name: name(writer) };
+        let copy = RewrapRequest { data_key: &data_key, binding, sse: envelope.sse(), name: name(writer) };
         assert_eq!(opened.rewrap(&copy, EnvelopeSalt::fixed(hex(&vector["salt"]))), envelope, "{file}");
     }
 }

@@ -71,7 +71,7 @@ impl ObjectCopy {
         };
         match outcome {
             Ok(Ok((mut headers, mut result))) => {
-                answer::tell_encrypted(&mut headers, Some(&write_key.key_id));
+                answer::tell_encrypted(&mut headers, self.sse, Some(&write_key.key_id));
                 result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
                 Ok(Outcome::Done(headers, result.to_object_xml(&unlocked.checksums())))
             }

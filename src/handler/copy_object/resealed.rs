@@ -45,7 +45,7 @@ impl ObjectCopy {
         }
         let is_pinned = self.pin(&head.headers, &mut headers)?;
         let place = (&self.bucket, &self.object);
-        let object = NewObject::of_copy(place, &self.rule, self.key_id.clone(), headers)?;
+        let object = NewObject::of_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
         let plaintext = plaintext(body, length, &checksums).await?;
         let response = object.put(&self.resources, plaintext).await?;
         if is_pinned && response.status() == StatusCode::PRECONDITION_FAILED {

@@ -7,7 +7,9 @@ use http_body_util::Full;
 
 use super::tests_support::{copy_call, resources, text};
 use super::*;
-use crate::envelope::native::{Attributes, Entropy, Envelope, FormatError, PutSealer, SealRequest};
+use crate::envelope::native::{
+    Attributes, Entropy, Envelope, FormatError, PutSealer, SealRequest, SseAlgorithm,
+};
 use crate::handler::stored::StoredKeys;
 use crate::s3::ErrorCode;
 use crate::s3::Operation;
@@ -93,6 +95,7 @@ impl Storage {
             data_key: &write_key.data_key,
             binding: crate::envelope::native::Binding::RealmAndKey,
             multipart: false,
+            sse: SseAlgorithm::AwsKms,
             name: ObjectName { realm: bucket, object_key: key.as_bytes() },
             attributes: &Attributes::default(),
         };

@@ -9,6 +9,7 @@ use crate::body::{BoxBody, StreamBody, boxed};
 use crate::buffers::Share;
 use crate::envelope::StreamOpener;
 use crate::envelope::cbc::ChainBody;
+use crate::envelope::native::SseAlgorithm;
 use crate::envelope::s3ec::{Entries, MessageBody};
 use crate::error::Error;
 use crate::handler::opened_object::OpenedObject;
@@ -60,6 +61,7 @@ pub(in crate::handler) async fn open(
         selection,
         length,
         body,
+        sse: SseAlgorithm::AwsKms,
         key_id,
         checksums: Vec::new(),
         parts_count: None,

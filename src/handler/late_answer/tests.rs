@@ -24,7 +24,7 @@ async fn text(response: Response<BoxBody>) -> String {
 async fn late(outcome: Result<Outcome, Error>) -> (StatusCode, String) {
     let (sender, receiver) = oneshot::channel();
     let task = tokio::spawn(async move { receiver.await.unwrap() });
-    let response = within(task, "/b/k".to_owned(), Duration::ZERO).await.unwrap();
+    let response = within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::ZERO).await.unwrap();
     assert!(sender.send(outcome).is_ok());
     (response.status(), text(response).await)
 }
@@ -32,7 +32,8 @@ async fn late(outcome: Result<Outcome, Error>) -> (StatusCode, String) {
 #[tokio::test]
 async fn what_is_done_in_time_has_its_headers_and_its_length() {
     let task = tokio::spawn(async { Ok(finished()) });
-    let response = within(task, "/b/k".to_owned(), Duration::from_secs(60)).await.unwrap();
+    let response =
+        within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap();
     assert_eq!(response.headers()["x-amz-version-id"], "v1");
     let length: usize = response.headers()[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
     let text = text(response).await;
@@ -43,10 +44,12 @@ async fn what_is_done_in_time_has_its_headers_and_its_length() {
 #[tokio::test]
 async fn what_fails_in_time_has_its_status() {
     let failing = tokio::spawn(async { Err(Error::MalformedWrappedKey) });
-    let error = within(failing, "/b/k".to_owned(), Duration::from_secs(60)).await.unwrap_err();
+    let error =
+        within(failing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap_err();
     assert!(matches!(error, Error::MalformedWrappedKey));
     let refusing = tokio::spawn(async { Ok(refused(412, "<Error/>")) });
-    let response = within(refusing, "/b/k".to_owned(), Duration::from_secs(60)).await.unwrap();
+    let response =
+        within(refusing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap();
     assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
 }
 
@@ -75,7 +78,7 @@ async fn the_work_goes_on_when_the_client_is_gone() {
         done.send(()).unwrap();
         Ok(finished())
     });
-    drop(within(task, "/b/k".to_owned(), Duration::ZERO).await.unwrap());
+    drop(within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::ZERO).await.unwrap());
     sender.send(()).unwrap();
     seen.await.unwrap();
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::envelope::DataKey;
-use crate::envelope::native::{Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest};
+use crate::envelope::native::{Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm};
 use crate::handler::{ReadFormat, tests_support};
 use crate::s3::{BucketName, EtagStyle, ObjectKey, Operation, Query, S3Path};
 use crate::sigv4::Payload;
@@ -143,6 +143,7 @@ fn sealed(etag: &str, length: u64, multipart: bool) -> Metadata {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
         multipart,
+        sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: b"k" },
         attributes: &Attributes::default(),
     };

@@ -62,7 +62,7 @@ pub(super) async fn upload(
     match outcome {
         Ok(mut response) if response.status().is_success() => {
             abort.request = None;
-            answer::tell_encrypted(response.headers_mut(), Some(&write_key.key_id));
+            answer::tell_encrypted(response.headers_mut(), object.sse, Some(&write_key.key_id));
             answer::tell_etag(response.headers_mut(), object.etag_style(), Hashed::Ciphertext);
             Ok(response)
         }

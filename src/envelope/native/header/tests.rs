@@ -15,7 +15,14 @@ fn attributes() -> Attributes {
 
 fn sealed_as(binding: Binding, attributes: &Attributes) -> Envelope {
     let data_key = data_key();
-    let request = SealRequest { data_key: &data_key, binding, multipart: false, name: NAME, attributes };
+    let request = SealRequest {
+        data_key: &data_key,
+        binding,
+        multipart: false,
+        sse: SseAlgorithm::AwsKms,
+        name: NAME,
+        attributes,
+    };
     Envelope::seal(&request, Entropy::fixed([2; 32], [3; 32])).envelope
 }
 
@@ -170,6 +177,7 @@ fn f_09_and_f_13_every_envelope_is_new() {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
         multipart: false,
+        sse: SseAlgorithm::AwsKms,
         name: NAME,
         attributes: &Attributes::default(),
     };
@@ -189,7 +197,12 @@ fn other_data_key() -> DataKey {
 fn rewrapped(envelope: &Envelope, salt: EnvelopeSalt) -> Envelope {
     let opened = envelope.open(&data_key(), LAX, NAME).unwrap();
     let data_key = other_data_key();
-    let request = RewrapRequest { data_key: &data_key, binding: Binding::RealmAndKey, name: COPY };
+    let request = RewrapRequest {
+        data_key: &data_key,
+        binding: Binding::RealmAndKey,
+        sse: SseAlgorithm::AwsKms,
+        name: COPY,
+    };
     opened.rewrap(&request, salt)
 }
 
@@ -236,10 +249,54 @@ fn f_53_the_multipart_flag_is_kept() {
             data_key: &data_key,
             binding: Binding::Realm,
             multipart,
+            sse: SseAlgorithm::AwsKms,
             name: NAME,
             attributes: &Attributes::default(),
         };
         let envelope = Envelope::seal(&request, Entropy::fresh()).envelope;
         assert_eq!(rewrapped(&envelope, EnvelopeSalt::fresh()).is_multipart(), multipart);
+    }
+}
+
+#[test]
+fn f_08_the_encryption_that_answers_name_is_a_flag_of_its_own() {
+    for (multipart, sse, flags) in [
+        (false, SseAlgorithm::AwsKms, 0),
+        (true, SseAlgorithm::AwsKms, 1),
+        (false, SseAlgorithm::Aes256, 4),
+        (true, SseAlgorithm::Aes256, 5),
+    ] {
+        let (data_key, attributes) = (data_key(), Attributes::default());
+        let binding = Binding::RealmAndKey;
+        let request =
+            SealRequest { data_key: &data_key, binding, multipart, sse, name: NAME, attributes: &attributes };
+        let bytes = Envelope::seal(&request, Entropy::fresh()).envelope.bytes;
+        assert_eq!(bytes[3], flags);
+        let parsed = reparsed(&bytes).unwrap();
+        assert_eq!((parsed.is_multipart(), parsed.sse()), (multipart, sse));
+        assert!(parsed.open(&data_key, STRICT, NAME).is_ok());
+        let mut relabelled = bytes.clone();
+        relabelled[3] ^= 4;
+        let refused = reparsed(&relabelled).unwrap().open(&data_key, STRICT, NAME).unwrap_err();
+        assert_eq!(refused, FormatError::Commitment, "flag 2 is authenticated");
+        for unknown in [2, 8, 16, 32, 64, 128] {
+            let mut other = bytes.clone();
+            other[3] |= unknown;
+            assert_eq!(reparsed(&other), Err(FormatError::Flags), "flag {unknown}");
+        }
+    }
+}
+
+/// The destination's encryption is what the copy's own request asks for, as with S3.
+#[test]
+fn f_53_a_copy_is_called_as_its_own_request_asks() {
+    let envelope = sealed_as(Binding::RealmAndKey, &attributes());
+    let opened = envelope.open(&data_key(), LAX, NAME).unwrap();
+    for sse in [SseAlgorithm::AwsKms, SseAlgorithm::Aes256] {
+        let data_key = other_data_key();
+        let request = RewrapRequest { data_key: &data_key, binding: Binding::Realm, sse, name: COPY };
+        let copy = opened.rewrap(&request, EnvelopeSalt::fresh());
+        assert_eq!(copy.sse(), sse);
+        assert!(copy.open(&data_key, LAX, COPY).is_ok());
     }
 }

@@ -3,7 +3,9 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::envelope::DataKey;
-use crate::envelope::native::{Attributes, Binding, Entropy, ObjectName, Policy, SealRequest, Sealed};
+use crate::envelope::native::{
+    Attributes, Binding, Entropy, ObjectName, Policy, SealRequest, Sealed, SseAlgorithm,
+};
 
 const TARGET: UploadTarget<'_> = UploadTarget { bucket: "bucket", object_key: b"a/key" };
 
@@ -16,6 +18,7 @@ fn sealed(multipart: bool) -> Sealed {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
         multipart,
+        sse: SseAlgorithm::AwsKms,
         name,
         attributes: &Attributes::default(),
     };

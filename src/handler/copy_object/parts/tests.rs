@@ -12,7 +12,7 @@ use super::*;
 use crate::body::tests_support::{pattern, seal_segments};
 use crate::envelope::native::multipart::{Part, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator};
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutSealer, SealRequest,
+    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutSealer, SealRequest, SseAlgorithm,
 };
 use crate::handler::Resources;
 use crate::handler::stored::{StoredKeys, write_keys};
@@ -178,6 +178,7 @@ async fn storage(
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
         multipart: true,
+        sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: b"k" },
         attributes: &Attributes::default(),
     };
