@@ -88,6 +88,11 @@ pub(super) fn tag(algorithm: ChecksumAlgorithm) -> AttributeTag {
         ChecksumAlgorithm::Crc64Nvme => AttributeTag::Crc64Nvme,
         ChecksumAlgorithm::Sha1 => AttributeTag::Sha1,
         ChecksumAlgorithm::Sha256 => AttributeTag::Sha256,
+        ChecksumAlgorithm::Sha512 => AttributeTag::Sha512,
+        ChecksumAlgorithm::Md5 => AttributeTag::Md5,
+        ChecksumAlgorithm::XxHash64 => AttributeTag::XxHash64,
+        ChecksumAlgorithm::XxHash3 => AttributeTag::XxHash3,
+        ChecksumAlgorithm::XxHash128 => AttributeTag::XxHash128,
     }
 }
 
@@ -99,5 +104,10 @@ pub(super) fn algorithm(tag: AttributeTag) -> ChecksumAlgorithm {
         AttributeTag::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
         AttributeTag::Sha1 => ChecksumAlgorithm::Sha1,
         AttributeTag::Sha256 => ChecksumAlgorithm::Sha256,
+        AttributeTag::Sha512 => ChecksumAlgorithm::Sha512,
+        AttributeTag::Md5 => ChecksumAlgorithm::Md5,
+        AttributeTag::XxHash64 => ChecksumAlgorithm::XxHash64,
+        AttributeTag::XxHash3 => ChecksumAlgorithm::XxHash3,
+        AttributeTag::XxHash128 => ChecksumAlgorithm::XxHash128,
     }
 }

@@ -80,10 +80,9 @@ fn declared_checksum(request: &HeaderMap) -> Result<UploadChecksum, Error> {
         return Ok(UploadChecksum::Undeclared);
     };
     let tag = answer::tag(algorithm);
-    let is_sha = matches!(algorithm, ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256);
     let is_nvme = algorithm == ChecksumAlgorithm::Crc64Nvme;
     match declared.checksum_type {
-        Some(kind @ ChecksumType::FullObject) if is_sha => Err(unusable(kind, algorithm)),
+        Some(kind @ ChecksumType::FullObject) if !algorithm.joins() => Err(unusable(kind, algorithm)),
         Some(kind @ ChecksumType::Composite) if is_nvme => Err(unusable(kind, algorithm)),
         Some(ChecksumType::FullObject) => Ok(UploadChecksum::FullObject(tag)),
         None if is_nvme => Ok(UploadChecksum::FullObject(tag)),

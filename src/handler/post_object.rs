@@ -11,6 +11,7 @@ use http::header::{ETAG, HeaderValue};
 use self::file::{Filled, FormFile, PART};
 use super::client_etags::take_back_conditions;
 use super::new_object::{NewObject, Plaintext};
+use super::put_object::or_default;
 use super::upstream_answer::buffered;
 use super::{Resources, answer};
 use crate::body::{BoxBody, IngestBody};
@@ -49,7 +50,7 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
     let declared = DeclaredIntegrity::from_headers(&asked)?;
     let object = NewObject::new(resources, &bucket, &object_key, &asked)?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
-    let mut file = FormFile::new(resources, body, length)?;
+    let mut file = FormFile::new(resources, or_default(body, &declared), length)?;
     let expected = usize::try_from(request_length).unwrap_or(PART).min(PART);
     let mut response = match file.fill(expected).await? {
         Filled::ToTheEnd(plaintext) => {

@@ -9,7 +9,7 @@ use super::{Call, Resources, answer};
 use crate::body::{BoxBody, IngestBody, Verdict, boxed};
 use crate::envelope::native::{CHUNK, TAG, ciphertext_length};
 use crate::error::Error;
-use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
+use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error};
 
 /// S3 stores at most 5 GiB by one PUT, and what it stores is the ciphertext.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
@@ -24,10 +24,11 @@ pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     let object = NewObject::new(resources, &bucket, &object_key, &call.headers)?;
     let length = promised_length(&call)?;
-    let declared = DeclaredIntegrity::from_headers(&call.headers)?.header;
+    let promised = DeclaredIntegrity::from_headers(&call.headers)?;
+    let declared = promised.header;
     let (body, verdict) = call.ingest(resources, length)?;
     let plaintext = if length <= BUFFERED {
-        read_whole(body, &verdict).await?
+        read_whole(or_default(body, &promised), &verdict).await?
     } else {
         Plaintext::Streaming(boxed(body), length, declared.into_iter().collect())
     };
@@ -54,6 +55,15 @@ fn promised_length(call: &Call) -> Result<u64, Error> {
             let error = S3Error::new(ErrorCode::EntityTooLarge, message);
             Err(error.with("ProposedSize", length.to_string()).into())
         }
+    }
+}
+
+/// Computes the checksum that S3 gives to what comes without one.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+pub(super) fn or_default(body: IngestBody, promised: &DeclaredIntegrity) -> IngestBody {
+    match promised.algorithm() {
+        Some(_) => body,
+        None => body.computing(ChecksumAlgorithm::DEFAULT),
     }
 }
 

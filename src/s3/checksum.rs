@@ -5,20 +5,22 @@ mod declared;
 mod of_parts;
 
 use std::fmt;
+use std::hash::Hasher as _;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use md5::Digest as _;
+use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
 pub use declared::{ChecksumType, DeclaredIntegrity, Verifier};
 pub use of_parts::{composite, full_object};
 
 /// The prefix of every header and trailer that carries a checksum.
 pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
-/// The longest digest of an algorithm, SHA-256's.
-const MAX_DIGEST: usize = 32;
+/// The longest digest of an algorithm, SHA-512's.
+const MAX_DIGEST: usize = 64;
 
 /// An algorithm that clients may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,11 +35,35 @@ pub enum ChecksumAlgorithm {
     Sha1,
     /// SHA-256; 32 bytes.
     Sha256,
+    /// SHA-512; 64 bytes.
+    Sha512,
+    /// MD5; 16 bytes. Not Content-MD5, which is verified and not kept.
+    Md5,
+    /// XXH64 with seed 0; 8 bytes, big-endian.
+    XxHash64,
+    /// XXH3 of 64 bits with seed 0; 8 bytes, big-endian.
+    XxHash3,
+    /// XXH3 of 128 bits with seed 0; 16 bytes, big-endian.
+    XxHash128,
 }
 
 impl ChecksumAlgorithm {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::XxHash64,
+        Self::XxHash3,
+        Self::XxHash128,
+    ];
+
+    /// What S3 computes of an object that comes without a checksum.
+    pub const DEFAULT: Self = Self::Crc64Nvme;
 
     /// The header, and the trailer, that carries a value.
     #[must_use]
@@ -48,6 +74,11 @@ impl ChecksumAlgorithm {
             Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
             Self::Sha1 => "x-amz-checksum-sha1",
             Self::Sha256 => "x-amz-checksum-sha256",
+            Self::Sha512 => "x-amz-checksum-sha512",
+            Self::Md5 => "x-amz-checksum-md5",
+            Self::XxHash64 => "x-amz-checksum-xxhash64",
+            Self::XxHash3 => "x-amz-checksum-xxhash3",
+            Self::XxHash128 => "x-amz-checksum-xxhash128",
         }
     }
 
@@ -66,6 +97,11 @@ impl ChecksumAlgorithm {
             Self::Crc64Nvme => "CRC64NVME",
             Self::Sha1 => "SHA1",
             Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+            Self::Md5 => "MD5",
+            Self::XxHash64 => "XXHASH64",
+            Self::XxHash3 => "XXHASH3",
+            Self::XxHash128 => "XXHASH128",
         }
     }
 
@@ -80,9 +116,26 @@ impl ChecksumAlgorithm {
     pub const fn digest_len(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64Nvme => 8,
+            Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
+            Self::Md5 | Self::XxHash128 => 16,
             Self::Sha1 => 20,
-            Self::Sha256 => MAX_DIGEST,
+            Self::Sha256 => 32,
+            Self::Sha512 => MAX_DIGEST,
+        }
+    }
+
+    /// Whether an upload in parts may have a checksum of all bytes: S3 joins the parts' CRCs, and no others can be joined.
+    #[must_use]
+    pub const fn joins(self) -> bool {
+        match self {
+            Self::Crc32 | Self::Crc32c | Self::Crc64Nvme => true,
+            Self::Sha1
+            | Self::Sha256
+            | Self::Sha512
+            | Self::Md5
+            | Self::XxHash64
+            | Self::XxHash3
+            | Self::XxHash128 => false,
         }
     }
 }
@@ -156,6 +209,10 @@ pub struct Hasher(State);
 enum State {
     Crc(ChecksumAlgorithm, Box<crc_fast::Digest>),
     Sha(ChecksumAlgorithm, digest::Context),
+    Md5(Md5),
+    XxHash64(XxHash64),
+    XxHash3(Box<XxHash3_64>),
+    XxHash128(Box<XxHash3_128>),
 }
 
 impl Hasher {
@@ -170,6 +227,11 @@ impl Hasher {
             ChecksumAlgorithm::Crc64Nvme => crc(CRC64NVME),
             ChecksumAlgorithm::Sha1 => sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
             ChecksumAlgorithm::Sha256 => sha(&digest::SHA256),
+            ChecksumAlgorithm::Sha512 => sha(&digest::SHA512),
+            ChecksumAlgorithm::Md5 => State::Md5(Md5::default()),
+            ChecksumAlgorithm::XxHash64 => State::XxHash64(XxHash64::with_seed(0)),
+            ChecksumAlgorithm::XxHash3 => State::XxHash3(Box::new(XxHash3_64::with_seed(0))),
+            ChecksumAlgorithm::XxHash128 => State::XxHash128(Box::new(XxHash3_128::with_seed(0))),
         })
     }
 
@@ -178,6 +240,10 @@ impl Hasher {
     pub fn algorithm(&self) -> ChecksumAlgorithm {
         match &self.0 {
             State::Crc(algorithm, _) | State::Sha(algorithm, _) => *algorithm,
+            State::Md5(_) => ChecksumAlgorithm::Md5,
+            State::XxHash64(_) => ChecksumAlgorithm::XxHash64,
+            State::XxHash3(_) => ChecksumAlgorithm::XxHash3,
+            State::XxHash128(_) => ChecksumAlgorithm::XxHash128,
         }
     }
 
@@ -186,19 +252,28 @@ impl Hasher {
         match &mut self.0 {
             State::Crc(_, crc) => crc.update(bytes),
             State::Sha(_, sha) => sha.update(bytes),
+            State::Md5(md5) => md5.update(bytes),
+            State::XxHash64(hash) => hash.write(bytes),
+            State::XxHash3(hash) => hash.write(bytes),
+            State::XxHash128(hash) => hash.write(bytes),
         }
     }
 
     /// The checksum of all bytes taken.
     #[must_use]
     pub fn finish(self) -> Checksum {
+        let algorithm = self.algorithm();
         let checksum = match self.0 {
-            State::Crc(algorithm, crc) => {
+            State::Crc(_, crc) => {
                 // A CRC-32 comes in the low half of the eight bytes.
                 let value = crc.finalize().to_be_bytes();
                 Checksum::new(algorithm, &value[value.len() - algorithm.digest_len()..])
             }
-            State::Sha(algorithm, sha) => Checksum::new(algorithm, sha.finish().as_ref()),
+            State::Sha(_, sha) => Checksum::new(algorithm, sha.finish().as_ref()),
+            State::Md5(md5) => Checksum::new(algorithm, &md5.finish()),
+            State::XxHash64(hash) => Checksum::new(algorithm, &hash.finish().to_be_bytes()),
+            State::XxHash3(hash) => Checksum::new(algorithm, &hash.finish().to_be_bytes()),
+            State::XxHash128(hash) => Checksum::new(algorithm, &hash.finish_128().to_be_bytes()),
         };
         checksum.expect("each algorithm's digest has the algorithm's length")
     }
@@ -210,7 +285,7 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// Computes a stream's MD5, for Content-MD5 only.
+/// Computes a stream's MD5.
 #[derive(Clone, Debug, Default)]
 pub struct Md5(md5::Md5);
 
@@ -240,7 +315,8 @@ mod tests {
         hasher.finish()
     }
 
-    /// The check values of the CRC catalogue and of FIPS 180, over "123456789".
+    /// The check values of the CRC catalogue, FIPS 180 and RFC 1321, over "123456789"; those of XXHash are what the AWS Common
+    /// Runtime computes, with which SDKs do.
     #[test]
     fn known_answers() {
         for (algorithm, of_nothing, of_digits) in [
@@ -253,16 +329,37 @@ mod tests {
                 "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
                 "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=",
             ),
+            (
+                ChecksumAlgorithm::Sha512,
+                "z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+                "2eZ2LdHI6vbWGzxhkvxAjU1tXxF20MKRabwk5xw/J0rSf81YEbMT1oH35V7ALXPUmclUVba1u1A6z1dPuo/+hQ==",
+            ),
+            (ChecksumAlgorithm::Md5, "1B2M2Y8AsgTpgAmY7PhCfg==", "JfnnlDI7RTiF9RgfG2JNCw=="),
+            (ChecksumAlgorithm::XxHash64, "70bbN1HY6Zk=", "jLhB20DmroM="),
+            (ChecksumAlgorithm::XxHash3, "LQaABTjTlMI=", "ctyxi2ehff8="),
+            (ChecksumAlgorithm::XxHash128, "maoG0wFHmNhgAcMkRo1Jfw==", "MxGUd+3l3NXpcWQnaB1YYA=="),
         ] {
             assert_eq!(of(algorithm, &[]).to_string(), of_nothing, "{algorithm}");
             assert_eq!(of(algorithm, &[b"123456789"]).to_string(), of_digits, "{algorithm}");
             assert_eq!(of(algorithm, &[b"", b"1234", b"5", b"6789"]).to_string(), of_digits, "{algorithm}");
             assert_eq!(Checksum::parse(algorithm, of_digits), Some(of(algorithm, &[b"123456789"])));
         }
-        let mut md5 = Md5::default();
-        md5.update(b"12345");
-        md5.update(b"6789");
-        assert_eq!(STANDARD.encode(md5.finish()), "JfnnlDI7RTiF9RgfG2JNCw==");
+    }
+
+    /// Where XXH3 no longer hashes in one step: beyond 240 bytes, and over several of its blocks.
+    #[test]
+    fn long_inputs_have_the_values_that_the_sdks_compute() {
+        let content: Vec<u8> = (0..1000_u32).map(|index| ((index * 31) & 255) as u8).collect();
+        for (algorithm, expected) in [
+            (ChecksumAlgorithm::XxHash64, "sSgPZCgSZTI="),
+            (ChecksumAlgorithm::XxHash3, "Knpl0ToUUOs="),
+            (ChecksumAlgorithm::XxHash128, "YrF5uQO8OgcqemXROhRQ6w=="),
+        ] {
+            for piece in [1, 7, 256, 1000] {
+                let pieces: Vec<&[u8]> = content.chunks(piece).collect();
+                assert_eq!(of(algorithm, &pieces).to_string(), expected, "{algorithm} in {piece}s");
+            }
+        }
     }
 
     #[test]
@@ -278,8 +375,9 @@ mod tests {
             );
             assert_eq!(Hasher::new(algorithm).algorithm(), algorithm);
         }
-        assert_eq!(ChecksumAlgorithm::of_header("x-amz-checksum-sha512"), None);
-        assert_eq!(ChecksumAlgorithm::parse("MD5"), None);
+        assert_eq!(ChecksumAlgorithm::of_header("x-amz-checksum-sha3"), None);
+        assert_eq!(ChecksumAlgorithm::of_header("content-md5"), None);
+        assert_eq!(ChecksumAlgorithm::parse("XXHASH32"), None);
     }
 
     #[test]

@@ -23,13 +23,26 @@ SIGNED_CHUNKS_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
+
+def xxhash(hasher, body):
+    hasher.update(body)
+    return hasher.finalize()
+
+
 CHECKSUMS = {
     "crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
     "crc32c": lambda body: checksums.crc32c(body).to_bytes(4, "big"),
     "crc64nvme": lambda body: checksums.crc64nvme(body).to_bytes(8, "big"),
     "sha1": lambda body: hashlib.sha1(body).digest(),
     "sha256": lambda body: hashlib.sha256(body).digest(),
+    "sha512": lambda body: hashlib.sha512(body).digest(),
+    "md5": lambda body: hashlib.md5(body).digest(),
+    "xxhash64": lambda body: xxhash(checksums.XXHash.new_xxhash64(), body),
+    "xxhash3": lambda body: xxhash(checksums.XXHash.new_xxhash3_64(), body),
+    "xxhash128": lambda body: xxhash(checksums.XXHash.new_xxhash3_128(), body),
 }
+# The SDKs compute all but MD5, of which they only send values that they are given.
+COMPUTED_BY_SDKS = [algorithm for algorithm in CHECKSUMS if algorithm != "md5"]
 
 
 def checksum(algorithm, body):

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from backing import error_code, status
 from judge import assert_not_stored, assert_refused
-from rawsig import CHECKSUMS, checksum, content_md5
+from rawsig import CHECKSUMS, COMPUTED_BY_SDKS, UNSIGNED_TRAILER, checksum, content_md5
 
 ALGORITHMS = list(CHECKSUMS)
 CONTENT = os.urandom(150_000)
@@ -25,13 +25,13 @@ def wrong(value):
     return base64.b64encode(raw).decode()
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", COMPUTED_BY_SDKS)
 def test_over_http_in_a_header(s3, bucket, algorithm):
     s3.put_object(Bucket=bucket, Key="object", Body=CONTENT, ChecksumAlgorithm=algorithm.upper())
     assert s3.get_object(Bucket=bucket, Key="object", ChecksumMode="ENABLED")["Body"].read() == CONTENT
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", COMPUTED_BY_SDKS)
 def test_over_https_in_a_trailer(tls, tls_bucket, algorithm):
     running, _ = tls
     s3, sent = running.boto(), {}
@@ -59,6 +59,40 @@ def test_a_checksum_given_in_the_header_is_returned(s3, bucket, algorithm):
         answer = read(Bucket=bucket, Key="object", ChecksumMode="ENABLED")
         assert answer[field(algorithm)] == value
         assert not [name for name in map(field, ALGORITHMS) if name != field(algorithm) and name in answer]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("size", [0, 1, 65_536])
+def test_a_checksum_in_the_trailer_of_a_small_body_is_kept(proxy, bucket, algorithm, size):
+    """It is verified before the storage hears of the body, so the envelope has room for it."""
+    content, raw = CONTENT[:size], proxy.raw()
+    value = checksum(algorithm, content)
+    chunk = b"%x\r\n%s\r\n" % (size, content) if size else b""
+    headers = {"content-encoding": "aws-chunked", "x-amz-trailer": f"x-amz-checksum-{algorithm}", "x-amz-decoded-content-length": str(size)}
+    body = chunk + b"0\r\nx-amz-checksum-%s:%s\r\n\r\n" % (algorithm.encode(), value.encode())
+    put = raw.request("PUT", f"/{bucket}/object", body=body, headers=headers, payload_hash=UNSIGNED_TRAILER)
+    assert (put.status, put.headers.get(f"x-amz-checksum-{algorithm}")) == (200, value)
+    assert_told(raw, f"/{bucket}/object", algorithm, value)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536])
+def test_the_default_of_a_small_body_is_kept(proxy, bucket, size):
+    """S3 computes CRC64NVME where the client sends no checksum."""
+    raw, path, value = proxy.raw(), f"/{bucket}/object", checksum("crc64nvme", CONTENT[:size])
+    for headers in ({}, {"content-md5": content_md5(CONTENT[:size])}):
+        put = raw.request("PUT", path, body=CONTENT[:size], headers=headers)
+        assert (put.status, put.headers.get("x-amz-checksum-crc64nvme")) == (200, value)
+        assert_told(raw, path, "crc64nvme", value)
+
+
+def assert_told(raw, path, algorithm, value):
+    """This checksum alone, by whatever tells one."""
+    for method in ("HEAD", "GET"):
+        answer = raw.request(method, path, headers={"x-amz-checksum-mode": "ENABLED"})
+        told = {name: answer.headers.get(f"x-amz-checksum-{name}") for name in ALGORITHMS if answer.headers.get(f"x-amz-checksum-{name}")}
+        assert (told, answer.headers.get("x-amz-checksum-type")) == ({algorithm: value}, "FULL_OBJECT")
+    attributes = raw.request("GET", path, query=[("attributes", "")], headers={"x-amz-object-attributes": "Checksum"})
+    assert f"<{field(algorithm)}>{value}</{field(algorithm)}>".encode() in attributes.body
 
 
 def test_no_checksum_of_the_ciphertext_is_shown(proxy, bucket):

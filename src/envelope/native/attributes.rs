@@ -26,10 +26,31 @@ pub enum AttributeTag {
     Sha1,
     /// SHA-256 of the plaintext, 32 bytes.
     Sha256,
+    /// SHA-512 of the plaintext, 64 bytes.
+    Sha512,
+    /// MD5 of the plaintext, 16 bytes.
+    Md5,
+    /// XXH64 of the plaintext, 8 bytes.
+    XxHash64,
+    /// XXH3 (64 bits) of the plaintext, 8 bytes.
+    XxHash3,
+    /// XXH3 (128 bits) of the plaintext, 16 bytes.
+    XxHash128,
 }
 
 impl AttributeTag {
-    const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::XxHash64,
+        Self::XxHash3,
+        Self::XxHash128,
+    ];
 
     pub(super) fn of_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.to_byte() == byte)
@@ -42,21 +63,28 @@ impl AttributeTag {
             Self::Crc64Nvme => 3,
             Self::Sha1 => 4,
             Self::Sha256 => 5,
+            Self::Sha512 => 6,
+            Self::Md5 => 7,
+            Self::XxHash64 => 8,
+            Self::XxHash3 => 9,
+            Self::XxHash128 => 10,
         }
     }
 
     fn value_length(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64Nvme => 8,
+            Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
+            Self::Md5 | Self::XxHash128 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha512 => LONGEST_VALUE,
         }
     }
 }
 
-/// The longest value, SHA-256's.
-const LONGEST_VALUE: usize = 32;
+/// The longest value, SHA-512's.
+const LONGEST_VALUE: usize = 64;
 
 /// One attribute: a checksum over the whole plaintext (F-16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

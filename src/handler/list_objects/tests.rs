@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::envelope::DataKey;
-use crate::envelope::native::{Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm};
+use crate::envelope::native::{
+    Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
+};
 use crate::handler::{ReadFormat, tests_support};
 use crate::s3::{BucketName, EtagStyle, ObjectKey, Operation, Query, S3Path};
 use crate::sigv4::Payload;

@@ -153,10 +153,10 @@ fn requested(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> 
         Some(value) => {
             let algorithm = value.to_str().ok().and_then(ChecksumAlgorithm::parse);
             algorithm.map(Some).ok_or_else(|| {
-                S3Error::invalid_request(
-                    "Checksum algorithm provided is unsupported. Please try again with any of the \
-                                          valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
-                )
+                S3Error::invalid_request(format!(
+                    "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{}]",
+                    known_algorithms()
+                ))
             })
         }
     };
@@ -194,12 +194,15 @@ fn multiple() -> S3Error {
     )
 }
 
-/// S3 knows more algorithms than this proxy; taking one for granted would store what nobody verified.
+/// Taking an unknown algorithm for granted would store what was not verified.
 fn unsupported(name: &str) -> S3Error {
-    S3Error::not_implemented(format!(
-        "The checksum {name} cannot be verified here; use CRC64NVME, CRC32, CRC32C, SHA1 or SHA256"
-    ))
-    .with("Header", name)
+    let known = known_algorithms();
+    S3Error::not_implemented(format!("The checksum {name} cannot be verified here; use one of {known}"))
+        .with("Header", name)
+}
+
+fn known_algorithms() -> String {
+    ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::token).join(", ")
 }
 
 /// Holds a body to its [`DeclaredIntegrity`]: fed every byte of the decoded body, then asked once.

@@ -19,7 +19,13 @@ pub fn full_object(algorithm: ChecksumAlgorithm, parts: &[(Checksum, u64)]) -> O
         ChecksumAlgorithm::Crc32 => CRC32,
         ChecksumAlgorithm::Crc32c => CRC32C,
         ChecksumAlgorithm::Crc64Nvme => CRC64NVME,
-        ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256 => return None,
+        ChecksumAlgorithm::Sha1
+        | ChecksumAlgorithm::Sha256
+        | ChecksumAlgorithm::Sha512
+        | ChecksumAlgorithm::Md5
+        | ChecksumAlgorithm::XxHash64
+        | ChecksumAlgorithm::XxHash3
+        | ChecksumAlgorithm::XxHash128 => return None,
     };
     let number =
         |checksum: &Checksum| checksum.bytes().iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
@@ -51,8 +57,7 @@ mod tests {
                     parts.push((of(algorithm, &content[from..to]), (to - from) as u64));
                     from = to;
                 }
-                let joins = !matches!(algorithm, ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256);
-                let whole = joins.then(|| of(algorithm, &content));
+                let whole = algorithm.joins().then(|| of(algorithm, &content));
                 assert_eq!(full_object(algorithm, &parts), whole, "{algorithm} cut at {cuts:?}");
             }
         }

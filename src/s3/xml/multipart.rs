@@ -16,7 +16,7 @@ pub use uploads::{parse_upload_id, rewrite_uploads, upload_ids, write_initiated}
 pub const MAX_UPLOAD_DOCUMENT: usize = 4 << 20;
 
 /// Elements that speak of the ciphertext's checksums, and of nothing that the client knows.
-const ABOUT_CIPHERTEXT: [&str; 7] = [
+const ABOUT_CIPHERTEXT: [&str; 12] = [
     "ChecksumAlgorithm",
     "ChecksumType",
     "ChecksumCRC32",
@@ -24,4 +24,9 @@ const ABOUT_CIPHERTEXT: [&str; 7] = [
     "ChecksumCRC64NVME",
     "ChecksumSHA1",
     "ChecksumSHA256",
+    "ChecksumSHA512",
+    "ChecksumMD5",
+    "ChecksumXXHASH64",
+    "ChecksumXXHASH3",
+    "ChecksumXXHASH128",
 ];

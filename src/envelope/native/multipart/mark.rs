@@ -65,7 +65,7 @@ impl TailMark {
     }
 
     /// length(5) | flags(1) | first bytes of SHA-256 of the layout's entries (8, flag 1) | tag(1) | checksum (flag 2),
-    /// in base64url: 8 to 63 characters of `A-Z a-z 0-9 - _`.
+    /// in base64url: 8 to 106 characters of `A-Z a-z 0-9 - _`.
     pub fn to_text(&self) -> String {
         let mut bytes = self.length.to_be_bytes()[8 - LENGTH..].to_vec();
         let flag = |present: bool, flag: u8| if present { flag } else { 0 };
@@ -127,7 +127,9 @@ mod tests {
             let marked = mark.with_checksum(checksum);
             assert!(marked.is_of_last(layout) && marked != mark);
             assert_eq!(TailMark::parse(&marked.to_text()), Ok(marked));
-            assert!(marked.to_text().len() <= 63);
+            let longest = mark.with_checksum(Attribute::new(AttributeTag::Sha512, &[9; 64]));
+            assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
+            assert!(longest.to_text().len() <= 106);
         }
         assert_eq!(Some(TailMark::of_last(&regular)), TailMark::plain(5));
         assert!(!TailMark::of_last(&other).is_of_last(&regular));
@@ -143,7 +145,7 @@ mod tests {
             short(1, &[0; 7]),
             short(1, &[0; 9]),
             short(2, &[]),
-            short(2, &[6, 0, 0, 0, 0]),
+            short(2, &[11, 0, 0, 0, 0]),
             short(2, &[1, 0, 0, 0]),
             short(2, &[1, 0, 0, 0, 0, 0]),
         ] {
