@@ -39,6 +39,15 @@ pub enum Error {
     /// The storage answered what it should not.
     #[error("the storage answered {0}")]
     UnexpectedAnswer(&'static str),
+    /// The storage is in trouble.
+    #[error("the storage answered with status {status}")]
+    UpstreamFailed {
+        /// The status of the answer, 500 or more.
+        status: u16,
+    },
+    /// A request was repeated after its answer was lost, and refused; what the first attempt did can't be found out.
+    #[error("the storage refused a repeated request that may have been carried out before")]
+    Unsettled,
     /// The storage wants the request to go elsewhere.
     #[error("the storage answered with a redirect ({status}): check upstream.endpoint and upstream.region")]
     UpstreamRedirect {
@@ -166,6 +175,15 @@ impl Error {
         if let Self::Shared(error) = self { error.is_replaced() } else { matches!(self, Self::Replaced) }
     }
 
+    /// Whether an answer of the storage broke off: to ask again may help.
+    pub fn is_broken_off(&self) -> bool {
+        if let Self::Shared(error) = self {
+            error.is_broken_off()
+        } else {
+            matches!(self, Self::UpstreamBody(_))
+        }
+    }
+
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
@@ -175,6 +193,8 @@ impl Error {
             Self::Upstream(_)
             | Self::UpstreamBody(_)
             | Self::UnexpectedAnswer(_)
+            | Self::UpstreamFailed { .. }
+            | Self::Unsettled
             | Self::UpstreamRedirect { .. }
             | Self::UpstreamCredentials { .. }
             | Self::UpstreamDenied { .. }
@@ -202,6 +222,11 @@ impl Error {
             Self::UnexpectedAnswer(what) => {
                 S3Error::new(ErrorCode::InternalError, format!("The storage answered {what}."))
             }
+            Self::UpstreamFailed { .. } => unavailable("The storage is in trouble. Please try again."),
+            Self::Unsettled => unavailable(
+                "The storage's answer was lost, and whether the request was carried out is not known. Please look, or \
+                 try again.",
+            ),
             Self::UpstreamRedirect { .. } => S3Error::new(
                 ErrorCode::InternalError,
                 "The storage redirects this bucket to another endpoint; the proxy's upstream.region or \

@@ -5,6 +5,7 @@
 
 mod abort_multipart_upload;
 mod answer;
+mod bucket_encryption;
 mod call;
 mod client_etags;
 mod complete_multipart_upload;
@@ -33,6 +34,7 @@ mod policy;
 mod post_object;
 mod preflight;
 mod put_object;
+mod selected_key;
 mod stored;
 mod stored_object;
 #[cfg(test)]
@@ -43,11 +45,13 @@ mod upload_part_copy;
 mod uploaded_parts;
 mod upstream_answer;
 mod wanted;
+mod written;
 
 use std::time::Duration;
 
 use http::Response;
 
+pub use self::bucket_encryption::DefaultKeys;
 pub use self::call::{Call, Reached, UnderWay};
 use self::client_etags::ClientEtags;
 pub use self::described_object::object_layout;
@@ -84,6 +88,8 @@ pub struct Resources {
     pub layouts: Layouts,
     /// Multipart uploads that came by.
     pub known_uploads: KnownUploads,
+    /// The keys of buckets' default encryption.
+    pub default_keys: DefaultKeys,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
     /// Memory for what has to be held whole.

@@ -10,6 +10,7 @@ mod key_id;
 mod kms;
 mod lease;
 pub mod local;
+mod proof;
 mod provider;
 mod purpose;
 mod settings;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use subtle::ConstantTimeEq;
+use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
 pub use self::error::{KeyringError, KeyringSetupError, MalformedAnswer};
@@ -30,6 +31,7 @@ pub use self::settings::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings
 
 use self::cache::{AgedCache, Clock, Fingerprint};
 use self::lease::Lease;
+use self::proof::{Proof, is_same};
 use self::provider::Backend;
 use crate::envelope::DataKey;
 
@@ -57,6 +59,10 @@ struct Inner {
     leases: AgedCache<Arc<Lease>>,
     /// Data keys to read with, by (purpose, blob, context, allowed key).
     unwrapped: AgedCache<Unwrapped>,
+    /// Blobs that were asked for again because an object contradicted their data key, named as in `unwrapped`.
+    asked_again: Cache<Fingerprint, ()>,
+    /// The full names of wrapping keys, as the provider told them last.
+    full_names: Cache<KeyId, Arc<str>>,
 }
 
 /// The data key for one object to be written.
@@ -110,6 +116,8 @@ impl Keyring {
                 max_bytes,
                 leases: AgedCache::new("generate", entries, max_age, stale_if_error, clock.clone()),
                 unwrapped: AgedCache::new("unwrap", entries, max_age, stale_if_error, clock),
+                asked_again: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
+                full_names: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
             }),
         }
     }
@@ -156,7 +164,7 @@ impl Keyring {
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
         match self.inner.reuse {
-            Reuse::Off => self.inner.generate(purpose, key_id, context).await,
+            Reuse::Off => self.inner.generate(purpose, key_id, context, Proof::Untried).await,
             Reuse::Bucket => self.lease(purpose, key_id, context, plaintext_bytes).await,
         }
     }
@@ -173,7 +181,29 @@ impl Keyring {
         context: &EncryptionContext,
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
-        self.inner.generate(purpose, key_id, context).await
+        self.inner.generate(purpose, key_id, context, Proof::Untried).await
+    }
+
+    /// The full name of a key, as its provider tells it: from an earlier answer, else with a data key that is there to write
+    /// with from then on.
+    ///
+    /// # Errors
+    /// Why the provider gave no data key.
+    pub async fn full_name(
+        &self,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<Arc<str>, KeyringError> {
+        if let Some(full_name) = self.inner.full_names.get(key_id).await {
+            return Ok(full_name);
+        }
+        match self.inner.reuse {
+            Reuse::Off => {
+                let made = self.inner.generate(Purpose::NATIVE, key_id, context, Proof::Untried).await?;
+                Ok(made.key_id.into())
+            }
+            Reuse::Bucket => Ok(self.shared(Purpose::NATIVE, key_id, context).await?.key_id().into()),
+        }
     }
 
     async fn lease(
@@ -183,24 +213,31 @@ impl Keyring {
         context: &EncryptionContext,
         plaintext_bytes: u64,
     ) -> Result<WriteKey, KeyringError> {
-        let fingerprint = Fingerprint::of(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical()]);
         for _ in 0..SHARED_KEY_ATTEMPTS {
-            let lease = self
-                .inner
-                .leases
-                .obtain(fingerprint, || {
-                    let (inner, key_id, context) = (Arc::clone(&self.inner), key_id.clone(), context.clone());
-                    async move {
-                        let write_key = inner.generate(purpose, &key_id, &context).await?;
-                        Ok(Arc::new(Lease::new(write_key, inner.max_objects, inner.max_bytes)))
-                    }
-                })
-                .await?;
+            let lease = self.shared(purpose, key_id, context).await?;
             if let Some(write_key) = lease.take(plaintext_bytes) {
                 return Ok(write_key);
             }
         }
-        self.inner.generate(purpose, key_id, context).await
+        self.inner.generate(purpose, key_id, context, Proof::Untried).await
+    }
+
+    /// A data key that objects share. Thousands may be written with it, so it is unwrapped once before the first.
+    async fn shared(
+        &self,
+        purpose: Purpose,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<Arc<Lease>, KeyringError> {
+        let fingerprint = Fingerprint::of(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical()]);
+        let fetch = || {
+            let (inner, key_id, context) = (Arc::clone(&self.inner), key_id.clone(), context.clone());
+            async move {
+                let write_key = inner.generate(purpose, &key_id, &context, Proof::Unwrapped).await?;
+                Ok(Arc::new(Lease::new(write_key, inner.max_objects, inner.max_bytes)))
+            }
+        };
+        self.inner.leases.obtain(fingerprint, fetch).await
     }
 
     /// Opens the `wrapped` key of a native object.
@@ -309,7 +346,7 @@ impl Keyring {
         let started = Instant::now();
         let read = self.inner.backend.unwrap(&written.wrapped, context, key_id).await?;
         let unwrap = started.elapsed();
-        if !bool::from(written.data_key.as_slice().ct_eq(read.data_key.as_slice())) {
+        if !is_same(&written.data_key, &read.data_key) {
             return Err(KeyringError::Malformed(MalformedAnswer::RoundTrip));
         }
         Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
@@ -323,8 +360,14 @@ impl Inner {
         purpose: Purpose,
         key_id: &KeyId,
         context: &EncryptionContext,
+        proof: Proof,
     ) -> Result<WriteKey, KeyringError> {
         let write_key = self.backend.generate(key_id, context).await?;
+        // What the local keyring wraps and returns is one value in this process.
+        if proof == Proof::Unwrapped && self.backend.is_remote() {
+            self.prove(&write_key, key_id, context).await?;
+        }
+        self.full_names.insert(key_id.clone(), write_key.key_id.as_str().into()).await;
         let unwrapped =
             Unwrapped { data_key: Arc::clone(&write_key.data_key), key_id: write_key.key_id.clone() };
         let full_name = KeyId::parse(&write_key.key_id).ok().filter(|full_name| full_name != key_id);
@@ -344,6 +387,7 @@ impl Inner {
         key_id: &KeyId,
     ) -> Result<Unwrapped, KeyringError> {
         let unwrapped = self.backend.unwrap(wrapped, context, key_id).await?;
+        self.full_names.insert(key_id.clone(), unwrapped.key_id.as_str().into()).await;
         match unwrapped.data_key.is_short() && !purpose.takes_short_keys() {
             true => Err(KeyringError::Malformed(MalformedAnswer::DataKeyLength)),
             false => Ok(unwrapped),

@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
@@ -35,11 +36,11 @@ use self::embedded::EmbeddedStore;
 pub use self::error::{
     AddressError, CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError,
 };
-use self::incoming::{Incoming, Source, promised_length};
+use self::incoming::{Incoming, ReadAhead, Source, promised_length};
 use self::outgoing::{OutgoingBody, Stage, Upload};
 use self::pool::Pool;
 use self::request::{Hop, Prepared};
-use self::retry::{Budget, Replay, Trouble};
+use self::retry::{Budget, Pace, Replay, Trouble};
 pub use self::settings::{
     CONNECT_TIMEOUT, Checksum, Credentials, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
@@ -53,6 +54,9 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A body of bytes, whatever it is made of.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// How much of a body [`Upstream::fetch`] reads ahead: more than S3 writes in one configuration or error document.
+pub const MAX_SMALL_BODY: usize = 64 * 1024;
 
 /// S3's XML errors have a few hundred bytes; a 503 that is longer is not S3's own.
 const MAX_ERROR_BODY: usize = 16 * 1024;
@@ -174,21 +178,41 @@ impl Upstream {
     }
 
     /// Signs and sends; repeats what can be repeated. Any status is a response. The response's body fails with an
-    /// [`UpstreamError`] when it breaks off, falls silent, or is not of its announced length.
+    /// [`UpstreamError`] when it breaks off, falls silent, or is not of its announced length. [`is_repeated`] says of a
+    /// response whether an earlier attempt may have been carried out.
     pub async fn send(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
+        self.exchange(request, Reading::Head).await
+    }
+
+    /// [`Self::send`] for reads of what is small, mostly: the response's body is read as far as [`MAX_SMALL_BODY`], and a
+    /// body that breaks off before is a reason to send the request again.
+    pub async fn fetch(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
+        self.exchange(request, Reading::SmallBody).await
+    }
+
+    async fn exchange(
+        &self,
+        request: UpstreamRequest,
+        reading: Reading,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
         let Shared { address, hop, checksum, max_retries, .. } = &*self.shared;
         let request = Prepared::new(request, address, *hop, *checksum).await?;
         let mut budget = Budget::new(*max_retries);
+        let mut may_be_done = false;
         loop {
-            let outcome = self.attempt(&request).await;
+            let outcome = match (reading, self.attempt(&request, budget.time_left()).await) {
+                (Reading::SmallBody, Ok(response)) => read_ahead(response).await,
+                (Reading::Head | Reading::SmallBody, outcome) => outcome,
+            };
             if budget.is_spent() {
-                return outcome;
+                return marked(outcome, may_be_done);
             }
             let (outcome, trouble) = assess(outcome, &request).await;
             let allowed = trouble.filter(|trouble| trouble.allows(request.replay()));
             let Some((trouble, pause)) = allowed.and_then(|trouble| Some((trouble, budget.spend()?))) else {
-                return outcome;
+                return marked(outcome, may_be_done);
             };
+            may_be_done |= trouble == Trouble::Unsettled;
             metrics::counter!("s3veil_upstream_retries_total").increment(1);
             tracing::debug!(?trouble, ?pause, failure = %failure(&outcome), "trying the store again");
             drop(outcome);
@@ -197,8 +221,13 @@ impl Upstream {
     }
 
     /// Every attempt has its own signature, since signatures age and credentials change.
-    async fn attempt(&self, request: &Prepared) -> Result<Response<BoxBody>, UpstreamError> {
+    async fn attempt(
+        &self,
+        request: &Prepared,
+        time_left: Option<Duration>,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
         let Shared { transport, crowd, credentials, signer, timeouts, .. } = &*self.shared;
+        let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
@@ -206,8 +235,12 @@ impl Upstream {
         let member = crowd.join();
         let exchange = pin!(transport.exchange(Request::from_parts(head, body), crowd));
         let outcome = match request.upload() {
-            Some(upload) => supervise(exchange, upload, *timeouts).await,
-            None => within(exchange, timeouts.connect + timeouts.head).await,
+            Some(upload) => supervise(exchange, upload, timeouts).await,
+            None => {
+                let limit = timeouts.connect + timeouts.head;
+                let is_short = request.pace() != Pace::Long;
+                within(exchange, time_left.filter(|_| is_short).unwrap_or(limit).min(limit)).await
+            }
         };
         if let Some(failure) = request.upload().and_then(|upload| upload.take_failure()) {
             return Err(failure);
@@ -238,6 +271,55 @@ impl Transport {
             Self::Embedded(store) => Ok(store.call(request).await?.map(Source::Right)),
         }
     }
+}
+
+/// How much of a response is part of its attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Its head.
+    Head,
+    /// Its body too, if that is small.
+    SmallBody,
+}
+
+/// In the extensions of a response: an earlier attempt of its request may have been carried out.
+#[derive(Debug, Clone, Copy)]
+struct Repeated;
+
+/// Whether an earlier attempt of the request may have been carried out, so that this response, if it refuses, may speak of
+/// what that attempt did.
+pub fn is_repeated<B>(response: &Response<B>) -> bool {
+    response.extensions().get::<Repeated>().is_some()
+}
+
+fn marked(outcome: Outcome, may_be_done: bool) -> Outcome {
+    outcome.map(|mut response| {
+        if may_be_done {
+            response.extensions_mut().insert(Repeated);
+        }
+        response
+    })
+}
+
+/// Reads a body to its end, or as far as [`MAX_SMALL_BODY`].
+async fn read_ahead(response: Response<BoxBody>) -> Outcome {
+    let (head, mut rest) = response.into_parts();
+    let mut read = BytesMut::new();
+    while read.len() < MAX_SMALL_BODY {
+        match rest.frame().await {
+            Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Err(error)) => {
+                return Err(error.downcast().map_or_else(UpstreamError::Protocol, |error| *error));
+            }
+            None => {
+                rest = BoxBody::default();
+                break;
+            }
+        }
+    }
+    let length = rest.size_hint().exact().map(|rest| rest + read.len() as u64);
+    let body = ReadAhead { read: Some(read.freeze()).filter(|read| !read.is_empty()), rest, length };
+    Ok(Response::from_parts(head, body.boxed_unsync()))
 }
 
 type Outcome = Result<Response<BoxBody>, UpstreamError>;

@@ -3,7 +3,7 @@
 use http::{Method, Response};
 
 use super::upload::{name_upload, upstream_id};
-use super::upstream_answer::pass;
+use super::upstream_answer::{deleted, pass};
 use super::{Call, Resources};
 use crate::body::BoxBody;
 use crate::error::Error;
@@ -18,5 +18,5 @@ pub(super) async fn abort_multipart_upload(
     let mut request = call.upstream_request(Method::DELETE);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     name_upload(&mut request, &upstream_id(resources, bucket, object_key, call.upload_id()).await?);
-    pass(resources.upstream.send(request).await?).await
+    pass(deleted(resources.upstream.send(request).await?)).await
 }

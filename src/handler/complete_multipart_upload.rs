@@ -7,18 +7,19 @@ mod request;
 mod resealed;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use self::checksum::ObjectChecksum;
 use self::request::{Asked, Chosen};
 use self::resealed::Resealed;
+use super::known_uploads::Tail;
 use super::late_answer::{Outcome, answer_in_time};
-use super::stored::StoredKeys;
 use super::stored_object::for_every_question;
 use super::upload::{Upload, take_conditions};
 use super::uploaded_parts::{AllParts, UploadAt, etag_of_part, list_parts};
 use super::upstream_answer::{buffered, pass};
+use super::written::Expected;
 use super::{Call, Resources, answer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{
@@ -27,7 +28,7 @@ use crate::envelope::native::multipart::{
 use crate::error::Error;
 use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
 use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamBody;
 
 /// S3's answers to a completed upload have a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -85,21 +86,40 @@ impl Completing {
         let listed = match list_parts(&self.resources, &self.at()).await {
             Ok(listed) => listed,
             Err(Error::Refused(error)) if error.code == ErrorCode::NoSuchUpload => {
-                return self.completed_before(error).await;
+                return self.completed_before().await?.ok_or_else(|| error.into());
             }
             Err(error) => return Err(error),
         };
         let mut chosen = self.choose(&listed).await?;
+        let mut displaced = None;
+        let outcome = self.make(&listed, &mut chosen, &mut displaced).await;
+        if matches!(outcome, Ok(Outcome::Done(..))) {
+            // Nobody will list them any more, or ask for the last to be sealed anew.
+            let known = &self.resources.known_uploads;
+            known.completed(&self.bucket, &self.upload.upstream_id, &chosen.named).await;
+        } else if let Some(part) = displaced {
+            self.put_back(part).await;
+        }
+        outcome
+    }
+
+    /// Makes the object of the chosen parts.
+    async fn make(
+        &self,
+        listed: &AllParts,
+        chosen: &mut Chosen,
+        displaced: &mut Option<Tail>,
+    ) -> Result<Outcome, Error> {
         let mut decided = completion(&chosen.stored);
         if let Err(CompletionRefused::SendAgain(number)) = decided {
-            match self.seal_again(number, &listed, &mut chosen).await? {
+            match self.seal_again(number, listed, chosen, displaced).await? {
                 Resealed::Stored => decided = completion(&chosen.stored),
                 Resealed::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
-                Resealed::NotHere => self.settle(&chosen).await?,
+                Resealed::NotHere => self.settle(chosen).await?,
             }
         }
-        let completion = decided.map_err(|refused| explain(refused, &chosen))?;
-        let checksum = self.asked.checksum.verified(&self.upload, &chosen)?;
+        let completion = decided.map_err(|refused| explain(refused, chosen))?;
+        let checksum = self.asked.checksum.verified(&self.upload, chosen)?;
         let mut parts = chosen.etags.clone();
         if let Completion::Terminate(layout) = completion {
             match self.store_terminator(&layout).await? {
@@ -107,13 +127,7 @@ impl Completing {
                 Err(refusal) => return Ok(Outcome::Refused(refusal)),
             }
         }
-        let outcome = self.complete(&parts, checksum).await?;
-        if matches!(outcome, Outcome::Done(..)) {
-            // Nobody will list them any more, or ask for the last to be sealed anew.
-            let known = &self.resources.known_uploads;
-            known.completed(&self.bucket, &self.upload.upstream_id, &chosen.named).await;
-        }
-        Ok(outcome)
+        self.complete(&parts, checksum).await
     }
 
     /// The client's parts among those that the storage lists.
@@ -141,6 +155,9 @@ impl Completing {
     /// Tells every proxy that the named parts are all there are, so that the last can be sealed for them when it is sent
     /// again (F-46, F-47).
     async fn settle(&self, chosen: &Chosen) -> Result<(), Error> {
+        if self.upload.needs_all_parts() {
+            return Ok(());
+        }
         if let Some(layout) = chosen.layout().filter(|_| listed_below_terminator(chosen)) {
             // Without it the client is told the same, and waits a little longer when it sends the part.
             let _ = self.store_terminator(&layout).await?;
@@ -173,8 +190,14 @@ impl Completing {
         let listed = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
         request.body = UpstreamBody::Buffered(xml::write_complete_request(listed).into());
         let response = pass(self.resources.upstream.send(request).await?).await?;
-        if response.status() != StatusCode::OK {
-            return Ok(Outcome::Refused(response));
+        match response.status() {
+            StatusCode::OK => {}
+            // The client may have sent the request again before the first was answered, which is done by now.
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                let done = self.completed_before().await.ok().flatten();
+                return Ok(done.unwrap_or(Outcome::Refused(response)));
+            }
+            _ => return Ok(Outcome::Refused(response)),
         }
         // The storage's white space ends here; `answer_in_time` keeps the client waiting in the same way.
         let (mut head, body) = response.into_parts();
@@ -183,6 +206,14 @@ impl Completing {
             .map_err(|_| Error::UnexpectedAnswer("what is no answer to a completed upload"))?;
         head.headers.remove(CONTENT_LENGTH);
         match answer {
+            CompletionAnswer::Done(result) if result.etag().is_empty() => {
+                let written = self.expected().find(&self.resources.upstream).await?;
+                let written =
+                    written.ok_or(Error::UnexpectedAnswer("a completed upload without its ETag"))?;
+                let result =
+                    CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
+                Ok(self.done(head.headers, result, checksum))
+            }
             CompletionAnswer::Done(result) => Ok(self.done(head.headers, result, checksum)),
             CompletionAnswer::Failed => Ok(Outcome::Refused(Response::from_parts(head, buffered(document)))),
         }
@@ -201,30 +232,21 @@ impl Completing {
         Outcome::Done(headers, result.write(&self.location, checksum))
     }
 
-    /// The storage knows no such upload. If the object is the one that this upload made, its envelope says so, since no
-    /// other upload has it; the client then gets the answer it missed.
-    async fn completed_before(&self, error: S3Error) -> Result<Outcome, Error> {
-        let head = UpstreamRequest {
-            method: Method::HEAD,
-            bucket: Some(self.bucket.clone()),
-            object: Some(self.object_key.clone()),
-            query: Vec::new(),
-            headers: self.account.clone(),
-            body: UpstreamBody::Empty,
-        };
-        let response = self.resources.upstream.send(head).await?;
-        let metadata = response.headers();
-        let is_ours = response.status() == StatusCode::OK
-            && StoredKeys::from_headers(metadata).is_ok_and(|keys| *keys.envelope() == self.upload.envelope);
-        let etag = metadata.get(ETAG).and_then(|etag| etag.to_str().ok()).filter(|_| is_ours);
-        let Some(etag) = etag else { return Err(error.into()) };
-        let mut headers = HeaderMap::new();
+    /// If the object is the one that this upload made, its envelope says so, since no other upload has it; the client
+    /// then gets the answer it missed.
+    async fn completed_before(&self) -> Result<Option<Outcome>, Error> {
+        let Some(written) = self.expected().find(&self.resources.upstream).await? else { return Ok(None) };
+        let mut headers = written.version();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        if let Some(version) = metadata.get("x-amz-version-id") {
-            headers.insert("x-amz-version-id", version.clone());
-        }
-        let result = CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), etag);
-        Ok(self.done(headers, result, None))
+        let result = CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
+        Ok(Some(self.done(headers, result, None)))
+    }
+
+    /// The object that the upload makes.
+    fn expected(&self) -> Expected {
+        let envelope = self.upload.envelope.to_header();
+        let envelope = HeaderValue::try_from(envelope).expect("base64 is a header value");
+        Expected::new(&self.bucket, &self.object_key, envelope, self.account.clone())
     }
 
     fn at(&self) -> UploadAt<'_> {

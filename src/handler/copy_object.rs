@@ -17,7 +17,9 @@ pub(super) use self::source::open_source;
 use self::source::{Examined, Found, Metadata, Source};
 use super::late_answer::{Outcome, answer_in_time};
 use super::policy::BucketRule;
+use super::selected_key::selected_key;
 use super::stored::Unlocked;
+use super::written::{Expected, Sent, send_write};
 use super::{Call, ReadFormat, Resources, WriteFormat, answer, new_object, stored, upstream_answer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
@@ -39,7 +41,8 @@ const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying 
 const ATTEMPTS: u32 = 3;
 
 pub(super) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
-    let copy = ObjectCopy::asked_for(resources, &call)?;
+    let mut copy = ObjectCopy::asked_for(resources, &call)?;
+    copy.key_id = selected_key(resources, &copy.rule, &copy.bucket, &call.headers).await?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);
     refuse_body(resources, &mut call).await?;
     let sse = match copy.rule.formats.write {
@@ -70,7 +73,7 @@ struct ObjectCopy {
     bucket: BucketName,
     object: ObjectKey,
     rule: BucketRule,
-    /// The key that the request selects.
+    /// The key that the request selects; `None`: the keyring's default.
     key_id: Option<KeyId>,
     /// What answers call the copy's encryption, if it is a native one.
     sse: SseAlgorithm,
@@ -95,7 +98,7 @@ impl ObjectCopy {
         Ok(Self {
             resources: resources.clone(),
             source: Source::of(resources, call)?,
-            key_id: new_object::selected_key(resources, rule, &call.headers)?,
+            key_id: None,
             sse: new_object::asked_sse(&call.headers)?,
             bucket: bucket.clone(),
             object: object.clone(),
@@ -167,21 +170,42 @@ impl ObjectCopy {
             request.headers.insert(TAGGING_DIRECTIVE, REPLACE);
         }
         self.name_source(found, &mut request.headers);
-        let response = self.resources.upstream.send(request).await?;
-        if response.status() != StatusCode::OK {
-            return Ok(Outcome::Refused(upstream_answer::pass(response).await?));
-        }
-        let (mut head, body) = response.into_parts();
-        let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
-        match upstream_answer::copy_answer(&document)? {
-            xml::CopyAnswer::Failed(error) => Err(upstream_answer::failed(error)),
-            xml::CopyAnswer::Copied(mut result) => {
-                answer::clean(&mut head.headers);
-                head.headers.remove(ETAG);
-                answer::tell_encrypted(&mut head.headers, self.sse, Some(&write_key.key_id));
-                result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
-                Ok(Outcome::Done(head.headers, result.to_object_xml(&unlocked.checksums())))
+        let expected = Expected::of_request(&request);
+        let (mut headers, mut result) = match send_write(&self.resources.upstream, request).await? {
+            Sent::Found(written) => (written.version(), written.copy_result()?),
+            Sent::Answered(response) if response.status() != StatusCode::OK => {
+                return Ok(Outcome::Refused(upstream_answer::pass(response).await?));
             }
+            Sent::Answered(response) => self.read_result(response, expected).await?,
+        };
+        answer::clean(&mut headers);
+        headers.remove(ETAG);
+        answer::tell_encrypted(&mut headers, self.sse, Some(&write_key.key_id));
+        result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
+        Ok(Outcome::Done(headers, result.to_object_xml(&unlocked.checksums())))
+    }
+
+    /// What the storage says of a copy that it made. Where the answer breaks off, or names no ETag, the copy is looked at.
+    async fn read_result(
+        &self,
+        response: Response<BoxBody>,
+        expected: Option<Expected>,
+    ) -> Result<(HeaderMap, xml::CopyResult), Error> {
+        let (head, body) = response.into_parts();
+        let trouble = match read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body) {
+            Ok(document) => match upstream_answer::copy_answer(&document)? {
+                xml::CopyAnswer::Failed(error) => return Err(upstream_answer::failed(error)),
+                xml::CopyAnswer::Copied(result) if !result.etag.is_empty() => {
+                    return Ok((head.headers, result));
+                }
+                xml::CopyAnswer::Copied(_) => Error::UnexpectedAnswer("a copy without its ETag"),
+            },
+            Err(error) => error,
+        };
+        let Some(expected) = expected else { return Err(trouble) };
+        match expected.find(&self.resources.upstream).await? {
+            Some(written) => Ok((head.headers, written.copy_result()?)),
+            None => Err(trouble),
         }
     }
 

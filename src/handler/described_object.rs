@@ -129,7 +129,7 @@ pub(super) async fn describe_object(
     let rule = resources.policies.of_object(asked.bucket, asked.object_key)?;
     for _ in 0..MAX_ATTEMPTS {
         match attempt(resources, rule, &asked).await {
-            Err(error) if error.is_replaced() => {}
+            Err(error) if error.is_replaced() || error.is_broken_off() => {}
             outcome => return outcome,
         }
     }

@@ -214,6 +214,7 @@ async fn ask_for_parts(resources: &Resources, at: &ObjectAt<'_>, identity: &Iden
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => count.ok_or(Error::PartsUnknown),
         StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => Err(Error::PartsUnknown),
+        status if status.is_server_error() => Err(Error::UpstreamFailed { status: status.as_u16() }),
         _ => Err(Error::UnexpectedAnswer("a question for an object's parts with an error")),
     }
 }
@@ -229,9 +230,12 @@ async fn read_stored(
     let mut request = at.request(Method::GET);
     request.headers.insert(RANGE, stored_range(first, first + length - 1));
     identity.pin(&mut request.headers);
-    let response = resources.upstream.send(request).await?;
+    let response = resources.upstream.fetch(request).await?;
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
+        status if status.is_server_error() => {
+            return Err(Error::UpstreamFailed { status: status.as_u16() });
+        }
         StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
             return Err(Error::Replaced);
         }

@@ -24,7 +24,7 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     let mut request = call.upstream_request(Method::GET);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
-    let response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+    let response = upstream_answer::pass(resources.upstream.fetch(request).await?).await?;
     if !response.status().is_success() {
         return Ok(response);
     }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 
 use super::new_part::with_mark;
-use super::upload::{name_upload, upstream_id};
-use super::uploaded_parts::with_document;
-use super::upstream_answer::pass;
+use super::upload::{name_upload, no_such_upload, upstream_id};
+use super::uploaded_parts::{is_no_such_upload, with_document};
+use super::upstream_answer::{buffered, pass};
 use super::{Call, Resources, answer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{
@@ -25,7 +25,10 @@ pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|name| name != "uploadId");
     name_upload(&mut request, &upstream_id);
-    let response = pass(resources.upstream.send(request).await?).await?;
+    let response = pass(resources.upstream.fetch(request).await?).await?;
+    if response.status() == StatusCode::NOT_FOUND {
+        return refused(response).await;
+    }
     if !response.status().is_success() {
         return Ok(response);
     }
@@ -41,6 +44,16 @@ pub(super) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     }
     let document = page.write(call.upload_id(), |part| told(part, marks.get(&part.number), style));
     Ok(with_document(head, document))
+}
+
+/// The storage's 404 in S3's words.
+async fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
+    let (head, body) = response.into_parts();
+    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
+    if xml::parse_error_document(&document).is_ok_and(|told| is_no_such_upload(&told)) {
+        return Err(no_such_upload());
+    }
+    Ok(Response::from_parts(head, buffered(document)))
 }
 
 /// What the client is told of a part; nothing of what an earlier attempt to complete left behind as part 10,000 (F-36,

@@ -336,6 +336,7 @@ fn readable(status: StatusCode, listed: &Listed) -> Result<(), Unlearned> {
         StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => {
             Err(Unlearned::Closed)
         }
+        status if status.is_server_error() => Err(Error::UpstreamFailed { status: status.as_u16() }.into()),
         status => {
             tracing::debug!(%status, object_key = ?listed.object, "nothing about a listed object");
             Err(Error::UnexpectedAnswer("a question about a listed object with an error").into())
@@ -365,6 +366,8 @@ fn is_of_the_object(error: &Error) -> bool {
         | Error::Upstream(_)
         | Error::UpstreamBody(_)
         | Error::UnexpectedAnswer(_)
+        | Error::UpstreamFailed { .. }
+        | Error::Unsettled
         | Error::UpstreamRedirect { .. }
         | Error::UpstreamCredentials { .. }
         | Error::Replaced => false,

@@ -5,6 +5,8 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Response};
 
 use super::policy::BucketRule;
+use super::selected_key::selected_key;
+use super::written::{Sent, send_write};
 use super::{Multipart, Resources, WriteFormat, answer, foreign, stored, upstream_answer};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::{
@@ -14,7 +16,7 @@ use crate::envelope::native::{
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::s3::headers::{self, SseRequest};
-use crate::s3::{BucketName, Checksum, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
+use crate::s3::{BucketName, Checksum, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// Where an object goes, under which rule and key, and what is stored beside its ciphertext.
@@ -43,7 +45,7 @@ impl<'a> NewObject<'a> {
     /// # Errors
     /// When no rule serves the name, the rule does not allow the key that is asked for, or a header asks for what is
     /// not implemented.
-    pub(super) fn new(
+    pub(super) async fn new(
         resources: &'a Resources,
         bucket: &'a BucketName,
         object_key: &'a ObjectKey,
@@ -51,7 +53,7 @@ impl<'a> NewObject<'a> {
     ) -> Result<Self, Error> {
         let rule = resources.policies.of_object(bucket, object_key)?;
         foreign::refuse_reserved(rule, request)?;
-        let key_id = selected_key(resources, rule, request)?;
+        let key_id = selected_key(resources, rule, bucket, request).await?;
         let sse = asked_sse(request)?;
         Ok(Self { rule, bucket, object_key, key_id, sse, headers: headers::put_headers(request)? })
     }
@@ -104,7 +106,11 @@ impl<'a> NewObject<'a> {
                 (self.sse, write_key.key_id)
             }
         };
-        let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+        let response = match send_write(&resources.upstream, request).await? {
+            Sent::Answered(response) => response,
+            Sent::Found(written) => written.put_answer()?,
+        };
+        let mut response = upstream_answer::pass(response).await?;
         if response.status().is_success() {
             answer::tell_encrypted(response.headers_mut(), sse, Some(&key_id));
             answer::tell_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
@@ -216,13 +222,6 @@ pub(super) fn room_to_seal(header: usize, length: usize) -> usize {
     header + length + TAG * length.div_ceil(CHUNK).max(1)
 }
 
-/// Whether a request's key id is this key's: as it is configured, or as the ARN that answers tell clients, who send it
-/// back. What is used is the configured one.
-fn names(asked: &str, key_id: &KeyId) -> bool {
-    let configured = key_id.as_str();
-    asked == configured || asked.strip_suffix(configured).is_some_and(|arn| arn.ends_with(":key/"))
-}
-
 /// What answers call the encryption of an object that a request with these headers stores.
 ///
 /// # Errors
@@ -232,29 +231,6 @@ pub(super) fn asked_sse(request: &HeaderMap) -> Result<SseAlgorithm, Error> {
         SseRequest::S3Managed => SseAlgorithm::Aes256,
         SseRequest::Kms { .. } | SseRequest::None => SseAlgorithm::AwsKms,
     })
-}
-
-/// The key that the request's SSE headers ask for, if the bucket's rule allows it.
-pub(super) fn selected_key(
-    resources: &Resources,
-    rule: &BucketRule,
-    request: &HeaderMap,
-) -> Result<Option<KeyId>, Error> {
-    let asked = match headers::sse_request(request)? {
-        SseRequest::Kms { key_id: Some(asked) } => asked,
-        SseRequest::Kms { key_id: None } | SseRequest::S3Managed | SseRequest::None => {
-            return Ok(rule.key_id.clone());
-        }
-    };
-    let allowed = rule.allowed_keys(resources.keyring.default_allowed());
-    match allowed.into_iter().find(|key_id| names(&asked, key_id)) {
-        Some(key_id) => Ok(Some(key_id)),
-        None => {
-            let message = "The KMS key of the request is not among key_id and allowed_key_ids of the bucket's rule \
-                           in the proxy's configuration.";
-            Err(S3Error::new(ErrorCode::AccessDenied, message).into())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! object of which nothing is known is asked for as if it had been written by one PUT, and once more if it had not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode, response};
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::foreign::{self, FirstAnswer, Kind, Marks, Source};
 use super::layouts::{self, KnownLayout};
@@ -20,11 +22,16 @@ use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, Passage};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
 use crate::envelope::native::{PutOpener, ReadWindow, SseAlgorithm};
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::s3::{BucketName, ByteRange, Checksum, IfRange, ObjectKey};
 
 /// How often an object may turn out to be another one than the one before, until its reader is told to come back.
 const MAX_ATTEMPTS: usize = 5;
+
+/// How often an answer of the storage that breaks off before anything of it was released is asked for again.
+const MAX_BROKEN: usize = 2;
+/// No answer is asked for again later than this: the client may have given up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is to be read.
 pub(super) struct ReadRequest<'a> {
@@ -98,12 +105,18 @@ async fn open_wanted(resources: &Resources, read: &ReadRequest<'_>) -> Result<Op
         }
     };
     let reader = Reader { resources, rule, read, at };
+    let (began, mut broken) = (Instant::now(), 0);
     for _ in 0..MAX_ATTEMPTS {
         match reader.attempt(&knowledge).await {
             Ok(Step::Done(opening)) => return Ok(Some(opening)),
             Ok(Step::Whole) => return Ok(None),
             Ok(Step::Again(better)) => knowledge = better,
             Err(error) if error.is_replaced() => knowledge = Knowledge::Nothing,
+            // Nothing of it was released.
+            Err(error) if error.is_broken_off() && broken < MAX_BROKEN && began.elapsed() < PATIENCE => {
+                broken += 1;
+                tracing::debug!(error = %with_causes(&error), "reading an object again");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -365,8 +378,13 @@ impl Reader<'_> {
         request.query.clone_from(&self.read.query);
         request.headers.clone_from(&self.read.headers);
         let response = self.resources.upstream.send(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Error::UnexpectedAnswer("416, and no answer to HEAD"));
+        match response.status() {
+            StatusCode::OK => {}
+            status if status.is_server_error() => {
+                return Err(Error::UpstreamFailed { status: status.as_u16() });
+            }
+            // What is there now may be another object, or none: a GET says it in the storage's own words.
+            _ => return Err(Error::Replaced),
         }
         if self.is_replaced(response.headers()) {
             return Ok(Step::Whole);

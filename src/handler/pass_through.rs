@@ -1,9 +1,9 @@
 //! Operations without object content: verified, then passed on as they are.
 
-use http::Response;
 use http::header::{HeaderName, HeaderValue, LOCATION};
+use http::{Method, Response};
 
-use super::{Call, Resources, client_etags, document, upstream_answer};
+use super::{Call, Resources, bucket_encryption, client_etags, document, upstream_answer};
 use crate::body::BoxBody;
 use crate::error::Error;
 use crate::s3::{BucketName, DeclaredIntegrity, Operation, S3Error, encode_path, headers, xml};
@@ -23,6 +23,12 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     let limit = document::limit_of(call.operation);
     let (document, verdict) = call.document(resources, limit, &declared).await?;
     refuse_sizes(&call, &document)?;
+    let encryption = call.path.bucket().filter(|_| is_about_encryption(call.operation));
+    if let Some(bucket) = encryption
+        && call.operation == Operation::PutBucketEncryption
+    {
+        bucket_encryption::admit(resources, bucket, &document).await?;
+    }
     // A checksum that came in a trailer goes on in a header: the document is buffered and verified.
     for checksum in verdict.checksums().unwrap_or_default() {
         let name = HeaderName::from_static(checksum.algorithm().header());
@@ -33,7 +39,16 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     if !document.is_empty() {
         request.body = UpstreamBody::Buffered(document);
     }
-    let mut response = upstream_answer::pass(resources.upstream.send(request).await?).await?;
+    let response = match call.method {
+        Method::GET => resources.upstream.fetch(request).await,
+        Method::DELETE => resources.upstream.send(request).await.map(upstream_answer::deleted),
+        _ => resources.upstream.send(request).await,
+    };
+    if let Some(bucket) = encryption {
+        // Also where the answer was lost.
+        resources.default_keys.forget(bucket).await;
+    }
+    let mut response = upstream_answer::pass(response?).await?;
     if let (Operation::CreateBucket, Some(bucket), true) =
         (call.operation, call.path.bucket(), response.status().is_success())
     {
@@ -45,6 +60,14 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
 /// Where a new bucket is, as us-east-1 says it; the storage might name itself.
 fn location(bucket: &BucketName) -> HeaderValue {
     HeaderValue::try_from(encode_path(Some(bucket), None)).expect("a bucket's name is ASCII")
+}
+
+/// Whether an operation changes the key that objects get where their requests name none.
+fn is_about_encryption(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::PutBucketEncryption | Operation::DeleteBucketEncryption | Operation::DeleteBucket
+    )
 }
 
 /// # Errors

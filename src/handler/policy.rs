@@ -77,6 +77,11 @@ impl Policies {
             .ok_or_else(|| unserved(bucket))
     }
 
+    /// The rules that objects of the bucket may have.
+    pub(super) fn of_bucket<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = &'a BucketRule> {
+        self.0.iter().filter(|rule| rule.name.matches(bucket.as_str()))
+    }
+
     /// Checks that some rule serves the bucket.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
     let mut asked = form.upload_headers()?;
     take_back_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut asked);
     let declared = DeclaredIntegrity::from_headers(&asked)?;
-    let object = NewObject::new(resources, &bucket, &object_key, &asked)?;
+    let object = NewObject::new(resources, &bucket, &object_key, &asked).await?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
     let mut file = FormFile::new(resources, or_default(body, &declared), length)?;
     let expected = usize::try_from(request_length).unwrap_or(PART).min(PART);

@@ -22,7 +22,7 @@ pub(super) const BUFFERED: u64 = CHUNK as u64;
 pub(super) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
-    let object = NewObject::new(resources, &bucket, &object_key, &call.headers)?;
+    let object = NewObject::new(resources, &bucket, &object_key, &call.headers).await?;
     let length = promised_length(&call)?;
     let promised = DeclaredIntegrity::from_headers(&call.headers)?;
     let declared = promised.header;

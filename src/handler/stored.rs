@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 
 use super::answer;
 use super::policy::BucketRule;
-use crate::envelope::native::{Envelope, ObjectName, Opened, UploadToken};
+use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
 use crate::s3::{BucketName, Checksum, ObjectKey, headers};
@@ -80,7 +80,15 @@ impl StoredKeys {
         let context = EncryptionContext::native(realm);
         let unwrapped = keyring.unwrap(&self.wrapped, &context, &allowed).await?;
         let name = ObjectName { realm, object_key: object_key.as_bytes() };
-        let opened = self.envelope.open(&unwrapped.data_key, rule.reading(), name)?;
+        let (opened, unwrapped) = match self.envelope.open(&unwrapped.data_key, rule.reading(), name) {
+            // Another data key than the object's: the object is damaged, or the answer was wrong.
+            Err(FormatError::Commitment) => {
+                let again = keyring.unwrap_again(&self.wrapped, &context, &allowed, &unwrapped).await?;
+                let again = again.ok_or(FormatError::Commitment)?;
+                (self.envelope.open(&again.data_key, rule.reading(), name)?, again)
+            }
+            opened => (opened?, unwrapped),
+        };
         Ok(Unlocked { opened, key_id: unwrapped.key_id })
     }
 

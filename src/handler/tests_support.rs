@@ -61,6 +61,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         policies: Policies::new(rules.iter().map(rule).collect()),
         learned_sizes: LearnedSizes::default(),
         known_uploads: crate::handler::KnownUploads::default(),
+        default_keys: crate::handler::DefaultKeys::default(),
         layouts: Layouts::default(),
         client_idle_timeout: Duration::from_secs(5),
         memory: crate::buffers::Budget::new(64 << 20),

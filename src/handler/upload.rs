@@ -83,6 +83,12 @@ impl Upload {
         })
     }
 
+    /// Whether the storage makes an object only of all parts that an upload has: radosgw, whose ids begin like this
+    /// (`MULTIPART_UPLOAD_ID_PREFIX` in Ceph's `rgw_multi.h`).
+    pub(super) fn needs_all_parts(&self) -> bool {
+        self.upstream_id.starts_with("2~")
+    }
+
     /// The algorithm that the client declared for the object.
     pub(super) fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
         self.checksum.algorithm().map(answer::algorithm)

@@ -74,7 +74,7 @@ pub(super) async fn list_parts(resources: &Resources, at: &UploadAt<'_>) -> Resu
         let mut request = at.request(Method::GET);
         let marker_of_page = marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker)));
         request.query.splice(..0, marker_of_page);
-        let response = pass(resources.upstream.send(request).await?).await?;
+        let response = pass(resources.upstream.fetch(request).await?).await?;
         let document = document(response).await?;
         let page = xml::parse_uploaded_parts(&document).map_err(|_| no_list())?;
         marker = page.next.clone();
@@ -98,12 +98,24 @@ async fn document(response: Response<BoxBody>) -> Result<bytes::Bytes, Error> {
     if head.status.is_success() {
         return Ok(document);
     }
+    if head.status.is_server_error() {
+        return Err(Error::UpstreamFailed { status: head.status.as_u16() });
+    }
     let told = xml::parse_error_document(&document).ok();
     let known = told.and_then(|told| {
+        if is_no_such_upload(&told) {
+            return Some(S3Error::from(ErrorCode::NoSuchUpload));
+        }
         let code = ErrorCode::ALL.iter().copied().find(|known| known.code() == told.code)?;
         Some(S3Error::new(code, told.message))
     });
     Err(known.map_or(Error::UnexpectedAnswer("an error where parts were to be listed"), Error::from))
+}
+
+/// Whether the storage says that it knows no such upload. radosgw calls an upload a key: NoSuchKey when it is finished, or
+/// never was.
+pub(super) fn is_no_such_upload(told: &xml::ErrorDocument) -> bool {
+    told.code == ErrorCode::NoSuchUpload.code() || told.code == ErrorCode::NoSuchKey.code()
 }
 
 impl AllParts {

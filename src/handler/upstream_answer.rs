@@ -11,6 +11,7 @@ use super::{answer, late_answer};
 use crate::body::{BoxBody, boxed, read_bounded};
 use crate::error::Error;
 use crate::s3::{S3Error, xml};
+use crate::upstream;
 
 /// Codes that speak of the credentials the proxy signed with, not of the client's.
 const ABOUT_OUR_CREDENTIALS: &[&str] = &[
@@ -74,6 +75,16 @@ fn refuse_about_us(told: &xml::ErrorDocument) -> Result<(), Error> {
         return Err(Error::UpstreamDenied { message: told.message.clone() });
     }
     Ok(())
+}
+
+/// The answer to a deletion. What an earlier attempt deleted, whose answer was lost, is deleted, and not missing.
+pub(super) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
+    if response.status() != StatusCode::NOT_FOUND || !upstream::is_repeated(&response) {
+        return response;
+    }
+    let mut done = Response::new(BoxBody::default());
+    *done.status_mut() = StatusCode::NO_CONTENT;
+    done
 }
 
 /// Reads the answer to a copy, which may be an error in spite of its status.

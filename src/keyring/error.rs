@@ -70,6 +70,9 @@ pub enum MalformedAnswer {
     /// The wrapping key's name is missing, or no [`KeyId`](super::KeyId).
     #[error("the wrapping key's id is missing or invalid")]
     KeyId,
+    /// The answer names another wrapping key than was asked for by its id or ARN.
+    #[error("it names another wrapping key than was asked for")]
+    OtherKey,
     /// What was wrapped came back as something else.
     #[error("the data key that came back is another one")]
     RoundTrip,

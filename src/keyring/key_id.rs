@@ -33,6 +33,43 @@ impl KeyId {
         &self.0
     }
 
+    /// Whether a provider that is asked for this key may answer with that full name. A key's own ARN and id name one key; an
+    /// alias names whichever its owner chose.
+    pub(super) fn may_be(&self, full_name: &str) -> bool {
+        let asked = self.0.as_str();
+        if self.is_alias() {
+            return true;
+        }
+        asked == full_name || full_name.strip_suffix(asked).is_some_and(|arn| arn.ends_with(":key/"))
+    }
+
+    /// Whether this is an alias or the ARN of one, which does not say which key it names.
+    pub fn is_alias(&self) -> bool {
+        self.0.starts_with("alias/") || (self.0.starts_with("arn:") && self.0.contains(":alias/"))
+    }
+
+    /// Whether another name is one of this key, as far as the two say it themselves, or together with the key's full name
+    /// as its provider tells it: the key's ARN or id, the name of this alias or its ARN.
+    pub fn is_named(&self, other: &str, full_name: Option<&str>) -> bool {
+        let this = self.0.as_str();
+        let ends = |long: &str, short: &str, before: &str| {
+            !short.is_empty() && long.strip_suffix(short).is_some_and(|rest| rest.ends_with(before))
+        };
+        let is_same = this == other
+            || ends(other, this, ":key/")
+            || ends(this, other, ":key/")
+            || (other.starts_with("alias/") && ends(this, other, ":"));
+        let is_same_alias = |full_name: &str| {
+            let account = full_name.split_once(":key/").map(|(account, _)| account);
+            let is_here = other.strip_suffix(this).and_then(|rest| rest.strip_suffix(':')) == account;
+            this.starts_with("alias/") && account.is_some() && is_here
+        };
+        is_same
+            || full_name.is_some_and(|full_name| {
+                other == full_name || ends(full_name, other, ":key/") || is_same_alias(full_name)
+            })
+    }
+
     /// The region that an ARN names: `arn:aws:kms:<region>:<account>:key/<id>`.
     pub(super) fn region(&self) -> Option<&str> {
         let mut fields = self.0.split(':');
@@ -71,6 +108,62 @@ mod tests {
             assert_eq!(KeyId::parse(text), Err(InvalidKeyId), "{text:?}");
         }
         assert!(KeyId::parse(&"k".repeat(MAX_KEY_ID_LEN)).is_ok());
+    }
+
+    const ARN: &str = "arn:aws:kms:us-east-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    const ID: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
+    const ALIAS_ARN: &str = "arn:aws:kms:us-east-2:111122223333:alias/s3veil";
+
+    #[test]
+    fn every_name_of_one_key_is_taken_back() {
+        for (configured, full_name, others) in [
+            (ARN, None, &[ARN, ID][..]),
+            (ID, None, &[ID, ARN]),
+            ("alias/s3veil", None, &["alias/s3veil"]),
+            ("alias/s3veil", Some(ARN), &["alias/s3veil", ALIAS_ARN, ARN, ID]),
+            (ALIAS_ARN, Some(ARN), &[ALIAS_ARN, "alias/s3veil", ARN, ID]),
+            ("local-00ff", Some("local-00ff"), &["local-00ff"]),
+        ] {
+            let key_id = KeyId::parse(configured).unwrap();
+            for other in others {
+                assert!(key_id.is_named(other, full_name), "{configured} {full_name:?} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_of_another_key_is() {
+        let others = [
+            "",
+            "alias/other",
+            "alias/",
+            "s3veil",
+            "key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "34cd-56ef-1234567890ab",
+            "arn:aws:kms:us-east-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ac",
+            "arn:aws:kms:us-east-2:999999999999:alias/s3veil",
+            "arn:aws:kms:eu-west-1:111122223333:alias/s3veil",
+            "arn:aws:kms:us-east-2:111122223333:alias/s3veil2",
+            "arn:aws:kms:us-east-2:111122223333:alias/x/alias/s3veil",
+            ":alias/s3veil",
+        ];
+        for configured in [ARN, ID, "alias/s3veil", "local-00ff"] {
+            for other in others {
+                let key_id = KeyId::parse(configured).unwrap();
+                assert!(!key_id.is_named(other, Some(ARN)), "This is a security issue: {configured} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_of_the_key_that_was_asked_for() {
+        let may_be = |asked: &str, told: &str| KeyId::parse(asked).unwrap().may_be(told);
+        for asked in [ARN, ID, "alias/anything", ALIAS_ARN] {
+            assert!(may_be(asked, ARN), "{asked}");
+        }
+        let other = "arn:aws:kms:us-east-2:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab";
+        assert!(!may_be(ARN, other) && !may_be(ID, other) && !may_be(ARN, ID));
+        assert!(may_be("local-00ff", "local-00ff") && !may_be("local-00ff", "local-00fe"));
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Lease {
         Some(self.write_key.clone())
     }
 
+    /// The wrapping key's full name.
+    pub(super) fn key_id(&self) -> &str {
+        &self.write_key.key_id
+    }
+
     /// No further object may be written with it.
     pub(super) fn is_spent(&self) -> bool {
         self.left.lock().expect("no lease panics while it counts").spent

@@ -71,7 +71,18 @@ impl Backend {
             #[cfg(test)]
             Self::Scripted(scripted) => scripted.generate(key_id, context).await,
         };
-        counted("generate", key_id, answer.and_then(Generated::check))
+        let checked = answer.and_then(Generated::check);
+        counted("generate", key_id, checked.and_then(|made| named(key_id, &made.key_id).map(|()| made)))
+    }
+
+    /// Whether answers come over a network: what comes back may not be what was sent.
+    pub(super) fn is_remote(&self) -> bool {
+        match self {
+            Self::AwsKms(_) => true,
+            Self::Local(_) => false,
+            #[cfg(test)]
+            Self::Scripted(scripted) => scripted.is_remote(),
+        }
     }
 
     /// Opens the blob under exactly this key.
@@ -87,7 +98,8 @@ impl Backend {
             #[cfg(test)]
             Self::Scripted(scripted) => scripted.decrypt(wrapped, context, key_id).await,
         };
-        counted("unwrap", key_id, answer.and_then(Decrypted::check))
+        let checked = answer.and_then(Decrypted::check);
+        counted("unwrap", key_id, checked.and_then(|found| named(key_id, &found.key_id).map(|()| found)))
     }
 }
 
@@ -121,6 +133,12 @@ fn checked_key_id(key_id: Option<String>) -> Result<String, KeyringError> {
     key_id
         .filter(|key_id| KeyId::parse(key_id).is_ok())
         .ok_or(KeyringError::Malformed(MalformedAnswer::KeyId))
+}
+
+/// # Errors
+/// When an answer names another key than was asked for.
+fn named(asked: &KeyId, answered: &str) -> Result<(), KeyringError> {
+    if asked.may_be(answered) { Ok(()) } else { Err(KeyringError::Malformed(MalformedAnswer::OtherKey)) }
 }
 
 fn counted<T>(

@@ -1,5 +1,6 @@
 //! The caches under a scripted provider: counted, slow, failing, forging.
 
+mod proofs;
 mod purposes;
 
 use std::collections::HashMap;
@@ -26,6 +27,11 @@ pub(super) struct Scripted {
     zero_keys: AtomicBool,
     panics: AtomicBool,
     answer_as: Mutex<Option<Generated>>,
+    /// What the next Decrypt answers, whatever it is asked.
+    decrypt_as: Mutex<Option<Decrypted>>,
+    /// What every Decrypt is refused with.
+    deny_decrypt: Mutex<Option<KeyringError>>,
+    remote: AtomicBool,
 }
 
 impl Scripted {
@@ -63,6 +69,12 @@ impl Scripted {
     ) -> Result<Decrypted, KeyringError> {
         self.decrypted.fetch_add(1, Ordering::SeqCst);
         self.pass_gate_and_refusal(key_id).await?;
+        if let Some(error) = self.deny_decrypt.lock().unwrap().clone() {
+            return Err(error);
+        }
+        if let Some(answer) = self.decrypt_as.lock().unwrap().take() {
+            return Ok(answer);
+        }
         let data_key = wrapped
             .strip_prefix(key_id.as_str().as_bytes())
             .and_then(|rest| rest.strip_prefix(b"\0"))
@@ -83,6 +95,10 @@ impl Scripted {
         }
     }
 
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote.load(Ordering::SeqCst)
+    }
+
     fn calls(&self) -> (u64, u64) {
         (self.generated.load(Ordering::SeqCst), self.decrypted.load(Ordering::SeqCst))
     }
@@ -97,7 +113,7 @@ impl Scripted {
 }
 
 fn full_name(key_id: &KeyId) -> String {
-    format!("arn:{key_id}")
+    format!("arn:aws:kms:eu-west-3:1:key/{key_id}")
 }
 
 struct Bench {
@@ -121,6 +137,9 @@ impl Bench {
             zero_keys: AtomicBool::new(false),
             panics: AtomicBool::new(false),
             answer_as: Mutex::new(None),
+            decrypt_as: Mutex::new(None),
+            deny_decrypt: Mutex::new(None),
+            remote: AtomicBool::new(false),
         });
         let now = Arc::new(Mutex::new(Instant::now()));
         let keyring = Keyring::new(
@@ -290,10 +309,10 @@ async fn without_reuse_each_object_has_its_own_call_and_key() {
 async fn what_was_written_here_is_read_without_a_call_by_either_name_of_its_key() {
     let bench = Bench::new();
     let object = bench.write(1).await.unwrap();
-    for name in ["bucket", "arn:bucket"] {
+    for name in ["bucket", "arn:aws:kms:eu-west-3:1:key/bucket"] {
         let read = bench.keyring.unwrap(&object.wrapped, &realm("r"), &[id(name)]).await.unwrap();
         assert_eq!(read.data_key.expose(), object.data_key.expose());
-        assert_eq!(read.key_id, "arn:bucket");
+        assert_eq!(read.key_id, "arn:aws:kms:eu-west-3:1:key/bucket");
     }
     assert_eq!(bench.provider.calls(), (1, 0));
 }
@@ -306,7 +325,7 @@ async fn the_known_key_id_is_a_peek() {
         let (keyring, wrapped) = (bench.keyring.clone(), object.wrapped.clone());
         async move { keyring.known_key_id(&wrapped, &realm("r"), &[id("older"), id("bucket")]).await }
     };
-    assert_eq!(known(&bench).await.as_deref(), Some("arn:bucket"));
+    assert_eq!(known(&bench).await.as_deref(), Some("arn:aws:kms:eu-west-3:1:key/bucket"));
     assert_eq!(known(&bench.elsewhere()).await, None);
     bench.pass(60 * MINUTE);
     assert_eq!(known(&bench).await, None);
@@ -365,7 +384,7 @@ async fn allowed_keys_are_tried_in_order_and_the_one_that_opened_is_remembered()
     let allowed = [id("bucket"), id("older")];
     for _ in 0..10 {
         let read = bench.keyring.unwrap(&old.wrapped, &realm("r"), &allowed).await.unwrap();
-        assert_eq!(read.key_id, "arn:older");
+        assert_eq!(read.key_id, "arn:aws:kms:eu-west-3:1:key/older");
         bench.pass(Duration::from_secs(10));
     }
     assert_eq!(bench.provider.calls(), (1, 2));
@@ -554,7 +573,7 @@ async fn malformed_answers_are_refused() {
     let answer = || Generated {
         data_key: Some(DataKey::from_bytes([1; 32])),
         wrapped: Bytes::from_static(b"blob"),
-        key_id: Some("arn:bucket".to_owned()),
+        key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     };
     let oversized = Bytes::from(vec![1; MAX_WRAPPED_KEY_LEN + 1]);
     for (bad, expected) in [
@@ -597,13 +616,16 @@ async fn the_caches_hold_so_many_entries_and_no_more() {
 async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
     let bench = Bench::new();
     bench.write(1).await.unwrap();
-    assert_eq!(bench.keyring.check(None, &realm("r")).await.unwrap().key_id, "arn:bucket");
+    assert_eq!(
+        bench.keyring.check(None, &realm("r")).await.unwrap().key_id,
+        "arn:aws:kms:eu-west-3:1:key/bucket"
+    );
     assert_eq!(bench.provider.calls(), (2, 1));
     let another = [b"bucket\0", realm("r").canonical(), b"\0", &[2; 32]].concat();
     *bench.provider.answer_as.lock().unwrap() = Some(Generated {
         data_key: Some(DataKey::from_bytes([1; 32])),
         wrapped: another.into(),
-        key_id: Some("arn:bucket".to_owned()),
+        key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     });
     let mismatch = bench.keyring.check(None, &realm("r")).await.unwrap_err();
     assert_eq!(mismatch, KeyringError::Malformed(MalformedAnswer::RoundTrip));

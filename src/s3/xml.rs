@@ -1,5 +1,6 @@
 //! S3's XML, read within bounds and written so that it is always well-formed.
 
+mod bucket_encryption;
 mod buckets;
 mod copy_result;
 mod delete_objects;
@@ -12,6 +13,7 @@ mod scan;
 mod tagging;
 mod walk;
 
+pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::retain_buckets;
 pub use copy_result::{CopyAnswer, CopyResult, MAX_COPY_ANSWER, parse_copy_answer};
 pub use delete_objects::{

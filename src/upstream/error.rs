@@ -52,6 +52,21 @@ impl UpstreamError {
             Self::Body(_) | Self::Length(_) | Self::Sign(_) | Self::Address(_) | Self::Request(_) => false,
         }
     }
+
+    /// Whether the store may have acted on the request: it was on its way, and no answer came.
+    pub fn may_have_been_done(&self) -> bool {
+        match self {
+            Self::Protocol(_) | Self::Timeout { phase: Phase::Send | Phase::Head, .. } => true,
+            Self::Connect(_)
+            | Self::Timeout { phase: Phase::Connect | Phase::Idle, .. }
+            | Self::Credentials(_)
+            | Self::Body(_)
+            | Self::Length(_)
+            | Self::Sign(_)
+            | Self::Address(_)
+            | Self::Request(_) => false,
+        }
+    }
 }
 
 /// Why a bucket or an object has no address. Nothing was sent.

@@ -123,6 +123,42 @@ impl Body for Incoming {
     }
 }
 
+/// A body of which the beginning was read already.
+pub(super) struct ReadAhead {
+    pub(super) read: Option<Bytes>,
+    pub(super) rest: BoxBody,
+    /// Bytes of both, if that is known.
+    pub(super) length: Option<u64>,
+}
+
+impl Body for ReadAhead {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = match self.read.take() {
+            Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let given = frame.data_ref().map_or(0, Bytes::len) as u64;
+            self.length = self.length.map(|length| length.saturating_sub(given));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::{BodyExt, Full};

@@ -13,7 +13,7 @@ use super::address::Address;
 use super::checksum::Algorithm;
 use super::error::UpstreamError;
 use super::outgoing::{ExactLength, OutgoingBody, Streamed, Upload, wire_length};
-use super::retry::Replay;
+use super::retry::{Pace, Replay};
 use super::settings::Checksum;
 use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
@@ -49,6 +49,7 @@ pub(super) struct Prepared {
     uri: Uri,
     headers: HeaderMap,
     payload: Payload,
+    pace: Pace,
 }
 
 enum Payload {
@@ -72,6 +73,7 @@ impl Prepared {
         hop: Hop,
         checksum: Checksum,
     ) -> Result<Self, UpstreamError> {
+        let pace = Pace::of(&request);
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let (uri, host) = address.locate(bucket.as_ref(), object.as_ref(), &query)?;
         for name in HOP_BY_HOP.iter().chain(&OF_THIS_HOP) {
@@ -94,7 +96,7 @@ impl Prepared {
                 Payload::Streamed { upload: Upload::new(body), length, algorithm }
             }
         };
-        Ok(Self { method, uri, headers, payload })
+        Ok(Self { method, uri, headers, payload, pace })
     }
 
     /// The unsigned head of one attempt.
@@ -145,6 +147,11 @@ impl Prepared {
 
     pub(super) fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// How long the store may take.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use tokio::time::Instant;
 
 use super::error::{Phase, UpstreamError};
+use super::{UpstreamBody, UpstreamRequest};
 
 /// The first pause is drawn from 0 to this, and the range doubles from attempt to attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -17,8 +18,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer; with [`RETRY_WINDOW`] it keeps the answer within a client's own patience.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// No attempt begins later than this after the first one did: SDKs give up on a silent server after about a minute.
-const RETRY_WINDOW: Duration = Duration::from_secs(30);
+/// No attempt begins later than this after the first one did.
+const RETRY_WINDOW: Duration = Duration::from_secs(20);
+
+/// A further attempt ends with this time after the first one began: SDKs give up on a silent server after 50 or 60 s, and a
+/// client that was answered in time knows what it may do.
+const RETRIES_END: Duration = Duration::from_secs(45);
 
 /// How far a request may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +96,41 @@ impl Trouble {
     }
 }
 
+/// How long a store may take for the head of its answer, as a multiple of [`Timeouts::head`](super::Timeouts).
+///
+/// S3 answers most requests within a second. It may take longer over those that touch much, and minutes over copies and
+/// completed uploads, which other stores answer only when they are done; their clients are kept waiting by other means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Reads of objects, and writes and deletions of one.
+    Prompt,
+    /// Listings, what is about many objects or whole buckets, and large bodies, whose end may have to be written out.
+    Slow,
+    /// Copies and completions of uploads.
+    Long,
+}
+
+impl Pace {
+    pub(super) fn of(request: &UpstreamRequest) -> Self {
+        let UpstreamRequest { method, object, query, headers, body, .. } = request;
+        let completes = *method == Method::POST && query.iter().any(|(name, _)| name == "uploadId");
+        let is_streamed = matches!(body, UpstreamBody::StreamedContent { .. });
+        match object {
+            Some(_) if completes || headers.contains_key("x-amz-copy-source") => Self::Long,
+            Some(_) if *method != Method::POST && !is_streamed => Self::Prompt,
+            Some(_) | None => Self::Slow,
+        }
+    }
+
+    pub(super) fn limit(self, head: Duration) -> Duration {
+        match self {
+            Self::Prompt => head,
+            Self::Slow => head * 2,
+            Self::Long => head * 30,
+        }
+    }
+}
+
 /// What is left of the patience with one request.
 pub(super) struct Budget {
     begun: Instant,
@@ -101,6 +141,11 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(max_retries: u32) -> Self {
         Self { begun: Instant::now(), retries_left: max_retries, retries_done: 0 }
+    }
+
+    /// How long the attempt that begins now may take; `None`: as long as any.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        (self.retries_done > 0).then(|| RETRIES_END.saturating_sub(self.begun.elapsed()))
     }
 
     pub(super) fn is_spent(&self) -> bool {
@@ -175,6 +220,50 @@ mod tests {
         ] {
             assert_eq!(trouble.allows(replay), allowed, "{trouble:?} {replay:?}");
         }
+    }
+
+    #[test]
+    fn what_takes_long_is_waited_for_longer() {
+        let whole = || UpstreamBody::Content(bytes::Bytes::from_static(b"c"));
+        let streamed = || UpstreamBody::StreamedContent { body: super::super::BoxBody::default(), length: 9 };
+        let none = || UpstreamBody::Empty;
+        for (method, object, query, is_copy, body, seconds) in [
+            (Method::GET, Some("k"), "", false, none(), 20),
+            (Method::HEAD, Some("k"), "versionId", false, none(), 20),
+            (Method::PUT, Some("k"), "", false, whole(), 20),
+            (Method::DELETE, Some("k"), "uploadId", false, none(), 20),
+            (Method::PUT, Some("k"), "", false, streamed(), 40),
+            (Method::POST, Some("k"), "uploads", false, none(), 40),
+            (Method::GET, None, "list-type", false, none(), 40),
+            (Method::POST, None, "delete", false, whole(), 40),
+            (Method::PUT, Some("k"), "", true, none(), 600),
+            (Method::PUT, Some("k"), "uploadId", true, none(), 600),
+            (Method::POST, Some("k"), "uploadId", false, whole(), 600),
+        ] {
+            let mut request = super::super::tests::request(method, object, body);
+            request.query.push((query.to_owned(), None));
+            if is_copy {
+                request.headers.insert("x-amz-copy-source", HeaderValue::from_static("b/k"));
+            }
+            let limit = Pace::of(&request).limit(Duration::from_secs(20));
+            assert_eq!(limit.as_secs(), seconds, "{request:?}");
+        }
+    }
+
+    /// With the default timeouts: what a client waits for in silence.
+    #[test]
+    fn a_silent_store_is_given_up_before_clients_give_up() {
+        let timeouts = super::super::Timeouts::default();
+        for pace in [Pace::Prompt, Pace::Slow] {
+            let first = timeouts.connect + pace.limit(timeouts.head);
+            assert!(first <= RETRIES_END, "{pace:?}: {first:?}");
+        }
+        let budget = Budget::new(3);
+        assert_eq!(budget.time_left(), None, "the first attempt has the limits that are configured");
+        let budget = Budget { begun: Instant::now() - RETRY_WINDOW, retries_done: 1, ..Budget::new(3) };
+        assert!(budget.time_left().unwrap() <= RETRIES_END - RETRY_WINDOW);
+        let budget = Budget { begun: Instant::now() - RETRIES_END * 2, retries_done: 1, ..Budget::new(3) };
+        assert_eq!(budget.time_left(), Some(Duration::ZERO));
     }
 
     #[test]

@@ -60,6 +60,8 @@ class Faulty:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
+                    announced = [value for name, value in answer.headers if name.lower() == "content-length"]
+                    self.close_connection |= bool(announced) and int(announced[0]) > len(answer.body)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = handle_one
 
@@ -89,7 +91,7 @@ class Faulty:
     def answer(self, method, path, headers, body):
         fault = self.fault_for(f"{method} {path}")
         if fault.instead is not None:
-            return fault.instead() if callable(fault.instead) else fault.instead
+            return fault.instead() if callable(fault.instead) else fault.instead  # a callable may give HANG_UP
         answer = self.forward(method, path, headers, body)
         return fault.after(answer) if fault.after else answer
 

@@ -13,7 +13,7 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentOpener, SegmentSealer,
     TailMark,
 };
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::handler::known_uploads::Tail;
 use crate::handler::uploaded_parts::AllParts;
 
@@ -30,7 +30,8 @@ pub(super) enum Resealed {
 impl Completing {
     /// Seals the last of the chosen parts for the layout that they make, and stores it under a number of its own. The part
     /// as the client sent it stays: whatever happens to the storage or to this process before the upload is complete, the
-    /// ETag that the client has names a part that is there, at every node.
+    /// ETag that the client has names a part that is there, at every node. Where the storage wants all parts in the object, it
+    /// takes the client's place, which is then `displaced`.
     ///
     /// # Errors
     /// When the storage is in trouble, or what was kept does not open.
@@ -39,6 +40,7 @@ impl Completing {
         number: PartNumber,
         listed: &AllParts,
         chosen: &mut Chosen,
+        displaced: &mut Option<Tail>,
     ) -> Result<Resealed, Error> {
         let (Some(stored), Some((_, etag))) = (chosen.stored.last(), chosen.etags.last()) else {
             return Ok(Resealed::NotHere);
@@ -49,7 +51,11 @@ impl Completing {
             return Ok(Resealed::NotHere);
         };
         let checksum = stored.mark.as_ref().and_then(TailMark::checksum).copied();
-        let (Some(layout), Some(at)) = (layout_of(&tail, chosen), free_number(listed, chosen)) else {
+        let at = match self.upload.needs_all_parts() {
+            true => Some(number),
+            false => free_number(listed, chosen),
+        };
+        let (Some(layout), Some(at)) = (layout_of(&tail, chosen), at) else {
             return Ok(Resealed::NotHere);
         };
         let plaintext = open(&self.upload.content_key, &tail)?;
@@ -58,6 +64,7 @@ impl Completing {
         let sealed = SealBody::segment(Full::new(plaintext), sealer).collect().await;
         let sealed = sealed.expect("bytes in memory do not fail").to_bytes();
         let stored_length = sealed.len() as u64;
+        *displaced = Some(tail).filter(|_| at == number);
         match self.store_part(at, sealed).await? {
             Ok(etag) => {
                 let mark = TailMark::of_last(&layout).with_checksum(checksum);
@@ -66,6 +73,16 @@ impl Completing {
             }
             Err(refusal) => Ok(Resealed::Refused(refusal)),
         }
+    }
+
+    /// Stores a part as the client sent it, under the ETag that the client has: the object was not made.
+    pub(super) async fn put_back(&self, part: Tail) {
+        let failure = match self.store_part(part.part.number, part.sealed).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(refusal)) => refusal.status().to_string(),
+            Err(error) => with_causes(&error),
+        };
+        tracing::warn!(failure, bucket = %self.bucket, "a part that was sealed anew stays; it has to be sent again");
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::SystemTime;
 
-use http::header::{HeaderName, HeaderValue, LAST_MODIFIED};
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -17,6 +16,7 @@ use crate::envelope::native::multipart::{Layout, PartNumber};
 use crate::error::{Error, with_causes};
 use crate::handler::stored::Unlocked;
 use crate::handler::upload::take_conditions;
+use crate::handler::written::Expected;
 use crate::handler::{answer, layouts, stored_object, upstream_answer};
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
 use crate::s3::{BucketName, Hashed, ObjectKey, S3Error, xml};
@@ -106,7 +106,7 @@ impl ObjectCopy {
     async fn source_tags(&self) -> Step<String> {
         let mut request = self.source.at().request(Method::GET);
         request.query.push(("tagging".to_owned(), None));
-        let response = self.resources.upstream.send(request).await?;
+        let response = self.resources.upstream.fetch(request).await?;
         match response.status() {
             StatusCode::OK => (),
             // A storage without tags, or without a set of them here.
@@ -145,12 +145,15 @@ struct Upload {
     headers: HeaderMap,
     /// The client's conditions on the destination, which count when the upload is completed.
     conditions: HeaderMap,
+    /// The object that it will be.
+    expected: Expected,
 }
 
 impl Upload {
     /// Begins an upload that `request` describes.
     async fn create(upstream: &Upstream, mut request: UpstreamRequest) -> Step<Self> {
         let conditions = take_conditions(&mut request.headers);
+        let expected = Expected::of_request(&request).expect("a native copy has an envelope");
         let (bucket, object) = (request.bucket.clone(), request.object.clone());
         let headers = stored_object::for_every_question(&request.headers);
         request.method = Method::POST;
@@ -162,7 +165,7 @@ impl Upload {
         let document = read_bounded(response.into_body(), xml::MAX_COPY_ANSWER).await;
         let id = xml::parse_upload_id(&document.map_err(Error::upstream_body)?)
             .map_err(|_| Error::UnexpectedAnswer("the begin of an upload with another document"))?;
-        Ok(Ok(Self { upstream: upstream.clone(), bucket, object, id, headers, conditions }))
+        Ok(Ok(Self { upstream: upstream.clone(), bucket, object, id, headers, conditions, expected }))
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {
@@ -217,32 +220,42 @@ impl Upload {
         let mut request = self.request(Method::POST);
         request.headers.extend(self.conditions.clone());
         request.body = UpstreamBody::Buffered(list.into());
-        let response = self.upstream.send(request).await?;
-        if response.status() != StatusCode::OK {
-            return Ok(Err(upstream_answer::pass(response).await?));
-        }
-        let (mut head, body) = response.into_parts();
-        let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
-        let mut result = match upstream_answer::copy_answer(&document)? {
-            xml::CopyAnswer::Failed(error) => return Err(upstream_answer::failed(error)),
-            xml::CopyAnswer::Copied(result) => result,
+        let (mut headers, told) = match self.upstream.send(request).await {
+            Ok(response) if response.status() != StatusCode::OK => {
+                return Ok(Err(upstream_answer::pass(response).await?));
+            }
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let document = read_bounded(body, xml::MAX_COPY_ANSWER).await;
+                let document = document.map_err(Error::upstream_body)?;
+                match upstream_answer::copy_answer(&document)? {
+                    xml::CopyAnswer::Failed(error) => return Err(upstream_answer::failed(error)),
+                    xml::CopyAnswer::Copied(result) => (head.headers, Some(result)),
+                }
+            }
+            // Whether it is complete shows below.
+            Err(error) if error.may_have_been_done() => (HeaderMap::new(), None),
+            Err(error) => return Err(error.into()),
         };
-        result.last_modified = self.last_modified().await.unwrap_or_default();
-        answer::clean(&mut head.headers);
+        answer::clean(&mut headers);
+        // The answer to a completion does not say when that was, and that of some storages names no ETag.
+        let found = self.expected.find(&self.upstream).await;
+        let result = match told.filter(|told| !told.etag.is_empty()) {
+            Some(told) => {
+                let found = found.ok().flatten().and_then(|written| written.copy_result().ok());
+                let last_modified = found.map(|found| found.last_modified).unwrap_or_default();
+                xml::CopyResult { last_modified, ..told }
+            }
+            None => {
+                let written = found?.ok_or(Error::Unsettled)?;
+                headers.extend(written.version());
+                written.copy_result()?
+            }
+        };
         if let Some(version) = parts.first().and_then(|part| part.source_version.clone()) {
-            head.headers.insert(SOURCE_VERSION, version);
+            headers.insert(SOURCE_VERSION, version);
         }
-        Ok(Ok((head.headers, result)))
-    }
-
-    /// When the copy was made, which the answer to a completion does not say. The copy is there whether or not this works.
-    async fn last_modified(&self) -> Option<String> {
-        let mut request = self.request(Method::HEAD);
-        request.query.clear();
-        let response = self.upstream.send(request).await.ok()?;
-        let time: SystemTime =
-            httpdate::parse_http_date(response.headers().get(LAST_MODIFIED)?.to_str().ok()?).ok()?;
-        Some(iso_time(time.into()))
+        Ok(Ok((headers, result)))
     }
 
     /// Removes what was copied. That it failed is not the client's matter, but somebody's.
@@ -268,6 +281,9 @@ async fn copy_part(upstream: Upstream, request: UpstreamRequest, number: u16) ->
     let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
     match upstream_answer::copy_answer(&document)? {
         xml::CopyAnswer::Failed(error) => Err(upstream_answer::failed(error)),
+        xml::CopyAnswer::Copied(result) if result.etag.is_empty() => {
+            Err(Error::UnexpectedAnswer("a copied part without ETag"))
+        }
         xml::CopyAnswer::Copied(result) => Ok(Ok(CopiedPart {
             number,
             etag: result.etag.trim_matches('"').to_owned(),

@@ -82,7 +82,7 @@ impl Source {
     pub(super) async fn examine(&self) -> Result<Examined, Error> {
         let mut request = self.request(Method::GET);
         request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
-        let mut response = self.upstream.send(request).await?;
+        let mut response = self.upstream.fetch(request).await?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             response = self.upstream.send(self.request(Method::HEAD)).await?;
         }

@@ -36,6 +36,9 @@ impl Source<'_> {
             StatusCode::OK => {}
             // S3 says 403 to who may not list the bucket.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
+            status if status.is_server_error() => {
+                return Err(Error::UpstreamFailed { status: status.as_u16() });
+            }
             _ => return Err(Error::UnexpectedAnswer("a question for an instruction file with an error")),
         }
         let is_ours = response.headers().contains_key(headers::ENCRYPTION_KEY);

@@ -17,6 +17,7 @@ use crate::handler::stored_object::for_every_question;
 use crate::handler::upload::take_conditions;
 use crate::handler::uploaded_parts::etag_of_part;
 use crate::handler::upstream_answer::{buffered, pass};
+use crate::handler::written::Expected;
 use crate::handler::{Resources, answer};
 use crate::s3::xml::{self, CompletionAnswer};
 use crate::s3::{Checksum, Hashed};
@@ -41,6 +42,7 @@ pub(super) async fn upload(
     create.headers = object.headers.clone();
     let conditions = take_conditions(&mut create.headers);
     let content_key = object.seal(&write_key, true, &promised, &mut create.headers).content_key;
+    let expected = Expected::of_request(&create).expect("a native object has an envelope");
     let response = pass(resources.upstream.send(create).await?).await?;
     if !response.status().is_success() {
         return Ok(response);
@@ -54,6 +56,7 @@ pub(super) async fn upload(
         content_key,
         id,
         conditions,
+        expected,
         layout: Vec::new(),
         etags: Vec::new(),
     };
@@ -83,6 +86,8 @@ struct Upload<'a> {
     id: String,
     /// On the object that is to be.
     conditions: HeaderMap,
+    /// The object that it will be.
+    expected: Expected,
     layout: Vec<Part>,
     /// By part number, without quotes.
     etags: Vec<(u16, String)>,
@@ -156,21 +161,34 @@ impl Upload<'_> {
         request.headers.extend(self.conditions.clone());
         let parts = self.etags.iter().map(|(number, etag)| (*number, etag.as_str()));
         request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
-        let response = pass(self.resources.upstream.send(request).await?).await?;
+        let response = match self.resources.upstream.send(request).await {
+            Ok(response) => pass(response).await?,
+            Err(error) if error.may_have_been_done() => return self.find().await,
+            Err(error) => return Err(error.into()),
+        };
         if !response.status().is_success() {
             return Ok(response);
         }
         let (mut head, body) = response.into_parts();
-        let document = read_bounded(body, MAX_ANSWER).await.map_err(Error::upstream_body)?;
+        let Ok(document) = read_bounded(body, MAX_ANSWER).await else { return self.find().await };
         let result = match xml::completion_answer(&document).map_err(unreadable)? {
             CompletionAnswer::Done(result) => result,
             CompletionAnswer::Failed => {
                 return Err(Error::UnexpectedAnswer("that it could not complete the upload"));
             }
         };
-        let etag = HeaderValue::try_from(result.etag().trim());
+        if result.etag().is_empty() {
+            return self.find().await;
+        }
+        let etag = HeaderValue::try_from(result.etag());
         head.headers.insert(ETAG, etag.map_err(|_| Error::UnexpectedAnswer("with a malformed ETag"))?);
         Ok(Response::from_parts(head, buffered("")))
+    }
+
+    /// The answer where the storage's does not say it: from the object, if it is there.
+    async fn find(&self) -> Result<Response<BoxBody>, Error> {
+        let found = self.expected.find(&self.resources.upstream).await?;
+        found.ok_or(Error::Unsettled)?.put_answer()
     }
 
     /// A request on this upload.

@@ -23,7 +23,7 @@ pub enum CopyAnswer {
 /// A copy that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyResult {
-    /// Its ETag, with its quotes if it came with them.
+    /// Its ETag, with its quotes if it came with them; empty if the storage named none, as radosgw does of uploads.
     pub etag: String,
     /// When it was made, as the storage writes it; empty if it did not say.
     pub last_modified: String,
@@ -68,7 +68,7 @@ impl CopyResult {
 /// Reads the body of a storage's answer with status 200. Checksums in it are the ciphertext's and not read.
 ///
 /// # Errors
-/// Any [`XmlError`]; `Unexpected` for a document that is neither a copy's result with an ETag nor an error with a code.
+/// Any [`XmlError`]; `Unexpected` for a document that is neither a copy's result nor an error with a code.
 pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
     // A storage that kept the connection alive may have written spaces before the declaration.
     let root = read(body.trim_ascii_start(), LIMITS)?;
@@ -77,7 +77,7 @@ pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
         "Error" => ErrorDocument::of(&root).map(CopyAnswer::Failed).ok_or(XmlError::Unexpected),
         "CopyObjectResult" | "CopyPartResult" | "CompleteMultipartUploadResult" => {
             Ok(CopyAnswer::Copied(CopyResult {
-                etag: text("ETag").ok_or(XmlError::Unexpected)?.to_owned(),
+                etag: text("ETag").unwrap_or_default().to_owned(),
                 last_modified: text("LastModified").unwrap_or_default().to_owned(),
             }))
         }
@@ -114,6 +114,17 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_may_come_without_its_etag() {
+        for body in [
+            "<CopyObjectResult/>",
+            "<CompleteMultipartUploadResult><ETag> </ETag></CompleteMultipartUploadResult>",
+        ] {
+            let nameless = CopyResult { etag: String::new(), last_modified: String::new() };
+            assert_eq!(parse_copy_answer(body.as_bytes()), Ok(CopyAnswer::Copied(nameless)), "{body}");
+        }
+    }
+
+    #[test]
     fn a_200_can_be_an_error() {
         let document = S3Error::from(ErrorCode::SlowDown).to_xml("/", "", "");
         for body in [document.clone(), format!("  {document}")] {
@@ -124,13 +135,9 @@ mod tests {
 
     #[test]
     fn refuses_what_says_nothing() {
-        for (body, error) in [
-            ("", XmlError::Malformed),
-            ("<CopyObjectResult/>", XmlError::Unexpected),
-            ("<CopyObjectResult><ETag> </ETag></CopyObjectResult>", XmlError::Unexpected),
-            ("<Error/>", XmlError::Unexpected),
-            ("<html/>", XmlError::Unexpected),
-        ] {
+        for (body, error) in
+            [("", XmlError::Malformed), ("<Error/>", XmlError::Unexpected), ("<html/>", XmlError::Unexpected)]
+        {
             assert_eq!(parse_copy_answer(body.as_bytes()), Err(error), "{body}");
         }
     }

@@ -190,3 +190,89 @@ async fn untouched_streams_survive_a_failed_connection() {
     peer.say(EMPTY_200).await;
     assert_eq!(sending.await.unwrap().unwrap().status(), 200);
 }
+
+/// A refusal may speak of what the request itself did before; whoever reads it must know.
+#[tokio::test]
+async fn a_response_says_whether_an_earlier_attempt_may_have_been_carried_out() {
+    for (request, first, is_expected) in [
+        (put("k", content()), answer(500, ""), true),
+        (put("k", content()), String::new(), true),
+        (super::request(Method::DELETE, Some("k"), UpstreamBody::Empty), answer(503, UNAVAILABLE), true),
+        (put("k", content()), answer(429, ""), false),
+        (post(), answer(503, SLOW_DOWN), false),
+    ] {
+        let label = format!("{request:?} {first}");
+        let (endpoint, _) = serve(move |number, mut peer| {
+            let first = first.clone();
+            async move {
+                let Some(head) = peer.head().await else { return };
+                if header(&head, "content-length").is_some() {
+                    peer.body(content_length(&head)).await;
+                }
+                let said = if number == 0 { first } else { answer(404, "") };
+                if !said.is_empty() {
+                    peer.say(&said).await;
+                }
+            }
+        })
+        .await;
+        let response = Upstream::build(settings(&endpoint)).await.unwrap().send(request).await.unwrap();
+        assert_eq!((response.status().as_u16(), is_repeated(&response)), (404, is_expected), "{label}");
+    }
+    let (endpoint, _) = serve(|_, mut peer| async move {
+        peer.head().await;
+        peer.say(&answer(404, "")).await;
+    })
+    .await;
+    let response = Upstream::build(settings(&endpoint)).await.unwrap().send(get("k")).await.unwrap();
+    assert!(!is_repeated(&response), "the first attempt");
+}
+
+/// Gives `first` on the first connection and `then` on the others; both hang up after it.
+async fn two_answers(
+    first: String,
+    then: String,
+) -> (Upstream, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let (endpoint, connections) = serve(move |number, mut peer| {
+        let said = if number == 0 { first.clone() } else { then.clone() };
+        async move {
+            peer.head().await;
+            peer.say(&said).await;
+        }
+    })
+    .await;
+    (Upstream::build(settings(&endpoint)).await.unwrap(), connections)
+}
+
+#[tokio::test]
+async fn a_small_body_that_breaks_off_is_fetched_again() {
+    let whole = answer(200, "0123456789");
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n";
+    for first in [whole[..whole.len() - 1].to_owned(), chunked.to_owned()] {
+        let (upstream, connections) = two_answers(first.clone(), whole.clone()).await;
+        let response = upstream.fetch(get("k")).await.unwrap();
+        assert_eq!(read(response).await, "0123456789");
+        assert_eq!(connections.load(Ordering::SeqCst), 2);
+        // Of what is sent for the sake of its head, the body is the reader's.
+        let (upstream, connections) = two_answers(first, whole.clone()).await;
+        upstream.send(get("k")).await.unwrap().into_body().collect().await.unwrap_err();
+        assert_eq!(connections.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_read_ahead_and_streams_on() {
+    let body: String = (0..30_000).map(|number| format!("{number:09}\n")).collect();
+    for head in ["content-length: 300000\r\n\r\n", "connection: close\r\n\r\n"] {
+        let (upstream, _) = two_answers(format!("HTTP/1.1 200 OK\r\n{head}{body}"), String::new()).await;
+        let response = upstream.fetch(get("k")).await.unwrap();
+        let known = response.body().size_hint().exact();
+        assert_eq!(known, Some(300_000).filter(|_| head.starts_with("content-length")));
+        assert_eq!(read(response).await, body);
+    }
+    let (upstream, connections) =
+        two_answers(format!("HTTP/1.1 200 OK\r\ncontent-length: 300001\r\n\r\n{body}"), String::new()).await;
+    let response = upstream.fetch(get("k")).await.unwrap();
+    assert!(response.into_body().collect().await.is_err(), "what breaks off later is an error");
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
-use http::header::{CONTENT_RANGE, ETAG, RANGE};
+use http::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use http_body_util::Full;
 
 use super::super::copy_object;
@@ -17,7 +17,7 @@ use crate::envelope::native::{
 use crate::handler::Resources;
 use crate::handler::stored::{StoredKeys, write_keys};
 use crate::keyring::EncryptionContext;
-use crate::s3::headers::{COPY_SOURCE_IF_MATCH, SOURCE_OWNER};
+use crate::s3::headers::{COPY_SOURCE_IF_MATCH, ENCRYPTION_ENVELOPE, SOURCE_OWNER};
 use crate::s3::{ErrorCode, Operation, Query, RangeSpec, S3Path};
 
 const HASH: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -41,6 +41,7 @@ struct Storage {
     overwrites: Mutex<bool>,
 }
 
+const ENVELOPE: HeaderName = HeaderName::from_static(ENCRYPTION_ENVELOPE);
 const COPIED: &str = "<CopyPartResult><ETag>\"part\"</ETag></CopyPartResult>";
 const COMPLETED: &str =
     "<CompleteMultipartUploadResult><ETag>\"copy-3\"</ETag></CompleteMultipartUploadResult>";
@@ -65,6 +66,10 @@ impl Storage {
             ("HEAD", _) => {
                 let when = HeaderValue::from_static("Sat, 31 Jan 2026 12:00:05 GMT");
                 response.headers_mut().insert(LAST_MODIFIED, when);
+                response.headers_mut().insert(ETAG, HeaderValue::from_static("\"found-3\""));
+                let requests = self.requests.lock().unwrap();
+                let mut begun = requests.iter().filter_map(|(_, _, headers)| headers.get(ENVELOPE));
+                response.headers_mut().extend(begun.next().map(|envelope| (ENVELOPE, envelope.clone())));
                 Bytes::new()
             }
             ("PUT", Some(number)) => return self.copy(request, number.parse().unwrap()),

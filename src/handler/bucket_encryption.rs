@@ -1,0 +1,104 @@
+//! A bucket's default encryption, as far as it names a KMS key: the key for requests that name none, if the rule allows it.
+//!
+//! The document stays the storage's. It is asked for only where a rule allows several keys, and remembered for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use moka::future::Cache;
+
+use super::selected_key::allowed_key;
+use super::{Resources, upstream_answer};
+use crate::body::read_bounded;
+use crate::error::Error;
+use crate::s3::{BucketName, ErrorCode, S3Error, xml};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// How long a bucket's default is remembered: as long another proxy's change of it may go unnoticed.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// Buckets remembered, of about 200 bytes each.
+const MAX_BUCKETS: u64 = 10_000;
+
+/// The KMS keys of buckets' default encryption, as the storage told them. Cloning shares them.
+#[derive(Clone)]
+pub struct DefaultKeys(Cache<BucketName, Option<Arc<str>>>);
+
+impl Default for DefaultKeys {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(MAX_BUCKETS).time_to_live(MAX_AGE).build())
+    }
+}
+
+impl DefaultKeys {
+    /// What the storage said of this bucket may have changed.
+    pub(super) async fn forget(&self, bucket: &BucketName) {
+        self.0.invalidate(bucket).await;
+    }
+}
+
+/// The KMS key that the bucket's default encryption names. `None`: it names none, there is no such configuration, or the
+/// storage knows none or does not let the proxy see it.
+///
+/// # Errors
+/// When the storage does not tell now: no object gets another key than the bucket's owner chose.
+pub(super) async fn default_key(
+    resources: &Resources,
+    bucket: &BucketName,
+    account: HeaderMap,
+) -> Result<Option<Arc<str>>, Error> {
+    let DefaultKeys(known) = &resources.default_keys;
+    let asked = Box::pin(ask(resources, bucket, account));
+    known.try_get_with_by_ref(bucket, asked).await.map_err(Error::Shared)
+}
+
+async fn ask(
+    resources: &Resources,
+    bucket: &BucketName,
+    account: HeaderMap,
+) -> Result<Option<Arc<str>>, Error> {
+    let request = UpstreamRequest {
+        method: Method::GET,
+        bucket: Some(bucket.clone()),
+        object: None,
+        query: vec![("encryption".to_owned(), None)],
+        headers: account,
+        body: UpstreamBody::Empty,
+    };
+    let response = resources.upstream.fetch(request).await?;
+    if response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED {
+        return Err(Error::UpstreamFailed { status: response.status().as_u16() });
+    }
+    // Complaints about the proxy's own credentials, and redirects, are no answer; that it may not see it is one.
+    let response = match upstream_answer::pass(response).await {
+        Ok(response) if response.status() == StatusCode::OK => response,
+        Ok(_) | Err(Error::UpstreamDenied { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let document = read_bounded(response.into_body(), xml::MAX_ENCRYPTION_DOCUMENT).await;
+    let document = document.map_err(Error::upstream_body)?;
+    // LocalStack's way to say that there is none.
+    if document.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let key = xml::default_kms_key(&document)
+        .map_err(|_| Error::UnexpectedAnswer("a question for a bucket's encryption with another document"))?;
+    Ok(key.map(Arc::from))
+}
+
+/// Checks the document of PutBucketEncryption.
+///
+/// # Errors
+/// `MalformedXML`; `AccessDenied` for a KMS key that no rule of the bucket allows.
+pub(super) async fn admit(resources: &Resources, bucket: &BucketName, document: &[u8]) -> Result<(), Error> {
+    let asked = xml::default_kms_key(document).map_err(|_| S3Error::from(ErrorCode::MalformedXML))?;
+    let Some(asked) = asked else { return Ok(()) };
+    for rule in resources.policies.of_bucket(bucket) {
+        if allowed_key(resources, rule, bucket, &asked).await?.is_some() {
+            return Ok(());
+        }
+    }
+    let message = "The KMS key of the bucket's default encryption is not among key_id and allowed_key_ids of the \
+                   bucket's rule in the proxy's configuration, so no object would be encrypted with it.";
+    Err(S3Error::new(ErrorCode::AccessDenied, message).into())
+}

@@ -1,0 +1,77 @@
+//! The wrapping key of an object that is to be: what its request asks for, else the bucket's default, if the rule allows it;
+//! else the rule's own.
+
+use http::HeaderMap;
+
+use super::policy::BucketRule;
+use super::stored_object::for_every_question;
+use super::{Resources, bucket_encryption};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, KeyId, KeyringError};
+use crate::s3::headers::{self, SseRequest};
+use crate::s3::{BucketName, ErrorCode, S3Error};
+
+/// The key that an object of these request headers is to have; `None`: the keyring's default.
+///
+/// # Errors
+/// `AccessDenied` for a key that the rule does not allow.
+pub(super) async fn selected_key(
+    resources: &Resources,
+    rule: &BucketRule,
+    bucket: &BucketName,
+    request: &HeaderMap,
+) -> Result<Option<KeyId>, Error> {
+    match headers::sse_request(request)? {
+        SseRequest::Kms { key_id: Some(asked) } => {
+            let message = "The KMS key of the request is not among key_id and allowed_key_ids of the bucket's rule \
+                           in the proxy's configuration.";
+            let refused = || S3Error::new(ErrorCode::AccessDenied, message);
+            Ok(Some(allowed_key(resources, rule, bucket, &asked).await?.ok_or_else(refused)?))
+        }
+        SseRequest::None if has_choice(rule) => {
+            let account = for_every_question(request);
+            let Some(asked) = bucket_encryption::default_key(resources, bucket, account).await? else {
+                return Ok(rule.key_id.clone());
+            };
+            let allowed = allowed_key(resources, rule, bucket, &asked).await?;
+            Ok(allowed.or_else(|| rule.key_id.clone()))
+        }
+        SseRequest::None | SseRequest::Kms { key_id: None } | SseRequest::S3Managed => {
+            Ok(rule.key_id.clone())
+        }
+    }
+}
+
+fn has_choice(rule: &BucketRule) -> bool {
+    !rule.allowed_key_ids.is_empty()
+}
+
+/// The key among those that the rule allows which `asked` names, in whichever of its forms: alias, ARN of the alias, ARN or
+/// id. A name that the configuration does not hold is compared with what the key service calls the configured keys.
+///
+/// # Errors
+/// When the key service does not tell now.
+pub(super) async fn allowed_key(
+    resources: &Resources,
+    rule: &BucketRule,
+    bucket: &BucketName,
+    asked: &str,
+) -> Result<Option<KeyId>, Error> {
+    let keyring = &resources.keyring;
+    let allowed = rule.allowed_keys(keyring.default_allowed());
+    if let Some(key_id) = allowed.iter().find(|key_id| key_id.is_named(asked, None)) {
+        return Ok(Some(key_id.clone()));
+    }
+    let context = EncryptionContext::native(rule.realm(bucket));
+    for key_id in allowed.into_iter().filter(KeyId::is_alias) {
+        match keyring.full_name(&key_id, &context).await {
+            Ok(full_name) if key_id.is_named(asked, Some(&full_name)) => return Ok(Some(key_id)),
+            Ok(_) => {}
+            Err(error) if error.is_unavailability() || error == KeyringError::Interrupted => {
+                return Err(error.into());
+            }
+            Err(error) => tracing::debug!(%error, %key_id, "an allowed key can't be told by its full name"),
+        }
+    }
+    Ok(None)
+}

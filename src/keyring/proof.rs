@@ -1,0 +1,86 @@
+//! Data keys that turn out to be other ones: a new one is compared with its blob, a contradicted one asked for again.
+
+use subtle::ConstantTimeEq;
+
+use super::{
+    EncryptionContext, Inner, KeyId, Keyring, KeyringError, MalformedAnswer, Purpose, Unwrapped, WriteKey,
+    blob_fingerprint,
+};
+use crate::envelope::DataKey;
+
+/// What is demanded of a data key before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing: one object is written with it.
+    Untried,
+    /// That its blob opens to it.
+    Unwrapped,
+}
+
+/// In constant time.
+pub(super) fn is_same(one: &DataKey, other: &DataKey) -> bool {
+    one.as_slice().ct_eq(other.as_slice()).into()
+}
+
+impl Keyring {
+    /// Asks for the data key of a native object's `wrapped` again, past the cache, since the object says that it was sealed
+    /// with another one than `found`. `None`: the provider says the same, or was asked again within the cache's age. So a
+    /// wrong answer lasts no longer than one object takes to contradict it, and a damaged object costs no call for each read.
+    ///
+    /// # Errors
+    /// As [`Self::unwrap_as`].
+    pub async fn unwrap_again(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        allowed: &[KeyId],
+        found: &Unwrapped,
+    ) -> Result<Option<Unwrapped>, KeyringError> {
+        for key_id in allowed {
+            let fingerprint = blob_fingerprint(Purpose::NATIVE, wrapped, context, key_id);
+            match self.inner.unwrapped.hit(fingerprint).await {
+                None => continue,
+                // Another reader has asked again meanwhile.
+                Some(hit) if !is_same(&hit.data_key, &found.data_key) => return Ok(Some(hit)),
+                Some(_) => {}
+            }
+            if self.inner.asked_again.contains_key(&fingerprint) {
+                return Ok(None);
+            }
+            self.inner.asked_again.insert(fingerprint, ()).await;
+            let again = self.inner.unwrap(Purpose::NATIVE, wrapped, context, key_id).await?;
+            if is_same(&again.data_key, &found.data_key) {
+                return Ok(None);
+            }
+            tracing::warn!(%key_id, "the key provider opened one blob to two different data keys");
+            self.inner.unwrapped.keep(fingerprint, again.clone()).await;
+            return Ok(Some(again));
+        }
+        Ok(None)
+    }
+}
+
+impl Inner {
+    /// # Errors
+    /// [`MalformedAnswer::RoundTrip`] when the blob holds another data key, and whatever keeps it from being opened but that
+    /// this proxy may not: one that may only write can't know better.
+    pub(super) async fn prove(
+        &self,
+        write_key: &WriteKey,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<(), KeyringError> {
+        match self.backend.unwrap(&write_key.wrapped, context, key_id).await {
+            Ok(read) if is_same(&read.data_key, &write_key.data_key) => Ok(()),
+            Ok(_) => {
+                tracing::error!(%key_id, "the key provider gave a data key that its blob does not hold");
+                Err(KeyringError::Malformed(MalformedAnswer::RoundTrip))
+            }
+            Err(KeyringError::Denied) => {
+                tracing::warn!(%key_id, "a new data key was not tried: the key provider denies unwrapping it");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A provider that gives a data key which its blob does not hold, opens a blob to another one, or answers for another key.
+
+use super::*;
+
+fn remote(reuse: Reuse) -> Bench {
+    let bench = Bench::with(CacheSettings::default(), reuse);
+    bench.provider.remote.store(true, Ordering::SeqCst);
+    bench
+}
+
+fn data_key(byte: u8) -> Option<DataKey> {
+    Some(DataKey::from_bytes([byte; 32]))
+}
+
+/// Otherwise every object of the lease would be readable until the cache forgets it, and never again.
+#[tokio::test]
+async fn no_object_is_written_with_a_data_key_that_its_blob_does_not_hold() {
+    let bench = remote(Reuse::Bucket);
+    let honest = bench.elsewhere().write(1).await.unwrap();
+    let lie = Generated { data_key: data_key(9), wrapped: honest.wrapped, key_id: Some(honest.key_id) };
+    *bench.provider.answer_as.lock().unwrap() = Some(lie);
+    let refused = bench.write(1).await.unwrap_err();
+    assert_eq!(refused, KeyringError::Malformed(MalformedAnswer::RoundTrip));
+    bench.pass(MINUTE);
+    assert!(bench.write(1).await.is_ok(), "the next data key is an honest one");
+}
+
+#[tokio::test]
+async fn a_shared_data_key_costs_one_further_call_and_a_single_one_none() {
+    let bench = remote(Reuse::Bucket);
+    for _ in 0..20 {
+        bench.write(1).await.unwrap();
+    }
+    assert_eq!(bench.provider.calls(), (1, 1));
+    let bench = remote(Reuse::Off);
+    bench.write(1).await.unwrap();
+    assert_eq!(bench.provider.calls(), (1, 0));
+    let bench = Bench::new();
+    bench.write(1).await.unwrap();
+    assert_eq!(bench.provider.calls(), (1, 0), "a local keyring has nobody to ask");
+}
+
+#[tokio::test]
+async fn a_proxy_that_may_only_write_writes() {
+    let bench = remote(Reuse::Bucket);
+    *bench.provider.deny_decrypt.lock().unwrap() = Some(KeyringError::Denied);
+    bench.write(1).await.unwrap();
+    bench.pass(MINUTE * 60);
+    for error in [KeyringError::Throttled, KeyringError::InvalidCiphertext, KeyringError::KeyDisabled] {
+        *bench.provider.deny_decrypt.lock().unwrap() = Some(error.clone());
+        assert_eq!(bench.write(1).await.unwrap_err(), error);
+        bench.pass(MINUTE);
+    }
+}
+
+/// One wrong answer would make every object of that blob unreadable for the cache's whole age.
+#[tokio::test]
+async fn a_wrong_answer_to_decrypt_is_asked_for_again_once() {
+    let bench = Bench::new();
+    let written = bench.write(1).await.unwrap();
+    let reader = bench.elsewhere();
+    let allowed = [id("bucket")];
+    let lie = Decrypted { data_key: data_key(9), key_id: Some(written.key_id.clone()) };
+    *reader.provider.decrypt_as.lock().unwrap() = Some(lie);
+    let read = async || reader.keyring.unwrap(&written.wrapped, &realm("r"), &allowed).await.unwrap();
+    let wrong = read().await;
+    assert_ne!(wrong.data_key.expose(), written.data_key.expose());
+    let again = reader.keyring.unwrap_again(&written.wrapped, &realm("r"), &allowed, &wrong).await;
+    assert_eq!(again.unwrap().unwrap().data_key.expose(), written.data_key.expose());
+    let right = read().await;
+    assert_eq!(right.data_key.expose(), written.data_key.expose(), "the right one is kept");
+
+    // An object that is damaged contradicts the right data key too, at every read.
+    let calls = reader.provider.calls();
+    for _ in 0..5 {
+        let again = reader.keyring.unwrap_again(&written.wrapped, &realm("r"), &allowed, &right).await;
+        assert!(again.unwrap().is_none());
+    }
+    assert!(reader.provider.calls().1 <= calls.1 + 1);
+}
+
+#[tokio::test]
+async fn an_answer_for_another_key_than_was_asked_for_is_refused() {
+    let bench = Bench::new();
+    let other = Some("arn:aws:kms:eu-west-3:1:key/older".to_owned());
+    let written = bench.write(1).await.unwrap();
+    let generated =
+        Generated { data_key: data_key(9), wrapped: written.wrapped.clone(), key_id: other.clone() };
+    bench.pass(MINUTE * 60);
+    *bench.provider.answer_as.lock().unwrap() = Some(generated);
+    let malformed = KeyringError::Malformed(MalformedAnswer::OtherKey);
+    assert_eq!(bench.write(1).await.unwrap_err(), malformed);
+    *bench.provider.decrypt_as.lock().unwrap() = Some(Decrypted { data_key: data_key(9), key_id: other });
+    let read = bench.elsewhere().keyring.unwrap(&written.wrapped, &realm("r"), &[id("bucket")]).await;
+    assert_eq!(read.unwrap_err(), malformed);
+}
+
+#[tokio::test]
+async fn a_full_name_is_learned_once() {
+    for reuse in [Reuse::Bucket, Reuse::Off] {
+        let bench = Bench::with(CacheSettings::default(), reuse);
+        for _ in 0..3 {
+            let full_name = bench.keyring.full_name(&id("bucket"), &realm("r")).await.unwrap();
+            assert_eq!(&*full_name, "arn:aws:kms:eu-west-3:1:key/bucket");
+        }
+        assert_eq!(bench.provider.calls(), (1, 0));
+    }
+}
