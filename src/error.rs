@@ -122,6 +122,7 @@ impl From<UpstreamError> for Error {
             UpstreamError::Connect(_)
             | UpstreamError::Timeout { .. }
             | UpstreamError::Protocol(_)
+            | UpstreamError::HeadTooLarge
             | UpstreamError::Length(_)
             | UpstreamError::Credentials(_)
             | UpstreamError::Sign(_)
@@ -181,6 +182,14 @@ impl Error {
             error.is_broken_off()
         } else {
             matches!(self, Self::UpstreamBody(_))
+        }
+    }
+
+    /// Whether the storage keeps the object where it can't be read before it was restored.
+    pub fn is_archived(&self) -> bool {
+        match self {
+            Self::Shared(error) => error.is_archived(),
+            other => matches!(other, Self::Refused(refused) if refused.code == ErrorCode::InvalidObjectState),
         }
     }
 
@@ -401,6 +410,10 @@ fn upstream(error: &UpstreamError) -> S3Error {
         UpstreamError::Connect(_) => unavailable("The storage can't be reached. Please try again."),
         UpstreamError::Timeout { .. } => unavailable("The storage took too long. Please try again."),
         UpstreamError::Protocol(_) => unavailable("The exchange with the storage failed. Please try again."),
+        UpstreamError::HeadTooLarge => S3Error::new(
+            ErrorCode::InternalError,
+            "The storage's answer has more header fields, metadata among them, than this server reads.",
+        ),
         UpstreamError::Credentials(_) => S3Error::new(
             ErrorCode::InternalError,
             "The proxy has no credentials for the storage; its log names the fix.",

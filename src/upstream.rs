@@ -38,7 +38,7 @@ pub use self::error::{
 };
 use self::incoming::{Incoming, ReadAhead, Source, promised_length};
 use self::outgoing::{OutgoingBody, Stage, Upload};
-use self::pool::Pool;
+use self::pool::{HeadRoom, Pool};
 use self::request::{Hop, Prepared};
 use self::retry::{Budget, Pace, Replay, Trouble};
 pub use self::settings::{
@@ -220,11 +220,27 @@ impl Upstream {
         }
     }
 
-    /// Every attempt has its own signature, since signatures age and credentials change.
+    /// A response of more header fields than usual fails first: an object has so many metadata entries. It is asked for
+    /// again, on a connection of its own.
     async fn attempt(
         &self,
         request: &Prepared,
         time_left: Option<Duration>,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
+        match self.attempt_within(request, time_left, HeadRoom::Usual).await {
+            Err(UpstreamError::HeadTooLarge) if request.is_read() => {
+                self.attempt_within(request, time_left, HeadRoom::Large).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Every attempt has its own signature, since signatures age and credentials change.
+    async fn attempt_within(
+        &self,
+        request: &Prepared,
+        time_left: Option<Duration>,
+        head_room: HeadRoom,
     ) -> Result<Response<BoxBody>, UpstreamError> {
         let Shared { transport, crowd, credentials, signer, timeouts, .. } = &*self.shared;
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
@@ -233,7 +249,7 @@ impl Upstream {
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         let (body, interest) = request.body();
         let member = crowd.join();
-        let exchange = pin!(transport.exchange(Request::from_parts(head, body), crowd));
+        let exchange = pin!(transport.exchange(Request::from_parts(head, body), crowd, head_room));
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange, upload, timeouts).await,
             None => {
@@ -265,9 +281,10 @@ impl Transport {
         &self,
         request: Request<OutgoingBody>,
         crowd: &Crowd,
+        head_room: HeadRoom,
     ) -> Result<Response<Source>, UpstreamError> {
         match self {
-            Self::Network(pool) => Ok(pool.send(request, crowd).await?.map(Source::Left)),
+            Self::Network(pool) => Ok(pool.send(request, crowd, head_room).await?.map(Source::Left)),
             Self::Embedded(store) => Ok(store.call(request).await?.map(Source::Right)),
         }
     }

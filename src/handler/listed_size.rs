@@ -5,6 +5,8 @@
 //! overwritten since it was listed has the size of the object that took its place; what was deleted is left out. What could
 //! not be learned because the storage is in trouble fails, so that no wrong size is taken for a right one.
 
+mod completed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use crate::keyring::KeyringError;
 use crate::s3::etag::bare;
 use crate::s3::xml::{ListedEntry, ToldEntry};
 use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey};
+use crate::upstream::{UpstreamError, UpstreamRequest};
 
 /// How many learned sizes are remembered, of about 150 bytes each: sixty pages that hold nothing else.
 const MAX_KNOWN: u64 = 60_000;
@@ -192,7 +195,7 @@ impl SizeReader {
             Ok(learned) => Ok(Some(learned)),
             Err(unlearned) => match &*unlearned {
                 Unlearned::Gone => Ok(None),
-                Unlearned::Closed => Ok(Some(Learned::encrypted(listed.stored))),
+                Unlearned::Closed => Ok(Some(self.closed_size(&listed).await)),
                 Unlearned::Replaced => self.size_now(listed).await.map_err(BoxError::from),
                 Unlearned::Failed(_) => Err(unlearned.into()),
             },
@@ -202,14 +205,12 @@ impl SizeReader {
     /// The size of what is at the place of a listed object now; `None`: nothing is.
     async fn size_now(&self, mut listed: Listed) -> Result<Option<Learned>, Unlearned> {
         for _ in 0..MAX_LOOKS {
-            let response = self.resources.upstream.send(self.at(&listed).request(Method::HEAD)).await;
-            let response = response.map_err(Error::from)?;
-            match readable(response.status(), &listed) {
-                Ok(()) => {}
+            let response = match self.send(&listed, self.at(&listed).request(Method::HEAD)).await {
+                Ok(response) => response,
                 Err(Unlearned::Gone) => return Ok(None),
-                Err(Unlearned::Closed) => return Ok(Some(Learned::encrypted(listed.stored))),
+                Err(Unlearned::Closed) => return Ok(Some(self.closed_size(&listed).await)),
                 Err(unlearned) => return Err(unlearned),
-            }
+            };
             let Ok(run) = StoredRun::of_head(response.headers()) else {
                 return Ok(Some(Learned::encrypted(listed.stored)));
             };
@@ -247,9 +248,19 @@ impl SizeReader {
                 request
             }
         };
-        let response = self.resources.upstream.send(request).await.map_err(Error::from)?;
-        readable(response.status(), listed)?;
+        let response = self.send(listed, request).await?;
         self.told_by(response, listed, question).await
+    }
+
+    /// The answer about a listed object, if it is one that tells of an object.
+    async fn send(&self, listed: &Listed, request: UpstreamRequest) -> Result<Response<BoxBody>, Unlearned> {
+        let answered = self.resources.upstream.send(request).await;
+        if matches!(answered, Err(UpstreamError::HeadTooLarge)) {
+            return Err(Unlearned::Closed);
+        }
+        let response = answered.map_err(Error::from)?;
+        readable(response.status(), listed)?;
+        Ok(response)
     }
 
     /// The size, from the answer to the question. What is not ours, or can't be opened, has the size that is stored.

@@ -14,6 +14,8 @@ pub use response::{keep_s3_headers, remove_cors};
 
 use http::header::{self, HeaderName};
 
+/// The prefix of user metadata.
+pub const METADATA: &str = "x-amz-meta-";
 /// The wrapped data key, base64; stored with the object, hidden from clients.
 pub const ENCRYPTION_KEY: &str = "x-amz-meta-encryption-key";
 /// The envelope around the content key, base64; stored with the object, hidden from clients.

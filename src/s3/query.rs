@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::error::{ErrorCode, S3Error};
 use super::percent::{self, Plus};
 
-/// How many parameters a query may have. S3's richest request (a presigned listing with every override) has under 30.
-pub const MAX_PARAMETERS: usize = 128;
+/// How many parameters a query may have: as many as a request may have headers, since presigners put metadata there.
+pub const MAX_PARAMETERS: usize = 1_280;
 
 /// Decoded name and value pairs, in the order of the wire. A name without `=` has the empty value, as in SigV4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,12 +19,15 @@ use super::{ConnectionInfo, Settings, Tls};
 use crate::buffers::{self, CappedStream, Crowd, PacedBody};
 use crate::meter::Meter;
 
-/// Bytes of a request's head. S3 allows 8 KiB of PUT headers with 2 KiB of metadata; a percent-encoded key has up to
-/// 3 KiB, a session token or a policy in a presigned URL 4 KiB more. Four times that is left to proxies in between.
-const MAX_HEAD: usize = 32 * 1024;
+/// Bytes of a request's head. Metadata in [`MAX_HEADERS`] lines take 10 KiB, and their names 8 KiB more in the
+/// Authorization header; as many as S3 keeps take 16 KiB in a presigned URL. A percent-encoded key has up to 3 KiB, a
+/// copy's source too, a session token 4 KiB, tags 12 KiB. The rest is left to proxies in between.
+const MAX_HEAD: usize = 64 * 1024;
 
-/// Header fields of a request: 2 KiB of metadata in short names is more than hyper's usual 100.
-const MAX_HEADERS: usize = 256;
+/// Header fields of a request. S3 takes 8 KiB of them, which is 480 metadata entries of the shortest names at most. More
+/// would cost every request: hyper prepares room for as many before it reads a head.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
+const MAX_HEADERS: usize = 512;
 
 /// How long a TLS handshake may take: a few round trips on the slowest of networks.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

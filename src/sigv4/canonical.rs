@@ -18,9 +18,9 @@ pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
-/// Signed headers in one request. S3 takes 8 KiB of headers; a PUT with 2 KB of metadata under short names and
+/// Signed headers in one request. S3 takes 8 KiB of headers; a PUT with as much metadata under the shortest names and
 /// every option set stays below this.
-const MAX_SIGNED_HEADERS: usize = 256;
+const MAX_SIGNED_HEADERS: usize = 512;
 
 /// The names after `SignedHeaders=`: distinct, lowercase, sorted.
 #[derive(Clone, Debug, PartialEq)]

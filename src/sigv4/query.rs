@@ -4,8 +4,8 @@ use percent_encoding::percent_decode;
 
 use super::error::AuthError;
 
-/// Query parameters in one request; the longest legitimate S3 query (a presigned listing) has about twenty.
-const MAX_PARAMETERS: usize = 128;
+/// Query parameters in one request: as many as it may have headers, since presigners put metadata there.
+const MAX_PARAMETERS: usize = 1_280;
 
 /// One `name` or `name=value`, percent-decoded, with `+` read as a space.
 pub(in crate::sigv4) struct Parameter {

@@ -24,6 +24,9 @@ pub enum UpstreamError {
     /// The connection broke, or what came back is not HTTP. The store may have acted on the request.
     #[error("the exchange with the store failed")]
     Protocol(#[source] BoxError),
+    /// The head of the response has more header fields, or bytes, than are read. The store acted on the request.
+    #[error("the head of the store's response is too large")]
+    HeadTooLarge,
     /// The body handed in failed: its own error, as it was. The store was cut off before the end.
     #[error("the request body failed")]
     Body(#[source] BoxError),
@@ -49,14 +52,21 @@ impl UpstreamError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Timeout { .. } | Self::Protocol(_) | Self::Credentials(_) => true,
-            Self::Body(_) | Self::Length(_) | Self::Sign(_) | Self::Address(_) | Self::Request(_) => false,
+            Self::HeadTooLarge
+            | Self::Body(_)
+            | Self::Length(_)
+            | Self::Sign(_)
+            | Self::Address(_)
+            | Self::Request(_) => false,
         }
     }
 
     /// Whether the store may have acted on the request: it was on its way, and no answer came.
     pub fn may_have_been_done(&self) -> bool {
         match self {
-            Self::Protocol(_) | Self::Timeout { phase: Phase::Send | Phase::Head, .. } => true,
+            Self::Protocol(_)
+            | Self::HeadTooLarge
+            | Self::Timeout { phase: Phase::Send | Phase::Head, .. } => true,
             Self::Connect(_)
             | Self::Timeout { phase: Phase::Connect | Phase::Idle, .. }
             | Self::Credentials(_)

@@ -28,6 +28,19 @@ use crate::buffers::{self, Crowd, PacedBody};
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// Header fields of a response that is known to have many: as many metadata entries as an object can have (1,049, S3's
+/// 2,048 bytes in the shortest names that there are, without values), and what the storage adds.
+const MANY_HEADERS: usize = 1_536;
+
+/// How many header fields a response may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadRoom {
+    /// hyper's usual 100, for which it needs no memory apart.
+    Usual,
+    /// [`MANY_HEADERS`]. To prepare for so many takes longer than the rest of the work on a small response.
+    Large,
+}
+
 type SentBody = PacedBody<OutgoingBody>;
 
 /// Connections to a storage. Cloning shares them.
@@ -52,6 +65,7 @@ struct Link {
     sender: SendRequest<SentBody>,
     /// `None` when it has ended.
     connection: Option<http1::Connection<Connection, SentBody>>,
+    head_room: HeadRoom,
 }
 
 impl Pool {
@@ -74,12 +88,14 @@ impl Pool {
     /// answer's body was read to its end, and closed when either is dropped before.
     ///
     /// # Errors
-    /// [`UpstreamError::Connect`] and [`UpstreamError::Timeout`] when there is no connection to be had, else
+    /// [`UpstreamError::Connect`] and [`UpstreamError::Timeout`] when there is no connection to be had,
+    /// [`UpstreamError::HeadTooLarge`] when the response's head does not fit `head_room`, else
     /// [`UpstreamError::Protocol`].
     pub(super) async fn send(
         &self,
         request: Request<OutgoingBody>,
         crowd: &Crowd,
+        head_room: HeadRoom,
     ) -> Result<Response<PooledBody>, UpstreamError> {
         let mut request = request.map(|body| PacedBody::new(body, crowd.clone()));
         let uri = std::mem::take(request.uri_mut());
@@ -87,30 +103,33 @@ impl Pool {
         *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
         // Who closes an idle connection may do so while a request is on its way to it. What was not written yet can go to
         // another; as often as there are idle ones.
-        while let Some(mut link) = self.take(&authority) {
+        while let Some(mut link) = self.take(&authority, head_room) {
             match link.ask(request).await {
                 Ok(response) => return Ok(self.pooled(response, link, authority)),
                 Err(mut refused) => match refused.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(UpstreamError::Protocol(refused.into_error().into())),
+                    None => return Err(failure(refused)),
                 },
             }
         }
-        let mut link = self.connect(uri).await?;
+        let mut link = self.connect(uri, head_room).await?;
         match link.ask(request).await {
             Ok(response) => Ok(self.pooled(response, link, authority)),
-            Err(refused) => Err(UpstreamError::Protocol(refused.into_error().into())),
+            Err(refused) => Err(failure(refused)),
         }
     }
 
-    async fn connect(&self, uri: Uri) -> Result<Box<Link>, UpstreamError> {
+    async fn connect(&self, uri: Uri, head_room: HeadRoom) -> Result<Box<Link>, UpstreamError> {
         // On the heap: few requests need it.
         let connection = Box::pin(self.0.connector.connect(uri)).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(buffers::MAX_ALLOWANCE);
+        if head_room == HeadRoom::Large {
+            builder.max_headers(MANY_HEADERS);
+        }
         let shaken = builder.handshake(connection).await;
         let (sender, connection) = shaken.map_err(|error| UpstreamError::Connect(error.into()))?;
-        Ok(Box::new(Link { sender, connection: Some(connection) }))
+        Ok(Box::new(Link { sender, connection: Some(connection), head_room }))
     }
 
     fn pooled(
@@ -125,8 +144,11 @@ impl Pool {
         })
     }
 
-    /// An idle connection that is still open.
-    fn take(&self, authority: &Authority) -> Option<Box<Link>> {
+    /// An idle connection that is still open. None has room for a large head.
+    fn take(&self, authority: &Authority, head_room: HeadRoom) -> Option<Box<Link>> {
+        if head_room == HeadRoom::Large {
+            return None;
+        }
         loop {
             let Idle { mut link, since } = self.idle().get_mut(authority)?.pop()?;
             if since.elapsed() < self.0.idle_timeout && link.is_idle() {
@@ -184,6 +206,14 @@ impl Link {
     }
 }
 
+fn failure(refused: TrySendError<Request<SentBody>>) -> UpstreamError {
+    let error = refused.into_error();
+    match error.is_parse_too_large() {
+        true => UpstreamError::HeadTooLarge,
+        false => UpstreamError::Protocol(error.into()),
+    }
+}
+
 /// Reads and writes what can be read and written. What goes wrong is told to whoever waits for the answer or its body.
 fn drive(connection: &mut Option<http1::Connection<Connection, SentBody>>, cx: &mut Context<'_>) {
     if let Some(open) = connection
@@ -212,6 +242,7 @@ struct Home {
 impl PooledBody {
     fn release(&mut self) {
         if let Some(Home { mut link, authority, pool }) = self.home.take()
+            && link.head_room == HeadRoom::Usual
             && link.is_idle()
         {
             pool.put_back(authority, link);

@@ -145,6 +145,11 @@ impl Prepared {
         }
     }
 
+    /// Whether the request changes nothing.
+    pub(super) fn is_read(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
     pub(super) fn method(&self) -> &Method {
         &self.method
     }

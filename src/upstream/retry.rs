@@ -70,6 +70,7 @@ impl Trouble {
                 Some(if upload_untouched { Self::Unsent } else { Self::Unsettled })
             }
             UpstreamError::Timeout { phase: Phase::Idle, .. }
+            | UpstreamError::HeadTooLarge
             | UpstreamError::Body(_)
             | UpstreamError::Length(_)
             | UpstreamError::Credentials(_)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 from awscrt import checksums
 
+# As many as a response may have; http.client stops at 100.
+http.client._MAXHEADERS = 10_000
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 SIGNED_CHUNKS_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"

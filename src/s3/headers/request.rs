@@ -3,12 +3,16 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID,
-    is_checksum_setting,
+    METADATA, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX,
+    SSE_KMS_KEY_ID, is_checksum_setting,
 };
 use crate::s3::checksum::CHECKSUM_PREFIX;
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::{Query, is_hoisted};
+
+/// Bytes of user metadata, names (without `x-amz-meta-`) and values together.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata>
+const MAX_METADATA: usize = 2_048;
 
 /// What becomes of one header of an upload.
 pub(super) enum Fate {
@@ -25,7 +29,8 @@ pub(super) enum Fate {
 ///
 /// # Errors
 /// `NotImplemented`, naming it, for SSE-C, an encryption context, DSSE, a condition S3 has not on uploads, and every
-/// unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is the proxy's, and as [`sse_request`].
+/// unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is the proxy's, `MetadataTooLarge` for more
+/// metadata than S3 keeps, and as [`sse_request`].
 pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     sse_request(headers)?;
     let mut upstream = HeaderMap::with_capacity(headers.len());
@@ -45,7 +50,17 @@ pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     } else {
         upstream.remove(header::CONTENT_ENCODING);
     }
+    if metadata_size(&upstream) > MAX_METADATA {
+        return Err(ErrorCode::MetadataTooLarge.into());
+    }
     Ok(upstream)
+}
+
+/// Bytes of user metadata as S3 counts them.
+fn metadata_size(headers: &HeaderMap) -> usize {
+    let entries =
+        headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(METADATA)?, value)));
+    entries.map(|(name, value)| name.len() + value.len()).sum()
 }
 
 pub(super) fn upload_fate(name: &str) -> Fate {
@@ -66,7 +81,7 @@ pub(super) fn upload_fate(name: &str) -> Fate {
         | "x-amz-tagging"
         | "x-amz-website-redirect-location" => Fate::Pass,
         name if RESERVED.contains(&name) => Fate::Reserved,
-        name if ["x-amz-meta-", "x-amz-grant-", "x-amz-object-lock-"].iter().any(|p| name.starts_with(p)) => {
+        name if [METADATA, "x-amz-grant-", "x-amz-object-lock-"].iter().any(|p| name.starts_with(p)) => {
             Fate::Pass
         }
         // Ignoring these would do what the client asked not to be done.

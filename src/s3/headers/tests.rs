@@ -399,3 +399,26 @@ fn what_a_copy_takes_along() {
         assert!(!copied(name), "{name}");
     }
 }
+
+#[test]
+fn metadata_are_as_many_as_s3_keeps_and_no_more() {
+    let one = |length: usize| {
+        HeaderMap::from_iter([(HeaderName::from_static("x-amz-meta-a"), "v".repeat(length).parse().unwrap())])
+    };
+    assert!(put_headers(&one(2_047)).is_ok());
+    assert_eq!(put_headers(&one(2_048)).unwrap_err().code, ErrorCode::MetadataTooLarge);
+    // The longest list: every name of one byte, then of two, and no values.
+    let letters = "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~";
+    let ones = letters.chars().map(String::from);
+    let twos = letters.chars().flat_map(|one| letters.chars().map(move |two| format!("{one}{two}")));
+    let mut many = HeaderMap::new();
+    for name in ones.chain(twos).take(1_049) {
+        let name = format!("{METADATA}{name}");
+        many.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(""));
+    }
+    assert_eq!(put_headers(&many).unwrap().len(), 1_049);
+    assert!(copy_headers(&many).is_ok());
+    many.insert("x-amz-meta-more", HeaderValue::from_static(""));
+    assert_eq!(put_headers(&many).unwrap_err().code, ErrorCode::MetadataTooLarge);
+    assert_eq!(copy_headers(&many).unwrap_err().code, ErrorCode::MetadataTooLarge);
+}

@@ -127,3 +127,38 @@ async fn what_the_storage_closed_is_not_kept() {
         () = sweeping => {}
     }
 }
+
+fn many_headers(count: usize) -> String {
+    let lines: String = (0..count).map(|number| format!("x-amz-meta-{number:x}: v\r\n")).collect();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{lines}\r\n")
+}
+
+/// As many metadata entries as S3 keeps, and what a storage adds. One connection finds out, another reads; neither is kept.
+#[tokio::test]
+async fn responses_with_many_headers_are_read_on_a_connection_apart() {
+    for (count, connections_taken) in [(99, 1), (100, 2), (1_049 + 100, 2)] {
+        for method in [Method::GET, Method::HEAD] {
+            let body = if method == Method::GET { "ok" } else { "" };
+            let answer: &'static str = (many_headers(count) + body).leak();
+            let (endpoint, connections, _) = storage(answer).await;
+            let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+            let asked = request(method.clone(), Some("k"), UpstreamBody::Empty);
+            let response = upstream.send(asked).await.unwrap();
+            assert_eq!(response.headers().len(), count + 1);
+            assert_eq!(read(response).await, body);
+            assert_eq!(connections.load(Ordering::SeqCst), connections_taken, "{method} {count}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_with_more_headers_is_one_error_and_not_asked_for_again_and_again() {
+    let (endpoint, connections, _) = storage(many_headers(2_000).leak()).await;
+    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    let refused = upstream.send(get("k")).await.unwrap_err();
+    assert!(matches!(refused, UpstreamError::HeadTooLarge), "{refused:?}");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+    let refused = upstream.send(put("k", UpstreamBody::Empty)).await.unwrap_err();
+    assert!(matches!(refused, UpstreamError::HeadTooLarge), "{refused:?}");
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
+}

@@ -1,0 +1,43 @@
+//! Sizes of uploads that this process completed: the layout alone may tell the size, and an archived object shows none.
+
+use super::{Learned, LearnedSizes, Listed, SizeReader};
+use crate::handler::stored_object::{fingerprint, unquoted};
+use crate::s3::{BucketName, ObjectKey};
+
+impl LearnedSizes {
+    /// Remembers the plaintext's size of a completed upload.
+    pub(in crate::handler) async fn completed(
+        &self,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        etag: &str,
+        size: u64,
+    ) {
+        self.0.insert(key_of(bucket, object_key, etag), Learned::encrypted(size)).await;
+    }
+
+    /// The size that [`Self::completed`] was given for the object with this ETag of the storage.
+    pub(in crate::handler) async fn of_completed(
+        &self,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        etag: &str,
+    ) -> Option<u64> {
+        self.0.get(&key_of(bucket, object_key, etag)).await.map(|learned| learned.size)
+    }
+}
+
+impl SizeReader {
+    /// The size of what can't be read now (archived, mostly): as when it was completed, if that was here and not long ago,
+    /// else the stored one.
+    pub(super) async fn closed_size(&self, listed: &Listed) -> Learned {
+        let etag = listed.etag.as_deref().unwrap_or_default();
+        let known = self.resources.learned_sizes.of_completed(&self.bucket, &listed.object, etag).await;
+        Learned::encrypted(known.unwrap_or(listed.stored))
+    }
+}
+
+fn key_of(bucket: &BucketName, object_key: &ObjectKey, etag: &str) -> [u8; 32] {
+    let names = ["completed", bucket.as_str(), object_key.as_str(), unquoted(etag)];
+    fingerprint(names.map(str::as_bytes))
+}
