@@ -10,6 +10,7 @@ mod call;
 mod client_etags;
 mod complete_multipart_upload;
 mod copy_object;
+mod cors;
 mod create_multipart_upload;
 mod described_object;
 mod document;
@@ -54,6 +55,7 @@ use http::Response;
 pub use self::bucket_encryption::DefaultKeys;
 pub use self::call::{Call, Reached, UnderWay};
 use self::client_etags::ClientEtags;
+pub use self::cors::{Asker, CorsAnswers, CorsRequest, cors_headers};
 pub use self::described_object::object_layout;
 pub use self::foreign::{
     ForeignObject, StoredFormat, Unlocked as ForeignContent, unlock_files, unlock_stored,
@@ -90,6 +92,8 @@ pub struct Resources {
     pub known_uploads: KnownUploads,
     /// The keys of buckets' default encryption.
     pub default_keys: DefaultKeys,
+    /// What the storage said to origins.
+    pub cors: CorsAnswers,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
     /// Memory for what has to be held whole.

@@ -14,7 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
+};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
@@ -24,7 +27,7 @@ pub use self::clients::{Client, ClientAccess, Clients};
 use self::unsigned::Unsigned;
 use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
-use crate::handler::{self, Call, Reached, Resources, slow_down};
+use crate::handler::{self, Asker, Call, CorsRequest, Reached, Resources, slow_down};
 use crate::meter::Meter;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
@@ -106,9 +109,7 @@ impl Service {
             record.failed(error);
             response
         });
-        if !parts.headers.contains_key(ORIGIN) {
-            headers::remove_cors(response.headers_mut());
-        }
+        self.settle_cors(&parts, &mut response, record.is_authenticated()).await;
         let was_never_asked = leftover.drain(expects_continue);
         if asks_in_vain || was_never_asked || arrival.is_surplus {
             // The answer comes without a 100 before it. botocore then takes the next answer on this connection for
@@ -116,6 +117,28 @@ impl Service {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.finish(response)
+    }
+
+    /// Lets a page read the answer, where the bucket's CORS rules do and the storage has not said it. An answer to another
+    /// sender has no CORS headers.
+    async fn settle_cors(&self, parts: &Parts, response: &mut Response<BoxBody>, is_signed: bool) {
+        let Some(origin) = parts.headers.get(ORIGIN) else {
+            headers::remove_cors(response.headers_mut());
+            return;
+        };
+        if parts.method == Method::OPTIONS || response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return;
+        }
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let Ok(path) = S3Path::parse(parts.uri.path(), host, &self.0.domains) else { return };
+        let Some(bucket) = path.bucket() else { return };
+        let request = CorsRequest { bucket, method: &parts.method, origin };
+        let asker = if is_signed { Asker::Signed } else { Asker::Unsigned };
+        // On the heap, as handlers are.
+        let told = Box::pin(handler::cors_headers(&self.0.resources, &request, asker)).await;
+        for (name, value) in told.iter() {
+            response.headers_mut().append(name, value.clone());
+        }
     }
 
     async fn answer(

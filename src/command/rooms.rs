@@ -6,7 +6,9 @@ use super::Failure;
 use crate::buffers::Budget;
 use crate::config::{Config, RequestRules};
 use crate::error::with_causes;
-use crate::handler::{BucketRule, DefaultKeys, KnownUploads, Layouts, LearnedSizes, Policies, Resources};
+use crate::handler::{
+    BucketRule, CorsAnswers, DefaultKeys, KnownUploads, Layouts, LearnedSizes, Policies, Resources,
+};
 use crate::keyring::{self, Keyring};
 use crate::service::{Clients, Service};
 use crate::sigv4::VerifyPolicy;
@@ -39,6 +41,7 @@ pub async fn resources(
         layouts,
         known_uploads,
         default_keys: DefaultKeys::default(),
+        cors: CorsAnswers::default(),
         client_idle_timeout: requests.idle_timeout,
         documents: memory.part(requests.max_buffered / DOCUMENTS),
         memory,

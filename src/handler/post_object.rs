@@ -1,12 +1,11 @@
 //! PostObject: the file of a browser's form. Its length shows only at its end, so a small one is read whole and stored
 //! by one PUT, and a longer one becomes a multipart upload, one part in memory at a time.
 
-mod cors;
 mod file;
 mod in_parts;
 
 use http::Response;
-use http::header::{ETAG, HeaderValue};
+use http::header::ETAG;
 
 use self::file::{Filled, FormFile, PART};
 use super::client_etags::take_back_conditions;
@@ -33,8 +32,6 @@ pub struct FormUpload {
     pub file: BoxBody,
     /// The length of the whole request in bytes, of which the file is a part.
     pub request_length: u64,
-    /// The page that sends it.
-    pub origin: Option<HeaderValue>,
     /// The object as a URL of this server.
     pub location: String,
 }
@@ -44,7 +41,7 @@ pub struct FormUpload {
 /// # Errors
 /// As for PutObject, and when the file's length is not what the policy allows.
 pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
-    let FormUpload { bucket, object_key, form, length, file, request_length, origin, location } = upload;
+    let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
     let mut asked = form.upload_headers()?;
     take_back_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut asked);
     let declared = DeclaredIntegrity::from_headers(&asked)?;
@@ -63,9 +60,6 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
             in_parts::upload(resources, object, promised, first, file, request_length).await?
         }
     };
-    if let Some(origin) = origin {
-        response.headers_mut().extend(cors::headers(resources, &bucket, &origin).await);
-    }
     if !response.status().is_success() {
         return Ok(response);
     }

@@ -63,6 +63,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         known_uploads: crate::handler::KnownUploads::default(),
         default_keys: crate::handler::DefaultKeys::default(),
         layouts: Layouts::default(),
+        cors: crate::handler::CorsAnswers::default(),
         client_idle_timeout: Duration::from_secs(5),
         memory: crate::buffers::Budget::new(64 << 20),
         documents: crate::buffers::Budget::new(8 << 20),

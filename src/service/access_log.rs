@@ -82,6 +82,11 @@ impl Record {
         UnderWay::counted_by(admitted)
     }
 
+    /// Whether the request had a valid signature.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.operation.is_some()
+    }
+
     pub(super) fn failed(&mut self, error: Error) {
         self.error = Some(error);
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap};
 use http::request::Parts;
 use http::{Method, Response};
 
@@ -82,7 +82,6 @@ impl Sent<'_> {
             length,
             file: boxed(file),
             request_length,
-            origin: headers.get(ORIGIN).cloned(),
         };
         handler::post_object(&inner.resources, upload).await
     }
