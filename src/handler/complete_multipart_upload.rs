@@ -127,7 +127,7 @@ impl Completing {
                 Err(refusal) => return Ok(Outcome::Refused(refusal)),
             }
         }
-        self.complete(&parts, checksum).await
+        self.complete(&parts, checksum, chosen.total()).await
     }
 
     /// The client's parts among those that the storage lists.
@@ -184,6 +184,7 @@ impl Completing {
         &self,
         parts: &[(u16, String)],
         checksum: Option<ObjectChecksum>,
+        size: Option<u64>,
     ) -> Result<Outcome, Error> {
         let mut request = self.at().request(Method::POST);
         request.headers.extend(self.conditions.clone());
@@ -206,17 +207,26 @@ impl Completing {
             .map_err(|_| Error::UnexpectedAnswer("what is no answer to a completed upload"))?;
         head.headers.remove(CONTENT_LENGTH);
         match answer {
-            CompletionAnswer::Done(result) if result.etag().is_empty() => {
-                let written = self.expected().find(&self.resources.upstream).await?;
-                let written =
-                    written.ok_or(Error::UnexpectedAnswer("a completed upload without its ETag"))?;
-                let result =
-                    CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
+            CompletionAnswer::Done(result) => {
+                let result = match result.etag() {
+                    "" => self.named_result().await?,
+                    _ => result,
+                };
+                if let Some(size) = size {
+                    let sizes = &self.resources.learned_sizes;
+                    sizes.completed(&self.bucket, &self.object_key, result.etag(), size).await;
+                }
                 Ok(self.done(head.headers, result, checksum))
             }
-            CompletionAnswer::Done(result) => Ok(self.done(head.headers, result, checksum)),
             CompletionAnswer::Failed => Ok(Outcome::Refused(Response::from_parts(head, buffered(document)))),
         }
+    }
+
+    /// The result for a storage that named no ETag.
+    async fn named_result(&self) -> Result<CompletionResult, Error> {
+        let written = self.expected().find(&self.resources.upstream).await?;
+        let written = written.ok_or(Error::UnexpectedAnswer("a completed upload without its ETag"))?;
+        Ok(CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), written.etag()?))
     }
 
     fn done(

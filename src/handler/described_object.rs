@@ -45,7 +45,8 @@ pub(super) struct DescribedObject {
     pub(super) head: response::Parts,
     /// What its metadata say of its keys.
     pub(super) keys: ObjectKeys,
-    /// Plaintext bytes: a claim of the storage, unless the layout is here.
+    /// Plaintext bytes: a claim of the storage, unless the layout is here. Of an archived object whose length its content
+    /// alone tells, as when it was completed, else the stored bytes, as in listings.
     pub(super) plaintext_total: u64,
     /// The layout of a multipart upload, if it was needed for something.
     pub(super) layout: Option<Arc<Layout>>,
@@ -177,7 +178,11 @@ async fn attempt(
             let source = Source { resources, rule, at: &at };
             let foreign = Box::pin(Foreign::resolve(&source, marks, stored_total)).await?;
             let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
-            let plaintext_total = Box::pin(foreign.length(&source, etag, stored_total)).await?;
+            let plaintext_total = match Box::pin(foreign.length(&source, etag, stored_total)).await {
+                // No upload in parts: none was completed here.
+                Err(error) if error.is_archived() => stored_total,
+                length => length?,
+            };
             foreign::hide(&foreign, &mut head.headers);
             let keys = ObjectKeys::Foreign(foreign);
             let described = DescribedObject { head, keys, plaintext_total, layout: None };
@@ -190,14 +195,22 @@ async fn attempt(
             Some(total) if !needs_layout => (total, None),
             Some(_) | None => {
                 let known = match resources.layouts.known(&at, &identity).await {
-                    Some(known) => known,
+                    Some(known) => Ok(known),
                     None => {
                         let Unlocked { opened, .. } =
                             stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
-                        layouts::layout_of(resources, &at, &identity, &opened.content_key).await?
+                        layouts::layout_of(resources, &at, &identity, &opened.content_key).await
                     }
                 };
-                (known.layout.plaintext_total(), Some(known.layout.clone()))
+                match known {
+                    Err(error) if error.is_archived() && !needs_layout => {
+                        let etag = etag_of(&head.headers).unwrap_or_default();
+                        let size = resources.learned_sizes.of_completed(bucket, object_key, etag).await;
+                        (size.unwrap_or(stored_total), None)
+                    }
+                    Err(error) => return Err(error),
+                    Ok(known) => (known.layout.plaintext_total(), Some(known.layout.clone())),
+                }
             }
         }
     } else {

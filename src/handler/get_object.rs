@@ -18,7 +18,7 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
         bucket,
         object_key,
         wanted: Wanted::of(&call.headers, &call.query)?,
-        query: call.upstream_query(head_object::is_read_parameter),
+        query: head_object::read_parameters(&call)?,
         headers: headers::read_headers(&call.headers)?,
         if_range: call.headers.get(IF_RANGE).map(IfRange::parse),
     };

@@ -39,18 +39,19 @@ pub(super) async fn get_object_attributes(
     let query = call.upstream_query(|name| name == "versionId");
     let headers = for_every_question(&call.headers);
     let at = ObjectAt::of_request(bucket, object_key, &query, &headers);
-    let request = DescribeRequest {
-        bucket,
-        object_key,
-        query: query.clone(),
-        headers: headers.clone(),
-        needs_layout: asked.parts,
+    let describe = |needs_layout| {
+        let (query, headers) = (query.clone(), headers.clone());
+        describe_object(resources, DescribeRequest { bucket, object_key, query, headers, needs_layout })
     };
-    let DescribedObject { head, keys, plaintext_total, layout } =
-        match describe_object(resources, request).await? {
-            Description::Answered(response) => return refusal(resources, &at, response.status()).await,
-            Description::Described(described) => *described,
-        };
+    let description = match describe(asked.parts).await {
+        // Nothing tells the parts of an archived object.
+        Err(error) if error.is_archived() => describe(false).await?,
+        description => description?,
+    };
+    let DescribedObject { head, keys, plaintext_total, layout } = match description {
+        Description::Answered(response) => return refusal(resources, &at, response.status()).await,
+        Description::Described(described) => *described,
+    };
     let mut attributes = ObjectAttributes::default();
     if asked.etag {
         let etag = etag_of(&head.headers);

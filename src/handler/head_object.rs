@@ -9,7 +9,7 @@ use super::wanted::{Selection, Wanted};
 use super::{Call, Resources, answer};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::s3::{IfRange, headers};
+use crate::s3::{IfRange, S3Error, headers};
 
 pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
@@ -19,7 +19,7 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     let asked = DescribeRequest {
         bucket,
         object_key,
-        query: call.upstream_query(is_read_parameter),
+        query: read_parameters(&call)?,
         headers: headers::read_headers(&call.headers)?,
         needs_layout: is_part,
     };
@@ -61,6 +61,32 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
 }
 
 /// The query parameters of GET and HEAD that the storage answers itself.
-pub(super) fn is_read_parameter(name: &str) -> bool {
-    name == "versionId" || name.starts_with("response-")
+///
+/// # Errors
+/// `InvalidArgument` for a `response-` parameter that can be no header: control characters, or letters beyond Latin-1.
+pub(super) fn read_parameters(call: &Call) -> Result<Vec<(String, Option<String>)>, Error> {
+    for (name, value) in call.query.iter().filter(|(name, _)| name.starts_with("response-")) {
+        if !value.chars().all(is_of_a_header) {
+            let message = "Header value cannot be represented using ISO-8859-1.";
+            return Err(S3Error::invalid_argument(name, value, message).into());
+        }
+    }
+    Ok(call.upstream_query(|name| name == "versionId" || name.starts_with("response-")))
+}
+
+fn is_of_a_header(letter: char) -> bool {
+    letter == '\t' || (u32::from(letter) <= 0xff && !letter.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_a_header() {
+        assert!("attachment; filename=\"gro\u{df}.txt\"\t".chars().all(is_of_a_header));
+        for letter in ['\r', '\n', '\0', '\u{7f}', '\u{85}', '\u{2013}', '\u{4e2d}'] {
+            assert!(!is_of_a_header(letter), "{letter:?}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use moka::future::Cache;
 
 use super::Resources;
-use super::stored_object::{Identity, ObjectAt, StoredRun};
+use super::stored_object::{Identity, ObjectAt, StoredRun, unreadable};
 use super::wanted::stored_range;
 use crate::body::BoxBody;
 use crate::envelope::ContentKey;
@@ -239,6 +239,7 @@ async fn read_stored(
         StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
             return Err(Error::Replaced);
         }
+        StatusCode::FORBIDDEN => return Err(unreadable(response).await),
         status => {
             tracing::debug!(%status, object_key = ?at.object_key, "no answer about an object's layout");
             return Err(Error::UnexpectedAnswer("a question about an object's layout with an error"));

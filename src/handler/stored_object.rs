@@ -2,15 +2,15 @@
 
 use aws_lc_rs::digest;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_MATCH};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body::Body;
 
 use super::stored::StoredKeys;
-use crate::body::BoxBody;
+use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{MAX_PARTS, MultipartLength, multipart_plaintext_length};
 use crate::error::Error;
-use crate::s3::{BucketName, ByteRange, ObjectKey};
+use crate::s3::{BucketName, ByteRange, ErrorCode, ObjectKey, S3Error, xml};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// What of the client's request goes along with every further question about an object.
@@ -119,6 +119,16 @@ impl Identity {
     pub(super) fn fingerprint(&self, at: &ObjectAt<'_>) -> [u8; 32] {
         let total = self.stored_total.to_be_bytes();
         fingerprint([&at.fingerprint()[..], self.etag.as_bytes(), &total, &self.envelope])
+    }
+}
+
+/// What the storage means that refuses (403) to read an object which its own answer to HEAD describes.
+pub(super) async fn unreadable(refusal: Response<BoxBody>) -> Error {
+    let document = read_bounded(refusal.into_body(), xml::MAX_ERROR_DOCUMENT).await.unwrap_or_default();
+    let archived = ErrorCode::InvalidObjectState;
+    match xml::parse_error_document(&document) {
+        Ok(told) if told.code == archived.code() => S3Error::from(archived).into(),
+        Ok(_) | Err(_) => Error::UnexpectedAnswer("a question about an object with a refusal"),
     }
 }
 

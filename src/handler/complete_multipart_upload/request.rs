@@ -126,7 +126,8 @@ impl Chosen {
         Layout::terminated(parts.collect()).ok()
     }
 
-    fn total(&self) -> Option<u64> {
+    /// Plaintext bytes of all parts, if they are known.
+    pub(super) fn total(&self) -> Option<u64> {
         Some(self.lengths()?.iter().sum())
     }
 }

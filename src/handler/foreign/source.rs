@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::handler::Resources;
 use crate::handler::layouts::read_run;
 use crate::handler::policy::BucketRule;
-use crate::handler::stored_object::{ObjectAt, StoredRun, etag_of};
+use crate::handler::stored_object::{ObjectAt, StoredRun, etag_of, unreadable};
 use crate::handler::wanted::stored_range;
 use crate::s3::{ObjectKey, headers};
 
@@ -78,6 +78,7 @@ impl Source<'_> {
             StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(Error::Replaced);
             }
+            StatusCode::FORBIDDEN => return Err(unreadable(response).await),
             _ => return Err(Error::UnexpectedAnswer("a question for an object's content with an error")),
         }
         let run = StoredRun::of(response.status(), response.headers(), response.body())?;
