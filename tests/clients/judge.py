@@ -1,5 +1,6 @@
 """What every refusal and every read is held to."""
 
+import re
 import time
 
 SETTLE_SECONDS = 1.0
@@ -13,6 +14,14 @@ def assert_refused(answer, status, code):
     assert answer.message, "an error must say why"
     assert answer.text_of("RequestId"), "an error must name its request"
     assert answer.headers.get("content-type", "").startswith("application/xml")
+
+
+def assert_code(answer, status, code):
+    """The status and the S3 code of an error that the storage may have made: its document is no XML where a key is none."""
+    statuses = status if isinstance(status, tuple) else (status,)
+    codes = code if isinstance(code, tuple) else (code,)
+    found = re.search(rb"<Code>(\w+)</Code>", answer.body)
+    assert answer.status in statuses and found and found.group(1).decode() in codes, (answer.status, answer.body[:500])
 
 
 def assert_nothing_stored(store, bucket):
