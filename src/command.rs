@@ -6,6 +6,7 @@ pub mod check;
 pub mod decrypt;
 pub mod inspect;
 pub mod keygen;
+pub mod process;
 pub mod rooms;
 pub mod serve;
 #[cfg(test)]

@@ -103,6 +103,9 @@ pub enum Error {
         "the storage says nowhere how many parts the object has: neither in its ETag nor as x-amz-mp-parts-count"
     )]
     PartsUnknown,
+    /// A fault of the proxy's own, which the log tells of.
+    #[error("the request ended in a panic")]
+    Panicked,
     /// What somebody else found out who asked for the same.
     #[error(transparent)]
     Shared(Arc<Error>),
@@ -151,6 +154,8 @@ pub enum Blame {
     Upstream,
     /// The key service's.
     Keys,
+    /// The proxy's own.
+    Proxy,
 }
 
 impl Error {
@@ -199,6 +204,7 @@ impl Error {
             Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) => Blame::Downstream,
             Self::Shared(error) => error.blame(),
             Self::Keyring(_) => Blame::Keys,
+            Self::Panicked => Blame::Proxy,
             Self::Upstream(_)
             | Self::UpstreamBody(_)
             | Self::UnexpectedAnswer(_)
@@ -268,6 +274,7 @@ impl Error {
             Self::PartsUnknown => {
                 S3Error::new(ErrorCode::InternalError, format!("Can't read this object: {self}."))
             }
+            Self::Panicked => ErrorCode::InternalError.into(),
             Self::Shared(error) => error.to_s3(),
         }
     }

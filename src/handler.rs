@@ -57,6 +57,7 @@ pub use self::call::{Call, Reached, UnderWay};
 use self::client_etags::ClientEtags;
 pub use self::cors::{Asker, CorsAnswers, CorsRequest, cors_headers};
 pub use self::described_object::object_layout;
+pub use self::document::NamedKeys;
 pub use self::foreign::{
     ForeignObject, StoredFormat, Unlocked as ForeignContent, unlock_files, unlock_stored,
 };

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod error;
 pub mod handler;
 pub mod keyring;
+pub mod log;
 pub mod meter;
 pub mod s3;
 pub mod server;

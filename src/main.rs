@@ -1,19 +1,19 @@
 //! The process: arguments, logging, the runtime, exit codes. It alone prints and exits.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout)]
 
-use std::io::{self, IsTerminal};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use s3veil::command::serve::{self, Listeners};
-use s3veil::command::{self, Command, CommandLine, Decrypt, Failure};
-use s3veil::config::{self, LogFormat, LogSettings};
+use s3veil::command::{self, Command, CommandLine, Decrypt, Failure, process};
+use s3veil::config;
+use s3veil::log::Log;
 use s3veil::server::ConnectionInfo;
 use s3veil::service::Arrival;
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
 
 /// With hundreds of streams, glibc's arenas fragment, and its locks and returned pages are a quarter of what a small
 /// request costs. How it is set: `.cargo/config.toml`.
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     match run(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("s3veil: {failure}");
+            // Nor does a standard error that takes nothing change the exit code.
+            drop(writeln!(io::stderr(), "s3veil: {failure}"));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -69,9 +70,11 @@ fn runtime() -> Result<Runtime, Failure> {
 
 fn serve(path: &Path) -> Result<(), Failure> {
     let config = config::load(path)?;
-    log(&config.log);
+    let log = Log::start(&config.log);
+    let _log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
+    process::raise_descriptor_limit(config.listen.max_connections);
     runtime()?.block_on(async {
-        let signals = serve::signals();
+        let signals = process::outlive_signals().and_then(|()| serve::signals());
         let signals =
             signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
         let (listen, admin) = (config.listen.clone(), config.admin.clone());
@@ -116,21 +119,4 @@ fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
         drop(std::fs::remove_file(file));
     }
     outcome
-}
-
-/// The embedded store's library puts whole requests into spans of level INFO. What the configuration says comes after
-/// this, and counts.
-const EMBEDDED_STORE_FILTER: &str = "s3s=warn";
-
-/// Events go to standard error; standard output belongs to the commands.
-fn log(settings: &LogSettings) {
-    let LogSettings { format, level } = settings;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("{EMBEDDED_STORE_FILTER},{level}")))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
 }

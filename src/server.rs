@@ -7,6 +7,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unusable;
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod admission;
+mod caught;
 mod clients;
 mod form;
 mod unsigned;
@@ -23,6 +24,7 @@ use hyper::body::{Body, Incoming};
 
 use self::access_log::Record;
 use self::admission::Admission;
+use self::caught::{Panicked, caught};
 pub use self::clients::{Client, ClientAccess, Clients};
 use self::unsigned::Unsigned;
 use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
@@ -33,7 +35,7 @@ use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
 };
-use crate::sigv4::{RequestHead, VerifyPolicy, authenticate};
+use crate::sigv4::{RequestHead, VerifyPolicy, authenticate, claimed_access_key_id};
 
 /// The header that names a request, in S3's answers and in ours.
 const REQUEST_ID: &str = "x-amz-request-id";
@@ -101,7 +103,8 @@ impl Service {
             true => Err(slow_down().into()),
             false => {
                 let body = boxed(MeteredBody::new(body, &arrival.meter));
-                self.answer(&parts, body, &arrival, &mut record).await
+                let answer = caught(self.answer(&parts, body, &arrival, &mut record)).await;
+                answer.unwrap_or_else(|Panicked| Err(Error::Panicked))
             }
         };
         let mut response = answer.unwrap_or_else(|error| {
@@ -175,7 +178,11 @@ impl Service {
             virtual_host_bucket: virtual_host.as_deref(),
             is_parameter,
         };
-        let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret_of(id))?;
+        let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret_of(id));
+        let authenticated = authenticated.inspect_err(|error| {
+            let claimed = claimed_access_key_id(head.headers, head.raw_query);
+            record.refused_login(error, claimed, route(&parts.method, &path, &query, &parts.headers).ok());
+        })?;
         let mut headers = parts.headers.clone();
         headers::unhoist(&query, &mut headers)?;
         let query = query.without_signature().without_log_parameters();
@@ -237,3 +244,6 @@ fn refusal(error: &Error, resource: &str, request_id: &str) -> Response<BoxBody>
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

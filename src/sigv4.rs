@@ -7,6 +7,7 @@ mod authenticate;
 mod canonical;
 mod chunked;
 mod claim;
+mod claimed;
 mod credentials;
 mod error;
 mod form;
@@ -25,6 +26,7 @@ pub use chunked::{
     AwsChunkedDecoder, AwsChunkedEncoder, ChunkError, Decoded, EncodeError, Trailers, UPSTREAM_CHUNK_SIZE,
     encoded_length,
 };
+pub use claimed::{access_key_id, claimed_access_key_id};
 pub use credentials::{AccessKeyId, SecretAccessKey};
 pub use error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
 pub use form::{AuthenticatedForm, authenticate_form};

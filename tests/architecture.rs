@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("service", &["meter", "s3", "sigv4", "body", "keyring", "upstream", "handler", "error"]),
     ("server", &["body", "buffers", "meter"]),
     ("admin", &["server", "body"]),
+    ("log", &["config"]),
     ("config", &["s3", "sigv4", "envelope", "keyring", "upstream", "handler", "service", "server", "admin"]),
     (
         "command",
@@ -32,7 +33,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("lib", &[]),
-    ("main", &["command", "config", "server", "service"]),
+    ("main", &["command", "config", "log", "server", "service"]),
 ];
 
 const MAX_FILE_LINES: usize = 450;

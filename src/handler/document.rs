@@ -1,5 +1,7 @@
 //! The document that a client sends: read whole, verified, and held against the memory for documents.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
@@ -10,6 +12,38 @@ use crate::s3::{DeclaredIntegrity, ErrorCode, Operation, S3Error};
 
 /// Memory is taken in steps of this many bytes, as the document arrives.
 const STEP: usize = 64 << 10;
+
+/// The objects that a document names, for the log: how many, and the first few keys.
+#[derive(Debug, Clone)]
+pub struct NamedKeys {
+    number: usize,
+    first: String,
+}
+
+impl NamedKeys {
+    /// Characters of keys that are kept.
+    const KEPT: usize = 256;
+
+    /// Of the keys that a document names.
+    pub(super) fn new<'k>(keys: impl ExactSizeIterator<Item = &'k str>) -> Self {
+        let number = keys.len();
+        let mut first = String::new();
+        for key in keys {
+            if first.len() + key.len() > Self::KEPT && !first.is_empty() {
+                break;
+            }
+            first.push(' ');
+            first.push_str(key);
+        }
+        Self { number, first }
+    }
+}
+
+impl fmt::Display for NamedKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, self.first)
+    }
+}
 
 /// The most bytes of a document, where that is not [`OTHERS`].
 const LIMITS: [(Operation, u64); 3] = [

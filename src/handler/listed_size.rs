@@ -381,6 +381,7 @@ fn is_of_the_object(error: &Error) -> bool {
         | Error::Unsettled
         | Error::UpstreamRedirect { .. }
         | Error::UpstreamCredentials { .. }
+        | Error::Panicked
         | Error::Replaced => false,
     }
 }

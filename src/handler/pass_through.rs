@@ -3,7 +3,7 @@
 use http::header::{HeaderName, HeaderValue, LOCATION};
 use http::{Method, Response};
 
-use super::{Call, Resources, bucket_encryption, client_etags, document, upstream_answer};
+use super::{Call, NamedKeys, Resources, bucket_encryption, client_etags, document, upstream_answer};
 use crate::body::BoxBody;
 use crate::error::Error;
 use crate::s3::{BucketName, DeclaredIntegrity, Operation, S3Error, encode_path, headers, xml};
@@ -22,7 +22,10 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     let declared = DeclaredIntegrity::from_headers(&call.headers)?;
     let limit = document::limit_of(call.operation);
     let (document, verdict) = call.document(resources, limit, &declared).await?;
-    refuse_sizes(&call, &document)?;
+    let named = match call.operation == Operation::DeleteObjects {
+        true => Some(named_keys(&document)?),
+        false => None,
+    };
     let encryption = call.path.bucket().filter(|_| is_about_encryption(call.operation));
     if let Some(bucket) = encryption
         && call.operation == Operation::PutBucketEncryption
@@ -54,6 +57,9 @@ pub(super) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     {
         response.headers_mut().insert(LOCATION, location(bucket));
     }
+    if let Some(named) = named {
+        response.extensions_mut().insert(named);
+    }
     Ok(response)
 }
 
@@ -70,15 +76,17 @@ fn is_about_encryption(operation: Operation) -> bool {
     )
 }
 
+/// The objects that are to be deleted.
+///
 /// # Errors
-/// `NotImplemented` for deletions on condition of a size, which is the plaintext's; `MalformedXML` for a list of objects that is none.
-fn refuse_sizes(call: &Call, document: &[u8]) -> Result<(), Error> {
-    let listed = call.operation == Operation::DeleteObjects
-        && xml::delete_objects_request(document)?.objects.iter().any(|object| object.size.is_some());
-    if listed {
+/// `NotImplemented` for deletions on condition of a size, which is the plaintext's; `MalformedXML` for a list of objects
+/// that is none.
+fn named_keys(document: &[u8]) -> Result<NamedKeys, Error> {
+    let objects = xml::delete_objects_request(document)?.objects;
+    if objects.iter().any(|object| object.size.is_some()) {
         let message =
             "Deleting on condition of a size is not implemented: stored sizes are not the objects' own.";
         return Err(S3Error::not_implemented(message).into());
     }
-    Ok(())
+    Ok(NamedKeys::new(objects.iter().map(|object| object.object.as_str())))
 }

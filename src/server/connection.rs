@@ -1,5 +1,7 @@
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::stall::WriteDeadline;
+use super::unusable::{self, Reason, unusable};
 use super::{ConnectionInfo, Settings, Tls};
 use crate::buffers::{self, CappedStream, Crowd, PacedBody};
 use crate::meter::Meter;
@@ -28,6 +32,10 @@ const MAX_HEAD: usize = 64 * 1024;
 /// would cost every request: hyper prepares room for as many before it reads a head.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
 const MAX_HEADERS: usize = 512;
+
+/// Bytes that the kernel keeps for a client beside those that are on their way to it.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT: u32 = 128 * 1024;
 
 /// How long a TLS handshake may take: a few round trips on the slowest of networks.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,32 +111,60 @@ impl Connection {
     {
         let Self { stream, peer, tls, mut terms, surplus } = self;
         let (_open, _member) = (OpenConnection::count(), terms.crowd.join());
-        // Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm).
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "a connection was lost before it was served");
             return;
         }
-        let stream = CappedStream::new(stream, terms.crowd.clone());
         let info = ConnectionInfo { peer, tls: tls.is_some(), surplus, meter: terms.meter.clone() };
         let service = |request| service(request, info.clone());
         let Some(tls) = tls else {
-            return terms.serve(stream, service).await;
+            let stream = CappedStream::new(stream, terms.crowd.clone());
+            return terms.serve(stream, peer, service).await;
         };
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.0).accept(stream));
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, tls, &terms.crowd));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
             () = terms.drain.begun() => return,
         };
         match handshake {
-            Ok(Ok(stream)) => terms.serve(stream, service).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+            Ok(Ok(Handshake::Done(stream))) => terms.serve(*stream, peer, service).await,
+            Ok(Ok(Handshake::PlainHttp(stream))) => {
+                unusable(peer, Reason::HttpAtTls, &"a request without TLS");
+                unusable::answer_plain_http(stream).await;
+            }
+            Ok(Err(error)) => unusable(peer, Reason::Handshake, &error),
+            Err(elapsed) => unusable(peer, Reason::HandshakeTimeout, &elapsed),
         }
     }
 }
 
+/// Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm), and large ones not fill
+/// the kernel's buffers: those hold some MiB for a client that takes nothing, and it shows only when they are full.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT)?;
+    Ok(())
+}
+
+/// How a client begins where TLS is spoken.
+enum Handshake {
+    Done(Box<TlsStream<CappedStream<TcpStream>>>),
+    /// It has sent the beginning of a request.
+    PlainHttp(TcpStream),
+}
+
+async fn shake_hands(stream: TcpStream, tls: Tls, crowd: &Crowd) -> io::Result<Handshake> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && unusable::begins_http(first[0]) {
+        return Ok(Handshake::PlainHttp(stream));
+    }
+    let stream = TlsAcceptor::from(tls.0).accept(CappedStream::new(stream, crowd.clone())).await?;
+    Ok(Handshake::Done(Box::new(stream)))
+}
+
 impl Terms {
-    async fn serve<T, F, B>(self, stream: T, service: impl Fn(Request<Incoming>) -> F)
+    async fn serve<T, F, B>(self, stream: T, peer: SocketAddr, service: impl Fn(Request<Incoming>) -> F)
     where
         T: AsyncRead + AsyncWrite + Unpin,
         F: Future<Output = Response<B>>,
@@ -136,7 +172,9 @@ impl Terms {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { header_timeout, idle_timeout, meter, crowd, mut drain } = self;
-        let stream = TokioIo::new(WriteDeadline::new(stream, idle_timeout, &meter));
+        let stream = WriteDeadline::new(stream, idle_timeout, &meter);
+        let begins_with_tls = stream.begins_with_tls();
+        let stream = TokioIo::new(stream);
         let service = service_fn(|request| {
             let (response, crowd) = (service(request), crowd.clone());
             async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, crowd))) }
@@ -157,8 +195,13 @@ impl Terms {
                 connection.await
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection was cut");
+        match ended {
+            Ok(()) => {}
+            Err(error) if !error.is_parse() => tracing::debug!(%peer, %error, "a connection was cut"),
+            Err(error) if begins_with_tls.load(Ordering::Relaxed) => {
+                unusable(peer, Reason::TlsAtHttp, &error)
+            }
+            Err(error) => unusable(peer, Reason::Malformed, &error),
         }
     }
 }

@@ -1,11 +1,14 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::unusable::TLS_HANDSHAKE;
 use crate::meter::{CutOff, Direction, Meter};
 
 /// A stream whose writes fail with `TimedOut` once the other side has taken nothing for `patience`, or was cut off by
@@ -20,12 +23,28 @@ pub(super) struct WriteDeadline<T> {
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
     takes: Direction,
+    has_read: bool,
+    begins_with_tls: Arc<AtomicBool>,
 }
 
 impl<T> WriteDeadline<T> {
     pub(super) fn new(stream: T, patience: Duration, meter: &Meter) -> Self {
         let sleep = Box::pin(tokio::time::sleep(patience));
-        Self { stream, patience, sleep, waiting: false, takes: meter.direction() }
+        let takes = meter.direction();
+        Self {
+            stream,
+            patience,
+            sleep,
+            waiting: false,
+            takes,
+            has_read: false,
+            begins_with_tls: Arc::default(),
+        }
+    }
+
+    /// Whether the first byte that was read is one of TLS.
+    pub(super) fn begins_with_tls(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.begins_with_tls)
     }
 
     fn watch<R>(
@@ -56,7 +75,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        if self.has_read {
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        }
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        if let Some(first) = into.filled().get(before) {
+            self.has_read = true;
+            self.begins_with_tls.store(*first == TLS_HANDSHAKE, Ordering::Relaxed);
+        }
+        read
     }
 }
 

@@ -376,7 +376,9 @@ async fn tls_serves_http_1_only() {
     let mut plain = running.connect().await;
     send(&mut plain, &get("/tls")).await;
     let answer = until_closed(&mut plain).await;
-    assert!(!answer.starts_with(b"HTTP/"), "plain HTTP was answered on a TLS port");
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 400"), "plain HTTP was served on a TLS port: {answer}");
+    assert!(answer.ends_with("This address speaks TLS: use https:// in place of http://.\n"), "{answer}");
 }
 
 #[tokio::test]

@@ -93,6 +93,7 @@ pub(super) struct Admitted {
     places: Arc<Places>,
     slot: usize,
     id: u64,
+    meter: Meter,
 }
 
 impl Admission {
@@ -120,7 +121,7 @@ impl Admission {
             held.insert(client, meter.clone())
         };
         metrics::gauge!("s3veil_requests_under_way").increment(1.0);
-        Ok(Admitted { places: Arc::clone(&self.0), slot, id })
+        Ok(Admitted { places: Arc::clone(&self.0), slot, id, meter: meter.clone() })
     }
 
     /// Cuts off, as long as there is an admission, every client whose delay has reached `patience`.
@@ -140,6 +141,13 @@ impl Admission {
 impl Places {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admitted {
+    /// Whether its client was cut off.
+    pub(super) fn is_cut(&self) -> bool {
+        self.meter.is_cut()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::handler::{self, FormUpload};
 use crate::s3::{
     BucketName, ErrorCode, ObjectKey, Operation, PostPolicy, Query, S3Error, S3Path, encode_path, route,
 };
-use crate::sigv4::authenticate_form;
+use crate::sigv4::{access_key_id, authenticate_form};
 
 /// Headers that begin with `x-amz-` and change nothing about a form.
 const HARMLESS: [&str; 4] = ["x-amz-cf-id", "x-amz-content-sha256", "x-amz-date", "x-amz-user-agent"];
@@ -62,7 +62,11 @@ impl Sent<'_> {
 
         let now = SystemTime::now();
         let secret_of = |id: &str| inner.clients.secret_of(id);
-        let signed = authenticate_form(|name| form.field(name), &inner.verification, now, secret_of)?;
+        let signed = authenticate_form(|name| form.field(name), &inner.verification, now, secret_of);
+        let signed = signed.inspect_err(|error| {
+            let claimed = form.field("x-amz-credential").or_else(|| form.field("awsaccesskeyid"));
+            record.refused_login(error, claimed.map(access_key_id), Some(Operation::PostObject));
+        })?;
         record.authenticated(signed.access_key_id.as_str(), Operation::PostObject);
         let policy = PostPolicy::parse(signed.policy)?;
         let object_key = form.object_key()?;

@@ -72,9 +72,9 @@ def test_too_many_requests_are_told_to_slow_down(start, real):
     assert raw.request("GET", f"/{bucket}/object").body == b"here"
     for connection in held:
         connection.close()
-    relay.stop()
     until(lambda: narrow.metrics()["s3veil_requests_under_way"] == 0)
     assert "Contents" in s3.list_objects_v2(Bucket=bucket)
+    relay.stop()
 
 
 def test_too_many_connections_are_told_to_slow_down(start, backend):

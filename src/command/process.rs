@@ -1,0 +1,86 @@
+//! What the process asks of its system: as many descriptors as it may have, and signals that do not end it.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Descriptors of each connection: its own, and one to the storage.
+const OF_EACH_CONNECTION: u64 = 2;
+/// Listeners, files of the embedded store, connections to the key service.
+const OTHERS: u64 = 256;
+
+/// The signal of a file that has reached its size limit: on all of Linux's architectures but MIPS.
+const SIGXFSZ: i32 = 25;
+
+/// Raises the limit of open descriptors to what the system allows at most, and warns if `max_connections` connections may need
+/// more.
+pub fn raise_descriptor_limit(max_connections: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open descriptors could not be raised");
+            current
+        }
+    };
+    let needed = needed(max_connections);
+    if let Some(descriptors) = current.filter(|descriptors| *descriptors < needed) {
+        tracing::warn!(
+            descriptors,
+            needed,
+            max_connections,
+            "fewer descriptors may be open than listen.max_connections may need: lower it, or raise the limit (ulimit -n, \
+             LimitNOFILE= of systemd)"
+        );
+    }
+}
+
+fn needed(max_connections: usize) -> u64 {
+    (max_connections as u64).saturating_mul(OF_EACH_CONNECTION).saturating_add(OTHERS)
+}
+
+/// Makes of the signals that are often sent to ask for something, and would end the process, a line in the log. Within a
+/// runtime.
+///
+/// # Errors
+/// When a signal can't be caught.
+pub fn outlive_signals() -> io::Result<()> {
+    // The log, or the embedded store, sees the error of the write instead.
+    drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+    for (kind, name) in [
+        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::user_defined1(), "SIGUSR1"),
+        (SignalKind::user_defined2(), "SIGUSR2"),
+    ] {
+        let mut signals = signal(kind)?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                tracing::warn!(
+                    signal = name,
+                    "a signal without meaning was ignored: nothing is read again; SIGTERM stops the process"
+                );
+            }
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connection_may_need_two_descriptors() {
+        assert_eq!(needed(10_000), 20_256);
+        assert_eq!(needed(usize::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        raise_descriptor_limit(1);
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!(current, maximum);
+    }
+}

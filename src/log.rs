@@ -1,0 +1,66 @@
+//! The log: one line per event on standard error, that no request waits for and nothing from outside can forge.
+//!
+//! Lines go into a queue of bounded size, and a thread of their own writes them. When that is stopped (a full disk, a reader
+//! that is gone or does not read) lines are dropped and counted, and the process goes on.
+
+mod line;
+mod queue;
+
+use std::io;
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+
+use self::line::LineFormat;
+use self::queue::{Lines, Queue};
+use crate::config::LogSettings;
+
+/// The embedded store's library puts whole requests into spans of level INFO. What the configuration says comes after
+/// this, and counts.
+const EMBEDDED_STORE_FILTER: &str = "s3s=warn";
+
+/// The running log. When it is dropped, the lines in its queue are written, for a second at most.
+#[derive(Debug)]
+#[must_use]
+pub struct Log(Arc<Queue>);
+
+impl Log {
+    /// Begins to log as `settings` say, panics too. Once in a process.
+    ///
+    /// # Errors
+    /// When there is no thread to be had, or another subscriber is set.
+    pub fn start(settings: &LogSettings) -> io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let writer = Arc::clone(&queue);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.write_to(&mut io::stderr(), report_dropped))?;
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(format!("{EMBEDDED_STORE_FILTER},{}", settings.level)))
+            .with_writer(Lines(Arc::clone(&queue)))
+            .with_ansi(false)
+            .log_internal_errors(false)
+            .event_format(LineFormat::new(settings.format))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+        std::panic::set_hook(Box::new(log_panic));
+        Ok(Self(queue))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+fn report_dropped(lines: u64) {
+    tracing::warn!(lines, "lines of the log could not be written, and were dropped");
+}
+
+/// One line in place of a message and a backtrace of many, which standard error might not even take.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(location, cause = panic.payload_as_str().unwrap_or_default(), "a panic");
+}

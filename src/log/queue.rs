@@ -1,0 +1,283 @@
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes of lines that wait; as many again may be on their way.
+const CAPACITY: usize = 4 << 20;
+
+/// How long the thread lets lines gather, so that a busy process writes many at once and wakes it seldom.
+const GATHERING: Duration = Duration::from_millis(5);
+
+/// How long the end of the process waits for the last lines.
+const FINISHING: Duration = Duration::from_secs(1);
+
+/// Lines that wait for being written.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Told when there is something to do for the thread, and when it has ended.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    /// Lines that were not written, and not reported yet.
+    dropped: u64,
+    is_closed: bool,
+    has_ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a line, or drops it when the queue is full.
+    fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.is_closed || state.lines.len() + line.len() > CAPACITY {
+            state.dropped += 1;
+            drop(state);
+            count_dropped(1);
+            return;
+        }
+        let was_empty = state.lines.is_empty();
+        state.lines.extend_from_slice(line);
+        drop(state);
+        if was_empty {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes lines to `output` until the queue is closed and empty. `report` is called when lines were dropped and it
+    /// works again.
+    pub(super) fn write_to(&self, output: &mut impl Write, report: impl Fn(u64)) {
+        let mut batch = Vec::new();
+        let mut is_torn = false;
+        while self.next(&mut batch) {
+            let written = write(output, &batch, &mut is_torn);
+            let dropped = {
+                let mut state = self.lock();
+                match written {
+                    Ok(()) => std::mem::take(&mut state.dropped),
+                    Err(Unwritten { lines }) => {
+                        state.dropped += lines;
+                        drop(state);
+                        count_dropped(lines);
+                        0
+                    }
+                }
+            };
+            if dropped > 0 {
+                report(dropped);
+            }
+            batch.clear();
+            batch.shrink_to(CAPACITY / 16);
+        }
+        self.lock().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for lines and takes all of them; false when there will be none.
+    fn next(&self, batch: &mut Vec<u8>) -> bool {
+        let idle = |state: &mut State| state.lines.is_empty() && !state.is_closed;
+        let state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let is_closing = |state: &mut State| !state.is_closed;
+        let gathered = self.changed.wait_timeout_while(state, GATHERING, is_closing);
+        let (mut state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut state.lines, batch);
+        !batch.is_empty()
+    }
+
+    /// Lets the thread write what is left, for a bounded time.
+    pub(super) fn finish(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        self.changed.notify_all();
+        let ended = self.changed.wait_timeout_while(state, FINISHING, |state| !state.has_ended);
+        drop(ended);
+    }
+}
+
+fn count_dropped(lines: u64) {
+    metrics::counter!("s3veil_log_lines_dropped_total").increment(lines);
+}
+
+/// So many lines were not written.
+struct Unwritten {
+    lines: u64,
+}
+
+/// Writes all of `batch`. `is_torn` says, before and after, whether the output ends within a line.
+fn write(output: &mut impl Write, batch: &[u8], is_torn: &mut bool) -> Result<(), Unwritten> {
+    if *is_torn && write_some(output, b"\n").is_ok() {
+        *is_torn = false;
+    }
+    let mut left = batch;
+    while !left.is_empty() {
+        match write_some(output, left) {
+            Ok(written) => {
+                *is_torn = left[written - 1] != b'\n';
+                left = &left[written..];
+            }
+            Err(_) => {
+                let lines = left.iter().filter(|byte| **byte == b'\n').count();
+                return Err(Unwritten { lines: lines as u64 });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_some(output: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match output.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Another process has made the pipe that it shares with this one such.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(GATHERING),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Where a subscriber writes its lines to, each with one call.
+#[derive(Debug, Clone)]
+pub(super) struct Lines(pub(super) Arc<Queue>);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Lines;
+
+    fn make_writer(&'a self) -> &'a Lines {
+        self
+    }
+}
+
+impl Write for &Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Writes to a channel what it may: an error in place of a number of bytes.
+    struct Output {
+        allowed: mpsc::Receiver<Result<usize, ErrorKind>>,
+        written: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = self.allowed.recv().unwrap_or(Ok(usize::MAX)).map_err(io::Error::from)?;
+            let bytes = &bytes[..bytes.len().min(length)];
+            self.written.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Running {
+        queue: Arc<Queue>,
+        allow: mpsc::Sender<Result<usize, ErrorKind>>,
+        written: mpsc::Receiver<Vec<u8>>,
+        reported: Arc<AtomicU64>,
+    }
+
+    fn start() -> Running {
+        let queue = Arc::new(Queue::default());
+        let ((allow, allowed), (write, written)) = (mpsc::channel(), mpsc::channel());
+        let reported = Arc::new(AtomicU64::new(0));
+        let (thread, report) = (Arc::clone(&queue), Arc::clone(&reported));
+        std::thread::spawn(move || {
+            let mut output = Output { allowed, written: write };
+            thread.write_to(&mut output, |lines| {
+                report.fetch_add(lines, Ordering::SeqCst);
+            });
+        });
+        Running { queue, allow, written, reported }
+    }
+
+    fn drained(queue: &Queue) {
+        while !queue.lock().lines.is_empty() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_is_queued_is_written_and_the_last_of_it_at_the_end() {
+        let Running { queue, allow, written, reported } = start();
+        drop(allow);
+        queue.push(b"one\n");
+        queue.push(b"two\n");
+        queue.finish();
+        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntwo\n");
+        assert_eq!(reported.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_writer_that_is_stopped_holds_nobody_up_and_what_was_dropped_is_reported() {
+        let Running { queue, allow, written, reported } = start();
+        queue.push(b"first\n");
+        drained(&queue);
+        let mut line = vec![b'x'; 1 << 20];
+        line[(1 << 20) - 1] = b'\n';
+        for _ in 0..10 {
+            queue.push(&line);
+        }
+        assert_eq!(queue.lock().dropped, 6);
+        drop(allow);
+        drained(&queue);
+        queue.push(b"last\n");
+        queue.finish();
+        assert_eq!(reported.load(Ordering::SeqCst), 6);
+        assert!(written.iter().flatten().collect::<Vec<_>>().ends_with(b"x\nlast\n"));
+    }
+
+    #[test]
+    fn lines_that_fail_are_counted_and_a_torn_one_is_ended() {
+        let Running { queue, allow, written, reported } = start();
+        queue.push(b"one\ntwo\nthree\n");
+        allow.send(Ok(6)).unwrap();
+        allow.send(Err(ErrorKind::StorageFull)).unwrap();
+        drained(&queue);
+        queue.push(b"four\n");
+        allow.send(Err(ErrorKind::BrokenPipe)).unwrap();
+        allow.send(Err(ErrorKind::BrokenPipe)).unwrap();
+        drained(&queue);
+        while queue.lock().dropped < 3 {
+            std::thread::yield_now();
+        }
+        queue.push(b"five\n");
+        drop(allow);
+        queue.finish();
+        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nfive\n");
+        assert_eq!(reported.load(Ordering::SeqCst), 3, "two and three, and four");
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_writer_that_is_stopped() {
+        let Running { queue, allow, written: _written, .. } = start();
+        queue.push(b"line\n");
+        drained(&queue);
+        queue.finish();
+        assert!(!queue.lock().has_ended);
+        drop(allow);
+    }
+}

@@ -1,0 +1,84 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::handler::tests_support::resources;
+use crate::server::{ConnectionInfo, Server, Settings};
+
+/// A recorder that panics, once, where a refused login is counted: in the midst of a request.
+#[derive(Default)]
+struct Panicking(AtomicBool);
+
+impl Recorder for Panicking {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let is_first = key.name() == "s3veil_logins_refused_total" && !self.0.swap(true, Ordering::Relaxed);
+        assert!(!is_first, "a panic in the midst of a request, as the test wants it");
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+async fn answer_to(stream: &mut TcpStream, head: &str) -> String {
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    while !answer.contains("</Error>") {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await.unwrap();
+        assert!(read > 0, "the connection ended: {answer}");
+        answer.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on() {
+    let recorder = Panicking::default();
+    let _recorder = metrics::set_default_local_recorder(&recorder);
+    let (resources, _folder) = resources("http://127.0.0.1:1", &[("*", "")]).await;
+    let clients = Clients::default();
+    let service = Service::new(Arc::new(resources), clients, VerifyPolicy::default(), Vec::new(), 10);
+    let timeout = Duration::from_secs(20);
+    let bound = Server::bind(Settings {
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        address_key: "listen.address",
+        tls: None,
+        max_connections: 10,
+        header_timeout: timeout,
+        idle_timeout: timeout,
+        min_rate: 1024,
+        drain_timeout: timeout,
+    });
+    let bound = bound.await.unwrap();
+    let address = bound.local_address();
+    let answer = move |request, connection: ConnectionInfo| {
+        let service = service.clone();
+        async move {
+            let ConnectionInfo { peer, tls, surplus, meter } = connection;
+            service.call(request, Arrival { peer, is_tls: tls, is_surplus: surplus, meter }).await
+        }
+    };
+    let serving = tokio::spawn(bound.serve(answer, std::future::pending()));
+
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "GET /bucket/key HTTP/1.1\r\nhost: x\r\n\r\n";
+    let panicked = answer_to(&mut stream, head).await;
+    assert!(panicked.starts_with("HTTP/1.1 500"), "{panicked}");
+    assert!(panicked.contains("<Code>InternalError</Code>"), "{panicked}");
+    let refused = answer_to(&mut stream, head).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    serving.abort();
+}
