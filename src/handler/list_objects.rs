@@ -21,6 +21,14 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
         return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
     };
     resources.policies.serve_bucket(bucket)?;
+    let requested = match call.query.first("encoding-type") {
+        Some("url") => NameEncoding::Url,
+        Some("") | None => NameEncoding::Verbatim,
+        Some(other) => {
+            let message = "Invalid Encoding Method specified in Request";
+            return Err(S3Error::invalid_argument("encoding-type", other, message).into());
+        }
+    };
     let mut request = call.upstream_request(Method::GET);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
@@ -31,10 +39,6 @@ pub(super) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Error::UnexpectedAnswer("a compressed listing, which was not asked for"));
     }
-    let requested = match call.query.first("encoding-type") {
-        Some("url") => NameEncoding::Url,
-        Some(_) | None => NameEncoding::Verbatim,
-    };
     let sizes = Arc::new(SizeReader {
         resources: resources.clone(),
         bucket: bucket.clone(),
