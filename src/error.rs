@@ -389,6 +389,13 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::Denied | KeyringError::IncorrectKey | KeyringError::NotAllowed => {
             told(ErrorCode::AccessDenied)
         }
+        // The keyring's path and its other keys are the operator's to read, in the log.
+        KeyringError::KeyMissing { key_id, keyring: _ } => S3Error::new(
+            ErrorCode::AccessDenied,
+            format!(
+                "The key service refused: the data key was wrapped under {key_id}, which it does not have."
+            ),
+        ),
         KeyringError::KeyNotFound => told(ErrorCode::KmsNotFoundException),
         KeyringError::KeyDisabled => told(ErrorCode::KmsDisabledException),
         KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => {

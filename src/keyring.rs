@@ -24,7 +24,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
-pub use self::error::{KeyringError, KeyringSetupError, MalformedAnswer};
+pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedAnswer};
 pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::settings::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
@@ -338,16 +338,16 @@ impl Keyring {
         &self,
         key_id: Option<&KeyId>,
         context: &EncryptionContext,
-    ) -> Result<RoundTrip, KeyringError> {
+    ) -> Result<RoundTrip, CheckError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
         let started = Instant::now();
-        let written = self.inner.backend.generate(key_id, context).await?;
+        let written = self.inner.backend.try_generate(key_id, context).await?;
         let generate = started.elapsed();
         let started = Instant::now();
-        let read = self.inner.backend.unwrap(&written.wrapped, context, key_id).await?;
+        let read = self.inner.backend.try_unwrap(&written.wrapped, context, key_id).await?;
         let unwrap = started.elapsed();
         if !is_same(&written.data_key, &read.data_key) {
-            return Err(KeyringError::Malformed(MalformedAnswer::RoundTrip));
+            return Err(KeyringError::Malformed(MalformedAnswer::RoundTrip).into());
         }
         Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
     }

@@ -1,6 +1,9 @@
 //! Why there is no data key, and why there is no keyring.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use super::KeyId;
 
 /// Why a data key could not be generated or unwrapped. Carries no key, blob or context.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +26,14 @@ pub enum KeyringError {
     /// The blob was made under another key than the one that was to open it.
     #[error("the data key was wrapped under another wrapping key")]
     IncorrectKey,
+    /// The blob names a wrapping key that the local keyring does not hold.
+    #[error("the data key was wrapped under {key_id}, which is not in {keyring}")]
+    KeyMissing {
+        /// The id in the blob, which nothing authenticates.
+        key_id: KeyId,
+        /// The keyring's file, and the ids that it holds.
+        keyring: String,
+    },
     /// No wrapping key is allowed to open it.
     #[error("no wrapping key is allowed to unwrap the data key")]
     NotAllowed,
@@ -53,6 +64,32 @@ pub enum KeyringError {
     /// The call was cut off by a shutdown or a bug on our side.
     #[error("the call of the key provider was interrupted")]
     Interrupted,
+}
+
+/// Why [`Keyring::check`](super::Keyring::check) found that a wrapping key does not work: for operators, not for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckError {
+    /// What it means for requests.
+    pub error: KeyringError,
+    /// What the provider answered, or what broke on the way to it. `None` where the error says it all.
+    pub cause: Option<String>,
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "{}: {cause}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CheckError {}
+
+impl From<KeyringError> for CheckError {
+    fn from(error: KeyringError) -> Self {
+        Self { error, cause: None }
+    }
 }
 
 /// What was wrong with a provider's answer.
@@ -92,6 +129,7 @@ impl KeyringError {
             | Self::InvalidKeyState
             | Self::InvalidKeyUsage
             | Self::IncorrectKey
+            | Self::KeyMissing { .. }
             | Self::NotAllowed
             | Self::InvalidCiphertext
             | Self::Credentials
@@ -111,6 +149,7 @@ impl KeyringError {
             | Self::InvalidKeyState
             | Self::InvalidKeyUsage
             | Self::IncorrectKey
+            | Self::KeyMissing { .. }
             | Self::NotAllowed => true,
             Self::InvalidCiphertext
             | Self::Throttled
@@ -136,7 +175,7 @@ impl KeyringError {
             Self::KeyDisabled => "key_disabled",
             Self::InvalidKeyState => "invalid_key_state",
             Self::InvalidKeyUsage => "invalid_key_usage",
-            Self::IncorrectKey => "incorrect_key",
+            Self::IncorrectKey | Self::KeyMissing { .. } => "incorrect_key",
             Self::NotAllowed => "not_allowed",
             Self::InvalidCiphertext => "invalid_ciphertext",
             Self::Throttled => "throttled",
@@ -198,7 +237,10 @@ pub enum KeyringSetupError {
         limit: u64,
     },
     /// The file is no keyring.
-    #[error("{}{}: {problem}", .file.display(), .line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    #[error(
+        "{}{}: {problem}: restore it from its copy; do not make a new one, which opens nothing that was written under this",
+        .file.display(), .line.map(|line| format!(":{line}")).unwrap_or_default()
+    )]
     Invalid {
         /// The keyring's file.
         file: PathBuf,

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::provider::{Decrypted, Generated};
 use super::settings::AwsKms;
-use super::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedAnswer};
+use super::{CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedAnswer};
 use crate::envelope::DataKey;
 
 /// KMS is in the same region; what takes longer to connect is not there.
@@ -84,7 +84,7 @@ impl KmsKeys {
         &self,
         key_id: &KeyId,
         context: &EncryptionContext,
-    ) -> Result<Generated, KeyringError> {
+    ) -> Result<Generated, CheckError> {
         let answer = self
             .client
             .generate_data_key()
@@ -93,7 +93,7 @@ impl KmsKeys {
             .set_encryption_context(Some(kms_context(context)))
             .send()
             .await
-            .map_err(|error| meaning(&error))?;
+            .map_err(|error| explained(&error))?;
         Ok(Generated {
             data_key: take_data_key(answer.plaintext).filter(|data_key| !data_key.is_short()),
             wrapped: answer.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
@@ -106,7 +106,7 @@ impl KmsKeys {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Decrypted, KeyringError> {
+    ) -> Result<Decrypted, CheckError> {
         let answer = self
             .client
             .decrypt()
@@ -117,7 +117,7 @@ impl KmsKeys {
             .set_encryption_context(Some(kms_context(context)))
             .send()
             .await
-            .map_err(|error| meaning(&error))?;
+            .map_err(|error| explained(&error))?;
         Ok(Decrypted { data_key: take_data_key(answer.plaintext), key_id: answer.key_id })
     }
 }
@@ -140,16 +140,38 @@ fn take_data_key(plaintext: Option<Blob>) -> Option<DataKey> {
     DataKey::try_from_slice(&bytes).or_else(|| DataKey::short_from_slice(&bytes))
 }
 
-fn meaning<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
+/// What an error means, with what was answered or what broke on the way.
+fn explained<E>(error: &SdkError<E, HttpResponse>) -> CheckError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let meaning = meaning_unlogged(error);
-    let causes = causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    match meaning {
-        // Anybody who can put objects upstream can cause these at will.
-        KeyringError::IncorrectKey | KeyringError::InvalidCiphertext => {
-            tracing::debug!(causes, "AWS KMS refused")
+    let cause = foreign_answer(error)
+        .unwrap_or_else(|| causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "));
+    CheckError { error: meaning_unlogged(error), cause: Some(cause) }
+}
+
+/// What an answer was that did not come from a key service: KMS's own carry JSON, their errors a code in it.
+fn foreign_answer<E>(error: &SdkError<E, HttpResponse>) -> Option<String>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let answer = error.raw_response()?;
+    let content_type = answer.headers().get("content-type").unwrap_or("none");
+    let has_code = error.as_service_error().and_then(ProvideErrorMetadata::code).is_some();
+    (!has_code && !content_type.contains("json")).then(|| {
+        let content_type: String = content_type.chars().take(MAX_CODE_LEN).collect();
+        let status = answer.status().as_u16();
+        format!("HTTP status {status} and the Content-Type {content_type:?}, which no answer of AWS KMS has")
+    })
+}
+
+/// Tells operators why requests fail. What any client with the right to store objects can cause is not a warning.
+pub(super) fn log(failure: &CheckError) {
+    let CheckError { error, cause } = failure;
+    let causes = cause.as_deref().unwrap_or_default();
+    match error {
+        KeyringError::IncorrectKey | KeyringError::KeyMissing { .. } | KeyringError::InvalidCiphertext => {
+            tracing::debug!(causes, "AWS KMS refused");
         }
         KeyringError::Denied
         | KeyringError::KeyNotFound
@@ -165,7 +187,6 @@ where
         | KeyringError::Unexpected { .. }
         | KeyringError::Interrupted => tracing::warn!(causes, "AWS KMS failed"),
     }
-    meaning
 }
 
 fn meaning_unlogged<E>(error: &SdkError<E, HttpResponse>) -> KeyringError

@@ -6,6 +6,7 @@ mod file;
 mod tests;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
@@ -33,6 +34,8 @@ const DATA_KEY_LEN: usize = 32;
 const WRAPPED_LEN: usize = DATA_KEY_LEN + MAX_TAG_LEN;
 /// Ids travel in every object's metadata, of which S3 takes 2,048 bytes.
 const MAX_LOCAL_KEY_ID_LEN: usize = 64;
+/// A message names so many of a keyring's ids.
+const SHOWN_IDS: usize = 8;
 
 /// A 256-bit key that wraps data keys.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -48,6 +51,8 @@ impl fmt::Debug for WrappingKey {
 pub(super) struct LocalKeys {
     /// The current one first; ids and keys in the same order.
     ids: Vec<KeyId>,
+    /// For messages.
+    file: PathBuf,
     wrapping_keys: Vec<WrappingKey>,
 }
 
@@ -74,7 +79,7 @@ impl LocalKeys {
         let mut keys = file::read(&file)?.keys;
         keys.sort_by_key(|stored| !stored.current);
         let (ids, wrapping_keys) = keys.into_iter().map(|stored| (stored.id, stored.secret)).unzip();
-        Ok(Self { ids, wrapping_keys })
+        Ok(Self { ids, file, wrapping_keys })
     }
 
     pub(super) fn key_ids(&self) -> &[KeyId] {
@@ -115,7 +120,7 @@ impl LocalKeys {
         // F-29: all of this is one refusal, as of KMS.
         let blob = Blob::parse(wrapped).ok_or(KeyringError::InvalidCiphertext)?;
         if blob.key_id != key_id.as_str().as_bytes() {
-            return Err(KeyringError::IncorrectKey);
+            return Err(self.other_key(blob.key_id));
         }
         let mut in_out = Zeroizing::new([0; WRAPPED_LEN]);
         in_out.copy_from_slice(blob.wrapped);
@@ -126,6 +131,20 @@ impl LocalKeys {
             data_key: DataKey::try_from_slice(data_key),
             key_id: Some(key_id.as_str().to_owned()),
         })
+    }
+
+    /// Why a blob that names another key than the one to open it does not open.
+    fn other_key(&self, named: &[u8]) -> KeyringError {
+        let named = std::str::from_utf8(named).ok().and_then(|named| KeyId::parse(named).ok());
+        match named {
+            Some(key_id) if !self.ids.contains(&key_id) => {
+                let ids: Vec<_> = self.ids.iter().take(SHOWN_IDS).map(KeyId::as_str).collect();
+                let rest = if self.ids.len() > SHOWN_IDS { ", …" } else { "" };
+                let keyring = format!("{} (has: {}{rest})", self.file.display(), ids.join(", "));
+                KeyringError::KeyMissing { key_id, keyring }
+            }
+            Some(_) | None => KeyringError::IncorrectKey,
+        }
     }
 
     fn wrapping_key(&self, key_id: &KeyId) -> Result<&WrappingKey, KeyringError> {

@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq;
 use super::kms::KmsKeys;
 use super::local::LocalKeys;
 use super::{
-    EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN, MalformedAnswer,
-    Provider, Unwrapped, WriteKey,
+    CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
+    MalformedAnswer, Provider, Unwrapped, WriteKey,
 };
 use crate::envelope::DataKey;
 
@@ -65,14 +65,24 @@ impl Backend {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, KeyringError> {
+        self.try_generate(key_id, context).await.map_err(logged)
+    }
+
+    /// [`Self::generate`] with the cause of a failure, which is not logged here.
+    pub(super) async fn try_generate(
+        &self,
+        key_id: &KeyId,
+        context: &EncryptionContext,
+    ) -> Result<WriteKey, CheckError> {
         let answer = match self {
             Self::AwsKms(kms) => kms.generate(key_id, context).await,
-            Self::Local(local) => local.generate(key_id, context),
+            Self::Local(local) => local.generate(key_id, context).map_err(CheckError::from),
             #[cfg(test)]
-            Self::Scripted(scripted) => scripted.generate(key_id, context).await,
+            Self::Scripted(scripted) => scripted.generate(key_id, context).await.map_err(CheckError::from),
         };
-        let checked = answer.and_then(Generated::check);
-        counted("generate", key_id, checked.and_then(|made| named(key_id, &made.key_id).map(|()| made)))
+        let checked = answer.and_then(|answer| Ok(answer.check()?));
+        let named = |made: WriteKey| named(key_id, &made.key_id).map(|()| made).map_err(CheckError::from);
+        counted("generate", key_id, checked.and_then(named))
     }
 
     /// Whether answers come over a network: what comes back may not be what was sent.
@@ -92,14 +102,27 @@ impl Backend {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Unwrapped, KeyringError> {
+        self.try_unwrap(wrapped, context, key_id).await.map_err(logged)
+    }
+
+    /// [`Self::unwrap`] with the cause of a failure, which is not logged here.
+    pub(super) async fn try_unwrap(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Unwrapped, CheckError> {
         let answer = match self {
             Self::AwsKms(kms) => kms.decrypt(wrapped, context, key_id).await,
-            Self::Local(local) => local.decrypt(wrapped, context, key_id),
+            Self::Local(local) => local.decrypt(wrapped, context, key_id).map_err(CheckError::from),
             #[cfg(test)]
-            Self::Scripted(scripted) => scripted.decrypt(wrapped, context, key_id).await,
+            Self::Scripted(scripted) => {
+                scripted.decrypt(wrapped, context, key_id).await.map_err(CheckError::from)
+            }
         };
-        let checked = answer.and_then(Decrypted::check);
-        counted("unwrap", key_id, checked.and_then(|found| named(key_id, &found.key_id).map(|()| found)))
+        let checked = answer.and_then(|answer| Ok(answer.check()?));
+        let named = |found: Unwrapped| named(key_id, &found.key_id).map(|()| found).map_err(CheckError::from);
+        counted("unwrap", key_id, checked.and_then(named))
     }
 }
 
@@ -141,12 +164,20 @@ fn named(asked: &KeyId, answered: &str) -> Result<(), KeyringError> {
     if asked.may_be(answered) { Ok(()) } else { Err(KeyringError::Malformed(MalformedAnswer::OtherKey)) }
 }
 
+/// Of errors without a cause there is nothing to tell that the request's own line does not.
+fn logged(failure: CheckError) -> KeyringError {
+    if failure.cause.is_some() {
+        super::kms::log(&failure);
+    }
+    failure.error
+}
+
 fn counted<T>(
     operation: &'static str,
     key_id: &KeyId,
-    answer: Result<T, KeyringError>,
-) -> Result<T, KeyringError> {
-    let outcome = answer.as_ref().err().map_or("ok", KeyringError::outcome);
+    answer: Result<T, CheckError>,
+) -> Result<T, CheckError> {
+    let outcome = answer.as_ref().err().map_or("ok", |failure| failure.error.outcome());
     metrics::counter!("s3veil_keyring_calls_total", "operation" => operation, "outcome" => outcome)
         .increment(1);
     tracing::debug!(operation, outcome, %key_id, "asked the key provider");

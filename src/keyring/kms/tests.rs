@@ -136,7 +136,7 @@ async fn malformed_answers_are_told_apart_from_an_outage() {
 async fn a_throttled_call_is_tried_again_within_bounds() {
     let canned =
         Canned::answering(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#).await;
-    let refused = canned.kms().await.generate(&key_id(), &context()).await.err();
+    let refused = canned.kms().await.generate(&key_id(), &context()).await.err().map(|failure| failure.error);
     assert_eq!(refused, Some(KeyringError::Throttled));
     assert_eq!(canned.requests.lock().unwrap().len(), MAX_ATTEMPTS as usize);
 }
@@ -144,7 +144,8 @@ async fn a_throttled_call_is_tried_again_within_bounds() {
 #[tokio::test]
 async fn a_denied_call_is_not_tried_again() {
     let canned = Canned::answering(400, r#"{"__type":"AccessDeniedException","Message":"no"}"#).await;
-    let refused = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err();
+    let refused =
+        canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err().map(|failure| failure.error);
     assert_eq!(refused, Some(KeyringError::Denied));
     assert_eq!(canned.requests.lock().unwrap().len(), 1);
 }
@@ -153,7 +154,8 @@ async fn a_denied_call_is_not_tried_again() {
 async fn a_modelled_error_is_understood_from_its_wire_form() {
     let canned =
         Canned::answering(400, r#"{"__type":"KMSInvalidStateException","message":"pending deletion"}"#).await;
-    let refused = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err();
+    let refused =
+        canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err().map(|failure| failure.error);
     assert_eq!(refused, Some(KeyringError::InvalidKeyState));
 }
 
@@ -163,7 +165,10 @@ async fn nobody_listening_is_an_outage() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let kms = KmsKeys::build(settings(&endpoint)).await.unwrap();
-    assert_eq!(kms.generate(&key_id(), &context()).await.err(), Some(KeyringError::Unavailable));
+    assert_eq!(
+        kms.generate(&key_id(), &context()).await.err().map(|failure| failure.error),
+        Some(KeyringError::Unavailable)
+    );
 }
 
 #[tokio::test]
@@ -172,7 +177,10 @@ async fn missing_credentials_are_no_outage() {
     let provider = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) });
     let config = canned.kms().await.client.config().to_builder().credentials_provider(provider).build();
     let kms = KmsKeys { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
-    assert_eq!(kms.generate(&key_id(), &context()).await.err(), Some(KeyringError::Credentials));
+    assert_eq!(
+        kms.generate(&key_id(), &context()).await.err().map(|failure| failure.error),
+        Some(KeyringError::Credentials)
+    );
     assert_eq!(canned.requests.lock().unwrap().len(), 0);
 }
 
@@ -202,9 +210,9 @@ fn a_credentials_failure_is_found_wherever_it_is_wrapped() {
             cause,
         ))
     };
-    assert_eq!(meaning(&error(CredentialsError::not_loaded("none"))), KeyringError::Credentials);
+    assert_eq!(explained(&error(CredentialsError::not_loaded("none"))).error, KeyringError::Credentials);
     assert_eq!(
-        meaning(&error(CredentialsError::provider_timed_out(CONNECT_TIMEOUT))),
+        explained(&error(CredentialsError::provider_timed_out(CONNECT_TIMEOUT))).error,
         KeyringError::Unavailable
     );
 }

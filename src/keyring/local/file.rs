@@ -82,7 +82,8 @@ pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     let fresh = StoredKey::fresh();
     let id = fresh.id.clone();
     let staged = beside(file, &format!(".{}.new", id.as_str()));
-    write_new(&staged, &Stored { keys: vec![fresh] }).map_err(io_error(&staged, "write it"))?;
+    write_new(&staged, &Stored { keys: vec![fresh] })
+        .map_err(io_error(directory, "write a keyring there"))?;
     // A hard link, unlike a rename, never replaces what another process made meanwhile.
     let linked = fs::hard_link(&staged, file);
     let removed = fs::remove_file(&staged);

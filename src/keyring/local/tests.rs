@@ -10,6 +10,7 @@ fn id(text: &str) -> KeyId {
 fn keys(entries: &[(&str, u8)]) -> LocalKeys {
     LocalKeys {
         ids: entries.iter().map(|(text, _)| id(text)).collect(),
+        file: "ring".into(),
         wrapping_keys: entries.iter().map(|&(_, byte)| WrappingKey([byte; 32])).collect(),
     }
 }
@@ -75,9 +76,10 @@ fn every_flipped_bit_and_every_other_length_is_refused() {
         let mut flipped = blob.to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let refused = open(&keys, &flipped, &context, "k").expect_err("This is a security issue.");
-        let expected =
-            if bit / 8 == 2 { KeyringError::IncorrectKey } else { KeyringError::InvalidCiphertext };
-        assert_eq!(refused, expected, "bit {bit}");
+        let is_other_key = matches!(refused, KeyringError::IncorrectKey | KeyringError::KeyMissing { .. });
+        let is_expected =
+            if bit / 8 == 2 { is_other_key } else { refused == KeyringError::InvalidCiphertext };
+        assert!(is_expected, "bit {bit}: {refused}");
     }
     for len in 0..blob.len() {
         assert_eq!(
@@ -95,6 +97,19 @@ fn every_flipped_bit_and_every_other_length_is_refused() {
         Err(KeyringError::InvalidCiphertext),
         "same secret, other id"
     );
+}
+
+#[test]
+fn a_blob_of_a_key_that_is_not_there_names_it_and_where_it_was_looked_for() {
+    let context = EncryptionContext::native("r");
+    let blob = keys(&[("lost", 1)]).generate(&id("lost"), &context).unwrap().wrapped;
+    let missing = open(&keys(&[("k", 1), ("j", 2)]), &blob, &context, "k").unwrap_err();
+    let expected = "the data key was wrapped under lost, which is not in ring (has: k, j)";
+    assert_eq!(missing.to_string(), expected);
+    let many: Vec<_> = (0..20).map(|number| format!("k{number}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), 3)).collect();
+    let missing = open(&keys(&many), &blob, &context, "k0").unwrap_err().to_string();
+    assert!(missing.ends_with("k6, k7, …)"), "{missing}");
 }
 
 #[test]
@@ -275,6 +290,7 @@ fn what_is_no_keyring_is_refused_without_showing_a_secret() {
         let KeyringSetupError::Invalid { line: at, .. } = refused else { panic!("{text}") };
         assert_eq!(at, line, "{text}\n{bad}");
         assert!(text.contains(problem), "{text}: {problem}");
+        assert!(text.contains("restore it from its copy; do not make a new one"), "{text}");
         assert!(!text.contains(&SECRET[..8]), "a secret in an error: {text}");
     }
 }
