@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::buffers::Crowd;
 use crate::meter::Meter;
 use connection::{Connection, Drain};
-pub use tls::{Tls, TlsError};
+pub use tls::{Tls, TlsError, Validity};
 
 /// How long to wait after `accept` failed for want of file descriptors or memory; at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,12 +1,18 @@
+mod certificate;
+mod validity;
+
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use certificate::Certificate;
+pub use validity::Validity;
+
 /// A certificate chain and its key, ready to answer handshakes: TLS 1.2 and 1.3, HTTP/1.1 only.
 #[derive(Clone)]
-pub struct Tls(pub(super) Arc<ServerConfig>);
+pub struct Tls(pub(super) Arc<ServerConfig>, Validity);
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,9 +26,15 @@ pub enum TlsError {
     /// The certificate file holds no PEM certificate, or a broken one.
     #[error("holds no PEM certificate")]
     Certificate,
+    /// The certificate is of X.509 version 1 or 2, without extensions: no TLS client takes it for a host.
+    #[error("is a certificate of X.509 version {0}, which names no host that a TLS client could check")]
+    Version(u32),
     /// The key file holds no PEM private key, or a broken one.
     #[error("holds no PEM private key")]
     PrivateKey,
+    /// The private key is encrypted under a passphrase.
+    #[error("is encrypted under a passphrase")]
+    EncryptedKey,
     /// The two do not belong together, or are of a kind rustls does not serve.
     #[error("does not fit the certificate: {0}")]
     Mismatch(rustls::Error),
@@ -33,7 +45,12 @@ impl Tls {
     pub fn from_pem(certificates: &[u8], private_key: &[u8]) -> Result<Self, TlsError> {
         let chain = CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>();
         let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::Certificate)?;
-        let private_key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| TlsError::PrivateKey)?;
+        let Certificate { version, validity } =
+            Certificate::from_der(&chain[0]).ok_or(TlsError::Certificate)?;
+        if version < 3 {
+            return Err(TlsError::Version(version));
+        }
+        let private_key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| unusable(private_key))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -42,6 +59,19 @@ impl Tls {
             .with_single_cert(chain, private_key)
             .map_err(TlsError::Mismatch)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Arc::new(config), validity))
     }
+
+    /// When the server's own certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.1
+    }
+}
+
+/// PKCS#8 says it in its label, the older forms in a header (RFC 1421, 4.6.1.1).
+fn unusable(private_key: &[u8]) -> TlsError {
+    let text = String::from_utf8_lossy(private_key);
+    let is_encrypted =
+        text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED");
+    if is_encrypted { TlsError::EncryptedKey } else { TlsError::PrivateKey }
 }

@@ -16,6 +16,10 @@ pub struct ErrorDocument {
     pub message: String,
     /// The stored (ciphertext) size that comes with `InvalidRange`.
     pub actual_object_size: Option<u64>,
+    /// The region that requests are to be signed for, where the storage insists on another.
+    pub region: Option<String>,
+    /// The host that the storage names instead, with a redirect.
+    pub endpoint: Option<String>,
 }
 
 /// Reads an S3 error document.
@@ -34,6 +38,8 @@ impl ErrorDocument {
             code: code.to_owned(),
             message: root.text_of("Message").unwrap_or_default().to_owned(),
             actual_object_size: root.text_of("ActualObjectSize").and_then(|size| size.trim().parse().ok()),
+            region: root.text_of("Region").map(|region| region.trim().to_owned()),
+            endpoint: root.text_of("Endpoint").map(|endpoint| endpoint.trim().to_owned()),
         })
     }
 }
@@ -51,12 +57,23 @@ mod tests {
             code: "InvalidRange".into(),
             message: "The requested range is not satisfiable".into(),
             actual_object_size: Some(5),
+            region: None,
+            endpoint: None,
         };
         assert_eq!(parse_error_document(document.as_bytes()), Ok(expected));
         for code in ErrorCode::ALL {
             let read = parse_error_document(S3Error::from(*code).to_xml("/", "", "").as_bytes()).unwrap();
             assert_eq!((read.code.as_str(), read.message.as_str()), (code.code(), code.message()));
         }
+    }
+
+    #[test]
+    fn the_region_that_the_storage_insists_on() {
+        let document = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message>\
+                        <Region>eu-west-1</Region><Endpoint>s3.eu-west-1.example</Endpoint></Error>";
+        let read = parse_error_document(document.as_bytes()).unwrap();
+        assert_eq!(read.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(read.endpoint.as_deref(), Some("s3.eu-west-1.example"));
     }
 
     #[test]
