@@ -3,6 +3,7 @@
 //! A body that fails or is not of its announced length never becomes a whole request, nor a short response a whole one.
 
 mod address;
+mod advice;
 mod checksum;
 mod connector;
 mod credentials;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -42,8 +43,8 @@ use self::pool::{HeadRoom, Pool};
 use self::request::{Hop, Prepared};
 use self::retry::{Budget, Pace, Replay, Trouble};
 pub use self::settings::{
-    CONNECT_TIMEOUT, Checksum, Credentials, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
-    POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
+    CONNECT_TIMEOUT, Checksum, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS,
+    MAX_RETRIES, POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 use crate::buffers::Crowd;
 use crate::s3::{BucketName, ObjectKey};
@@ -57,6 +58,9 @@ pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
 /// How much of a body [`Upstream::fetch`] reads ahead: more than S3 writes in one configuration or error document.
 pub const MAX_SMALL_BODY: usize = 64 * 1024;
+
+/// How s3veil names itself in `Via`.
+pub const VIA: &str = "1.1 s3veil";
 
 /// S3's XML errors have a few hundred bytes; a 503 that is longer is not S3's own.
 const MAX_ERROR_BODY: usize = 16 * 1024;
@@ -123,6 +127,7 @@ struct Shared {
     checksum: Checksum,
     timeouts: Timeouts,
     max_retries: u32,
+    via: Option<HeaderValue>,
 }
 
 enum Transport {
@@ -144,12 +149,14 @@ impl Upstream {
             max_idle_connections,
             max_retries,
             extra_root_ca,
+            via,
+            embedded,
         } = settings;
         let address = Address::new(&target, &region, path_style)?;
         let crowd = Crowd::default();
         let (transport, credentials, max_retries, hop) = match target {
             Target::Embedded { path } => {
-                let (store, credentials) = EmbeddedStore::open(&path)?;
+                let (store, credentials) = EmbeddedStore::open(&path, embedded)?;
                 // A failure in process is not one of the way there; repeating it repeats it.
                 (Transport::Embedded(store), CredentialSource::Fixed(credentials), 0, Hop::Protected)
             }
@@ -163,8 +170,19 @@ impl Upstream {
             }
         };
         let signer = Signer::new(region);
-        let shared =
-            Shared { address, hop, transport, crowd, credentials, signer, checksum, timeouts, max_retries };
+        let via = via.map(HeaderValue::from_static);
+        let shared = Shared {
+            address,
+            hop,
+            transport,
+            crowd,
+            credentials,
+            signer,
+            checksum,
+            timeouts,
+            max_retries,
+            via,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -242,11 +260,16 @@ impl Upstream {
         time_left: Option<Duration>,
         head_room: HeadRoom,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { transport, crowd, credentials, signer, timeouts, .. } = &*self.shared;
+        let Shared { transport, crowd, credentials, signer, timeouts, via, .. } = &*self.shared;
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();
+        let folded = transport.fold_tabs(&mut head.headers);
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
+        embedded::unfold(&mut head.headers, folded);
+        if let Some(via) = via {
+            head.headers.insert(header::VIA, via.clone());
+        }
         let (body, interest) = request.body();
         let member = crowd.join();
         let exchange = pin!(transport.exchange(Request::from_parts(head, body), crowd, head_room));
@@ -277,6 +300,14 @@ impl Upstream {
 }
 
 impl Transport {
+    /// s3s folds a tab in a header's value into a blank before it verifies; the value itself stays.
+    fn fold_tabs(&self, headers: &mut HeaderMap) -> embedded::Whole {
+        match self {
+            Self::Embedded(_) => embedded::fold_tabs(headers),
+            Self::Network(_) => Vec::new(),
+        }
+    }
+
     async fn exchange(
         &self,
         request: Request<OutgoingBody>,

@@ -251,9 +251,14 @@ impl Foreign {
         let allowed = rule.allowed_keys(keyring.default_allowed());
         let unwrapped = keyring.unwrap_as(purpose, wrapped, &context, &allowed).await;
         let unwrapped = match (unwrapped, purpose) {
-            (Err(KeyringError::InvalidCiphertext | KeyringError::IncorrectKey), CBC | S3EC_CBC) => {
-                return Err(Unreadable.into());
-            }
+            (
+                Err(
+                    KeyringError::InvalidCiphertext
+                    | KeyringError::IncorrectKey
+                    | KeyringError::KeyMissing { .. },
+                ),
+                CBC | S3EC_CBC,
+            ) => return Err(Unreadable.into()),
             (unwrapped, _) => unwrapped?,
         };
         let unlocked = match self {

@@ -14,6 +14,7 @@ mod names;
 mod reads;
 mod receive;
 mod record;
+mod refusals;
 mod store;
 mod uploads;
 mod writes;
@@ -25,7 +26,7 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -34,6 +35,7 @@ use self::directory::Directory;
 use self::store::Store;
 use super::error::{UpstreamError, UpstreamSetupError};
 use super::outgoing::OutgoingBody;
+use super::settings::Embedded;
 use super::{BoxBody, BoxError};
 
 /// A store in a directory of this machine.
@@ -44,9 +46,9 @@ pub(super) struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store at `root`, which is created if missing; what an earlier process left half-written is removed.
     /// The credentials are random, and the only ones it takes.
-    pub(super) fn open(root: &Path) -> Result<(Self, Credentials), UpstreamSetupError> {
+    pub(super) fn open(root: &Path, settings: Embedded) -> Result<(Self, Credentials), UpstreamSetupError> {
         let refuse = |source: BoxError| UpstreamSetupError::Embedded { path: root.to_owned(), source };
-        let directory = Directory::open(root).map_err(|error| refuse(error.into()))?;
+        let directory = Directory::open(root, settings).map_err(|error| refuse(error.into()))?;
         let mut secret = [0; 20];
         rand::fill(&mut secret).map_err(|_| refuse("no randomness for its credentials".into()))?;
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -71,6 +73,9 @@ impl EmbeddedStore {
         let answer = tokio::spawn(async move { service.call(request).await }).await;
         let answer = answer.map_err(|panicked| UpstreamError::Protocol(panicked.into()))?;
         let mut response = answer.map_err(|error| UpstreamError::Protocol(error.into()))?;
+        if response.status().is_client_error() || response.status().is_server_error() {
+            response = refusals::explain(response).await;
+        }
         // s3s has the status of a partial answer for GetObject only.
         if is_head && response.status().is_success() && response.headers().contains_key(CONTENT_RANGE) {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -87,6 +92,35 @@ impl EmbeddedStore {
             (false, false) => body.boxed_unsync(),
         }))
     }
+}
+
+/// Headers as they were, each with all its values.
+pub(super) type Whole = Vec<(HeaderName, Vec<HeaderValue>)>;
+
+/// Puts headers back as they were.
+pub(super) fn unfold(headers: &mut HeaderMap, whole: Whole) {
+    for (name, values) in whole {
+        headers.remove(&name);
+        values.into_iter().for_each(|value| _ = headers.append(&name, value));
+    }
+}
+
+/// Writes a blank for each tab in a value, and returns the headers that had one, as they were.
+pub(super) fn fold_tabs(headers: &mut HeaderMap) -> Whole {
+    let has_tab = |value: &HeaderValue| value.as_bytes().contains(&b'\t');
+    let names: Vec<_> =
+        headers.keys().filter(|name| headers.get_all(*name).iter().any(has_tab)).cloned().collect();
+    let whole = names.into_iter().map(|name| {
+        let values = headers.get_all(&name).iter().cloned().collect();
+        (name, values)
+    });
+    let whole: Whole = whole.collect();
+    for value in headers.values_mut().filter(|value| has_tab(value)) {
+        let blank: Vec<_> =
+            value.as_bytes().iter().map(|&byte| if byte == b'\t' { b' ' } else { byte }).collect();
+        *value = HeaderValue::from_bytes(&blank).expect("a blank may stand where a tab may");
+    }
+    whole
 }
 
 /// s3s begins with an XML declaration, goes on with spaces, and lets an error begin with a declaration again.

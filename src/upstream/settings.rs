@@ -42,6 +42,19 @@ pub struct Settings {
     pub max_retries: u32,
     /// A PEM file of root certificates trusted beside the system's.
     pub extra_root_ca: Option<PathBuf>,
+    /// What requests say in `Via` (RFC 9110, 7.6.3), unsigned, so that a proxy in front of itself learns it.
+    pub via: Option<&'static str>,
+    /// How [`Target::Embedded`] treats its directory.
+    pub embedded: Embedded,
+}
+
+/// How the embedded store treats its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embedded {
+    /// Whether an object and its place in the directory are on disk (fsync) before its request is answered.
+    pub sync: bool,
+    /// Whether the directory is refused while another store that wants it alone has it open.
+    pub exclusive: bool,
 }
 
 impl Settings {
@@ -57,6 +70,8 @@ impl Settings {
             max_idle_connections: MAX_IDLE_CONNECTIONS,
             max_retries: MAX_RETRIES,
             extra_root_ca: None,
+            via: None,
+            embedded: Embedded { sync: true, exclusive: false },
         }
     }
 }

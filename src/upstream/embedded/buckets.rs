@@ -6,17 +6,23 @@ use std::time::SystemTime;
 
 use s3s::dto::{
     Bucket, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, ListBucketsOutput,
-    Timestamp,
+    Owner, Timestamp,
 };
 use s3s::{S3Result, s3_error};
 
 use super::directory::{Directory, failed};
 use super::lists;
+use super::refusals::lacks;
+
+/// Of the form of AWS's canonical user ids: 64 hexadecimal digits.
+pub(super) const OWNER_ID: &str = "0000000000000000000000000000000000000000000000000000000073337665";
 
 pub(super) fn create(directory: &Directory, input: &CreateBucketInput) -> S3Result<CreateBucketOutput> {
     let path = directory.bucket_path(&input.bucket)?;
+    refuse_unkept(input)?;
     match fs::create_dir(&path) {
         Ok(()) => {
+            directory.disk().sync_directory(directory.root()).map_err(failed)?;
             let location = Some(format!("/{}", input.bucket));
             Ok(CreateBucketOutput { location })
         }
@@ -36,6 +42,7 @@ pub(super) fn delete(directory: &Directory, input: &DeleteBucketInput) -> S3Resu
     }
     match fs::remove_dir(path) {
         Ok(()) => {
+            directory.disk().sync_directory(directory.root()).map_err(failed)?;
             directory.take_away(&directory.uploads(&input.bucket)?)?;
             Ok(DeleteBucketOutput {})
         }
@@ -52,5 +59,22 @@ pub(super) fn list(directory: &Directory) -> S3Result<ListBucketsOutput> {
         Bucket { name: Some(name), creation_date: Some(Timestamp::from(made)), ..Default::default() }
     };
     let buckets = directory.buckets()?.into_iter().map(bucket).collect();
-    Ok(ListBucketsOutput { buckets: Some(buckets), ..Default::default() })
+    Ok(ListBucketsOutput { buckets: Some(buckets), owner: Some(owner()), ..Default::default() })
+}
+
+/// Everything has one owner.
+pub(super) fn owner() -> Owner {
+    Owner { display_name: Some("s3veil".to_owned()), id: Some(OWNER_ID.to_owned()) }
+}
+
+fn refuse_unkept(input: &CreateBucketInput) -> S3Result<()> {
+    let has_grants = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write.is_some()
+        || input.grant_write_acp.is_some();
+    if has_grants || input.acl.as_ref().is_some_and(|acl| acl.as_str() != "private") {
+        return Err(lacks("ACLs"));
+    }
+    if input.object_lock_enabled_for_bucket == Some(true) { Err(lacks("Object Lock")) } else { Ok(()) }
 }

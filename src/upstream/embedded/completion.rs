@@ -16,6 +16,7 @@ use super::digest::{Checksums, Composition, checksums_of, etag_of_parts, with_ch
 use super::directory::{Directory, failed};
 use super::receive::blocking;
 use super::record::{PartRecord, Record, Stored, now};
+use super::refusals::{explained, lacks};
 use super::uploads::{self, Upload};
 
 /// S3's limit to all parts but the last.
@@ -62,7 +63,9 @@ pub(super) async fn complete(
     match tokio::time::timeout(patience, &mut assembling).await {
         Ok(outcome) => outcome.map_err(S3Error::internal_error)?,
         Err(_) => Ok(CompleteMultipartUploadOutput {
-            future: Some(Box::pin(async move { assembling.await.map_err(S3Error::internal_error)? })),
+            future: Some(Box::pin(async move {
+                assembling.await.map_err(S3Error::internal_error)?.map_err(explained)
+            })),
             ..Default::default()
         }),
     }
@@ -160,7 +163,7 @@ fn examine_part(upload: &Upload, number: PartNumber, asked: &CompletedPart) -> S
 fn check_whole(computed: &Checksums, claimed: &Checksums) -> S3Result<()> {
     let Checksums { crc32, crc32c, crc64nvme: _, sha1, sha256 } = claimed;
     if [crc32, crc32c, sha1, sha256].into_iter().any(Option::is_some) {
-        return Err(s3_error!(NotImplemented, "of checksums of whole uploads, only CRC64NVME"));
+        return Err(lacks("checksums of whole uploads but CRC64NVME"));
     }
     if computed.bear_out(claimed) { Ok(()) } else { Err(s3_error!(BadDigest)) }
 }
@@ -246,7 +249,8 @@ mod tests {
 
     /// A directory with an upload of one part, and the request to complete it.
     fn uploaded(root: &std::path::Path) -> (Arc<Directory>, CompleteMultipartUploadInput) {
-        let directory = Directory::open(root).unwrap();
+        let settings = crate::upstream::settings::Embedded { sync: false, exclusive: false };
+        let directory = Directory::open(root, settings).unwrap();
         let (bucket, object) = ("demo".to_owned(), "k".to_owned());
         std::fs::create_dir(root.join(&bucket)).unwrap();
         let creation =

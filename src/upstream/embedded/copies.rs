@@ -17,6 +17,7 @@ use super::directory::{Directory, Draft, failed};
 use super::reads::refuse_versions;
 use super::receive::BATCH;
 use super::record::{Attributes, Record, Stored, now};
+use super::refusals::{lacks, refuse_unkept};
 use super::uploads;
 use super::writes::attributes_of;
 
@@ -27,7 +28,7 @@ fn source(directory: &Directory, source: &CopySource, conditions: &ReadCondition
     let (bucket, object, version_id) = match source {
         CopySource::Bucket { bucket, key, version_id } => (bucket, key, version_id),
         CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => {
-            return Err(s3_error!(NotImplemented, "copies from access points"));
+            return Err(lacks("access points"));
         }
     };
     refuse_versions(version_id.as_deref())?;
@@ -62,6 +63,7 @@ pub(super) fn copy_object(
     headers: &HeaderMap,
 ) -> S3Result<CopyObjectOutput> {
     directory.bucket(&input.bucket)?;
+    refuse_unkept!(input)?;
     let conditions = destination_conditions(headers)?;
     let mut stored = source(directory, &input.copy_source, &source_conditions!(input))?;
     let attributes = attributes_of_copy(&mut input, &stored.record)?;

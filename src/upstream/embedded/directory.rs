@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::names::StoredName;
 use super::record::{Record, Stored};
+use crate::upstream::settings::Embedded;
 
 const UPLOADS: &str = ".uploads";
 const TEMPORARY: &str = ".temporary";
@@ -38,18 +39,73 @@ pub(super) struct Directory {
     locks: Vec<Mutex<File>>,
     /// Locked, shared, while the directory is in use.
     _in_use: File,
+    /// Locked while the directory is this store's alone.
+    _owned: Option<File>,
+    disk: Disk,
+}
+
+/// Whether what is written waits for the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    sync: bool,
+    #[cfg(test)]
+    synced: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Disk {
+    fn new(sync: bool) -> Self {
+        Self {
+            sync,
+            #[cfg(test)]
+            synced: std::sync::Arc::default(),
+        }
+    }
+
+    /// Returns once a file's content, or a directory's entries, are on disk.
+    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
+        if !self.sync {
+            return Ok(());
+        }
+        #[cfg(test)]
+        self.synced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        file.sync_all()
+    }
+
+    /// [`Self::sync`] of a directory. One that is gone has no entries to keep.
+    pub(super) fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        if !self.sync {
+            return Ok(());
+        }
+        match File::open(path) {
+            Ok(opened) => self.sync(&opened),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`Self::sync_directory`] of the one that `path` is in.
+    pub(super) fn sync_place(&self, path: &Path) -> io::Result<()> {
+        path.parent().map_or(Ok(()), |parent| self.sync_directory(parent))
+    }
 }
 
 impl Directory {
     /// Opens `root`, which is created if missing. Unless another process (or another store of this one) is at work
     /// there, what an earlier one left half-written is removed.
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::ResourceBusy`] when the directory is wanted alone, and another store has it so.
+    pub(super) fn open(root: &Path, settings: Embedded) -> io::Result<Self> {
         for folder in [LOCKS, UPLOADS, TEMPORARY] {
             fs::create_dir_all(root.join(folder))?;
         }
         let lock_file = |name: &str| {
             let path = root.join(LOCKS).join(name);
             OpenOptions::new().create(true).truncate(false).write(true).open(path)
+        };
+        let owned = match settings.exclusive {
+            true => Some(owned(lock_file("owned")?)?),
+            false => None,
         };
         let in_use = lock_file("in-use")?;
         match in_use.try_lock() {
@@ -62,7 +118,23 @@ impl Directory {
         }
         in_use.lock_shared()?;
         let locks = (0..LOCK_COUNT).map(|number| lock_file(&number.to_string()).map(Mutex::new));
-        Ok(Self { root: root.to_owned(), locks: locks.collect::<io::Result<_>>()?, _in_use: in_use })
+        Ok(Self {
+            root: root.to_owned(),
+            locks: locks.collect::<io::Result<_>>()?,
+            _in_use: in_use,
+            _owned: owned,
+            disk: Disk::new(settings.sync),
+        })
+    }
+
+    /// How what is written waits for the disk.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The directory of all buckets.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Every directory with the name of a bucket.
@@ -119,14 +191,14 @@ impl Directory {
         let lock = &self.locks[usize::try_from(number).expect("a number below LOCK_COUNT")];
         let lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.lock().map_err(failed)?;
-        Ok(Place { path, object, lock })
+        Ok(Place { path, object, lock, disk: &self.disk })
     }
 
     /// A new file.
     pub(super) fn draft(&self) -> S3Result<Draft> {
         let path = self.temporary_path();
         let file = OpenOptions::new().create_new(true).write(true).open(&path).map_err(failed)?;
-        Ok(Draft { path, file, size: 0, is_placed: false })
+        Ok(Draft { path, file, size: 0, is_placed: false, disk: self.disk.clone() })
     }
 
     /// A name that nothing has.
@@ -138,10 +210,25 @@ impl Directory {
     pub(super) fn take_away(&self, path: &Path) -> S3Result<Option<TakenAway>> {
         let taken = TakenAway(self.temporary_path());
         match fs::rename(path, &taken.0) {
-            Ok(()) => Ok(Some(taken)),
+            Ok(()) => {
+                self.disk.sync_place(path).map_err(failed)?;
+                Ok(Some(taken))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
         }
+    }
+}
+
+fn owned(lock: File) -> io::Result<File> {
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            ErrorKind::ResourceBusy,
+            "another s3veil serves this directory: stop that one, name another directory in upstream.endpoint, or set \
+             upstream.embedded_shared = true in both",
+        )),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -158,6 +245,7 @@ pub(super) struct Place<'a> {
     path: PathBuf,
     object: &'a str,
     lock: MutexGuard<'a, File>,
+    disk: &'a Disk,
 }
 
 impl Place<'_> {
@@ -178,7 +266,8 @@ impl Place<'_> {
         self.is_ours()?;
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => self.disk.sync_place(&self.path).map_err(failed),
+            Err(_) => Ok(()),
         }
     }
 
@@ -219,6 +308,7 @@ pub(super) struct Draft {
     /// Of the content so far.
     pub(super) size: u64,
     is_placed: bool,
+    disk: Disk,
 }
 
 impl Draft {
@@ -233,7 +323,7 @@ impl Draft {
 
     /// Makes it an object's or a part's file.
     pub(super) fn finish(&mut self, record: &Record) -> S3Result<()> {
-        record.append_to(&mut self.file).map_err(failed)
+        record.append_to(&mut self.file).and_then(|()| self.disk.sync(&self.file)).map_err(failed)
     }
 
     /// Gives it its name. `gone` is the error when the directory is not there.
@@ -241,7 +331,7 @@ impl Draft {
         match fs::rename(&self.path, path) {
             Ok(()) => {
                 self.is_placed = true;
-                Ok(())
+                self.disk.sync_place(path).map_err(failed)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Err(gone()),
             Err(error) => Err(failed(error)),
@@ -262,4 +352,55 @@ impl Drop for Draft {
 pub(super) fn failed(error: io::Error) -> S3Error {
     tracing::warn!(%error, "the embedded store");
     s3_error!(error, InternalError, "the store's disk failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    fn embedded(sync: bool, exclusive: bool) -> Embedded {
+        Embedded { sync, exclusive }
+    }
+
+    #[test]
+    fn a_directory_wanted_alone_is_refused_while_another_store_has_it() {
+        let root = tempfile::tempdir().unwrap();
+        let first = Directory::open(root.path(), embedded(false, true)).unwrap();
+        let refused = Directory::open(root.path(), embedded(false, true)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
+        assert!(refused.to_string().contains("upstream.embedded_shared"), "{refused}");
+        Directory::open(root.path(), embedded(false, false)).expect("a command looks at it meanwhile");
+        drop(first);
+        Directory::open(root.path(), embedded(false, true)).expect("it is free again");
+    }
+
+    /// The file, and then the directory that it is in.
+    #[test]
+    fn what_is_acknowledged_is_on_disk() {
+        for (sync, count) in [(true, 2), (false, 0)] {
+            let root = tempfile::tempdir().unwrap();
+            let directory = Directory::open(root.path(), embedded(sync, false)).unwrap();
+            fs::create_dir(root.path().join("demo")).unwrap();
+            let synced = || directory.disk.synced.swap(0, Ordering::Relaxed);
+            let record = Record {
+                key: "k".to_owned(),
+                size: 0,
+                etag: "e".to_owned(),
+                modified: super::super::record::now(),
+                attributes: Default::default(),
+                checksums: Default::default(),
+                parts: Vec::new(),
+                upload_id: None,
+            };
+            let mut draft = directory.draft().unwrap();
+            draft.finish(&record).unwrap();
+            let place = directory.hold("demo", "k").unwrap();
+            place.put(draft).unwrap();
+            assert_eq!(synced(), count, "put");
+            place.remove().unwrap();
+            assert_eq!(synced(), count / 2, "remove");
+        }
+    }
 }

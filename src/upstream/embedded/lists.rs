@@ -3,13 +3,14 @@
 use std::fs;
 
 use s3s::dto::{
-    CommonPrefix, CommonPrefixList, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object, ObjectStorageClass, ObjectVersion,
-    ObjectVersionStorageClass,
+    CommonPrefix, CommonPrefixList, EncodingType, Initiator, ListMultipartUploadsInput,
+    ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object, ObjectStorageClass,
+    ObjectVersion, ObjectVersionStorageClass, Owner,
 };
 use s3s::{S3Result, s3_error};
 
+use super::buckets::owner;
 use super::directory::{Directory, failed};
 use super::listing::{Page, Query, page};
 use super::names::{as_token, from_token, object_of};
@@ -62,7 +63,7 @@ fn list(directory: &Directory, bucket: &str, query: &Query<'_>) -> S3Result<Page
     Ok(Page { entries: records, common_prefixes, next })
 }
 
-fn object(record: Record, url: bool) -> Object {
+fn object(record: Record, url: bool, owner: Option<Owner>) -> Object {
     let standard = || ObjectStorageClass::from_static(ObjectStorageClass::STANDARD);
     Object {
         e_tag: Some(record.etag()),
@@ -70,13 +71,14 @@ fn object(record: Record, url: bool) -> Object {
         storage_class: Some(record.attributes.storage_class.map_or_else(standard, ObjectStorageClass::from)),
         key: Some(spelled(&record.key, url)),
         last_modified: Some(record.modified),
+        owner,
         ..Default::default()
     }
 }
 
 /// There are no others: an object is its null version.
 fn version(record: Record, url: bool) -> ObjectVersion {
-    let Object { e_tag, size, storage_class, key, last_modified, .. } = object(record, url);
+    let Object { e_tag, size, storage_class, key, last_modified, .. } = object(record, url, None);
     let class = storage_class.map(|class| ObjectVersionStorageClass::from(class.as_str().to_owned()));
     ObjectVersion {
         e_tag,
@@ -85,6 +87,7 @@ fn version(record: Record, url: bool) -> ObjectVersion {
         key,
         last_modified,
         is_latest: Some(true),
+        owner: Some(owner()),
         version_id: Some("null".to_owned()),
         ..Default::default()
     }
@@ -129,7 +132,7 @@ pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3
         max_keys: Some(max_keys),
         is_truncated: Some(next.is_some()),
         next_marker: spell(&next),
-        contents: Some(entries.into_iter().map(|record| object(record, url)).collect()),
+        contents: Some(entries.into_iter().map(|record| object(record, url, Some(owner()))).collect()),
         common_prefixes: Some(prefixes(&common_prefixes, url)),
         name: Some(input.bucket),
         ..Default::default()
@@ -152,6 +155,7 @@ pub(super) fn list_objects_v2(
         max: page_size(max_keys)?,
     };
     let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
+    let shown_owner = input.fetch_owner.unwrap_or(false).then(owner);
     let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
     let count = entries.len() + common_prefixes.len();
     Ok(ListObjectsV2Output {
@@ -164,7 +168,7 @@ pub(super) fn list_objects_v2(
         is_truncated: Some(next.is_some()),
         continuation_token: input.continuation_token,
         next_continuation_token: next.as_deref().map(as_token),
-        contents: Some(entries.into_iter().map(|record| object(record, url)).collect()),
+        contents: Some(entries.into_iter().map(|record| object(record, url, shown_owner.clone())).collect()),
         common_prefixes: Some(prefixes(&common_prefixes, url)),
         name: Some(input.bucket),
         ..Default::default()
@@ -234,6 +238,8 @@ pub(super) fn list_uploads(
     let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
     let upload = |(id, record): (String, UploadRecord)| MultipartUpload {
         initiated: Some(record.initiated),
+        initiator: Some(Initiator { display_name: owner().display_name, id: owner().id }),
+        owner: Some(owner()),
         key: Some(spelled(&record.key, url)),
         upload_id: Some(id),
         ..Default::default()

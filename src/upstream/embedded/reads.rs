@@ -16,7 +16,7 @@ use super::conditions::{ReadConditions, Unmet};
 use super::content::body_of;
 use super::digest::{Checksums, with_checksums};
 use super::directory::{Directory, failed};
-use super::record::{Record, Stored};
+use super::record::{Attributes, Record, Stored};
 
 /// S3's limit to a page of parts.
 pub(super) const MAX_PARTS: i32 = 1000;
@@ -108,8 +108,20 @@ fn refusal(unmet: Unmet, record: &Record) -> S3Error {
                 (http::header::ETAG, format!("\"{}\"", record.etag)),
                 (http::header::LAST_MODIFIED, modified.to_string()),
             ];
-            let headers =
-                headers.into_iter().filter_map(|(name, value)| Some((name, value.try_into().ok()?)));
+            let Attributes { cache_control, expires, .. } = &record.attributes;
+            let expires = expires
+                .clone()
+                .map(|at| HttpDate::from(std::time::SystemTime::from(OffsetDateTime::from(at))));
+            // RFC 9110, 15.4.5: what a 200 would have had, for caches.
+            let further = [
+                (http::header::CACHE_CONTROL, cache_control.clone()),
+                (http::header::EXPIRES, expires.map(|at| at.to_string())),
+            ];
+            let further = further.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            let headers = headers
+                .into_iter()
+                .chain(further)
+                .filter_map(|(name, value)| Some((name, value.try_into().ok()?)));
             error.set_headers(headers.collect());
             error
         }

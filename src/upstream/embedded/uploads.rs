@@ -1,8 +1,8 @@
 //! Multipart uploads: a directory each, gone at once when the object is there or the upload is aborted.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,6 +21,7 @@ use super::directory::{Directory, Draft, failed};
 use super::reads::MAX_PARTS;
 use super::receive::{ArrivingBody, blocking, receive};
 use super::record::{Attributes, Record, Stored, now};
+use super::refusals::refuse_unkept;
 use super::writes::attributes_of;
 
 /// What CreateMultipartUpload said, in the upload's directory; the other files there are parts, by their numbers.
@@ -124,6 +125,7 @@ pub(super) fn create(
     mut input: CreateMultipartUploadInput,
 ) -> S3Result<CreateMultipartUploadOutput> {
     directory.bucket(&input.bucket)?;
+    refuse_unkept!(input)?;
     let attributes = attributes_of!(input);
     let record = UploadRecord { key: input.key.clone(), initiated: now(), attributes };
     let line = serde_json::to_vec(&record).map_err(|error| failed(error.into()))?;
@@ -133,9 +135,14 @@ pub(super) fn create(
     let making = directory.temporary_path();
     let make = || {
         fs::create_dir(&making)?;
-        fs::write(making.join(UPLOAD), line)?;
+        let mut file = File::create_new(making.join(UPLOAD))?;
+        file.write_all(&line)?;
+        directory.disk().sync(&file)?;
+        directory.disk().sync_directory(&making)?;
         fs::create_dir_all(&uploads)?;
-        fs::rename(&making, uploads.join(&upload_id))
+        fs::rename(&making, uploads.join(&upload_id))?;
+        directory.disk().sync_directory(&uploads)?;
+        directory.disk().sync_place(&uploads)
     };
     make().map_err(|error| {
         let _ = fs::remove_dir_all(&making);

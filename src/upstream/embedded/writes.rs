@@ -16,6 +16,7 @@ use super::directory::{Directory, failed};
 use super::reads::refuse_versions;
 use super::receive::{ArrivingBody, blocking, receive};
 use super::record::{Record, now};
+use super::refusals::{explained, lacks, refuse_unkept};
 
 /// S3's limits to the tags of an object.
 const MAX_TAGS: usize = 10;
@@ -38,7 +39,8 @@ macro_rules! attributes_of {
                 $input.content_encoding.take(),
             ),
             content_language: $input.content_language.take(),
-            content_type: $input.content_type.take(),
+            // S3 has this one for objects without.
+            content_type: $input.content_type.take().or_else(|| Some("binary/octet-stream".to_owned())),
             expires: $input.expires.take(),
             website_redirect_location: $input.website_redirect_location.take(),
             storage_class: $crate::upstream::embedded::writes::storage_class($input.storage_class.take())?,
@@ -112,8 +114,9 @@ pub(super) async fn put_object(
 ) -> S3Result<PutObjectOutput> {
     let S3Request { mut input, headers, trailing_headers, .. } = req;
     if input.write_offset_bytes.is_some() {
-        return Err(s3_error!(NotImplemented, "appending to objects"));
+        return Err(lacks("appending to objects"));
     }
+    refuse_unkept!(input)?;
     let attributes = attributes_of!(input);
     let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
     let body = ArrivingBody {
@@ -182,12 +185,15 @@ pub(super) fn delete_objects(
         };
         match delete_object(directory, one) {
             Ok(_) => deleted.push(DeletedObject { key: Some(object.key), ..Default::default() }),
-            Err(error) => errors.push(Error {
-                code: Some(error.code().as_str().to_owned()),
-                key: Some(object.key),
-                message: error.message().map(str::to_owned),
-                version_id: object.version_id,
-            }),
+            Err(error) => {
+                let error = explained(error);
+                errors.push(Error {
+                    code: Some(error.code().as_str().to_owned()),
+                    key: Some(object.key),
+                    message: error.message().map(str::to_owned),
+                    version_id: object.version_id,
+                });
+            }
         }
     }
     let is_quiet = input.delete.quiet.unwrap_or(false);

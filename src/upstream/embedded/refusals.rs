@@ -1,0 +1,128 @@
+//! What the store says when it refuses: AWS's sentences, and of what it has not, that a real storage has it.
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Response};
+use http_body_util::{BodyExt, Limited};
+use s3s::dto::ObjectCannedACL;
+use s3s::{S3Error, S3ErrorCode, S3Result};
+
+use crate::s3::{ErrorCode, xml};
+
+/// s3s says this of an operation that the store does not answer.
+const UNANSWERED: &str = " is not implemented yet";
+
+/// The refusal of a feature that would be dropped in silence.
+pub(super) fn lacks(feature: &str) -> S3Error {
+    let message =
+        format!("The embedded store, which is for trying s3veil out, has no {feature}; a real storage does.");
+    S3Error::with_message(S3ErrorCode::NotImplemented, message)
+}
+
+/// What of a request the store would not keep.
+#[derive(Debug, Default)]
+pub(super) struct Unkept {
+    pub(super) acl: Option<ObjectCannedACL>,
+    pub(super) has_grants: bool,
+    pub(super) has_object_lock: bool,
+}
+
+impl Unkept {
+    /// Refuses all of it. The two ACLs that change nothing for a bucket with one owner pass.
+    pub(super) fn refuse(&self) -> S3Result<()> {
+        let is_own = |acl: &ObjectCannedACL| matches!(acl.as_str(), "private" | "bucket-owner-full-control");
+        if self.has_grants || self.acl.as_ref().is_some_and(|acl| !is_own(acl)) {
+            return Err(lacks("ACLs"));
+        }
+        if self.has_object_lock { Err(lacks("Object Lock")) } else { Ok(()) }
+    }
+}
+
+/// Refuses what an input of PutObject, CreateMultipartUpload or CopyObject asks for and the store would not keep.
+macro_rules! refuse_unkept {
+    ($input:expr) => {
+        $crate::upstream::embedded::refusals::Unkept {
+            acl: $input.acl.clone(),
+            has_grants: $input.grant_full_control.is_some()
+                || $input.grant_read.is_some()
+                || $input.grant_read_acp.is_some()
+                || $input.grant_write_acp.is_some(),
+            has_object_lock: $input.object_lock_legal_hold_status.is_some()
+                || $input.object_lock_mode.is_some()
+                || $input.object_lock_retain_until_date.is_some(),
+        }
+        .refuse()
+    };
+}
+pub(super) use refuse_unkept;
+
+/// The error with a sentence, if it has none.
+pub(super) fn explained(mut error: S3Error) -> S3Error {
+    if let Some(message) = sentence(error.code().as_str(), error.message().unwrap_or_default()) {
+        error.set_message(message);
+    }
+    error
+}
+
+/// The sentence of a code without one, and of what is not implemented. `None`: what was said stays.
+fn sentence(code: &str, said: &str) -> Option<String> {
+    if let Some(operation) = said.strip_suffix(UNANSWERED) {
+        return lacks(operation).message().map(str::to_owned);
+    }
+    let known = ErrorCode::ALL.iter().find(|known| known.code() == code);
+    known.filter(|_| said.is_empty()).map(|known| known.message().to_owned())
+}
+
+/// An error answer of s3s, whose own errors have no sentences.
+pub(super) async fn explain(response: Response<s3s::Body>) -> Response<s3s::Body> {
+    let (mut head, body) = response.into_parts();
+    let Ok(document) = Limited::new(body, xml::MAX_ERROR_DOCUMENT).collect().await else {
+        return Response::from_parts(head, s3s::Body::empty());
+    };
+    let document = document.to_bytes();
+    let explained = rewritten(&document).map_or(document, Bytes::from);
+    if head.headers.contains_key(CONTENT_LENGTH) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(explained.len()));
+    }
+    Response::from_parts(head, s3s::Body::from(explained))
+}
+
+/// The document with a sentence; `None` where it has one, or is no error document.
+fn rewritten(document: &[u8]) -> Option<String> {
+    let xml::ErrorDocument { code, message, .. } = xml::parse_error_document(document).ok()?;
+    let sentence = sentence(&code, &message)?;
+    let text = std::str::from_utf8(document).ok()?;
+    let (before, rest) = text.split_once("</Code>")?;
+    let rest = match (rest.find("<Message>"), rest.find("</Message>")) {
+        (Some(start), Some(end)) => format!("{}{}", &rest[..start], &rest[end + "</Message>".len()..]),
+        (_, _) => rest.replacen("<Message/>", "", 1),
+    };
+    let escaped = sentence.replace('&', "&amp;").replace('<', "&lt;");
+    Some(format!("{before}</Code><Message>{escaped}</Message>{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_without_a_sentence_gets_that_of_aws() {
+        let document = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchKey</Code><RequestId>r</RequestId></Error>";
+        let told = rewritten(document.as_bytes()).unwrap();
+        assert_eq!(
+            told,
+            document.replace("</Code>", "</Code><Message>The specified key does not exist.</Message>")
+        );
+        assert_eq!(rewritten(told.as_bytes()), None);
+        assert_eq!(rewritten(b"<Error><Code>Strange</Code></Error>"), None);
+    }
+
+    #[test]
+    fn what_is_not_implemented_says_whose_lack_it_is() {
+        let document = "<Error><Code>NotImplemented</Code><Message>GetBucketWebsite is not implemented yet</Message></Error>";
+        let told = rewritten(document.as_bytes()).unwrap();
+        let expected = "<Message>The embedded store, which is for trying s3veil out, has no GetBucketWebsite; a real storage \
+                        does.</Message>";
+        assert_eq!(told, format!("<Error><Code>NotImplemented</Code>{expected}</Error>"));
+    }
+}
