@@ -36,7 +36,16 @@ pub struct Settings {
     pub address: SocketAddr,
 }
 
-/// One thing that keeps the proxy from serving.
+/// What is known of the proxy and what it depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// What keeps requests from being served here: any of these means not ready.
+    pub problems: Vec<Problem>,
+    /// What is to be mended while requests go on being served.
+    pub degraded: Vec<Problem>,
+}
+
+/// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// `keyring`, `upstream`, ...
@@ -50,6 +59,8 @@ struct Readiness<'a> {
     ready: bool,
     #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
     problems: &'a [Problem],
+    #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
+    degraded: &'a [Problem],
 }
 
 /// The admin listener, before it answers.
@@ -88,7 +99,8 @@ impl Admin {
     }
 
     /// Answers `/healthz`, `/readyz`, `/metrics` and `/` until `shutdown` is ready. `readiness` is asked at each
-    /// `/readyz` what keeps the proxy from serving; no problem means ready. It bounds its own time.
+    /// `/readyz`; it bounds its own time. The answer is 200 `{"ready":true}`, with `"degraded":[{"component":"…",
+    /// "message":"…"}]` where something is to be mended, or 503 `{"ready":false,"problems":[…]}`.
     pub async fn serve<R, F>(
         self,
         metrics: PrometheusHandle,
@@ -97,7 +109,7 @@ impl Admin {
         shutdown: impl Future<Output = ()>,
     ) where
         R: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Vec<Problem>> + Send + 'static,
+        F: Future<Output = Health> + Send + 'static,
     {
         let upkeep = metrics.clone();
         let answers = Arc::new(Answers { metrics, status, started: Instant::now(), readiness });
@@ -121,7 +133,7 @@ impl Admin {
 impl<R, F> Answers<R>
 where
     R: Fn() -> F,
-    F: Future<Output = Vec<Problem>>,
+    F: Future<Output = Health>,
 {
     async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -142,9 +154,10 @@ where
     }
 }
 
-fn ready(problems: &[Problem]) -> Response<Full<Bytes>> {
+fn ready(health: &Health) -> Response<Full<Bytes>> {
+    let Health { problems, degraded } = health;
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let readiness = Readiness { ready: problems.is_empty(), problems };
+    let readiness = Readiness { ready: problems.is_empty(), problems, degraded };
     let mut body = serde_json::to_string(&readiness).expect("strings and a boolean are always JSON");
     body.push('\n');
     plain(status, "application/json", body)

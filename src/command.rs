@@ -4,11 +4,14 @@
 
 pub mod check;
 pub mod decrypt;
+pub mod dependencies;
 pub mod inspect;
 pub mod keygen;
 pub mod process;
+pub mod readiness;
 pub mod rooms;
 pub mod serve;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +22,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::s3::BucketName;
 use crate::server::ServeError;
 
 /// An S3-compatible transparent encrypting proxy.
@@ -28,7 +32,7 @@ use crate::server::ServeError;
 #[command(name = "s3veil", version)]
 pub struct CommandLine {
     /// The configuration file; paths in it are relative to its directory.
-    #[arg(long, global = true, value_name = "FILE", default_value = "proxy.toml")]
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "proxy.toml")]
     pub config: PathBuf,
 
     #[command(subcommand)]
@@ -48,13 +52,27 @@ pub enum Command {
     /// Answer S3 clients (what happens without a command)
     Serve,
     /// Check the configuration, the keyring and the upstream, and say what would not work
-    Check,
+    Check(Check),
     /// Make a local keyring, or add a new current key to one
     Keygen(Keygen),
     /// Show how an object is stored: its format, its keys, its lengths
     Inspect(Inspect),
     /// Decrypt a stored object from files, without proxy or storage
     Decrypt(Decrypt),
+    /// Print the version
+    Version,
+}
+
+/// `check`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Check {
+    /// Write, read, list and remove an object in this bucket too
+    #[arg(long, value_name = "NAME", value_parser = bucket_name)]
+    pub bucket: Option<BucketName>,
+}
+
+fn bucket_name(text: &str) -> Result<BucketName, String> {
+    BucketName::parse(text.to_owned()).map_err(|error| error.message.into_owned())
 }
 
 /// `keygen`
@@ -145,6 +163,14 @@ pub enum Failure {
     /// The process does not do its own part.
     #[error("{0}")]
     Internal(String),
+    /// A file or directory that the configuration names can't be used.
+    #[error("{message}")]
+    Setup {
+        /// Which, why, and what to do.
+        message: String,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
     /// A file or a stream.
     #[error("{action}: {source}")]
     Io {
@@ -156,23 +182,63 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 64 wrong usage or configuration, 69 unavailable, 70 internal, 74 input and output: as in sysexits.h, with
-    /// its 78 (configuration) counted as 64.
+    /// 64 wrong usage or configuration, 69 unavailable, 70 internal, 74 input and output, 77 no permission: as in
+    /// sysexits.h, with its 78 (configuration) counted as 64.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) => USAGE,
-            Self::Serve(ServeError::Bind { source, .. }) => {
-                match source.kind() == io::ErrorKind::AddrNotAvailable {
-                    true => USAGE,
-                    false => 69,
-                }
-            }
-            Self::Unavailable(_) => 69,
+            Self::Serve(ServeError::Bind { source, .. }) => of_bind(source.kind()),
+            Self::Unavailable(_) => UNAVAILABLE,
             Self::Internal(_) => 70,
-            Self::Io { .. } => 74,
+            Self::Setup { kind, .. } => of_io(*kind),
+            Self::Io { source, .. } => of_io(source.kind()),
         }
     }
 }
 
+fn of_bind(kind: io::ErrorKind) -> u8 {
+    if kind == io::ErrorKind::AddrNotAvailable {
+        USAGE
+    } else if kind == io::ErrorKind::PermissionDenied {
+        NO_PERMISSION
+    } else {
+        UNAVAILABLE
+    }
+}
+
+fn of_io(kind: io::ErrorKind) -> u8 {
+    if kind == io::ErrorKind::PermissionDenied {
+        NO_PERMISSION
+    } else if kind == io::ErrorKind::ResourceBusy {
+        UNAVAILABLE
+    } else {
+        IO
+    }
+}
+
+/// What to add to clap's answer about arguments that it does not know: the mistakes of a first start.
+pub fn hint(arguments: &[String]) -> Option<String> {
+    let unknown = arguments.iter().find(|argument| !matches!(argument.as_str(), "serve" | "check"))?;
+    if unknown.ends_with(".toml") && !unknown.starts_with('-') {
+        return Some(format!("did you mean --config {unknown}?"));
+    }
+    let name = unknown.trim_start_matches('-').split('=').next().unwrap_or_default();
+    let key = match name {
+        "port" | "p" | "address" | "listen" | "host" | "bind" => "listen.address",
+        "endpoint" | "endpoint-url" | "upstream" => "upstream.endpoint",
+        "region" => "upstream.region",
+        "keyring" | "key" | "key-id" | "kms-key-id" => "[keyring]",
+        "access-key" | "secret-key" | "access-key-id" | "secret-access-key" | "user" => "[[client]]",
+        "log-level" | "verbose" | "v" | "debug" => "log.level",
+        _ => return None,
+    };
+    unknown.starts_with('-').then(|| format!("{unknown} is no argument: set {key} in proxy.toml"))
+}
+
 /// The exit code for wrong usage: EX_USAGE.
 pub const USAGE: u8 = 64;
+
+/// EX_UNAVAILABLE, EX_IOERR and EX_NOPERM.
+const UNAVAILABLE: u8 = 69;
+const IO: u8 = 74;
+const NO_PERMISSION: u8 = 77;

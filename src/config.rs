@@ -12,11 +12,13 @@ mod listen;
 mod log;
 mod section;
 mod suggest;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod upstream;
 mod value;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 
@@ -54,12 +56,37 @@ pub struct Config {
     pub buckets: Vec<BucketRule>,
     /// `[log]`.
     pub log: LogSettings,
+    /// What is valid and yet to be changed, each in a sentence that names file, line and key.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the file at `path`, and the environment where it says so. Paths in it are relative to its directory.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-    parse(&Zeroizing::new(text), path, environment)
+    let (mut config, literal_secrets) = read(&Zeroizing::new(text), path, &environment)?;
+    if let (Some(key), Some(mode)) = (literal_secrets.first(), mode_for_others(path)) {
+        config.warnings.push(format!(
+            "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets others read them: run chmod 640, or write \
+             \"env:NAME\" or secret_access_key_file",
+            path.display()
+        ));
+    }
+    Ok(config)
+}
+
+/// The mode of a file that users beside its owner and group may read.
+fn mode_for_others(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+        (mode & 0o004 != 0).then_some(mode)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
@@ -83,25 +110,35 @@ pub fn parse(
     file: &Path,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
+    read(text, file, &environment).map(|(config, _)| config)
+}
+
+/// [`parse`], and the keys whose secrets stand in the text itself.
+fn read(
+    text: &str,
+    file: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<String>), ConfigError> {
     const TABLES: &[&str] = &["listen", "admin", "upstream", "keyring", "client", "bucket", "log"];
-    let source = Source { file, text, environment: &environment };
+    let source =
+        Source { file, text, environment, warnings: RefCell::default(), literal_secrets: RefCell::default() };
     let document = DeTable::parse(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        // Of several lines the first says what is wrong; none of them repeats the file's text.
-        let message = error.message().lines().next().unwrap_or("is no TOML").to_owned();
-        source.refuse(offset, Refusal::new(message, "correct the TOML; strings stand in double quotes"))
+        let (offset, refusal) = syntax::refusal(text, &error);
+        source.refuse(offset, refusal)
     })?;
     let root = Section::open(&source, String::new(), 0, document.get_ref(), TABLES)?;
 
     let (listen, requests) = listen::read(&root)?;
     let admin = listen::read_admin(&root, listen.address)?;
-    let upstream = upstream::read(&root)?;
+    let upstream = upstream::read(&root, listen.address)?;
     let is_trial = matches!(upstream.target, crate::upstream::Target::Embedded { .. });
     let keyring = keyring::read(&root, &upstream.region, is_trial)?;
     let clients = client::read(&root, listen.address)?;
     let buckets = bucket::read(&root, &keyring.provider, requests.max_buffered)?;
     let log = log::read(&root)?;
-    Ok(Config { listen, requests, admin, upstream, keyring, clients, buckets, log })
+    let warnings = source.warnings.take();
+    let config = Config { listen, requests, admin, upstream, keyring, clients, buckets, log, warnings };
+    Ok((config, source.literal_secrets.take()))
 }
 
 /// A table that must be there.

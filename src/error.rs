@@ -192,10 +192,10 @@ impl Error {
 
     /// Whether the storage keeps the object where it can't be read before it was restored.
     pub fn is_archived(&self) -> bool {
-        match self {
-            Self::Shared(error) => error.is_archived(),
-            other => matches!(other, Self::Refused(refused) if refused.code == ErrorCode::InvalidObjectState),
+        if let Self::Shared(error) = self {
+            return error.is_archived();
         }
+        matches!(self, Self::Refused(refused) if refused.code == ErrorCode::InvalidObjectState)
     }
 
     /// Whose fault it is.

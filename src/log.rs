@@ -18,7 +18,7 @@ use crate::config::LogSettings;
 
 /// The embedded store's library puts whole requests into spans of level INFO. What the configuration says comes after
 /// this, and counts.
-const EMBEDDED_STORE_FILTER: &str = "s3s=warn";
+const EMBEDDED_STORE_FILTER: &str = "s3s=off";
 
 /// The running log. When it is dropped, the lines in its queue are written, for a second at most.
 #[derive(Debug)]

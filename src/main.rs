@@ -7,11 +7,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use s3veil::command::dependencies::{Dependencies, Places};
+use s3veil::command::readiness::Readiness;
+use s3veil::command::rooms::Purpose;
 use s3veil::command::serve::{self, Listeners};
 use s3veil::command::{self, Command, CommandLine, Decrypt, Failure, process};
 use s3veil::config;
 use s3veil::log::Log;
-use s3veil::server::ConnectionInfo;
+use s3veil::server::{ConnectionInfo, Tls};
 use s3veil::service::Arrival;
 use tokio::runtime::Runtime;
 
@@ -28,6 +31,11 @@ fn main() -> ExitCode {
             let code = if answer.use_stderr() { command::USAGE } else { 0 };
             // Whoever does not read the message gets the exit code still.
             drop(answer.print());
+            let arguments: Vec<_> =
+                std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+            if let Some(hint) = command::hint(&arguments).filter(|_| answer.use_stderr()) {
+                drop(writeln!(io::stderr(), "s3veil: {hint}"));
+            }
             return ExitCode::from(code);
         }
     };
@@ -45,9 +53,9 @@ fn run(line: CommandLine) -> Result<(), Failure> {
     let (command, config) = line.into_parts();
     match command {
         Command::Serve => serve(&config),
-        Command::Check => {
+        Command::Check(arguments) => {
             let config = config::load(&config)?;
-            print!("{}", runtime()?.block_on(command::check::check(config))?);
+            print!("{}", runtime()?.block_on(command::check::check(config, &arguments))?);
             Ok(())
         }
         Command::Keygen(arguments) => {
@@ -60,6 +68,10 @@ fn run(line: CommandLine) -> Result<(), Failure> {
             Ok(())
         }
         Command::Decrypt(arguments) => decrypt(&config, &arguments),
+        Command::Version => {
+            println!("s3veil {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
     }
 }
 
@@ -77,22 +89,32 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let signals = process::outlive_signals().and_then(|()| serve::signals());
         let signals =
             signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
-        let (listen, admin) = (config.listen.clone(), config.admin.clone());
-        let mut status = serve::status(&config);
-        let service = command::rooms::service(config).await?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let has_operators = config.admin.is_some();
+        // Before anything is made on disk: a port that is taken ends the start.
+        let mut listeners =
+            Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
+        let (places, cache) = (Places::new(&config), config.keyring.cache);
+        let certificate = config.listen.tls.as_ref().map(Tls::validity);
+        let service = command::rooms::service(config, None, Purpose::Serve).await?;
         let resources = service.resources();
         if let Some(key_id) = resources.keyring.default_key_id() {
-            status.keyring.push_str(&format!(", {key_id}"));
+            listeners.name_default_key(key_id);
         }
-        let has_operators = admin.is_some();
-        let listeners = Listeners::open(listen, admin, status).await?;
+        let readiness = Readiness::new(Dependencies::new(resources, places), &cache, certificate);
+        readiness.begin();
         let recorder = serve::recorder();
         let metrics = recorder.handle();
         // Only an admin listener keeps the recorder from growing.
         if has_operators && metrics::set_global_recorder(recorder).is_err() {
             return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
         }
-        let readiness = serve::readiness(resources);
+        let readiness = move || {
+            let readiness = readiness.clone();
+            async move { readiness.health().await }
+        };
         let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
             let service = service.clone();
             async move {

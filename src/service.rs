@@ -9,6 +9,7 @@ mod admission;
 mod caught;
 mod clients;
 mod form;
+mod round_trip;
 mod unsigned;
 
 use std::net::SocketAddr;
@@ -152,6 +153,7 @@ impl Service {
         record: &mut Record,
     ) -> Result<Response<BoxBody>, Error> {
         let Inner { resources, clients, verification, domains, admission, unsigned } = &*self.0;
+        round_trip::refuse(&parts.headers)?;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let path = S3Path::parse(parts.uri.path(), host, domains)?;
         record.asked_for(&path);

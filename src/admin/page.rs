@@ -1,5 +1,7 @@
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use crate::server::Validity;
 
 /// What the status page shows beside the uptime. Every line is written for people and holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,6 +10,8 @@ pub struct Status {
     pub version: &'static str,
     /// Where S3 clients are answered, as a URL.
     pub listen: String,
+    /// When the certificate of that listener is valid, if it speaks TLS.
+    pub certificate: Option<Validity>,
     /// The storage behind the proxy.
     pub upstream: String,
     /// Where wrapping keys come from.
@@ -18,9 +22,11 @@ pub struct Status {
 
 impl Status {
     pub(super) fn page(&self, uptime: Duration) -> String {
-        let Self { version, listen, upstream, keyring, buckets } = self;
+        let Self { version, listen, certificate, upstream, keyring, buckets } = self;
+        let certificate = certificate.map(|validity| validity.told(SystemTime::now()));
+        let certificate = certificate.map_or_else(String::new, |told| format!(", certificate {told}"));
         let mut page = format!(
-            "s3veil {version}\n\nlisten    {listen}\nupstream  {upstream}\nkeyring   {keyring}\nuptime    {}\n\n\
+            "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\nuptime    {}\n\n\
              bucket rules, the first that matches applies:\n",
             uptime_text(uptime)
         );

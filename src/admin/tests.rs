@@ -10,13 +10,17 @@ struct Running {
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
-async fn start(problems: Vec<Problem>) -> Running {
+async fn start(health: Health) -> Running {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metadata = metrics::Metadata::new("test", metrics::Level::INFO, None);
     recorder.register_counter(&metrics::Key::from_static_name("things_total"), &metadata).increment(3);
     let status = Status {
         version: "1.2.3",
-        listen: "http://127.0.0.1:8333".to_owned(),
+        listen: "https://127.0.0.1:8333".to_owned(),
+        certificate: Some(crate::server::Validity {
+            not_before: std::time::SystemTime::UNIX_EPOCH,
+            not_after: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
+        }),
         upstream: "embedded store in ./data".to_owned(),
         keyring: "local".to_owned(),
         buckets: vec!["*  native".to_owned(), "second".to_owned()],
@@ -27,7 +31,7 @@ async fn start(problems: Vec<Problem>) -> Running {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let handle = recorder.handle();
     tokio::spawn(async move {
-        let readiness = move || std::future::ready(problems.clone());
+        let readiness = move || std::future::ready(health.clone());
         admin.serve(handle, status, readiness, async { drop(stopped.await) }).await;
     });
     Running { address, _stop: stop }
@@ -49,7 +53,7 @@ impl Running {
 #[tokio::test]
 async fn alive_even_when_not_ready() {
     let problem = Problem { component: "keyring", message: "KMS says \"no\"".to_owned() };
-    let running = start(vec![problem]).await;
+    let running = start(Health { problems: vec![problem], degraded: Vec::new() }).await;
     let (status, _, body) = running.ask("GET", "/healthz").await;
     assert_eq!((status, body.as_str()), (200, "ok\n"));
     let (status, head, body) = running.ask("GET", "/readyz").await;
@@ -61,31 +65,44 @@ async fn alive_even_when_not_ready() {
 
 #[tokio::test]
 async fn ready_without_problems() {
-    let (status, _, body) = start(Vec::new()).await.ask("GET", "/readyz").await;
+    let (status, _, body) = start(Health::default()).await.ask("GET", "/readyz").await;
     assert_eq!((status, body.as_str()), (200, "{\"ready\":true}\n"));
 }
 
 #[tokio::test]
+async fn degraded_is_ready() {
+    let problem = Problem { component: "keyring", message: "KMS is away".to_owned() };
+    let running = start(Health { problems: Vec::new(), degraded: vec![problem] }).await;
+    let (status, _, body) = running.ask("GET", "/readyz").await;
+    let expected = r#"{"ready":true,"degraded":[{"component":"keyring","message":"KMS is away"}]}"#;
+    assert_eq!((status, body.trim_end()), (200, expected));
+}
+
+#[tokio::test]
 async fn metrics_are_rendered() {
-    let (status, _, body) = start(Vec::new()).await.ask("GET", "/metrics").await;
+    let (status, _, body) = start(Health::default()).await.ask("GET", "/metrics").await;
     assert_eq!(status, 200);
     assert!(body.contains("things_total 3"), "{body}");
 }
 
 #[tokio::test]
 async fn the_page_shows_the_set_up() {
-    let (status, _, body) = start(Vec::new()).await.ask("GET", "/").await;
+    let (status, _, body) = start(Health::default()).await.ask("GET", "/").await;
     assert_eq!(status, 200);
-    for line in
-        ["s3veil 1.2.3", "upstream  embedded store in ./data", "uptime    0s", "  *  native\n  second\n"]
-    {
+    for line in [
+        "s3veil 1.2.3",
+        "8333, certificate expired on 1970-01-02",
+        "upstream  embedded store in ./data",
+        "uptime    0s",
+        "  *  native\n  second\n",
+    ] {
         assert!(body.contains(line), "{line}: {body}");
     }
 }
 
 #[tokio::test]
 async fn only_get_and_head() {
-    let running = start(Vec::new()).await;
+    let running = start(Health::default()).await;
     let (status, head, _) = running.ask("POST", "/healthz").await;
     assert_eq!(status, 405);
     assert!(head.contains("allow: get, head"), "{head}");

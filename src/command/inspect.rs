@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::{Failure, ObjectUrl, rooms};
+use super::rooms::{self, Purpose};
+use super::{Failure, ObjectUrl};
 use crate::config::Config;
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{Binding, SseAlgorithm, plaintext_length};
@@ -19,7 +20,8 @@ use crate::upstream::{UpstreamBody, UpstreamRequest};
 /// [`Failure::Unavailable`] when the object can't be had or its envelope is not authentic.
 pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure> {
     let resources =
-        rooms::resources(config.upstream, config.keyring, config.buckets, &config.requests).await?;
+        rooms::resources(config.upstream, config.keyring, config.buckets, &config.requests, Purpose::Look)
+            .await?;
     let bucket =
         BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key =
@@ -39,7 +41,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
     let response = resources.upstream.send(request).await.map_err(|error| unavailable(&error))?;
     if !response.status().is_success() {
-        return Err(Failure::Unavailable(format!("the storage answers {} to HEAD", response.status())));
+        return Err(absent(url, response.status()));
     }
     let stored_length =
         response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -84,6 +86,15 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     }
     report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
     Ok(report)
+}
+
+fn absent(url: &ObjectUrl, status: StatusCode) -> Failure {
+    let ObjectUrl { bucket, object_key } = url;
+    let why = match status {
+        StatusCode::NOT_FOUND => "there is no such object".to_owned(),
+        _ => format!("the storage answers {status} to HEAD"),
+    };
+    Failure::Unavailable(format!("s3://{bucket}/{object_key}: {why}"))
 }
 
 /// An object of another format than the native one, whose data key was unwrapped.

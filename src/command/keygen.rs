@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Keygen};
+use super::{Failure, Keygen, rooms};
 use crate::config;
 use crate::keyring::{Provider, local};
 
@@ -16,7 +16,7 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
         None => configured_file(configuration)?,
     };
     let made = if arguments.rotate { local::rotate(&file) } else { local::generate(&file) };
-    let key_id = made.map_err(|error| Failure::Usage(error.to_string()))?;
+    let key_id = made.map_err(rooms::keyring_failed)?;
     let done = if arguments.rotate {
         "is the current key now; older keys still open what they wrapped. Restart running proxies"
     } else {

@@ -1,5 +1,6 @@
 //! The rooms as the configuration wants them.
 
+use std::io;
 use std::sync::Arc;
 
 use super::Failure;
@@ -9,26 +10,40 @@ use crate::error::with_causes;
 use crate::handler::{
     BucketRule, CorsAnswers, DefaultKeys, KnownUploads, Layouts, LearnedSizes, Policies, Resources,
 };
-use crate::keyring::{self, Keyring};
-use crate::service::{Clients, Service};
+use crate::keyring::{self, Keyring, KeyringSetupError};
+use crate::service::{Client, Clients, Service};
 use crate::sigv4::VerifyPolicy;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, Upstream, UpstreamSetupError};
 
 /// Documents of clients may have an eighth of what may be held whole: the largest are rare, and the others small.
 const DOCUMENTS: u64 = 8;
 
-/// Builds what handlers work with: opens files and the embedded store, but neither listens nor calls anybody.
+/// What is to be done with the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Clients are served.
+    Serve,
+    /// A command looks at it, perhaps beside a process that serves.
+    Look,
+}
+
+/// Builds what handlers work with: opens files and the embedded store, but neither listens nor calls any server. The
+/// keyring comes last, so that nothing fails after one was made.
 ///
 /// # Errors
 /// [`Failure`] with what to change.
 pub async fn resources(
-    upstream: upstream::Settings,
+    mut upstream: upstream::Settings,
     keyring: keyring::Settings,
     buckets: Vec<BucketRule>,
     requests: &RequestRules,
+    purpose: Purpose,
 ) -> Result<Resources, Failure> {
+    if purpose == Purpose::Look {
+        upstream.embedded.exclusive = false;
+    }
+    let upstream = Upstream::build(upstream).await.map_err(upstream_failed)?;
     let keyring = self::keyring(keyring).await?;
-    let upstream = Upstream::build(upstream).await.map_err(|error| Failure::Usage(with_causes(&error)))?;
     let policies = Policies::new(buckets);
     let (learned_sizes, layouts) = (LearnedSizes::default(), Layouts::default());
     let known_uploads = KnownUploads::default();
@@ -48,13 +63,18 @@ pub async fn resources(
     })
 }
 
-/// Builds what answers requests.
+/// Builds what answers requests: of the configured clients, and of one more.
 ///
 /// # Errors
 /// As [`resources`].
-pub async fn service(config: Config) -> Result<Service, Failure> {
-    let Config { requests, upstream, keyring, clients, buckets, listen: _, admin: _, log: _ } = config;
-    let resources = resources(upstream, keyring, buckets, &requests).await?;
+pub async fn service(
+    config: Config,
+    further: Option<(String, Client)>,
+    purpose: Purpose,
+) -> Result<Service, Failure> {
+    let Config { requests, upstream, keyring, mut clients, buckets, .. } = config;
+    clients.extend(further);
+    let resources = resources(upstream, keyring, buckets, &requests, purpose).await?;
     let verification = VerifyPolicy {
         region: requests.region,
         max_skew: requests.max_clock_skew,
@@ -74,5 +94,62 @@ pub async fn service(config: Config) -> Result<Service, Failure> {
 /// # Errors
 /// [`Failure::Usage`] with the file or setting, and what to do.
 pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
-    Keyring::build(settings).await.map_err(|error| Failure::Usage(error.to_string()))
+    Keyring::build(settings).await.map_err(keyring_failed)
+}
+
+/// Why there is no keyring, with the exit code of its kind.
+pub fn keyring_failed(error: KeyringSetupError) -> Failure {
+    match error {
+        KeyringSetupError::Io { kind, .. } => setup_failed(error.to_string(), kind, "keyring.file"),
+        KeyringSetupError::Missing { .. }
+        | KeyringSetupError::Exists { .. }
+        | KeyringSetupError::TooOpen { .. }
+        | KeyringSetupError::TooLarge { .. }
+        | KeyringSetupError::Invalid { .. }
+        | KeyringSetupError::Locked { .. }
+        | KeyringSetupError::Endpoint { .. }
+        | KeyringSetupError::NoRegion
+        | KeyringSetupError::Interrupted => Failure::Usage(error.to_string()),
+    }
+}
+
+fn upstream_failed(error: UpstreamSetupError) -> Failure {
+    let text = with_causes(&error);
+    let io = match &error {
+        UpstreamSetupError::Embedded { source, .. } => source.downcast_ref::<io::Error>(),
+        UpstreamSetupError::Endpoint { .. }
+        | UpstreamSetupError::Region(_)
+        | UpstreamSetupError::RootCertificates { .. }
+        | UpstreamSetupError::SystemRoots(_)
+        | UpstreamSetupError::Tls(_)
+        | UpstreamSetupError::Credentials(_) => None,
+    };
+    match io {
+        Some(io) => setup_failed(text, io.kind(), "upstream.endpoint"),
+        None => Failure::Usage(text),
+    }
+}
+
+/// A file or directory that can't be used, and what to do about it.
+fn setup_failed(what: String, kind: io::ErrorKind, key: &str) -> Failure {
+    let is_in_the_way = [io::ErrorKind::NotADirectory, io::ErrorKind::AlreadyExists].contains(&kind);
+    let advice = if kind == io::ErrorKind::PermissionDenied {
+        let user = own_user_id().map_or_else(String::new, |id| format!(" with id {id}"));
+        format!(": s3veil runs as the user{user}, who has no right there: give it that, or correct {key}")
+    } else if is_in_the_way {
+        format!(": a part of this path is a file: move it away, or correct {key}")
+    } else {
+        String::new()
+    };
+    Failure::Setup { message: format!("{what}{advice}"), kind }
+}
+
+fn own_user_id() -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(std::fs::metadata("/proc/self").ok()?.uid())
+    }
+    #[cfg(not(unix))]
+    None
 }

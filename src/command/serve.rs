@@ -2,35 +2,26 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 
-use super::check;
-
-use crate::admin::{self, Admin, Problem, Status};
-use crate::config::Config;
-use crate::handler::{BucketRule, Resources};
-use crate::keyring::{self, Provider, Reuse};
+pub use super::status::status;
+use crate::admin::{self, Admin, Health, Problem, Status};
+use crate::keyring::KeyId;
 use crate::server::{self, Bound, ConnectionInfo, Drained, ServeError, Server};
-use crate::upstream::{self, Target};
 
 /// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached answer to a
 /// large transfer.
 const SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
-
-/// How long an answer about readiness is kept, so that probes can't load the key service.
-const READINESS_KEPT: Duration = Duration::from_secs(5);
 
 /// The open sockets, before anyone answers on them.
 #[derive(Debug)]
@@ -88,6 +79,11 @@ impl Listeners {
         &self.status
     }
 
+    /// Adds to the status which key writes by default, known once the keyring is open.
+    pub fn name_default_key(&mut self, key_id: &KeyId) {
+        self.status.keyring.push_str(&format!(", {key_id}"));
+    }
+
     /// Where S3 clients are answered, and where operators.
     pub fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
         (self.objects.local_address(), self.admin.as_ref().map(Admin::local_address))
@@ -108,7 +104,7 @@ impl Listeners {
         B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         R: Fn() -> P + Send + Sync + 'static,
-        P: Future<Output = Vec<Problem>> + Send + 'static,
+        P: Future<Output = Health> + Send + 'static,
     {
         let Self { objects, admin, status } = self;
         let Status { version, listen, upstream, keyring, .. } = &status;
@@ -139,15 +135,16 @@ impl Listeners {
 fn told_of_drain<R, P>(
     draining: Arc<AtomicBool>,
     readiness: R,
-) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Vec<Problem>> + Send>>
+) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Health> + Send>>
 where
     R: Fn() -> P,
-    P: Future<Output = Vec<Problem>> + Send + 'static,
+    P: Future<Output = Health> + Send + 'static,
 {
     move || {
         if draining.load(Ordering::Relaxed) {
             let problem = Problem { component: "server", message: "shutting down".to_owned() };
-            return Box::pin(std::future::ready(vec![problem]));
+            let health = Health { problems: vec![problem], degraded: Vec::new() };
+            return Box::pin(std::future::ready(health));
         }
         Box::pin(readiness())
     }
@@ -158,88 +155,4 @@ pub fn recorder() -> PrometheusRecorder {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, SECONDS);
     builder.expect("there are buckets").build_recorder()
-}
-
-/// What was found wrong, and when.
-type Assessment = (Instant, Vec<Problem>);
-
-/// What keeps requests from being served: the key service and the storage are asked, at most every few seconds.
-pub fn readiness(
-    resources: Arc<Resources>,
-) -> impl Fn() -> Pin<Box<dyn Future<Output = Vec<Problem>> + Send>> + Send + Sync {
-    let last: Arc<Mutex<Option<Assessment>>> = Arc::default();
-    move || {
-        let (resources, last) = (Arc::clone(&resources), Arc::clone(&last));
-        Box::pin(async move {
-            // One asks at a time; the others wait for its answer.
-            let mut last = last.lock().await;
-            if let Some((asked, problems)) = &*last
-                && asked.elapsed() < READINESS_KEPT
-            {
-                return problems.clone();
-            }
-            let problems = problems(&resources).await;
-            *last = Some((Instant::now(), problems.clone()));
-            problems
-        })
-    }
-}
-
-async fn problems(resources: &Resources) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    // Without a default key every rule names its own, and a single broken one is no reason to serve nothing.
-    if resources.keyring.default_key_id().is_some()
-        && let Err(message) = check::key_round_trip(resources, None).await
-    {
-        problems.push(Problem { component: "keyring", message });
-    }
-    if let Err(message) = check::storage(resources).await {
-        problems.push(Problem { component: "storage", message });
-    }
-    problems
-}
-
-/// What a configuration serves, but for the address, which [`Listeners::open`] knows.
-pub fn status(config: &Config) -> Status {
-    Status {
-        version: env!("CARGO_PKG_VERSION"),
-        listen: String::new(),
-        upstream: upstream_line(&config.upstream),
-        keyring: keyring_line(&config.keyring),
-        buckets: config.buckets.iter().map(bucket_line).collect(),
-    }
-}
-
-fn upstream_line(upstream: &upstream::Settings) -> String {
-    match &upstream.target {
-        Target::Embedded { path } => format!("embedded store in {}, for trying it out", path.display()),
-        Target::Endpoint(endpoint) => format!("{endpoint} ({})", upstream.region),
-        Target::Aws => format!("AWS S3 in {}", upstream.region),
-    }
-}
-
-fn keyring_line(keyring: &keyring::Settings) -> String {
-    let provider = match &keyring.provider {
-        Provider::Local(local) => format!("local, {}", local.file.display()),
-        Provider::AwsKms(kms) => {
-            let region = kms.region.as_deref().unwrap_or("the default region");
-            let place = kms.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
-            format!("AWS KMS in {region}{place}")
-        }
-    };
-    match keyring.reuse {
-        Reuse::Bucket => provider,
-        Reuse::Off => format!("{provider}, a data key per object"),
-    }
-}
-
-fn bucket_line(rule: &BucketRule) -> String {
-    let mut line = format!("{}/{}*  native", rule.name.as_str(), rule.prefix);
-    if let Some(realm) = &rule.realm {
-        line.push_str(&format!(", realm {realm}"));
-    }
-    if let Some(key_id) = &rule.key_id {
-        line.push_str(&format!(", key {key_id}"));
-    }
-    line
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::serve::{self, Listeners, Shutdown};
 use super::*;
-use crate::admin::Problem;
+use crate::admin::Health;
 use crate::config;
 
 fn parsed(arguments: &[&str]) -> (Command, PathBuf) {
@@ -38,7 +38,12 @@ fn serve_is_the_default() {
     assert_eq!(parsed(&["serve"]), (Command::Serve, default));
     assert_eq!(parsed(&["--config", "other.toml"]), (Command::Serve, other.clone()));
     assert_eq!(parsed(&["serve", "--config", "other.toml"]), (Command::Serve, other.clone()));
-    assert_eq!(parsed(&["--config", "other.toml", "check"]), (Command::Check, other));
+    assert_eq!(parsed(&["-c", "other.toml"]), (Command::Serve, other.clone()));
+    assert_eq!(parsed(&["version"]).0, Command::Version);
+    let logs = BucketName::parse("logs").expect("a bucket's name");
+    assert_eq!(parsed(&["check", "--bucket", "logs"]).0, Command::Check(Check { bucket: Some(logs) }));
+    assert!(refused(&["check", "--bucket", "a/b"]).contains("--bucket"));
+    assert_eq!(parsed(&["--config", "other.toml", "check"]), (Command::Check(Check { bucket: None }), other));
 }
 
 #[test]
@@ -64,6 +69,19 @@ fn commands_and_their_arguments() {
 #[test]
 fn what_is_not_understood_is_explained() {
     assert!(refused(&["sreve"]).contains("'serve'"));
+    let hint =
+        |arguments: &[&str]| hint(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>());
+    assert_eq!(hint(&["proxy.toml"]).as_deref(), Some("did you mean --config proxy.toml?"));
+    assert_eq!(hint(&["serve", "etc/p.toml"]).as_deref(), Some("did you mean --config etc/p.toml?"));
+    let port = "--port is no argument: set listen.address in proxy.toml";
+    assert_eq!(hint(&["--port", "80"]).as_deref(), Some(port));
+    assert_eq!(
+        hint(&["serve", "--endpoint-url=http://x"]).map(|hint| hint.contains("upstream.endpoint")),
+        Some(true)
+    );
+    for silent in [&["serve"][..], &["sreve"], &["port"], &["--strange"], &[]] {
+        assert_eq!(hint(silent), None, "{silent:?}");
+    }
     assert!(refused(&["inspect", "s3://bucket"]).contains("write s3://BUCKET/KEY"));
     assert!(refused(&["decrypt", "--body", "b"]).contains("--metadata"));
 }
@@ -89,6 +107,10 @@ fn exit_codes_are_those_of_sysexits() {
         (Failure::Usage("no".to_owned()), 64),
         (bind(io::ErrorKind::AddrNotAvailable), 64),
         (bind(io::ErrorKind::AddrInUse), 69),
+        (bind(io::ErrorKind::PermissionDenied), 77),
+        (Failure::Setup { message: "data".to_owned(), kind: io::ErrorKind::PermissionDenied }, 77),
+        (Failure::Setup { message: "data".to_owned(), kind: io::ErrorKind::NotADirectory }, 74),
+        (Failure::Setup { message: "data".to_owned(), kind: io::ErrorKind::ResourceBusy }, 69),
         (Failure::Unavailable("KMS is away".to_owned()), 69),
         (Failure::Internal("a promise was broken".to_owned()), 70),
         (Failure::Io { action: "writing".to_owned(), source: io::ErrorKind::StorageFull.into() }, 74),
@@ -132,8 +154,14 @@ async fn the_status_says_what_is_served_and_no_secret() {
     let status = listeners.status();
     assert_eq!(status.listen, format!("http://{}", listeners.addresses().0));
     assert_eq!(status.upstream, "embedded store in /etc/data, for trying it out");
-    assert_eq!(status.keyring, "local, /etc/keyring");
-    assert_eq!(status.buckets, ["logs/a/*  native, realm r", "*/*  native, key k"]);
+    assert_eq!(status.keyring, "local keyring /etc/keyring");
+    assert_eq!(
+        status.buckets,
+        [
+            "logs/a/*  writes native; reads native; bound to realm and object key; realm r",
+            "*/*  writes native; reads native; bound to realm and object key; key k"
+        ]
+    );
     assert!(!format!("{status:?}").contains("hunter2"));
 }
 
@@ -162,7 +190,7 @@ async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
     let shutdown =
         Shutdown { graceful: async { drop(wait_graceful.await) }, now: async { drop(wait_now.await) } };
     let metrics = serve::recorder().handle();
-    let readiness = || std::future::ready(Vec::<Problem>::new());
+    let readiness = || std::future::ready(Health::default());
     let serving = tokio::spawn(listeners.serve(service, readiness, metrics, shutdown));
 
     assert!(ask(objects, "/").await.ends_with("hello"));

@@ -13,6 +13,9 @@ const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key
 /// The secret of the published `proxy.toml`: everybody knows it, so it serves this machine only.
 pub const DEMO_SECRET: &str = "s3veil-secret";
 
+/// A secret as short as this can be guessed, from one signed request, on any machine.
+const LEAST_SECRET: usize = 16;
+
 pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String, Client)>, ConfigError> {
     let sections = root.sections("client", KEYS)?;
     if sections.is_empty() {
@@ -46,6 +49,11 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client
             format!("is the demo secret, which everybody knows, and {listen} can be reached from outside");
         let fix = "choose a secret of your own, or set listen.address to 127.0.0.1";
         return Err(section.refuse("secret_access_key", &problem, fix));
+    }
+    if secret_access_key.expose().len() < LEAST_SECRET && secret_access_key.expose() != DEMO_SECRET {
+        let problem = format!("has fewer than {LEAST_SECRET} bytes, which can be guessed");
+        let fix = "choose a longer one at random, such as `openssl rand -hex 20` prints";
+        section.warn(credentials::secret_key(section), &problem, fix);
     }
     let accesses = [
         ("read-write", ClientAccess::ReadWrite),

@@ -56,6 +56,10 @@ impl Secret {
         &self.0
     }
 
+    fn has_blank_edge(&self) -> bool {
+        self.0.trim().len() != self.0.len()
+    }
+
     /// The secret itself, still zeroed when dropped.
     pub(super) fn into_inner(self) -> Zeroizing<String> {
         self.0
@@ -88,7 +92,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<Credentials, ConfigError> {
             "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
         )),
         (None, Some(_)) => {
-            let word = if section.has(LITERAL) { LITERAL } else { FILE };
+            let word = secret_key(section);
             let problem = format!("stands without `{}`", section.path("access_key_id"));
             Err(section.refuse(word, &problem, "add access_key_id"))
         }
@@ -102,20 +106,27 @@ pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, Confi
         return Err(section.refuse(FILE, "stands beside `secret_access_key`", "keep one of the two"));
     }
     if let Some(path) = section.text(FILE, "secret.txt")? {
-        return from_file(section, path).map(Some);
+        return from_file(section, &path).map(Some);
     }
-    let Some(text) = section.text(LITERAL, "env:NAME")? else { return Ok(None) };
-    let secret = match text.strip_prefix("env:") {
-        None => text.to_owned(),
-        Some(name) => match (section.source.environment)(name) {
-            Some(value) if !value.is_empty() => value,
-            Some(_) | None => {
-                let problem = format!("names the environment variable {name}, which is not set");
-                return Err(section.refuse(LITERAL, &problem, format!("start s3veil with {name} set")));
-            }
-        },
-    };
-    Ok(Some(Secret::new(secret)))
+    let Some(literal) = section.literal(LITERAL, "env:NAME")? else { return Ok(None) };
+    let secret = section.source.expand(literal).map(|text| Secret::new(text.into_owned()));
+    let secret = secret.map_err(|refusal| {
+        let fix = format!("{}; a secret that begins so goes into secret_access_key_file", refusal.fix);
+        section.refuse(LITERAL, &refusal.problem, if literal.starts_with('$') { fix } else { refusal.fix })
+    })?;
+    if secret.has_blank_edge() {
+        let problem = "begins or ends with a blank or a line break";
+        return Err(section.refuse(LITERAL, problem, "remove it: clients would have to sign with it"));
+    }
+    if !literal.starts_with("env:") && literal != super::DEMO_SECRET {
+        section.source.literal_secrets.borrow_mut().push(section.path(LITERAL));
+    }
+    Ok(Some(secret))
+}
+
+/// The key that names the secret of a section that has one.
+pub(super) fn secret_key(section: &Section<'_>) -> &'static str {
+    if section.has(FILE) { FILE } else { LITERAL }
 }
 
 fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
@@ -130,6 +141,19 @@ fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
     if secret.0.is_empty() {
         let problem = format!("names {}, which is empty", path.display());
         return Err(section.refuse(FILE, &problem, "write the secret into it"));
+    }
+    if secret.has_blank_edge() {
+        let problem =
+            format!("names {}, whose content begins or ends with a blank or a line break", path.display());
+        return Err(section.refuse(
+            FILE,
+            &problem,
+            "write the secret alone into it, and one line break at most",
+        ));
+    }
+    if let Some(mode) = super::mode_for_others(&path) {
+        let problem = format!("names {}, whose mode {mode:04o} lets others read the secret", path.display());
+        section.warn(FILE, &problem, &format!("run chmod 640 {}", path.display()));
     }
     Ok(secret)
 }

@@ -69,7 +69,7 @@ fn read_provider(
                 let fix = "write for example file = \"./data/keyring\"";
                 section.refuse("file", "is missing, which the local keyring needs", fix)
             })?;
-            Ok(Provider::Local(Local { file: section.source.resolve(file), create_if_missing: is_trial }))
+            Ok(Provider::Local(Local { file: section.source.resolve(&file), create_if_missing: is_trial }))
         }
         Some(Kind::AwsKms) => {
             section.absent("file", "means nothing to AWS KMS")?;
@@ -99,7 +99,7 @@ fn read_cache(keyring: &Section<'_>) -> Result<CacheSettings, ConfigError> {
     cache.max_objects = section.count("max_objects", 1..=MAX_OBJECTS)?.unwrap_or(cache.max_objects);
     cache.max_bytes = section.parsed("max_bytes", "1TiB", value::size)?.unwrap_or(cache.max_bytes);
     cache.entries = section.count("entries", 1..=MAX_ENTRIES)?.unwrap_or(cache.entries);
-    if section.text("stale_if_error", "off")? != Some("off") {
+    if section.text("stale_if_error", "off")?.as_deref() != Some("off") {
         cache.stale_if_error = bounded_age("stale_if_error")?;
     }
     Ok(cache)

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, Refusal};
@@ -118,29 +119,41 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
 
 fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>, ConfigError> {
     let Some(section) = listen.section("tls", &["certificate", "private_key"])? else { return Ok(None) };
-    let certificates = read_pem(&section, "certificate", "cert.pem")?;
-    let private_key = zeroize::Zeroizing::new(read_pem(&section, "private_key", "key.pem")?);
+    let (certificate_file, certificates) = read_pem(&section, "certificate", "cert.pem")?;
+    let (key_file, private_key) = read_pem(&section, "private_key", "key.pem")?;
+    let private_key = zeroize::Zeroizing::new(private_key);
     let tls = Tls::from_pem(&certificates, &private_key).map_err(|error| {
-        let (word, fix) = match error {
+        let (word, fix) = match &error {
             TlsError::Certificate => ("certificate", "name a PEM file with the server's certificate chain"),
+            TlsError::Version(_) => (
+                "certificate",
+                "make one of version 3, with the host's name: add -addext subjectAltName=DNS:s3.example.com to \
+                 `openssl req -x509`",
+            ),
             TlsError::PrivateKey => ("private_key", "name a PEM file with the certificate's private key"),
+            TlsError::EncryptedKey => (
+                "private_key",
+                "write it without one, for s3veil's user alone: openssl pkey -in key.pem -out plain.pem",
+            ),
             TlsError::Mismatch(_) => ("private_key", "name the key that the certificate was made for"),
         };
-        section.refuse(word, &error.to_string(), fix)
+        let file = if word == "certificate" { &certificate_file } else { &key_file };
+        section.refuse(word, &format!("names {}, which {error}", file.display()), fix)
     })?;
     Ok(Some(tls))
 }
 
-fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<Vec<u8>, ConfigError> {
+fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<(PathBuf, Vec<u8>), ConfigError> {
     let path = section.text(word, example)?;
     let path = path.ok_or_else(|| {
         section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
     })?;
-    let path = section.source.resolve(path);
-    std::fs::read(&path).map_err(|error| {
+    let path = section.source.resolve(&path);
+    let pem = std::fs::read(&path).map_err(|error| {
         let problem = format!("names {}, which can't be read: {error}", path.display());
         section.refuse(word, &problem, "name a PEM file that s3veil's user may read")
-    })
+    })?;
+    Ok((path, pem))
 }
 
 pub(super) fn read_admin(

@@ -1,6 +1,7 @@
 //! Reads one TOML table, key by key, and answers every mistake with file, line and the way out.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,10 @@ pub(super) struct Source<'a> {
     pub(super) file: &'a Path,
     pub(super) text: &'a str,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What is valid, and yet to be changed.
+    pub(super) warnings: RefCell<Vec<String>>,
+    /// The keys whose secrets stand in the file itself.
+    pub(super) literal_secrets: RefCell<Vec<String>>,
 }
 
 impl Source<'_> {
@@ -24,6 +29,27 @@ impl Source<'_> {
         match self.file.parent() {
             Some(directory) => directory.join(path),
             None => PathBuf::from(path),
+        }
+    }
+
+    /// The text, or for `env:NAME` what the environment says. A shell's way to write that is refused: it would be taken
+    /// for the value itself.
+    pub(super) fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Refusal> {
+        if let Some(name) = text.strip_prefix("env:") {
+            return match (self.environment)(name) {
+                Some(value) if !value.is_empty() => Ok(Cow::Owned(value)),
+                Some(_) | None => {
+                    let problem = format!("names the environment variable {name}, which is not set");
+                    Err(Refusal::new(problem, format!("start s3veil with {name} set")))
+                }
+            };
+        }
+        match is_shell_variable(text) {
+            true => Err(Refusal::new(
+                "is written as a shell's variable, which s3veil does not expand",
+                "write \"env:NAME\" for the value of the environment variable NAME",
+            )),
+            false => Ok(Cow::Borrowed(text)),
         }
     }
 
@@ -91,6 +117,12 @@ impl<'a> Section<'a> {
         self.source.refuse(offset, Refusal::new(format!("`{}` {problem}", self.path(word)), fix))
     }
 
+    /// Notes a warning at `word`'s value; `problem` follows the key's name.
+    pub(super) fn warn(&self, word: &str, problem: &str, fix: &str) {
+        let warning = self.refuse(word, problem, fix).to_string();
+        self.source.warnings.borrow_mut().push(warning);
+    }
+
     /// Refuses `word` if it is there, because of something else that was chosen.
     pub(super) fn absent(&self, word: &str, problem: &str) -> Result<(), ConfigError> {
         if self.has(word) { Err(self.refuse(word, problem, "remove it")) } else { Ok(()) }
@@ -100,8 +132,15 @@ impl<'a> Section<'a> {
         self.refuse(word, &format!("must be {wanted}, not {}", described(value)), fix)
     }
 
-    /// A string; `example` is shown where something else stands.
-    pub(super) fn text(&self, word: &str, example: &str) -> Result<Option<&'a str>, ConfigError> {
+    /// A string, or for `env:NAME` what the environment says; `example` is shown where something else stands.
+    pub(super) fn text(&self, word: &str, example: &str) -> Result<Option<Cow<'a, str>>, ConfigError> {
+        let Some(text) = self.literal(word, example)? else { return Ok(None) };
+        let text = self.source.expand(text);
+        text.map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
+    }
+
+    /// A string as it stands in the file.
+    pub(super) fn literal(&self, word: &str, example: &str) -> Result<Option<&'a str>, ConfigError> {
         let Some(value) = self.find(word) else { return Ok(None) };
         let quoted = || format!("write {word} = \"{example}\"");
         match value.get_ref().as_str() {
@@ -119,7 +158,7 @@ impl<'a> Section<'a> {
         parse: impl Fn(&str) -> Result<T, Refusal>,
     ) -> Result<Option<T>, ConfigError> {
         let Some(text) = self.text(word, example)? else { return Ok(None) };
-        parse(text).map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
+        parse(&text).map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
     }
 
     /// One of the named choices.
@@ -178,7 +217,7 @@ impl<'a> Section<'a> {
                 self.source.refuse(item.span().start, Refusal { problem, fix: refusal.fix })
             };
             match item.get_ref().as_str() {
-                Some(text) => parse(text).map_err(problem),
+                Some(text) => self.source.expand(text).and_then(|text| parse(&text)).map_err(problem),
                 None => {
                     let found = described(item.get_ref());
                     Err(problem(Refusal::new(format!("must hold strings, not {found}"), &fix)))
@@ -197,7 +236,10 @@ impl<'a> Section<'a> {
         };
         let pair =
             |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| match value.get_ref().as_str() {
-                Some(text) => Ok((name.get_ref().to_string(), text.to_owned())),
+                Some(text) => match self.source.expand(text) {
+                    Ok(text) => Ok((name.get_ref().to_string(), text.into_owned())),
+                    Err(refusal) => Err(self.refuse(word, &refusal.problem, refusal.fix)),
+                },
                 None => Err(self.wrong_type(word, value.get_ref(), "a table of strings alone", &fix)),
             };
         table.iter().map(pair).collect::<Result<_, _>>().map(Some)
@@ -237,6 +279,15 @@ impl<'a> Section<'a> {
         };
         array.iter().map(open).collect()
     }
+}
+
+/// `$NAME` or `${NAME}`.
+fn is_shell_variable(text: &str) -> bool {
+    let Some(name) = text.strip_prefix('$') else { return false };
+    let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
+    let is_first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    name.bytes().next().is_some_and(is_first)
+        && name.bytes().all(|byte| is_first(byte) || byte.is_ascii_digit())
 }
 
 fn described(value: &DeValue<'_>) -> String {

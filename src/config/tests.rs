@@ -91,10 +91,13 @@ fn the_published_comments_are_true() {
         ("[[client]]", &["buckets", "access"]),
         ("[[bucket]]", &["formats", "binding", "etag"]),
     ];
-    let plain = format!("{:?}", read(MINIMAL).expect("the minimal file"));
+    let mut plain = read(MINIMAL).expect("the minimal file");
+    plain.warnings.clear();
+    let plain = format!("{plain:?}");
     for (table, keys) in defaults {
         for key in keys {
-            let config = read(&below(table, &shown(key))).expect(key);
+            let mut config = read(&below(table, &shown(key))).expect(key);
+            config.warnings.clear();
             assert_eq!(format!("{config:?}"), plain, "{key}");
         }
     }
@@ -318,7 +321,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 74);
+    assert_eq!(seen, 87);
 }
 
 #[test]
@@ -414,16 +417,19 @@ fn the_first_bucket_rule_that_matches_applies() {
 fn secrets_come_from_files_too_and_lose_one_newline() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = with("secret_access_key = \"hunter2\"", "secret_access_key_file = \"secret\"");
-    let cases = [
-        ("hunter2", "hunter2"),
-        ("hunter2\n", "hunter2"),
-        ("hunter2\r\n", "hunter2"),
-        ("hunter2\n\n", "hunter2\n"),
-    ];
+    let cases = [("hunter2", "hunter2"), ("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2")];
     for (content, expected) in cases {
         std::fs::write(directory.path().join("secret"), content).expect("a file");
         let config = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect("a secret");
         assert_eq!(config.clients[0].1.secret, SecretAccessKey::new(expected.to_owned()));
+    }
+    for edged in ["hunter2\n\n", "hunter2 \n", "\thunter2", " hunter2"] {
+        std::fs::write(directory.path().join("secret"), edged).expect("a file");
+        let error = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect_err(edged);
+        assert!(
+            error.problem.ends_with("secret, whose content begins or ends with a blank or a line break"),
+            "{error}"
+        );
     }
     std::fs::write(directory.path().join("secret"), "\n").expect("a file");
     let error = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect_err("an empty secret");
@@ -457,7 +463,14 @@ fn certificates_and_keys_are_read_and_fit() {
         ("key.pem", mine.signing_key.serialize_pem()),
         ("other.pem", other.signing_key.serialize_pem()),
         ("empty.pem", String::new()),
+        (
+            "encrypted.pem",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned(),
+        ),
+        ("v1.pem", include_str!("v1-certificate.pem").to_owned()),
+        ("v1-key.pem", mine.signing_key.serialize_pem()),
     ];
+    let path = |name: &str| directory.path().join(name).display().to_string();
     for (name, content) in files {
         std::fs::write(directory.path().join(name), content).expect("a file");
     }
@@ -480,18 +493,127 @@ fn certificates_and_keys_are_read_and_fit() {
     );
     assert_eq!(
         tls("empty.pem", "key.pem"),
-        Err("`listen.tls.certificate` holds no PEM certificate".to_owned())
+        Err(format!("`listen.tls.certificate` names {}, which holds no PEM certificate", path("empty.pem")))
     );
     assert_eq!(
         tls("key.pem", "key.pem"),
-        Err("`listen.tls.certificate` holds no PEM certificate".to_owned())
+        Err(format!("`listen.tls.certificate` names {}, which holds no PEM certificate", path("key.pem")))
     );
     assert_eq!(
         tls("cert.pem", "cert.pem"),
-        Err("`listen.tls.private_key` holds no PEM private key".to_owned())
+        Err(format!("`listen.tls.private_key` names {}, which holds no PEM private key", path("cert.pem")))
     );
+    let encrypted = tls("cert.pem", "encrypted.pem").expect_err("a passphrase");
+    assert!(encrypted.ends_with("encrypted.pem, which is encrypted under a passphrase"), "{encrypted}");
+    let old = tls("v1.pem", "v1-key.pem").expect_err("no extensions");
+    assert!(old.contains("v1.pem, which is a certificate of X.509 version 1"), "{old}");
     let mismatch = tls("cert.pem", "other.pem").expect_err("another's key");
-    assert!(mismatch.starts_with("`listen.tls.private_key` does not fit the certificate"), "{mismatch}");
+    assert!(mismatch.contains("other.pem, which does not fit the certificate"), "{mismatch}");
+}
+
+#[test]
+fn other_languages_are_named() {
+    let cases = [
+        ("# a comment\nlisten:\n  address: 127.0.0.1:8333\n", "YAML"),
+        ("---\nlisten: {}\n", "YAML"),
+        ("{ \"listen\": {} }", "JSON"),
+    ];
+    for (text, language) in cases {
+        let refused = refused(text);
+        assert!(
+            refused.contains(&format!("this looks like {language}: s3veil reads TOML: write [listen]")),
+            "{refused}"
+        );
+    }
+    assert!(!refused("listen = {").contains("looks like"));
+}
+
+/// `env:NAME` may stand for every string, in lists and tables too.
+#[test]
+fn every_string_may_come_from_the_environment() {
+    let text = MINIMAL
+        .replace("\"us-east-1\"", "\"env:REGION\"")
+        .replace("\"127.0.0.1:8333\"", "\"env:ADDRESS\"")
+        .replace("[[client]]", "[[client]]\nbuckets = [\"env:BUCKET\"]\naccess = \"env:ACCESS\"");
+    let config = parse(&text, Path::new("proxy.toml"), |name| match name {
+        "REGION" => Some("eu-central-1".to_owned()),
+        "ADDRESS" => Some("127.0.0.1:9".to_owned()),
+        "BUCKET" => Some("logs-*".to_owned()),
+        "ACCESS" => Some("read-only".to_owned()),
+        _ => None,
+    });
+    let config = config.expect("a valid file");
+    assert_eq!((config.upstream.region.as_str(), config.listen.address.port()), ("eu-central-1", 9));
+    let client = &config.clients[0].1;
+    assert_eq!((client.buckets[0].as_str(), client.access), ("logs-*", ClientAccess::ReadOnly));
+}
+
+#[test]
+fn what_is_valid_and_unwise_is_warned_of() {
+    let warnings = |secret: &str| {
+        let text = with("secret_access_key = \"hunter2\"", &format!("secret_access_key = \"{secret}\""));
+        read(&text).expect("a valid file").warnings
+    };
+    let short = "etc/proxy.toml:11: `client.secret_access_key` has fewer than 16 bytes, which can be guessed: choose a \
+                 longer one at random, such as `openssl rand -hex 20` prints";
+    assert_eq!(warnings("x"), [short]);
+    assert_eq!(warnings("0123456789abcdef"), [""; 0]);
+    assert_eq!(warnings(DEMO_SECRET), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn secrets_that_others_may_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, secret) = (directory.path().join("proxy.toml"), directory.path().join("secret"));
+    let warnings = |text: &str, mode: u32| {
+        std::fs::write(&file, text).expect("a file");
+        std::fs::write(&secret, "a secret of its own").expect("a file");
+        for path in [&file, &secret] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its owner");
+        }
+        load(&file).expect("a valid file").warnings
+    };
+    let literal = with("secret_access_key = \"hunter2\"", "secret_access_key = \"0123456789abcdef\"");
+    let [warning] = &warnings(&literal, 0o644)[..] else { panic!("one warning") };
+    assert!(warning.contains("`client.secret_access_key`, and its mode 0644 lets others read"), "{warning}");
+    assert_eq!(warnings(&literal, 0o640), [""; 0]);
+    let in_file = with("secret_access_key = \"hunter2\"", "secret_access_key_file = \"secret\"");
+    let [warning] = &warnings(&in_file, 0o604)[..] else { panic!("one warning") };
+    assert!(warning.contains("secret, whose mode 0604 lets others read the secret"), "{warning}");
+    let demo = with("secret_access_key = \"hunter2\"", "secret_access_key = \"s3veil-secret\"");
+    assert_eq!(warnings(&demo, 0o644), [""; 0], "everybody knows it");
+}
+
+#[test]
+fn an_endpoint_that_is_certainly_this_proxy_is_refused() {
+    let refused = |listen: &str, endpoint: &str| {
+        let text = MINIMAL.replace("127.0.0.1:8333", listen).replace("embedded:./data", endpoint);
+        read(&text).err().map(|error| error.to_string())
+    };
+    let own = [
+        ("127.0.0.1:8333", "http://127.0.0.1:8333"),
+        ("127.0.0.1:8333", "http://localhost:8333"),
+        ("0.0.0.0:8333", "https://127.0.0.1:8333"),
+        ("[::]:8333", "http://[::1]:8333"),
+        ("[::1]:80", "http://[::1]"),
+        ("127.0.0.1:8333", "http://0.0.0.0:8333"),
+    ];
+    for (listen, endpoint) in own {
+        let error = refused(listen, endpoint).expect(endpoint);
+        assert!(error.contains("`upstream.endpoint` is this proxy's own address"), "{error}");
+    }
+    let others = [
+        ("127.0.0.1:8333", "http://127.0.0.1:8334"),
+        ("127.0.0.1:8333", "http://127.0.0.2:8333"),
+        ("0.0.0.0:8333", "http://192.0.2.1:8333"),
+        ("127.0.0.1:8333", "http://store.example:8333"),
+    ];
+    for (listen, endpoint) in others {
+        assert_eq!(refused(listen, endpoint), None, "{endpoint}");
+    }
 }
 
 #[test]

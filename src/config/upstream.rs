@@ -1,5 +1,7 @@
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use http::Uri;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -7,7 +9,7 @@ use super::credentials;
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::{required, value};
-use crate::upstream::{self, Checksum, Settings, Target, Timeouts};
+use crate::upstream::{self, Checksum, Embedded, Settings, Target, Timeouts};
 
 const KEYS: &[&str] = &[
     "endpoint",
@@ -22,6 +24,8 @@ const KEYS: &[&str] = &[
     "idle_timeout",
     "max_retries",
     "ca_file",
+    "embedded_sync",
+    "embedded_shared",
 ];
 
 /// What stands before the directory of the embedded store.
@@ -30,11 +34,15 @@ const EMBEDDED: &str = "embedded:";
 /// Retries wait longer each time; more than ten only hide that the storage is away.
 const MAX_RETRIES: u64 = 10;
 
-pub(super) fn read(root: &Section<'_>) -> Result<Settings, ConfigError> {
+pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, ConfigError> {
     let fix =
         "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
     let section = required(root, "upstream", KEYS, fix)?;
     let target = read_target(&section)?;
+    if matches!(&target, Target::Endpoint(endpoint) if is_own(endpoint, listen)) {
+        let problem = format!("is this proxy's own address, {listen}");
+        return Err(section.refuse("endpoint", &problem, "name the storage behind it"));
+    }
     let region = section.parsed("region", "us-east-1", value::region)?;
     let region = region.ok_or_else(|| {
         section.refuse(
@@ -66,9 +74,27 @@ pub(super) fn read(root: &Section<'_>) -> Result<Settings, ConfigError> {
         max_idle_connections: upstream::MAX_IDLE_CONNECTIONS,
         max_retries: u32::try_from(max_retries).expect("ten fits"),
         extra_root_ca: read_ca_file(&section, &target)?,
+        via: Some(upstream::VIA),
+        embedded: read_embedded(&section, &target)?,
         target,
         region,
     })
+}
+
+/// Whether an endpoint is certainly what `listen` answers at. A name or another of this machine's addresses is not told
+/// here; requests that come round are refused.
+fn is_own(endpoint: &Uri, listen: SocketAddr) -> bool {
+    let default_port = if endpoint.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = endpoint.host().unwrap_or_default().trim_matches(['[', ']']);
+    let address = match host.eq_ignore_ascii_case("localhost") {
+        true => Some(IpAddr::from([127, 0, 0, 1])),
+        false => host.parse::<IpAddr>().ok(),
+    };
+    let (address, own) = (address.map(|address| address.to_canonical()), listen.ip().to_canonical());
+    let is_same = address.is_some_and(|address| {
+        address == own || address.is_unspecified() || own.is_unspecified() && address.is_loopback()
+    });
+    listen.port() != 0 && endpoint.port_u16().unwrap_or(default_port) == listen.port() && is_same
 }
 
 fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
@@ -82,6 +108,21 @@ fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
     Ok(target.unwrap_or(Target::Aws))
 }
 
+fn read_embedded(section: &Section<'_>, target: &Target) -> Result<Embedded, ConfigError> {
+    match target {
+        Target::Embedded { .. } => Ok(Embedded {
+            sync: section.choice("embedded_sync", &[("full", true), ("off", false)])?.unwrap_or(true),
+            exclusive: !section.boolean("embedded_shared")?.unwrap_or(false),
+        }),
+        Target::Endpoint(_) | Target::Aws => {
+            for word in ["embedded_sync", "embedded_shared"] {
+                section.absent(word, "means nothing unless `upstream.endpoint` is an embedded store")?;
+            }
+            Ok(Embedded { sync: true, exclusive: false })
+        }
+    }
+}
+
 fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = section.text("ca_file", "ca.pem")? else { return Ok(None) };
     if matches!(target, Target::Endpoint(uri) if uri.scheme_str() == Some("http")) {
@@ -91,7 +132,7 @@ fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf
             "remove it, or write https://",
         ));
     }
-    let path = section.source.resolve(path);
+    let path = section.source.resolve(&path);
     let fix = "name a PEM file with the certificates to trust";
     let pem = std::fs::read(&path).map_err(|error| {
         section.refuse("ca_file", &format!("names {}, which can't be read: {error}", path.display()), fix)
