@@ -137,9 +137,10 @@ impl Written {
 /// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object is not there, or not there any
 /// more; else when the storage does not answer.
 pub(super) async fn send_write(upstream: &Upstream, request: UpstreamRequest) -> Result<Sent, Error> {
-    let expected = Expected::of_request(&request);
     let is_copy = request.headers.contains_key(COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
+    // Every other write is as good a second time.
+    let expected = if is_copy || is_conditional { Expected::of_request(&request) } else { None };
     let answer = upstream.send(request).await;
     let refuses_itself = answer.as_ref().is_ok_and(|response| {
         let status = response.status();
@@ -147,8 +148,7 @@ pub(super) async fn send_write(upstream: &Upstream, request: UpstreamRequest) ->
             && upstream::is_repeated(response)
             && matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
     });
-    let is_lost = (is_copy || is_conditional) && is_lost(&answer);
-    if let Some(expected) = expected.filter(|_| refuses_itself || is_lost)
+    if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&answer))
         && let Ok(Some(written)) = expected.find(upstream).await
     {
         return Ok(Sent::Found(written));
