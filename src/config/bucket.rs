@@ -3,7 +3,7 @@ use super::section::Section;
 use super::value;
 use crate::handler::{Binding, BucketRule};
 use crate::keyring::{AwsKms, Provider};
-use crate::s3::EtagStyle;
+use crate::s3::{BucketName, EtagStyle};
 
 const KEYS: &[&str] = &[
     "name",
@@ -53,7 +53,42 @@ pub(super) fn read(
         }
         rules.push(rule);
     }
+    for (section, rule) in sections.iter().zip(&rules) {
+        refuse_chance_realm(section, rule, &rules)?;
+    }
     Ok(rules)
+}
+
+/// Refuses a realm that a bucket shares by chance: one of the realm's name under a pattern without a realm of its own has
+/// its name for a realm, so that any client that may create this bucket joins the realm. A rule that says the bucket's name, with
+/// or without a realm, says that it is meant.
+fn refuse_chance_realm(
+    section: &Section<'_>,
+    rule: &BucketRule,
+    rules: &[BucketRule],
+) -> Result<(), ConfigError> {
+    let Some(realm) = rule.realm.as_deref() else { return Ok(()) };
+    if BucketName::parse(realm).is_err() {
+        return Ok(());
+    }
+    for other in rules.iter().filter(|other| other.name.matches(realm)) {
+        if other.realm.is_none() && !other.name.is_name() {
+            let problem = format!(
+                "{realm:?} is also the realm of a bucket named so, which the rule {:?} serves",
+                other.name.as_str()
+            );
+            let fix = format!(
+                "write above that rule a [[bucket]] with name = {realm:?} and the realm it shall have, or choose another \
+                 realm if no object is bound to this one yet"
+            );
+            return Err(section.refuse("realm", &problem, &fix));
+        }
+        if other.prefix.is_empty() {
+            // It serves all of that bucket: the rules behind it do not count.
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule, ConfigError> {

@@ -74,7 +74,7 @@ fn read_provider(
         Some(Kind::AwsKms) => {
             section.absent("file", "means nothing to AWS KMS")?;
             let region = section.parsed("region", "us-east-1", value::region)?;
-            let endpoint = section.parsed("endpoint", "http://127.0.0.1:4566", value::endpoint)?;
+            let endpoint = section.parsed("endpoint", "http://127.0.0.1:4566", value::key_service)?;
             Ok(Provider::AwsKms(AwsKms {
                 key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
                 endpoint: endpoint.map(|endpoint| endpoint.to_string()),

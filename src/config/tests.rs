@@ -324,6 +324,62 @@ fn mistakes() {
     assert_eq!(seen, 87);
 }
 
+/// A bucket called as another rule's realm would share it; a rule that names the bucket says that it is meant.
+#[test]
+fn a_realm_that_a_bucket_would_share_by_chance() {
+    let rules = |first: &str, behind: &str| {
+        with(
+            "name = \"*\"",
+            &format!("{first}\n[[bucket]]\nname = \"secret\"\nrealm = \"production\"\n{behind}"),
+        )
+    };
+    for (first, behind) in [
+        ("name = \"a\"", "[[bucket]]\nname = \"*\""),
+        ("name = \"a\"", "[[bucket]]\nname = \"prod*\""),
+        ("name = \"production\"\nprefix = \"x/\"\nrealm = \"p/q\"", "[[bucket]]\nname = \"*\""),
+        ("name = \"prod*\"", ""),
+    ] {
+        let message = refused(&rules(first, behind));
+        assert!(
+            message.contains("`bucket.realm` \"production\" is also the realm of a bucket named so"),
+            "{message}"
+        );
+        assert!(
+            message.contains("write above that rule a [[bucket]] with name = \"production\""),
+            "{message}"
+        );
+    }
+    for (first, behind) in [
+        ("name = \"a\"", ""),
+        ("name = \"a\"", "[[bucket]]\nname = \"logs-*\""),
+        ("name = \"production\"", "[[bucket]]\nname = \"*\""),
+        ("name = \"production\"\nrealm = \"production\"", "[[bucket]]\nname = \"*\""),
+        ("name = \"a\"", "[[bucket]]\nname = \"*\"\nrealm = \"all\""),
+    ] {
+        read(&rules(first, behind)).expect(first);
+    }
+}
+
+#[test]
+fn a_key_service_over_plain_http_on_another_machine() {
+    let kms = |endpoint: &str| {
+        let text = with(
+            "provider = \"local\"",
+            &format!("provider = \"aws-kms\"\nkey_id = \"alias/a\"\nendpoint = \"{endpoint}\""),
+        );
+        text.replace("file = \"keyring\"\n", "")
+    };
+    let message = refused(&kms("http://kms.internal:4566"));
+    assert!(
+        message.contains("`keyring.endpoint` sends data keys unencrypted to another machine"),
+        "{message}"
+    );
+    assert!(message.contains("write an https:// endpoint"), "{message}");
+    for good in ["http://127.0.0.1:4566", "https://kms.internal"] {
+        read(&kms(good)).expect(good);
+    }
+}
+
 #[test]
 fn tables_that_are_missing() {
     let without = |start: &str, end: &str| {

@@ -1,6 +1,6 @@
 //! What the strings of the file mean: times, sizes, addresses, URLs, names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
@@ -132,6 +132,24 @@ pub(super) fn key_id(text: &str) -> Result<KeyId, Refusal> {
     })
 }
 
+/// The endpoint of a key service, to which data keys come unencrypted: over TLS, or on this machine.
+pub(super) fn key_service(text: &str) -> Result<Uri, Refusal> {
+    let uri = endpoint(text)?;
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    };
+    if is_loopback || uri.scheme_str() == Some("https") {
+        return Ok(uri);
+    }
+    let problem = format!("sends data keys unencrypted to another machine: {text:?}");
+    Err(Refusal::new(
+        problem,
+        "write an https:// endpoint, or http:// with a host of this machine such as 127.0.0.1",
+    ))
+}
+
 /// A pattern of bucket names.
 pub(super) fn bucket_pattern(text: &str) -> Result<BucketPattern, Refusal> {
     BucketPattern::parse(text).map_err(|error| {
@@ -194,6 +212,29 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(size(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_service_is_on_this_machine_or_behind_tls() {
+        for good in [
+            "http://127.0.0.1:4566",
+            "http://127.9.9.9",
+            "http://[::1]:4566",
+            "http://localhost:4566",
+            "http://kms.localhost:4566",
+            "https://kms.eu-central-1.amazonaws.com",
+            "https://10.0.0.1",
+        ] {
+            assert!(key_service(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://10.0.0.1:4566",
+            "http://kms.internal",
+            "http://localhost.evil.example",
+            "http://[2001:db8::1]",
+        ] {
+            assert!(key_service(bad).is_err(), "This is a security issue: {bad}.");
         }
     }
 

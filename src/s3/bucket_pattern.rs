@@ -83,9 +83,14 @@ impl BucketPattern {
         pattern[at..].iter().all(|byte| *byte == b'*')
     }
 
+    /// Whether the pattern is the name of one bucket.
+    pub fn is_name(&self) -> bool {
+        !self.0.contains(['*', '?'])
+    }
+
     /// Whether every bucket `other` stands for is surely one of this pattern's; `false` where that is not plain to see.
     pub fn covers(&self, other: &Self) -> bool {
-        self.0 == "*" || self == other || (!other.0.contains(['*', '?']) && self.matches(&other.0))
+        self.0 == "*" || self == other || (other.is_name() && self.matches(&other.0))
     }
 }
 
