@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::canonical::{canonical_query, canonical_request, string_to_sign};
+use super::canonical::{Folding, canonical_query, canonical_request, string_to_sign};
 use super::chunked::ChunkSigner;
 use super::claim::{Claim, Validity, X_AMZ_SIGNATURE};
 use super::credentials::{AccessKeyId, SecretAccessKey};
@@ -134,20 +134,24 @@ fn verify<'k>(
         (None, Validity::AroundNow) => return Err(AuthError::MissingContentSha256),
     };
     let word = ContentSha256::parse(content_sha256)?;
-    let canonical = canonical_request(
-        head.method,
-        head.raw_path,
-        &canonical_query(query, Some(X_AMZ_SIGNATURE)),
-        head.headers,
-        &claim.signed_headers,
-        content_sha256,
-    )?;
-    let to_sign = string_to_sign(claim.timestamp, &claim.scope, &canonical);
-
+    let canonical_query = canonical_query(query, Some(X_AMZ_SIGNATURE));
+    let canonical = |folding| {
+        let signed = &claim.signed_headers;
+        let (method, path) = (head.method, head.raw_path);
+        canonical_request(method, path, &canonical_query, head.headers, signed, content_sha256, folding)
+    };
     let (secret, known) = secret_or_decoy(lookup(claim.access_key_id.as_str()));
     let signing_key = secret.signing_key(&claim.scope);
-    let signature = signing_key.sign(to_sign.as_bytes());
-    let matches = signature.matches(&claim.signature);
+    let compare = |canonical: &[u8]| {
+        let to_sign = string_to_sign(claim.timestamp, &claim.scope, canonical);
+        let signature = signing_key.sign(to_sign.as_bytes());
+        (signature.matches(&claim.signature), signature, to_sign)
+    };
+    let spaces = canonical(Folding::Spaces)?;
+    let (mut matches, mut signature, to_sign) = compare(&spaces);
+    if !matches && claim.signed_headers.is_ambiguous(head.headers) {
+        (matches, signature, _) = compare(&canonical(Folding::WhiteSpace)?);
+    }
     if !known {
         return Err(AuthError::UnknownAccessKeyId(claim.access_key_id.to_string()));
     }
@@ -156,7 +160,7 @@ fn verify<'k>(
             access_key_id: claim.access_key_id.to_string(),
             signature_provided: claim.signature,
             string_to_sign: to_sign.into_bytes(),
-            canonical_request: Some(canonical),
+            canonical_request: Some(spaces),
         })));
     }
     secret.prove(&claim.scope, &signing_key);

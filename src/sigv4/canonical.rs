@@ -47,6 +47,12 @@ impl SignedHeaders {
         Ok(Self(names))
     }
 
+    /// Whether the two ways to fold white space differ for these headers: a value has a tab inside.
+    pub(in crate::sigv4) fn is_ambiguous(&self, headers: &HeaderMap) -> bool {
+        let has_tab = |value: &HeaderValue| value.as_bytes().trim_ascii().contains(&b'\t');
+        self.0.iter().any(|name| headers.get_all(name.as_str()).iter().any(has_tab))
+    }
+
     fn contains(&self, name: &str) -> bool {
         self.0.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok()
     }
@@ -67,36 +73,52 @@ impl SignedHeaders {
     }
 }
 
+/// What a signer folds inside a header's value. AWS's documentation says "sequential spaces" and leaves tabs open: the SDKs
+/// for Go and Rust fold spaces only, those for Python, JavaScript and Java every run of white space into one space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sigv4) enum Folding {
+    Spaces,
+    WhiteSpace,
+}
+
 /// Method, path, query, signed headers, their names and the payload word, a line each. Bytes, because header
 /// values need not be text.
-pub(in crate::sigv4) struct CanonicalRequest(Vec<u8>);
+pub(in crate::sigv4) struct CanonicalRequest {
+    bytes: Vec<u8>,
+    folding: Folding,
+}
 
 impl CanonicalRequest {
     /// What a request without headers begins with.
-    pub(in crate::sigv4) fn begin(method: &str, raw_path: &str, canonical_query: &str) -> Self {
+    pub(in crate::sigv4) fn begin(
+        method: &str,
+        raw_path: &str,
+        canonical_query: &str,
+        folding: Folding,
+    ) -> Self {
         let mut canonical = Vec::with_capacity(1024);
         for line in [method, &canonical_path(raw_path), canonical_query] {
             canonical.extend_from_slice(line.as_bytes());
             canonical.push(b'\n');
         }
-        Self(canonical)
+        Self { bytes: canonical, folding }
     }
 
     /// One signed header with all its values; headers come sorted by their lowercase names.
     pub(in crate::sigv4) fn header<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a HeaderValue>) {
-        self.0.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(name.as_bytes());
         let mut separator = b':';
         for value in values {
-            self.0.push(separator);
-            push_folded(&mut self.0, value.as_bytes());
+            self.bytes.push(separator);
+            push_folded(&mut self.bytes, value.as_bytes(), self.folding);
             separator = b',';
         }
-        self.0.push(b'\n');
+        self.bytes.push(b'\n');
     }
 
     /// The whole, whose headers had these names.
     pub(in crate::sigv4) fn end(self, signed_names: &str, content_sha256: &str) -> Vec<u8> {
-        let Self(mut canonical) = self;
+        let mut canonical = self.bytes;
         for line in ["", signed_names, content_sha256] {
             canonical.extend_from_slice(line.as_bytes());
             canonical.push(b'\n');
@@ -114,8 +136,9 @@ pub(in crate::sigv4) fn canonical_request(
     headers: &HeaderMap,
     signed_headers: &SignedHeaders,
     content_sha256: &str,
+    folding: Folding,
 ) -> Result<Vec<u8>, AuthError> {
-    let mut canonical = CanonicalRequest::begin(method, raw_path, canonical_query);
+    let mut canonical = CanonicalRequest::begin(method, raw_path, canonical_query, folding);
     for name in &signed_headers.0 {
         let mut values = headers.get_all(name.as_str()).iter().peekable();
         if values.peek().is_none() {
@@ -167,20 +190,22 @@ pub(in crate::sigv4) fn canonical_query(query: &Query, except: Option<&str>) -> 
     joined
 }
 
-/// The value without blanks around it and with one space for each run of spaces inside. Tabs inside stay: S3
-/// folds spaces only.
-fn push_folded(canonical: &mut Vec<u8>, value: &[u8]) {
+/// The value without blanks around it and with one space for each run of what is folded.
+fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
     let value = value.trim_ascii();
-    if !value.windows(2).any(|pair| pair == b"  ") {
+    let is_folded = |byte: u8| byte == b' ' || (folding == Folding::WhiteSpace && byte == b'\t');
+    if !value.contains(&b'\t') && !value.windows(2).any(|pair| pair == b"  ") {
         canonical.extend_from_slice(value);
         return;
     }
     let mut after_space = false;
     for &byte in value {
-        if byte != b' ' || !after_space {
+        if !is_folded(byte) {
             canonical.push(byte);
+        } else if !after_space {
+            canonical.push(b' ');
         }
-        after_space = byte == b' ';
+        after_space = is_folded(byte);
     }
 }
 
@@ -227,12 +252,36 @@ mod tests {
         headers.append("x-amz-meta-a", "a\tb".parse().unwrap());
         headers.append("x-amz-meta-empty", "".parse().unwrap());
         let signed = SignedHeaders::parse("x-amz-meta-empty;host;x-amz-meta-a").unwrap();
-        let canonical = canonical_request("GET", "/", "", &headers, &signed, "UNSIGNED-PAYLOAD").unwrap();
-        assert_eq!(
-            String::from_utf8(canonical).unwrap(),
-            "GET\n/\n\nhost:h\nx-amz-meta-a:one two,a\tb\nx-amz-meta-empty:\n\n\
-             host;x-amz-meta-a;x-amz-meta-empty\nUNSIGNED-PAYLOAD"
-        );
+        for (folding, tab) in [(Folding::Spaces, "\t"), (Folding::WhiteSpace, " ")] {
+            let canonical =
+                canonical_request("GET", "/", "", &headers, &signed, "UNSIGNED-PAYLOAD", folding).unwrap();
+            assert_eq!(
+                String::from_utf8(canonical).unwrap(),
+                format!(
+                    "GET\n/\n\nhost:h\nx-amz-meta-a:one two,a{tab}b\nx-amz-meta-empty:\n\n\
+                     host;x-amz-meta-a;x-amz-meta-empty\nUNSIGNED-PAYLOAD"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn runs_of_white_space_are_one_space() {
+        let folded = |value: &str, folding| {
+            let mut canonical = Vec::new();
+            push_folded(&mut canonical, value.as_bytes(), folding);
+            String::from_utf8(canonical).unwrap()
+        };
+        for (value, spaces, white_space) in [
+            ("a\t\tb \t c", "a\t\tb \t c", "a b c"),
+            ("a  \tb", "a \tb", "a b"),
+            ("a     b   c", "a b c", "a b c"),
+            ("\ta\t", "a", "a"),
+            ("", "", ""),
+        ] {
+            assert_eq!(folded(value, Folding::Spaces), spaces, "{value:?}");
+            assert_eq!(folded(value, Folding::WhiteSpace), white_space, "{value:?}");
+        }
     }
 
     #[test]

@@ -210,7 +210,9 @@ pub(in crate::sigv4) fn single_parameter<'a>(
 fn header_time(headers: &HeaderMap) -> Result<Timestamp, AuthError> {
     let timestamp = match single_header(headers, "x-amz-date")? {
         Some(text) => Timestamp::parse_basic(text),
-        None => single_header(headers, DATE.as_str())?.and_then(Timestamp::parse_http_date),
+        // AWS's documentation names the basic form of ISO 8601 for either header.
+        None => single_header(headers, DATE.as_str())?
+            .and_then(|text| Timestamp::parse_http_date(text).or_else(|| Timestamp::parse_basic(text))),
     };
     timestamp.ok_or(AuthError::InvalidDate)
 }

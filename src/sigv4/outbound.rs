@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri};
 use thiserror::Error;
 
-use super::canonical::{ALGORITHM, CanonicalRequest, canonical_query, string_to_sign};
+use super::canonical::{ALGORITHM, CanonicalRequest, Folding, canonical_query, string_to_sign};
 use super::payload::{STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use super::query::Query;
 use super::scope::{CredentialScope, SERVICE, Timestamp};
@@ -165,7 +165,9 @@ fn canonical(parts: &Parts, content_sha256: &str) -> Result<(Vec<u8>, String), S
     let mut signed: Vec<&HeaderName> = parts.headers.keys().filter(|name| is_signed(name)).collect();
     signed.sort_unstable_by_key(|name| name.as_str());
     let query = canonical_query(&query, None);
-    let mut canonical = CanonicalRequest::begin(parts.method.as_str(), parts.uri.path(), &query);
+    // What MinIO and the embedded store verify, and what AWS's SDKs for Python, JavaScript and Java sign.
+    let folding = Folding::WhiteSpace;
+    let mut canonical = CanonicalRequest::begin(parts.method.as_str(), parts.uri.path(), &query, folding);
     let mut names = String::with_capacity(256);
     for name in signed {
         let values = parts.headers.get_all(name);

@@ -72,7 +72,9 @@ impl Timestamp {
 
     /// `Fri, 24 May 2013 00:00:00 GMT`, the form of `Date`.
     pub(in crate::sigv4) fn parse_http_date(text: &str) -> Option<Self> {
-        OffsetDateTime::parse(text, &Rfc2822).ok().map(|moment| Self(moment.to_offset(time::UtcOffset::UTC)))
+        let moment = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+        // In another offset, the last hours of the year 9999 are in the year 10000 of UTC.
+        moment.checked_to_offset(time::UtcOffset::UTC).map(Self)
     }
 
     /// Seconds since 1970, the form of a Version 2 `Expires`.
@@ -170,6 +172,21 @@ mod tests {
             (basic.basic().as_str(), basic.day().as_str(), basic.to_string().as_str()),
             ("20130524T000000Z", "20130524", "2013-05-24T00:00:00Z")
         );
+    }
+
+    #[test]
+    fn a_moment_that_utc_cannot_write_is_none() {
+        for text in ["Fri, 31 Dec 9999 23:59:59 -0100", "Fri, 31 Dec 9999 23:59:59 -2359"] {
+            assert_eq!(Timestamp::parse_http_date(text), None, "{text}");
+        }
+        let last = Timestamp::parse_http_date("Fri, 31 Dec 9999 23:59:59 +0000").unwrap();
+        assert_eq!(last.basic(), "99991231T235959Z");
+        assert_eq!(last.after(Duration::MAX).basic(), "99991231T235959Z");
+        for text in ["Fri, 31 Dec 9999 23:59:59 +2359", "Mon, 01 Jan 1900 00:00:00 +2359"] {
+            if let Some(moment) = Timestamp::parse_http_date(text) {
+                assert_eq!((moment.basic().len(), moment.to_string().is_empty()), (16, false), "{text}");
+            }
+        }
     }
 
     #[test]
