@@ -386,12 +386,10 @@ fn signature_mismatch(answer: S3Error, mismatch: &SignatureMismatch) -> S3Error 
 fn keyring(error: &KeyringError) -> S3Error {
     let told = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
     match error {
-        KeyringError::Denied | KeyringError::IncorrectKey | KeyringError::NotAllowed => {
-            told(ErrorCode::AccessDenied)
-        }
-        // The keyring's path and its other keys are the operator's to read, in the log.
+        KeyringError::Denied | KeyringError::NotAllowed => told(ErrorCode::AccessDenied),
+        // The keyring's path and its other keys are the operator's to read, in the log. The blob may as well be altered.
         KeyringError::KeyMissing { key_id, keyring: _ } => S3Error::new(
-            ErrorCode::AccessDenied,
+            ErrorCode::IntegrityCheckFailed,
             format!(
                 "The key service refused: the data key was wrapped under {key_id}, which it does not have."
             ),
@@ -401,7 +399,8 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => {
             told(ErrorCode::KmsInvalidStateException)
         }
-        KeyringError::InvalidCiphertext => integrity(error.to_string()),
+        // Who can alter a blob can also name another key in it, or bring one that a key of its own wrapped.
+        KeyringError::InvalidCiphertext | KeyringError::IncorrectKey => integrity(error.to_string()),
         KeyringError::Throttled => S3Error::new(
             ErrorCode::SlowDown,
             "The key service is throttling. Please reduce your request rate.",
@@ -480,5 +479,6 @@ mod tests {
         assert_eq!(status(KeyringError::Denied), 403);
         assert_eq!(status(KeyringError::KeyDisabled), 400);
         assert_eq!(status(KeyringError::InvalidCiphertext), 502);
+        assert_eq!(status(KeyringError::IncorrectKey), 502);
     }
 }

@@ -12,6 +12,7 @@ mod complete_multipart_upload;
 mod copy_object;
 mod cors;
 mod create_multipart_upload;
+mod delete_objects;
 mod described_object;
 mod document;
 mod foreign;
@@ -35,6 +36,7 @@ mod policy;
 mod post_object;
 mod preflight;
 mod put_object;
+mod restore_object;
 mod selected_key;
 mod stored;
 mod stored_object;
@@ -73,7 +75,7 @@ use crate::body::BoxBody;
 use crate::buffers::{Budget, Share};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::s3::{ErrorCode, Operation, S3Error};
+use crate::s3::{ErrorCode, Operation, S3Error, headers};
 use crate::upstream::Upstream;
 
 /// What every handler works with. Cloning shares it.
@@ -124,10 +126,20 @@ pub fn slow_down() -> S3Error {
 /// # Errors
 /// Whatever makes the answer an S3 error document; after an `Ok` a failure can only cut the connection.
 pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    let with_tab = headers::first_with_tab(&call.headers);
     let etags = ClientEtags::take_back(resources, &mut call);
-    let mut response = dispatch(resources, call).await?;
-    etags.map_response(&mut response);
-    Ok(response)
+    match (dispatch(resources, call).await, with_tab) {
+        (Ok(mut response), _) => {
+            etags.map_response(&mut response);
+            Ok(response)
+        }
+        // Storages differ in how they fold a tab that is signed: this is no word about the proxy's credentials.
+        (Err(Error::UpstreamCredentials { code }), Some(name)) if code == "SignatureDoesNotMatch" => {
+            let message = format!("The storage does not accept the tab in the header {name}.");
+            Err(S3Error::invalid_argument(name.as_str(), "", message).into())
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
 async fn dispatch(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
@@ -157,6 +169,8 @@ async fn dispatch(resources: &Resources, call: Call) -> Result<Response<BoxBody>
             Box::pin(list_multipart_uploads::list_multipart_uploads(resources, call)).await
         }
         Family::ListObjects => Box::pin(list_objects::list_objects(resources, call)).await,
+        Family::DeleteObjects => Box::pin(delete_objects::delete_objects(resources, call)).await,
+        Family::RestoreObject => Box::pin(restore_object::restore_object(resources, call)).await,
         Family::PassThrough => Box::pin(pass_through::pass_through(resources, call)).await,
         Family::Refused(why) => {
             let message = format!("s3veil does not implement {}: {why}", call.operation.name());
@@ -182,6 +196,8 @@ enum Family {
     AbortMultipartUpload,
     ListParts,
     ListMultipartUploads,
+    DeleteObjects,
+    RestoreObject,
     /// Carries no object content: passed as it is.
     PassThrough,
     /// Can't be done on ciphertext, or is not built; never forwarded.
@@ -210,6 +226,8 @@ fn family(operation: Operation) -> Family {
         Op::ListParts => Family::ListParts,
         Op::ListMultipartUploads => Family::ListMultipartUploads,
         Op::UploadPartCopy => Family::UploadPartCopy,
+        Op::DeleteObjects => Family::DeleteObjects,
+        Op::RestoreObject => Family::RestoreObject,
 
         Op::SelectObjectContent | Op::GetObjectTorrent => Family::Refused(NEEDS_PLAINTEXT),
         Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {
@@ -224,8 +242,7 @@ fn family(operation: Operation) -> Family {
         Op::UpdateObjectEncryption => Family::Refused("objects are encrypted by the proxy, under the keys of its rules."),
         Op::CorsPreflight => Family::Refused("a preflight carries Origin and Access-Control-Request-Method."),
 
-        Op::CreateBucket | Op::HeadBucket | Op::DeleteBucket | Op::GetBucketLocation | Op::DeleteObjects
-        | Op::DeleteObject | Op::RestoreObject
+        Op::CreateBucket | Op::HeadBucket | Op::DeleteBucket | Op::GetBucketLocation | Op::DeleteObject
         | Op::GetObjectAcl | Op::PutObjectAcl | Op::GetObjectTagging | Op::PutObjectTagging | Op::DeleteObjectTagging
         | Op::GetObjectRetention | Op::PutObjectRetention | Op::GetObjectLegalHold | Op::PutObjectLegalHold
         | Op::ListObjectAnnotations | Op::DeleteObjectAnnotation

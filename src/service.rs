@@ -32,6 +32,7 @@ use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::handler::{self, Asker, Call, CorsRequest, Reached, Resources, slow_down};
 use crate::meter::Meter;
+use crate::s3::headers::SDK_CHECKSUM_ALGORITHM;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
@@ -189,6 +190,10 @@ impl Service {
         headers::unhoist(&query, &mut headers)?;
         let query = query.without_signature().without_log_parameters();
         let operation = route(&parts.method, &path, &query, &headers)?;
+        if operation.is_without_content() {
+            // S3 reads it where a body comes: on PutObject and UploadPart, and for documents.
+            headers.remove(SDK_CHECKSUM_ALGORITHM);
+        }
         record.authenticated(authenticated.access_key_id.as_str(), operation);
         let copy_source = copy_source(operation, &headers)?;
         let (client, number) =

@@ -17,6 +17,9 @@ use crate::s3::{
 use crate::sigv4::Payload;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
+/// The length of an aws-chunked body's content.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
+
 /// An S3 request whose signature was verified.
 pub struct Call {
     /// What is asked for.
@@ -115,16 +118,31 @@ impl Call {
     /// Plaintext bytes the body promises; `None` when the request does not say.
     ///
     /// # Errors
-    /// `InvalidArgument` when Content-Length is no number.
+    /// `InvalidArgument` when Content-Length is no number, `InvalidRequest` for a body that is framed without saying so.
     pub(super) fn content_length(&self) -> Result<Option<u64>, Error> {
         if let Payload::Chunked(chunked) = &self.payload {
             return Ok(chunked.decoded_length());
         }
         let Some(value) = self.headers.get(CONTENT_LENGTH) else { return Ok(None) };
-        let length = value.to_str().ok().and_then(|value| value.parse().ok());
-        length.map(Some).ok_or_else(|| {
-            S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number.").into()
-        })
+        let length: Option<u64> = value.to_str().ok().and_then(|value| value.parse().ok());
+        let length = length.ok_or_else(|| {
+            S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number.")
+        })?;
+        self.refuse_framing(length)?;
+        Ok(Some(length))
+    }
+
+    /// A body under UNSIGNED-PAYLOAD or a SHA-256 is stored as it comes. One that says to be longer than its content is
+    /// framed as aws-chunked without x-amz-content-sha256 saying so, and the frames would be stored with it.
+    fn refuse_framing(&self, length: u64) -> Result<(), S3Error> {
+        let Some(decoded) = self.headers.get(DECODED_LENGTH) else { return Ok(()) };
+        if decoded.to_str().ok().and_then(|decoded| decoded.parse().ok()) == Some(length) {
+            return Ok(());
+        }
+        Err(S3Error::invalid_request(
+            "x-amz-decoded-content-length differs from Content-Length, and x-amz-content-sha256 does not say that the \
+             body is aws-chunked.",
+        ))
     }
 
     /// The query parameter that names a part.

@@ -2,21 +2,15 @@
 //! before any operation reads them. So a condition stays one, and is judged by the storage in the same step
 //! as before.
 
-use bytes::Bytes;
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use http::{Response, StatusCode};
-use memchr::memmem;
 
 use super::policy::BucketRule;
 use super::{Call, Resources, answer};
 use crate::body::BoxBody;
-use crate::error::Error;
-use crate::s3::checksum::CHECKSUM_PREFIX;
-use crate::s3::etag::SUFFIX;
-use crate::s3::headers::{
-    CONTENT_MD5, COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH, SDK_CHECKSUM_ALGORITHM,
-};
-use crate::s3::{EtagStyle, Hashed, Operation, xml};
+use crate::s3::headers::{COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH};
+use crate::s3::xml::ObjectIdentifier;
+use crate::s3::{BucketName, EtagStyle, Hashed};
 
 /// Conditions on the object that a request names.
 static ON_THE_OBJECT: [HeaderName; 3] = [IF_MATCH, IF_NONE_MATCH, IF_RANGE];
@@ -71,24 +65,14 @@ pub(super) fn take_back_conditions(rule: &BucketRule, headers: &mut HeaderMap) {
     map_conditions(&ON_THE_OBJECT, rule.etag, headers);
 }
 
-/// The body of a DeleteObjects with the storage's ETags in its conditions. Every other body stays as it is.
-/// What the request's headers say of a body that changes is removed: the body was held against it.
-///
-/// # Errors
-/// As [`xml::delete_objects_request`].
+/// Puts the storage's ETags into the conditions of objects to delete, and says whether one was changed.
 pub(super) fn take_back_deletions(
     resources: &Resources,
-    call: &Call,
-    document: Bytes,
-    headers: &mut HeaderMap,
-) -> Result<Bytes, Error> {
-    let bucket = call.path.bucket().filter(|_| call.operation == Operation::DeleteObjects);
-    let Some(bucket) = bucket.filter(|_| memmem::find(&document, SUFFIX.as_bytes()).is_some()) else {
-        return Ok(document);
-    };
-    let mut deletion = xml::delete_objects_request(&document)?;
+    bucket: &BucketName,
+    objects: &mut [ObjectIdentifier],
+) -> bool {
     let mut is_changed = false;
-    for object in &mut deletion.objects {
+    for object in objects {
         let Some(etag) = &mut object.etag else { continue };
         let Ok(rule) = resources.policies.of_object(bucket, &object.object) else { continue };
         let Ok(value) = HeaderValue::try_from(etag.trim()) else { continue };
@@ -98,18 +82,7 @@ pub(super) fn take_back_deletions(
             is_changed = true;
         }
     }
-    if !is_changed {
-        return Ok(document);
-    }
-    let is_of_the_body = |name: &HeaderName| {
-        [CONTENT_MD5, SDK_CHECKSUM_ALGORITHM].contains(&name.as_str())
-            || name.as_str().starts_with(CHECKSUM_PREFIX)
-    };
-    let of_the_body: Vec<_> = headers.keys().filter(|name| is_of_the_body(name)).cloned().collect();
-    for name in of_the_body {
-        headers.remove(name);
-    }
-    Ok(deletion.to_xml().into())
+    is_changed
 }
 
 fn map_conditions(names: &[HeaderName], style: EtagStyle, headers: &mut HeaderMap) {

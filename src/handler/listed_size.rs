@@ -370,7 +370,12 @@ fn is_of_the_object(error: &Error) -> bool {
         | Error::NotNative { .. }
         | Error::PartsUnknown => true,
         Error::Keyring(refused) => {
-            matches!(refused, KeyringError::InvalidCiphertext) || error.to_s3().status().is_client_error()
+            matches!(
+                refused,
+                KeyringError::InvalidCiphertext
+                    | KeyringError::IncorrectKey
+                    | KeyringError::KeyMissing { .. }
+            ) || error.to_s3().status().is_client_error()
         }
         Error::Unauthenticated(_)
         | Error::Ingest(_)

@@ -67,8 +67,15 @@ impl Upload {
             StoredKeys::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
         let unlocked = unlocked.map_err(|error| {
             // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
-            let is_foreign =
-                matches!(error, Error::Format(_) | Error::Keyring(KeyringError::InvalidCiphertext));
+            let is_foreign = matches!(
+                error,
+                Error::Format(_)
+                    | Error::Keyring(
+                        KeyringError::InvalidCiphertext
+                            | KeyringError::IncorrectKey
+                            | KeyringError::KeyMissing { .. }
+                    )
+            );
             if is_foreign { no_such_upload() } else { error }
         })?;
         let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };

@@ -306,6 +306,12 @@ impl Operation {
             || (row.subresource != Subresource::Itself && row.subresource.name() == name)
     }
 
+    /// Whether it makes an object, or begins one, by a request that has no body of its own.
+    #[must_use]
+    pub fn is_without_content(self) -> bool {
+        self.is_copy() || self == Self::CreateMultipartUpload
+    }
+
     /// Whether it reads another object than the one it writes.
     #[must_use]
     pub fn is_copy(self) -> bool {

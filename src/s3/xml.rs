@@ -9,6 +9,7 @@ mod error_document;
 mod listing;
 mod multipart;
 mod object_attributes;
+mod restore;
 mod scan;
 mod tagging;
 mod walk;
@@ -17,7 +18,8 @@ pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::retain_buckets;
 pub use copy_result::{CopyAnswer, CopyResult, MAX_COPY_ANSWER, parse_copy_answer};
 pub use delete_objects::{
-    DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, delete_objects_request,
+    DeleteError, DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, add_delete_errors,
+    delete_objects_request, delete_result,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
 pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding, ToldEntry};
@@ -27,6 +29,7 @@ pub use multipart::{
     rewrite_uploads, upload_ids, write_complete_request, write_initiated,
 };
 pub use object_attributes::{ObjectAttributes, PartsPage};
+pub use restore::check_restore_request;
 pub use tagging::tagging_to_query;
 
 /// How deep elements may nest. S3's documents stay under 8.

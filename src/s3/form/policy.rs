@@ -83,8 +83,7 @@ impl PostPolicy {
         let packed: String = base64.split(['\r', '\n']).collect();
         let json = STANDARD.decode(packed).map_err(|_| invalid("it is not base64"))?;
         let document: Document = serde_json::from_slice(&json).map_err(invalid)?;
-        let expiration = OffsetDateTime::parse(&document.expiration, &Rfc3339)
-            .map_err(|_| invalid("its expiration is no date of the form YYYY-MM-DDTHH:MM:SSZ"))?;
+        let expiration = expiration(&document.expiration)?;
         let conditions = document.conditions.into_iter().flat_map(|Entry(conditions)| conditions).collect();
         Ok(Self { expiration, conditions })
     }
@@ -137,6 +136,16 @@ impl PostPolicy {
         }
         Err(violated(format_args!("Extra input fields: {}", extra.join(", "))))
     }
+}
+
+/// `2030-01-01T00:00:00Z`, with or without a fraction of the second. S3 takes the `Z` form alone, no offset.
+fn expiration(text: &str) -> Result<OffsetDateTime, S3Error> {
+    let is_utc = text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T');
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|_| is_utc);
+    moment.ok_or_else(|| {
+        let message = format!("Invalid Policy: Invalid 'expiration' value: '{text}'");
+        S3Error::new(ErrorCode::InvalidPolicyDocument, message)
+    })
 }
 
 fn value<'a>(form: &'a Form, bucket: &'a BucketName, name: &str) -> Option<&'a str> {

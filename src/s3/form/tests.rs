@@ -319,6 +319,21 @@ fn policies_that_are_none() {
         let refused = PostPolicy::parse(&STANDARD.encode(document)).unwrap_err();
         assert_eq!(refused.code, ErrorCode::InvalidPolicyDocument, "{document}");
     }
+    for expiration in [
+        "2030-01-01T00:00:00+00:00",
+        "2030-01-01T00:00:00",
+        "2030-01-01 00:00:00Z",
+        "2030-01-01T00:00:00z",
+        "2030-01-01t00:00:00Z",
+        "Fri, 24 May 2030 00:00:00 GMT",
+        "9999-12-31T23:59:59-01:00",
+        "",
+    ] {
+        let document = format!(r#"{{"expiration": "{expiration}", "conditions": []}}"#);
+        let refused = PostPolicy::parse(&STANDARD.encode(document)).unwrap_err();
+        let message = format!("Invalid Policy: Invalid 'expiration' value: '{expiration}'");
+        assert_eq!((refused.code, &*refused.message), (ErrorCode::InvalidPolicyDocument, &*message));
+    }
     assert_eq!(PostPolicy::parse("*").unwrap_err().code, ErrorCode::InvalidPolicyDocument);
     let wrapped = STANDARD.encode(r#"{"expiration": "2999-01-01T00:00:00Z", "conditions": []}"#);
     assert!(PostPolicy::parse(&format!("{}\r\n{}", &wrapped[..8], &wrapped[8..])).is_ok());

@@ -2,9 +2,9 @@
 //! Source: the request headers of each operation in S3's API reference,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 
-use super::request::{Fate, collect, not_implemented, upload_fate};
+use super::request::{Fate, check_text, collect, not_implemented, upload_fate};
 use super::{CONTENT_MD5, SDK_CHECKSUM_ALGORITHM, is_checksum_setting};
 use crate::s3::checksum::CHECKSUM_PREFIX;
 use crate::s3::error::S3Error;
@@ -64,7 +64,7 @@ const TAKEN: &[(Operation, &[&str])] = &[
 /// # Errors
 /// `NotImplemented`, naming it, for a header of a write that could be a condition or a setting and that the operation does
 /// not have: a condition that the operation does not know, and an `x-amz-*` header that no operation has. Without it, the
-/// write would do what the client asked not to be done. Reads ignore such headers, as S3 does.
+/// write would do what the client asked not to be done. Reads ignore such headers, as S3 does. As [`check_text`].
 pub fn passthrough_headers(operation: Operation, headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     let takes = |name: &str| takes_header(operation, name);
     if operation.access() == Access::Write
@@ -73,7 +73,20 @@ pub fn passthrough_headers(operation: Operation, headers: &HeaderMap) -> Result<
     {
         return Err(not_implemented(name));
     }
-    Ok(collect(headers.iter().filter(|(name, _)| takes(name.as_str()))))
+    let passed = collect(headers.iter().filter(|(name, _)| takes(name.as_str())));
+    check_text(&passed)?;
+    Ok(passed)
+}
+
+/// Removes what the client said of a document, from a request that brings another.
+pub fn remove_digests(headers: &mut HeaderMap) {
+    let is_digest = |name: &str| {
+        name == CONTENT_MD5 || name == SDK_CHECKSUM_ALGORITHM || name.starts_with(CHECKSUM_PREFIX)
+    };
+    let digests: Vec<HeaderName> = headers.keys().filter(|name| is_digest(name.as_str())).cloned().collect();
+    for name in digests {
+        headers.remove(name);
+    }
 }
 
 fn takes_header(operation: Operation, name: &str) -> bool {
@@ -92,8 +105,6 @@ fn is_refused(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
     use crate::s3::error::ErrorCode;
 
@@ -184,6 +195,13 @@ mod tests {
         headers.append("x-amz-grant-read", "id=\"1\"".parse().unwrap());
         headers.append("x-amz-grant-read", "id=\"2\"".parse().unwrap());
         assert_eq!(passthrough_headers(Operation::PutBucketAcl, &headers), Ok(headers));
+    }
+
+    #[test]
+    fn digests_are_of_one_document() {
+        let mut headers = map(&[CONTENT_MD5, "x-amz-checksum-crc32", SDK_CHECKSUM_ALGORITHM, MFA]);
+        remove_digests(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), [MFA]);
     }
 
     /// A write on a condition must not become one without.

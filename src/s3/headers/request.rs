@@ -24,13 +24,13 @@ pub(super) enum Fate {
 
 /// The headers of a PutObject or CreateMultipartUpload that go upstream with the ciphertext.
 ///
-/// Values are opaque bytes and repeated lines stay repeated. What describes the plaintext body or its transfer is
+/// Values are passed byte for byte and repeated lines stay repeated. What describes the plaintext body or its transfer is
 /// consumed; Content-Encoding loses its `aws-chunked`.
 ///
 /// # Errors
 /// `NotImplemented`, naming it, for SSE-C, an encryption context, DSSE, a condition S3 has not on uploads, and every
 /// unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is the proxy's, `MetadataTooLarge` for more
-/// metadata than S3 keeps, and as [`sse_request`].
+/// metadata than S3 keeps, and as [`sse_request`] and [`check_text`].
 pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     sse_request(headers)?;
     let mut upstream = HeaderMap::with_capacity(headers.len());
@@ -53,6 +53,7 @@ pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     if metadata_size(&upstream) > MAX_METADATA {
         return Err(ErrorCode::MetadataTooLarge.into());
     }
+    check_text(&upstream)?;
     Ok(upstream)
 }
 
@@ -99,6 +100,43 @@ pub(super) fn upload_fate(name: &str) -> Fate {
         name if name.starts_with("x-amz-") => Fate::Refuse,
         _ => Fate::Consume,
     }
+}
+
+/// Checks the values that a request to the storage signs: a signature covers text.
+///
+/// # Errors
+/// `InvalidArgument`, naming the header, for a value that is not UTF-8. (S3 takes US-ASCII, and stores UTF-8 encoded.)
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
+pub(super) fn check_text(headers: &HeaderMap) -> Result<(), S3Error> {
+    let wrong = headers
+        .iter()
+        .find(|(name, value)| is_signed(name.as_str()) && std::str::from_utf8(value.as_bytes()).is_err());
+    match wrong {
+        None => Ok(()),
+        Some((name, value)) => {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Err(S3Error::invalid_argument(
+                name.as_str(),
+                value,
+                format!("The header {name} is not valid UTF-8."),
+            ))
+        }
+    }
+}
+
+/// The first header that a request to the storage would sign and that has a tab inside.
+#[must_use]
+pub fn first_with_tab(headers: &HeaderMap) -> Option<HeaderName> {
+    let has_tab = |value: &HeaderValue| value.as_bytes().contains(&b'\t');
+    headers
+        .iter()
+        .find(|(name, value)| is_signed(name.as_str()) && has_tab(value))
+        .map(|(name, _)| name.clone())
+}
+
+/// Whether the signature of a request to the storage covers a header of the client's.
+fn is_signed(name: &str) -> bool {
+    name.starts_with("x-amz-") || matches!(name, "content-encoding" | "content-md5" | "content-type")
 }
 
 /// The refusal of a header.
@@ -200,7 +238,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
 /// translate; `x-amz-checksum-mode` would bring the ciphertext's checksum.
 ///
 /// # Errors
-/// `NotImplemented` for SSE-C.
+/// `NotImplemented` for SSE-C, and as [`check_text`].
 pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     refuse_customer_key(headers)?;
     let passed = headers.iter().filter(|(name, _)| {
@@ -215,7 +253,9 @@ pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
                 | "x-amz-request-payer"
         )
     });
-    Ok(collect(passed))
+    let passed = collect(passed);
+    check_text(&passed)?;
+    Ok(passed)
 }
 
 /// The headers of a CORS preflight, which carries no signature: what the browser asks, and nothing else.

@@ -1,7 +1,8 @@
-//! The body of a DeleteObjects request.
+//! The body of a DeleteObjects request, and the result.
 
-use super::XmlError;
-use super::walk::{Element, Limits, is_blank, read};
+use super::element::NAMESPACE;
+use super::walk::{Element, Limits, Step, Walker, is_blank, read};
+use super::{XmlError, push_text};
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::name::ObjectKey;
 
@@ -93,6 +94,74 @@ impl ObjectIdentifier {
         let fields = fields.into_iter().filter_map(|(name, text)| Some(Element::with_text(name, text?)));
         Element::with_children("Object", fields.collect())
     }
+}
+
+/// An object that was not deleted, as the result says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteError {
+    /// The object.
+    pub object: ObjectKey,
+    /// The version that was asked for.
+    pub version_id: Option<String>,
+    /// Why not.
+    pub code: ErrorCode,
+    /// The sentence for people.
+    pub message: String,
+}
+
+impl DeleteError {
+    fn push(&self, document: &mut String) {
+        let version = self.version_id.as_deref().map(|version_id| ("VersionId", version_id));
+        let told = [("Code", self.code.code()), ("Message", &self.message)];
+        document.push_str("<Error>");
+        for (name, text) in [("Key", self.object.as_str())].into_iter().chain(version).chain(told) {
+            document.extend(["<", name, ">"]);
+            push_text(document, text);
+            document.extend(["</", name, ">"]);
+        }
+        document.push_str("</Error>");
+    }
+}
+
+/// The result of a request of which nothing was deleted.
+pub fn delete_result<'a>(errors: impl Iterator<Item = &'a DeleteError>) -> String {
+    let mut document =
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"{NAMESPACE}\">");
+    errors.for_each(|error| error.push(&mut document));
+    document.push_str("</DeleteResult>");
+    document
+}
+
+/// The storage's result with further errors at its end.
+///
+/// # Errors
+/// Any [`XmlError`]; `Unexpected` for a document that is no `DeleteResult`.
+pub fn add_delete_errors<'a>(
+    result: &[u8],
+    errors: impl Iterator<Item = &'a DeleteError>,
+) -> Result<Vec<u8>, XmlError> {
+    let mut walker = Walker::new(result)?;
+    let mut end = None;
+    loop {
+        let before = walker.position();
+        match walker.step()? {
+            Step::Open if walker.path().len() == 1 && walker.path()[0] != "DeleteResult" => {
+                return Err(XmlError::Unexpected);
+            }
+            Step::Close if walker.path().is_empty() => end = Some(before),
+            Step::Open | Step::Close | Step::Text(_) => (),
+            Step::End => break,
+        }
+    }
+    let end = end.ok_or(XmlError::Unexpected)?;
+    let (before, behind) = result.split_at_checked(end).ok_or(XmlError::Unexpected)?;
+    if !behind.starts_with(b"</") {
+        // `<DeleteResult/>`: nothing was deleted, or the request was quiet.
+        return Ok(delete_result(errors).into_bytes());
+    }
+    let mut added = String::new();
+    errors.for_each(|error| error.push(&mut added));
+    Ok([before, added.as_bytes(), behind].concat())
 }
 
 fn object(element: Element) -> Result<ObjectIdentifier, S3Error> {
@@ -209,6 +278,34 @@ mod tests {
         assert_eq!(delete_objects_request(long.as_bytes()).unwrap_err().code, ErrorCode::KeyTooLongError);
         let vast = vec![b' '; MAX_DELETE_REQUEST + 1];
         assert_eq!(delete_objects_request(&vast).unwrap_err().code, ErrorCode::MaxMessageLengthExceeded);
+    }
+
+    #[test]
+    fn refused_objects_stand_among_the_storages_results() {
+        let errors = [DeleteError {
+            object: ObjectKey::parse("a&b").unwrap(),
+            version_id: Some("v".to_owned()),
+            code: ErrorCode::AccessDenied,
+            message: "no".to_owned(),
+        }];
+        let ours = "<Error><Key>a&amp;b</Key><VersionId>v</VersionId><Code>AccessDenied</Code><Message>no</Message></Error>";
+        let whole = |inner: &str| {
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"{NAMESPACE}\">{inner}</DeleteResult>"
+            )
+        };
+        let added = |document: &str| {
+            add_delete_errors(document.as_bytes(), errors.iter())
+                .map(|added| String::from_utf8(added).unwrap())
+        };
+        assert_eq!(delete_result(errors.iter()), whole(ours));
+        let deleted = "<Deleted><Key>x</Key></Deleted>";
+        assert_eq!(added(&whole(deleted)), Ok(whole(&format!("{deleted}{ours}"))));
+        for empty in [whole(""), "<DeleteResult/>".to_owned(), "\n<DeleteResult />\n".to_owned()] {
+            assert!(added(&empty).unwrap().contains(&format!(">{ours}</DeleteResult>")), "{empty}");
+        }
+        assert_eq!(added("<Error><Code>x</Code></Error>"), Err(XmlError::Unexpected));
+        assert_eq!(added("<DeleteResult>"), Err(XmlError::Malformed));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::push_text;
 use super::walk::{Element, is_blank};
 
 /// The namespace of S3's documents.
-const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+pub(super) const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 impl Element {
     /// An element with text alone.
