@@ -144,7 +144,7 @@ pub(crate) fn seal_segments(content_key: &ContentKey, layout: &Layout, content: 
         rest = after;
     }
     if layout.is_terminated() {
-        segments.push(seal_terminator(content_key, layout, SegmentEntropy::fresh()).unwrap());
+        segments.push(seal_terminator(content_key, layout, None, SegmentEntropy::fresh()).unwrap());
     }
     segments
 }

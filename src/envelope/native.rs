@@ -90,6 +90,9 @@ pub enum FormatError {
     /// The carried layout is not canonical, or not that of this body (F-39 to F-42).
     #[error("the body's layout is not that of its segments")]
     Layout,
+    /// The checksum that the last segment carries is none of the algorithm that the envelope announces (F-54).
+    #[error("the object's checksum is malformed")]
+    Checksum,
     /// The body ends before its last chunk, or goes on after it (F-26).
     #[error("the body does not have the length that was announced")]
     BodyLength,

@@ -1,9 +1,14 @@
 //! What every answer has in common: nothing of ours shows, and the client learns that the object is encrypted.
 
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
 
-use crate::envelope::native::{Attribute, AttributeTag, Attributes, SseAlgorithm};
+use super::layouts::KnownLayout;
+use super::wanted::Wanted;
+use crate::envelope::native::{
+    Attribute, AttributeTag, Attributes, FormatError, SseAlgorithm, UploadChecksum,
+};
+use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, ChecksumAlgorithm, EtagStyle, Hashed, headers};
 
 const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
@@ -40,10 +45,45 @@ pub(super) fn tell_etag(headers: &mut HeaderMap, style: EtagStyle, hashed: Hashe
 /// The checksums of the whole plaintext, as S3 gives them.
 pub(super) fn tell_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
     for checksum in checksums {
-        let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-        headers.insert(HeaderName::from_static(checksum.algorithm().header()), value);
-        headers.insert(CHECKSUM_TYPE, HeaderValue::from_static("FULL_OBJECT"));
+        tell_checksum(headers, &ObjectChecksum::from(*checksum));
     }
+}
+
+/// The checksum of an object, and of what it is one.
+pub(super) fn tell_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
+    let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
+    headers.insert(HeaderName::from_static(checksum.value.algorithm().header()), value);
+    headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
+}
+
+/// The checksums that are kept with an object: those of its envelope, else the one that its last segment carries (F-54),
+/// which is not known of a layout that was not read.
+///
+/// # Errors
+/// A format error when what is carried is no checksum.
+pub(super) fn kept_checksums(
+    attributes: &Attributes,
+    layout: Option<&KnownLayout>,
+) -> Result<Vec<ObjectChecksum>, FormatError> {
+    let known: Vec<_> = attributes.iter().map(from_attribute).map(ObjectChecksum::from).collect();
+    let carried = layout.and_then(|known| Some((known, known.checksum?)));
+    match (attributes.upload_checksum(), carried) {
+        (UploadChecksum::FullObject(tag), Some((_, carried))) if known.is_empty() => {
+            Ok(vec![from_attribute(&carried.read_as(tag)?).into()])
+        }
+        (UploadChecksum::Composite(tag), Some((of, carried))) if known.is_empty() => {
+            let value = from_attribute(&carried.read_as(tag)?);
+            Ok(vec![ObjectChecksum { value, parts: Some(of.layout.parts().len()) }])
+        }
+        (UploadChecksum::Undeclared | UploadChecksum::FullObject(_) | UploadChecksum::Composite(_), _) => {
+            Ok(known)
+        }
+    }
+}
+
+/// Whether the last segment has to be looked at for the object's checksum.
+pub(super) fn may_carry_checksum(attributes: &Attributes) -> bool {
+    attributes.iter().next().is_none() && attributes.upload_checksum() != UploadChecksum::Undeclared
 }
 
 /// The plaintext's length in place of the stored one.
@@ -51,9 +91,9 @@ pub(super) fn tell_length(headers: &mut HeaderMap, length: u64) {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
 }
 
-/// Whether the client asked for checksums, and the answer is one that carries them.
-pub(super) fn wants_checksums(request: &HeaderMap, status: StatusCode) -> bool {
-    status == StatusCode::OK
+/// Whether the client asked for checksums, and for all of the object, which alone has them.
+pub(super) fn wants_checksums(request: &HeaderMap, wanted: &Wanted) -> bool {
+    *wanted == Wanted::Whole
         && request
             .get("x-amz-checksum-mode")
             .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
@@ -70,12 +110,7 @@ pub(super) fn to_attribute(checksum: &Checksum) -> Attribute {
         .expect("a checksum has its algorithm's length")
 }
 
-/// Checksums out of an envelope.
-pub(super) fn from_attributes(attributes: &Attributes) -> Vec<Checksum> {
-    attributes.iter().map(from_attribute).collect()
-}
-
-/// One of them.
+/// A checksum out of an envelope or a part's mark.
 pub(super) fn from_attribute(attribute: &Attribute) -> Checksum {
     Checksum::new(algorithm(attribute.tag()), attribute.value()).expect("an attribute has its kind's length")
 }

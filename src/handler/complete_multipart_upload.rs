@@ -2,6 +2,7 @@
 //!
 //! Everything is decided from what the client and the storage list, so any node can do it, and do it again.
 
+mod carried;
 mod checksum;
 mod request;
 mod resealed;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
-use self::checksum::ObjectChecksum;
+use self::carried::Carried;
 use self::request::{Asked, Chosen};
 use self::resealed::Resealed;
 use super::known_uploads::Tail;
@@ -22,10 +23,12 @@ use super::upstream_answer::{buffered, pass};
 use super::written::Expected;
 use super::{Call, Resources, answer};
 use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::Attribute;
 use crate::envelope::native::multipart::{
     Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
 };
 use crate::error::Error;
+use crate::s3::checksum::ObjectChecksum;
 use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
 use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::UpstreamBody;
@@ -110,19 +113,27 @@ impl Completing {
         chosen: &mut Chosen,
         displaced: &mut Option<Tail>,
     ) -> Result<Outcome, Error> {
+        let object = chosen.checksum_to_carry(&self.upload);
         let mut decided = completion(&chosen.stored);
         if let Err(CompletionRefused::SendAgain(number)) = decided {
-            match self.seal_again(number, listed, chosen, displaced).await? {
+            match self.seal_again(number, listed, chosen, object.as_ref(), displaced).await? {
                 Resealed::Stored => decided = completion(&chosen.stored),
                 Resealed::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
                 Resealed::NotHere => self.settle(chosen).await?,
+            }
+        }
+        if matches!(decided, Ok(Completion::Whole)) {
+            match self.carry(listed, chosen, object.as_ref(), displaced).await? {
+                Carried::Right => (),
+                Carried::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
+                Carried::SendAgain(number) => decided = Err(CompletionRefused::SendAgain(number)),
             }
         }
         let completion = decided.map_err(|refused| explain(refused, chosen))?;
         let checksum = self.asked.checksum.verified(&self.upload, chosen)?;
         let mut parts = chosen.etags.clone();
         if let Completion::Terminate(layout) = completion {
-            match self.store_terminator(&layout).await? {
+            match self.store_terminator(&layout, object.as_ref()).await? {
                 Ok(etag) => parts.push((PartNumber::TERMINATOR.value(), etag)),
                 Err(refusal) => return Ok(Outcome::Refused(refusal)),
             }
@@ -147,8 +158,12 @@ impl Completing {
     }
 
     /// The ETag of the stored terminator, or the storage's refusal.
-    async fn store_terminator(&self, layout: &Layout) -> Result<Result<String, Response<BoxBody>>, Error> {
-        let sealed = seal_terminator(&self.upload.content_key, layout, SegmentEntropy::fresh())?;
+    async fn store_terminator(
+        &self,
+        layout: &Layout,
+        checksum: Option<&Attribute>,
+    ) -> Result<Result<String, Response<BoxBody>>, Error> {
+        let sealed = seal_terminator(&self.upload.content_key, layout, checksum, SegmentEntropy::fresh())?;
         self.store_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 
@@ -160,7 +175,7 @@ impl Completing {
         }
         if let Some(layout) = chosen.layout().filter(|_| listed_below_terminator(chosen)) {
             // Without it the client is told the same, and waits a little longer when it sends the part.
-            let _ = self.store_terminator(&layout).await?;
+            let _ = self.store_terminator(&layout, None).await?;
         }
         Ok(())
     }
@@ -236,7 +251,6 @@ impl Completing {
         checksum: Option<ObjectChecksum>,
     ) -> Outcome {
         answer::tell_encrypted(&mut headers, self.upload.envelope.sse(), Some(&self.upload.key_id));
-        let checksum = checksum.map(|checksum| (checksum.algorithm, checksum.text, checksum.kind));
         let etag = self.etag.to_client(result.etag(), Hashed::Ciphertext);
         let result = result.with_etag(&etag);
         Outcome::Done(headers, result.write(&self.location, checksum))

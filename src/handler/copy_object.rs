@@ -1,9 +1,10 @@
 //! CopyObject: the storage copies the ciphertext; the proxy makes the envelope anew, for the name of the copy (F-53). Where
 //! source or copy is of another format than the native one, the content is opened and sealed anew (`resealed`).
 //!
-//! Of native objects no content passes. A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
+//! Of native objects no content passes, unless the copy is to have a checksum that the source has not (`checksum`). A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
 //! never gets the envelope of another.
 
+mod checksum;
 mod parts;
 mod resealed;
 mod source;
@@ -16,6 +17,7 @@ pub(super) use self::parts::iso_time;
 pub(super) use self::source::open_source;
 use self::source::{Examined, Found, Metadata, Source};
 use super::late_answer::{Outcome, answer_in_time};
+use super::layouts::KnownLayout;
 use super::policy::BucketRule;
 use super::selected_key::selected_key;
 use super::stored::Unlocked;
@@ -25,11 +27,14 @@ use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
+use crate::s3::checksum::ObjectChecksum;
 use crate::s3::headers::{
     self, COPY_SOURCE, COPY_SOURCE_IF_MATCH, Directive, METADATA_DIRECTIVE, SOURCE_OWNER, SseRequest,
     TAGGING_DIRECTIVE,
 };
-use crate::s3::{BucketName, CopySource, Hashed, ObjectKey, S3Error, xml};
+use crate::s3::{
+    BucketName, Checksum, ChecksumAlgorithm, CopySource, DeclaredIntegrity, Hashed, ObjectKey, S3Error, xml,
+};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
@@ -77,6 +82,8 @@ struct ObjectCopy {
     key_id: Option<KeyId>,
     /// What answers call the copy's encryption, if it is a native one.
     sse: SseAlgorithm,
+    /// The algorithm of the checksum that the copy is to have; `None`: it keeps the source's.
+    checksum: Option<ChecksumAlgorithm>,
     /// What the request says of the destination.
     headers: HeaderMap,
     source_owner: Option<HeaderValue>,
@@ -100,6 +107,7 @@ impl ObjectCopy {
             source: Source::of(resources, call)?,
             key_id: None,
             sse: new_object::asked_sse(&call.headers)?,
+            checksum: DeclaredIntegrity::algorithm_of_copy(&call.headers)?,
             bucket: bucket.clone(),
             object: object.clone(),
             rule: rule.clone(),
@@ -155,16 +163,25 @@ impl ObjectCopy {
         let Source { named, rule, .. } = &self.source;
         let keyring = &self.resources.keyring;
         let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
+        let own = match self.own_checksum(&found.etag, &unlocked.checksums()).await? {
+            Ok(own) => own,
+            Err(refused) => return Ok(Outcome::Refused(refused)),
+        };
         match found.keys.envelope().is_multipart() {
-            true => self.copy_parts(found, &unlocked).await,
-            false => self.copy_whole(found, &unlocked).await,
+            true => self.copy_parts(found, &unlocked, own).await,
+            false => self.copy_whole(found, &unlocked, own).await,
         }
     }
 
     /// The storage's own CopyObject, under a new envelope.
-    async fn copy_whole(&self, found: &Found, unlocked: &Unlocked) -> Result<Outcome, Error> {
+    async fn copy_whole(
+        &self,
+        found: &Found,
+        unlocked: &Unlocked,
+        own: Option<Checksum>,
+    ) -> Result<Outcome, Error> {
         let length = plaintext_length(found.identity.stored_total)?;
-        let (mut request, write_key) = self.request(found, unlocked, length).await?;
+        let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         request.headers.insert(METADATA_DIRECTIVE, REPLACE);
         if self.tagging == Directive::Replace {
             request.headers.insert(TAGGING_DIRECTIVE, REPLACE);
@@ -182,7 +199,8 @@ impl ObjectCopy {
         headers.remove(ETAG);
         answer::tell_encrypted(&mut headers, self.sse, Some(&write_key.key_id));
         result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
-        Ok(Outcome::Done(headers, result.to_object_xml(&unlocked.checksums())))
+        let told = told_checksums(unlocked, own, None)?;
+        Ok(Outcome::Done(headers, result.to_object_xml(&told)))
     }
 
     /// What the storage says of a copy that it made. Where the answer breaks off, or names no ETag, the copy is looked at.
@@ -214,6 +232,7 @@ impl ObjectCopy {
         &self,
         found: &Found,
         unlocked: &Unlocked,
+        own: Option<Checksum>,
         plaintext_length: u64,
     ) -> Result<(UpstreamRequest, WriteKey), Error> {
         let realm = self.rule.realm(&self.bucket);
@@ -225,6 +244,7 @@ impl ObjectCopy {
             binding: self.rule.binding,
             sse: self.sse,
             name: ObjectName { realm, object_key: self.object.as_bytes() },
+            checksum: own.as_ref().map(answer::to_attribute),
         };
         let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
         let mut request = UpstreamRequest {
@@ -265,6 +285,18 @@ impl ObjectCopy {
         if let Some(owner) = &self.source_owner {
             headers.insert(HeaderName::from_static(SOURCE_OWNER), owner.clone());
         }
+    }
+}
+
+/// What the answer to a copy tells: the copy's own checksum, else those that it has from its source.
+fn told_checksums(
+    unlocked: &Unlocked,
+    own: Option<Checksum>,
+    layout: Option<&KnownLayout>,
+) -> Result<Vec<ObjectChecksum>, Error> {
+    match own {
+        Some(own) => Ok(vec![own.into()]),
+        None => Ok(answer::kept_checksums(&unlocked.opened.attributes, layout)?),
     }
 }
 

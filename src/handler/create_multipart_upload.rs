@@ -9,7 +9,8 @@ use super::upload::take_conditions;
 use super::upstream_answer::{buffered, pass};
 use super::{Call, Resources, answer};
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::native::{UploadChecksum, UploadTarget, UploadToken};
+use crate::envelope::native::multipart::fits_header;
+use crate::envelope::native::{Attributes, UploadChecksum, UploadTarget, UploadToken};
 use crate::error::Error;
 use crate::s3::checksum::ChecksumType;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
@@ -41,7 +42,7 @@ pub(super) async fn create_multipart_upload(
     // They are for Complete to send again.
     take_conditions(&mut request.headers);
     announce_checksum(resources, &mut request.headers);
-    let sealed = object.seal(&write_key, true, &[], &mut request.headers);
+    let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
     let response = pass(resources.upstream.send(request).await?).await?;
     if !response.status().is_success() {
         return Ok(response);
@@ -63,6 +64,14 @@ pub(super) async fn create_multipart_upload(
     answer::tell_encrypted(&mut head.headers, object.sse, Some(&write_key.key_id));
     tell_declared(&mut head.headers, checksum);
     Ok(Response::from_parts(head, buffered(document)))
+}
+
+/// Announces what the object's last segment is to carry, if there is room for it (F-54).
+fn announcing(checksum: UploadChecksum) -> Attributes {
+    match checksum.algorithm() {
+        Some(tag) if fits_header(tag) => Attributes::default().announcing(checksum),
+        Some(_) | None => Attributes::default(),
+    }
 }
 
 /// The checksum that the client wants of the object.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Response, StatusCode, response};
 
+use super::answer::{kept_checksums, may_carry_checksum};
 use super::foreign::{self, Foreign, Kind, Source};
 use super::layouts;
 use super::policy::BucketRule;
@@ -14,6 +15,7 @@ use crate::body::BoxBody;
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{self, SseAlgorithm};
 use crate::error::Error;
+use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{BucketName, Hashed, ObjectKey};
 
 /// How often an object may be replaced while its layout is read, until its reader is told to come back.
@@ -29,6 +31,8 @@ pub(super) struct DescribeRequest<'a> {
     pub(super) headers: HeaderMap,
     /// Whether the layout of a multipart upload has to be known, and not only its length.
     pub(super) needs_layout: bool,
+    /// Whether the object's checksum has to be known, for which the envelope is opened.
+    pub(super) needs_checksum: bool,
 }
 
 /// What came of it.
@@ -50,6 +54,8 @@ pub(super) struct DescribedObject {
     pub(super) plaintext_total: u64,
     /// The layout of a multipart upload, if it was needed for something.
     pub(super) layout: Option<Arc<Layout>>,
+    /// Its checksums, and the key that wrapped the data key, if they were needed and it is a native object.
+    pub(super) checksums: Option<(Vec<ObjectChecksum>, String)>,
 }
 
 /// The keys of a described object.
@@ -76,22 +82,6 @@ impl ObjectKeys {
                 allowed.first().map(|key_id| key_id.as_str().to_owned())
             }
             Self::Foreign(_) => None,
-        }
-    }
-
-    /// What only an unlocked native object tells: its checksums and the key's name.
-    pub(super) async fn unlock(
-        &self,
-        resources: &Resources,
-        rule: &BucketRule,
-        bucket: &BucketName,
-        object_key: &ObjectKey,
-    ) -> Result<Option<Unlocked>, Error> {
-        match self {
-            Self::Native(stored) => {
-                stored.unlock(&resources.keyring, rule, bucket, object_key).await.map(Some)
-            }
-            Self::Foreign(_) => Ok(None),
         }
     }
 
@@ -147,7 +137,8 @@ pub async fn object_layout(
     object_key: &ObjectKey,
 ) -> Result<Arc<Layout>, Error> {
     let (query, headers) = (Vec::new(), HeaderMap::new());
-    let asked = DescribeRequest { bucket, object_key, query, headers, needs_layout: true };
+    let (needs_layout, needs_checksum) = (true, false);
+    let asked = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
     match describe_object(resources, asked).await? {
         Description::Described(described) => {
             described.layout.ok_or(Error::UnexpectedAnswer("with an object that is no multipart upload"))
@@ -161,7 +152,7 @@ async fn attempt(
     rule: &BucketRule,
     asked: &DescribeRequest<'_>,
 ) -> Result<Description, Error> {
-    let DescribeRequest { bucket, object_key, query, headers, needs_layout } = asked;
+    let DescribeRequest { bucket, object_key, query, headers, .. } = asked;
     let at = ObjectAt::of_request(bucket, object_key, query, headers);
     let mut request = at.request(Method::HEAD);
     request.query.clone_from(query);
@@ -185,37 +176,74 @@ async fn attempt(
             };
             foreign::hide(&foreign, &mut head.headers);
             let keys = ObjectKeys::Foreign(foreign);
-            let described = DescribedObject { head, keys, plaintext_total, layout: None };
+            let described = DescribedObject { head, keys, plaintext_total, layout: None, checksums: None };
             return Ok(Description::Described(Box::new(described)));
         }
     };
-    let (plaintext_total, layout) = if stored.envelope().is_multipart() {
+    native_object(resources, rule, &at, asked, Native { head, stored, stored_total }).await
+}
+
+/// A native object as HEAD gives it.
+struct Native {
+    head: response::Parts,
+    stored: StoredKeys,
+    stored_total: u64,
+}
+
+async fn native_object(
+    resources: &Resources,
+    rule: &BucketRule,
+    at: &ObjectAt<'_>,
+    asked: &DescribeRequest<'_>,
+    object: Native,
+) -> Result<Description, Error> {
+    let Native { head, stored, stored_total } = object;
+    let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = asked;
+    let unlocked = match needs_checksum {
+        true => Some(stored.unlock(&resources.keyring, rule, bucket, object_key).await?),
+        false => None,
+    };
+    let is_carried =
+        unlocked.as_ref().is_some_and(|unlocked| may_carry_checksum(&unlocked.opened.attributes));
+    let (plaintext_total, known) = if stored.envelope().is_multipart() {
         let identity = Identity::of(&head.headers, &stored, stored_total)?;
         match identity.plaintext_total()? {
-            Some(total) if !needs_layout => (total, None),
+            Some(total) if !needs_layout && !is_carried => (total, None),
             Some(_) | None => {
-                let known = match resources.layouts.known(&at, &identity).await {
-                    Some(known) => Ok(known),
-                    None => {
+                let known = match (resources.layouts.known(at, &identity).await, &unlocked) {
+                    (Some(known), _) => Ok(known),
+                    (None, Some(Unlocked { opened, .. })) => {
+                        layouts::layout_of(resources, at, &identity, &opened.content_key).await
+                    }
+                    (None, None) => {
                         let Unlocked { opened, .. } =
                             stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
-                        layouts::layout_of(resources, &at, &identity, &opened.content_key).await
+                        layouts::layout_of(resources, at, &identity, &opened.content_key).await
                     }
                 };
-                match known {
-                    Err(error) if error.is_archived() && !needs_layout => {
+                match (known, identity.plaintext_total()?) {
+                    // An archived object's last segment can't be read, nor its checksum.
+                    (Err(error), Some(total)) if error.is_archived() && !needs_layout => (total, None),
+                    (Err(error), None) if error.is_archived() && !needs_layout => {
                         let etag = etag_of(&head.headers).unwrap_or_default();
                         let size = resources.learned_sizes.of_completed(bucket, object_key, etag).await;
                         (size.unwrap_or(stored_total), None)
                     }
-                    Err(error) => return Err(error),
-                    Ok(known) => (known.layout.plaintext_total(), Some(known.layout.clone())),
+                    (Err(error), _) => return Err(error),
+                    (Ok(known), _) => (known.layout.plaintext_total(), Some(known)),
                 }
             }
         }
     } else {
         (native::plaintext_length(stored_total)?, None)
     };
-    let keys = ObjectKeys::Native(stored);
-    Ok(Description::Described(Box::new(DescribedObject { head, keys, plaintext_total, layout })))
+    let checksums = match unlocked {
+        Some(Unlocked { opened, key_id }) => {
+            Some((kept_checksums(&opened.attributes, known.as_deref())?, key_id))
+        }
+        None => None,
+    };
+    let (keys, layout) = (ObjectKeys::Native(stored), known.map(|known| known.layout.clone()));
+    let described = DescribedObject { head, keys, plaintext_total, layout, checksums };
+    Ok(Description::Described(Box::new(described)))
 }

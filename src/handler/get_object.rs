@@ -14,14 +14,17 @@ use crate::s3::{Hashed, IfRange, headers};
 pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let style = resources.policies.of_object(bucket, object_key)?.etag;
+    let wanted = Wanted::of(&call.headers, &call.query)?;
     let read = ReadRequest {
         bucket,
         object_key,
-        wanted: Wanted::of(&call.headers, &call.query)?,
+        needs_checksum: answer::wants_checksums(&call.headers, &wanted),
+        wanted,
         query: head_object::read_parameters(&call)?,
         headers: headers::read_headers(&call.headers)?,
         if_range: call.headers.get(IF_RANGE).map(IfRange::parse),
     };
+    let is_told = read.needs_checksum;
     let opened = match open_object(resources, read).await? {
         Opening::Answered(response) => return Ok(response),
         Opening::Opened(opened) => *opened,
@@ -45,8 +48,8 @@ pub(super) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
     }
     answer::tell_length(&mut head.headers, length);
     head.status = tell_selection(&mut head.headers, selection, plaintext_total, parts_count);
-    if answer::wants_checksums(&call.headers, head.status) {
-        answer::tell_checksums(&mut head.headers, &checksums);
+    if is_told {
+        checksums.iter().for_each(|checksum| answer::tell_checksum(&mut head.headers, checksum));
     }
     Ok(Response::from_parts(head, body))
 }

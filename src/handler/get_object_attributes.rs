@@ -41,14 +41,16 @@ pub(super) async fn get_object_attributes(
     let at = ObjectAt::of_request(bucket, object_key, &query, &headers);
     let describe = |needs_layout| {
         let (query, headers) = (query.clone(), headers.clone());
-        describe_object(resources, DescribeRequest { bucket, object_key, query, headers, needs_layout })
+        let needs_checksum = asked.checksum;
+        let request = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
+        describe_object(resources, request)
     };
     let description = match describe(asked.parts).await {
         // Nothing tells the parts of an archived object.
         Err(error) if error.is_archived() => describe(false).await?,
         description => description?,
     };
-    let DescribedObject { head, keys, plaintext_total, layout } = match description {
+    let DescribedObject { head, keys, plaintext_total, layout, checksums } = match description {
         Description::Answered(response) => return refusal(resources, &at, response.status()).await,
         Description::Described(described) => *described,
     };
@@ -57,10 +59,8 @@ pub(super) async fn get_object_attributes(
         let etag = etag_of(&head.headers);
         attributes.etag = etag.map(|etag| rule.etag.to_client(etag, keys.hashed()));
     }
-    if asked.checksum
-        && let Some(unlocked) = keys.unlock(resources, rule, bucket, object_key).await?
-    {
-        attributes.checksums = unlocked.checksums();
+    if let Some((checksums, _)) = checksums {
+        attributes.checksums = checksums;
     }
     if asked.parts {
         attributes.parts = layout.as_deref().map(|layout| asked.page(layout));

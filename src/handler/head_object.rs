@@ -22,8 +22,9 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         query: read_parameters(&call)?,
         headers: headers::read_headers(&call.headers)?,
         needs_layout: is_part,
+        needs_checksum: answer::wants_checksums(&call.headers, &wanted),
     };
-    let DescribedObject { mut head, keys, plaintext_total, layout } =
+    let DescribedObject { mut head, keys, plaintext_total, layout, checksums } =
         match describe_object(resources, asked).await? {
             Description::Answered(response) => return Ok(response),
             Description::Described(described) => *described,
@@ -48,11 +49,9 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     answer::tell_length(&mut head.headers, length);
     let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());
     head.status = tell_selection(&mut head.headers, selection, plaintext_total, parts_count);
-    if answer::wants_checksums(&call.headers, head.status)
-        && let Some(unlocked) = keys.unlock(resources, rule, bucket, object_key).await?
-    {
-        answer::tell_checksums(&mut head.headers, &unlocked.checksums());
-        key_id = Some(unlocked.key_id);
+    if let Some((checksums, unlocked_by)) = checksums {
+        checksums.iter().for_each(|checksum| answer::tell_checksum(&mut head.headers, checksum));
+        key_id = Some(unlocked_by);
     }
     if keys.is_encrypted() {
         answer::tell_encrypted(&mut head.headers, keys.sse(), key_id.as_deref());

@@ -17,8 +17,8 @@ use crate::body::BoxBody;
 use crate::envelope::ContentKey;
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{
-    Layout, LayoutGuess, MultipartLength, MultipartWindow, RangeOpener, SEGMENT_HEADER, layout_tail_length,
-    multipart_plaintext_length, open_layout_tail,
+    CarriedChecksum, Ending, Layout, LayoutGuess, MultipartLength, MultipartWindow, RangeOpener,
+    SEGMENT_HEADER, carried_checksum, layout_tail_length, multipart_plaintext_length, open_layout_tail,
 };
 use crate::error::Error;
 
@@ -62,7 +62,33 @@ impl Default for Layouts {
 pub(super) struct KnownLayout {
     pub(super) identity: Identity,
     pub(super) layout: Arc<Layout>,
+    /// What the last segment carries (F-54).
+    pub(super) checksum: Option<CarriedChecksum>,
     fingerprint: [u8; 32],
+}
+
+/// What an object's ends prove.
+pub(super) struct Proven {
+    layout: Layout,
+    checksum: Option<CarriedChecksum>,
+}
+
+impl Proven {
+    /// From the last bytes of an object that carries its layout.
+    ///
+    /// # Errors
+    /// As [`open_layout_tail`].
+    pub(super) fn from_tail(
+        content_key: &ContentKey,
+        tail: &[u8],
+        total: u64,
+        parts: u16,
+    ) -> Result<Self, FormatError> {
+        let layout = open_layout_tail(content_key, tail, total, parts)?;
+        let footer = Ending::Footer(&tail[tail.len() - SEGMENT_HEADER..]);
+        let checksum = carried_checksum(content_key, &layout, footer)?;
+        Ok(Self { layout, checksum })
+    }
 }
 
 impl Layouts {
@@ -126,12 +152,13 @@ pub(super) async fn remember(
     resources: &Resources,
     at: &ObjectAt<'_>,
     identity: &Identity,
-    proven: impl Future<Output = Result<Layout, Error>>,
+    proven: impl Future<Output = Result<Proven, Error>>,
 ) -> Result<Arc<KnownLayout>, Error> {
     let fingerprint = identity.fingerprint(at);
     let known = async {
-        let layout = Arc::new(proven.await?);
-        Ok(Arc::new(KnownLayout { identity: identity.clone(), layout, fingerprint }))
+        let Proven { layout, checksum } = proven.await?;
+        let layout = Arc::new(layout);
+        Ok(Arc::new(KnownLayout { identity: identity.clone(), layout, checksum, fingerprint }))
     };
     let known = resources.layouts.proven.try_get_with(fingerprint, known).await.map_err(Error::Shared)?;
     resources.layouts.saw(at.fingerprint(), fingerprint).await;
@@ -166,7 +193,7 @@ async fn prove(
     at: &ObjectAt<'_>,
     identity: &Identity,
     content_key: &ContentKey,
-) -> Result<Layout, Error> {
+) -> Result<Proven, Error> {
     metrics::counter!("s3veil_layout_reads_total").increment(1);
     let total = identity.stored_total;
     let parts = match identity.parts() {
@@ -178,7 +205,7 @@ async fn prove(
             let length = layout_tail_length(parts);
             let first = total.checked_sub(length).ok_or(FormatError::Length)?;
             let tail = read_stored(resources, at, identity, first, length).await?;
-            Ok(open_layout_tail(content_key, &tail, total, parts)?)
+            Ok(Proven::from_tail(content_key, &tail, total, parts)?)
         }
         MultipartLength::Exact(plaintext_total) => {
             let read = |offset| read_stored(resources, at, identity, offset, SEGMENT_HEADER as u64);
@@ -191,7 +218,11 @@ async fn prove(
                     ending = (offset, read(offset).await?);
                 }
                 match guess.prove(content_key, &ending.1) {
-                    Ok(layout) => return Ok(layout),
+                    Ok(layout) => {
+                        let header = Ending::Header(&ending.1);
+                        let checksum = carried_checksum(content_key, &layout, header)?;
+                        return Ok(Proven { layout, checksum });
+                    }
                     Err(error) => refused = error,
                 }
             }

@@ -15,14 +15,13 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use moka::future::Cache;
 
 use super::foreign::{self, Foreign, Kind, Source};
+use super::layouts::{self, Proven};
 use super::stored::Unlocked;
 use super::stored_object::{Identity, ObjectAt, StoredRun, etag_of, fingerprint, part_count, unquoted};
 use super::wanted::stored_range;
-use super::{BucketRule, ReadFormat, Resources, layouts};
+use super::{BucketRule, ReadFormat, Resources};
 use crate::body::{self, BoxBody, BoxError};
-use crate::envelope::native::multipart::{
-    MultipartLength, layout_tail_length, multipart_plaintext_length, open_layout_tail,
-};
+use crate::envelope::native::multipart::{MultipartLength, layout_tail_length, multipart_plaintext_length};
 use crate::envelope::{native, s3ec};
 use crate::error::Error;
 use crate::keyring::KeyringError;
@@ -323,7 +322,7 @@ impl SizeReader {
                 let proven = async {
                     let first = run.total.checked_sub(length).ok_or(native::FormatError::Length)?;
                     let tail = layouts::read_run(body, run, first, length).await?;
-                    Ok(open_layout_tail(&content_key, &tail, run.total, parts)?)
+                    Ok(Proven::from_tail(&content_key, &tail, run.total, parts)?)
                 };
                 layouts::remember(&self.resources, at, &identity, proven).await?
             }

@@ -10,8 +10,8 @@ use super::written::{Sent, send_write};
 use super::{Multipart, Resources, WriteFormat, answer, foreign, stored, upstream_answer};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::{
-    CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest, Sealed,
-    SseAlgorithm, TAG, ciphertext_length,
+    Attributes, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest,
+    Sealed, SseAlgorithm, TAG, ciphertext_length,
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
@@ -92,14 +92,16 @@ impl<'a> NewObject<'a> {
             }
             (None, Plaintext::Whole(plaintext, checksums)) => {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
-                let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
+                let attributes = answer::to_attributes(&checksums);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
                 let chunks = PutSealer::new(&sealed.content_key).into_chunks();
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 (self.sse, write_key.key_id)
             }
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
-                let sealed = self.seal(&write_key, false, &checksums, &mut request.headers);
+                let attributes = answer::to_attributes(&checksums);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
                 let body = boxed(SealBody::new(body, length, PutSealer::new(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
@@ -154,17 +156,16 @@ impl<'a> NewObject<'a> {
         &self,
         write_key: &WriteKey,
         multipart: bool,
-        checksums: &[Checksum],
+        attributes: &Attributes,
         request: &mut HeaderMap,
     ) -> Sealed {
-        let attributes = answer::to_attributes(checksums);
         let seal_request = SealRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
             multipart,
             sse: self.sse,
             name: ObjectName { realm: self.rule.realm(self.bucket), object_key: self.object_key.as_bytes() },
-            attributes: &attributes,
+            attributes,
         };
         let sealed = Envelope::seal(&seal_request, Entropy::fresh());
         let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");

@@ -2,21 +2,23 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::header::{ETAG, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 
 use super::known_uploads::Tail;
+use super::new_object::seal_whole;
 use super::upload::Upload;
-use super::uploaded_parts::{UploadAt, etag_of_part, list_parts};
+use super::uploaded_parts::{AllParts, UploadAt, etag_of_part, list_parts};
 use super::upstream_answer::pass;
 use super::{Resources, answer};
 use crate::body::{BoxBody, SealBody, boxed};
-use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
     MIN_PART, Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision, TailMark,
     TailRefused, segment_length, tail_decision,
 };
+use crate::envelope::native::{Attribute, CHUNK};
 use crate::error::Error;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamError};
@@ -52,6 +54,8 @@ pub(super) struct NewPart<'a> {
 /// The storage's answer to a part, fit for the client but for its ETag.
 pub(super) struct Sent {
     pub(super) response: Response<BoxBody>,
+    /// Those of the part's plaintext, where the storage took it.
+    pub(super) checksums: Vec<Checksum>,
     mark: TailMark,
     kept: Option<Tail>,
 }
@@ -80,12 +84,17 @@ pub(super) fn check_length(number: PartNumber, length: u64) -> Result<(), Error>
 impl NewPart<'_> {
     /// Seals the plaintext and stores it. What kind of segment it becomes is decided before the first byte is read, so
     /// nothing is held while other parts are waited for. At most 5 MiB are held at all: a small part that ends its object.
+    /// `checksums` gives those of the plaintext once it has ended.
     ///
     /// # Errors
     /// What the plaintext fails with, or what keeps the storage from answering.
-    pub(super) async fn store(self, plaintext: BoxBody) -> Result<Sent, Error> {
+    pub(super) async fn store(
+        self,
+        plaintext: BoxBody,
+        checksums: impl FnOnce() -> Result<Vec<Checksum>, Error>,
+    ) -> Result<Sent, Error> {
         let part = Part { number: self.number, length: self.length };
-        let decision = self.decide(part).await?;
+        let (decision, listed) = self.decide(part).await?;
         let (end, mark) = match &decision {
             TailDecision::Middle => (SegmentEnd::Middle, None),
             TailDecision::Last => (SegmentEnd::Last, None),
@@ -94,15 +103,30 @@ impl NewPart<'_> {
             }
             TailDecision::Wait => unreachable!("decide waits no longer than its patience"),
         };
-        let mark = mark.or_else(|| TailMark::plain(part.length)).expect("the length was checked");
+        let mut mark = mark.or_else(|| TailMark::plain(part.length)).expect("the length was checked");
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
         let mut request = self.at().part_request(part.number);
-        let mut kept = None;
-        let held = if is_kept(part) { Some(self.resources.hold(stored_length)?) } else { None };
-        request.body = if self.length <= BUFFERED || is_kept(part) {
-            let sealed = SealBody::segment(plaintext, sealer).collect().await.map_err(UpstreamError::Body)?;
-            let sealed = sealed.to_bytes();
+        let (mut kept, mut checksums, mut known) = (None, Some(checksums), Vec::new());
+        let is_to_carry = self.upload.is_to_carry() && !matches!(end, SegmentEnd::Middle);
+        let is_held = is_kept(part) || is_to_carry;
+        let held = if is_held { Some(self.resources.hold(stored_length)?) } else { None };
+        request.body = if self.length <= BUFFERED || is_held {
+            let sealed = if is_to_carry {
+                // What it is to carry is known when the plaintext has ended.
+                let plaintext = read_all(plaintext, self.length, stored_length).await?;
+                known = checksums.take().map_or_else(|| Ok(Vec::new()), |checksums| checksums())?;
+                let object = self.object_checksum(part, listed.as_ref(), &known).await;
+                mark = mark.carrying(object.as_ref());
+                let (content_key, entropy) = (&self.upload.content_key, SegmentEntropy::fresh());
+                seal_segment(
+                    SegmentSealer::carrying(content_key, part, end, object.as_ref(), entropy)?,
+                    plaintext,
+                )
+            } else {
+                let sealed = SealBody::segment(plaintext, sealer).collect().await;
+                sealed.map_err(UpstreamError::Body)?.to_bytes()
+            };
             if is_kept(part) {
                 let carried = match decision {
                     TailDecision::LastCarrying(layout) => Some(layout),
@@ -118,10 +142,36 @@ impl NewPart<'_> {
         let mut response = pass(self.resources.upstream.send(request).await?).await?;
         drop(held);
         if response.status().is_success() {
+            if let Some(checksums) = checksums {
+                known = checksums()?;
+            }
             let upload = self.upload;
             answer::tell_encrypted(response.headers_mut(), upload.envelope.sse(), Some(&upload.key_id));
         }
-        Ok(Sent { response, mark, kept })
+        Ok(Sent { response, checksums: known, mark, kept })
+    }
+
+    /// The checksum of the object that this part ends, as far as it is known now: when all parts before it are there, and
+    /// came by this process.
+    async fn object_checksum(
+        &self,
+        part: Part,
+        listed: Option<&AllParts>,
+        own: &[Checksum],
+    ) -> Option<Attribute> {
+        let algorithm = self.upload.checksum_algorithm()?;
+        let mut parts = Vec::new();
+        for number in 1..part.number.value() {
+            let etag = &listed?.of_number(number)?.etag;
+            let mark = self.resources.known_uploads.mark(&self.upload.upstream_id, number, etag).await?;
+            if mark.length() < MIN_PART {
+                return None;
+            }
+            parts.push((answer::from_attribute(mark.checksum()?), mark.length()));
+        }
+        let own = own.iter().find(|checksum| checksum.algorithm() == algorithm)?;
+        parts.push((*own, part.length));
+        self.upload.carried(&parts)
     }
 
     fn at(&self) -> UploadAt<'_> {
@@ -134,24 +184,24 @@ impl NewPart<'_> {
     }
 
     /// F-46: from the part's length, else from the parts that the storage lists, looked at until they are enough or time
-    /// is over.
-    async fn decide(&self, part: Part) -> Result<TailDecision, Error> {
+    /// is over. Gives the list, too.
+    async fn decide(&self, part: Part) -> Result<(TailDecision, Option<AllParts>), Error> {
         let decide = |stored: &[_], patience| {
             tail_decision(part, stored, patience).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
         };
         let decision = decide(&[], Patience::Left)?;
         if decision != TailDecision::Wait {
-            return Ok(decision);
+            return Ok((decision, None));
         }
         let began = tokio::time::Instant::now();
         let mut pause = PAUSES.0;
         loop {
-            let stored = list_parts(self.resources, &self.at()).await?.stored();
+            let listed = list_parts(self.resources, &self.at()).await?;
             let is_over = began.elapsed() + pause > PATIENCE;
             let patience = if is_over { Patience::Exhausted } else { Patience::Left };
-            let decision = decide(&stored, patience)?;
+            let decision = decide(&listed.stored(), patience)?;
             if decision != TailDecision::Wait {
-                return Ok(decision);
+                return Ok((decision, Some(listed)));
             }
             tokio::time::sleep(pause).await;
             pause = PAUSES.1.min(pause * 2);
@@ -170,7 +220,6 @@ impl Sent {
         resources: &Resources,
         upload: &Upload,
         number: PartNumber,
-        checksums: &[Checksum],
     ) -> Result<Option<String>, Error> {
         if !self.response.status().is_success() {
             return Ok(None);
@@ -178,7 +227,7 @@ impl Sent {
         let etag = etag_of_part(self.response.headers())?;
         let wanted = upload.checksum_algorithm();
         let checksum =
-            checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
+            self.checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
         let mark = self.mark.with_checksum(checksum.map(answer::to_attribute));
         let known = &resources.known_uploads;
         known.remember_part(&upload.upstream_id, number.value(), etag, mark).await;
@@ -187,6 +236,34 @@ impl Sent {
         }
         Ok(Some(with_mark(etag, &mark)))
     }
+}
+
+/// All of a small plaintext, with room to be sealed in place.
+async fn read_all(mut plaintext: BoxBody, length: u64, stored_length: u64) -> Result<BytesMut, Error> {
+    let room = usize::try_from(stored_length).expect("a small part fits in memory");
+    let mut all = BytesMut::with_capacity(room);
+    while let Some(frame) = plaintext.frame().await {
+        if let Ok(data) = frame.map_err(UpstreamError::Body)?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+    if all.len() as u64 != length {
+        return Err(Error::UnexpectedAnswer("a part of another length than it said"));
+    }
+    Ok(all)
+}
+
+/// All of a segment whose plaintext is in memory: sealed in place where it has room.
+pub(super) fn seal_segment(sealer: SegmentSealer, plaintext: BytesMut) -> Bytes {
+    let SegmentSealer { header, chunks, tail, .. } = sealer;
+    let Some(chunks) = chunks else { return [&header[..], &tail].concat().into() };
+    let sealed = seal_whole(&header, chunks, plaintext);
+    if tail.is_empty() {
+        return sealed;
+    }
+    let mut sealed = BytesMut::from(sealed);
+    sealed.extend_from_slice(&tail);
+    sealed.freeze()
 }
 
 /// An ETag with a mark, both without quotes.

@@ -23,7 +23,8 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
 use crate::envelope::native::{PutOpener, ReadWindow, SseAlgorithm};
 use crate::error::{Error, with_causes};
-use crate::s3::{BucketName, ByteRange, Checksum, IfRange, ObjectKey};
+use crate::s3::checksum::ObjectChecksum;
+use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
 
 /// How often an object may turn out to be another one than the one before, until its reader is told to come back.
 const MAX_ATTEMPTS: usize = 5;
@@ -43,6 +44,8 @@ pub(super) struct ReadRequest<'a> {
     pub(super) query: Vec<(String, Option<String>)>,
     /// Headers for the storage, conditions among them, without Range.
     pub(super) headers: HeaderMap,
+    /// Whether the object's checksums have to be known: one that a multipart upload carries takes small reads of its own.
+    pub(super) needs_checksum: bool,
     /// The condition on which the wanted range, and not the whole, is to be read.
     pub(super) if_range: Option<IfRange>,
 }
@@ -72,8 +75,8 @@ pub(super) struct OpenedObject {
     pub(super) sse: SseAlgorithm,
     /// The key that wrapped the data key, as its provider names it; `None` if the object is stored in plaintext.
     pub(super) key_id: Option<String>,
-    /// Checksums of the whole plaintext that the writer knew beforehand.
-    pub(super) checksums: Vec<Checksum>,
+    /// Its checksums, as far as they are kept; of a multipart upload only if they had to be known.
+    pub(super) checksums: Vec<ObjectChecksum>,
     /// The number of parts that the client uploaded, if the object is a multipart upload's and the reader had to know.
     pub(super) parts_count: Option<usize>,
 }
@@ -153,6 +156,8 @@ struct Recipe {
     /// `None`: there is none to get.
     opener: Option<(BoxOpener, Passage)>,
     parts_count: Option<usize>,
+    /// What is known of a multipart upload, if it was looked at.
+    known: Option<Arc<KnownLayout>>,
 }
 
 impl Reader<'_> {
@@ -195,7 +200,10 @@ impl Reader<'_> {
         let recipe = if stored.envelope().is_multipart() {
             let identity = Identity::of(&head.headers, &stored, run.total)?;
             match knowledge {
-                _ if self.wants_whole(run) => self.whole_of_multipart(&identity, run, content_key).await?,
+                _ if self.wants_whole(run) => {
+                    let looks = self.read.needs_checksum && answer::may_carry_checksum(&opened.attributes);
+                    self.whole_of_multipart(&identity, run, content_key, looks).await?
+                }
                 Knowledge::Layout(known) if known.identity == identity => {
                     self.range_of_multipart(known, run, content_key).await?
                 }
@@ -214,7 +222,7 @@ impl Reader<'_> {
                 }
             }
         };
-        let Recipe { plaintext_total, selection, opener, parts_count } = recipe;
+        let Recipe { plaintext_total, selection, opener, parts_count, known } = recipe;
         let (length, body) = match opener {
             None => (0, BoxBody::default()),
             Some((opener, passage)) => {
@@ -222,7 +230,7 @@ impl Reader<'_> {
                 (passage.length, plaintext.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync())
             }
         };
-        let checksums = answer::from_attributes(&opened.attributes);
+        let checksums = answer::kept_checksums(&opened.attributes, known.as_deref())?;
         let opened = OpenedObject {
             head,
             plaintext_total,
@@ -301,7 +309,8 @@ impl Reader<'_> {
         };
         let opener = PutOpener::new(content_key, plaintext_total, window.first_chunk)?;
         let opener: BoxOpener = Box::new(opener);
-        Ok(Recipe { plaintext_total, selection, opener: Some((opener, (&window).into())), parts_count: None })
+        let opener = Some((opener, (&window).into()));
+        Ok(Recipe { plaintext_total, selection, opener, parts_count: None, known: None })
     }
 
     /// All of a multipart upload, in one stream. Its length is told before it begins, so an object that does not tell
@@ -311,17 +320,18 @@ impl Reader<'_> {
         identity: &Identity,
         run: StoredRun,
         content_key: Arc<ContentKey>,
+        looks_for_checksum: bool,
     ) -> Result<Recipe, Error> {
         if run.partial {
             return Err(PARTIAL);
         }
-        let layout = match identity.plaintext_total()? {
-            Some(_) => None,
-            None => {
-                let known = layouts::layout_of(self.resources, &self.at, identity, &content_key).await?;
-                Some(known.layout.clone())
+        let known = match identity.plaintext_total()? {
+            Some(_) if !looks_for_checksum => None,
+            Some(_) | None => {
+                Some(layouts::layout_of(self.resources, &self.at, identity, &content_key).await?)
             }
         };
+        let layout = known.as_ref().map(|known| known.layout.clone());
         let claim = BodyClaim { ciphertext_total: run.total, parts: identity.parts() };
         let opener = MultipartOpener::new(content_key, claim, layout)?;
         let plaintext_total = opener.plaintext_total().expect("length or layout says it");
@@ -332,6 +342,7 @@ impl Reader<'_> {
             selection: Selection::Whole,
             opener: Some((opener, passage)),
             parts_count: None,
+            known,
         })
     }
 
@@ -359,7 +370,7 @@ impl Reader<'_> {
             }
         };
         let parts_count = matches!(self.read.wanted, Wanted::Part(_)).then_some(layout.parts().len());
-        Ok(Recipe { plaintext_total, selection, opener, parts_count })
+        Ok(Recipe { plaintext_total, selection, opener, parts_count, known: None })
     }
 
     /// The storage could not satisfy the range of stored bytes. The answer must speak of plaintext bytes, so the

@@ -56,8 +56,9 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
         }
         Filled::Part(first) => {
             object.admit_parts()?;
-            let promised = declared.header.into_iter().collect();
-            in_parts::upload(resources, object, promised, first, file, request_length).await?
+            let promised: Vec<_> = declared.header.into_iter().collect();
+            let known = (promised, verdict.clone());
+            in_parts::upload(resources, object, known, first, file, request_length).await?
         }
     };
     if !response.status().is_success() {

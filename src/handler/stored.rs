@@ -29,7 +29,7 @@ pub struct Unlocked {
 impl Unlocked {
     /// The checksums of the plaintext that the writer knew beforehand.
     pub fn checksums(&self) -> Vec<Checksum> {
-        answer::from_attributes(&self.opened.attributes)
+        self.opened.attributes.iter().map(answer::from_attribute).collect()
     }
 }
 

@@ -10,10 +10,11 @@ use super::policy::BucketRule;
 use super::stored::StoredKeys;
 use super::{Resources, answer};
 use crate::envelope::ContentKey;
-use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
+use crate::envelope::native::{Attribute, Envelope, UploadChecksum, UploadTarget, UploadToken};
 use crate::error::Error;
 use crate::keyring::KeyringError;
-use crate::s3::{BucketName, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
+use crate::s3::checksum::{composite, full_object};
+use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::UpstreamRequest;
 
 /// Takes out of the headers of a request what speaks of the object that comes to be, and not of the upload that begins:
@@ -34,6 +35,8 @@ pub(super) struct Upload {
     /// The envelope that will stand beside the object.
     pub(super) envelope: Envelope,
     checksum: UploadChecksum,
+    /// What the envelope announces: the checksum that the object's last segment is to carry (F-54).
+    announced: UploadChecksum,
 }
 
 impl Upload {
@@ -83,10 +86,11 @@ impl Upload {
         resources.known_uploads.remember(bucket, &token).await;
         Ok(Self {
             upstream_id: token.upstream_id().to_owned(),
-            content_key: Arc::new(unlocked.opened.content_key),
             key_id: unlocked.key_id,
             envelope: token.envelope().clone(),
             checksum: token.checksum(),
+            announced: unlocked.opened.attributes.upload_checksum(),
+            content_key: Arc::new(unlocked.opened.content_key),
         })
     }
 
@@ -99,6 +103,29 @@ impl Upload {
     /// The algorithm that the client declared for the object.
     pub(super) fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
         self.checksum.algorithm().map(answer::algorithm)
+    }
+
+    /// Whether the object's last segment is to carry a checksum of the object.
+    pub(super) fn is_to_carry(&self) -> bool {
+        self.announced != UploadChecksum::Undeclared
+    }
+
+    /// What the last segment is to carry, of parts with these checksums and lengths; `None` where that is nothing, or where
+    /// one of them is not of the algorithm.
+    pub(super) fn carried(&self, parts: &[(Checksum, u64)]) -> Option<Attribute> {
+        let algorithm = answer::algorithm(self.announced.algorithm()?);
+        if parts.iter().any(|(checksum, _)| checksum.algorithm() != algorithm) {
+            return None;
+        }
+        let value = match self.announced {
+            UploadChecksum::Undeclared => return None,
+            UploadChecksum::FullObject(_) => full_object(algorithm, parts)?,
+            UploadChecksum::Composite(_) => {
+                let values: Vec<_> = parts.iter().map(|(checksum, _)| *checksum).collect();
+                composite(algorithm, &values)
+            }
+        };
+        Some(answer::to_attribute(&value))
     }
 
     /// Whether the checksum that was declared is one of all bytes.

@@ -30,12 +30,11 @@ pub(super) async fn upload_part(resources: &Resources, mut call: Call) -> Result
         None => body,
     };
     let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
-    let mut sent = part.store(boxed(body)).await?;
-    let checksums = verdict.checksums().unwrap_or_default();
-    if let Some(etag) = sent.marked_etag(resources, &upload, number, &checksums).await? {
+    let mut sent = part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default())).await?;
+    if let Some(etag) = sent.marked_etag(resources, &upload, number).await? {
         let head = sent.response.headers_mut();
         tell_etag(head, &etag)?;
-        for checksum in &checksums {
+        for checksum in &sent.checksums {
             let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
             head.insert(HeaderName::from_static(checksum.algorithm().header()), value);
         }

@@ -89,15 +89,14 @@ impl PartCopy {
         let (plaintext, verifier) = computing(body, upload.checksum_algorithm());
         let headers = self.of_the_part.clone();
         let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
-        let mut sent = part.store(plaintext).await?;
-        // What was sealed and stored was all of it, or else there were no part.
-        let verifier = std::mem::take(&mut *verifier.lock().expect("nobody panics holding it"));
-        let checksums = match verifier {
-            Some(verifier) if sent.response.status().is_success() => verifier.finish(&HeaderMap::new())?,
-            Some(_) | None => Vec::new(),
+        let checksums = || match verifier.lock().expect("it is held only to feed it").take() {
+            Some(verifier) => Ok(verifier.finish(&HeaderMap::new())?),
+            None => Ok(Vec::new()),
         };
-        let marked = sent.marked_etag(resources, &upload, number, &checksums).await?;
+        let mut sent = part.store(plaintext, checksums).await?;
+        let marked = sent.marked_etag(resources, &upload, number).await?;
         let Some(etag) = marked else { return Ok(Outcome::Refused(sent.response)) };
+        let checksums = sent.checksums;
         let (mut head, _) = sent.response.into_parts();
         head.headers.remove(ETAG);
         head.headers.remove(CONTENT_LENGTH);
@@ -120,6 +119,7 @@ impl PartCopy {
             wanted,
             query: version.collect(),
             headers: self.of_the_source.clone(),
+            needs_checksum: false,
             if_range: None,
         };
         open_source(&self.resources, read).await

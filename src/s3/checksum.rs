@@ -15,7 +15,7 @@ use md5::Digest as _;
 use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
 pub use declared::{ChecksumType, DeclaredIntegrity, Verifier};
-pub use of_parts::{composite, full_object};
+pub use of_parts::{ObjectChecksum, composite, full_object};
 
 /// The prefix of every header and trailer that carries a checksum.
 pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";

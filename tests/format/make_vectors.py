@@ -156,16 +156,20 @@ def bad_bodies():
     vector("length_impossible", "a full chunk and 16 bytes: an empty last chunk", "Length", "F-24", length=CHUNK, chunks=[0, "empty"])
 
 
-def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1):
+def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1, checksum=None):
     """The object of an upload of these parts, [(number, length), ...], and what a storage makes of it: `pieces` are numbers of
-    segments, or (number, from, to[, flip]), or bytes."""
+    segments, or (number, from, to[, flip]), or bytes. `checksum` is (what the envelope announces, what the last segment carries)."""
     sealer = seal(flags=flags)
     length = sum(length for _, length in parts)
     if claimed_parts is ...:
         whole = pieces and all(isinstance(piece, int) for piece in pieces)
         claimed_parts = len(pieces) if whole else len(parts) + terminated
     salts = [bytes([(100 + i) % 256]) * 32 for i in range(len(parts) + 1)]
-    segments = sealer.segments(parts, pattern(length), terminated, salts)
+    announced, carried = checksum or (None, None)
+    segments = sealer.segments(parts, pattern(length), terminated, salts, carried)
+    envelope = sealer.envelope()
+    if announced is not None:
+        envelope = attributes(envelope, bytes([11, 1, announced]))
     document = {
         "comment": comment,
         "expect": expect,
@@ -175,12 +179,14 @@ def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=No
         "content_key": CONTENT_KEY.hex(),
         "sealed_as": {"realm": "realm", "object_key": "dir/key", "binding": "realm+key"},
         "opened_as": {"realm": "realm", "object_key": "dir/key", "least_binding": "realm+key", "data_key": DATA_KEY.hex()},
-        "envelope": base64.b64encode(sealer.envelope()).decode(),
+        "envelope": base64.b64encode(envelope).decode(),
         "layout": {"parts": parts, "terminated": terminated},
         "plaintext_length": length,
         "body_sha256": hashlib.sha256(b"".join(segments)).hexdigest(),
         "claimed_parts": claimed_parts,
     }
+    if carried is not None:
+        document["carried_checksum"] = carried.hex()
     if pieces is not None:
         document["pieces"] = [described(piece) for piece in pieces]
     text = json.dumps(document, indent=1, ensure_ascii=False)
@@ -221,6 +227,34 @@ def good_multipart():
     multipart("multipart_ok_200_parts", "parts of 1 to 200 bytes", "ok", "F-41", many, terminated=True)
 
 
+CRC64, SHA256_OF_PARTS = (0x83, bytes(range(1, 9))), (0x05, bytes(range(100, 132)))
+
+
+def carried_checksums():
+    for name, comment, parts, terminated in [
+        ("last", "in a small last part", REGULAR, False),
+        ("terminator", "in a terminator", LARGE_LAST, True),
+        ("layout", "in a last part with a layout", UNEVEN, False),
+        ("layout_terminator", "in a terminator with a layout", UNEVEN, True),
+        ("empty", "in the only part, which is empty", [(1, 0)], False),
+    ]:
+        multipart(f"multipart_ok_checksum_{name}", f"CRC-64/NVME of all bytes, {comment}", "ok", "F-54", parts, terminated=terminated, checksum=CRC64)
+    multipart("multipart_ok_checksum_composite", "SHA-256 of the parts' SHA-256", "ok", "F-54", REGULAR, checksum=SHA256_OF_PARTS)
+    multipart("multipart_ok_checksum_not_announced", "carried, but no algorithm: a copy with another checksum", "ok", "F-54", REGULAR, checksum=(None, bytes(range(4))))
+    multipart("multipart_ok_checksum_not_carried", "announced, but there was no room", "ok", "F-54", REGULAR, checksum=(0x83, None))
+    for name, flip in [("altered", 40), ("salt_altered", 20), ("commitment_altered", 70)]:
+        multipart(f"multipart_checksum_{name}", "one bit", "SegmentCommitment", "F-54", REGULAR, pieces=[0, 1, (2, 0, 105, flip)], checksum=CRC64)
+    salts = [bytes([100 + i]) * 32 for i in range(4)]
+    last = seal(flags=1).segments(REGULAR, pattern(2 * CHUNK + 9), False, salts, CRC64[1])[2]
+    multipart("multipart_checksum_flag_removed", "flag 8 removed", "SegmentCommitment", "F-54", REGULAR, pieces=[0, 1, flipped_bits(last, 1, 8)], checksum=CRC64)
+    plain = seal(flags=1).segments(REGULAR, pattern(2 * CHUNK + 9), False, salts)[2]
+    multipart("multipart_checksum_flag_added", "flag 8 added", "SegmentCommitment", "F-54", REGULAR, pieces=[0, 1, flipped_bits(plain, 1, 8)])
+    middle = seal(flags=1).segment(1, pattern(5), MIDDLE, salt=SALT, checksum=CRC64[1])
+    multipart("multipart_checksum_in_middle", "flag 8 alone", "SegmentHeader", "F-54", [(1, 5)], pieces=[middle])
+    multipart("multipart_checksum_long", "9 bytes of a CRC-64", "Checksum", "F-54", REGULAR, checksum=(0x83, bytes(range(1, 10))))
+    multipart("multipart_checksum_too_long_algorithm", "SHA-512 announced", "Checksum", "F-54", REGULAR, checksum=(0x06, bytes(range(1, 33))))
+
+
 def bad_segments():
     sealer = seal(flags=1)
 
@@ -230,7 +264,7 @@ def bad_segments():
 
     one("version_2", "sealed as version 2", "SegmentHeader", "F-31", LAST, version=2)
     one("flags_2", "a terminator that is not last", "SegmentHeader", "F-31", 2, 10_000)
-    one("flags_8", "an unknown flag", "SegmentHeader", "F-31", 9)
+    one("flags_16", "an unknown flag", "SegmentHeader", "F-31", 17)
     one("part_0", "part 0", "SegmentHeader", "F-31", LAST, 0)
     one("part_10001", "part 10,001", "SegmentHeader", "F-31", LAST, 10_001)
     one("terminator_of_other_number", "part 9,999", "SegmentHeader", "F-31", TERMINATOR, 9_999)
@@ -312,6 +346,7 @@ def main():
     bad_envelopes()
     bad_bodies()
     good_multipart()
+    carried_checksums()
     bad_segments()
     bad_order()
     bad_layouts()

@@ -22,6 +22,8 @@ CHUNK, TAG = 65_536, 16
 NO_BINDING, REALM_AND_KEY, REALM = 0, 1, 2
 HEADER, MIDDLE, LAST, TERMINATOR, LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT = 80, 0, 1, 3, 5, 7
 LAST_PART, MULTIPART, AES256 = 10_000, 1, 4
+CARRIES_CHECKSUM, UPLOAD_CHECKSUM, FULL_OBJECT = 8, 11, 0x80
+DIGEST_LENGTHS = {1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16}
 
 
 class Refused(Exception):
@@ -47,6 +49,30 @@ def content_key(data_key, envelope, realm, key):
     if not hmac.compare_digest(keys[32:], commit):
         raise Refused("another data key, realm or object key")
     return AESGCM(keys[:32]).decrypt(bytes(12), wrapped, pre + salt + commit)
+
+
+def attributes(content, envelope):
+    """{tag: value} of what the envelope says of the plaintext."""
+    if len(envelope) == 116:
+        return {}
+    key = hkdf(content, envelope[4:36], b"s3veil/v1/attributes\0", 32)
+    rest, values = AESGCM(key).decrypt(bytes(12), envelope[116:], envelope[:116]), {}
+    while rest:
+        if len(rest) < 2 or len(rest) < 2 + rest[1] or rest[0] <= max(values, default=0):
+            raise Refused("attributes that are not canonical")
+        values[rest[0]], rest = rest[2 : 2 + rest[1]], rest[2 + rest[1] :]
+    return values
+
+
+def object_checksum(values, carried):
+    """(tag, is of all bytes, value) of the checksum that a multipart body carries; None if none, or none announced."""
+    announced = values.get(UPLOAD_CHECKSUM)
+    if announced is None or carried is None:
+        return None
+    tag, length = announced[0] & ~FULL_OBJECT, DIGEST_LENGTHS.get(announced[0] & ~FULL_OBJECT, 99)
+    if length > len(carried) or any(carried[length:]):
+        raise Refused("no checksum of this algorithm")
+    return tag, bool(announced[0] & FULL_OBJECT), carried[:length]
 
 
 def open_chunks(key, body):
@@ -88,21 +114,24 @@ def tail_length(segments, chunks):
 
 
 def open_header(content, header, label, digest=b""):
-    """The key that goes with 80 bytes of header or footer, and what they say."""
+    """The key that goes with 80 bytes of header or footer, what they say, and the checksum that they carry, or None."""
     if len(header) != HEADER:
         raise Refused("the body ends before its last segment")
-    fields, salt, commit = header[:16], header[16:48], header[48:]
+    carries = header[1] & CARRIES_CHECKSUM
+    fields, salt, sealed, commit = (header[a:b] for a, b in ((0, 16), (16, 32 if carries else 48), (32, 64 if carries else 32), (64 if carries else 48, 80)))
     number, tail, length = (int.from_bytes(fields[a:b], "big") for a, b in ((2, 4), (4, 8), (8, 16)))
-    flags = fields[1]
+    flags = fields[1] & ~CARRIES_CHECKSUM
     possible = {MIDDLE: length > 0 and not tail, LAST: not tail, LAST_WITH_LAYOUT: tail > 0}
     ends = number == LAST_PART and length == 0
     possible |= {TERMINATOR: ends and not tail, TERMINATOR_WITH_LAYOUT: ends and tail > 0}
-    if fields[0] != 1 or not possible.get(flags) or not 1 <= number <= LAST_PART or length >= 1 << 40:
+    if fields[0] != 1 or not possible.get(flags) or (carries and flags == MIDDLE) or not 1 <= number <= LAST_PART or length >= 1 << 40:
         raise Refused("no header of a segment")
-    keys = hkdf(content, salt, label + fields + digest, 64)
-    if not hmac.compare_digest(keys[32:], commit):
+    keys = hkdf(content, salt, label + fields + sealed + digest, 64)
+    if not hmac.compare_digest(keys[32 : 32 + len(commit)], commit):
         raise Refused("a segment of another object, or a terminator of other segments")
-    return keys[:32], flags, number, length, tail
+    mask = hkdf(content, salt, b"s3veil/v1/checksum\0" + fields, 32)
+    carried = bytes(a ^ b for a, b in zip(mask, sealed)) if carries else None
+    return keys[:32], flags, number, length, tail, carried
 
 
 def open_layout(content, sealed):
@@ -114,12 +143,17 @@ def open_layout(content, sealed):
 
 def open_multipart(content, body):
     """The plaintext of a whole multipart body."""
+    return read_multipart(content, body)[0]
+
+
+def read_multipart(content, body):
+    """The plaintext of a whole multipart body, and the 32 bytes of a checksum that it carries, or None."""
     at, parts, plaintext, flags = 0, [], [], MIDDLE
     while not flags & LAST:
         header = body[at : at + HEADER]
         before = hashlib.sha256(b"".join(number.to_bytes(2, "big") + length.to_bytes(8, "big") for number, length in parts)).digest()
-        is_terminator = header[1:2] in (bytes([TERMINATOR]), bytes([TERMINATOR_WITH_LAYOUT]))
-        key, flags, number, length, tail = open_header(content, header, b"s3veil/v1/part\0", before if is_terminator else b"")
+        is_terminator = header[1:2] != b"" and header[1] & ~CARRIES_CHECKSUM in (TERMINATOR, TERMINATOR_WITH_LAYOUT)
+        key, flags, number, length, tail, carried = open_header(content, header, b"s3veil/v1/part\0", before if is_terminator else b"")
         if number <= (parts[-1][0] if parts else 0) or (is_terminator and not parts):
             raise Refused("a segment out of order")
         at += HEADER + chunks_length(length)
@@ -134,13 +168,14 @@ def open_multipart(content, body):
     if tail:
         sealed = body[at + tail - 7 * len(parts) - TAG - HEADER : at + tail]
         padding = body[at : at + tail - len(sealed)]
-        if open_layout(content, sealed) != parts or sealed[-HEADER:-32] != header[:48] or any(padding):
+        commitment = 32 if carried is None else 16
+        if open_layout(content, sealed) != parts or sealed[-HEADER:][: len(header) - commitment] != header[:-commitment] or any(padding):
             raise Refused("the layout of another body")
         if tail != tail_length(len(parts), sum(chunks_length(length) for _, length in parts)):
             raise Refused("padding of another length")
     if at + tail != len(body):
         raise Refused("bytes after the last segment, or missing from it")
-    return b"".join(plaintext)
+    return b"".join(plaintext), carried
 
 
 def context(realm):

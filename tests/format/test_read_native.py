@@ -12,7 +12,9 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 import read_native
-from read_native import CHUNK, TAG, Refused, content_key, open_body, open_layout, open_multipart, plaintext_length
+from read_native import (
+    CHUNK, TAG, Refused, content_key, object_checksum, open_body, open_layout, open_multipart, plaintext_length, read_multipart,
+)  # fmt: skip
 from write_native import Seal
 
 VECTORS = sorted((Path(__file__).parent.parent / "vectors" / "format").glob("multipart_*.json"))
@@ -132,13 +134,17 @@ def test_the_envelope_says_which_body_it_is():
     assert read == plaintext
 
 
+def carried(vector):
+    return bytes.fromhex(vector["carried_checksum"]) if "carried_checksum" in vector else None
+
+
 def stored_body(vector):
     """The body that a multipart vector describes: slices of an honest upload's segments, and bytes."""
     parts, length = [tuple(part) for part in vector["layout"]["parts"]], vector["plaintext_length"]
     seal = Seal(DATA_KEY, "realm", "dir/key", content_key=bytes.fromhex(vector["content_key"]))
     salts = [bytes([(100 + i) % 256]) * 32 for i in range(len(parts) + 1)]
     plaintext = bytes((i * 31 + i // 251) & 0xFF for i in range(length))
-    segments = seal.segments(parts, plaintext, vector["layout"]["terminated"], salts)
+    segments = seal.segments(parts, plaintext, vector["layout"]["terminated"], salts, carried(vector))
     body = b""
     for piece in vector.get("pieces", [{"segment": i} for i in range(len(segments))]):
         segment = bytearray(segments[piece["segment"]] if "segment" in piece else base64.b64decode(piece["bytes"]))
@@ -156,8 +162,21 @@ def test_agrees_with_the_vectors(path):
     metadata = {"encryption-key": "", "encryption-envelope": vector["envelope"]}
     plaintext, body = stored_body(vector)
     read = lambda: read_native.read_native(body, metadata, "realm", "dir/key", lambda *_: DATA_KEY)  # noqa: E731
-    if vector["expect"] == "ok":
+    if vector["expect"] in ("ok", "Checksum"):
         assert read() == plaintext
+        envelope = base64.b64decode(vector["envelope"])
+        content = content_key(DATA_KEY, envelope, "realm", "dir/key")
+        padded = read_multipart(content, body)[1]
+        assert padded == (carried(vector) and carried(vector).ljust(32, b"\0"))
+        announced = read_native.attributes(content, envelope)
+        if vector["expect"] == "Checksum":
+            with pytest.raises(Refused):
+                object_checksum(announced, padded)
+        elif announced and padded:
+            tag, full_object, value = object_checksum(announced, padded)
+            assert (tag | (0x80 if full_object else 0), value) == (announced[11][0], carried(vector))
+        else:
+            assert object_checksum(announced, padded) is None
     else:
         with pytest.raises((Refused, InvalidTag)):
             read()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from read_native import (
-    CHUNK, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, chunks_length,
+    CARRIES_CHECKSUM, CHUNK, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, chunks_length,
     hkdf, is_regular, name_binding, tail_length,
 )  # fmt: skip
 
@@ -41,11 +41,17 @@ class Seal:
     def body(self, plaintext):
         return b"".join(self.chunks([plaintext[i : i + CHUNK] for i in range(0, len(plaintext), CHUNK)] or [b""]))
 
-    def header(self, flags, number, length, *, salt, tail=0, digest=b"", label=b"s3veil/v1/part\0", version=1):
-        """80 bytes, and the key that goes with them."""
+    def header(self, flags, number, length, *, salt, tail=0, digest=b"", label=b"s3veil/v1/part\0", version=1, checksum=None):
+        """80 bytes, and the key that goes with them; with `checksum`, up to 32 bytes, one that carries it."""
+        flags |= 0 if checksum is None else CARRIES_CHECKSUM
         fields = bytes([version, flags]) + number.to_bytes(2, "big") + tail.to_bytes(4, "big") + length.to_bytes(8, "big")
-        keys = hkdf(self.content_key, salt, label + fields + digest, 64)
-        return fields + salt + keys[32:], keys[:32]
+        sealed = b""
+        if checksum is not None:
+            salt = salt[:16]
+            mask = hkdf(self.content_key, salt, b"s3veil/v1/checksum\0" + fields, 32)
+            sealed = bytes(a ^ b for a, b in zip(mask, checksum.ljust(32, b"\0")))
+        keys = hkdf(self.content_key, salt, label + fields + sealed + digest, 64)
+        return fields + salt + sealed + keys[32 : 96 - len(salt + sealed)], keys[:32]
 
     def segment(self, number, plaintext, flags=MIDDLE, layout=None, *, salt=None, padding=None, **choices):
         """One segment; with `layout`, [(number, length), ...], its tail. `padding` other than the right one is for tests."""
@@ -54,12 +60,13 @@ class Seal:
         sealed_length = 7 * len(layout or ()) + TAG + HEADER
         if layout and padding is not None:
             tail = sealed_length + padding
+        checksum = choices.get("checksum")
         header, key = self.header(flags, number, choices.pop("length", len(plaintext)), salt=salt, tail=tail, **choices)
         pieces = [plaintext[i : i + CHUNK] for i in range(0, len(plaintext), CHUNK)]
         stored = header + b"".join(self.chunks(pieces, key=key))
         if not layout:
             return stored
-        footer, key = self.header(flags, number, len(plaintext), salt=salt, tail=tail, label=b"s3veil/v1/layout\0")
+        footer, key = self.header(flags, number, len(plaintext), salt=salt, tail=tail, label=b"s3veil/v1/layout\0", checksum=checksum)
         entries = b"".join(number.to_bytes(2, "big") + length.to_bytes(5, "big") for number, length in layout)
         return stored + bytes(tail - sealed_length) + AESGCM(key).encrypt(bytes(12), entries, None) + footer
 
@@ -68,16 +75,16 @@ class Seal:
         flags = choices.pop("flags", TERMINATOR_WITH_LAYOUT if layout else TERMINATOR)
         return self.segment(choices.pop("number", LAST_PART), b"", flags, layout, digest=digest, **choices)
 
-    def segments(self, parts, plaintext, terminated=False, salts=None):
-        """All segments of an upload of these parts, [(number, length), ...]."""
+    def segments(self, parts, plaintext, terminated=False, salts=None, checksum=None):
+        """All segments of an upload of these parts, [(number, length), ...]; the last carries `checksum`."""
         layout = None if is_regular(parts) else parts + [(LAST_PART, 0)] * terminated
         sealed, at = [], 0
         for index, (number, length) in enumerate(parts):
             last = index == len(parts) - 1 and not terminated
             flags = (LAST_WITH_LAYOUT if layout else LAST) if last else MIDDLE
             salt = salts[index] if salts else None
-            sealed.append(self.segment(number, plaintext[at : at + length], flags, layout if last else None, salt=salt))
+            sealed.append(self.segment(number, plaintext[at : at + length], flags, layout if last else None, salt=salt, checksum=checksum if last else None))
             at += length
         if terminated:
-            sealed.append(self.terminator(parts, layout, salt=salts[len(parts)] if salts else None))
+            sealed.append(self.terminator(parts, layout, salt=salts[len(parts)] if salts else None, checksum=checksum))
         return sealed

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
 use super::header::{FIXED, zero_nonce};
-use super::{FormatError, kdf};
+use super::{FormatError, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
 
 /// Where the salt lies in an envelope: after version, suite, binding and flags.
@@ -71,7 +71,7 @@ impl AttributeTag {
         }
     }
 
-    fn value_length(self) -> usize {
+    pub(super) const fn value_length(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
             Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
@@ -115,10 +115,15 @@ impl Attribute {
     }
 }
 
+/// The tag of what an upload's last segment may carry (F-54).
+const UPLOAD_CHECKSUM: u8 = 11;
+
 /// The attributes of one object, in ascending order of their kind, each at most once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
     known: Vec<Attribute>,
+    /// The value of [`UPLOAD_CHECKSUM`], as it was parsed: a later version may know more algorithms.
+    upload: Option<u8>,
     /// Tag and value of kinds of a later version: skipped by readers (F-15), kept when an envelope is made anew (F-53).
     unknown: Vec<(u8, Vec<u8>)>,
 }
@@ -128,7 +133,25 @@ impl Attributes {
     pub fn new(mut attributes: Vec<Attribute>) -> Self {
         attributes.sort_by_key(|attribute| attribute.tag);
         attributes.dedup_by_key(|attribute| attribute.tag);
-        Self { known: attributes, unknown: Vec::new() }
+        Self { known: attributes, ..Self::default() }
+    }
+
+    /// These, and that the object's last segment may carry this checksum (F-54).
+    #[must_use]
+    pub fn announcing(self, checksum: UploadChecksum) -> Self {
+        let upload = (checksum != UploadChecksum::Undeclared).then(|| checksum.to_byte());
+        Self { upload, ..self }
+    }
+
+    /// This checksum in place of all that are known or announced.
+    #[must_use]
+    pub fn replaced_by(&self, checksum: Attribute) -> Self {
+        Self { known: vec![checksum], upload: None, unknown: self.unknown.clone() }
+    }
+
+    /// The checksum that the object's last segment may carry: algorithm, and whether it is one of the parts' checksums.
+    pub fn upload_checksum(&self) -> UploadChecksum {
+        self.upload.and_then(|byte| UploadChecksum::parse(byte).ok()).unwrap_or(UploadChecksum::Undeclared)
     }
 
     /// The attributes in order.
@@ -137,13 +160,14 @@ impl Attributes {
     }
 
     fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.unknown.is_empty()
+        self.known.is_empty() && self.upload.is_none() && self.unknown.is_empty()
     }
 
     fn write(&self) -> Zeroizing<Vec<u8>> {
         let known = self.known.iter().map(|attribute| (attribute.tag.to_byte(), attribute.value()));
         let unknown = self.unknown.iter().map(|(tag, value)| (*tag, value.as_slice()));
-        let mut all: Vec<(u8, &[u8])> = known.chain(unknown).collect();
+        let upload = self.upload.as_ref().map(|byte| (UPLOAD_CHECKSUM, std::slice::from_ref(byte)));
+        let mut all: Vec<(u8, &[u8])> = known.chain(upload).chain(unknown).collect();
         all.sort_unstable_by_key(|(tag, _)| *tag);
         let mut bytes = Zeroizing::new(Vec::new());
         for (tag, value) in all {
@@ -167,6 +191,10 @@ impl Attributes {
             match AttributeTag::of_byte(*tag) {
                 Some(known) => {
                     attributes.known.push(Attribute::new(known, value).ok_or(FormatError::Attributes)?);
+                }
+                None if *tag == UPLOAD_CHECKSUM => {
+                    let [byte] = value else { return Err(FormatError::Attributes) };
+                    attributes.upload = Some(*byte);
                 }
                 None => attributes.unknown.push((*tag, value.to_vec())),
             }
@@ -236,6 +264,25 @@ mod tests {
     fn f_15_kinds_of_a_later_version_are_skipped() {
         let parsed = Attributes::parse(&[1, 4, 1, 2, 3, 4, 77, 2, 0, 0]).unwrap();
         assert_eq!(parsed.iter().map(Attribute::tag).collect::<Vec<_>>(), [AttributeTag::Crc32]);
+    }
+
+    #[test]
+    fn f_54_the_announcement_of_a_carried_checksum_is_one_byte() {
+        let full_object = UploadChecksum::FullObject(AttributeTag::Crc64Nvme);
+        let announcing = Attributes::default().announcing(full_object);
+        assert_eq!(*announcing.write(), [11, 1, 0x83]);
+        assert_eq!(Attributes::parse(&[11, 1, 0x83]), Ok(announcing.clone()));
+        assert_eq!(announcing.upload_checksum(), full_object);
+        let composite = Attributes::parse(&[1, 4, 1, 2, 3, 4, 11, 1, 5, 200, 0]).unwrap();
+        assert_eq!(composite.upload_checksum(), UploadChecksum::Composite(AttributeTag::Sha256));
+        let later = Attributes::parse(&[11, 1, 77]).unwrap();
+        assert_eq!(later.upload_checksum(), UploadChecksum::Undeclared);
+        assert_eq!(*later.write(), [11, 1, 77], "F-53");
+        for malformed in [&[11, 0][..], &[11, 2, 1, 1]] {
+            assert_eq!(Attributes::parse(malformed), Err(FormatError::Attributes));
+        }
+        let crc = Attribute::new(AttributeTag::Crc32, &[5, 6, 7, 8]).unwrap();
+        assert_eq!(*composite.replaced_by(crc).write(), [1, 4, 5, 6, 7, 8, 200, 0], "F-53");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
-use super::{Attributes, FormatError, attributes, kdf};
+use super::{Attribute, Attributes, FormatError, attributes, kdf};
 use crate::envelope::data_key::KEY_LENGTH;
 use crate::envelope::{ContentKey, DataKey};
 
@@ -152,6 +152,8 @@ pub struct RewrapRequest<'a> {
     pub sse: SseAlgorithm,
     /// The name under which the same body is stored.
     pub name: ObjectName<'a>,
+    /// A checksum of the plaintext that takes the place of those that the source has.
+    pub checksum: Option<Attribute>,
 }
 
 /// A new envelope and the content key inside it.
@@ -174,10 +176,13 @@ pub struct Opened {
 
 impl Opened {
     /// Wraps the content key again, for a copy of the same body under another name or data key: a salt of its own, the
-    /// multipart flag and the attributes of the envelope that was opened (F-53).
+    /// multipart flag and the attributes of the envelope that was opened, unless the copy has a checksum of its own (F-53).
     pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
-        let &RewrapRequest { data_key, binding, sse, name } = request;
-        let attributes = &self.attributes;
+        let &RewrapRequest { data_key, binding, sse, name, checksum } = request;
+        let attributes = match checksum {
+            Some(checksum) => &self.attributes.replaced_by(checksum),
+            None => &self.attributes,
+        };
         let sealing = SealRequest { data_key, binding, multipart: self.multipart, sse, name, attributes };
         Envelope::wrap(&sealing, &salt, &self.content_key)
     }

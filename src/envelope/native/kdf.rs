@@ -15,6 +15,8 @@ pub(super) const PUT: &[u8] = b"s3veil/v1/put\0";
 pub(super) const PART: &[u8] = b"s3veil/v1/part\0";
 /// The label of a carried layout's key and commitment (F-41).
 pub(super) const LAYOUT: &[u8] = b"s3veil/v1/layout\0";
+/// The label of what hides a carried checksum (F-54).
+pub(super) const CHECKSUM: &[u8] = b"s3veil/v1/checksum\0";
 /// The label of an upload token's tag (F-51).
 pub(super) const UPLOAD: &[u8] = b"s3veil/v1/upload\0";
 

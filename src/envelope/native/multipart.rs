@@ -2,7 +2,7 @@
 //!
 //! It must not know where parts are stored or who lists them. It promises that a reader notices a part that is
 //! missing, repeated, moved, cut or of another upload, and that every length it gives out was authenticated unless it
-//! says that it is a claim (F-30 to F-48).
+//! says that it is a claim (F-30 to F-48, F-54).
 
 mod decide;
 mod guess;
@@ -30,7 +30,7 @@ pub use open::MultipartOpener;
 pub use order::BodyClaim;
 pub use range::{MultipartWindow, RangeOpener, SegmentOpener};
 pub use seal::{SegmentEnd, SegmentSealer, seal_terminator};
-pub use segment::{SEGMENT_HEADER, SegmentEntropy};
+pub use segment::{CarriedChecksum, Ending, SEGMENT_HEADER, SegmentEntropy, carried_checksum, fits_header};
 pub use tail::{layout_tail_length, open_layout_tail};
 
 /// Most parts of one upload, and the number of the terminator, which is the proxy's own part.

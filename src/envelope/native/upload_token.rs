@@ -64,7 +64,7 @@ impl UploadChecksum {
         }
     }
 
-    fn to_byte(self) -> u8 {
+    pub(super) fn to_byte(self) -> u8 {
         match self {
             Self::Undeclared => 0,
             Self::Composite(tag) => tag.to_byte(),
@@ -72,7 +72,7 @@ impl UploadChecksum {
         }
     }
 
-    fn parse(byte: u8) -> Result<Self, TokenError> {
+    pub(super) fn parse(byte: u8) -> Result<Self, TokenError> {
         let tag = AttributeTag::of_byte(byte & !FULL_OBJECT);
         match (byte, tag) {
             (0, _) => Ok(Self::Undeclared),

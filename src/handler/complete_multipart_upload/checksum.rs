@@ -5,21 +5,13 @@ use http::HeaderMap;
 use super::request::Chosen;
 use crate::error::Error;
 use crate::handler::upload::Upload;
-use crate::s3::checksum::{ChecksumType, composite, full_object};
+use crate::s3::checksum::{ChecksumType, ObjectChecksum, composite, full_object};
 use crate::s3::{Checksum, ChecksumAlgorithm, ErrorCode, S3Error, headers};
 
 /// What a request to complete an upload says of the object's checksum.
 pub(super) struct Expected {
     value: Option<Checksum>,
     kind: Option<ChecksumType>,
-}
-
-/// The checksum of an object, as S3 tells it.
-pub(super) struct ObjectChecksum {
-    pub(super) algorithm: ChecksumAlgorithm,
-    /// Base64; of a composite one with `-` and the number of parts.
-    pub(super) text: String,
-    pub(super) kind: ChecksumType,
 }
 
 impl Expected {
@@ -80,11 +72,8 @@ impl Expected {
                 Err(S3Error::new(ErrorCode::BadDigest, message).into())
             }
             (Some(computed), _) => {
-                let text = match kind {
-                    ChecksumType::Composite => format!("{computed}-{}", chosen.stored.len()),
-                    ChecksumType::FullObject => computed.to_string(),
-                };
-                Ok(Some(ObjectChecksum { algorithm, text, kind }))
+                let parts = (kind == ChecksumType::Composite).then_some(chosen.stored.len());
+                Ok(Some(ObjectChecksum { value: computed, parts }))
             }
             (None, Some(_)) => {
                 let message = format!(

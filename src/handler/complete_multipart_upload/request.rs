@@ -3,6 +3,7 @@
 use http::HeaderMap;
 
 use super::checksum::Expected;
+use crate::envelope::native::Attribute;
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, StoredPart, TailMark, segment_plaintext_length,
 };
@@ -98,6 +99,18 @@ impl Chosen {
         self.named.push((asked.number, found.etag.clone()));
         self.checksums.push(computed);
         Ok(())
+    }
+
+    /// What the last segment of an object of these parts is to carry (F-54); `None` where that is nothing, or not known.
+    pub(super) fn checksum_to_carry(&self, upload: &Upload) -> Option<Attribute> {
+        let checksums = self.checksums.iter().copied().collect::<Option<Vec<_>>>()?;
+        upload.carried(&checksums.into_iter().zip(self.lengths()?).collect::<Vec<_>>())
+    }
+
+    /// Whether a part was stored after the last one, which then can't have been sealed for it.
+    pub(super) fn has_younger_before_last(&self) -> bool {
+        let last = self.stored.last().map(|last| last.modified);
+        self.stored.iter().any(|part| Some(part.modified) > last)
     }
 
     /// The last part was sealed anew, and stored under another number.

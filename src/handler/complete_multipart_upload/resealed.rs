@@ -8,11 +8,11 @@ use super::Completing;
 use super::request::Chosen;
 use crate::body::{BoxBody, SealBody};
 use crate::envelope::ContentKey;
-use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentOpener, SegmentSealer,
     TailMark,
 };
+use crate::envelope::native::{Attribute, FormatError};
 use crate::error::{Error, with_causes};
 use crate::handler::known_uploads::Tail;
 use crate::handler::uploaded_parts::AllParts;
@@ -28,7 +28,7 @@ pub(super) enum Resealed {
 }
 
 impl Completing {
-    /// Seals the last of the chosen parts for the layout that they make, and stores it under a number of its own. The part
+    /// Seals the last of the chosen parts for the layout that they make, with this checksum of the object, and stores it under a number of its own. The part
     /// as the client sent it stays: whatever happens to the storage or to this process before the upload is complete, the
     /// ETag that the client has names a part that is there, at every node. Where the storage wants all parts in the object, it
     /// takes the client's place, which is then `displaced`.
@@ -40,6 +40,7 @@ impl Completing {
         number: PartNumber,
         listed: &AllParts,
         chosen: &mut Chosen,
+        object: Option<&Attribute>,
         displaced: &mut Option<Tail>,
     ) -> Result<Resealed, Error> {
         let (Some(stored), Some((_, etag))) = (chosen.stored.last(), chosen.etags.last()) else {
@@ -60,14 +61,15 @@ impl Completing {
         };
         let plaintext = open(&self.upload.content_key, &tail)?;
         let end = if layout.is_regular() { SegmentEnd::Last } else { SegmentEnd::LastCarrying(&layout) };
-        let sealer = SegmentSealer::new(&self.upload.content_key, tail.part, end, SegmentEntropy::fresh())?;
+        let (content_key, entropy) = (&self.upload.content_key, SegmentEntropy::fresh());
+        let sealer = SegmentSealer::carrying(content_key, tail.part, end, object, entropy)?;
         let sealed = SealBody::segment(Full::new(plaintext), sealer).collect().await;
         let sealed = sealed.expect("bytes in memory do not fail").to_bytes();
         let stored_length = sealed.len() as u64;
         *displaced = Some(tail).filter(|_| at == number);
         match self.store_part(at, sealed).await? {
             Ok(etag) => {
-                let mark = TailMark::of_last(&layout).with_checksum(checksum);
+                let mark = TailMark::of_last(&layout).with_checksum(checksum).carrying(object);
                 chosen.replace_last(at, etag, stored_length, mark);
                 Ok(Resealed::Stored)
             }

@@ -10,7 +10,7 @@ use time::macros::format_description;
 use tokio::task::JoinSet;
 
 use super::source::Found;
-use super::{ObjectCopy, Outcome};
+use super::{ObjectCopy, Outcome, told_checksums};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{Layout, PartNumber};
 use crate::error::{Error, with_causes};
@@ -19,7 +19,7 @@ use crate::handler::upload::take_conditions;
 use crate::handler::written::Expected;
 use crate::handler::{answer, layouts, stored_object, upstream_answer};
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
-use crate::s3::{BucketName, Hashed, ObjectKey, S3Error, xml};
+use crate::s3::{BucketName, Checksum, Hashed, ObjectKey, S3Error, xml};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's limit to the source of one copy, here in the client's terms.
@@ -31,7 +31,7 @@ pub(super) const SOURCE_VERSION: HeaderName = HeaderName::from_static("x-amz-cop
 const TAGGING: HeaderName = HeaderName::from_static("x-amz-tagging");
 
 /// A step that the storage did, or refused to do.
-type Step<T> = Result<Result<T, Response<BoxBody>>, Error>;
+pub(super) type Step<T> = Result<Result<T, Response<BoxBody>>, Error>;
 
 /// The numbers of segments as parts, and their stored bytes.
 type Segments = Vec<(PartNumber, Range<u64>)>;
@@ -46,7 +46,12 @@ struct CopiedPart {
 
 impl ObjectCopy {
     /// An upload of the source's own segments, under a new envelope.
-    pub(super) async fn copy_parts(&self, found: &Found, unlocked: &Unlocked) -> Result<Outcome, Error> {
+    pub(super) async fn copy_parts(
+        &self,
+        found: &Found,
+        unlocked: &Unlocked,
+        own: Option<Checksum>,
+    ) -> Result<Outcome, Error> {
         let at = self.source.at();
         let content_key = &unlocked.opened.content_key;
         let known = layouts::layout_of(&self.resources, &at, &found.identity, content_key).await?;
@@ -54,7 +59,7 @@ impl ObjectCopy {
         if length > MAX_SOURCE {
             return Err(too_large().into());
         }
-        let (mut request, write_key) = self.request(found, unlocked, length).await?;
+        let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         if let Err(refused) = self.carry_tags(&mut request.headers).await? {
             return Ok(Outcome::Refused(refused));
         }
@@ -73,7 +78,8 @@ impl ObjectCopy {
             Ok(Ok((mut headers, mut result))) => {
                 answer::tell_encrypted(&mut headers, self.sse, Some(&write_key.key_id));
                 result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
-                Ok(Outcome::Done(headers, result.to_object_xml(&unlocked.checksums())))
+                let told = told_checksums(unlocked, own, Some(&known))?;
+                Ok(Outcome::Done(headers, result.to_object_xml(&told)))
             }
             Ok(Err(refused)) => {
                 upload.abort().await;

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
-use super::parts::{MAX_SOURCE, SOURCE_VERSION};
+use super::parts::{MAX_SOURCE, SOURCE_VERSION, Step};
 use super::source::Metadata;
 use super::{ObjectCopy, Outcome, iso_time};
 use crate::body::BoxBody;
@@ -21,6 +21,7 @@ use crate::handler::new_object::{NewObject, Plaintext, room_to_seal};
 use crate::handler::opened_object::{OpenedObject, Opening};
 use crate::handler::put_object::{BUFFERED, MAX_STORED};
 use crate::handler::stored_object::etag_of;
+use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, S3Error, xml};
 use crate::upstream::UpstreamError;
 
@@ -37,8 +38,14 @@ impl ObjectCopy {
             Opening::Opened(opened) => *opened,
             Opening::Answered(response) => return Ok(Outcome::Refused(response)),
         };
-        let OpenedObject { head, length, body, checksums, .. } = opened;
-        refuse_large(length)?;
+        let kept: Vec<_> =
+            opened.checksums.iter().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect();
+        refuse_large(opened.length)?;
+        let (opened, checksums) = match self.with_own_checksum(opened, kept).await? {
+            Ok(opened) => opened,
+            Err(refused) => return Ok(Outcome::Refused(refused)),
+        };
+        let OpenedObject { head, length, body, .. } = opened;
         let mut headers = self.copied_headers(&Metadata::of(&head.headers))?;
         if let Err(refused) = self.carry_tags(&mut headers).await? {
             return Ok(Outcome::Refused(refused));
@@ -62,7 +69,25 @@ impl ObjectCopy {
         answer.headers.remove(CONTENT_LENGTH);
         let version = head.headers.get(VERSION).cloned();
         answer.headers.extend(version.map(|version| (SOURCE_VERSION, version)));
-        Ok(Outcome::Done(answer.headers, result.to_object_xml(&checksums)))
+        let told: Vec<_> = checksums.into_iter().map(ObjectChecksum::from).collect();
+        Ok(Outcome::Done(answer.headers, result.to_object_xml(&told)))
+    }
+
+    /// The source with the checksums that the copy is to have: those that it has, or the one that is asked for. Envelopes go
+    /// before their content, so the source is read for that one first.
+    async fn with_own_checksum(
+        &self,
+        opened: OpenedObject,
+        kept: Vec<Checksum>,
+    ) -> Step<(OpenedObject, Vec<Checksum>)> {
+        let etag = opened.head.headers.get(ETAG).cloned();
+        let etag = etag.ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+        let own = match self.own_checksum(&etag, &kept).await? {
+            Ok(Some(own)) => own,
+            Ok(None) => return Ok(Ok((opened, kept))),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        Ok(Ok((opened, vec![own])))
     }
 
     /// A copy that takes its source's place may only replace what was read: between the two, somebody may write. True if

@@ -126,6 +126,7 @@ impl Source {
             wanted: Wanted::Whole,
             query: version.collect(),
             headers: self.conditions.clone(),
+            needs_checksum: true,
             if_range: None,
         };
         open_source(resources, read).await

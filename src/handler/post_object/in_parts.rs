@@ -6,11 +6,12 @@ use http::{Method, Response};
 use tokio::task::JoinHandle;
 
 use super::file::{Filled, FormFile, PART};
-use crate::body::{BoxBody, BoxError, read_bounded};
+use crate::body::{BoxBody, BoxError, Verdict, read_bounded};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
     Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
+use crate::envelope::native::{Attribute, Attributes, UploadChecksum};
 use crate::error::Error;
 use crate::handler::new_object::{NewObject, seal_whole};
 use crate::handler::stored_object::for_every_question;
@@ -20,18 +21,19 @@ use crate::handler::upstream_answer::{buffered, pass};
 use crate::handler::written::Expected;
 use crate::handler::{Resources, answer};
 use crate::s3::xml::{self, CompletionAnswer};
-use crate::s3::{Checksum, Hashed};
+use crate::s3::{Checksum, ChecksumAlgorithm, Hashed};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
 /// S3's answers about an upload have a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Stores a file of which `first` is the beginning; `promised` are its checksums, `length` is what its request has.
+/// Stores a file of which `first` is the beginning; `promised` are its checksums, else `verdict` has one of all bytes at the
+/// end, which the last segment carries (F-54). `length` is what its request has.
 /// Whatever fails, and whoever goes away, nothing of it stays upstream.
 pub(super) async fn upload(
     resources: &Resources,
     object: NewObject<'_>,
-    promised: Vec<Checksum>,
+    (promised, verdict): (Vec<Checksum>, Verdict),
     first: BytesMut,
     file: FormFile,
     length: u64,
@@ -41,7 +43,12 @@ pub(super) async fn upload(
     create.query = vec![("uploads".to_owned(), None)];
     create.headers = object.headers.clone();
     let conditions = take_conditions(&mut create.headers);
-    let content_key = object.seal(&write_key, true, &promised, &mut create.headers).content_key;
+    let attributes = match promised.is_empty() {
+        true => Attributes::default()
+            .announcing(UploadChecksum::FullObject(answer::tag(ChecksumAlgorithm::DEFAULT))),
+        false => answer::to_attributes(&promised),
+    };
+    let content_key = object.seal(&write_key, true, &attributes, &mut create.headers).content_key;
     let expected = Expected::of_request(&create).expect("a native object has an envelope");
     let response = pass(resources.upstream.send(create).await?).await?;
     if !response.status().is_success() {
@@ -57,6 +64,7 @@ pub(super) async fn upload(
         id,
         conditions,
         expected,
+        computed: promised.is_empty().then_some(verdict),
         layout: Vec::new(),
         etags: Vec::new(),
     };
@@ -88,6 +96,8 @@ struct Upload<'a> {
     conditions: HeaderMap,
     /// The object that it will be.
     expected: Expected,
+    /// Of the whole file, once it was read; `None` where the envelope has its checksum.
+    computed: Option<Verdict>,
     layout: Vec<Part>,
     /// By part number, without quotes.
     etags: Vec<(u16, String)>,
@@ -126,7 +136,9 @@ impl Upload<'_> {
         let number = u16::try_from(self.layout.len() + 1).ok().and_then(PartNumber::new);
         let number = number.expect("5 GiB have 640 parts");
         let part = Part { number, length: plaintext.len() as u64 };
-        let sealer = SegmentSealer::new(&self.content_key, part, end, SegmentEntropy::fresh())?;
+        let object = if matches!(end, SegmentEnd::Middle) { None } else { self.object_checksum() };
+        let entropy = SegmentEntropy::fresh();
+        let sealer = SegmentSealer::carrying(&self.content_key, part, end, object.as_ref(), entropy)?;
         let chunks = sealer.chunks.expect("no part of a form is empty");
         let sealed = seal_whole(&sealer.header, chunks, plaintext);
         self.layout.push(part);
@@ -135,8 +147,14 @@ impl Upload<'_> {
 
     async fn store_terminator(&mut self) -> Result<Option<Response<BoxBody>>, Error> {
         let layout = Layout::terminated(self.layout.clone())?;
-        let sealed = seal_terminator(&self.content_key, &layout, SegmentEntropy::fresh())?;
+        let object = self.object_checksum();
+        let sealed = seal_terminator(&self.content_key, &layout, object.as_ref(), SegmentEntropy::fresh())?;
         self.send_part(PartNumber::TERMINATOR, sealed.into()).await
+    }
+
+    fn object_checksum(&self) -> Option<Attribute> {
+        let checksums = self.computed.as_ref()?.checksums()?;
+        checksums.first().map(answer::to_attribute)
     }
 
     /// The storage's answer, if it refuses the part.

@@ -77,6 +77,14 @@ impl DeclaredIntegrity {
         Ok(declared)
     }
 
+    /// The algorithm that a copy's checksum is to have: `x-amz-checksum-algorithm`.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for one that is unknown.
+    pub fn algorithm_of_copy(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+        algorithm_header(headers, headers::CHECKSUM_ALGORITHM)
+    }
+
     /// Content-MD5 alone, for a request whose checksum headers are not about its body.
     ///
     /// # Errors
@@ -147,19 +155,19 @@ fn checksum_trailer(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3
     Ok(found)
 }
 
+fn algorithm_header(headers: &HeaderMap, name: &'static str) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+    let Some(value) = single(headers, name)? else { return Ok(None) };
+    let algorithm = value.to_str().ok().and_then(ChecksumAlgorithm::parse);
+    algorithm.map(Some).ok_or_else(|| {
+        S3Error::invalid_request(format!(
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{}]",
+            known_algorithms()
+        ))
+    })
+}
+
 fn requested(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> {
-    let read = |name: &'static str| match single(headers, name)? {
-        None => Ok(None),
-        Some(value) => {
-            let algorithm = value.to_str().ok().and_then(ChecksumAlgorithm::parse);
-            algorithm.map(Some).ok_or_else(|| {
-                S3Error::invalid_request(format!(
-                    "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{}]",
-                    known_algorithms()
-                ))
-            })
-        }
-    };
+    let read = |name| algorithm_header(headers, name);
     match (read(headers::SDK_CHECKSUM_ALGORITHM)?, read(headers::CHECKSUM_ALGORITHM)?) {
         (Some(sdk), Some(named)) if sdk != named => Err(invalid_header(headers::CHECKSUM_ALGORITHM)),
         (sdk, named) => Ok(sdk.or(named)),

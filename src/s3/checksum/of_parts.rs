@@ -1,7 +1,46 @@
 //! An object's checksum from those of its parts.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
 
-use super::{CRC32, CRC32C, CRC64NVME, Checksum, ChecksumAlgorithm, Hasher};
+use std::fmt;
+
+use super::{CRC32, CRC32C, CRC64NVME, Checksum, ChecksumAlgorithm, ChecksumType, Hasher};
+
+/// The checksum of an object. Displays as S3 tells it: base64, behind it `-` and the number of parts where it is one of
+/// their checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectChecksum {
+    /// Its value.
+    pub value: Checksum,
+    /// How many parts it is of; `None` where it is of all bytes.
+    pub parts: Option<usize>,
+}
+
+impl ObjectChecksum {
+    /// How it relates to the object's parts.
+    #[must_use]
+    pub const fn kind(&self) -> ChecksumType {
+        match self.parts {
+            Some(_) => ChecksumType::Composite,
+            None => ChecksumType::FullObject,
+        }
+    }
+}
+
+impl From<Checksum> for ObjectChecksum {
+    /// One of all bytes.
+    fn from(value: Checksum) -> Self {
+        Self { value, parts: None }
+    }
+}
+
+impl fmt::Display for ObjectChecksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts {
+            Some(parts) => write!(f, "{}-{parts}", self.value),
+            None => self.value.fmt(f),
+        }
+    }
+}
 
 /// The checksum of the parts' checksums, in their order. All are of `algorithm`.
 #[must_use]

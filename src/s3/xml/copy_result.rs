@@ -3,7 +3,7 @@
 
 use super::walk::{Limits, read};
 use super::{ErrorDocument, XmlError, push_text};
-use crate::s3::checksum::Checksum;
+use crate::s3::checksum::{Checksum, ObjectChecksum};
 
 /// How large an answer to a copy may be: under 1 KiB, and the spaces that kept the connection alive meanwhile.
 pub const MAX_COPY_ANSWER: usize = 64 << 10;
@@ -30,20 +30,21 @@ pub struct CopyResult {
 }
 
 impl CopyResult {
-    /// The document that answers a CopyObject. `checksums` are those of the whole plaintext.
+    /// The document that answers a CopyObject. `checksums` are those of the object's plaintext.
     #[must_use]
-    pub fn to_object_xml(&self, checksums: &[Checksum]) -> String {
+    pub fn to_object_xml(&self, checksums: &[ObjectChecksum]) -> String {
         self.to_xml("CopyObjectResult", checksums)
     }
 
     /// The document that answers an UploadPartCopy. `checksums` are those of the part's plaintext.
     #[must_use]
     pub fn to_part_xml(&self, checksums: &[Checksum]) -> String {
-        self.to_xml("CopyPartResult", checksums)
+        let checksums: Vec<_> = checksums.iter().copied().map(ObjectChecksum::from).collect();
+        self.to_xml("CopyPartResult", &checksums)
     }
 
     /// Without the XML declaration, which may have been sent long before.
-    fn to_xml(&self, root: &str, checksums: &[Checksum]) -> String {
+    fn to_xml(&self, root: &str, checksums: &[ObjectChecksum]) -> String {
         let mut document = format!("<{root} xmlns=\"{NAMESPACE}\">");
         let mut element = |name: &str, value: &str| {
             document.extend(["<", name, ">"]);
@@ -55,10 +56,10 @@ impl CopyResult {
         }
         element("ETag", &self.etag);
         for checksum in checksums {
-            element(&format!("Checksum{}", checksum.algorithm().token()), &checksum.to_string());
+            element(&format!("Checksum{}", checksum.value.algorithm().token()), &checksum.to_string());
         }
-        if !checksums.is_empty() && root == "CopyObjectResult" {
-            element("ChecksumType", "FULL_OBJECT");
+        if let Some(checksum) = checksums.first().filter(|_| root == "CopyObjectResult") {
+            element("ChecksumType", checksum.kind().token());
         }
         document.extend(["</", root, ">"]);
         document
@@ -146,7 +147,7 @@ mod tests {
     fn writes_checksums_as_s3_does() {
         let checksum = Checksum::new(ChecksumAlgorithm::Crc64Nvme, &[0; 8]).unwrap();
         assert_eq!(
-            result().to_object_xml(&[checksum]),
+            result().to_object_xml(&[checksum.into()]),
             "<CopyObjectResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <LastModified>2026-01-31T12:00:00.000Z</LastModified><ETag>\"abc-2\"</ETag>\
              <ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>\

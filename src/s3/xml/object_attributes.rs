@@ -1,7 +1,7 @@
 //! The answer to GetObjectAttributes.
 
 use super::push_text;
-use crate::s3::Checksum;
+use crate::s3::checksum::ObjectChecksum;
 
 /// What is told of an object; each only if it was asked for and there is such a thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct ObjectAttributes {
     /// Without quotes.
     pub etag: Option<String>,
     /// Checksums of the whole object.
-    pub checksums: Vec<Checksum>,
+    pub checksums: Vec<ObjectChecksum>,
     /// The parts of a multipart upload.
     pub parts: Option<PartsPage>,
     /// Such as `STANDARD`.
@@ -47,11 +47,15 @@ impl ObjectAttributes {
         }
         if !self.checksums.is_empty() {
             document.push_str("<Checksum>");
-            for checksum in &self.checksums {
-                let name = format!("Checksum{}", checksum.algorithm().token());
-                push_element(&mut document, &name, &checksum.to_string());
+            // S3 tells a composite one here without the number of parts.
+            for ObjectChecksum { value, .. } in &self.checksums {
+                let name = format!("Checksum{}", value.algorithm().token());
+                push_element(&mut document, &name, &value.to_string());
             }
-            document.push_str("<ChecksumType>FULL_OBJECT</ChecksumType></Checksum>");
+            if let Some(checksum) = self.checksums.first() {
+                push_element(&mut document, "ChecksumType", checksum.kind().token());
+            }
+            document.push_str("</Checksum>");
         }
         if let Some(page) = &self.parts {
             page.push(&mut document);
@@ -96,8 +100,8 @@ fn push_element(document: &mut String, name: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::ChecksumAlgorithm;
     use crate::s3::xml::walk::{Limits, read};
+    use crate::s3::{Checksum, ChecksumAlgorithm};
 
     #[test]
     fn nothing_asked_is_nothing_told() {
@@ -110,7 +114,7 @@ mod tests {
     fn everything_in_the_order_of_s3() {
         let attributes = ObjectAttributes {
             etag: Some("e<&>-2".to_owned()),
-            checksums: vec![Checksum::new(ChecksumAlgorithm::Crc64Nvme, &[0; 8]).unwrap()],
+            checksums: vec![Checksum::new(ChecksumAlgorithm::Crc64Nvme, &[0; 8]).unwrap().into()],
             parts: Some(PartsPage {
                 total: 3,
                 marker: 1,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::envelope::native::{Attribute, AttributeTag};
+use crate::envelope::native::{AttributeTag, UploadChecksum};
 
 const NAME: ObjectName<'_> = ObjectName { realm: "realm", object_key: b"dir/key" };
 const STRICT: Policy = Policy { least_binding: Binding::RealmAndKey };
@@ -202,6 +202,7 @@ fn rewrapped(envelope: &Envelope, salt: EnvelopeSalt) -> Envelope {
         binding: Binding::RealmAndKey,
         sse: SseAlgorithm::AwsKms,
         name: COPY,
+        checksum: None,
     };
     opened.rewrap(&request, salt)
 }
@@ -294,9 +295,27 @@ fn f_53_a_copy_is_called_as_its_own_request_asks() {
     let opened = envelope.open(&data_key(), LAX, NAME).unwrap();
     for sse in [SseAlgorithm::AwsKms, SseAlgorithm::Aes256] {
         let data_key = other_data_key();
-        let request = RewrapRequest { data_key: &data_key, binding: Binding::Realm, sse, name: COPY };
+        let request =
+            RewrapRequest { data_key: &data_key, binding: Binding::Realm, sse, name: COPY, checksum: None };
         let copy = opened.rewrap(&request, EnvelopeSalt::fresh());
         assert_eq!(copy.sse(), sse);
         assert!(copy.open(&data_key, LAX, COPY).is_ok());
     }
+}
+
+#[test]
+fn f_53_a_checksum_of_the_copys_own_takes_the_place_of_the_others() {
+    let announced = attributes().announcing(UploadChecksum::Composite(AttributeTag::Crc32));
+    let envelope = sealed_as(Binding::RealmAndKey, &announced);
+    let opened = envelope.open(&data_key(), LAX, NAME).unwrap();
+    let (data_key, checksum) = (other_data_key(), Attribute::new(AttributeTag::Sha256, &[7; 32]));
+    let request = RewrapRequest {
+        data_key: &data_key,
+        binding: Binding::Realm,
+        sse: SseAlgorithm::AwsKms,
+        name: COPY,
+        checksum,
+    };
+    let copy = opened.rewrap(&request, EnvelopeSalt::fresh()).open(&data_key, LAX, COPY).unwrap();
+    assert_eq!(copy.attributes, Attributes::new(checksum.into_iter().collect()));
 }

@@ -11,6 +11,7 @@ const LENGTH: usize = 5;
 const DIGEST: usize = 8;
 const FLAG_LAYOUT: u8 = 1;
 const FLAG_CHECKSUM: u8 = 2;
+const FLAG_OBJECT: u8 = 4;
 
 /// The length of a part, which layout it carries if it does, and a checksum of its plaintext if one was computed.
 ///
@@ -20,6 +21,8 @@ const FLAG_CHECKSUM: u8 = 2;
 pub struct TailMark {
     length: u64,
     layout: Option<[u8; DIGEST]>,
+    /// Of the checksum of the object that the part carries.
+    object: Option<[u8; DIGEST]>,
     checksum: Option<Attribute>,
 }
 
@@ -31,7 +34,7 @@ pub struct MarkError;
 impl TailMark {
     /// The mark of a part that carries no layout; `None` for one longer than any part.
     pub fn plain(length: u64) -> Option<Self> {
-        (length <= MAX_PART_LENGTH).then_some(Self { length, layout: None, checksum: None })
+        (length <= MAX_PART_LENGTH).then_some(Self { length, layout: None, object: None, checksum: None })
     }
 
     /// The mark of the last part of this layout.
@@ -39,13 +42,29 @@ impl TailMark {
         let length = layout.parts().last().expect("a layout has parts").length;
         let digest = digest(&SHA256, &layout.write());
         let digest = digest.as_ref().first_chunk().expect("SHA-256 gives 32 bytes");
-        Self { length, layout: (!layout.is_regular()).then_some(*digest), checksum: None }
+        Self { length, layout: (!layout.is_regular()).then_some(*digest), object: None, checksum: None }
     }
 
     /// The same with a checksum of the part's plaintext.
     #[must_use]
     pub fn with_checksum(self, checksum: Option<Attribute>) -> Self {
         Self { checksum, ..self }
+    }
+
+    /// The same of a part that carries this checksum of the object (F-54).
+    #[must_use]
+    pub fn carrying(self, object: Option<&Attribute>) -> Self {
+        Self { object: object.map(digest_of), ..self }
+    }
+
+    /// Whether the part carries a checksum of the object.
+    pub fn carries_one(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// Whether the part carries just this checksum of the object.
+    pub fn carries(&self, object: &Attribute) -> bool {
+        self.object == Some(digest_of(object))
     }
 
     /// Plaintext bytes of the part.
@@ -64,13 +83,19 @@ impl TailMark {
         (self.length, self.layout) == (expected.length, expected.layout)
     }
 
-    /// length(5) | flags(1) | first bytes of SHA-256 of the layout's entries (8, flag 1) | tag(1) | checksum (flag 2),
-    /// in base64url: 8 to 106 characters of `A-Z a-z 0-9 - _`.
+    /// length(5) | flags(1) | first bytes of SHA-256 of the layout's entries (8, flag 1) | those of the object's checksum (8,
+    /// flag 4) | tag(1) | checksum (flag 2), in base64url: 8 to 116 characters of `A-Z a-z 0-9 - _`.
     pub fn to_text(&self) -> String {
         let mut bytes = self.length.to_be_bytes()[8 - LENGTH..].to_vec();
         let flag = |present: bool, flag: u8| if present { flag } else { 0 };
-        bytes.push(flag(self.layout.is_some(), FLAG_LAYOUT) | flag(self.checksum.is_some(), FLAG_CHECKSUM));
-        bytes.extend_from_slice(self.layout.as_ref().map_or(&[], |digest| digest));
+        bytes.push(
+            flag(self.layout.is_some(), FLAG_LAYOUT)
+                | flag(self.checksum.is_some(), FLAG_CHECKSUM)
+                | flag(self.object.is_some(), FLAG_OBJECT),
+        );
+        for digest in [&self.layout, &self.object].into_iter().flatten() {
+            bytes.extend_from_slice(digest);
+        }
         if let Some(checksum) = &self.checksum {
             bytes.push(checksum.tag().to_byte());
             bytes.extend_from_slice(checksum.value());
@@ -86,14 +111,18 @@ impl TailMark {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MarkError)?;
         let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or(MarkError)?;
         let (flags, mut rest) = rest.split_first().ok_or(MarkError)?;
-        if flags & !(FLAG_LAYOUT | FLAG_CHECKSUM) != 0 {
+        if flags & !(FLAG_LAYOUT | FLAG_CHECKSUM | FLAG_OBJECT) != 0 {
             return Err(MarkError);
         }
-        let mut layout = None;
-        if flags & FLAG_LAYOUT != 0 {
-            let (digest, after) = rest.split_first_chunk::<DIGEST>().ok_or(MarkError)?;
-            (layout, rest) = (Some(*digest), after);
-        }
+        let mut digest = |flag| match flags & flag {
+            0 => Ok(None),
+            _ => {
+                let (digest, after) = rest.split_first_chunk::<DIGEST>().ok_or(MarkError)?;
+                rest = after;
+                Ok(Some(*digest))
+            }
+        };
+        let (layout, object) = (digest(FLAG_LAYOUT)?, digest(FLAG_OBJECT)?);
         let mut checksum = None;
         if flags & FLAG_CHECKSUM != 0 {
             let (tag, value) = rest.split_first().ok_or(MarkError)?;
@@ -104,8 +133,13 @@ impl TailMark {
             return Err(MarkError);
         }
         let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
-        Ok(Self { length, layout, checksum })
+        Ok(Self { length, layout, object, checksum })
     }
+}
+
+/// The first bytes of SHA-256 of a checksum's value.
+fn digest_of(checksum: &Attribute) -> [u8; DIGEST] {
+    *digest(&SHA256, checksum.value()).as_ref().first_chunk().expect("SHA-256 gives 32 bytes")
 }
 
 #[cfg(test)]
@@ -129,7 +163,13 @@ mod tests {
             assert_eq!(TailMark::parse(&marked.to_text()), Ok(marked));
             let longest = mark.with_checksum(Attribute::new(AttributeTag::Sha512, &[9; 64]));
             assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
-            assert!(longest.to_text().len() <= 106);
+            let object = Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 4]).unwrap();
+            let longest = longest.carrying(Some(&object));
+            assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
+            assert!(longest.to_text().len() <= 116 && longest.is_of_last(layout));
+            assert!(longest.carries(&object) && longest.carries_one() && !marked.carries_one());
+            let other = Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 5]).unwrap();
+            assert!(!longest.carries(&other) && !marked.carries(&other));
         }
         assert_eq!(Some(TailMark::of_last(&regular)), TailMark::plain(5));
         assert!(!TailMark::of_last(&other).is_of_last(&regular));
@@ -140,7 +180,9 @@ mod tests {
             "AAAAAAA".to_owned(),
             "AAAAAAAA=".to_owned(),
             "AAAAAA+A".to_owned(),
-            short(4, &[]),
+            short(8, &[]),
+            short(4, &[0; 7]),
+            short(5, &[0; 15]),
             short(0, &[0]),
             short(1, &[0; 7]),
             short(1, &[0; 9]),

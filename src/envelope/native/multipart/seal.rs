@@ -4,7 +4,7 @@ use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, tail};
 use crate::envelope::ContentKey;
 use crate::envelope::native::chunk::ChunkKey;
-use crate::envelope::native::{ChunkSealer, FormatError};
+use crate::envelope::native::{Attribute, ChunkSealer, FormatError};
 
 use super::length::chunks_length;
 
@@ -42,6 +42,20 @@ impl SegmentSealer {
         end: SegmentEnd<'_>,
         entropy: SegmentEntropy,
     ) -> Result<Self, FormatError> {
+        Self::carrying(content_key, part, end, None, entropy)
+    }
+
+    /// [`Self::new`], for a last part that carries the object's checksum (F-54).
+    ///
+    /// # Errors
+    /// As there, and [`FormatError::SegmentHeader`] for a checksum of more than 32 bytes or in a part that is not the last.
+    pub fn carrying(
+        content_key: &ContentKey,
+        part: Part,
+        end: SegmentEnd<'_>,
+        checksum: Option<&Attribute>,
+        entropy: SegmentEntropy,
+    ) -> Result<Self, FormatError> {
         let (place, layout) = match end {
             SegmentEnd::Middle => (Place::Middle, None),
             SegmentEnd::Last => (Place::Last, None),
@@ -56,7 +70,7 @@ impl SegmentSealer {
         if !fields.is_possible() {
             return Err(FormatError::SegmentHeader);
         }
-        let salt = entropy.into_salt();
+        let salt = entropy.into_salt(content_key, &fields, checksum)?;
         let (header, key) = Header::make(content_key, fields, salt, Purpose::Segment(None));
         let tail = layout.map_or_else(Vec::new, |layout| tail::seal(content_key, layout, fields, salt));
         Ok(Self {
@@ -73,13 +87,16 @@ impl SegmentSealer {
     }
 }
 
-/// The terminator of a layout, all of it: 80 bytes, and the tail when the layout is not regular (F-36, F-39).
+/// The terminator of a layout, all of it: 80 bytes, and the tail when the layout is not regular (F-36, F-39). It carries the
+/// object's checksum if there is one (F-54).
 ///
 /// # Errors
-/// [`FormatError::Layout`] when the layout is not one that a terminator ends.
+/// [`FormatError::Layout`] when the layout is not one that a terminator ends, [`FormatError::SegmentHeader`] for a checksum
+/// of more than 32 bytes.
 pub fn seal_terminator(
     content_key: &ContentKey,
     layout: &Layout,
+    checksum: Option<&Attribute>,
     entropy: SegmentEntropy,
 ) -> Result<Vec<u8>, FormatError> {
     if !layout.is_terminated() {
@@ -87,7 +104,7 @@ pub fn seal_terminator(
     }
     let part = Part { number: PartNumber::TERMINATOR, length: 0 };
     let fields = Fields { place: Place::Terminator, part, tail_length: layout.tail_length() };
-    let salt = entropy.into_salt();
+    let salt = entropy.into_salt(content_key, &fields, checksum)?;
     let purpose = Purpose::Segment(Some(&layout.digest()));
     let mut stored = Header::make(content_key, fields, salt, purpose).0.write().to_vec();
     if fields.tail_length > 0 {

@@ -1,14 +1,15 @@
-//! The 80 bytes that begin a segment: what it is, bound to its key (F-31 to F-33).
+//! The 80 bytes that begin a segment: what it is, bound to its key (F-31 to F-33), and the object's checksum where one is
+//! carried (F-54).
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::layout::sealed_length;
-use super::{MAX_PART_LENGTH, MAX_PARTS, Part, PartNumber};
+use super::{Layout, MAX_PART_LENGTH, MAX_PARTS, Part, PartNumber};
 use crate::envelope::ContentKey;
 use crate::envelope::data_key::KEY_LENGTH;
 use crate::envelope::native::chunk::ChunkKey;
-use crate::envelope::native::{CHUNK, FormatError, kdf};
+use crate::envelope::native::{Attribute, AttributeTag, CHUNK, FormatError, kdf};
 
 /// Bytes before the chunks of every segment.
 pub const SEGMENT_HEADER: usize = FIELDS + SALT + COMMITMENT;
@@ -20,6 +21,13 @@ const VERSION: u8 = 1;
 const FLAG_LAST: u8 = 1;
 const FLAG_TERMINATOR: u8 = 2;
 const FLAG_LAYOUT: u8 = 4;
+const FLAG_CHECKSUM: u8 = 8;
+/// Salt beside a carried checksum.
+const SHORT_SALT: usize = 16;
+/// Bytes of a carried checksum: the value, then zeros.
+pub(super) const CARRIED: usize = 32;
+/// Commitment beside a carried checksum.
+const SHORT_COMMITMENT: usize = COMMITMENT - (SHORT_SALT + CARRIED - SALT);
 /// Longest tail: layout and footer of 10,000 segments and the longest padding.
 const LONGEST_TAIL: u64 = sealed_length(MAX_PARTS) + CHUNK as u64;
 
@@ -41,9 +49,46 @@ impl SegmentEntropy {
         Self(salt)
     }
 
-    pub(super) fn into_salt(self) -> [u8; SALT] {
-        self.0
+    /// What stands behind the fields: the salt, and the checksum that is to be carried, sealed (F-54).
+    ///
+    /// # Errors
+    /// [`FormatError::SegmentHeader`] for a checksum that is too long, or in a segment that another follows.
+    pub(super) fn into_salt(
+        self,
+        content_key: &ContentKey,
+        fields: &Fields,
+        checksum: Option<&Attribute>,
+    ) -> Result<Salt, FormatError> {
+        let Some(checksum) = checksum else { return Ok(Salt::Plain(self.0)) };
+        let value = checksum.value();
+        if value.len() > CARRIED || fields.place == Place::Middle {
+            return Err(FormatError::SegmentHeader);
+        }
+        let mut salt = [0; SHORT_SALT];
+        salt.copy_from_slice(&self.0[..SHORT_SALT]);
+        let mut sealed = *mask(content_key, fields, &salt);
+        sealed.iter_mut().zip(value).for_each(|(byte, value)| *byte ^= value);
+        Ok(Salt::Carrying { salt, sealed })
     }
+}
+
+/// What stands between the fields and the commitment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Salt {
+    /// 32 random bytes.
+    Plain([u8; SALT]),
+    /// 16 random bytes, and the object's checksum (F-54).
+    Carrying {
+        /// The random bytes.
+        salt: [u8; SHORT_SALT],
+        /// The value and its zeros, under a mask that no other segment has.
+        sealed: [u8; CARRIED],
+    },
+}
+
+/// HKDF-SHA256(content key, salt, label | fields, 32): what hides a carried checksum. Another salt, another mask.
+fn mask(content_key: &ContentKey, fields: &Fields, salt: &[u8; SHORT_SALT]) -> Zeroizing<[u8; CARRIED]> {
+    kdf::hkdf(content_key.expose(), salt, &[kdf::CHECKSUM, &fields.write(true)])
 }
 
 /// The place of a segment in its object.
@@ -67,7 +112,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    fn write(&self) -> [u8; FIELDS] {
+    fn write(&self, carries_checksum: bool) -> [u8; FIELDS] {
         let place = match self.place {
             Place::Middle => 0,
             Place::Last => FLAG_LAST,
@@ -76,21 +121,24 @@ impl Fields {
         let layout = if self.tail_length == 0 { 0 } else { FLAG_LAYOUT };
         let mut bytes = [0; FIELDS];
         bytes[0] = VERSION;
-        bytes[1] = place | layout;
+        bytes[1] = place | layout | if carries_checksum { FLAG_CHECKSUM } else { 0 };
         bytes[2..4].copy_from_slice(&self.part.number.value().to_be_bytes());
         bytes[4..8].copy_from_slice(&self.tail_length.to_be_bytes());
         bytes[8..].copy_from_slice(&self.part.length.to_be_bytes());
         bytes
     }
 
-    fn parse(bytes: &[u8; FIELDS]) -> Result<Self, FormatError> {
+    /// The fields, and whether a checksum follows them.
+    fn parse(bytes: &[u8; FIELDS]) -> Result<(Self, bool), FormatError> {
         let [version, flags, part_high, part_low, rest @ ..] = bytes;
         let (tail_length, length) = rest.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
         let tail_length = u32::from_be_bytes(*tail_length);
         let length = u64::from_be_bytes(length.try_into().map_err(|_| FormatError::SegmentHeader)?);
         let number = PartNumber::new(u16::from_be_bytes([*part_high, *part_low]));
         let part = Part { number: number.ok_or(FormatError::SegmentHeader)?, length };
-        let (place, carries) = match *flags {
+        let carries_checksum = flags & FLAG_CHECKSUM != 0;
+        let (place, carries) = match flags & !FLAG_CHECKSUM {
+            0 if carries_checksum => return Err(FormatError::SegmentHeader),
             0 => (Place::Middle, false),
             FLAG_LAST => (Place::Last, false),
             3 => (Place::Terminator, false),
@@ -104,7 +152,7 @@ impl Fields {
             false => tail_length == 0,
         };
         if *version == VERSION && tail && fields.is_possible() {
-            Ok(fields)
+            Ok((fields, carries_checksum))
         } else {
             Err(FormatError::SegmentHeader)
         }
@@ -122,12 +170,13 @@ impl Fields {
     }
 }
 
-/// fields(16) | salt(32) | commitment(32), well-formed; authentic only when [`Header::authenticate`] says so. A
-/// layout's footer has the same shape (F-41).
+/// fields(16) | salt(32) | commitment(32), or fields(16) | salt(16) | sealed checksum(32) | commitment(16); well-formed, but
+/// authentic only when [`Header::authenticate`] says so. A layout's footer has the same shape (F-41).
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) fields: Fields,
-    pub(super) salt: [u8; SALT],
+    pub(super) salt: Salt,
+    /// Of [`Salt::Carrying`] only the first 16 bytes are stored; the others are zero here.
     commitment: [u8; COMMITMENT],
 }
 
@@ -145,7 +194,7 @@ impl Header {
     pub(super) fn make(
         content_key: &ContentKey,
         fields: Fields,
-        salt: [u8; SALT],
+        salt: Salt,
         purpose: Purpose<'_>,
     ) -> (Self, Zeroizing<[u8; KEY_LENGTH]>) {
         let (key, commitment) = derive(content_key, &fields, &salt, purpose);
@@ -154,18 +203,39 @@ impl Header {
 
     pub(super) fn write(&self) -> [u8; SEGMENT_HEADER] {
         let mut bytes = [0; SEGMENT_HEADER];
-        bytes[..FIELDS].copy_from_slice(&self.fields.write());
-        bytes[FIELDS..FIELDS + SALT].copy_from_slice(&self.salt);
-        bytes[FIELDS + SALT..].copy_from_slice(&self.commitment);
+        let (fields, rest) = bytes.split_at_mut(FIELDS);
+        match &self.salt {
+            Salt::Plain(salt) => {
+                fields.copy_from_slice(&self.fields.write(false));
+                rest[..SALT].copy_from_slice(salt);
+                rest[SALT..].copy_from_slice(&self.commitment);
+            }
+            Salt::Carrying { salt, sealed } => {
+                fields.copy_from_slice(&self.fields.write(true));
+                rest[..SHORT_SALT].copy_from_slice(salt);
+                rest[SHORT_SALT..SHORT_SALT + CARRIED].copy_from_slice(sealed);
+                rest[SHORT_SALT + CARRIED..].copy_from_slice(&self.commitment[..SHORT_COMMITMENT]);
+            }
+        }
         bytes
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let bytes: &[u8; SEGMENT_HEADER] = bytes.try_into().map_err(|_| FormatError::SegmentHeader)?;
         let (fields, rest) = bytes.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
-        let (salt, commitment) = rest.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
-        let commitment = commitment.try_into().map_err(|_| FormatError::SegmentHeader)?;
-        Ok(Self { fields: Fields::parse(fields)?, salt: *salt, commitment })
+        let (fields, carries_checksum) = Fields::parse(fields)?;
+        let mut header = Self { fields, salt: Salt::Plain([0; SALT]), commitment: [0; COMMITMENT] };
+        if carries_checksum {
+            let (salt, rest) = rest.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
+            let (sealed, commitment) = rest.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
+            header.salt = Salt::Carrying { salt: *salt, sealed: *sealed };
+            header.commitment[..SHORT_COMMITMENT].copy_from_slice(commitment);
+        } else {
+            let (salt, commitment) = rest.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
+            header.salt = Salt::Plain(*salt);
+            header.commitment.copy_from_slice(commitment);
+        }
+        Ok(header)
     }
 
     /// Compares the commitment in constant time and gives the key out only if it matches (F-32).
@@ -182,6 +252,18 @@ impl Header {
         }
     }
 
+    /// The checksum that the header carries; only of a header that was authenticated.
+    pub(super) fn carried(&self, content_key: &ContentKey) -> Option<CarriedChecksum> {
+        match &self.salt {
+            Salt::Plain(_) => None,
+            Salt::Carrying { salt, sealed } => {
+                let mut padded = *mask(content_key, &self.fields, salt);
+                padded.iter_mut().zip(sealed).for_each(|(byte, sealed)| *byte ^= sealed);
+                Some(CarriedChecksum(padded))
+            }
+        }
+    }
+
     /// The key of this segment's chunks, which are numbered from 0 as those of a PUT (F-34).
     pub(super) fn chunk_key(
         &self,
@@ -193,25 +275,87 @@ impl Header {
     }
 }
 
-/// key(32) | commitment(32) = HKDF-SHA256(content key, salt, label | fields | digest, 64) (F-32, F-41).
+/// The checksum of an object that its last segment carries, authentic (F-54). Its algorithm is what the envelope announces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CarriedChecksum([u8; CARRIED]);
+
+impl CarriedChecksum {
+    /// The checksum as one of this algorithm.
+    ///
+    /// # Errors
+    /// [`FormatError::Checksum`] when it is none: too long an algorithm, or other bytes than zeros behind the value.
+    pub fn read_as(&self, tag: AttributeTag) -> Result<Attribute, FormatError> {
+        let (value, zeros) = self.0.split_at_checked(tag.value_length()).ok_or(FormatError::Checksum)?;
+        match Attribute::new(tag, value) {
+            Some(checksum) if zeros.iter().all(|byte| *byte == 0) => Ok(checksum),
+            Some(_) | None => Err(FormatError::Checksum),
+        }
+    }
+}
+
+impl std::fmt::Debug for CarriedChecksum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CarriedChecksum")
+    }
+}
+
+/// Whether a checksum of this algorithm fits a header.
+pub const fn fits_header(tag: AttributeTag) -> bool {
+    tag.value_length() <= CARRIED
+}
+
+/// Where the last segment says what it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending<'a> {
+    /// The 80 bytes before its chunks.
+    Header(&'a [u8]),
+    /// The 80 bytes that end its tail.
+    Footer(&'a [u8]),
+}
+
+/// The checksum that an object of this layout carries, if it does (F-54).
+///
+/// # Errors
+/// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when these bytes are not the object's.
+pub fn carried_checksum(
+    content_key: &ContentKey,
+    layout: &Layout,
+    ending: Ending<'_>,
+) -> Result<Option<CarriedChecksum>, FormatError> {
+    let digest = layout.is_terminated().then(|| layout.digest());
+    let (bytes, purpose) = match ending {
+        Ending::Header(bytes) => (bytes, Purpose::Segment(digest.as_ref())),
+        Ending::Footer(bytes) => (bytes, Purpose::Layout),
+    };
+    let header = Header::parse(bytes)?;
+    header.authenticate(content_key, purpose)?;
+    Ok(header.carried(content_key))
+}
+
+/// key(32) | commitment(32) = HKDF-SHA256(content key, salt, label | fields | sealed checksum | digest, 64) (F-32, F-41,
+/// F-54). Beside a checksum the commitment is its first 16 bytes.
 fn derive(
     content_key: &ContentKey,
     fields: &Fields,
-    salt: &[u8; SALT],
+    salt: &Salt,
     purpose: Purpose<'_>,
 ) -> (Zeroizing<[u8; KEY_LENGTH]>, [u8; COMMITMENT]) {
     let (label, digest): (_, &[u8]) = match purpose {
         Purpose::Segment(digest) => (kdf::PART, digest.map_or(&[], |digest| digest)),
         Purpose::Layout => (kdf::LAYOUT, &[]),
     };
+    let (salt, sealed, stored): (&[u8], &[u8], _) = match salt {
+        Salt::Plain(salt) => (salt, &[], COMMITMENT),
+        Salt::Carrying { salt, sealed } => (salt, sealed, SHORT_COMMITMENT),
+    };
     let derived = kdf::hkdf::<{ KEY_LENGTH + COMMITMENT }>(
         content_key.expose(),
         salt,
-        &[label, &fields.write(), digest],
+        &[label, &fields.write(!sealed.is_empty()), sealed, digest],
     );
     let (mut key, mut commitment) = (Zeroizing::new([0; KEY_LENGTH]), [0; COMMITMENT]);
     key.copy_from_slice(&derived[..KEY_LENGTH]);
-    commitment.copy_from_slice(&derived[KEY_LENGTH..]);
+    commitment[..stored].copy_from_slice(&derived[KEY_LENGTH..KEY_LENGTH + stored]);
     (key, commitment)
 }
 
@@ -236,21 +380,29 @@ mod tests {
             (fields(Place::Last, 2, 256, 103), [1, 5, 0, 2, 0, 0, 0, 103, 0, 0, 0, 0, 0, 0, 1, 0]),
             (fields(Place::Terminator, 10_000, 0, 300), [1, 7, 39, 16, 0, 0, 1, 44, 0, 0, 0, 0, 0, 0, 0, 0]),
         ] {
-            assert_eq!(fields.write(), expected);
-            assert_eq!(Fields::parse(&expected), Ok(fields));
+            assert_eq!(fields.write(false), expected);
+            assert_eq!(Fields::parse(&expected), Ok((fields, false)));
+            let mut carrying = expected;
+            carrying[1] |= 8;
+            assert_eq!(fields.write(true), carrying);
+            let parsed = Fields::parse(&carrying);
+            match fields.place {
+                Place::Middle => assert_eq!(parsed, Err(FormatError::SegmentHeader), "F-54"),
+                Place::Last | Place::Terminator => assert_eq!(parsed, Ok((fields, true))),
+            }
         }
     }
 
     #[test]
     fn f_31_everything_else_is_refused() {
-        let good = fields(Place::Last, 2, 256, 103).write();
+        let good = fields(Place::Last, 2, 256, 103).write(false);
         for (what, at, byte) in [
             ("version", 0, 2),
             ("no flag, but a tail", 1, 0),
             ("last without layout, but a tail", 1, 1),
             ("terminator that is not last", 1, 2),
             ("terminator of another number", 1, 7),
-            ("unknown flag", 1, 13),
+            ("unknown flag", 1, 0x15),
             ("tail shorter than a layout", 7, 102),
             ("tail longer than any", 5, 3),
             ("a length of more than 40 bits", 10, 1),
@@ -275,7 +427,7 @@ mod tests {
         let (header, _) = Header::make(
             &content_key(1),
             fields(Place::Middle, 3, 70_000, 0),
-            [7; 32],
+            Salt::Plain([7; 32]),
             Purpose::Segment(None),
         );
         let bytes = header.write();
@@ -295,10 +447,72 @@ mod tests {
     #[test]
     fn f_33_another_salt_is_another_key() {
         let make = |salt| {
-            Header::make(&content_key(1), fields(Place::Middle, 1, 5, 0), [salt; 32], Purpose::Segment(None))
-                .1
+            let fields = fields(Place::Middle, 1, 5, 0);
+            Header::make(&content_key(1), fields, Salt::Plain([salt; 32]), Purpose::Segment(None)).1
         };
         assert_ne!(make(1), make(2));
-        assert_ne!(SegmentEntropy::fresh().into_salt(), SegmentEntropy::fresh().into_salt());
+        assert_ne!(SegmentEntropy::fresh().0, SegmentEntropy::fresh().0);
+    }
+
+    fn carrying(salt: u8, checksum: &Attribute, fields: Fields) -> Header {
+        let entropy = SegmentEntropy::fixed([salt; 32]);
+        let salt = entropy.into_salt(&content_key(1), &fields, Some(checksum)).unwrap();
+        Header::make(&content_key(1), fields, salt, Purpose::Segment(None)).0
+    }
+
+    #[test]
+    fn f_54_a_carried_checksum_is_hidden_authentic_and_comes_back() {
+        let last = fields(Place::Last, 3, 70_000, 0);
+        for (tag, length) in [(AttributeTag::Crc32, 4), (AttributeTag::Sha1, 20), (AttributeTag::Sha256, 32)]
+        {
+            let checksum = Attribute::new(tag, &vec![0xab; length]).unwrap();
+            let bytes = carrying(7, &checksum, last).write();
+            assert!(
+                !bytes.windows(4).any(|window| window == [0xab; 4]),
+                "This is a security issue: it is readable."
+            );
+            let header = Header::parse(&bytes).unwrap();
+            assert!(header.chunk_key(&content_key(1), None).is_ok());
+            assert_eq!(header.carried(&content_key(1)).unwrap().read_as(tag), Ok(checksum));
+            for bit in 0..SEGMENT_HEADER * 8 {
+                let mut altered = bytes;
+                altered[bit / 8] ^= 1 << (bit % 8);
+                let opened =
+                    Header::parse(&altered).and_then(|header| header.chunk_key(&content_key(1), None));
+                assert!(opened.is_err(), "This is a security issue: bit {bit} is not authenticated.");
+            }
+        }
+    }
+
+    #[test]
+    fn f_54_another_salt_is_another_key_and_another_mask() {
+        let checksum = Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 4]).unwrap();
+        let last = fields(Place::Last, 1, 5, 0);
+        let (one, other) = (carrying(1, &checksum, last), carrying(2, &checksum, last));
+        let Salt::Carrying { sealed: one_sealed, .. } = one.salt else { panic!("it carries one") };
+        let Salt::Carrying { sealed: other_sealed, .. } = other.salt else { panic!("it carries one") };
+        assert_ne!(one_sealed, other_sealed);
+        assert_ne!(one.commitment, other.commitment);
+    }
+
+    #[test]
+    fn f_54_what_can_not_be_carried_is_refused() {
+        let long = Attribute::new(AttributeTag::Sha512, &[1; 64]).unwrap();
+        let short = Attribute::new(AttributeTag::Crc32, &[1; 4]).unwrap();
+        for (checksum, place) in [(long, Place::Last), (short, Place::Middle)] {
+            let refused =
+                SegmentEntropy::fresh().into_salt(&content_key(1), &fields(place, 1, 5, 0), Some(&checksum));
+            assert_eq!(refused.err(), Some(FormatError::SegmentHeader));
+        }
+        assert!(fits_header(AttributeTag::Sha256) && !fits_header(AttributeTag::Sha512));
+    }
+
+    #[test]
+    fn f_54_only_zeros_follow_the_value() {
+        let long = Attribute::new(AttributeTag::Crc64Nvme, &[1; 8]).unwrap();
+        let carried = carrying(7, &long, fields(Place::Last, 1, 5, 0)).carried(&content_key(1)).unwrap();
+        assert_eq!(carried.read_as(AttributeTag::Crc64Nvme), Ok(long));
+        assert_eq!(carried.read_as(AttributeTag::Crc32), Err(FormatError::Checksum));
+        assert_eq!(carried.read_as(AttributeTag::Sha512), Err(FormatError::Checksum));
     }
 }

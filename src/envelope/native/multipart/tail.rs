@@ -3,7 +3,7 @@
 use aws_lc_rs::aead::Aad;
 
 use super::layout::sealed_length;
-use super::segment::{Fields, Header, Place, Purpose};
+use super::segment::{Fields, Header, Place, Purpose, Salt};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER};
 use crate::envelope::ContentKey;
 use crate::envelope::native::FormatError;
@@ -37,7 +37,7 @@ pub fn open_layout_tail(
 }
 
 /// The whole tail of a last segment that was sealed with this salt.
-pub(super) fn seal(content_key: &ContentKey, layout: &Layout, fields: Fields, salt: [u8; 32]) -> Vec<u8> {
+pub(super) fn seal(content_key: &ContentKey, layout: &Layout, fields: Fields, salt: Salt) -> Vec<u8> {
     let (footer, key) = Header::make(content_key, fields, salt, Purpose::Layout);
     let padding = u64::from(fields.tail_length) - sealed_length(layout.segments());
     let mut tail = vec![0; usize::try_from(padding).expect("padding is at most 64 KiB")];
@@ -96,7 +96,7 @@ mod tests {
         let regular = Layout::ended_by_last(vec![part(1, 6)]).unwrap();
         let honest = Fields { place: Place::Last, part: part(2, 6), tail_length };
         let open = |layout: &Layout, fields: Fields| {
-            let tail = seal(&content_key, layout, fields, [7; 32]);
+            let tail = seal(&content_key, layout, fields, Salt::Plain([7; 32]));
             let sealed = tail.len() - usize::try_from(sealed_length(layout.segments())).unwrap();
             super::open(&content_key, &tail[sealed..]).map(|(_, layout)| layout)
         };

@@ -74,7 +74,7 @@ impl Object {
             segments.push(seal_segment(content_key, *part, end, plaintext));
         }
         if layout.is_terminated() {
-            segments.push(seal_terminator(content_key, &layout, SegmentEntropy::fresh()).unwrap());
+            segments.push(seal_terminator(content_key, &layout, None, SegmentEntropy::fresh()).unwrap());
         }
         Self { layout, content, segments }
     }

@@ -356,7 +356,7 @@ async fn a_source_of_more_than_5_gib_of_plaintext_is_refused() {
         let content_key = &unlocked.opened.content_key;
         let first =
             SegmentSealer::new(content_key, layout.parts()[0], SegmentEnd::Middle, SegmentEntropy::fresh());
-        let last = seal_terminator(content_key, &layout, SegmentEntropy::fresh()).unwrap();
+        let last = seal_terminator(content_key, &layout, None, SegmentEntropy::fresh()).unwrap();
         let known = vec![
             (0, Bytes::copy_from_slice(&first.unwrap().header)),
             (layout.last_header_offset(), Bytes::from(last)),

@@ -3,7 +3,7 @@
 use super::super::XmlError;
 use super::super::walk::{Element, Limits, is_blank, read};
 use super::ABOUT_CIPHERTEXT;
-use crate::s3::checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
+use crate::s3::checksum::{Checksum, ChecksumAlgorithm, ObjectChecksum};
 use crate::s3::error::{ErrorCode, S3Error};
 
 /// How large the client's list may be: 10,000 parts of less than 800 bytes each, every checksum among them.
@@ -152,17 +152,13 @@ impl CompletionResult {
     /// The answer for the client: at the client's address, with the plaintext's checksum in place of the ciphertext's.
     /// A composite checksum's text ends in `-` and the number of parts. Without XML declaration.
     #[must_use]
-    pub fn write(
-        mut self,
-        location: &str,
-        checksum: Option<(ChecksumAlgorithm, String, ChecksumType)>,
-    ) -> String {
+    pub fn write(mut self, location: &str, checksum: Option<ObjectChecksum>) -> String {
         self.root.remove(&ABOUT_CIPHERTEXT);
         self.root.set("Location", location);
-        if let Some((algorithm, value, kind)) = checksum {
-            let name = format!("Checksum{}", algorithm.token());
-            self.root.children.push(Element::with_text(&name, value));
-            self.root.children.push(Element::with_text("ChecksumType", kind.token()));
+        if let Some(checksum) = checksum {
+            let name = format!("Checksum{}", checksum.value.algorithm().token());
+            self.root.children.push(Element::with_text(&name, checksum.to_string()));
+            self.root.children.push(Element::with_text("ChecksumType", checksum.kind().token()));
         }
         self.root.to_undeclared()
     }
@@ -232,7 +228,8 @@ mod tests {
             <ETag>\"e-2\"</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>\
             </CompleteMultipartUploadResult>";
         let Ok(CompletionAnswer::Done(result)) = completion_answer(stored.as_bytes()) else { panic!() };
-        let checksum = (ChecksumAlgorithm::Crc32, "y/Q5Jg==-2".to_owned(), ChecksumType::Composite);
+        let value = Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==").unwrap();
+        let checksum = ObjectChecksum { value, parts: Some(2) };
         let written = result.write("http://here/b/k", Some(checksum));
         assert!(written.starts_with("<CompleteMultipartUploadResult"), "{written}");
         assert!(!written.contains("storage") && !written.contains("CRC64"), "{written}");

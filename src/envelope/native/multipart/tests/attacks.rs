@@ -238,7 +238,7 @@ fn f_31_writers_cannot_seal_what_readers_refuse() {
     assert_eq!(seal(part(2, 7), SegmentEnd::LastCarrying(&layout)), Some(FormatError::Layout));
     assert_eq!(seal(part(1, 6), SegmentEnd::LastCarrying(&regular)), Some(FormatError::Layout));
     assert_eq!(seal(part(2, 6), SegmentEnd::LastCarrying(&terminated)), Some(FormatError::Layout));
-    let refused = seal_terminator(&content_key(1), &layout, SegmentEntropy::fresh());
+    let refused = seal_terminator(&content_key(1), &layout, None, SegmentEntropy::fresh());
     assert_eq!(refused, Err(FormatError::Layout));
 }
 

@@ -100,7 +100,7 @@ fn the_longest_layout_is_bounded() {
     let layout = Layout::terminated(numbered(&lengths)).unwrap();
     assert_eq!(layout.segments(), MAX_PARTS);
     assert_eq!(layout_tail_length(MAX_PARTS), 70_096);
-    let stored = seal_terminator(&content_key(1), &layout, SegmentEntropy::fresh()).unwrap();
+    let stored = seal_terminator(&content_key(1), &layout, None, SegmentEntropy::fresh()).unwrap();
     assert!((80 + 70_096..=80 + 70_096 + CHUNK).contains(&stored.len()));
     let tail = &stored[stored.len() - 70_096..];
     let read = open_layout_tail(&content_key(1), tail, layout.stored_total(), MAX_PARTS);
