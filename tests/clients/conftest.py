@@ -18,9 +18,11 @@ KEY_ALIAS = "alias/s3veil"  # as README's configuration names the key
 
 @pytest.fixture(scope="session")
 def localstack(tmp_path_factory):
-    """The endpoints (S3, KMS) of LocalStack: the one that scripts/test started, else one of our own."""
+    """The endpoints (S3, KMS) of LocalStack: the one that scripts/test started, else one of our own. It works on one request
+    at a time, so every further process of a parallel run has its own too."""
     s3, kms = localstack_from_environment()
-    if s3 and kms:
+    is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    if s3 and kms and is_first:
         yield s3, kms
         return
     server = LocalStack(tmp_path_factory.mktemp("localstack")).start()
