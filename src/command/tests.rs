@@ -128,7 +128,7 @@ fn configuration() -> config::Config {
         upstream = { endpoint = "embedded:data", region = "us-east-1" }
         keyring = { provider = "local", file = "keyring" }
         client = [{ access_key_id = "app", secret_access_key = "hunter2" }]
-        bucket = [{ name = "logs", prefix = "a/", realm = "r" }, { name = "*", key_id = "k" }]
+        bucket = [{ name = "logs", prefix = "a/", realm = "r/1" }, { name = "*", key_id = "k" }]
     "#;
     config::parse(text, Path::new("/etc/proxy.toml"), |_| None).expect("a valid file")
 }
@@ -158,7 +158,7 @@ async fn the_status_says_what_is_served_and_no_secret() {
     assert_eq!(
         status.buckets,
         [
-            "logs/a/*  writes native; reads native; bound to realm and object key; realm r",
+            "logs/a/*  writes native; reads native; bound to realm and object key; realm r/1",
             "*/*  writes native; reads native; bound to realm and object key; key k"
         ]
     );

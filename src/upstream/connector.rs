@@ -25,6 +25,9 @@ use super::error::{Phase, UpstreamError, UpstreamSetupError};
 use super::settings::Timeouts;
 use crate::buffers::{CappedStream, Crowd};
 
+/// How much later than twice the idle timeout the kernel gives up a connection whose peer acknowledges nothing.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
+
 /// Probes on idle connections find peers that vanished without a word (NAT tables forget after minutes).
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -48,9 +51,10 @@ impl Connector {
         http.set_nodelay(true);
         http.set_keepalive(Some(TCP_KEEPALIVE));
         // Bounds what no poll of ours can see: a peer that acknowledges nothing, or keeps its window shut, while the
-        // kernel holds our bytes. Later than our own deadlines, which say what was waited for.
+        // kernel holds our bytes. Later than our own deadlines, which say what was waited for, also where a busy
+        // machine is late with them.
         #[cfg(target_os = "linux")]
-        http.set_tcp_user_timeout(Some(timeouts.idle * 2));
+        http.set_tcp_user_timeout(Some(timeouts.idle * 2 + USER_TIMEOUT_MARGIN));
         let roots = if tls { root_certificates(extra_root_ca)? } else { RootCertStore::empty() };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
