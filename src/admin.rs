@@ -98,9 +98,10 @@ impl Admin {
         self.bound.local_address()
     }
 
-    /// Answers `/healthz`, `/readyz`, `/metrics` and `/` until `shutdown` is ready. `readiness` is asked at each
-    /// `/readyz`; it bounds its own time. The answer is 200 `{"ready":true}`, with `"degraded":[{"component":"…",
-    /// "message":"…"}]` where something is to be mended, or 503 `{"ready":false,"problems":[…]}`.
+    /// Answers `/healthz`, `/readyz`, `/metrics` and `/` until `shutdown` is ready. `readiness` is called for
+    /// each `/readyz` request; it bounds its own time. The response is 200 `{"ready":true}`, with
+    /// `"degraded":[{"component":"…","message":"…"}]` where a component needs repair, or 503
+    /// `{"ready":false,"problems":[…]}`.
     pub async fn serve<R, F>(
         self,
         metrics: PrometheusHandle,

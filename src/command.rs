@@ -182,8 +182,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 64 wrong usage or configuration, 69 unavailable, 70 internal, 74 input and output, 77 no permission: as in
-    /// sysexits.h, with its 78 (configuration) counted as 64.
+    /// The exit code: 64 wrong usage or configuration, 69 unavailable, 70 internal, 74 input and output,
+    /// 77 no permission. These are the codes of sysexits.h, except that its 78 (configuration) is reported
+    /// as 64.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) => USAGE,

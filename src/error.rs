@@ -45,7 +45,8 @@ pub enum Error {
         /// The status of the answer, 500 or more.
         status: u16,
     },
-    /// A request was repeated after its answer was lost, and refused; what the first attempt did can't be found out.
+    /// A request was repeated after its response was lost, and the repetition was refused; whether the first
+    /// attempt was carried out can't be determined.
     #[error("the storage refused a repeated request that may have been carried out before")]
     Unsettled,
     /// The storage wants the request to go elsewhere.
@@ -103,7 +104,7 @@ pub enum Error {
         "the storage says nowhere how many parts the object has: neither in its ETag nor as x-amz-mp-parts-count"
     )]
     PartsUnknown,
-    /// A fault of the proxy's own, which the log tells of.
+    /// An internal fault of the proxy; the log has the details.
     #[error("the request ended in a panic")]
     Panicked,
     /// What somebody else found out who asked for the same.
@@ -387,7 +388,8 @@ fn keyring(error: &KeyringError) -> S3Error {
     let told = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
     match error {
         KeyringError::Denied | KeyringError::NotAllowed => told(ErrorCode::AccessDenied),
-        // The keyring's path and its other keys are the operator's to read, in the log. The blob may as well be altered.
+        // The keyring's path and its other keys are for the operator, in the log. An altered blob can also be
+        // the cause.
         KeyringError::KeyMissing { key_id, keyring: _ } => S3Error::new(
             ErrorCode::IntegrityCheckFailed,
             format!(

@@ -59,9 +59,10 @@ struct Inner {
     leases: AgedCache<Arc<Lease>>,
     /// Data keys to read with, by (purpose, blob, context, allowed key).
     unwrapped: AgedCache<Unwrapped>,
-    /// Blobs that were asked for again because an object contradicted their data key, named as in `unwrapped`.
+    /// Blobs that were unwrapped again because an object contradicted their data key, named as in
+    /// `unwrapped`.
     asked_again: Cache<Fingerprint, ()>,
-    /// The full names of wrapping keys, as the provider told them last.
+    /// The full names of wrapping keys, as the provider last returned them.
     full_names: Cache<KeyId, Arc<str>>,
 }
 
@@ -184,8 +185,8 @@ impl Keyring {
         self.inner.generate(purpose, key_id, context, Proof::Untried).await
     }
 
-    /// The full name of a key, as its provider tells it: from an earlier answer, else with a data key that is there to write
-    /// with from then on.
+    /// Returns the full name of a key, as its provider reports it: from an earlier response, otherwise with
+    /// a new data key, which [`Reuse::Bucket`] keeps in the cache for later writes.
     ///
     /// # Errors
     /// Why the provider gave no data key.
@@ -222,7 +223,8 @@ impl Keyring {
         self.inner.generate(purpose, key_id, context, Proof::Untried).await
     }
 
-    /// A data key that objects share. Thousands may be written with it, so it is unwrapped once before the first.
+    /// A data key that objects share. Thousands of objects may be written with it, so it is unwrapped once
+    /// before the first of them.
     async fn shared(
         &self,
         purpose: Purpose,

@@ -1,7 +1,9 @@
-//! The log: one line per event on standard error, that no request waits for and nothing from outside can forge.
+//! The log: one line per event on standard error. Requests do not wait for it, and input from outside cannot
+//! forge a line.
 //!
-//! Lines go into a queue of bounded size, and a thread of their own writes them. When that is stopped (a full disk, a reader
-//! that is gone or does not read) lines are dropped and counted, and the process goes on.
+//! Lines go into a queue of bounded size, and a separate thread writes them. When that thread is blocked (a
+//! full disk, a reader that is gone or does not read), lines are dropped and counted, and the process goes
+//! on.
 
 mod line;
 mod queue;
@@ -16,8 +18,8 @@ use self::line::LineFormat;
 use self::queue::{Lines, Queue};
 use crate::config::LogSettings;
 
-/// The embedded store's library puts whole requests into spans of level INFO. What the configuration says comes after
-/// this, and counts.
+/// The filter for the embedded store's library, which puts whole requests into spans of level INFO. The
+/// filter in the configuration comes after this one and takes precedence.
 const EMBEDDED_STORE_FILTER: &str = "s3s=off";
 
 /// The running log. When it is dropped, the lines in its queue are written, for a second at most.

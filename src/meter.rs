@@ -1,7 +1,7 @@
 //! How slow the client of a connection is, and the means to cut the connection off.
 //!
-//! Only the time in which the proxy waits for the client counts: for the next bytes of a request's body, or for room to
-//! write the response to. Waiting for the storage, and working, count for nothing.
+//! Only the time in which the proxy waits for the client counts: for the next bytes of a request's body, or
+//! for room to write the response to. Time spent waiting for the storage, or working, does not count.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -16,8 +16,9 @@ fn now() -> u64 {
 
 /// Measures the client of one connection, one request after the other. Cloning shares the meter.
 ///
-/// The delay of a client is the time that the proxy has waited for it, less the time that the bytes which it has sent and
-/// taken meanwhile are worth at the least rate. It is never negative, so a fast start does not pay for a slow end.
+/// The delay of a client is the time that the proxy has waited for it, less the time that the bytes sent and
+/// received by the client in that period would take at the minimum rate. It is never negative, so a fast
+/// start does not compensate for a slow end.
 #[derive(Debug, Clone)]
 pub struct Meter(Arc<Inner>);
 
@@ -34,7 +35,7 @@ struct Inner {
 }
 
 impl Meter {
-    /// A meter whose delay grows below a rate of so many bytes per second, at least one.
+    /// A meter whose delay grows below a rate of `rate` bytes per second, at least 1.
     pub fn new(rate: u64) -> Self {
         Self(Arc::new(Inner {
             rate: rate.max(1),
@@ -97,7 +98,7 @@ pub struct Direction {
 pub struct CutOff;
 
 impl Direction {
-    /// So many bytes went through.
+    /// Records that this number of bytes was transferred.
     pub fn moved(&mut self, bytes: usize) {
         self.stop_waiting();
         self.meter.earn(bytes);

@@ -83,8 +83,8 @@ impl Service {
         Self(Arc::new(Inner { resources, clients, verification, domains, admission, unsigned }))
     }
 
-    /// Cuts off, as long as there is a clone of this service, every client that has kept it waiting for `patience` more
-    /// than its bytes were worth.
+    /// Cuts off, as long as there is a clone of this service, every client that has kept it waiting for
+    /// `patience` longer than its bytes were worth at the least rate.
     pub fn cut_slow_clients(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
         self.0.admission.cut_slow_clients(patience)
     }
@@ -124,8 +124,8 @@ impl Service {
         record.finish(response)
     }
 
-    /// Lets a page read the answer, where the bucket's CORS rules do and the storage has not said it. An answer to another
-    /// sender has no CORS headers.
+    /// Adds the CORS headers that let a page read the response, where the bucket's CORS rules allow it and
+    /// the storage has not set them. The response to a request without `Origin` has no CORS headers.
     async fn settle_cors(&self, parts: &Parts, response: &mut Response<BoxBody>, is_signed: bool) {
         let Some(origin) = parts.headers.get(ORIGIN) else {
             headers::remove_cors(response.headers_mut());

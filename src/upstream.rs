@@ -56,7 +56,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// A body of bytes, whatever it is made of.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
-/// How much of a body [`Upstream::fetch`] reads ahead: more than S3 writes in one configuration or error document.
+/// Maximum bytes of a response body that [`Upstream::fetch`] reads ahead: more than S3 writes in one
+/// configuration or error document.
 pub const MAX_SMALL_BODY: usize = 64 * 1024;
 
 /// How s3veil names itself in `Via`.
@@ -195,15 +196,17 @@ impl Upstream {
         }
     }
 
-    /// Signs and sends; repeats what can be repeated. Any status is a response. The response's body fails with an
-    /// [`UpstreamError`] when it breaks off, falls silent, or is not of its announced length. [`is_repeated`] says of a
-    /// response whether an earlier attempt may have been carried out.
+    /// Signs and sends a request; repeats it if it can be repeated. Any status is a response. The
+    /// response's body fails with an [`UpstreamError`] when it breaks off, exceeds the idle timeout, or
+    /// does not have its announced length. [`is_repeated`] reports for a response whether an earlier
+    /// attempt may have been carried out.
     pub async fn send(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
         self.exchange(request, Reading::Head).await
     }
 
-    /// [`Self::send`] for reads of what is small, mostly: the response's body is read as far as [`MAX_SMALL_BODY`], and a
-    /// body that breaks off before is a reason to send the request again.
+    /// Like [`Self::send`], mostly for reads of small documents: up to [`MAX_SMALL_BODY`] bytes of the
+    /// response's body are read ahead, and a body that breaks off within them is a reason to send the
+    /// request again.
     pub async fn fetch(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
         self.exchange(request, Reading::SmallBody).await
     }
@@ -238,8 +241,9 @@ impl Upstream {
         }
     }
 
-    /// A response of more header fields than usual fails first: an object has so many metadata entries. It is asked for
-    /// again, on a connection of its own.
+    /// Makes one attempt. A response with more header fields than usual fails at first: an object can have
+    /// that many metadata entries. A read is then requested again, on a connection of its own that accepts
+    /// more.
     async fn attempt(
         &self,
         request: &Prepared,
@@ -334,8 +338,8 @@ enum Reading {
 #[derive(Debug, Clone, Copy)]
 struct Repeated;
 
-/// Whether an earlier attempt of the request may have been carried out, so that this response, if it refuses, may speak of
-/// what that attempt did.
+/// Whether an earlier attempt of the request may have been carried out. If so, an error response may be the
+/// result of what that attempt did.
 pub fn is_repeated<B>(response: &Response<B>) -> bool {
     response.extensions().get::<Repeated>().is_some()
 }

@@ -10,8 +10,8 @@ use super::BoxError;
 use crate::meter::{CutOff, Direction, Meter};
 use crate::s3::{ErrorCode, S3Error};
 
-/// A body that tells a meter what comes and how long it is waited for. It fails with `RequestTimeout` when the meter cuts
-/// its client off.
+/// A body that reports to a meter how many bytes arrive and how long they are waited for. It fails with
+/// `RequestTimeout` when the meter cuts its client off.
 pub struct MeteredBody<B> {
     body: B,
     sends: Direction,

@@ -26,7 +26,7 @@ impl Budget {
         Self { left: Arc::new(AtomicU64::new(bytes)), whole: None }
     }
 
-    /// A budget of its own of so many bytes, which are taken from this one too.
+    /// Returns a new budget of `bytes`. What is taken from it is taken from this budget too.
     #[must_use]
     pub fn part(&self, bytes: u64) -> Self {
         Self { left: Arc::new(AtomicU64::new(bytes)), whole: Some(Arc::new(self.clone())) }
@@ -58,8 +58,8 @@ impl Budget {
 }
 
 impl Share {
-    /// Takes more bytes of the same budget, so that the share is at least this large. False if there are not as many left;
-    /// the share is as it was then.
+    /// Takes more bytes from the share's budget, so that the share is at least `bytes` large. Returns false
+    /// if the budget has too few bytes left; the share is then unchanged.
     pub fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let is_taken = self.budget.subtract(more);

@@ -1,5 +1,5 @@
-//! `check`: the configuration, this machine's limits and clock, a round trip through the key service, the storage, and
-//! on request an object that is written, read, listed and removed.
+//! `check`: verifies the configuration, this machine's limits and clock, a round trip through the key
+//! service, the storage, and, on request, a trial object that is written, read, listed and removed.
 
 mod machine;
 mod trial;

@@ -1,5 +1,5 @@
-//! The key service and the storage, asked whether they do their part: for `check`, for `serve`'s log and for `/readyz`.
-//! Every failure names the place, what it said, and what to change.
+//! Checks whether the key service and the storage work: for `check`, for `serve`'s log and for `/readyz`.
+//! Every failure names the dependency, what it returned, and what to change.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

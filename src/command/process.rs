@@ -13,8 +13,8 @@ const OTHERS: u64 = 256;
 /// The signal of a file that has reached its size limit: on all of Linux's architectures but MIPS.
 const SIGXFSZ: i32 = 25;
 
-/// Raises the limit of open descriptors to what the system allows at most, and warns if `max_connections` connections may need
-/// more.
+/// Raises the limit of open descriptors to the maximum that the system allows, and logs a warning if
+/// `max_connections` connections may need more.
 pub fn raise_descriptor_limit(max_connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
@@ -41,11 +41,11 @@ fn needed(max_connections: usize) -> u64 {
     (max_connections as u64).saturating_mul(OF_EACH_CONNECTION).saturating_add(OTHERS)
 }
 
-/// Makes of the signals that are often sent to ask for something, and would end the process, a line in the log. Within a
-/// runtime.
+/// Logs the signals that are often sent as a request for something (SIGHUP, SIGUSR1, SIGUSR2), which by
+/// default would end the process. Must be called within a Tokio runtime.
 ///
 /// # Errors
-/// When a signal can't be caught.
+/// When a signal handler cannot be installed.
 pub fn outlive_signals() -> io::Result<()> {
     // The log, or the embedded store, sees the error of the write instead.
     drop(signal(SignalKind::from_raw(SIGXFSZ))?);

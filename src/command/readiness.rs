@@ -1,8 +1,8 @@
-//! Whether requests belong here: the key service and the storage, assessed in a task of its own, of which a probe
-//! learns the last known state.
+//! Readiness: whether this process should get requests. A separate task assesses the key service and the
+//! storage, and a probe returns the last known state.
 //!
-//! Degraded is not unready. A proxy whose key service is away serves what its caches hold, and one whose storage
-//! stumbled once is no better replaced by another before the same storage.
+//! Degraded is not unready. A proxy whose key service is unavailable still serves what its caches hold. After
+//! a single failure of the storage, another proxy in front of the same storage would not do better.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,15 +17,16 @@ use crate::server::Validity;
 /// At least this long between two assessments: probes can't load the storage.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// At least this long between two round trips through the key service under a key that works: probes can't run up its
-/// bill either.
+/// The minimum time between two round trips through the key service under a key that works: probes can't run
+/// up its bill either.
 const KEY_PAUSE: Duration = Duration::from_secs(30);
 
-/// A probe waits this long for the assessment that it started, and then learns what was known before. Kubernetes
-/// gives up after a second.
+/// The time that a probe waits for the assessment that it started; after that, it returns the last known
+/// state. Kubernetes gives up after a second.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// So many assessments in a row find the storage in trouble before requests are to go elsewhere.
+/// The number of consecutive assessments that must find the storage in trouble before the process is unready
+/// and requests go elsewhere.
 const STORAGE_FAILURES: u32 = 3;
 
 /// Assesses readiness. Cloning shares what is known.

@@ -15,7 +15,8 @@ use crate::service::{Client, Clients, Service};
 use crate::sigv4::VerifyPolicy;
 use crate::upstream::{self, Upstream, UpstreamSetupError};
 
-/// Documents of clients may have an eighth of what may be held whole: the largest are rare, and the others small.
+/// Divisor for the share of the buffer budget that documents of clients may take (an eighth): the largest
+/// are rare, and the others small.
 const DOCUMENTS: u64 = 8;
 
 /// What is to be done with the storage.
@@ -27,8 +28,8 @@ pub enum Purpose {
     Look,
 }
 
-/// Builds what handlers work with: opens files and the embedded store, but neither listens nor calls any server. The
-/// keyring comes last, so that nothing fails after one was made.
+/// Builds the resources that handlers work with: opens files and the embedded store, but neither listens
+/// nor calls a server. The keyring is built last, so that nothing fails after a keyring was built.
 ///
 /// # Errors
 /// [`Failure`] with what to change.
@@ -97,7 +98,7 @@ pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
     Keyring::build(settings).await.map_err(keyring_failed)
 }
 
-/// Why there is no keyring, with the exit code of its kind.
+/// Converts the reason why a keyring could not be built into a [`Failure`], with the exit code of its kind.
 pub fn keyring_failed(error: KeyringSetupError) -> Failure {
     match error {
         KeyringSetupError::Io { kind, .. } => setup_failed(error.to_string(), kind, "keyring.file"),

@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::handler::{Binding, BucketRule, Large, Multipart, Ranges, ReadFormat, WriteFormat};
 use crate::server::Tls;
 
-/// What a configuration serves, but for the address, which [`Listeners::open`](super::serve::Listeners::open) knows.
+/// The status of a configuration: what it serves. The listen address is left empty, since only
+/// [`Listeners::open`](super::serve::Listeners::open) knows it.
 pub fn status(config: &Config) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -18,7 +19,8 @@ pub fn status(config: &Config) -> Status {
     }
 }
 
-/// `logs/a/*  writes native; reads native, cbc; bound to realm and key; realm r; key k`, each from the rule itself.
+/// The line for one rule, each item from the rule itself, such as
+/// `logs/a/*  writes native; reads native, cbc; bound to realm and key; realm r; key k`.
 fn bucket_line(rule: &BucketRule) -> String {
     let BucketRule { name, prefix, realm, key_id, allowed_key_ids, formats, binding, etag: _ } = rule;
     let mut writes = formats.write.name().to_owned();

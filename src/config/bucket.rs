@@ -59,9 +59,10 @@ pub(super) fn read(
     Ok(rules)
 }
 
-/// Refuses a realm that a bucket shares by chance: one of the realm's name under a pattern without a realm of its own has
-/// its name for a realm, so that any client that may create this bucket joins the realm. A rule that says the bucket's name, with
-/// or without a realm, says that it is meant.
+/// Refuses a realm that a bucket could share by chance. A bucket with the realm's name that is served by a
+/// pattern without a realm of its own has its name as its realm, so any client that may create this bucket
+/// would join the realm. A rule that gives the bucket's full name, with or without a realm, states that this
+/// is intended.
 fn refuse_chance_realm(
     section: &Section<'_>,
     rule: &BucketRule,

@@ -56,8 +56,9 @@ pub struct RequestRules {
     pub idle_timeout: Duration,
     /// Whether a client is cut off that is slower than `listen.min_rate` over an idle timeout.
     pub cut_slow_clients: bool,
-    /// How many requests are served at once, from the signature's verification to the answer's end. Those that wait for
-    /// their client do not count; there may be half as many of them beside the others.
+    /// Maximum number of requests served at once, each from the verification of its signature to the end of
+    /// its response. Requests that wait for their client do not count; at most half of this number may wait
+    /// in addition.
     pub max_requests: usize,
     /// Bytes of memory for what has to be held whole, of all requests together.
     pub max_buffered: u64,

@@ -32,8 +32,8 @@ impl Source<'_> {
         }
     }
 
-    /// The text, or for `env:NAME` what the environment says. A shell's way to write that is refused: it would be taken
-    /// for the value itself.
+    /// Returns the text, or for `env:NAME` the value of the environment variable `NAME`. The syntax of a
+    /// shell for a variable is refused: it would be taken for the value itself.
     pub(super) fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Refusal> {
         if let Some(name) = text.strip_prefix("env:") {
             return match (self.environment)(name) {

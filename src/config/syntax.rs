@@ -1,9 +1,9 @@
-//! What is wrong with a text that is no TOML.
+//! Errors for a configuration text that is not valid TOML.
 
 use super::error::Refusal;
 
-/// Where in `text` the error is, what it is, and the way out. Nothing of the text is repeated but the name of a key: it
-/// may hold secrets.
+/// Byte offset of the error in `text`, with a message that says what is wrong and how to correct it. The
+/// message repeats nothing from the text except the name of a key, since the text may hold secrets.
 pub(super) fn refusal(text: &str, error: &toml::de::Error) -> (usize, Refusal) {
     let span = error.span().unwrap_or(0..0);
     if let Some(language) = other_language(text) {
@@ -28,7 +28,8 @@ fn key(text: &str) -> Option<&str> {
     (!key.is_empty() && key.bytes().all(is_bare)).then_some(key)
 }
 
-/// Told by the first line that says something.
+/// Name of the other language that `text` looks like (YAML or JSON), judged by its first line that is neither
+/// empty nor a comment; `None` if it looks like neither.
 fn other_language(text: &str) -> Option<&'static str> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let line = lines.next()?;

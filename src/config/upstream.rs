@@ -81,8 +81,8 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
     })
 }
 
-/// Whether an endpoint is certainly what `listen` answers at. A name or another of this machine's addresses is not told
-/// here; requests that come round are refused.
+/// Whether an endpoint is certainly an address that `listen` serves. A host name other than `localhost`, or
+/// another address of this machine, is not recognised here; requests that come back to the proxy are refused.
 fn is_own(endpoint: &Uri, listen: SocketAddr) -> bool {
     let default_port = if endpoint.scheme_str() == Some("https") { 443 } else { 80 };
     let host = endpoint.host().unwrap_or_default().trim_matches(['[', ']']);

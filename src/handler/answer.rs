@@ -20,7 +20,8 @@ pub(super) fn clean(headers: &mut HeaderMap) {
     headers::keep_s3_headers(headers);
 }
 
-/// Tells the client that the object is encrypted, by the name that it was asked for. As on S3 only `aws:kms` has a key.
+/// Sets the response headers that report the object's encryption, with the algorithm that its writer
+/// requested. As on S3, only `aws:kms` has a key.
 pub(super) fn tell_encrypted(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
     headers.remove(KMS_KEY_ID);
     let (algorithm, key_id) = match sse {
@@ -56,11 +57,11 @@ pub(super) fn tell_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) 
     headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
 }
 
-/// The checksums that are kept with an object: those of its envelope, else the one that its last segment carries (F-54),
-/// which is not known of a layout that was not read.
+/// Returns the checksums that are kept with an object: those of its envelope, otherwise the one that its
+/// last segment carries (F-54), which is unknown for a layout that was not read.
 ///
 /// # Errors
-/// A format error when what is carried is no checksum.
+/// A format error when the carried value is not a valid checksum.
 pub(super) fn kept_checksums(
     attributes: &Attributes,
     layout: Option<&KnownLayout>,

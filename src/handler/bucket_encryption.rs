@@ -1,6 +1,8 @@
-//! A bucket's default encryption, as far as it names a KMS key: the key for requests that name none, if the rule allows it.
+//! The KMS key that a bucket's default encryption names: the key for requests that name none, if the rule
+//! allows it.
 //!
-//! The document stays the storage's. It is asked for only where a rule allows several keys, and remembered for a while.
+//! The storage keeps the document. It is requested only where a rule allows several keys, and cached for a
+//! limited time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// Buckets remembered, of about 200 bytes each.
 const MAX_BUCKETS: u64 = 10_000;
 
-/// The KMS keys of buckets' default encryption, as the storage told them. Cloning shares them.
+/// The KMS keys of the buckets' default encryption, as the storage returned them. Clones share the cache.
 #[derive(Clone)]
 pub struct DefaultKeys(Cache<BucketName, Option<Arc<str>>>);
 
@@ -37,11 +39,12 @@ impl DefaultKeys {
     }
 }
 
-/// The KMS key that the bucket's default encryption names. `None`: it names none, there is no such configuration, or the
-/// storage knows none or does not let the proxy see it.
+/// The KMS key that the bucket's default encryption names. `None`: the configuration names none, there is no
+/// such configuration, or the storage does not support it or denies the proxy access to it.
 ///
 /// # Errors
-/// When the storage does not tell now: no object gets another key than the bucket's owner chose.
+/// When the storage can't answer now: an object must not get a key other than the one that the bucket's owner
+/// chose.
 pub(super) async fn default_key(
     resources: &Resources,
     bucket: &BucketName,
@@ -69,7 +72,8 @@ async fn ask(
     if response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED {
         return Err(Error::UpstreamFailed { status: response.status().as_u16() });
     }
-    // Complaints about the proxy's own credentials, and redirects, are no answer; that it may not see it is one.
+    // An error about the proxy's own credentials, or a redirect, does not answer the question; a denied
+    // access does.
     let response = match upstream_answer::pass(response).await {
         Ok(response) if response.status() == StatusCode::OK => response,
         Ok(_) | Err(Error::UpstreamDenied { .. }) => return Ok(None),

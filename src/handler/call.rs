@@ -105,8 +105,8 @@ impl Call {
         }
     }
 
-    /// The query parameters whose name `keep` accepts, for the storage: of those that the operation takes. Others are
-    /// ignored here, as in S3.
+    /// Query parameters to send to the storage: those that the operation takes and whose name `keep` accepts.
+    /// Other parameters are ignored here, as in S3.
     pub(super) fn upstream_query(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Option<String>)> {
         self.query
             .iter()
@@ -115,10 +115,12 @@ impl Call {
             .collect()
     }
 
-    /// Plaintext bytes the body promises; `None` when the request does not say.
+    /// Plaintext length of the body in bytes, as declared by the request; `None` if the request does not
+    /// declare it.
     ///
     /// # Errors
-    /// `InvalidArgument` when Content-Length is no number, `InvalidRequest` for a body that is framed without saying so.
+    /// `InvalidArgument` when Content-Length is not a number, `InvalidRequest` for a body that is aws-chunked
+    /// without declaring it.
     pub(super) fn content_length(&self) -> Result<Option<u64>, Error> {
         if let Payload::Chunked(chunked) = &self.payload {
             return Ok(chunked.decoded_length());
@@ -132,8 +134,9 @@ impl Call {
         Ok(Some(length))
     }
 
-    /// A body under UNSIGNED-PAYLOAD or a SHA-256 is stored as it comes. One that says to be longer than its content is
-    /// framed as aws-chunked without x-amz-content-sha256 saying so, and the frames would be stored with it.
+    /// Refuses a body that is aws-chunked although x-amz-content-sha256 does not say so. A body under
+    /// UNSIGNED-PAYLOAD or a SHA-256 is stored as received, so the chunk framing would be stored with the
+    /// content. A Content-Length that differs from x-amz-decoded-content-length shows the framing.
     fn refuse_framing(&self, length: u64) -> Result<(), S3Error> {
         let Some(decoded) = self.headers.get(DECODED_LENGTH) else { return Ok(()) };
         if decoded.to_str().ok().and_then(|decoded| decoded.parse().ok()) == Some(length) {

@@ -97,7 +97,7 @@ impl Completing {
         let mut displaced = None;
         let outcome = self.make(&listed, &mut chosen, &mut displaced).await;
         if matches!(outcome, Ok(Outcome::Done(..))) {
-            // Nobody will list them any more, or ask for the last to be sealed anew.
+            // No later request lists these parts, or needs the last one sealed again.
             let known = &self.resources.known_uploads;
             known.completed(&self.bucket, &self.upload.upstream_id, &chosen.named).await;
         } else if let Some(part) = displaced {
@@ -256,8 +256,8 @@ impl Completing {
         Outcome::Done(headers, result.write(&self.location, checksum))
     }
 
-    /// If the object is the one that this upload made, its envelope says so, since no other upload has it; the client
-    /// then gets the answer it missed.
+    /// Returns the response that the client missed if the object is the one that this upload made. The
+    /// object's envelope shows that, since no other upload has this envelope.
     async fn completed_before(&self) -> Result<Option<Outcome>, Error> {
         let Some(written) = self.expected().find(&self.resources.upstream).await? else { return Ok(None) };
         let mut headers = written.version();

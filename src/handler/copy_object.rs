@@ -1,8 +1,11 @@
-//! CopyObject: the storage copies the ciphertext; the proxy makes the envelope anew, for the name of the copy (F-53). Where
-//! source or copy is of another format than the native one, the content is opened and sealed anew (`resealed`).
+//! CopyObject: the storage copies the ciphertext; the proxy makes a new envelope, for the name of the copy
+//! (F-53). Where source or copy is not in the native format, the content is opened and sealed again
+//! (`resealed`).
 //!
-//! Of native objects no content passes, unless the copy is to have a checksum that the source has not (`checksum`). A multipart object is copied part by part, so that it stays one. The copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile
-//! never gets the envelope of another.
+//! The content of native objects does not pass through the proxy, unless the copy needs a checksum that the
+//! source does not have (`checksum`). A multipart object is copied part by part, so that it stays one. The
+//! copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile never
+//! gets the envelope of another.
 
 mod checksum;
 mod parts;
@@ -203,7 +206,8 @@ impl ObjectCopy {
         Ok(Outcome::Done(headers, result.to_object_xml(&told)))
     }
 
-    /// What the storage says of a copy that it made. Where the answer breaks off, or names no ETag, the copy is looked at.
+    /// Reads the storage's response to a copy that it made. If the response breaks off, or has no ETag, the
+    /// copy itself is looked up.
     async fn read_result(
         &self,
         response: Response<BoxBody>,

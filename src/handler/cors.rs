@@ -1,9 +1,9 @@
-//! CORS headers of answers that the storage did not give them: those made here, errors above all, and those to requests
-//! that reach the storage as others (an upload's part, a form).
+//! CORS headers of responses to which the storage did not add them: responses made here, above all errors,
+//! and those to requests that reach the storage as different requests (an upload's part, a form).
 //!
-//! The bucket's CORS rules are the storage's to judge. It is asked what it would answer to a preflight of the same origin
-//! and method, and its answer is remembered for a short time. Whether a request is carried out does not depend on it, in
-//! S3 neither.
+//! The storage evaluates the bucket's CORS rules. It is sent a preflight request of the same origin and
+//! method, and its response is cached for a short time. Whether a request is carried out does not depend on
+//! it; S3 does not make it depend on it either.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -87,8 +87,8 @@ impl Default for CorsAnswers {
     }
 }
 
-/// What lets a page of this origin read an answer to this method; nothing if the bucket's CORS rules do not, or the storage
-/// does not say.
+/// The headers that let a page of this origin read a response to this method; empty if the bucket's CORS
+/// rules do not allow it, or the storage does not say.
 pub async fn cors_headers(resources: &Resources, request: &CorsRequest<'_>, asker: Asker) -> Arc<HeaderMap> {
     let CorsRequest { bucket, method, origin } = request;
     if origin.len() > MAX_ORIGIN {

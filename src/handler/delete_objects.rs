@@ -54,7 +54,7 @@ pub(super) async fn delete_objects(
     Ok(Response::from_parts(head, buffered(result)))
 }
 
-/// What the client is told of a key that no rule serves.
+/// The error that is returned to the client for a key that no rule serves.
 fn refusal(resources: &Resources, bucket: &BucketName, object: &ObjectIdentifier) -> Option<DeleteError> {
     let refused = resources.policies.of_object(bucket, &object.object).err()?.to_s3();
     Some(DeleteError {

@@ -49,8 +49,9 @@ pub(super) struct DescribedObject {
     pub(super) head: response::Parts,
     /// What its metadata say of its keys.
     pub(super) keys: ObjectKeys,
-    /// Plaintext bytes: a claim of the storage, unless the layout is here. Of an archived object whose length its content
-    /// alone tells, as when it was completed, else the stored bytes, as in listings.
+    /// Plaintext length in bytes: as the storage claims, unless the layout is here. For an archived object
+    /// whose length only its content could show: the length recorded when the upload was completed, else the
+    /// stored bytes, as in listings.
     pub(super) plaintext_total: u64,
     /// The layout of a multipart upload, if it was needed for something.
     pub(super) layout: Option<Arc<Layout>>,

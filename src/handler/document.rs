@@ -66,12 +66,12 @@ pub(super) fn limit_of(operation: Operation) -> u64 {
 }
 
 impl Call {
-    /// The whole body, held to what `declared` says, and the handle to its verdict. Takes the body out of the call. The memory
-    /// counts until the bytes are dropped.
+    /// Returns the whole body, verified against `declared`, and the handle to its verdict. Takes the body out
+    /// of the call. The memory counts until the bytes are dropped.
     ///
     /// # Errors
-    /// `MaxMessageLengthExceeded` for a body of more than `limit` bytes, `SlowDown` when documents hold too much memory, and
-    /// what the body fails with.
+    /// `MaxMessageLengthExceeded` for a body of more than `limit` bytes, `SlowDown` when documents hold too
+    /// much memory, and the errors of the body.
     pub(super) async fn document(
         &mut self,
         resources: &Resources,

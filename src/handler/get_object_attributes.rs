@@ -46,7 +46,7 @@ pub(super) async fn get_object_attributes(
         describe_object(resources, request)
     };
     let description = match describe(asked.parts).await {
-        // Nothing tells the parts of an archived object.
+        // The parts of an archived object are unknown: its layout can't be read.
         Err(error) if error.is_archived() => describe(false).await?,
         description => description?,
     };

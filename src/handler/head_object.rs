@@ -59,10 +59,11 @@ pub(super) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     Ok(Response::from_parts(head, BoxBody::default()))
 }
 
-/// The query parameters of GET and HEAD that the storage answers itself.
+/// The query parameters of GET and HEAD that the storage handles itself.
 ///
 /// # Errors
-/// `InvalidArgument` for a `response-` parameter that can be no header: control characters, or letters beyond Latin-1.
+/// `InvalidArgument` for a `response-` parameter that is not a valid header value: it has control characters,
+/// or characters beyond Latin-1.
 pub(super) fn read_parameters(call: &Call) -> Result<Vec<(String, Option<String>)>, Error> {
     for (name, value) in call.query.iter().filter(|(name, _)| name.starts_with("response-")) {
         if !value.chars().all(is_of_a_header) {

@@ -56,8 +56,9 @@ async fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error
     Ok(Response::from_parts(head, buffered(document)))
 }
 
-/// What the client is told of a part; nothing of what an earlier attempt to complete left behind as part 10,000 (F-36,
-/// F-47). A client's own part of that number, stored by another process, can't be told from it, and is left out too.
+/// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left
+/// behind as part 10,000 (F-36, F-47). A client's own part of that number, stored by another process, can't
+/// be distinguished from it, and is left out too.
 fn told(part: &ListedPart, mark: Option<&TailMark>, style: EtagStyle) -> Option<ToldPart> {
     if let Some(mark) = mark {
         let checksum = mark.checksum().map(answer::from_attribute);

@@ -1,9 +1,10 @@
 //! How large a listed object is to its readers, and what its ETag is: arithmetic on what the listing says,
 //! else one question to the storage.
 //!
-//! A listing is no place to refuse: what is not ours, or damaged, keeps the size it has in the storage. What was
-//! overwritten since it was listed has the size of the object that took its place; what was deleted is left out. What could
-//! not be learned because the storage is in trouble fails, so that no wrong size is taken for a right one.
+//! A listing does not fail because of one object: an object that is not ours, or is damaged, keeps the size
+//! that it has in the storage. An object that was overwritten since it was listed has the size of the
+//! object that replaced it; a deleted object is left out. A size that could not be read because the storage
+//! is in trouble is an error, so that a wrong size is never taken for a right one.
 
 mod completed;
 
@@ -184,8 +185,8 @@ impl SizeReader {
         }
     }
 
-    /// From memory, else from the storage; who asks for the same object meanwhile waits for the same answer. `None`: the
-    /// object was deleted since it was listed.
+    /// Reads the size from the cache, otherwise from the storage; concurrent callers for one object wait
+    /// for one response. `None`: the object was deleted since it was listed.
     async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<Option<Learned>, BoxError> {
         let fingerprint = listed.fingerprint(&self.bucket);
         let known = &self.resources.learned_sizes.0;
@@ -251,7 +252,8 @@ impl SizeReader {
         self.told_by(response, listed, question).await
     }
 
-    /// The answer about a listed object, if it is one that tells of an object.
+    /// Sends a request about a listed object. Returns the response if its status says something about the
+    /// object.
     async fn send(&self, listed: &Listed, request: UpstreamRequest) -> Result<Response<BoxBody>, Unlearned> {
         let answered = self.resources.upstream.send(request).await;
         if matches!(answered, Err(UpstreamError::HeadTooLarge)) {
@@ -262,7 +264,8 @@ impl SizeReader {
         Ok(response)
     }
 
-    /// The size, from the answer to the question. What is not ours, or can't be opened, has the size that is stored.
+    /// Reads the size from the response to `question`. An object that is not ours, or can't be opened, has
+    /// the size that is stored.
     async fn told_by(
         &self,
         response: Response<BoxBody>,

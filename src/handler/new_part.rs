@@ -151,8 +151,8 @@ impl NewPart<'_> {
         Ok(Sent { response, checksums: known, mark, kept })
     }
 
-    /// The checksum of the object that this part ends, as far as it is known now: when all parts before it are there, and
-    /// came by this process.
+    /// The checksum of the object that this part ends, if it is known now: when all parts before it are
+    /// present and were uploaded through this process.
     async fn object_checksum(
         &self,
         part: Part,

@@ -29,7 +29,8 @@ use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
 /// How often an object may turn out to be another one than the one before, until its reader is told to come back.
 const MAX_ATTEMPTS: usize = 5;
 
-/// How often an answer of the storage that breaks off before anything of it was released is asked for again.
+/// The maximum number of retries after a response of the storage that breaks off before any of its bytes were
+/// released.
 const MAX_BROKEN: usize = 2;
 /// No answer is asked for again later than this: the client may have given up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +45,8 @@ pub(super) struct ReadRequest<'a> {
     pub(super) query: Vec<(String, Option<String>)>,
     /// Headers for the storage, conditions among them, without Range.
     pub(super) headers: HeaderMap,
-    /// Whether the object's checksums have to be known: one that a multipart upload carries takes small reads of its own.
+    /// Whether the object's checksums have to be known: a checksum that a multipart upload carries takes
+    /// small reads of its own.
     pub(super) needs_checksum: bool,
     /// The condition on which the wanted range, and not the whole, is to be read.
     pub(super) if_range: Option<IfRange>,

@@ -47,7 +47,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Puts another document in its place, of which the client's digests say nothing.
+    /// Replaces the document with another, to which the client's digests do not apply.
     pub(super) fn replace(&mut self, bytes: impl Into<Bytes>) {
         self.bytes = bytes.into();
         self.is_original = false;
@@ -93,7 +93,7 @@ pub(super) fn with_document(call: &Call, document: Document) -> Result<UpstreamR
 /// Asks the storage and passes its answer on.
 ///
 /// # Errors
-/// As [`upstream_answer::pass`], and when there is no answer.
+/// As [`upstream_answer::pass`], and an upstream error when the storage sends no response.
 pub(super) async fn forward(
     resources: &Resources,
     request: UpstreamRequest,

@@ -12,8 +12,8 @@ use crate::upstream::{UpstreamBody, UpstreamRequest};
 /// Passes a preflight on. It carries no content, reads none, and changes nothing.
 ///
 /// # Errors
-/// `BadRequest` without an Origin or a method that is asked for, `AccessDenied` when no rule serves the bucket, and
-/// whatever the storage did not answer.
+/// `BadRequest` without an Origin or without a requested method, `AccessDenied` when no rule serves the
+/// bucket, and the upstream error when the storage gave no response.
 pub async fn preflight(
     resources: &Resources,
     path: &S3Path,

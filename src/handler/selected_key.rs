@@ -1,5 +1,5 @@
-//! The wrapping key of an object that is to be: what its request asks for, else the bucket's default, if the rule allows it;
-//! else the rule's own.
+//! The wrapping key of a new object: the one that its request names, else the bucket's default if the rule
+//! allows it, else the rule's own.
 
 use http::HeaderMap;
 
@@ -46,11 +46,12 @@ fn has_choice(rule: &BucketRule) -> bool {
     !rule.allowed_key_ids.is_empty()
 }
 
-/// The key among those that the rule allows which `asked` names, in whichever of its forms: alias, ARN of the alias, ARN or
-/// id. A name that the configuration does not hold is compared with what the key service calls the configured keys.
+/// The key named by `asked`, among the keys that the rule allows. `asked` may be an alias, the ARN of an
+/// alias, a key's ARN or its id. A name that the configuration does not contain is compared with the full
+/// names that the key service reports for the configured keys.
 ///
 /// # Errors
-/// When the key service does not tell now.
+/// When the key service can't answer now.
 pub(super) async fn allowed_key(
     resources: &Resources,
     rule: &BucketRule,

@@ -101,7 +101,8 @@ pub(crate) struct Storage {
     /// Where it listens.
     pub(crate) endpoint: String,
     objects: Mutex<HashMap<String, Kept>>,
-    /// What takes an object's place, if anything does, once so many more requests were answered.
+    /// Scheduled changes: the count of further requests to answer first, the object's path, and the object
+    /// that replaces it (`None`: it is deleted).
     successors: Mutex<Vec<(usize, String, Option<Kept>)>>,
     asked: Mutex<Vec<Asked>>,
     /// Bytes of bodies that were given out.
@@ -141,7 +142,7 @@ impl Storage {
         self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), Some(object)));
     }
 
-    /// Deletes an object after that many more requests.
+    /// Deletes an object after `requests` further requests.
     pub(crate) fn lose_after(&self, requests: usize, object_key: &str) {
         self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), None));
     }

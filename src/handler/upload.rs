@@ -94,8 +94,8 @@ impl Upload {
         })
     }
 
-    /// Whether the storage makes an object only of all parts that an upload has: radosgw, whose ids begin like this
-    /// (`MULTIPART_UPLOAD_ID_PREFIX` in Ceph's `rgw_multi.h`).
+    /// Whether the storage completes an upload only with all parts that the upload has. True for radosgw,
+    /// whose upload ids begin with `2~` (`MULTIPART_UPLOAD_ID_PREFIX` in Ceph's `rgw_multi.h`).
     pub(super) fn needs_all_parts(&self) -> bool {
         self.upstream_id.starts_with("2~")
     }
@@ -110,8 +110,8 @@ impl Upload {
         self.announced != UploadChecksum::Undeclared
     }
 
-    /// What the last segment is to carry, of parts with these checksums and lengths; `None` where that is nothing, or where
-    /// one of them is not of the algorithm.
+    /// The checksum that the object's last segment is to carry, from the checksums and lengths in bytes of
+    /// all parts; `None` if it is to carry none, or if a part's checksum is not of the declared algorithm.
     pub(super) fn carried(&self, parts: &[(Checksum, u64)]) -> Option<Attribute> {
         let algorithm = answer::algorithm(self.announced.algorithm()?);
         if parts.iter().any(|(checksum, _)| checksum.algorithm() != algorithm) {

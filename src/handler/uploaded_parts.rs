@@ -112,8 +112,8 @@ async fn document(response: Response<BoxBody>) -> Result<bytes::Bytes, Error> {
     Err(known.map_or(Error::UnexpectedAnswer("an error where parts were to be listed"), Error::from))
 }
 
-/// Whether the storage says that it knows no such upload. radosgw calls an upload a key: NoSuchKey when it is finished, or
-/// never was.
+/// Whether an error of the storage says that the upload does not exist. radosgw reports an upload as a key:
+/// NoSuchKey when the upload is finished, or never existed.
 pub(super) fn is_no_such_upload(told: &xml::ErrorDocument) -> bool {
     told.code == ErrorCode::NoSuchUpload.code() || told.code == ErrorCode::NoSuchKey.code()
 }

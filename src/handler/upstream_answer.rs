@@ -1,8 +1,8 @@
-//! What the storage answered when it did not do what was asked.
+//! Checks storage responses that report something other than success.
 //!
-//! S3's own errors are the client's to read and pass unchanged. Four kinds are not: redirects, which would lead the
-//! client (and its plaintext) past the proxy; complaints about the proxy's own credentials; refusals that name the proxy's
-//! account; and statuses that S3 does not have, some of which a browser obeys.
+//! S3's own errors are passed to the client unchanged. Four kinds are not: redirects, which would lead the
+//! client (and its plaintext) past the proxy; errors about the proxy's own credentials; refusals that name
+//! the proxy's account; and statuses that S3 does not have, some of them with an effect on a browser.
 
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -24,21 +24,23 @@ const ABOUT_OUR_CREDENTIALS: &[&str] = &[
     "AuthorizationHeaderMalformed",
 ];
 
-/// What the message of an AccessDenied holds when it says whose request was denied: the proxy's own role or user.
+/// Substring of an AccessDenied message that names the requester whose request was denied: the proxy's own
+/// role or user.
 const OF_AN_ACCOUNT: &str = "arn:";
 
-/// Makes an answer of the storage fit for the client. For answers that carry no object content.
+/// Makes a storage response fit for the client. For responses that carry no object content.
 ///
 /// # Errors
-/// [`Error::UpstreamRedirect`], [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and [`Error::UnexpectedAnswer`]
-/// for the four kinds that must not pass.
+/// [`Error::UpstreamRedirect`], [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and
+/// [`Error::UnexpectedAnswer`] for the four kinds that must not pass.
 pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
     let status = response.status();
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         return Err(Error::UpstreamRedirect { status: status.as_u16() });
     }
     if status == StatusCode::UNAUTHORIZED {
-        // Cloudflare R2's answer to a credential that it does not know. A browser would ask its user for another.
+        // Cloudflare R2's response to a credential that it does not know. A browser would ask its user for
+        // another credential.
         return Err(Error::UpstreamCredentials { code: "Unauthorized".to_owned() });
     }
     if !is_of_s3(status) {
@@ -56,8 +58,8 @@ pub(super) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
     Ok(Response::from_parts(parts, buffered(document)))
 }
 
-/// The statuses that can be an answer of S3's: success, 304, and errors, except those that speak to a browser or an HTTP
-/// client of another way to the server (407, 421, 426, 511).
+/// Whether S3 can respond with this status: success, 304 and errors, except those that ask a browser or an
+/// HTTP client to reach the server in another way (407, 421, 426, 511).
 fn is_of_s3(status: StatusCode) -> bool {
     match status.as_u16() {
         200 | 201 | 202 | 204 | 206 | 304 => true,
@@ -77,7 +79,8 @@ fn refuse_about_us(told: &xml::ErrorDocument) -> Result<(), Error> {
     Ok(())
 }
 
-/// The answer to a deletion. What an earlier attempt deleted, whose answer was lost, is deleted, and not missing.
+/// Converts the response to a deletion. A 404 to a repeated request becomes 204: an earlier attempt, whose
+/// response was lost, deleted the object, so the object is not reported as missing.
 pub(super) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
     if response.status() != StatusCode::NOT_FOUND || !upstream::is_repeated(&response) {
         return response;

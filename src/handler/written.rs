@@ -1,8 +1,9 @@
-//! Whether a write was carried out whose answer does not say: the object's envelope tells, which no other object has.
+//! Finds out whether a write was carried out when the response does not say: the stored object then has the
+//! envelope of that write, which no other object has.
 //!
-//! An answer can be lost after its request was carried out. Sent again, by the proxy or by its client, the request may then be
-//! refused for what it did itself: a copy because its source was deleted since, a conditional PUT because the object is
-//! there.
+//! A response can be lost after its request was carried out. If the proxy or its client then sends the
+//! request again, the storage may refuse it because of what the request itself did: a copy because its source
+//! was deleted since, a conditional PUT because the object exists.
 
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{Method, Response, StatusCode};
@@ -18,7 +19,7 @@ use crate::upstream::{self, Upstream, UpstreamBody, UpstreamError, UpstreamReque
 
 const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 
-/// An object that is to be, and the envelope that it has if it is there.
+/// An object that a write is expected to make, and the envelope that the object has if it exists.
 #[derive(Clone)]
 pub(super) struct Expected {
     bucket: Option<BucketName>,
@@ -42,7 +43,8 @@ pub(super) enum Sent {
 }
 
 impl Expected {
-    /// The object that a request makes, or the upload that it begins; `None` if it carries no native envelope.
+    /// The object that a request makes, or the upload that it begins; `None` if the request carries no native
+    /// envelope.
     pub(super) fn of_request(request: &UpstreamRequest) -> Option<Self> {
         Some(Self {
             bucket: request.bucket.clone(),
@@ -131,11 +133,12 @@ impl Written {
     }
 }
 
-/// Sends a request that makes an object. Where the answer does not say whether it did, the object is looked for.
+/// Sends a request that makes an object. If the response does not say whether the object was made, looks for
+/// the object in the storage.
 ///
 /// # Errors
-/// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object is not there, or not there any
-/// more; else when the storage does not answer.
+/// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object does not exist,
+/// or no longer exists; otherwise when the storage does not respond.
 pub(super) async fn send_write(upstream: &Upstream, request: UpstreamRequest) -> Result<Sent, Error> {
     let is_copy = request.headers.contains_key(COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));

@@ -66,7 +66,8 @@ pub enum KeyringError {
     Interrupted,
 }
 
-/// Why [`Keyring::check`](super::Keyring::check) found that a wrapping key does not work: for operators, not for clients.
+/// The reason why [`Keyring::check`](super::Keyring::check) found that a wrapping key does not work: for
+/// operators, not for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckError {
     /// What it means for requests.

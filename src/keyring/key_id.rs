@@ -33,8 +33,8 @@ impl KeyId {
         &self.0
     }
 
-    /// Whether a provider that is asked for this key may answer with that full name. A key's own ARN and id name one key; an
-    /// alias names whichever its owner chose.
+    /// Whether a provider that is asked for this key may respond with `full_name`. A key's own ARN and id
+    /// name one key; an alias names the key that its owner chose.
     pub(super) fn may_be(&self, full_name: &str) -> bool {
         let asked = self.0.as_str();
         if self.is_alias() {
@@ -48,8 +48,9 @@ impl KeyId {
         self.0.starts_with("alias/") || (self.0.starts_with("arn:") && self.0.contains(":alias/"))
     }
 
-    /// Whether another name is one of this key, as far as the two say it themselves, or together with the key's full name
-    /// as its provider tells it: the key's ARN or id, the name of this alias or its ARN.
+    /// Whether `other` also names this key, as far as the two names themselves show, or together with
+    /// `full_name`, the key's full name as returned by its provider: the key's ARN or id, the name of this
+    /// alias or its ARN.
     pub fn is_named(&self, other: &str, full_name: Option<&str>) -> bool {
         let this = self.0.as_str();
         let ends = |long: &str, short: &str, before: &str| {

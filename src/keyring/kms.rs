@@ -165,7 +165,8 @@ where
     })
 }
 
-/// Tells operators why requests fail. What any client with the right to store objects can cause is not a warning.
+/// Logs why requests fail, for operators. A failure that any client with the right to store objects can cause
+/// is not logged as a warning.
 pub(super) fn log(failure: &CheckError) {
     let CheckError { error, cause } = failure;
     let causes = cause.as_deref().unwrap_or_default();

@@ -34,7 +34,7 @@ const DATA_KEY_LEN: usize = 32;
 const WRAPPED_LEN: usize = DATA_KEY_LEN + MAX_TAG_LEN;
 /// Ids travel in every object's metadata, of which S3 takes 2,048 bytes.
 const MAX_LOCAL_KEY_ID_LEN: usize = 64;
-/// A message names so many of a keyring's ids.
+/// Maximum number of a keyring's key ids in an error message.
 const SHOWN_IDS: usize = 8;
 
 /// A 256-bit key that wraps data keys.

@@ -1,4 +1,5 @@
-//! Data keys that turn out to be other ones: a new one is compared with its blob, a contradicted one asked for again.
+//! Detects wrong data keys: a new data key is compared with its blob, and a data key that an object
+//! contradicts is requested from the provider again.
 
 use subtle::ConstantTimeEq;
 
@@ -23,9 +24,11 @@ pub(super) fn is_same(one: &DataKey, other: &DataKey) -> bool {
 }
 
 impl Keyring {
-    /// Asks for the data key of a native object's `wrapped` again, past the cache, since the object says that it was sealed
-    /// with another one than `found`. `None`: the provider says the same, or was asked again within the cache's age. So a
-    /// wrong answer lasts no longer than one object takes to contradict it, and a damaged object costs no call for each read.
+    /// Requests the data key of a native object's `wrapped` again, bypassing the cache, because the object
+    /// indicates that it was sealed with a data key other than `found`. Returns `None` if the provider
+    /// returned `found` again, or was already asked again within the cache's age. So a wrong data key is used
+    /// only until one object contradicts it, and a damaged object does not cost a provider call for each
+    /// read.
     ///
     /// # Errors
     /// As [`Self::unwrap_as`].
@@ -61,9 +64,11 @@ impl Keyring {
 }
 
 impl Inner {
+    /// Unwraps the blob of a new data key and compares the result with the data key.
+    ///
     /// # Errors
-    /// [`MalformedAnswer::RoundTrip`] when the blob holds another data key, and whatever keeps it from being opened but that
-    /// this proxy may not: one that may only write can't know better.
+    /// [`MalformedAnswer::RoundTrip`] when the blob holds another data key, and any error of the unwrap call
+    /// except [`KeyringError::Denied`]: a proxy that may only write cannot verify the data key.
     pub(super) async fn prove(
         &self,
         write_key: &WriteKey,

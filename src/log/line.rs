@@ -15,8 +15,8 @@ const MAX_VALUE: usize = 256;
 /// Bytes of values that are cut later: a key is as long as S3 lets it be, and a cause ends with what matters.
 const LONG_VALUES: [(&str, usize); 4] = [("object_key", 1024), ("msg", 1024), ("cause", 512), ("error", 512)];
 
-/// One line for each event: a JSON object without depth, or logfmt, which is `name=value` with a value in quotes where it
-/// is more than one word. Every string is escaped and cut here, whoever has sent it.
+/// One line for each event: a flat JSON object, or logfmt, which is `name=value` with the value in quotes if
+/// it is more than one word. Every string is escaped and cut here, regardless of its origin.
 #[derive(Debug)]
 pub(super) struct LineFormat(LogFormat);
 

@@ -17,7 +17,7 @@ const FINISHING: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Told when there is something to do for the thread, and when it has ended.
+    /// Notified when the thread has work to do, and when it has ended.
     changed: Condvar,
 }
 
@@ -52,8 +52,8 @@ impl Queue {
         }
     }
 
-    /// Writes lines to `output` until the queue is closed and empty. `report` is called when lines were dropped and it
-    /// works again.
+    /// Writes lines to `output` until the queue is closed and empty. After lines were dropped, `report` is
+    /// called with their count as soon as `output` works again.
     pub(super) fn write_to(&self, output: &mut impl Write, report: impl Fn(u64)) {
         let mut batch = Vec::new();
         let mut is_torn = false;
@@ -106,7 +106,7 @@ fn count_dropped(lines: u64) {
     metrics::counter!("s3veil_log_lines_dropped_total").increment(lines);
 }
 
-/// So many lines were not written.
+/// The error of a write: the count of lines that were not written.
 struct Unwritten {
     lines: u64,
 }

@@ -124,7 +124,8 @@ impl ChecksumAlgorithm {
         }
     }
 
-    /// Whether an upload in parts may have a checksum of all bytes: S3 joins the parts' CRCs, and no others can be joined.
+    /// Whether a multipart upload may have a checksum of all bytes: S3 combines the parts' CRCs; other
+    /// checksums can't be combined.
     #[must_use]
     pub const fn joins(self) -> bool {
         match self {
@@ -315,8 +316,8 @@ mod tests {
         hasher.finish()
     }
 
-    /// The check values of the CRC catalogue, FIPS 180 and RFC 1321, over "123456789"; those of XXHash are what the AWS Common
-    /// Runtime computes, with which SDKs do.
+    /// The check values of the CRC catalogue, FIPS 180 and RFC 1321, over "123456789"; the values of XXHash
+    /// are those that the AWS Common Runtime computes, which SDKs use.
     #[test]
     fn known_answers() {
         for (algorithm, of_nothing, of_digits) in [

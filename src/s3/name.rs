@@ -14,14 +14,15 @@ const MAX_HOST_LABELS: usize = 63;
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 pub const MAX_OBJECT_KEY: usize = 1024;
 
-/// A bucket's name: ASCII letters, digits, `.`, `-` and `_`, with a letter or digit first, and no IP address; at most 255
-/// bytes.
+/// A bucket's name: ASCII letters, digits, `.`, `-` and `_`, with a letter or digit first, and not an IP
+/// address; at most 255 bytes.
 ///
-/// That is every name that S3 ever allowed: those of today (3 to 63 bytes, no upper case, no `_`, a letter or digit last, no
-/// two dots in a row), which [`Self::fits_host`] recognises, and those that us-east-1 allowed before 2018, which are only
-/// ever written into a path. A name is a piece of a URI's authority or path and is what rights and rules are judged by, so
-/// no character is accepted that either could read in another way. Names of one or two bytes are accepted: they can't be
-/// misread, and whether a bucket may be created under them is the storage's decision.
+/// That is every name that S3 ever allowed: those of today (3 to 63 bytes, no upper case, no `_`, a letter or
+/// digit last, no two dots in a row), which [`Self::fits_host`] recognises, and those that us-east-1 allowed
+/// before 2018, which are only ever written into a path. A name is a piece of a URI's authority or path, and
+/// rights and rules are judged by it, so no character is accepted that either could read in another way.
+/// Names of one or two bytes are accepted: they can't be misread, and whether a bucket may be created under
+/// them is the storage's decision.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BucketName(String);
@@ -47,8 +48,8 @@ impl BucketName {
         &self.0
     }
 
-    /// Whether the name can be a part of a host name without becoming another name: a host has no upper case and no `_`,
-    /// none of its labels is empty, and none of them is long.
+    /// Whether the name can be a part of a host name without becoming another name: a host has no upper case
+    /// and no `_`, and its labels are neither empty nor long.
     #[must_use]
     pub fn fits_host(&self) -> bool {
         let is_allowed = |byte: u8| !byte.is_ascii_uppercase() && byte != b'_';

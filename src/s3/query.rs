@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::error::{ErrorCode, S3Error};
 use super::percent::{self, Plus};
 
-/// How many parameters a query may have: as many as a request may have headers, since presigners put metadata there.
+/// Maximum number of parameters of a query: not fewer than a request may have header fields, since
+/// presigners put metadata there.
 pub const MAX_PARAMETERS: usize = 1_280;
 
 /// Decoded name and value pairs, in the order of the wire. A name without `=` has the empty value, as in SigV4.
@@ -70,9 +71,10 @@ impl Query {
         Self(kept.cloned().collect())
     }
 
-    /// The query without what S3 ignores: parameters whose name begins with `x-`, which are there for the access log.
-    /// `x-amz-*` and the SDKs' `x-id` stay.
-    /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html> (custom access log information)
+    /// Returns the query without the parameters that S3 ignores: their names begin with `x-`, and they are
+    /// only for the access log. `x-amz-*` and the SDKs' `x-id` stay.
+    /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html> (custom access log
+    /// information)
     #[must_use]
     pub fn without_log_parameters(&self) -> Self {
         let is_for_the_log = |name: &str| name.starts_with("x-") && !is_hoisted(name) && name != "x-id";

@@ -23,13 +23,15 @@ use super::{ConnectionInfo, Settings, Tls};
 use crate::buffers::{self, CappedStream, Crowd, PacedBody};
 use crate::meter::Meter;
 
-/// Bytes of a request's head. Metadata in [`MAX_HEADERS`] lines take 10 KiB, and their names 8 KiB more in the
-/// Authorization header; as many as S3 keeps take 16 KiB in a presigned URL. A percent-encoded key has up to 3 KiB, a
-/// copy's source too, a session token 4 KiB, tags 12 KiB. The rest is left to proxies in between.
+/// Maximum bytes of a request's head. Metadata in [`MAX_HEADERS`] lines takes 10 KiB, and its names take
+/// 8 KiB more in the Authorization header; the most metadata that S3 keeps takes 16 KiB in a presigned URL.
+/// A percent-encoded key takes up to 3 KiB, a copy's source too, a session token 4 KiB, tags 12 KiB. The
+/// rest is left to proxies in between.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Header fields of a request. S3 takes 8 KiB of them, which is 480 metadata entries of the shortest names at most. More
-/// would cost every request: hyper prepares room for as many before it reads a head.
+/// Maximum number of header fields of a request. S3 accepts 8 KiB of them, which is at most 480 metadata
+/// entries with the shortest names. A higher maximum would cost every request: hyper allocates room for
+/// this count before it reads a head.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
 const MAX_HEADERS: usize = 512;
 
@@ -138,8 +140,9 @@ impl Connection {
     }
 }
 
-/// Small responses must not wait for the acknowledgement of earlier ones (Nagle's algorithm), and large ones not fill
-/// the kernel's buffers: those hold some MiB for a client that takes nothing, and it shows only when they are full.
+/// Configures the socket. Small responses must not wait for the acknowledgement of earlier ones (Nagle's
+/// algorithm), and large ones must not fill the kernel's buffers: these hold some MiB for a client that
+/// reads nothing, and that is detected only when they are full.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]

@@ -11,8 +11,8 @@ use tokio::time::{Instant, Sleep};
 use super::unusable::TLS_HANDSHAKE;
 use crate::meter::{CutOff, Direction, Meter};
 
-/// A stream whose writes fail with `TimedOut` once the other side has taken nothing for `patience`, or was cut off by
-/// its meter.
+/// A stream whose writes fail with `TimedOut` once the other side has taken nothing for `patience`, or was
+/// cut off by its meter.
 ///
 /// Reads are left alone: a request's head has hyper's deadline, and only the reader of a body knows whether it is
 /// the client that keeps it waiting.

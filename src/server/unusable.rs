@@ -1,4 +1,5 @@
-//! Connections that no request came from: counted by reason, and told in the log, though not each of a flood.
+//! Connections that did not yield a request: counted by reason and logged, with a limit on the number of log
+//! lines.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ pub(super) enum Reason {
     HttpAtTls,
     /// TLS where HTTP is spoken.
     TlsAtHttp,
-    /// What came is no HTTP.
+    /// The bytes that were received are not HTTP.
     Malformed,
 }
 
@@ -88,7 +89,7 @@ pub(super) fn begins_http(byte: u8) -> bool {
     byte.is_ascii_uppercase()
 }
 
-/// Tells a client that has begun to speak HTTP to use TLS.
+/// Sends a client that has begun to speak HTTP a 400 response that says to use TLS.
 pub(super) async fn answer_plain_http(mut stream: TcpStream) {
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{SPEAK_TLS}",

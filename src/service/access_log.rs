@@ -110,8 +110,8 @@ impl Record {
         self.error = Some(error);
     }
 
-    /// The same answer, named and watched to its end, until when its request counts as one that is under way. The
-    /// storage's own name for the request stays, where it gave one.
+    /// Returns the response with a request id, and observes its body to the end; the request counts as in
+    /// flight until then. A request id that the storage gave is kept.
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
         let admitted = self.admitted.take();
         let storage_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());

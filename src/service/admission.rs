@@ -1,8 +1,9 @@
-//! How many requests are under way, and that no client keeps the others out.
+//! Limits the requests in flight, and keeps one client from using all of that limit while there are other
+//! clients.
 //!
-//! A request that waits for its client does no work, and takes nobody's place: it does not count against
-//! `max_requests`. Half as many may wait beside those that count, since each holds memory; when there are more, the
-//! slowest of them are cut off.
+//! A request that waits for its client does no work and does not count against `max_requests`. Since each
+//! waiting request holds memory, at most half of `max_requests` may wait in addition to those that count;
+//! when more wait, the slowest of them are cut off.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use crate::handler::slow_down;
 use crate::meter::Meter;
 use crate::s3::S3Error;
 
-/// A request whose client is that late waits for it. The round trip of a fast client is shorter, and its bytes pay at once
-/// for a longer one.
+/// Client delay from which a request counts as waiting for its client. The round trip of a fast client is
+/// shorter; after a longer one, the bytes that arrive reduce the delay at once.
 const WAITING: Duration = Duration::from_millis(100);
 
 /// The share of the places that is kept from each client while there are others: an eighth.
@@ -158,7 +159,7 @@ impl Drop for Admitted {
     }
 }
 
-/// There is no room.
+/// Error: no further request can be admitted.
 #[derive(Debug, PartialEq, Eq)]
 struct Full;
 

@@ -1,4 +1,5 @@
-//! A proxy that is its own storage: its requests come back to it, each as another request, until nothing is left.
+//! Detects a proxy that is its own storage: its requests come back to it, each as a new request, until its
+//! resources are exhausted.
 
 use http::HeaderMap;
 use http::header::VIA;
@@ -8,7 +9,8 @@ use crate::s3::S3Error;
 /// The name in [`upstream::VIA`](crate::upstream::VIA).
 const NAME: &str = "s3veil";
 
-/// Refuses what has come through s3veil before (RFC 9110, 7.6.3): what is sealed once can't be stored through another.
+/// Refuses a request that has come through s3veil before (RFC 9110, 7.6.3): an object that one proxy has
+/// sealed can't be stored through another.
 ///
 /// # Errors
 /// `InvalidRequest`.

@@ -1,5 +1,6 @@
-//! Requests that no signature vouches for yet: forms whose fields are being read, and a browser's preflights. Few of them
-//! are under way at once, and fewer of one address, so that they take nothing from those that are signed.
+//! Limits requests that no signature authenticates yet: forms whose fields are being read, and a browser's
+//! preflights. Few of them are in flight at once, and fewer from one address, so that they take no
+//! resources from signed requests.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -28,7 +29,7 @@ impl Default for Unsigned {
     }
 }
 
-/// Room for so many at once, and for a quarter as many of one address.
+/// A limit of requests in flight: a maximum count, and a quarter of it for one address.
 #[derive(Debug, Clone)]
 pub(super) struct Room(Arc<Inner>);
 

@@ -36,8 +36,9 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// The bucket, where the host name says it; Version 2 signs it as part of the path.
     pub virtual_host_bucket: Option<&'a str>,
-    /// Whether a query parameter means anything to this endpoint. Version 2 does not sign parameters that it does not know,
-    /// so one without a meaning may be added to a presigned URL, as S3 allows, and one with a meaning may not.
+    /// Whether a query parameter means anything to this endpoint. Version 2 does not sign parameters that it
+    /// does not know, so one without a meaning may be added to a presigned URL, as S3 allows, and one with a
+    /// meaning may not.
     pub is_parameter: fn(&str) -> bool,
 }
 

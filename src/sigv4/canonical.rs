@@ -18,8 +18,8 @@ pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
-/// Signed headers in one request. S3 takes 8 KiB of headers; a PUT with as much metadata under the shortest names and
-/// every option set stays below this.
+/// The maximum number of signed headers in one request. S3 accepts 8 KiB of headers; a PUT with as much
+/// metadata under the shortest names and every option set stays below this.
 const MAX_SIGNED_HEADERS: usize = 512;
 
 /// The names after `SignedHeaders=`: distinct, lowercase, sorted.
@@ -73,8 +73,9 @@ impl SignedHeaders {
     }
 }
 
-/// What a signer folds inside a header's value. AWS's documentation says "sequential spaces" and leaves tabs open: the SDKs
-/// for Go and Rust fold spaces only, those for Python, JavaScript and Java every run of white space into one space.
+/// What a signer folds inside a header's value. AWS's documentation says "sequential spaces" and leaves tabs
+/// open: the SDKs for Go and Rust fold spaces only, those for Python, JavaScript and Java every run of white
+/// space into one space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sigv4) enum Folding {
     Spaces,

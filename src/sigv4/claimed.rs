@@ -5,11 +5,12 @@ use http::header::AUTHORIZATION;
 
 use super::query::Query;
 
-/// Bytes of an access key id that are looked at. AWS's have 20; whoever sends more, sends no id.
+/// Maximum number of bytes used of an access key id. AWS access key ids have 20 bytes; a longer value than
+/// this limit is not an id.
 const MAX_LENGTH: usize = 128;
 
-/// The access key id that a request claims in its `Authorization` header or its query, whether or not it is anybody's and the
-/// rest of the request is well formed. Nothing vouches for it.
+/// The access key id that a request claims in its `Authorization` header or its query, whether or not it
+/// belongs to a client and the rest of the request is well formed. The value is not authenticated.
 pub fn claimed_access_key_id(headers: &HeaderMap, raw_query: &str) -> Option<String> {
     let in_header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         match value.strip_prefix("AWS ") {

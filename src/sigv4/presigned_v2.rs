@@ -62,9 +62,9 @@ const SIGNED_PARAMETERS: &[&str] = &[
     "website",
 ];
 
-/// Parameters Version 2 leaves unsigned that make no other operation out of the one that was signed: they steer
-/// listings, name the operation for logs, or repeat a signed header. Any other that means something here is refused: the
-/// holder of the URL could have added it.
+/// Parameters that Version 2 leaves unsigned and that do not turn the signed operation into another one: they
+/// steer listings, name the operation for logs, or repeat a signed header. Any other parameter with a meaning
+/// here is refused: the holder of the URL could have added it.
 const HARMLESS_PARAMETERS: &[&str] = &[
     ACCESS_KEY_ID,
     SIGNATURE,

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode;
 
 use super::error::AuthError;
 
-/// Query parameters in one request: as many as it may have headers, since presigners put metadata there.
+/// Query parameters in one request: not fewer than its header fields, since presigners put metadata there.
 const MAX_PARAMETERS: usize = 1_280;
 
 /// One `name` or `name=value`, percent-decoded, with `+` read as a space.

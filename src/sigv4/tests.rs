@@ -374,7 +374,8 @@ mod header_signed {
         assert_eq!(payload.announced_trailers(), ["x-amz-checksum-crc32"]);
     }
 
-    /// Some SDKs fold every white space into a space before they sign, others spaces only; both send the value as it is.
+    /// Some SDKs fold every white-space character into a space before they sign, others fold only spaces;
+    /// both send the value as it is.
     #[test]
     fn a_tab_is_folded_or_not() {
         let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };

@@ -14,9 +14,11 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 /// The authority of requests that never leave the process.
 const EMBEDDED_HOST: &str = "embedded";
 
-/// What a path at the endpoint's root is beside a bucket: `/admin` is radosgw's administration, `/minio` is MinIO's, and
-/// both accept what is signed with a storage credential. MinIO allows no bucket of this name; radosgw's can't be reached.
-/// Sources: <https://docs.ceph.com/en/latest/radosgw/adminops/>, <https://github.com/minio/madmin-go> (`/minio/admin`).
+/// The first path segments at the endpoint that do not name a bucket: `/admin` is radosgw's administration,
+/// `/minio` is MinIO's, and both accept requests that are signed with a storage credential. MinIO allows no
+/// bucket of this name; a radosgw bucket of this name can't be reached.
+/// Sources: <https://docs.ceph.com/en/latest/radosgw/adminops/>,
+/// <https://github.com/minio/madmin-go> (`/minio/admin`).
 const ADMINISTRATION: [&str; 2] = ["admin", "minio"];
 
 /// A store's address.
@@ -84,7 +86,8 @@ impl Address {
     /// The absolute URI, encoded once as it is signed and sent, and the value of `Host`.
     ///
     /// # Errors
-    /// [`AddressError`] for a bucket's name that is administration at the store, and for whatever would be another host.
+    /// [`AddressError`] for a bucket name that is a path of the store's administration, and for a URI that
+    /// would name another host.
     pub(super) fn locate(
         &self,
         bucket: Option<&BucketName>,
@@ -115,14 +118,14 @@ impl Address {
         Ok((Uri::from_parts(parts).map_err(http::Error::from)?, host))
     }
 
-    /// A wildcard certificate covers one label, so a bucket name with dots goes into the path over TLS, as every name
-    /// goes that a host can't have (as the AWS SDKs do).
+    /// Whether the bucket goes into the host name. A wildcard certificate covers one label, so a bucket name
+    /// with dots goes into the path over TLS, like every name that a host can't have (as the AWS SDKs do).
     fn takes_in_host(&self, bucket: &BucketName) -> bool {
         !self.path_style && bucket.fits_host() && !(self.is_tls() && bucket.as_str().contains('.'))
     }
 
-    /// The authority with the bucket in front. What was built is read again: its host has to be exactly the bucket, a dot
-    /// and the configured host, with the configured port and without user information.
+    /// Returns the authority with the bucket in front. The result is parsed again: its host has to be exactly
+    /// the bucket, a dot and the configured host, with the configured port and without user information.
     fn with_bucket(&self, bucket: &BucketName) -> Result<Authority, AddressError> {
         let written = format!("{}.{}", bucket.as_str(), self.authority);
         let authority: Authority = written.parse().map_err(http::Error::from)?;

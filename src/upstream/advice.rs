@@ -1,4 +1,4 @@
-//! What an operator can do about a failure to reach the storage, told from the error's causes.
+//! Advice for an operator about a failure to reach the storage, derived from the error's causes.
 
 use std::error::Error as StdError;
 use std::io;
@@ -12,7 +12,8 @@ use super::error::UpstreamError;
 const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 
 impl UpstreamError {
-    /// What to change in the configuration, where the error says enough. `trusts_a_file`: `upstream.ca_file` is set.
+    /// Returns what to change in the configuration, or `None` where the error does not say enough.
+    /// `trusts_a_file`: `upstream.ca_file` is set.
     pub fn advice(&self, trusts_a_file: bool) -> Option<&'static str> {
         if let Some(tls) = find::<rustls::Error>(self) {
             return tls_advice(tls, trusts_a_file);

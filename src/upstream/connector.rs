@@ -25,7 +25,8 @@ use super::error::{Phase, UpstreamError, UpstreamSetupError};
 use super::settings::Timeouts;
 use crate::buffers::{CappedStream, Crowd};
 
-/// How much later than twice the idle timeout the kernel gives up a connection whose peer acknowledges nothing.
+/// Time beyond twice the idle timeout after which the kernel closes a connection whose peer acknowledges
+/// nothing.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 
 /// Probes on idle connections find peers that vanished without a word (NAT tables forget after minutes).
@@ -50,9 +51,9 @@ impl Connector {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(TCP_KEEPALIVE));
-        // Bounds what no poll of ours can see: a peer that acknowledges nothing, or keeps its window shut, while the
-        // kernel holds our bytes. Later than our own deadlines, which say what was waited for, also where a busy
-        // machine is late with them.
+        // Bounds what our own polls cannot detect: a peer that acknowledges nothing, or keeps its receive
+        // window closed, while the kernel buffers our bytes. It expires later than our own timeouts, which
+        // report what was waited for, even if a busy machine delays them.
         #[cfg(target_os = "linux")]
         http.set_tcp_user_timeout(Some(timeouts.idle * 2 + USER_TIMEOUT_MARGIN));
         let roots = if tls { root_certificates(extra_root_ca)? } else { RootCertStore::empty() };

@@ -24,7 +24,7 @@ pub enum UpstreamError {
     /// The connection broke, or what came back is not HTTP. The store may have acted on the request.
     #[error("the exchange with the store failed")]
     Protocol(#[source] BoxError),
-    /// The head of the response has more header fields, or bytes, than are read. The store acted on the request.
+    /// The response head exceeds the limit of header fields or of bytes. The storage acted on the request.
     #[error("the head of the store's response is too large")]
     HeadTooLarge,
     /// The body handed in failed: its own error, as it was. The store was cut off before the end.

@@ -123,7 +123,7 @@ impl Body for Incoming {
     }
 }
 
-/// A body of which the beginning was read already.
+/// A body whose beginning was read already.
 pub(super) struct ReadAhead {
     pub(super) read: Option<Bytes>,
     pub(super) rest: BoxBody,

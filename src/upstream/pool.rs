@@ -28,8 +28,9 @@ use crate::buffers::{self, Crowd, PacedBody};
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Header fields of a response that is known to have many: as many metadata entries as an object can have (1,049, S3's
-/// 2,048 bytes in the shortest names that there are, without values), and what the storage adds.
+/// Limit of header fields for a response that is known to have many: as many metadata entries as an object
+/// can have (1,049: S3's 2,048 bytes in the shortest possible names, without values), and what the storage
+/// adds.
 const MANY_HEADERS: usize = 1_536;
 
 /// How many header fields a response may have.
@@ -37,7 +38,8 @@ const MANY_HEADERS: usize = 1_536;
 pub(super) enum HeadRoom {
     /// hyper's usual 100, for which it needs no memory apart.
     Usual,
-    /// [`MANY_HEADERS`]. To prepare for so many takes longer than the rest of the work on a small response.
+    /// [`MANY_HEADERS`]. Memory for this number of fields takes longer to prepare than the rest of the work
+    /// on a small response.
     Large,
 }
 

@@ -21,8 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// No attempt begins later than this after the first one did.
 const RETRY_WINDOW: Duration = Duration::from_secs(20);
 
-/// A further attempt ends with this time after the first one began: SDKs give up on a silent server after 50 or 60 s, and a
-/// client that was answered in time knows what it may do.
+/// A retry ends at the latest this long after the first attempt began: SDKs give up on a silent server after
+/// 50 or 60 s, and a client that has a response by then knows what it may do.
 const RETRIES_END: Duration = Duration::from_secs(45);
 
 /// How far a request may be repeated.
@@ -97,15 +97,18 @@ impl Trouble {
     }
 }
 
-/// How long a store may take for the head of its answer, as a multiple of [`Timeouts::head`](super::Timeouts).
+/// How long the storage may take for the head of its response, as a multiple of
+/// [`Timeouts::head`](super::Timeouts).
 ///
-/// S3 answers most requests within a second. It may take longer over those that touch much, and minutes over copies and
-/// completed uploads, which other stores answer only when they are done; their clients are kept waiting by other means.
+/// S3 responds to most requests within a second. It may take longer over requests that touch many objects or
+/// bytes, and minutes over copies and completed uploads. Other storages respond to these only when they are
+/// done; their clients are kept waiting by other means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     /// Reads of objects, and writes and deletions of one.
     Prompt,
-    /// Listings, what is about many objects or whole buckets, and large bodies, whose end may have to be written out.
+    /// Listings, requests about many objects or whole buckets, and large bodies, whose end the storage may
+    /// still have to write out.
     Slow,
     /// Copies and completions of uploads.
     Long,

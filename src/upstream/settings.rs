@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 /// TCP and TLS together; a store in the same region answers within 100 ms, so five seconds cover two lost SYNs (1 s + 2 s).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the end of the request to the response head. Listings, requests about many objects and the ends of streamed bodies have
-/// twice that, copies and completed uploads thirty times. With [`CONNECT_TIMEOUT`] a silent store is told to the client after 25 s, or
-/// 45 s: before its SDK gives up.
+/// From the end of the request to the response head. Listings, requests about many objects and the ends of
+/// streamed bodies have twice that, copies and completed uploads thirty times. With [`CONNECT_TIMEOUT`], an
+/// unresponsive storage is reported to the client after 25 s, or 45 s: before its SDK gives up.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two frames of a body, in either direction, while this side is ready for the next.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

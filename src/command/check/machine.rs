@@ -14,7 +14,7 @@ const NOTABLE_SKEW: Duration = Duration::from_secs(60);
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html> (RequestTimeTooSkewed)
 const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// Whether the hard limit of open files allows so many connections.
+/// Checks whether the hard limit of open files allows `max_connections` connections.
 pub(super) fn descriptors(max_connections: usize) -> Finding {
     match std::fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(hard_limit) {
         Some(limit) => judge_descriptors(limit, max_connections as u64),

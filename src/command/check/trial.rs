@@ -1,5 +1,5 @@
-//! An object that is written, read, listed and removed by way of a proxy in this process: authentication, rules, key
-//! service and storage take part as in `serve`.
+//! Writes, reads, lists and deletes a trial object through a proxy in this process: authentication, rules,
+//! key service and storage take part as in `serve`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -149,7 +149,8 @@ impl Attributes {
         Self { known: vec![checksum], upload: None, unknown: self.unknown.clone() }
     }
 
-    /// The checksum that the object's last segment may carry: algorithm, and whether it is one of the parts' checksums.
+    /// The checksum that the object's last segment may carry: its algorithm, and whether it is a checksum
+    /// of the parts' checksums.
     pub fn upload_checksum(&self) -> UploadChecksum {
         self.upload.and_then(|byte| UploadChecksum::parse(byte).ok()).unwrap_or(UploadChecksum::Undeclared)
     }

@@ -56,8 +56,8 @@ impl Binding {
     }
 }
 
-/// The server-side encryption that answers name for the object: what its writer asked for. The body is sealed in one
-/// way under either.
+/// The server-side encryption that responses name for the object: the one that its writer requested. The
+/// body is sealed in one way under either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SseAlgorithm {
     /// `aws:kms`, also where the request named none.
@@ -175,8 +175,9 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Wraps the content key again, for a copy of the same body under another name or data key: a salt of its own, the
-    /// multipart flag and the attributes of the envelope that was opened, unless the copy has a checksum of its own (F-53).
+    /// Wraps the content key again, for a copy of the same body under another name or data key, with a salt
+    /// of its own. The multipart flag and the attributes are those of the opened envelope; a checksum of
+    /// the copy's own replaces the checksums among them (F-53).
     pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
         let &RewrapRequest { data_key, binding, sse, name, checksum } = request;
         let attributes = match checksum {

@@ -1,5 +1,5 @@
-//! The checksum of the whole object in a small last part: what it carries has to be that of the parts that are completed
-//! (F-55). A terminator has none of this: it is sealed when all parts are known.
+//! The checksum of the whole object in a small last part: the carried checksum must be that of the parts that
+//! are completed (F-55). This does not apply to a terminator, which is sealed when all parts are known.
 
 use http::Response;
 
@@ -24,8 +24,8 @@ pub(super) enum Carried {
 }
 
 impl Completing {
-    /// Sees to it that the last of the chosen parts carries this checksum of the object, or none. It is sealed anew where this
-    /// process still has it.
+    /// Makes the last of the chosen parts carry this checksum of the object, or none. The part is sealed
+    /// again if this process still holds it.
     ///
     /// # Errors
     /// When the storage is in trouble.

@@ -60,7 +60,8 @@ pub(super) struct Chosen {
     pub(super) stored: Vec<StoredPart>,
     /// The storage's numbers and its ETags without quotes, of the parts that make the object.
     pub(super) etags: Vec<(u16, String)>,
-    /// The same of the parts that the client names: another last one, if that was sealed anew.
+    /// The storage's numbers and its ETags without quotes, of the parts that the client names. The last part
+    /// differs from that in `etags` if it was sealed again.
     pub(super) named: Vec<(u16, String)>,
     /// The checksum of each part's plaintext, where it is known.
     pub(super) checksums: Vec<Option<Checksum>>,
@@ -101,7 +102,8 @@ impl Chosen {
         Ok(())
     }
 
-    /// What the last segment of an object of these parts is to carry (F-54); `None` where that is nothing, or not known.
+    /// The checksum that the last segment of an object of these parts has to carry (F-54); `None` where there
+    /// is none to carry, or it is not known.
     pub(super) fn checksum_to_carry(&self, upload: &Upload) -> Option<Attribute> {
         let checksums = self.checksums.iter().copied().collect::<Option<Vec<_>>>()?;
         upload.carried(&checksums.into_iter().zip(self.lengths()?).collect::<Vec<_>>())
@@ -113,7 +115,7 @@ impl Chosen {
         self.stored.iter().any(|part| Some(part.modified) > last)
     }
 
-    /// The last part was sealed anew, and stored under another number.
+    /// Replaces the last part by the one that was sealed again and stored under the number `at`.
     pub(super) fn replace_last(&mut self, at: PartNumber, etag: String, stored_length: u64, mark: TailMark) {
         if let (Some(stored), Some(last)) = (self.stored.last_mut(), self.etags.last_mut()) {
             *stored = StoredPart { stored_length, mark: Some(mark), ..*stored };

@@ -17,7 +17,7 @@ use crate::error::{Error, with_causes};
 use crate::handler::known_uploads::Tail;
 use crate::handler::uploaded_parts::AllParts;
 
-/// What came of sealing a last part anew.
+/// The result of sealing a last part again.
 pub(super) enum Resealed {
     /// It is stored, and takes the place of the last of the chosen parts.
     Stored,
@@ -28,10 +28,11 @@ pub(super) enum Resealed {
 }
 
 impl Completing {
-    /// Seals the last of the chosen parts for the layout that they make, with this checksum of the object, and stores it under a number of its own. The part
-    /// as the client sent it stays: whatever happens to the storage or to this process before the upload is complete, the
-    /// ETag that the client has names a part that is there, at every node. Where the storage wants all parts in the object, it
-    /// takes the client's place, which is then `displaced`.
+    /// Seals the last of the chosen parts for the layout that they make, with this checksum of the object,
+    /// and stores it under a number of its own. The part as the client sent it stays in the storage: whatever
+    /// happens to the storage or to this process before the upload is complete, the ETag that the client has
+    /// names a part that exists, at every node. Where the storage wants all parts in the object, the part
+    /// that was sealed again replaces the client's part, which is then `displaced`.
     ///
     /// # Errors
     /// When the storage is in trouble, or what was kept does not open.
@@ -88,9 +89,10 @@ impl Completing {
     }
 }
 
-/// A number for another last part: above those that go before it, and of no part that the storage has. The terminator's is
-/// the first choice, since only an earlier attempt to complete leaves a part there. The number in the segment stays the
-/// client's; of the storage's numbers only the order counts.
+/// Returns a number for another last part: above the numbers of the parts before it, and not used by any part
+/// in the storage. The terminator's number is the first choice, since only an earlier attempt to complete the
+/// upload leaves a part there. The number in the segment stays the client's; only the order of the storage's
+/// numbers counts.
 fn free_number(listed: &AllParts, chosen: &Chosen) -> Option<PartNumber> {
     let (last, before) = chosen.stored.split_last()?;
     let above = before.last().map_or(0, |part| part.number.value());

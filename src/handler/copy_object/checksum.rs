@@ -1,5 +1,5 @@
-//! The checksum that a copy is to have, and its source has not: computed over the source's content, which passes the proxy for
-//! nothing else.
+//! The checksum that a copy is to have and its source does not have. It is computed over the source's
+//! content, which passes through the proxy only for this purpose.
 
 use http::header::{ETAG, HeaderValue};
 use http_body_util::BodyExt;
@@ -13,11 +13,11 @@ use crate::s3::checksum::Hasher;
 use crate::upstream::UpstreamError;
 
 impl ObjectCopy {
-    /// The checksum that the request asks for, of the source of this ETag, which has those in `kept`; `None` if it asks for
-    /// none.
+    /// The checksum that the request asks for, of the source with this ETag and the stored checksums `kept`;
+    /// `None` if the request does not ask for one.
     ///
     /// # Errors
-    /// As a read of the source, and [`Error::Replaced`] when the source is another by now.
+    /// As a read of the source, and [`Error::Replaced`] when the source no longer has this ETag.
     pub(super) async fn own_checksum(&self, etag: &HeaderValue, kept: &[Checksum]) -> Step<Option<Checksum>> {
         let Some(algorithm) = self.checksum else { return Ok(Ok(None)) };
         if let Some(kept) = kept.iter().find(|kept| kept.algorithm() == algorithm) {

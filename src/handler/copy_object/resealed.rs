@@ -73,8 +73,9 @@ impl ObjectCopy {
         Ok(Outcome::Done(answer.headers, result.to_object_xml(&told)))
     }
 
-    /// The source with the checksums that the copy is to have: those that it has, or the one that is asked for. Envelopes go
-    /// before their content, so the source is read for that one first.
+    /// The source with the checksums that the copy is to have: those of the source, or the one that the
+    /// request asks for. An envelope is sent before its content, so the source is read first to compute the
+    /// requested checksum.
     async fn with_own_checksum(
         &self,
         opened: OpenedObject,

@@ -1,4 +1,5 @@
-//! Sizes of uploads that this process completed: the layout alone may tell the size, and an archived object shows none.
+//! Sizes of uploads that this process completed: in some cases only the layout gives the size, and the
+//! layout of an archived object can't be read.
 
 use super::{Learned, LearnedSizes, Listed, SizeReader};
 use crate::handler::stored_object::{fingerprint, unquoted};
@@ -28,8 +29,8 @@ impl LearnedSizes {
 }
 
 impl SizeReader {
-    /// The size of what can't be read now (archived, mostly): as when it was completed, if that was here and not long ago,
-    /// else the stored one.
+    /// Returns the size of an object that can't be read now (usually an archived one): its size at
+    /// completion, if this process completed it not long ago, otherwise the stored size.
     pub(super) async fn closed_size(&self, listed: &Listed) -> Learned {
         let etag = listed.etag.as_deref().unwrap_or_default();
         let known = self.resources.learned_sizes.of_completed(&self.bucket, &listed.object, etag).await;

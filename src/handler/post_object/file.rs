@@ -53,8 +53,8 @@ impl FormFile {
     /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in place.
     ///
     /// # Errors
-    /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when others hold too much
-    /// memory, and what the body fails with.
+    /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when other
+    /// requests hold too much memory, and the errors of the body.
     pub(super) async fn fill(&mut self, expected: usize) -> Result<Filled, Error> {
         let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
         loop {

@@ -27,9 +27,9 @@ use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 /// S3's answers about an upload have a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Stores a file of which `first` is the beginning; `promised` are its checksums, else `verdict` has one of all bytes at the
-/// end, which the last segment carries (F-54). `length` is what its request has.
-/// Whatever fails, and whoever goes away, nothing of it stays upstream.
+/// Stores a file that begins with `first`. `promised` holds its checksums; if it is empty, `verdict` has one
+/// of all bytes at the end, which the last segment carries (F-54). `length` is that of the client's request.
+/// If anything fails, or the client disconnects, nothing of the file stays upstream.
 pub(super) async fn upload(
     resources: &Resources,
     object: NewObject<'_>,

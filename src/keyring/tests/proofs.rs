@@ -1,4 +1,5 @@
-//! A provider that gives a data key which its blob does not hold, opens a blob to another one, or answers for another key.
+//! Tests with a provider that returns a data key which its blob does not hold, unwraps a blob to another data
+//! key, or responds for another wrapping key.
 
 use super::*;
 

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::{CRC32, CRC32C, CRC64NVME, Checksum, ChecksumAlgorithm, ChecksumType, Hasher};
 
-/// The checksum of an object. Displays as S3 tells it: base64, behind it `-` and the number of parts where it is one of
-/// their checksums.
+/// The checksum of an object. Displays as in S3's responses: base64, followed by `-` and the number of parts
+/// where it is a checksum of the parts' checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectChecksum {
     /// Its value.

@@ -5,16 +5,16 @@ use http::header::HeaderMap;
 use super::{HOP_BY_HOP, nominated};
 use crate::s3::error::S3Error;
 
-/// What `Connection` may say beside the names of [`HOP_BY_HOP`]: an option of the connection, and a header of HTTP/2's
+/// What `Connection` may name in addition to [`HOP_BY_HOP`]: a connection option, and a header of HTTP/2's
 /// upgrade (RFC 7540, 3.2.1).
 const OPTIONS: [&str; 2] = ["close", "http2-settings"];
 
-/// Refuses a `Connection` header that declares a header of the request to be one of the connection, which would take it
-/// out of the request: a condition or a setting that its signer put there.
+/// Refuses a `Connection` header that declares an end-to-end header of the request to be hop-by-hop. That
+/// would remove it from the request: a condition or a setting that its signer put there.
 ///
 /// # Errors
-/// `InvalidRequest` for the name of a header that the request has, or that S3 gives a meaning, unless it is one of the
-/// connection. Other names do nothing.
+/// `InvalidRequest` for the name of a header that the request has, or that S3 gives a meaning, unless it is a
+/// hop-by-hop header or a connection option. Other names have no effect.
 pub fn refuse_nominations(headers: &HeaderMap) -> Result<(), S3Error> {
     let of_connection =
         |name: &str| OPTIONS.contains(&name) || HOP_BY_HOP.iter().any(|hop| hop.as_str() == name);

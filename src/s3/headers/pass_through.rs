@@ -1,4 +1,5 @@
-//! The request headers that an operation without object content passes on: by name, each where S3 gives it a meaning.
+//! The request headers that an operation without object content passes on, by name, for each operation to
+//! which S3 gives them a meaning.
 //! Source: the request headers of each operation in S3's API reference,
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
@@ -56,15 +57,18 @@ const TAKEN: &[(Operation, &[&str])] = &[
     (Operation::PutObjectRetention, &[BYPASS_GOVERNANCE]),
 ];
 
-/// The headers of a request without object content that go upstream: those that S3 gives a meaning for `operation`. What
-/// speaks of the connection, the signature or the body's framing is not among them, nor is anything of other services.
+/// The headers of a request without object content that go upstream: those to which S3 gives a meaning for
+/// `operation`. Headers of the connection, the signature, the body's framing or other services are not among
+/// them.
 ///
-/// A checksum that came as a trailer is verified elsewhere and not among them: the caller adds it as a header.
+/// A checksum that came as a trailer is verified elsewhere and is not included: the caller adds it as a
+/// header.
 ///
 /// # Errors
-/// `NotImplemented`, naming it, for a header of a write that could be a condition or a setting and that the operation does
-/// not have: a condition that the operation does not know, and an `x-amz-*` header that no operation has. Without it, the
-/// write would do what the client asked not to be done. Reads ignore such headers, as S3 does. As [`check_text`].
+/// `NotImplemented`, with the header's name, for a header of a write that could be a condition or a setting
+/// and that the operation does not have: a condition that the operation does not know, or an `x-amz-*` header
+/// that no operation has. Without it, the write would do what the client asked not to be done. Reads ignore
+/// such headers, as S3 does. Otherwise as [`check_text`].
 pub fn passthrough_headers(operation: Operation, headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     let takes = |name: &str| takes_header(operation, name);
     if operation.access() == Access::Write

@@ -24,13 +24,14 @@ pub(super) enum Fate {
 
 /// The headers of a PutObject or CreateMultipartUpload that go upstream with the ciphertext.
 ///
-/// Values are passed byte for byte and repeated lines stay repeated. What describes the plaintext body or its transfer is
-/// consumed; Content-Encoding loses its `aws-chunked`.
+/// Values are passed byte for byte, and repeated header lines stay repeated. Headers that describe the
+/// plaintext body or its transfer are consumed; Content-Encoding loses its `aws-chunked`.
 ///
 /// # Errors
-/// `NotImplemented`, naming it, for SSE-C, an encryption context, DSSE, a condition S3 has not on uploads, and every
-/// unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is the proxy's, `MetadataTooLarge` for more
-/// metadata than S3 keeps, and as [`sse_request`] and [`check_text`].
+/// `NotImplemented`, naming the header, for SSE-C, an encryption context, DSSE, a condition that S3 does
+/// not have on uploads, and every unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is
+/// reserved for the proxy; `MetadataTooLarge` for more metadata than S3 keeps; and the errors of
+/// [`sse_request`] and [`check_text`].
 pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     sse_request(headers)?;
     let mut upstream = HeaderMap::with_capacity(headers.len());
@@ -105,7 +106,8 @@ pub(super) fn upload_fate(name: &str) -> Fate {
 /// Checks the values that a request to the storage signs: a signature covers text.
 ///
 /// # Errors
-/// `InvalidArgument`, naming the header, for a value that is not UTF-8. (S3 takes US-ASCII, and stores UTF-8 encoded.)
+/// `InvalidArgument`, naming the header, for a value that is not UTF-8. (S3 accepts US-ASCII, and stores
+/// UTF-8 in encoded form.)
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
 pub(super) fn check_text(headers: &HeaderMap) -> Result<(), S3Error> {
     let wrong = headers
@@ -274,12 +276,14 @@ pub(super) fn collect<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a Heade
     headers
 }
 
-/// Puts the headers that a presigned URL carries as `x-amz-*` parameters where headers belong, for every function here to
-/// see. SigV4's own parameters stay. So do the values of checksums and `x-amz-sdk-checksum-algorithm`, which S3 ignores in
-/// a query: a presigner has no body to compute them from, and the AWS SDK for JavaScript writes the checksum of nothing.
+/// Copies the headers that a presigned URL carries as `x-amz-*` query parameters into `headers`, where all
+/// functions of this module look for them. SigV4's own parameters are not copied. Neither are checksum
+/// values and `x-amz-sdk-checksum-algorithm`, which S3 ignores in a query: a presigner has no body to
+/// compute a checksum from, and the AWS SDK for JavaScript writes the checksum of an empty body.
 ///
 /// # Errors
-/// `InvalidArgument` for a parameter that can be no header, or that the request has as a header with another value.
+/// `InvalidArgument` for a parameter that is not valid as a header, or that the request has as a header
+/// with another value.
 pub fn unhoist(query: &Query, headers: &mut HeaderMap) -> Result<(), S3Error> {
     for (name, value) in query.iter().filter(|(name, _)| is_hoisted(name)) {
         let lower = name.to_ascii_lowercase();

@@ -1,14 +1,17 @@
-//! The headers of the storage's response: those that S3 has, without what ends at this hop and what speaks of the ciphertext.
+//! Filters the headers of the storage's response: the headers that S3 defines stay; hop-by-hop headers and
+//! headers that describe the ciphertext are removed.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 
 use super::{RESERVED, SSE, nominated};
 use crate::s3::checksum::CHECKSUM_PREFIX;
 
-/// The response headers of S3, in alphabetical order; `x-amz-meta-*` comes to them. `Location` is not among them: of all
-/// operations only CreateBucket has it, and the proxy writes its own there. `Server` is this server's to say.
-/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html> and the response headers of
-/// each operation in S3's API reference; of HTTP what errors and CORS need.
+/// The response headers of S3, in alphabetical order; `x-amz-meta-*` headers are kept in addition.
+/// `Location` is not listed: CreateBucket is the only operation that has it, and the proxy writes its own
+/// value there. `Server` is not listed because this server sets its own.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html> and the
+/// response headers of each operation in S3's API reference, plus the HTTP headers that errors and CORS
+/// need.
 const OF_S3: &[&str] = &[
     "accept-ranges",
     "access-control-allow-credentials",
@@ -68,11 +71,11 @@ const OF_S3: &[&str] = &[
 /// The start of all headers with which a response permits a page of another origin to read it.
 const CORS: &str = "access-control-";
 
-/// Keeps what S3 says of an object or a bucket. Removed are the headers of the connection that the response came by
-/// (RFC 9110 §7.6.1), whatever S3 does not have (a browser obeys `Set-Cookie`, `Refresh` or `Clear-Site-Data` for the
-/// origin of the proxy), the proxy's own metadata, and the storage's words about its own encryption and about the
-/// ciphertext's checksum. Content-Length stays, whatever the Connection header says: a body whose length is unmet must be
-/// seen to be cut.
+/// Keeps the headers in which S3 describes an object or a bucket. Removes the hop-by-hop headers of the
+/// upstream connection (RFC 9110 §7.6.1), every header that S3 does not define (a browser applies
+/// `Set-Cookie`, `Refresh` or `Clear-Site-Data` to the proxy's origin), the proxy's own metadata, and the
+/// headers about the storage's own encryption and the ciphertext's checksum. Content-Length stays even if
+/// the Connection header names it: a client must be able to detect a truncated body.
 pub fn keep_s3_headers(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         if name != CONTENT_LENGTH.as_str() {

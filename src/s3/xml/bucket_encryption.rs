@@ -1,4 +1,4 @@
-//! The document of Put- and GetBucketEncryption, of which the default KMS key is read.
+//! The document of Put- and GetBucketEncryption. Only the default KMS key is read from it.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketEncryption.html>
 
 use super::XmlError;
@@ -7,7 +7,8 @@ use super::walk::{Limits, read};
 /// A document has a few hundred bytes.
 pub const MAX_ENCRYPTION_DOCUMENT: usize = 20 << 10;
 
-/// The KMS key that a bucket's default encryption names; `None` if it is another kind of encryption, or names none.
+/// The KMS key that a bucket's default encryption names; `None` if the encryption is of another kind, or
+/// names no key.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for another document.

@@ -23,7 +23,8 @@ pub enum CopyAnswer {
 /// A copy that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyResult {
-    /// Its ETag, with its quotes if it came with them; empty if the storage named none, as radosgw does of uploads.
+    /// The copy's ETag, with quotes if the storage sent them; empty if the storage sent none, as radosgw does
+    /// for uploads.
     pub etag: String,
     /// When it was made, as the storage writes it; empty if it did not say.
     pub last_modified: String,

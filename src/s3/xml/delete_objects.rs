@@ -123,7 +123,7 @@ impl DeleteError {
     }
 }
 
-/// The result of a request of which nothing was deleted.
+/// The result document of a request that deleted nothing.
 pub fn delete_result<'a>(errors: impl Iterator<Item = &'a DeleteError>) -> String {
     let mut document =
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"{NAMESPACE}\">");

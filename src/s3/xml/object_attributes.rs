@@ -47,7 +47,7 @@ impl ObjectAttributes {
         }
         if !self.checksums.is_empty() {
             document.push_str("<Checksum>");
-            // S3 tells a composite one here without the number of parts.
+            // S3 returns a composite checksum here without the number of parts.
             for ObjectChecksum { value, .. } in &self.checksums {
                 let name = format!("Checksum{}", value.algorithm().token());
                 push_element(&mut document, &name, &value.to_string());

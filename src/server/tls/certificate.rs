@@ -1,4 +1,5 @@
-//! Version and validity of an X.509 certificate, read from its DER (RFC 5280, 4.1): what rustls does not tell.
+//! Version and validity of an X.509 certificate, read from its DER (RFC 5280, 4.1): rustls does not expose
+//! them.
 
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +39,8 @@ impl Certificate {
     }
 }
 
-/// Elements of DER, one after the other: a tag of one byte, a definite length, the content (ITU-T X.690, 8.1).
+/// A sequence of DER elements: each has a tag of one byte, a definite length and the content (ITU-T X.690,
+/// 8.1).
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Elements<'a> {
@@ -60,7 +62,8 @@ impl<'a> Elements<'a> {
         Some(content)
     }
 
-    /// `YYMMDDHHMMSSZ` of the years 1950 to 2049, or `YYYYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5). Before 1970 it is 1970.
+    /// Reads `YYMMDDHHMMSSZ` of the years 1950 to 2049, or `YYYYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5). A time
+    /// before 1970 is returned as the start of 1970.
     fn next_time(&mut self) -> Option<SystemTime> {
         let (text, short) = match self.next_of(UTC_TIME) {
             Some(text) => (text, true),

@@ -28,8 +28,8 @@ impl Validity {
         read.map(|certificate| certificate.validity).collect()
     }
 
-    /// What is wrong with the certificate at `now`, or will soon be: `expired on 2026-01-31, 3 days ago`. Soon is the
-    /// last quarter of its time, and at most its last 30 days.
+    /// What is wrong with the certificate at `now`, or will soon be: `expired on 2026-01-31, 3 days ago`.
+    /// Soon is the last quarter of its lifetime, and at most its last 30 days.
     pub fn trouble(&self, now: SystemTime) -> Option<String> {
         if now < self.not_before {
             return Some(format!("is not valid before {}", date(self.not_before)));
@@ -44,7 +44,8 @@ impl Validity {
         }
     }
 
-    /// Until when the certificate is valid: `valid until 2026-01-31, 90 days`, or what [`Self::trouble`] says.
+    /// How long the certificate is valid: `valid until 2026-01-31, 90 days`, or the result of
+    /// [`Self::trouble`].
     pub fn told(&self, now: SystemTime) -> String {
         let left = self.not_after.duration_since(now).unwrap_or_default();
         let valid = || format!("valid until {}, {}", date(self.not_after), days(left));

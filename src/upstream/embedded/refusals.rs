@@ -38,7 +38,8 @@ impl Unkept {
     }
 }
 
-/// Refuses what an input of PutObject, CreateMultipartUpload or CopyObject asks for and the store would not keep.
+/// Refuses an input of PutObject, CreateMultipartUpload or CopyObject with a setting that the store would not
+/// keep.
 macro_rules! refuse_unkept {
     ($input:expr) => {
         $crate::upstream::embedded::refusals::Unkept {

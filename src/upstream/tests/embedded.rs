@@ -26,8 +26,9 @@ async fn expect(upstream: &Upstream, request: UpstreamRequest, status: u16) -> (
     (headers, body)
 }
 
-/// s3s verifies a signature over a value in which every tab is a blank; the value that is kept has its tabs. As S3 does
-/// with what is not printable ASCII, s3s responds with an encoded word (RFC 2047), here of `a\tb \t c`.
+/// s3s verifies a signature over a header value with each tab replaced by a space, and stores the value with
+/// its tabs. As S3 does with a value that is not printable ASCII, s3s responds with an encoded word (RFC
+/// 2047), here of `a\tb \t c`.
 #[tokio::test]
 async fn a_tab_in_metadata_is_kept_as_an_encoded_word() {
     let root = tempfile::tempdir().unwrap();

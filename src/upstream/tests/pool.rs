@@ -133,7 +133,9 @@ fn many_headers(count: usize) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{lines}\r\n")
 }
 
-/// As many metadata entries as S3 keeps, and what a storage adds. One connection finds out, another reads; neither is kept.
+/// The responses have up to as many metadata entries as S3 keeps, and the headers that a storage adds. A
+/// first connection finds that there are too many headers for it, and a second one reads them; neither is
+/// kept.
 #[tokio::test]
 async fn responses_with_many_headers_are_read_on_a_connection_apart() {
     for (count, connections_taken) in [(99, 1), (100, 2), (1_049 + 100, 2)] {

@@ -191,7 +191,7 @@ async fn untouched_streams_survive_a_failed_connection() {
     assert_eq!(sending.await.unwrap().unwrap().status(), 200);
 }
 
-/// A refusal may speak of what the request itself did before; whoever reads it must know.
+/// A refusal may result from an earlier attempt of the same request; the caller must be able to detect that.
 #[tokio::test]
 async fn a_response_says_whether_an_earlier_attempt_may_have_been_carried_out() {
     for (request, first, is_expected) in [

@@ -51,7 +51,7 @@ impl TailMark {
         Self { checksum, ..self }
     }
 
-    /// The same of a part that carries this checksum of the object (F-54).
+    /// Returns the mark of a part that also carries this checksum of the object (F-54).
     #[must_use]
     pub fn carrying(self, object: Option<&Attribute>) -> Self {
         Self { object: object.map(digest_of), ..self }
@@ -83,8 +83,9 @@ impl TailMark {
         (self.length, self.layout) == (expected.length, expected.layout)
     }
 
-    /// length(5) | flags(1) | first bytes of SHA-256 of the layout's entries (8, flag 1) | those of the object's checksum (8,
-    /// flag 4) | tag(1) | checksum (flag 2), in base64url: 8 to 116 characters of `A-Z a-z 0-9 - _`.
+    /// Encodes the mark, in base64url: length(5) | flags(1) | first bytes of SHA-256 of the layout's entries
+    /// (8, flag 1) | first bytes of SHA-256 of the object's checksum (8, flag 4) | tag(1) | checksum (flag
+    /// 2). The text has 8 to 116 characters of `A-Z a-z 0-9 - _`.
     pub fn to_text(&self) -> String {
         let mut bytes = self.length.to_be_bytes()[8 - LENGTH..].to_vec();
         let flag = |present: bool, flag: u8| if present { flag } else { 0 };

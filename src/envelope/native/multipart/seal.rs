@@ -48,7 +48,8 @@ impl SegmentSealer {
     /// [`Self::new`], for a last part that carries the object's checksum (F-54).
     ///
     /// # Errors
-    /// As there, and [`FormatError::SegmentHeader`] for a checksum of more than 32 bytes or in a part that is not the last.
+    /// The errors of [`Self::new`], and [`FormatError::SegmentHeader`] for a checksum of more than 32 bytes
+    /// or in a part that is not the last.
     pub fn carrying(
         content_key: &ContentKey,
         part: Part,
@@ -87,12 +88,12 @@ impl SegmentSealer {
     }
 }
 
-/// The terminator of a layout, all of it: 80 bytes, and the tail when the layout is not regular (F-36, F-39). It carries the
-/// object's checksum if there is one (F-54).
+/// Seals the complete terminator of a layout: 80 bytes, and the tail when the layout is not regular (F-36,
+/// F-39). It carries the object's checksum if there is one (F-54).
 ///
 /// # Errors
-/// [`FormatError::Layout`] when the layout is not one that a terminator ends, [`FormatError::SegmentHeader`] for a checksum
-/// of more than 32 bytes.
+/// [`FormatError::Layout`] when the layout is not one that a terminator ends, [`FormatError::SegmentHeader`]
+/// for a checksum of more than 32 bytes.
 pub fn seal_terminator(
     content_key: &ContentKey,
     layout: &Layout,

@@ -1,5 +1,5 @@
-//! The 80 bytes that begin a segment: what it is, bound to its key (F-31 to F-33), and the object's checksum where one is
-//! carried (F-54).
+//! The 80-byte segment header: the description of the segment, bound to its key (F-31 to F-33), and the
+//! object's checksum if the segment carries it (F-54).
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -49,7 +49,7 @@ impl SegmentEntropy {
         Self(salt)
     }
 
-    /// What stands behind the fields: the salt, and the checksum that is to be carried, sealed (F-54).
+    /// The bytes after the fields: the salt, and the sealed checksum if one is to be carried (F-54).
     ///
     /// # Errors
     /// [`FormatError::SegmentHeader`] for a checksum that is too long, or in a segment that another follows.
@@ -86,7 +86,8 @@ pub(super) enum Salt {
     },
 }
 
-/// HKDF-SHA256(content key, salt, label | fields, 32): what hides a carried checksum. Another salt, another mask.
+/// HKDF-SHA256(content key, salt, label | fields, 32): the mask that hides a carried checksum. Each salt
+/// gives a different mask.
 fn mask(content_key: &ContentKey, fields: &Fields, salt: &[u8; SHORT_SALT]) -> Zeroizing<[u8; CARRIED]> {
     kdf::hkdf(content_key.expose(), salt, &[kdf::CHECKSUM, &fields.write(true)])
 }
@@ -170,8 +171,9 @@ impl Fields {
     }
 }
 
-/// fields(16) | salt(32) | commitment(32), or fields(16) | salt(16) | sealed checksum(32) | commitment(16); well-formed, but
-/// authentic only when [`Header::authenticate`] says so. A layout's footer has the same shape (F-41).
+/// fields(16) | salt(32) | commitment(32), or fields(16) | salt(16) | sealed checksum(32) | commitment(16).
+/// It is well-formed, but authentic only after [`Header::authenticate`] has succeeded. A layout's
+/// footer has the same shape (F-41).
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) fields: Fields,
@@ -275,7 +277,8 @@ impl Header {
     }
 }
 
-/// The checksum of an object that its last segment carries, authentic (F-54). Its algorithm is what the envelope announces.
+/// The authenticated checksum of an object, as its last segment carries it (F-54). The envelope announces its
+/// algorithm.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CarriedChecksum([u8; CARRIED]);
 
@@ -283,7 +286,8 @@ impl CarriedChecksum {
     /// The checksum as one of this algorithm.
     ///
     /// # Errors
-    /// [`FormatError::Checksum`] when it is none: too long an algorithm, or other bytes than zeros behind the value.
+    /// [`FormatError::Checksum`] when it is not a checksum of this algorithm: the algorithm's value is longer
+    /// than the field, or the bytes after the value are not zeros.
     pub fn read_as(&self, tag: AttributeTag) -> Result<Attribute, FormatError> {
         let (value, zeros) = self.0.split_at_checked(tag.value_length()).ok_or(FormatError::Checksum)?;
         match Attribute::new(tag, value) {
@@ -316,7 +320,8 @@ pub enum Ending<'a> {
 /// The checksum that an object of this layout carries, if it does (F-54).
 ///
 /// # Errors
-/// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when these bytes are not the object's.
+/// [`FormatError::SegmentHeader`] or [`FormatError::SegmentCommitment`] when these bytes do not belong to the
+/// object.
 pub fn carried_checksum(
     content_key: &ContentKey,
     layout: &Layout,
@@ -332,8 +337,8 @@ pub fn carried_checksum(
     Ok(header.carried(content_key))
 }
 
-/// key(32) | commitment(32) = HKDF-SHA256(content key, salt, label | fields | sealed checksum | digest, 64) (F-32, F-41,
-/// F-54). Beside a checksum the commitment is its first 16 bytes.
+/// key(32) | commitment(32) = HKDF-SHA256(content key, salt, label | fields | sealed checksum | digest, 64)
+/// (F-32, F-41, F-54). With a carried checksum, the stored commitment is the first 16 bytes of this one.
 fn derive(
     content_key: &ContentKey,
     fields: &Fields,
