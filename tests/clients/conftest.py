@@ -132,6 +132,8 @@ def start(tmp_path):
     def start_one(backend, upstream=None, keyring=None, **sections):
         directory = tmp_path / f"proxy-{len(running)}"
         upstream, keyring = {**backend.upstream, **(upstream or {})}, {**backend.keyring, **(keyring or {})}
+        if not upstream["endpoint"].startswith("embedded:"):
+            upstream = {name: value for name, value in upstream.items() if not name.startswith("embedded_")}
         made = Proxy(directory, upstream, keyring, sections)
         running.append(made)
         return made.start()

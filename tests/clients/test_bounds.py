@@ -86,7 +86,8 @@ def test_preflights_of_strangers_are_few_at_a_time(start, real):
             refused.append(status(connection))
         except TimeoutError:
             pass  # one of those that wait for the storage
-    assert refused == [503] * 84
+    # Eight of one address may be in flight.
+    assert refused == [503] * 92
     relay.stop()
     for connection in asked:
         reset(connection)

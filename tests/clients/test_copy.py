@@ -272,8 +272,8 @@ def realms(request, start, tmp_path):
     suffix = os.urandom(6).hex()
     one, other = f"one-{suffix}", f"other-{suffix}"
     rules = [
-        {"name": one, "realm": "realm-a", "key_id": keys[0]},
-        {"name": other, "realm": "realm-b", "key_id": keys[1], "binding": "realm"},
+        {"name": one, "realm": "realm/a", "key_id": keys[0]},
+        {"name": other, "realm": "realm/b", "key_id": keys[1], "binding": "realm"},
         {"name": "*"},
     ]
     running = start(backend, bucket=rules)

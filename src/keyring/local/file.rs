@@ -146,7 +146,14 @@ pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     let mut text = Zeroizing::new(String::new());
     // Allocated once: growing would leave copies of the secrets behind.
     text.reserve_exact(MAX_FILE_LEN as usize + 1);
-    let len = opened.take(MAX_FILE_LEN + 1).read_to_string(&mut text).map_err(io_error(file, "read it"))?;
+    let len = match opened.take(MAX_FILE_LEN + 1).read_to_string(&mut text) {
+        Ok(len) => len,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let problem = "it is not UTF-8 text".to_owned();
+            return Err(KeyringSetupError::Invalid { file: file.to_owned(), line: None, problem });
+        }
+        Err(error) => return Err(io_error(file, "read it")(error)),
+    };
     if len as u64 > MAX_FILE_LEN {
         return Err(KeyringSetupError::TooLarge { file: file.to_owned(), limit: MAX_FILE_LEN });
     }
