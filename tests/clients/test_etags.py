@@ -106,7 +106,7 @@ def test_a_form(proxy, s3, bucket):
     assert post(proxy, bucket, key="k", fields={"If-Match": etag}).status == 204
 
 
-def test_conditions_in_every_form_that_clients_write(raw, s3, bucket):
+def test_conditions_in_every_form_that_clients_write(raw, s3, bucket, backend):
     etag = s3.put_object(Bucket=bucket, Key="k", Body=CONTENT)["ETag"]
     bare, storages = etag.strip('"'), etag.replace("-v", "")
     other = f'"{"0" * 32}-v"'
@@ -125,7 +125,8 @@ def test_conditions_in_every_form_that_clients_write(raw, s3, bucket):
             assert (answer.status, answer.headers["etag"]) == (200, etag)
     for known in (etag, storages):
         # LocalStack's 304 has no ETag.
-        assert got("GET", If_None_Match=known).headers.get("etag", known) == known, "a cache finds the answer that it has"
+        expected = None if backend.name == "localstack" else known
+        assert got("GET", If_None_Match=known).headers.get("etag") == expected, "a cache finds the answer that it has"
 
 
 def test_conditional_writes(s3, bucket):
