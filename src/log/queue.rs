@@ -1,5 +1,6 @@
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -26,8 +27,17 @@ struct State {
     lines: Vec<u8>,
     /// Lines that were not written, and not reported yet.
     dropped: u64,
+    /// The thread that writes. Its own lines, reports of dropped lines, are never dropped.
+    writer: Option<ThreadId>,
     is_closed: bool,
     has_ended: bool,
+}
+
+impl State {
+    fn accepts(&self, line: &[u8]) -> bool {
+        let has_room = !self.is_closed && self.lines.len() + line.len() <= CAPACITY;
+        has_room || self.writer == Some(std::thread::current().id())
+    }
 }
 
 impl Queue {
@@ -38,7 +48,7 @@ impl Queue {
     /// Takes a line, or drops it when the queue is full.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
-        if state.is_closed || state.lines.len() + line.len() > CAPACITY {
+        if !state.accepts(line) {
             state.dropped += 1;
             drop(state);
             count_dropped(1);
@@ -53,8 +63,10 @@ impl Queue {
     }
 
     /// Writes lines to `output` until the queue is closed and empty. After lines were dropped, `report` is
-    /// called with their count as soon as `output` works again.
+    /// called with their count as soon as `output` works again; `report` may push one line, which is taken
+    /// even if the queue is full or closed.
     pub(super) fn write_to(&self, output: &mut impl Write, report: impl Fn(u64)) {
+        self.lock().writer = Some(std::thread::current().id());
         let mut batch = Vec::new();
         let mut is_torn = false;
         while self.next(&mut batch) {
@@ -209,6 +221,7 @@ mod tests {
             let mut output = Output { allowed, written: write };
             thread.write_to(&mut output, |lines| {
                 report.fetch_add(lines, Ordering::SeqCst);
+                thread.push(format!("{lines} dropped\n").as_bytes());
             });
         });
         Running { queue, allow, written, reported }
@@ -243,11 +256,10 @@ mod tests {
         }
         assert_eq!(queue.lock().dropped, 6);
         drop(allow);
-        drained(&queue);
-        queue.push(b"last\n");
         queue.finish();
         assert_eq!(reported.load(Ordering::SeqCst), 6);
-        assert!(written.iter().flatten().collect::<Vec<_>>().ends_with(b"x\nlast\n"));
+        let written = written.iter().flatten().collect::<Vec<_>>();
+        assert!(written.ends_with(b"x\n6 dropped\n"), "reported although the queue was full, then closed");
     }
 
     #[test]
@@ -267,7 +279,7 @@ mod tests {
         queue.push(b"five\n");
         drop(allow);
         queue.finish();
-        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nfive\n");
+        assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntw\nfive\n3 dropped\n");
         assert_eq!(reported.load(Ordering::SeqCst), 3, "two and three, and four");
     }
 
