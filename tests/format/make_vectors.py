@@ -81,7 +81,9 @@ def good():
     vector("ok_bound_to_nothing", "binding 0, another realm and key", "ok", "F-10", sealer=seal(binding=NO_BINDING, realm="other", key="x"), told=lax)
     key = "é/☃ //../+%20\"\n"
     vector("ok_odd_key", "the key's bytes count, not its URL", "ok", "F-10", sealer=seal(key=key), told={"object_key": key})
-    vector("ok_aes256", "flag 2: answers name AES256", "ok", "F-08", sealer=seal(flags=4))
+    key = "é" * 512
+    vector("ok_long_key", "a key of 1,024 bytes, the most that S3 allows", "ok", "F-10", sealer=seal(key=key), told={"object_key": key})
+    vector("ok_aes256", "bit 2: responses name AES256", "ok", "F-08", sealer=seal(flags=4))
     crc = attributes(seal().envelope(), bytes([1, 4, 1, 2, 3, 4]))
     vector("ok_attributes", "a CRC-32", "ok", "F-14", envelope=crc)
     vector("ok_attribute_of_later_version", "tag 200 is skipped", "ok", "F-15", envelope=attributes(seal().envelope(), bytes([1, 4, 1, 2, 3, 4, 200, 1, 0])))
@@ -132,6 +134,8 @@ def bad_envelopes():
         ("repeated", bytes([1, 4, 1, 2, 3, 4, 1, 4, 1, 2, 3, 4])),
         ("wrong_length", bytes([1, 3, 1, 2, 3])),
         ("left_over", bytes([1, 4, 1, 2, 3, 4, 9])),
+        ("cut", bytes([1, 4, 1, 2, 3, 4, 200, 4, 0])),
+        ("tag_0", bytes([0, 1, 7, 1, 4, 1, 2, 3, 4])),
     ]:
         vector(f"attributes_{name}", "authentic, but not canonical", "Attributes", "F-15", envelope=attributes(plain, sealed))
 
@@ -241,6 +245,7 @@ def carried_checksums():
         multipart(f"multipart_ok_checksum_{name}", f"CRC-64/NVME of all bytes, {comment}", "ok", "F-54", parts, terminated=terminated, checksum=CRC64)
     multipart("multipart_ok_checksum_composite", "SHA-256 of the parts' SHA-256", "ok", "F-54", REGULAR, checksum=SHA256_OF_PARTS)
     multipart("multipart_ok_checksum_not_announced", "carried, but no algorithm: a copy with another checksum", "ok", "F-54", REGULAR, checksum=(None, bytes(range(4))))
+    multipart("multipart_ok_checksum_of_later_version", "the algorithm 77 is announced", "ok", "F-54", REGULAR, checksum=(77, bytes(range(1, 9))))
     multipart("multipart_ok_checksum_not_carried", "announced, but there was no room", "ok", "F-54", REGULAR, checksum=(0x83, None))
     for name, flip in [("altered", 40), ("salt_altered", 20), ("commitment_altered", 70)]:
         multipart(f"multipart_checksum_{name}", "one bit", "SegmentCommitment", "F-54", REGULAR, pieces=[0, 1, (2, 0, 105, flip)], checksum=CRC64)
@@ -310,6 +315,8 @@ def bad_order():
     stale = seal().segment(1, pattern(500), MIDDLE, salt=SALT)
     multipart("multipart_stale_part", "part 1 as it was once uploaded, of another length", "Irregular", "F-37", REGULAR, pieces=[stale, 1, 2])
     multipart("multipart_too_few_claimed", "3 segments, 2 claimed", "MissingLast", "F-43", REGULAR, pieces=[0, 1, 2], claimed_parts=2)
+    multipart("multipart_more_than_bytes_claimed", "101 bytes, 2 segments claimed", "Length", "F-38", [(1, 5)], pieces=[0], claimed_parts=2)
+    multipart("multipart_0_claimed", "101 bytes, no segment claimed", "Length", "F-38", [(1, 5)], pieces=[0], claimed_parts=0)
     multipart("multipart_too_many_claimed", "3 segments, 4 claimed", "BodyLength", "F-43", REGULAR, pieces=[0, 1, 2], claimed_parts=4)
 
 
@@ -325,6 +332,11 @@ def bad_layouts():
         multipart(f"multipart_{name}", comment, expect, rule, UNEVEN, pieces=[0, 1, (2, 0, last, flip)])
     multipart("multipart_layout_dropped", "the tail cut off", "Irregular", "F-37", UNEVEN, pieces=[0, 1, (2, 0, 596)])
     multipart("multipart_segment_of_layout_dropped", "0 2", "SegmentOrder", "F-35", UNEVEN, pieces=[0, 2])
+    multipart("multipart_uneven_swapped", "1 0 2", "SegmentOrder", "F-35", UNEVEN, pieces=[1, 0, 2])
+    stale = [seal().segment(number, pattern(length), MIDDLE, salt=SALT) for number, length in [(1, 69_999), (2, 10)]]
+    multipart("multipart_layout_of_other_lengths", "parts 1 and 2 as they were once uploaded", "Layout", "F-41", UNEVEN, pieces=[*stale, 2])
+    resent = seal().segment(3, pattern(70_509)[-500:], LAST_WITH_LAYOUT, UNEVEN, salt=SALT)
+    multipart("multipart_layout_of_other_upload", "the tail of part 3 as it was uploaded again", "Layout", "F-41", UNEVEN, pieces=[0, 1, (2, 0, last - tail), resent[-tail:]])
 
     def tailed(name, comment, expect, rule, layout, plaintext=b"", number=1, **choices):
         segment = seal().segment(number, plaintext, LAST_WITH_LAYOUT, layout, salt=SALT, **choices)

@@ -67,9 +67,9 @@ def attributes(content, envelope):
 def object_checksum(values, carried):
     """(tag, is of all bytes, value) of the checksum that a multipart body carries; None if none, or none announced."""
     announced = values.get(UPLOAD_CHECKSUM)
-    if announced is None or carried is None:
+    if announced is None or carried is None or announced[0] & ~FULL_OBJECT not in DIGEST_LENGTHS:
         return None
-    tag, length = announced[0] & ~FULL_OBJECT, DIGEST_LENGTHS.get(announced[0] & ~FULL_OBJECT, 99)
+    tag, length = announced[0] & ~FULL_OBJECT, DIGEST_LENGTHS[announced[0] & ~FULL_OBJECT]
     if length > len(carried) or any(carried[length:]):
         raise Refused("no checksum of this algorithm")
     return tag, bool(announced[0] & FULL_OBJECT), carried[:length]

@@ -172,7 +172,7 @@ def test_agrees_with_the_vectors(path):
         if vector["expect"] == "Checksum":
             with pytest.raises(Refused):
                 object_checksum(announced, padded)
-        elif announced and padded:
+        elif padded and announced and announced[11][0] & 0x7F in read_native.DIGEST_LENGTHS:
             tag, full_object, value = object_checksum(announced, padded)
             assert (tag | (0x80 if full_object else 0), value) == (announced[11][0], carried(vector))
         else:
