@@ -11,6 +11,8 @@ pub mod command;
 pub mod config;
 pub mod envelope;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handler;
 pub mod keyring;
 pub mod log;

@@ -32,6 +32,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "service", "server", "admin", "config",
         ],
     ),
+    ("fuzzing", &["s3", "sigv4", "envelope", "keyring", "config"]),
     ("lib", &[]),
     ("main", &["command", "config", "log", "server", "service"]),
 ];

@@ -13,6 +13,8 @@ use aws_lc_rs::{hkdf, rand};
 use bytes::Bytes;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::file::rewritten;
 pub use self::file::{generate, rotate};
 
 use super::provider::{Decrypted, Generated};

@@ -164,7 +164,8 @@ impl Attributes {
         self.known.is_empty() && self.upload.is_none() && self.unknown.is_empty()
     }
 
-    fn write(&self) -> Zeroizing<Vec<u8>> {
+    /// The bytes that [`Self::parse`] reads.
+    pub(crate) fn write(&self) -> Zeroizing<Vec<u8>> {
         let known = self.known.iter().map(|attribute| (attribute.tag.to_byte(), attribute.value()));
         let unknown = self.unknown.iter().map(|(tag, value)| (*tag, value.as_slice()));
         let upload = self.upload.as_ref().map(|byte| (UPLOAD_CHECKSUM, std::slice::from_ref(byte)));
@@ -180,7 +181,7 @@ impl Attributes {
     }
 
     /// Parses tag(1) | length(1) | value, ascending; kinds of a later version are skipped (F-15).
-    fn parse(mut bytes: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn parse(mut bytes: &[u8]) -> Result<Self, FormatError> {
         let mut attributes = Self::default();
         let mut before = 0;
         while let [tag, length, rest @ ..] = bytes {

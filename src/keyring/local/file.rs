@@ -164,6 +164,12 @@ pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     })
 }
 
+/// Parses the text of a keyring's file and writes it anew; `None` if it is invalid.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn rewritten(text: &str) -> Option<Zeroizing<String>> {
+    Stored::parse(text).ok().map(|stored| stored.write())
+}
+
 impl Stored {
     fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
         let invalid = |problem: String| (None, problem);
