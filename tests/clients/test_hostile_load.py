@@ -3,7 +3,7 @@
 
 As a test it is scaled down, and asserts no times. In full, with the latencies of the client that is served:
 
-    S3VEIL_BINARY=target/release/s3veil .venv/clients/bin/python tests/clients/test_hostile_load.py --full
+    S3VEIL_BINARY=target/dist/s3veil .venv/clients/bin/python tests/clients/test_hostile_load.py --full
 """
 
 import http.client
