@@ -5,6 +5,7 @@
 pub mod check;
 pub mod decrypt;
 pub mod dependencies;
+mod descriptors;
 pub mod inspect;
 pub mod keygen;
 pub mod process;

@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use super::dependencies::{self, Dependencies, Places, StorageFound, Trouble};
 use super::rooms::{self, Purpose};
-use super::{Check, Failure};
+use super::{Check, Failure, descriptors};
 use crate::config::Config;
 use crate::keyring::KeyId;
 use crate::server::{Tls, Validity};
@@ -83,7 +83,10 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
     for (of, found) in certificates(&config) {
         report.line(of, &found);
     }
-    report.line("file descriptors", &machine::descriptors(config.listen.max_connections));
+    report.line(
+        "file descriptors",
+        &machine::descriptors(descriptors::hard_limit(), config.listen.max_connections),
+    );
     let places = Places::new(&config);
     let exact: Vec<_> = config.buckets.iter().filter_map(dependencies::exact_bucket).collect();
     let trial = match &arguments.bucket {

@@ -5,10 +5,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Descriptors of each connection: its own, and one to the storage.
-const OF_EACH_CONNECTION: u64 = 2;
-/// Listeners, files of the embedded store, connections to the key service.
-const OTHERS: u64 = 256;
+use super::descriptors::{TooFewDescriptors, WAY_OUT};
 
 /// The signal of a file that has reached its size limit: on all of Linux's architectures but MIPS.
 const SIGXFSZ: i32 = 25;
@@ -25,20 +22,15 @@ pub fn raise_descriptor_limit(max_connections: usize) {
             current
         }
     };
-    let needed = needed(max_connections);
-    if let Some(descriptors) = current.filter(|descriptors| *descriptors < needed) {
+    if let Some(TooFewDescriptors { limit, needed, .. }) = TooFewDescriptors::within(current, max_connections)
+    {
         tracing::warn!(
-            descriptors,
+            descriptors = limit,
             needed,
             max_connections,
-            "fewer descriptors may be open than listen.max_connections may need: lower it, or raise the limit (ulimit -n, \
-             LimitNOFILE= of systemd)"
+            "fewer descriptors may be open than listen.max_connections may need: {WAY_OUT}"
         );
     }
-}
-
-fn needed(max_connections: usize) -> u64 {
-    (max_connections as u64).saturating_mul(OF_EACH_CONNECTION).saturating_add(OTHERS)
 }
 
 /// Logs the signals that are often sent as a request for something (SIGHUP, SIGUSR1, SIGUSR2), which by
@@ -70,12 +62,6 @@ pub fn outlive_signals() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_connection_may_need_two_descriptors() {
-        assert_eq!(needed(10_000), 20_256);
-        assert_eq!(needed(usize::MAX), u64::MAX);
-    }
 
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::super::descriptors::TooFewDescriptors;
 use super::Finding;
-
-/// Each connection of a client takes a file descriptor, and a request under way one more, to the storage.
-const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
 /// A clock this far off is to be corrected.
 const NOTABLE_SKEW: Duration = Duration::from_secs(60);
@@ -14,29 +12,15 @@ const NOTABLE_SKEW: Duration = Duration::from_secs(60);
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html> (RequestTimeTooSkewed)
 const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// Checks whether the hard limit of open files allows `max_connections` connections.
-pub(super) fn descriptors(max_connections: usize) -> Finding {
-    match std::fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(hard_limit) {
-        Some(limit) => judge_descriptors(limit, max_connections as u64),
-        None => Finding::good("this system does not tell its limit"),
+/// Checks whether `limit` open files allow `max_connections` connections.
+pub(super) fn descriptors(limit: Option<u64>, max_connections: usize) -> Finding {
+    match (TooFewDescriptors::within(limit, max_connections), limit) {
+        (Some(too_few), _) => Finding::warning(too_few.to_string()),
+        (None, Some(limit)) => {
+            Finding::good(format!("{limit} allow listen.max_connections = {max_connections}"))
+        }
+        (None, None) => Finding::good("this system sets no limit"),
     }
-}
-
-/// `Max open files            1024                 20000                files`; `None` also for `unlimited`.
-fn hard_limit(limits: &str) -> Option<u64> {
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().rev().nth(1)?.parse().ok()
-}
-
-fn judge_descriptors(limit: u64, max_connections: u64) -> Finding {
-    let needed = max_connections.saturating_mul(DESCRIPTORS_PER_CONNECTION);
-    if limit >= needed {
-        return Finding::good(format!("{limit} allow listen.max_connections = {max_connections}"));
-    }
-    Finding::warning(format!(
-        "{limit} are too few for listen.max_connections = {max_connections}, which may take {needed}: lower that, or \
-         raise the limit (ulimit -Hn, LimitNOFILE=)"
-    ))
 }
 
 /// How far this machine's clock is from the storage's. An answer's Date has whole seconds.
@@ -63,14 +47,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hard_limit_is_read_and_judged() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                      Max open files            1024                 20000                files     \n";
-        assert_eq!(hard_limit(limits), Some(20_000));
-        assert_eq!(hard_limit(&limits.replace("20000", "unlimited")), None);
-        assert_eq!(hard_limit(""), None);
-        assert_eq!(judge_descriptors(20_000, 10_000).kind, Kind::Good);
-        let found = judge_descriptors(20_000, 900_000);
+    fn too_few_descriptors_are_a_warning() {
+        assert_eq!(descriptors(Some(20_256), 10_000).kind, Kind::Good);
+        assert_eq!(descriptors(None, 900_000).kind, Kind::Good);
+        let found = descriptors(Some(20_000), 900_000);
         assert_eq!(found.kind, Kind::Warning);
         assert!(found.told.contains("20000 ") && found.told.contains("900000"), "{}", found.told);
     }

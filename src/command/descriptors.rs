@@ -1,0 +1,69 @@
+//! How many file descriptors the connections of clients may take, and whether the system allows as many.
+
+use std::fmt::{self, Display, Formatter};
+
+use rustix::process::{Resource, getrlimit};
+
+/// Descriptors of each connection: its own, and one to the storage.
+const FOR_EACH_CONNECTION: u64 = 2;
+/// Listeners, files of the embedded store, connections to the key service.
+const OTHERS: u64 = 256;
+
+/// What an operator can do about too few descriptors.
+pub(super) const WAY_OUT: &str = "lower it, or raise the limit (ulimit -Hn, LimitNOFILE= of systemd)";
+
+/// A limit below what `listen.max_connections` may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooFewDescriptors {
+    pub(super) limit: u64,
+    pub(super) needed: u64,
+    max_connections: usize,
+}
+
+impl TooFewDescriptors {
+    /// `None` when the limit is enough; without a limit, it always is.
+    pub(super) fn within(limit: Option<u64>, max_connections: usize) -> Option<Self> {
+        let needed = needed(max_connections);
+        let limit = limit.filter(|limit| *limit < needed)?;
+        Some(Self { limit, needed, max_connections })
+    }
+}
+
+impl Display for TooFewDescriptors {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { limit, needed, max_connections } = self;
+        write!(
+            f,
+            "{limit} are too few for listen.max_connections = {max_connections}, which may need {needed}: {WAY_OUT}"
+        )
+    }
+}
+
+/// The highest limit that the process may set for itself; `None` for no limit.
+pub(super) fn hard_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
+fn needed(max_connections: usize) -> u64 {
+    (max_connections as u64).saturating_mul(FOR_EACH_CONNECTION).saturating_add(OTHERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connection_may_need_two_descriptors() {
+        assert_eq!(needed(10_000), 20_256);
+        assert_eq!(needed(usize::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_limit_below_what_is_needed_is_too_low() {
+        assert_eq!(TooFewDescriptors::within(Some(20_256), 10_000), None);
+        assert_eq!(TooFewDescriptors::within(None, usize::MAX), None);
+        let found = TooFewDescriptors::within(Some(20_255), 10_000).unwrap();
+        let told = found.to_string();
+        assert!(told.contains("20255 ") && told.contains("20256") && told.contains("10000,"), "{told}");
+    }
+}
