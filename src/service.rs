@@ -13,6 +13,7 @@ mod round_trip;
 mod unsigned;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -38,9 +39,7 @@ use crate::s3::{
     virtual_host_bucket,
 };
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate, claimed_access_key_id};
-
-/// The header that names a request, in S3's answers and in ours.
-const REQUEST_ID: &str = "x-amz-request-id";
+use crate::upstream::{latest_id, watched};
 
 /// Everything a request needs. Cheap to clone; every clone serves the same clients.
 #[derive(Clone)]
@@ -105,7 +104,11 @@ impl Service {
             true => Err(slow_down().into()),
             false => {
                 let body = boxed(MeteredBody::new(body, &arrival.meter));
-                let answer = caught(self.answer(&parts, body, &arrival, &mut record)).await;
+                let (answer, storage_id) = {
+                    let mut work = pin!(watched(caught(self.answer(&parts, body, &arrival, &mut record))));
+                    (work.as_mut().await, latest_id(work.as_mut()))
+                };
+                record.heard(storage_id);
                 answer.unwrap_or_else(|Panicked| Err(Error::Panicked))
             }
         };

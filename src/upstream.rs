@@ -10,6 +10,7 @@ mod credentials;
 mod embedded;
 mod error;
 mod incoming;
+mod latest_id;
 mod outgoing;
 mod pool;
 mod request;
@@ -38,6 +39,7 @@ pub use self::error::{
     AddressError, CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError,
 };
 use self::incoming::{Incoming, ReadAhead, Source, promised_length};
+pub use self::latest_id::{REQUEST_ID, latest_id, watched};
 use self::outgoing::{OutgoingBody, Stage, Upload};
 use self::pool::{HeadRoom, Pool};
 use self::request::{Hop, Prepared};
@@ -268,7 +270,7 @@ impl Upstream {
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();
-        let folded = transport.fold_tabs(&mut head.headers);
+        let folded = transport.adapt(&mut head.headers);
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         embedded::unfold(&mut head.headers, folded);
         if let Some(via) = via {
@@ -289,6 +291,7 @@ impl Upstream {
             return Err(failure);
         }
         let response = outcome?;
+        latest_id::note(response.headers());
         let is_early = request.upload().is_some_and(|upload| !upload.is_sent());
         if is_early && response.status().is_success() {
             // The verdict on the body is still out: this success is none.
@@ -304,10 +307,10 @@ impl Upstream {
 }
 
 impl Transport {
-    /// s3s folds a tab in a header's value into a blank before it verifies; the value itself stays.
-    fn fold_tabs(&self, headers: &mut HeaderMap) -> embedded::Whole {
+    /// Adapts headers, before they are signed, to what s3s verifies. [`embedded::unfold`] comes after.
+    fn adapt(&self, headers: &mut HeaderMap) -> embedded::Whole {
         match self {
-            Self::Embedded(_) => embedded::fold_tabs(headers),
+            Self::Embedded(_) => embedded::adapt(headers),
             Self::Network(_) => Vec::new(),
         }
     }

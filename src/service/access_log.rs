@@ -10,7 +10,6 @@ use http::{Method, Response};
 use http_body_util::BodyExt;
 use uuid::Uuid;
 
-use super::REQUEST_ID;
 use super::admission::Admitted;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
@@ -18,6 +17,7 @@ use crate::handler::{NamedKeys, UnderWay};
 use crate::s3::xml::parse_error_document;
 use crate::s3::{ErrorCode, Operation, S3Path};
 use crate::sigv4::AuthError;
+use crate::upstream::REQUEST_ID;
 
 /// 16 hexadecimal digits that no other request of this process has, and of another process hardly one.
 ///
@@ -46,6 +46,8 @@ pub(super) struct Record {
     object_key: String,
     request_bytes: u64,
     error: Option<Error>,
+    /// Of the storage's latest response.
+    storage_id: String,
     admitted: Option<Arc<Admitted>>,
 }
 
@@ -65,6 +67,7 @@ impl Record {
             object_key: String::new(),
             request_bytes: length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0),
             error: None,
+            storage_id: String::new(),
             admitted: None,
         }
     }
@@ -110,12 +113,17 @@ impl Record {
         self.error = Some(error);
     }
 
+    /// Keeps the request id in the storage's latest response, which is logged when the answer itself has none.
+    pub(super) fn heard(&mut self, storage_id: String) {
+        self.storage_id = storage_id;
+    }
+
     /// Returns the response with a request id, and observes its body to the end; the request counts as in
     /// flight until then. A request id that the storage gave is kept.
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
         let admitted = self.admitted.take();
         let storage_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        let storage_id = storage_id.unwrap_or_default().to_owned();
+        let storage_id = storage_id.map_or_else(|| std::mem::take(&mut self.storage_id), str::to_owned);
         let keys = response.extensions_mut().remove::<NamedKeys>();
         let request_id = HeaderValue::from_str(&self.request_id).expect("it is hexadecimal");
         response.headers_mut().entry(REQUEST_ID).or_insert(request_id);

@@ -85,7 +85,12 @@ impl Disk {
 
     /// [`Self::sync_directory`] of the one that `path` is in.
     pub(super) fn sync_place(&self, path: &Path) -> io::Result<()> {
-        path.parent().map_or(Ok(()), |parent| self.sync_directory(parent))
+        match path.parent() {
+            // A relative path of one name is in the working directory.
+            Some(parent) if parent.as_os_str().is_empty() => self.sync_directory(Path::new(".")),
+            Some(parent) => self.sync_directory(parent),
+            None => Ok(()),
+        }
     }
 }
 
@@ -96,9 +101,8 @@ impl Directory {
     /// # Errors
     /// [`ErrorKind::ResourceBusy`] when the directory is wanted alone, and another store has it so.
     pub(super) fn open(root: &Path, settings: Embedded) -> io::Result<Self> {
-        for folder in [LOCKS, UPLOADS, TEMPORARY] {
-            fs::create_dir_all(root.join(folder))?;
-        }
+        let disk = Disk::new(settings.sync);
+        create(root, &disk)?;
         let lock_file = |name: &str| {
             let path = root.join(LOCKS).join(name);
             OpenOptions::new().create(true).truncate(false).write(true).open(path)
@@ -123,7 +127,7 @@ impl Directory {
             locks: locks.collect::<io::Result<_>>()?,
             _in_use: in_use,
             _owned: owned,
-            disk: Disk::new(settings.sync),
+            disk,
         })
     }
 
@@ -218,6 +222,18 @@ impl Directory {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Creates the directories of the store that are missing. Their entries are on disk before anything is stored
+/// in them.
+fn create(root: &Path, disk: &Disk) -> io::Result<()> {
+    let missing: Vec<_> =
+        root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    for folder in [LOCKS, UPLOADS, TEMPORARY] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    disk.sync_directory(root)?;
+    missing.into_iter().try_for_each(|made| disk.sync_place(made))
 }
 
 fn owned(lock: File) -> io::Result<File> {
@@ -376,6 +392,26 @@ mod tests {
         Directory::open(root.path(), embedded(false, true)).expect("it is free again");
     }
 
+    /// The root, the two directories above it that are new, and the one above those.
+    #[test]
+    fn the_entry_of_a_new_root_is_on_disk() {
+        for (sync, counts) in [(true, [3, 1]), (false, [0, 0])] {
+            let above = tempfile::tempdir().unwrap();
+            let root = above.path().join("new/store");
+            for count in counts {
+                let directory = Directory::open(&root, embedded(sync, false)).unwrap();
+                assert_eq!(directory.disk.synced.load(Ordering::Relaxed), count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_relative_path_of_one_name_is_in_the_working_directory() {
+        let disk = Disk::new(true);
+        disk.sync_place(Path::new("data")).unwrap();
+        assert_eq!(disk.synced.load(Ordering::Relaxed), 1);
+    }
+
     /// The file, and then the directory that it is in.
     #[test]
     fn what_is_acknowledged_is_on_disk() {
@@ -384,6 +420,7 @@ mod tests {
             let directory = Directory::open(root.path(), embedded(sync, false)).unwrap();
             fs::create_dir(root.path().join("demo")).unwrap();
             let synced = || directory.disk.synced.swap(0, Ordering::Relaxed);
+            assert_eq!(synced(), count / 2, "the root's entries");
             let record = Record {
                 key: "k".to_owned(),
                 size: 0,

@@ -16,6 +16,7 @@ use super::conditions::{ReadConditions, Unmet};
 use super::content::body_of;
 use super::digest::{Checksums, with_checksums};
 use super::directory::{Directory, failed};
+use super::metadata::take_headers;
 use super::record::{Attributes, Record, Stored};
 
 /// S3's limit to a page of parts.
@@ -152,13 +153,15 @@ macro_rules! read {
     }};
 }
 
+/// The output, and the response headers beside it.
 macro_rules! describe {
     ($reading:expr, $checksums:expr, $output:ident { $($field:ident: $value:expr),* $(,)? }) => {{
         let Reading { stored, selection } = $reading;
         let record = &stored.record;
-        let attributes = record.attributes.clone();
+        let mut attributes = record.attributes.clone();
+        let headers = take_headers(&mut attributes.metadata);
         let checksums: Checksums = $checksums;
-        with_checksums!(checksums.clone(), $output {
+        let output = with_checksums!(checksums.clone(), $output {
             accept_ranges: Some("bytes".to_owned()),
             cache_control: attributes.cache_control,
             checksum_type: checksums.crc64nvme.map(|_| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
@@ -177,7 +180,8 @@ macro_rules! describe {
             website_redirect_location: attributes.website_redirect_location,
             $($field: $value,)*
             ..Default::default()
-        })
+        });
+        (output, headers)
     }};
 }
 
@@ -188,19 +192,25 @@ fn told(mode: Option<&ChecksumMode>, reading: &Reading) -> Checksums {
     if is_asked && is_whole { reading.stored.record.checksums.clone() } else { Checksums::default() }
 }
 
-pub(super) fn get_object(directory: &Directory, input: GetObjectInput) -> S3Result<GetObjectOutput> {
+pub(super) fn get_object(
+    directory: &Directory,
+    input: GetObjectInput,
+) -> S3Result<(GetObjectOutput, HeaderMap)> {
     let mode = input.checksum_mode.clone();
     let reading = read!(directory, input);
     let checksums = told(mode.as_ref(), &reading);
     let tag_count = i32::try_from(reading.stored.record.attributes.tags.len()).ok();
     let tag_count = tag_count.filter(|count| *count > 0);
-    let output = describe!(&reading, checksums, GetObjectOutput { tag_count: tag_count });
+    let (output, headers) = describe!(&reading, checksums, GetObjectOutput { tag_count: tag_count });
     let Reading { stored, selection } = reading;
     let body = body_of(stored.file, selection.span).map_err(failed)?;
-    Ok(GetObjectOutput { body: Some(body), ..output })
+    Ok((GetObjectOutput { body: Some(body), ..output }, headers))
 }
 
-pub(super) fn head_object(directory: &Directory, input: HeadObjectInput) -> S3Result<HeadObjectOutput> {
+pub(super) fn head_object(
+    directory: &Directory,
+    input: HeadObjectInput,
+) -> S3Result<(HeadObjectOutput, HeaderMap)> {
     let mode = input.checksum_mode.clone();
     let mut overrides = (
         input.response_cache_control.clone(),
@@ -212,7 +222,7 @@ pub(super) fn head_object(directory: &Directory, input: HeadObjectInput) -> S3Re
     );
     let reading = read!(directory, input);
     let checksums = told(mode.as_ref(), &reading);
-    let mut output = describe!(&reading, checksums, HeadObjectOutput {});
+    let (mut output, headers) = describe!(&reading, checksums, HeadObjectOutput {});
     // s3s does this for GetObject itself.
     output.cache_control = overrides.0.take().or(output.cache_control);
     output.content_disposition = overrides.1.take().or(output.content_disposition);
@@ -220,7 +230,7 @@ pub(super) fn head_object(directory: &Directory, input: HeadObjectInput) -> S3Re
     output.content_language = overrides.3.take().or(output.content_language);
     output.content_type = overrides.4.take().or(output.content_type);
     output.expires = overrides.5.take().or(output.expires);
-    Ok(output)
+    Ok((output, headers))
 }
 
 pub(super) fn get_object_attributes(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
@@ -29,6 +30,12 @@ impl Store {
         let directory = Arc::clone(&self.directory);
         blocking(move || work(&directory)).await.map(S3Response::new)
     }
+}
+
+/// The response with headers beside its output.
+fn with_headers<T>(response: S3Response<(T, HeaderMap)>) -> S3Response<T> {
+    let (output, headers) = response.output;
+    S3Response { output, status: response.status, headers, extensions: response.extensions }
 }
 
 #[async_trait]
@@ -87,11 +94,11 @@ impl S3 for Store {
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        self.answer(move |directory| reads::get_object(directory, req.input)).await
+        self.answer(move |directory| reads::get_object(directory, req.input)).await.map(with_headers)
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        self.answer(move |directory| reads::head_object(directory, req.input)).await
+        self.answer(move |directory| reads::head_object(directory, req.input)).await.map(with_headers)
     }
 
     async fn get_object_attributes(

@@ -1,0 +1,69 @@
+//! The request id in the storage's latest response, for a log line of which no response is left.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+
+use http::HeaderMap;
+use tokio::task::futures::TaskLocalFuture;
+
+/// The header with the request id, in responses of S3 and of s3veil.
+pub const REQUEST_ID: &str = "x-amz-request-id";
+
+tokio::task_local! {
+    static LATEST: RefCell<String>;
+}
+
+/// Work during which the request id in the storage's latest response is kept.
+pub type Watched<F> = TaskLocalFuture<RefCell<String>, F>;
+
+/// Keeps the request id in the latest response that the storage sends for `work`.
+pub fn watched<F: Future>(work: F) -> Watched<F> {
+    LATEST.scope(RefCell::default(), work)
+}
+
+/// The request id that was kept. Empty when no response came, or the latest had none.
+pub fn latest_id<F: Future>(work: Pin<&mut Watched<F>>) -> String {
+    work.take_value().map(RefCell::into_inner).unwrap_or_default()
+}
+
+/// Keeps the request id in the headers of a response.
+pub(super) fn note(headers: &HeaderMap) {
+    let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    // Work in the background has no line in the log.
+    drop(LATEST.try_with(|latest| id.clone_into(&mut latest.borrow_mut())));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    fn headers(id: Option<&'static str>) -> HeaderMap {
+        id.map(|id| (http::HeaderName::from_static(REQUEST_ID), http::HeaderValue::from_static(id)))
+            .into_iter()
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_latest_response_counts_and_each_request_has_its_own() {
+        note(&headers(Some("without a request")));
+        let mut one = pin!(watched(async {
+            note(&headers(Some("1")));
+            tokio::task::yield_now().await;
+            note(&headers(Some("2")));
+            7
+        }));
+        let mut other = pin!(watched(async {
+            note(&headers(Some("3")));
+            tokio::task::yield_now().await;
+            note(&headers(None));
+        }));
+        let mut none = pin!(watched(async {}));
+        assert_eq!(tokio::join!(one.as_mut(), other.as_mut(), none.as_mut()), (7, (), ()));
+        assert_eq!(
+            (latest_id(one), latest_id(other), latest_id(none)),
+            ("2".to_owned(), String::new(), String::new())
+        );
+    }
+}
