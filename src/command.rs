@@ -73,7 +73,10 @@ pub struct Check {
 }
 
 fn bucket_name(text: &str) -> Result<BucketName, String> {
-    BucketName::parse(text.to_owned()).map_err(|error| error.message.into_owned())
+    let parsed = BucketName::parse(text.to_owned());
+    parsed.map_err(|_| {
+        "this is no bucket's name: write the name alone, without s3:// and without a key".to_owned()
+    })
 }
 
 /// `keygen`

@@ -139,6 +139,8 @@ fn setup_failed(what: String, kind: io::ErrorKind, key: &str) -> Failure {
         format!(": s3veil runs as the user{user}, who has no right there: give it that, or correct {key}")
     } else if is_in_the_way {
         format!(": a part of this path is a file: move it away, or correct {key}")
+    } else if kind == io::ErrorKind::IsADirectory {
+        format!(": name a file in {key}")
     } else {
         String::new()
     };

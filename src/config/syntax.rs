@@ -2,6 +2,9 @@
 
 use super::error::Refusal;
 
+/// Quotes that word processors and web pages write.
+const CURLY_QUOTES: [char; 4] = ['“', '”', '‘', '’'];
+
 /// Byte offset of the error in `text`, with a message that says what is wrong and how to correct it. The
 /// message repeats nothing from the text except the name of a key, since the text may hold secrets.
 pub(super) fn refusal(text: &str, error: &toml::de::Error) -> (usize, Refusal) {
@@ -17,8 +20,17 @@ pub(super) fn refusal(text: &str, error: &toml::de::Error) -> (usize, Refusal) {
             let fix = "remove one of the two; [[client]] and [[bucket]], in double brackets, may stand several times";
             (span.start, Refusal::new(format!("duplicate key `{key}`"), fix))
         }
+        (_, _) if line_at(text, span.start).contains(CURLY_QUOTES) => {
+            let fix = "write straight quotes, as a text editor for programs does: \"...\"";
+            (span.start, Refusal::new("curly quotes hold no string", fix))
+        }
         (_, _) => (span.start, Refusal::new(message, "correct the TOML; strings stand in double quotes")),
     }
+}
+
+fn line_at(text: &str, offset: usize) -> &str {
+    let start = text.get(..offset).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+    text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default()
 }
 
 /// A bare key, as it may stand in brackets.

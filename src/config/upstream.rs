@@ -56,6 +56,11 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
             section.absent(word, "means nothing to the embedded store")?;
         }
     }
+    let path_style = section.boolean("path_style")?;
+    if path_style == Some(false) && matches!(&target, Target::Endpoint(endpoint) if is_address(endpoint)) {
+        let problem = "can't be false for an endpoint that is an IP address: no bucket can stand before it";
+        return Err(section.refuse("path_style", problem, "remove it, or write path_style = true"));
+    }
     let timeout =
         |word, default| section.parsed(word, "30s", value::timeout).map(|timeout| timeout.unwrap_or(default));
     let checksums =
@@ -63,7 +68,7 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
     let max_retries =
         section.count("max_retries", 0..=MAX_RETRIES)?.unwrap_or(u64::from(upstream::MAX_RETRIES));
     Ok(Settings {
-        path_style: section.boolean("path_style")?,
+        path_style,
         credentials: credentials::read(&section)?.for_storage(),
         checksum: section.choice("checksum", &checksums)?.unwrap_or_default(),
         timeouts: Timeouts {
@@ -95,6 +100,10 @@ fn is_own(endpoint: &Uri, listen: SocketAddr) -> bool {
         address == own || address.is_unspecified() || own.is_unspecified() && address.is_loopback()
     });
     listen.port() != 0 && endpoint.port_u16().unwrap_or(default_port) == listen.port() && is_same
+}
+
+fn is_address(endpoint: &Uri) -> bool {
+    endpoint.host().is_some_and(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
 }
 
 fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {

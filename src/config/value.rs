@@ -1,6 +1,6 @@
 //! What the strings of the file mean: times, sizes, addresses, URLs, names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
@@ -100,6 +100,10 @@ pub(super) fn domain(text: &str) -> Result<String, Refusal> {
         let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && letters && !label.starts_with('-') && !label.ends_with('-')
     };
+    if text.parse::<Ipv4Addr>().is_ok() {
+        let problem = format!("is an IP address, before which no bucket can stand: {text:?}");
+        return Err(Refusal::new(problem, "remove it, or write a host name such as \"s3.example.com\""));
+    }
     if text.len() <= 253 && text.split('.').all(label) {
         return Ok(text.to_ascii_lowercase());
     }

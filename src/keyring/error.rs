@@ -201,7 +201,8 @@ pub enum KeyringSetupError {
     },
     /// A key generation would have overwritten a keyring.
     #[error(
-        "{} exists and is not overwritten: objects written under its keys would be lost; rotate it to add a key",
+        "{} exists and is not overwritten: objects written under its keys would be lost; `s3veil keygen --rotate` adds \
+         a key to it",
         .file.display()
     )]
     Exists {

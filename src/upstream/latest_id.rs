@@ -30,7 +30,7 @@ pub fn latest_id<F: Future>(work: Pin<&mut Watched<F>>) -> String {
 pub(super) fn note(headers: &HeaderMap) {
     let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     // Work in the background has no line in the log.
-    drop(LATEST.try_with(|latest| id.clone_into(&mut latest.borrow_mut())));
+    let _ = LATEST.try_with(|latest| id.clone_into(&mut latest.borrow_mut()));
 }
 
 #[cfg(test)]

@@ -63,6 +63,13 @@ def answering(status, body=b"", content_type="application/xml", delay=0.0, certi
 
 
 @contextlib.contextmanager
+def silent():
+    """A port of 127.0.0.1 that takes connections, and never responds."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as held:
+        yield held.getsockname()[1]
+
+
+@contextlib.contextmanager
 def refusing():
     """A port of 127.0.0.1 at which nothing listens, held while this lasts."""
     with socket.socket() as held:

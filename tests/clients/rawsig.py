@@ -77,13 +77,14 @@ def mac(secret, text):
 
 @dataclass(frozen=True)
 class Signer:
-    """One access key, and the clock and region that it claims."""
+    """One access key, the clock and region that it claims, and the encoding of the headers that it signs."""
 
     access_key_id: str
     secret_access_key: str
     region: str = "us-east-1"
     skew: datetime.timedelta = datetime.timedelta()
     at: datetime.datetime | None = None
+    encoding: str = "utf-8"
 
     def amz_date(self):
         return ((self.at or utc_now()) + self.skew).strftime("%Y%m%dT%H%M%SZ")
@@ -105,7 +106,7 @@ class Signer:
             [method, path, query, *(f"{name}:{lowered[name]}" for name in names), "", ";".join(names), payload_hash]
         )
         text = "\n".join(
-            ["AWS4-HMAC-SHA256", amz_date, self.scope(amz_date), hashlib.sha256(canonical.encode()).hexdigest()]
+            ["AWS4-HMAC-SHA256", amz_date, self.scope(amz_date), hashlib.sha256(canonical.encode(self.encoding)).hexdigest()]
         )
         return self.sign_text(amz_date, text), ";".join(names)
 

@@ -1,5 +1,6 @@
 """The log: no request waits for it or fails by it, nothing from outside forges it, and it says who wanted what."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,9 @@ from datetime import datetime
 import pytest
 
 from conftest import embedded_backend, new_bucket
+from fakes import error
 from proxy import Proxy, binary, toml_text
+from standin import Reply, StandIn
 from test_limits import until
 
 
@@ -201,6 +204,32 @@ def test_the_storages_reason_is_in_the_log(json_log):
     answer = json_log.raw().request("GET", f"/{bucket}/absent")
     (line,) = log_lines(json_log, '"object_key":"absent"')
     assert (answer.code, line["code"], line["storage_code"]) == ("NoSuchKey",) * 3
+
+
+ANSWERS_THAT_ARE_REPLACED = {
+    "redirect": (307, error("TemporaryRedirect")),
+    "credentials": (403, error("InvalidAccessKeyId")),
+    "account": (403, error("AccessDenied", "User: arn:aws:iam::123456789012:user/proxy is not authorized")),
+    "no-status-of-s3": (421, b""),
+    "not-encrypted": (200, b"plaintext"),
+    "unavailable": (503, error("SlowDown")),
+}
+
+
+@pytest.mark.parametrize("answered", ANSWERS_THAT_ARE_REPLACED)
+def test_the_storages_request_id_is_in_the_log_when_its_answer_is_replaced(start, tmp_path, answered):
+    status, body = ANSWERS_THAT_ARE_REPLACED[answered]
+    headers = [("x-amz-request-id", "STORAGES-OWN"), ("etag", '"e"'), ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")]
+    with StandIn(lambda _: Reply(status, headers, body)) as storage:
+        backend = embedded_backend(tmp_path)
+        upstream = {**storage.upstream, "region": "us-east-1", "max_retries": 0}
+        running = start(dataclasses.replace(backend, upstream=upstream), log={"format": "json"})
+        answer = running.raw().request("GET", f"/bucket/{answered}")
+        (line,) = log_lines(running, f'"object_key":"{answered}"')
+        assert answer.status >= 400 and line["storage_request_id"] == "STORAGES-OWN", line
+        running.raw(secret_access_key="wrong").request("GET", "/bucket/refused-here")
+        (line,) = log_lines(running, '"object_key":"refused-here"')
+        assert line["storage_request_id"] == "", "of no other request"
 
 
 def test_failed_logins_say_who_was_claimed_and_what_was_wanted(json_log):

@@ -31,6 +31,21 @@ def test_bytes_that_are_no_text(proxy, bucket, backend, name):
     assert_nothing_stored(backend.store, bucket)
 
 
+@pytest.mark.parametrize("name", ["x-amz-meta-note", "x-amz-website-redirect-location"])
+def test_signed_bytes_that_are_no_utf_8(proxy, bucket, backend, name):
+    """The signature is right, over Latin-1 as it is sent: the value is refused, not the signature."""
+    raw, path, headers = proxy.raw(encoding="latin-1"), f"/{bucket}/object", {name: "caf\xe9"}
+    signed = raw.request("PUT", path, body=b"x", headers=headers)
+    query = raw.signer.presign("PUT", raw.authority, path, headers=headers)
+    presigned = raw.send("PUT", path, query, {"host": raw.authority, "content-length": "1", **headers}, [b"x"])
+    created = raw.request("POST", path, [("uploads", "")], headers=headers)
+    for answer in (signed, presigned, created):
+        assert_refused(answer, 400, "InvalidArgument")
+        assert name in answer.body.decode()
+    assert_nothing_stored(backend.store, bucket)
+    assert raw.request("PUT", path, body=b"x", headers={name: "/cafe"}).status == 200, "in ASCII"
+
+
 @pytest.mark.parametrize("value", ["left\tright", "a\t\tb \t c", "annual  report", "=?UTF-8?Q?caf=C3=A9?="])
 def test_white_space_in_metadata(proxy, s3, bucket, value):
     """boto3 folds tabs before it signs, others do not; what is sent is stored."""

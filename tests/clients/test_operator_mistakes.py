@@ -148,6 +148,20 @@ def test_a_data_directory_that_is_a_file(tmp_path, sections):
     assert done.returncode == IO and "is a file: move it away, or correct keyring.file" in done.stderr
 
 
+def test_a_keyring_that_is_a_directory(tmp_path, sections):
+    """Not `chmod 600`, the remedy for a file that others may read."""
+    sections["upstream"] = storage_at(9)
+    sections["keyring"]["file"] = tmp_path
+    done = run(tmp_path, "serve", content=sections)
+    assert done.returncode == IO and f"{tmp_path}: could not read it: is a directory: name a file in keyring.file" in done.stderr
+
+
+def test_a_keyring_that_is_there_is_not_made_anew(tmp_path):
+    ring = write_keyring(tmp_path / "ring", "test-key")
+    done = run(tmp_path, "keygen", ring)
+    assert done.returncode == USAGE and str(ring) in done.stderr and "`s3veil keygen --rotate` adds a key to it" in done.stderr
+
+
 @pytest.mark.parametrize("what", ["keyring", "embedded store"])
 def test_a_data_directory_that_can_not_be_written(what):
     """Root may write everywhere, so another user runs the binary, in a directory that it can reach."""
@@ -360,6 +374,21 @@ def test_a_key_service_without_credentials(tmp_path, sections):
     assert "keyring.access_key_id" in line and "AWS_ACCESS_KEY_ID" in line and "provider" in line.lower(), line
 
 
+@pytest.mark.parametrize("code, words", [
+    ("NotFoundException", ["does not exist"]),
+    ("AccessDeniedException", ["denies"]),
+    ("DisabledException", ["disabled"]),
+    ("KMSInvalidStateException", ["KMSInvalidStateException"]),
+])  # fmt: skip
+def test_a_key_service_that_refuses_the_key(tmp_path, sections, code, words):
+    with answering(400, json.dumps({"__type": code}).encode(), "application/x-amz-json-1.1") as service:
+        sections["keyring"] = kms_at(service["port"], **STATIC)
+        done = check(tmp_path, sections)
+    line = line_of(told(done), "key ")
+    assert done.returncode == UNAVAILABLE and "alias/x" in line and "FAILED" in line, line
+    assert all(word in line for word in words), line
+
+
 @pytest.mark.parametrize("status", [200, 404, 501])
 def test_a_key_service_that_is_a_web_site(tmp_path, sections, status):
     with answering(status, b"<html>welcome</html>", "text/html") as site:
@@ -395,6 +424,15 @@ def test_a_storage_that_is_away(tmp_path, sections):
     sections["upstream"] = {**storage_at(1), "endpoint": "http://no-such-host.invalid:9000"}
     line = line_of(told(check(tmp_path, sections)), "storage")
     assert "no-such-host.invalid" in line, line
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_a_storage_without_credentials(tmp_path, sections, command):
+    sections["upstream"] = {"endpoint": "http://127.0.0.1:9", "region": "us-east-1"}
+    done = run(tmp_path, command, content=sections)
+    assert done.returncode == USAGE
+    for said in ("upstream.access_key_id", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "WebIdentityToken", "Ec2InstanceMetadata: "):
+        assert said in done.stderr, done.stderr
 
 
 def test_a_storage_that_is_a_web_site(tmp_path, sections):
@@ -485,6 +523,12 @@ def test_check_with_an_object(start, backend, bucket, tmp_path):
         assert step in report, report
     assert f"bucket {bucket}: is there" in report
     assert backend.store.keys(bucket) == []
+
+
+@pytest.mark.parametrize("name", ["s3://bucket", "bucket/key"])
+def test_check_with_an_object_in_what_is_no_bucket(tmp_path, sections, name):
+    done = check(tmp_path, sections, "--bucket", name)
+    assert done.returncode == USAGE and name in done.stderr and "write the name alone, without s3:// and without a key" in done.stderr
 
 
 def test_check_with_an_object_in_no_bucket(start, tmp_path):

@@ -1,12 +1,16 @@
 """A storage that answers with errors, or carries out what it then does not answer: what a client is told is true, and what it can do about it works."""
 
+import dataclasses
 import itertools
 import re
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import new_bucket
+from conftest import embedded_backend, new_bucket
+from fakes import silent
 from faulty import HANG_UP, Answer, Faulty, error
 from multiparts import LEAST, Upload, assert_exact, content, refused, upload
 from proxy import s3_client
@@ -66,6 +70,42 @@ def test_a_storage_that_fails_while_a_resealed_upload_is_completed(node, faulty,
         one.send(3, bodies[3], s3=s3)
         one.complete(s3=s3)
     assert_exact(s3, bucket, b"".join(bodies.values()), list(itertools.accumulate(UNEVEN)))
+
+
+ASKED_OF_A_SILENT_STORAGE = {
+    "GET": ("GET", "/bucket/object", [], {}, b""),
+    "HEAD": ("HEAD", "/bucket/object", [], {}, b""),
+    "a small PUT": ("PUT", "/bucket/object", [], {}, b"x"),
+    "a large PUT": ("PUT", "/bucket/object", [], {}, bytes(16 << 20)),
+    "a conditional PUT": ("PUT", "/bucket/object", [], {"if-none-match": "*"}, b"x"),
+    "a copy": ("PUT", "/bucket/object", [], {"x-amz-copy-source": "bucket/from"}, b""),
+    "a listing": ("GET", "/bucket", [("list-type", "2")], {}, b""),
+    "a new upload": ("POST", "/bucket/object", [("uploads", "")], {}, b""),
+    "a deletion": ("DELETE", "/bucket/object", [], {}, b""),
+}
+
+
+def test_a_storage_that_never_responds(start, tmp_path):
+    """A twentieth of `head_timeout`'s default, so a 5xx within 3 s is one within the minute that SDKs wait."""
+    with silent() as port:
+        upstream = {"endpoint": f"http://127.0.0.1:{port}", "region": "us-east-1", "access_key_id": "a", "secret_access_key": "b"}
+        bounds = {"connect_timeout": "1s", "head_timeout": "1s", "idle_timeout": "1s", "max_retries": 0}
+        backend = dataclasses.replace(embedded_backend(tmp_path), upstream={**upstream, **bounds})
+        running = start(backend)
+
+        def ask(asked):
+            method, path, query, headers, body = asked
+            begun = time.monotonic()
+            answer = running.raw().request(method, path, query, body, headers)
+            return answer.status, time.monotonic() - begun
+
+        with ThreadPoolExecutor(len(ASKED_OF_A_SILENT_STORAGE)) as pool:
+            found = dict(zip(ASKED_OF_A_SILENT_STORAGE, pool.map(ask, ASKED_OF_A_SILENT_STORAGE.values())))
+        assert all(status in (500, 503) for status, _ in found.values()), found
+        assert all(0.9 < seconds < 10 for _, seconds in found.values()), found
+        running = start(backend, upstream={"max_retries": 3})
+        status, seconds = ask(ASKED_OF_A_SILENT_STORAGE["GET"])
+        assert status == 503 and 3.9 < seconds < 20, "four attempts"
 
 
 @pytest.fixture

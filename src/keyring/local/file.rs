@@ -142,6 +142,9 @@ pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
         }
         io_error(file, "open it")(error)
     })?;
+    if opened.metadata().map_err(io_error(file, "look at it"))?.is_dir() {
+        return Err(io_error(file, "read it")(io::ErrorKind::IsADirectory.into()));
+    }
     refuse_if_open_to_others(file, &opened)?;
     let mut text = Zeroizing::new(String::new());
     // Allocated once: growing would leave copies of the secrets behind.

@@ -303,8 +303,14 @@ fn a_file_too_large_is_refused_unread() {
         file::read(&file).unwrap_err(),
         KeyringSetupError::TooLarge { file: file.clone(), limit: 1 << 20 }
     );
-    assert!(matches!(
-        file::read(file.parent().unwrap()),
-        Err(KeyringSetupError::TooOpen { .. } | KeyringSetupError::Io { .. })
-    ));
+}
+
+/// The remedy for an open mode, `chmod 600`, would make a directory unusable.
+#[test]
+fn a_directory_is_no_keyring() {
+    let (directory, _) = in_directory();
+    let file = directory.path().to_owned();
+    let kind = std::io::ErrorKind::IsADirectory;
+    let expected = KeyringSetupError::Io { file: file.clone(), action: "read it", kind };
+    assert_eq!(file::read(&file).unwrap_err(), expected);
 }
