@@ -94,9 +94,11 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
         None => None,
     };
     let service = rooms::service(config, trial.as_ref().map(trial::Trial::client), Purpose::Look).await?;
-    let dependencies = Dependencies::new(service.resources(), places);
+    let resources = service.resources();
+    let default_key = resources.keyring.default_key_id().cloned();
+    let dependencies = Dependencies::new(resources, places);
     for key_id in &dependencies.places().key_ids {
-        let shown = key_id.as_ref().map_or("the keyring's own", KeyId::as_str);
+        let shown = key_id.as_ref().or(default_key.as_ref()).map_or("the keyring's own", KeyId::as_str);
         report.line(&format!("key {shown}"), &key(&dependencies, key_id.as_ref()).await);
     }
     match bounded(dependencies.storage()).await {

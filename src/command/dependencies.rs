@@ -122,10 +122,10 @@ impl Dependencies {
             KeyringError::Denied => "; the role requires kms:GenerateDataKey and kms:Decrypt of this key",
             KeyringError::KeyNotFound => "; correct key_id, or keyring.region",
             KeyringError::Malformed(_) | KeyringError::Unexpected { .. } => "; correct keyring.endpoint",
-            KeyringError::KeyDisabled
-            | KeyringError::InvalidKeyState
-            | KeyringError::InvalidKeyUsage
-            | KeyringError::IncorrectKey
+            KeyringError::KeyDisabled => "; enable it in AWS KMS, or correct key_id",
+            KeyringError::InvalidKeyState => "; cancel its deletion in AWS KMS, or correct key_id",
+            KeyringError::InvalidKeyUsage => "; name a symmetric key for encryption in key_id",
+            KeyringError::IncorrectKey
             | KeyringError::KeyMissing { .. }
             | KeyringError::NotAllowed
             | KeyringError::InvalidCiphertext

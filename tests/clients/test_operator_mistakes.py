@@ -375,17 +375,18 @@ def test_a_key_service_without_credentials(tmp_path, sections):
 
 
 @pytest.mark.parametrize("code, words", [
-    ("NotFoundException", ["does not exist"]),
-    ("AccessDeniedException", ["denies"]),
-    ("DisabledException", ["disabled"]),
-    ("KMSInvalidStateException", ["KMSInvalidStateException"]),
+    ("NotFoundException", ["was not found", "correct key_id, or keyring.region"]),
+    ("AccessDeniedException", ["was denied", "requires kms:GenerateDataKey and kms:Decrypt"]),
+    ("DisabledException", ["is disabled", "enable it in AWS KMS, or correct key_id"]),
+    ("KMSInvalidStateException", ["state does not allow its use", "cancel its deletion in AWS KMS"]),
+    ("InvalidKeyUsageException", ["name a symmetric key for encryption in key_id"]),
 ])  # fmt: skip
 def test_a_key_service_that_refuses_the_key(tmp_path, sections, code, words):
     with answering(400, json.dumps({"__type": code}).encode(), "application/x-amz-json-1.1") as service:
         sections["keyring"] = kms_at(service["port"], **STATIC)
         done = check(tmp_path, sections)
     line = line_of(told(done), "key ")
-    assert done.returncode == UNAVAILABLE and "alias/x" in line and "FAILED" in line, line
+    assert done.returncode == UNAVAILABLE and line.startswith("key alias/x: FAILED: AWS KMS in us-east-1"), line
     assert all(word in line for word in words), line
 
 
