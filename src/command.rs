@@ -85,7 +85,7 @@ pub struct Keygen {
     /// Add a key to an existing keyring and make it the current one; what the others wrapped still opens
     #[arg(long)]
     pub rotate: bool,
-    /// The keyring; without it, the file of the configuration's [keyring]
+    /// The keyring's file; default: keyring.file of the configuration
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
 }

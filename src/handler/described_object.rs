@@ -131,7 +131,8 @@ pub(super) async fn describe_object(
 /// The proven layout of a multipart upload, for whoever wants to see it.
 ///
 /// # Errors
-/// As [`describe_object`], and [`Error::UnexpectedAnswer`] when there is no such object, or it was written by one PUT.
+/// [`Error::NotReadable`] for a format that the bucket's rule does not read, a format error for an object that is not
+/// as it was sealed, and [`Error::UnexpectedAnswer`] when there is no such object, or it was written by one PUT.
 pub async fn object_layout(
     resources: &Resources,
     bucket: &BucketName,

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::error::{ErrorCode, S3Error};
 
-/// The longest bucket name that us-east-1 allowed before 2018; every bucket made since then has at most
-/// [`MAX_HOST_LABELS`].
+/// The longest bucket name that us-east-1 allowed before 2018, in bytes; every bucket made since then has a
+/// name of at most 63.
 pub const MAX_BUCKET_NAME: usize = 255;
 /// The longest bucket name under the rules of today, which make it fit a host name.
 const MAX_HOST_LABELS: usize = 63;

@@ -30,8 +30,8 @@ pub(super) enum Fate {
 /// # Errors
 /// `NotImplemented`, naming the header, for SSE-C, an encryption context, DSSE, a condition that S3 does
 /// not have on uploads, and every unknown `x-amz-*` header; `InvalidArgument` for a metadata name that is
-/// reserved for the proxy; `MetadataTooLarge` for more metadata than S3 keeps; and the errors of
-/// [`sse_request`] and [`check_text`].
+/// reserved for the proxy, and for a value that is not UTF-8; `MetadataTooLarge` for more metadata than S3
+/// keeps; and the errors of [`sse_request`].
 pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     sse_request(headers)?;
     let mut upstream = HeaderMap::with_capacity(headers.len());
@@ -240,7 +240,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
 /// translate; `x-amz-checksum-mode` would bring the ciphertext's checksum.
 ///
 /// # Errors
-/// `NotImplemented` for SSE-C, and as [`check_text`].
+/// `NotImplemented` for SSE-C, `InvalidArgument` for a value that is not UTF-8.
 pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     refuse_customer_key(headers)?;
     let passed = headers.iter().filter(|(name, _)| {
