@@ -33,7 +33,7 @@ pub use log::{LogFormat, LogSettings};
 use error::Refusal;
 use section::{Section, Source};
 
-use crate::handler::BucketRule;
+use crate::object::rule::BucketRule;
 use crate::service::Client;
 use crate::{admin, server};
 

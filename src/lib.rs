@@ -7,18 +7,22 @@
 pub mod admin;
 pub mod body;
 pub mod buffers;
-pub mod command;
+pub mod cli;
 pub mod config;
 pub mod envelope;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod handler;
 pub mod keyring;
 pub mod log;
 pub mod meter;
+pub mod object;
+pub mod operation;
 pub mod s3;
 pub mod server;
 pub mod service;
 pub mod sigv4;
+#[cfg(test)]
+pub(crate) mod test_support;
+pub mod upload;
 pub mod upstream;

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use s3veil::command::dependencies::{Dependencies, Places};
-use s3veil::command::readiness::Readiness;
-use s3veil::command::rooms::Purpose;
-use s3veil::command::serve::{self, Listeners};
-use s3veil::command::{self, Command, CommandLine, Decrypt, Failure, process};
+use s3veil::cli::dependencies::{Dependencies, Places};
+use s3veil::cli::readiness::Readiness;
+use s3veil::cli::serve::{self, Listeners};
+use s3veil::cli::startup::Purpose;
+use s3veil::cli::{self, Command, CommandLine, Decrypt, Failure, process};
 use s3veil::config;
 use s3veil::log::Log;
 use s3veil::server::{ConnectionInfo, Tls};
@@ -28,12 +28,12 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(answer) => {
             // Help and version are answers too, and go to standard output.
-            let code = if answer.use_stderr() { command::USAGE } else { 0 };
+            let code = if answer.use_stderr() { cli::USAGE } else { 0 };
             // Whoever does not read the message gets the exit code still.
             drop(answer.print());
             let arguments: Vec<_> =
                 std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-            if let Some(hint) = command::hint(&arguments).filter(|_| answer.use_stderr()) {
+            if let Some(hint) = cli::hint(&arguments).filter(|_| answer.use_stderr()) {
                 drop(writeln!(io::stderr(), "s3veil: {hint}"));
             }
             return ExitCode::from(code);
@@ -55,16 +55,16 @@ fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Serve => serve(&config),
         Command::Check(arguments) => {
             let config = config::load(&config)?;
-            print!("{}", runtime()?.block_on(command::check::check(config, &arguments))?);
+            print!("{}", runtime()?.block_on(cli::check::check(config, &arguments))?);
             Ok(())
         }
         Command::Keygen(arguments) => {
-            print!("{}", command::keygen::keygen(&arguments, &config)?);
+            print!("{}", cli::keygen::keygen(&arguments, &config)?);
             Ok(())
         }
         Command::Inspect(arguments) => {
             let config = config::load(&config)?;
-            print!("{}", runtime()?.block_on(command::inspect::inspect(config, &arguments.object))?);
+            print!("{}", runtime()?.block_on(cli::inspect::inspect(config, &arguments.object))?);
             Ok(())
         }
         Command::Decrypt(arguments) => decrypt(&config, &arguments),
@@ -98,7 +98,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
         let (places, cache) = (Places::new(&config), config.keyring.cache);
         let certificate = config.listen.tls.as_ref().map(Tls::validity);
-        let service = command::rooms::service(config, None, Purpose::Serve).await?;
+        let service = cli::startup::service(config, None, Purpose::Serve).await?;
         let resources = service.resources();
         if let Some(key_id) = resources.keyring.default_key_id() {
             listeners.name_default_key(key_id);
@@ -131,11 +131,11 @@ fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
     let config = config::load(path)?;
     let runtime = runtime()?;
     let Some(file) = &arguments.out else {
-        return runtime.block_on(command::decrypt::decrypt(config, arguments, &mut io::stdout().lock()));
+        return runtime.block_on(cli::decrypt::decrypt(config, arguments, &mut io::stdout().lock()));
     };
     let failed = |source| Failure::Io { action: format!("creating {}", file.display()), source };
     let mut output = io::BufWriter::new(std::fs::File::create_new(file).map_err(failed)?);
-    let outcome = runtime.block_on(command::decrypt::decrypt(config, arguments, &mut output));
+    let outcome = runtime.block_on(cli::decrypt::decrypt(config, arguments, &mut output));
     if outcome.is_err() {
         // A part of an object must not be taken for the whole; the failure itself is reported.
         drop(std::fs::remove_file(file));

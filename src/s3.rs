@@ -18,6 +18,7 @@ mod percent;
 pub mod query;
 pub mod range;
 pub mod route;
+pub mod time;
 pub mod xml;
 
 pub use bucket_pattern::{BucketPattern, InvalidPattern};
@@ -33,3 +34,4 @@ pub use path::{S3Path, encode_path, virtual_host_bucket};
 pub use query::Query;
 pub use range::{ByteRange, RangeSpec};
 pub use route::route;
+pub use time::iso_time;

@@ -31,8 +31,11 @@ pub use self::clients::{Client, ClientAccess, Clients};
 use self::unsigned::Unsigned;
 use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
-use crate::handler::{self, Asker, Call, CorsRequest, Reached, Resources, slow_down};
 use crate::meter::Meter;
+use crate::object::slow_down;
+use crate::operation::request::{Call, Reached};
+use crate::operation::response::cors::{Asker, CorsRequest};
+use crate::operation::{self, Resources};
 use crate::s3::headers::SDK_CHECKSUM_ALGORITHM;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
@@ -143,7 +146,8 @@ impl Service {
         let request = CorsRequest { bucket, method: &parts.method, origin };
         let asker = if is_signed { Asker::Signed } else { Asker::Unsigned };
         // On the heap, as handlers are.
-        let told = Box::pin(handler::cors_headers(&self.0.resources, &request, asker)).await;
+        let told =
+            Box::pin(operation::response::cors::cors_headers(&self.0.resources, &request, asker)).await;
         for (name, value) in told.iter() {
             response.headers_mut().append(name, value.clone());
         }
@@ -166,7 +170,7 @@ impl Service {
         if parts.method == Method::OPTIONS {
             let _guest = unsigned.preflights.enter(arrival.peer)?;
             // On the heap, as forms and handlers are: every request's future would have room for the largest.
-            return Box::pin(handler::preflight(resources, &path, &parts.headers)).await;
+            return Box::pin(operation::preflight(resources, &path, &parts.headers)).await;
         }
 
         let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
@@ -217,7 +221,7 @@ impl Service {
             copy_source,
             under_way,
         };
-        handler::handle(resources, call).await
+        operation::handle(resources, call).await
     }
 }
 

@@ -1,8 +1,8 @@
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::value;
-use crate::handler::{Binding, BucketRule};
 use crate::keyring::{AwsKms, Provider};
+use crate::object::rule::{Binding, BucketRule};
 use crate::s3::{BucketName, EtagStyle};
 
 const KEYS: &[&str] = &[

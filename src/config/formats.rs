@@ -4,7 +4,7 @@ use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::value;
 use crate::envelope::cbc::Padding;
-use crate::handler::{Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
+use crate::object::rule::formats::{Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 
 const WRITE_FORMATS: [WriteFormat; 4] =
     [WriteFormat::Native, WriteFormat::Cbc, WriteFormat::S3ecV2, WriteFormat::S3ecV3];

@@ -3,10 +3,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::envelope::cbc::Padding;
-use crate::handler::{
-    Binding, CbcRules, Formats, Large, Multipart, Policies, Ranges, ReadFormat, S3ecRules, WriteFormat,
-};
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
+use crate::object::rule::formats::{
+    CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat,
+};
+use crate::object::rule::{Binding, Policies};
 use crate::s3::{BucketName, BucketPattern, EtagStyle, ObjectKey};
 use crate::service::ClientAccess;
 use crate::sigv4::SecretAccessKey;

@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::handler::slow_down;
 use crate::meter::Meter;
+use crate::object::slow_down;
 use crate::s3::S3Error;
 
 /// Client delay from which a request counts as waiting for its client. The round trip of a fast client is

@@ -11,7 +11,8 @@ use super::access_log::Record;
 use super::{Arrival, Client, Inner};
 use crate::body::{BoxBody, FormBody, boxed};
 use crate::error::Error;
-use crate::handler::{self, FormUpload};
+use crate::operation;
+use crate::operation::post_object::FormUpload;
 use crate::s3::{
     BucketName, ErrorCode, ObjectKey, Operation, PostPolicy, Query, S3Error, S3Path, encode_path, route,
 };
@@ -87,7 +88,7 @@ impl Sent<'_> {
             file: boxed(file),
             request_length,
         };
-        handler::post_object(&inner.resources, upload).await
+        operation::post_object(&inner.resources, upload).await
     }
 
     /// The object's URL, as its sender reaches this server.

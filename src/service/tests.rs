@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::handler::tests_support::resources;
 use crate::server::{ConnectionInfo, Server, Settings};
+use crate::test_support::resources;
 
 /// A recorder that panics, once, where a refused login is counted: in the midst of a request.
 #[derive(Default)]

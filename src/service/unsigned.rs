@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::handler::slow_down;
+use crate::object::slow_down;
 use crate::s3::S3Error;
 
 /// Forms whose fields are being read; each holds 20 KiB at most.

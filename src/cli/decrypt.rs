@@ -1,0 +1,98 @@
+//! `decrypt`: opens a stored object from files, with the keyring and without proxy or storage.
+
+mod foreign;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Decrypt, Failure, startup};
+use crate::body::BoxOpener;
+use crate::config::Config;
+use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{BodyClaim, MultipartOpener};
+use crate::envelope::native::{FormatError, PutOpener, plaintext_length};
+use crate::error::with_causes;
+use crate::object::foreign::{StoredFormat, unlock_files};
+use crate::object::rule::Policies;
+use crate::s3::{BucketName, ObjectKey};
+
+/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated: of one PUT or of a multipart upload. Of
+/// the foreign formats, a message is authenticated as a whole before; the others nothing authenticates.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
+/// authentic, and not the whole.
+pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
+    let keyring = startup::keyring(config.keyring).await?;
+    let policies = Policies::new(config.buckets);
+    let bucket =
+        BucketName::parse(arguments.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let object_key = ObjectKey::parse(arguments.object_key.clone())
+        .map_err(|error| Failure::Usage(error.message.into()))?;
+    let rule = policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
+    let refused = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
+    let body = File::open(&arguments.body).map_err(failed("opening the body"))?;
+    let length = body.metadata().map_err(failed("reading the body's length"))?.len();
+    let file = arguments.instruction_file.as_deref().map(std::fs::read).transpose();
+    let file = file.map_err(failed("reading the instruction file"))?;
+    let metadata = metadata(arguments)?;
+    let found = unlock_files(&keyring, rule, &metadata, file.as_deref(), length).await;
+    let stored = match found.map_err(|error| refused(&error))? {
+        StoredFormat::Native(stored) => stored,
+        StoredFormat::Foreign(object) => return foreign::open(&object.content, body, length, output),
+    };
+    let unlocked =
+        stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(|error| refused(&error))?;
+
+    let is_multipart = stored.envelope().is_multipart();
+    let mut opener =
+        opener(unlocked.opened.content_key, is_multipart, length).map_err(|error| refused(&error))?;
+    let mut body = BufReader::new(body);
+    while let Some(length) = opener.next_length() {
+        let mut piece = BytesMut::zeroed(length);
+        match body.read_exact(&mut piece) {
+            Err(cut) if cut.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(refused(&FormatError::BodyLength));
+            }
+            outcome => outcome.map_err(failed("reading the body"))?,
+        }
+        opener.open_next(&mut piece).map_err(|error| refused(&error))?;
+        output.write_all(&piece).map_err(failed("writing the plaintext"))?;
+    }
+    output.flush().map_err(failed("writing the plaintext"))
+}
+
+fn failed(action: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |source| Failure::Io { action: action.to_owned(), source }
+}
+
+/// Opens all of a stored body of so many bytes. Of how many parts it is, it says itself.
+fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<BoxOpener, FormatError> {
+    if is_multipart {
+        let claim = BodyClaim { ciphertext_total: length, parts: None };
+        return Ok(Box::new(MultipartOpener::new(Arc::new(content_key), claim, None)?));
+    }
+    Ok(Box::new(PutOpener::new(&content_key, plaintext_length(length)?, 0)?))
+}
+
+/// The metadata as the headers they were stored by; names with or without their `x-amz-meta-`.
+fn metadata(arguments: &Decrypt) -> Result<HeaderMap, Failure> {
+    let text = std::fs::read_to_string(&arguments.metadata)
+        .map_err(|source: io::Error| Failure::Io { action: "reading the metadata".to_owned(), source })?;
+    let usage = |why: String| Failure::Usage(format!("{}: {why}", arguments.metadata.display()));
+    let entries: BTreeMap<String, String> = serde_json::from_str(&text)
+        .map_err(|error| usage(format!("must be a JSON object of strings ({error})")))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in entries {
+        let name = name.to_ascii_lowercase();
+        let name = if name.starts_with("x-amz-meta-") { name } else { format!("x-amz-meta-{name}") };
+        let name = HeaderName::try_from(name).map_err(|error| usage(error.to_string()))?;
+        headers.append(name, HeaderValue::try_from(value).map_err(|error| usage(error.to_string()))?);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,90 @@
+//! The foreign formats.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use bytes::BytesMut;
+
+use super::failed;
+use crate::cli::Failure;
+use crate::envelope::StreamOpener;
+use crate::envelope::cbc::ChainBody;
+use crate::error::{Error, with_causes};
+use crate::object::foreign::Unlocked as ForeignContent;
+
+/// Bytes that are read at once.
+const PIECE: u64 = 64 * 1024;
+
+/// Writes the plaintext of a body of `stored` bytes to `output`. A message is read twice: once until its tag is verified, and
+/// only then to be written.
+pub(crate) fn open(
+    content: &ForeignContent,
+    mut body: File,
+    stored: u64,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    match content {
+        ForeignContent::Plaintext | ForeignContent::InstructionFile => {
+            pass(&mut body, StreamOpener::plaintext(stored), 0, stored, output)
+        }
+        ForeignContent::Message(message) => {
+            let opener = || message.delayed(stored).map_err(|error| refused(error.into()));
+            pass(&mut body, opener()?, 0, stored, &mut io::sink())?;
+            pass(&mut body, opener()?, 0, stored, output)
+        }
+        ForeignContent::Chain(chain, recorded) => {
+            let length = match recorded {
+                Some(length) => *length,
+                None => length_of(chain, &mut body, stored)?,
+            };
+            let Some(last) = length.checked_sub(1) else { return Ok(()) };
+            let range = chain.slice(0, last);
+            pass(&mut body, chain.opener(0, length), range.first, range.last - range.first + 1, output)
+        }
+    }
+}
+
+/// Plaintext bytes of a chain, by its padding.
+fn length_of(chain: &ChainBody, body: &mut File, stored: u64) -> Result<u64, Failure> {
+    let range = chain.tail(stored).map_err(|error| refused(error.into()))?;
+    let mut tail = Vec::new();
+    body.seek(SeekFrom::Start(range.first)).map_err(failed("reading the body"))?;
+    Read::by_ref(body)
+        .take(range.last - range.first + 1)
+        .read_to_end(&mut tail)
+        .map_err(failed("reading the body"))?;
+    chain.length_by_tail(stored, &tail).map_err(|error| refused(error.into()))
+}
+
+/// Opens the `take` stored bytes from `first` on.
+fn pass(
+    body: &mut File,
+    mut opener: StreamOpener,
+    first: u64,
+    mut take: u64,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut released = BytesMut::new();
+    let mut piece = Vec::new();
+    body.seek(SeekFrom::Start(first)).map_err(failed("reading the body"))?;
+    while take > 0 {
+        piece.clear();
+        Read::by_ref(body)
+            .take(take.min(PIECE))
+            .read_to_end(&mut piece)
+            .map_err(failed("reading the body"))?;
+        if piece.is_empty() {
+            break;
+        }
+        take -= piece.len() as u64;
+        opener.push(&piece, &mut released).map_err(|error| refused(error.into()))?;
+        output.write_all(&released).map_err(failed("writing the plaintext"))?;
+        released.clear();
+    }
+    opener.finish(&mut released).map_err(|error| refused(error.into()))?;
+    output.write_all(&released).and_then(|()| output.flush()).map_err(failed("writing the plaintext"))
+}
+
+fn refused(error: Error) -> Failure {
+    Failure::Unavailable(with_causes(&error))
+}

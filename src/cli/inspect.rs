@@ -1,0 +1,143 @@
+//! `inspect`: how an object is stored, and whether its envelope is authentic.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use super::startup::{self, Purpose};
+use super::{Failure, ObjectUrl};
+use crate::config::Config;
+use crate::envelope::native::multipart::Layout;
+use crate::envelope::native::{Binding, SseAlgorithm, plaintext_length};
+use crate::error::with_causes;
+use crate::object::foreign::{ForeignObject, StoredFormat, unlock_stored};
+use crate::object::head::object_layout;
+use crate::s3::{BucketName, ObjectKey};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// Asks the storage for the object's metadata and describes it.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when the object can't be had or its envelope is not authentic.
+pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure> {
+    let resources =
+        startup::resources(config.upstream, config.keyring, config.buckets, &config.requests, Purpose::Look)
+            .await?;
+    let bucket =
+        BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let object_key =
+        ObjectKey::parse(url.object_key.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
+    let rule = resources
+        .policies
+        .of_object(&bucket, &object_key)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let request = UpstreamRequest {
+        method: Method::HEAD,
+        bucket: Some(bucket.clone()),
+        object: Some(object_key.clone()),
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        body: UpstreamBody::Empty,
+    };
+    let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
+    let response = resources.upstream.send(request).await.map_err(|error| unavailable(&error))?;
+    if !response.status().is_success() {
+        return Err(absent(url, response.status()));
+    }
+    let stored_length =
+        response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let stored_length = stored_length
+        .ok_or_else(|| Failure::Unavailable("the storage does not say how long the object is".to_owned()))?;
+    let found = unlock_stored(&resources, &bucket, &object_key, response.headers(), stored_length).await;
+    let stored = match found.map_err(|error| unavailable(&error))? {
+        StoredFormat::Native(stored) => stored,
+        StoredFormat::Foreign(object) => return Ok(foreign(&object, stored_length)),
+    };
+    let mut report =
+        String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
+    let is_multipart = stored.envelope().is_multipart();
+    _ = writeln!(report, "body: {}", if is_multipart { "multipart upload" } else { "one PUT" });
+    _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
+    _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));
+    if !is_multipart {
+        let plaintext = plaintext_length(stored_length);
+        let plaintext = plaintext.map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
+        _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
+    }
+    let unlocked = stored.unlock(&resources.keyring, rule, &bucket, &object_key).await.map_err(|error| {
+        Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", with_causes(&error)))
+    })?;
+    _ = writeln!(report, "key: {}", unlocked.key_id);
+    let sse = match stored.envelope().sse() {
+        SseAlgorithm::AwsKms => "aws:kms",
+        SseAlgorithm::Aes256 => "AES256",
+    };
+    _ = writeln!(report, "encryption in answers: {sse}");
+    for checksum in unlocked.checksums() {
+        _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
+    }
+    if is_multipart {
+        let layout = object_layout(&resources, &bucket, &object_key).await.map_err(|error| {
+            Failure::Unavailable(format!(
+                "{report}envelope: authentic\nlayout: NOT authentic, or not to be had: {}",
+                with_causes(&error)
+            ))
+        })?;
+        report.push_str(&parts_of(&layout));
+    }
+    report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
+    Ok(report)
+}
+
+fn absent(url: &ObjectUrl, status: StatusCode) -> Failure {
+    let ObjectUrl { bucket, object_key } = url;
+    let why = match status {
+        StatusCode::NOT_FOUND => "there is no such object".to_owned(),
+        _ => format!("the storage answers {status} to HEAD"),
+    };
+    Failure::Unavailable(format!("s3://{bucket}/{object_key}: {why}"))
+}
+
+/// An object of another format than the native one, whose data key was unwrapped.
+fn foreign(object: &ForeignObject, stored_length: u64) -> String {
+    let mut report = format!("format: {}\n", object.format);
+    if let Some(suite) = object.suite {
+        _ = writeln!(report, "suite: {suite}");
+    }
+    if let Some(key_id) = &object.key_id {
+        _ = writeln!(report, "key: {key_id}");
+        let pairs: Vec<_> = object.context.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs = if pairs.is_empty() { "none".to_owned() } else { pairs.join(", ") };
+        _ = writeln!(report, "encryption context: {pairs}");
+    }
+    _ = writeln!(report, "stored: {stored_length} bytes");
+    _ = writeln!(report, "authenticated: {}", object.authenticated);
+    report
+}
+
+/// Parts and lengths of a layout that was proven.
+fn parts_of(layout: &Layout) -> String {
+    /// More part lengths than this tell nobody anything.
+    const SHOWN: usize = 12;
+    let (parts, total) = (layout.parts(), layout.plaintext_total());
+    let mut text = format!("stored: {} bytes; plaintext: {total} bytes\n", layout.stored_total());
+    let end = if layout.is_terminated() { ", ended by a terminator" } else { "" };
+    let carried = if layout.is_regular() { "regular" } else { "carried in the body" };
+    _ = writeln!(text, "parts: {}{end}; layout: {carried}, authentic", parts.len());
+    for part in parts.iter().take(SHOWN) {
+        _ = writeln!(text, "part {}: {} bytes", part.number.value(), part.length);
+    }
+    if parts.len() > SHOWN {
+        let last = parts.last().expect("a layout has parts");
+        _ = writeln!(text, "… part {}: {} bytes", last.number.value(), last.length);
+    }
+    text
+}
+
+fn bound_to(binding: Binding, realm: &str) -> String {
+    match binding {
+        Binding::RealmAndKey => format!("realm {realm:?} and its own object key"),
+        Binding::Realm => format!("realm {realm:?}"),
+        Binding::None => "nothing but its data key".to_owned(),
+    }
+}

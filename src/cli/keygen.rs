@@ -1,0 +1,36 @@
+//! `keygen`: makes a local keyring, or adds a new current key to one.
+
+use std::path::PathBuf;
+
+use super::{Failure, Keygen, startup};
+use crate::config;
+use crate::keyring::{Provider, local};
+
+/// Does it, and says what was done. Without a file, `configuration` names the keyring.
+///
+/// # Errors
+/// [`Failure::Usage`] naming the file and the fix.
+pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<String, Failure> {
+    let file = match &arguments.file {
+        Some(file) => file.clone(),
+        None => configured_file(configuration)?,
+    };
+    let made = if arguments.rotate { local::rotate(&file) } else { local::generate(&file) };
+    let key_id = made.map_err(startup::keyring_failed)?;
+    let done = if arguments.rotate {
+        "is the current key now; older keys still open what they wrapped. Restart running proxies"
+    } else {
+        "was made. Whoever has the file reads everything, and without it nobody does: keep a copy in a safe place"
+    };
+    Ok(format!("{}: key {key_id} {done}.\n", file.display()))
+}
+
+fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> {
+    match config::load(configuration)?.keyring.provider {
+        Provider::Local(keyring) => Ok(keyring.file),
+        Provider::AwsKms(_) => Err(Failure::Usage(format!(
+            "{} has an AWS KMS keyring, whose keys are made there; name a FILE for a local one",
+            configuration.display()
+        ))),
+    }
+}

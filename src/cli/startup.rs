@@ -1,0 +1,163 @@
+//! The rooms as the configuration wants them.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Failure;
+use crate::buffers::Budget;
+use crate::config::{Config, RequestRules};
+use crate::error::with_causes;
+use crate::keyring::{self, Keyring, KeyringSetupError};
+use crate::object::default_key::DefaultKeys;
+use crate::object::layout::Layouts;
+use crate::object::listed_size::LearnedSizes;
+use crate::object::rule::{BucketRule, Policies};
+use crate::operation::Resources;
+use crate::operation::response::cors::CorsAnswers;
+use crate::service::{Client, Clients, Service};
+use crate::sigv4::VerifyPolicy;
+use crate::upload::memory::KnownUploads;
+use crate::upstream::{self, Upstream, UpstreamSetupError};
+use crate::{object, upload};
+
+/// Divisor for the share of the buffer budget that documents of clients may take (an eighth): the largest
+/// are rare, and the others small.
+const DOCUMENTS: u64 = 8;
+
+/// What is to be done with the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Clients are served.
+    Serve,
+    /// A command looks at it, perhaps beside a process that serves.
+    Look,
+}
+
+/// Builds the resources that handlers work with: opens files and the embedded store, but neither listens
+/// nor calls a server. The keyring is built last, so that nothing fails after a keyring was built.
+///
+/// # Errors
+/// [`Failure`] with what to change.
+pub async fn resources(
+    mut upstream: upstream::Settings,
+    keyring: keyring::Settings,
+    buckets: Vec<BucketRule>,
+    requests: &RequestRules,
+    purpose: Purpose,
+) -> Result<Resources, Failure> {
+    if purpose == Purpose::Look {
+        upstream.embedded.exclusive = false;
+    }
+    let upstream = Upstream::build(upstream).await.map_err(upstream_failed)?;
+    let keyring = self::keyring(keyring).await?;
+    let memory = Budget::new(requests.max_buffered);
+    let documents = memory.part(requests.max_buffered / DOCUMENTS);
+    let object = object::Resources {
+        upstream,
+        keyring,
+        policies: Policies::new(buckets),
+        learned_sizes: LearnedSizes::default(),
+        layouts: Layouts::default(),
+        default_keys: DefaultKeys::default(),
+        memory,
+    };
+    Ok(Resources {
+        upload: upload::Resources { object, known_uploads: KnownUploads::default() },
+        cors: CorsAnswers::default(),
+        client_idle_timeout: requests.idle_timeout,
+        documents,
+    })
+}
+
+/// Builds what answers requests: of the configured clients, and of one more.
+///
+/// # Errors
+/// As [`resources`].
+pub async fn service(
+    config: Config,
+    further: Option<(String, Client)>,
+    purpose: Purpose,
+) -> Result<Service, Failure> {
+    let Config { requests, upstream, keyring, mut clients, buckets, .. } = config;
+    clients.extend(further);
+    let resources = resources(upstream, keyring, buckets, &requests, purpose).await?;
+    let verification = VerifyPolicy {
+        region: requests.region,
+        max_skew: requests.max_clock_skew,
+        allow_sigv2: requests.sigv2,
+    };
+    let domains = requests.domain.into_iter().collect();
+    let clients = Clients::new(clients);
+    let service = Service::new(Arc::new(resources), clients, verification, domains, requests.max_requests);
+    if requests.cut_slow_clients {
+        tokio::spawn(service.cut_slow_clients(requests.idle_timeout));
+    }
+    Ok(service)
+}
+
+/// The keyring alone.
+///
+/// # Errors
+/// [`Failure::Usage`] with the file or setting, and what to do.
+pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
+    Keyring::build(settings).await.map_err(keyring_failed)
+}
+
+/// Converts the reason why a keyring could not be built into a [`Failure`], with the exit code of its kind.
+pub fn keyring_failed(error: KeyringSetupError) -> Failure {
+    match error {
+        KeyringSetupError::Io { kind, .. } => setup_failed(error.to_string(), kind, "keyring.file"),
+        KeyringSetupError::Missing { .. }
+        | KeyringSetupError::Exists { .. }
+        | KeyringSetupError::TooOpen { .. }
+        | KeyringSetupError::TooLarge { .. }
+        | KeyringSetupError::Invalid { .. }
+        | KeyringSetupError::Locked { .. }
+        | KeyringSetupError::Endpoint { .. }
+        | KeyringSetupError::NoRegion
+        | KeyringSetupError::Interrupted => Failure::Usage(error.to_string()),
+    }
+}
+
+fn upstream_failed(error: UpstreamSetupError) -> Failure {
+    let text = with_causes(&error);
+    let io = match &error {
+        UpstreamSetupError::Embedded { source, .. } => source.downcast_ref::<io::Error>(),
+        UpstreamSetupError::Endpoint { .. }
+        | UpstreamSetupError::Region(_)
+        | UpstreamSetupError::RootCertificates { .. }
+        | UpstreamSetupError::SystemRoots(_)
+        | UpstreamSetupError::Tls(_)
+        | UpstreamSetupError::Credentials(_) => None,
+    };
+    match io {
+        Some(io) => setup_failed(text, io.kind(), "upstream.endpoint"),
+        None => Failure::Usage(text),
+    }
+}
+
+/// A file or directory that can't be used, and what to do about it.
+fn setup_failed(what: String, kind: io::ErrorKind, key: &str) -> Failure {
+    let is_in_the_way = [io::ErrorKind::NotADirectory, io::ErrorKind::AlreadyExists].contains(&kind);
+    let advice = if kind == io::ErrorKind::PermissionDenied {
+        let user = own_user_id().map_or_else(String::new, |id| format!(" with id {id}"));
+        format!(": s3veil runs as the user{user}, who has no right there: give it that, or correct {key}")
+    } else if is_in_the_way {
+        format!(": a part of this path is a file: move it away, or correct {key}")
+    } else if kind == io::ErrorKind::IsADirectory {
+        format!(": name a file in {key}")
+    } else {
+        String::new()
+    };
+    Failure::Setup { message: format!("{what}{advice}"), kind }
+}
+
+fn own_user_id() -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(std::fs::metadata("/proc/self").ok()?.uid())
+    }
+    #[cfg(not(unix))]
+    None
+}

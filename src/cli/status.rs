@@ -1,0 +1,121 @@
+//! What a configuration serves, as the status page and the first line of the log tell it.
+
+use super::dependencies;
+use crate::admin::Status;
+use crate::config::Config;
+use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFormat};
+use crate::object::rule::{Binding, BucketRule};
+use crate::server::Tls;
+
+/// The status of a configuration: what it serves. The listen address is left empty, since only
+/// [`Listeners::open`](super::serve::Listeners::open) knows it.
+pub fn status(config: &Config) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        listen: String::new(),
+        certificate: config.listen.tls.as_ref().map(Tls::validity),
+        upstream: dependencies::storage_line(config),
+        keyring: dependencies::keyring_line(config),
+        buckets: config.buckets.iter().map(bucket_line).collect(),
+    }
+}
+
+/// The line for one rule, each item from the rule itself, such as
+/// `logs/a/*  writes native; reads native, cbc; bound to realm and key; realm r; key k`.
+fn bucket_line(rule: &BucketRule) -> String {
+    let BucketRule { name, prefix, realm, key_id, allowed_key_ids, formats, binding, etag: _ } = rule;
+    let mut writes = formats.write.name().to_owned();
+    if formats.write == WriteFormat::Cbc {
+        writes.push_str(" (not authenticated)");
+        if formats.cbc.multipart == Multipart::Native {
+            writes.push_str(", and native for uploads in parts");
+        }
+    }
+    let reads: Vec<_> = formats.read.iter().copied().map(read_as).collect();
+    let mut line = format!("{}/{prefix}*  writes {writes}; reads {}", name.as_str(), reads.join(", "));
+    if formats.reads(ReadFormat::S3ec) {
+        let rules = &formats.s3ec;
+        for (applies, told) in [
+            (rules.legacy, "s3ec: legacy too, not authenticated"),
+            (rules.large == Large::Stream, "s3ec: large ones are released before they are verified"),
+            (rules.ranges == Ranges::Unauthenticated, "s3ec: ranges not authenticated"),
+        ] {
+            if applies {
+                line.push_str(&format!("; {told}"));
+            }
+        }
+    }
+    if formats.reads(ReadFormat::Native) {
+        line.push_str(match binding {
+            Binding::RealmAndKey => "; bound to realm and object key",
+            Binding::Realm => "; bound to the realm",
+            Binding::None => "; bound to nothing",
+        });
+    }
+    if let Some(realm) = realm {
+        line.push_str(&format!("; realm {realm}"));
+    }
+    if let Some(key_id) = key_id {
+        line.push_str(&format!("; key {key_id}"));
+    }
+    if !allowed_key_ids.is_empty() {
+        let ids: Vec<_> = allowed_key_ids.iter().map(ToString::to_string).collect();
+        line.push_str(&format!("; also under {}", ids.join(", ")));
+    }
+    line
+}
+
+/// A format that is read, with what its reader has to know.
+fn read_as(format: ReadFormat) -> String {
+    let name = format.name();
+    match format {
+        ReadFormat::Native | ReadFormat::S3ec => name.to_owned(),
+        ReadFormat::Cbc | ReadFormat::Plaintext => format!("{name} (not authenticated)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    fn lines(buckets: &str) -> Vec<String> {
+        let text = format!(
+            r#"
+            listen = {{ address = "127.0.0.1:0" }}
+            upstream = {{ endpoint = "embedded:data", region = "us-east-1" }}
+            keyring = {{ provider = "local", file = "keyring" }}
+            client = [{{ access_key_id = "app", secret_access_key = "a secret of length" }}]
+            bucket = [{buckets}]
+            "#
+        );
+        status(&config::parse(&text, Path::new("proxy.toml"), |_| None).expect("a valid file")).buckets
+    }
+
+    #[test]
+    fn a_rules_line_says_what_it_writes_reads_and_binds() {
+        let cases = [
+            (r#"{ name = "*" }"#, "*/*  writes native; reads native; bound to realm and object key"),
+            (
+                r#"{ name = "archive", formats = { write = "cbc", read = ["native", "cbc", "plaintext"] }, binding = "none" }"#,
+                "archive/*  writes cbc (not authenticated); reads native, cbc (not authenticated), plaintext (not \
+                 authenticated); bound to nothing",
+            ),
+            (
+                r#"{ name = "a", prefix = "x/", formats = { write = "s3ec-v3" }, s3ec = { ranges = "unauthenticated", legacy = true }, realm = "r", key_id = "k", allowed_key_ids = ["l", "m"] }"#,
+                "a/x/*  writes s3ec-v3; reads s3ec; s3ec: legacy too, not authenticated; s3ec: ranges not \
+                 authenticated; realm r; key k; also under l, m",
+            ),
+            (
+                r#"{ name = "b", formats = { write = "cbc", read = ["cbc", "native"] }, cbc_multipart = "native", binding = "realm" }"#,
+                "b/*  writes cbc (not authenticated), and native for uploads in parts; reads cbc (not \
+                 authenticated), native; bound to the realm",
+            ),
+        ];
+        for (rule, line) in cases {
+            assert_eq!(lines(rule), [line], "{rule}");
+        }
+    }
+}

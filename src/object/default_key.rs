@@ -1,0 +1,92 @@
+//! The KMS key that a bucket's default encryption names: the key for requests that name none, if the rule
+//! allows it.
+//!
+//! The storage keeps the document. It is requested only where a rule allows several keys, and cached for a
+//! limited time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use moka::future::Cache;
+
+use super::selected_key::allowed_key;
+use super::upstream_response;
+use crate::body::read_bounded;
+use crate::error::Error;
+use crate::object::Resources;
+use crate::s3::{BucketName, ErrorCode, S3Error, xml};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// How long a bucket's default is remembered: as long another proxy's change of it may go unnoticed.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// Buckets remembered, of about 200 bytes each.
+const MAX_BUCKETS: u64 = 10_000;
+
+/// The KMS keys of the buckets' default encryption, as the storage returned them. Clones share the cache.
+#[derive(Clone)]
+pub struct DefaultKeys(Cache<BucketName, Option<Arc<str>>>);
+
+impl Default for DefaultKeys {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(MAX_BUCKETS).time_to_live(MAX_AGE).build())
+    }
+}
+
+impl DefaultKeys {
+    /// What the storage said of this bucket may have changed.
+    pub(crate) async fn forget(&self, bucket: &BucketName) {
+        self.0.invalidate(bucket).await;
+    }
+}
+
+/// The KMS key that the bucket's default encryption names. `None`: the configuration names none, there is no
+/// such configuration, or the storage does not support it or denies the proxy access to it.
+///
+/// # Errors
+/// When the storage can't answer now: an object must not get a key other than the one that the bucket's owner
+/// chose.
+pub(crate) async fn default_key(
+    resources: &Resources,
+    bucket: &BucketName,
+    account: HeaderMap,
+) -> Result<Option<Arc<str>>, Error> {
+    let DefaultKeys(known) = &resources.default_keys;
+    let asked = Box::pin(ask(resources, bucket, account));
+    known.try_get_with_by_ref(bucket, asked).await.map_err(Error::Shared)
+}
+
+async fn ask(
+    resources: &Resources,
+    bucket: &BucketName,
+    account: HeaderMap,
+) -> Result<Option<Arc<str>>, Error> {
+    let request = UpstreamRequest {
+        method: Method::GET,
+        bucket: Some(bucket.clone()),
+        object: None,
+        query: vec![("encryption".to_owned(), None)],
+        headers: account,
+        body: UpstreamBody::Empty,
+    };
+    let response = resources.upstream.fetch(request).await?;
+    if response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED {
+        return Err(Error::UpstreamFailed { status: response.status().as_u16() });
+    }
+    // An error about the proxy's own credentials, or a redirect, does not answer the question; a denied
+    // access does.
+    let response = match upstream_response::pass(response).await {
+        Ok(response) if response.status() == StatusCode::OK => response,
+        Ok(_) | Err(Error::UpstreamDenied { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let document = read_bounded(response.into_body(), xml::MAX_ENCRYPTION_DOCUMENT).await;
+    let document = document.map_err(Error::upstream_body)?;
+    // LocalStack's way to say that there is none.
+    if document.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let key = xml::default_kms_key(&document)
+        .map_err(|_| Error::UnexpectedAnswer("a question for a bucket's encryption with another document"))?;
+    Ok(key.map(Arc::from))
+}

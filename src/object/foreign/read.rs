@@ -1,0 +1,225 @@
+//! Reading a foreign object: verified in memory where its format and the rule allow it, else as it streams.
+
+use bytes::{Bytes, BytesMut};
+use http::response;
+use http_body_util::BodyExt;
+
+use super::{Foreign, Marks, Source, Unlocked, hide};
+use crate::body::{BoxBody, StreamBody, boxed};
+use crate::buffers::Share;
+use crate::envelope::StreamOpener;
+use crate::envelope::cbc::ChainBody;
+use crate::envelope::native::SseAlgorithm;
+use crate::envelope::s3ec::{Entries, MessageBody};
+use crate::error::Error;
+use crate::object::location::{StoredRun, etag_of};
+use crate::object::range::{Selection, Wanted};
+use crate::object::read::OpenedObject;
+use crate::object::rule::formats::{Large, Ranges, ReadFormat};
+use crate::object::upstream_response::buffered;
+use crate::s3::S3Error;
+
+/// A chain up to this length is read whole: one request instead of two, and every fault shows before the answer.
+const SMALL_CHAIN: u64 = 1024 * 1024;
+
+/// The answer that showed which object it is.
+pub(crate) struct FirstAnswer {
+    pub(crate) head: response::Parts,
+    /// Stored bytes of the whole object.
+    pub(crate) stored: u64,
+    /// What of it came along, if anything.
+    pub(crate) content: Option<(StoredRun, BoxBody)>,
+}
+
+/// Opens what is wanted of a foreign object.
+///
+/// # Errors
+/// `InvalidRange` and `InvalidPartNumber` when it has no such bytes; why it is refused, otherwise.
+pub(crate) async fn open(
+    source: Source<'_>,
+    marks: Marks,
+    wanted: Wanted,
+    first: FirstAnswer,
+) -> Result<OpenedObject, Error> {
+    let FirstAnswer { mut head, stored, content } = first;
+    let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?.to_owned();
+    let foreign = Foreign::resolve(&source, marks, stored).await?;
+    let (unlocked, key_id) = foreign.unlock(&source.resources.keyring, source.rule).await?;
+    let mut reading = Reading { source, wanted, etag, stored, content };
+    let (plaintext_total, selection, body) = match unlocked {
+        Unlocked::Plaintext => reading.plaintext().await?,
+        Unlocked::InstructionFile => reading.instruction_file().await?,
+        Unlocked::Message(message) => reading.message(&message).await?,
+        Unlocked::Chain(chain, recorded) => reading.chain(&chain, recorded).await?,
+    };
+    foreign.note_read(&source);
+    hide(&foreign, &mut head.headers);
+    let length = length_of(selection, plaintext_total);
+    Ok(OpenedObject {
+        head,
+        plaintext_total,
+        selection,
+        length,
+        body,
+        sse: SseAlgorithm::AwsKms,
+        key_id,
+        checksums: Vec::new(),
+        parts_count: None,
+    })
+}
+
+fn length_of(selection: Selection, total: u64) -> u64 {
+    match selection {
+        Selection::Whole => total,
+        Selection::EmptyPart => 0,
+        Selection::Span(range) => range.len(),
+    }
+}
+
+/// First byte and count of the selected plaintext.
+fn extent(selection: Selection, total: u64) -> (u64, u64) {
+    match selection {
+        Selection::Whole => (0, total),
+        Selection::EmptyPart => (0, 0),
+        Selection::Span(range) => (range.first(), range.len()),
+    }
+}
+
+struct Reading<'a> {
+    source: Source<'a>,
+    wanted: Wanted,
+    etag: String,
+    stored: u64,
+    content: Option<(StoredRun, BoxBody)>,
+}
+
+/// Plaintext bytes of the whole object, which of them were selected, and those.
+type Opened = (u64, Selection, BoxBody);
+
+impl Reading<'_> {
+    async fn plaintext(&mut self) -> Result<Opened, Error> {
+        let selection = self.wanted.select(self.stored, None)?;
+        let (first, length) = extent(selection, self.stored);
+        let opener = StreamOpener::plaintext(length);
+        Ok((self.stored, selection, self.stream(opener, first, length).await?))
+    }
+
+    async fn instruction_file(&mut self) -> Result<Opened, Error> {
+        let (content, share) = self.whole().await?;
+        if Entries::of_instruction_file(&content).is_err() {
+            super::admit(self.source.rule, ReadFormat::Plaintext)?;
+        }
+        self.cut(share.with(content.freeze()))
+    }
+
+    async fn message(&mut self, message: &MessageBody) -> Result<Opened, Error> {
+        let total = MessageBody::plaintext_length(self.stored)?;
+        let selection = self.wanted.select(total, None)?;
+        let rules = &self.source.rule.formats.s3ec;
+        let fits = self.stored <= rules.buffer;
+        match (selection, rules.ranges, rules.large) {
+            (Selection::Span(range), Ranges::Unauthenticated, _) if range.len() < total => {
+                let opener = message.view(range.first(), range.len())?;
+                let first = range.first() - range.first() % 16;
+                let body = self.stream(opener, first, range.last() - first + 1).await?;
+                Ok((total, selection, body))
+            }
+            _ if fits => {
+                let (stored, share) = self.whole().await?;
+                let plaintext = message.open_whole(stored)?;
+                self.cut(share.with(plaintext.freeze()))
+            }
+            (Selection::Whole | Selection::EmptyPart, _, Large::Stream) => {
+                let opener = message.delayed(self.stored)?;
+                Ok((total, selection, self.stream(opener, 0, self.stored).await?))
+            }
+            (Selection::Span(range), _, Large::Stream) if range.len() == total => {
+                let opener = message.delayed(self.stored)?;
+                Ok((total, selection, self.stream(opener, 0, self.stored).await?))
+            }
+            (Selection::Span(_), _, _) => Err(too_large(
+                "A range of this object can be verified only with the whole of it, which is larger than the bucket's \
+                 s3ec.buffer; s3ec.ranges = \"unauthenticated\" would read it without.",
+            )),
+            (Selection::Whole | Selection::EmptyPart, _, Large::Refuse) => Err(too_large(
+                "This object can be verified only as a whole, and is larger than the bucket's s3ec.buffer; \
+                 s3ec.large = \"stream\" would release it before it is verified.",
+            )),
+        }
+    }
+
+    async fn chain(&mut self, chain: &ChainBody, recorded: Option<u64>) -> Result<Opened, Error> {
+        if self.stored <= SMALL_CHAIN {
+            let (stored, share) = self.whole().await?;
+            let plaintext = chain.open_whole(&stored, recorded)?;
+            return self.cut(share.with(plaintext.freeze()));
+        }
+        let total = match recorded {
+            Some(length) => length,
+            None => self.source.chain_length(chain, &self.etag, self.stored).await?,
+        };
+        let selection = self.wanted.select(total, None)?;
+        let (first, length) = extent(selection, total);
+        let body = match (first + length).checked_sub(1).filter(|_| length > 0) {
+            None => BoxBody::default(),
+            Some(last) => {
+                let range = chain.slice(first, last);
+                let opener = chain.opener(first, length);
+                self.stream(opener, range.first, range.last - range.first + 1).await?
+            }
+        };
+        Ok((total, selection, body))
+    }
+
+    /// Cuts what is wanted out of a whole plaintext.
+    fn cut(&self, plaintext: Bytes) -> Result<Opened, Error> {
+        let total = plaintext.len() as u64;
+        let selection = self.wanted.select(total, None)?;
+        let (first, length) = extent(selection, total);
+        let index = |offset: u64| usize::try_from(offset).expect("it lies in what is in memory");
+        Ok((total, selection, buffered(plaintext.slice(index(first)..index(first + length)))))
+    }
+
+    /// Opens the `take` stored bytes from `first` on.
+    async fn stream(&mut self, opener: StreamOpener, first: u64, take: u64) -> Result<BoxBody, Error> {
+        if take == 0 {
+            return Ok(BoxBody::default());
+        }
+        let (run, body) = match self.content.take() {
+            Some((run, body)) if !run.partial => (run, body),
+            Some(_) | None => {
+                let range = (take < self.stored).then_some((first, first + take - 1));
+                self.source.fetch(&self.etag, self.stored, range).await?
+            }
+        };
+        let discard = first.checked_sub(run.first);
+        let discard =
+            discard.ok_or(Error::UnexpectedAnswer("other bytes of the object than it was asked for"))?;
+        Ok(boxed(StreamBody::new(body, opener, discard, take)))
+    }
+
+    /// All stored bytes, in memory: the rule or the format bounds them, and what others hold.
+    async fn whole(&mut self) -> Result<(BytesMut, Share), Error> {
+        let share = self.source.resources.hold(self.stored)?;
+        let (run, mut body) = match self.content.take() {
+            Some((run, body)) if !run.partial => (run, body),
+            Some(_) | None => self.source.fetch(&self.etag, self.stored, None).await?,
+        };
+        let stored = usize::try_from(self.stored).expect("it was compared with what fits memory");
+        let mut whole = BytesMut::with_capacity(stored);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(Error::upstream_body)?.into_data() else { continue };
+            if data.len() > stored - whole.len() {
+                return Err(BROKEN_OFF);
+            }
+            whole.extend_from_slice(&data);
+        }
+        if run.partial || whole.len() != stored { Err(BROKEN_OFF) } else { Ok((whole, share)) }
+    }
+}
+
+const BROKEN_OFF: Error = Error::UnexpectedAnswer("an object of another length than it said");
+
+fn too_large(message: &'static str) -> Error {
+    S3Error::invalid_request(message).into()
+}

@@ -1,0 +1,109 @@
+//! Where a foreign object is, and further questions about it, each pinned to the object that was seen.
+
+use bytes::Bytes;
+use http::header::{HeaderValue, IF_MATCH, RANGE};
+use http::{Method, StatusCode};
+
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::cbc::{ChainBody, Unreadable};
+use crate::envelope::s3ec::{Entries, INSTRUCTION_SUFFIX, MAX_INSTRUCTION_FILE};
+use crate::error::Error;
+use crate::object::Resources;
+use crate::object::layout::read_run;
+use crate::object::location::{ObjectAt, StoredRun, etag_of, unreadable};
+use crate::object::range::stored_range;
+use crate::object::rule::BucketRule;
+use crate::s3::{ObjectKey, headers};
+
+/// An object, and what is needed to ask for more of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) resources: &'a Resources,
+    pub(crate) rule: &'a BucketRule,
+    pub(crate) at: &'a ObjectAt<'a>,
+}
+
+impl Source<'_> {
+    /// The entries of the object's instruction file; `None` if there is none, or its name is another object's.
+    pub(crate) async fn instruction_file(&self) -> Result<Option<Entries>, Error> {
+        let name = format!("{}{INSTRUCTION_SUFFIX}", self.at.object_key.as_str());
+        let Ok(object_key) = ObjectKey::parse(name) else { return Ok(None) };
+        let mut request = self.at.request(Method::GET);
+        request.object = Some(object_key);
+        request.query.clear();
+        let response = self.resources.upstream.send(request).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            // S3 says 403 to who may not list the bucket.
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
+            status if status.is_server_error() => {
+                return Err(Error::UpstreamFailed { status: status.as_u16() });
+            }
+            _ => return Err(Error::UnexpectedAnswer("a question for an instruction file with an error")),
+        }
+        let is_ours = response.headers().contains_key(headers::ENCRYPTION_KEY);
+        let run = StoredRun::of(response.status(), response.headers(), response.body())?;
+        if is_ours || run.total > MAX_INSTRUCTION_FILE as u64 {
+            return Ok(None);
+        }
+        let content = read_bounded(response.into_body(), MAX_INSTRUCTION_FILE).await;
+        let content = content.map_err(Error::upstream_body)?;
+        Ok(Entries::of_instruction_file(&content).ok())
+    }
+
+    /// Whether the object's own name is that of an instruction file, and its length that of one.
+    pub(crate) fn is_named_instruction_file(&self, stored: u64) -> bool {
+        self.at.object_key.as_str().ends_with(INSTRUCTION_SUFFIX) && stored <= MAX_INSTRUCTION_FILE as u64
+    }
+
+    /// The stored bytes `first..=last`, or more, of the object of this ETag and length.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] when it is another one by now.
+    pub(crate) async fn fetch(
+        &self,
+        etag: &str,
+        stored: u64,
+        range: Option<(u64, u64)>,
+    ) -> Result<(StoredRun, BoxBody), Error> {
+        let mut request = self.at.request(Method::GET);
+        let pin = HeaderValue::try_from(format!("\"{etag}\"")).expect("it came in a header");
+        request.headers.insert(IF_MATCH, pin);
+        if let Some((first, last)) = range {
+            request.headers.insert(RANGE, stored_range(first, last));
+        }
+        let response = self.resources.upstream.send(request).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
+            StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Err(Error::Replaced);
+            }
+            StatusCode::FORBIDDEN => return Err(unreadable(response).await),
+            _ => return Err(Error::UnexpectedAnswer("a question for an object's content with an error")),
+        }
+        let run = StoredRun::of(response.status(), response.headers(), response.body())?;
+        // Not every storage knows If-Match.
+        if etag_of(response.headers()) != Some(etag) || run.total != stored {
+            return Err(Error::Replaced);
+        }
+        Ok((run, response.into_body()))
+    }
+
+    /// The length of a chain's plaintext, by its padding.
+    pub(crate) async fn chain_length(
+        &self,
+        chain: &ChainBody,
+        etag: &str,
+        stored: u64,
+    ) -> Result<u64, Error> {
+        let range = chain.tail(stored)?;
+        let (run, body) = self.fetch(etag, stored, Some((range.first, range.last))).await?;
+        let tail: Bytes = read_run(body, run, range.first, range.last - range.first + 1).await?;
+        chain.length_by_tail(stored, &tail).map_err(|Unreadable| Unreadable.into())
+    }
+
+    pub(crate) fn log(&self, what: &'static str) {
+        let (bucket, object_key) = (self.at.bucket.as_str(), self.at.object_key.as_str());
+        tracing::info!(bucket, object_key, "{what}");
+    }
+}

@@ -1,0 +1,148 @@
+//! Sealing a new object in the bucket's foreign format, for one PUT.
+
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{CBC, S3EC_COMMITTING, S3EC_GCM, USER_METADATA, is_reserved};
+use crate::body::{SealStreamBody, boxed};
+use crate::envelope::s3ec::{self, ENTROPY, Version};
+use crate::envelope::{StreamSealer, cbc};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, KeyId, WriteKey};
+use crate::object::Resources;
+use crate::object::rule::BucketRule;
+use crate::object::rule::formats::WriteFormat;
+use crate::object::write::Plaintext;
+use crate::s3::{S3Error, headers};
+use crate::upstream::UpstreamBody;
+
+/// Which of the foreign formats is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The seed article's.
+    Cbc,
+    /// The S3 Encryption Client's.
+    S3ec(Version),
+}
+
+impl Target {
+    /// `None` for the native format.
+    pub(crate) fn of(format: WriteFormat) -> Option<Self> {
+        match format {
+            WriteFormat::Native => None,
+            WriteFormat::Cbc => Some(Self::Cbc),
+            WriteFormat::S3ecV2 => Some(Self::S3ec(Version::V2)),
+            WriteFormat::S3ecV3 => Some(Self::S3ec(Version::V3)),
+        }
+    }
+}
+
+/// Refuses metadata of a client that would be taken for the format's own.
+///
+/// # Errors
+/// `InvalidArgument`, naming it.
+pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<(), Error> {
+    let written = Target::of(rule.formats.write);
+    let reserved = request.keys().find(|name| is_reserved(name.as_str()));
+    match (written, reserved) {
+        (Some(Target::S3ec(_)), Some(name)) => {
+            let message = "This metadata name belongs to the format that the bucket's objects are written in";
+            Err(S3Error::invalid_argument(name.as_str(), "", message).into())
+        }
+        (None | Some(_), _) => Ok(()),
+    }
+}
+
+/// Seals a plaintext, puts the format's metadata into the request, and gives its body and the wrapping key's name.
+///
+/// # Errors
+/// Why there is no data key.
+pub(crate) async fn seal(
+    resources: &Resources,
+    rule: &BucketRule,
+    target: Target,
+    key_id: Option<&KeyId>,
+    plaintext: Plaintext,
+    request: &mut HeaderMap,
+) -> Result<(UpstreamBody, String), Error> {
+    let length = match &plaintext {
+        Plaintext::Whole(content, _) => content.len() as u64,
+        Plaintext::Streaming(_, length, _) => *length,
+    };
+    let (sealer, stored_length, key_id) = match target {
+        Target::Cbc => seal_cbc(resources, rule, key_id, length, request).await?,
+        Target::S3ec(version) => seal_s3ec(resources, rule, version, key_id, length, request).await?,
+    };
+    let body = match plaintext {
+        Plaintext::Whole(content, _) => UpstreamBody::Content(seal_whole(sealer, &content).freeze()),
+        Plaintext::Streaming(body, _, _) => {
+            let body = boxed(SealStreamBody::new(body, sealer, stored_length));
+            UpstreamBody::StreamedContent { body, length: stored_length }
+        }
+    };
+    Ok((body, key_id))
+}
+
+fn seal_whole(mut sealer: StreamSealer, plaintext: &[u8]) -> BytesMut {
+    let mut sealed = BytesMut::with_capacity(plaintext.len() + 2 * cbc::IV);
+    sealer.update(plaintext, &mut sealed);
+    sealer.finish(&mut sealed);
+    sealed
+}
+
+async fn seal_cbc(
+    resources: &Resources,
+    rule: &BucketRule,
+    key_id: Option<&KeyId>,
+    length: u64,
+    request: &mut HeaderMap,
+) -> Result<(StreamSealer, u64, String), Error> {
+    let context = EncryptionContext::from_pairs::<&str, &str>([]);
+    let WriteKey { data_key, wrapped, key_id } =
+        resources.keyring.for_one_object(CBC, key_id, &context).await?;
+    request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped)));
+    request.insert(headers::ENCRYPTION_LENGTH, HeaderValue::from(length));
+    let sealer = cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
+    let stored = cbc::ciphertext_length(length).expect("objects are at most 5 GiB long");
+    Ok((sealer, stored, key_id))
+}
+
+async fn seal_s3ec(
+    resources: &Resources,
+    rule: &BucketRule,
+    version: Version,
+    key_id: Option<&KeyId>,
+    length: u64,
+    request: &mut HeaderMap,
+) -> Result<(StreamSealer, u64, String), Error> {
+    let pairs = version.context(&rule.formats.s3ec.context);
+    let context = EncryptionContext::from_pairs(pairs.clone());
+    let keyring = &resources.keyring;
+    let WriteKey { data_key, wrapped, key_id } = match version {
+        Version::V2 => keyring.for_one_object(S3EC_GCM, key_id, &context).await?,
+        Version::V3 => keyring.for_write_as(S3EC_COMMITTING, key_id, &context, length).await?,
+    };
+    let random: [u8; ENTROPY] = random();
+    let s3ec::NewObject { entries, sealer } =
+        s3ec::NewObject::new(version, &data_key, &wrapped, &pairs, &random);
+    for (name, value) in entries {
+        let name =
+            HeaderName::try_from(format!("{USER_METADATA}{name}")).expect("the format's names are headers");
+        request.insert(name, visible(&value));
+    }
+    let stored = s3ec::ciphertext_length(length).expect("objects are at most 5 GiB long");
+    Ok((sealer, stored, key_id))
+}
+
+fn visible(text: &str) -> HeaderValue {
+    HeaderValue::try_from(text).expect("base64, digits and escaped JSON are a header value")
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}

@@ -1,0 +1,252 @@
+//! What a stored object is, without its content: metadata, the plaintext's length, and where its parts lie.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Response, StatusCode, response};
+
+use super::checksums::{kept_checksums, may_carry_checksum};
+use super::foreign::{self, Foreign, Kind, Source};
+use super::layout;
+use super::location::{Identity, ObjectAt, StoredRun, etag_of};
+use super::native::{StoredKeys, Unlocked};
+use super::rule::BucketRule;
+use super::upstream_response;
+use crate::body::BoxBody;
+use crate::envelope::native::multipart::Layout;
+use crate::envelope::native::{self, SseAlgorithm};
+use crate::error::Error;
+use crate::object::Resources;
+use crate::s3::checksum::ObjectChecksum;
+use crate::s3::{BucketName, Hashed, ObjectKey};
+
+/// How often an object may be replaced while its layout is read, until its reader is told to come back.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Which object is asked about.
+pub(crate) struct DescribeRequest<'a> {
+    pub(crate) bucket: &'a BucketName,
+    pub(crate) object_key: &'a ObjectKey,
+    /// Query parameters for the storage: `versionId`, `response-…`.
+    pub(crate) query: Vec<(String, Option<String>)>,
+    /// Headers for the storage, conditions among them.
+    pub(crate) headers: HeaderMap,
+    /// Whether the layout of a multipart upload has to be known, and not only its length.
+    pub(crate) needs_layout: bool,
+    /// Whether the object's checksum has to be known, for which the envelope is opened.
+    pub(crate) needs_checksum: bool,
+}
+
+/// What came of it.
+pub(crate) enum Description {
+    /// The object.
+    Described(Box<DescribedObject>),
+    /// Another answer of the storage, fit for the client: an error, or 304.
+    Answered(Response<BoxBody>),
+}
+
+/// A stored object as a HEAD describes it.
+pub(crate) struct DescribedObject {
+    /// The head of the storage's answer as it came.
+    pub(crate) head: response::Parts,
+    /// What its metadata say of its keys.
+    pub(crate) keys: ObjectKeys,
+    /// Plaintext length in bytes: as the storage claims, unless the layout is here. For an archived object
+    /// whose length only its content could show: the length recorded when the upload was completed, else the
+    /// stored bytes, as in listings.
+    pub(crate) plaintext_total: u64,
+    /// The layout of a multipart upload, if it was needed for something.
+    pub(crate) layout: Option<Arc<Layout>>,
+    /// Its checksums, and the key that wrapped the data key, if they were needed and it is a native object.
+    pub(crate) checksums: Option<(Vec<ObjectChecksum>, String)>,
+}
+
+/// The keys of a described object.
+pub(crate) enum ObjectKeys {
+    /// Of a native object.
+    Native(StoredKeys),
+    /// Of an object of another format, or none.
+    Foreign(Foreign),
+}
+
+impl ObjectKeys {
+    /// Whether the object is encrypted, and the name of the key that wrapped the data key, as far as it is known without a
+    /// call.
+    pub(crate) async fn likely_key_id(
+        &self,
+        resources: &Resources,
+        rule: &BucketRule,
+        bucket: &BucketName,
+    ) -> Option<String> {
+        match self {
+            Self::Native(stored) => stored.likely_key_id(&resources.keyring, rule, bucket).await,
+            Self::Foreign(foreign) if foreign.is_encrypted() => {
+                let allowed = rule.allowed_keys(resources.keyring.default_allowed());
+                allowed.first().map(|key_id| key_id.as_str().to_owned())
+            }
+            Self::Foreign(_) => None,
+        }
+    }
+
+    /// The bytes whose hash the object's ETag is, where the ETag is a hash.
+    pub(crate) fn hashed(&self) -> Hashed {
+        if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }
+    }
+
+    /// What answers call the object's encryption, if it is encrypted.
+    pub(crate) fn sse(&self) -> SseAlgorithm {
+        match self {
+            Self::Native(stored) => stored.envelope().sse(),
+            Self::Foreign(_) => SseAlgorithm::AwsKms,
+        }
+    }
+
+    /// Whether the object is encrypted at all.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Native(_) => true,
+            Self::Foreign(foreign) => foreign.is_encrypted(),
+        }
+    }
+}
+
+/// Describes an object: one HEAD, and the small reads of its layout where that is needed and not known. The bucket's
+/// rule must serve it.
+///
+/// # Errors
+/// [`Error::NotReadable`] when it is of a format that the bucket does not read, a format error when it can't be what was
+/// sealed.
+pub(crate) async fn describe_object(
+    resources: &Resources,
+    asked: DescribeRequest<'_>,
+) -> Result<Description, Error> {
+    let rule = resources.policies.of_object(asked.bucket, asked.object_key)?;
+    for _ in 0..MAX_ATTEMPTS {
+        match attempt(resources, rule, &asked).await {
+            Err(error) if error.is_replaced() || error.is_broken_off() => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Error::Replaced)
+}
+
+/// The proven layout of a multipart upload, for whoever wants to see it.
+///
+/// # Errors
+/// [`Error::NotReadable`] for a format that the bucket's rule does not read, a format error for an object that is not
+/// as it was sealed, and [`Error::UnexpectedAnswer`] when there is no such object, or it was written by one PUT.
+pub async fn object_layout(
+    resources: &Resources,
+    bucket: &BucketName,
+    object_key: &ObjectKey,
+) -> Result<Arc<Layout>, Error> {
+    let (query, headers) = (Vec::new(), HeaderMap::new());
+    let (needs_layout, needs_checksum) = (true, false);
+    let asked = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
+    match describe_object(resources, asked).await? {
+        Description::Described(described) => {
+            described.layout.ok_or(Error::UnexpectedAnswer("with an object that is no multipart upload"))
+        }
+        Description::Answered(_) => Err(Error::UnexpectedAnswer("HEAD with an error")),
+    }
+}
+
+async fn attempt(
+    resources: &Resources,
+    rule: &BucketRule,
+    asked: &DescribeRequest<'_>,
+) -> Result<Description, Error> {
+    let DescribeRequest { bucket, object_key, query, headers, .. } = asked;
+    let at = ObjectAt::of_request(bucket, object_key, query, headers);
+    let mut request = at.request(Method::HEAD);
+    request.query.clone_from(query);
+    request.headers.clone_from(headers);
+    let response = resources.upstream.send(request).await?;
+    if response.status() != StatusCode::OK {
+        return Ok(Description::Answered(upstream_response::pass(response).await?));
+    }
+    let (mut head, _) = response.into_parts();
+    let stored_total = StoredRun::of_head(&head.headers)?.total;
+    let stored = match foreign::recognise(rule, &head.headers)? {
+        Kind::Native(stored) => stored,
+        Kind::Foreign(marks) => {
+            let source = Source { resources, rule, at: &at };
+            let foreign = Box::pin(Foreign::resolve(&source, marks, stored_total)).await?;
+            let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+            let plaintext_total = match Box::pin(foreign.length(&source, etag, stored_total)).await {
+                // No upload in parts: none was completed here.
+                Err(error) if error.is_archived() => stored_total,
+                length => length?,
+            };
+            foreign::hide(&foreign, &mut head.headers);
+            let keys = ObjectKeys::Foreign(foreign);
+            let described = DescribedObject { head, keys, plaintext_total, layout: None, checksums: None };
+            return Ok(Description::Described(Box::new(described)));
+        }
+    };
+    native_object(resources, rule, &at, asked, Native { head, stored, stored_total }).await
+}
+
+/// A native object as HEAD gives it.
+struct Native {
+    head: response::Parts,
+    stored: StoredKeys,
+    stored_total: u64,
+}
+
+async fn native_object(
+    resources: &Resources,
+    rule: &BucketRule,
+    at: &ObjectAt<'_>,
+    asked: &DescribeRequest<'_>,
+    object: Native,
+) -> Result<Description, Error> {
+    let Native { head, stored, stored_total } = object;
+    let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = asked;
+    let unlocked = match needs_checksum {
+        true => Some(stored.unlock(&resources.keyring, rule, bucket, object_key).await?),
+        false => None,
+    };
+    let is_carried =
+        unlocked.as_ref().is_some_and(|unlocked| may_carry_checksum(&unlocked.opened.attributes));
+    let (plaintext_total, known) = if stored.envelope().is_multipart() {
+        let identity = Identity::of(&head.headers, &stored, stored_total)?;
+        match identity.plaintext_total()? {
+            Some(total) if !needs_layout && !is_carried => (total, None),
+            Some(_) | None => {
+                let known = match (resources.layouts.known(at, &identity).await, &unlocked) {
+                    (Some(known), _) => Ok(known),
+                    (None, Some(Unlocked { opened, .. })) => {
+                        layout::layout_of(resources, at, &identity, &opened.content_key).await
+                    }
+                    (None, None) => {
+                        let Unlocked { opened, .. } =
+                            stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
+                        layout::layout_of(resources, at, &identity, &opened.content_key).await
+                    }
+                };
+                match (known, identity.plaintext_total()?) {
+                    // An archived object's last segment can't be read, nor its checksum.
+                    (Err(error), Some(total)) if error.is_archived() && !needs_layout => (total, None),
+                    (Err(error), None) if error.is_archived() && !needs_layout => {
+                        let etag = etag_of(&head.headers).unwrap_or_default();
+                        let size = resources.learned_sizes.of_completed(bucket, object_key, etag).await;
+                        (size.unwrap_or(stored_total), None)
+                    }
+                    (Err(error), _) => return Err(error),
+                    (Ok(known), _) => (known.layout.plaintext_total(), Some(known)),
+                }
+            }
+        }
+    } else {
+        (native::plaintext_length(stored_total)?, None)
+    };
+    let checksums = match unlocked {
+        Some(Unlocked { opened, key_id }) => {
+            Some((kept_checksums(&opened.attributes, known.as_deref())?, key_id))
+        }
+        None => None,
+    };
+    let (keys, layout) = (ObjectKeys::Native(stored), known.map(|known| known.layout.clone()));
+    let described = DescribedObject { head, keys, plaintext_total, layout, checksums };
+    Ok(Description::Described(Box::new(described)))
+}

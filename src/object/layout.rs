@@ -1,0 +1,312 @@
+//! Where the bytes of multipart objects lie: proven once by a few small reads, then remembered (F-42, F-44).
+//!
+//! A layout is remembered with the identity of its object, and used only for answers of the same identity.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use http::header::RANGE;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use moka::future::Cache;
+
+use super::location::{Identity, ObjectAt, StoredRun, unreadable};
+use super::range::stored_range;
+use crate::body::BoxBody;
+use crate::envelope::ContentKey;
+use crate::envelope::native::FormatError;
+use crate::envelope::native::multipart::{
+    CarriedChecksum, Ending, Layout, LayoutGuess, MultipartLength, MultipartWindow, RangeOpener,
+    SEGMENT_HEADER, carried_checksum, layout_tail_length, multipart_plaintext_length, open_layout_tail,
+};
+use crate::error::Error;
+use crate::object::Resources;
+
+/// Memory for layouts, by the size of their parts: of 100 objects of 10,000 parts, or 25,000 of a few.
+const MAX_LAYOUTS: u64 = 16 << 20;
+/// Bytes that a remembered layout takes besides its parts.
+const LAYOUT_OVERHEAD: usize = 512;
+/// How many places are remembered at which an object with a known layout was seen last, of about 250 bytes each.
+const MAX_PLACES: u64 = 32_000;
+/// How many segment headers are remembered, of about 300 bytes each: those of 250 GiB in parts of 8 MiB.
+const MAX_HEADERS: u64 = 32_000;
+/// How much of an answer is read and dropped by a storage that sends more than it was asked for.
+const MAX_DROPPED: u64 = 1 << 20;
+
+/// The layouts of multipart objects that were read. Cloning shares them.
+#[derive(Clone)]
+pub struct Layouts {
+    proven: Cache<[u8; 32], Arc<KnownLayout>>,
+    /// The object that was seen last at a place.
+    newest: Cache<[u8; 32], [u8; 32]>,
+    /// Authenticated headers, by object and offset.
+    headers: Cache<([u8; 32], u64), Bytes>,
+}
+
+impl Default for Layouts {
+    fn default() -> Self {
+        let weight = |_: &[u8; 32], known: &Arc<KnownLayout>| {
+            let parts = size_of_val(known.layout.parts());
+            u32::try_from(parts + LAYOUT_OVERHEAD).expect("there are at most 10,000 parts")
+        };
+        Self {
+            proven: Cache::builder().max_capacity(MAX_LAYOUTS).weigher(weight).build(),
+            newest: Cache::new(MAX_PLACES),
+            headers: Cache::new(MAX_HEADERS),
+        }
+    }
+}
+
+/// A proven layout and the object it is of.
+#[derive(Debug)]
+pub(crate) struct KnownLayout {
+    pub(crate) identity: Identity,
+    pub(crate) layout: Arc<Layout>,
+    /// What the last segment carries (F-54).
+    pub(crate) checksum: Option<CarriedChecksum>,
+    fingerprint: [u8; 32],
+}
+
+/// What an object's ends prove.
+pub(crate) struct Proven {
+    layout: Layout,
+    checksum: Option<CarriedChecksum>,
+}
+
+impl Proven {
+    /// From the last bytes of an object that carries its layout.
+    ///
+    /// # Errors
+    /// As [`open_layout_tail`].
+    pub(crate) fn from_tail(
+        content_key: &ContentKey,
+        tail: &[u8],
+        total: u64,
+        parts: u16,
+    ) -> Result<Self, FormatError> {
+        let layout = open_layout_tail(content_key, tail, total, parts)?;
+        let footer = Ending::Footer(&tail[tail.len() - SEGMENT_HEADER..]);
+        let checksum = carried_checksum(content_key, &layout, footer)?;
+        Ok(Self { layout, checksum })
+    }
+}
+
+impl Layouts {
+    /// The layout of the object that was last seen at this place. It may have been replaced since.
+    pub(crate) async fn newest(&self, at: &ObjectAt<'_>) -> Option<Arc<KnownLayout>> {
+        self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
+    }
+
+    /// Forgets everything, for tests of what an unknown object costs.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.proven.invalidate_all();
+        self.newest.invalidate_all();
+        self.headers.invalidate_all();
+    }
+
+    /// This object was seen at this place. The one that was seen there before is gone, or is a version that nobody names
+    /// by its id: it is forgotten, so that a place that is written again and again takes the memory of one object.
+    async fn saw(&self, place: [u8; 32], object: [u8; 32]) {
+        let before = self.newest.get(&place).await.filter(|before| *before != object);
+        self.newest.insert(place, object).await;
+        let Some(before) = before else { return };
+        let Some(known) = self.proven.remove(&before).await else { return };
+        for extent in known.layout.segment_extents() {
+            self.headers.invalidate(&(before, extent.start)).await;
+        }
+    }
+
+    /// How many layouts and segment headers are remembered, for tests.
+    #[cfg(test)]
+    pub(crate) async fn sizes(&self) -> (u64, u64) {
+        self.proven.run_pending_tasks().await;
+        self.headers.run_pending_tasks().await;
+        (self.proven.entry_count(), self.headers.entry_count())
+    }
+
+    /// The layout of this very object, if it is known.
+    pub(crate) async fn known(&self, at: &ObjectAt<'_>, identity: &Identity) -> Option<Arc<KnownLayout>> {
+        self.proven.get(&identity.fingerprint(at)).await
+    }
+}
+
+/// The layout of a multipart object: from memory, else from the object itself. Who asks for the same object meanwhile
+/// waits for the same answer.
+///
+/// # Errors
+/// [`Error::Replaced`] when the object is another one by now, a format error when it is not what was sealed.
+pub(crate) async fn layout_of(
+    resources: &Resources,
+    at: &ObjectAt<'_>,
+    identity: &Identity,
+    content_key: &ContentKey,
+) -> Result<Arc<KnownLayout>, Error> {
+    let proven = prove(resources, at, identity, content_key);
+    // On the heap: few reads need it, and every read's future would have room for it.
+    Box::pin(remember(resources, at, identity, proven)).await
+}
+
+/// The layout that `proven` proves for this object, unless it is known already.
+pub(crate) async fn remember(
+    resources: &Resources,
+    at: &ObjectAt<'_>,
+    identity: &Identity,
+    proven: impl Future<Output = Result<Proven, Error>>,
+) -> Result<Arc<KnownLayout>, Error> {
+    let fingerprint = identity.fingerprint(at);
+    let known = async {
+        let Proven { layout, checksum } = proven.await?;
+        let layout = Arc::new(layout);
+        Ok(Arc::new(KnownLayout { identity: identity.clone(), layout, checksum, fingerprint }))
+    };
+    let known = resources.layouts.proven.try_get_with(fingerprint, known).await.map_err(Error::Shared)?;
+    resources.layouts.saw(at.fingerprint(), fingerprint).await;
+    Ok(known)
+}
+
+/// The header that a window needs and does not begin with: from memory, else from the object.
+///
+/// # Errors
+/// As [`layout_of`].
+pub(crate) async fn header_apart(
+    resources: &Resources,
+    at: &ObjectAt<'_>,
+    known: &KnownLayout,
+    window: &MultipartWindow,
+    content_key: &Arc<ContentKey>,
+) -> Result<Option<Bytes>, Error> {
+    let Some(offset) = window.header_apart else { return Ok(None) };
+    let read = async {
+        let header = read_stored(resources, at, &known.identity, offset, SEGMENT_HEADER as u64).await?;
+        // Only an authentic one is remembered, or a passing fault would last.
+        RangeOpener::new(content_key.clone(), known.layout.clone(), window, Some(&header))?;
+        Ok(header)
+    };
+    let headers = &resources.layouts.headers;
+    let read = headers.try_get_with((known.fingerprint, offset), read);
+    Box::pin(read).await.map(Some).map_err(Error::Shared)
+}
+
+async fn prove(
+    resources: &Resources,
+    at: &ObjectAt<'_>,
+    identity: &Identity,
+    content_key: &ContentKey,
+) -> Result<Proven, Error> {
+    metrics::counter!("s3veil_layout_reads_total").increment(1);
+    let total = identity.stored_total;
+    let parts = match identity.parts() {
+        Some(parts) => parts,
+        None => ask_for_parts(resources, at, identity).await?,
+    };
+    match multipart_plaintext_length(total, parts)? {
+        MultipartLength::NeedsLayout => {
+            let length = layout_tail_length(parts);
+            let first = total.checked_sub(length).ok_or(FormatError::Length)?;
+            let tail = read_stored(resources, at, identity, first, length).await?;
+            Ok(Proven::from_tail(content_key, &tail, total, parts)?)
+        }
+        MultipartLength::Exact(plaintext_total) => {
+            let read = |offset| read_stored(resources, at, identity, offset, SEGMENT_HEADER as u64);
+            let first = read(0).await?;
+            let mut ending = (0, first.clone());
+            let mut refused = FormatError::BodyLength;
+            for guess in LayoutGuess::from_first_header(content_key, &first, plaintext_total, parts)? {
+                let offset = guess.last_header_offset();
+                if offset != ending.0 {
+                    ending = (offset, read(offset).await?);
+                }
+                match guess.prove(content_key, &ending.1) {
+                    Ok(layout) => {
+                        let header = Ending::Header(&ending.1);
+                        let checksum = carried_checksum(content_key, &layout, header)?;
+                        return Ok(Proven { layout, checksum });
+                    }
+                    Err(error) => refused = error,
+                }
+            }
+            Err(refused.into())
+        }
+    }
+}
+
+/// The number of segments of an object whose ETag does not say it.
+async fn ask_for_parts(resources: &Resources, at: &ObjectAt<'_>, identity: &Identity) -> Result<u16, Error> {
+    let mut request = at.request(Method::HEAD);
+    request.query.push(("partNumber".to_owned(), Some("1".to_owned())));
+    identity.pin(&mut request.headers);
+    let response = resources.upstream.send(request).await?;
+    if matches!(response.status(), StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND) {
+        return Err(Error::Replaced);
+    }
+    let count = response.headers().get("x-amz-mp-parts-count");
+    let count = count.and_then(|count| count.to_str().ok()?.parse().ok());
+    match response.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => count.ok_or(Error::PartsUnknown),
+        StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => Err(Error::PartsUnknown),
+        status if status.is_server_error() => Err(Error::UpstreamFailed { status: status.as_u16() }),
+        _ => Err(Error::UnexpectedAnswer("a question for an object's parts with an error")),
+    }
+}
+
+/// `length` stored bytes from `first` on, of this very object.
+async fn read_stored(
+    resources: &Resources,
+    at: &ObjectAt<'_>,
+    identity: &Identity,
+    first: u64,
+    length: u64,
+) -> Result<Bytes, Error> {
+    let mut request = at.request(Method::GET);
+    request.headers.insert(RANGE, stored_range(first, first + length - 1));
+    identity.pin(&mut request.headers);
+    let response = resources.upstream.fetch(request).await?;
+    match response.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
+        status if status.is_server_error() => {
+            return Err(Error::UpstreamFailed { status: status.as_u16() });
+        }
+        StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {
+            return Err(Error::Replaced);
+        }
+        StatusCode::FORBIDDEN => return Err(unreadable(response).await),
+        status => {
+            tracing::debug!(%status, object_key = ?at.object_key, "no answer about an object's layout");
+            return Err(Error::UnexpectedAnswer("a question about an object's layout with an error"));
+        }
+    }
+    let (head, body) = response.into_parts();
+    let run = StoredRun::of(head.status, &head.headers, &body)?;
+    if !identity.may_be(&head.headers, run.total) {
+        return Err(Error::Replaced);
+    }
+    read_run(body, run, first, length).await
+}
+
+/// `length` stored bytes from `first` on, out of an answer that holds more.
+///
+/// # Errors
+/// [`Error::UnexpectedAnswer`] when it does not hold them, or much more.
+pub(crate) async fn read_run(
+    mut body: BoxBody,
+    run: StoredRun,
+    first: u64,
+    length: u64,
+) -> Result<Bytes, Error> {
+    let other = Error::UnexpectedAnswer("other bytes of an object than it was asked for");
+    let Some(mut dropping) = first.checked_sub(run.first).filter(|more| *more <= MAX_DROPPED) else {
+        return Err(other);
+    };
+    let length = usize::try_from(length).expect("a header or a tail fits in memory");
+    let mut read = Vec::with_capacity(length);
+    while read.len() < length {
+        let Some(frame) = body.frame().await else { return Err(other) };
+        let Ok(mut data) = frame.map_err(Error::UpstreamBody)?.into_data() else { continue };
+        let dropped = usize::try_from(dropping).unwrap_or(usize::MAX).min(data.len());
+        data.advance(dropped);
+        dropping -= dropped as u64;
+        read.extend_from_slice(&data[..data.len().min(length - read.len())]);
+    }
+    Ok(read.into())
+}

@@ -1,0 +1,120 @@
+//! What the metadata of a stored object say, and the keys that open it.
+
+use crate::object::checksums;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::HeaderValue;
+
+use super::rule::BucketRule;
+use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
+use crate::s3::{BucketName, Checksum, ObjectKey, headers};
+
+/// The two metadata entries of a native object, well-formed but not yet authenticated.
+pub struct StoredKeys {
+    wrapped: Vec<u8>,
+    envelope: Envelope,
+}
+
+/// An authenticated object's key and what is known about its plaintext.
+pub struct Unlocked {
+    /// The content key and the attributes.
+    pub opened: Opened,
+    /// The key that wrapped the data key, as its provider names it.
+    pub key_id: String,
+}
+
+impl Unlocked {
+    /// The checksums of the plaintext that the writer knew beforehand.
+    pub fn checksums(&self) -> Vec<Checksum> {
+        self.opened.attributes.iter().map(checksums::from_attribute).collect()
+    }
+}
+
+impl StoredKeys {
+    /// Reads them from the headers of an answer to GET or HEAD (F-03, F-28).
+    ///
+    /// # Errors
+    /// [`Error::NotNative`] when the object is of another kind, a format error when it claims to be native and is
+    /// malformed.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
+        let wrapped = headers.get(headers::ENCRYPTION_KEY);
+        let envelope = headers.get(headers::ENCRYPTION_ENVELOPE);
+        let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
+            return Err(Error::NotNative { has_wrapped_key: wrapped.is_some() || envelope.is_some() });
+        };
+        let wrapped = STANDARD
+            .decode(wrapped)
+            .ok()
+            .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
+            .ok_or(Error::MalformedWrappedKey)?;
+        let envelope = Envelope::parse(envelope.as_bytes())?;
+        Ok(Self { wrapped, envelope })
+    }
+
+    /// The two of an upload, from its token.
+    pub(crate) fn of_upload(token: &UploadToken) -> Self {
+        Self { wrapped: token.wrapped_key().to_vec(), envelope: token.envelope().clone() }
+    }
+
+    /// What the envelope claims; authentic only when [`Self::unlock`] says so.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
+    ///
+    /// # Errors
+    /// When the key service refuses or is away, or when the object is not authentic.
+    pub async fn unlock(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+    ) -> Result<Unlocked, Error> {
+        let realm = rule.realm(bucket);
+        let allowed = rule.allowed_keys(keyring.default_allowed());
+        let context = EncryptionContext::native(realm);
+        let unwrapped = keyring.unwrap(&self.wrapped, &context, &allowed).await?;
+        let name = ObjectName { realm, object_key: object_key.as_bytes() };
+        let (opened, unwrapped) = match self.envelope.open(&unwrapped.data_key, rule.reading(), name) {
+            // Another data key than the object's: the object is damaged, or the answer was wrong.
+            Err(FormatError::Commitment) => {
+                let again = keyring.unwrap_again(&self.wrapped, &context, &allowed, &unwrapped).await?;
+                let again = again.ok_or(FormatError::Commitment)?;
+                (self.envelope.open(&again.data_key, rule.reading(), name)?, again)
+            }
+            opened => (opened?, unwrapped),
+        };
+        Ok(Unlocked { opened, key_id: unwrapped.key_id })
+    }
+
+    /// The name of the key that wrapped the data key, as far as it is known without a call: from the cache, else
+    /// what the rule would write with.
+    pub(crate) async fn likely_key_id(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        bucket: &BucketName,
+    ) -> Option<String> {
+        let allowed = rule.allowed_keys(keyring.default_allowed());
+        let context = EncryptionContext::native(rule.realm(bucket));
+        let known = keyring.known_key_id(&self.wrapped, &context, &allowed).await;
+        known.or_else(|| allowed.first().map(|key_id| key_id.as_str().to_owned()))
+    }
+}
+
+/// The metadata entry that holds a wrapped data key (F-03).
+pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
+    STANDARD.encode(wrapped)
+}
+
+/// Puts both metadata entries of a native object into the request that stores it (F-03).
+pub(crate) fn write_keys(wrapped: &[u8], envelope: &Envelope, request: &mut HeaderMap) {
+    let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
+    request.insert(headers::ENCRYPTION_KEY, base64(wrapped_key_header(wrapped)));
+    request.insert(headers::ENCRYPTION_ENVELOPE, base64(envelope.to_header()));
+}

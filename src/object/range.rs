@@ -1,0 +1,119 @@
+//! Which part of an object a client wants, before and after it is known how long the object is.
+
+use http::HeaderMap;
+use http::header::{HeaderValue, RANGE};
+
+use crate::envelope::native::multipart::{Layout, PartNumber};
+use crate::envelope::native::{CiphertextRange, PlaintextRange};
+use crate::error::Error;
+use crate::s3::{ByteRange, ErrorCode, Query, RangeSpec, S3Error, range};
+
+/// What of an object is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All of it.
+    Whole,
+    /// A range of its plaintext.
+    Range(RangeSpec),
+    /// What was uploaded as the part of this number. An object written by one PUT is its own part 1.
+    Part(PartNumber),
+}
+
+/// What that is in an object of known length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// All of it: 200.
+    Whole,
+    /// These bytes of plaintext: 206.
+    Span(ByteRange),
+    /// A part of no bytes: 206, without a Content-Range, which could not say it.
+    EmptyPart,
+}
+
+impl Wanted {
+    /// Reads Range and partNumber of a GET or HEAD.
+    ///
+    /// # Errors
+    /// As S3: `InvalidRequest` for both, `InvalidArgument` for a part number out of 1..=10,000.
+    pub(crate) fn of(headers: &HeaderMap, query: &Query) -> Result<Self, Error> {
+        let Some(part) = query.first("partNumber") else {
+            let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(RangeSpec::parse);
+            return Ok(range.map_or(Self::Whole, Self::Range));
+        };
+        if headers.contains_key(RANGE) {
+            let message = "Cannot specify both Range header and partNumber query parameter";
+            return Err(S3Error::invalid_request(message).into());
+        }
+        part.parse().ok().and_then(PartNumber::new).map(Self::Part).ok_or_else(|| {
+            let message = "Part number must be an integer between 1 and 10000, inclusive";
+            S3Error::invalid_argument("partNumber", part, message).into()
+        })
+    }
+
+    /// What it means in an object of `total` bytes; with the layout, if that is a multipart upload's.
+    ///
+    /// # Errors
+    /// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes.
+    pub(crate) fn select(self, total: u64, layout: Option<&Layout>) -> Result<Selection, Error> {
+        let span = |first: u64, length: u64| {
+            let last = first.checked_add(length).and_then(|end| end.checked_sub(1));
+            last.and_then(|last| ByteRange::new(first, last)).map(Selection::Span)
+        };
+        match (self, layout) {
+            (Self::Whole, _) => Ok(Selection::Whole),
+            (Self::Range(spec), _) => match spec.resolve(total) {
+                Some(range) => Ok(Selection::Span(range)),
+                None => Err(range::unsatisfiable(&requested(spec), total).into()),
+            },
+            (Self::Part(PartNumber::FIRST), None) => Ok(span(0, total).unwrap_or(Selection::Whole)),
+            (Self::Part(_), None) => Err(no_such_part(1)),
+            (Self::Part(number), Some(layout)) => {
+                match layout.parts().iter().position(|part| part.number == number) {
+                    Some(index) => {
+                        let span = span(layout.plaintext_offset(index), layout.parts()[index].length);
+                        Ok(span.unwrap_or(Selection::EmptyPart))
+                    }
+                    None => Err(no_such_part(layout.parts().len())),
+                }
+            }
+        }
+    }
+
+    /// The stored bytes to ask for when nothing is known of the object: the whole chunks of a body of one PUT (F-27),
+    /// which most objects are. `None`: all.
+    pub(crate) fn guess(self) -> Option<HeaderValue> {
+        let Self::Range(spec) = self else { return None };
+        let plaintext = match spec {
+            RangeSpec::Bounded { first, last } => PlaintextRange::Bounded { first, last },
+            RangeSpec::From { first } => PlaintextRange::From { first },
+            RangeSpec::Suffix { length } => PlaintextRange::Suffix { length },
+        };
+        Some(match plaintext.ciphertext() {
+            CiphertextRange::Bounded { first, last } => header_value(&format!("bytes={first}-{last}")),
+            CiphertextRange::From { first } => header_value(&format!("bytes={first}-")),
+            CiphertextRange::Suffix { length } => header_value(&format!("bytes=-{length}")),
+        })
+    }
+}
+
+/// The value of a Range header that asks for the stored bytes `first..=last`.
+pub(crate) fn stored_range(first: u64, last: u64) -> HeaderValue {
+    header_value(&format!("bytes={first}-{last}"))
+}
+
+fn header_value(digits: &str) -> HeaderValue {
+    HeaderValue::try_from(digits).expect("digits are a header value")
+}
+
+fn requested(spec: RangeSpec) -> String {
+    match spec {
+        RangeSpec::Bounded { first, last } => format!("bytes={first}-{last}"),
+        RangeSpec::From { first } => format!("bytes={first}-"),
+        RangeSpec::Suffix { length } => format!("bytes=-{length}"),
+    }
+}
+
+fn no_such_part(count: usize) -> Error {
+    let error = S3Error::new(ErrorCode::InvalidPartNumber, ErrorCode::InvalidPartNumber.message());
+    error.with("ActualPartCount", count.to_string()).into()
+}

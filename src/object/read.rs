@@ -1,0 +1,438 @@
+//! Reading a stored object: the storage's answer, and the plaintext that was wanted out of it.
+//!
+//! Which format an object has is decided here, and nowhere else. One request to the storage, mostly: a range of an
+//! object of which nothing is known is asked for as if it had been written by one PUT, and once more if it had not.
+
+use crate::object::checksums;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HeaderValue, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode, response};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::foreign::{self, FirstAnswer, Kind, Marks, Source};
+use super::layout::{self, KnownLayout};
+use super::location::{Identity, ObjectAt, StoredRun};
+use super::native::{StoredKeys, Unlocked};
+use super::range::{Selection, Wanted, stored_range};
+use super::rule::BucketRule;
+use super::upstream_response;
+use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, Passage};
+use crate::envelope::ContentKey;
+use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
+use crate::envelope::native::{PutOpener, ReadWindow, SseAlgorithm};
+use crate::error::{Error, with_causes};
+use crate::object::Resources;
+use crate::s3::checksum::ObjectChecksum;
+use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
+
+/// How often an object may turn out to be another one than the one before, until its reader is told to come back.
+const MAX_ATTEMPTS: usize = 5;
+
+/// The maximum number of retries after a response of the storage that breaks off before any of its bytes were
+/// released.
+const MAX_BROKEN: usize = 2;
+/// No answer is asked for again later than this: the client may have given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is to be read.
+pub(crate) struct ReadRequest<'a> {
+    pub(crate) bucket: &'a BucketName,
+    pub(crate) object_key: &'a ObjectKey,
+    /// Which part of it.
+    pub(crate) wanted: Wanted,
+    /// Query parameters for the storage: `versionId`, `response-…`.
+    pub(crate) query: Vec<(String, Option<String>)>,
+    /// Headers for the storage, conditions among them, without Range.
+    pub(crate) headers: HeaderMap,
+    /// Whether the object's checksums have to be known: a checksum that a multipart upload carries takes
+    /// small reads of its own.
+    pub(crate) needs_checksum: bool,
+    /// The condition on which the wanted range, and not the whole, is to be read.
+    pub(crate) if_range: Option<IfRange>,
+}
+
+/// What came of it.
+pub(crate) enum Opening {
+    /// The plaintext.
+    Opened(Box<OpenedObject>),
+    /// Another answer of the storage, fit for the client: an error, or 304.
+    Answered(Response<BoxBody>),
+}
+
+/// A stored object, or a part of it, in plaintext.
+pub(crate) struct OpenedObject {
+    /// The head of the storage's answer as it came. What it says of the body's length and range, of checksums and of
+    /// encryption is about the ciphertext.
+    pub(crate) head: response::Parts,
+    /// Plaintext bytes of the whole object.
+    pub(crate) plaintext_total: u64,
+    /// What of it is here.
+    pub(crate) selection: Selection,
+    /// Plaintext bytes in `body`.
+    pub(crate) length: u64,
+    /// The plaintext. The first chunk was authenticated; a failure of a later one cuts it short of `length`.
+    pub(crate) body: BoxBody,
+    /// What answers call its encryption, if it is encrypted.
+    pub(crate) sse: SseAlgorithm,
+    /// The key that wrapped the data key, as its provider names it; `None` if the object is stored in plaintext.
+    pub(crate) key_id: Option<String>,
+    /// Its checksums, as far as they are kept; of a multipart upload only if they had to be known.
+    pub(crate) checksums: Vec<ObjectChecksum>,
+    /// The number of parts that the client uploaded, if the object is a multipart upload's and the reader had to know.
+    pub(crate) parts_count: Option<usize>,
+}
+
+/// Reads an object. The bucket's rule must serve it.
+///
+/// # Errors
+/// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
+/// sealed; [`Error::NotReadable`] when it is of a format that the bucket does not read.
+pub(crate) async fn open_object(resources: &Resources, mut read: ReadRequest<'_>) -> Result<Opening, Error> {
+    if let Some(opening) = open_wanted(resources, &read).await? {
+        return Ok(opening);
+    }
+    (read.wanted, read.if_range) = (Wanted::Whole, None);
+    open_wanted(resources, &read).await?.ok_or(Error::Replaced)
+}
+
+/// Reads what is wanted; `None` where If-Range does not hold, so that the whole object is to be read.
+async fn open_wanted(resources: &Resources, read: &ReadRequest<'_>) -> Result<Option<Opening>, Error> {
+    if matches!(read.wanted, Wanted::Range(_)) && read.if_range == Some(IfRange::Never) {
+        return Ok(None);
+    }
+    let rule = resources.policies.of_object(read.bucket, read.object_key)?;
+    let at = ObjectAt::of_request(read.bucket, read.object_key, &read.query, &read.headers);
+    let mut knowledge = match read.wanted {
+        Wanted::Whole => Knowledge::Nothing,
+        Wanted::Range(_) | Wanted::Part(_) => {
+            resources.layouts.newest(&at).await.map_or(Knowledge::Nothing, Knowledge::Layout)
+        }
+    };
+    let reader = Reader { resources, rule, read, at };
+    let (began, mut broken) = (Instant::now(), 0);
+    for _ in 0..MAX_ATTEMPTS {
+        match reader.attempt(&knowledge).await {
+            Ok(Step::Done(opening)) => return Ok(Some(opening)),
+            Ok(Step::Whole) => return Ok(None),
+            Ok(Step::Again(better)) => knowledge = better,
+            Err(error) if error.is_replaced() => knowledge = Knowledge::Nothing,
+            // Nothing of it was released.
+            Err(error) if error.is_broken_off() && broken < MAX_BROKEN && began.elapsed() < PATIENCE => {
+                broken += 1;
+                tracing::debug!(error = %with_causes(&error), "reading an object again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Replaced)
+}
+
+/// What is known of the object before it is asked for. The answer shows whether it is still so.
+enum Knowledge {
+    Nothing,
+    /// A multipart upload of this layout.
+    Layout(Arc<KnownLayout>),
+    /// Which stored bytes hold the wanted ones, in a body of one PUT.
+    Span(ByteRange),
+}
+
+enum Step {
+    Done(Opening),
+    Again(Knowledge),
+    /// If-Range does not hold.
+    Whole,
+}
+
+struct Reader<'a> {
+    resources: &'a Resources,
+    rule: &'a BucketRule,
+    read: &'a ReadRequest<'a>,
+    at: ObjectAt<'a>,
+}
+
+/// How to get the wanted plaintext out of an answer.
+struct Recipe {
+    plaintext_total: u64,
+    selection: Selection,
+    /// `None`: there is none to get.
+    opener: Option<(BoxOpener, Passage)>,
+    parts_count: Option<usize>,
+    /// What is known of a multipart upload, if it was looked at.
+    known: Option<Arc<KnownLayout>>,
+}
+
+impl Reader<'_> {
+    async fn attempt(&self, knowledge: &Knowledge) -> Result<Step, Error> {
+        let mut request = self.at.request(Method::GET);
+        request.query.clone_from(&self.read.query);
+        request.headers.clone_from(&self.read.headers);
+        if let Some(range) = self.stored_range(knowledge)? {
+            request.headers.insert(RANGE, range);
+            if let (Wanted::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
+                request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
+            }
+        }
+        let response = self.resources.upstream.send(request).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, knowledge).await,
+            StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != Wanted::Whole => {
+                self.after_unsatisfiable(knowledge).await
+            }
+            _ => Ok(Step::Done(Opening::Answered(upstream_response::pass(response).await?))),
+        }
+    }
+
+    async fn open(&self, response: Response<BoxBody>, knowledge: &Knowledge) -> Result<Step, Error> {
+        let (head, ciphertext) = response.into_parts();
+        let run = StoredRun::of(head.status, &head.headers, &ciphertext)?;
+        if run.partial && self.is_replaced(&head.headers) {
+            return Ok(Step::Whole);
+        }
+        let stored = match foreign::recognise(self.rule, &head.headers)? {
+            Kind::Native(stored) => stored,
+            Kind::Foreign(marks) => {
+                let wanted = if self.wants_whole(run) { Wanted::Whole } else { self.read.wanted };
+                let first = FirstAnswer { head, stored: run.total, content: Some((run, ciphertext)) };
+                return self.foreign(marks, wanted, first).await;
+            }
+        };
+        let Unlocked { opened, key_id } = self.unlock(&stored).await?;
+        let content_key = Arc::new(opened.content_key);
+        let recipe = if stored.envelope().is_multipart() {
+            let identity = Identity::of(&head.headers, &stored, run.total)?;
+            match knowledge {
+                _ if self.wants_whole(run) => {
+                    let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
+                    self.whole_of_multipart(&identity, run, content_key, looks).await?
+                }
+                Knowledge::Layout(known) if known.identity == identity => {
+                    self.range_of_multipart(known, run, content_key).await?
+                }
+                Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
+                    // The bytes of a wrong guess are not worth their way.
+                    drop(ciphertext);
+                    let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
+                    return Ok(Step::Again(Knowledge::Layout(known)));
+                }
+            }
+        } else {
+            match knowledge {
+                Knowledge::Layout(_) if run.partial => return Ok(Step::Again(Knowledge::Nothing)),
+                Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
+                    self.put(run, &content_key)?
+                }
+            }
+        };
+        let Recipe { plaintext_total, selection, opener, parts_count, known } = recipe;
+        let (length, body) = match opener {
+            None => (0, BoxBody::default()),
+            Some((opener, passage)) => {
+                let plaintext = OpenBody::new(ciphertext, opener, passage).primed().await?;
+                (passage.length, plaintext.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync())
+            }
+        };
+        let checksums = checksums::kept_checksums(&opened.attributes, known.as_deref())?;
+        let opened = OpenedObject {
+            head,
+            plaintext_total,
+            selection,
+            length,
+            body,
+            sse: stored.envelope().sse(),
+            key_id: Some(key_id),
+            checksums,
+            parts_count,
+        };
+        Ok(Step::Done(Opening::Opened(Box::new(opened))))
+    }
+
+    /// An object of another format than the native one.
+    async fn foreign(&self, marks: Marks, wanted: Wanted, first: FirstAnswer) -> Result<Step, Error> {
+        let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
+        let opened = Box::pin(foreign::open(source, marks, wanted, first)).await?;
+        Ok(Step::Done(Opening::Opened(Box::new(opened))))
+    }
+
+    async fn unlock(&self, stored: &StoredKeys) -> Result<Unlocked, Error> {
+        let Self { resources, rule, read, .. } = self;
+        stored.unlock(&resources.keyring, rule, read.bucket, read.object_key).await
+    }
+
+    /// Whether If-Range does not hold for the object of these headers, though the storage may have ignored
+    /// it.
+    fn is_replaced(&self, object: &HeaderMap) -> bool {
+        let condition = self.read.if_range.as_ref().filter(|_| matches!(self.read.wanted, Wanted::Range(_)));
+        condition.is_some_and(|condition| !condition.holds(object))
+    }
+
+    /// Whether an answer with this run is to be read as the whole object. One to If-Range that holds all says that the
+    /// object changed.
+    fn wants_whole(&self, run: StoredRun) -> bool {
+        match self.read.wanted {
+            Wanted::Whole => true,
+            Wanted::Range(_) => self.read.if_range.is_some() && !run.partial,
+            Wanted::Part(_) => false,
+        }
+    }
+
+    /// The Range to ask for; `None`: the whole.
+    fn stored_range(&self, knowledge: &Knowledge) -> Result<Option<HeaderValue>, Error> {
+        let known = match knowledge {
+            Knowledge::Nothing => return Ok(self.read.wanted.guess()),
+            Knowledge::Span(span) => return Ok(Some(stored_range(span.first(), span.last()))),
+            Knowledge::Layout(known) => known,
+        };
+        let layout = &known.layout;
+        match self.read.wanted.select(layout.plaintext_total(), Some(layout)) {
+            Ok(Selection::Span(range)) => {
+                let window = layout.window(range.first(), range.last())?;
+                Ok(Some(stored_range(window.ciphertext_first, window.ciphertext_last)))
+            }
+            // The head alone matters: it tells whether the object is still the one that has no such bytes.
+            Ok(Selection::Whole | Selection::EmptyPart) | Err(_) => {
+                Ok(Some(stored_range(0, SEGMENT_HEADER as u64 - 1)))
+            }
+        }
+    }
+
+    /// A body of one PUT.
+    fn put(&self, run: StoredRun, content_key: &ContentKey) -> Result<Recipe, Error> {
+        let whole = ReadWindow::whole(run.total)?;
+        let plaintext_total = whole.plaintext_total;
+        let selection = match self.wants_whole(run) {
+            true => Selection::Whole,
+            false => self.read.wanted.select(plaintext_total, None)?,
+        };
+        let window = match selection {
+            Selection::Whole if run.partial => return Err(PARTIAL),
+            Selection::Whole | Selection::EmptyPart => whole,
+            Selection::Span(range) => ReadWindow::slice(run.total, run.first, range.first(), range.last())?,
+        };
+        let opener = PutOpener::new(content_key, plaintext_total, window.first_chunk)?;
+        let opener: BoxOpener = Box::new(opener);
+        let opener = Some((opener, (&window).into()));
+        Ok(Recipe { plaintext_total, selection, opener, parts_count: None, known: None })
+    }
+
+    /// All of a multipart upload, in one stream. Its length is told before it begins, so an object that does not tell
+    /// it by its stored length needs its layout first.
+    async fn whole_of_multipart(
+        &self,
+        identity: &Identity,
+        run: StoredRun,
+        content_key: Arc<ContentKey>,
+        looks_for_checksum: bool,
+    ) -> Result<Recipe, Error> {
+        if run.partial {
+            return Err(PARTIAL);
+        }
+        let known = match identity.plaintext_total()? {
+            Some(_) if !looks_for_checksum => None,
+            Some(_) | None => {
+                Some(layout::layout_of(self.resources, &self.at, identity, &content_key).await?)
+            }
+        };
+        let layout = known.as_ref().map(|known| known.layout.clone());
+        let claim = BodyClaim { ciphertext_total: run.total, parts: identity.parts() };
+        let opener = MultipartOpener::new(content_key, claim, layout)?;
+        let plaintext_total = opener.plaintext_total().expect("length or layout says it");
+        let passage = Passage { discard: 0, skip: 0, length: plaintext_total };
+        let opener: BoxOpener = Box::new(opener);
+        Ok(Recipe {
+            plaintext_total,
+            selection: Selection::Whole,
+            opener: Some((opener, passage)),
+            parts_count: None,
+            known,
+        })
+    }
+
+    /// A range or a part of a multipart upload whose layout is known.
+    async fn range_of_multipart(
+        &self,
+        known: &KnownLayout,
+        run: StoredRun,
+        content_key: Arc<ContentKey>,
+    ) -> Result<Recipe, Error> {
+        let layout = &known.layout;
+        let plaintext_total = layout.plaintext_total();
+        let selection = self.read.wanted.select(plaintext_total, Some(layout))?;
+        let opener = match selection {
+            Selection::EmptyPart => None,
+            Selection::Whole => return Err(PARTIAL),
+            Selection::Span(range) => {
+                let window = layout.window(range.first(), range.last())?;
+                let discard = window.ciphertext_first.checked_sub(run.first).ok_or(OTHER_BYTES)?;
+                let header =
+                    layout::header_apart(self.resources, &self.at, known, &window, &content_key).await?;
+                let opener = RangeOpener::new(content_key, layout.clone(), &window, header.as_deref())?;
+                let opener: BoxOpener = Box::new(opener);
+                Some((opener, Passage { discard, skip: window.skip, length: window.length }))
+            }
+        };
+        let parts_count = matches!(self.read.wanted, Wanted::Part(_)).then_some(layout.parts().len());
+        Ok(Recipe { plaintext_total, selection, opener, parts_count, known: None })
+    }
+
+    /// The storage could not satisfy the range of stored bytes. The answer must speak of plaintext bytes, so the
+    /// object's length is asked for; a range that lies inside it after all (some storages refuse a suffix longer than
+    /// the object) is asked for again, with both ends.
+    ///
+    /// # Errors
+    /// `InvalidRange` with the plaintext's length, mostly.
+    async fn after_unsatisfiable(&self, knowledge: &Knowledge) -> Result<Step, Error> {
+        match knowledge {
+            Knowledge::Nothing => {}
+            // It was another object that had these bytes.
+            Knowledge::Layout(_) | Knowledge::Span(_) => return Ok(Step::Again(Knowledge::Nothing)),
+        }
+        let mut request = self.at.request(Method::HEAD);
+        request.query.clone_from(&self.read.query);
+        request.headers.clone_from(&self.read.headers);
+        let response = self.resources.upstream.send(request).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if status.is_server_error() => {
+                return Err(Error::UpstreamFailed { status: status.as_u16() });
+            }
+            // What is there now may be another object, or none: a GET says it in the storage's own words.
+            _ => return Err(Error::Replaced),
+        }
+        if self.is_replaced(response.headers()) {
+            return Ok(Step::Whole);
+        }
+        let run = StoredRun::of_head(response.headers())?;
+        let stored = match foreign::recognise(self.rule, response.headers())? {
+            Kind::Native(stored) => stored,
+            Kind::Foreign(marks) => {
+                let (head, _) = response.into_parts();
+                let first = FirstAnswer { head, stored: run.total, content: None };
+                return self.foreign(marks, self.read.wanted, first).await;
+            }
+        };
+        if !stored.envelope().is_multipart() {
+            let total = ReadWindow::whole(run.total)?.plaintext_total;
+            let Selection::Span(range) = self.read.wanted.select(total, None)? else { return Err(PARTIAL) };
+            let window = ReadWindow::slice(run.total, 0, range.first(), range.last())?;
+            let span = ByteRange::new(window.discard, window.discard + window.ciphertext_needed() - 1);
+            return Ok(Step::Again(Knowledge::Span(span.ok_or(OTHER_BYTES)?)));
+        }
+        let identity = Identity::of(response.headers(), &stored, run.total)?;
+        if let Some(total) = identity.plaintext_total()? {
+            self.read.wanted.select(total, None)?;
+        }
+        let content_key = self.unlock(&stored).await?.opened.content_key;
+        let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
+        self.read.wanted.select(known.layout.plaintext_total(), Some(&known.layout))?;
+        Ok(Step::Again(Knowledge::Layout(known)))
+    }
+}
+
+const PARTIAL: Error = Error::UnexpectedAnswer("a part of the object where the whole was asked for");
+const OTHER_BYTES: Error = Error::UnexpectedAnswer("other bytes of the object than it was asked for");
+
+#[cfg(test)]
+mod tests;

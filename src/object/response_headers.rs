@@ -1,0 +1,61 @@
+//! Response headers that describe an encrypted object to its client.
+//!
+//! It must not know operations. Headers of the storage that would describe ciphertext are replaced.
+
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName, HeaderValue};
+
+use crate::envelope::native::SseAlgorithm;
+use crate::s3::checksum::ObjectChecksum;
+use crate::s3::{Checksum, EtagStyle, Hashed, headers};
+
+const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+const KMS_KEY_ID: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
+const CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
+
+/// Keeps what S3 says, without what must not be seen.
+pub(crate) fn retain_s3(headers: &mut HeaderMap) {
+    headers::keep_s3_headers(headers);
+}
+
+/// Sets the response headers that report the object's encryption, with the algorithm that its writer
+/// requested. As on S3, only `aws:kms` has a key.
+pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
+    headers.remove(KMS_KEY_ID);
+    let (algorithm, key_id) = match sse {
+        SseAlgorithm::AwsKms => ("aws:kms", key_id),
+        SseAlgorithm::Aes256 => ("AES256", None),
+    };
+    headers.insert(SERVER_SIDE_ENCRYPTION, HeaderValue::from_static(algorithm));
+    if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
+        headers.insert(KMS_KEY_ID, value);
+    }
+}
+
+/// The ETag as clients know it, in place of the storage's.
+pub(crate) fn set_etag(headers: &mut HeaderMap, style: EtagStyle, hashed: Hashed) {
+    let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok());
+    let told = etag.and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
+    if let Some(told) = told {
+        headers.insert(ETAG, told);
+    }
+}
+
+/// The checksums of the whole plaintext, as S3 gives them.
+pub(crate) fn set_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
+    for checksum in checksums {
+        set_checksum(headers, &ObjectChecksum::from(*checksum));
+    }
+}
+
+/// The checksum of an object, and of what it is one.
+pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
+    let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
+    headers.insert(HeaderName::from_static(checksum.value.algorithm().header()), value);
+    headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
+}
+
+/// The plaintext's length in place of the stored one.
+pub(crate) fn set_length(headers: &mut HeaderMap, length: u64) {
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+}

@@ -1,0 +1,152 @@
+//! What is configured for which bucket and prefix.
+
+pub mod formats;
+
+use std::sync::Arc;
+
+use super::rule::formats::Formats;
+use crate::envelope::native;
+use crate::error::Error;
+use crate::keyring::KeyId;
+use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, S3Error};
+
+pub use crate::envelope::native::Binding;
+
+/// One rule: which objects it is for, and how they are sealed and opened.
+#[derive(Debug, Clone)]
+pub struct BucketRule {
+    /// Which buckets.
+    pub name: BucketPattern,
+    /// Which object keys: those that begin with this. Empty: all.
+    pub prefix: String,
+    /// The realm that data keys and envelopes are bound to; `None`: the bucket's name.
+    pub realm: Option<String>,
+    /// The key that wraps data keys; `None`: the keyring's default.
+    pub key_id: Option<KeyId>,
+    /// Further keys that a request may select and that may unwrap.
+    pub allowed_key_ids: Vec<KeyId>,
+    /// Which formats its objects may have.
+    pub formats: Formats,
+    /// What new native envelopes are bound to, and the least that is accepted.
+    pub binding: Binding,
+    /// How the ETags of its objects appear to clients.
+    pub etag: EtagStyle,
+}
+
+impl BucketRule {
+    /// The realm of a bucket under this rule.
+    pub fn realm<'a>(&'a self, bucket: &'a BucketName) -> &'a str {
+        self.realm.as_deref().unwrap_or(bucket.as_str())
+    }
+
+    /// What a reader demands of an envelope.
+    pub(crate) fn reading(&self) -> native::Policy {
+        native::Policy { least_binding: self.binding }
+    }
+
+    /// The keys that may unwrap under this rule, the writing one first.
+    pub(crate) fn allowed_keys(&self, default: &[KeyId]) -> Vec<KeyId> {
+        let own: &[KeyId] = match &self.key_id {
+            Some(key_id) => std::slice::from_ref(key_id),
+            None => default,
+        };
+        let mut allowed = own.to_vec();
+        allowed.extend(self.allowed_key_ids.iter().filter(|other| !own.contains(other)).cloned());
+        allowed
+    }
+}
+
+/// All rules, in order: the first that matches an object counts. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Policies(Arc<[BucketRule]>);
+
+impl Policies {
+    /// Rules in order of precedence.
+    pub fn new(rules: Vec<BucketRule>) -> Self {
+        Self(rules.into())
+    }
+
+    /// The rule of an object.
+    ///
+    /// # Errors
+    /// `AccessDenied` when no rule matches: what is not configured is not served.
+    pub fn of_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
+        self.0
+            .iter()
+            .find(|rule| {
+                rule.name.matches(bucket.as_str()) && object_key.as_str().starts_with(rule.prefix.as_str())
+            })
+            .ok_or_else(|| unserved(bucket))
+    }
+
+    /// The rules that objects of the bucket may have.
+    pub(crate) fn of_bucket<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = &'a BucketRule> {
+        self.0.iter().filter(|rule| rule.name.matches(bucket.as_str()))
+    }
+
+    /// Checks that some rule serves the bucket.
+    ///
+    /// # Errors
+    /// `AccessDenied` when none does.
+    pub(crate) fn serve_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
+        match self.0.iter().any(|rule| rule.name.matches(bucket.as_str())) {
+            true => Ok(()),
+            false => Err(unserved(bucket)),
+        }
+    }
+}
+
+fn unserved(bucket: &BucketName) -> Error {
+    let message = format!("No [[bucket]] rule of the proxy's configuration serves this name in '{bucket}'.");
+    S3Error::new(ErrorCode::AccessDenied, message).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, prefix: &str, realm: &str) -> BucketRule {
+        BucketRule {
+            name: BucketPattern::parse(name).unwrap(),
+            prefix: prefix.to_owned(),
+            realm: (!realm.is_empty()).then(|| realm.to_owned()),
+            key_id: None,
+            allowed_key_ids: Vec::new(),
+            formats: Formats::default(),
+            binding: Binding::RealmAndKey,
+            etag: EtagStyle::Opaque,
+        }
+    }
+
+    fn realm_of(policies: &Policies, bucket: &str, object_key: &str) -> Option<String> {
+        let bucket = BucketName::parse(bucket).unwrap();
+        let object_key = ObjectKey::parse(object_key).unwrap();
+        policies.of_object(&bucket, &object_key).ok().map(|rule| rule.realm(&bucket).to_owned())
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts() {
+        let policies = Policies::new(vec![
+            rule("logs-*", "old/", "archive"),
+            rule("logs-*", "", "logs"),
+            rule("data", "", ""),
+        ]);
+        assert_eq!(realm_of(&policies, "logs-eu", "old/x").as_deref(), Some("archive"));
+        assert_eq!(realm_of(&policies, "logs-eu", "new/x").as_deref(), Some("logs"));
+        assert_eq!(realm_of(&policies, "data", "x").as_deref(), Some("data"));
+        assert_eq!(realm_of(&policies, "other", "x"), None);
+        assert!(policies.serve_bucket(&BucketName::parse("other").unwrap()).is_err());
+        assert!(policies.serve_bucket(&BucketName::parse("logs-us").unwrap()).is_ok());
+    }
+
+    #[test]
+    fn the_writing_key_comes_first_and_no_key_twice() {
+        let id = |text: &str| KeyId::parse(text).unwrap();
+        let mut rule = rule("*", "", "");
+        assert_eq!(rule.allowed_keys(&[id("default")]), [id("default")]);
+        rule.allowed_key_ids = vec![id("b"), id("default")];
+        assert_eq!(rule.allowed_keys(&[id("default")]), [id("default"), id("b")]);
+        rule.key_id = Some(id("a"));
+        assert_eq!(rule.allowed_keys(&[id("default")]), [id("a"), id("b"), id("default")]);
+    }
+}

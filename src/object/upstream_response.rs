@@ -1,0 +1,211 @@
+//! Checks storage responses that report something other than success.
+//!
+//! S3's own errors are passed to the client unchanged. Four kinds are not: redirects, which would lead the
+//! client (and its plaintext) past the proxy; errors about the proxy's own credentials; refusals that name
+//! the proxy's account; and statuses that S3 does not have, some of them with an effect on a browser.
+
+use crate::object::response_headers;
+use crate::s3::ErrorCode;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use crate::body::{BoxBody, boxed, read_bounded};
+use crate::error::Error;
+use crate::s3::{S3Error, xml};
+use crate::upstream;
+
+/// Codes that speak of the credentials the proxy signed with, not of the client's.
+const ABOUT_OUR_CREDENTIALS: &[&str] = &[
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "RequestTimeTooSkewed",
+    "AuthorizationHeaderMalformed",
+];
+
+/// Substring of an AccessDenied message that names the requester whose request was denied: the proxy's own
+/// role or user.
+const OF_AN_ACCOUNT: &str = "arn:";
+
+/// Makes a storage response fit for the client. For responses that carry no object content.
+///
+/// # Errors
+/// [`Error::UpstreamRedirect`], [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and
+/// [`Error::UnexpectedAnswer`] for the four kinds that must not pass.
+pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
+    let status = response.status();
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        return Err(Error::UpstreamRedirect { status: status.as_u16() });
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // Cloudflare R2's response to a credential that it does not know. A browser would ask its user for
+        // another credential.
+        return Err(Error::UpstreamCredentials { code: "Unauthorized".to_owned() });
+    }
+    if !is_of_s3(status) {
+        return Err(Error::UnexpectedAnswer("with a status that S3 does not have"));
+    }
+    let (mut parts, body) = response.into_parts();
+    response_headers::retain_s3(&mut parts.headers);
+    if status != StatusCode::FORBIDDEN && status != StatusCode::BAD_REQUEST {
+        return Ok(Response::from_parts(parts, body));
+    }
+    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
+    if let Ok(told) = xml::parse_error_document(&document) {
+        refuse_about_us(&told)?;
+    }
+    Ok(Response::from_parts(parts, buffered(document)))
+}
+
+/// Whether S3 can respond with this status: success, 304 and errors, except those that ask a browser or an
+/// HTTP client to reach the server in another way (407, 421, 426, 511).
+fn is_of_s3(status: StatusCode) -> bool {
+    match status.as_u16() {
+        200 | 201 | 202 | 204 | 206 | 304 => true,
+        407 | 421 | 426 | 511 => false,
+        other => (400..600).contains(&other),
+    }
+}
+
+/// Refuses an error document that speaks of the proxy and not of the client.
+fn refuse_about_us(told: &xml::ErrorDocument) -> Result<(), Error> {
+    if ABOUT_OUR_CREDENTIALS.contains(&told.code.as_str()) {
+        return Err(Error::UpstreamCredentials { code: told.code.clone() });
+    }
+    if told.code == "AccessDenied" && told.message.contains(OF_AN_ACCOUNT) {
+        return Err(Error::UpstreamDenied { message: told.message.clone() });
+    }
+    Ok(())
+}
+
+/// Converts the response to a deletion. A 404 to a repeated request becomes 204: an earlier attempt, whose
+/// response was lost, deleted the object, so the object is not reported as missing.
+pub(crate) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
+    if response.status() != StatusCode::NOT_FOUND || !upstream::is_repeated(&response) {
+        return response;
+    }
+    let mut done = Response::new(BoxBody::default());
+    *done.status_mut() = StatusCode::NO_CONTENT;
+    done
+}
+
+/// Reads the answer to a copy, which may be an error in spite of its status.
+///
+/// # Errors
+/// [`Error::UnexpectedAnswer`] for a document that says neither.
+pub(crate) fn copy_answer(document: &[u8]) -> Result<xml::CopyAnswer, Error> {
+    xml::parse_copy_answer(document).map_err(|error| {
+        tracing::warn!(%error, "the answer to a copy can't be read");
+        Error::UnexpectedAnswer("a copy with a document that is no result")
+    })
+}
+
+/// An error that came in the body of a 200.
+pub(crate) fn failed(told: xml::ErrorDocument) -> Error {
+    if let Err(about_us) = refuse_about_us(&told) {
+        return about_us;
+    }
+    let code = code_of(&told.code, StatusCode::INTERNAL_SERVER_ERROR);
+    S3Error::new(code, told.message).into()
+}
+
+/// The code as we know it, else the one that says least.
+pub(crate) fn code_of(code: &str, status: StatusCode) -> ErrorCode {
+    let known = ErrorCode::ALL.iter().copied().find(|known| known.code() == code);
+    known.unwrap_or(if status.is_client_error() {
+        ErrorCode::InvalidRequest
+    } else {
+        ErrorCode::InternalError
+    })
+}
+
+/// A body of bytes that are here already.
+pub(crate) fn buffered(bytes: impl Into<bytes::Bytes>) -> BoxBody {
+    boxed(Full::new(bytes.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn answered(status: u16, code: &str) -> Response<BoxBody> {
+        let document = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
+        let mut response = Response::new(buffered(document));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response.headers_mut().insert("location", "https://storage.example/b/k".parse().unwrap());
+        response.headers_mut().insert("x-amz-meta-encryption-key", "AA==".parse().unwrap());
+        response
+    }
+
+    #[tokio::test]
+    async fn redirects_never_reach_the_client() {
+        for status in [301, 302, 303, 307, 308] {
+            let refused = pass(answered(status, "PermanentRedirect")).await.unwrap_err();
+            assert!(matches!(refused, Error::UpstreamRedirect { .. }), "This is a security issue: {status}.");
+        }
+    }
+
+    #[tokio::test]
+    async fn complaints_about_our_credentials_are_not_the_clients() {
+        for code in ABOUT_OUR_CREDENTIALS {
+            for status in [400, 403] {
+                let refused = pass(answered(status, code)).await.unwrap_err();
+                assert!(matches!(&refused, Error::UpstreamCredentials { code: told } if told == code));
+                assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_does_not_name_the_proxys_account() {
+        let message =
+            "User: arn:aws:iam::123456789012:user/s3veil is not authorized to perform: s3:GetObject";
+        let document_of =
+            |message: &str| format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>");
+        let mut response = Response::new(buffered(document_of(message)));
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        let refused = pass(response).await.unwrap_err();
+        assert!(matches!(&refused, Error::UpstreamDenied { message: told } if told == message));
+        let told = refused.to_s3();
+        assert_eq!((told.code, told.status().as_u16()), (crate::s3::ErrorCode::AccessDenied, 403));
+        assert!(!told.message.contains("arn:"), "This is a security issue.");
+        let told = xml::parse_error_document(document_of(message).as_bytes()).unwrap();
+        assert!(matches!(failed(told), Error::UpstreamDenied { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_status_that_s3_does_not_have_is_an_error() {
+        for status in [100, 101, 102, 103, 203, 205, 207, 226, 299, 407, 421, 426, 511, 600, 999] {
+            let refused = pass(answered(status, "x")).await.unwrap_err();
+            assert!(matches!(refused, Error::UnexpectedAnswer(_)), "{status}");
+            assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        let refused = pass(answered(401, "Unauthorized")).await.unwrap_err();
+        assert!(matches!(refused, Error::UpstreamCredentials { .. }));
+        for status in [200, 201, 202, 204, 206, 304, 404, 405, 409, 411, 412, 416, 429, 500, 501, 503, 507] {
+            assert_eq!(pass(answered(status, "x")).await.unwrap().status().as_u16(), status);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_other_answer_passes_with_its_body_and_without_what_is_ours() {
+        for (status, code) in [
+            (304, ""),
+            (403, "AccessDenied"),
+            (404, "NoSuchKey"),
+            (400, "MetadataTooLarge"),
+            (503, "SlowDown"),
+        ] {
+            let passed = pass(answered(status, code)).await.unwrap();
+            assert_eq!(passed.status().as_u16(), status);
+            assert!(passed.headers().get("x-amz-meta-encryption-key").is_none());
+            assert!(passed.headers().get("location").is_none());
+            let body = passed.into_body().collect().await.unwrap().to_bytes();
+            assert!(String::from_utf8_lossy(&body).contains(&format!("<Code>{code}</Code>")));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! An object about to be stored: what PutObject and PostObject have in common.
+
+use crate::body::IngestBody;
+use crate::object::checksums;
+use crate::object::response_headers;
+use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity};
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderValue};
+use http::{Method, Response};
+
+use super::lost_response::{Sent, send_write};
+use super::rule::BucketRule;
+use super::rule::formats::{Multipart, WriteFormat};
+use super::selected_key::selected_key;
+use super::{foreign, native, upstream_response};
+use crate::body::{BoxBody, SealBody, boxed};
+use crate::envelope::native::{
+    Attributes, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest,
+    Sealed, SseAlgorithm, TAG, ciphertext_length,
+};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, KeyId, WriteKey};
+use crate::object::Resources;
+use crate::s3::headers::{self, SseRequest};
+use crate::s3::{BucketName, Checksum, EtagStyle, Hashed, ObjectKey, S3Error};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// S3 stores at most 5 GiB by one PUT, and what it stores is the ciphertext.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
+pub(crate) const MAX_STORED: u64 = 5 * 1024 * 1024 * 1024;
+
+/// A body of one chunk is verified before anything is sent, so a request that turns out wrong costs the storage
+/// nothing, and one that the storage can't serve right now can be sent again.
+pub(crate) const BUFFERED: u64 = CHUNK as u64;
+
+/// Computes the checksum that S3 gives to what comes without one.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+pub(crate) fn or_default(body: IngestBody, promised: &DeclaredIntegrity) -> IngestBody {
+    match promised.algorithm() {
+        Some(_) => body,
+        None => body.computing(ChecksumAlgorithm::DEFAULT),
+    }
+}
+
+/// Where an object goes, under which rule and key, and what is stored beside its ciphertext.
+pub(crate) struct NewObject<'a> {
+    rule: &'a BucketRule,
+    bucket: &'a BucketName,
+    object_key: &'a ObjectKey,
+    key_id: Option<KeyId>,
+    /// What answers call its encryption, if it is written in the native format.
+    pub(crate) sse: SseAlgorithm,
+    /// The client's headers that go upstream.
+    pub(crate) headers: HeaderMap,
+}
+
+/// The plaintext of one PUT.
+pub(crate) enum Plaintext {
+    /// All of it, verified, with what is known of it.
+    Whole(BytesMut, Vec<Checksum>),
+    /// As it streams, of a known length, with the checksums that were promised.
+    Streaming(BoxBody, u64, Vec<Checksum>),
+}
+
+impl<'a> NewObject<'a> {
+    /// An object of these request headers.
+    ///
+    /// # Errors
+    /// When no rule serves the name, the rule does not allow the key that is asked for, or a header asks for what is
+    /// not implemented.
+    pub(crate) async fn new(
+        resources: &'a Resources,
+        bucket: &'a BucketName,
+        object_key: &'a ObjectKey,
+        request: &HeaderMap,
+    ) -> Result<Self, Error> {
+        let rule = resources.policies.of_object(bucket, object_key)?;
+        foreign::refuse_reserved(rule, request)?;
+        let key_id = selected_key(resources, rule, bucket, request).await?;
+        let sse = asked_sse(request)?;
+        Ok(Self { rule, bucket, object_key, key_id, sse, headers: headers::put_headers(request)? })
+    }
+
+    /// A copy that was ordered under this rule and key, with the headers that go upstream.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when its metadata would be taken for those of the format that is written.
+    pub(crate) fn of_copy(
+        (bucket, object_key): (&'a BucketName, &'a ObjectKey),
+        rule: &'a BucketRule,
+        (key_id, sse): (Option<KeyId>, SseAlgorithm),
+        headers: HeaderMap,
+    ) -> Result<Self, Error> {
+        foreign::refuse_reserved(rule, &headers)?;
+        Ok(Self { rule, bucket, object_key, key_id, sse, headers })
+    }
+
+    /// Seals the plaintext and stores it by one PUT. What the storage answers is fit for the client.
+    pub(crate) async fn put(
+        self,
+        resources: &Resources,
+        plaintext: Plaintext,
+    ) -> Result<Response<BoxBody>, Error> {
+        let mut request = self.request(Method::PUT);
+        request.headers = self.headers.clone();
+        let (sse, key_id) = match (foreign::Target::of(self.rule.formats.write), plaintext) {
+            (Some(target), plaintext) => {
+                let key_id = self.key_id.as_ref();
+                let sealing =
+                    foreign::seal(resources, self.rule, target, key_id, plaintext, &mut request.headers);
+                let (body, key_id) = Box::pin(sealing).await?;
+                request.body = body;
+                // These formats have no place for another name.
+                (SseAlgorithm::AwsKms, key_id)
+            }
+            (None, Plaintext::Whole(plaintext, checksums)) => {
+                let write_key = self.write_key(resources, plaintext.len() as u64).await?;
+                let attributes = checksums::to_attributes(&checksums);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
+                let chunks = PutSealer::new(&sealed.content_key).into_chunks();
+                request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
+                (self.sse, write_key.key_id)
+            }
+            (None, Plaintext::Streaming(body, length, checksums)) => {
+                let write_key = self.write_key(resources, length).await?;
+                let attributes = checksums::to_attributes(&checksums);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
+                let body = boxed(SealBody::new(body, length, PutSealer::new(&sealed.content_key)));
+                let length = ciphertext_length(length).expect("it was compared with 5 GiB");
+                request.body = UpstreamBody::StreamedContent { body, length };
+                (self.sse, write_key.key_id)
+            }
+        };
+        let response = match send_write(&resources.upstream, request).await? {
+            Sent::Answered(response) => response,
+            Sent::Found(written) => written.put_answer()?,
+        };
+        let mut response = upstream_response::pass(response).await?;
+        if response.status().is_success() {
+            response_headers::set_sse(response.headers_mut(), sse, Some(&key_id));
+            response_headers::set_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
+        }
+        Ok(response)
+    }
+
+    /// How its ETag appears to clients.
+    pub(crate) fn etag_style(&self) -> EtagStyle {
+        self.rule.etag
+    }
+
+    /// Whether the object may be written in parts, which only the native format has.
+    ///
+    /// # Errors
+    /// `NotImplemented` where the bucket's objects are written in another format.
+    pub(crate) fn admit_parts(&self) -> Result<(), Error> {
+        admit_parts(self.rule)
+    }
+
+    /// A data key for `length` bytes of plaintext of a native object.
+    pub(crate) async fn write_key(&self, resources: &Resources, length: u64) -> Result<WriteKey, Error> {
+        let context = EncryptionContext::native(self.rule.realm(self.bucket));
+        Ok(resources.keyring.for_write(self.key_id.as_ref(), &context, length).await?)
+    }
+
+    /// A request to the storage on this object.
+    pub(crate) fn request(&self, method: Method) -> UpstreamRequest {
+        UpstreamRequest {
+            method,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object_key.clone()),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+
+    /// Makes the envelope and puts both metadata entries into the request.
+    pub(crate) fn seal(
+        &self,
+        write_key: &WriteKey,
+        multipart: bool,
+        attributes: &Attributes,
+        request: &mut HeaderMap,
+    ) -> Sealed {
+        let seal_request = SealRequest {
+            data_key: &write_key.data_key,
+            binding: self.rule.binding,
+            multipart,
+            sse: self.sse,
+            name: ObjectName { realm: self.rule.realm(self.bucket), object_key: self.object_key.as_bytes() },
+            attributes,
+        };
+        let sealed = Envelope::seal(&seal_request, Entropy::fresh());
+        let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
+        request.insert(headers::ENCRYPTION_KEY, base64(native::wrapped_key_header(&write_key.wrapped)));
+        request.insert(headers::ENCRYPTION_ENVELOPE, base64(sealed.envelope.to_header()));
+        sealed
+    }
+}
+
+/// Whether objects under this rule may be written in parts: `cbc_multipart = "native"` makes them native ones.
+///
+/// # Errors
+/// `NotImplemented` where the bucket's objects are written in a format that has no parts.
+pub(crate) fn admit_parts(rule: &BucketRule) -> Result<(), Error> {
+    let message = match (rule.formats.write, rule.formats.cbc.multipart) {
+        (WriteFormat::Native, _) | (WriteFormat::Cbc, Multipart::Native) => return Ok(()),
+        (WriteFormat::Cbc, Multipart::Refuse) => {
+            "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at most 5 GiB), \
+             or set cbc_multipart = \"native\" in the proxy's configuration."
+        }
+        (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
+            "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one tag at \
+             its end and has no parts. Use a single PUT (at most 5 GiB)."
+        }
+    };
+    Err(S3Error::not_implemented(message).into())
+}
+
+/// `header | sealed chunks` of plaintext that is in memory, in place: it moves apart to make room for the tags. Takes no
+/// further memory if the plaintext has [`room_to_seal`].
+pub(crate) fn seal_whole(header: &[u8], mut chunks: ChunkSealer, mut plaintext: BytesMut) -> Bytes {
+    let length = plaintext.len();
+    plaintext.resize(room_to_seal(header.len(), length), 0);
+    for index in (0..length.div_ceil(CHUNK)).rev() {
+        let chunk = index * CHUNK..length.min((index + 1) * CHUNK);
+        plaintext.copy_within(chunk, header.len() + index * SEALED_CHUNK);
+    }
+    plaintext[..header.len()].copy_from_slice(header);
+
+    let mut sealed = plaintext.split_to(header.len());
+    while plaintext.len() > SEALED_CHUNK {
+        let mut chunk = plaintext.split_to(SEALED_CHUNK);
+        chunk.truncate(CHUNK);
+        chunks.seal_next(&mut chunk);
+        sealed.unsplit(chunk);
+    }
+    plaintext.truncate(plaintext.len() - TAG);
+    chunks.seal_last(&mut plaintext);
+    sealed.unsplit(plaintext);
+    sealed.freeze()
+}
+
+/// Bytes of `header | sealed chunks` of `length` bytes of plaintext.
+pub(crate) fn room_to_seal(header: usize, length: usize) -> usize {
+    header + length + TAG * length.div_ceil(CHUNK).max(1)
+}
+
+/// What answers call the encryption of an object that a request with these headers stores.
+///
+/// # Errors
+/// As [`headers::sse_request`].
+pub(crate) fn asked_sse(request: &HeaderMap) -> Result<SseAlgorithm, Error> {
+    Ok(match headers::sse_request(request)? {
+        SseRequest::S3Managed => SseAlgorithm::Aes256,
+        SseRequest::Kms { .. } | SseRequest::None => SseAlgorithm::AwsKms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{new_object, open_all, pattern};
+
+    #[test]
+    fn what_is_sealed_in_place_is_what_chunks_sealed_one_by_one_are() {
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5] {
+            for header in [&b""[..], &[7; 80]] {
+                let (content_key, sealer) = new_object();
+                let content = pattern(length);
+                let mut plaintext = BytesMut::with_capacity(room_to_seal(header.len(), length));
+                plaintext.extend_from_slice(&content);
+                let before = plaintext.as_ptr();
+                let sealed = seal_whole(header, sealer.into_chunks(), plaintext);
+                assert_eq!(sealed.as_ptr(), before, "it was sealed elsewhere");
+                assert_eq!(sealed.len(), room_to_seal(header.len(), length));
+                assert_eq!(&sealed[..header.len()], header);
+                assert_eq!(open_all(&content_key, &sealed[header.len()..]), content);
+            }
+        }
+    }
+}

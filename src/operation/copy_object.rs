@@ -1,0 +1,304 @@
+//! CopyObject: the storage copies the ciphertext; the proxy makes a new envelope, for the name of the copy
+//! (F-53). Where source or copy is not in the native format, the content is opened and sealed again
+//! (`resealed`).
+//!
+//! The content of native objects does not pass through the proxy, unless the copy needs a checksum that the
+//! source does not have (`checksum`). A multipart object is copied part by part, so that it stays one. The
+//! copy is pinned to the ETag whose envelope was read, so an object that is overwritten meanwhile never
+//! gets the envelope of another.
+
+mod checksum;
+mod parts;
+mod resealed;
+
+use super::request::copy_source::refuse_body;
+use crate::object::checksums;
+use crate::object::response_headers;
+use http::header::{ETAG, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use super::request::Call;
+use super::response::deferred::{Outcome, answer_in_time};
+use super::{Resources, response};
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
+use crate::error::Error;
+use crate::keyring::{EncryptionContext, KeyId, WriteKey};
+use crate::object::layout::KnownLayout;
+use crate::object::lost_response::{Expected, Sent, send_write};
+use crate::object::native::Unlocked;
+use crate::object::rule::BucketRule;
+use crate::object::rule::formats::{ReadFormat, WriteFormat};
+use crate::object::selected_key::selected_key;
+use crate::object::{native, upstream_response, write};
+use crate::operation::request::copy_source::{Examined, Found, Metadata, Source};
+use crate::s3::checksum::ObjectChecksum;
+use crate::s3::headers::{
+    self, COPY_SOURCE, COPY_SOURCE_IF_MATCH, Directive, METADATA_DIRECTIVE, SOURCE_OWNER, SseRequest,
+    TAGGING_DIRECTIVE,
+};
+use crate::s3::{
+    BucketName, Checksum, ChecksumAlgorithm, CopySource, DeclaredIntegrity, Hashed, ObjectKey, S3Error, xml,
+};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
+/// S3's words for it.
+const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying to copy an object to itself without \
+                              changing the object's metadata, storage class, website redirect location or encryption \
+                              attributes.";
+/// How often a copy is begun anew because its source was overwritten meanwhile.
+const ATTEMPTS: u32 = 3;
+
+pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    let mut copy = ObjectCopy::asked_for(resources, &call)?;
+    copy.key_id = selected_key(resources, &copy.rule, &copy.bucket, &call.headers).await?;
+    let resource = format!("/{}/{}", copy.bucket, copy.object);
+    refuse_body(resources, &mut call).await?;
+    let sse = match copy.rule.formats.write {
+        WriteFormat::Native => copy.sse,
+        WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3 => SseAlgorithm::AwsKms,
+    };
+    answer_in_time(copy.run(), call.under_way, resource, sse).await
+}
+
+/// A copy, with all that it needs to go on when nobody waits for it any more.
+struct ObjectCopy {
+    resources: Resources,
+    source: Source,
+    bucket: BucketName,
+    object: ObjectKey,
+    rule: BucketRule,
+    /// The key that the request selects; `None`: the keyring's default.
+    key_id: Option<KeyId>,
+    /// What answers call the copy's encryption, if it is a native one.
+    sse: SseAlgorithm,
+    /// The algorithm of the checksum that the copy is to have; `None`: it keeps the source's.
+    checksum: Option<ChecksumAlgorithm>,
+    /// What the request says of the destination.
+    headers: HeaderMap,
+    source_owner: Option<HeaderValue>,
+    metadata: Directive,
+    tagging: Directive,
+    /// Whether an object may be copied onto itself in this way.
+    changes_something: bool,
+}
+
+impl ObjectCopy {
+    fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
+        let (bucket, object) = call.object()?;
+        let rule = resources.policies.of_object(bucket, object)?;
+        let headers = headers::copy_headers(&call.headers)?;
+        let metadata = Directive::of_metadata(&call.headers)?;
+        let is_of_the_copy = headers.contains_key("x-amz-storage-class")
+            || headers.contains_key("x-amz-website-redirect-location")
+            || headers::sse_request(&call.headers)? != SseRequest::None;
+        Ok(Self {
+            resources: resources.clone(),
+            source: Source::of(resources, call)?,
+            key_id: None,
+            sse: write::asked_sse(&call.headers)?,
+            checksum: DeclaredIntegrity::algorithm_of_copy(&call.headers)?,
+            bucket: bucket.clone(),
+            object: object.clone(),
+            rule: rule.clone(),
+            headers,
+            source_owner: call.headers.get(SOURCE_OWNER).cloned(),
+            metadata,
+            tagging: Directive::of_tagging(&call.headers)?,
+            changes_something: metadata == Directive::Replace || is_of_the_copy,
+        })
+    }
+
+    /// Copies, and begins anew when the source is not the one that was looked at any more.
+    async fn run(self) -> Result<Outcome, Error> {
+        let mut found = match self.source.examine().await? {
+            Examined::Found(found) if self.rule.formats.write == WriteFormat::Native => found,
+            Examined::Found(_) => return self.reseal(ReadFormat::Native).await,
+            Examined::Foreign(format) => return self.reseal(format).await,
+            Examined::Refused(response) => return Ok(Outcome::Refused(response)),
+        };
+        self.refuse_copy_to_itself()?;
+        for _ in 0..ATTEMPTS {
+            let unmet = match self.make(&found).await {
+                Ok(outcome) if is_unmet(&outcome) => Some(outcome),
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is_replaced() => None,
+                Err(error) => return Err(error),
+            };
+            found = match (self.source.examine().await?, unmet) {
+                // So it was a condition on the destination that does not hold.
+                (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Ok(unmet),
+                (Examined::Found(again), _) => again,
+                (Examined::Foreign(format), _) => return self.reseal(format).await,
+                (Examined::Refused(response), _) => return Ok(Outcome::Refused(response)),
+            };
+        }
+        Err(Error::Replaced)
+    }
+
+    /// Whether the copy takes its source's place.
+    fn is_in_place(&self) -> bool {
+        let CopySource { bucket, object, version_id } = &self.source.named;
+        (bucket, object) == (&self.bucket, &self.object) && version_id.is_none()
+    }
+
+    fn refuse_copy_to_itself(&self) -> Result<(), Error> {
+        if self.is_in_place() && !self.changes_something {
+            return Err(S3Error::invalid_request(COPY_TO_ITSELF).into());
+        }
+        Ok(())
+    }
+
+    async fn make(&self, found: &Found) -> Result<Outcome, Error> {
+        let Source { named, rule, .. } = &self.source;
+        let keyring = &self.resources.keyring;
+        let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
+        let own = match self.own_checksum(&found.etag, &unlocked.checksums()).await? {
+            Ok(own) => own,
+            Err(refused) => return Ok(Outcome::Refused(refused)),
+        };
+        match found.keys.envelope().is_multipart() {
+            true => self.copy_parts(found, &unlocked, own).await,
+            false => self.copy_whole(found, &unlocked, own).await,
+        }
+    }
+
+    /// The storage's own CopyObject, under a new envelope.
+    async fn copy_whole(
+        &self,
+        found: &Found,
+        unlocked: &Unlocked,
+        own: Option<Checksum>,
+    ) -> Result<Outcome, Error> {
+        let length = plaintext_length(found.identity.stored_total)?;
+        let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
+        request.headers.insert(METADATA_DIRECTIVE, REPLACE);
+        if self.tagging == Directive::Replace {
+            request.headers.insert(TAGGING_DIRECTIVE, REPLACE);
+        }
+        self.name_source(found, &mut request.headers);
+        let expected = Expected::of_request(&request);
+        let (mut headers, mut result) = match send_write(&self.resources.upstream, request).await? {
+            Sent::Found(written) => (written.version(), written.copy_result()?),
+            Sent::Answered(response) if response.status() != StatusCode::OK => {
+                return Ok(Outcome::Refused(upstream_response::pass(response).await?));
+            }
+            Sent::Answered(response) => self.read_result(response, expected).await?,
+        };
+        response_headers::retain_s3(&mut headers);
+        headers.remove(ETAG);
+        response_headers::set_sse(&mut headers, self.sse, Some(&write_key.key_id));
+        result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
+        let told = told_checksums(unlocked, own, None)?;
+        Ok(Outcome::Done(headers, result.to_object_xml(&told)))
+    }
+
+    /// Reads the storage's response to a copy that it made. If the response breaks off, or has no ETag, the
+    /// copy itself is looked up.
+    async fn read_result(
+        &self,
+        response: Response<BoxBody>,
+        expected: Option<Expected>,
+    ) -> Result<(HeaderMap, xml::CopyResult), Error> {
+        let (head, body) = response.into_parts();
+        let trouble = match read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body) {
+            Ok(document) => match upstream_response::copy_answer(&document)? {
+                xml::CopyAnswer::Failed(error) => return Err(upstream_response::failed(error)),
+                xml::CopyAnswer::Copied(result) if !result.etag.is_empty() => {
+                    return Ok((head.headers, result));
+                }
+                xml::CopyAnswer::Copied(_) => Error::UnexpectedAnswer("a copy without its ETag"),
+            },
+            Err(error) => error,
+        };
+        let Some(expected) = expected else { return Err(trouble) };
+        match expected.find(&self.resources.upstream).await? {
+            Some(written) => Ok((head.headers, written.copy_result()?)),
+            None => Err(trouble),
+        }
+    }
+
+    /// A request that writes the copy, under its own envelope and with the metadata it is to have.
+    async fn request(
+        &self,
+        found: &Found,
+        unlocked: &Unlocked,
+        own: Option<Checksum>,
+        plaintext_length: u64,
+    ) -> Result<(UpstreamRequest, WriteKey), Error> {
+        let realm = self.rule.realm(&self.bucket);
+        let context = EncryptionContext::native(realm);
+        let key_id = self.key_id.as_ref();
+        let write_key = self.resources.keyring.for_write(key_id, &context, plaintext_length).await?;
+        let rewrap = RewrapRequest {
+            data_key: &write_key.data_key,
+            binding: self.rule.binding,
+            sse: self.sse,
+            name: ObjectName { realm, object_key: self.object.as_bytes() },
+            checksum: own.as_ref().map(checksums::to_attribute),
+        };
+        let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
+        let mut request = UpstreamRequest {
+            method: Method::PUT,
+            bucket: Some(self.bucket.clone()),
+            object: Some(self.object.clone()),
+            query: Vec::new(),
+            headers: self.copied_headers(&found.metadata)?,
+            body: UpstreamBody::Empty,
+        };
+        native::write_keys(&write_key.wrapped, &envelope, &mut request.headers);
+        Ok((request, write_key))
+    }
+
+    /// What the client said of the copy, and the source's metadata unless they are replaced.
+    fn copied_headers(&self, metadata: &Metadata) -> Result<HeaderMap, Error> {
+        if self.metadata == Directive::Replace {
+            return Ok(self.headers.clone());
+        }
+        if metadata.is_incomplete {
+            let message = "The source has metadata that the storage can't give as headers (x-amz-missing-meta); \
+                           they would be lost.";
+            return Err(S3Error::not_implemented(message).into());
+        }
+        let mut headers = HeaderMap::new();
+        let own = self.headers.iter().filter(|(name, _)| !headers::is_copied_metadata(name));
+        for (name, value) in own.chain(&metadata.headers) {
+            headers.append(name, value.clone());
+        }
+        Ok(headers)
+    }
+
+    /// Names the source, and pins it.
+    fn name_source(&self, found: &Found, headers: &mut HeaderMap) {
+        let source = HeaderValue::try_from(self.source.named.to_header()).expect("it is percent-encoded");
+        headers.insert(COPY_SOURCE, source);
+        headers.insert(COPY_SOURCE_IF_MATCH, found.etag.clone());
+        if let Some(owner) = &self.source_owner {
+            headers.insert(HeaderName::from_static(SOURCE_OWNER), owner.clone());
+        }
+    }
+}
+
+/// What the answer to a copy tells: the copy's own checksum, else those that it has from its source.
+fn told_checksums(
+    unlocked: &Unlocked,
+    own: Option<Checksum>,
+    layout: Option<&KnownLayout>,
+) -> Result<Vec<ObjectChecksum>, Error> {
+    match own {
+        Some(own) => Ok(vec![own.into()]),
+        None => Ok(checksums::kept_checksums(&unlocked.opened.attributes, layout)?),
+    }
+}
+
+/// Whether a condition did not hold: that the source is the one that was looked at, or one of the client's.
+fn is_unmet(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(response) if response.status() == StatusCode::PRECONDITION_FAILED)
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_support;

@@ -1,0 +1,45 @@
+//! The checksum that a copy is to have and its source does not have. It is computed over the source's
+//! content, which passes through the proxy only for this purpose.
+
+use http::header::{ETAG, HeaderValue};
+use http_body_util::BodyExt;
+
+use super::ObjectCopy;
+use super::parts::Step;
+use crate::error::Error;
+use crate::object::read::{OpenedObject, Opening};
+use crate::s3::Checksum;
+use crate::s3::checksum::Hasher;
+use crate::upstream::UpstreamError;
+
+impl ObjectCopy {
+    /// The checksum that the request asks for, of the source with this ETag and the stored checksums `kept`;
+    /// `None` if the request does not ask for one.
+    ///
+    /// # Errors
+    /// As a read of the source, and [`Error::Replaced`] when the source no longer has this ETag.
+    pub(crate) async fn own_checksum(&self, etag: &HeaderValue, kept: &[Checksum]) -> Step<Option<Checksum>> {
+        let Some(algorithm) = self.checksum else { return Ok(Ok(None)) };
+        if let Some(kept) = kept.iter().find(|kept| kept.algorithm() == algorithm) {
+            return Ok(Ok(Some(*kept)));
+        }
+        let OpenedObject { head, mut body, length, .. } = match self.source.open(&self.resources).await? {
+            Opening::Opened(opened) => *opened,
+            Opening::Answered(refused) => return Ok(Err(refused)),
+        };
+        if head.headers.get(ETAG) != Some(etag) {
+            return Err(Error::Replaced);
+        }
+        let (mut hasher, mut passed) = (Hasher::new(algorithm), 0);
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(UpstreamError::Body)?.into_data() {
+                hasher.update(&data);
+                passed += data.len() as u64;
+            }
+        }
+        if passed != length {
+            return Err(Error::UnexpectedAnswer("an object of another length than it said"));
+        }
+        Ok(Ok(Some(hasher.finish())))
+    }
+}

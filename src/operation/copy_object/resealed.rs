@@ -1,0 +1,130 @@
+//! The copy of what is not native, or is not to be: opened under the source's rule, and sealed while it streams in the format
+//! that the destination's rule writes.
+//!
+//! Nothing but the opened plaintext and the client's own metadata gets from one to the other. What the source's format can't
+//! authenticate stays unauthenticated content; from then on it is sealed like everything else.
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use time::OffsetDateTime;
+
+use super::parts::{MAX_SOURCE, SOURCE_VERSION, Step};
+use super::{ObjectCopy, Outcome};
+use crate::body::BoxBody;
+use crate::envelope::native::ciphertext_length;
+use crate::error::Error;
+use crate::object::location::etag_of;
+use crate::object::read::{OpenedObject, Opening};
+use crate::object::rule::formats::ReadFormat;
+use crate::object::write::{BUFFERED, MAX_STORED};
+use crate::object::write::{NewObject, Plaintext, room_to_seal};
+use crate::operation::request::copy_source::Metadata;
+use crate::s3::checksum::ObjectChecksum;
+use crate::s3::iso_time;
+use crate::s3::{Checksum, S3Error, xml};
+use crate::upstream::UpstreamError;
+
+const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
+
+impl ObjectCopy {
+    /// Copies a source of this format.
+    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<Outcome, Error> {
+        // An object that gets another format changes: so a bucket is moved from one to the other in place.
+        if found == self.rule.formats.write.read_as() {
+            self.refuse_copy_to_itself()?;
+        }
+        let opened = match self.source.open(&self.resources).await? {
+            Opening::Opened(opened) => *opened,
+            Opening::Answered(response) => return Ok(Outcome::Refused(response)),
+        };
+        let kept: Vec<_> =
+            opened.checksums.iter().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect();
+        refuse_large(opened.length)?;
+        let (opened, checksums) = match self.with_own_checksum(opened, kept).await? {
+            Ok(opened) => opened,
+            Err(refused) => return Ok(Outcome::Refused(refused)),
+        };
+        let OpenedObject { head, length, body, .. } = opened;
+        let mut headers = self.copied_headers(&Metadata::of(&head.headers))?;
+        if let Err(refused) = self.carry_tags(&mut headers).await? {
+            return Ok(Outcome::Refused(refused));
+        }
+        let is_pinned = self.pin(&head.headers, &mut headers)?;
+        let place = (&self.bucket, &self.object);
+        let object = NewObject::of_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
+        let plaintext = plaintext(body, length, &checksums).await?;
+        let response = object.put(&self.resources, plaintext).await?;
+        if is_pinned && response.status() == StatusCode::PRECONDITION_FAILED {
+            return Err(Error::Replaced);
+        }
+        if response.status() != StatusCode::OK {
+            return Ok(Outcome::Refused(response));
+        }
+        let etag = etag_of(response.headers()).ok_or(Error::UnexpectedAnswer("a PUT without ETag"))?;
+        let last_modified = iso_time(OffsetDateTime::now_utc());
+        let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
+        let (mut answer, _) = response.into_parts();
+        answer.headers.remove(ETAG);
+        answer.headers.remove(CONTENT_LENGTH);
+        let version = head.headers.get(VERSION).cloned();
+        answer.headers.extend(version.map(|version| (SOURCE_VERSION, version)));
+        let told: Vec<_> = checksums.into_iter().map(ObjectChecksum::from).collect();
+        Ok(Outcome::Done(answer.headers, result.to_object_xml(&told)))
+    }
+
+    /// The source with the checksums that the copy is to have: those of the source, or the one that the
+    /// request asks for. An envelope is sent before its content, so the source is read first to compute the
+    /// requested checksum.
+    async fn with_own_checksum(
+        &self,
+        opened: OpenedObject,
+        kept: Vec<Checksum>,
+    ) -> Step<(OpenedObject, Vec<Checksum>)> {
+        let etag = opened.head.headers.get(ETAG).cloned();
+        let etag = etag.ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+        let own = match self.own_checksum(&etag, &kept).await? {
+            Ok(Some(own)) => own,
+            Ok(None) => return Ok(Ok((opened, kept))),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        Ok(Ok((opened, vec![own])))
+    }
+
+    /// A copy that takes its source's place may only replace what was read: between the two, somebody may write. True if
+    /// that is the condition on the copy, and not one of the client's.
+    fn pin(&self, source: &HeaderMap, copy: &mut HeaderMap) -> Result<bool, Error> {
+        if !self.is_in_place() || copy.contains_key(IF_MATCH) || copy.contains_key(IF_NONE_MATCH) {
+            return Ok(false);
+        }
+        let etag = source.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+        copy.insert(IF_MATCH, etag);
+        Ok(true)
+    }
+}
+
+/// A copy like this is one PUT, whatever the source was.
+fn refuse_large(length: u64) -> Result<(), S3Error> {
+    if ciphertext_length(length).is_some_and(|stored| stored <= MAX_STORED) {
+        return Ok(());
+    }
+    Err(S3Error::invalid_request(format!(
+        "The specified copy source is larger than the maximum allowable size for a copy source that gets another format: \
+         {MAX_SOURCE} after encryption"
+    )))
+}
+
+/// A small one is read to its end first, so a request that turns out wrong costs the storage nothing.
+async fn plaintext(body: BoxBody, length: u64, checksums: &[Checksum]) -> Result<Plaintext, Error> {
+    if length > BUFFERED {
+        return Ok(Plaintext::Streaming(body, length, checksums.to_vec()));
+    }
+    let content = body.collect().await.map_err(UpstreamError::Body)?.to_bytes();
+    if content.len() as u64 != length {
+        return Err(Error::UnexpectedAnswer("an object of another length than it said"));
+    }
+    let mut whole = BytesMut::with_capacity(room_to_seal(0, content.len()));
+    whole.extend_from_slice(&content);
+    Ok(Plaintext::Whole(whole, checksums.to_vec()))
+}

@@ -1,0 +1,77 @@
+//! What the tests of copies share: a storage that is a closure, and handlers that talk to it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::body::BoxBody;
+use crate::operation::Resources;
+use crate::operation::request::Call;
+use crate::s3::{CopySource, Operation, Query, S3Path};
+use crate::sigv4::Payload;
+use crate::test_support;
+
+/// Serves `answer` on a port of its own until the test ends; gives the handlers' view of it, in these buckets.
+pub(crate) async fn resources(
+    answer: impl Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    buckets: &[&str],
+) -> (Resources, tempfile::TempDir) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = Arc::clone(&answer);
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let answer = Arc::clone(&answer);
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await.unwrap().to_bytes();
+                    Ok::<_, Infallible>(answer(Request::from_parts(head, body)))
+                }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let rules: Vec<_> = buckets.iter().map(|bucket| (*bucket, "")).collect();
+    test_support::resources(&endpoint, &rules).await
+}
+
+/// A copy of `source` to `path`, with these headers.
+pub(crate) fn copy_call(
+    operation: Operation,
+    source: &str,
+    path: &str,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Call {
+    let lines = headers
+        .iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+    Call {
+        operation,
+        method: Method::PUT,
+        path: S3Path::parse(path, None, &[] as &[&str]).unwrap(),
+        reached: crate::operation::request::Reached { is_tls: false, is_virtual_host: false },
+        query: Query::parse(query).unwrap(),
+        headers: HeaderMap::from_iter(lines),
+        payload: Payload::Unsigned,
+        body: BoxBody::default(),
+        visible_buckets: None,
+        copy_source: Some(CopySource::parse(source.as_bytes()).unwrap()),
+        under_way: crate::operation::request::UnderWay::default(),
+    }
+}
+
+/// The whole body of an answer.
+pub(crate) async fn text(response: Response<BoxBody>) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}

@@ -1,0 +1,89 @@
+//! DeleteObjects: the rule of each key is asked, and the storage hears only of keys that a rule serves.
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+
+use super::Resources;
+use super::request::Call;
+use super::request::document::NamedKeys;
+use super::request::document::{read_document, with_document};
+use super::response::client_etags;
+use super::response::forward::forward;
+use crate::body::{BoxBody, read_bounded};
+use crate::error::Error;
+use crate::object::slow_down;
+use crate::object::upstream_response::buffered;
+use crate::s3::xml::{self, DeleteError, ObjectIdentifier};
+use crate::s3::{BucketName, ErrorCode, S3Error};
+
+pub(crate) async fn delete_objects(
+    resources: &Resources,
+    mut call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let Some(bucket) = call.path.bucket().cloned() else {
+        return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
+    };
+    resources.policies.serve_bucket(&bucket)?;
+    let mut document = read_document(resources, &mut call).await?;
+    let mut asked = xml::delete_objects_request(&document.bytes)?;
+    refuse_sizes(&asked.objects)?;
+    let named = NamedKeys::new(asked.objects.iter().map(|object| object.object.as_str()));
+    let refusals: Vec<Option<DeleteError>> =
+        asked.objects.iter().map(|object| refusal(resources, &bucket, object)).collect();
+    if refusals.iter().all(Option::is_some) {
+        let mut response = Response::new(buffered(xml::delete_result(refusals.iter().flatten())));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        response.extensions_mut().insert(named);
+        return Ok(response);
+    }
+    let is_whole = refusals.iter().all(Option::is_none);
+    let mut served = refusals.iter().map(Option::is_none);
+    asked.objects.retain(|_| served.next().unwrap_or(false));
+    let is_mapped = client_etags::take_back_deletions(resources, &bucket, &mut asked.objects);
+    if is_mapped || !is_whole || !is_plain(&document.bytes) {
+        let kept = Bytes::from(asked.to_xml());
+        let share = resources.documents.take(kept.len() as u64).ok_or_else(slow_down)?;
+        document.replace(share.with(kept));
+    }
+    let mut response = forward(resources, with_document(&call, document)?).await?;
+    response.extensions_mut().insert(named);
+    if is_whole || !response.status().is_success() {
+        return Ok(response);
+    }
+    let (mut head, body) = response.into_parts();
+    let result = read_bounded(body, xml::MAX_DELETE_REQUEST).await.map_err(Error::upstream_body)?;
+    let result = xml::add_delete_errors(&result, refusals.iter().flatten())
+        .map_err(|_| Error::UnexpectedAnswer("a deletion of objects with what is no result"))?;
+    head.headers.remove(CONTENT_LENGTH);
+    Ok(Response::from_parts(head, buffered(result)))
+}
+
+/// Whether every storage can read the document. s3s, of which the embedded store is made, reads neither
+/// namespace prefixes nor CDATA sections.
+fn is_plain(document: &[u8]) -> bool {
+    let contains = |text: &[u8]| document.windows(text.len()).any(|window| window == text);
+    contains(b"<Delete") && !contains(b"<![CDATA[")
+}
+
+/// The error that is returned to the client for a key that no rule serves.
+fn refusal(resources: &Resources, bucket: &BucketName, object: &ObjectIdentifier) -> Option<DeleteError> {
+    let refused = resources.policies.of_object(bucket, &object.object).err()?.to_s3();
+    Some(DeleteError {
+        object: object.object.clone(),
+        version_id: object.version_id.clone(),
+        code: refused.code,
+        message: refused.message.into_owned(),
+    })
+}
+
+/// # Errors
+/// `NotImplemented` for deletions on condition of a size, which the client means of the plaintext.
+fn refuse_sizes(objects: &[ObjectIdentifier]) -> Result<(), S3Error> {
+    if objects.iter().all(|object| object.size.is_none()) {
+        return Ok(());
+    }
+    let message =
+        "Deleting on condition of a size is not implemented: stored sizes are not the objects' own.";
+    Err(S3Error::not_implemented(message))
+}

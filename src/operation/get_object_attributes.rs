@@ -1,0 +1,172 @@
+//! GetObjectAttributes: told from HEAD and from what was sealed, since what the storage knows is of the ciphertext. So
+//! it works with storages that do not have the operation.
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use super::Resources;
+use super::request::Call;
+use crate::body::BoxBody;
+use crate::envelope::native::multipart::Layout;
+use crate::error::Error;
+use crate::object::head::{DescribeRequest, DescribedObject, Description, describe_object};
+use crate::object::location::{ObjectAt, etag_of, for_every_question};
+use crate::object::range::stored_range;
+use crate::object::upstream_response;
+use crate::s3::xml::{ObjectAttributes, PartsPage};
+use crate::s3::{ErrorCode, S3Error, headers};
+
+const ATTRIBUTES: &str = "x-amz-object-attributes";
+const MAX_PARTS: &str = "x-amz-max-parts";
+const MARKER: &str = "x-amz-part-number-marker";
+
+/// S3's limit to a page of parts.
+const MAX_PAGE: u64 = 1000;
+/// What of the storage's answer to HEAD is told as it is.
+const TOLD: [HeaderName; 4] = [
+    LAST_MODIFIED,
+    HeaderName::from_static("x-amz-version-id"),
+    HeaderName::from_static("x-amz-delete-marker"),
+    HeaderName::from_static("x-amz-request-charged"),
+];
+
+pub(crate) async fn get_object_attributes(
+    resources: &Resources,
+    call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let rule = resources.policies.of_object(bucket, object_key)?;
+    let asked = AskedAttributes::of(&call.headers)?;
+    headers::read_headers(&call.headers)?;
+    let query = call.upstream_query(|name| name == "versionId");
+    let headers = for_every_question(&call.headers);
+    let at = ObjectAt::of_request(bucket, object_key, &query, &headers);
+    let describe = |needs_layout| {
+        let (query, headers) = (query.clone(), headers.clone());
+        let needs_checksum = asked.checksum;
+        let request = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
+        describe_object(resources, request)
+    };
+    let description = match describe(asked.parts).await {
+        // The parts of an archived object are unknown: its layout can't be read.
+        Err(error) if error.is_archived() => describe(false).await?,
+        description => description?,
+    };
+    let DescribedObject { head, keys, plaintext_total, layout, checksums } = match description {
+        Description::Answered(response) => return refusal(resources, &at, response.status()).await,
+        Description::Described(described) => *described,
+    };
+    let mut attributes = ObjectAttributes::default();
+    if asked.etag {
+        let etag = etag_of(&head.headers);
+        attributes.etag = etag.map(|etag| rule.etag.to_client(etag, keys.hashed()));
+    }
+    if let Some((checksums, _)) = checksums {
+        attributes.checksums = checksums;
+    }
+    if asked.parts {
+        attributes.parts = layout.as_deref().map(|layout| asked.page(layout));
+    }
+    if asked.storage_class {
+        let class = head.headers.get("x-amz-storage-class").and_then(|class| class.to_str().ok());
+        attributes.storage_class = Some(class.unwrap_or("STANDARD").to_owned());
+    }
+    attributes.size = asked.size.then_some(plaintext_total);
+    let mut response = Response::new(upstream_response::buffered(attributes.to_xml()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    for name in TOLD {
+        if let Some(value) = head.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(response)
+}
+
+/// The storage's refusal of a HEAD as a document: the storage writes it as an answer to GET.
+async fn refusal(
+    resources: &Resources,
+    at: &ObjectAt<'_>,
+    status: StatusCode,
+) -> Result<Response<BoxBody>, Error> {
+    let mut request = at.request(Method::GET);
+    request.headers.insert(RANGE, stored_range(0, 0));
+    let response = resources.upstream.send(request).await?;
+    if !response.status().is_success() {
+        return upstream_response::pass(response).await;
+    }
+    let code = match status {
+        StatusCode::NOT_FOUND => ErrorCode::NoSuchKey,
+        StatusCode::FORBIDDEN => ErrorCode::AccessDenied,
+        _ => return Err(Error::UnexpectedAnswer("HEAD with an error, and GET with an object")),
+    };
+    Err(S3Error::from(code).into())
+}
+
+/// What the request asks for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "a set of five names")]
+struct AskedAttributes {
+    etag: bool,
+    checksum: bool,
+    parts: bool,
+    storage_class: bool,
+    size: bool,
+    max_parts: u64,
+    marker: u64,
+}
+
+impl AskedAttributes {
+    /// # Errors
+    /// As S3: `InvalidRequest` when nothing is asked for, `InvalidArgument` for an unknown name and for a page that
+    /// is no number.
+    fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let page = |name| match headers.get(name) {
+            None => Ok(None),
+            Some(value) => {
+                let text = String::from_utf8_lossy(value.as_bytes());
+                let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                let number = is_number.then(|| text.parse().unwrap_or(u64::MAX));
+                let message = "The value must be a number that is not negative";
+                number.map(Some).ok_or_else(|| S3Error::invalid_argument(name, text, message))
+            }
+        };
+        let max_parts = page(MAX_PARTS)?.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let mut asked = Self { max_parts, marker: page(MARKER)?.unwrap_or(0), ..Self::default() };
+        let lines = headers.get_all(ATTRIBUTES).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let lines: Vec<_> = lines.collect();
+        let names = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
+        let mut names = names.filter(|name| !name.is_empty()).peekable();
+        if names.peek().is_none() {
+            let message = "The x-amz-object-attributes header specifying the attributes to be retrieved is either \
+                           missing or empty";
+            return Err(S3Error::invalid_request(message).into());
+        }
+        for name in names {
+            match name {
+                "ETag" => asked.etag = true,
+                "Checksum" => asked.checksum = true,
+                "ObjectParts" => asked.parts = true,
+                "StorageClass" => asked.storage_class = true,
+                "ObjectSize" => asked.size = true,
+                _ => {
+                    let message = "Invalid attribute name specified.";
+                    return Err(S3Error::invalid_argument(ATTRIBUTES, name, message).into());
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The parts that the client uploaded, as far as they are on the page.
+    fn page(&self, layout: &Layout) -> PartsPage {
+        let max = usize::try_from(self.max_parts).expect("at most 1,000");
+        let mut rest = layout.parts().iter().filter(|part| u64::from(part.number.value()) > self.marker);
+        let parts: Vec<_> = rest.by_ref().take(max).map(|part| (part.number.value(), part.length)).collect();
+        let end = parts.last().map_or(self.marker, |(number, _)| u64::from(*number));
+        let next_marker = rest.next().map(|_| end);
+        PartsPage { total: layout.parts().len(), marker: self.marker, max, next_marker, parts }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! HeadObject: the plaintext's length and the client's own metadata, mostly without a call of the key service.
+
+use crate::object::response_headers;
+use http::Response;
+use http::header::IF_RANGE;
+
+use super::request::Call;
+use super::{Resources, response};
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::object::head::{DescribeRequest, DescribedObject, Description, describe_object};
+use crate::object::range::{Selection, Wanted};
+use crate::s3::{IfRange, S3Error, headers};
+
+pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let rule = resources.policies.of_object(bucket, object_key)?;
+    let wanted = Wanted::of(&call.headers, &call.query)?;
+    let is_part = matches!(wanted, Wanted::Part(_));
+    let asked = DescribeRequest {
+        bucket,
+        object_key,
+        query: call.read_parameters()?,
+        headers: headers::read_headers(&call.headers)?,
+        needs_layout: is_part,
+        needs_checksum: response::wants_checksums(&call.headers, &wanted),
+    };
+    let DescribedObject { mut head, keys, plaintext_total, layout, checksums } =
+        match describe_object(resources, asked).await? {
+            Description::Answered(response) => return Ok(response),
+            Description::Described(described) => *described,
+        };
+    let if_range = call.headers.get(IF_RANGE).map(IfRange::parse);
+    let wanted = match wanted {
+        Wanted::Range(_) if if_range.is_some_and(|condition| !condition.holds(&head.headers)) => {
+            Wanted::Whole
+        }
+        Wanted::Whole | Wanted::Range(_) | Wanted::Part(_) => wanted,
+    };
+    let selection = wanted.select(plaintext_total, layout.as_deref())?;
+    let mut key_id = keys.likely_key_id(resources, rule, bucket).await;
+
+    response_headers::retain_s3(&mut head.headers);
+    response_headers::set_etag(&mut head.headers, rule.etag, keys.hashed());
+    let length = match selection {
+        Selection::Whole => plaintext_total,
+        Selection::EmptyPart => 0,
+        Selection::Span(range) => range.len(),
+    };
+    response_headers::set_length(&mut head.headers, length);
+    let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());
+    head.status = response::set_selection(&mut head.headers, selection, plaintext_total, parts_count);
+    if let Some((checksums, unlocked_by)) = checksums {
+        checksums.iter().for_each(|checksum| response_headers::set_checksum(&mut head.headers, checksum));
+        key_id = Some(unlocked_by);
+    }
+    if keys.is_encrypted() {
+        response_headers::set_sse(&mut head.headers, keys.sse(), key_id.as_deref());
+    }
+    Ok(Response::from_parts(head, BoxBody::default()))
+}

@@ -1,0 +1,67 @@
+//! ListObjects, ListObjectsV2 and ListObjectVersions: the storage's own answer, with the sizes that readers get.
+
+use crate::object;
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName};
+use http::{Method, Response};
+
+use super::Resources;
+use super::request::Call;
+use crate::body::{BoxBody, ListingBody, ListingError, boxed};
+use crate::error::Error;
+use crate::object::listed_size::SizeReader;
+use crate::object::location::for_every_question;
+use crate::object::upstream_response;
+use crate::s3::xml::NameEncoding;
+use crate::s3::{ErrorCode, S3Error, headers};
+
+/// What an answer may say of its body, which is another one here.
+const ABOUT_THE_BODY: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
+
+pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    let Some(bucket) = call.path.bucket() else {
+        return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
+    };
+    resources.policies.serve_bucket(bucket)?;
+    let requested = match call.query.first("encoding-type") {
+        Some("url") => NameEncoding::Url,
+        Some("") | None => NameEncoding::Verbatim,
+        Some(other) => {
+            let message = "Invalid Encoding Method specified in Request";
+            return Err(S3Error::invalid_argument("encoding-type", other, message).into());
+        }
+    };
+    let mut request = call.upstream_request(Method::GET);
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|_| true);
+    let response = upstream_response::pass(resources.upstream.fetch(request).await?).await?;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Error::UnexpectedAnswer("a compressed listing, which was not asked for"));
+    }
+    let sizes = Arc::new(SizeReader {
+        resources: object::Resources::clone(resources),
+        bucket: bucket.clone(),
+        headers: for_every_question(&call.headers),
+    });
+    let (mut parts, listing) = response.into_parts();
+    for name in ABOUT_THE_BODY {
+        parts.headers.remove(name);
+    }
+    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.tell(entry));
+    let rewritten = rewritten.primed().await.map_err(before_the_head)?;
+    Ok(Response::from_parts(parts, boxed(rewritten)))
+}
+
+fn before_the_head(error: ListingError) -> Error {
+    match error {
+        ListingError::Upstream(cause) | ListingError::Entry(cause) => Error::UpstreamBody(cause),
+        ListingError::Xml(_) => Error::UnexpectedAnswer("a listing of objects that is not S3's XML"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

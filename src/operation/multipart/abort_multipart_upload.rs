@@ -1,0 +1,23 @@
+//! AbortMultipartUpload: by the id that the client was given, or by the storage's own on any node.
+
+use http::{Method, Response};
+
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::object::upstream_response::{deleted, pass};
+use crate::operation::Resources;
+use crate::operation::request::Call;
+use crate::s3::headers;
+use crate::upload::session::{name_upload, upstream_id};
+
+pub(crate) async fn abort_multipart_upload(
+    resources: &Resources,
+    call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    resources.policies.of_object(bucket, object_key)?;
+    let mut request = call.upstream_request(Method::DELETE);
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    name_upload(&mut request, &upstream_id(resources, bucket, object_key, call.upload_id()).await?);
+    pass(deleted(resources.upstream.send(request).await?)).await
+}

@@ -1,0 +1,92 @@
+//! The checksum of the whole object, from those of its parts: what the client expects, and what it is told.
+
+use http::HeaderMap;
+
+use super::request::Chosen;
+use crate::error::Error;
+use crate::s3::checksum::{ChecksumType, ObjectChecksum, composite, full_object};
+use crate::s3::{Checksum, ChecksumAlgorithm, ErrorCode, S3Error, headers};
+use crate::upload::session::Upload;
+
+/// What a request to complete an upload says of the object's checksum.
+pub(crate) struct Expected {
+    value: Option<Checksum>,
+    kind: Option<ChecksumType>,
+}
+
+impl Expected {
+    /// # Errors
+    /// `InvalidRequest` for a malformed checksum, more than one, or another than the upload was declared with.
+    pub(crate) fn of(request: &HeaderMap, upload: &Upload, parts: usize) -> Result<Self, Error> {
+        let kind = match request.get(headers::CHECKSUM_TYPE).map(|kind| kind.as_bytes().to_ascii_uppercase())
+        {
+            None => None,
+            Some(kind) if kind == b"COMPOSITE" => Some(ChecksumType::Composite),
+            Some(kind) if kind == b"FULL_OBJECT" => Some(ChecksumType::FullObject),
+            Some(_) => return Err(invalid(headers::CHECKSUM_TYPE)),
+        };
+        let mut value = None;
+        for algorithm in ChecksumAlgorithm::ALL {
+            let Some(text) = request.get(algorithm.header()) else { continue };
+            let text = text.to_str().map_err(|_| invalid(algorithm.header()))?;
+            let suffix = format!("-{parts}");
+            let bare = text.strip_suffix(&suffix).unwrap_or(text);
+            let parsed = Checksum::parse(algorithm, bare).ok_or_else(|| invalid(algorithm.header()))?;
+            if value.replace(parsed).is_some() {
+                return Err(S3Error::invalid_request("Expecting a single x-amz-checksum- header").into());
+            }
+        }
+        if let (Some(value), Some(declared)) = (&value, upload.checksum_algorithm())
+            && value.algorithm() != declared
+        {
+            return Err(S3Error::from(ErrorCode::BadDigest).into());
+        }
+        Ok(Self { value, kind })
+    }
+
+    /// The object's checksum, if all parts' are known; compared with what the client expects.
+    ///
+    /// # Errors
+    /// `BadDigest` when they differ; `InvalidRequest` when the client expects one and it can't be verified.
+    pub(crate) fn verified(&self, upload: &Upload, chosen: &Chosen) -> Result<Option<ObjectChecksum>, Error> {
+        let declared = upload.checksum_algorithm();
+        let Some(algorithm) = self.value.map(|value| value.algorithm()).or(declared) else { return Ok(None) };
+        let kind = self.kind.unwrap_or_else(|| match declared {
+            Some(_) if upload.is_full_object() => ChecksumType::FullObject,
+            Some(_) => ChecksumType::Composite,
+            None if algorithm == ChecksumAlgorithm::Crc64Nvme => ChecksumType::FullObject,
+            None => ChecksumType::Composite,
+        });
+        let known = chosen.checksums.iter().map(|known| known.filter(|known| known.algorithm() == algorithm));
+        let known: Option<Vec<Checksum>> = known.collect();
+        let computed = known.and_then(|parts| match kind {
+            ChecksumType::Composite => Some(composite(algorithm, &parts)),
+            ChecksumType::FullObject => {
+                let lengths = chosen.lengths()?;
+                full_object(algorithm, &parts.into_iter().zip(lengths).collect::<Vec<_>>())
+            }
+        });
+        match (computed, self.value) {
+            (Some(computed), Some(expected)) if computed != expected => {
+                let message = format!("The {algorithm} you specified did not match the calculated checksum.");
+                Err(S3Error::new(ErrorCode::BadDigest, message).into())
+            }
+            (Some(computed), _) => {
+                let parts = (kind == ChecksumType::Composite).then_some(chosen.stored.len());
+                Ok(Some(ObjectChecksum { value: computed, parts }))
+            }
+            (None, Some(_)) => {
+                let message = format!(
+                    "The object's {algorithm} can't be verified: list every part with the ETag that UploadPart gave for it, \
+                     and upload parts with this checksum."
+                );
+                Err(S3Error::invalid_request(message).into())
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn invalid(name: &str) -> Error {
+    S3Error::invalid_request(format!("Value for {name} header is invalid.")).into()
+}

@@ -1,0 +1,131 @@
+//! CreateMultipartUpload: a content key for the object that is to be, and an upload id that carries all of it.
+
+use crate::object::checksums;
+use crate::object::response_headers;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Response};
+use http_body_util::BodyExt;
+
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::multipart::fits_header;
+use crate::envelope::native::{Attributes, UploadChecksum, UploadTarget, UploadToken};
+use crate::error::Error;
+use crate::object::upstream_response::{buffered, pass};
+use crate::object::write::NewObject;
+use crate::operation::request::Call;
+use crate::operation::{Resources, response};
+use crate::s3::checksum::ChecksumType;
+use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
+use crate::upload::session::take_conditions;
+
+/// What an upload counts against the bytes of a shared data key, since nobody knows how long it will be. The data key
+/// encrypts none of them (F-01).
+const NOMINAL_LENGTH: u64 = 1 << 30;
+
+pub(crate) async fn create_multipart_upload(
+    resources: &Resources,
+    mut call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let (bucket, object_key) = (bucket.clone(), object_key.clone());
+    let object = NewObject::new(resources, &bucket, &object_key, &call.headers).await?;
+    object.admit_parts()?;
+    let checksum = declared_checksum(&call.headers)?;
+    let length = call.content_length()?.unwrap_or(0);
+    let (body, _) = call.ingest_declared(resources, length, &DeclaredIntegrity::default());
+    if !http_body_util::Limited::new(body, 1024).collect().await.is_ok_and(|body| body.to_bytes().is_empty())
+    {
+        return Err(S3Error::invalid_request("This operation takes no body.").into());
+    }
+
+    let write_key = object.write_key(resources, NOMINAL_LENGTH).await?;
+    let mut request = object.request(Method::POST);
+    request.query = vec![("uploads".to_owned(), None)];
+    request.headers = object.headers.clone();
+    // They are for Complete to send again.
+    take_conditions(&mut request.headers);
+    announce_checksum(resources, &mut request.headers);
+    let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
+    let response = pass(resources.upstream.send(request).await?).await?;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let (mut head, body) = response.into_parts();
+    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
+    let upstream_id = xml::parse_upload_id(&document)
+        .map_err(|_| Error::UnexpectedAnswer("without an upload id where an upload was begun"))?;
+    let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
+    let wrapped = write_key.wrapped.to_vec();
+    let token =
+        UploadToken::new(&sealed.content_key, target, checksum, upstream_id, wrapped, sealed.envelope)
+            .map_err(|_| Error::UnexpectedAnswer("with an upload id longer than any"))?;
+    resources.known_uploads.remember(&bucket, &token).await;
+
+    let document = xml::write_initiated(bucket.as_str(), object_key.as_str(), &token.to_text());
+    head.headers.remove(http::header::CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response_headers::set_sse(&mut head.headers, object.sse, Some(&write_key.key_id));
+    set_declared_checksum(&mut head.headers, checksum);
+    Ok(Response::from_parts(head, buffered(document)))
+}
+
+/// Announces what the object's last segment is to carry, if there is room for it (F-54).
+fn announcing(checksum: UploadChecksum) -> Attributes {
+    match checksum.algorithm() {
+        Some(tag) if fits_header(tag) => Attributes::default().announcing(checksum),
+        Some(_) | None => Attributes::default(),
+    }
+}
+
+/// The checksum that the client wants of the object.
+///
+/// # Errors
+/// `InvalidRequest` for a type that S3 does not give to the algorithm.
+fn declared_checksum(request: &HeaderMap) -> Result<UploadChecksum, Error> {
+    let declared = DeclaredIntegrity::from_headers(request)?;
+    let Some(algorithm) = declared.requested else {
+        if declared.checksum_type.is_some() {
+            let message =
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
+            return Err(S3Error::invalid_request(message).into());
+        }
+        return Ok(UploadChecksum::Undeclared);
+    };
+    let tag = checksums::tag(algorithm);
+    let is_nvme = algorithm == ChecksumAlgorithm::Crc64Nvme;
+    match declared.checksum_type {
+        Some(kind @ ChecksumType::FullObject) if !algorithm.joins() => Err(unusable(kind, algorithm)),
+        Some(kind @ ChecksumType::Composite) if is_nvme => Err(unusable(kind, algorithm)),
+        Some(ChecksumType::FullObject) => Ok(UploadChecksum::FullObject(tag)),
+        None if is_nvme => Ok(UploadChecksum::FullObject(tag)),
+        Some(ChecksumType::Composite) | None => Ok(UploadChecksum::Composite(tag)),
+    }
+}
+
+fn unusable(kind: ChecksumType, algorithm: ChecksumAlgorithm) -> Error {
+    let message =
+        format!("The {} checksum type cannot be used with the {algorithm} checksum algorithm.", kind.token());
+    S3Error::invalid_request(message).into()
+}
+
+/// The checksum of the ciphertext: S3 takes one of its parts' only if the upload begins with it.
+fn announce_checksum(resources: &Resources, request: &mut HeaderMap) {
+    if let Some(algorithm) = resources.upstream.checksum_name() {
+        request.insert(headers::CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm));
+        let kind = HeaderValue::from_static(ChecksumType::FullObject.token());
+        request.insert(headers::CHECKSUM_TYPE, kind);
+    }
+}
+
+fn set_declared_checksum(response: &mut HeaderMap, checksum: UploadChecksum) {
+    let kind = match checksum {
+        UploadChecksum::Undeclared => return,
+        UploadChecksum::Composite(_) => ChecksumType::Composite,
+        UploadChecksum::FullObject(_) => ChecksumType::FullObject,
+    };
+    if let Some(tag) = checksum.algorithm() {
+        let name = HeaderName::from_static(headers::CHECKSUM_ALGORITHM);
+        response.insert(name, HeaderValue::from_static(checksums::algorithm(tag).token()));
+    }
+    response.insert(headers::CHECKSUM_TYPE, HeaderValue::from_static(kind.token()));
+}

@@ -1,0 +1,52 @@
+//! ListMultipartUploads: the storage's own page; uploads that this process knows have the ids that clients were given.
+
+use std::collections::HashMap;
+
+use http::{Method, Response};
+
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::UploadToken;
+use crate::error::Error;
+use crate::object::upstream_response::pass;
+use crate::operation::Resources;
+use crate::operation::request::Call;
+use crate::s3::{ErrorCode, S3Error, headers, xml};
+use crate::upload::stored_parts::with_document;
+
+const MARKER: &str = "upload-id-marker";
+
+pub(crate) async fn list_multipart_uploads(
+    resources: &Resources,
+    call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let Some(bucket) = call.path.bucket() else {
+        return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
+    };
+    resources.policies.serve_bucket(bucket)?;
+    let mut request = call.upstream_request(Method::GET);
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|_| true);
+    for (name, value) in &mut request.query {
+        // Only a place in the storage's order: it opens nothing, so it need not be proved.
+        if name == MARKER
+            && let Some(Ok(token)) = value.as_deref().map(UploadToken::parse)
+        {
+            *value = Some(token.upstream_id().to_owned());
+        }
+    }
+    let response = pass(resources.upstream.send(request).await?).await?;
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
+    let unexpected = |_| Error::UnexpectedAnswer("what is no list of uploads");
+    let mut tokens = HashMap::new();
+    for id in xml::upload_ids(&document).map_err(unexpected)? {
+        if let Some(token) = resources.known_uploads.token(bucket, &id).await {
+            tokens.insert(id, token);
+        }
+    }
+    let known = |id: &str| tokens.get(id).map(|token| token.to_string());
+    Ok(with_document(head, xml::rewrite_uploads(&document, known).map_err(unexpected)?))
+}

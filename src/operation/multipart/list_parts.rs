@@ -1,0 +1,78 @@
+//! ListParts: the storage's own page, in plaintext terms and under the id that the client used.
+
+use crate::object::checksums;
+use std::collections::HashMap;
+
+use http::{Method, Response, StatusCode};
+
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::multipart::{
+    MultipartLength, PartNumber, SEGMENT_HEADER, TailMark, multipart_plaintext_length,
+};
+use crate::error::Error;
+use crate::object::upstream_response::{buffered, pass};
+use crate::operation::request::Call;
+use crate::operation::{Resources, response};
+use crate::s3::xml::{self, ListedPart, ToldPart};
+use crate::s3::{EtagStyle, Hashed, headers};
+use crate::upload::part::with_mark;
+use crate::upload::session::{name_upload, no_such_upload, upstream_id};
+use crate::upload::stored_parts::{is_no_such_upload, with_document};
+
+pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let style = resources.policies.of_object(bucket, object_key)?.etag;
+    let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;
+    let mut request = call.upstream_request(Method::GET);
+    request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
+    request.query = call.upstream_query(|name| name != "uploadId");
+    name_upload(&mut request, &upstream_id);
+    let response = pass(resources.upstream.fetch(request).await?).await?;
+    if response.status() == StatusCode::NOT_FOUND {
+        return refused(response).await;
+    }
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
+    let page = xml::parse_uploaded_parts(&document)
+        .map_err(|_| Error::UnexpectedAnswer("what is no list of an upload's parts"))?;
+    let mut marks = HashMap::new();
+    for part in &page.parts {
+        if let Some(mark) = resources.known_uploads.mark(&upstream_id, part.number, &part.etag).await {
+            marks.insert(part.number, mark);
+        }
+    }
+    let document = page.write(call.upload_id(), |part| told(part, marks.get(&part.number), style));
+    Ok(with_document(head, document))
+}
+
+/// The storage's 404 in S3's words.
+async fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
+    let (head, body) = response.into_parts();
+    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
+    if xml::parse_error_document(&document).is_ok_and(|told| is_no_such_upload(&told)) {
+        return Err(no_such_upload());
+    }
+    Ok(Response::from_parts(head, buffered(document)))
+}
+
+/// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left
+/// behind as part 10,000 (F-36, F-47). A client's own part of that number, stored by another process, can't
+/// be distinguished from it, and is left out too.
+fn told(part: &ListedPart, mark: Option<&TailMark>, style: EtagStyle) -> Option<ToldPart> {
+    if let Some(mark) = mark {
+        let checksum = mark.checksum().map(checksums::from_attribute);
+        return Some(ToldPart { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
+    }
+    if part.number == PartNumber::TERMINATOR.value() {
+        return None;
+    }
+    let size = match multipart_plaintext_length(part.size, 1) {
+        Ok(MultipartLength::Exact(length)) => length,
+        // A last part with its layout, or no segment at all: no more is known here than that it is no longer than this.
+        Ok(MultipartLength::NeedsLayout) | Err(_) => part.size.saturating_sub(SEGMENT_HEADER as u64),
+    };
+    Some(ToldPart { etag: style.to_client(&part.etag, Hashed::Ciphertext), size, checksum: None })
+}

@@ -1,0 +1,66 @@
+//! UploadPart: one segment, sealed while it streams; on any node, in any order, any number of times.
+
+use http::Response;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::body::{BoxBody, boxed};
+use crate::error::Error;
+use crate::object::location::for_every_question;
+use crate::operation::Resources;
+use crate::operation::request::Call;
+use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, headers};
+use crate::upload::part::{NewPart, check_length, set_etag};
+use crate::upload::session::Upload;
+
+pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let (bucket, object_key) = (&bucket.clone(), &object_key.clone());
+    let number = call.part_number()?;
+    // SSE-C, and what else no part can have.
+    headers::put_headers(&call.headers)?;
+    let length = call.content_length()?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
+    check_length(number, length)?;
+    let declared = DeclaredIntegrity::from_headers(&call.headers)?;
+    let upload = Upload::of_id(resources, bucket, object_key, call.upload_id()).await?;
+    let computed = wanted_checksum(&upload, &declared)?;
+
+    let headers = for_every_question(&call.headers);
+    let (body, verdict) = call.ingest_declared(resources, length, &declared);
+    let body = match computed {
+        Some(algorithm) => body.computing(algorithm),
+        None => body,
+    };
+    let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
+    let mut sent = part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default())).await?;
+    if let Some(etag) = sent.marked_etag(resources, &upload, number).await? {
+        let head = sent.response.headers_mut();
+        set_etag(head, &etag)?;
+        for checksum in &sent.checksums {
+            let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
+            head.insert(HeaderName::from_static(checksum.algorithm().header()), value);
+        }
+    }
+    Ok(sent.response)
+}
+
+/// What to compute beside what the part's own headers promise: the checksum that the upload was declared with.
+///
+/// # Errors
+/// `InvalidRequest` for a part with another one.
+fn wanted_checksum(
+    upload: &Upload,
+    declared: &DeclaredIntegrity,
+) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+    let wanted = upload.checksum_algorithm();
+    match (wanted, declared.algorithm()) {
+        (Some(wanted), Some(sent)) if wanted != sent => {
+            let message = format!(
+                "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+                wanted.token().to_lowercase(),
+                sent.token().to_lowercase()
+            );
+            Err(S3Error::invalid_request(message))
+        }
+        (wanted, _) => Ok(wanted),
+    }
+}

@@ -1,0 +1,264 @@
+//! UploadPartCopy: the source is opened and sealed anew as a segment of the upload, while it streams.
+//!
+//! A part begins and ends where no chunk of the source does, and the upload has a content key of its own. What fails
+//! authentication on its way cuts the request to the storage short, so that no part comes of it.
+
+use std::sync::{Arc, Mutex};
+
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName};
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt;
+use time::OffsetDateTime;
+
+use crate::body::{BoxBody, boxed};
+use crate::envelope::native::multipart::PartNumber;
+use crate::error::Error;
+use crate::object::location::for_every_question;
+use crate::object::range::{Selection, Wanted};
+use crate::object::read::{OpenedObject, Opening, ReadRequest};
+use crate::operation::Resources;
+use crate::operation::request::Call;
+use crate::operation::request::copy_source::{open_source, refuse_body};
+use crate::operation::response::deferred::{Outcome, answer_in_time};
+use crate::s3::headers::{self, COPY_SOURCE_RANGE};
+use crate::s3::iso_time;
+use crate::s3::{
+    BucketName, ChecksumAlgorithm, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, RangeSpec, S3Error,
+    Verifier, xml,
+};
+use crate::upload::part::{NewPart, check_length};
+use crate::upload::session::Upload;
+
+const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
+const SOURCE_VERSION: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
+
+pub(crate) async fn upload_part_copy(
+    resources: &Resources,
+    mut call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let copy = PartCopy::asked_for(resources, &call)?;
+    let resource = format!("/{}/{}", copy.bucket, copy.object_key);
+    refuse_body(resources, &mut call).await?;
+    let upload = Upload::of_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
+    let sse = upload.envelope.sse();
+    answer_in_time(copy.run(upload), call.under_way, resource, sse).await
+}
+
+/// A copy, with all that it needs to go on when nobody waits for it any more.
+struct PartCopy {
+    resources: Resources,
+    bucket: BucketName,
+    object_key: ObjectKey,
+    number: PartNumber,
+    source: CopySource,
+    /// First and last byte of the source's plaintext; `None`: all of it.
+    range: Option<(u64, u64)>,
+    /// For the storage, when the source is read: the client's conditions, expected owner, who pays.
+    of_the_source: HeaderMap,
+    /// For the storage, when the part is written.
+    of_the_part: HeaderMap,
+}
+
+impl PartCopy {
+    fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
+        let (bucket, object_key) = call.object()?;
+        let number = call.part_number()?;
+        // SSE-C, and what else no copy can have.
+        headers::copy_headers(&call.headers)?;
+        Ok(Self {
+            resources: resources.clone(),
+            bucket: bucket.clone(),
+            object_key: object_key.clone(),
+            number,
+            source: call.source()?.clone(),
+            range: source_range(&call.headers)?,
+            of_the_source: headers::source_read_headers(&call.headers),
+            of_the_part: for_every_question(&call.headers),
+        })
+    }
+
+    async fn run(self, upload: Upload) -> Result<Outcome, Error> {
+        let Self { resources, bucket, object_key, number, .. } = &self;
+        let number = *number;
+        let opened = match self.open().await.map_err(|error| self.of_range(error))? {
+            Opening::Opened(opened) => *opened,
+            Opening::Answered(response) => return Ok(Outcome::Refused(response)),
+        };
+        self.check_range(&opened)?;
+        let OpenedObject { head, length, body, .. } = opened;
+        let source_version = head.headers.get(VERSION).cloned();
+        check_length(number, length)?;
+        let (plaintext, verifier) = computing(body, upload.checksum_algorithm());
+        let headers = self.of_the_part.clone();
+        let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
+        let checksums = || match verifier.lock().expect("it is held only to feed it").take() {
+            Some(verifier) => Ok(verifier.finish(&HeaderMap::new())?),
+            None => Ok(Vec::new()),
+        };
+        let mut sent = part.store(plaintext, checksums).await?;
+        let marked = sent.marked_etag(resources, &upload, number).await?;
+        let Some(etag) = marked else { return Ok(Outcome::Refused(sent.response)) };
+        let checksums = sent.checksums;
+        let (mut head, _) = sent.response.into_parts();
+        head.headers.remove(ETAG);
+        head.headers.remove(CONTENT_LENGTH);
+        head.headers.extend(source_version.map(|version| (SOURCE_VERSION, version)));
+        let last_modified = iso_time(OffsetDateTime::now_utc());
+        let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
+        Ok(Outcome::Done(head.headers, result.to_part_xml(&checksums)))
+    }
+
+    async fn open(&self) -> Result<Opening, Error> {
+        let CopySource { bucket, object, version_id } = &self.source;
+        let wanted = match self.range {
+            None => Wanted::Whole,
+            Some((first, last)) => Wanted::Range(RangeSpec::Bounded { first, last }),
+        };
+        let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
+        let read = ReadRequest {
+            bucket,
+            object_key: object,
+            wanted,
+            query: version.collect(),
+            headers: self.of_the_source.clone(),
+            needs_checksum: false,
+            if_range: None,
+        };
+        open_source(&self.resources, read).await
+    }
+
+    /// # Errors
+    /// `InvalidArgument` when the source ends before the range does: a GET has what there is, a part would be shorter than
+    /// it was ordered.
+    fn check_range(&self, opened: &OpenedObject) -> Result<(), S3Error> {
+        match (self.range, opened.selection) {
+            (Some(range), Selection::Span(span)) if range != (span.first(), span.last()) => {
+                Err(beyond(range, &opened.plaintext_total.to_string()))
+            }
+            (_, Selection::Whole | Selection::Span(_) | Selection::EmptyPart) => Ok(()),
+        }
+    }
+
+    /// What a GET calls an unsatisfiable range is a wrong argument of a copy.
+    fn of_range(&self, error: Error) -> Error {
+        match (self.range, error) {
+            (Some(range), Error::Refused(refused)) if refused.code == ErrorCode::InvalidRange => {
+                let size = refused.extra.iter().find(|(name, _)| *name == "ActualObjectSize");
+                beyond(range, size.map_or("unknown", |(_, size)| size)).into()
+            }
+            (_, error) => error,
+        }
+    }
+}
+
+fn beyond((first, last): (u64, u64), size: &str) -> S3Error {
+    let message = format!("Range specified is not valid for source object of size: {size}");
+    S3Error::invalid_argument(COPY_SOURCE_RANGE, format!("bytes={first}-{last}"), message)
+}
+
+/// Reads `x-amz-copy-source-range`: `bytes=first-last` and nothing else.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
+///
+/// # Errors
+/// `InvalidArgument`.
+fn source_range(headers: &HeaderMap) -> Result<Option<(u64, u64)>, S3Error> {
+    let mut values = headers.get_all(COPY_SOURCE_RANGE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let number = |digits: &str| {
+        let all_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|number| all_digits && *number < u64::MAX)
+    };
+    let parsed = value.to_str().ok().and_then(|value| {
+        let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+        Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last)
+    });
+    match (parsed, values.next()) {
+        (Some(range), None) => Ok(Some(range)),
+        _ => {
+            let message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last \
+                           are the zero-based offsets of the first and last bytes to copy";
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Err(S3Error::invalid_argument(COPY_SOURCE_RANGE, value, message))
+        }
+    }
+}
+
+/// The same body, and what has computed its checksum when it has passed.
+fn computing(body: BoxBody, algorithm: Option<ChecksumAlgorithm>) -> (BoxBody, Arc<Mutex<Option<Verifier>>>) {
+    let verifier =
+        algorithm.map(|algorithm| Verifier::new(&DeclaredIntegrity::default()).computing(algorithm));
+    let is_computed = verifier.is_some();
+    let verifier = Arc::new(Mutex::new(verifier));
+    if !is_computed {
+        return (body, verifier);
+    }
+    let fed = Arc::clone(&verifier);
+    let observed = body.map_frame(move |frame| {
+        if let (Some(data), Some(verifier)) =
+            (frame.data_ref(), fed.lock().expect("nobody panics holding it").as_mut())
+        {
+            verifier.update(data);
+        }
+        frame
+    });
+    (boxed(observed), verifier)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::s3::Checksum;
+
+    fn ranges(values: &[&str]) -> Result<Option<(u64, u64)>, ErrorCode> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(COPY_SOURCE_RANGE, HeaderValue::from_str(value).unwrap());
+        }
+        source_range(&headers).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn a_source_range_has_both_ends() {
+        assert_eq!(ranges(&[]), Ok(None));
+        assert_eq!(ranges(&["bytes=0-0"]), Ok(Some((0, 0))));
+        assert_eq!(ranges(&["bytes=5-18446744073709551614"]), Ok(Some((5, u64::MAX - 1))));
+        for value in [
+            "",
+            "bytes=",
+            "bytes=0",
+            "bytes=0-",
+            "bytes=-5",
+            "0-5",
+            "bytes=5-4",
+            "bytes=0-1,3-4",
+            "bytes=+0-5",
+            "bytes= 0-5",
+            "bytes=a-b",
+            "items=0-5",
+            "bytes=0-18446744073709551615",
+            "bytes=0-99999999999999999999",
+        ] {
+            assert_eq!(ranges(&[value]), Err(ErrorCode::InvalidArgument), "{value}");
+        }
+        assert_eq!(ranges(&["bytes=0-1", "bytes=0-1"]), Err(ErrorCode::InvalidArgument));
+    }
+
+    #[tokio::test]
+    async fn the_checksum_is_that_of_what_passed() {
+        for (algorithm, expected) in [
+            (Some(ChecksumAlgorithm::Crc32), "NSRBwg=="),
+            (Some(ChecksumAlgorithm::Sha1), "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="),
+        ] {
+            let (body, verifier) = computing(boxed(http_body_util::Full::from("abc")), algorithm);
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+            let verifier = verifier.lock().unwrap().take().unwrap();
+            let checksums: Vec<Checksum> = verifier.finish(&HeaderMap::new()).unwrap();
+            assert_eq!(checksums.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        }
+        let (body, verifier) = computing(boxed(http_body_util::Full::from("abc")), None);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+        assert!(verifier.lock().unwrap().is_none());
+    }
+}

@@ -1,0 +1,75 @@
+//! Operations without object content: verified, then passed on as they are.
+
+use super::request::document::{read_document, with_document};
+use super::response::forward::exchange;
+use crate::object::selected_key::allowed_key;
+use crate::s3::{ErrorCode, S3Error, xml};
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::{Method, Response};
+
+use super::Resources;
+use super::request::{Call, document};
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::object::{default_key, upstream_response};
+use crate::s3::{BucketName, DeclaredIntegrity, Operation, encode_path, headers};
+use crate::upstream::{UpstreamBody, UpstreamError, UpstreamRequest};
+
+pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    if let Some(bucket) = call.path.bucket() {
+        match call.path.object() {
+            Some(object_key) => resources.policies.of_object(bucket, object_key).map(|_| ())?,
+            None => resources.policies.serve_bucket(bucket)?,
+        }
+    }
+    let document = read_document(resources, &mut call).await?;
+    let encryption = call.path.bucket().filter(|_| is_about_encryption(call.operation));
+    if let Some(bucket) = encryption
+        && call.operation == Operation::PutBucketEncryption
+    {
+        admit(resources, bucket, &document.bytes).await?;
+    }
+    let answer = exchange(resources, with_document(&call, document)?).await;
+    if let Some(bucket) = encryption {
+        // Also where the answer was lost.
+        resources.default_keys.forget(bucket).await;
+    }
+    let mut response = upstream_response::pass(answer?).await?;
+    if let (Operation::CreateBucket, Some(bucket), true) =
+        (call.operation, call.path.bucket(), response.status().is_success())
+    {
+        response.headers_mut().insert(LOCATION, location(bucket));
+    }
+    Ok(response)
+}
+
+/// Where a new bucket is, as us-east-1 says it; the storage might name itself.
+fn location(bucket: &BucketName) -> HeaderValue {
+    HeaderValue::try_from(encode_path(Some(bucket), None)).expect("a bucket's name is ASCII")
+}
+
+/// Whether an operation changes the key that objects get where their requests name none.
+fn is_about_encryption(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::PutBucketEncryption | Operation::DeleteBucketEncryption | Operation::DeleteBucket
+    )
+}
+
+/// Checks the document of PutBucketEncryption.
+///
+/// # Errors
+/// `MalformedXML`; `AccessDenied` for a KMS key that no rule of the bucket allows.
+async fn admit(resources: &Resources, bucket: &BucketName, document: &[u8]) -> Result<(), Error> {
+    let asked = xml::default_kms_key(document).map_err(|_| S3Error::from(ErrorCode::MalformedXML))?;
+    let Some(asked) = asked else { return Ok(()) };
+    for rule in resources.policies.of_bucket(bucket) {
+        if allowed_key(resources, rule, bucket, &asked).await?.is_some() {
+            return Ok(());
+        }
+    }
+    let message = "The KMS key of the bucket's default encryption is not among key_id and allowed_key_ids of the \
+                   bucket's rule in the proxy's configuration, so no object would be encrypted with it.";
+    Err(S3Error::new(ErrorCode::AccessDenied, message).into())
+}

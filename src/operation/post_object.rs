@@ -1,0 +1,74 @@
+//! PostObject: the file of a browser's form. Its length shows only at its end, so a small one is read whole and stored
+//! by one PUT, and a longer one becomes a multipart upload, one part in memory at a time.
+
+mod file;
+mod in_parts;
+
+use crate::object::response_headers;
+use http::Response;
+use http::header::ETAG;
+
+use super::post_object::file::{Filled, FormFile, PART};
+use super::response::client_etags::take_back_conditions;
+use super::{Resources, response};
+use crate::body::{BoxBody, IngestBody};
+use crate::error::Error;
+use crate::object::upstream_response::buffered;
+use crate::object::write::or_default;
+use crate::object::write::{NewObject, Plaintext};
+use crate::s3::form::{Stored, Success};
+use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey};
+
+/// A form whose signature was verified, that obeys its policy, and whose signer has the right to store this object.
+pub struct FormUpload {
+    /// The bucket that it was sent to.
+    pub bucket: BucketName,
+    /// The key that it names.
+    pub object_key: ObjectKey,
+    /// Its fields.
+    pub form: Form,
+    /// What the policy says of the file's length.
+    pub length: ContentLengthRange,
+    /// The file as it comes off the wire.
+    pub file: BoxBody,
+    /// The length of the whole request in bytes, of which the file is a part.
+    pub request_length: u64,
+    /// The object as a URL of this server.
+    pub location: String,
+}
+
+/// Stores the file of a form.
+///
+/// # Errors
+/// As for PutObject, and when the file's length is not what the policy allows.
+pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
+    let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
+    let mut asked = form.upload_headers()?;
+    take_back_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut asked);
+    let declared = DeclaredIntegrity::from_headers(&asked)?;
+    let object = NewObject::new(resources, &bucket, &object_key, &asked).await?;
+    let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
+    let mut file = FormFile::new(resources, or_default(body, &declared), length)?;
+    let expected = usize::try_from(request_length).unwrap_or(PART).min(PART);
+    let mut response = match file.fill(expected).await? {
+        Filled::ToTheEnd(plaintext) => {
+            let checksums = verdict.checksums().unwrap_or_default();
+            object.put(resources, Plaintext::Whole(plaintext, checksums)).await?
+        }
+        Filled::Part(first) => {
+            object.admit_parts()?;
+            let promised: Vec<_> = declared.header.into_iter().collect();
+            let known = (promised, verdict.clone());
+            in_parts::upload(resources, object, known, first, file, request_length).await?
+        }
+    };
+    if !response.status().is_success() {
+        return Ok(response);
+    }
+    let verified = verdict.checksums().unwrap_or_default();
+    response_headers::set_checksums(response.headers_mut(), &verified);
+    let headers = response.into_parts().0.headers;
+    let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();
+    let stored = Stored { location: &location, bucket: &bucket, object_key: &object_key, etag: &etag };
+    Ok(Success::of(&form).answer(&stored, headers).map(buffered))
+}

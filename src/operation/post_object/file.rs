@@ -1,0 +1,81 @@
+//! The file of a form, taken in pieces of one part.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::body::IngestBody;
+use crate::buffers::Share;
+use crate::envelope::native::CHUNK;
+use crate::envelope::native::multipart::SEGMENT_HEADER;
+use crate::error::Error;
+use crate::object::slow_down;
+use crate::object::write::room_to_seal;
+use crate::operation::Resources;
+use crate::s3::ContentLengthRange;
+
+/// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so that the parts
+/// make a regular layout, and no less than S3's least part; as much is held in memory for one form.
+pub(crate) const PART: usize = 128 * CHUNK;
+
+/// What S3 takes from a form at most.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
+const MAX_FILE: u64 = 5 * 1024 * 1024 * 1024;
+
+/// A piece of a file.
+pub(crate) enum Filled {
+    /// All that was left. The file is whole, verified, and as long as it may be.
+    ToTheEnd(BytesMut),
+    /// [`PART`] bytes, and more follow.
+    Part(BytesMut),
+}
+
+/// A file, and how long it may be.
+pub(crate) struct FormFile {
+    body: IngestBody,
+    range: ContentLengthRange,
+    length: u64,
+    pending: Bytes,
+    /// Of as much as one part has held at most.
+    share: Share,
+}
+
+impl FormFile {
+    /// # Errors
+    /// `SlowDown` when others hold too much memory.
+    pub(crate) fn new(
+        resources: &Resources,
+        body: IngestBody,
+        range: ContentLengthRange,
+    ) -> Result<Self, Error> {
+        let range = ContentLengthRange { max: range.max.min(MAX_FILE), ..range };
+        Ok(Self { body, range, length: 0, pending: Bytes::new(), share: resources.hold(0)? })
+    }
+
+    /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in place.
+    ///
+    /// # Errors
+    /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when other
+    /// requests hold too much memory, and the errors of the body.
+    pub(crate) async fn fill(&mut self, expected: usize) -> Result<Filled, Error> {
+        let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
+        loop {
+            let taken = self.pending.split_to(self.pending.len().min(PART - part.len()));
+            part.extend_from_slice(&taken);
+            if !self.pending.is_empty() {
+                return Ok(Filled::Part(part));
+            }
+            let Some(frame) = self.body.frame().await else {
+                self.range.check(self.length)?;
+                return Ok(Filled::ToTheEnd(part));
+            };
+            self.pending = frame?.into_data().unwrap_or_default();
+            self.length += self.pending.len() as u64;
+            self.range.check_so_far(self.length)?;
+            // A file that stalls holds what has arrived of it, and not what it promised.
+            let held = (part.len() + self.pending.len()).next_multiple_of(CHUNK).min(PART);
+            if !self.share.grow_to(held as u64) {
+                return Err(slow_down().into());
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! PutObject: the body is sealed while it streams, or at once when it is small.
+
+use crate::object::response_headers;
+use crate::object::write::{BUFFERED, MAX_STORED, or_default};
+use bytes::BytesMut;
+use http::Response;
+use http_body_util::BodyExt;
+
+use super::request::Call;
+use super::{Resources, response};
+use crate::body::{BoxBody, IngestBody, Verdict, boxed};
+use crate::envelope::native::{CHUNK, TAG, ciphertext_length};
+use crate::error::Error;
+use crate::object::write::{NewObject, Plaintext};
+use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error};
+
+pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    let (bucket, object_key) = (bucket.clone(), object_key.clone());
+    let object = NewObject::new(resources, &bucket, &object_key, &call.headers).await?;
+    let length = promised_length(&call)?;
+    let promised = DeclaredIntegrity::from_headers(&call.headers)?;
+    let declared = promised.header;
+    let (body, verdict) = call.ingest(resources, length)?;
+    let plaintext = if length <= BUFFERED {
+        read_whole(or_default(body, &promised), &verdict).await?
+    } else {
+        Plaintext::Streaming(boxed(body), length, declared.into_iter().collect())
+    };
+    let mut response = object.put(resources, plaintext).await?;
+    if response.status().is_success() {
+        let verified = verdict.checksums().unwrap_or_else(|| declared.into_iter().collect());
+        response_headers::set_checksums(response.headers_mut(), &verified);
+    }
+    Ok(response)
+}
+
+/// The plaintext's length, which S3 demands before the body.
+fn promised_length(call: &Call) -> Result<u64, Error> {
+    let Some(length) = call.content_length()? else {
+        return Err(
+            S3Error::new(ErrorCode::MissingContentLength, ErrorCode::MissingContentLength.message()).into()
+        );
+    };
+    match ciphertext_length(length) {
+        Some(stored) if stored <= MAX_STORED => Ok(length),
+        _ => {
+            let message = "Your proposed upload exceeds the maximum size of a single PUT after encryption \
+                           (5 GiB less 16 bytes for every 64 KiB). Use a multipart upload.";
+            let error = S3Error::new(ErrorCode::EntityTooLarge, message);
+            Err(error.with("ProposedSize", length.to_string()).into())
+        }
+    }
+}
+
+/// Reads a small body to its end; what comes out was verified.
+async fn read_whole(body: IngestBody, verdict: &Verdict) -> Result<Plaintext, Error> {
+    let mut plaintext = BytesMut::from(&body.collect().await?.to_bytes()[..]);
+    plaintext.reserve(TAG);
+    let checksums: Vec<Checksum> = verdict.checksums().unwrap_or_default();
+    Ok(Plaintext::Whole(plaintext, checksums))
+}

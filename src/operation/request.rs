@@ -1,0 +1,225 @@
+//! One authenticated request, taken apart.
+
+pub mod copy_source;
+pub mod document;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, Method};
+
+use super::Resources;
+use crate::body::{BoxBody, IngestBody, Verdict};
+use crate::envelope::native::multipart::PartNumber;
+use crate::error::Error;
+use crate::s3::{
+    BucketName, BucketPattern, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query,
+    S3Error, S3Path, encode_path,
+};
+use crate::sigv4::Payload;
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// The length of an aws-chunked body's content.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
+
+/// An S3 request whose signature was verified.
+pub struct Call {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The HTTP method it came with.
+    pub method: Method,
+    /// On what.
+    pub path: S3Path,
+    /// By which kind of address the client came.
+    pub reached: Reached,
+    /// The decoded query, without the signature's own parameters.
+    pub query: Query,
+    /// The headers as the client sent them.
+    pub headers: HeaderMap,
+    /// How the signature covers the body.
+    pub payload: Payload,
+    /// The body as it comes off the wire.
+    pub body: BoxBody,
+    /// Which buckets a listing of buckets may show to the client; `None`: all.
+    pub visible_buckets: Option<Vec<BucketPattern>>,
+    /// What a copy reads, and the client may read; `None` for every other operation.
+    pub copy_source: Option<CopySource>,
+    /// What work that outlives its client holds on to.
+    pub under_way: UnderWay,
+}
+
+/// How a client reached this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Encrypted.
+    pub is_tls: bool,
+    /// By a host that names the bucket.
+    pub is_virtual_host: bool,
+}
+
+/// Counts a request as one that is under way while a clone of it lives.
+#[derive(Clone, Default)]
+pub struct UnderWay(#[expect(dead_code, reason = "it is held")] Option<Arc<dyn Any + Send + Sync>>);
+
+impl UnderWay {
+    /// As long as this is held.
+    pub fn counted_by(held: Arc<dyn Any + Send + Sync>) -> Self {
+        Self(Some(held))
+    }
+}
+
+impl Call {
+    /// The object the call is about.
+    pub(crate) fn object(&self) -> Result<(&BucketName, &ObjectKey), Error> {
+        match &self.path {
+            S3Path::Object(bucket, object_key) => Ok((bucket, object_key)),
+            S3Path::Bucket(_) | S3Path::Root => {
+                Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs an object key.").into())
+            }
+        }
+    }
+
+    /// The address that the client used, without query.
+    pub(crate) fn location(&self) -> String {
+        let Reached { is_tls, is_virtual_host } = self.reached;
+        let scheme = if is_tls { "https" } else { "http" };
+        let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let bucket = self.path.bucket().filter(|_| !is_virtual_host);
+        format!("{scheme}://{host}{}", encode_path(bucket, self.path.object()))
+    }
+
+    /// The source of a copy.
+    pub(crate) fn source(&self) -> Result<&CopySource, Error> {
+        self.copy_source
+            .as_ref()
+            .ok_or_else(|| S3Error::invalid_request("A copy needs a copy source.").into())
+    }
+
+    /// A request to the storage on the same bucket and object, without headers, query or body.
+    pub(crate) fn upstream_request(&self, method: Method) -> UpstreamRequest {
+        UpstreamRequest {
+            method,
+            bucket: self.path.bucket().cloned(),
+            object: self.path.object().cloned(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+
+    /// Query parameters to send to the storage: those that the operation takes and whose name `keep` accepts.
+    /// Other parameters are ignored here, as in S3.
+    pub(crate) fn upstream_query(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Option<String>)> {
+        self.query
+            .iter()
+            .filter(|(name, _)| self.operation.takes_parameter(name) && keep(name))
+            .map(|(name, value)| (name.to_owned(), (!value.is_empty()).then(|| value.to_owned())))
+            .collect()
+    }
+
+    /// Plaintext length of the body in bytes, as declared by the request; `None` if the request does not
+    /// declare it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when Content-Length is not a number, `InvalidRequest` for a body that is aws-chunked
+    /// without declaring it.
+    pub(crate) fn content_length(&self) -> Result<Option<u64>, Error> {
+        if let Payload::Chunked(chunked) = &self.payload {
+            return Ok(chunked.decoded_length());
+        }
+        let Some(value) = self.headers.get(CONTENT_LENGTH) else { return Ok(None) };
+        let length: Option<u64> = value.to_str().ok().and_then(|value| value.parse().ok());
+        let length = length.ok_or_else(|| {
+            S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number.")
+        })?;
+        self.refuse_framing(length)?;
+        Ok(Some(length))
+    }
+
+    /// Refuses a body that is aws-chunked although x-amz-content-sha256 does not say so. A body under
+    /// UNSIGNED-PAYLOAD or a SHA-256 is stored as received, so the chunk framing would be stored with the
+    /// content. A Content-Length that differs from x-amz-decoded-content-length shows the framing.
+    fn refuse_framing(&self, length: u64) -> Result<(), S3Error> {
+        let Some(decoded) = self.headers.get(DECODED_LENGTH) else { return Ok(()) };
+        if decoded.to_str().ok().and_then(|decoded| decoded.parse().ok()) == Some(length) {
+            return Ok(());
+        }
+        Err(S3Error::invalid_request(
+            "x-amz-decoded-content-length differs from Content-Length, and x-amz-content-sha256 does not say that the \
+             body is aws-chunked.",
+        ))
+    }
+
+    /// The query parameter that names a part.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a number that no part has.
+    pub(crate) fn part_number(&self) -> Result<PartNumber, Error> {
+        let text = self.query.first("partNumber").unwrap_or_default();
+        let number = text.parse().ok().and_then(PartNumber::new);
+        number.ok_or_else(|| {
+            let message = "Part number must be an integer between 1 and 10000, inclusive";
+            S3Error::invalid_argument("partNumber", text, message).into()
+        })
+    }
+
+    /// The upload id, as the client sent it.
+    pub(crate) fn upload_id(&self) -> &str {
+        self.query.first("uploadId").unwrap_or_default()
+    }
+
+    /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of the call.
+    pub(crate) fn ingest(
+        &mut self,
+        resources: &Resources,
+        length: u64,
+    ) -> Result<(IngestBody, Verdict), Error> {
+        let declared = DeclaredIntegrity::from_headers(&self.headers)?;
+        Ok(self.ingest_declared(resources, length, &declared))
+    }
+
+    /// The same, held to what `declared` says and to no header.
+    pub(crate) fn ingest_declared(
+        &mut self,
+        resources: &Resources,
+        length: u64,
+        declared: &DeclaredIntegrity,
+    ) -> (IngestBody, Verdict) {
+        let body = std::mem::take(&mut self.body);
+        let payload = std::mem::replace(&mut self.payload, Payload::Unsigned);
+        IngestBody::new(body, payload, declared, length, resources.client_idle_timeout)
+    }
+
+    /// The query parameters of GET and HEAD that the storage handles itself.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a `response-` parameter that is not a valid header value: it has control characters,
+    /// or characters beyond Latin-1.
+    pub(crate) fn read_parameters(&self) -> Result<Vec<(String, Option<String>)>, Error> {
+        for (name, value) in self.query.iter().filter(|(name, _)| name.starts_with("response-")) {
+            if !value.chars().all(is_of_a_header) {
+                let message = "Header value cannot be represented using ISO-8859-1.";
+                return Err(S3Error::invalid_argument(name, value, message).into());
+            }
+        }
+        Ok(self.upstream_query(|name| name == "versionId" || name.starts_with("response-")))
+    }
+}
+
+fn is_of_a_header(letter: char) -> bool {
+    letter == '\t' || (u32::from(letter) <= 0xff && !letter.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_a_header() {
+        assert!("attachment; filename=\"gro\u{df}.txt\"\t".chars().all(is_of_a_header));
+        for letter in ['\r', '\n', '\0', '\u{7f}', '\u{85}', '\u{2013}', '\u{4e2d}'] {
+            assert!(!is_of_a_header(letter), "{letter:?}");
+        }
+    }
+}

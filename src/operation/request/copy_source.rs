@@ -1,0 +1,195 @@
+//! The source of a copy, as the storage describes it now.
+
+use http::header::{ETAG, HeaderValue, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use crate::body::{BoxBody, read_bounded};
+use crate::error::Error;
+use crate::object::foreign::{self, Kind};
+use crate::object::location::{Identity, ObjectAt, StoredRun, for_every_question};
+use crate::object::native::StoredKeys;
+use crate::object::range::Wanted;
+use crate::object::read::{Opening, ReadRequest, open_object};
+use crate::object::rule::BucketRule;
+use crate::object::rule::formats::ReadFormat;
+use crate::object::upstream_response;
+use crate::operation::Resources;
+use crate::operation::request::Call;
+use crate::s3::{CopySource, ErrorCode, S3Error, headers};
+use crate::upstream::{Upstream, UpstreamRequest};
+
+/// S3's sentence for it.
+const DELETE_MARKER: &str =
+    "The source of a copy request may not specifically refer to a delete marker by version id.";
+
+/// Where a copy reads, and under which rule.
+pub(crate) struct Source {
+    upstream: Upstream,
+    pub(crate) named: CopySource,
+    pub(crate) rule: BucketRule,
+    /// The client's conditions on it, as those of a read.
+    conditions: HeaderMap,
+}
+
+/// An answer to the question what the source is.
+pub(crate) enum Examined {
+    /// A native object.
+    Found(Found),
+    /// One of another format, by what it claims.
+    Foreign(ReadFormat),
+    /// The storage refused, in words that the client may read.
+    Refused(Response<BoxBody>),
+}
+
+/// What the source is now.
+pub(crate) struct Found {
+    /// Which the copy is pinned to.
+    pub(crate) etag: HeaderValue,
+    /// Well-formed, not yet authentic.
+    pub(crate) keys: StoredKeys,
+    pub(crate) identity: Identity,
+    pub(crate) metadata: Metadata,
+}
+
+/// What S3 copies along, without what is ours.
+pub(crate) struct Metadata {
+    pub(crate) headers: HeaderMap,
+    /// Whether there are more that can be no headers.
+    pub(crate) is_incomplete: bool,
+}
+
+impl Metadata {
+    /// Those of an answer to GET or HEAD.
+    pub(crate) fn of(answer: &HeaderMap) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in answer.iter().filter(|(name, _)| headers::is_copied_metadata(name)) {
+            headers.append(name, value.clone());
+        }
+        Self { headers, is_incomplete: answer.contains_key("x-amz-missing-meta") }
+    }
+}
+
+impl Source {
+    pub(crate) fn of(resources: &Resources, call: &Call) -> Result<Self, Error> {
+        let named = call.source()?.clone();
+        let rule = resources.policies.of_object(&named.bucket, &named.object)?.clone();
+        let conditions = headers::source_read_headers(&call.headers);
+        Ok(Self { upstream: resources.upstream.clone(), named, rule, conditions })
+    }
+
+    /// Asks for the first byte rather than the head alone: so a refusal comes with S3's error document, and an object
+    /// that is archived is refused as it is when it is copied.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` when a condition of the client does not hold, and as a read when the source is of another kind.
+    pub(crate) async fn examine(&self) -> Result<Examined, Error> {
+        let mut request = self.request(Method::GET);
+        request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let mut response = self.upstream.fetch(request).await?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            response = self.upstream.send(self.request(Method::HEAD)).await?;
+        }
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => (),
+            _ => return refused(upstream_response::pass(response).await?).map(Examined::Refused),
+        }
+        let is_head = response.status() == StatusCode::OK;
+        let (head, body) = response.into_parts();
+        let run = match is_head {
+            true => StoredRun::of_head(&head.headers)?,
+            false => StoredRun::of(head.status, &head.headers, &body)?,
+        };
+        if run.partial {
+            // Read to its end, the connection can serve another request.
+            read_bounded(body, 1).await.map_err(Error::upstream_body)?;
+        }
+        match foreign::recognise(&self.rule, &head.headers)? {
+            Kind::Native(keys) => Found::of(&head.headers, keys, run.total).map(Examined::Found),
+            Kind::Foreign(marks) => Ok(Examined::Foreign(marks.format())),
+        }
+    }
+
+    /// Where it is, for further questions, which the client's conditions do not concern.
+    pub(crate) fn at(&self) -> ObjectAt<'_> {
+        let CopySource { bucket, object, version_id } = &self.named;
+        let version_id = version_id.as_deref();
+        ObjectAt { bucket, object_key: object, version_id, headers: for_every_question(&self.conditions) }
+    }
+
+    /// Opens all of it, whatever its format: metadata and content are of one answer.
+    ///
+    /// # Errors
+    /// As [`open_object`], and `PreconditionFailed` when a condition of the client does not hold.
+    pub(crate) async fn open(&self, resources: &Resources) -> Result<Opening, Error> {
+        let CopySource { bucket, object, version_id } = &self.named;
+        let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
+        let read = ReadRequest {
+            bucket,
+            object_key: object,
+            wanted: Wanted::Whole,
+            query: version.collect(),
+            headers: self.conditions.clone(),
+            needs_checksum: true,
+            if_range: None,
+        };
+        open_source(resources, read).await
+    }
+
+    fn request(&self, method: Method) -> UpstreamRequest {
+        let mut request = self.at().request(method);
+        request.headers = self.conditions.clone();
+        request
+    }
+}
+
+/// Opens the source of a copy.
+///
+/// # Errors
+/// As [`open_object`], and as [`refused`].
+pub(crate) async fn open_source(resources: &Resources, read: ReadRequest<'_>) -> Result<Opening, Error> {
+    match open_object(resources, read).await? {
+        Opening::Answered(response) => refused(response).map(Opening::Answered),
+        opening @ Opening::Opened(_) => Ok(opening),
+    }
+}
+
+/// The storage's refusal to read a copy's source, as the answer to the copy.
+///
+/// # Errors
+/// `PreconditionFailed` for what a read calls unmodified; `InvalidRequest` for a delete marker that is named
+/// by its version.
+fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
+    match response.status() {
+        StatusCode::NOT_MODIFIED => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
+        StatusCode::METHOD_NOT_ALLOWED if response.headers().contains_key("x-amz-delete-marker") => {
+            Err(S3Error::invalid_request(DELETE_MARKER).into())
+        }
+        _ => Ok(response),
+    }
+}
+
+impl Found {
+    fn of(headers: &HeaderMap, keys: StoredKeys, stored_total: u64) -> Result<Self, Error> {
+        Ok(Self {
+            identity: Identity::of(headers, &keys, stored_total)?,
+            keys,
+            etag: headers.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?,
+            metadata: Metadata::of(headers),
+        })
+    }
+}
+
+/// Reads the body to its end, for its signature's sake.
+///
+/// # Errors
+/// `InvalidRequest` when there is one.
+pub(crate) async fn refuse_body(resources: &Resources, call: &mut Call) -> Result<(), Error> {
+    if call.content_length()?.is_some_and(|length| length > 0) {
+        let message = "A copy has its content from its source, and no body of its own.";
+        return Err(S3Error::invalid_request(message).into());
+    }
+    let (body, _) = call.ingest(resources, 0)?;
+    body.collect().await?;
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Responses to clients: their headers, responses that take long, CORS and the client's ETags.
+//!
+//! It must not know what an operation does. No header of the storage's own bookkeeping reaches a client.
+
+pub mod client_etags;
+pub mod cors;
+pub mod deferred;
+pub mod forward;
+
+use http::header::{CONTENT_RANGE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use crate::object::range::{Selection, Wanted};
+
+/// Whether the client asked for checksums, and for all of the object, which alone has them.
+pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &Wanted) -> bool {
+    *wanted == Wanted::Whole
+        && request
+            .get("x-amz-checksum-mode")
+            .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
+}
+
+/// Which bytes of plaintext the answer is about; gives its status.
+pub(crate) fn set_selection(
+    headers: &mut HeaderMap,
+    selection: Selection,
+    plaintext_total: u64,
+    parts_count: Option<usize>,
+) -> StatusCode {
+    headers.remove(CONTENT_RANGE);
+    headers.remove("x-amz-mp-parts-count");
+    if let Some(count) = parts_count {
+        headers.insert("x-amz-mp-parts-count", HeaderValue::from(count));
+    }
+    match selection {
+        Selection::Whole => StatusCode::OK,
+        Selection::EmptyPart => StatusCode::PARTIAL_CONTENT,
+        Selection::Span(range) => {
+            let value = range.content_range(plaintext_total);
+            headers.insert(CONTENT_RANGE, HeaderValue::try_from(value).expect("digits are a header value"));
+            StatusCode::PARTIAL_CONTENT
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The ETags in a request's conditions are the client's, and the storage compares its own: they are mapped
+//! before any operation reads them. So a condition stays one, and is judged by the storage in the same step
+//! as before.
+
+use crate::object::response_headers;
+use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
+use http::{Response, StatusCode};
+
+use crate::body::BoxBody;
+use crate::object::rule::BucketRule;
+use crate::operation::request::Call;
+use crate::operation::{Resources, response};
+use crate::s3::headers::{COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH};
+use crate::s3::xml::ObjectIdentifier;
+use crate::s3::{BucketName, EtagStyle, Hashed};
+
+/// Conditions on the object that a request names.
+static ON_THE_OBJECT: [HeaderName; 3] = [IF_MATCH, IF_NONE_MATCH, IF_RANGE];
+/// Conditions on the source of a copy.
+static ON_THE_SOURCE: [HeaderName; 2] =
+    [HeaderName::from_static(COPY_SOURCE_IF_MATCH), HeaderName::from_static(COPY_SOURCE_IF_NONE_MATCH)];
+
+/// What a request said of ETags, for an answer that holds no object.
+pub(crate) struct ClientEtags {
+    style: EtagStyle,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl ClientEtags {
+    /// Puts the storage's ETags in the place of the client's into a call's conditions.
+    pub(crate) fn take_back(resources: &Resources, call: &mut Call) -> Self {
+        let rule = match (call.path.bucket(), call.path.object()) {
+            (Some(bucket), Some(object_key)) => resources.policies.of_object(bucket, object_key).ok(),
+            (_, None) | (None, _) => None,
+        };
+        let style = rule.map_or(EtagStyle::Storage, |rule| rule.etag);
+        let if_none_match = call.headers.get(IF_NONE_MATCH).cloned();
+        map_conditions(&ON_THE_OBJECT, style, &mut call.headers);
+        let source = call.copy_source.as_ref();
+        let source = source.and_then(|at| resources.policies.of_object(&at.bucket, &at.object).ok());
+        if let Some(rule) = source {
+            map_conditions(&ON_THE_SOURCE, rule.etag, &mut call.headers);
+        }
+        Self { style, if_none_match }
+    }
+
+    /// The ETag in an answer without an object. A 304 does not say which format the object has: an ETag that
+    /// the client named is answered as the client wrote it.
+    pub(crate) fn map_response(&self, response: &mut Response<BoxBody>) {
+        let status = response.status();
+        if status.is_success() {
+            return;
+        }
+        let headers = response.headers_mut();
+        let etag =
+            headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(crate::object::location::unquoted);
+        let listed = self.if_none_match.as_ref().filter(|_| status == StatusCode::NOT_MODIFIED);
+        let named = listed.zip(etag).and_then(|(list, etag)| self.style.find_listed(list, etag));
+        match named {
+            Some(named) => _ = headers.insert(ETAG, named),
+            None => response_headers::set_etag(headers, self.style, Hashed::Ciphertext),
+        }
+    }
+}
+
+/// Puts the storage's ETags in the place of the client's into the conditions that a form's fields make.
+pub(crate) fn take_back_conditions(rule: &BucketRule, headers: &mut HeaderMap) {
+    map_conditions(&ON_THE_OBJECT, rule.etag, headers);
+}
+
+/// Puts the storage's ETags into the conditions of objects to delete, and says whether one was changed.
+pub(crate) fn take_back_deletions(
+    resources: &Resources,
+    bucket: &BucketName,
+    objects: &mut [ObjectIdentifier],
+) -> bool {
+    let mut is_changed = false;
+    for object in objects {
+        let Some(etag) = &mut object.etag else { continue };
+        let Ok(rule) = resources.policies.of_object(bucket, &object.object) else { continue };
+        let Ok(value) = HeaderValue::try_from(etag.trim()) else { continue };
+        let mapped = rule.etag.condition_to_storage(&value);
+        if mapped != value {
+            *etag = String::from_utf8_lossy(mapped.as_bytes()).into_owned();
+            is_changed = true;
+        }
+    }
+    is_changed
+}
+
+fn map_conditions(names: &[HeaderName], style: EtagStyle, headers: &mut HeaderMap) {
+    for name in names {
+        if !headers.contains_key(name) {
+            continue;
+        }
+        let mapped = headers.get_all(name).iter().map(|value| style.condition_to_storage(value));
+        let mapped: Vec<_> = mapped.collect();
+        headers.remove(name);
+        for value in mapped {
+            headers.append(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! CORS headers of responses to which the storage did not add them: responses made here, above all errors,
+//! and those to requests that reach the storage as different requests (an upload's part, a form).
+//!
+//! The storage evaluates the bucket's CORS rules. It is sent a preflight request of the same origin and
+//! method, and its response is cached for a short time. Whether a request is carried out does not depend on
+//! it; S3 does not make it depend on it either.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+use http::{Method, Response, StatusCode};
+use moka::future::Cache;
+
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::object::location::fingerprint;
+use crate::object::upstream_response;
+use crate::operation::Resources;
+use crate::s3::{BucketName, S3Path, headers};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
+
+/// What a preflight's answer has in common with the answer to the request itself.
+const OF_ANY_ANSWER: [HeaderName; 4] =
+    [ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, VARY];
+
+/// How many answers are remembered, of less than 1 KiB each in the usual case.
+const MAX_KNOWN: u64 = 2_000;
+/// How long: a change of the bucket's rules shows within this time.
+const MAX_AGE: Duration = Duration::from_secs(30);
+/// Bytes of an Origin header that is asked about: a scheme, a host name of 253 bytes and a port.
+const MAX_ORIGIN: usize = 300;
+/// An answer is not kept waiting for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Questions in one second for requests without a valid signature.
+const UNSIGNED_A_SECOND: u32 = 10;
+
+/// Who a question to the storage is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A request with a valid signature.
+    Signed,
+    /// Any other, for which the storage is asked ten times a second at most.
+    Unsigned,
+}
+
+/// A request that a page sent.
+pub struct CorsRequest<'a> {
+    /// The bucket.
+    pub bucket: &'a BucketName,
+    /// Its method.
+    pub method: &'a Method,
+    /// The value of its Origin header.
+    pub origin: &'a HeaderValue,
+}
+
+/// What the storage has said to origins and methods. Cloning shares it.
+#[derive(Clone)]
+pub struct CorsAnswers(Arc<Shared>);
+
+struct Shared {
+    known: Cache<[u8; 32], Arc<HeaderMap>>,
+    unsigned: Mutex<Allowance>,
+}
+
+/// Questions that are left of the current second.
+struct Allowance {
+    begun: Instant,
+    left: u32,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.begun) >= Duration::from_secs(1) {
+            *self = Self { begun: now, left: UNSIGNED_A_SECOND };
+        }
+        let is_left = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_left
+    }
+}
+
+impl Default for CorsAnswers {
+    fn default() -> Self {
+        let known = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(MAX_AGE).build();
+        let unsigned = Mutex::new(Allowance { begun: Instant::now(), left: UNSIGNED_A_SECOND });
+        Self(Arc::new(Shared { known, unsigned }))
+    }
+}
+
+/// The headers that let a page of this origin read a response to this method; empty if the bucket's CORS
+/// rules do not allow it, or the storage does not say.
+pub async fn cors_headers(resources: &Resources, request: &CorsRequest<'_>, asker: Asker) -> Arc<HeaderMap> {
+    let CorsRequest { bucket, method, origin } = request;
+    if origin.len() > MAX_ORIGIN {
+        return Arc::default();
+    }
+    let Shared { known, unsigned } = &*resources.cors.0;
+    let names = [bucket.as_str().as_bytes(), method.as_str().as_bytes(), origin.as_bytes()];
+    let key = fingerprint(names);
+    if let Some(told) = known.get(&key).await {
+        return told;
+    }
+    let is_allowed = asker == Asker::Signed
+        || unsigned.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+    if !is_allowed {
+        return Arc::default();
+    }
+    let asking = tokio::time::timeout(PATIENCE, known.try_get_with(key, ask(resources, request)));
+    match asking.await {
+        Ok(Ok(told)) => told,
+        Ok(Err(_)) | Err(_) => Arc::default(),
+    }
+}
+
+/// The storage did not say; it may at the next question.
+struct Unsaid;
+
+async fn ask(resources: &Resources, request: &CorsRequest<'_>) -> Result<Arc<HeaderMap>, Unsaid> {
+    let mut question = HeaderMap::new();
+    question.insert(ORIGIN, request.origin.clone());
+    let method = HeaderValue::from_str(request.method.as_str()).map_err(|_| Unsaid)?;
+    question.insert(ACCESS_CONTROL_REQUEST_METHOD, method);
+    let path = S3Path::Bucket(request.bucket.clone());
+    resources.policies.serve_bucket(request.bucket).map_err(|_| Unsaid)?;
+    let answer = send_preflight(resources, &path, &question).await.map_err(|_| Unsaid)?;
+    let status = answer.status();
+    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+        return Err(Unsaid);
+    }
+    if !status.is_success() {
+        return Ok(Arc::default());
+    }
+    let told = answer.headers().iter().filter(|(name, _)| OF_ANY_ANSWER.contains(name));
+    Ok(Arc::new(told.map(|(name, value)| (name.clone(), value.clone())).collect()))
+}
+
+/// Sends a preflight request to the storage.
+///
+/// # Errors
+/// When the storage does not respond, or its response must not reach a client.
+pub(crate) async fn send_preflight(
+    resources: &Resources,
+    path: &S3Path,
+    request_headers: &HeaderMap,
+) -> Result<Response<BoxBody>, Error> {
+    let request = UpstreamRequest {
+        method: Method::OPTIONS,
+        bucket: path.bucket().cloned(),
+        object: path.object().cloned(),
+        query: Vec::new(),
+        headers: headers::preflight_headers(request_headers),
+        body: UpstreamBody::Empty,
+    };
+    upstream_response::pass(resources.upstream.send(request).await?).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsigned_requests_have_few_questions_a_second() {
+        let begun = Instant::now();
+        let mut allowance = Allowance { begun, left: UNSIGNED_A_SECOND };
+        let taken = |allowance: &mut Allowance, at| (0..1_000).filter(|_| allowance.take(at)).count();
+        assert_eq!(taken(&mut allowance, begun), UNSIGNED_A_SECOND as usize);
+        assert_eq!(taken(&mut allowance, begun + Duration::from_millis(999)), 0);
+        assert_eq!(taken(&mut allowance, begun + Duration::from_secs(1)), UNSIGNED_A_SECOND as usize);
+    }
+}

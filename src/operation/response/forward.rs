@@ -1,0 +1,33 @@
+//! Sends a request to the storage and passes the response on to the client.
+//!
+//! It must not be used for requests or responses that carry object content.
+
+use http::{Method, Response};
+
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::object::upstream_response;
+use crate::operation::Resources;
+use crate::upstream::{UpstreamError, UpstreamRequest};
+
+/// Asks the storage and passes its answer on.
+///
+/// # Errors
+/// As [`upstream_response::pass`], and an upstream error when the storage sends no response.
+pub(crate) async fn forward(
+    resources: &Resources,
+    request: UpstreamRequest,
+) -> Result<Response<BoxBody>, Error> {
+    upstream_response::pass(exchange(resources, request).await?).await
+}
+
+pub(crate) async fn exchange(
+    resources: &Resources,
+    request: UpstreamRequest,
+) -> Result<Response<BoxBody>, UpstreamError> {
+    match request.method {
+        Method::GET => resources.upstream.fetch(request).await,
+        Method::DELETE => resources.upstream.send(request).await.map(upstream_response::deleted),
+        _ => resources.upstream.send(request).await,
+    }
+}

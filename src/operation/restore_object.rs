@@ -1,0 +1,22 @@
+//! RestoreObject: brings an archived object back as it is stored, and nothing else.
+
+use http::Response;
+
+use super::Resources;
+use super::request::Call;
+use super::request::document::{read_document, with_document};
+use super::response::forward::forward;
+use crate::body::BoxBody;
+use crate::error::Error;
+use crate::s3::xml;
+
+pub(crate) async fn restore_object(
+    resources: &Resources,
+    mut call: Call,
+) -> Result<Response<BoxBody>, Error> {
+    let (bucket, object_key) = call.object()?;
+    resources.policies.of_object(bucket, object_key)?;
+    let document = read_document(resources, &mut call).await?;
+    xml::check_restore_request(&document.bytes)?;
+    forward(resources, with_document(&call, document)?).await
+}

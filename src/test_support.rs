@@ -1,0 +1,374 @@
+//! A storage for tests of handlers: it keeps what it is given, answers GET and HEAD as S3 does unless it is told to be
+//! odd, and remembers what it was asked.
+
+use crate::object::checksums;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::body::BoxBody;
+use crate::body::tests_support::{pattern, seal_all, seal_segments};
+use crate::envelope::native::multipart::Layout;
+use crate::envelope::native::{
+    Binding, Entropy, Envelope, ObjectName, PutSealer, SealRequest, Sealed, SseAlgorithm,
+};
+use crate::error::Error;
+use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
+use crate::object::layout::Layouts;
+use crate::object::listed_size::LearnedSizes;
+use crate::object::native;
+use crate::object::rule::{BucketRule, Policies};
+use crate::operation::request::Call;
+use crate::operation::{Resources, response};
+use crate::s3::{
+    BucketName, BucketPattern, Checksum, ChecksumAlgorithm, ObjectKey, Operation, Query, RangeSpec, S3Path,
+    headers,
+};
+use crate::sigv4::Payload;
+use crate::upstream::{Credentials, Settings, Target, Upstream};
+
+/// What handlers work with, for a storage at `endpoint`: rules by bucket and prefix, and a keyring in the folder.
+pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resources, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = Credentials::Static {
+        access_key_id: "id".to_owned(),
+        secret_access_key: "secret".to_owned().into(),
+        session_token: None,
+    };
+    let target = Target::Endpoint(endpoint.parse().unwrap());
+    let settings = Settings { credentials, max_retries: 0, ..Settings::new(target) };
+    let provider = keyring::Provider::Local(keyring::Local {
+        file: folder.path().join("keyring"),
+        create_if_missing: true,
+    });
+    let keys = keyring::Settings { provider, cache: CacheSettings::default(), reuse: Reuse::default() };
+    let rule = |(name, prefix): &(&str, &str)| BucketRule {
+        name: BucketPattern::parse(name).unwrap(),
+        prefix: (*prefix).to_owned(),
+        realm: None,
+        key_id: None,
+        allowed_key_ids: Vec::new(),
+        formats: crate::object::rule::formats::Formats::default(),
+        binding: Binding::RealmAndKey,
+        etag: crate::s3::EtagStyle::Opaque,
+    };
+    let object = crate::object::Resources {
+        upstream: Upstream::build(settings).await.unwrap(),
+        keyring: Keyring::build(keys).await.unwrap(),
+        policies: Policies::new(rules.iter().map(rule).collect()),
+        learned_sizes: LearnedSizes::default(),
+        default_keys: crate::object::default_key::DefaultKeys::default(),
+        layouts: Layouts::default(),
+        memory: crate::buffers::Budget::new(64 << 20),
+    };
+    let known_uploads = crate::upload::memory::KnownUploads::default();
+    let resources = Resources {
+        upload: crate::upload::Resources { object, known_uploads },
+        cors: crate::operation::response::cors::CorsAnswers::default(),
+        client_idle_timeout: Duration::from_secs(5),
+        documents: crate::buffers::Budget::new(8 << 20),
+    };
+    (resources, folder)
+}
+
+/// An object as the storage keeps it.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    /// Without quotes.
+    pub(crate) etag: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+    /// Stored bytes of its parts, if it is a multipart upload's.
+    pub(crate) parts: Vec<u64>,
+}
+
+/// How the storage is not S3.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Oddities {
+    pub(crate) ignores_range: bool,
+    pub(crate) ignores_if_match: bool,
+    pub(crate) ignores_if_range: bool,
+    pub(crate) knows_no_parts_count: bool,
+    pub(crate) refuses_long_suffixes: bool,
+}
+
+/// What a request asked for: method, path and query, Range.
+pub(crate) type Asked = (Method, String, Option<String>);
+
+/// The storage.
+#[derive(Default)]
+pub(crate) struct Storage {
+    /// Where it listens.
+    pub(crate) endpoint: String,
+    objects: Mutex<HashMap<String, Kept>>,
+    /// Scheduled changes: the count of further requests to answer first, the object's path, and the object
+    /// that replaces it (`None`: it is deleted).
+    successors: Mutex<Vec<(usize, String, Option<Kept>)>>,
+    asked: Mutex<Vec<Asked>>,
+    /// Bytes of bodies that were given out.
+    given: Mutex<u64>,
+    oddities: Mutex<Oddities>,
+}
+
+impl Storage {
+    /// Serves until the test ends.
+    pub(crate) async fn serve() -> (Arc<Self>, Resources, tempfile::TempDir) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let storage = Arc::new(Self { endpoint: endpoint.clone(), ..Self::default() });
+        let serving = Arc::clone(&storage);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let storage = Arc::clone(&serving);
+                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let answer = storage.answer(&request.map(drop));
+                    async move { Ok::<_, std::convert::Infallible>(answer) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        let (resources, folder) = resources(&endpoint, &[("b", "")]).await;
+        (storage, resources, folder)
+    }
+
+    /// Keeps an object of bucket `b`, from now on.
+    pub(crate) fn keep(&self, object_key: &str, object: Kept) {
+        self.successors.lock().unwrap().clear();
+        self.objects.lock().unwrap().insert(format!("/b/{object_key}"), object);
+    }
+
+    /// Replaces an object after so many more requests.
+    pub(crate) fn keep_after(&self, requests: usize, object_key: &str, object: Kept) {
+        self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), Some(object)));
+    }
+
+    /// Deletes an object after `requests` further requests.
+    pub(crate) fn lose_after(&self, requests: usize, object_key: &str) {
+        self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), None));
+    }
+
+    pub(crate) fn be_odd(&self, oddities: Oddities) {
+        *self.oddities.lock().unwrap() = oddities;
+    }
+
+    /// What was asked since this was called last.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// Bytes given out since this was called last.
+    pub(crate) fn given(&self) -> u64 {
+        std::mem::take(&mut self.given.lock().unwrap())
+    }
+
+    fn objects(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        let mut objects = self.objects.lock().unwrap();
+        self.successors.lock().unwrap().retain_mut(|(requests, path, object)| {
+            if *requests == 0 {
+                match object.take() {
+                    Some(object) => objects.insert(path.clone(), object),
+                    None => objects.remove(path),
+                };
+                return false;
+            }
+            *requests -= 1;
+            true
+        });
+        objects
+    }
+
+    fn listing(&self) -> String {
+        let mut entries: Vec<_> = self.objects().iter().map(|(path, object)| listed(path, object)).collect();
+        entries.sort();
+        format!("<ListBucketResult><Name>b</Name>{}</ListBucketResult>", entries.concat())
+    }
+
+    fn answer(&self, request: &Request<()>) -> Response<Full<Bytes>> {
+        let text =
+            |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let asked = request.uri().path_and_query().unwrap().to_string();
+        self.asked.lock().unwrap().push((request.method().clone(), asked, text(header::RANGE)));
+        let odd = *self.oddities.lock().unwrap();
+        let refuse = |status: StatusCode| {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = status;
+            response
+        };
+        if request.uri().path() == "/b" {
+            return Response::new(Full::new(self.listing().into()));
+        }
+        let Some(object) = self.objects().get(request.uri().path()).cloned() else {
+            return refuse(StatusCode::NOT_FOUND);
+        };
+        let etag = format!("\"{}\"", object.etag);
+        if text(header::IF_MATCH).is_some_and(|wanted| wanted != etag) && !odd.ignores_if_match {
+            return refuse(StatusCode::PRECONDITION_FAILED);
+        }
+        if text(header::IF_NONE_MATCH).is_some_and(|unwanted| unwanted == etag) {
+            let mut unmodified = refuse(StatusCode::NOT_MODIFIED);
+            unmodified.headers_mut().insert(header::ETAG, HeaderValue::from_str(&etag).unwrap());
+            return unmodified;
+        }
+        let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap();
+        let total = object.body.len() as u64;
+        let range = text(header::RANGE)
+            .filter(|_| !odd.ignores_range)
+            .filter(|_| odd.ignores_if_range || text(header::IF_RANGE).is_none_or(|known| known == etag));
+        let mut response = Response::new(Full::default());
+        let mut body = object.body.clone();
+        if let Some(spec) = range.as_deref().and_then(RangeSpec::parse) {
+            let long = matches!(spec, RangeSpec::Suffix { length } if length > total);
+            let Some(range) = spec.resolve(total).filter(|_| !(long && odd.refuses_long_suffixes)) else {
+                return refuse(StatusCode::RANGE_NOT_SATISFIABLE);
+            };
+            body = body.slice(range.first() as usize..=range.last() as usize);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let content_range = HeaderValue::from_str(&range.content_range(total)).unwrap();
+            response.headers_mut().insert(header::CONTENT_RANGE, content_range);
+        }
+        if query.has("partNumber") && !object.parts.is_empty() && !odd.knows_no_parts_count {
+            let count = HeaderValue::from(object.parts.len());
+            response.headers_mut().insert("x-amz-mp-parts-count", count);
+        }
+        response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&etag).unwrap());
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        for (name, value) in &object.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            response.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        if request.method() == Method::GET {
+            *self.given.lock().unwrap() += body.len() as u64;
+            *response.body_mut() = Full::new(body);
+        }
+        response
+    }
+}
+
+fn listed(path: &str, object: &Kept) -> String {
+    let (object_key, etag) = (path.trim_start_matches("/b/"), &object.etag);
+    let size = object.body.len();
+    format!("<Contents><Key>{object_key}</Key><ETag>\"{etag}\"</ETag><Size>{size}</Size></Contents>")
+}
+
+/// A multipart upload as it was stored, and what it was.
+#[derive(Clone)]
+pub(crate) struct Uploaded {
+    pub(crate) content: Vec<u8>,
+    pub(crate) segments: Vec<Vec<u8>>,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+impl Uploaded {
+    /// What a storage keeps of it, whose ETag says so many parts.
+    pub(crate) fn kept(&self, hash: &str) -> Kept {
+        Kept {
+            etag: format!("{hash}-{}", self.segments.len()),
+            headers: self.metadata.clone(),
+            body: self.segments.concat().into(),
+            parts: self.segments.iter().map(|segment| segment.len() as u64).collect(),
+        }
+    }
+}
+
+async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Sealed, Vec<(String, String)>) {
+    let write_key = resources.keyring.for_write(None, &EncryptionContext::native("b"), 1).await.unwrap();
+    let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
+    let request = SealRequest {
+        data_key: &write_key.data_key,
+        binding: Binding::RealmAndKey,
+        multipart,
+        sse: SseAlgorithm::AwsKms,
+        name: ObjectName { realm: "b", object_key: object_key.as_bytes() },
+        attributes: &checksums::to_attributes(&[checksum]),
+    };
+    let sealed = Envelope::seal(&request, Entropy::fresh());
+    let metadata = vec![
+        (headers::ENCRYPTION_KEY.to_owned(), native::wrapped_key_header(&write_key.wrapped)),
+        (headers::ENCRYPTION_ENVELOPE.to_owned(), sealed.envelope.to_header()),
+    ];
+    (sealed, metadata)
+}
+
+/// A multipart upload of this layout, for bucket `b`.
+pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
+    let (sealed, metadata) = sealed(resources, object_key, true).await;
+    let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
+    let segments = seal_segments(&sealed.content_key, layout, &content);
+    Uploaded { content, segments, metadata }
+}
+
+/// An object of one PUT, for bucket `b`.
+pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
+    let (sealed, headers) = sealed(resources, object_key, false).await;
+    let body = seal_all(PutSealer::new(&sealed.content_key), content).into();
+    Kept { etag: etag.to_owned(), headers, body, parts: Vec::new() }
+}
+
+/// A request for an object of bucket `b`.
+pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers: &[(&str, &str)]) -> Call {
+    let method = if operation == Operation::HeadObject { Method::HEAD } else { Method::GET };
+    let header = |(name, value): &(&str, &str)| {
+        (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+    };
+    Call {
+        operation,
+        method,
+        reached: crate::operation::request::Reached { is_tls: false, is_virtual_host: false },
+        path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
+        query: Query::parse(query).unwrap(),
+        headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {
+            all.append(name, value);
+            all
+        }),
+        payload: Payload::Unsigned,
+        body: BoxBody::default(),
+        visible_buckets: None,
+        copy_source: None,
+        under_way: crate::operation::request::UnderWay::default(),
+    }
+}
+
+/// What a client got: the head of the answer, what came of the body, and whether it came whole.
+pub(crate) struct Got {
+    pub(crate) head: http::response::Parts,
+    pub(crate) body: Vec<u8>,
+    pub(crate) is_whole: bool,
+}
+
+impl Got {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// The answer to a call, read to its end.
+pub(crate) async fn answered(resources: &Resources, call: Call) -> Result<Got, Error> {
+    let is_head = call.method == Method::HEAD;
+    let (head, mut body) = crate::operation::handle(resources, call).await?.into_parts();
+    let mut got = Got { head, body: Vec::new(), is_whole: true };
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => got.body.extend_from_slice(frame.data_ref().unwrap()),
+            Err(_) => got.is_whole = false,
+        }
+    }
+    let promised = got.header("content-length").map(|length| length.parse::<usize>().unwrap());
+    if !is_head && let Some(promised) = promised {
+        assert!(got.body.len() <= promised, "more came than was announced");
+        assert_eq!(
+            got.is_whole,
+            got.body.len() == promised,
+            "This is a security issue: a body that failed has the length of a whole one."
+        );
+    }
+    Ok(got)
+}

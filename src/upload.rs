@@ -1,0 +1,41 @@
+//! A multipart upload: the token that clients have as its id, its parts, and the storage's upload API.
+//!
+//! It must not know requests of clients. It keeps no state that another process would need: tokens and the
+//! storage's list of parts say everything.
+
+pub mod memory;
+pub mod part;
+pub mod session;
+pub mod stored_parts;
+
+use std::ops::Deref;
+#[cfg(test)]
+use std::ops::DerefMut;
+
+use self::memory::KnownUploads;
+use crate::object;
+
+/// What uploads work with. Cloning shares it.
+#[derive(Clone)]
+pub struct Resources {
+    /// What objects work with.
+    pub object: object::Resources,
+    /// Uploads and parts that this process has seen.
+    pub known_uploads: KnownUploads,
+}
+
+/// An upload may use what objects may use.
+impl Deref for Resources {
+    type Target = object::Resources;
+
+    fn deref(&self) -> &object::Resources {
+        &self.object
+    }
+}
+
+#[cfg(test)]
+impl DerefMut for Resources {
+    fn deref_mut(&mut self) -> &mut object::Resources {
+        &mut self.object
+    }
+}

@@ -1,0 +1,136 @@
+//! What this process happens to remember of uploads. Nothing depends on it: another node, or this one after a restart,
+//! does the same work from tokens and from what the storage lists.
+//!
+//! It spares clients what they could notice: ListMultipartUploads gives the ids they were given, ListParts the exact length
+//! and checksum of every part, and a last part that was sealed before the others were there need not be sent again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use moka::future::Cache;
+
+use crate::envelope::native::UploadToken;
+use crate::envelope::native::multipart::{Layout, Part, TailMark};
+use crate::s3::BucketName;
+
+/// Tokens remembered, of about 1 KiB each.
+const MAX_UPLOADS: u64 = 10_000;
+/// Parts remembered, of about 150 bytes each: ten uploads of the most parts there can be.
+const MAX_PARTS: u64 = 100_000;
+/// Bytes of small last parts that are kept, sealed, in case Complete finds that they were sealed too early.
+const MAX_TAIL_BYTES: u64 = 64 << 20;
+/// How long: from the last part to Complete is seconds, mostly.
+const MAX_TAIL_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// Uploads and parts that came by. Cloning shares them.
+#[derive(Clone)]
+pub struct KnownUploads {
+    tokens: Cache<(String, String), Arc<str>>,
+    marks: Cache<[u8; 32], TailMark>,
+    tails: Cache<[u8; 32], Tail>,
+}
+
+/// A small last part as it was sealed.
+#[derive(Debug, Clone)]
+pub(crate) struct Tail {
+    /// The whole segment, ciphertext.
+    pub(crate) sealed: Bytes,
+    /// The part that it is.
+    pub(crate) part: Part,
+    /// The layout that it carries.
+    pub(crate) layout: Option<Layout>,
+}
+
+impl Default for KnownUploads {
+    fn default() -> Self {
+        let tokens = Cache::builder().max_capacity(MAX_UPLOADS).build();
+        let marks = Cache::builder().max_capacity(MAX_PARTS).build();
+        let tails = Cache::builder()
+            .weigher(|_, tail: &Tail| u32::try_from(tail.sealed.len()).unwrap_or(u32::MAX))
+            .max_capacity(MAX_TAIL_BYTES)
+            .time_to_live(MAX_TAIL_AGE)
+            .build();
+        Self { tokens, marks, tails }
+    }
+}
+
+impl KnownUploads {
+    pub(crate) async fn remember(&self, bucket: &BucketName, token: &UploadToken) {
+        let name = (bucket.as_str().to_owned(), token.upstream_id().to_owned());
+        if !self.tokens.contains_key(&name) {
+            self.tokens.insert(name, token.to_text().into()).await;
+        }
+    }
+
+    /// The id that the client was given for one of the storage's.
+    pub(crate) async fn token(&self, bucket: &BucketName, upstream_id: &str) -> Option<Arc<str>> {
+        self.tokens.get(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await
+    }
+
+    pub(crate) async fn remember_part(&self, upstream_id: &str, number: u16, etag: &str, mark: TailMark) {
+        self.marks.insert(part_name(upstream_id, number, etag), mark).await;
+    }
+
+    /// The mark of a part of this ETag (the storage's).
+    pub(crate) async fn mark(&self, upstream_id: &str, number: u16, etag: &str) -> Option<TailMark> {
+        self.marks.get(&part_name(upstream_id, number, etag)).await
+    }
+
+    pub(crate) async fn remember_tail(&self, upstream_id: &str, number: u16, etag: &str, tail: Tail) {
+        self.tails.insert(part_name(upstream_id, number, etag), tail).await;
+    }
+
+    /// A small last part of this ETag (the storage's), if it is still here.
+    pub(crate) async fn tail(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Tail> {
+        self.tails.get(&part_name(upstream_id, number, etag)).await
+    }
+
+    /// The upload has become an object of these parts (number, the storage's ETag).
+    pub(crate) async fn completed(&self, bucket: &BucketName, upstream_id: &str, parts: &[(u16, String)]) {
+        self.tokens.invalidate(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await;
+        for (number, etag) in parts {
+            let name = part_name(upstream_id, *number, etag);
+            self.marks.invalidate(&name).await;
+        }
+        if let Some((number, etag)) = parts.last() {
+            self.tails.invalidate(&part_name(upstream_id, *number, etag)).await;
+        }
+    }
+}
+
+/// SHA-256 of what names a part's bytes, each piece behind its length.
+fn part_name(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for piece in [upstream_id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()] {
+        hash.update(&(piece.len() as u64).to_be_bytes());
+        hash.update(piece);
+    }
+    hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::native::multipart::PartNumber;
+
+    #[tokio::test]
+    async fn nothing_is_remembered_of_an_upload_that_is_complete() {
+        let known = KnownUploads::default();
+        let bucket = BucketName::parse("bucket").unwrap();
+        let part = Part { number: PartNumber::new(2).unwrap(), length: 1 };
+        let mark = TailMark::plain(1).unwrap();
+        for id in ["complete", "going-on"] {
+            known.remember_part(id, 1, "a", mark).await;
+            known.remember_part(id, 2, "b", mark).await;
+            known.remember_tail(id, 2, "b", Tail { sealed: Bytes::new(), part, layout: None }).await;
+        }
+        known.completed(&bucket, "complete", &[(1, "a".to_owned()), (2, "b".to_owned())]).await;
+        for (id, is_known) in [("complete", false), ("going-on", true)] {
+            assert_eq!(known.mark(id, 1, "a").await.is_some(), is_known);
+            assert_eq!(known.mark(id, 2, "b").await.is_some(), is_known);
+            assert_eq!(known.tail(id, 2, "b").await.is_some(), is_known);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A multipart upload under way: what its id says, opened and verified before anything is done with it (F-49 to F-52).
+
+use crate::object::checksums;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+
+use super::memory::KnownUploads;
+use crate::envelope::ContentKey;
+use crate::envelope::native::{Attribute, Envelope, UploadChecksum, UploadTarget, UploadToken};
+use crate::error::Error;
+use crate::keyring::KeyringError;
+use crate::object::native::StoredKeys;
+use crate::object::rule::BucketRule;
+use crate::s3::checksum::{composite, full_object};
+use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
+use crate::upload::Resources;
+use crate::upstream::UpstreamRequest;
+
+/// Takes out of the headers of a request what speaks of the object that comes to be, and not of the upload that begins:
+/// the conditions that count when it is completed.
+pub(crate) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
+    let names = [IF_MATCH, IF_NONE_MATCH];
+    names.into_iter().filter_map(|name| Some((name.clone(), request.remove(name)?))).collect()
+}
+
+/// An upload whose token was verified for this bucket and object.
+pub(crate) struct Upload {
+    /// What the storage calls it.
+    pub(crate) upstream_id: String,
+    /// The key of the object that is to be.
+    pub(crate) content_key: Arc<ContentKey>,
+    /// The key that wrapped the data key, as its provider names it.
+    pub(crate) key_id: String,
+    /// The envelope that will stand beside the object.
+    pub(crate) envelope: Envelope,
+    checksum: UploadChecksum,
+    /// What the envelope announces: the checksum that the object's last segment is to carry (F-54).
+    announced: UploadChecksum,
+}
+
+impl Upload {
+    /// The upload that a request names, with the keys to seal its parts.
+    ///
+    /// # Errors
+    /// `NoSuchUpload` for an id that is not this upload's, or one of the storage's own that this process never gave out;
+    /// when the key service refuses or is away.
+    pub(crate) async fn of_id(
+        resources: &Resources,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        id: &str,
+    ) -> Result<Self, Error> {
+        let rule = resources.policies.of_object(bucket, object_key)?;
+        let token = match UploadToken::parse(id) {
+            Ok(token) => token,
+            Err(_) => known_token(&resources.known_uploads, bucket, id).await?,
+        };
+        Self::open(resources, rule, bucket, object_key, token).await
+    }
+
+    async fn open(
+        resources: &Resources,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        token: UploadToken,
+    ) -> Result<Self, Error> {
+        let unlocked =
+            StoredKeys::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
+        let unlocked = unlocked.map_err(|error| {
+            // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
+            let is_foreign = matches!(
+                error,
+                Error::Format(_)
+                    | Error::Keyring(
+                        KeyringError::InvalidCiphertext
+                            | KeyringError::IncorrectKey
+                            | KeyringError::KeyMissing { .. }
+                    )
+            );
+            if is_foreign { no_such_upload() } else { error }
+        })?;
+        let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
+        token.verify(&unlocked.opened.content_key, target).map_err(|_| no_such_upload())?;
+        resources.known_uploads.remember(bucket, &token).await;
+        Ok(Self {
+            upstream_id: token.upstream_id().to_owned(),
+            key_id: unlocked.key_id,
+            envelope: token.envelope().clone(),
+            checksum: token.checksum(),
+            announced: unlocked.opened.attributes.upload_checksum(),
+            content_key: Arc::new(unlocked.opened.content_key),
+        })
+    }
+
+    /// Whether the storage completes an upload only with all parts that the upload has. True for radosgw,
+    /// whose upload ids begin with `2~` (`MULTIPART_UPLOAD_ID_PREFIX` in Ceph's `rgw_multi.h`).
+    pub(crate) fn needs_all_parts(&self) -> bool {
+        self.upstream_id.starts_with("2~")
+    }
+
+    /// The algorithm that the client declared for the object.
+    pub(crate) fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
+        self.checksum.algorithm().map(checksums::algorithm)
+    }
+
+    /// Whether the object's last segment is to carry a checksum of the object.
+    pub(crate) fn is_to_carry(&self) -> bool {
+        self.announced != UploadChecksum::Undeclared
+    }
+
+    /// The checksum that the object's last segment is to carry, from the checksums and lengths in bytes of
+    /// all parts; `None` if it is to carry none, or if a part's checksum is not of the declared algorithm.
+    pub(crate) fn carried(&self, parts: &[(Checksum, u64)]) -> Option<Attribute> {
+        let algorithm = checksums::algorithm(self.announced.algorithm()?);
+        if parts.iter().any(|(checksum, _)| checksum.algorithm() != algorithm) {
+            return None;
+        }
+        let value = match self.announced {
+            UploadChecksum::Undeclared => return None,
+            UploadChecksum::FullObject(_) => full_object(algorithm, parts)?,
+            UploadChecksum::Composite(_) => {
+                let values: Vec<_> = parts.iter().map(|(checksum, _)| *checksum).collect();
+                composite(algorithm, &values)
+            }
+        };
+        Some(checksums::to_attribute(&value))
+    }
+
+    /// Whether the checksum that was declared is one of all bytes.
+    pub(crate) fn is_full_object(&self) -> bool {
+        matches!(self.checksum, UploadChecksum::FullObject(_))
+    }
+}
+
+/// What the storage calls the upload that a request names. An id of the storage's own is taken as it is: it opens nothing.
+///
+/// # Errors
+/// As [`Upload::of_id`], for a token.
+pub(crate) async fn upstream_id(
+    resources: &Resources,
+    bucket: &BucketName,
+    object_key: &ObjectKey,
+    id: &str,
+) -> Result<String, Error> {
+    match UploadToken::parse(id) {
+        Ok(_) => Ok(Upload::of_id(resources, bucket, object_key, id).await?.upstream_id),
+        Err(_) => Ok(id.to_owned()),
+    }
+}
+
+/// Adds the parameter that names an upload.
+pub(crate) fn name_upload(request: &mut UpstreamRequest, upstream_id: &str) {
+    request.query.push(("uploadId".to_owned(), Some(upstream_id.to_owned())));
+}
+
+async fn known_token(known: &KnownUploads, bucket: &BucketName, id: &str) -> Result<UploadToken, Error> {
+    let text = known.token(bucket, id).await;
+    text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)
+}
+
+pub(crate) fn no_such_upload() -> Error {
+    S3Error::from(ErrorCode::NoSuchUpload).into()
+}
