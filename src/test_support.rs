@@ -27,8 +27,8 @@ use crate::object::layout::Layouts;
 use crate::object::listed_size::LearnedSizes;
 use crate::object::native;
 use crate::object::rule::{BucketRule, Policies};
+use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::operation::{Resources, response};
 use crate::s3::{
     BucketName, BucketPattern, Checksum, ChecksumAlgorithm, ObjectKey, Operation, Query, RangeSpec, S3Path,
     headers,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// Each room and the rooms it may name. `error` maps the errors of all rooms below it and is seen from `handler` up.
+/// Each room and the rooms it may name. `error` maps the errors of all rooms below it and is seen from `object` up.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("buffers", &[]),
     ("meter", &[]),
@@ -19,22 +19,40 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("upstream", &["s3", "sigv4", "buffers"]),
     ("body", &["s3", "sigv4", "envelope", "meter"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
-    ("handler", &["buffers", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error"]),
-    ("service", &["meter", "s3", "sigv4", "body", "keyring", "upstream", "handler", "error"]),
+    ("object", &["buffers", "s3", "envelope", "keyring", "upstream", "body", "error"]),
+    ("upload", &["s3", "envelope", "keyring", "upstream", "body", "error", "object"]),
+    (
+        "operation",
+        &["buffers", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "object", "upload"],
+    ),
+    ("service", &["meter", "s3", "sigv4", "body", "keyring", "upstream", "object", "operation", "error"]),
     ("server", &["body", "buffers", "meter"]),
     ("admin", &["server", "body"]),
     ("log", &["config"]),
-    ("config", &["s3", "sigv4", "envelope", "keyring", "upstream", "handler", "service", "server", "admin"]),
+    ("config", &["s3", "sigv4", "envelope", "keyring", "upstream", "object", "service", "server", "admin"]),
     (
-        "command",
+        "cli",
         &[
-            "buffers", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "handler",
-            "service", "server", "admin", "config",
+            "buffers",
+            "s3",
+            "sigv4",
+            "envelope",
+            "keyring",
+            "upstream",
+            "body",
+            "error",
+            "object",
+            "upload",
+            "operation",
+            "service",
+            "server",
+            "admin",
+            "config",
         ],
     ),
     ("fuzzing", &["s3", "sigv4", "envelope", "keyring", "config"]),
     ("lib", &[]),
-    ("main", &["command", "config", "log", "server", "service"]),
+    ("main", &["cli", "config", "log", "server", "service"]),
 ];
 
 const MAX_FILE_LINES: usize = 450;
@@ -80,7 +98,7 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
 fn is_test_file(path: &Path) -> bool {
     path.iter().any(|part| {
         let name = part.to_str().unwrap().trim_end_matches(".rs");
-        ["tests", "tests_support", "vectors"].contains(&name)
+        ["tests", "tests_support", "test_support", "vectors"].contains(&name)
     })
 }
 

@@ -10,12 +10,11 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use moka::future::Cache;
 
-use super::selected_key::allowed_key;
 use super::upstream_response;
 use crate::body::read_bounded;
 use crate::error::Error;
 use crate::object::Resources;
-use crate::s3::{BucketName, ErrorCode, S3Error, xml};
+use crate::s3::{BucketName, xml};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// How long a bucket's default is remembered: as long another proxy's change of it may go unnoticed.

@@ -107,7 +107,7 @@ pub struct LearnedSizes(Cache<[u8; 32], Learned>);
 
 /// What a question to the storage says of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Learned {
+pub(crate) struct Learned {
     /// Bytes of its content.
     size: u64,
     /// The bytes whose hash its ETag is, where the ETag is a hash.
@@ -153,7 +153,7 @@ pub(crate) struct SizeReader {
 }
 
 /// What a listing says about one object.
-struct Listed {
+pub(crate) struct Listed {
     object: ObjectKey,
     version_id: Option<String>,
     etag: Option<String>,

@@ -16,11 +16,10 @@ use crate::object::checksums;
 use crate::object::response_headers;
 use http::header::{ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::BodyExt;
 
+use super::Resources;
 use super::request::Call;
 use super::response::deferred::{Outcome, answer_in_time};
-use super::{Resources, response};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
 use crate::error::Error;

@@ -1,14 +1,14 @@
 //! GetObject: what was wanted of the object, in plaintext, opened while it streams.
 
 use crate::object::response_headers;
-use http::header::{CONTENT_RANGE, HeaderValue, IF_RANGE};
-use http::{HeaderMap, Response, StatusCode};
+use http::Response;
+use http::header::IF_RANGE;
 
 use super::request::Call;
 use super::{Resources, response};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::object::range::{Selection, Wanted};
+use crate::object::range::Wanted;
 use crate::object::read::{OpenedObject, Opening, ReadRequest, open_object};
 use crate::s3::{Hashed, IfRange, headers};
 

@@ -10,7 +10,7 @@ use crate::body::BoxBody;
 use crate::error::Error;
 use crate::object::head::{DescribeRequest, DescribedObject, Description, describe_object};
 use crate::object::range::{Selection, Wanted};
-use crate::s3::{IfRange, S3Error, headers};
+use crate::s3::{IfRange, headers};
 
 pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;

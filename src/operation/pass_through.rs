@@ -4,17 +4,15 @@ use super::request::document::{read_document, with_document};
 use super::response::forward::exchange;
 use crate::object::selected_key::allowed_key;
 use crate::s3::{ErrorCode, S3Error, xml};
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
-use http::{Method, Response};
+use http::Response;
+use http::header::{HeaderValue, LOCATION};
 
 use super::Resources;
-use super::request::{Call, document};
+use super::request::Call;
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::object::{default_key, upstream_response};
-use crate::s3::{BucketName, DeclaredIntegrity, Operation, encode_path, headers};
-use crate::upstream::{UpstreamBody, UpstreamError, UpstreamRequest};
+use crate::object::upstream_response;
+use crate::s3::{BucketName, Operation, encode_path};
 
 pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     if let Some(bucket) = call.path.bucket() {

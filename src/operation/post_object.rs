@@ -8,9 +8,9 @@ use crate::object::response_headers;
 use http::Response;
 use http::header::ETAG;
 
+use super::Resources;
 use super::post_object::file::{Filled, FormFile, PART};
 use super::response::client_etags::take_back_conditions;
-use super::{Resources, response};
 use crate::body::{BoxBody, IngestBody};
 use crate::error::Error;
 use crate::object::upstream_response::buffered;

@@ -6,13 +6,13 @@ use bytes::BytesMut;
 use http::Response;
 use http_body_util::BodyExt;
 
+use super::Resources;
 use super::request::Call;
-use super::{Resources, response};
 use crate::body::{BoxBody, IngestBody, Verdict, boxed};
-use crate::envelope::native::{CHUNK, TAG, ciphertext_length};
+use crate::envelope::native::{TAG, ciphertext_length};
 use crate::error::Error;
 use crate::object::write::{NewObject, Plaintext};
-use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error};
+use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
 
 pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;

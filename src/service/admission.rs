@@ -2,7 +2,7 @@
 //! clients.
 //!
 //! A request that waits for its client does no work and does not count against `max_requests`. Since each
-//! waiting request holds memory, at most half of `max_requests` may wait in addition to those that count;
+//! waiting request holds memory, at most a quarter of `max_requests` may wait in addition to those that count;
 //! when more wait, the slowest of them are cut off.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -104,7 +104,7 @@ impl Admission {
         let limits = Limits {
             active: max_requests,
             of_one_client: (max_requests - kept).max(1),
-            waiting: max_requests.div_ceil(2),
+            waiting: max_requests.div_ceil(4),
         };
         let held = Held { total: Count::new(clients), active: Count::new(clients), ..Held::default() };
         Self(Arc::new(Places { limits, held: Mutex::new(held) }))

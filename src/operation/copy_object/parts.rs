@@ -6,8 +6,6 @@ use std::ops::Range;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use time::OffsetDateTime;
-use time::macros::format_description;
 use tokio::task::JoinSet;
 
 use super::{ObjectCopy, Outcome, told_checksums};
@@ -18,7 +16,6 @@ use crate::object::lost_response::Expected;
 use crate::object::native::Unlocked;
 use crate::object::{layout, location, upstream_response};
 use crate::operation::request::copy_source::Found;
-use crate::operation::response;
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
 use crate::s3::{BucketName, Checksum, Hashed, ObjectKey, S3Error, xml};
 use crate::upload::session::take_conditions;

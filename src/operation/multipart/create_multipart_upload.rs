@@ -12,8 +12,8 @@ use crate::envelope::native::{Attributes, UploadChecksum, UploadTarget, UploadTo
 use crate::error::Error;
 use crate::object::upstream_response::{buffered, pass};
 use crate::object::write::NewObject;
+use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::operation::{Resources, response};
 use crate::s3::checksum::ChecksumType;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 use crate::upload::session::take_conditions;

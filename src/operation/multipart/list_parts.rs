@@ -11,8 +11,8 @@ use crate::envelope::native::multipart::{
 };
 use crate::error::Error;
 use crate::object::upstream_response::{buffered, pass};
+use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::operation::{Resources, response};
 use crate::s3::xml::{self, ListedPart, ToldPart};
 use crate::s3::{EtagStyle, Hashed, headers};
 use crate::upload::part::with_mark;

@@ -19,7 +19,7 @@ use crate::object::location::for_every_question;
 use crate::object::lost_response::Expected;
 use crate::object::upstream_response::{buffered, pass};
 use crate::object::write::{NewObject, seal_whole};
-use crate::operation::{Resources, response};
+use crate::operation::Resources;
 use crate::s3::xml::{self, CompletionAnswer};
 use crate::s3::{Checksum, ChecksumAlgorithm, Hashed};
 use crate::upload::session::take_conditions;

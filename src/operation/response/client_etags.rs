@@ -8,8 +8,8 @@ use http::{Response, StatusCode};
 
 use crate::body::BoxBody;
 use crate::object::rule::BucketRule;
+use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::operation::{Resources, response};
 use crate::s3::headers::{COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH};
 use crate::s3::xml::ObjectIdentifier;
 use crate::s3::{BucketName, EtagStyle, Hashed};

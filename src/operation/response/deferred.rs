@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use tokio::task::JoinHandle;
 
 use crate::body::{BoxBody, KeptAliveBody, boxed, read_bounded};
 use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, with_causes};
 use crate::operation::request::UnderWay;
-use crate::operation::response;
 use crate::s3::{ErrorCode, S3Error, xml};
 
 /// How long the head of the answer waits for the outcome; until then an error has a status of its own. Clients give up

@@ -9,7 +9,6 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, StoredPart, TailMark, segment_plaintext_length,
 };
 use crate::error::Error;
-use crate::operation::response;
 use crate::s3::xml::{self, CompletedPart, ListedPart};
 use crate::s3::{Checksum, ErrorCode, S3Error};
 use crate::upload::session::Upload;

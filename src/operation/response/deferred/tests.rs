@@ -1,3 +1,4 @@
+use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
