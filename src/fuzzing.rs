@@ -1,8 +1,8 @@
-//! What has to hold for every parser of foreign bytes, whatever the bytes are: one function for each fuzzing target.
+//! Properties of every parser of foreign bytes: one function for each fuzzing target.
 //!
-//! It must not know where inputs come from: `fuzz/` has them from libFuzzer, the tests of this module make them out of
-//! the seeds in `fuzz/seeds`. It promises that a function returns for every input, and panics only where a property
-//! does not hold: that is the finding.
+//! It must not know where inputs come from: in `fuzz/` libFuzzer makes them, in the tests of this module a
+//! few mutations of the seeds in `fuzz/seeds` do. It promises that a target returns for every input, and
+//! panics only where a property does not hold.
 
 mod documents;
 mod formats;
@@ -19,7 +19,7 @@ pub use settings::{configuration, keyring_file};
 /// A fuzzing target: takes any bytes, and panics for a finding.
 pub type Target = fn(&[u8]);
 
-/// Every target: the name of its file in `fuzz/fuzz_targets` and of its folder in `fuzz/seeds`, and its function.
+/// Every target, by the name of its file in `fuzz/fuzz_targets` and of its folder in `fuzz/seeds`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("attributes", attributes),
     ("authorization", authorization),
@@ -81,7 +81,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Xorshift, so that an input always means the same run.
+/// Xorshift: an input determines its run.
 struct Random(u64);
 
 impl Random {

@@ -1,5 +1,7 @@
-//! XML, of clients and of storages. It knows `s3` alone, and promises that what was read is written so that it reads
-//! as itself, and that a listing is rewritten alike however it is cut.
+//! Targets for XML, of clients and of the storage.
+//!
+//! They must not know more than `s3`. They promise that a document that was read and written reads as before,
+//! and that a listing is rewritten alike however it is cut.
 
 use bytes::BytesMut;
 
@@ -32,7 +34,7 @@ pub fn xml_response(data: &[u8]) {
     drop(xml::parse_error_document(data));
     drop(xml::default_kms_key(data));
     if let Ok(all) = xml::retain_buckets(data, |_| true) {
-        assert_eq!(all, data, "whoever sees all buckets sees the document");
+        assert_eq!(all, data, "the document is unchanged where every bucket is visible");
         let none = xml::retain_buckets(data, |_| false).expect("a list without buckets is one");
         xml::retain_buckets(&none, |name| panic!("{name} is still there")).expect("it was written here");
     }
@@ -62,8 +64,8 @@ pub fn xml_response(data: &[u8]) {
     }
 }
 
-/// A listing behind one byte that says how names are written: in pieces it is the same as whole, and what was
-/// rewritten lists the same objects.
+/// A listing after one byte that selects the encoding of names: pieces give what the whole gives, and the
+/// result lists the objects of the original.
 pub fn listing(data: &[u8]) {
     let mut input = Input(data);
     let encoding = if input.byte() & 1 == 0 { NameEncoding::Verbatim } else { NameEncoding::Url };

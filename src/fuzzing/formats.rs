@@ -1,5 +1,7 @@
-//! What a storage gives back: envelopes, bodies, upload ids, metadata of other formats. It knows `envelope` alone, and
-//! promises that whatever opens is what was sealed, byte for byte, and that nothing altered opens.
+//! Targets for what a storage returns: envelopes, bodies, upload ids, metadata of other formats.
+//!
+//! They must not know more than `envelope`. They promise that whatever opens is what was sealed, byte for
+//! byte, and that nothing altered opens.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,8 +168,8 @@ fn alter(units: &mut Vec<Vec<u8>>, input: &mut Input<'_>) {
     }
 }
 
-/// The body of an upload in parts: sealed, its segments altered as the input says, then opened; and the input itself
-/// as a body.
+/// The body of an upload in parts: sealed, altered as the input says, then opened; and the input itself as a
+/// body.
 pub fn multipart_body(data: &[u8]) {
     let mut input = Input(data);
     let content_key = Arc::new(sealed(1, &Attributes::default()).content_key);
@@ -195,17 +197,19 @@ pub fn multipart_body(data: &[u8]) {
     alter(&mut segments, &mut input);
     let stored = segments.concat();
     let is_honest = stored == body;
-    let told = [None, Some(layout.segments()), Some(u16::from(input.byte()))][input.below(3)];
+    let claimed = [None, Some(layout.segments()), Some(u16::from(input.byte()))][input.below(3)];
     match open_multipart(
         &content_key,
-        BodyClaim { ciphertext_total: stored.len() as u64, parts: told },
+        BodyClaim { ciphertext_total: stored.len() as u64, parts: claimed },
         &stored,
     ) {
         Ok(opened) => {
             assert!(is_honest, "This is a security issue: an altered body opens.");
             assert!(opened == content);
         }
-        Err(error) => assert!(!is_honest || told.is_some_and(|parts| parts != layout.segments()), "{error}"),
+        Err(error) => {
+            assert!(!is_honest || claimed.is_some_and(|parts| parts != layout.segments()), "{error}")
+        }
     }
 }
 
@@ -258,7 +262,10 @@ fn open_multipart(key: &Arc<ContentKey>, claim: BodyClaim, body: &[u8]) -> Resul
         content.extend_from_slice(&piece);
         rest = after;
     }
-    assert!(promised.is_none_or(|promised| promised == content.len() as u64), "the length was told before");
+    assert!(
+        promised.is_none_or(|promised| promised == content.len() as u64),
+        "the announced length is the content's"
+    );
     if rest.is_empty() { Ok(content) } else { Err(FormatError::BodyLength) }
 }
 
@@ -297,8 +304,8 @@ pub fn upload_token(data: &[u8]) {
     assert!(verified.is_err(), "This is a security issue: character {at} was altered.");
 }
 
-/// Metadata of the S3 Encryption Client as text, `name: value` in each line, behind a line with the data key in
-/// hexadecimal digits; behind an empty line the stored body. Also as an instruction file, and a new object.
+/// An object of the S3 Encryption Client: a line with the data key in hexadecimal digits, metadata as lines
+/// `name: value`, an empty line, and the stored body or the instruction file. Then a new object.
 pub fn s3ec(data: &[u8]) {
     let mut input = Input(data);
     let data_key = hex(input.line())
@@ -352,7 +359,7 @@ fn open_content(envelope: &s3ec::Envelope, content: &s3ec::Content, body: &[u8])
     }
 }
 
-/// A chain's length by its tail is that of the whole, and its bytes are the same in pieces.
+/// The tail of a chain and the whole of it agree on its length, and pieces on its content.
 fn open_chain(chain: &cbc::ChainBody, body: &[u8]) {
     let stored = body.len() as u64;
     let whole = chain.open_whole(body, None);
@@ -367,9 +374,9 @@ fn open_chain(chain: &cbc::ChainBody, body: &[u8]) {
     let mut opener = chain.opener(first as u64, (last - first + 1) as u64);
     let mut released = BytesMut::new();
     for piece in pieces(&body[index(range.first)..=index(range.last)]) {
-        opener.push(piece, &mut released).expect("it is as long as was asked for");
+        opener.push(piece, &mut released).expect("the slice has the length that the opener expects");
     }
-    opener.finish(&mut released).expect("it is as long as was asked for");
+    opener.finish(&mut released).expect("the slice has the length that the opener expects");
     assert_eq!(released, whole[first..]);
 }
 

@@ -1,5 +1,7 @@
-//! What a client sends: heads, signatures, framing, forms. It knows `s3` and `sigv4` alone, and promises that what was
-//! read is written back as itself, and that no signature is right under two secrets.
+//! Targets for what a client sends: heads, signatures, framing, forms.
+//!
+//! They must not know more than `s3`, `sigv4` and the lengths of `envelope`. They promise that what was read
+//! and written reads as before, and that no signature is right under two secrets.
 
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
@@ -163,8 +165,8 @@ fn validators(value: &HeaderValue) {
         let etag = text.replace('"', "");
         let etag = etag.trim();
         for hashed in [Hashed::Plaintext, Hashed::Ciphertext] {
-            let told = [etag, EtagStyle::Opaque.suffix(etag, hashed)].concat();
-            assert_eq!(EtagStyle::Opaque.to_storage(&told), etag, "{told}");
+            let opaque = [etag, EtagStyle::Opaque.suffix(etag, hashed)].concat();
+            assert_eq!(EtagStyle::Opaque.to_storage(&opaque), etag, "{opaque}");
         }
     }
 }
@@ -247,8 +249,8 @@ fn presigned(query: &Query) {
     assert!(head.authenticate(TIMES[0], &KEY).is_err(), "This is a security issue: 00 signs nothing.");
 }
 
-/// An aws-chunked body behind one byte that says how it is framed: in pieces it is the same as whole; and what is
-/// framed here for the storage comes out as it was.
+/// An aws-chunked body after one byte that selects its framing: pieces give what the whole gives. Then the
+/// input framed for the storage, which decodes to the input.
 pub fn aws_chunked(data: &[u8]) {
     let mut input = Input(data);
     let framing = input.byte();
@@ -323,7 +325,7 @@ fn decode(payload: ChunkedPayload, pieces: &[&[u8]]) -> (Vec<u8>, Result<Trailer
     (content, decoder.finish().map(|trailers| trailers.iter().map(owned).collect()))
 }
 
-/// A form behind a line that is its Content-Type: in pieces it is the same as whole.
+/// A form after a line with its Content-Type: pieces give what the whole gives.
 pub fn form(data: &[u8]) {
     let mut input = Input(data);
     let Ok(content_type) = HeaderValue::from_bytes(input.line()) else { return };

@@ -1,5 +1,7 @@
-//! What an operator writes: the configuration and the keyring's file. It knows `config` and `keyring` alone, and
-//! promises that every refusal says why.
+//! Targets for what an operator writes: the configuration and the keyring's file.
+//!
+//! They must not know more than `config` and `keyring`. They promise that every refusal says why, and that a
+//! keyring that was read and written reads as before.
 
 use std::path::Path;
 
