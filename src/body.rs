@@ -23,7 +23,7 @@ pub use kept_alive::KeptAliveBody;
 pub use listing::{EntryAnswer, Listed, ListingBody, ListingError, MAX_ASKED};
 pub use metered::MeteredBody;
 pub use observed::{BodyEnd, ObservedBody};
-pub use open::{BoxOpener, OpenBody, OpenError, Passage, PieceOpener, Primed};
+pub use open::{BoxOpener, OpenBody, OpenError, Passage, Primed};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
 pub use stream::{SealStreamBody, StreamBody};

@@ -19,7 +19,7 @@ use crate::body::BoxBody;
 use crate::body::tests_support::{pattern, seal_all, seal_segments};
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{
-    Binding, Entropy, Envelope, ObjectName, PutSealer, SealRequest, Sealed, SseAlgorithm,
+    Binding, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed, SseAlgorithm,
 };
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
@@ -309,7 +309,7 @@ pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Lay
 /// An object of one PUT, for bucket `b`.
 pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
     let (sealed, headers) = sealed(resources, object_key, false).await;
-    let body = seal_all(PutSealer::new(&sealed.content_key), content).into();
+    let body = seal_all(ChunkSealer::for_put(&sealed.content_key), content).into();
     Kept { etag: etag.to_owned(), headers, body, parts: Vec::new() }
 }
 

@@ -10,8 +10,7 @@ use http_body_util::BodyExt;
 use super::BoxError;
 use super::lent::Buffers;
 use crate::envelope::StreamError;
-use crate::envelope::native::multipart::{MultipartOpener, RangeOpener};
-use crate::envelope::native::{FormatError, PutOpener, ReadWindow, SEALED_CHUNK};
+use crate::envelope::native::{FormatError, PieceOpener, ReadWindow, SEALED_CHUNK};
 
 /// Why a stored body could not be given out.
 #[derive(Debug, thiserror::Error)]
@@ -25,83 +24,6 @@ pub enum OpenError {
     /// The storage's answer broke off.
     #[error("the storage's answer broke off")]
     Upstream(#[source] BoxError),
-}
-
-/// What opens a run of stored bytes, piece by piece.
-pub trait PieceOpener {
-    /// Stored bytes of the next piece; `None` after the last one.
-    fn next_length(&self) -> Option<usize>;
-
-    /// Opens the next piece in place, whose length must be [`Self::next_length`]. Afterwards `piece` holds the plaintext
-    /// that may be released now, which may be none.
-    ///
-    /// # Errors
-    /// What the piece is refused for; `piece` is empty then (F-25).
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError>;
-
-    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
-    ///
-    /// # Errors
-    /// As there; `plaintext` is empty then (F-25).
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError>;
-
-    /// Whether all pieces have to be opened before the last plaintext may be released.
-    fn is_whole(&self) -> bool;
-}
-
-impl PieceOpener for PutOpener {
-    fn next_length(&self) -> Option<usize> {
-        self.next_length()
-    }
-
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
-        self.open_next(piece)
-    }
-
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
-        self.open_next_into(sealed, plaintext)
-    }
-
-    fn is_whole(&self) -> bool {
-        false
-    }
-}
-
-impl PieceOpener for MultipartOpener {
-    fn next_length(&self) -> Option<usize> {
-        self.next_length()
-    }
-
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
-        self.open_next(piece)
-    }
-
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
-        self.open_next_into(sealed, plaintext)
-    }
-
-    /// The end of a body is a statement too (F-43).
-    fn is_whole(&self) -> bool {
-        true
-    }
-}
-
-impl PieceOpener for RangeOpener {
-    fn next_length(&self) -> Option<usize> {
-        self.next_length()
-    }
-
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
-        self.open_next(piece)
-    }
-
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
-        self.open_next_into(sealed, plaintext)
-    }
-
-    fn is_whole(&self) -> bool {
-        false
-    }
 }
 
 /// Any opener.
@@ -221,7 +143,7 @@ where
         let keep = usize::try_from(self.left.length).unwrap_or(usize::MAX).min(plaintext.len());
         self.left.length -= keep as u64;
         let is_last = keep > 0 && self.left.length == 0;
-        if self.opener.is_whole()
+        if self.opener.authenticates_end()
             && (keep < plaintext.len() || is_last && self.opener.next_length().is_some())
         {
             // More than was announced, or all of it while the body's end is still to be authenticated.
@@ -271,7 +193,7 @@ where
                     Ok(plaintext) => plaintext,
                     Err(error) => return this.fail(error.into()),
                 };
-                let is_over = !this.opener.is_whole() || this.opener.next_length().is_none();
+                let is_over = !this.opener.authenticates_end() || this.opener.next_length().is_none();
                 if this.left.length == 0 && is_over {
                     this.state = State::Ended;
                 }
@@ -350,14 +272,14 @@ mod tests {
     use super::*;
     use crate::body::tests_support::{frames, layout, new_object, pattern, seal_all, seal_segments};
     use crate::envelope::ContentKey;
-    use crate::envelope::native::multipart::{BodyClaim, Layout};
-    use crate::envelope::native::{CHUNK, CiphertextRange, PlaintextRange, SEALED_CHUNK};
+    use crate::envelope::native::multipart::{BodyClaim, Layout, MultipartOpener, RangeOpener};
+    use crate::envelope::native::{CHUNK, ChunkOpener, CiphertextRange, PlaintextRange, SEALED_CHUNK};
 
     fn open<B>(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> OpenBody<B>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin,
     {
-        let opener = PutOpener::new(content_key, window.plaintext_total, window.first_chunk).unwrap();
+        let opener = ChunkOpener::for_put(content_key, window.plaintext_total, window.first_chunk).unwrap();
         OpenBody::new(ciphertext, Box::new(opener), window.into())
     }
 

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::lent::Buffers;
 use crate::envelope::native::multipart::SegmentSealer;
-use crate::envelope::native::{CHUNK, ChunkSealer, PutSealer, SEALED_CHUNK, ciphertext_length};
+use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_length};
 
 /// An HTTP body that seals another one.
 ///
@@ -42,9 +42,9 @@ impl<B> SealBody<B> {
     ///
     /// # Panics
     /// When the ciphertext's length exceeds 64 bits: the caller limits objects to 5 GiB.
-    pub fn new(plaintext: B, plaintext_length: u64, sealer: PutSealer) -> Self {
+    pub fn new(plaintext: B, plaintext_length: u64, sealer: ChunkSealer) -> Self {
         let ciphertext = ciphertext_length(plaintext_length).expect("objects are at most 5 GiB long");
-        Self::of(plaintext, Bytes::new(), Some(sealer.into_chunks()), Bytes::new(), ciphertext)
+        Self::of(plaintext, Bytes::new(), Some(sealer), Bytes::new(), ciphertext)
     }
 
     /// Seals `plaintext`, which promises to be as long as the segment's part, as a segment of a multipart upload.
@@ -201,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::body::tests_support::{frames, new_object, open_all, pattern};
+    use crate::envelope::native::PieceOpener;
     use crate::envelope::native::multipart::{
         BodyClaim, Layout, MultipartOpener, Part, PartNumber, SegmentEnd, SegmentEntropy,
     };

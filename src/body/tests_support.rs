@@ -12,8 +12,8 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest,
-    SseAlgorithm, plaintext_length,
+    Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName, PieceOpener,
+    SealRequest, SseAlgorithm, plaintext_length,
 };
 use crate::envelope::{ContentKey, DataKey};
 
@@ -82,7 +82,7 @@ pub(crate) fn frames(content: &[u8], cuts: &[usize]) -> Frames {
 }
 
 /// A new content key and the sealer of its body.
-pub(crate) fn new_object() -> (ContentKey, PutSealer) {
+pub(crate) fn new_object() -> (ContentKey, ChunkSealer) {
     let data_key = DataKey::from_bytes([1; 32]);
     let request = SealRequest {
         data_key: &data_key,
@@ -93,12 +93,12 @@ pub(crate) fn new_object() -> (ContentKey, PutSealer) {
         attributes: &Attributes::default(),
     };
     let sealed = Envelope::seal(&request, Entropy::fresh());
-    let sealer = PutSealer::new(&sealed.content_key);
+    let sealer = ChunkSealer::for_put(&sealed.content_key);
     (sealed.content_key, sealer)
 }
 
 /// Seals without the adapter under test.
-pub(crate) fn seal_all(mut sealer: PutSealer, content: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_all(mut sealer: ChunkSealer, content: &[u8]) -> Vec<u8> {
     let mut stored = Vec::new();
     let mut rest = content;
     while rest.len() > CHUNK {
@@ -159,7 +159,7 @@ pub(crate) fn layout(lengths: &[u64], terminated: bool) -> Layout {
 /// Opens without the adapter under test.
 pub(crate) fn open_all(content_key: &ContentKey, stored: &[u8]) -> Vec<u8> {
     let total = plaintext_length(stored.len() as u64).unwrap();
-    let mut opener = PutOpener::new(content_key, total, 0).unwrap();
+    let mut opener = ChunkOpener::for_put(content_key, total, 0).unwrap();
     let mut rest = stored;
     let mut content = Vec::new();
     while let Some(length) = opener.next_length() {

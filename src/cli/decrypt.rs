@@ -15,7 +15,7 @@ use crate::body::BoxOpener;
 use crate::config::Config;
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener};
-use crate::envelope::native::{FormatError, PutOpener, plaintext_length};
+use crate::envelope::native::{ChunkOpener, FormatError, plaintext_length};
 use crate::error::with_causes;
 use crate::object::foreign::{StoredFormat, unlock_files};
 use crate::object::rule::Policies;
@@ -77,7 +77,7 @@ fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<Bo
         let claim = BodyClaim { ciphertext_total: length, parts: None };
         return Ok(Box::new(MultipartOpener::new(Arc::new(content_key), claim, None)?));
     }
-    Ok(Box::new(PutOpener::new(&content_key, plaintext_length(length)?, 0)?))
+    Ok(Box::new(ChunkOpener::for_put(&content_key, plaintext_length(length)?, 0)?))
 }
 
 /// The metadata as the headers they were stored by; names with or without their `x-amz-meta-`.

@@ -9,6 +9,7 @@ mod header;
 mod kdf;
 mod length;
 pub mod multipart;
+mod piece;
 mod put;
 mod sequence;
 mod upload_token;
@@ -23,7 +24,7 @@ pub use header::{
     SseAlgorithm,
 };
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
-pub use put::{PutOpener, PutSealer};
+pub use piece::PieceOpener;
 pub use sequence::{ChunkOpener, ChunkSealer};
 pub use upload_token::{TokenError, UploadChecksum, UploadTarget, UploadToken};
 pub use window::{CiphertextRange, PlaintextRange, ReadWindow};

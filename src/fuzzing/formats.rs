@@ -15,9 +15,9 @@ use crate::envelope::native::multipart::{
     open_layout_tail, seal_terminator,
 };
 use crate::envelope::native::{
-    Attribute, AttributeTag, Attributes, Binding, CHUNK, ChunkSealer, Entropy, Envelope, FormatError,
-    ObjectName, Policy, PutOpener, PutSealer, ReadWindow, SEALED_CHUNK, SealRequest, Sealed, SseAlgorithm,
-    UploadChecksum, UploadTarget, UploadToken, plaintext_length,
+    Attribute, AttributeTag, Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope,
+    FormatError, ObjectName, PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed,
+    SseAlgorithm, UploadChecksum, UploadTarget, UploadToken, plaintext_length,
 };
 use crate::envelope::{ContentKey, DataKey, cbc, s3ec};
 
@@ -77,14 +77,14 @@ pub fn native_body(data: &[u8]) {
     let mut input = Input(data);
     let content_key = sealed(0, &Attributes::default()).content_key;
     let content = pattern(usize::from(input.number()) * 4);
-    let honest = seal_chunks(PutSealer::new(&content_key).into_chunks(), &content);
+    let honest = seal_chunks(ChunkSealer::for_put(&content_key), &content);
     if let Some(end) = content.len().checked_sub(1) {
         let first = input.below(content.len());
         let last = (first + input.below(content.len())).min(end);
         let window =
             ReadWindow::slice(honest.len() as u64, 0, first as u64, last as u64).expect("it is inside");
         let mut opener =
-            PutOpener::new(&content_key, content.len() as u64, window.first_chunk).expect("inside");
+            ChunkOpener::for_put(&content_key, content.len() as u64, window.first_chunk).expect("inside");
         let mut chunk = BytesMut::from(next_of(&honest[index(window.discard)..], opener.next_length()));
         opener.open_next(&mut chunk).expect("it was sealed so");
         let there = index(window.length).min(chunk.len() - index(window.skip));
@@ -125,7 +125,7 @@ fn seal_chunks(mut sealer: ChunkSealer, content: &[u8]) -> Vec<u8> {
 }
 
 fn open_put(content_key: &ContentKey, body: &[u8]) -> Result<Vec<u8>, FormatError> {
-    let mut opener = PutOpener::new(content_key, plaintext_length(body.len() as u64)?, 0)?;
+    let mut opener = ChunkOpener::for_put(content_key, plaintext_length(body.len() as u64)?, 0)?;
     let (mut rest, mut content) = (body, Vec::new());
     while let Some(length) = opener.next_length() {
         let (chunk, after) = rest.split_at_checked(length).ok_or(FormatError::BodyLength)?;

@@ -22,7 +22,7 @@ use super::upstream_response;
 use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, Passage};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
-use crate::envelope::native::{PutOpener, ReadWindow, SseAlgorithm};
+use crate::envelope::native::{ChunkOpener, ReadWindow, SseAlgorithm};
 use crate::error::{Error, with_causes};
 use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
@@ -311,7 +311,7 @@ impl Reader<'_> {
             Selection::Whole | Selection::EmptyPart => whole,
             Selection::Span(range) => ReadWindow::slice(run.total, run.first, range.first(), range.last())?,
         };
-        let opener = PutOpener::new(content_key, plaintext_total, window.first_chunk)?;
+        let opener = ChunkOpener::for_put(content_key, plaintext_total, window.first_chunk)?;
         let opener: BoxOpener = Box::new(opener);
         let opener = Some((opener, (&window).into()));
         Ok(Recipe { plaintext_total, selection, opener, parts_count: None, known: None })

@@ -15,8 +15,8 @@ use super::selected_key::selected_key;
 use super::{foreign, native, upstream_response};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::{
-    Attributes, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, PutSealer, SEALED_CHUNK, SealRequest,
-    Sealed, SseAlgorithm, TAG, ciphertext_length,
+    Attributes, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SEALED_CHUNK, SealRequest, Sealed,
+    SseAlgorithm, TAG, ciphertext_length,
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
@@ -117,7 +117,7 @@ impl<'a> NewObject<'a> {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
                 let attributes = checksums::to_attributes(&checksums);
                 let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
-                let chunks = PutSealer::new(&sealed.content_key).into_chunks();
+                let chunks = ChunkSealer::for_put(&sealed.content_key);
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 (self.sse, write_key.key_id)
             }
@@ -125,7 +125,7 @@ impl<'a> NewObject<'a> {
                 let write_key = self.write_key(resources, length).await?;
                 let attributes = checksums::to_attributes(&checksums);
                 let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
-                let body = boxed(SealBody::new(body, length, PutSealer::new(&sealed.content_key)));
+                let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
                 (self.sse, write_key.key_id)
@@ -271,7 +271,7 @@ mod tests {
                 let mut plaintext = BytesMut::with_capacity(room_to_seal(header.len(), length));
                 plaintext.extend_from_slice(&content);
                 let before = plaintext.as_ptr();
-                let sealed = seal_whole(header, sealer.into_chunks(), plaintext);
+                let sealed = seal_whole(header, sealer, plaintext);
                 assert_eq!(sealed.as_ptr(), before, "it was sealed elsewhere");
                 assert_eq!(sealed.len(), room_to_seal(header.len(), length));
                 assert_eq!(&sealed[..header.len()], header);

@@ -13,8 +13,8 @@ use crc_fast::CrcAlgorithm;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Request};
 use s3veil::envelope::native::{
-    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutOpener, PutSealer, SealRequest,
-    SseAlgorithm, TAG,
+    Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName, PieceOpener,
+    SealRequest, SseAlgorithm, TAG,
 };
 use s3veil::envelope::s3ec::{self, Content, ENTROPY, Entries, NewObject, Policy, Version};
 use s3veil::envelope::{ContentKey, DataKey};
@@ -59,7 +59,7 @@ fn plaintext(size: usize) -> Vec<BytesMut> {
 
 /// Key set-up included: once for each object.
 fn seal(content_key: &ContentKey, chunks: &mut [BytesMut]) {
-    let mut sealer = PutSealer::new(content_key);
+    let mut sealer = ChunkSealer::for_put(content_key);
     let (last, others) = chunks.split_last_mut().expect("there is a chunk");
     for chunk in others {
         sealer.seal_next(chunk);
@@ -94,7 +94,8 @@ fn sealing(criterion: &mut Criterion) {
             bencher.iter_batched_ref(
                 || sealed.clone(),
                 |chunks| {
-                    let mut opener = PutOpener::new(&content_key, size as u64, 0).expect("there is a chunk");
+                    let mut opener =
+                        ChunkOpener::for_put(&content_key, size as u64, 0).expect("there is a chunk");
                     for chunk in chunks {
                         opener.open_next(chunk).expect("it was sealed so");
                     }
@@ -147,7 +148,7 @@ fn chunks(criterion: &mut Criterion) {
             || sealed.clone(),
             |chunks| {
                 let mut opener =
-                    PutOpener::new(&content_key, (COUNT * CHUNK) as u64, 0).expect("there is a chunk");
+                    ChunkOpener::for_put(&content_key, (COUNT * CHUNK) as u64, 0).expect("there is a chunk");
                 for chunk in chunks {
                     opener.open_next(chunk).expect("it was sealed so");
                 }

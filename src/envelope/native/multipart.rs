@@ -28,7 +28,7 @@ pub use length::{
 pub use mark::{MarkError, TailMark};
 pub use open::MultipartOpener;
 pub use order::BodyClaim;
-pub use range::{MultipartWindow, RangeOpener, SegmentOpener};
+pub use range::{MultipartWindow, RangeOpener};
 pub use seal::{SegmentEnd, SegmentSealer, seal_terminator};
 pub use segment::{CarriedChecksum, Ending, SEGMENT_HEADER, SegmentEntropy, carried_checksum, fits_header};
 pub use tail::{layout_tail_length, open_layout_tail};

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::chunk::ChunkKey;
-use super::{CHUNK, FormatError, TAG, chunk_count};
+use super::{CHUNK, FormatError, PieceOpener, TAG, chunk_count};
 
 /// Seals the chunks of one sequence in order; the last one consumes it.
 pub struct ChunkSealer {
@@ -27,10 +27,11 @@ impl ChunkSealer {
         self.next += 1;
     }
 
-    /// [`Self::seal_next`] out of `plaintext` into `sealed`, whose former content is overwritten.
+    /// Seals a chunk that another one follows out of `plaintext`, exactly [`CHUNK`] bytes, into `sealed`, whose former
+    /// content is overwritten (F-22).
     ///
     /// # Panics
-    /// As there.
+    /// When the chunk is not full: the caller frames the plaintext.
     pub fn seal_next_into(&mut self, plaintext: &[u8], sealed: &mut BytesMut) {
         assert_eq!(plaintext.len(), CHUNK, "only the last chunk may be short");
         self.chunk_key.seal_into(self.next, false, plaintext, sealed);
@@ -69,9 +70,10 @@ impl ChunkOpener {
         }
         Ok(Self { chunk_key, next: first, last, plaintext_total })
     }
+}
 
-    /// Stored bytes of the next chunk, tag included; `None` after the last one.
-    pub fn next_length(&self) -> Option<usize> {
+impl PieceOpener for ChunkOpener {
+    fn next_length(&self) -> Option<usize> {
         match self.next {
             next if next < self.last => Some(CHUNK + TAG),
             next if next == self.last => {
@@ -83,12 +85,9 @@ impl ChunkOpener {
         }
     }
 
-    /// Opens the next chunk in place; its length must be [`Self::next_length`].
-    ///
-    /// # Errors
-    /// [`FormatError::ChunkTag`] when it fails authentication, [`FormatError::BodyLength`] when its length is not
-    /// the announced one or no chunk is left. `chunk` is empty then: nothing is released (F-25).
-    pub fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
+    /// Fails with [`FormatError::ChunkTag`] when the chunk fails authentication, [`FormatError::BodyLength`] when its
+    /// length is not the announced one or no chunk is left.
+    fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
         if self.next_length() != Some(chunk.len()) {
             chunk.clear();
             return Err(FormatError::BodyLength);
@@ -98,11 +97,7 @@ impl ChunkOpener {
         Ok(())
     }
 
-    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
-    ///
-    /// # Errors
-    /// As there; `plaintext` is empty then (F-25).
-    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
         if self.next_length() != Some(sealed.len()) {
             plaintext.clear();
             return Err(FormatError::BodyLength);

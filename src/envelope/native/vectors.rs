@@ -45,7 +45,7 @@ fn name(value: &Value) -> ObjectName<'_> {
 }
 
 fn seal_chunks(content_key: &ContentKey, content: &[u8]) -> Vec<BytesMut> {
-    seal_with(PutSealer::new(content_key).into_chunks(), content)
+    seal_with(ChunkSealer::for_put(content_key), content)
 }
 
 fn seal_with(mut sealer: ChunkSealer, content: &[u8]) -> Vec<BytesMut> {
@@ -93,7 +93,7 @@ fn open(vector: &Value) -> Result<Vec<u8>, FormatError> {
         return open_multipart(vector, opened);
     }
     let body = stored_body(vector, &opened.content_key);
-    let mut opener = PutOpener::new(&opened.content_key, plaintext_length(body.len() as u64)?, 0)?;
+    let mut opener = ChunkOpener::for_put(&opened.content_key, plaintext_length(body.len() as u64)?, 0)?;
     let (mut rest, mut content) = (&body[..], Vec::new());
     while let Some(length) = opener.next_length() {
         let (chunk, after) = rest.split_at_checked(length).ok_or(FormatError::BodyLength)?;

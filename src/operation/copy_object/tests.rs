@@ -8,7 +8,7 @@ use http_body_util::Full;
 use super::tests_support::{copy_call, resources, text};
 use super::*;
 use crate::envelope::native::{
-    Attributes, Entropy, Envelope, FormatError, PutSealer, SealRequest, SseAlgorithm,
+    Attributes, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
 };
 use crate::object::native::StoredKeys;
 use crate::s3::ErrorCode;
@@ -116,7 +116,7 @@ impl Storage {
         let unlocked =
             StoredKeys::from_headers(&metadata)?.unlock(&resources.keyring, rule, bucket, object).await?;
         let mut chunk = BytesMut::new();
-        PutSealer::new(&unlocked.opened.content_key).seal_last(&mut chunk);
+        ChunkSealer::for_put(&unlocked.opened.content_key).seal_last(&mut chunk);
         Ok(chunk)
     }
 }

@@ -9,7 +9,7 @@ use super::order::Account;
 use super::segment::{Header, Place};
 use super::{BodyClaim, Layout, SEGMENT_HEADER, tail};
 use crate::envelope::ContentKey;
-use crate::envelope::native::{ChunkOpener, FormatError};
+use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
 
 /// What the next bytes of the body are.
 enum Stage {
@@ -50,54 +50,6 @@ impl MultipartOpener {
     /// Plaintext bytes of the whole body, if that follows from claim or layout. The body is refused if it is not so.
     pub fn plaintext_total(&self) -> Option<u64> {
         self.account.plaintext_total()
-    }
-
-    /// Stored bytes of the next piece: a header, a chunk, the padding or the layout. `None` only after the whole body
-    /// was authenticated.
-    pub fn next_length(&self) -> Option<usize> {
-        match &self.stage {
-            Stage::Header => Some(SEGMENT_HEADER),
-            Stage::Chunks { opener, .. } => opener.next_length(),
-            Stage::Padding { length, .. } => Some(*length),
-            Stage::Layout { .. } => Some(layout_length(self.account.segments())),
-            Stage::Done => None,
-        }
-    }
-
-    /// Opens the next piece, whose length must be [`Self::next_length`]. Afterwards `piece` holds the plaintext that
-    /// may be released now: often that of the piece, nothing after a header or when the chunk is held back, the chunk
-    /// held back before once it may go.
-    ///
-    /// # Errors
-    /// A [`FormatError`] that says which rule the body breaks. `piece` is empty then: nothing is released (F-25).
-    pub fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
-        let opened = match self.next_length() {
-            Some(length) if length == piece.len() => self.open_piece(piece),
-            Some(_) | None => Err(FormatError::BodyLength),
-        };
-        if opened.is_err() {
-            piece.clear();
-        }
-        opened
-    }
-
-    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
-    ///
-    /// # Errors
-    /// As there; `plaintext` is empty then (F-25).
-    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
-        match &mut self.stage {
-            Stage::Chunks { opener, .. } => {
-                opener.open_next_into(sealed, plaintext)?;
-                self.opened_chunk(plaintext);
-                Ok(())
-            }
-            Stage::Header | Stage::Padding { .. } | Stage::Layout { .. } | Stage::Done => {
-                plaintext.clear();
-                plaintext.extend_from_slice(sealed);
-                self.open_next(plaintext)
-            }
-        }
     }
 
     /// Holds a chunk back that is the last of its segment, unless nothing can follow that would disown it.
@@ -177,6 +129,52 @@ impl MultipartOpener {
 
     fn release_held(&mut self, piece: &mut BytesMut) {
         *piece = std::mem::take(&mut self.held);
+    }
+}
+
+impl PieceOpener for MultipartOpener {
+    /// Stored bytes of the next piece: a header, a chunk, the padding or the layout. `None` only after the whole body
+    /// was authenticated.
+    fn next_length(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Header => Some(SEGMENT_HEADER),
+            Stage::Chunks { opener, .. } => opener.next_length(),
+            Stage::Padding { length, .. } => Some(*length),
+            Stage::Layout { .. } => Some(layout_length(self.account.segments())),
+            Stage::Done => None,
+        }
+    }
+
+    /// Opens the next piece in place. Afterwards `piece` holds the plaintext that may be released now: often that of the
+    /// piece, nothing after a header or when the chunk is held back, the chunk held back before once it may go.
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+        let opened = match self.next_length() {
+            Some(length) if length == piece.len() => self.open_piece(piece),
+            Some(_) | None => Err(FormatError::BodyLength),
+        };
+        if opened.is_err() {
+            piece.clear();
+        }
+        opened
+    }
+
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+        match &mut self.stage {
+            Stage::Chunks { opener, .. } => {
+                opener.open_next_into(sealed, plaintext)?;
+                self.opened_chunk(plaintext);
+                Ok(())
+            }
+            Stage::Header | Stage::Padding { .. } | Stage::Layout { .. } | Stage::Done => {
+                plaintext.clear();
+                plaintext.extend_from_slice(sealed);
+                self.open_next(plaintext)
+            }
+        }
+    }
+
+    fn authenticates_end(&self) -> bool {
+        true
     }
 }
 

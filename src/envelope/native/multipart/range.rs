@@ -8,7 +8,7 @@ use super::length::chunks_length;
 use super::segment::{Fields, Header, Place};
 use super::{Layout, Part, SEGMENT_HEADER};
 use crate::envelope::ContentKey;
-use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, SEALED_CHUNK};
+use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, PieceOpener, SEALED_CHUNK};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
@@ -89,17 +89,15 @@ impl Layout {
     }
 }
 
-/// Opens chunks of one segment, after its header proved that it is the segment the layout names.
-pub struct SegmentOpener(ChunkOpener);
-
-impl SegmentOpener {
-    /// An opener for the part at `index`, from chunk `first_chunk` on.
+impl ChunkOpener {
+    /// An opener for the chunks of the part at `index`, from chunk `first_chunk` on, after the segment's header proved
+    /// that the segment is the one that the layout names.
     ///
     /// # Errors
     /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when the header is not one of this object,
-    /// [`FormatError::SegmentOrder`] when it is another segment's, [`FormatError::BodyLength`] when there is no such
-    /// part or chunk.
-    pub fn new(
+    /// [`FormatError::SegmentOrder`] when the header is another segment's, [`FormatError::BodyLength`] when there is no
+    /// such part or chunk.
+    pub fn for_segment(
         content_key: &ContentKey,
         layout: &Layout,
         index: usize,
@@ -110,55 +108,38 @@ impl SegmentOpener {
         let ends = index + 1 == layout.parts().len() && !layout.is_terminated();
         let (place, tail_length) =
             if ends { (Place::Last, layout.tail_length()) } else { (Place::Middle, 0) };
-        Self::expecting(content_key, Fields { place, part: *part, tail_length }, header, first_chunk)
+        segment_opener(content_key, Fields { place, part: *part, tail_length }, header, first_chunk)
     }
 
-    /// An opener for all of a last segment that carries no layout, before it is known what it is the last of.
+    /// An opener for a last segment without carried layout, when the other parts are unknown.
     ///
     /// # Errors
-    /// As [`Self::new`].
-    pub fn of_last(content_key: &ContentKey, part: Part, header: &[u8]) -> Result<Self, FormatError> {
-        Self::expecting(content_key, Fields { place: Place::Last, part, tail_length: 0 }, header, 0)
-    }
-
-    fn expecting(
+    /// The errors of [`Self::for_segment`].
+    pub fn for_last_segment(
         content_key: &ContentKey,
-        expected: Fields,
+        part: Part,
         header: &[u8],
-        first_chunk: u64,
     ) -> Result<Self, FormatError> {
-        let header = Header::parse(header)?;
-        let chunk_key = header.chunk_key(content_key, None)?;
-        if header.fields != expected {
-            return Err(FormatError::SegmentOrder);
-        }
-        let part = expected.part;
-        if part.length == 0 {
-            return Err(FormatError::BodyLength);
-        }
-        ChunkOpener::new(chunk_key, part.length, first_chunk).map(Self)
+        segment_opener(content_key, Fields { place: Place::Last, part, tail_length: 0 }, header, 0)
     }
+}
 
-    /// [`ChunkOpener::next_length`].
-    pub fn next_length(&self) -> Option<usize> {
-        self.0.next_length()
+fn segment_opener(
+    content_key: &ContentKey,
+    expected: Fields,
+    header: &[u8],
+    first_chunk: u64,
+) -> Result<ChunkOpener, FormatError> {
+    let header = Header::parse(header)?;
+    let chunk_key = header.chunk_key(content_key, None)?;
+    if header.fields != expected {
+        return Err(FormatError::SegmentOrder);
     }
-
-    /// [`ChunkOpener::open_next`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
-        self.0.open_next(chunk)
+    let part = expected.part;
+    if part.length == 0 {
+        return Err(FormatError::BodyLength);
     }
-
-    /// [`ChunkOpener::open_next_into`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
-        self.0.open_next_into(sealed, plaintext)
-    }
+    ChunkOpener::new(chunk_key, part.length, first_chunk)
 }
 
 /// Opens the stored bytes of a window: chunks, and the headers between them.
@@ -169,14 +150,14 @@ pub struct RangeOpener {
     at: ChunkAt,
     last: ChunkAt,
     /// `None` when the header of the part comes next.
-    segment: Option<SegmentOpener>,
+    segment: Option<ChunkOpener>,
 }
 
 impl RangeOpener {
     /// An opener for the bytes that `window` of `layout` asks for; with the header that it says has to be read apart.
     ///
     /// # Errors
-    /// [`FormatError::SegmentHeader`] when that header is missing; else as [`SegmentOpener::new`].
+    /// [`FormatError::SegmentHeader`] when that header is missing; else the errors of [`ChunkOpener::for_segment`].
     pub fn new(
         content_key: Arc<ContentKey>,
         layout: Arc<Layout>,
@@ -188,14 +169,32 @@ impl RangeOpener {
             None => None,
             Some(_) => {
                 let header = header_apart.ok_or(FormatError::SegmentHeader)?;
-                Some(SegmentOpener::new(&content_key, &layout, first.part, header, first.chunk)?)
+                Some(ChunkOpener::for_segment(&content_key, &layout, first.part, header, first.chunk)?)
             }
         };
         Ok(Self { content_key, layout, at: first, last, segment })
     }
 
+    fn open_header(&mut self, header: &[u8]) -> Result<(), FormatError> {
+        let ChunkAt { part, chunk } = self.at;
+        self.segment = Some(ChunkOpener::for_segment(&self.content_key, &self.layout, part, header, chunk)?);
+        Ok(())
+    }
+
+    /// Goes on to the next chunk after one that was opened.
+    fn advance(&mut self) {
+        if self.segment.as_ref().is_some_and(|segment| segment.next_length().is_some()) {
+            self.at.chunk += 1;
+        } else {
+            self.at = ChunkAt { part: self.at.part + 1, chunk: 0 };
+            self.segment = None;
+        }
+    }
+}
+
+impl PieceOpener for RangeOpener {
     /// Stored bytes of the next piece, a header or a chunk; `None` after the last chunk of the window.
-    pub fn next_length(&self) -> Option<usize> {
+    fn next_length(&self) -> Option<usize> {
         match &self.segment {
             _ if (self.at.part, self.at.chunk) > (self.last.part, self.last.chunk) => None,
             None => Some(SEGMENT_HEADER),
@@ -204,10 +203,7 @@ impl RangeOpener {
     }
 
     /// Opens the next piece in place: a chunk becomes its plaintext, a header nothing.
-    ///
-    /// # Errors
-    /// As [`SegmentOpener::new`] and [`ChunkOpener::open_next`]; `piece` is empty then (F-25).
-    pub fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         let opened = match self.next_length() {
             Some(length) if length == piece.len() => match &mut self.segment {
                 None => self.open_header(piece).map(|()| piece.clear()),
@@ -221,11 +217,7 @@ impl RangeOpener {
         opened
     }
 
-    /// [`Self::open_next`] out of `sealed` into `plaintext`, whose former content is overwritten.
-    ///
-    /// # Errors
-    /// As there; `plaintext` is empty then (F-25).
-    pub fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
         let opened = match self.next_length() {
             Some(length) if length == sealed.len() => match &mut self.segment {
                 None => self.open_header(sealed).map(|()| plaintext.clear()),
@@ -237,21 +229,5 @@ impl RangeOpener {
             plaintext.clear();
         }
         opened
-    }
-
-    fn open_header(&mut self, header: &[u8]) -> Result<(), FormatError> {
-        let ChunkAt { part, chunk } = self.at;
-        self.segment = Some(SegmentOpener::new(&self.content_key, &self.layout, part, header, chunk)?);
-        Ok(())
-    }
-
-    /// Goes on to the next chunk after one that was opened.
-    fn advance(&mut self) {
-        if self.segment.as_ref().is_some_and(|segment| segment.next_length().is_some()) {
-            self.at.chunk += 1;
-        } else {
-            self.at = ChunkAt { part: self.at.part + 1, chunk: 0 };
-            self.segment = None;
-        }
     }
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::envelope::ContentKey;
-use crate::envelope::native::{CHUNK, FormatError, TAG};
+use crate::envelope::native::{CHUNK, FormatError, PieceOpener, TAG};
 
 mod attacks;
 mod layouts;

@@ -1,7 +1,10 @@
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
-use crate::envelope::native::{CHUNK, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
+use crate::envelope::native::{
+    CHUNK, PieceOpener, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length,
+};
 
 fn content_key(byte: u8) -> ContentKey {
     ContentKey::from_zeroizing(zeroize::Zeroizing::new([byte; 32]))
@@ -12,7 +15,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 fn seal(content: &[u8]) -> Vec<u8> {
-    let mut sealer = PutSealer::new(&content_key(5));
+    let mut sealer = ChunkSealer::for_put(&content_key(5));
     let mut sealed = Vec::new();
     let mut chunks = content.chunks(CHUNK).peekable();
     loop {
@@ -29,7 +32,7 @@ fn seal(content: &[u8]) -> Vec<u8> {
 
 /// Opens stored bytes as a reader would who was told `plaintext_total`, from chunk `first` on.
 fn open_from(stored: &[u8], plaintext_total: u64, first: u64) -> Result<Vec<u8>, FormatError> {
-    let mut opener = PutOpener::new(&content_key(5), plaintext_total, first)?;
+    let mut opener = ChunkOpener::for_put(&content_key(5), plaintext_total, first)?;
     let mut rest = &stored[(first as usize * SEALED_CHUNK).min(stored.len())..];
     let mut opened = Vec::new();
     while let Some(length) = opener.next_length() {
@@ -99,14 +102,14 @@ fn appended_bytes_are_noticed() {
 #[test]
 fn a_body_under_another_content_key_does_not_open() {
     let stored = seal(&pattern(100));
-    let mut opener = PutOpener::new(&content_key(6), 100, 0).unwrap();
+    let mut opener = ChunkOpener::for_put(&content_key(6), 100, 0).unwrap();
     assert_eq!(opener.open_next(&mut BytesMut::from(&stored[..])), Err(FormatError::ChunkTag));
 }
 
 #[test]
 fn a_chunk_that_is_not_there_cannot_be_opened() {
-    assert!(PutOpener::new(&content_key(5), 0, 1).is_err());
-    let mut opener = PutOpener::new(&content_key(5), 3, 0).unwrap();
+    assert!(ChunkOpener::for_put(&content_key(5), 0, 1).is_err());
+    let mut opener = ChunkOpener::for_put(&content_key(5), 3, 0).unwrap();
     let mut chunk = BytesMut::from(&seal(b"abc")[..]);
     opener.open_next(&mut chunk).unwrap();
     assert_eq!(opener.next_length(), None);
@@ -116,7 +119,7 @@ fn a_chunk_that_is_not_there_cannot_be_opened() {
 #[test]
 #[should_panic(expected = "belongs to the empty object")]
 fn f_22_an_empty_last_chunk_is_never_written_after_others() {
-    let mut sealer = PutSealer::new(&content_key(5));
+    let mut sealer = ChunkSealer::for_put(&content_key(5));
     sealer.seal_next(&mut BytesMut::zeroed(CHUNK));
     sealer.seal_last(&mut BytesMut::new());
 }

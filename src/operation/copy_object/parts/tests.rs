@@ -11,7 +11,7 @@ use super::*;
 use crate::body::tests_support::{pattern, seal_segments};
 use crate::envelope::native::multipart::{Part, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator};
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, Entropy, Envelope, ObjectName, PutSealer, SealRequest, SseAlgorithm,
+    Attributes, Binding, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
 };
 use crate::keyring::EncryptionContext;
 use crate::object::native::{StoredKeys, write_keys};
@@ -253,7 +253,7 @@ async fn the_upload_has_the_metadata_and_an_envelope_of_its_own() {
             assert!(keys.envelope().is_multipart());
             let unlocked = keys.unlock(&resources.keyring, rule, bucket, object).await.unwrap();
             let mut chunk = BytesMut::new();
-            PutSealer::new(&unlocked.opened.content_key).seal_last(&mut chunk);
+            ChunkSealer::for_put(&unlocked.opened.content_key).seal_last(&mut chunk);
             chunk
         }
     };

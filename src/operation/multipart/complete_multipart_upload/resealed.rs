@@ -9,10 +9,9 @@ use super::request::Chosen;
 use crate::body::{BoxBody, SealBody};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
-    Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentOpener, SegmentSealer,
-    TailMark,
+    Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer, TailMark,
 };
-use crate::envelope::native::{Attribute, FormatError};
+use crate::envelope::native::{Attribute, ChunkOpener, FormatError, PieceOpener};
 use crate::error::{Error, with_causes};
 use crate::upload::memory::Tail;
 use crate::upload::stored_parts::AllParts;
@@ -125,8 +124,8 @@ fn open(content_key: &ContentKey, tail: &Tail) -> Result<Bytes, FormatError> {
     }
     let header = sealed.split_to(SEGMENT_HEADER);
     let mut opener = match &tail.layout {
-        Some(layout) => SegmentOpener::new(content_key, layout, layout.parts().len() - 1, &header, 0)?,
-        None => SegmentOpener::of_last(content_key, tail.part, &header)?,
+        Some(layout) => ChunkOpener::for_segment(content_key, layout, layout.parts().len() - 1, &header, 0)?,
+        None => ChunkOpener::for_last_segment(content_key, tail.part, &header)?,
     };
     let mut plaintext = BytesMut::new();
     while let Some(length) = opener.next_length() {

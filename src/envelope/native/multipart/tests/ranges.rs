@@ -1,7 +1,7 @@
 //! Ranges equal slices, and a layout that was guessed is used only once it was proven.
 
 use super::*;
-use crate::envelope::native::SEALED_CHUNK;
+use crate::envelope::native::{ChunkOpener, PieceOpener, SEALED_CHUNK};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 
@@ -77,7 +77,8 @@ fn f_44_a_header_of_another_segment_opens_nothing() {
     let layout = Layout::ended_by_last(numbered(&[2 * CHUNK_U64, 2 * CHUNK_U64, 10])).unwrap();
     let object = Object::seal(&content_key(1), layout.clone());
     let header = |index: usize| &object.segments[index][..SEGMENT_HEADER];
-    let open = |index, header: &[u8]| SegmentOpener::new(&content_key(1), &layout, index, header, 0).err();
+    let open =
+        |index, header: &[u8]| ChunkOpener::for_segment(&content_key(1), &layout, index, header, 0).err();
     assert_eq!(open(0, header(0)), None);
     assert_eq!(open(0, header(1)), Some(FormatError::SegmentOrder));
     assert_eq!(open(2, header(1)), Some(FormatError::SegmentOrder));
