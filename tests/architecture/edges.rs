@@ -1,0 +1,126 @@
+//! Which module at the top of the crate may use which.
+
+use std::collections::BTreeSet;
+
+use crate::allowances::{MAX_UNUSED_EDGES, MAX_USES_BETWEEN_OPERATIONS};
+use crate::sources;
+
+/// Each module with the modules that it may use, from the ground up: every one of them stands above it in
+/// this table. An edge that no file uses is not allowed either, so the table is what the code is.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("buffers", &[]),
+    ("meter", &[]),
+    ("wire", &[]),
+    ("s3", &["wire"]),
+    ("sigv4", &["wire"]),
+    ("envelope", &["wire"]),
+    ("keyring", &["wire", "envelope"]),
+    ("upstream", &["buffers", "wire", "s3", "sigv4"]),
+    ("body", &["meter", "wire", "s3", "sigv4", "envelope"]),
+    ("error", &["wire", "s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
+    ("object", &["buffers", "wire", "s3", "envelope", "keyring", "upstream", "body", "error"]),
+    ("upload", &["wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object"]),
+    (
+        "operation",
+        &[
+            "buffers", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "body", "error", "object",
+            "upload",
+        ],
+    ),
+    ("service", &["meter", "wire", "s3", "sigv4", "upstream", "body", "error", "object", "operation"]),
+    ("server", &["buffers", "meter"]),
+    ("admin", &["server"]),
+    (
+        "config",
+        &["wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "service", "server", "admin"],
+    ),
+    ("log", &["config"]),
+    (
+        "cli",
+        &[
+            "buffers",
+            "wire",
+            "s3",
+            "sigv4",
+            "envelope",
+            "keyring",
+            "upstream",
+            "body",
+            "error",
+            "object",
+            "upload",
+            "operation",
+            "service",
+            "server",
+            "admin",
+            "config",
+        ],
+    ),
+    ("fuzzing", &["wire", "s3", "sigv4", "envelope", "keyring", "config"]),
+    ("main", &["service", "server", "config", "log", "cli"]),
+];
+
+/// What every operation may use of its own folder.
+const SHARED_BY_OPERATIONS: &[&str] = &["request", "response"];
+
+#[test]
+fn modules_use_only_what_is_below_them() {
+    for (at, (module, others)) in MAY_USE.iter().enumerate() {
+        let below: Vec<_> = MAY_USE[..at].iter().map(|(name, _)| name).collect();
+        for other in *others {
+            assert!(below.contains(&other), "{module} → {other} leads upwards: order the table");
+        }
+    }
+    let mut used = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for source in sources::product() {
+        let Some(module) = source.facts.module.first() else { continue };
+        let allowed = MAY_USE
+            .iter()
+            .find(|(name, _)| name == module)
+            .unwrap_or_else(|| panic!("{} is of a module that this table lacks", source.path.display()))
+            .1;
+        for path in &source.facts.uses {
+            let Some(other) = path.first().filter(|other| *other != module) else { continue };
+            if !MAY_USE.iter().any(|(name, _)| name == other) {
+                continue;
+            }
+            used.insert((module.as_str(), other.as_str()));
+            if !allowed.contains(&other.as_str()) {
+                wrong.push(format!("{}: {module} must not use {}", source.path.display(), path.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let edges = MAY_USE.iter().flat_map(|(module, others)| others.iter().map(move |other| (*module, *other)));
+    let unused: Vec<_> = edges.filter(|edge| !used.contains(edge)).collect();
+    assert!(unused.len() <= MAX_UNUSED_EDGES, "edges that no file uses: {unused:?}");
+}
+
+/// The operation that a module belongs to, by its path within the crate.
+fn operation(path: &[String]) -> Option<&str> {
+    let name = match path {
+        [first, multipart, name, ..] if first == "operation" && multipart == "multipart" => name,
+        [first, name, ..] if first == "operation" && name != "multipart" => name,
+        _ => return None,
+    };
+    let is_module = name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    is_module.then_some(name)
+}
+
+#[test]
+fn operations_do_not_use_each_other() {
+    let mut wrong = Vec::new();
+    for source in sources::product() {
+        let Some(own) = operation(&source.facts.module) else { continue };
+        for path in &source.facts.uses {
+            if let Some(other) = operation(path)
+                && other != own
+                && !SHARED_BY_OPERATIONS.contains(&other)
+            {
+                wrong.push(format!("{}: {}", source.path.display(), path.join("::")));
+            }
+        }
+    }
+    assert!(wrong.len() <= MAX_USES_BETWEEN_OPERATIONS, "one operation uses another:\n{}", wrong.join("\n"));
+}
