@@ -26,3 +26,4 @@ pub mod sigv4;
 pub(crate) mod test_support;
 pub mod upload;
 pub mod upstream;
+pub mod wire;

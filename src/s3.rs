@@ -22,7 +22,7 @@ pub mod time;
 pub mod xml;
 
 pub use bucket_pattern::{BucketPattern, InvalidPattern};
-pub use checksum::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, Verifier};
+pub use checksum::{DeclaredIntegrity, Verifier};
 pub use copy_source::CopySource;
 pub use error::{ErrorCode, S3Error};
 pub use etag::{EtagStyle, Hashed};
@@ -35,3 +35,5 @@ pub use query::Query;
 pub use range::{ByteRange, RangeSpec};
 pub use route::route;
 pub use time::iso_time;
+
+pub use crate::wire::checksum::{Checksum, ChecksumAlgorithm};

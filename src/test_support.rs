@@ -1,7 +1,6 @@
 //! A storage for tests of handlers: it keeps what it is given, answers GET and HEAD as S3 does unless it is told to be
 //! odd, and remembers what it was asked.
 
-use crate::object::checksums;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::body::BoxBody;
 use crate::body::tests_support::{pattern, seal_all, seal_segments};
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{
-    Binding, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed, SseAlgorithm,
+    Attributes, Binding, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed, SseAlgorithm,
 };
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
@@ -288,7 +287,7 @@ async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Se
         multipart,
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: object_key.as_bytes() },
-        attributes: &checksums::to_attributes(&[checksum]),
+        attributes: &Attributes::new(vec![checksum]),
     };
     let sealed = Envelope::seal(&request, Entropy::fresh());
     let metadata = vec![

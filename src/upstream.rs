@@ -4,7 +4,6 @@
 
 mod address;
 mod advice;
-mod checksum;
 mod connector;
 mod credentials;
 mod embedded;
@@ -45,12 +44,13 @@ use self::pool::{HeadRoom, Pool};
 use self::request::{Hop, Prepared};
 use self::retry::{Budget, Pace, Replay, Trouble};
 pub use self::settings::{
-    CONNECT_TIMEOUT, Checksum, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS,
-    MAX_RETRIES, POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
+    CONNECT_TIMEOUT, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
+    POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 use crate::buffers::Crowd;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
+use crate::wire::checksum::ChecksumAlgorithm;
 
 /// The error of a body, whatever it was.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -127,7 +127,7 @@ struct Shared {
     crowd: Crowd,
     credentials: CredentialSource,
     signer: Signer,
-    checksum: Checksum,
+    checksum: Option<ChecksumAlgorithm>,
     timeouts: Timeouts,
     max_retries: u32,
     via: Option<HeaderValue>,
@@ -189,13 +189,9 @@ impl Upstream {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The algorithm of the checksum that goes along with ciphertext, as S3 names it.
-    pub fn checksum_name(&self) -> Option<&'static str> {
-        match self.shared.checksum {
-            Checksum::Crc64Nvme => Some("CRC64NVME"),
-            Checksum::Crc32c => Some("CRC32C"),
-            Checksum::None => None,
-        }
+    /// The algorithm of the checksum that is sent with ciphertext.
+    pub fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
+        self.shared.checksum
     }
 
     /// Signs and sends a request; repeats it if it can be repeated. Any status is a response. The

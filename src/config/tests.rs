@@ -11,7 +11,8 @@ use crate::object::rule::{Binding, Policies};
 use crate::s3::{BucketName, BucketPattern, EtagStyle, ObjectKey};
 use crate::service::ClientAccess;
 use crate::sigv4::SecretAccessKey;
-use crate::upstream::{Checksum, Credentials, Target, Timeouts};
+use crate::upstream::{Credentials, Target, Timeouts};
+use crate::wire::checksum::ChecksumAlgorithm;
 
 const MINIMAL: &str = "\
 [listen]
@@ -230,7 +231,7 @@ fn listening_and_the_upstream_can_be_set() {
     assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
     assert_eq!(
         (upstream.path_style, upstream.checksum, upstream.max_retries),
-        (Some(false), Checksum::Crc32c, 0)
+        (Some(false), Some(ChecksumAlgorithm::Crc32c), 0)
     );
     assert_eq!(upstream.timeouts, Timeouts { connect: seconds(5), head: seconds(6), idle: seconds(7) });
     let Credentials::Static { access_key_id, secret_access_key, session_token: None } = &upstream.credentials

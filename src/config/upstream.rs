@@ -9,7 +9,8 @@ use super::credentials;
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::{required, value};
-use crate::upstream::{self, Checksum, Embedded, Settings, Target, Timeouts};
+use crate::upstream::{self, Embedded, Settings, Target, Timeouts};
+use crate::wire::checksum::ChecksumAlgorithm;
 
 const KEYS: &[&str] = &[
     "endpoint",
@@ -63,14 +64,17 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
     }
     let timeout =
         |word, default| section.parsed(word, "30s", value::timeout).map(|timeout| timeout.unwrap_or(default));
-    let checksums =
-        [("crc64nvme", Checksum::Crc64Nvme), ("crc32c", Checksum::Crc32c), ("none", Checksum::None)];
+    let checksums = [
+        ("crc64nvme", Some(ChecksumAlgorithm::Crc64Nvme)),
+        ("crc32c", Some(ChecksumAlgorithm::Crc32c)),
+        ("none", None),
+    ];
     let max_retries =
         section.count("max_retries", 0..=MAX_RETRIES)?.unwrap_or(u64::from(upstream::MAX_RETRIES));
     Ok(Settings {
         path_style,
         credentials: credentials::read(&section)?.for_storage(),
-        checksum: section.choice("checksum", &checksums)?.unwrap_or_default(),
+        checksum: section.choice("checksum", &checksums)?.unwrap_or(Some(ChecksumAlgorithm::DEFAULT)),
         timeouts: Timeouts {
             connect: timeout("connect_timeout", upstream::CONNECT_TIMEOUT)?,
             head: timeout("head_timeout", upstream::HEAD_TIMEOUT)?,

@@ -17,7 +17,7 @@ mod upload_token;
 mod vectors;
 mod window;
 
-pub use attributes::{Attribute, AttributeTag, Attributes};
+pub use attributes::Attributes;
 pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
 pub use header::{
     Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,

@@ -15,11 +15,12 @@ use crate::envelope::native::multipart::{
     open_layout_tail, seal_terminator,
 };
 use crate::envelope::native::{
-    Attribute, AttributeTag, Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope,
-    FormatError, ObjectName, PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed,
-    SseAlgorithm, UploadChecksum, UploadTarget, UploadToken, plaintext_length,
+    Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, FormatError, ObjectName,
+    PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed, SseAlgorithm, UploadChecksum,
+    UploadTarget, UploadToken, plaintext_length,
 };
 use crate::envelope::{ContentKey, DataKey, cbc, s3ec};
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 const NAME: ObjectName<'static> = ObjectName { realm: "realm", object_key: b"dir/key" };
 const OTHER_NAME: ObjectName<'static> = ObjectName { realm: "realm", object_key: b"dir/other" };
@@ -59,7 +60,7 @@ pub fn native_envelope(data: &[u8]) {
     }
     let mut input = Input(data);
     let checksum =
-        Attribute::new(AttributeTag::Crc32, &[input.byte(), 1, 2, 3]).expect("4 bytes are a CRC-32");
+        Checksum::new(ChecksumAlgorithm::Crc32, &[input.byte(), 1, 2, 3]).expect("4 bytes are a CRC-32");
     let honest = Attributes::new(vec![checksum]);
     let Sealed { envelope, .. } = sealed(input.byte(), &honest);
     let opened = envelope.open(&data_key(), STRICT, NAME).expect("it was sealed so");
@@ -283,8 +284,8 @@ pub fn upload_token(data: &[u8]) {
     let Sealed { envelope, content_key } = sealed(1 | input.byte(), &Attributes::default());
     let checksum = match input.byte() % 3 {
         0 => UploadChecksum::Undeclared,
-        1 => UploadChecksum::Composite(AttributeTag::Sha256),
-        _ => UploadChecksum::FullObject(AttributeTag::Crc64Nvme),
+        1 => UploadChecksum::Composite(ChecksumAlgorithm::Sha256),
+        _ => UploadChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme),
     };
     let target = UploadTarget { bucket: "bucket", object_key: NAME.object_key };
     let id = String::from_utf8_lossy(input.line()).into_owned();

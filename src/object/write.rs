@@ -1,7 +1,6 @@
 //! An object about to be stored: what PutObject and PostObject have in common.
 
 use crate::body::IngestBody;
-use crate::object::checksums;
 use crate::object::response_headers;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity};
 use bytes::{Bytes, BytesMut};
@@ -115,7 +114,7 @@ impl<'a> NewObject<'a> {
             }
             (None, Plaintext::Whole(plaintext, checksums)) => {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
-                let attributes = checksums::to_attributes(&checksums);
+                let attributes = Attributes::new(checksums);
                 let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
                 let chunks = ChunkSealer::for_put(&sealed.content_key);
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
@@ -123,7 +122,7 @@ impl<'a> NewObject<'a> {
             }
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
-                let attributes = checksums::to_attributes(&checksums);
+                let attributes = Attributes::new(checksums);
                 let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
                 let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");

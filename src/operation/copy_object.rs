@@ -236,7 +236,7 @@ impl ObjectCopy {
             binding: self.rule.binding,
             sse: self.sse,
             name: ObjectName { realm, object_key: self.object.as_bytes() },
-            checksum: own.as_ref().map(checksums::to_attribute),
+            checksum: own,
         };
         let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
         let mut request = UpstreamRequest {

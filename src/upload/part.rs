@@ -1,6 +1,5 @@
 //! One part of an upload on its way to the storage: what UploadPart and UploadPartCopy have in common.
 
-use crate::object::checksums;
 use crate::object::response_headers;
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use super::memory::Tail;
 use super::session::Upload;
 use super::stored_parts::{AllParts, UploadAt, etag_of_part, list_parts};
 use crate::body::{BoxBody, SealBody, boxed};
+use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
     MIN_PART, Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision, TailMark,
     TailRefused, segment_length, tail_decision,
 };
-use crate::envelope::native::{Attribute, CHUNK};
 use crate::error::Error;
 use crate::object::upstream_response::pass;
 use crate::object::write::seal_whole;
@@ -160,7 +159,7 @@ impl NewPart<'_> {
         part: Part,
         listed: Option<&AllParts>,
         own: &[Checksum],
-    ) -> Option<Attribute> {
+    ) -> Option<Checksum> {
         let algorithm = self.upload.checksum_algorithm()?;
         let mut parts = Vec::new();
         for number in 1..part.number.value() {
@@ -169,7 +168,7 @@ impl NewPart<'_> {
             if mark.length() < MIN_PART {
                 return None;
             }
-            parts.push((checksums::from_attribute(mark.checksum()?), mark.length()));
+            parts.push((*mark.checksum()?, mark.length()));
         }
         let own = own.iter().find(|checksum| checksum.algorithm() == algorithm)?;
         parts.push((*own, part.length));
@@ -230,7 +229,7 @@ impl Sent {
         let wanted = upload.checksum_algorithm();
         let checksum =
             self.checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
-        let mark = self.mark.with_checksum(checksum.map(checksums::to_attribute));
+        let mark = self.mark.with_checksum(checksum.copied());
         let known = &resources.known_uploads;
         known.remember_part(&upload.upstream_id, number.value(), etag, mark).await;
         if let Some(tail) = self.kept.take() {

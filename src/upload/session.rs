@@ -1,6 +1,5 @@
 //! A multipart upload under way: what its id says, opened and verified before anything is done with it (F-49 to F-52).
 
-use crate::object::checksums;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -8,12 +7,11 @@ use http::header::{IF_MATCH, IF_NONE_MATCH};
 
 use super::memory::KnownUploads;
 use crate::envelope::ContentKey;
-use crate::envelope::native::{Attribute, Envelope, UploadChecksum, UploadTarget, UploadToken};
+use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
 use crate::error::Error;
 use crate::keyring::KeyringError;
 use crate::object::native::StoredKeys;
 use crate::object::rule::BucketRule;
-use crate::s3::checksum::{composite, full_object};
 use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
 use crate::upstream::UpstreamRequest;
@@ -103,7 +101,7 @@ impl Upload {
 
     /// The algorithm that the client declared for the object.
     pub(crate) fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
-        self.checksum.algorithm().map(checksums::algorithm)
+        self.checksum.algorithm()
     }
 
     /// Whether the object's last segment is to carry a checksum of the object.
@@ -113,20 +111,20 @@ impl Upload {
 
     /// The checksum that the object's last segment is to carry, from the checksums and lengths in bytes of
     /// all parts; `None` if it is to carry none, or if a part's checksum is not of the declared algorithm.
-    pub(crate) fn carried(&self, parts: &[(Checksum, u64)]) -> Option<Attribute> {
-        let algorithm = checksums::algorithm(self.announced.algorithm()?);
+    pub(crate) fn carried(&self, parts: &[(Checksum, u64)]) -> Option<Checksum> {
+        let algorithm = self.announced.algorithm()?;
         if parts.iter().any(|(checksum, _)| checksum.algorithm() != algorithm) {
             return None;
         }
         let value = match self.announced {
             UploadChecksum::Undeclared => return None,
-            UploadChecksum::FullObject(_) => full_object(algorithm, parts)?,
+            UploadChecksum::FullObject(_) => Checksum::combine(algorithm, parts)?,
             UploadChecksum::Composite(_) => {
                 let values: Vec<_> = parts.iter().map(|(checksum, _)| *checksum).collect();
-                composite(algorithm, &values)
+                Checksum::composite(algorithm, &values)
             }
         };
-        Some(checksums::to_attribute(&value))
+        Some(value)
     }
 
     /// Whether the checksum that was declared is one of all bytes.

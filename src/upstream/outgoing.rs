@@ -11,10 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::checksum::{Algorithm, Running};
 use super::error::LengthError;
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::sigv4::{self, AwsChunkedEncoder, UPSTREAM_CHUNK_SIZE as CHUNK_SIZE};
+use crate::wire::checksum::{ChecksumAlgorithm, Hasher};
 
 /// Lets exactly `remaining` bytes pass. The last of them wait until the source has ended without an error, so a verdict
 /// that comes with the end of the body is never too late.
@@ -77,16 +77,17 @@ enum Framing {
 struct AwsChunked {
     /// `None` when the trailer was framed.
     encoder: Option<AwsChunkedEncoder>,
-    checksum: Running,
+    checksum: Hasher,
     /// Framed pieces not yet sent: those of one frame of content at most.
     framed: VecDeque<Bytes>,
 }
 
 impl AwsChunked {
-    fn new(algorithm: Algorithm, length: u64) -> Self {
-        let encoder = AwsChunkedEncoder::new(length, CHUNK_SIZE, algorithm.header(), algorithm.value_len());
+    fn new(algorithm: ChecksumAlgorithm, length: u64) -> Self {
+        let encoder =
+            AwsChunkedEncoder::new(length, CHUNK_SIZE, algorithm.header_name(), algorithm.base64_len());
         let encoder = encoder.expect("lengths of stored objects fit 64 bits, framed too");
-        Self { encoder: Some(encoder), checksum: Running::new(algorithm), framed: VecDeque::new() }
+        Self { encoder: Some(encoder), checksum: Hasher::new(algorithm), framed: VecDeque::new() }
     }
 
     fn is_done(&self) -> bool {
@@ -104,7 +105,7 @@ impl AwsChunked {
             }
             None => {
                 let encoder = self.encoder.take().expect("the end comes once");
-                let end = encoder.finish(&self.checksum.value());
+                let end = encoder.finish(&self.checksum.clone().finish().to_string());
                 framed.push_back(end.expect("ExactLength ends after all announced bytes, or with an error"));
             }
         }
@@ -193,7 +194,7 @@ impl Streamed {
     pub(super) fn new(
         upload: &Arc<Upload>,
         length: u64,
-        algorithm: Option<Algorithm>,
+        algorithm: Option<ChecksumAlgorithm>,
     ) -> (Self, oneshot::Sender<()>) {
         let (interested, interest) = oneshot::channel();
         let framing = algorithm.map_or(Framing::Plain, |algorithm| {
@@ -287,11 +288,15 @@ impl Body for Streamed {
 }
 
 /// The body's exact length on the wire.
-pub(super) fn wire_length(content_length: u64, algorithm: Option<Algorithm>) -> u64 {
+pub(super) fn wire_length(content_length: u64, algorithm: Option<ChecksumAlgorithm>) -> u64 {
     match algorithm {
         Some(algorithm) => {
-            let framed =
-                sigv4::encoded_length(content_length, CHUNK_SIZE, &algorithm.header(), algorithm.value_len());
+            let framed = sigv4::encoded_length(
+                content_length,
+                CHUNK_SIZE,
+                &algorithm.header_name(),
+                algorithm.base64_len(),
+            );
             framed.expect("lengths of stored objects fit 64 bits, framed too")
         }
         None => content_length,

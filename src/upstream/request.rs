@@ -10,14 +10,13 @@ use md5::{Digest, Md5};
 use tokio::sync::oneshot;
 
 use super::address::Address;
-use super::checksum::Algorithm;
 use super::error::UpstreamError;
 use super::outgoing::{ExactLength, OutgoingBody, Streamed, Upload, wire_length};
 use super::retry::{Pace, Replay};
-use super::settings::Checksum;
 use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
 use crate::sigv4::PayloadSigning;
+use crate::wire::checksum::{ChecksumAlgorithm, checksum};
 
 const X_AMZ_SDK_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
 const X_AMZ_TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
@@ -54,7 +53,7 @@ pub(super) struct Prepared {
 
 enum Payload {
     Whole { bytes: Bytes, signing: PayloadSigning },
-    Streamed { upload: Arc<Upload>, length: u64, algorithm: Option<Algorithm> },
+    Streamed { upload: Arc<Upload>, length: u64, algorithm: Option<ChecksumAlgorithm> },
 }
 
 /// What protects content on its way besides its checksum.
@@ -71,7 +70,7 @@ impl Prepared {
         request: UpstreamRequest,
         address: &Address,
         hop: Hop,
-        checksum: Checksum,
+        algorithm: Option<ChecksumAlgorithm>,
     ) -> Result<Self, UpstreamError> {
         let pace = Pace::of(&request);
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
@@ -81,7 +80,6 @@ impl Prepared {
         }
         headers.insert(header::HOST, host);
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        let algorithm = checksum.algorithm();
         let payload = match body {
             UpstreamBody::Empty => empty(&method, &mut headers),
             UpstreamBody::Buffered(bytes) => buffered(bytes, &mut headers),
@@ -182,12 +180,13 @@ fn buffered(bytes: Bytes, headers: &mut HeaderMap) -> Payload {
     Payload::Whole { bytes, signing }
 }
 
-fn content(bytes: Bytes, hop: Hop, algorithm: Option<Algorithm>, headers: &mut HeaderMap) -> Payload {
+fn content(bytes: Bytes, hop: Hop, algorithm: Option<ChecksumAlgorithm>, headers: &mut HeaderMap) -> Payload {
     headers.remove(X_AMZ_SDK_CHECKSUM_ALGORITHM);
     if let Some(algorithm) = algorithm {
-        let value = HeaderValue::try_from(algorithm.of(&bytes)).expect("base64 is visible ASCII");
-        headers.insert(algorithm.header(), value);
-        headers.insert(X_AMZ_SDK_CHECKSUM_ALGORITHM, algorithm.name());
+        let value =
+            HeaderValue::try_from(checksum(algorithm, &bytes).to_string()).expect("base64 is visible ASCII");
+        headers.insert(algorithm.header_name(), value);
+        headers.insert(X_AMZ_SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let signing = match hop {
@@ -199,15 +198,15 @@ fn content(bytes: Bytes, hop: Hop, algorithm: Option<Algorithm>, headers: &mut H
 
 fn announce_stream(
     length: u64,
-    algorithm: Option<Algorithm>,
+    algorithm: Option<ChecksumAlgorithm>,
     headers: &mut HeaderMap,
 ) -> Result<(), UpstreamError> {
     headers.remove(X_AMZ_SDK_CHECKSUM_ALGORITHM);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(wire_length(length, algorithm)));
     let Some(algorithm) = algorithm else { return Ok(()) };
     headers.insert(X_AMZ_DECODED_CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(X_AMZ_TRAILER, algorithm.header().into());
-    headers.insert(X_AMZ_SDK_CHECKSUM_ALGORITHM, algorithm.name());
+    headers.insert(X_AMZ_TRAILER, HeaderValue::from_static(algorithm.header()));
+    headers.insert(X_AMZ_SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     let mut coding = b"aws-chunked".to_vec();
     for value in headers.get_all(header::CONTENT_ENCODING) {
         coding.push(b',');

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::wire::checksum::ChecksumAlgorithm;
+
 /// TCP and TLS together; a store in the same region answers within 100 ms, so five seconds cover two lost SYNs (1 s + 2 s).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the end of the request to the response head. Listings, requests about many objects and the ends of
@@ -32,8 +34,9 @@ pub struct Settings {
     pub path_style: Option<bool>,
     /// As whom requests are signed. Not used by [`Target::Embedded`], which has credentials of its own.
     pub credentials: Credentials,
-    /// The checksum that goes along with object ciphertext.
-    pub checksum: Checksum,
+    /// The checksum sent with object ciphertext, which the storage verifies: CRC-64/NVME is what AWS prefers,
+    /// CRC-32C is for storages older than CRC-64/NVME (2024). `None`: no checksum and no aws-chunked framing.
+    pub checksum: Option<ChecksumAlgorithm>,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// Idle connections kept per host.
@@ -65,7 +68,7 @@ impl Settings {
             region: "us-east-1".to_owned(),
             path_style: None,
             credentials: Credentials::DefaultChain,
-            checksum: Checksum::default(),
+            checksum: Some(ChecksumAlgorithm::DEFAULT),
             timeouts: Timeouts::default(),
             max_idle_connections: MAX_IDLE_CONNECTIONS,
             max_retries: MAX_RETRIES,
@@ -114,18 +117,6 @@ impl fmt::Debug for Credentials {
             Self::DefaultChain => f.write_str("DefaultChain"),
         }
     }
-}
-
-/// The checksum of the ciphertext on its way to the store, which refuses a body that does not match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Checksum {
-    /// CRC-64/NVME, what AWS itself prefers.
-    #[default]
-    Crc64Nvme,
-    /// CRC-32C, for stores that came before CRC64NVME (2024).
-    Crc32c,
-    /// None, and no aws-chunked framing, for stores that know neither.
-    None,
 }
 
 /// How long to wait.

@@ -22,9 +22,8 @@ use crate::s3::{BucketName, BucketPattern, ObjectKey, xml};
 use crate::server::{self, ConnectionInfo, Server};
 use crate::service::{Arrival, Client, ClientAccess, Service};
 use crate::sigv4::SecretAccessKey;
-use crate::upstream::{
-    Checksum, Credentials, Settings, Target, Timeouts, Upstream, UpstreamBody, UpstreamRequest,
-};
+use crate::upstream::{Credentials, Settings, Target, Timeouts, Upstream, UpstreamBody, UpstreamRequest};
+use crate::wire::checksum::ChecksumAlgorithm;
 
 /// Known to the proxy of this check alone.
 const ACCESS_KEY_ID: &str = "s3veil-check";
@@ -112,7 +111,7 @@ impl Trial {
                 secret_access_key: self.secret.clone().into(),
                 session_token: None,
             },
-            checksum: Checksum::default(),
+            checksum: Some(ChecksumAlgorithm::DEFAULT),
             timeouts: Timeouts { head: PATIENCE, ..Timeouts::default() },
             max_retries: 0,
             ..Settings::new(Target::Endpoint(endpoint))

@@ -9,54 +9,18 @@ use super::chunk::aead_key;
 use super::header::{FIXED, zero_nonce};
 use super::{FormatError, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 /// Where the salt lies in an envelope: after version, suite, binding and flags.
 const SALT: std::ops::Range<usize> = 4..36;
 
-/// The kind of an attribute: one byte on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AttributeTag {
-    /// CRC-32 (ISO-HDLC) of the plaintext, 4 bytes.
-    Crc32,
-    /// CRC-32C of the plaintext, 4 bytes.
-    Crc32c,
-    /// CRC-64/NVME of the plaintext, 8 bytes.
-    Crc64Nvme,
-    /// SHA-1 of the plaintext, 20 bytes.
-    Sha1,
-    /// SHA-256 of the plaintext, 32 bytes.
-    Sha256,
-    /// SHA-512 of the plaintext, 64 bytes.
-    Sha512,
-    /// MD5 of the plaintext, 16 bytes.
-    Md5,
-    /// XXH64 of the plaintext, 8 bytes.
-    XxHash64,
-    /// XXH3 (64 bits) of the plaintext, 8 bytes.
-    XxHash3,
-    /// XXH3 (128 bits) of the plaintext, 16 bytes.
-    XxHash128,
-}
-
-impl AttributeTag {
-    const ALL: [Self; 10] = [
-        Self::Crc32,
-        Self::Crc32c,
-        Self::Crc64Nvme,
-        Self::Sha1,
-        Self::Sha256,
-        Self::Sha512,
-        Self::Md5,
-        Self::XxHash64,
-        Self::XxHash3,
-        Self::XxHash128,
-    ];
-
-    pub(super) fn of_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.to_byte() == byte)
+/// The bytes that name the algorithms in attributes, part receipts and upload tokens (F-16).
+impl ChecksumAlgorithm {
+    pub(super) fn from_tag(tag: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.tag() == tag)
     }
 
-    pub(super) fn to_byte(self) -> u8 {
+    pub(super) const fn tag(self) -> u8 {
         match self {
             Self::Crc32 => 1,
             Self::Crc32c => 2,
@@ -70,58 +34,15 @@ impl AttributeTag {
             Self::XxHash128 => 10,
         }
     }
-
-    pub(super) const fn value_length(self) -> usize {
-        match self {
-            Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
-            Self::Md5 | Self::XxHash128 => 16,
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-            Self::Sha512 => LONGEST_VALUE,
-        }
-    }
-}
-
-/// The longest value, SHA-512's.
-const LONGEST_VALUE: usize = 64;
-
-/// One attribute: a checksum over the whole plaintext (F-16).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attribute {
-    tag: AttributeTag,
-    /// The value, then zeros.
-    padded: [u8; LONGEST_VALUE],
-}
-
-impl Attribute {
-    /// An attribute; `None` unless the value has the length of its kind.
-    pub fn new(tag: AttributeTag, value: &[u8]) -> Option<Self> {
-        let mut padded = [0; LONGEST_VALUE];
-        (value.len() == tag.value_length()).then(|| {
-            padded[..value.len()].copy_from_slice(value);
-            Self { tag, padded }
-        })
-    }
-
-    /// Its kind.
-    pub fn tag(&self) -> AttributeTag {
-        self.tag
-    }
-
-    /// The checksum's bytes, big-endian as S3 writes them.
-    pub fn value(&self) -> &[u8] {
-        &self.padded[..self.tag.value_length()]
-    }
 }
 
 /// The tag of what an upload's last segment may carry (F-54).
 const UPLOAD_CHECKSUM: u8 = 11;
 
-/// The attributes of one object, in ascending order of their kind, each at most once.
+/// The attributes of one object, in ascending order of their tags, each at most once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
-    known: Vec<Attribute>,
+    known: Vec<Checksum>,
     /// The value of [`UPLOAD_CHECKSUM`], as it was parsed: a later version may know more algorithms.
     upload: Option<u8>,
     /// Tag and value of kinds of a later version: skipped by readers (F-15), kept when an envelope is made anew (F-53).
@@ -129,11 +50,11 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Sorts the attributes; of several of one kind the first counts.
-    pub fn new(mut attributes: Vec<Attribute>) -> Self {
-        attributes.sort_by_key(|attribute| attribute.tag);
-        attributes.dedup_by_key(|attribute| attribute.tag);
-        Self { known: attributes, ..Self::default() }
+    /// Sorts the checksums; of several of one algorithm the first counts.
+    pub fn new(mut checksums: Vec<Checksum>) -> Self {
+        checksums.sort_by_key(|checksum| checksum.algorithm().tag());
+        checksums.dedup_by_key(|checksum| checksum.algorithm());
+        Self { known: checksums, ..Self::default() }
     }
 
     /// These, and that the object's last segment may carry this checksum (F-54).
@@ -145,7 +66,7 @@ impl Attributes {
 
     /// This checksum in place of all that are known or announced.
     #[must_use]
-    pub fn replaced_by(&self, checksum: Attribute) -> Self {
+    pub fn replaced_by(&self, checksum: Checksum) -> Self {
         Self { known: vec![checksum], upload: None, unknown: self.unknown.clone() }
     }
 
@@ -155,8 +76,8 @@ impl Attributes {
         self.upload.and_then(|byte| UploadChecksum::parse(byte).ok()).unwrap_or(UploadChecksum::Undeclared)
     }
 
-    /// The attributes in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Attribute> {
+    /// The checksums of the whole plaintext, in the order of their tags (F-16).
+    pub fn iter(&self) -> impl Iterator<Item = &Checksum> {
         self.known.iter()
     }
 
@@ -166,7 +87,7 @@ impl Attributes {
 
     /// The bytes that [`Self::parse`] reads.
     pub(crate) fn write(&self) -> Zeroizing<Vec<u8>> {
-        let known = self.known.iter().map(|attribute| (attribute.tag.to_byte(), attribute.value()));
+        let known = self.known.iter().map(|checksum| (checksum.algorithm().tag(), checksum.bytes()));
         let unknown = self.unknown.iter().map(|(tag, value)| (*tag, value.as_slice()));
         let upload = self.upload.as_ref().map(|byte| (UPLOAD_CHECKSUM, std::slice::from_ref(byte)));
         let mut all: Vec<(u8, &[u8])> = known.chain(upload).chain(unknown).collect();
@@ -190,9 +111,9 @@ impl Attributes {
                 return Err(FormatError::Attributes);
             }
             before = *tag;
-            match AttributeTag::of_byte(*tag) {
+            match ChecksumAlgorithm::from_tag(*tag) {
                 Some(known) => {
-                    attributes.known.push(Attribute::new(known, value).ok_or(FormatError::Attributes)?);
+                    attributes.known.push(Checksum::new(known, value).ok_or(FormatError::Attributes)?);
                 }
                 None if *tag == UPLOAD_CHECKSUM => {
                     let [byte] = value else { return Err(FormatError::Attributes) };
@@ -265,25 +186,25 @@ mod tests {
     #[test]
     fn f_15_kinds_of_a_later_version_are_skipped() {
         let parsed = Attributes::parse(&[1, 4, 1, 2, 3, 4, 77, 2, 0, 0]).unwrap();
-        assert_eq!(parsed.iter().map(Attribute::tag).collect::<Vec<_>>(), [AttributeTag::Crc32]);
+        assert_eq!(parsed.iter().map(Checksum::algorithm).collect::<Vec<_>>(), [ChecksumAlgorithm::Crc32]);
     }
 
     #[test]
     fn f_54_the_announcement_of_a_carried_checksum_is_one_byte() {
-        let full_object = UploadChecksum::FullObject(AttributeTag::Crc64Nvme);
+        let full_object = UploadChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme);
         let announcing = Attributes::default().announcing(full_object);
         assert_eq!(*announcing.write(), [11, 1, 0x83]);
         assert_eq!(Attributes::parse(&[11, 1, 0x83]), Ok(announcing.clone()));
         assert_eq!(announcing.upload_checksum(), full_object);
         let composite = Attributes::parse(&[1, 4, 1, 2, 3, 4, 11, 1, 5, 200, 0]).unwrap();
-        assert_eq!(composite.upload_checksum(), UploadChecksum::Composite(AttributeTag::Sha256));
+        assert_eq!(composite.upload_checksum(), UploadChecksum::Composite(ChecksumAlgorithm::Sha256));
         let later = Attributes::parse(&[11, 1, 77]).unwrap();
         assert_eq!(later.upload_checksum(), UploadChecksum::Undeclared);
         assert_eq!(*later.write(), [11, 1, 77], "F-53");
         for malformed in [&[11, 0][..], &[11, 2, 1, 1]] {
             assert_eq!(Attributes::parse(malformed), Err(FormatError::Attributes));
         }
-        let crc = Attribute::new(AttributeTag::Crc32, &[5, 6, 7, 8]).unwrap();
+        let crc = Checksum::new(ChecksumAlgorithm::Crc32, &[5, 6, 7, 8]).unwrap();
         assert_eq!(*composite.replaced_by(crc).write(), [1, 4, 5, 6, 7, 8, 200, 0], "F-53");
     }
 
@@ -295,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_attribute_has_the_length_of_its_kind() {
-        assert!(Attribute::new(AttributeTag::Sha256, &[0; 31]).is_none());
-        assert!(Attribute::new(AttributeTag::Sha256, &[0; 32]).is_some());
+        assert!(Checksum::new(ChecksumAlgorithm::Sha256, &[0; 31]).is_none());
+        assert!(Checksum::new(ChecksumAlgorithm::Sha256, &[0; 32]).is_some());
     }
 }

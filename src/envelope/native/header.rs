@@ -7,9 +7,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
-use super::{Attribute, Attributes, FormatError, attributes, kdf};
+use super::{Attributes, FormatError, attributes, kdf};
 use crate::envelope::data_key::KEY_LENGTH;
 use crate::envelope::{ContentKey, DataKey};
+use crate::wire::checksum::Checksum;
 
 const VERSION: u8 = 1;
 const SUITE: u8 = 1;
@@ -153,7 +154,7 @@ pub struct RewrapRequest<'a> {
     /// The name under which the same body is stored.
     pub name: ObjectName<'a>,
     /// A checksum of the plaintext that takes the place of those that the source has.
-    pub checksum: Option<Attribute>,
+    pub checksum: Option<Checksum>,
 }
 
 /// A new envelope and the content key inside it.

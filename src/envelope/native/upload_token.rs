@@ -8,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use super::header::length_prefix;
-use super::{AttributeTag, Envelope, FormatError, kdf};
+use super::{Envelope, FormatError, kdf};
 use crate::envelope::ContentKey;
+use crate::wire::checksum::ChecksumAlgorithm;
 
 const VERSION: u8 = 1;
 const TAG: usize = 32;
@@ -50,14 +51,14 @@ pub enum UploadChecksum {
     /// None.
     Undeclared,
     /// A checksum of the parts' checksums.
-    Composite(AttributeTag),
+    Composite(ChecksumAlgorithm),
     /// A checksum of all bytes.
-    FullObject(AttributeTag),
+    FullObject(ChecksumAlgorithm),
 }
 
 impl UploadChecksum {
-    /// Its algorithm.
-    pub fn algorithm(self) -> Option<AttributeTag> {
+    /// The algorithm of the declared checksum.
+    pub fn algorithm(self) -> Option<ChecksumAlgorithm> {
         match self {
             Self::Undeclared => None,
             Self::Composite(tag) | Self::FullObject(tag) => Some(tag),
@@ -67,13 +68,13 @@ impl UploadChecksum {
     pub(super) fn to_byte(self) -> u8 {
         match self {
             Self::Undeclared => 0,
-            Self::Composite(tag) => tag.to_byte(),
-            Self::FullObject(tag) => tag.to_byte() | FULL_OBJECT,
+            Self::Composite(algorithm) => algorithm.tag(),
+            Self::FullObject(algorithm) => algorithm.tag() | FULL_OBJECT,
         }
     }
 
     pub(super) fn parse(byte: u8) -> Result<Self, TokenError> {
-        let tag = AttributeTag::of_byte(byte & !FULL_OBJECT);
+        let tag = ChecksumAlgorithm::from_tag(byte & !FULL_OBJECT);
         match (byte, tag) {
             (0, _) => Ok(Self::Undeclared),
             (_, None) => Err(TokenError::Malformed),

@@ -16,6 +16,7 @@ use super::multipart::{
 };
 use super::*;
 use crate::envelope::{ContentKey, DataKey};
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 fn hex(value: &Value) -> [u8; 32] {
     let text = value.as_str().unwrap();
@@ -117,7 +118,7 @@ fn layout(vector: &Value) -> Layout {
 }
 
 /// The segments of the vector's upload as an honest writer seals them, under the vector's fixed salts.
-fn seal_segments(layout: &Layout, content_key: &ContentKey, carried: Option<&Attribute>) -> Vec<Vec<u8>> {
+fn seal_segments(layout: &Layout, content_key: &ContentKey, carried: Option<&Checksum>) -> Vec<Vec<u8>> {
     let content = pattern(layout.plaintext_total() as usize);
     let entropy = |index: usize| SegmentEntropy::fixed([100_u8.wrapping_add(index as u8); 32]);
     let mut segments = Vec::new();
@@ -141,10 +142,10 @@ fn seal_segments(layout: &Layout, content_key: &ContentKey, carried: Option<&Att
 }
 
 /// The checksum that the last segment carries, with its zeros: as if it were one of 32 bytes.
-fn carried(vector: &Value) -> Option<Attribute> {
+fn carried(vector: &Value) -> Option<Checksum> {
     let text = vector.get("carried_checksum")?.as_str().unwrap();
     let padded = format!("{text:0<64}");
-    Attribute::new(AttributeTag::Sha256, &hex(&Value::String(padded)))
+    Checksum::new(ChecksumAlgorithm::Sha256, &hex(&Value::String(padded)))
 }
 
 /// What a storage makes of a multipart upload.
@@ -194,11 +195,11 @@ fn open_multipart(vector: &Value, opened: Opened) -> Result<Vec<u8>, FormatError
         let footer = Ending::Footer(&body[body.len() - 80..]);
         assert_eq!(carried_checksum(&content_key, &layout, footer), Ok(found), "the footer says the same");
     }
-    assert_eq!(found.map(|found| found.read_as(AttributeTag::Sha256).unwrap()), carried(vector));
+    assert_eq!(found.map(|found| found.read_as(ChecksumAlgorithm::Sha256).unwrap()), carried(vector));
     if let (Some(found), Some(tag)) = (found, attributes.upload_checksum().algorithm()) {
         let value = found.read_as(tag)?;
         assert_eq!(
-            Value::String(value.value().iter().map(|byte| format!("{byte:02x}")).collect()),
+            Value::String(value.bytes().iter().map(|byte| format!("{byte:02x}")).collect()),
             vector["carried_checksum"]
         );
     }

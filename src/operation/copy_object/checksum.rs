@@ -9,8 +9,8 @@ use super::parts::Step;
 use crate::error::Error;
 use crate::object::read::{OpenedObject, Opening};
 use crate::s3::Checksum;
-use crate::s3::checksum::Hasher;
 use crate::upstream::UpstreamError;
+use crate::wire::checksum::Hasher;
 
 impl ObjectCopy {
     /// The checksum that the request asks for, of the source with this ETag and the stored checksums `kept`;

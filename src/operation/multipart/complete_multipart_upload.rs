@@ -16,7 +16,6 @@ use super::complete_multipart_upload::carried::Carried;
 use super::complete_multipart_upload::request::{Asked, Chosen};
 use super::complete_multipart_upload::resealed::Resealed;
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::native::Attribute;
 use crate::envelope::native::multipart::{
     Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
 };
@@ -29,7 +28,7 @@ use crate::operation::request::Call;
 use crate::operation::response::deferred::{Outcome, answer_in_time};
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
-use crate::s3::{BucketName, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
+use crate::s3::{BucketName, Checksum, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upload::memory::Tail;
 use crate::upload::session::{Upload, take_conditions};
 use crate::upload::stored_parts::{AllParts, UploadAt, etag_of_part, list_parts};
@@ -163,7 +162,7 @@ impl Completing {
     async fn store_terminator(
         &self,
         layout: &Layout,
-        checksum: Option<&Attribute>,
+        checksum: Option<&Checksum>,
     ) -> Result<Result<String, Response<BoxBody>>, Error> {
         let sealed = seal_terminator(&self.upload.content_key, layout, checksum, SegmentEntropy::fresh())?;
         self.store_part(PartNumber::TERMINATOR, sealed.into()).await

@@ -1,6 +1,5 @@
 //! CreateMultipartUpload: a content key for the object that is to be, and an upload id that carries all of it.
 
-use crate::object::checksums;
 use crate::object::response_headers;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response};
@@ -72,7 +71,7 @@ pub(crate) async fn create_multipart_upload(
 /// Announces what the object's last segment is to carry, if there is room for it (F-54).
 fn announcing(checksum: UploadChecksum) -> Attributes {
     match checksum.algorithm() {
-        Some(tag) if fits_header(tag) => Attributes::default().announcing(checksum),
+        Some(algorithm) if fits_header(algorithm) => Attributes::default().announcing(checksum),
         Some(_) | None => Attributes::default(),
     }
 }
@@ -91,14 +90,13 @@ fn declared_checksum(request: &HeaderMap) -> Result<UploadChecksum, Error> {
         }
         return Ok(UploadChecksum::Undeclared);
     };
-    let tag = checksums::tag(algorithm);
     let is_nvme = algorithm == ChecksumAlgorithm::Crc64Nvme;
     match declared.checksum_type {
-        Some(kind @ ChecksumType::FullObject) if !algorithm.joins() => Err(unusable(kind, algorithm)),
+        Some(kind @ ChecksumType::FullObject) if !algorithm.is_combinable() => Err(unusable(kind, algorithm)),
         Some(kind @ ChecksumType::Composite) if is_nvme => Err(unusable(kind, algorithm)),
-        Some(ChecksumType::FullObject) => Ok(UploadChecksum::FullObject(tag)),
-        None if is_nvme => Ok(UploadChecksum::FullObject(tag)),
-        Some(ChecksumType::Composite) | None => Ok(UploadChecksum::Composite(tag)),
+        Some(ChecksumType::FullObject) => Ok(UploadChecksum::FullObject(algorithm)),
+        None if is_nvme => Ok(UploadChecksum::FullObject(algorithm)),
+        Some(ChecksumType::Composite) | None => Ok(UploadChecksum::Composite(algorithm)),
     }
 }
 
@@ -110,8 +108,8 @@ fn unusable(kind: ChecksumType, algorithm: ChecksumAlgorithm) -> Error {
 
 /// The checksum of the ciphertext: S3 takes one of its parts' only if the upload begins with it.
 fn announce_checksum(resources: &Resources, request: &mut HeaderMap) {
-    if let Some(algorithm) = resources.upstream.checksum_name() {
-        request.insert(headers::CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm));
+    if let Some(algorithm) = resources.upstream.checksum_algorithm() {
+        request.insert(headers::CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
         let kind = HeaderValue::from_static(ChecksumType::FullObject.token());
         request.insert(headers::CHECKSUM_TYPE, kind);
     }
@@ -123,9 +121,9 @@ fn set_declared_checksum(response: &mut HeaderMap, checksum: UploadChecksum) {
         UploadChecksum::Composite(_) => ChecksumType::Composite,
         UploadChecksum::FullObject(_) => ChecksumType::FullObject,
     };
-    if let Some(tag) = checksum.algorithm() {
+    if let Some(algorithm) = checksum.algorithm() {
         let name = HeaderName::from_static(headers::CHECKSUM_ALGORITHM);
-        response.insert(name, HeaderValue::from_static(checksums::algorithm(tag).token()));
+        response.insert(name, HeaderValue::from_static(algorithm.token()));
     }
     response.insert(headers::CHECKSUM_TYPE, HeaderValue::from_static(kind.token()));
 }

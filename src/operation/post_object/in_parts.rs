@@ -1,6 +1,5 @@
 //! A long file of a form: an upstream multipart upload of the proxy's own, one part in memory at a time.
 
-use crate::object::checksums;
 use crate::object::response_headers;
 use bytes::{Bytes, BytesMut};
 use http::header::{ETAG, HeaderMap, HeaderValue};
@@ -13,7 +12,7 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
     Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
-use crate::envelope::native::{Attribute, Attributes, UploadChecksum};
+use crate::envelope::native::{Attributes, UploadChecksum};
 use crate::error::Error;
 use crate::object::location::for_every_question;
 use crate::object::lost_response::Expected;
@@ -46,9 +45,8 @@ pub(crate) async fn upload(
     create.headers = object.headers.clone();
     let conditions = take_conditions(&mut create.headers);
     let attributes = match promised.is_empty() {
-        true => Attributes::default()
-            .announcing(UploadChecksum::FullObject(checksums::tag(ChecksumAlgorithm::DEFAULT))),
-        false => checksums::to_attributes(&promised),
+        true => Attributes::default().announcing(UploadChecksum::FullObject(ChecksumAlgorithm::DEFAULT)),
+        false => Attributes::new(promised.clone()),
     };
     let content_key = object.seal(&write_key, true, &attributes, &mut create.headers).content_key;
     let expected = Expected::of_request(&create).expect("a native object has an envelope");
@@ -154,9 +152,9 @@ impl Upload<'_> {
         self.send_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 
-    fn object_checksum(&self) -> Option<Attribute> {
+    fn object_checksum(&self) -> Option<Checksum> {
         let checksums = self.computed.as_ref()?.checksums()?;
-        checksums.first().map(checksums::to_attribute)
+        checksums.first().copied()
     }
 
     /// The storage's answer, if it refuses the part.

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderValue};
 
-use super::{CHECKSUM_PREFIX, Checksum, ChecksumAlgorithm, Hasher, Md5};
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::headers;
+use crate::wire::checksum::{CHECKSUM_PREFIX, Checksum, ChecksumAlgorithm, Hasher, Md5};
 
 /// How an object's checksum relates to its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn checksum_header(headers: &HeaderMap) -> Result<Option<Checksum>, S3Error> {
         if !name.starts_with(CHECKSUM_PREFIX) || headers::is_checksum_setting(name) {
             continue;
         }
-        let algorithm = ChecksumAlgorithm::of_header(name).ok_or_else(|| unsupported(name))?;
+        let algorithm = ChecksumAlgorithm::from_header(name).ok_or_else(|| unsupported(name))?;
         let checksum = Checksum::parse(algorithm, value).ok_or_else(|| invalid_header(name))?;
         if found.replace(checksum).is_some() {
             return Err(multiple());
@@ -140,7 +140,7 @@ fn checksum_trailer(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3
     let mut found = None;
     for value in headers.get_all(headers::TRAILER_NAMES) {
         for name in value.to_str().map_err(|_| unknown())?.split(',').map(str::trim) {
-            let algorithm = match ChecksumAlgorithm::of_header(name) {
+            let algorithm = match ChecksumAlgorithm::from_header(name) {
                 Some(algorithm) => algorithm,
                 None if name.to_ascii_lowercase().starts_with(CHECKSUM_PREFIX) => {
                     return Err(unsupported(name));
@@ -286,7 +286,7 @@ impl Verifier {
             if !name.starts_with(CHECKSUM_PREFIX) {
                 continue;
             }
-            let algorithm = ChecksumAlgorithm::of_header(name)
+            let algorithm = ChecksumAlgorithm::from_header(name)
                 .filter(|algorithm| self.trailer == Some(*algorithm))
                 .ok_or(ErrorCode::MalformedTrailerError)?;
             let checksum = Checksum::parse(algorithm, value).ok_or_else(|| {

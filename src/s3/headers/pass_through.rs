@@ -7,9 +7,9 @@ use http::header::{HeaderMap, HeaderName};
 
 use super::request::{Fate, check_text, collect, not_implemented, upload_fate};
 use super::{CONTENT_MD5, SDK_CHECKSUM_ALGORITHM, is_checksum_setting};
-use crate::s3::checksum::CHECKSUM_PREFIX;
 use crate::s3::error::S3Error;
 use crate::s3::operation::{Access, Operation, Verb};
+use crate::wire::checksum::CHECKSUM_PREFIX;
 
 /// For every operation: the page that asks (CORS), whose bucket it has to be, and who pays.
 const OF_EVERY_OPERATION: [&str; 3] = ["origin", "x-amz-expected-bucket-owner", "x-amz-request-payer"];

@@ -6,9 +6,9 @@ use super::{
     METADATA, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX,
     SSE_KMS_KEY_ID, is_checksum_setting,
 };
-use crate::s3::checksum::CHECKSUM_PREFIX;
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::{Query, is_hoisted};
+use crate::wire::checksum::CHECKSUM_PREFIX;
 
 /// Bytes of user metadata, names (without `x-amz-meta-`) and values together.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata>

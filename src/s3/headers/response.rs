@@ -4,7 +4,7 @@
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 
 use super::{RESERVED, SSE, nominated};
-use crate::s3::checksum::CHECKSUM_PREFIX;
+use crate::wire::checksum::CHECKSUM_PREFIX;
 
 /// The response headers of S3, in alphabetical order; `x-amz-meta-*` headers are kept in addition.
 /// `Location` is not listed: CreateBucket is the only operation that has it, and the proxy writes its own

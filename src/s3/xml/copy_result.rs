@@ -3,7 +3,8 @@
 
 use super::walk::{Limits, read};
 use super::{ErrorDocument, XmlError, push_text};
-use crate::s3::checksum::{Checksum, ObjectChecksum};
+use crate::s3::checksum::ObjectChecksum;
+use crate::wire::checksum::Checksum;
 
 /// How large an answer to a copy may be: under 1 KiB, and the spaces that kept the connection alive meanwhile.
 pub const MAX_COPY_ANSWER: usize = 64 << 10;
@@ -90,8 +91,8 @@ pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::checksum::ChecksumAlgorithm;
     use crate::s3::error::{ErrorCode, S3Error};
+    use crate::wire::checksum::ChecksumAlgorithm;
 
     fn result() -> CopyResult {
         CopyResult { etag: "\"abc-2\"".to_owned(), last_modified: "2026-01-31T12:00:00.000Z".to_owned() }

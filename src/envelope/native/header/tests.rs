@@ -1,5 +1,6 @@
 use super::*;
-use crate::envelope::native::{AttributeTag, UploadChecksum};
+use crate::envelope::native::UploadChecksum;
+use crate::wire::checksum::ChecksumAlgorithm;
 
 const NAME: ObjectName<'_> = ObjectName { realm: "realm", object_key: b"dir/key" };
 const STRICT: Policy = Policy { least_binding: Binding::RealmAndKey };
@@ -10,7 +11,7 @@ fn data_key() -> DataKey {
 }
 
 fn attributes() -> Attributes {
-    Attributes::new(vec![Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 4]).unwrap()])
+    Attributes::new(vec![Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap()])
 }
 
 fn sealed_as(binding: Binding, attributes: &Attributes) -> Envelope {
@@ -159,7 +160,7 @@ fn f_14_cut_or_exchanged_attributes_are_refused() {
     let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
     let other = sealed_as(
         Binding::RealmAndKey,
-        &Attributes::new(vec![Attribute::new(AttributeTag::Crc32c, &[1, 2, 3, 4]).unwrap()]),
+        &Attributes::new(vec![Checksum::new(ChecksumAlgorithm::Crc32c, &[1, 2, 3, 4]).unwrap()]),
     );
     // The same salt and content key: only for this test, to show that the tag covers the attributes.
     let mut exchanged = bytes[..FIXED + 3].to_vec();
@@ -305,10 +306,10 @@ fn f_53_a_copy_is_called_as_its_own_request_asks() {
 
 #[test]
 fn f_53_a_checksum_of_the_copys_own_takes_the_place_of_the_others() {
-    let announced = attributes().announcing(UploadChecksum::Composite(AttributeTag::Crc32));
+    let announced = attributes().announcing(UploadChecksum::Composite(ChecksumAlgorithm::Crc32));
     let envelope = sealed_as(Binding::RealmAndKey, &announced);
     let opened = envelope.open(&data_key(), LAX, NAME).unwrap();
-    let (data_key, checksum) = (other_data_key(), Attribute::new(AttributeTag::Sha256, &[7; 32]));
+    let (data_key, checksum) = (other_data_key(), Checksum::new(ChecksumAlgorithm::Sha256, &[7; 32]));
     let request = RewrapRequest {
         data_key: &data_key,
         binding: Binding::Realm,

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Layout, MAX_PART_LENGTH};
-use crate::envelope::native::{Attribute, AttributeTag};
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 const LENGTH: usize = 5;
 const DIGEST: usize = 8;
@@ -23,7 +23,7 @@ pub struct TailMark {
     layout: Option<[u8; DIGEST]>,
     /// Of the checksum of the object that the part carries.
     object: Option<[u8; DIGEST]>,
-    checksum: Option<Attribute>,
+    checksum: Option<Checksum>,
 }
 
 /// The text is not a mark.
@@ -47,13 +47,13 @@ impl TailMark {
 
     /// The same with a checksum of the part's plaintext.
     #[must_use]
-    pub fn with_checksum(self, checksum: Option<Attribute>) -> Self {
+    pub fn with_checksum(self, checksum: Option<Checksum>) -> Self {
         Self { checksum, ..self }
     }
 
     /// Returns the mark of a part that also carries this checksum of the object (F-54).
     #[must_use]
-    pub fn carrying(self, object: Option<&Attribute>) -> Self {
+    pub fn carrying(self, object: Option<&Checksum>) -> Self {
         Self { object: object.map(digest_of), ..self }
     }
 
@@ -63,7 +63,7 @@ impl TailMark {
     }
 
     /// Whether the part carries just this checksum of the object.
-    pub fn carries(&self, object: &Attribute) -> bool {
+    pub fn carries(&self, object: &Checksum) -> bool {
         self.object == Some(digest_of(object))
     }
 
@@ -73,7 +73,7 @@ impl TailMark {
     }
 
     /// The checksum of the part's plaintext, if it was computed.
-    pub fn checksum(&self) -> Option<&Attribute> {
+    pub fn checksum(&self) -> Option<&Checksum> {
         self.checksum.as_ref()
     }
 
@@ -98,8 +98,8 @@ impl TailMark {
             bytes.extend_from_slice(digest);
         }
         if let Some(checksum) = &self.checksum {
-            bytes.push(checksum.tag().to_byte());
-            bytes.extend_from_slice(checksum.value());
+            bytes.push(checksum.algorithm().tag());
+            bytes.extend_from_slice(checksum.bytes());
         }
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -127,8 +127,8 @@ impl TailMark {
         let mut checksum = None;
         if flags & FLAG_CHECKSUM != 0 {
             let (tag, value) = rest.split_first().ok_or(MarkError)?;
-            let tag = AttributeTag::of_byte(*tag).ok_or(MarkError)?;
-            (checksum, rest) = (Some(Attribute::new(tag, value).ok_or(MarkError)?), &[]);
+            let tag = ChecksumAlgorithm::from_tag(*tag).ok_or(MarkError)?;
+            (checksum, rest) = (Some(Checksum::new(tag, value).ok_or(MarkError)?), &[]);
         }
         if !rest.is_empty() {
             return Err(MarkError);
@@ -139,8 +139,8 @@ impl TailMark {
 }
 
 /// The first bytes of SHA-256 of a checksum's value.
-fn digest_of(checksum: &Attribute) -> [u8; DIGEST] {
-    *digest(&SHA256, checksum.value()).as_ref().first_chunk().expect("SHA-256 gives 32 bytes")
+fn digest_of(checksum: &Checksum) -> [u8; DIGEST] {
+    *digest(&SHA256, checksum.bytes()).as_ref().first_chunk().expect("SHA-256 gives 32 bytes")
 }
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
         let part = |number, length| Part { number: PartNumber::new(number).unwrap(), length };
         let regular = Layout::ended_by_last(vec![part(1, 65_536), part(2, 5)]).unwrap();
         let other = Layout::ended_by_last(vec![part(1, 65_537), part(2, 5)]).unwrap();
-        let checksum = Attribute::new(AttributeTag::Sha256, &[9; 32]);
+        let checksum = Checksum::new(ChecksumAlgorithm::Sha256, &[9; 32]);
         for (layout, characters) in [(&regular, 8), (&other, 19)] {
             let mark = TailMark::of_last(layout);
             assert_eq!(mark.length(), 5);
@@ -162,14 +162,14 @@ mod tests {
             let marked = mark.with_checksum(checksum);
             assert!(marked.is_of_last(layout) && marked != mark);
             assert_eq!(TailMark::parse(&marked.to_text()), Ok(marked));
-            let longest = mark.with_checksum(Attribute::new(AttributeTag::Sha512, &[9; 64]));
+            let longest = mark.with_checksum(Checksum::new(ChecksumAlgorithm::Sha512, &[9; 64]));
             assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
-            let object = Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 4]).unwrap();
+            let object = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
             let longest = longest.carrying(Some(&object));
             assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
             assert!(longest.to_text().len() <= 116 && longest.is_of_last(layout));
             assert!(longest.carries(&object) && longest.carries_one() && !marked.carries_one());
-            let other = Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 5]).unwrap();
+            let other = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 5]).unwrap();
             assert!(!longest.carries(&other) && !marked.carries(&other));
         }
         assert_eq!(Some(TailMark::of_last(&regular)), TailMark::plain(5));

@@ -4,9 +4,10 @@ use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, tail};
 use crate::envelope::ContentKey;
 use crate::envelope::native::chunk::ChunkKey;
-use crate::envelope::native::{Attribute, ChunkSealer, FormatError};
+use crate::envelope::native::{ChunkSealer, FormatError};
 
 use super::length::chunks_length;
+use crate::wire::checksum::Checksum;
 
 /// Whether a part ends its object, and how.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +55,7 @@ impl SegmentSealer {
         content_key: &ContentKey,
         part: Part,
         end: SegmentEnd<'_>,
-        checksum: Option<&Attribute>,
+        checksum: Option<&Checksum>,
         entropy: SegmentEntropy,
     ) -> Result<Self, FormatError> {
         let (place, layout) = match end {
@@ -97,7 +98,7 @@ impl SegmentSealer {
 pub fn seal_terminator(
     content_key: &ContentKey,
     layout: &Layout,
-    checksum: Option<&Attribute>,
+    checksum: Option<&Checksum>,
     entropy: SegmentEntropy,
 ) -> Result<Vec<u8>, FormatError> {
     if !layout.is_terminated() {

@@ -9,7 +9,8 @@ use super::{Layout, MAX_PART_LENGTH, MAX_PARTS, Part, PartNumber};
 use crate::envelope::ContentKey;
 use crate::envelope::data_key::KEY_LENGTH;
 use crate::envelope::native::chunk::ChunkKey;
-use crate::envelope::native::{Attribute, AttributeTag, CHUNK, FormatError, kdf};
+use crate::envelope::native::{CHUNK, FormatError, kdf};
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 /// Bytes before the chunks of every segment.
 pub const SEGMENT_HEADER: usize = FIELDS + SALT + COMMITMENT;
@@ -57,10 +58,10 @@ impl SegmentEntropy {
         self,
         content_key: &ContentKey,
         fields: &Fields,
-        checksum: Option<&Attribute>,
+        checksum: Option<&Checksum>,
     ) -> Result<Salt, FormatError> {
         let Some(checksum) = checksum else { return Ok(Salt::Plain(self.0)) };
-        let value = checksum.value();
+        let value = checksum.bytes();
         if value.len() > CARRIED || fields.place == Place::Middle {
             return Err(FormatError::SegmentHeader);
         }
@@ -288,9 +289,9 @@ impl CarriedChecksum {
     /// # Errors
     /// [`FormatError::Checksum`] when it is not a checksum of this algorithm: the algorithm's value is longer
     /// than the field, or the bytes after the value are not zeros.
-    pub fn read_as(&self, tag: AttributeTag) -> Result<Attribute, FormatError> {
-        let (value, zeros) = self.0.split_at_checked(tag.value_length()).ok_or(FormatError::Checksum)?;
-        match Attribute::new(tag, value) {
+    pub fn read_as(&self, algorithm: ChecksumAlgorithm) -> Result<Checksum, FormatError> {
+        let (value, zeros) = self.0.split_at_checked(algorithm.digest_len()).ok_or(FormatError::Checksum)?;
+        match Checksum::new(algorithm, value) {
             Some(checksum) if zeros.iter().all(|byte| *byte == 0) => Ok(checksum),
             Some(_) | None => Err(FormatError::Checksum),
         }
@@ -304,8 +305,8 @@ impl std::fmt::Debug for CarriedChecksum {
 }
 
 /// Whether a checksum of this algorithm fits a header.
-pub const fn fits_header(tag: AttributeTag) -> bool {
-    tag.value_length() <= CARRIED
+pub const fn fits_header(algorithm: ChecksumAlgorithm) -> bool {
+    algorithm.digest_len() <= CARRIED
 }
 
 /// Where the last segment says what it is.
@@ -459,7 +460,7 @@ mod tests {
         assert_ne!(SegmentEntropy::fresh().0, SegmentEntropy::fresh().0);
     }
 
-    fn carrying(salt: u8, checksum: &Attribute, fields: Fields) -> Header {
+    fn carrying(salt: u8, checksum: &Checksum, fields: Fields) -> Header {
         let entropy = SegmentEntropy::fixed([salt; 32]);
         let salt = entropy.into_salt(&content_key(1), &fields, Some(checksum)).unwrap();
         Header::make(&content_key(1), fields, salt, Purpose::Segment(None)).0
@@ -468,9 +469,10 @@ mod tests {
     #[test]
     fn f_54_a_carried_checksum_is_hidden_authentic_and_comes_back() {
         let last = fields(Place::Last, 3, 70_000, 0);
-        for (tag, length) in [(AttributeTag::Crc32, 4), (AttributeTag::Sha1, 20), (AttributeTag::Sha256, 32)]
+        for (tag, length) in
+            [(ChecksumAlgorithm::Crc32, 4), (ChecksumAlgorithm::Sha1, 20), (ChecksumAlgorithm::Sha256, 32)]
         {
-            let checksum = Attribute::new(tag, &vec![0xab; length]).unwrap();
+            let checksum = Checksum::new(tag, &vec![0xab; length]).unwrap();
             let bytes = carrying(7, &checksum, last).write();
             assert!(
                 !bytes.windows(4).any(|window| window == [0xab; 4]),
@@ -491,7 +493,7 @@ mod tests {
 
     #[test]
     fn f_54_another_salt_is_another_key_and_another_mask() {
-        let checksum = Attribute::new(AttributeTag::Crc32, &[1, 2, 3, 4]).unwrap();
+        let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
         let last = fields(Place::Last, 1, 5, 0);
         let (one, other) = (carrying(1, &checksum, last), carrying(2, &checksum, last));
         let Salt::Carrying { sealed: one_sealed, .. } = one.salt else { panic!("it carries one") };
@@ -502,22 +504,22 @@ mod tests {
 
     #[test]
     fn f_54_what_can_not_be_carried_is_refused() {
-        let long = Attribute::new(AttributeTag::Sha512, &[1; 64]).unwrap();
-        let short = Attribute::new(AttributeTag::Crc32, &[1; 4]).unwrap();
+        let long = Checksum::new(ChecksumAlgorithm::Sha512, &[1; 64]).unwrap();
+        let short = Checksum::new(ChecksumAlgorithm::Crc32, &[1; 4]).unwrap();
         for (checksum, place) in [(long, Place::Last), (short, Place::Middle)] {
             let refused =
                 SegmentEntropy::fresh().into_salt(&content_key(1), &fields(place, 1, 5, 0), Some(&checksum));
             assert_eq!(refused.err(), Some(FormatError::SegmentHeader));
         }
-        assert!(fits_header(AttributeTag::Sha256) && !fits_header(AttributeTag::Sha512));
+        assert!(fits_header(ChecksumAlgorithm::Sha256) && !fits_header(ChecksumAlgorithm::Sha512));
     }
 
     #[test]
     fn f_54_only_zeros_follow_the_value() {
-        let long = Attribute::new(AttributeTag::Crc64Nvme, &[1; 8]).unwrap();
+        let long = Checksum::new(ChecksumAlgorithm::Crc64Nvme, &[1; 8]).unwrap();
         let carried = carrying(7, &long, fields(Place::Last, 1, 5, 0)).carried(&content_key(1)).unwrap();
-        assert_eq!(carried.read_as(AttributeTag::Crc64Nvme), Ok(long));
-        assert_eq!(carried.read_as(AttributeTag::Crc32), Err(FormatError::Checksum));
-        assert_eq!(carried.read_as(AttributeTag::Sha512), Err(FormatError::Checksum));
+        assert_eq!(carried.read_as(ChecksumAlgorithm::Crc64Nvme), Ok(long));
+        assert_eq!(carried.read_as(ChecksumAlgorithm::Crc32), Err(FormatError::Checksum));
+        assert_eq!(carried.read_as(ChecksumAlgorithm::Sha512), Err(FormatError::Checksum));
     }
 }

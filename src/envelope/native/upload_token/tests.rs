@@ -6,10 +6,11 @@ use crate::envelope::DataKey;
 use crate::envelope::native::{
     Attributes, Binding, Entropy, ObjectName, Policy, SealRequest, Sealed, SseAlgorithm,
 };
+use crate::wire::checksum::ChecksumAlgorithm;
 
 const TARGET: UploadTarget<'_> = UploadTarget { bucket: "bucket", object_key: b"a/key" };
 
-const CHECKSUM: UploadChecksum = UploadChecksum::FullObject(AttributeTag::Crc64Nvme);
+const CHECKSUM: UploadChecksum = UploadChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme);
 
 fn sealed(multipart: bool) -> Sealed {
     let data_key = DataKey::from_bytes([3; 32]);

@@ -7,9 +7,9 @@ use super::Completing;
 use super::request::Chosen;
 use super::resealed::Resealed;
 use crate::body::BoxBody;
-use crate::envelope::native::Attribute;
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
+use crate::s3::Checksum;
 use crate::upload::memory::Tail;
 use crate::upload::stored_parts::AllParts;
 
@@ -33,7 +33,7 @@ impl Completing {
         &self,
         listed: &AllParts,
         chosen: &mut Chosen,
-        object: Option<&Attribute>,
+        object: Option<&Checksum>,
         displaced: &mut Option<Tail>,
     ) -> Result<Carried, Error> {
         let Some(last) = chosen.stored.last().filter(|_| self.upload.is_to_carry()) else {

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use super::request::Chosen;
 use crate::error::Error;
-use crate::s3::checksum::{ChecksumType, ObjectChecksum, composite, full_object};
+use crate::s3::checksum::{ChecksumType, ObjectChecksum};
 use crate::s3::{Checksum, ChecksumAlgorithm, ErrorCode, S3Error, headers};
 use crate::upload::session::Upload;
 
@@ -60,10 +60,10 @@ impl Expected {
         let known = chosen.checksums.iter().map(|known| known.filter(|known| known.algorithm() == algorithm));
         let known: Option<Vec<Checksum>> = known.collect();
         let computed = known.and_then(|parts| match kind {
-            ChecksumType::Composite => Some(composite(algorithm, &parts)),
+            ChecksumType::Composite => Some(Checksum::composite(algorithm, &parts)),
             ChecksumType::FullObject => {
                 let lengths = chosen.lengths()?;
-                full_object(algorithm, &parts.into_iter().zip(lengths).collect::<Vec<_>>())
+                Checksum::combine(algorithm, &parts.into_iter().zip(lengths).collect::<Vec<_>>())
             }
         });
         match (computed, self.value) {

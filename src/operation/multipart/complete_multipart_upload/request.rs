@@ -1,10 +1,8 @@
 //! What a client asks to be completed, held against what the storage lists.
 
-use crate::object::checksums;
 use http::HeaderMap;
 
 use super::checksum::Expected;
-use crate::envelope::native::Attribute;
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, StoredPart, TailMark, segment_plaintext_length,
 };
@@ -89,7 +87,7 @@ impl Chosen {
             None => return Err(invalid_part(asked)),
         };
         let mark = known.or(sent);
-        let computed = mark.as_ref().and_then(TailMark::checksum).map(checksums::from_attribute);
+        let computed = mark.as_ref().and_then(TailMark::checksum).copied();
         for told in &asked.checksums {
             if computed.is_some_and(|known| known.algorithm() == told.algorithm() && known != *told) {
                 return Err(invalid_part(asked));
@@ -104,7 +102,7 @@ impl Chosen {
 
     /// The checksum that the last segment of an object of these parts has to carry (F-54); `None` where there
     /// is none to carry, or it is not known.
-    pub(crate) fn checksum_to_carry(&self, upload: &Upload) -> Option<Attribute> {
+    pub(crate) fn checksum_to_carry(&self, upload: &Upload) -> Option<Checksum> {
         let checksums = self.checksums.iter().copied().collect::<Option<Vec<_>>>()?;
         upload.carried(&checksums.into_iter().zip(self.lengths()?).collect::<Vec<_>>())
     }

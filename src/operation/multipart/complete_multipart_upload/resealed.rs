@@ -11,8 +11,9 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer, TailMark,
 };
-use crate::envelope::native::{Attribute, ChunkOpener, FormatError, PieceOpener};
+use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
 use crate::error::{Error, with_causes};
+use crate::s3::Checksum;
 use crate::upload::memory::Tail;
 use crate::upload::stored_parts::AllParts;
 
@@ -40,7 +41,7 @@ impl Completing {
         number: PartNumber,
         listed: &AllParts,
         chosen: &mut Chosen,
-        object: Option<&Attribute>,
+        object: Option<&Checksum>,
         displaced: &mut Option<Tail>,
     ) -> Result<Resealed, Error> {
         let (Some(stored), Some((_, etag))) = (chosen.stored.last(), chosen.etags.last()) else {

@@ -1,7 +1,7 @@
 use http::HeaderName;
 
 use super::*;
-use crate::s3::checksum::ChecksumAlgorithm as Algorithm;
+use crate::wire::checksum::ChecksumAlgorithm as Algorithm;
 
 const DIGITS: &[u8] = b"123456789";
 const CRC32: &str = "y/Q5Jg==";

@@ -3,8 +3,9 @@
 use super::super::XmlError;
 use super::super::walk::{Element, Limits, is_blank, read};
 use super::ABOUT_CIPHERTEXT;
-use crate::s3::checksum::{Checksum, ChecksumAlgorithm, ObjectChecksum};
+use crate::s3::checksum::ObjectChecksum;
 use crate::s3::error::{ErrorCode, S3Error};
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 /// How large the client's list may be: 10,000 parts of less than 800 bytes each, every checksum among them.
 pub const MAX_COMPLETE_REQUEST: usize = 8 << 20;

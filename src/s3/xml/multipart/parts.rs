@@ -3,7 +3,7 @@
 use super::super::XmlError;
 use super::super::walk::{Element, Limits, read};
 use super::{ABOUT_CIPHERTEXT, MAX_UPLOAD_DOCUMENT};
-use crate::s3::checksum::Checksum;
+use crate::wire::checksum::Checksum;
 
 /// 1,000 parts of a dozen elements, and what surrounds them.
 const LIMITS: Limits = Limits { bytes: MAX_UPLOAD_DOCUMENT, elements: 16_000 };
@@ -100,7 +100,7 @@ impl UploadedParts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::checksum::ChecksumAlgorithm;
+    use crate::wire::checksum::ChecksumAlgorithm;
 
     const PAGE: &str = "<?xml version='1.0' encoding='utf-8'?>\n<ListPartsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
         <Bucket>b</Bucket><Key>k</Key><UploadId>raw</UploadId><ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm>\

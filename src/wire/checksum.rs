@@ -1,0 +1,476 @@
+//! The checksums of S3: their names in headers and documents, their values, and computing values of streams.
+//!
+//! It must not know who declares, stores or compares a checksum. A [`Checksum`] always has its algorithm's length.
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+
+use std::fmt;
+use std::hash::Hasher as _;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use crc_fast::CrcAlgorithm;
+use http::HeaderName;
+use md5::Digest as _;
+use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
+
+/// The prefix of every header and trailer that carries a checksum.
+pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
+/// The length of the longest value in bytes, SHA-512's.
+const MAX_DIGEST: usize = 64;
+
+/// An algorithm that clients may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChecksumAlgorithm {
+    /// CRC-32 of ISO-HDLC (zlib, Ethernet); 4 bytes, big-endian.
+    Crc32,
+    /// CRC-32C, Castagnoli (iSCSI); 4 bytes, big-endian.
+    Crc32c,
+    /// CRC-64 of NVM Express; 8 bytes, big-endian.
+    Crc64Nvme,
+    /// SHA-1; 20 bytes.
+    Sha1,
+    /// SHA-256; 32 bytes.
+    Sha256,
+    /// SHA-512; 64 bytes.
+    Sha512,
+    /// MD5; 16 bytes. Not Content-MD5, which is verified and not kept.
+    Md5,
+    /// XXH64 with seed 0; 8 bytes, big-endian.
+    XxHash64,
+    /// XXH3 of 64 bits with seed 0; 8 bytes, big-endian.
+    XxHash3,
+    /// XXH3 of 128 bits with seed 0; 16 bytes, big-endian.
+    XxHash128,
+}
+
+impl ChecksumAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::XxHash64,
+        Self::XxHash3,
+        Self::XxHash128,
+    ];
+
+    /// The algorithm that S3 uses for an object without a declared checksum.
+    pub const DEFAULT: Self = Self::Crc64Nvme;
+
+    /// The name of the header or trailer that carries a value.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Crc32 => "x-amz-checksum-crc32",
+            Self::Crc32c => "x-amz-checksum-crc32c",
+            Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
+            Self::Sha1 => "x-amz-checksum-sha1",
+            Self::Sha256 => "x-amz-checksum-sha256",
+            Self::Sha512 => "x-amz-checksum-sha512",
+            Self::Md5 => "x-amz-checksum-md5",
+            Self::XxHash64 => "x-amz-checksum-xxhash64",
+            Self::XxHash3 => "x-amz-checksum-xxhash3",
+            Self::XxHash128 => "x-amz-checksum-xxhash128",
+        }
+    }
+
+    /// [`Self::header`] as a header name.
+    #[must_use]
+    pub const fn header_name(self) -> HeaderName {
+        HeaderName::from_static(self.header())
+    }
+
+    /// The algorithm of a header or trailer, in any letter case.
+    #[must_use]
+    pub fn from_header(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
+    }
+
+    /// The name in `x-amz-sdk-checksum-algorithm`, `x-amz-checksum-algorithm`, XML and messages.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+            Self::Crc64Nvme => "CRC64NVME",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+            Self::Md5 => "MD5",
+            Self::XxHash64 => "XXHASH64",
+            Self::XxHash3 => "XXHASH3",
+            Self::XxHash128 => "XXHASH128",
+        }
+    }
+
+    /// Reads a [`token`](Self::token), in any letter case.
+    #[must_use]
+    pub fn parse(token: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.token().eq_ignore_ascii_case(token))
+    }
+
+    /// The value's length in bytes, before base64.
+    #[must_use]
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
+            Self::Md5 | Self::XxHash128 => 16,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => MAX_DIGEST,
+        }
+    }
+
+    /// The value's length in base64, with padding.
+    #[must_use]
+    pub const fn base64_len(self) -> usize {
+        self.digest_len().div_ceil(3) * 4
+    }
+
+    /// Whether a multipart upload may have a checksum of all bytes: S3 combines the parts' CRCs; other
+    /// checksums can't be combined.
+    #[must_use]
+    pub const fn is_combinable(self) -> bool {
+        self.crc().is_some()
+    }
+
+    /// The CRC of this algorithm; `None` when the algorithm is not a CRC.
+    const fn crc(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+            Self::Sha1
+            | Self::Sha256
+            | Self::Sha512
+            | Self::Md5
+            | Self::XxHash64
+            | Self::XxHash3
+            | Self::XxHash128 => None,
+        }
+    }
+}
+
+impl fmt::Display for ChecksumAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+/// A checksum: an algorithm and a value of the algorithm's length. Displays as base64, the form in headers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Checksum {
+    algorithm: ChecksumAlgorithm,
+    /// The value, then zeros.
+    padded: [u8; MAX_DIGEST],
+}
+
+impl Checksum {
+    /// `None` if `bytes` is not as long as the algorithm's digests are.
+    #[must_use]
+    pub fn new(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != algorithm.digest_len() {
+            return None;
+        }
+        let mut padded = [0; MAX_DIGEST];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        Some(Self { algorithm, padded })
+    }
+
+    /// Parses the form in headers; `None` unless it is canonical base64 of the algorithm's length.
+    #[must_use]
+    pub fn parse(algorithm: ChecksumAlgorithm, base64: impl AsRef<[u8]>) -> Option<Self> {
+        Self::new(algorithm, &STANDARD.decode(base64).ok()?)
+    }
+
+    /// The algorithm of the value.
+    #[must_use]
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
+        self.algorithm
+    }
+
+    /// Combines the CRCs of consecutive parts, each with its part's length in bytes, to the CRC of all bytes.
+    /// `None` when the algorithm is not a CRC.
+    #[must_use]
+    pub fn combine(algorithm: ChecksumAlgorithm, parts: &[(Self, u64)]) -> Option<Self> {
+        let crc = algorithm.crc()?;
+        let number =
+            |checksum: &Self| checksum.bytes().iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let nothing = number(&Hasher::new(algorithm).finish());
+        let combined = parts.iter().fold(nothing, |before, (part, length)| {
+            if *length == 0 { before } else { crc_fast::checksum_combine(crc, before, number(part), *length) }
+        });
+        let bytes = combined.to_be_bytes();
+        Self::new(algorithm, &bytes[bytes.len() - algorithm.digest_len()..])
+    }
+
+    /// The checksum of the parts' checksums, which have the same algorithm and are in the order of the parts.
+    #[must_use]
+    pub fn composite(algorithm: ChecksumAlgorithm, parts: &[Self]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        parts.iter().for_each(|part| hasher.update(part.bytes()));
+        hasher.finish()
+    }
+
+    /// The value, [`digest_len`](ChecksumAlgorithm::digest_len) bytes, big-endian.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.padded[..self.algorithm.digest_len()]
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(self.bytes()))
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{self}", self.algorithm)
+    }
+}
+
+/// Computes one checksum of a stream.
+#[derive(Clone)]
+pub struct Hasher(State);
+
+#[derive(Clone)]
+enum State {
+    Crc(ChecksumAlgorithm, Box<crc_fast::Digest>),
+    Sha(ChecksumAlgorithm, digest::Context),
+    Md5(Md5),
+    XxHash64(XxHash64),
+    XxHash3(Box<XxHash3_64>),
+    XxHash128(Box<XxHash3_128>),
+}
+
+impl Hasher {
+    /// A hasher of the empty stream.
+    #[must_use]
+    pub fn new(algorithm: ChecksumAlgorithm) -> Self {
+        let crc = |crc| State::Crc(algorithm, Box::new(crc_fast::Digest::new(crc)));
+        let sha = |sha| State::Sha(algorithm, digest::Context::new(sha));
+        Self(match algorithm {
+            ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
+            ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
+            ChecksumAlgorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
+            ChecksumAlgorithm::Sha1 => sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
+            ChecksumAlgorithm::Sha256 => sha(&digest::SHA256),
+            ChecksumAlgorithm::Sha512 => sha(&digest::SHA512),
+            ChecksumAlgorithm::Md5 => State::Md5(Md5::default()),
+            ChecksumAlgorithm::XxHash64 => State::XxHash64(XxHash64::with_seed(0)),
+            ChecksumAlgorithm::XxHash3 => State::XxHash3(Box::new(XxHash3_64::with_seed(0))),
+            ChecksumAlgorithm::XxHash128 => State::XxHash128(Box::new(XxHash3_128::with_seed(0))),
+        })
+    }
+
+    /// The algorithm of the checksum.
+    #[must_use]
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
+        match &self.0 {
+            State::Crc(algorithm, _) | State::Sha(algorithm, _) => *algorithm,
+            State::Md5(_) => ChecksumAlgorithm::Md5,
+            State::XxHash64(_) => ChecksumAlgorithm::XxHash64,
+            State::XxHash3(_) => ChecksumAlgorithm::XxHash3,
+            State::XxHash128(_) => ChecksumAlgorithm::XxHash128,
+        }
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Crc(_, crc) => crc.update(bytes),
+            State::Sha(_, sha) => sha.update(bytes),
+            State::Md5(md5) => md5.update(bytes),
+            State::XxHash64(hash) => hash.write(bytes),
+            State::XxHash3(hash) => hash.write(bytes),
+            State::XxHash128(hash) => hash.write(bytes),
+        }
+    }
+
+    /// The checksum of all bytes added.
+    #[must_use]
+    pub fn finish(self) -> Checksum {
+        let algorithm = self.algorithm();
+        let checksum = match self.0 {
+            State::Crc(_, crc) => {
+                // A CRC-32 comes in the low half of the eight bytes.
+                let value = crc.finalize().to_be_bytes();
+                Checksum::new(algorithm, &value[value.len() - algorithm.digest_len()..])
+            }
+            State::Sha(_, sha) => Checksum::new(algorithm, sha.finish().as_ref()),
+            State::Md5(md5) => Checksum::new(algorithm, &md5.finish()),
+            State::XxHash64(hash) => Checksum::new(algorithm, &hash.finish().to_be_bytes()),
+            State::XxHash3(hash) => Checksum::new(algorithm, &hash.finish().to_be_bytes()),
+            State::XxHash128(hash) => Checksum::new(algorithm, &hash.finish_128().to_be_bytes()),
+        };
+        checksum.expect("each algorithm's digest has the algorithm's length")
+    }
+}
+
+/// Computes the checksum of `content`.
+#[must_use]
+pub fn checksum(algorithm: ChecksumAlgorithm, content: &[u8]) -> Checksum {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(content);
+    hasher.finish()
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hasher").field(&self.algorithm()).finish()
+    }
+}
+
+/// Computes a stream's MD5.
+#[derive(Clone, Debug, Default)]
+pub struct Md5(md5::Md5);
+
+impl Md5 {
+    /// The length of a digest in bytes.
+    pub const LEN: usize = 16;
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes added.
+    #[must_use]
+    pub fn finish(self) -> [u8; Self::LEN] {
+        self.0.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn computed(algorithm: ChecksumAlgorithm, pieces: &[&[u8]]) -> Checksum {
+        let mut hasher = Hasher::new(algorithm);
+        pieces.iter().for_each(|piece| hasher.update(piece));
+        hasher.finish()
+    }
+
+    /// The check values of the CRC catalogue, FIPS 180 and RFC 1321, over "123456789"; the values of XXHash
+    /// are those that the AWS Common Runtime computes, which SDKs use.
+    #[test]
+    fn known_values() {
+        for (algorithm, of_nothing, of_digits) in [
+            (ChecksumAlgorithm::Crc32, "AAAAAA==", "y/Q5Jg=="),
+            (ChecksumAlgorithm::Crc32c, "AAAAAA==", "4waSgw=="),
+            (ChecksumAlgorithm::Crc64Nvme, "AAAAAAAAAAA=", "rosUhgp5mIg="),
+            (ChecksumAlgorithm::Sha1, "2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "98O8HYCOBHMq32eZZczDTKeuNEE="),
+            (
+                ChecksumAlgorithm::Sha256,
+                "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+                "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=",
+            ),
+            (
+                ChecksumAlgorithm::Sha512,
+                "z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+                "2eZ2LdHI6vbWGzxhkvxAjU1tXxF20MKRabwk5xw/J0rSf81YEbMT1oH35V7ALXPUmclUVba1u1A6z1dPuo/+hQ==",
+            ),
+            (ChecksumAlgorithm::Md5, "1B2M2Y8AsgTpgAmY7PhCfg==", "JfnnlDI7RTiF9RgfG2JNCw=="),
+            (ChecksumAlgorithm::XxHash64, "70bbN1HY6Zk=", "jLhB20DmroM="),
+            (ChecksumAlgorithm::XxHash3, "LQaABTjTlMI=", "ctyxi2ehff8="),
+            (ChecksumAlgorithm::XxHash128, "maoG0wFHmNhgAcMkRo1Jfw==", "MxGUd+3l3NXpcWQnaB1YYA=="),
+        ] {
+            assert_eq!(computed(algorithm, &[]).to_string(), of_nothing, "{algorithm}");
+            assert_eq!(computed(algorithm, &[b"123456789"]).to_string(), of_digits, "{algorithm}");
+            assert_eq!(
+                computed(algorithm, &[b"", b"1234", b"5", b"6789"]).to_string(),
+                of_digits,
+                "{algorithm}"
+            );
+            assert_eq!(Checksum::parse(algorithm, of_digits), Some(computed(algorithm, &[b"123456789"])));
+        }
+    }
+
+    /// Where XXH3 no longer hashes in one step: beyond 240 bytes, and over several of its blocks.
+    #[test]
+    fn long_inputs_have_the_values_that_the_sdks_compute() {
+        let content: Vec<u8> = (0..1000_u32).map(|index| ((index * 31) & 255) as u8).collect();
+        for (algorithm, expected) in [
+            (ChecksumAlgorithm::XxHash64, "sSgPZCgSZTI="),
+            (ChecksumAlgorithm::XxHash3, "Knpl0ToUUOs="),
+            (ChecksumAlgorithm::XxHash128, "YrF5uQO8OgcqemXROhRQ6w=="),
+        ] {
+            for piece in [1, 7, 256, 1000] {
+                let pieces: Vec<&[u8]> = content.chunks(piece).collect();
+                assert_eq!(computed(algorithm, &pieces).to_string(), expected, "{algorithm} in {piece}s");
+            }
+        }
+    }
+
+    #[test]
+    fn names_lead_both_ways() {
+        for algorithm in ChecksumAlgorithm::ALL {
+            assert_eq!(ChecksumAlgorithm::from_header(algorithm.header()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::from_header(&algorithm.header().to_uppercase()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::parse(algorithm.token()), Some(algorithm));
+            assert_eq!(ChecksumAlgorithm::parse(&algorithm.token().to_lowercase()), Some(algorithm));
+            assert_eq!(
+                algorithm.header().strip_prefix(CHECKSUM_PREFIX),
+                Some(&*algorithm.token().to_lowercase())
+            );
+            assert_eq!(Hasher::new(algorithm).algorithm(), algorithm);
+            assert_eq!(checksum(algorithm, b"").to_string().len(), algorithm.base64_len());
+        }
+        assert_eq!(ChecksumAlgorithm::from_header("x-amz-checksum-sha3"), None);
+        assert_eq!(ChecksumAlgorithm::from_header("content-md5"), None);
+        assert_eq!(ChecksumAlgorithm::parse("XXHASH32"), None);
+    }
+
+    #[test]
+    fn values_are_canonical_base64_of_the_right_length() {
+        for bad in [
+            "",
+            "y/Q5Jg",
+            "y/Q5Jg=",
+            "y/Q5Jh==",
+            "y/Q5Jg==\n",
+            " y/Q5Jg==",
+            "y_Q5Jg==",
+            "y/Q5",
+            "y/Q5Jgw=",
+            "cbf43926",
+        ] {
+            assert_eq!(Checksum::parse(ChecksumAlgorithm::Crc32, bad), None, "{bad:?}");
+        }
+        let checksum = Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==").unwrap();
+        assert_eq!(checksum.bytes(), [0xcb, 0xf4, 0x39, 0x26]);
+        assert_eq!(format!("{checksum:?}"), "CRC32:y/Q5Jg==");
+        assert_eq!(Checksum::new(ChecksumAlgorithm::Crc32, &[0; 5]), None);
+    }
+    #[test]
+    fn combined_parts_have_the_checksum_of_the_whole() {
+        let content: Vec<u8> = (0..100_000_u32).map(|index| (index * 7 % 251) as u8).collect();
+        for algorithm in ChecksumAlgorithm::ALL {
+            for cuts in [&[][..], &[0], &[1], &[50_000, 50_000, 99_999], &[100_000]] {
+                let (mut parts, mut from) = (Vec::new(), 0);
+                for to in cuts.iter().copied().chain([content.len()]) {
+                    parts.push((checksum(algorithm, &content[from..to]), (to - from) as u64));
+                    from = to;
+                }
+                let whole = algorithm.is_combinable().then(|| checksum(algorithm, &content));
+                assert_eq!(Checksum::combine(algorithm, &parts), whole, "{algorithm} cut at {cuts:?}");
+            }
+        }
+    }
+
+    /// SHA-256 of two SHA-256s, computed with Python's hashlib.
+    #[test]
+    fn a_composite_checksum_is_one_of_checksums() {
+        let parts = [checksum(ChecksumAlgorithm::Sha256, b"a"), checksum(ChecksumAlgorithm::Sha256, b"b")];
+        let expected = "5aAf7hTg7VxIcU8iGA8lrYNltT+XefedxKPX6Tlj+Uo=";
+        assert_eq!(Checksum::composite(ChecksumAlgorithm::Sha256, &parts).to_string(), expected);
+    }
+}
