@@ -1,21 +1,19 @@
-//! Data keys: generated and unwrapped under wrapping keys that never leave AWS KMS (or the local keyring's file).
-//! It knows keys, blobs and encryption contexts, and must not know objects, formats or HTTP. It promises that a
-//! blob opens only under a key its caller allowed and in the context it was made for, and that no key outlives the
-//! configured age, object count or bytes.
+//! Data keys: generated and unwrapped by a holder of wrapping keys, such as AWS KMS or a local file.
+//! The keyring knows keys, blobs and encryption contexts, and must not know objects, formats or HTTP.
+//! It promises that a blob opens only under a key that its caller allowed and in the context it was made for, and
+//! that no data key is used beyond the configured age, object count or bytes.
 
 mod cache;
 mod context;
 mod error;
+mod holder;
 mod key_id;
-mod kms;
 mod lease;
-pub mod local;
-mod proof;
-mod provider;
 mod purpose;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,24 +22,25 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
-pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedAnswer};
+pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
+pub use self::holder::local;
 pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::settings::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
 
-use self::cache::{AgedCache, Clock, Fingerprint};
+use self::cache::{Clock, Fingerprint, TtlCache};
+use self::holder::KeyHolder;
 use self::lease::Lease;
-use self::proof::{Proof, is_same};
-use self::provider::Backend;
+use self::verification::{Verification, is_same};
 use crate::envelope::DataKey;
 
-/// AWS KMS takes no longer `CiphertextBlob`, so no longer one is sent or stored.
+/// Maximum length of a wrapped data key, in bytes: AWS KMS's limit for `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 pub const MAX_WRAPPED_KEY_LEN: usize = 6_144;
 
-/// With objects so large that a shared data key is spent before its writers get their turn, a writer stops
-/// waiting for the next shared one after this many and takes a data key of its own.
-const SHARED_KEY_ATTEMPTS: u32 = 8;
+/// How many exhausted shared data keys a writer passes before it takes a data key of its own. Large objects can
+/// exhaust a shared data key before all of its waiting writers have used it.
+const MAX_SHARED_KEY_ATTEMPTS: u32 = 8;
 
 /// The data keys of one process. Cheap to clone; every clone shares the same caches.
 #[derive(Debug, Clone)]
@@ -51,17 +50,17 @@ pub struct Keyring {
 
 #[derive(Debug)]
 struct Inner {
-    backend: Backend,
+    holder: KeyHolder,
     reuse: Reuse,
     max_objects: u64,
     max_bytes: u64,
-    /// Data keys to write with, by (purpose, key id, context).
-    leases: AgedCache<Arc<Lease>>,
-    /// Data keys to read with, by (purpose, blob, context, allowed key).
-    unwrapped: AgedCache<Unwrapped>,
-    /// Blobs that were unwrapped again because an object contradicted their data key, named as in
+    /// Data keys for writing, by (purpose, key id, context).
+    leases: TtlCache<Arc<Lease>>,
+    /// Data keys for reading, by (purpose, blob, context, allowed key).
+    unwrapped: TtlCache<Unwrapped>,
+    /// Blobs that were unwrapped again because an object contradicted their data key, by the fingerprints of
     /// `unwrapped`.
-    asked_again: Cache<Fingerprint, ()>,
+    refetched: Cache<Fingerprint, ()>,
     /// The full names of wrapping keys, as the provider last returned them.
     full_names: Cache<KeyId, Arc<str>>,
 }
@@ -71,7 +70,7 @@ struct Inner {
 pub struct WriteKey {
     /// 256 bits, possibly shared with other objects of the same wrapping key and context.
     pub data_key: Arc<DataKey>,
-    /// The provider's `CiphertextBlob`: at most [`MAX_WRAPPED_KEY_LEN`] bytes, not base64.
+    /// The holder's `CiphertextBlob`: at most [`MAX_WRAPPED_KEY_LEN`] bytes, not base64.
     pub wrapped: Bytes,
     /// The wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
     pub key_id: String,
@@ -80,59 +79,59 @@ pub struct WriteKey {
 /// A data key that was unwrapped for reading.
 #[derive(Debug, Clone)]
 pub struct Unwrapped {
-    /// 256 bits, or 128 where the [`Purpose`] takes them.
+    /// 256 bits, or 128 where the [`Purpose`] accepts them.
     pub data_key: Arc<DataKey>,
     /// The wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
     pub key_id: String,
 }
 
-/// What [`Keyring::check`] found.
+/// The result of [`Keyring::check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundTrip {
     /// The wrapping key as the provider names it: the full ARN for AWS KMS.
     pub key_id: String,
     /// How long generating a data key took.
     pub generate: Duration,
-    /// How long unwrapping it again took.
+    /// How long unwrapping that data key took.
     pub unwrap: Duration,
 }
 
 impl Keyring {
-    /// Opens the keyring's file, or loads the AWS configuration. Calls no KMS: [`Keyring::check`] does.
+    /// Opens the keyring's file, or loads the AWS configuration. Does not call KMS: [`Keyring::check`] does.
     ///
     /// # Errors
-    /// A [`KeyringSetupError`] that names the file or setting, and what to do about it.
+    /// A [`KeyringSetupError`] that names the file or setting and its remedy.
     pub async fn build(settings: Settings) -> Result<Keyring, KeyringSetupError> {
         let Settings { provider, cache, reuse } = settings;
-        Ok(Self::new(Backend::build(provider).await?, &cache, reuse, Clock::System))
+        Ok(Self::new(KeyHolder::build(provider).await?, &cache, reuse, Clock::System))
     }
 
-    fn new(backend: Backend, cache: &CacheSettings, reuse: Reuse, clock: Clock) -> Self {
+    fn new(holder: KeyHolder, cache: &CacheSettings, reuse: Reuse, clock: Clock) -> Self {
         let CacheSettings { max_age, max_objects, max_bytes, entries, stale_if_error } = *cache;
         Self {
             inner: Arc::new(Inner {
-                backend,
+                holder,
                 reuse,
                 max_objects,
                 max_bytes,
-                leases: AgedCache::new("generate", entries, max_age, stale_if_error, clock.clone()),
-                unwrapped: AgedCache::new("unwrap", entries, max_age, stale_if_error, clock),
-                asked_again: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
+                leases: TtlCache::new("generate", entries, max_age, stale_if_error, clock.clone()),
+                unwrapped: TtlCache::new("unwrap", entries, max_age, stale_if_error, clock),
+                refetched: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
                 full_names: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
             }),
         }
     }
 
-    /// The key that writes where nobody names another: the configured one of AWS KMS, the current one of a
+    /// The key used for writing where a bucket names none: the configured one of AWS KMS, the current one of a
     /// local keyring.
     pub fn default_key_id(&self) -> Option<&KeyId> {
-        self.inner.backend.default_key_id()
+        self.inner.holder.default_key_id()
     }
 
-    /// The keys that may open a blob where nobody names others, the one that writes first. A local keyring that
-    /// was rotated lists its older keys too; AWS KMS rotates inside one key.
+    /// The keys that may open a blob where a bucket names none, beginning with the one used for writing. A rotated
+    /// local keyring lists its older keys too; AWS KMS rotates inside one key.
     pub fn default_allowed(&self) -> &[KeyId] {
-        self.inner.backend.default_allowed()
+        self.inner.holder.default_allowed()
     }
 
     /// A data key for one native object of `plaintext_bytes`, under `key_id` or else the default key.
@@ -150,12 +149,12 @@ impl Keyring {
 
     /// A data key for one object of `plaintext_bytes`, under `key_id` or else the default key.
     ///
-    /// With [`Reuse::Bucket`], objects of one key and context share a data key until its age, count or bytes run
-    /// out; an object larger than the byte bound gets a data key of its own. With [`Reuse::Off`] each call is one call of
-    /// the provider.
+    /// With [`Reuse::Bucket`], objects of one key and context share a data key until its age, object count or bytes
+    /// are used up; an object larger than the byte limit gets a data key of its own. With [`Reuse::Off`] each call
+    /// is one call of the key provider.
     ///
     /// # Errors
-    /// Why the provider gave no data key. Concurrent callers of one cold key share one call, and its error.
+    /// The provider's failure. Concurrent callers that need one uncached key share one call and its error.
     pub async fn for_write_as(
         &self,
         purpose: Purpose,
@@ -165,16 +164,16 @@ impl Keyring {
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
         match self.inner.reuse {
-            Reuse::Off => self.inner.generate(purpose, key_id, context, Proof::Untried).await,
+            Reuse::Off => self.inner.generate(purpose, key_id, context, Verification::Skipped).await,
             Reuse::Bucket => self.lease(purpose, key_id, context, plaintext_bytes).await,
         }
     }
 
-    /// A data key that no other object has, whatever the configuration says of reuse: for formats that encrypt
-    /// with the data key itself. Always one call of the provider.
+    /// A data key for one object only, regardless of the configured reuse: for formats that encrypt with the data
+    /// key itself. Always one call of the key provider.
     ///
     /// # Errors
-    /// Why the provider gave no data key.
+    /// The provider's failure.
     pub async fn for_one_object(
         &self,
         purpose: Purpose,
@@ -182,14 +181,14 @@ impl Keyring {
         context: &EncryptionContext,
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
-        self.inner.generate(purpose, key_id, context, Proof::Untried).await
+        self.inner.generate(purpose, key_id, context, Verification::Skipped).await
     }
 
     /// Returns the full name of a key, as its provider reports it: from an earlier response, otherwise with
     /// a new data key, which [`Reuse::Bucket`] keeps in the cache for later writes.
     ///
     /// # Errors
-    /// Why the provider gave no data key.
+    /// The provider's failure.
     pub async fn full_name(
         &self,
         key_id: &KeyId,
@@ -200,7 +199,8 @@ impl Keyring {
         }
         match self.inner.reuse {
             Reuse::Off => {
-                let made = self.inner.generate(Purpose::NATIVE, key_id, context, Proof::Untried).await?;
+                let made =
+                    self.inner.generate(Purpose::NATIVE, key_id, context, Verification::Skipped).await?;
                 Ok(made.key_id.into())
             }
             Reuse::Bucket => Ok(self.shared(Purpose::NATIVE, key_id, context).await?.key_id().into()),
@@ -214,32 +214,33 @@ impl Keyring {
         context: &EncryptionContext,
         plaintext_bytes: u64,
     ) -> Result<WriteKey, KeyringError> {
-        for _ in 0..SHARED_KEY_ATTEMPTS {
+        for _ in 0..MAX_SHARED_KEY_ATTEMPTS {
             let lease = self.shared(purpose, key_id, context).await?;
             if let Some(write_key) = lease.take(plaintext_bytes) {
                 return Ok(write_key);
             }
         }
-        self.inner.generate(purpose, key_id, context, Proof::Untried).await
+        self.inner.generate(purpose, key_id, context, Verification::Skipped).await
     }
 
-    /// A data key that objects share. Thousands of objects may be written with it, so it is unwrapped once
-    /// before the first of them.
+    /// A data key that objects share. Thousands of objects may depend on it, so it is unwrapped once before the
+    /// first object is written.
     async fn shared(
         &self,
         purpose: Purpose,
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<Arc<Lease>, KeyringError> {
-        let fingerprint = Fingerprint::of(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical()]);
+        let fingerprint =
+            Fingerprint::new(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical()]);
         let fetch = || {
             let (inner, key_id, context) = (Arc::clone(&self.inner), key_id.clone(), context.clone());
             async move {
-                let write_key = inner.generate(purpose, &key_id, &context, Proof::Unwrapped).await?;
+                let write_key = inner.generate(purpose, &key_id, &context, Verification::RoundTrip).await?;
                 Ok(Arc::new(Lease::new(write_key, inner.max_objects, inner.max_bytes)))
             }
         };
-        self.inner.leases.obtain(fingerprint, fetch).await
+        self.inner.leases.get_or_fetch(fingerprint, fetch).await
     }
 
     /// Opens the `wrapped` key of a native object.
@@ -257,13 +258,13 @@ impl Keyring {
 
     /// Opens `wrapped` under one of the `allowed` keys, tried in order, and under no other.
     ///
-    /// Every attempt names its key to the provider: a blob that somebody made under a key of their own does not
-    /// open. Errors that concern one key (another key's blob, disabled, denied, missing) let the next key try;
-    /// others end the search.
+    /// Every attempt names its key to the provider, so a blob made under an attacker's key does not open. Errors
+    /// that concern one key (wrapped under another key, disabled, denied, missing) let the next key try; other
+    /// errors end the search.
     ///
     /// # Errors
-    /// Of several keys, the first error that says more than that the blob is another key's. An empty `allowed` is
-    /// [`KeyringError::NotAllowed`].
+    /// With several keys, the first error that is more specific than [`KeyringError::IncorrectKey`]. An empty
+    /// `allowed` is [`KeyringError::NotAllowed`].
     pub async fn unwrap_as(
         &self,
         purpose: Purpose,
@@ -274,10 +275,10 @@ impl Keyring {
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
             return Err(KeyringError::InvalidCiphertext);
         }
-        // A hit under any allowed key comes first, or the blobs of an older key would cost a call each time.
+        // The cache is searched under all allowed keys first, or the blobs of an older key would cost a call each.
         for key_id in allowed {
             if let Some(hit) =
-                self.inner.unwrapped.hit(blob_fingerprint(purpose, wrapped, context, key_id)).await
+                self.inner.unwrapped.get(blob_fingerprint(purpose, wrapped, context, key_id)).await
             {
                 return Ok(hit);
             }
@@ -287,7 +288,7 @@ impl Keyring {
             let outcome = self
                 .inner
                 .unwrapped
-                .obtain(blob_fingerprint(purpose, wrapped, context, key_id), || {
+                .get_or_fetch(blob_fingerprint(purpose, wrapped, context, key_id), || {
                     let (inner, key_id, context) = (Arc::clone(&self.inner), key_id.clone(), context.clone());
                     let wrapped = Bytes::copy_from_slice(wrapped);
                     async move { inner.unwrap(purpose, &wrapped, &context, &key_id).await }
@@ -295,16 +296,16 @@ impl Keyring {
                 .await;
             match outcome {
                 Ok(unwrapped) => return Ok(unwrapped),
-                Err(error) if !error.concerns_one_key() => return Err(error),
-                Err(error) if refused.says_less_than(&error) => refused = error,
+                Err(error) if !error.is_key_specific() => return Err(error),
+                Err(error) if refused.is_less_specific_than(&error) => refused = error,
                 Err(_) => {}
             }
         }
         Err(refused)
     }
 
-    /// The wrapping key's full name if a native object's `wrapped` is cached, for answers that carry no body. Never calls the
-    /// provider.
+    /// The wrapping key's full name if the data key of a native object's `wrapped` is cached, for responses without
+    /// a body. Never calls the provider.
     pub async fn known_key_id(
         &self,
         wrapped: &[u8],
@@ -314,7 +315,7 @@ impl Keyring {
         self.known_key_id_as(Purpose::NATIVE, wrapped, context, allowed).await
     }
 
-    /// [`Self::known_key_id`] of an object of another format.
+    /// [`Self::known_key_id`] for an object of another format.
     pub async fn known_key_id_as(
         &self,
         purpose: Purpose,
@@ -324,7 +325,7 @@ impl Keyring {
     ) -> Option<String> {
         for key_id in allowed {
             if let Some(hit) =
-                self.inner.unwrapped.hit(blob_fingerprint(purpose, wrapped, context, key_id)).await
+                self.inner.unwrapped.get(blob_fingerprint(purpose, wrapped, context, key_id)).await
             {
                 return Some(hit.key_id);
             }
@@ -332,10 +333,11 @@ impl Keyring {
         None
     }
 
-    /// Generates a data key and unwraps it again, past the caches: whether this key works in this context now.
+    /// Generates a data key and unwraps it, bypassing the caches, to find out whether this key works in this
+    /// context now.
     ///
     /// # Errors
-    /// What the provider says, or [`MalformedAnswer::RoundTrip`] if another data key comes back.
+    /// The provider's failure, or [`MalformedResponse::RoundTrip`] if another data key comes back.
     pub async fn check(
         &self,
         key_id: Option<&KeyId>,
@@ -343,31 +345,31 @@ impl Keyring {
     ) -> Result<RoundTrip, CheckError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
         let started = Instant::now();
-        let written = self.inner.backend.try_generate(key_id, context).await?;
+        let written = self.inner.holder.try_generate(key_id, context).await?;
         let generate = started.elapsed();
         let started = Instant::now();
-        let read = self.inner.backend.try_unwrap(&written.wrapped, context, key_id).await?;
+        let read = self.inner.holder.try_unwrap(&written.wrapped, context, key_id).await?;
         let unwrap = started.elapsed();
         if !is_same(&written.data_key, &read.data_key) {
-            return Err(KeyringError::Malformed(MalformedAnswer::RoundTrip).into());
+            return Err(KeyringError::Malformed(MalformedResponse::RoundTrip).into());
         }
         Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
     }
 }
 
 impl Inner {
-    /// Generates a data key, and keeps it for reading back under the name it was asked by and its full name.
+    /// Generates a data key, and caches it for reads under the requested name of its wrapping key and the full name.
     async fn generate(
         &self,
         purpose: Purpose,
         key_id: &KeyId,
         context: &EncryptionContext,
-        proof: Proof,
+        verification: Verification,
     ) -> Result<WriteKey, KeyringError> {
-        let write_key = self.backend.generate(key_id, context).await?;
-        // What the local keyring wraps and returns is one value in this process.
-        if proof == Proof::Unwrapped && self.backend.is_remote() {
-            self.prove(&write_key, key_id, context).await?;
+        let write_key = self.holder.generate(key_id, context).await?;
+        // A local keyring returns and wraps one and the same value in this process.
+        if verification == Verification::RoundTrip && self.holder.is_remote() {
+            self.verify_round_trip(&write_key, key_id, context).await?;
         }
         self.full_names.insert(key_id.clone(), write_key.key_id.as_str().into()).await;
         let unwrapped =
@@ -375,12 +377,12 @@ impl Inner {
         let full_name = KeyId::parse(&write_key.key_id).ok().filter(|full_name| full_name != key_id);
         for name in [Some(key_id), full_name.as_ref()].into_iter().flatten() {
             let fingerprint = blob_fingerprint(purpose, &write_key.wrapped, context, name);
-            self.unwrapped.keep(fingerprint, unwrapped.clone()).await;
+            self.unwrapped.insert(fingerprint, unwrapped.clone()).await;
         }
         Ok(write_key)
     }
 
-    /// Opens a blob under exactly this key, past the cache.
+    /// Opens a blob under exactly this key, bypassing the cache.
     async fn unwrap(
         &self,
         purpose: Purpose,
@@ -388,12 +390,12 @@ impl Inner {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Unwrapped, KeyringError> {
-        let unwrapped = self.backend.unwrap(wrapped, context, key_id).await?;
+        let unwrapped = self.holder.unwrap(wrapped, context, key_id).await?;
         self.full_names.insert(key_id.clone(), unwrapped.key_id.as_str().into()).await;
-        match unwrapped.data_key.is_short() && !purpose.takes_short_keys() {
-            true => Err(KeyringError::Malformed(MalformedAnswer::DataKeyLength)),
-            false => Ok(unwrapped),
+        if unwrapped.data_key.is_short() && !purpose.accepts_short_keys() {
+            return Err(KeyringError::Malformed(MalformedResponse::DataKeyLength));
         }
+        Ok(unwrapped)
     }
 }
 
@@ -403,5 +405,5 @@ fn blob_fingerprint(
     context: &EncryptionContext,
     key_id: &KeyId,
 ) -> Fingerprint {
-    Fingerprint::of(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical(), wrapped])
+    Fingerprint::new(&[purpose.name(), key_id.as_str().as_bytes(), context.canonical(), wrapped])
 }

@@ -21,7 +21,7 @@ pub fn configuration(data: &[u8]) {
 /// A keyring's file: what is read is written so that it reads as itself.
 pub fn keyring_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Some(written) = keyring::local::rewritten(text) {
-        assert_eq!(keyring::local::rewritten(&written), Some(written));
+    if let Some(written) = keyring::local::reserialize(text) {
+        assert_eq!(keyring::local::reserialize(&written), Some(written));
     }
 }

@@ -1,6 +1,7 @@
-//! A bounded cache whose values have an age that no use extends, filled by one flight per entry at a time.
-//! The call belongs to the cache, not to the request that started it: that request may vanish, and the others
-//! still get their answer.
+//! A bounded cache of data keys with a time to live that no use extends.
+//! It must not know what a value is for, nor which holder of keys it comes from.
+//! It promises one fetch per entry at a time, which goes on for the other waiters when the request that started
+//! it is cancelled.
 
 use std::fmt;
 use std::future::Future;
@@ -15,31 +16,31 @@ use tracing::Instrument;
 use super::KeyringError;
 use super::lease::Lease;
 
-/// How long an error is shared with those who ask next. Just enough that a storm of requests for one bad key is
-/// not a storm of calls; short enough that nobody waits for it after the key was mended.
-const ERROR_AGE: Duration = Duration::from_millis(250);
+/// How long an error is cached. Long enough that a burst of requests for one unusable key is not a burst of
+/// provider calls; short enough that a repaired key works at once.
+const ERROR_TTL: Duration = Duration::from_millis(250);
 
-/// While a value is used past its age because the provider is away, the provider is asked again this often,
-/// so that not every request waits for its timeouts.
-const STALE_RETRY: Duration = Duration::from_secs(5);
+/// While a value is served past its time to live because the provider is unavailable, the provider is tried
+/// again at this interval, so that not every request waits for the provider's timeouts.
+const STALE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a cached value stands for: SHA-256 over its parts, each behind its length. Of one size, so that an
-/// attacker's longest blob takes no more memory than any other.
+/// The cache key: SHA-256 over its fields, each preceded by its length. Its size is fixed, so an attacker's
+/// longest blob takes no more memory than any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    pub(super) fn of(parts: &[&[u8]]) -> Self {
+    pub(super) fn new(fields: &[&[u8]]) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part);
+        for field in fields {
+            hash.update(&(field.len() as u64).to_be_bytes());
+            hash.update(field);
         }
         Self(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 }
 
-/// Where ages are read from.
+/// The time source of the cache: the system's, or in tests one that is set by hand.
 #[derive(Debug, Clone)]
 pub(super) enum Clock {
     System,
@@ -57,71 +58,77 @@ impl Clock {
     }
 }
 
-/// A value of the cache.
-pub(super) trait Perishable: Clone + Send + Sync + 'static {
-    /// Used up before its age: no longer served, not even while the provider is away.
-    fn is_spent(&self) -> bool;
+/// A value that the cache can hold.
+pub(super) trait CacheValue: Clone + Send + Sync + 'static {
+    /// Whether the value's use count is reached before its time to live: the cache then never serves it, not
+    /// even while the provider is unavailable.
+    fn is_exhausted(&self) -> bool;
 }
 
-impl Perishable for Arc<Lease> {
-    fn is_spent(&self) -> bool {
-        Lease::is_spent(self)
+impl CacheValue for Arc<Lease> {
+    fn is_exhausted(&self) -> bool {
+        Lease::is_exhausted(self)
     }
 }
 
-impl Perishable for super::Unwrapped {
-    fn is_spent(&self) -> bool {
+impl CacheValue for super::Unwrapped {
+    fn is_exhausted(&self) -> bool {
         false
     }
 }
 
 #[derive(Clone)]
-pub(super) struct AgedCache<V> {
+pub(super) struct TtlCache<V> {
     operation: &'static str,
-    slots: Cache<Fingerprint, Slot<V>>,
+    entries: Cache<Fingerprint, Entry<V>>,
     clock: Clock,
-    ages: Ages,
+    ttl: Ttl,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Ages {
+struct Ttl {
+    /// How long a value is served without condition.
     fresh: Duration,
-    /// From the beginning, `fresh` included.
+    /// How long a value may be served while the provider is unavailable. Includes `fresh`.
     stale: Duration,
 }
 
 #[derive(Clone)]
-enum Slot<V> {
-    Held {
+enum Entry<V> {
+    Value {
         value: V,
-        born: Instant,
-        /// Past its age, and served until then without asking, because the provider is away.
-        excused_until: Option<Instant>,
+        fetched_at: Instant,
+        /// Set when the provider was unavailable after the time to live: until then the value is served without
+        /// another call.
+        stale_until: Option<Instant>,
     },
     Failed {
         error: KeyringError,
-        born: Instant,
+        failed_at: Instant,
     },
 }
 
-impl<V: Perishable> Slot<V> {
-    fn is_due(&self, now: Instant, ages: Ages) -> bool {
+impl<V: CacheValue> Entry<V> {
+    fn needs_fetch(&self, now: Instant, ttl: Ttl) -> bool {
         match self {
-            Self::Held { value, born, excused_until } => {
-                let age = now.saturating_duration_since(*born);
-                let excused = age < ages.stale && excused_until.is_some_and(|until| now < until);
-                value.is_spent() || !(age < ages.fresh || excused)
+            Self::Value { value, fetched_at, stale_until } => {
+                let age = now.saturating_duration_since(*fetched_at);
+                let is_usable_stale = age < ttl.stale && stale_until.is_some_and(|until| now < until);
+                value.is_exhausted() || !(age < ttl.fresh || is_usable_stale)
             }
-            Self::Failed { born, .. } => now.saturating_duration_since(*born) >= ERROR_AGE,
+            Self::Failed { failed_at, .. } => now.saturating_duration_since(*failed_at) >= ERROR_TTL,
         }
     }
 
-    /// The same value, served for a while though it is past its age; `None` if it is past that grace too.
-    fn excused(self, now: Instant, ages: Ages) -> Option<Self> {
+    /// The entry with a value served for [`STALE_RETRY_INTERVAL`] past its time to live; `None` for an error, or
+    /// for a value older than [`Ttl::stale`].
+    fn into_stale(self, now: Instant, ttl: Ttl) -> Option<Self> {
         match self {
-            Self::Held { value, born, .. } => {
-                let usable = now.saturating_duration_since(born) < ages.stale && !value.is_spent();
-                usable.then(|| Self::Held { value, born, excused_until: Some(now + STALE_RETRY) })
+            Self::Value { value, fetched_at, .. } => {
+                let is_usable =
+                    now.saturating_duration_since(fetched_at) < ttl.stale && !value.is_exhausted();
+                let stale_until = Some(now + STALE_RETRY_INTERVAL);
+                is_usable.then(|| Self::Value { value, fetched_at, stale_until })
             }
             Self::Failed { .. } => None,
         }
@@ -129,64 +136,65 @@ impl<V: Perishable> Slot<V> {
 
     fn into_outcome(self) -> Result<V, KeyringError> {
         match self {
-            Self::Held { value, .. } => Ok(value),
+            Self::Value { value, .. } => Ok(value),
             Self::Failed { error, .. } => Err(error),
         }
     }
 }
 
-/// Frees what is past all use. Whether a value is served, [`Slot::is_due`] alone decides.
-impl<V: Send + Sync> Expiry<Fingerprint, Slot<V>> for Ages {
-    fn expire_after_create(&self, _: &Fingerprint, slot: &Slot<V>, _: Instant) -> Option<Duration> {
-        Some(match slot {
-            Slot::Held { .. } => self.stale,
-            Slot::Failed { .. } => ERROR_AGE,
+/// Frees the memory of entries that can't be served any longer. Whether an entry is served, only
+/// [`Entry::needs_fetch`] decides.
+impl<V: Send + Sync> Expiry<Fingerprint, Entry<V>> for Ttl {
+    fn expire_after_create(&self, _: &Fingerprint, entry: &Entry<V>, _: Instant) -> Option<Duration> {
+        Some(match entry {
+            Entry::Value { .. } => self.stale,
+            Entry::Failed { .. } => ERROR_TTL,
         })
     }
 
     fn expire_after_update(
         &self,
         key: &Fingerprint,
-        slot: &Slot<V>,
+        entry: &Entry<V>,
         updated_at: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.expire_after_create(key, slot, updated_at)
+        self.expire_after_create(key, entry, updated_at)
     }
 }
 
-impl<V: Perishable> AgedCache<V> {
+impl<V: CacheValue> TtlCache<V> {
     pub(super) fn new(
         operation: &'static str,
-        entries: u64,
+        capacity: u64,
         max_age: Duration,
         stale_if_error: Option<Duration>,
         clock: Clock,
     ) -> Self {
-        let ages = Ages { fresh: max_age, stale: max_age.saturating_add(stale_if_error.unwrap_or_default()) };
-        let slots = Cache::builder().max_capacity(entries).expire_after(ages).build();
-        Self { operation, slots, clock, ages }
+        let ttl = Ttl { fresh: max_age, stale: max_age.saturating_add(stale_if_error.unwrap_or_default()) };
+        let entries = Cache::builder().max_capacity(capacity).expire_after(ttl).build();
+        Self { operation, entries, clock, ttl }
     }
 
-    /// The value, if it is there and need not be fetched.
-    pub(super) async fn hit(&self, fingerprint: Fingerprint) -> Option<V> {
-        let slot = self.slots.get(&fingerprint).await?;
-        if slot.is_due(self.clock.now(), self.ages) {
+    /// The cached value; `None` if it is absent, or a fetch is due.
+    pub(super) async fn get(&self, fingerprint: Fingerprint) -> Option<V> {
+        let entry = self.entries.get(&fingerprint).await?;
+        if entry.needs_fetch(self.clock.now(), self.ttl) {
             return None;
         }
-        let value = slot.into_outcome().ok()?;
+        let value = entry.into_outcome().ok()?;
         self.count("hit");
         Some(value)
     }
 
-    /// Puts in a value that was just born.
-    pub(super) async fn keep(&self, fingerprint: Fingerprint, value: V) {
-        let slot = Slot::Held { value, born: self.clock.now(), excused_until: None };
-        self.slots.insert(fingerprint, slot).await;
+    /// Inserts a value; its time to live starts now.
+    pub(super) async fn insert(&self, fingerprint: Fingerprint, value: V) {
+        let entry = Entry::Value { value, fetched_at: self.clock.now(), stale_until: None };
+        self.entries.insert(fingerprint, entry).await;
     }
 
-    /// The value, fetched if need be; all who ask meanwhile share that fetch and its outcome.
-    pub(super) async fn obtain<F>(
+    /// The cached value, or the fetched one. Concurrent callers share one fetch and its outcome.
+    pub(super) async fn get_or_fetch<F>(
         &self,
         fingerprint: Fingerprint,
         fetch: impl FnOnce() -> F,
@@ -194,47 +202,48 @@ impl<V: Perishable> AgedCache<V> {
     where
         F: Future<Output = Result<V, KeyringError>> + Send + 'static,
     {
-        if let Some(slot) = self.slots.get(&fingerprint).await
-            && !slot.is_due(self.clock.now(), self.ages)
+        if let Some(entry) = self.entries.get(&fingerprint).await
+            && !entry.needs_fetch(self.clock.now(), self.ttl)
         {
-            self.count(if matches!(slot, Slot::Held { .. }) { "hit" } else { "shared_error" });
-            return slot.into_outcome();
+            self.count(if matches!(entry, Entry::Value { .. }) { "hit" } else { "shared_error" });
+            return entry.into_outcome();
         }
         self.count("miss");
         let cache = self.clone();
-        let flight = cache.fly(fingerprint, fetch()).in_current_span();
-        match tokio::spawn(flight).await {
+        // A task of its own: the request that started the fetch may be cancelled while others wait for it.
+        let fetching = cache.fetch_once(fingerprint, fetch()).in_current_span();
+        match tokio::spawn(fetching).await {
             Ok(outcome) => outcome,
             Err(_panicked_or_shut_down) => Err(KeyringError::Interrupted),
         }
     }
 
-    async fn fly(
+    async fn fetch_once(
         self,
         fingerprint: Fingerprint,
         fetch: impl Future<Output = Result<V, KeyringError>>,
     ) -> Result<V, KeyringError> {
         let fill = async {
-            let held = self.slots.get(&fingerprint).await;
+            let cached = self.entries.get(&fingerprint).await;
             let outcome = fetch.await;
             let now = self.clock.now();
             match outcome {
-                Ok(value) => Slot::Held { value, born: now, excused_until: None },
+                Ok(value) => Entry::Value { value, fetched_at: now, stale_until: None },
                 Err(error) => {
-                    let held = held.filter(|_| error.is_unavailability());
-                    match held.and_then(|slot| slot.excused(now, self.ages)) {
-                        Some(excused) => {
+                    let cached = cached.filter(|_| error.is_unavailability());
+                    match cached.and_then(|entry| entry.into_stale(now, self.ttl)) {
+                        Some(stale) => {
                             tracing::warn!(operation = self.operation, %error, "serving a data key past its age");
                             self.count("stale");
-                            excused
+                            stale
                         }
-                        None => Slot::Failed { error, born: now },
+                        None => Entry::Failed { error, failed_at: now },
                     }
                 }
             }
         };
-        let due = |slot: &Slot<V>| slot.is_due(self.clock.now(), self.ages);
-        let entry = self.slots.entry(fingerprint).or_insert_with_if(fill, due).await;
+        let is_due = |entry: &Entry<V>| entry.needs_fetch(self.clock.now(), self.ttl);
+        let entry = self.entries.entry(fingerprint).or_insert_with_if(fill, is_due).await;
         entry.into_value().into_outcome()
     }
 
@@ -245,13 +254,13 @@ impl<V: Perishable> AgedCache<V> {
 
     #[cfg(test)]
     pub(super) async fn settled_len(&self) -> u64 {
-        self.slots.run_pending_tasks().await;
-        self.slots.entry_count()
+        self.entries.run_pending_tasks().await;
+        self.entries.entry_count()
     }
 }
 
-impl<V> fmt::Debug for AgedCache<V> {
+impl<V> fmt::Debug for TtlCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgedCache").field("operation", &self.operation).finish_non_exhaustive()
+        f.debug_struct("TtlCache").field("operation", &self.operation).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,11 @@
 //! The encryption context: public names and values that a wrapped key is bound to.
+//! It must not know what a name or a value means, except those of the native format.
+//! It promises that two different contexts never have the same canonical encoding.
 
 use std::collections::BTreeMap;
 
-/// What a wrapped key is bound to, as AWS KMS does it: it must be given again, exactly, to unwrap.
-/// It is no secret, and appears in CloudTrail.
+/// Names and values that a wrapped key is bound to, as in AWS KMS: unwrapping requires exactly this context.
+/// A context is not secret, and appears in CloudTrail.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html>
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EncryptionContext {
@@ -17,7 +19,7 @@ impl EncryptionContext {
         Self::from_pairs([("s3veil:version", "1"), ("s3veil:realm", realm)])
     }
 
-    /// Any context, for the other formats. Of a repeated name the last value counts.
+    /// Any context, for the other formats. If a name is repeated, its last value counts.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let pairs: BTreeMap<String, String> =
             pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -34,8 +36,8 @@ impl EncryptionContext {
         &self.pairs
     }
 
-    /// One encoding per context: `be32(pairs)`, then for each pair in the byte order of the names
-    /// `be32(len) | name | be32(len) | value`. So `{"a": "bc"}` is not `{"ab": "c"}`.
+    /// An injective encoding: `be32(pairs)`, then for each pair in the byte order of the names
+    /// `be32(len) | name | be32(len) | value`. So `{"a": "bc"}` and `{"ab": "c"}` differ.
     pub fn canonical(&self) -> &[u8] {
         &self.canonical
     }
@@ -43,7 +45,7 @@ impl EncryptionContext {
 
 fn len_prefix(len: usize) -> [u8; 4] {
     u32::try_from(len)
-        .expect("a context never nears 4 GiB: headers and configuration are far smaller")
+        .expect("a context is far below 4 GiB: headers and configuration are limited")
         .to_be_bytes()
 }
 

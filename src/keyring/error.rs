@@ -1,14 +1,16 @@
-//! Why there is no data key, and why there is no keyring.
+//! The errors of the keyring: at a request, at a check, and at the start.
+//! They must not know how the proxy responds to them.
+//! They promise to carry no key, blob or context, and to say which errors an outage excuses.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::KeyId;
 
-/// Why a data key could not be generated or unwrapped. Carries no key, blob or context.
+/// A failure to generate or unwrap a data key. Carries no key, blob or context.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
-    /// The provider's policy denies it to these credentials.
+    /// The provider's policy denies these credentials access to the key.
     #[error("access to the wrapping key was denied")]
     Denied,
     /// No wrapping key has this name.
@@ -20,10 +22,10 @@ pub enum KeyringError {
     /// The wrapping key is pending deletion or import, or its key store is disconnected.
     #[error("the wrapping key's state does not allow its use")]
     InvalidKeyState,
-    /// The key exists, but is no symmetric encryption key.
+    /// The key exists, but is not a symmetric encryption key.
     #[error("the wrapping key is not for encryption and decryption")]
     InvalidKeyUsage,
-    /// The blob was made under another key than the one that was to open it.
+    /// The blob was wrapped under a key other than the requested one.
     #[error("the data key was wrapped under another wrapping key")]
     IncorrectKey,
     /// The blob names a wrapping key that the local keyring does not hold.
@@ -34,35 +36,35 @@ pub enum KeyringError {
         /// The keyring's file, and the ids that it holds.
         keyring: String,
     },
-    /// No wrapping key is allowed to open it.
+    /// No allowed wrapping key unwraps the blob.
     #[error("no wrapping key is allowed to unwrap the data key")]
     NotAllowed,
-    /// The encryption context is another, or the blob is no blob or was tampered with.
-    #[error("the wrapped data key is invalid, or its encryption context is another")]
+    /// The encryption context differs, or the blob is malformed or was tampered with.
+    #[error("the wrapped data key is invalid, or its encryption context differs")]
     InvalidCiphertext,
-    /// The provider went on throttling through all retries.
+    /// The provider throttled every attempt.
     #[error("the key provider is throttling")]
     Throttled,
     /// The provider could not be reached, timed out or failed.
     #[error("the key provider is unavailable")]
     Unavailable,
     /// There are no credentials for the provider, or it does not accept them.
-    #[error("the key provider accepts no credentials of ours, or there are none")]
+    #[error("the credentials for the key provider are missing or were not accepted")]
     Credentials,
-    /// The provider answered what it never may.
-    #[error("the key provider's answer is malformed: {0}")]
-    Malformed(MalformedAnswer),
+    /// The provider's response violates its API.
+    #[error("the key provider's response is malformed: {0}")]
+    Malformed(MalformedResponse),
     /// Neither the bucket nor the keyring names a wrapping key.
     #[error("no wrapping key is configured")]
     NoKeyNamed,
-    /// An error that this version does not know, by the provider's own code.
+    /// An error code of the provider that this version does not know.
     #[error("the key provider refused: {code}")]
     Unexpected {
         /// At most 64 ASCII letters and digits.
         code: String,
     },
-    /// The call was cut off by a shutdown or a bug on our side.
-    #[error("the call of the key provider was interrupted")]
+    /// The call was cut off by a shutdown or a panic of the proxy.
+    #[error("the call to the key provider was interrupted")]
     Interrupted,
 }
 
@@ -70,9 +72,10 @@ pub enum KeyringError {
 /// operators, not for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckError {
-    /// What it means for requests.
+    /// The error that requests receive.
     pub error: KeyringError,
-    /// What the provider answered, or what broke on the way to it. `None` where the error says it all.
+    /// A description of the provider's response or of the failed connection. `None` if the error has no further
+    /// cause.
     pub cause: Option<String>,
 }
 
@@ -93,11 +96,11 @@ impl From<KeyringError> for CheckError {
     }
 }
 
-/// What was wrong with a provider's answer.
+/// How a provider's response violates its API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedAnswer {
-    /// The data key is not 256 bits, or as short as was asked for.
-    #[error("the data key is not of the length that was asked for")]
+pub enum MalformedResponse {
+    /// The data key has neither 256 bits nor a shorter length that the purpose accepts.
+    #[error("the data key does not have the requested length")]
     DataKeyLength,
     /// All 256 bits of the data key are zero: a broken provider, and no protection at all.
     #[error("the data key is all zeros")]
@@ -108,19 +111,19 @@ pub enum MalformedAnswer {
     /// The wrapping key's name is missing, or no [`KeyId`](super::KeyId).
     #[error("the wrapping key's id is missing or invalid")]
     KeyId,
-    /// The answer names another wrapping key than was asked for by its id or ARN.
-    #[error("it names another wrapping key than was asked for")]
+    /// The response names a wrapping key other than the one requested by its id or ARN.
+    #[error("it does not name the requested wrapping key")]
     OtherKey,
-    /// What was wrapped came back as something else.
-    #[error("the data key that came back is another one")]
+    /// The unwrapped data key differs from the one that was wrapped.
+    #[error("the unwrapped data key is not the one that was wrapped")]
     RoundTrip,
-    /// The answer could not be parsed.
+    /// The response could not be parsed.
     #[error("it could not be parsed")]
     Unparsable,
 }
 
 impl KeyringError {
-    /// The provider gave no verdict: trying later may help, and `stale_if_error` applies.
+    /// Whether the provider was unreachable or overloaded: a later attempt may succeed, and `stale_if_error` applies.
     pub fn is_unavailability(&self) -> bool {
         match self {
             Self::Throttled | Self::Unavailable => true,
@@ -141,8 +144,8 @@ impl KeyringError {
         }
     }
 
-    /// Another allowed key may still open the blob.
-    pub(super) fn concerns_one_key(&self) -> bool {
+    /// Whether the error concerns one wrapping key only, so that another allowed key may unwrap the blob.
+    pub(super) fn is_key_specific(&self) -> bool {
         match self {
             Self::Denied
             | Self::KeyNotFound
@@ -163,8 +166,8 @@ impl KeyringError {
         }
     }
 
-    /// Of the refusals of several keys, "another key's blob" explains least.
-    pub(super) fn says_less_than(&self, other: &Self) -> bool {
+    /// Whether `other` explains more. Among the errors of several keys, [`Self::IncorrectKey`] explains least.
+    pub(super) fn is_less_specific_than(&self, other: &Self) -> bool {
         *self == Self::NotAllowed || (*self == Self::IncorrectKey && *other != Self::IncorrectKey)
     }
 
@@ -190,13 +193,13 @@ impl KeyringError {
     }
 }
 
-/// Why the keyring could not be opened: each message says what to do.
+/// A failure to open or create the keyring. Each message names its remedy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringSetupError {
-    /// There is no file, and none was to be created.
-    #[error("there is no keyring at {}: create one with `s3veil keygen`, or correct keyring.file", .file.display())]
+    /// The file does not exist, and `create_if_missing` is off.
+    #[error("missing keyring {}: create one with `s3veil keygen`, or correct keyring.file", .file.display())]
     Missing {
-        /// Where the file should be.
+        /// The configured path.
         file: PathBuf,
     },
     /// A key generation would have overwritten a keyring.
@@ -206,12 +209,12 @@ pub enum KeyringSetupError {
         .file.display()
     )]
     Exists {
-        /// The file that is there.
+        /// The existing file.
         file: PathBuf,
     },
-    /// Others than the owner may read the file, or write to it.
+    /// Users other than the owner may read or write the file.
     #[error(
-        "{} holds keys, but its mode is {mode:04o}: others may read it; run `chmod 600 {}`",
+        "{} holds keys, but its mode is {mode:04o}: other users may access it; run `chmod 600 {}`",
         .file.display(), .file.display()
     )]
     TooOpen {
@@ -225,45 +228,47 @@ pub enum KeyringSetupError {
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// What was tried.
+        /// The failed step.
         action: &'static str,
-        /// How it failed.
+        /// The kind of the I/O error.
         kind: std::io::ErrorKind,
     },
-    /// The file is larger than any keyring.
-    #[error("{} is larger than {limit} bytes: this is no keyring; correct keyring.file", .file.display())]
+    /// The file is larger than the maximum size of a keyring.
+    #[error("{} is larger than {limit} bytes, so it is not a keyring: correct keyring.file", .file.display())]
     TooLarge {
         /// The file.
         file: PathBuf,
-        /// What a keyring's file may have, in bytes.
+        /// The maximum size, in bytes.
         limit: u64,
     },
-    /// The file is no keyring.
+    /// The file's content is invalid.
     #[error(
-        "{}{}: {problem}: restore it from its copy; do not make a new one, which opens nothing that was written under this",
+        "{}{}: {problem}: restore it from its copy; do not make a new one, which can't open objects written under this \
+         one",
         .file.display(), .line.map(|line| format!(":{line}")).unwrap_or_default()
     )]
     Invalid {
         /// The keyring's file.
         file: PathBuf,
-        /// Where in the file, from 1.
+        /// The line of the problem, from 1.
         line: Option<usize>,
-        /// What is wrong with it. Never the secret.
+        /// Description of the problem. Never contains the secret.
         problem: String,
     },
-    /// Another rotation is at work, or died.
+    /// Another rotation is running, or was interrupted.
     #[error(
-        "{} exists: another rotation is at work; if none is, it was interrupted: remove that file and rotate again",
+        "{} exists: another rotation is running, or was interrupted; if none is running, remove that file and rotate \
+         again",
         .lock.display()
     )]
     Locked {
-        /// The file that a rotation writes.
+        /// The lock file of a rotation.
         lock: PathBuf,
     },
-    /// The endpoint is no URL.
-    #[error("keyring.endpoint = {endpoint:?} is no URL like \"http://127.0.0.1:4566\"")]
+    /// The endpoint is not a valid URL.
+    #[error("invalid keyring.endpoint = {endpoint:?}: requires a URL like \"http://127.0.0.1:4566\"")]
     Endpoint {
-        /// What was configured.
+        /// The configured text.
         endpoint: String,
     },
     /// No AWS region is known.
@@ -271,7 +276,7 @@ pub enum KeyringSetupError {
         "no AWS region is known for KMS: set keyring.region, AWS_REGION, or a full key ARN as keyring.key_id"
     )]
     NoRegion,
-    /// The work was cut off by a shutdown.
+    /// The work was cut off by a shutdown or a panic of the proxy.
     #[error("opening the keyring was interrupted")]
     Interrupted,
 }

@@ -1,24 +1,28 @@
-//! How configuration and requests name a wrapping key.
+//! Names of wrapping keys, in configuration, requests and the responses of key providers.
+//! They must not know which keys exist.
+//! They promise that a name fits a header, and that two names are taken as one key only where they show it.
 
 use std::fmt;
 
-/// AWS KMS takes no longer key id, ARN or alias.
+/// Maximum length of a key id, ARN or alias in AWS KMS, in bytes.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GenerateDataKey.html>
 const MAX_KEY_ID_LEN: usize = 2_048;
 
 /// The name of a wrapping key: a KMS key id, key ARN, alias or alias ARN; or the id of a key in a local keyring.
-/// At most 2,048 bytes of visible ASCII, so it fits a header. Two names may mean one key.
+/// At most 2,048 bytes of visible ASCII, so that it fits a header. Two names may mean one key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyId(String);
 
-/// The text names no wrapping key: it is empty, longer than 2,048 bytes, or has a byte that is not visible ASCII.
+/// The text is no valid key id: empty, longer than 2,048 bytes, or with a byte that is not visible ASCII.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key id is 1 to 2048 characters of visible ASCII")]
 pub struct InvalidKeyId;
 
 impl KeyId {
+    /// Parses a name. Whether a key of this name exists, only the provider knows.
+    ///
     /// # Errors
-    /// [`InvalidKeyId`] if no key can have this name. Whether one does, only the provider knows.
+    /// [`InvalidKeyId`] if no key can have this name.
     pub fn parse(text: &str) -> Result<Self, InvalidKeyId> {
         let fits = (1..=MAX_KEY_ID_LEN).contains(&text.len());
         if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -28,19 +32,19 @@ impl KeyId {
         }
     }
 
-    /// The name as it was written.
+    /// The name as it was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a provider that is asked for this key may respond with `full_name`. A key's own ARN and id
+    /// Whether a provider may respond with `full_name` to a request for this key. A key's own ARN and id
     /// name one key; an alias names the key that its owner chose.
     pub(super) fn may_be(&self, full_name: &str) -> bool {
-        let asked = self.0.as_str();
+        let requested = self.0.as_str();
         if self.is_alias() {
             return true;
         }
-        asked == full_name || full_name.strip_suffix(asked).is_some_and(|arn| arn.ends_with(":key/"))
+        requested == full_name || full_name.strip_suffix(requested).is_some_and(|arn| arn.ends_with(":key/"))
     }
 
     /// Whether this is an alias or the ARN of one, which does not say which key it names.
@@ -104,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_could_carry_is_refused() {
+    fn a_name_that_no_header_can_carry_is_refused() {
         for text in ["", "a b", "a\r\nx-evil: 1", "ключ", "tab\t", &"k".repeat(MAX_KEY_ID_LEN + 1)] {
             assert_eq!(KeyId::parse(text), Err(InvalidKeyId), "{text:?}");
         }
@@ -157,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_of_the_key_that_was_asked_for() {
-        let may_be = |asked: &str, told: &str| KeyId::parse(asked).unwrap().may_be(told);
-        for asked in [ARN, ID, "alias/anything", ALIAS_ARN] {
-            assert!(may_be(asked, ARN), "{asked}");
+    fn a_response_names_the_requested_key() {
+        let may_be = |requested: &str, returned: &str| KeyId::parse(requested).unwrap().may_be(returned);
+        for requested in [ARN, ID, "alias/anything", ALIAS_ARN] {
+            assert!(may_be(requested, ARN), "{requested}");
         }
         let other = "arn:aws:kms:us-east-2:111122223333:key/00000000-12ab-34cd-56ef-1234567890ab";
         assert!(!may_be(ARN, other) && !may_be(ID, other) && !may_be(ARN, ID));

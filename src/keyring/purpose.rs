@@ -1,11 +1,13 @@
-//! What a data key is for.
+//! The purpose that separates the cached data keys of different algorithm suites.
+//! It must not know what a suite does with its data keys.
+//! It promises that a data key of one suite is never served to another suite.
 
-/// What a data key is for, by the name of its algorithm suite. A cached key is found only under the purpose it was
-/// obtained for: a key that one suite may use must never be served to another because the blob is the same.
+/// The algorithm suite that a data key is for. A cached data key is found only under the purpose it was requested
+/// for: two suites must not use one key, even where both present the same blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purpose {
     suite: &'static str,
-    takes_short_keys: bool,
+    accepts_short_keys: bool,
 }
 
 impl Purpose {
@@ -14,20 +16,20 @@ impl Purpose {
 
     /// A suite whose data keys have 256 bits.
     pub const fn new(suite: &'static str) -> Self {
-        Self { suite, takes_short_keys: false }
+        Self { suite, accepts_short_keys: false }
     }
 
-    /// The same, with data keys of 128 bits accepted when they are unwrapped.
+    /// The purpose of a suite that also accepts unwrapped data keys of 128 bits.
     #[must_use]
     pub const fn with_short_keys(self) -> Self {
-        Self { takes_short_keys: true, ..self }
+        Self { accepts_short_keys: true, ..self }
     }
 
     pub(super) fn name(self) -> &'static [u8] {
         self.suite.as_bytes()
     }
 
-    pub(super) fn takes_short_keys(self) -> bool {
-        self.takes_short_keys
+    pub(super) fn accepts_short_keys(self) -> bool {
+        self.accepts_short_keys
     }
 }

@@ -1,7 +1,7 @@
 //! The caches under a scripted provider: counted, slow, failing, forging.
 
-mod proofs;
 mod purposes;
+mod verification;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::provider::{Decrypted, Generated};
+use super::holder::{Decrypted, Generated};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A provider that does as it is told. A blob is `key id \0 context \0 data key`, in clear.
 #[derive(Debug)]
-pub(super) struct Scripted {
+pub(super) struct ScriptedHolder {
     ids: Vec<KeyId>,
     generated: AtomicU64,
     decrypted: AtomicU64,
@@ -26,15 +26,15 @@ pub(super) struct Scripted {
     gate: Semaphore,
     zero_keys: AtomicBool,
     panics: AtomicBool,
-    answer_as: Mutex<Option<Generated>>,
+    respond_with: Mutex<Option<Generated>>,
     /// What the next Decrypt answers, whatever it is asked.
-    decrypt_as: Mutex<Option<Decrypted>>,
+    decrypt_with: Mutex<Option<Decrypted>>,
     /// What every Decrypt is refused with.
     deny_decrypt: Mutex<Option<KeyringError>>,
     remote: AtomicBool,
 }
 
-impl Scripted {
+impl ScriptedHolder {
     pub(super) fn key_ids(&self) -> &[KeyId] {
         &self.ids
     }
@@ -46,8 +46,8 @@ impl Scripted {
     ) -> Result<Generated, KeyringError> {
         let serial = self.generated.fetch_add(1, Ordering::SeqCst) + 1;
         self.pass_gate_and_refusal(key_id).await?;
-        if let Some(answer) = self.answer_as.lock().unwrap().take() {
-            return Ok(answer);
+        if let Some(response) = self.respond_with.lock().unwrap().take() {
+            return Ok(response);
         }
         let mut data_key = [0; 32];
         if !self.zero_keys.load(Ordering::SeqCst) {
@@ -72,8 +72,8 @@ impl Scripted {
         if let Some(error) = self.deny_decrypt.lock().unwrap().clone() {
             return Err(error);
         }
-        if let Some(answer) = self.decrypt_as.lock().unwrap().take() {
-            return Ok(answer);
+        if let Some(response) = self.decrypt_with.lock().unwrap().take() {
+            return Ok(response);
         }
         let data_key = wrapped
             .strip_prefix(key_id.as_str().as_bytes())
@@ -118,7 +118,7 @@ fn full_name(key_id: &KeyId) -> String {
 
 struct Bench {
     keyring: Keyring,
-    provider: Arc<Scripted>,
+    provider: Arc<ScriptedHolder>,
     now: Arc<Mutex<Instant>>,
 }
 
@@ -128,7 +128,7 @@ impl Bench {
     }
 
     fn with(cache: CacheSettings, reuse: Reuse) -> Self {
-        let provider = Arc::new(Scripted {
+        let provider = Arc::new(ScriptedHolder {
             ids: vec![id("bucket"), id("older")],
             generated: AtomicU64::new(0),
             decrypted: AtomicU64::new(0),
@@ -136,14 +136,14 @@ impl Bench {
             gate: Semaphore::new(1_000),
             zero_keys: AtomicBool::new(false),
             panics: AtomicBool::new(false),
-            answer_as: Mutex::new(None),
-            decrypt_as: Mutex::new(None),
+            respond_with: Mutex::new(None),
+            decrypt_with: Mutex::new(None),
             deny_decrypt: Mutex::new(None),
             remote: AtomicBool::new(false),
         });
         let now = Arc::new(Mutex::new(Instant::now()));
         let keyring = Keyring::new(
-            Backend::Scripted(Arc::clone(&provider)),
+            KeyHolder::Scripted(Arc::clone(&provider)),
             &cache,
             reuse,
             Clock::Manual(Arc::clone(&now)),
@@ -154,7 +154,7 @@ impl Bench {
     /// Another process with the same provider: nothing cached.
     fn elsewhere(&self) -> Self {
         let keyring = Keyring::new(
-            Backend::Scripted(Arc::clone(&self.provider)),
+            KeyHolder::Scripted(Arc::clone(&self.provider)),
             &CacheSettings::default(),
             Reuse::Bucket,
             Clock::Manual(Arc::clone(&self.now)),
@@ -559,7 +559,7 @@ async fn a_panic_in_a_call_is_an_error_and_blocks_nobody_after() {
 
 #[tokio::test]
 async fn a_zero_data_key_is_never_used() {
-    let malformed = KeyringError::Malformed(MalformedAnswer::ZeroDataKey);
+    let malformed = KeyringError::Malformed(MalformedResponse::ZeroDataKey);
     let bench = Bench::new();
     bench.provider.zero_keys.store(true, Ordering::SeqCst);
     assert_eq!(bench.write(1).await.unwrap_err(), malformed, "This is a security issue.");
@@ -570,26 +570,26 @@ async fn a_zero_data_key_is_never_used() {
 
 #[tokio::test]
 async fn malformed_answers_are_refused() {
-    let answer = || Generated {
+    let response = || Generated {
         data_key: Some(DataKey::from_bytes([1; 32])),
         wrapped: Bytes::from_static(b"blob"),
         key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     };
     let oversized = Bytes::from(vec![1; MAX_WRAPPED_KEY_LEN + 1]);
     for (bad, expected) in [
-        (Generated { data_key: None, ..answer() }, MalformedAnswer::DataKeyLength),
-        (Generated { wrapped: Bytes::new(), ..answer() }, MalformedAnswer::WrappedKeyLength),
-        (Generated { wrapped: oversized, ..answer() }, MalformedAnswer::WrappedKeyLength),
-        (Generated { key_id: None, ..answer() }, MalformedAnswer::KeyId),
-        (Generated { key_id: Some("a\r\nb: c".to_owned()), ..answer() }, MalformedAnswer::KeyId),
+        (Generated { data_key: None, ..response() }, MalformedResponse::DataKeyLength),
+        (Generated { wrapped: Bytes::new(), ..response() }, MalformedResponse::WrappedKeyLength),
+        (Generated { wrapped: oversized, ..response() }, MalformedResponse::WrappedKeyLength),
+        (Generated { key_id: None, ..response() }, MalformedResponse::KeyId),
+        (Generated { key_id: Some("a\r\nb: c".to_owned()), ..response() }, MalformedResponse::KeyId),
     ] {
         let bench = Bench::new();
-        *bench.provider.answer_as.lock().unwrap() = Some(bad);
+        *bench.provider.respond_with.lock().unwrap() = Some(bad);
         assert_eq!(bench.write(1).await.unwrap_err(), KeyringError::Malformed(expected));
     }
     let blob = [b"bucket\0", realm("r").canonical(), b"\0", &[7; 31]].concat();
     let short = Bench::new().keyring.unwrap(&blob, &realm("r"), &[id("bucket")]).await;
-    assert_eq!(short.unwrap_err(), KeyringError::Malformed(MalformedAnswer::DataKeyLength));
+    assert_eq!(short.unwrap_err(), KeyringError::Malformed(MalformedResponse::DataKeyLength));
 }
 
 #[tokio::test]
@@ -622,13 +622,13 @@ async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
     );
     assert_eq!(bench.provider.calls(), (2, 1));
     let another = [b"bucket\0", realm("r").canonical(), b"\0", &[2; 32]].concat();
-    *bench.provider.answer_as.lock().unwrap() = Some(Generated {
+    *bench.provider.respond_with.lock().unwrap() = Some(Generated {
         data_key: Some(DataKey::from_bytes([1; 32])),
         wrapped: another.into(),
         key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     });
     let mismatch = bench.keyring.check(None, &realm("r")).await.unwrap_err().error;
-    assert_eq!(mismatch, KeyringError::Malformed(MalformedAnswer::RoundTrip));
+    assert_eq!(mismatch, KeyringError::Malformed(MalformedResponse::RoundTrip));
     bench.provider.refuse("bucket", KeyringError::Denied);
     assert_eq!(bench.keyring.check(None, &realm("r")).await.unwrap_err().error, KeyringError::Denied);
 }

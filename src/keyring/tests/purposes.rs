@@ -54,18 +54,18 @@ async fn short_keys_are_for_those_who_take_them() {
     // As a client with 128-bit keys would have had it wrapped.
     let wrapped = [&b"bucket\0"[..], empty().canonical(), b"\0", &[7; 16]].concat();
     let refused = bench.keyring.unwrap_as(V3, &wrapped, &empty(), &allowed).await;
-    assert_eq!(refused.unwrap_err(), KeyringError::Malformed(MalformedAnswer::DataKeyLength));
+    assert_eq!(refused.unwrap_err(), KeyringError::Malformed(MalformedResponse::DataKeyLength));
     let unwrapped = bench.keyring.unwrap_as(V2, &wrapped, &empty(), &allowed).await.unwrap();
     assert_eq!(unwrapped.data_key.as_slice(), [7; 16]);
     let refused = bench.keyring.unwrap(&wrapped, &empty(), &allowed).await;
     assert_eq!(
         refused.unwrap_err(),
-        KeyringError::Malformed(MalformedAnswer::DataKeyLength),
+        KeyringError::Malformed(MalformedResponse::DataKeyLength),
         "This is a security issue: a short key reaches the native format."
     );
     let zeros = [&b"bucket\0"[..], empty().canonical(), b"\0", &[0; 16]].concat();
     let refused = bench.keyring.unwrap_as(V2, &zeros, &empty(), &allowed).await;
-    assert_eq!(refused.unwrap_err(), KeyringError::Malformed(MalformedAnswer::ZeroDataKey));
+    assert_eq!(refused.unwrap_err(), KeyringError::Malformed(MalformedResponse::ZeroDataKey));
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
-//! AWS KMS through aws-sdk-kms: GenerateDataKey and Decrypt, and what their errors mean.
+//! The AWS KMS holder: GenerateDataKey and Decrypt through aws-sdk-kms, and the meaning of their errors.
+//! It must not know caches or other holders.
+//! It promises that Decrypt always names the wrapping key, and that every call ends within
+//! [`OPERATION_TIMEOUT`].
 
 use std::error::Error;
 use std::time::Duration;
@@ -14,34 +17,35 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::provider::{Decrypted, Generated};
-use super::settings::AwsKms;
-use super::{CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedAnswer};
+use super::{Decrypted, Generated};
 use crate::envelope::DataKey;
+use crate::keyring::settings::AwsKms;
+use crate::keyring::{
+    CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedResponse,
+};
 
-/// KMS is in the same region; what takes longer to connect is not there.
+/// KMS is in the same region: a connection that takes longer will not succeed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// KMS answers within milliseconds; an attempt that takes this long is better tried on another connection.
+/// KMS responds within milliseconds; an attempt that takes longer than this is retried on another connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-/// All attempts together: S3 clients wait for an answer's head for a minute, and retry a 503 themselves.
+/// For all attempts together: S3 clients wait a minute for the head of a response, and retry a 503 themselves.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Throttling and outages are tried this often in all: with the backoff below they end well before the
-/// operation's timeout, and a storm is at most quadrupled.
+/// The first attempt and three retries after throttling or an outage: with the backoff below they end well before
+/// the operation's timeout, and the load on an overloaded KMS is at most quadrupled.
 const MAX_ATTEMPTS: u32 = 4;
-/// Before the second attempt, doubling from there, with jitter.
+/// The backoff before the second attempt, doubled before each further one, with jitter.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
-/// No wait between two attempts is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// Of a code that this version does not know, so much goes into an error.
+/// Maximum length of an unknown error code in an error, in characters.
 const MAX_CODE_LEN: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct KmsKeys {
+pub(in crate::keyring) struct AwsKmsHolder {
     client: aws_sdk_kms::Client,
     key_id: Option<KeyId>,
 }
 
-impl KmsKeys {
+impl AwsKmsHolder {
     pub(super) async fn build(settings: AwsKms) -> Result<Self, KeyringSetupError> {
         let AwsKms { key_id, endpoint, region, credentials } = settings;
         let endpoint = endpoint.map(checked_endpoint).transpose()?;
@@ -85,7 +89,7 @@ impl KmsKeys {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<Generated, CheckError> {
-        let answer = self
+        let response = self
             .client
             .generate_data_key()
             .key_id(key_id.as_str())
@@ -93,11 +97,11 @@ impl KmsKeys {
             .set_encryption_context(Some(kms_context(context)))
             .send()
             .await
-            .map_err(|error| explained(&error))?;
+            .map_err(|error| check_error(&error))?;
         Ok(Generated {
-            data_key: take_data_key(answer.plaintext).filter(|data_key| !data_key.is_short()),
-            wrapped: answer.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
-            key_id: answer.key_id,
+            data_key: take_data_key(response.plaintext).filter(|data_key| !data_key.is_short()),
+            wrapped: response.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
+            key_id: response.key_id,
         })
     }
 
@@ -107,22 +111,22 @@ impl KmsKeys {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Decrypted, CheckError> {
-        let answer = self
+        let response = self
             .client
             .decrypt()
             .ciphertext_blob(Blob::new(wrapped))
-            // Without it KMS takes the key that the blob names, which may be anybody's.
+            // Without it KMS takes the key that the blob names, which may be an attacker's.
             .key_id(key_id.as_str())
             .encryption_algorithm(EncryptionAlgorithmSpec::SymmetricDefault)
             .set_encryption_context(Some(kms_context(context)))
             .send()
             .await
-            .map_err(|error| explained(&error))?;
-        Ok(Decrypted { data_key: take_data_key(answer.plaintext), key_id: answer.key_id })
+            .map_err(|error| check_error(&error))?;
+        Ok(Decrypted { data_key: take_data_key(response.plaintext), key_id: response.key_id })
     }
 }
 
-/// What is no URL would look like an outage later, at every call.
+/// Refuses an invalid URL at once: later it would look like an outage, at every call.
 fn checked_endpoint(endpoint: String) -> Result<String, KeyringSetupError> {
     let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
@@ -134,34 +138,37 @@ fn kms_context(context: &EncryptionContext) -> std::collections::HashMap<String,
     context.pairs().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Of 256 or 128 bits.
+/// A data key of 256 or 128 bits; `None` for any other length.
 fn take_data_key(plaintext: Option<Blob>) -> Option<DataKey> {
     let bytes = Zeroizing::new(plaintext?.into_inner());
     DataKey::try_from_slice(&bytes).or_else(|| DataKey::short_from_slice(&bytes))
 }
 
-/// What an error means, with what was answered or what broke on the way.
-fn explained<E>(error: &SdkError<E, HttpResponse>) -> CheckError
+/// The meaning of an error, with a description of the response or of the failed connection.
+fn check_error<E>(error: &SdkError<E, HttpResponse>) -> CheckError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let cause = foreign_answer(error)
+    let cause = describe_foreign_response(error)
         .unwrap_or_else(|| causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "));
-    CheckError { error: meaning_unlogged(error), cause: Some(cause) }
+    CheckError { error: classify(error), cause: Some(cause) }
 }
 
-/// What an answer was that did not come from a key service: KMS's own carry JSON, their errors a code in it.
-fn foreign_answer<E>(error: &SdkError<E, HttpResponse>) -> Option<String>
+/// Describes a response that did not come from a key service: the responses of KMS are JSON, and its errors have a
+/// code.
+fn describe_foreign_response<E>(error: &SdkError<E, HttpResponse>) -> Option<String>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let answer = error.raw_response()?;
-    let content_type = answer.headers().get("content-type").unwrap_or("none");
+    let response = error.raw_response()?;
+    let content_type = response.headers().get("content-type").unwrap_or("none");
     let has_code = error.as_service_error().and_then(ProvideErrorMetadata::code).is_some();
     (!has_code && !content_type.contains("json")).then(|| {
         let content_type: String = content_type.chars().take(MAX_CODE_LEN).collect();
-        let status = answer.status().as_u16();
-        format!("HTTP status {status} and the Content-Type {content_type:?}, which no answer of AWS KMS has")
+        let status = response.status().as_u16();
+        format!(
+            "HTTP status {status} and the Content-Type {content_type:?}, which no response of AWS KMS has"
+        )
     })
 }
 
@@ -190,7 +197,7 @@ pub(super) fn log(failure: &CheckError) {
     }
 }
 
-fn meaning_unlogged<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
+fn classify<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -200,13 +207,13 @@ where
         None => {}
     }
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-    // No answer at all is a timeout or a broken connection.
-    error.raw_response().map_or(KeyringError::Unavailable, |answer| {
-        service_meaning(code.unwrap_or_default(), answer.status().as_u16())
+    // No response means a timeout or a broken connection.
+    error.raw_response().map_or(KeyringError::Unavailable, |response| {
+        classify_code(code.unwrap_or_default(), response.status().as_u16())
     })
 }
 
-/// The error and what caused it. To be shown by `Display` only: `Debug` shows the answer, which may hold a data key.
+/// The error and its causes. To be shown by `Display` only: `Debug` shows the response, which may hold a data key.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&cause| cause.source())
 }
@@ -214,7 +221,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// The errors of GenerateDataKey and Decrypt, and those common to all of AWS, by their codes on the wire.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors>,
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>
-fn service_meaning(code: &str, status: u16) -> KeyringError {
+fn classify_code(code: &str, status: u16) -> KeyringError {
     match code {
         "AccessDeniedException"
         | "AccessDenied"
@@ -252,7 +259,7 @@ fn service_meaning(code: &str, status: u16) -> KeyringError {
         | "ExpiredTokenException"
         | "RequestExpired" => KeyringError::Credentials,
         unknown => match status {
-            200..=299 => KeyringError::Malformed(MalformedAnswer::Unparsable),
+            200..=299 => KeyringError::Malformed(MalformedResponse::Unparsable),
             429 => KeyringError::Throttled,
             500.. => KeyringError::Unavailable,
             _ if unknown.is_empty() => KeyringError::Unexpected { code: format!("HTTP{status}") },

@@ -1,19 +1,24 @@
-//! The providers behind one face: what each answers is checked here before anybody uses it.
+//! The holders of wrapping keys, one file each, behind one interface.
+//! It must not know caches, leases or what a data key is used for.
+//! It promises that a holder's response is checked before use: lengths, all-zero keys, and the name of the key.
+
+mod aws_kms;
+pub mod local;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
-use super::kms::KmsKeys;
-use super::local::LocalKeys;
+use self::aws_kms::AwsKmsHolder;
+use self::local::LocalHolder;
 use super::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
-    MalformedAnswer, Provider, Unwrapped, WriteKey,
+    MalformedResponse, Provider, Unwrapped, WriteKey,
 };
 use crate::envelope::DataKey;
 
-/// What a provider says to GenerateDataKey, unchecked.
+/// A holder's response to GenerateDataKey, unchecked.
 #[derive(Debug)]
 pub(super) struct Generated {
     pub(super) data_key: Option<DataKey>,
@@ -21,7 +26,7 @@ pub(super) struct Generated {
     pub(super) key_id: Option<String>,
 }
 
-/// What a provider says to Decrypt, unchecked.
+/// A holder's response to Decrypt, unchecked.
 #[derive(Debug)]
 pub(super) struct Decrypted {
     pub(super) data_key: Option<DataKey>,
@@ -29,18 +34,18 @@ pub(super) struct Decrypted {
 }
 
 #[derive(Debug)]
-pub(super) enum Backend {
-    AwsKms(KmsKeys),
-    Local(LocalKeys),
+pub(super) enum KeyHolder {
+    AwsKms(AwsKmsHolder),
+    Local(LocalHolder),
     #[cfg(test)]
-    Scripted(Arc<super::tests::Scripted>),
+    Scripted(Arc<super::tests::ScriptedHolder>),
 }
 
-impl Backend {
+impl KeyHolder {
     pub(super) async fn build(provider: Provider) -> Result<Self, KeyringSetupError> {
         match provider {
-            Provider::AwsKms(settings) => KmsKeys::build(settings).await.map(Self::AwsKms),
-            Provider::Local(settings) => tokio::task::spawn_blocking(|| LocalKeys::open(settings))
+            Provider::AwsKms(settings) => AwsKmsHolder::build(settings).await.map(Self::AwsKms),
+            Provider::Local(settings) => tokio::task::spawn_blocking(|| LocalHolder::open(settings))
                 .await
                 .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)?
                 .map(Self::Local),
@@ -65,7 +70,7 @@ impl Backend {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, KeyringError> {
-        self.try_generate(key_id, context).await.map_err(logged)
+        self.try_generate(key_id, context).await.map_err(log_failure)
     }
 
     /// [`Self::generate`] with the cause of a failure, which is not logged here.
@@ -74,18 +79,18 @@ impl Backend {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
-        let answer = match self {
+        let response = match self {
             Self::AwsKms(kms) => kms.generate(key_id, context).await,
             Self::Local(local) => local.generate(key_id, context).map_err(CheckError::from),
             #[cfg(test)]
             Self::Scripted(scripted) => scripted.generate(key_id, context).await.map_err(CheckError::from),
         };
-        let checked = answer.and_then(|answer| Ok(answer.check()?));
-        let named = |made: WriteKey| named(key_id, &made.key_id).map(|()| made).map_err(CheckError::from);
-        counted("generate", key_id, checked.and_then(named))
+        let checked = response.and_then(|response| Ok(response.check()?));
+        let checked = checked.and_then(|made| Ok(check_name(key_id, &made.key_id).map(|()| made)?));
+        count_call("generate", key_id, checked)
     }
 
-    /// Whether answers come over a network: what comes back may not be what was sent.
+    /// Whether responses come over a network, where a response may differ from what the holder sent.
     pub(super) fn is_remote(&self) -> bool {
         match self {
             Self::AwsKms(_) => true,
@@ -95,14 +100,14 @@ impl Backend {
         }
     }
 
-    /// Opens the blob under exactly this key.
+    /// Unwraps the blob under exactly this key.
     pub(super) async fn unwrap(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Unwrapped, KeyringError> {
-        self.try_unwrap(wrapped, context, key_id).await.map_err(logged)
+        self.try_unwrap(wrapped, context, key_id).await.map_err(log_failure)
     }
 
     /// [`Self::unwrap`] with the cause of a failure, which is not logged here.
@@ -112,7 +117,7 @@ impl Backend {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Unwrapped, CheckError> {
-        let answer = match self {
+        let response = match self {
             Self::AwsKms(kms) => kms.decrypt(wrapped, context, key_id).await,
             Self::Local(local) => local.decrypt(wrapped, context, key_id).map_err(CheckError::from),
             #[cfg(test)]
@@ -120,9 +125,9 @@ impl Backend {
                 scripted.decrypt(wrapped, context, key_id).await.map_err(CheckError::from)
             }
         };
-        let checked = answer.and_then(|answer| Ok(answer.check()?));
-        let named = |found: Unwrapped| named(key_id, &found.key_id).map(|()| found).map_err(CheckError::from);
-        counted("unwrap", key_id, checked.and_then(named))
+        let checked = response.and_then(|response| Ok(response.check()?));
+        let checked = checked.and_then(|found| Ok(check_name(key_id, &found.key_id).map(|()| found)?));
+        count_call("unwrap", key_id, checked)
     }
 }
 
@@ -130,7 +135,7 @@ impl Generated {
     fn check(self) -> Result<WriteKey, KeyringError> {
         let Self { data_key, wrapped, key_id } = self;
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
-            return Err(KeyringError::Malformed(MalformedAnswer::WrappedKeyLength));
+            return Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength));
         }
         Ok(WriteKey { data_key: checked_data_key(data_key)?, wrapped, key_id: checked_key_id(key_id)? })
     }
@@ -144,10 +149,10 @@ impl Decrypted {
 }
 
 fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringError> {
-    let data_key = data_key.ok_or(KeyringError::Malformed(MalformedAnswer::DataKeyLength))?;
+    let data_key = data_key.ok_or(KeyringError::Malformed(MalformedResponse::DataKeyLength))?;
     let zeros = &[0; 32][..data_key.as_slice().len()];
     if bool::from(data_key.as_slice().ct_eq(zeros)) {
-        return Err(KeyringError::Malformed(MalformedAnswer::ZeroDataKey));
+        return Err(KeyringError::Malformed(MalformedResponse::ZeroDataKey));
     }
     Ok(Arc::new(data_key))
 }
@@ -155,31 +160,35 @@ fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringEr
 fn checked_key_id(key_id: Option<String>) -> Result<String, KeyringError> {
     key_id
         .filter(|key_id| KeyId::parse(key_id).is_ok())
-        .ok_or(KeyringError::Malformed(MalformedAnswer::KeyId))
+        .ok_or(KeyringError::Malformed(MalformedResponse::KeyId))
 }
 
 /// # Errors
-/// When an answer names another key than was asked for.
-fn named(asked: &KeyId, answered: &str) -> Result<(), KeyringError> {
-    if asked.may_be(answered) { Ok(()) } else { Err(KeyringError::Malformed(MalformedAnswer::OtherKey)) }
+/// [`MalformedResponse::OtherKey`] if a response names a key other than the requested one.
+fn check_name(requested: &KeyId, returned: &str) -> Result<(), KeyringError> {
+    if requested.may_be(returned) {
+        Ok(())
+    } else {
+        Err(KeyringError::Malformed(MalformedResponse::OtherKey))
+    }
 }
 
-/// Of errors without a cause there is nothing to tell that the request's own line does not.
-fn logged(failure: CheckError) -> KeyringError {
+/// Logs a failure that has a cause. An error without one is complete in the log line of its request.
+fn log_failure(failure: CheckError) -> KeyringError {
     if failure.cause.is_some() {
-        super::kms::log(&failure);
+        aws_kms::log(&failure);
     }
     failure.error
 }
 
-fn counted<T>(
+fn count_call<T>(
     operation: &'static str,
     key_id: &KeyId,
-    answer: Result<T, CheckError>,
+    response: Result<T, CheckError>,
 ) -> Result<T, CheckError> {
-    let outcome = answer.as_ref().err().map_or("ok", |failure| failure.error.outcome());
+    let outcome = response.as_ref().err().map_or("ok", |failure| failure.error.outcome());
     metrics::counter!("s3veil_keyring_calls_total", "operation" => operation, "outcome" => outcome)
         .increment(1);
-    tracing::debug!(operation, outcome, %key_id, "asked the key provider");
-    answer
+    tracing::debug!(operation, outcome, %key_id, "called the key provider");
+    response
 }

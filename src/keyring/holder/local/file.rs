@@ -1,4 +1,7 @@
-//! The local keyring's file: read strictly, written whole or not at all, for its owner's eyes only.
+//! The local keyring's file, in TOML.
+//! It must not know what a wrapping key wraps.
+//! It promises to refuse an invalid file and one that other users can read, to write atomically with mode 0600, and
+//! never to show a secret in an error.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,17 +18,17 @@ use super::{MAX_LOCAL_KEY_ID_LEN, WrappingKey, fill_random};
 use crate::keyring::{KeyId, KeyringSetupError};
 
 const FILE_VERSION: u32 = 1;
-/// Some six thousand keys: a rotation a day for sixteen years. What is larger is another file.
+/// Maximum size of a keyring's file in bytes: about six thousand keys, a rotation a day for sixteen years.
 const MAX_FILE_LEN: u64 = 1 << 20;
 const HEADER: &str = "\
-# s3veil keyring. Whoever can read this file can read every object written under its keys, and without it nobody
-# can: keep its mode 0600, and a backup in a safe place. Never remove a key that objects still need.
+# s3veil keyring. Every reader of this file can read every object written under its keys. Without this file those
+# objects are lost: keep its mode 0600, and a backup in a safe place. Never remove a key that objects still need.
 ";
 
-/// A keyring's file, read and found valid.
+/// The content of a valid keyring file.
 #[derive(Debug)]
 pub(super) struct Stored {
-    /// Exactly one is current.
+    /// All keys, of which exactly one is current.
     pub(super) keys: Vec<StoredKey>,
 }
 
@@ -57,8 +60,8 @@ struct KeyText {
 #[serde(transparent)]
 struct SecretText(String);
 
-/// Writes a new keyring with one fresh key, mode 0600, whole or not at all, and returns the key's id.
-/// Directories on the way are made.
+/// Atomically writes a new keyring file with one new key and mode 0600, and returns the key's id. Creates missing
+/// parent directories.
 ///
 /// ```toml
 /// version = 1
@@ -69,10 +72,10 @@ struct SecretText(String);
 /// secret = "base64 of 32 random bytes, with padding"
 /// ```
 /// A reader refuses another version, unknown fields, a repeated id, a `current` that is no key of the file, a
-/// secret that is not 32 bytes or is all zeros, and a file that others than its owner may use.
+/// secret that is not 32 bytes or is all zeros, and a file that users other than its owner may access.
 ///
 /// # Errors
-/// [`KeyringSetupError::Exists`] rather than overwriting anything; else why it could not be written.
+/// [`KeyringSetupError::Exists`] if the file exists; otherwise the failed step and its I/O error.
 pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     if file.try_exists().map_err(io_error(file, "look for it"))? {
         return Err(KeyringSetupError::Exists { file: file.to_owned() });
@@ -84,7 +87,7 @@ pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     let staged = beside(file, &format!(".{}.new", id.as_str()));
     write_new(&staged, &Stored { keys: vec![fresh] })
         .map_err(io_error(directory, "write a keyring there"))?;
-    // A hard link, unlike a rename, never replaces what another process made meanwhile.
+    // A hard link, unlike a rename, never replaces a file that another process created meanwhile.
     let linked = fs::hard_link(&staged, file);
     let removed = fs::remove_file(&staged);
     match linked {
@@ -99,11 +102,11 @@ pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     Ok(id)
 }
 
-/// Adds a fresh key to a keyring, makes it current, and returns its id. The older keys stay, to read with. A
-/// running proxy goes on with the keys it has read until it is started again.
+/// Adds a new key to a keyring, makes it current, and returns its id. The older keys stay, for reading. A running
+/// proxy continues with the keys that it has read until it is restarted.
 ///
 /// # Errors
-/// Why the file could not be read or written; it is then as it was.
+/// The failed step of reading or writing; the file is then unchanged.
 pub fn rotate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     let lock = beside(file, ".lock");
     let mut staged = match create_private(&lock) {
@@ -111,7 +114,7 @@ pub fn rotate(file: &Path) -> Result<KeyId, KeyringSetupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(KeyringSetupError::Locked { lock });
         }
-        // Of a missing directory, "there is no keyring" says more than that it can't be locked.
+        // With a missing directory, the error of reading the keyring is clearer than that of its lock.
         Err(error) => return read(file).and_then(|_| Err(io_error(&lock, "create it")(error))),
     };
     let rotated = read(file).and_then(|mut stored| {
@@ -134,7 +137,7 @@ pub fn rotate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     }
 }
 
-/// Reads a keyring's file, and refuses what is not one, or is not kept private.
+/// Reads a keyring's file. Refuses an invalid file, and one that other users may access.
 pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     let opened = File::open(file).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -147,7 +150,7 @@ pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     }
     refuse_if_open_to_others(file, &opened)?;
     let mut text = Zeroizing::new(String::new());
-    // Allocated once: growing would leave copies of the secrets behind.
+    // Allocated once: growing would leave copies of the secrets in freed memory.
     text.reserve_exact(MAX_FILE_LEN as usize + 1);
     let len = match opened.take(MAX_FILE_LEN + 1).read_to_string(&mut text) {
         Ok(len) => len,
@@ -167,24 +170,22 @@ pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     })
 }
 
-/// Parses the text of a keyring's file and writes it anew; `None` if it is invalid.
+/// Parses the text of a keyring's file and serializes the result; `None` if the text is invalid.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn rewritten(text: &str) -> Option<Zeroizing<String>> {
+pub(crate) fn reserialize(text: &str) -> Option<Zeroizing<String>> {
     Stored::parse(text).ok().map(|stored| stored.write())
 }
 
 impl Stored {
     fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
         let invalid = |problem: String| (None, problem);
-        // Its message only: its Display quotes the line, which may hold a secret.
+        // Only the error's message: its Display quotes the line, which may hold a secret.
         let FileText { version, current, key } = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
             (line, error.message().to_owned())
         })?;
         if version != FILE_VERSION {
-            return Err(invalid(format!(
-                "version {version} is unknown to this s3veil, which reads version 1"
-            )));
+            return Err(invalid(format!("unknown version {version}: this s3veil reads version 1")));
         }
         let mut keys = Vec::<StoredKey>::with_capacity(key.len());
         for key_text in key {
@@ -195,13 +196,14 @@ impl Stored {
             keys.push(stored);
         }
         if !keys.iter().any(|stored| stored.current) {
-            return Err(invalid(format!("current = {current:?} is no key of this file")));
+            return Err(invalid(format!("invalid current = {current:?}: no key of this file has that id")));
         }
         Ok(Self { keys })
     }
 
     fn write(&self) -> Zeroizing<String> {
-        // Allocated once, as in `read`; a key takes about 160 bytes.
+        // Allocated once, since growing would leave copies of the secrets in freed memory; a key takes about 160
+        // bytes.
         let mut text = Zeroizing::new(String::with_capacity(HEADER.len() + 256 * (1 + self.keys.len())));
         let current = self.keys.iter().find(|stored| stored.current).expect("a key of a keyring is current");
         text.push_str(HEADER);
@@ -238,20 +240,21 @@ impl StoredKey {
 impl KeyText {
     fn parse(self, current: &str) -> Result<StoredKey, String> {
         let Self { id, created, secret } = self;
-        let of_key = |problem: &str| format!("key {id:?}: {problem}");
+        let key_problem = |problem: &str| format!("key {id:?}: {problem}");
         let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         let key_id = KeyId::parse(&id)
             .ok()
             .filter(|_| plain && id.len() <= MAX_LOCAL_KEY_ID_LEN)
-            .ok_or_else(|| of_key("an id is 1 to 64 of A-Z a-z 0-9 . _ -"))?;
-        let created = OffsetDateTime::parse(&created, &Rfc3339)
-            .map_err(|_| of_key("created is no RFC 3339 time like \"2026-01-31T12:00:00Z\""))?;
+            .ok_or_else(|| key_problem("an id is 1 to 64 of A-Z a-z 0-9 . _ -"))?;
+        let created = OffsetDateTime::parse(&created, &Rfc3339).map_err(|_| {
+            key_problem("invalid created: requires an RFC 3339 time like \"2026-01-31T12:00:00Z\"")
+        })?;
         let bytes = Zeroizing::new(STANDARD.decode(&secret.0).unwrap_or_default());
         let secret = <[u8; 32]>::try_from(bytes.as_slice())
             .map(WrappingKey)
-            .map_err(|_| of_key("secret is not the base64 of 32 bytes"))?;
+            .map_err(|_| key_problem("invalid secret: requires the base64 of 32 bytes"))?;
         if secret.0 == [0; 32] {
-            return Err(of_key("secret is all zeros, which protects nothing"));
+            return Err(key_problem("invalid secret: all zeros, which protects nothing"));
         }
         Ok(StoredKey { current: id == current, id: key_id, created, secret })
     }
@@ -260,7 +263,7 @@ impl KeyText {
 fn write_new(staged: &Path, stored: &Stored) -> io::Result<()> {
     let mut opened = create_private(staged)?;
     write_whole(&mut opened, stored).inspect_err(|_| {
-        // What matters is the first error; a leftover holds a key that no object has used.
+        // The first error is returned; a leftover file holds a key that no object has used.
         let _ = fs::remove_file(staged);
     })
 }
@@ -293,7 +296,7 @@ fn refuse_if_open_to_others(_: &Path, _: &File) -> Result<(), KeyringSetupError>
     Ok(())
 }
 
-/// The entry of a new file is on disk only once its directory is.
+/// The directory entry of a new file is durable only after the directory itself is synced.
 fn sync_directory(directory: &Path) -> Result<(), KeyringSetupError> {
     if cfg!(unix) {
         File::open(directory).and_then(|opened| opened.sync_all()).map_err(io_error(directory, "sync it"))?;

@@ -24,7 +24,7 @@ impl Canned {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::<Mutex<Vec<Value>>>::default();
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n{body}",
             body.len()
@@ -46,15 +46,15 @@ impl Canned {
                     }
                 };
                 noted.lock().unwrap().push(body);
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.write_all(response.as_bytes()).await.unwrap();
                 stream.shutdown().await.unwrap();
             }
         });
         Self { endpoint, requests }
     }
 
-    async fn kms(&self) -> KmsKeys {
-        KmsKeys::build(settings(&self.endpoint)).await.unwrap()
+    async fn kms(&self) -> AwsKmsHolder {
+        AwsKmsHolder::build(settings(&self.endpoint)).await.unwrap()
     }
 }
 
@@ -77,8 +77,8 @@ fn context() -> EncryptionContext {
 
 #[tokio::test]
 async fn decrypt_always_names_its_key_and_the_whole_context() {
-    let answer = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
-    let canned = Canned::answering(200, &answer.to_string()).await;
+    let response = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
+    let canned = Canned::answering(200, &response.to_string()).await;
     let decrypted = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.unwrap();
     assert_eq!(decrypted.data_key.unwrap().expose(), &[5; 32]);
     assert_eq!(decrypted.key_id.as_deref(), Some(ARN));
@@ -93,8 +93,8 @@ async fn decrypt_always_names_its_key_and_the_whole_context() {
 
 #[tokio::test]
 async fn a_data_key_of_256_bits_is_asked_for() {
-    let answer = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "CiphertextBlob": STANDARD.encode("blob") });
-    let canned = Canned::answering(200, &answer.to_string()).await;
+    let response = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "CiphertextBlob": STANDARD.encode("blob") });
+    let canned = Canned::answering(200, &response.to_string()).await;
     let generated = canned.kms().await.generate(&key_id(), &context()).await.unwrap();
     assert_eq!(generated.data_key.unwrap().expose(), &[5; 32]);
     assert_eq!((&generated.wrapped[..], generated.key_id.as_deref()), (&b"blob"[..], Some(ARN)));
@@ -111,15 +111,15 @@ async fn malformed_answers_are_told_apart_from_an_outage() {
     for (body, expected) in [
         (
             json!({ "Plaintext": STANDARD.encode([5; 16]), "KeyId": ARN }).to_string(),
-            MalformedAnswer::DataKeyLength,
+            MalformedResponse::DataKeyLength,
         ),
-        (json!({ "KeyId": ARN }).to_string(), MalformedAnswer::DataKeyLength),
+        (json!({ "KeyId": ARN }).to_string(), MalformedResponse::DataKeyLength),
         (
             json!({ "Plaintext": STANDARD.encode([0; 32]), "KeyId": ARN }).to_string(),
-            MalformedAnswer::ZeroDataKey,
+            MalformedResponse::ZeroDataKey,
         ),
-        (json!({ "Plaintext": STANDARD.encode([5; 32]) }).to_string(), MalformedAnswer::KeyId),
-        ("<html>not KMS</html>".to_owned(), MalformedAnswer::Unparsable),
+        (json!({ "Plaintext": STANDARD.encode([5; 32]) }).to_string(), MalformedResponse::KeyId),
+        ("<html>not KMS</html>".to_owned(), MalformedResponse::Unparsable),
     ] {
         let canned = Canned::answering(200, &body).await;
         let keyring = Keyring::build(Settings {
@@ -164,7 +164,7 @@ async fn nobody_listening_is_an_outage() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let kms = KmsKeys::build(settings(&endpoint)).await.unwrap();
+    let kms = AwsKmsHolder::build(settings(&endpoint)).await.unwrap();
     assert_eq!(
         kms.generate(&key_id(), &context()).await.err().map(|failure| failure.error),
         Some(KeyringError::Unavailable)
@@ -176,7 +176,7 @@ async fn missing_credentials_are_no_outage() {
     let canned = Canned::answering(400, "{}").await;
     let provider = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) });
     let config = canned.kms().await.client.config().to_builder().credentials_provider(provider).build();
-    let kms = KmsKeys { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
+    let kms = AwsKmsHolder { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
     assert_eq!(
         kms.generate(&key_id(), &context()).await.err().map(|failure| failure.error),
         Some(KeyringError::Credentials)
@@ -187,7 +187,7 @@ async fn missing_credentials_are_no_outage() {
 #[tokio::test]
 async fn an_endpoint_that_is_no_url_is_refused_at_once() {
     for endpoint in ["127.0.0.1:4566", "kms", "ftp://kms", "http://", "/kms", ""] {
-        let refused = KmsKeys::build(settings(endpoint)).await.err();
+        let refused = AwsKmsHolder::build(settings(endpoint)).await.err();
         assert_eq!(refused, Some(KeyringSetupError::Endpoint { endpoint: endpoint.to_owned() }));
     }
 }
@@ -196,7 +196,7 @@ async fn an_endpoint_that_is_no_url_is_refused_at_once() {
 async fn the_region_of_an_arn_will_do() {
     let canned = Canned::answering(400, "{}").await;
     let without = AwsKms { region: None, ..settings(&canned.endpoint) };
-    let kms = KmsKeys::build(without).await.unwrap();
+    let kms = AwsKmsHolder::build(without).await.unwrap();
     assert_eq!(kms.client.config().region().map(Region::as_ref), Some("eu-west-3"));
 }
 
@@ -210,9 +210,9 @@ fn a_credentials_failure_is_found_wherever_it_is_wrapped() {
             cause,
         ))
     };
-    assert_eq!(explained(&error(CredentialsError::not_loaded("none"))).error, KeyringError::Credentials);
+    assert_eq!(check_error(&error(CredentialsError::not_loaded("none"))).error, KeyringError::Credentials);
     assert_eq!(
-        explained(&error(CredentialsError::provider_timed_out(CONNECT_TIMEOUT))).error,
+        check_error(&error(CredentialsError::provider_timed_out(CONNECT_TIMEOUT))).error,
         KeyringError::Unavailable
     );
 }
@@ -237,11 +237,11 @@ fn every_code_has_its_meaning() {
         ("ExpiredTokenException", 400, KeyringError::Credentials),
         ("ValidationException", 400, KeyringError::Unexpected { code: "ValidationException".to_owned() }),
         ("", 403, KeyringError::Unexpected { code: "HTTP403".to_owned() }),
-        ("", 200, KeyringError::Malformed(MalformedAnswer::Unparsable)),
+        ("", 200, KeyringError::Malformed(MalformedResponse::Unparsable)),
         ("evil\r\ncode", 400, KeyringError::Unexpected { code: "evilcode".to_owned() }),
     ] {
-        assert_eq!(service_meaning(code, status), expected, "{code}");
+        assert_eq!(classify_code(code, status), expected, "{code}");
     }
-    let long = service_meaning(&"x".repeat(1_000), 400);
+    let long = classify_code(&"x".repeat(1_000), 400);
     assert_eq!(long, KeyringError::Unexpected { code: "x".repeat(MAX_CODE_LEN) });
 }

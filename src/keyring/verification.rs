@@ -1,24 +1,27 @@
-//! Detects wrong data keys: a new data key is compared with its blob, and a data key that an object
+//! Detection of wrong data keys: a new data key is compared with its blob, and a data key that an object
 //! contradicts is requested from the provider again.
+//! It must not know how an object shows that its data key is wrong.
+//! It promises that a shared data key is verified before the first object is written with it, and that a wrong
+//! data key is used only until one object contradicts it.
 
 use subtle::ConstantTimeEq;
 
 use super::{
-    EncryptionContext, Inner, KeyId, Keyring, KeyringError, MalformedAnswer, Purpose, Unwrapped, WriteKey,
+    EncryptionContext, Inner, KeyId, Keyring, KeyringError, MalformedResponse, Purpose, Unwrapped, WriteKey,
     blob_fingerprint,
 };
 use crate::envelope::DataKey;
 
-/// What is demanded of a data key before it is used.
+/// How a new data key is verified before its first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// Nothing: one object is written with it.
-    Untried,
-    /// That its blob opens to it.
-    Unwrapped,
+pub(super) enum Verification {
+    /// Not at all: only one object is written with the data key.
+    Skipped,
+    /// The blob is unwrapped and compared with the data key.
+    RoundTrip,
 }
 
-/// In constant time.
+/// Compares two data keys in constant time.
 pub(super) fn is_same(one: &DataKey, other: &DataKey) -> bool {
     one.as_slice().ct_eq(other.as_slice()).into()
 }
@@ -26,8 +29,8 @@ pub(super) fn is_same(one: &DataKey, other: &DataKey) -> bool {
 impl Keyring {
     /// Requests the data key of a native object's `wrapped` again, bypassing the cache, because the object
     /// indicates that it was sealed with a data key other than `found`. Returns `None` if the provider
-    /// returned `found` again, or was already asked again within the cache's age. So a wrong data key is used
-    /// only until one object contradicts it, and a damaged object does not cost a provider call for each
+    /// returned `found` again, or was already called again within the cache's time to live. So a wrong data key
+    /// is used only until one object contradicts it, and a damaged object does not cost a provider call for each
     /// read.
     ///
     /// # Errors
@@ -41,22 +44,22 @@ impl Keyring {
     ) -> Result<Option<Unwrapped>, KeyringError> {
         for key_id in allowed {
             let fingerprint = blob_fingerprint(Purpose::NATIVE, wrapped, context, key_id);
-            match self.inner.unwrapped.hit(fingerprint).await {
+            match self.inner.unwrapped.get(fingerprint).await {
                 None => continue,
-                // Another reader has asked again meanwhile.
+                // Another reader has replaced the cached data key meanwhile.
                 Some(hit) if !is_same(&hit.data_key, &found.data_key) => return Ok(Some(hit)),
                 Some(_) => {}
             }
-            if self.inner.asked_again.contains_key(&fingerprint) {
+            if self.inner.refetched.contains_key(&fingerprint) {
                 return Ok(None);
             }
-            self.inner.asked_again.insert(fingerprint, ()).await;
+            self.inner.refetched.insert(fingerprint, ()).await;
             let again = self.inner.unwrap(Purpose::NATIVE, wrapped, context, key_id).await?;
             if is_same(&again.data_key, &found.data_key) {
                 return Ok(None);
             }
             tracing::warn!(%key_id, "the key provider opened one blob to two different data keys");
-            self.inner.unwrapped.keep(fingerprint, again.clone()).await;
+            self.inner.unwrapped.insert(fingerprint, again.clone()).await;
             return Ok(Some(again));
         }
         Ok(None)
@@ -67,22 +70,22 @@ impl Inner {
     /// Unwraps the blob of a new data key and compares the result with the data key.
     ///
     /// # Errors
-    /// [`MalformedAnswer::RoundTrip`] when the blob holds another data key, and any error of the unwrap call
+    /// [`MalformedResponse::RoundTrip`] when the blob holds another data key, and any error of the unwrap call
     /// except [`KeyringError::Denied`]: a proxy that may only write cannot verify the data key.
-    pub(super) async fn prove(
+    pub(super) async fn verify_round_trip(
         &self,
         write_key: &WriteKey,
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<(), KeyringError> {
-        match self.backend.unwrap(&write_key.wrapped, context, key_id).await {
+        match self.holder.unwrap(&write_key.wrapped, context, key_id).await {
             Ok(read) if is_same(&read.data_key, &write_key.data_key) => Ok(()),
             Ok(_) => {
-                tracing::error!(%key_id, "the key provider gave a data key that its blob does not hold");
-                Err(KeyringError::Malformed(MalformedAnswer::RoundTrip))
+                tracing::error!(%key_id, "the key provider returned a data key that its blob does not hold");
+                Err(KeyringError::Malformed(MalformedResponse::RoundTrip))
             }
             Err(KeyringError::Denied) => {
-                tracing::warn!(%key_id, "a new data key was not tried: the key provider denies unwrapping it");
+                tracing::warn!(%key_id, "a new data key was not verified: the key provider denies unwrapping it");
                 Ok(())
             }
             Err(error) => Err(error),

@@ -19,9 +19,9 @@ async fn no_object_is_written_with_a_data_key_that_its_blob_does_not_hold() {
     let bench = remote(Reuse::Bucket);
     let honest = bench.elsewhere().write(1).await.unwrap();
     let lie = Generated { data_key: data_key(9), wrapped: honest.wrapped, key_id: Some(honest.key_id) };
-    *bench.provider.answer_as.lock().unwrap() = Some(lie);
+    *bench.provider.respond_with.lock().unwrap() = Some(lie);
     let refused = bench.write(1).await.unwrap_err();
-    assert_eq!(refused, KeyringError::Malformed(MalformedAnswer::RoundTrip));
+    assert_eq!(refused, KeyringError::Malformed(MalformedResponse::RoundTrip));
     bench.pass(MINUTE);
     assert!(bench.write(1).await.is_ok(), "the next data key is an honest one");
 }
@@ -62,7 +62,7 @@ async fn a_wrong_answer_to_decrypt_is_asked_for_again_once() {
     let reader = bench.elsewhere();
     let allowed = [id("bucket")];
     let lie = Decrypted { data_key: data_key(9), key_id: Some(written.key_id.clone()) };
-    *reader.provider.decrypt_as.lock().unwrap() = Some(lie);
+    *reader.provider.decrypt_with.lock().unwrap() = Some(lie);
     let read = async || reader.keyring.unwrap(&written.wrapped, &realm("r"), &allowed).await.unwrap();
     let wrong = read().await;
     assert_ne!(wrong.data_key.expose(), written.data_key.expose());
@@ -88,10 +88,10 @@ async fn an_answer_for_another_key_than_was_asked_for_is_refused() {
     let generated =
         Generated { data_key: data_key(9), wrapped: written.wrapped.clone(), key_id: other.clone() };
     bench.pass(MINUTE * 60);
-    *bench.provider.answer_as.lock().unwrap() = Some(generated);
-    let malformed = KeyringError::Malformed(MalformedAnswer::OtherKey);
+    *bench.provider.respond_with.lock().unwrap() = Some(generated);
+    let malformed = KeyringError::Malformed(MalformedResponse::OtherKey);
     assert_eq!(bench.write(1).await.unwrap_err(), malformed);
-    *bench.provider.decrypt_as.lock().unwrap() = Some(Decrypted { data_key: data_key(9), key_id: other });
+    *bench.provider.decrypt_with.lock().unwrap() = Some(Decrypted { data_key: data_key(9), key_id: other });
     let read = bench.elsewhere().keyring.unwrap(&written.wrapped, &realm("r"), &[id("bucket")]).await;
     assert_eq!(read.unwrap_err(), malformed);
 }

@@ -7,8 +7,8 @@ fn id(text: &str) -> KeyId {
     KeyId::parse(text).unwrap()
 }
 
-fn keys(entries: &[(&str, u8)]) -> LocalKeys {
-    LocalKeys {
+fn keys(entries: &[(&str, u8)]) -> LocalHolder {
+    LocalHolder {
         ids: entries.iter().map(|(text, _)| id(text)).collect(),
         file: "ring".into(),
         wrapping_keys: entries.iter().map(|&(_, byte)| WrappingKey([byte; 32])).collect(),
@@ -16,7 +16,7 @@ fn keys(entries: &[(&str, u8)]) -> LocalKeys {
 }
 
 fn open(
-    keys: &LocalKeys,
+    keys: &LocalHolder,
     blob: &[u8],
     context: &EncryptionContext,
     key_id: &str,

@@ -1,5 +1,7 @@
-//! The local keyring: wrapping keys in a file, with the same contexts and refusals as AWS KMS, for machines
-//! without one. Whoever reads the file reads every object.
+//! The local holder: wrapping keys in a file, for machines without a key service.
+//! It must not know caches or other holders.
+//! It promises the contexts and refusals of AWS KMS; the keys are as safe as the file, whose readers can read every
+//! object.
 
 mod file;
 #[cfg(test)]
@@ -14,27 +16,27 @@ use bytes::Bytes;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use self::file::rewritten;
+pub(crate) use self::file::reserialize;
 pub use self::file::{generate, rotate};
 
-use super::provider::{Decrypted, Generated};
-use super::settings::Local;
-use super::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN};
+use super::{Decrypted, Generated};
 use crate::envelope::DataKey;
+use crate::keyring::settings::Local;
+use crate::keyring::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN};
 
-/// `CiphertextBlob` layout:
+/// Version of the `CiphertextBlob` layout:
 /// ```text
 /// prefix    version(1)=1 | len8 | key id (1 to 64 bytes) | salt(32) random
 /// wrapped   AES-256-GCM(wrap key, nonce 0^12, data key, AAD = prefix | canonical context)             = 48
 /// wrap key  HKDF-SHA256(ikm = wrapping key, salt, info = "s3veil/keyring/local/v1\0", 32)
 /// ```
-/// A wrap key is used once, so its nonce may be zero, and a wrapping key may make any number of blobs.
+/// A wrap key is used once, so its nonce may be zero, and one wrapping key may wrap any number of data keys.
 const BLOB_VERSION: u8 = 1;
 const INFO: &[u8] = b"s3veil/keyring/local/v1\0";
 const SALT_LEN: usize = 32;
 const DATA_KEY_LEN: usize = 32;
 const WRAPPED_LEN: usize = DATA_KEY_LEN + MAX_TAG_LEN;
-/// Ids travel in every object's metadata, of which S3 takes 2,048 bytes.
+/// Maximum length of a key id, in bytes: every object's metadata holds one, and S3 limits metadata to 2,048 bytes.
 const MAX_LOCAL_KEY_ID_LEN: usize = 64;
 /// Maximum number of a keyring's key ids in an error message.
 const SHOWN_IDS: usize = 8;
@@ -50,15 +52,15 @@ impl fmt::Debug for WrappingKey {
 }
 
 #[derive(Debug)]
-pub(super) struct LocalKeys {
-    /// The current one first; ids and keys in the same order.
+pub(in crate::keyring) struct LocalHolder {
+    /// The id of the current key first, in the order of `wrapping_keys`.
     ids: Vec<KeyId>,
-    /// For messages.
+    /// The file's path, for error messages.
     file: PathBuf,
     wrapping_keys: Vec<WrappingKey>,
 }
 
-/// A blob taken apart, nothing of it authenticated.
+/// The fields of a blob, not yet authenticated.
 struct Blob<'a> {
     prefix: &'a [u8],
     key_id: &'a [u8],
@@ -66,13 +68,17 @@ struct Blob<'a> {
     wrapped: &'a [u8],
 }
 
-impl LocalKeys {
+impl LocalHolder {
     pub(super) fn open(settings: Local) -> Result<Self, KeyringSetupError> {
         let Local { file, create_if_missing } = settings;
         if create_if_missing {
             match generate(&file) {
                 Ok(id) => {
-                    tracing::warn!(file = %file.display(), key_id = %id, "created a keyring: back it up, it is the only way to the objects")
+                    tracing::warn!(
+                        file = %file.display(),
+                        key_id = %id,
+                        "created a keyring: back it up, it is the only way to the objects"
+                    );
                 }
                 Err(KeyringSetupError::Exists { .. }) => {}
                 Err(error) => return Err(error),
@@ -119,7 +125,7 @@ impl LocalKeys {
         key_id: &KeyId,
     ) -> Result<Decrypted, KeyringError> {
         let wrapping_key = self.wrapping_key(key_id)?;
-        // F-29: all of this is one refusal, as of KMS.
+        // F-29: all of these are one error, as with KMS.
         let blob = Blob::parse(wrapped).ok_or(KeyringError::InvalidCiphertext)?;
         if blob.key_id != key_id.as_str().as_bytes() {
             return Err(self.other_key(blob.key_id));
@@ -135,7 +141,7 @@ impl LocalKeys {
         })
     }
 
-    /// Why a blob that names another key than the one to open it does not open.
+    /// The error for a blob that names a key other than the requested one.
     fn other_key(&self, named: &[u8]) -> KeyringError {
         let named = std::str::from_utf8(named).ok().and_then(|named| KeyId::parse(named).ok());
         match named {
