@@ -1,7 +1,7 @@
-//! Data keys: generated and unwrapped by a holder of wrapping keys, such as AWS KMS or a local file.
-//! The keyring knows keys, blobs and encryption contexts, and must not know objects, formats or HTTP.
-//! It promises that a blob opens only under a key that its caller allowed and in the context it was made for, and
-//! that no data key is used beyond the configured age, object count or bytes.
+//! Data keys: generated and unwrapped by a holder of wrapping keys, such as AWS KMS or a local file. The
+//! keyring knows keys, blobs and encryption contexts, and must not know objects, formats or HTTP. It promises
+//! that a blob opens only under a key that its caller allowed and in the context it was made for, and that no
+//! data key is used beyond the configured age, object count or bytes.
 
 mod cache;
 mod context;
@@ -38,8 +38,8 @@ use crate::envelope::DataKey;
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 pub const MAX_WRAPPED_KEY_LEN: usize = 6_144;
 
-/// How many exhausted shared data keys a writer passes before it takes a data key of its own. Large objects can
-/// exhaust a shared data key before all of its waiting writers have used it.
+/// How many exhausted shared data keys a writer passes before it takes a data key of its own. Large objects
+/// can exhaust a shared data key before all of its waiting writers have used it.
 const MAX_SHARED_KEY_ATTEMPTS: u32 = 8;
 
 /// The data keys of one process. Cheap to clone; every clone shares the same caches.
@@ -122,14 +122,14 @@ impl Keyring {
         }
     }
 
-    /// The key used for writing where a bucket names none: the configured one of AWS KMS, the current one of a
-    /// local keyring.
+    /// The key used for writing where a bucket names none: the configured one of AWS KMS, the current one of
+    /// a local keyring.
     pub fn default_key_id(&self) -> Option<&KeyId> {
         self.inner.holder.default_key_id()
     }
 
-    /// The keys that may open a blob where a bucket names none, beginning with the one used for writing. A rotated
-    /// local keyring lists its older keys too; AWS KMS rotates inside one key.
+    /// The keys that may open a blob where a bucket names none, beginning with the one used for writing. A
+    /// rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
     pub fn default_allowed(&self) -> &[KeyId] {
         self.inner.holder.default_allowed()
     }
@@ -149,9 +149,9 @@ impl Keyring {
 
     /// A data key for one object of `plaintext_bytes`, under `key_id` or else the default key.
     ///
-    /// With [`Reuse::Bucket`], objects of one key and context share a data key until its age, object count or bytes
-    /// are used up; an object larger than the byte limit gets a data key of its own. With [`Reuse::Off`] each call
-    /// is one call of the key provider.
+    /// With [`Reuse::Bucket`], objects of one key and context share a data key until its age, object count or
+    /// bytes are used up; an object larger than the byte limit gets a data key of its own. With
+    /// [`Reuse::Off`] each call is one call of the key provider.
     ///
     /// # Errors
     /// The provider's failure. Concurrent callers that need one uncached key share one call and its error.
@@ -169,8 +169,8 @@ impl Keyring {
         }
     }
 
-    /// A data key for one object only, regardless of the configured reuse: for formats that encrypt with the data
-    /// key itself. Always one call of the key provider.
+    /// A data key for one object only, regardless of the configured reuse: for formats that encrypt with the
+    /// data key itself. Always one call of the key provider.
     ///
     /// # Errors
     /// The provider's failure.
@@ -223,8 +223,8 @@ impl Keyring {
         self.inner.generate(purpose, key_id, context, Verification::Skipped).await
     }
 
-    /// A data key that objects share. Thousands of objects may depend on it, so it is unwrapped once before the
-    /// first object is written.
+    /// A data key that objects share. Thousands of objects may depend on it, so it is unwrapped once before
+    /// the first object is written.
     async fn shared(
         &self,
         purpose: Purpose,
@@ -258,9 +258,9 @@ impl Keyring {
 
     /// Opens `wrapped` under one of the `allowed` keys, tried in order, and under no other.
     ///
-    /// Every attempt names its key to the provider, so a blob made under an attacker's key does not open. Errors
-    /// that concern one key (wrapped under another key, disabled, denied, missing) let the next key try; other
-    /// errors end the search.
+    /// Every attempt names its key to the provider, so a blob made under an attacker's key does not open.
+    /// Errors that concern one key (wrapped under another key, disabled, denied, missing) let the next key
+    /// try; other errors end the search.
     ///
     /// # Errors
     /// With several keys, the first error that is more specific than [`KeyringError::IncorrectKey`]. An empty
@@ -275,7 +275,8 @@ impl Keyring {
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
             return Err(KeyringError::InvalidCiphertext);
         }
-        // The cache is searched under all allowed keys first, or the blobs of an older key would cost a call each.
+        // The cache is searched under all allowed keys first, or the blobs of an older key would cost a call
+        // each.
         for key_id in allowed {
             if let Some(hit) =
                 self.inner.unwrapped.get(blob_fingerprint(purpose, wrapped, context, key_id)).await
@@ -304,8 +305,8 @@ impl Keyring {
         Err(refused)
     }
 
-    /// The wrapping key's full name if the data key of a native object's `wrapped` is cached, for responses without
-    /// a body. Never calls the provider.
+    /// The wrapping key's full name if the data key of a native object's `wrapped` is cached, for responses
+    /// without a body. Never calls the provider.
     pub async fn known_key_id(
         &self,
         wrapped: &[u8],
@@ -358,7 +359,8 @@ impl Keyring {
 }
 
 impl Inner {
-    /// Generates a data key, and caches it for reads under the requested name of its wrapping key and the full name.
+    /// Generates a data key, and caches it for reads under the requested name of its wrapping key and the
+    /// full name.
     async fn generate(
         &self,
         purpose: Purpose,

@@ -1,7 +1,6 @@
-//! A bounded cache of data keys with a time to live that no use extends.
-//! It must not know what a value is for, nor which holder of keys it comes from.
-//! It promises one fetch per entry at a time, which goes on for the other waiters when the request that started
-//! it is cancelled.
+//! A bounded cache of data keys with a time to live that no use extends. It must not know what a value is
+//! for, nor which holder of keys it comes from. It promises one fetch per entry at a time, which goes on for
+//! the other waiters when the request that started it is cancelled.
 
 use std::fmt;
 use std::future::Future;
@@ -98,8 +97,8 @@ enum Entry<V> {
     Value {
         value: V,
         fetched_at: Instant,
-        /// Set when the provider was unavailable after the time to live: until then the value is served without
-        /// another call.
+        /// Set when the provider was unavailable after the time to live: until then the value is served
+        /// without another call.
         stale_until: Option<Instant>,
     },
     Failed {
@@ -120,8 +119,8 @@ impl<V: CacheValue> Entry<V> {
         }
     }
 
-    /// The entry with a value served for [`STALE_RETRY_INTERVAL`] past its time to live; `None` for an error, or
-    /// for a value older than [`Ttl::stale`].
+    /// The entry with a value served for [`STALE_RETRY_INTERVAL`] past its time to live; `None` for an error,
+    /// or for a value older than [`Ttl::stale`].
     fn into_stale(self, now: Instant, ttl: Ttl) -> Option<Self> {
         match self {
             Self::Value { value, fetched_at, .. } => {

@@ -74,8 +74,8 @@ pub enum KeyringError {
 pub struct CheckError {
     /// The error that requests receive.
     pub error: KeyringError,
-    /// A description of the provider's response or of the failed connection. `None` if the error has no further
-    /// cause.
+    /// A description of the provider's response or of the failed connection. `None` if the error has no
+    /// further cause.
     pub cause: Option<String>,
 }
 
@@ -123,7 +123,8 @@ pub enum MalformedResponse {
 }
 
 impl KeyringError {
-    /// Whether the provider was unreachable or overloaded: a later attempt may succeed, and `stale_if_error` applies.
+    /// Whether the provider was unreachable or overloaded: a later attempt may succeed, and `stale_if_error`
+    /// applies.
     pub fn is_unavailability(&self) -> bool {
         match self {
             Self::Throttled | Self::Unavailable => true,
@@ -166,7 +167,8 @@ impl KeyringError {
         }
     }
 
-    /// Whether `other` explains more. Among the errors of several keys, [`Self::IncorrectKey`] explains least.
+    /// Whether `other` explains more. Among the errors of several keys, [`Self::IncorrectKey`] explains
+    /// least.
     pub(super) fn is_less_specific_than(&self, other: &Self) -> bool {
         *self == Self::NotAllowed || (*self == Self::IncorrectKey && *other != Self::IncorrectKey)
     }

@@ -1,6 +1,6 @@
-//! The holders of wrapping keys, one file each, behind one interface.
-//! It must not know caches, leases or what a data key is used for.
-//! It promises that a holder's response is checked before use: lengths, all-zero keys, and the name of the key.
+//! The holders of wrapping keys, one file each, behind one interface. It must not know caches, leases or what
+//! a data key is used for. It promises that a holder's response is checked before use: lengths, all-zero
+//! keys, and the name of the key.
 
 mod aws_kms;
 pub mod local;

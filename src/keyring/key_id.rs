@@ -8,8 +8,8 @@ use std::fmt;
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_GenerateDataKey.html>
 const MAX_KEY_ID_LEN: usize = 2_048;
 
-/// The name of a wrapping key: a KMS key id, key ARN, alias or alias ARN; or the id of a key in a local keyring.
-/// At most 2,048 bytes of visible ASCII, so that it fits a header. Two names may mean one key.
+/// The name of a wrapping key: a KMS key id, key ARN, alias or alias ARN; or the id of a key in a local
+/// keyring. At most 2,048 bytes of visible ASCII, so that it fits a header. Two names may mean one key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyId(String);
 

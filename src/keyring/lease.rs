@@ -18,8 +18,8 @@ pub(super) struct Lease {
 struct Remaining {
     objects: u64,
     bytes: u64,
-    /// No object was written yet. The first object fits regardless of its size, or an object larger than the byte
-    /// limit could never be written.
+    /// No object was written yet. The first object fits regardless of its size, or an object larger than the
+    /// byte limit could never be written.
     is_unused: bool,
     is_exhausted: bool,
 }
@@ -31,8 +31,8 @@ impl Lease {
         Self { write_key, remaining: Mutex::new(remaining) }
     }
 
-    /// The data key for one object of `plaintext_bytes`; `None` if that exceeds a limit, and for every object after
-    /// that.
+    /// The data key for one object of `plaintext_bytes`; `None` if that exceeds a limit, and for every object
+    /// after that.
     pub(super) fn take(&self, plaintext_bytes: u64) -> Option<WriteKey> {
         let mut remaining = self.remaining.lock().expect("no lease panics while it counts");
         let fits = remaining.objects > 0 && plaintext_bytes <= remaining.bytes;

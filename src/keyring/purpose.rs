@@ -2,8 +2,8 @@
 //! It must not know what a suite does with its data keys.
 //! It promises that a data key of one suite is never served to another suite.
 
-/// The algorithm suite that a data key is for. A cached data key is found only under the purpose it was requested
-/// for: two suites must not use one key, even where both present the same blob.
+/// The algorithm suite that a data key is for. A cached data key is found only under the purpose it was
+/// requested for: two suites must not use one key, even where both present the same blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purpose {
     suite: &'static str,

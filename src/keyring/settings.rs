@@ -1,6 +1,5 @@
-//! The keyring's settings: the holder of the wrapping keys, the limits of the caches, and the reuse of data keys.
-//! They must not know how a configuration file spells them.
-//! Their defaults are the documented ones.
+//! The keyring's settings: the holder of the wrapping keys, the limits of the caches, and the reuse of data
+//! keys. They must not know how a configuration file spells them. Their defaults are the documented ones.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,8 +53,9 @@ pub struct Local {
 /// Whether objects share data keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reuse {
-    /// One data key serves many objects of one wrapping key and context, within the limits of [`CacheSettings`],
-    /// like S3 Bucket Keys. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html>
+    /// One data key serves many objects of one wrapping key and context, within the limits of
+    /// [`CacheSettings`], like S3 Bucket Keys.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html>
     #[default]
     Bucket,
     /// One data key and one provider call for each object written.
@@ -65,7 +65,8 @@ pub enum Reuse {
 /// Limits of the data keys in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// Counted from the provider's response and never extended by use: a revoked key works no longer than this.
+    /// Counted from the provider's response and never extended by use: a revoked key works no longer than
+    /// this.
     pub max_age: Duration,
     /// Maximum number of objects written under one data key.
     pub max_objects: u64,
@@ -73,8 +74,8 @@ pub struct CacheSettings {
     pub max_bytes: u64,
     /// Maximum number of data keys cached for reading, and separately for writing.
     pub entries: u64,
-    /// How long past `max_age` a key remains usable while the provider is unreachable. A key that the provider
-    /// denies, or reports as disabled or deleted, is not used past `max_age`.
+    /// How long past `max_age` a key remains usable while the provider is unreachable. A key that the
+    /// provider denies, or reports as disabled or deleted, is not used past `max_age`.
     pub stale_if_error: Option<Duration>,
 }
 

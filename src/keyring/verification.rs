@@ -1,8 +1,7 @@
 //! Detection of wrong data keys: a new data key is compared with its blob, and a data key that an object
-//! contradicts is requested from the provider again.
-//! It must not know how an object shows that its data key is wrong.
-//! It promises that a shared data key is verified before the first object is written with it, and that a wrong
-//! data key is used only until one object contradicts it.
+//! contradicts is requested from the provider again. It must not know how an object shows that its data key
+//! is wrong. It promises that a shared data key is verified before the first object is written with it, and
+//! that a wrong data key is used only until one object contradicts it.
 
 use subtle::ConstantTimeEq;
 
@@ -29,9 +28,9 @@ pub(super) fn is_same(one: &DataKey, other: &DataKey) -> bool {
 impl Keyring {
     /// Requests the data key of a native object's `wrapped` again, bypassing the cache, because the object
     /// indicates that it was sealed with a data key other than `found`. Returns `None` if the provider
-    /// returned `found` again, or was already called again within the cache's time to live. So a wrong data key
-    /// is used only until one object contradicts it, and a damaged object does not cost a provider call for each
-    /// read.
+    /// returned `found` again, or was already called again within the cache's time to live. So a wrong data
+    /// key is used only until one object contradicts it, and a damaged object does not cost a provider call
+    /// for each read.
     ///
     /// # Errors
     /// As [`Self::unwrap_as`].
@@ -69,9 +68,8 @@ impl Keyring {
 impl Inner {
     /// Unwraps the blob of a new data key and compares the result with the data key.
     ///
-    /// # Errors
-    /// [`MalformedResponse::RoundTrip`] when the blob holds another data key, and any error of the unwrap call
-    /// except [`KeyringError::Denied`]: a proxy that may only write cannot verify the data key.
+    /// # Errors [`MalformedResponse::RoundTrip`] when the blob holds another data key, and any error of the
+    /// unwrap call except [`KeyringError::Denied`]: a proxy that may only write cannot verify the data key.
     pub(super) async fn verify_round_trip(
         &self,
         write_key: &WriteKey,

@@ -28,10 +28,11 @@ use crate::keyring::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// KMS responds within milliseconds; an attempt that takes longer than this is retried on another connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For all attempts together: S3 clients wait a minute for the head of a response, and retry a 503 themselves.
+/// For all attempts together: S3 clients wait a minute for the head of a response, and retry a 503
+/// themselves.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first attempt and three retries after throttling or an outage: with the backoff below they end well before
-/// the operation's timeout, and the load on an overloaded KMS is at most quadrupled.
+/// The first attempt and three retries after throttling or an outage: with the backoff below they end well
+/// before the operation's timeout, and the load on an overloaded KMS is at most quadrupled.
 const MAX_ATTEMPTS: u32 = 4;
 /// The backoff before the second attempt, doubled before each further one, with jitter.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
@@ -154,8 +155,8 @@ where
     CheckError { error: classify(error), cause: Some(cause) }
 }
 
-/// Describes a response that did not come from a key service: the responses of KMS are JSON, and its errors have a
-/// code.
+/// Describes a response that did not come from a key service: the responses of KMS are JSON, and its errors
+/// have a code.
 fn describe_foreign_response<E>(error: &SdkError<E, HttpResponse>) -> Option<String>
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -213,7 +214,8 @@ where
     })
 }
 
-/// The error and its causes. To be shown by `Display` only: `Debug` shows the response, which may hold a data key.
+/// The error and its causes. To be shown by `Display` only: `Debug` shows the response, which may hold a data
+/// key.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&cause| cause.source())
 }

@@ -1,7 +1,6 @@
-//! The local holder: wrapping keys in a file, for machines without a key service.
-//! It must not know caches or other holders.
-//! It promises the contexts and refusals of AWS KMS; the keys are as safe as the file, whose readers can read every
-//! object.
+//! The local holder: wrapping keys in a file, for machines without a key service. It must not know caches or
+//! other holders. It promises the contexts and refusals of AWS KMS; the keys are as safe as the file, whose
+//! readers can read every object.
 
 mod file;
 #[cfg(test)]
@@ -36,7 +35,8 @@ const INFO: &[u8] = b"s3veil/keyring/local/v1\0";
 const SALT_LEN: usize = 32;
 const DATA_KEY_LEN: usize = 32;
 const WRAPPED_LEN: usize = DATA_KEY_LEN + MAX_TAG_LEN;
-/// Maximum length of a key id, in bytes: every object's metadata holds one, and S3 limits metadata to 2,048 bytes.
+/// Maximum length of a key id, in bytes: every object's metadata holds one, and S3 limits metadata to 2,048
+/// bytes.
 const MAX_LOCAL_KEY_ID_LEN: usize = 64;
 /// Maximum number of a keyring's key ids in an error message.
 const SHOWN_IDS: usize = 8;

@@ -1,7 +1,6 @@
-//! The local keyring's file, in TOML.
-//! It must not know what a wrapping key wraps.
-//! It promises to refuse an invalid file and one that other users can read, to write atomically with mode 0600, and
-//! never to show a secret in an error.
+//! The local keyring's file, in TOML. It must not know what a wrapping key wraps. It promises to refuse an
+//! invalid file and one that other users can read, to write atomically with mode 0600, and never to show a
+//! secret in an error.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -60,8 +59,8 @@ struct KeyText {
 #[serde(transparent)]
 struct SecretText(String);
 
-/// Atomically writes a new keyring file with one new key and mode 0600, and returns the key's id. Creates missing
-/// parent directories.
+/// Atomically writes a new keyring file with one new key and mode 0600, and returns the key's id. Creates
+/// missing parent directories.
 ///
 /// ```toml
 /// version = 1
@@ -102,8 +101,8 @@ pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     Ok(id)
 }
 
-/// Adds a new key to a keyring, makes it current, and returns its id. The older keys stay, for reading. A running
-/// proxy continues with the keys that it has read until it is restarted.
+/// Adds a new key to a keyring, makes it current, and returns its id. The older keys stay, for reading. A
+/// running proxy continues with the keys that it has read until it is restarted.
 ///
 /// # Errors
 /// The failed step of reading or writing; the file is then unchanged.
@@ -202,8 +201,8 @@ impl Stored {
     }
 
     fn write(&self) -> Zeroizing<String> {
-        // Allocated once, since growing would leave copies of the secrets in freed memory; a key takes about 160
-        // bytes.
+        // Allocated once, since growing would leave copies of the secrets in freed memory; a key takes about
+        // 160 bytes.
         let mut text = Zeroizing::new(String::with_capacity(HEADER.len() + 256 * (1 + self.keys.len())));
         let current = self.keys.iter().find(|stored| stored.current).expect("a key of a keyring is current");
         text.push_str(HEADER);
