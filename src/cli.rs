@@ -6,6 +6,8 @@ pub mod check;
 pub mod decrypt;
 pub mod dependencies;
 mod descriptors;
+#[cfg(feature = "embedded-store")]
+pub(crate) mod embedded_store;
 pub mod inspect;
 pub mod keygen;
 pub mod process;

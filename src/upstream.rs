@@ -6,7 +6,6 @@ mod address;
 mod advice;
 mod connector;
 mod credentials;
-mod embedded;
 mod error;
 mod incoming;
 mod latest_id;
@@ -17,10 +16,9 @@ mod retry;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::error::Error as StdError;
-use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -33,20 +31,20 @@ use tokio::time::Instant;
 use self::address::Address;
 use self::connector::Connector;
 use self::credentials::CredentialSource;
-use self::embedded::EmbeddedStore;
 pub use self::error::{
     AddressError, CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError,
 };
-use self::incoming::{Incoming, ReadAhead, Source, promised_length};
+use self::incoming::{Incoming, ReadAhead, promised_length};
 pub use self::latest_id::{REQUEST_ID, latest_id, watched};
-use self::outgoing::{OutgoingBody, Stage, Upload};
-use self::pool::{HeadRoom, Pool};
+use self::outgoing::{Stage, Upload};
+use self::pool::Pool;
 use self::request::{Hop, Prepared};
 use self::retry::{Budget, Pace, Replay, Trouble};
 pub use self::settings::{
     CONNECT_TIMEOUT, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
+pub use self::transport::{HeadRoom, OriginalHeaders, Sending, Transport};
 use crate::buffers::Crowd;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
@@ -122,7 +120,7 @@ pub struct Upstream {
 struct Shared {
     address: Address,
     hop: Hop,
-    transport: Transport,
+    transport: Box<dyn Transport>,
     /// The responses under way.
     crowd: Crowd,
     credentials: CredentialSource,
@@ -133,45 +131,47 @@ struct Shared {
     via: Option<HeaderValue>,
 }
 
-enum Transport {
-    Network(Pool),
-    Embedded(EmbeddedStore),
-}
-
 impl Upstream {
-    /// Sets the client up: reads root certificates, asks for the first credentials, opens the embedded store. Connects
-    /// to nothing.
+    /// Sets up a client that connects to the target of `settings`: reads root certificates, asks for the first
+    /// credentials. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`UpstreamSetupError`]; `NoTransport` for [`Target::Embedded`], which is reached [otherwise](Self::with_transport).
     pub async fn build(settings: Settings) -> Result<Self, UpstreamSetupError> {
-        let Settings {
-            target,
-            region,
-            path_style,
-            credentials,
-            checksum,
-            timeouts,
-            max_idle_connections,
-            max_retries,
-            extra_root_ca,
-            via,
-            embedded,
-        } = settings;
-        let address = Address::new(&target, &region, path_style)?;
+        match settings.target {
+            Target::Embedded { .. } => return Err(UpstreamSetupError::NoTransport),
+            Target::Endpoint(_) | Target::Aws => {}
+        }
+        let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
         let crowd = Crowd::default();
-        let (transport, credentials, max_retries, hop) = match target {
-            Target::Embedded { path } => {
-                let (store, credentials) = EmbeddedStore::open(&path, embedded)?;
-                // A failure in process is not one of the way there; repeating it repeats it.
-                (Transport::Embedded(store), CredentialSource::Fixed(credentials), 0, Hop::Protected)
-            }
-            Target::Endpoint(_) | Target::Aws => {
-                let extra = extra_root_ca.as_deref();
-                let connector = Connector::new(address.is_tls(), extra, timeouts, crowd.clone())?;
-                let pool = Pool::new(connector, max_idle_connections, POOL_IDLE_TIMEOUT);
-                let credentials = CredentialSource::new(credentials, &region).await?;
-                let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
-                (Transport::Network(pool), credentials, max_retries, hop)
-            }
-        };
+        let pool = network(&settings, &address, &crowd)?;
+        let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
+        Self::assemble(settings, address, Box::new(pool), hop, crowd).await
+    }
+
+    /// Sets up a client whose requests stay within the process: `transport` carries them, signed with the credentials
+    /// of `settings`. Failures are not repeated, since they would repeat themselves.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub async fn with_transport(
+        settings: Settings,
+        transport: Box<dyn Transport>,
+    ) -> Result<Self, UpstreamSetupError> {
+        let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
+        let settings = Settings { max_retries: 0, ..settings };
+        Self::assemble(settings, address, transport, Hop::Protected, Crowd::default()).await
+    }
+
+    async fn assemble(
+        settings: Settings,
+        address: Address,
+        transport: Box<dyn Transport>,
+        hop: Hop,
+        crowd: Crowd,
+    ) -> Result<Self, UpstreamSetupError> {
+        let Settings { region, credentials, checksum, timeouts, max_retries, via, .. } = settings;
+        let credentials = CredentialSource::new(credentials, &region).await?;
         let signer = Signer::new(region);
         let via = via.map(HeaderValue::from_static);
         let shared = Shared {
@@ -266,15 +266,16 @@ impl Upstream {
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();
-        let folded = transport.adapt(&mut head.headers);
+        let original = transport.adapt(&mut head.headers);
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
-        embedded::unfold(&mut head.headers, folded);
+        transport::restore(&mut head.headers, original);
         if let Some(via) = via {
             head.headers.insert(header::VIA, via.clone());
         }
         let (body, interest) = request.body();
         let member = crowd.join();
-        let exchange = pin!(transport.exchange(Request::from_parts(head, body), crowd, head_room));
+        let request_sent = Request::from_parts(head, body.boxed_unsync());
+        let exchange = transport.send(request_sent, head_room);
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange, upload, timeouts).await,
             None => {
@@ -302,26 +303,11 @@ impl Upstream {
     }
 }
 
-impl Transport {
-    /// Adapts headers, before they are signed, to what s3s verifies. [`embedded::unfold`] comes after.
-    fn adapt(&self, headers: &mut HeaderMap) -> embedded::Whole {
-        match self {
-            Self::Embedded(_) => embedded::adapt(headers),
-            Self::Network(_) => Vec::new(),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        request: Request<OutgoingBody>,
-        crowd: &Crowd,
-        head_room: HeadRoom,
-    ) -> Result<Response<Source>, UpstreamError> {
-        match self {
-            Self::Network(pool) => Ok(pool.send(request, crowd, head_room).await?.map(Source::Left)),
-            Self::Embedded(store) => Ok(store.call(request).await?.map(Source::Right)),
-        }
-    }
+/// The connections to a storage that is reached over the network.
+fn network(settings: &Settings, address: &Address, crowd: &Crowd) -> Result<Pool, UpstreamSetupError> {
+    let extra = settings.extra_root_ca.as_deref();
+    let connector = Connector::new(address.is_tls(), extra, settings.timeouts, crowd.clone())?;
+    Ok(Pool::new(connector, settings.max_idle_connections, POOL_IDLE_TIMEOUT, crowd.clone()))
 }
 
 /// How much of a response is part of its attempt.
@@ -374,19 +360,14 @@ async fn read_ahead(response: Response<BoxBody>) -> Outcome {
 }
 
 type Outcome = Result<Response<BoxBody>, UpstreamError>;
-type Exchanged = Result<Response<Source>, UpstreamError>;
 
-async fn within(exchange: Pin<&mut impl Future<Output = Exchanged>>, limit: Duration) -> Exchanged {
+async fn within(exchange: Sending<'_>, limit: Duration) -> Outcome {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits as long as the upload gets on, or waits for its source; not for a store that neither reads nor answers.
-async fn supervise(
-    mut exchange: Pin<&mut impl Future<Output = Exchanged>>,
-    upload: &Upload,
-    timeouts: Timeouts,
-) -> Exchanged {
+async fn supervise(mut exchange: Sending<'_>, upload: &Upload, timeouts: Timeouts) -> Outcome {
     let look_again = timeouts.idle.min(timeouts.head);
     loop {
         let now = Instant::now();

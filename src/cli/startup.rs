@@ -48,7 +48,7 @@ pub async fn resources(
     if purpose == Purpose::Look {
         upstream.embedded.exclusive = false;
     }
-    let upstream = Upstream::build(upstream).await.map_err(upstream_failed)?;
+    let upstream = self::upstream(upstream).await.map_err(upstream_failed)?;
     let keyring = self::keyring(keyring).await?;
     let memory = Budget::new(requests.max_buffered);
     let documents = memory.part(requests.max_buffered / DOCUMENTS);
@@ -67,6 +67,15 @@ pub async fn resources(
         client_idle_timeout: requests.idle_timeout,
         documents,
     })
+}
+
+/// Sets up the client of the storage; opens the embedded store, where that is the storage.
+async fn upstream(settings: upstream::Settings) -> Result<Upstream, UpstreamSetupError> {
+    #[cfg(feature = "embedded-store")]
+    if matches!(settings.target, upstream::Target::Embedded { .. }) {
+        return super::embedded_store::open(settings).await;
+    }
+    Upstream::build(settings).await
 }
 
 /// Builds what answers requests: of the configured clients, and of one more.
@@ -128,7 +137,8 @@ fn upstream_failed(error: UpstreamSetupError) -> Failure {
         | UpstreamSetupError::RootCertificates { .. }
         | UpstreamSetupError::SystemRoots(_)
         | UpstreamSetupError::Tls(_)
-        | UpstreamSetupError::Credentials(_) => None,
+        | UpstreamSetupError::Credentials(_)
+        | UpstreamSetupError::NoTransport => None,
     };
     match io {
         Some(io) => setup_failed(text, io.kind(), "upstream.endpoint"),

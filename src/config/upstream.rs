@@ -114,6 +114,10 @@ fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
     let source = section.source;
     let target =
         section.parsed("endpoint", "http://127.0.0.1:9000", |text| match text.strip_prefix(EMBEDDED) {
+            Some(_) if !cfg!(feature = "embedded-store") => Err(Refusal::new(
+                "names the embedded store, which this build of s3veil does not have",
+                "name another storage, or build s3veil with the feature embedded-store",
+            )),
             Some("") => Err(Refusal::new("names no directory", "write for example \"embedded:./data\"")),
             Some(directory) => Ok(Target::Embedded { path: source.resolve(directory) }),
             None => value::endpoint(text).map(Target::Endpoint),

@@ -178,6 +178,12 @@ pub enum UpstreamSetupError {
     /// No credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The target is within the process, and nothing carries requests to it.
+    #[error(
+        "upstream.endpoint names the embedded store, which this build of s3veil does not have: build with the feature \
+         embedded-store, or name another storage"
+    )]
+    NoTransport,
     /// The embedded store's directory.
     #[error("embedded store {path}")]
     Embedded {

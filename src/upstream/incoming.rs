@@ -8,21 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Either;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::error::{LengthError, Phase};
-use super::pool::PooledBody;
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::buffers::Member;
 
-/// Where a response's body comes from: a connection, or the embedded store.
-pub(super) type Source = Either<PooledBody, BoxBody>;
-
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
-    source: Source,
+    source: BoxBody,
     limit: Duration,
     /// Runs while a frame is awaited; a slow reader on our side does not wind it. Most small bodies need none.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -38,7 +33,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(
-        source: Source,
+        source: BoxBody,
         remaining: Option<u64>,
         limit: Duration,
         (interest, member): (Option<oneshot::Sender<()>>, Member),
@@ -172,12 +167,8 @@ mod tests {
     }
 
     async fn outcome(source: BoxBody, remaining: Option<u64>) -> Result<usize, String> {
-        let incoming = Incoming::new(
-            Source::Right(source),
-            remaining,
-            Duration::from_secs(5),
-            (None, Crowd::default().join()),
-        );
+        let incoming =
+            Incoming::new(source, remaining, Duration::from_secs(5), (None, Crowd::default().join()));
         incoming.collect().await.map(|body| body.to_bytes().len()).map_err(|error| format!("{error:?}"))
     }
 
@@ -194,7 +185,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         let source =
             script([Step::Give(Bytes::from_static(b"a")), Step::Give(Bytes::from_static(b"b")), Step::Stall]);
-        let mut incoming = Incoming::new(Source::Right(source), None, limit, (None, Crowd::default().join()));
+        let mut incoming = Incoming::new(source, None, limit, (None, Crowd::default().join()));
         incoming.frame().await.unwrap().unwrap();
         tokio::time::sleep(limit * 4).await;
         incoming.frame().await.unwrap().unwrap();

@@ -15,14 +15,15 @@ use bytes::Bytes;
 use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use tokio::time::Instant;
 
-use super::BoxError;
 use super::connector::{Connection, Connector};
 use super::error::UpstreamError;
-use super::outgoing::OutgoingBody;
+use super::transport::{HeadRoom, Sending, Transport};
+use super::{BoxBody, BoxError};
 use crate::buffers::{self, Crowd, PacedBody};
 
 /// How often idle connections are looked at.
@@ -33,17 +34,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// adds.
 const MANY_HEADERS: usize = 1_536;
 
-/// How many header fields a response may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HeadRoom {
-    /// hyper's usual 100, for which it needs no memory apart.
-    Usual,
-    /// [`MANY_HEADERS`]. Memory for this number of fields takes longer to prepare than the rest of the work
-    /// on a small response.
-    Large,
-}
-
-type SentBody = PacedBody<OutgoingBody>;
+type SentBody = PacedBody<BoxBody>;
 
 /// Connections to a storage. Cloning shares them.
 #[derive(Clone)]
@@ -55,6 +46,8 @@ struct Shared {
     idle: Mutex<HashMap<Authority, Vec<Idle>>>,
     max_idle: usize,
     idle_timeout: Duration,
+    /// The responses in flight.
+    crowd: Crowd,
 }
 
 struct Idle {
@@ -72,9 +65,9 @@ struct Link {
 
 impl Pool {
     /// Keeps at most `max_idle` connections to one host, none of them idle for longer than `idle_timeout`.
-    pub(super) fn new(connector: Connector, max_idle: usize, idle_timeout: Duration) -> Self {
+    pub(super) fn new(connector: Connector, max_idle: usize, idle_timeout: Duration, crowd: Crowd) -> Self {
         let idle = Mutex::default();
-        let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout }));
+        let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout, crowd }));
         let swept = Arc::downgrade(&pool.0);
         tokio::spawn(async move {
             loop {
@@ -93,13 +86,12 @@ impl Pool {
     /// [`UpstreamError::Connect`] and [`UpstreamError::Timeout`] when there is no connection to be had,
     /// [`UpstreamError::HeadTooLarge`] when the response's head does not fit `head_room`, else
     /// [`UpstreamError::Protocol`].
-    pub(super) async fn send(
+    async fn exchange(
         &self,
-        request: Request<OutgoingBody>,
-        crowd: &Crowd,
+        request: Request<BoxBody>,
         head_room: HeadRoom,
     ) -> Result<Response<PooledBody>, UpstreamError> {
-        let mut request = request.map(|body| PacedBody::new(body, crowd.clone()));
+        let mut request = request.map(|body| PacedBody::new(body, self.0.crowd.clone()));
         let uri = std::mem::take(request.uri_mut());
         let authority = uri.authority().expect("the address of a storage has a host").clone();
         *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
@@ -182,6 +174,12 @@ impl Pool {
 
     fn idle(&self) -> MutexGuard<'_, HashMap<Authority, Vec<Idle>>> {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transport for Pool {
+    fn send(&self, request: Request<BoxBody>, head_room: HeadRoom) -> Sending<'_> {
+        Box::pin(async move { Ok(self.exchange(request, head_room).await?.map(BodyExt::boxed_unsync)) })
     }
 }
 

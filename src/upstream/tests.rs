@@ -1,5 +1,6 @@
 //! The room against stores that verify signatures, and against peers that misbehave.
 
+#[cfg(feature = "embedded-store")]
 mod embedded;
 mod failures;
 mod fake;

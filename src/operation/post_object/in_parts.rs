@@ -280,12 +280,13 @@ mod tests {
         String::from_utf8(body.to_vec()).unwrap()
     }
 
+    #[cfg(feature = "embedded-store")]
     /// As when the task of a request is dropped while it waits for the storage.
     #[tokio::test]
     async fn an_upload_that_is_dropped_is_aborted() {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings::new(Target::Embedded { path: root.path().to_owned() });
-        let upstream = Upstream::build(settings).await.unwrap();
+        let upstream = crate::cli::embedded_store::open(settings).await.unwrap();
         answered(&upstream, request(Method::PUT, false, &[])).await;
         let started = answered(&upstream, request(Method::POST, true, &[("uploads", None)])).await;
         let id = xml::parse_upload_id(started.as_bytes()).unwrap();

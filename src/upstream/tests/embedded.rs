@@ -7,10 +7,11 @@ mod uploads;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::cli::embedded_store;
 
 async fn open(root: &Path) -> Upstream {
     let settings = Settings::new(Target::Embedded { path: root.to_owned() });
-    let upstream = Upstream::build(settings).await.unwrap();
+    let upstream = embedded_store::open(settings).await.unwrap();
     let created = request(Method::PUT, None, UpstreamBody::Empty);
     let status = upstream.send(created).await.unwrap().status().as_u16();
     assert!(status == 200 || status == 409, "{status}");
@@ -438,7 +439,7 @@ async fn failing_bodies_leave_no_trace() {
     for checksum in [Some(ChecksumAlgorithm::Crc64Nvme), None] {
         let settings =
             Settings { checksum, ..Settings::new(Target::Embedded { path: root.path().to_owned() }) };
-        let upstream = Upstream::build(settings).await.unwrap();
+        let upstream = embedded_store::open(settings).await.unwrap();
         open(root.path()).await;
         expect(&upstream, put("old", UpstreamBody::Content(pattern(5))), 200).await;
         let before = files(root.path());
@@ -541,7 +542,7 @@ async fn a_body_that_is_not_what_its_request_says_is_refused() {
     ] {
         let plain =
             Settings { checksum: None, ..Settings::new(Target::Embedded { path: root.path().to_owned() }) };
-        let plain = Upstream::build(plain).await.unwrap();
+        let plain = embedded_store::open(plain).await.unwrap();
         let wrong = with_headers(put("k", UpstreamBody::Content(pattern(10))), &[(header, value)]);
         assert_eq!(refused(&plain, wrong, 400).await, "BadDigest", "{header}");
         assert_eq!(files(root.path()), before);
@@ -572,6 +573,6 @@ async fn a_file_in_the_way_is_an_error() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("file");
     std::fs::write(&path, "x").unwrap();
-    let built = Upstream::build(Settings::new(Target::Embedded { path })).await;
+    let built = embedded_store::open(Settings::new(Target::Embedded { path })).await;
     assert!(matches!(built.err(), Some(UpstreamSetupError::Embedded { .. })));
 }

@@ -25,11 +25,14 @@ async fn storage(answer: &'static str) -> (Uri, Arc<std::sync::atomic::AtomicUsi
     (endpoint, connections, seen)
 }
 
-fn pool(upstream: &Upstream) -> &Pool {
-    match &upstream.shared.transport {
-        Transport::Network(pool) => pool,
-        Transport::Embedded(_) => panic!("it has an endpoint"),
-    }
+/// A client, and the connections that it has.
+async fn pooled(endpoint: &Uri) -> (Upstream, Pool) {
+    let settings = settings(endpoint);
+    let address = Address::new(&settings.target, &settings.region, settings.path_style).unwrap();
+    let crowd = Crowd::default();
+    let pool = network(&settings, &address, &crowd).unwrap();
+    let transport = Box::new(pool.clone());
+    (Upstream::assemble(settings, address, transport, Hop::Open, crowd).await.unwrap(), pool)
 }
 
 #[tokio::test]
@@ -89,12 +92,12 @@ async fn no_more_are_kept_than_may_be_idle() {
 #[tokio::test]
 async fn idle_connections_grow_old() {
     let (endpoint, connections, mut closed) = storage(ANSWER).await;
-    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    let (upstream, pool) = pooled(&endpoint).await;
     read(upstream.send(get("k")).await.unwrap()).await;
-    pool(&upstream).sweep(Instant::now() + POOL_IDLE_TIMEOUT / 2);
+    pool.sweep(Instant::now() + POOL_IDLE_TIMEOUT / 2);
     read(upstream.send(get("k")).await.unwrap()).await;
     assert_eq!(connections.load(Ordering::SeqCst), 1, "it is young enough");
-    pool(&upstream).sweep(Instant::now() + POOL_IDLE_TIMEOUT);
+    pool.sweep(Instant::now() + POOL_IDLE_TIMEOUT);
     assert_eq!(closed.recv().await, Some(0));
     read(upstream.send(get("k")).await.unwrap()).await;
     assert_eq!(connections.load(Ordering::SeqCst), 2);
@@ -114,12 +117,12 @@ async fn what_the_storage_closed_is_not_kept() {
         }
     })
     .await;
-    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    let (upstream, pool) = pooled(&endpoint).await;
     read(upstream.send(get("k")).await.unwrap()).await;
     let sweeping = async {
         loop {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            pool(&upstream).sweep(Instant::now());
+            pool.sweep(Instant::now());
         }
     };
     tokio::select! {

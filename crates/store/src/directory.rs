@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::names::StoredName;
 use super::record::{Record, Stored};
-use crate::upstream::settings::Embedded;
+use super::{MessageOf, Settings};
 
 const UPLOADS: &str = ".uploads";
 const TEMPORARY: &str = ".temporary";
@@ -42,6 +42,7 @@ pub(super) struct Directory {
     /// Locked while the directory is this store's alone.
     _owned: Option<File>,
     disk: Disk,
+    message_of: MessageOf,
 }
 
 /// Whether what is written waits for the disk.
@@ -100,7 +101,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`ErrorKind::ResourceBusy`] when the directory is wanted alone, and another store has it so.
-    pub(super) fn open(root: &Path, settings: Embedded) -> io::Result<Self> {
+    pub(super) fn open(root: &Path, settings: Settings) -> io::Result<Self> {
         let disk = Disk::new(settings.sync);
         create(root, &disk)?;
         let lock_file = |name: &str| {
@@ -128,12 +129,18 @@ impl Directory {
             _in_use: in_use,
             _owned: owned,
             disk,
+            message_of: settings.message,
         })
     }
 
     /// How what is written waits for the disk.
     pub(super) fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// The messages of errors, by code.
+    pub(super) fn message_of(&self) -> MessageOf {
+        self.message_of
     }
 
     /// The directory of all buckets.
@@ -376,20 +383,20 @@ mod tests {
 
     use super::*;
 
-    fn embedded(sync: bool, exclusive: bool) -> Embedded {
-        Embedded { sync, exclusive }
+    fn settings(sync: bool, exclusive: bool) -> Settings {
+        Settings { sync, exclusive, message: |_| None }
     }
 
     #[test]
     fn a_directory_wanted_alone_is_refused_while_another_store_has_it() {
         let root = tempfile::tempdir().unwrap();
-        let first = Directory::open(root.path(), embedded(false, true)).unwrap();
-        let refused = Directory::open(root.path(), embedded(false, true)).unwrap_err();
+        let first = Directory::open(root.path(), settings(false, true)).unwrap();
+        let refused = Directory::open(root.path(), settings(false, true)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
         assert!(refused.to_string().contains("upstream.embedded_shared"), "{refused}");
-        Directory::open(root.path(), embedded(false, false)).expect("a command looks at it meanwhile");
+        Directory::open(root.path(), settings(false, false)).expect("a command looks at it meanwhile");
         drop(first);
-        Directory::open(root.path(), embedded(false, true)).expect("it is free again");
+        Directory::open(root.path(), settings(false, true)).expect("it is free again");
     }
 
     /// The root, the two directories above it that are new, and the one above those.
@@ -399,7 +406,7 @@ mod tests {
             let above = tempfile::tempdir().unwrap();
             let root = above.path().join("new/store");
             for count in counts {
-                let directory = Directory::open(&root, embedded(sync, false)).unwrap();
+                let directory = Directory::open(&root, settings(sync, false)).unwrap();
                 assert_eq!(directory.disk.synced.load(Ordering::Relaxed), count);
             }
         }
@@ -417,7 +424,7 @@ mod tests {
     fn what_is_acknowledged_is_on_disk() {
         for (sync, count) in [(true, 2), (false, 0)] {
             let root = tempfile::tempdir().unwrap();
-            let directory = Directory::open(root.path(), embedded(sync, false)).unwrap();
+            let directory = Directory::open(root.path(), settings(sync, false)).unwrap();
             fs::create_dir(root.path().join("demo")).unwrap();
             let synced = || directory.disk.synced.swap(0, Ordering::Relaxed);
             assert_eq!(synced(), count / 2, "the root's entries");

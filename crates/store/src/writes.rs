@@ -32,20 +32,18 @@ const RETAG_ATTEMPTS: usize = 10;
 /// The attributes that an input of PutObject, CreateMultipartUpload or CopyObject carries.
 macro_rules! attributes_of {
     ($input:expr) => {
-        $crate::upstream::embedded::record::Attributes {
+        $crate::record::Attributes {
             cache_control: $input.cache_control.take(),
             content_disposition: $input.content_disposition.take(),
-            content_encoding: $crate::upstream::embedded::writes::without_framing(
-                $input.content_encoding.take(),
-            ),
+            content_encoding: $crate::writes::without_framing($input.content_encoding.take()),
             content_language: $input.content_language.take(),
             // S3 has this one for objects without.
             content_type: $input.content_type.take().or_else(|| Some("binary/octet-stream".to_owned())),
             expires: $input.expires.take(),
             website_redirect_location: $input.website_redirect_location.take(),
-            storage_class: $crate::upstream::embedded::writes::storage_class($input.storage_class.take())?,
+            storage_class: $crate::writes::storage_class($input.storage_class.take())?,
             metadata: $input.metadata.take().unwrap_or_default().into_iter().collect(),
-            tags: $crate::upstream::embedded::writes::parse_tags($input.tagging.take().as_deref())?,
+            tags: $crate::writes::parse_tags($input.tagging.take().as_deref())?,
         }
     };
 }
@@ -186,7 +184,7 @@ pub(super) fn delete_objects(
         match delete_object(directory, one) {
             Ok(_) => deleted.push(DeletedObject { key: Some(object.key), ..Default::default() }),
             Err(error) => {
-                let error = explained(error);
+                let error = explained(error, directory.message_of());
                 errors.push(Error {
                     code: Some(error.code().as_str().to_owned()),
                     key: Some(object.key),

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::s3::headers::METADATA;
+/// The prefix of the headers with metadata.
+const METADATA: &str = "x-amz-meta-";
 
 /// Encodes each value that s3s would decode, so that s3s stores the value that the client sent.
 pub(super) fn encode_words(headers: &mut HeaderMap) {

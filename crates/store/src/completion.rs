@@ -59,12 +59,14 @@ pub(super) async fn complete(
         Finding::Done(output) => return Ok(*output),
     };
     // It goes on when nobody waits for it any more.
+    let message_of = directory.message_of();
     let mut assembling = spawn_blocking(move || plan.carry_out(&directory));
     match tokio::time::timeout(patience, &mut assembling).await {
         Ok(outcome) => outcome.map_err(S3Error::internal_error)?,
         Err(_) => Ok(CompleteMultipartUploadOutput {
             future: Some(Box::pin(async move {
-                assembling.await.map_err(S3Error::internal_error)?.map_err(explained)
+                let outcome = assembling.await.map_err(S3Error::internal_error)?;
+                outcome.map_err(|error| explained(error, message_of))
             })),
             ..Default::default()
         }),
@@ -242,14 +244,14 @@ mod tests {
     use s3s::dto::{CompletedMultipartUpload, CreateMultipartUploadInput, ETagCondition};
 
     use super::*;
-    use crate::upstream::embedded::digest::{Claims, Digest};
-    use crate::upstream::embedded::uploads::PartPlace;
+    use crate::digest::{Claims, Digest};
+    use crate::uploads::PartPlace;
 
     const CONTENT: &[u8] = b"the only part";
 
     /// A directory with an upload of one part, and the request to complete it.
     fn uploaded(root: &std::path::Path) -> (Arc<Directory>, CompleteMultipartUploadInput) {
-        let settings = crate::upstream::settings::Embedded { sync: false, exclusive: false };
+        let settings = crate::Settings { sync: false, exclusive: false, message: |_| None };
         let directory = Directory::open(root, settings).unwrap();
         let (bucket, object) = ("demo".to_owned(), "k".to_owned());
         std::fs::create_dir(root.join(&bucket)).unwrap();

@@ -29,7 +29,7 @@ pub(super) struct Checksums {
 /// The checksums of an s3s structure that has the usual five fields.
 macro_rules! checksums_of {
     ($input:expr) => {
-        $crate::upstream::embedded::digest::Checksums {
+        $crate::digest::Checksums {
             crc32: $input.checksum_crc32.clone(),
             crc32c: $input.checksum_crc32c.clone(),
             crc64nvme: $input.checksum_crc64nvme.clone(),
@@ -43,7 +43,7 @@ pub(super) use checksums_of;
 /// An s3s structure with the usual five checksum fields, and the given others, `..` them included.
 macro_rules! with_checksums {
     ($checksums:expr, $structure:ident { $($others:tt)* }) => {{
-        let checksums: $crate::upstream::embedded::digest::Checksums = $checksums;
+        let checksums: $crate::digest::Checksums = $checksums;
         $structure {
             checksum_crc32: checksums.crc32,
             checksum_crc32c: checksums.crc32c,

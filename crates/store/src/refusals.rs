@@ -7,7 +7,10 @@ use http_body_util::{BodyExt, Limited};
 use s3s::dto::ObjectCannedACL;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
-use crate::s3::{ErrorCode, xml};
+use super::MessageOf;
+
+/// Maximum bytes of an error document that is read; those of s3s are under 2 KiB.
+const MAX_ERROR_DOCUMENT: usize = 64 << 10;
 
 /// s3s says this of an operation that the store does not answer.
 const UNANSWERED: &str = " is not implemented yet";
@@ -42,7 +45,7 @@ impl Unkept {
 /// keep.
 macro_rules! refuse_unkept {
     ($input:expr) => {
-        $crate::upstream::embedded::refusals::Unkept {
+        $crate::refusals::Unkept {
             acl: $input.acl.clone(),
             has_grants: $input.grant_full_control.is_some()
                 || $input.grant_read.is_some()
@@ -57,54 +60,66 @@ macro_rules! refuse_unkept {
 }
 pub(super) use refuse_unkept;
 
-/// The error with a sentence, if it has none.
-pub(super) fn explained(mut error: S3Error) -> S3Error {
-    if let Some(message) = sentence(error.code().as_str(), error.message().unwrap_or_default()) {
+/// The error with a message, if it has none.
+pub(super) fn explained(mut error: S3Error, message_of: MessageOf) -> S3Error {
+    if let Some(message) = message(error.code().as_str(), error.message().unwrap_or_default(), message_of) {
         error.set_message(message);
     }
     error
 }
 
-/// The sentence of a code without one, and of what is not implemented. `None`: what was said stays.
-fn sentence(code: &str, said: &str) -> Option<String> {
-    if let Some(operation) = said.strip_suffix(UNANSWERED) {
+/// The message for an error without one, and for an operation that is not implemented. `None`: the message that
+/// is there remains.
+fn message(code: &str, message: &str, message_of: MessageOf) -> Option<String> {
+    if let Some(operation) = message.strip_suffix(UNANSWERED) {
         return lacks(operation).message().map(str::to_owned);
     }
-    let known = ErrorCode::ALL.iter().find(|known| known.code() == code);
-    known.filter(|_| said.is_empty()).map(|known| known.message().to_owned())
+    if message.is_empty() { message_of(code).map(str::to_owned) } else { None }
 }
 
-/// An error answer of s3s, whose own errors have no sentences.
-pub(super) async fn explain(response: Response<s3s::Body>) -> Response<s3s::Body> {
+/// An error response of s3s, with a message: errors of s3s itself have none.
+pub(super) async fn explain(response: Response<s3s::Body>, message_of: MessageOf) -> Response<s3s::Body> {
     let (mut head, body) = response.into_parts();
-    let Ok(document) = Limited::new(body, xml::MAX_ERROR_DOCUMENT).collect().await else {
+    let Ok(document) = Limited::new(body, MAX_ERROR_DOCUMENT).collect().await else {
         return Response::from_parts(head, s3s::Body::empty());
     };
     let document = document.to_bytes();
-    let explained = rewritten(&document).map_or(document, Bytes::from);
+    let explained = rewritten(&document, message_of).map_or(document, Bytes::from);
     if head.headers.contains_key(CONTENT_LENGTH) {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(explained.len()));
     }
     Response::from_parts(head, s3s::Body::from(explained))
 }
 
-/// The document with a sentence; `None` where it has one, or is no error document.
-fn rewritten(document: &[u8]) -> Option<String> {
-    let xml::ErrorDocument { code, message, .. } = xml::parse_error_document(document).ok()?;
-    let sentence = sentence(&code, &message)?;
+/// The document with a message; `None` where it has one, or is not an error document as s3s writes it.
+fn rewritten(document: &[u8], message_of: MessageOf) -> Option<String> {
     let text = std::str::from_utf8(document).ok()?;
+    let (_, error) = text.split_once("<Error>")?;
+    let old = element(error, "Message").unwrap_or_default();
+    let new = message(element(error, "Code")?, old, message_of)?;
     let (before, rest) = text.split_once("</Code>")?;
     let rest = match (rest.find("<Message>"), rest.find("</Message>")) {
         (Some(start), Some(end)) => format!("{}{}", &rest[..start], &rest[end + "</Message>".len()..]),
         (_, _) => rest.replacen("<Message/>", "", 1),
     };
-    let escaped = sentence.replace('&', "&amp;").replace('<', "&lt;");
+    let escaped = new.replace('&', "&amp;").replace('<', "&lt;");
     Some(format!("{before}</Code><Message>{escaped}</Message>{rest}"))
+}
+
+/// The text between the tags of the first element `name`. Escapes remain: neither codes nor the names of operations
+/// have any.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    fn rewritten(document: &[u8]) -> Option<String> {
+        super::rewritten(document, |code| {
+            (code == "NoSuchKey").then_some("The specified key does not exist.")
+        })
+    }
 
     #[test]
     fn a_code_without_a_sentence_gets_that_of_aws() {
