@@ -1,16 +1,16 @@
-"""The seed article's format: its own script beside the proxy, both ways, over LocalStack's KMS and S3."""
+"""The format `cbc`: the script that it comes from beside the proxy, both ways, over LocalStack's KMS and S3."""
 
 import os
 
 import pytest
 from botocore.exceptions import ClientError
 
-import article
+import article_cbc
 from backing import Stored, error_code
 from conftest import new_bucket
 
 CBC = {"formats": {"write": "cbc"}}
-PADDINGS = {"as published": article.pad, "zero": article.pad_zero, "pkcs7": article.pad_pkcs7}
+PADDINGS = {"as published": article_cbc.pad, "zero": article_cbc.pad_zero, "pkcs7": article_cbc.pad_pkcs7}
 # The published padding gives whole blocks only for whole blocks.
 LENGTHS = {"as published": (0, 16, 4096, 3 << 20), "zero": (0, 1, 15, 16, 17, 3 << 20), "pkcs7": (0, 1, 15, 16, 17, 3 << 20)}
 
@@ -23,16 +23,16 @@ def place(start, real):
 
 
 def content_of(length):
-    # Its last byte is never a zero, which the article's own reader would take for padding.
+    # Its last byte is never a zero, which the script's own reader would take for padding.
     return os.urandom(length - 1) + b"." if length else b""
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_what_the_articles_script_stored_the_proxy_reads(padding, place, real, kms, kms_key):
+def test_what_the_published_script_stored_the_proxy_reads(padding, place, real, kms, kms_key):
     _, s3, bucket = place
     for length in LENGTHS[padding]:
         content, key = content_of(length), f"k{length}"
-        article.upload(kms, real.store.client, kms_key, bucket, key, content, PADDINGS[padding])
+        article_cbc.upload(kms, real.store.client, kms_key, bucket, key, content, PADDINGS[padding])
         answer = s3.get_object(Bucket=bucket, Key=key)
         assert answer["Body"].read() == content, length
         assert answer["ContentLength"] == length and answer["Metadata"] == {}
@@ -47,12 +47,12 @@ def test_what_the_articles_script_stored_the_proxy_reads(padding, place, real, k
 
 
 @pytest.mark.parametrize("length", [0, 1, 16, 17, 70_000, 3 << 20])
-def test_what_the_proxy_stored_the_articles_script_reads(length, start, real, kms):
+def test_what_the_proxy_stored_the_published_script_reads(length, start, real, kms):
     running = start(real, bucket=[{"name": "*", **CBC, "cbc_padding": "zero"}])
     s3 = running.boto()
     bucket, content = new_bucket(s3), content_of(length)
     s3.put_object(Bucket=bucket, Key="k", Body=content, Metadata={"mine": "yes"})
-    assert article.download(kms, real.store.client, bucket, "k") == content
+    assert article_cbc.download(kms, real.store.client, bucket, "k") == content
     assert s3.get_object(Bucket=bucket, Key="k")["Metadata"] == {"mine": "yes"}
 
 
@@ -118,7 +118,7 @@ def test_multipart_uploads_are_refused_or_native(start, real):
 
 
 def test_by_default_such_objects_are_refused_and_the_setting_is_named(real_proxy, real_bucket, real, kms, kms_key):
-    article.upload(kms, real.store.client, kms_key, real_bucket, "k", b"content", article.pad_zero)
+    article_cbc.upload(kms, real.store.client, kms_key, real_bucket, "k", b"content", article_cbc.pad_zero)
     for read in (real_proxy.boto().get_object,):
         with pytest.raises(ClientError) as refused:
             read(Bucket=real_bucket, Key="k")

@@ -9,7 +9,7 @@ from s3_encryption import S3EncryptionClient, S3EncryptionClientConfig
 from s3_encryption.materials.kms_keyring import KmsKeyring
 from s3_encryption.materials.materials import CommitmentPolicy
 
-import article
+import article_cbc
 from backing import Stored, error_code, status
 from proxy import s3_client
 from relay import Relay
@@ -219,13 +219,13 @@ def test_parts_are_copied_out_of_every_format(source, place, real):
     assert s3.get_object(Bucket=names["native"], Key="to")["Body"].read() == content
 
 
-def test_the_articles_script_reads_a_copy(start, real, kms):
+def test_the_published_script_reads_a_copy(start, real, kms):
     client = real.store.client
-    bucket = f"article-{os.urandom(4).hex()}"
+    bucket = f"cbc-{os.urandom(4).hex()}"
     client.create_bucket(Bucket=bucket)
     rule = {"name": bucket, "formats": {"write": "cbc", "read": EVERYTHING}, "cbc_padding": "zero"}
     s3 = start(real, bucket=[rule]).boto()
     content = os.urandom(70_000) + b"."
     client.put_object(Bucket=bucket, Key="k", Body=content)
     s3.copy_object(Bucket=bucket, Key="to", CopySource={"Bucket": bucket, "Key": "k"})
-    assert article.download(kms, client, bucket, "to") == content
+    assert article_cbc.download(kms, client, bucket, "to") == content

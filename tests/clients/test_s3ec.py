@@ -10,7 +10,7 @@ from s3_encryption import S3EncryptionClient, S3EncryptionClientConfig
 from s3_encryption.materials.kms_keyring import KmsKeyring
 from s3_encryption.materials.materials import AlgorithmSuite, CommitmentPolicy
 
-import article
+import article_cbc
 from backing import Stored, error_code
 from conftest import new_bucket
 from proxy import s3_client
@@ -214,7 +214,7 @@ def test_what_was_relabelled_is_refused_under_every_policy(start, real, amazon, 
         s3.put_object(Bucket=bucket, Key="native", Body=os.urandom(64))
         amazon(**V2).put_object(Bucket=bucket, Key="v2", Body=os.urandom(64))
         amazon(**V3).put_object(Bucket=bucket, Key="v3", Body=os.urandom(64))
-        article.upload(kms, real.store.client, kms_key, bucket, "cbc", os.urandom(64), article.pad_zero)
+        article_cbc.upload(kms, real.store.client, kms_key, bucket, "cbc", os.urandom(64), article_cbc.pad_zero)
         stored = {key: real.store.read(bucket, key) for key in ("native", "v2", "v3", "cbc")}
         blobs = {
             "native": stored["native"].metadata["encryption-key"],
@@ -260,8 +260,8 @@ def test_a_mixed_bucket_is_exact_and_the_default_reads_native_objects_only(every
     contents["seed-published"] = os.urandom(4096)
     s3.put_object(Bucket=bucket, Key="native", Body=contents["native"])
     real.store.write(bucket, "plain", Stored(contents["plain"], {}))
-    article.upload(kms, real.store.client, kms_key, bucket, "seed", contents["seed"], article.pad_pkcs7)
-    article.upload(kms, real.store.client, kms_key, bucket, "seed-published", contents["seed-published"])
+    article_cbc.upload(kms, real.store.client, kms_key, bucket, "seed", contents["seed"], article_cbc.pad_pkcs7)
+    article_cbc.upload(kms, real.store.client, kms_key, bucket, "seed-published", contents["seed-published"])
     for key, version in (("v2", V2), ("v3", V3), ("instr", V2)):
         amazon(**version).put_object(Bucket=bucket, Key=key, Body=contents[key])
     stored = real.store.read(bucket, "instr")

@@ -1,7 +1,7 @@
-"""The seed article's own script ("Client side encryption using Boto3 and AWS KMS"), with the mends that Python 3 asks for.
+"""The published script that the format `cbc` comes from (docs/FOREIGN.md), with what Python 3 requires.
 
 Its functions are as published but for these: what is text in Python 2 and must be bytes or text now; files are replaced
-by bytes in memory; a padding can be chosen, since what the article writes (`b"/0"`, two characters) is not what it means.
+by bytes in memory; a padding can be chosen, since what the script writes (`b"/0"`, two characters) is not what it means.
 """
 
 import base64
@@ -52,7 +52,7 @@ def upload(kms, s3, customer_key, bucket, name, content, padding=pad):
 
 
 def download(kms, s3, bucket, name):
-    """The way back, which the article leaves to its readers."""
+    """The way back, which was not published."""
     answer = s3.get_object(Bucket=bucket, Key=name)
     blob = base64.b64decode(answer["Metadata"]["encryption-key"])
     return decrypt(answer["Body"].read(), kms.decrypt(CiphertextBlob=blob)["Plaintext"])
