@@ -49,6 +49,11 @@ pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
         return Err(S3Error::from(ErrorCode::MaxMessageLengthExceeded)
             .with("MaxMessageLengthBytes", MAX_DELETE_REQUEST.to_string()));
     }
+    // XML has no U+0000 (XML 1.0, 2.2). The reader takes it, and the request for the storage has U+FFFD in its
+    // place: that would delete another object.
+    if body.contains(&0) {
+        return Err(malformed());
+    }
     let limits = Limits { bytes: MAX_DELETE_REQUEST, elements: MAX_ELEMENTS };
     let root = read(body, limits).map_err(|error| match error {
         XmlError::Malformed | XmlError::Unexpected | XmlError::TooLarge => malformed(),
@@ -259,6 +264,7 @@ mod tests {
             "<Delete><Object><Key>a<b/></Key></Object></Delete>",
             "<Delete><Object>x<Key>a</Key></Object></Delete>",
             "<Delete><Object><Key>a</Key><New>b</New></Object></Delete>",
+            "<Delete><Object><Key>a\0b</Key></Object></Delete>",
             "<Delete><Object><Key>a</Key><Size>-1</Size></Object></Delete>",
             "<Delete><Object><Key>a</Key></Object><Quiet>perhaps</Quiet></Delete>",
             "<Delete><Object><Key>a</Key></Object><Quiet>true</Quiet><Quiet>false</Quiet></Delete>",
