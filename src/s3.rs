@@ -32,8 +32,8 @@ pub use name::{BucketName, ObjectKey};
 pub use operation::{Access, Operation, is_parameter};
 pub use path::{S3Path, encode_path, virtual_host_bucket};
 pub use query::Query;
-pub use range::{ByteRange, RangeSpec};
 pub use route::route;
 pub use time::iso_time;
 
 pub use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
+pub use crate::wire::range::{ByteRange, RangeSpec};

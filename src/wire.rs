@@ -4,3 +4,4 @@
 //! Every function is pure, and what a function cannot read it refuses without a substitute.
 
 pub mod checksum;
+pub mod range;

@@ -274,6 +274,7 @@ mod tests {
     use crate::envelope::ContentKey;
     use crate::envelope::native::multipart::{BodyClaim, Layout, MultipartOpener, RangeOpener};
     use crate::envelope::native::{CHUNK, ChunkOpener, CiphertextRange, PlaintextRange, SEALED_CHUNK};
+    use crate::wire::range::RangeSpec;
 
     fn open<B>(ciphertext: B, content_key: &ContentKey, window: &ReadWindow) -> OpenBody<B>
     where
@@ -453,14 +454,14 @@ mod tests {
             let total = stored.len() as u64;
             let (first, last) = ((a % length).min(b % length), (a % length).max(b % length));
             let (asked, slice) = match kind {
-                0 => (PlaintextRange::Bounded { first: first as u64, last: last as u64 }, first..last + 1),
-                1 => (PlaintextRange::From { first: first as u64 }, first..length),
-                _ => (PlaintextRange::Suffix { length: (length - first) as u64 }, first..length),
+                0 => (PlaintextRange(RangeSpec::Bounded { first: first as u64, last: last as u64 }), first..last + 1),
+                1 => (PlaintextRange(RangeSpec::From { first: first as u64 }), first..length),
+                _ => (PlaintextRange(RangeSpec::Suffix { length: (length - first) as u64 }), first..length),
             };
             let (start, end) = match asked.ciphertext() {
-                CiphertextRange::Bounded { first, last } => (first, (last + 1).min(total)),
-                CiphertextRange::From { first } => (first, total),
-                CiphertextRange::Suffix { length } => (total.saturating_sub(length), total),
+                CiphertextRange(RangeSpec::Bounded { first, last }) => (first, (last + 1).min(total)),
+                CiphertextRange(RangeSpec::From { first }) => (first, total),
+                CiphertextRange(RangeSpec::Suffix { length }) => (total.saturating_sub(length), total),
             };
             let window =
                 ReadWindow::slice(total, start, slice.start as u64, slice.end as u64 - 1).unwrap();

@@ -12,7 +12,7 @@ use super::DataKey;
 use super::chain::{self, Accepted};
 use super::stream::StreamSealer;
 
-pub use super::chain::{ChainBody, Padding, StoredRange, Unreadable};
+pub use super::chain::{ChainBody, Padding, Unreadable};
 
 /// Bytes of the IV.
 pub const IV: usize = chain::BLOCK;

@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 
 use super::stream::{StreamOpener, StreamSealer};
 
+use crate::wire::range::ByteRange;
+
 /// Bytes of a block, and of an IV.
 pub(super) const BLOCK: usize = 16;
 const BLOCK_U64: u64 = BLOCK as u64;
@@ -41,15 +43,6 @@ pub(super) enum Accepted {
     Pkcs7,
     /// Zeros, PKCS#7, or what the article's code appends; no end of a text is two of them.
     Article,
-}
-
-/// Stored bytes `first..=last`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredRange {
-    /// Offset of the first byte.
-    pub first: u64,
-    /// Offset of the last byte, inclusive.
-    pub last: u64,
 }
 
 /// A stored chain: its key, where its IV is, and how it is padded.
@@ -92,9 +85,9 @@ impl ChainBody {
     ///
     /// # Errors
     /// [`Unreadable`] when no body has `stored` bytes.
-    pub fn tail(&self, stored: u64) -> Result<StoredRange, Unreadable> {
+    pub fn tail(&self, stored: u64) -> Result<ByteRange, Unreadable> {
         self.padded_length(stored)?;
-        Ok(StoredRange { first: stored.saturating_sub(3 * BLOCK_U64), last: stored - 1 })
+        ByteRange::new(stored.saturating_sub(3 * BLOCK_U64), stored - 1).ok_or(Unreadable)
     }
 
     /// The plaintext's length, out of the bytes of [`Self::tail`].
@@ -103,22 +96,22 @@ impl ChainBody {
     /// [`Unreadable`] when the padding is none of the accepted ones, or `tail` is not what was asked for.
     pub fn length_by_tail(&self, stored: u64, tail: &[u8]) -> Result<u64, Unreadable> {
         let range = self.tail(stored)?;
-        if tail.len() as u64 != range.last - range.first + 1 {
+        if tail.len() as u64 != range.len() {
             return Err(Unreadable);
         }
         let padded = self.padded_length(stored)?;
         let first_block = padded / BLOCK_U64 - (padded / BLOCK_U64).min(2);
         let place = self.place(first_block);
-        let skip = usize::try_from(place.first - range.first).expect("a tail has three blocks");
+        let skip = usize::try_from(place.first - range.first()).expect("a tail has three blocks");
         let blocks = self.decrypt(place.iv, &tail[skip..])?;
         Ok(padded - self.padding(&blocks).ok_or(Unreadable)? as u64)
     }
 
     /// The stored bytes that hold the plaintext bytes `first..=last`.
     #[must_use]
-    pub fn slice(&self, first: u64, last: u64) -> StoredRange {
+    pub fn slice(&self, first: u64, last: u64) -> ByteRange {
         let end = self.header() + (last / BLOCK_U64 + 1) * BLOCK_U64;
-        StoredRange { first: self.place(first / BLOCK_U64).first, last: end - 1 }
+        ByteRange::new(self.place(first / BLOCK_U64).first, end - 1).expect("a range of blocks is not empty")
     }
 
     /// Opens the stored bytes of [`Self::slice`]: gives out `length` plaintext bytes from `first` on. Never looks at a

@@ -366,7 +366,7 @@ fn open_chain(chain: &cbc::ChainBody, body: &[u8]) {
     let whole = chain.open_whole(body, None);
     let by_tail = chain
         .tail(stored)
-        .and_then(|range| chain.length_by_tail(stored, &body[index(range.first)..=index(range.last)]));
+        .and_then(|range| chain.length_by_tail(stored, &body[index(range.first())..=index(range.last())]));
     assert_eq!(whole.as_ref().map(|whole| whole.len() as u64), by_tail.as_ref().copied());
     let Ok(whole) = whole else { return };
     let Some(last) = whole.len().checked_sub(1) else { return };
@@ -374,7 +374,7 @@ fn open_chain(chain: &cbc::ChainBody, body: &[u8]) {
     let range = chain.slice(first as u64, last as u64);
     let mut opener = chain.opener(first as u64, (last - first + 1) as u64);
     let mut released = BytesMut::new();
-    for piece in pieces(&body[index(range.first)..=index(range.last)]) {
+    for piece in pieces(&body[index(range.first())..=index(range.last())]) {
         opener.push(piece, &mut released).expect("the slice has the length that the opener expects");
     }
     opener.finish(&mut released).expect("the slice has the length that the opener expects");

@@ -20,7 +20,7 @@ use crate::envelope::native::{CiphertextRange, PlaintextRange, ReadWindow, ciphe
 use crate::s3::headers::{HOP_BY_HOP, RESERVED};
 use crate::s3::{
     BucketName, ByteRange, CopySource, DeclaredIntegrity, EtagStyle, Form, FormParser, FormPiece, Hashed,
-    IfRange, PostPolicy, Query, RangeSpec, S3Error, S3Path, encode_path, is_parameter, route,
+    IfRange, PostPolicy, Query, RangeSpec, S3Error, S3Path, encode_path, is_parameter, range, route,
 };
 use crate::sigv4::{
     AuthError, Authenticated, AwsChunkedDecoder, AwsChunkedEncoder, ChunkError, ChunkedPayload, Decoded,
@@ -177,15 +177,11 @@ pub fn ranges(data: &[u8]) {
     if let Some((range, total)) = ByteRange::parse_content_range(text) {
         assert_eq!(ByteRange::parse_content_range(&range.content_range(total)), Some((range, total)));
     }
-    if let Ok(range) = ByteRange::parse_copy_source(text) {
-        assert_eq!(ByteRange::parse_copy_source(&range.range_header()), Ok(range));
+    if let Ok(range) = range::parse_copy_source(text) {
+        assert_eq!(range::parse_copy_source(&range.range_header()), Ok(range));
     }
     let Some(range) = RangeSpec::parse(text) else { return };
-    let native = match range {
-        RangeSpec::Bounded { first, last } => PlaintextRange::Bounded { first, last },
-        RangeSpec::From { first } => PlaintextRange::From { first },
-        RangeSpec::Suffix { length } => PlaintextRange::Suffix { length },
-    };
+    let native = PlaintextRange(range);
     for total in [0, 1, 65_535, 65_536, 65_537, 1 << 32, 1 << 62] {
         let Some(bytes) = range.resolve(total) else { continue };
         assert!(bytes.last() < total && bytes.len() > 0);
@@ -204,9 +200,9 @@ pub fn ranges(data: &[u8]) {
 /// The stored bytes `first..=last` that a storage returns.
 fn stored_range(range: CiphertextRange, stored: u64) -> (u64, u64) {
     match range {
-        CiphertextRange::Bounded { first, last } => (first, last.min(stored - 1)),
-        CiphertextRange::From { first } => (first, stored - 1),
-        CiphertextRange::Suffix { length } => (stored.saturating_sub(length), stored - 1),
+        CiphertextRange(RangeSpec::Bounded { first, last }) => (first, last.min(stored - 1)),
+        CiphertextRange(RangeSpec::From { first }) => (first, stored - 1),
+        CiphertextRange(RangeSpec::Suffix { length }) => (stored.saturating_sub(length), stored - 1),
     }
 }
 

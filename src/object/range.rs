@@ -3,8 +3,8 @@
 use http::HeaderMap;
 use http::header::{HeaderValue, RANGE};
 
+use crate::envelope::native::PlaintextRange;
 use crate::envelope::native::multipart::{Layout, PartNumber};
-use crate::envelope::native::{CiphertextRange, PlaintextRange};
 use crate::error::Error;
 use crate::s3::{ByteRange, ErrorCode, Query, RangeSpec, S3Error, range};
 
@@ -55,15 +55,12 @@ impl Wanted {
     /// # Errors
     /// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes.
     pub(crate) fn select(self, total: u64, layout: Option<&Layout>) -> Result<Selection, Error> {
-        let span = |first: u64, length: u64| {
-            let last = first.checked_add(length).and_then(|end| end.checked_sub(1));
-            last.and_then(|last| ByteRange::new(first, last)).map(Selection::Span)
-        };
+        let span = |first, length| ByteRange::from_length(first, length).map(Selection::Span);
         match (self, layout) {
             (Self::Whole, _) => Ok(Selection::Whole),
             (Self::Range(spec), _) => match spec.resolve(total) {
                 Some(range) => Ok(Selection::Span(range)),
-                None => Err(range::unsatisfiable(&requested(spec), total).into()),
+                None => Err(range::unsatisfiable(spec, total).into()),
             },
             (Self::Part(PartNumber::FIRST), None) => Ok(span(0, total).unwrap_or(Selection::Whole)),
             (Self::Part(_), None) => Err(no_such_part(1)),
@@ -83,34 +80,17 @@ impl Wanted {
     /// which most objects are. `None`: all.
     pub(crate) fn guess(self) -> Option<HeaderValue> {
         let Self::Range(spec) = self else { return None };
-        let plaintext = match spec {
-            RangeSpec::Bounded { first, last } => PlaintextRange::Bounded { first, last },
-            RangeSpec::From { first } => PlaintextRange::From { first },
-            RangeSpec::Suffix { length } => PlaintextRange::Suffix { length },
-        };
-        Some(match plaintext.ciphertext() {
-            CiphertextRange::Bounded { first, last } => header_value(&format!("bytes={first}-{last}")),
-            CiphertextRange::From { first } => header_value(&format!("bytes={first}-")),
-            CiphertextRange::Suffix { length } => header_value(&format!("bytes=-{length}")),
-        })
+        Some(header_value(PlaintextRange(spec).ciphertext().0))
     }
 }
 
-/// The value of a Range header that asks for the stored bytes `first..=last`.
+/// The value of a Range header for the stored bytes `first..=last`.
 pub(crate) fn stored_range(first: u64, last: u64) -> HeaderValue {
-    header_value(&format!("bytes={first}-{last}"))
+    header_value(RangeSpec::Bounded { first, last })
 }
 
-fn header_value(digits: &str) -> HeaderValue {
-    HeaderValue::try_from(digits).expect("digits are a header value")
-}
-
-fn requested(spec: RangeSpec) -> String {
-    match spec {
-        RangeSpec::Bounded { first, last } => format!("bytes={first}-{last}"),
-        RangeSpec::From { first } => format!("bytes={first}-"),
-        RangeSpec::Suffix { length } => format!("bytes=-{length}"),
-    }
+fn header_value(range: RangeSpec) -> HeaderValue {
+    HeaderValue::try_from(range.to_string()).expect("digits are a header value")
 }
 
 fn no_such_part(count: usize) -> Error {

@@ -39,7 +39,7 @@ pub(crate) fn open(
             };
             let Some(last) = length.checked_sub(1) else { return Ok(()) };
             let range = chain.slice(0, last);
-            pass(&mut body, chain.opener(0, length), range.first, range.last - range.first + 1, output)
+            pass(&mut body, chain.opener(0, length), range.first(), range.len(), output)
         }
     }
 }
@@ -48,11 +48,8 @@ pub(crate) fn open(
 fn length_of(chain: &ChainBody, body: &mut File, stored: u64) -> Result<u64, Failure> {
     let range = chain.tail(stored).map_err(|error| refused(error.into()))?;
     let mut tail = Vec::new();
-    body.seek(SeekFrom::Start(range.first)).map_err(failed("reading the body"))?;
-    Read::by_ref(body)
-        .take(range.last - range.first + 1)
-        .read_to_end(&mut tail)
-        .map_err(failed("reading the body"))?;
+    body.seek(SeekFrom::Start(range.first())).map_err(failed("reading the body"))?;
+    Read::by_ref(body).take(range.len()).read_to_end(&mut tail).map_err(failed("reading the body"))?;
     chain.length_by_tail(stored, &tail).map_err(|error| refused(error.into()))
 }
 

@@ -37,7 +37,7 @@ fn open(stored: &[u8]) -> Result<Vec<u8>, Unreadable> {
     let whole = body(&data_key()).open_whole(stored, None).map(|plaintext| plaintext.to_vec());
     let total = stored.len() as u64;
     let by_tail = body(&data_key()).tail(total).and_then(|range| {
-        let tail = &stored[range.first as usize..=range.last as usize];
+        let tail = &stored[range.first() as usize..=range.last() as usize];
         body(&data_key()).length_by_tail(total, tail)
     });
     assert_eq!(by_tail, whole.as_ref().map(|plaintext| plaintext.len() as u64).map_err(|error| *error));
@@ -49,7 +49,7 @@ fn pour(stored: &[u8], first: u64, length: u64) -> Result<Vec<u8>, StreamError> 
     let range = chain.slice(first, first + length - 1);
     let mut opener = chain.opener(first, length);
     let mut released = BytesMut::new();
-    for piece in stored[range.first as usize..=range.last as usize].chunks(13) {
+    for piece in stored[range.first() as usize..=range.last() as usize].chunks(13) {
         opener.push(piece, &mut released)?;
     }
     opener.finish(&mut released)?;

@@ -16,7 +16,7 @@ fn a_chain_without_a_header_slices_from_its_first_block() {
             let range = chain.slice(first as u64, last as u64);
             let mut opener = chain.opener(first as u64, (last - first + 1) as u64);
             let mut released = BytesMut::new();
-            opener.push(&stored[range.first as usize..=range.last as usize], &mut released).unwrap();
+            opener.push(&stored[range.first() as usize..=range.last() as usize], &mut released).unwrap();
             opener.finish(&mut released).unwrap();
             assert_eq!(released, plaintext[first..=last]);
         }
@@ -25,7 +25,7 @@ fn a_chain_without_a_header_slices_from_its_first_block() {
         let iv = if stored.len() == 16 { [0; 16] } else { [8; 16] };
         let chain = ChainBody::new(&key, Some(iv), Accepted::Pkcs7);
         let range = chain.tail(stored.len() as u64).unwrap();
-        let tail = &stored[range.first as usize..=range.last as usize];
+        let tail = &stored[range.first() as usize..=range.last() as usize];
         let told = chain.length_by_tail(stored.len() as u64, tail);
         let whole = chain.open_whole(stored, None).map(|plaintext| plaintext.len() as u64);
         assert_eq!(told, whole);

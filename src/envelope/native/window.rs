@@ -1,53 +1,18 @@
 //! Range arithmetic of a PutObject body: which stored bytes a plaintext range needs, and what to keep of them.
 
 use super::{CHUNK, FormatError, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
+use crate::wire::range::RangeSpec;
 
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
 
-/// A range of plaintext bytes as asked for, before the object's length is known (RFC 9110, 14.1.2).
+/// A range of plaintext bytes as requested, before the object's length is known (RFC 9110, 14.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaintextRange {
-    /// Bytes `first..=last`.
-    Bounded {
-        /// Offset of the first byte.
-        first: u64,
-        /// Offset of the last byte, inclusive.
-        last: u64,
-    },
-    /// All bytes from `first` on.
-    From {
-        /// Offset of the first byte.
-        first: u64,
-    },
-    /// The last `length` bytes.
-    Suffix {
-        /// How many bytes.
-        length: u64,
-    },
-}
+pub struct PlaintextRange(pub RangeSpec);
 
-/// The range of stored bytes to ask the storage for: whole chunks (F-27).
+/// The range of stored bytes to request from the storage: whole chunks (F-27).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CiphertextRange {
-    /// Bytes `first..=last`.
-    Bounded {
-        /// Offset of the first byte.
-        first: u64,
-        /// Offset of the last byte, inclusive.
-        last: u64,
-    },
-    /// All bytes from `first` on.
-    From {
-        /// Offset of the first byte.
-        first: u64,
-    },
-    /// The last `length` bytes.
-    Suffix {
-        /// How many bytes.
-        length: u64,
-    },
-}
+pub struct CiphertextRange(pub RangeSpec);
 
 impl PlaintextRange {
     /// The stored bytes that hold this range whatever the object's length: the chunks it touches. A suffix asks for
@@ -57,16 +22,16 @@ impl PlaintextRange {
     /// answers that the range can't be satisfied.
     pub fn ciphertext(self) -> CiphertextRange {
         let chunk_start = |offset: u64| (offset / CHUNK_U64).saturating_mul(SEALED_U64);
-        match self {
-            Self::Bounded { first, last } => CiphertextRange::Bounded {
+        CiphertextRange(match self.0 {
+            RangeSpec::Bounded { first, last } => RangeSpec::Bounded {
                 first: chunk_start(first),
                 last: chunk_start(last).saturating_add(SEALED_U64 - 1),
             },
-            Self::From { first } => CiphertextRange::From { first: chunk_start(first) },
-            Self::Suffix { length } => CiphertextRange::Suffix {
+            RangeSpec::From { first } => RangeSpec::From { first: chunk_start(first) },
+            RangeSpec::Suffix { length } => RangeSpec::Suffix {
                 length: length.div_ceil(CHUNK_U64).saturating_add(1).saturating_mul(SEALED_U64),
             },
-        }
+        })
     }
 }
 
@@ -136,34 +101,34 @@ mod tests {
     #[test]
     fn f_27_ranges_ask_for_whole_chunks() {
         assert_eq!(
-            PlaintextRange::Bounded { first: 0, last: 0 }.ciphertext(),
-            CiphertextRange::Bounded { first: 0, last: 65_551 }
+            PlaintextRange(RangeSpec::Bounded { first: 0, last: 0 }).ciphertext(),
+            CiphertextRange(RangeSpec::Bounded { first: 0, last: 65_551 })
         );
         assert_eq!(
-            PlaintextRange::Bounded { first: 65_535, last: 65_536 }.ciphertext(),
-            CiphertextRange::Bounded { first: 0, last: 131_103 }
+            PlaintextRange(RangeSpec::Bounded { first: 65_535, last: 65_536 }).ciphertext(),
+            CiphertextRange(RangeSpec::Bounded { first: 0, last: 131_103 })
         );
         assert_eq!(
-            PlaintextRange::From { first: 131_072 }.ciphertext(),
-            CiphertextRange::From { first: 131_104 }
+            PlaintextRange(RangeSpec::From { first: 131_072 }).ciphertext(),
+            CiphertextRange(RangeSpec::From { first: 131_104 })
         );
         assert_eq!(
-            PlaintextRange::Suffix { length: 1 }.ciphertext(),
-            CiphertextRange::Suffix { length: 131_104 }
+            PlaintextRange(RangeSpec::Suffix { length: 1 }).ciphertext(),
+            CiphertextRange(RangeSpec::Suffix { length: 131_104 })
         );
     }
 
     #[test]
     fn offsets_at_the_end_of_64_bits_saturate() {
-        let CiphertextRange::Bounded { last, .. } =
-            (PlaintextRange::Bounded { first: 0, last: u64::MAX }).ciphertext()
+        let CiphertextRange(RangeSpec::Bounded { last, .. }) =
+            (PlaintextRange(RangeSpec::Bounded { first: 0, last: u64::MAX })).ciphertext()
         else {
             panic!("a bounded range stays bounded")
         };
         assert_eq!(last, u64::MAX);
         assert_eq!(
-            PlaintextRange::Suffix { length: u64::MAX }.ciphertext(),
-            CiphertextRange::Suffix { length: u64::MAX }
+            PlaintextRange(RangeSpec::Suffix { length: u64::MAX }).ciphertext(),
+            CiphertextRange(RangeSpec::Suffix { length: u64::MAX })
         );
     }
 
@@ -184,8 +149,8 @@ mod tests {
             let window = ReadWindow::slice(stored, 0, first, last).unwrap();
             prop_assert_eq!(window.first_chunk * CHUNK_U64 + window.skip, first);
             prop_assert!(window.discard + window.ciphertext_needed() <= stored);
-            let CiphertextRange::Bounded { first: asked, last: asked_last } =
-                (PlaintextRange::Bounded { first, last }).ciphertext() else { unreachable!() };
+            let CiphertextRange(RangeSpec::Bounded { first: asked, last: asked_last }) =
+                (PlaintextRange(RangeSpec::Bounded { first, last })).ciphertext() else { unreachable!() };
             prop_assert_eq!(asked, window.discard);
             prop_assert!(asked + window.ciphertext_needed() <= asked_last.saturating_add(1));
             prop_assert!(asked_last - asked < (last - first + 1) + 2 * SEALED_U64 + (last - first) / 4096);
@@ -194,8 +159,8 @@ mod tests {
         #[test]
         fn a_suffix_asks_for_enough(total in 1_u64..1 << 40, length in 1_u64..1 << 41) {
             let stored = ciphertext_length(total).unwrap();
-            let CiphertextRange::Suffix { length: asked } =
-                (PlaintextRange::Suffix { length }).ciphertext() else { unreachable!() };
+            let CiphertextRange(RangeSpec::Suffix { length: asked }) =
+                (PlaintextRange(RangeSpec::Suffix { length })).ciphertext() else { unreachable!() };
             let start = stored.saturating_sub(asked);
             let first = total.saturating_sub(length);
             let window = ReadWindow::slice(stored, start, first, total - 1).unwrap();

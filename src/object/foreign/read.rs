@@ -17,7 +17,7 @@ use crate::object::range::{Selection, Wanted};
 use crate::object::read::OpenedObject;
 use crate::object::rule::formats::{Large, Ranges, ReadFormat};
 use crate::object::upstream_response::buffered;
-use crate::s3::S3Error;
+use crate::s3::{ByteRange, S3Error};
 
 /// A chain up to this length is read whole: one request instead of two, and every fault shows before the answer.
 const SMALL_CHAIN: u64 = 1024 * 1024;
@@ -165,7 +165,7 @@ impl Reading<'_> {
             Some(last) => {
                 let range = chain.slice(first, last);
                 let opener = chain.opener(first, length);
-                self.stream(opener, range.first, range.last - range.first + 1).await?
+                self.stream(opener, range.first(), range.len()).await?
             }
         };
         Ok((total, selection, body))
@@ -188,7 +188,7 @@ impl Reading<'_> {
         let (run, body) = match self.content.take() {
             Some((run, body)) if !run.partial => (run, body),
             Some(_) | None => {
-                let range = (take < self.stored).then_some((first, first + take - 1));
+                let range = ByteRange::from_length(first, take).filter(|_| take < self.stored);
                 self.source.fetch(&self.etag, self.stored, range).await?
             }
         };

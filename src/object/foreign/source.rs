@@ -13,7 +13,7 @@ use crate::object::layout::read_run;
 use crate::object::location::{ObjectAt, StoredRun, etag_of, unreadable};
 use crate::object::range::stored_range;
 use crate::object::rule::BucketRule;
-use crate::s3::{ObjectKey, headers};
+use crate::s3::{ByteRange, ObjectKey, headers};
 
 /// An object, and what is needed to ask for more of it.
 #[derive(Clone, Copy)]
@@ -64,13 +64,13 @@ impl Source<'_> {
         &self,
         etag: &str,
         stored: u64,
-        range: Option<(u64, u64)>,
+        range: Option<ByteRange>,
     ) -> Result<(StoredRun, BoxBody), Error> {
         let mut request = self.at.request(Method::GET);
         let pin = HeaderValue::try_from(format!("\"{etag}\"")).expect("it came in a header");
         request.headers.insert(IF_MATCH, pin);
-        if let Some((first, last)) = range {
-            request.headers.insert(RANGE, stored_range(first, last));
+        if let Some(range) = range {
+            request.headers.insert(RANGE, stored_range(range.first(), range.last()));
         }
         let response = self.resources.upstream.send(request).await?;
         match response.status() {
@@ -97,8 +97,8 @@ impl Source<'_> {
         stored: u64,
     ) -> Result<u64, Error> {
         let range = chain.tail(stored)?;
-        let (run, body) = self.fetch(etag, stored, Some((range.first, range.last))).await?;
-        let tail: Bytes = read_run(body, run, range.first, range.last - range.first + 1).await?;
+        let (run, body) = self.fetch(etag, stored, Some(range)).await?;
+        let tail: Bytes = read_run(body, run, range.first(), range.len()).await?;
         chain.length_by_tail(stored, &tail).map_err(|Unreadable| Unreadable.into())
     }
 

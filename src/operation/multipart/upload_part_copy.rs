@@ -23,8 +23,8 @@ use crate::operation::response::deferred::{Outcome, answer_in_time};
 use crate::s3::headers::{self, COPY_SOURCE_RANGE};
 use crate::s3::iso_time;
 use crate::s3::{
-    BucketName, ChecksumAlgorithm, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, RangeSpec, S3Error,
-    Verifier, xml,
+    BucketName, ByteRange, ChecksumAlgorithm, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error,
+    Verifier, range, xml,
 };
 use crate::upload::part::{NewPart, check_length};
 use crate::upload::session::Upload;
@@ -52,7 +52,7 @@ struct PartCopy {
     number: PartNumber,
     source: CopySource,
     /// First and last byte of the source's plaintext; `None`: all of it.
-    range: Option<(u64, u64)>,
+    range: Option<ByteRange>,
     /// For the storage, when the source is read: the client's conditions, expected owner, who pays.
     of_the_source: HeaderMap,
     /// For the storage, when the part is written.
@@ -112,7 +112,7 @@ impl PartCopy {
         let CopySource { bucket, object, version_id } = &self.source;
         let wanted = match self.range {
             None => Wanted::Whole,
-            Some((first, last)) => Wanted::Range(RangeSpec::Bounded { first, last }),
+            Some(range) => Wanted::Range(range.into()),
         };
         let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
         let read = ReadRequest {
@@ -132,7 +132,7 @@ impl PartCopy {
     /// it was ordered.
     fn check_range(&self, opened: &OpenedObject) -> Result<(), S3Error> {
         match (self.range, opened.selection) {
-            (Some(range), Selection::Span(span)) if range != (span.first(), span.last()) => {
+            (Some(range), Selection::Span(span)) if range != span => {
                 Err(beyond(range, &opened.plaintext_total.to_string()))
             }
             (_, Selection::Whole | Selection::Span(_) | Selection::EmptyPart) => Ok(()),
@@ -151,35 +151,23 @@ impl PartCopy {
     }
 }
 
-fn beyond((first, last): (u64, u64), size: &str) -> S3Error {
+fn beyond(range: ByteRange, size: &str) -> S3Error {
     let message = format!("Range specified is not valid for source object of size: {size}");
-    S3Error::invalid_argument(COPY_SOURCE_RANGE, format!("bytes={first}-{last}"), message)
+    S3Error::invalid_argument(COPY_SOURCE_RANGE, range.range_header(), message)
 }
 
-/// Reads `x-amz-copy-source-range`: `bytes=first-last` and nothing else.
+/// Reads the one value of `x-amz-copy-source-range`: `bytes=first-last` and nothing else.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
 ///
 /// # Errors
 /// `InvalidArgument`.
-fn source_range(headers: &HeaderMap) -> Result<Option<(u64, u64)>, S3Error> {
+fn source_range(headers: &HeaderMap) -> Result<Option<ByteRange>, S3Error> {
     let mut values = headers.get_all(COPY_SOURCE_RANGE).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let number = |digits: &str| {
-        let all_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-        digits.parse::<u64>().ok().filter(|number| all_digits && *number < u64::MAX)
-    };
-    let parsed = value.to_str().ok().and_then(|value| {
-        let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
-        Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last)
-    });
-    match (parsed, values.next()) {
-        (Some(range), None) => Ok(Some(range)),
-        _ => {
-            let message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last \
-                           are the zero-based offsets of the first and last bytes to copy";
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            Err(S3Error::invalid_argument(COPY_SOURCE_RANGE, value, message))
-        }
+    let value = String::from_utf8_lossy(value.as_bytes());
+    match values.next() {
+        None => range::parse_copy_source(&value).map(Some),
+        Some(_) => Err(range::invalid_copy_source(&value)),
     }
 }
 
@@ -216,7 +204,8 @@ mod tests {
         for value in values {
             headers.append(COPY_SOURCE_RANGE, HeaderValue::from_str(value).unwrap());
         }
-        source_range(&headers).map_err(|error| error.code)
+        let range = source_range(&headers).map_err(|error| error.code)?;
+        Ok(range.map(|range| (range.first(), range.last())))
     }
 
     #[test]

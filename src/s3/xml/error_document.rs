@@ -49,10 +49,11 @@ mod tests {
     use super::*;
     use crate::s3::error::{ErrorCode, S3Error};
     use crate::s3::range::unsatisfiable;
+    use crate::wire::range::RangeSpec;
 
     #[test]
     fn reads_what_we_write() {
-        let document = unsatisfiable("bytes=9-", 5).to_xml("/b/k", "id", "host");
+        let document = unsatisfiable(RangeSpec::From { first: 9 }, 5).to_xml("/b/k", "id", "host");
         let expected = ErrorDocument {
             code: "InvalidRange".into(),
             message: "The requested range is not satisfiable".into(),
