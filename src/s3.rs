@@ -14,7 +14,6 @@ pub mod if_range;
 pub mod name;
 pub mod operation;
 pub mod path;
-mod percent;
 pub mod query;
 pub mod range;
 pub mod route;

@@ -4,4 +4,8 @@
 //! Every function is pure, and what a function cannot read it refuses without a substitute.
 
 pub mod checksum;
+pub mod digest;
+pub mod hex;
+pub mod percent;
+pub mod query;
 pub mod range;

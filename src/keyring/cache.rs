@@ -7,13 +7,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest;
 use moka::Expiry;
 use moka::future::Cache;
 use tracing::Instrument;
 
 use super::KeyringError;
 use super::lease::Lease;
+use crate::wire::digest::digest_of_fields;
 
 /// How long an error is cached. Long enough that a burst of requests for one unusable key is not a burst of
 /// provider calls; short enough that a repaired key works at once.
@@ -30,12 +30,7 @@ pub(super) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     pub(super) fn new(fields: &[&[u8]]) -> Self {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for field in fields {
-            hash.update(&(field.len() as u64).to_be_bytes());
-            hash.update(field);
-        }
-        Self(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+        Self(digest_of_fields(fields.iter().copied()))
     }
 }
 

@@ -17,7 +17,7 @@ use moka::future::Cache;
 
 use super::foreign::{self, Foreign, Kind, Source};
 use super::layout::{self, Proven};
-use super::location::{Identity, ObjectAt, StoredRun, etag_of, fingerprint, part_count, unquoted};
+use super::location::{Identity, ObjectAt, StoredRun, etag_of, part_count, unquoted};
 use super::native::Unlocked;
 use super::range::stored_range;
 use super::rule::BucketRule;
@@ -32,6 +32,7 @@ use crate::s3::etag::bare;
 use crate::s3::xml::{ListedEntry, ToldEntry};
 use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey};
 use crate::upstream::{UpstreamError, UpstreamRequest};
+use crate::wire::digest::digest_of_fields;
 
 /// How many learned sizes are remembered, of about 150 bytes each: sixty pages that hold nothing else.
 const MAX_KNOWN: u64 = 60_000;
@@ -408,7 +409,7 @@ impl Listed {
         let etag = self.etag.as_deref().unwrap_or_default();
         let names = [bucket.as_str(), self.object.as_str(), version, etag].map(str::as_bytes);
         let [bucket, object, version, etag] = names;
-        fingerprint([bucket, object, version, etag, &self.stored.to_be_bytes()])
+        digest_of_fields([bucket, object, version, etag, &self.stored.to_be_bytes()])
     }
 
     /// Whether an answer about so many stored bytes speaks of the object that was listed.

@@ -1,6 +1,5 @@
 //! A stored object as answers of the storage speak of it: where it is, which one it is, and which of its bytes came.
 
-use aws_lc_rs::digest;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_MATCH};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body::Body;
@@ -12,6 +11,7 @@ use crate::envelope::native::multipart::{MAX_PARTS, MultipartLength, multipart_p
 use crate::error::Error;
 use crate::s3::{BucketName, ByteRange, ErrorCode, ObjectKey, S3Error, xml};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::wire::digest::digest_of_fields;
 
 /// What of the client's request goes along with every further question about an object.
 const FOR_EVERY_QUESTION: [HeaderName; 2] =
@@ -57,7 +57,7 @@ impl<'a> ObjectAt<'a> {
     /// SHA-256 over the place, of one size whatever the key's.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let version = self.version_id.unwrap_or_default();
-        fingerprint([self.bucket.as_str(), self.object_key.as_str(), version].map(str::as_bytes))
+        digest_of_fields([self.bucket.as_str(), self.object_key.as_str(), version].map(str::as_bytes))
     }
 }
 
@@ -83,7 +83,7 @@ impl Identity {
     /// [`Error::UnexpectedAnswer`] for an object without ETag.
     pub(crate) fn of(headers: &HeaderMap, stored: &StoredKeys, stored_total: u64) -> Result<Self, Error> {
         let etag = etag_of(headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?.to_owned();
-        let envelope = fingerprint([stored.envelope().to_header().as_bytes()]);
+        let envelope = digest_of_fields([stored.envelope().to_header().as_bytes()]);
         Ok(Self { etag, stored_total, envelope })
     }
 
@@ -118,7 +118,7 @@ impl Identity {
     /// SHA-256 over the identity of the object at this place.
     pub(crate) fn fingerprint(&self, at: &ObjectAt<'_>) -> [u8; 32] {
         let total = self.stored_total.to_be_bytes();
-        fingerprint([&at.fingerprint()[..], self.etag.as_bytes(), &total, &self.envelope])
+        digest_of_fields([&at.fingerprint()[..], self.etag.as_bytes(), &total, &self.envelope])
     }
 }
 
@@ -130,16 +130,6 @@ pub(crate) async fn unreadable(refusal: Response<BoxBody>) -> Error {
         Ok(told) if told.code == archived.code() => S3Error::from(archived).into(),
         Ok(_) | Err(_) => Error::UnexpectedAnswer("a question about an object with a refusal"),
     }
-}
-
-/// SHA-256 over all fields, each behind its length.
-pub(crate) fn fingerprint<const N: usize>(fields: [&[u8]; N]) -> [u8; 32] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for field in fields {
-        hash.update(&(field.len() as u64).to_be_bytes());
-        hash.update(field);
-    }
-    hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// The ETag of an answer, without quotes.

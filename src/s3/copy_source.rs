@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::error::{ErrorCode, S3Error};
 use super::headers::COPY_SOURCE;
 use super::name::{BucketName, ObjectKey};
-use super::percent::{self, Plus};
+use crate::wire::percent::{self, Plus};
 
 /// What follows the key of a source that is one version. A `?` of the key itself is written `%3F`.
 const VERSION: &str = "?versionId=";
@@ -46,7 +46,8 @@ impl CopySource {
     pub fn parse(value: &[u8]) -> Result<Self, S3Error> {
         let text = std::str::from_utf8(value).map_err(|_| refused("", "Invalid copy source encoding"))?;
         let decoded = |part: &str| {
-            percent::decode(part, Plus::Space).map_err(|_| refused(text, "Invalid copy source encoding"))
+            percent::decode_strict(part, Plus::Space)
+                .map_err(|_| refused(text, "Invalid copy source encoding"))
         };
         let (path, version) = match text.split_once(VERSION) {
             Some((path, version)) => (path, Some(version)),

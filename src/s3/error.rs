@@ -7,6 +7,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::xml;
+use crate::wire::percent::InvalidEncoding;
 
 macro_rules! error_codes {
     ($($variant:ident $status:ident $code:literal $message:literal;)*) => {
@@ -177,6 +178,12 @@ impl S3Error {
 impl From<ErrorCode> for S3Error {
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.message())
+    }
+}
+
+impl From<InvalidEncoding> for S3Error {
+    fn from(InvalidEncoding: InvalidEncoding) -> Self {
+        ErrorCode::InvalidURI.into()
     }
 }
 

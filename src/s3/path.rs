@@ -2,7 +2,7 @@
 
 use super::error::{ErrorCode, S3Error};
 use super::name::{BucketName, ObjectKey};
-use super::percent::{self, Plus};
+use crate::wire::percent::{self, Plus};
 
 /// The resource of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,14 +38,14 @@ impl S3Path {
             return Ok(Self::Root);
         }
         let (bucket, object) = path.split_once('/').unwrap_or((path, ""));
-        Self::of(BucketName::parse(percent::decode(bucket, Plus::Literal)?)?, object)
+        Self::of(BucketName::parse(percent::decode_strict(bucket, Plus::Literal)?)?, object)
     }
 
     fn of(bucket: BucketName, raw_object: &str) -> Result<Self, S3Error> {
         if raw_object.is_empty() {
             return Ok(Self::Bucket(bucket));
         }
-        Ok(Self::Object(bucket, ObjectKey::parse(percent::decode(raw_object, Plus::Literal)?)?))
+        Ok(Self::Object(bucket, ObjectKey::parse(percent::decode_strict(raw_object, Plus::Literal)?)?))
     }
 
     /// The bucket, if the resource is one or lies in one.

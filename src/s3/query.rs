@@ -3,31 +3,27 @@
 use std::fmt::Write as _;
 
 use super::error::{ErrorCode, S3Error};
-use super::percent::{self, Plus};
+use crate::wire::percent;
+use crate::wire::query::{InvalidQuery, parse_strict};
 
-/// Maximum number of parameters of a query: not fewer than a request may have header fields, since
-/// presigners put metadata there.
-pub const MAX_PARAMETERS: usize = 1_280;
-
-/// Decoded name and value pairs, in the order of the wire. A name without `=` has the empty value, as in SigV4.
+/// Decoded name and value pairs, in the order of the request. A name without `=` has the empty value, as in SigV4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads what follows the `?`; `+` is a space, empty pieces (`&&`) are skipped.
+    /// Parses what follows the `?`; `+` is a space, empty pieces (`&&`) are skipped.
     ///
     /// # Errors
-    /// `InvalidURI` for a bad escape, bytes that are not UTF-8, or more than [`MAX_PARAMETERS`].
+    /// `InvalidURI` for a malformed escape, bytes that are not UTF-8, or more than
+    /// [`MAX_PARAMETERS`](crate::wire::query::MAX_PARAMETERS).
     pub fn parse(raw: &str) -> Result<Self, S3Error> {
-        let mut pairs = Vec::new();
-        for piece in raw.split('&').filter(|piece| !piece.is_empty()) {
-            if pairs.len() == MAX_PARAMETERS {
-                return Err(S3Error::new(ErrorCode::InvalidURI, "The query has too many parameters"));
+        let parameters = parse_strict(raw).map_err(|error| match error {
+            InvalidQuery::TooManyParameters => {
+                S3Error::new(ErrorCode::InvalidURI, "The query has too many parameters")
             }
-            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
-            pairs.push((percent::decode(name, Plus::Space)?, percent::decode(value, Plus::Space)?));
-        }
-        Ok(Self(pairs))
+            InvalidQuery::Encoding(error) => error.into(),
+        })?;
+        Ok(Self(parameters.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect()))
     }
 
     /// The first value of `name`; parameter names know upper from lower case.
@@ -115,6 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::query::MAX_PARAMETERS;
 
     #[test]
     fn reads_pairs_in_order() {

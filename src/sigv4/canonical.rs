@@ -2,21 +2,16 @@
 //!
 //! Source: "Create a signed AWS API request" and S3's "Authenticating Requests: Using the Authorization Header".
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use super::error::{AuthError, AuthFault};
 use super::query::Query;
 use super::scope::{CredentialScope, Timestamp};
-use super::signing_key::sha256_hex;
+use crate::wire::digest::sha256;
+use crate::wire::hex;
+use crate::wire::percent::{Plus, decode_lenient, encode_path, encode_query};
 
 pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-
-/// Everything but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
 /// The maximum number of signed headers in one request. S3 accepts 8 KiB of headers; a PUT with as much
 /// metadata under the shortest names and every option set stays below this.
@@ -160,7 +155,7 @@ pub(in crate::sigv4) fn string_to_sign(
     text.extend([ALGORITHM, "\n", &timestamp.basic(), "\n"]);
     text.extend(scope.pieces());
     text.push('\n');
-    text.push_str(&sha256_hex(canonical_request));
+    text.push_str(&hex::encode(&sha256(canonical_request)));
     text
 }
 
@@ -169,18 +164,17 @@ pub(in crate::sigv4) fn canonical_path(raw_path: &str) -> String {
     if raw_path.is_empty() {
         return "/".to_owned();
     }
-    let decoded = Cow::from(percent_decode_str(raw_path));
-    Cow::from(percent_encode(&decoded, RESERVED_IN_PATH)).into_owned()
+    encode_path(&decode_lenient(raw_path, Plus::Literal)).to_string()
 }
 
 /// The query encoded, then sorted by name and value, without the parameter named `except` (a presigned request
 /// can't sign its own signature).
 pub(in crate::sigv4) fn canonical_query(query: &Query, except: Option<&str>) -> String {
-    let encode = |bytes| Cow::from(percent_encode(bytes, RESERVED)).into_owned();
+    let encode = |bytes| encode_query(bytes).to_string();
     let mut pairs: Vec<(String, String)> = query
         .iter()
         .filter(|parameter| except.is_none_or(|name| parameter.name != name.as_bytes()))
-        .map(|parameter| (encode(&parameter.name), encode(parameter.value())))
+        .map(|parameter| (encode(parameter.name.as_slice()), encode(parameter.value())))
         .collect();
     pairs.sort();
     let mut joined = String::new();

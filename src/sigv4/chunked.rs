@@ -14,7 +14,9 @@ pub use encoder::{AwsChunkedEncoder, EncodeError, UPSTREAM_CHUNK_SIZE, encoded_l
 pub use trailers::Trailers;
 
 use super::scope::{CredentialScope, Timestamp};
-use super::signing_key::{EMPTY_SHA256, Signature, SigningKey, hex, sha256_hex};
+use super::signing_key::{EMPTY_SHA256, Signature, SigningKey};
+use crate::wire::digest::sha256;
+use crate::wire::hex;
 
 const CRLF: &[u8] = b"\r\n";
 
@@ -39,12 +41,12 @@ impl ChunkSigner {
 
     /// Whether `provided` is the next chunk's signature; `hash` is the SHA-256 of its data.
     fn chunk_matches(&mut self, hash: &[u8], provided: &str) -> bool {
-        self.advance("AWS4-HMAC-SHA256-PAYLOAD", &format!("{EMPTY_SHA256}\n{}", hex(hash)), provided)
+        self.advance("AWS4-HMAC-SHA256-PAYLOAD", &format!("{EMPTY_SHA256}\n{}", hex::encode(hash)), provided)
     }
 
     /// Whether `provided` signs the trailers, which follow the chunk of size zero.
     fn trailers_match(&mut self, trailers: &Trailers, provided: &str) -> bool {
-        self.advance("AWS4-HMAC-SHA256-TRAILER", &sha256_hex(&trailers.canonical()), provided)
+        self.advance("AWS4-HMAC-SHA256-TRAILER", &hex::encode(&sha256(&trailers.canonical())), provided)
     }
 
     fn advance(&mut self, algorithm: &str, hashes: &str, provided: &str) -> bool {

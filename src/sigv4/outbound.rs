@@ -15,7 +15,8 @@ use super::canonical::{ALGORITHM, CanonicalRequest, Folding, canonical_query, st
 use super::payload::{STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use super::query::Query;
 use super::scope::{CredentialScope, SERVICE, Timestamp};
-use super::signing_key::{EMPTY_SHA256, SigningKey, hex};
+use super::signing_key::{EMPTY_SHA256, SigningKey};
+use crate::wire::hex;
 
 const CONTENT_MD5: &str = "content-md5";
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -149,7 +150,7 @@ fn sensitive(value: &str) -> Result<HeaderValue, http::header::InvalidHeaderValu
 fn payload_word(payload: PayloadSigning) -> Cow<'static, str> {
     match payload {
         PayloadSigning::Empty => EMPTY_SHA256.into(),
-        PayloadSigning::Sha256(hash) => hex(&hash).into(),
+        PayloadSigning::Sha256(hash) => hex::encode(&hash).into(),
         PayloadSigning::Unsigned => UNSIGNED_PAYLOAD.into(),
         PayloadSigning::StreamingUnsignedTrailer => STREAMING_UNSIGNED_TRAILER.into(),
     }

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::authenticate::single_header;
 use super::chunked::ChunkSigner;
 use super::error::AuthError;
+use crate::wire::hex;
 
 /// Trailers one body may announce; S3 knows one per checksum algorithm.
 const MAX_ANNOUNCED_TRAILERS: usize = 16;
@@ -86,7 +87,7 @@ impl ContentSha256 {
             | "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER" => {
                 Err(AuthError::EcdsaNotImplemented(text.to_owned()))
             }
-            _ => parse_sha256(text).map(Self::Sha256).ok_or(AuthError::InvalidContentSha256),
+            _ => hex::decode(text).map(Self::Sha256).ok_or(AuthError::InvalidContentSha256),
         }
     }
 }
@@ -98,22 +99,12 @@ impl fmt::Display for ContentSha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned => f.write_str(UNSIGNED_PAYLOAD),
-            Self::Sha256(hash) => f.write_str(&super::signing_key::hex(hash)),
+            Self::Sha256(hash) => f.write_str(&hex::encode(hash)),
             Self::StreamingSigned => f.write_str("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
             Self::StreamingSignedTrailer => f.write_str("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
             Self::StreamingUnsignedTrailer => f.write_str(STREAMING_UNSIGNED_TRAILER),
         }
     }
-}
-
-fn parse_sha256(text: &str) -> Option<[u8; 32]> {
-    let digits: [u8; 64] = text.as_bytes().try_into().ok()?;
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-    }
-    Some(hash)
 }
 
 fn parse_length(text: &str) -> Option<u64> {

@@ -1,11 +1,7 @@
 //! The query string as the signature sees it: split, decoded, nothing interpreted.
 
-use percent_encoding::percent_decode;
-
 use super::error::AuthError;
-
-/// Query parameters in one request: not fewer than its header fields, since presigners put metadata there.
-const MAX_PARAMETERS: usize = 1_280;
+use crate::wire::query::{MAX_PARAMETERS, parse_lenient};
 
 /// One `name` or `name=value`, percent-decoded, with `+` read as a space.
 pub(in crate::sigv4) struct Parameter {
@@ -20,7 +16,7 @@ impl Parameter {
     }
 }
 
-/// The parameters in the order they came.
+/// The parameters in the order of the request.
 pub(in crate::sigv4) struct Query {
     parameters: Vec<Parameter>,
 }
@@ -28,21 +24,13 @@ pub(in crate::sigv4) struct Query {
 impl Query {
     /// Splits and decodes `raw`, the part of the request target after `?`.
     ///
-    /// `+` is a space (as HTML forms and every S3 implementation read it), so `%2B` is the only plus; an escape
-    /// that is none (`%zz`) stands for itself.
+    /// `+` is a space (as HTML forms and every S3 implementation read it), so `%2B` is the only plus; a malformed
+    /// escape (`%zz`) stands for itself.
     pub(in crate::sigv4) fn parse(raw: &str) -> Result<Self, AuthError> {
-        let mut parameters = Vec::new();
-        for piece in raw.split('&').filter(|piece| !piece.is_empty()) {
-            if parameters.len() == MAX_PARAMETERS {
-                return Err(AuthError::TooManyQueryParameters { limit: MAX_PARAMETERS });
-            }
-            let (name, value) = match piece.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (piece, None),
-            };
-            parameters.push(Parameter { name: decode(name), value: value.map(decode) });
-        }
-        Ok(Self { parameters })
+        let parameters = parse_lenient(raw)
+            .map_err(|_too_many| AuthError::TooManyQueryParameters { limit: MAX_PARAMETERS })?;
+        let parameter = |(name, value)| Parameter { name, value };
+        Ok(Self { parameters: parameters.into_iter().map(parameter).collect() })
     }
 
     pub(in crate::sigv4) fn iter(&self) -> impl Iterator<Item = &Parameter> {
@@ -53,7 +41,7 @@ impl Query {
         self.parameters.iter().any(|parameter| parameter.name == name.as_bytes())
     }
 
-    /// Whether a parameter of this name is there in any letter case.
+    /// Whether the query has a parameter of this name in any letter case.
     pub(in crate::sigv4) fn contains_ignoring_case(&self, name: &str) -> bool {
         self.parameters.iter().any(|parameter| parameter.name.eq_ignore_ascii_case(name.as_bytes()))
     }
@@ -76,11 +64,6 @@ impl Query {
             .filter(move |parameter| parameter.name == name.as_bytes())
             .map(Parameter::value)
     }
-}
-
-fn decode(raw: &str) -> Vec<u8> {
-    let spaced: Vec<u8> = raw.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
-    percent_decode(&spaced).collect()
 }
 
 #[cfg(test)]

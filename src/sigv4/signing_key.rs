@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::SecretAccessKey;
 use super::scope::{CredentialScope, SERVICE, TERMINATOR};
+use crate::wire::hex;
 
 /// SHA-256 of nothing, as lowercase hex.
 pub(in crate::sigv4) const EMPTY_SHA256: &str =
@@ -39,7 +40,7 @@ impl SigningKey {
     }
 
     pub(in crate::sigv4) fn sign(&self, string_to_sign: &[u8]) -> Signature {
-        Signature(hex(hmac::sign(&self.0, string_to_sign).as_ref()))
+        Signature(hex::encode(hmac::sign(&self.0, string_to_sign).as_ref()))
     }
 }
 
@@ -77,24 +78,13 @@ impl fmt::Debug for Signature {
     }
 }
 
-pub(in crate::sigv4) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-pub(in crate::sigv4) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0x0f)]];
-    let text: Vec<[u8; 2]> = bytes.iter().map(digits).collect();
-    String::from_utf8(text.into_flattened()).expect("digits are ASCII")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_empty_hash_is_the_hash_of_nothing() {
-        assert_eq!(sha256_hex(b""), EMPTY_SHA256);
+        assert_eq!(hex::encode(&crate::wire::digest::sha256(b"")), EMPTY_SHA256);
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn sign_as_the_sdk_does(
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     let body = match payload {
         PayloadSigning::Empty => sdk::SignableBody::Bytes(b""),
-        PayloadSigning::Sha256(hash) => sdk::SignableBody::Precomputed(super::signing_key::hex(&hash)),
+        PayloadSigning::Sha256(hash) => sdk::SignableBody::Precomputed(crate::wire::hex::encode(&hash)),
         PayloadSigning::Unsigned => sdk::SignableBody::UnsignedPayload,
         PayloadSigning::StreamingUnsignedTrailer => sdk::SignableBody::StreamingUnsignedPayloadTrailer,
     };

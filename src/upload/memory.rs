@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use moka::future::Cache;
 
 use crate::envelope::native::UploadToken;
 use crate::envelope::native::multipart::{Layout, Part, TailMark};
 use crate::s3::BucketName;
+use crate::wire::digest::digest_of_fields;
 
 /// Tokens remembered, of about 1 KiB each.
 const MAX_UPLOADS: u64 = 10_000;
@@ -100,14 +100,9 @@ impl KnownUploads {
     }
 }
 
-/// SHA-256 of what names a part's bytes, each piece behind its length.
+/// The key of a part's bytes in the caches.
 fn part_name(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for piece in [upstream_id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()] {
-        hash.update(&(piece.len() as u64).to_be_bytes());
-        hash.update(piece);
-    }
-    hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    digest_of_fields([upstream_id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()])
 }
 
 #[cfg(test)]

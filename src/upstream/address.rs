@@ -2,14 +2,11 @@
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::{AddressError, UpstreamSetupError};
 use super::settings::Target;
 use crate::s3::{BucketName, ObjectKey, encode_path};
-
-/// All but RFC 3986's unreserved characters, as SigV4's canonical query wants it.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+use crate::wire::percent::encode_query;
 
 /// The authority of requests that never leave the process.
 const EMBEDDED_HOST: &str = "embedded";
@@ -104,10 +101,10 @@ impl Address {
         };
         for (index, (name, value)) in query.iter().enumerate() {
             path.push(if index == 0 { '?' } else { '&' });
-            path.extend(utf8_percent_encode(name, QUERY));
+            path.extend(encode_query(name));
             if let Some(value) = value {
                 path.push('=');
-                path.extend(utf8_percent_encode(value, QUERY));
+                path.extend(encode_query(value));
             }
         }
         let host = HeaderValue::from_str(host_header(&self.scheme, &authority)).map_err(http::Error::from)?;

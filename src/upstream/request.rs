@@ -17,6 +17,7 @@ use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
 use crate::sigv4::PayloadSigning;
 use crate::wire::checksum::{ChecksumAlgorithm, checksum};
+use crate::wire::digest::sha256;
 
 const X_AMZ_SDK_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
 const X_AMZ_TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
@@ -224,9 +225,4 @@ async fn ended(body: BoxBody) -> Result<(), UpstreamError> {
         Some(Err(error)) => Err(error),
         Some(Ok(_)) => unreachable!("ExactLength lets nothing pass beyond its length"),
     }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }

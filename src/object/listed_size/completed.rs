@@ -2,8 +2,9 @@
 //! layout of an archived object can't be read.
 
 use super::{Learned, LearnedSizes, Listed, SizeReader};
-use crate::object::location::{fingerprint, unquoted};
+use crate::object::location::unquoted;
 use crate::s3::{BucketName, ObjectKey};
+use crate::wire::digest::digest_of_fields;
 
 impl LearnedSizes {
     /// Remembers the plaintext's size of a completed upload.
@@ -34,5 +35,5 @@ impl SizeReader {
 
 fn key_of(bucket: &BucketName, object_key: &ObjectKey, etag: &str) -> [u8; 32] {
     let names = ["completed", bucket.as_str(), object_key.as_str(), unquoted(etag)];
-    fingerprint(names.map(str::as_bytes))
+    digest_of_fields(names.map(str::as_bytes))
 }

@@ -17,11 +17,11 @@ use moka::future::Cache;
 
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::object::location::fingerprint;
 use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::s3::{BucketName, S3Path, headers};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::wire::digest::digest_of_fields;
 
 /// What a preflight's answer has in common with the answer to the request itself.
 const OF_ANY_ANSWER: [HeaderName; 4] =
@@ -100,7 +100,7 @@ pub async fn cors_headers(resources: &Resources, request: &CorsRequest<'_>, aske
     }
     let Shared { known, unsigned } = &*resources.cors.0;
     let names = [bucket.as_str().as_bytes(), method.as_str().as_bytes(), origin.as_bytes()];
-    let key = fingerprint(names);
+    let key = digest_of_fields(names);
     if let Some(told) = known.get(&key).await {
         return told;
     }

@@ -5,7 +5,8 @@ use http::{Response, StatusCode, Uri};
 
 use super::Form;
 use crate::s3::name::{BucketName, ObjectKey};
-use crate::s3::{percent, xml};
+use crate::s3::xml;
+use crate::wire::percent;
 
 /// The answer that `success_action_redirect` (or its old name, `redirect`) and `success_action_status` ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]

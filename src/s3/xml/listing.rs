@@ -12,7 +12,7 @@ use super::scan::{Scanner, Tag};
 use super::walk::{Step, Walker, is_blank};
 use super::{XmlError, push_text, walk};
 use crate::s3::name::ObjectKey;
-use crate::s3::percent::{self, Plus};
+use crate::wire::percent::{self, Plus};
 
 /// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL, a version
 /// id 1,024; times, ETag, owner, checksum and restore status stay under 2 KiB. The rest is for stores that add fields.
@@ -283,7 +283,7 @@ impl ListRewriter {
         self.is_used = true;
         let decoded = match self.encoding {
             NameEncoding::Verbatim => name,
-            NameEncoding::Url => match percent::decode(&name, Plus::Space) {
+            NameEncoding::Url => match percent::decode_strict(&name, Plus::Space) {
                 Ok(decoded) => decoded,
                 Err(_) if self.is_told => return Err(XmlError::Unexpected),
                 // Asked for and never done: the `%` is the name's own.

@@ -2,7 +2,7 @@
 
 use super::walk::{Element, Limits, is_blank, read};
 use crate::s3::error::{ErrorCode, S3Error};
-use crate::s3::percent;
+use crate::wire::percent;
 
 /// A form's fields have 20 KiB together.
 const MAX_DOCUMENT: usize = 20 * 1024;
