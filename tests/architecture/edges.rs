@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("buffers", &[]),
     ("meter", &[]),
     ("wire", &[]),
+    ("store", &[]),
     ("s3", &["wire"]),
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
@@ -40,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "buffers",
             "wire",
+            "store",
             "s3",
             "sigv4",
             "envelope",

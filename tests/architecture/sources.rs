@@ -53,9 +53,21 @@ pub fn product() -> impl Iterator<Item = &'static Source> {
     PRODUCT.iter().filter(|source| !source.is_for_tests)
 }
 
-/// The path of the module that a file of `src` is: `src/s3/xml.rs` is `["s3", "xml"]`.
+/// The embedded store, whose modules are in no table.
+pub fn store() -> impl Iterator<Item = &'static Source> {
+    BESIDE.iter().filter(|source| !source.is_for_tests && source.path.starts_with("crates/store/src"))
+}
+
+/// The folder of the crate's root module: `src`, `crates/store/src`; `tests` and the like for what has none.
+pub fn crate_folder(path: &Path) -> &Path {
+    let folders = path.ancestors().skip(1);
+    folders.filter(|folder| folder.ends_with("src")).last().unwrap_or_else(|| path.parent().unwrap())
+}
+
+/// The path of the module that a file is: `src/s3/xml.rs` is `["s3", "xml"]`.
 pub fn module_of(path: &Path) -> Vec<String> {
-    let parts: Vec<_> = path.iter().skip(1).map(|part| part.to_str().unwrap().to_owned()).collect();
+    let path = path.strip_prefix(crate_folder(path)).unwrap();
+    let parts: Vec<_> = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
     match parts.as_slice() {
         [only] if only == "lib.rs" => Vec::new(),
         _ => parts.iter().map(|part| part.trim_end_matches(".rs").to_owned()).collect(),
@@ -89,11 +101,16 @@ fn read(folders: &[&str]) -> Vec<Source> {
             .collect();
         readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
     });
-    let test_modules: Vec<_> =
-        sources.iter().flat_map(|source| source.facts.test_modules.iter().cloned()).collect();
+    let test_modules: Vec<_> = sources
+        .iter()
+        .flat_map(|source| {
+            source.facts.test_modules.iter().map(|module| (source.path.clone(), module.clone()))
+        })
+        .collect();
     for source in &mut sources {
-        let module = &source.facts.module;
-        source.is_for_tests = test_modules.iter().any(|tests| module.starts_with(tests));
+        source.is_for_tests = test_modules.iter().any(|(path, tests)| {
+            crate_folder(path) == crate_folder(&source.path) && source.facts.module.starts_with(tests)
+        });
     }
     sources
 }

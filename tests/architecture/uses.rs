@@ -12,6 +12,9 @@ use syn::visit::{self, Visit};
 /// The name of the library, by which the binary knows it.
 const LIBRARY: &str = "s3veil";
 
+/// The crate of the embedded store, which stands in the table of edges as if it were a module.
+const STORE: (&str, &str) = ("s3veil_store", "store");
+
 #[derive(Default)]
 pub struct Facts {
     /// The module that the file is.
@@ -57,6 +60,7 @@ fn absolute(
         "crate" | LIBRARY => Vec::new(),
         "self" => module.to_vec(),
         "super" => module.split_last()?.1.to_vec(),
+        first if first == STORE.0 => vec![STORE.1.to_owned()],
         imported => imports.get(imported)?.clone(),
     };
     for segment in rest {
