@@ -3,9 +3,10 @@
 //! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
 //! error was complete and verified.
 
+mod data;
 mod form;
 mod ingest;
-mod kept_alive;
+mod keep_alive;
 mod lent;
 mod listing;
 mod metered;
@@ -17,9 +18,10 @@ mod stream;
 #[cfg(test)]
 pub(crate) mod tests_support;
 
+pub use data::{DataBody, PollData};
 pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
-pub use kept_alive::KeptAliveBody;
+pub use keep_alive::KeepAliveBody;
 pub use listing::{EntryAnswer, Listed, ListingBody, ListingError, MAX_ASKED};
 pub use metered::MeteredBody;
 pub use observed::{BodyEnd, ObservedBody};

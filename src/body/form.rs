@@ -1,23 +1,24 @@
 //! A browser's form as it comes off the wire in; its fields first, then the bytes of its file out.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
-use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
-use super::{BoxBody, BoxError, IngestError};
+use super::data::poll_data_of;
+use super::{BoxBody, BoxError, DataBody, IngestError, PollData};
 use crate::s3::{Form, FormParser, FormPiece};
 
 /// The file of a form. It ends well only when the form's closing boundary has come and the wire has ended.
-pub struct FormBody {
+pub type FormBody = DataBody<FormFile>;
+
+/// The form that a [`FormBody`] is read from.
+pub struct FormFile {
     wire: BoxBody,
     parser: FormParser,
     pending: Bytes,
-    ended: bool,
 }
 
 impl FormBody {
@@ -31,12 +32,14 @@ impl FormBody {
         patience: Duration,
     ) -> Result<(Form, Self), IngestError> {
         let parser = FormParser::new(content_type).map_err(IngestError::Refused)?;
-        let mut body = Self { wire, parser, pending: Bytes::new(), ended: false };
-        let form = tokio::time::timeout(patience, body.form()).await;
+        let mut file = FormFile { wire, parser, pending: Bytes::new() };
+        let form = tokio::time::timeout(patience, file.form()).await;
         let form = form.unwrap_or(Err(IngestError::Idle(patience)))?;
-        Ok((form, body))
+        Ok((form, Self::from_source(file)))
     }
+}
 
+impl FormFile {
     async fn form(&mut self) -> Result<Form, IngestError> {
         loop {
             match self.parser.decode(&mut self.pending).map_err(IngestError::Refused)? {
@@ -46,7 +49,7 @@ impl FormBody {
             }
             match self.wire.frame().await {
                 Some(Ok(frame)) => self.pending = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => return Err(IngestError::of_wire(error)),
+                Some(Err(error)) => return Err(IngestError::from_wire(error)),
                 None => {
                     return Err(self
                         .parser
@@ -64,8 +67,8 @@ impl FormBody {
                 FormPiece::Form(_) => unreachable!("the form was taken when the body was opened"),
                 FormPiece::NeedMore => {}
             }
-            match ready!(Pin::new(&mut self.wire).poll_frame(context)).transpose()? {
-                Some(frame) => self.pending = frame.into_data().unwrap_or_default(),
+            match ready!(poll_data_of(&mut self.wire, context)).transpose()? {
+                Some(data) => self.pending = data,
                 None => {
                     self.parser.finish()?;
                     return Poll::Ready(Ok(None));
@@ -75,24 +78,11 @@ impl FormBody {
     }
 }
 
-impl Body for FormBody {
-    type Data = Bytes;
+impl PollData for FormFile {
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let next = ready!(self.next(context));
-        self.ended = !matches!(next, Ok(Some(_)));
-        Poll::Ready(next.transpose().map(|data| data.map(Frame::data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        self.next(context).map(Result::transpose)
     }
 }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tokio::time::{Instant, Sleep};
 
-use super::{BoxBody, BoxError};
+use super::{BoxBody, BoxError, DataBody, PollData};
 use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, Verifier};
 use crate::sigv4::{AwsChunkedDecoder, ChunkError, Decoded, Payload, Trailers};
 
@@ -46,7 +46,7 @@ pub enum IngestError {
 
 impl IngestError {
     /// What a body below failed with.
-    pub(super) fn of_wire(error: BoxError) -> Self {
+    pub(super) fn from_wire(error: BoxError) -> Self {
         match error.downcast() {
             Ok(refused) => Self::Refused(*refused),
             Err(error) => Self::Client(error),
@@ -94,7 +94,10 @@ struct Sha256 {
 }
 
 /// The plaintext body of a request.
-pub struct IngestBody {
+pub type IngestBody = DataBody<Ingest>;
+
+/// The connection that an [`IngestBody`] is read from.
+pub struct Ingest {
     wire: BoxBody,
     pending: Bytes,
     framing: Framing,
@@ -107,7 +110,6 @@ pub struct IngestBody {
     /// Whether the client is waited for, rather than the storage.
     waiting: bool,
     verdict: Verdict,
-    ended: bool,
 }
 
 impl IngestBody {
@@ -119,23 +121,23 @@ impl IngestBody {
         length: u64,
         idle: Duration,
     ) -> (Self, Verdict) {
-        Self::of(wire, payload, declared, Some(length), idle)
+        Self::with_length(wire, payload, declared, Some(length), idle)
     }
 
     /// A body that ends where `content` does, which knows its end without a promise of its length: a form's file. An
     /// [`S3Error`] of `content` is the client's refusal.
     pub fn delimited(content: BoxBody, declared: &DeclaredIntegrity, idle: Duration) -> (Self, Verdict) {
-        Self::of(content, Payload::Unsigned, declared, None, idle)
+        Self::with_length(content, Payload::Unsigned, declared, None, idle)
     }
 
     /// Computes the body's checksum of this algorithm too, for the verdict to hold.
     #[must_use]
     pub fn computing(mut self, algorithm: ChecksumAlgorithm) -> Self {
-        self.verifier = self.verifier.map(|verifier| verifier.computing(algorithm));
+        self.source.verifier = self.source.verifier.map(|verifier| verifier.computing(algorithm));
         self
     }
 
-    fn of(
+    fn with_length(
         wire: BoxBody,
         payload: Payload,
         declared: &DeclaredIntegrity,
@@ -152,7 +154,7 @@ impl IngestBody {
             }
         };
         let verdict = Verdict(Arc::new(OnceLock::new()));
-        let body = Self {
+        let body = Self::from_source(Ingest {
             wire,
             pending: Bytes::new(),
             framing,
@@ -163,11 +165,12 @@ impl IngestBody {
             deadline: Box::pin(tokio::time::sleep(idle)),
             waiting: false,
             verdict: verdict.clone(),
-            ended: false,
-        };
+        });
         (body, verdict)
     }
+}
 
+impl Ingest {
     /// Data out of the bytes that came so far.
     fn decode(&mut self) -> Result<Option<Bytes>, IngestError> {
         let data = match &mut self.framing {
@@ -227,7 +230,7 @@ impl IngestBody {
         self.waiting = false;
         Poll::Ready(match frame {
             Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
-            Some(Err(error)) => Err(IngestError::of_wire(error)),
+            Some(Err(error)) => Err(IngestError::from_wire(error)),
             None => Ok(None),
         })
     }
@@ -259,28 +262,15 @@ fn trailer_headers(trailers: &Trailers) -> Result<HeaderMap, IngestError> {
     Ok(headers)
 }
 
-impl Body for IngestBody {
-    type Data = Bytes;
+impl PollData for Ingest {
     type Error = IngestError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, IngestError>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let next = ready!(self.next(context));
-        self.ended = !matches!(next, Ok(Some(_)));
-        Poll::Ready(next.transpose().map(|data| data.map(Frame::data)))
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, IngestError>>> {
+        self.next(context).map(Result::transpose)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    fn length(&self) -> Option<u64> {
+        self.left
     }
 }
 

@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame};
+use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::BoxError;
+use super::data::poll_data_of;
+use super::{BoxError, DataBody, PollData};
 use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, ToldEntry, XmlError};
 
 /// How many sizes of one listing are asked for at a time. A page of 1,000 such objects takes 63 round trips then; more
@@ -51,7 +52,10 @@ pub enum ListingError {
 /// An HTTP body that writes the entries of a listing as `told` says, in the order they came.
 ///
 /// It ends without an error only after the whole document was passed on.
-pub struct ListingBody<B, S> {
+pub type ListingBody<B, S> = DataBody<Listing<B, S>>;
+
+/// The listing that a [`ListingBody`] rewrites.
+pub struct Listing<B, S> {
     listing: B,
     told: S,
     /// `None` once the listing has ended.
@@ -62,7 +66,6 @@ pub struct ListingBody<B, S> {
     /// Pieces in `waiting` whose size was asked for.
     asked: usize,
     first: Option<Bytes>,
-    is_over: bool,
 }
 
 enum Piece {
@@ -78,7 +81,7 @@ where
 {
     /// Rewrites `listing`, whose names were requested in this encoding.
     pub fn new(listing: B, requested: NameEncoding, told: S) -> Self {
-        Self {
+        Self::from_source(Listing {
             listing,
             told,
             rewriter: Some(ListRewriter::new(requested)),
@@ -86,8 +89,7 @@ where
             waiting_bytes: 0,
             asked: 0,
             first: None,
-            is_over: false,
-        }
+        })
     }
 
     /// Waits for the first bytes, so that what is no listing at all is refused with a proper answer instead of a
@@ -96,10 +98,16 @@ where
     /// # Errors
     /// What they failed with.
     pub async fn primed(mut self) -> Result<Self, ListingError> {
-        self.first = self.frame().await.transpose()?.and_then(|frame| frame.into_data().ok());
+        self.source.first = self.frame().await.transpose()?.and_then(|frame| frame.into_data().ok());
         Ok(self)
     }
+}
 
+impl<B, S> Listing<B, S>
+where
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
+    S: Fn(&ListedEntry) -> Listed + Unpin,
+{
     /// Reads until the listing or the bounds end, or the storage keeps us waiting.
     fn read_ahead(&mut self, context: &mut Context<'_>) -> Result<(), ListingError> {
         while self.asked < MAX_ASKED && self.waiting_bytes < MAX_WAITING {
@@ -108,14 +116,10 @@ where
                 self.enqueue(piece);
                 continue;
             }
-            match Pin::new(&mut self.listing).poll_frame(context) {
+            match poll_data_of(&mut self.listing, context) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Err(error))) => return Err(ListingError::Upstream(error)),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        rewriter.push(&bytes);
-                    }
-                }
+                Poll::Ready(Some(Ok(bytes))) => rewriter.push(&bytes),
                 Poll::Ready(None) => {
                     if let Some(rewriter) = self.rewriter.take() {
                         rewriter.finish()?;
@@ -204,32 +208,18 @@ where
     }
 }
 
-impl<B, S> Body for ListingBody<B, S>
+impl<B, S> PollData for Listing<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
     S: Fn(&ListedEntry) -> Listed + Unpin,
 {
-    type Data = Bytes;
     type Error = ListingError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ListingError>>> {
-        let this = &mut *self;
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ListingError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => self.advance(context).map(Result::transpose),
         }
-        if this.is_over {
-            return Poll::Ready(None);
-        }
-        let outcome = std::task::ready!(this.advance(context));
-        this.is_over = !matches!(outcome, Ok(Some(_)));
-        Poll::Ready(outcome.map(|bytes| bytes.map(Frame::data)).transpose())
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_over && self.first.is_none()
     }
 }
 
@@ -329,7 +319,7 @@ mod tests {
         assert!(first.ends_with(b"<ListBucketResult>"));
         let next = tokio::time::timeout(Duration::from_millis(50), body.frame());
         assert!(next.await.is_err());
-        assert!(body.waiting_bytes < MAX_WAITING + crate::s3::xml::MAX_ENTRY);
+        assert!(body.source.waiting_bytes < MAX_WAITING + crate::s3::xml::MAX_ENTRY);
     }
 
     #[tokio::test]

@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use super::BoxError;
+use super::data::poll_data_of;
 use super::lent::Buffers;
+use super::{BoxError, DataBody, PollData};
 use crate::envelope::StreamError;
 use crate::envelope::native::{FormatError, PieceOpener, ReadWindow, SEALED_CHUNK};
 
@@ -50,20 +51,17 @@ impl From<&ReadWindow> for Passage {
 ///
 /// It ends without an error only after every byte of the passage was authenticated and released, and of a whole
 /// multipart body also its end.
-pub struct OpenBody<B> {
+pub type OpenBody<B> = DataBody<OpenPieces<B>>;
+
+/// The ciphertext that an [`OpenBody`] opens.
+pub struct OpenPieces<B> {
     ciphertext: B,
     opener: BoxOpener,
     left: Passage,
     piece: BytesMut,
     pending: Bytes,
     buffers: Buffers,
-    state: State,
-}
-
-#[derive(PartialEq)]
-enum State {
-    Reading,
-    Ended,
+    has_ended: bool,
 }
 
 /// Where the next piece is.
@@ -82,15 +80,15 @@ where
 {
     /// Opens `passage` out of `ciphertext`.
     pub fn new(ciphertext: B, opener: BoxOpener, passage: Passage) -> Self {
-        Self {
+        Self::from_source(OpenPieces {
             ciphertext,
             opener,
             left: passage,
             piece: BytesMut::new(),
             pending: Bytes::new(),
             buffers: Buffers::default(),
-            state: State::Reading,
-        }
+            has_ended: false,
+        })
     }
 
     /// Waits until the first chunk was authenticated, so that a damaged object is refused with a proper answer
@@ -102,7 +100,12 @@ where
         let first = self.frame().await.transpose()?;
         Ok(Primed { first, rest: self })
     }
+}
 
+impl<B> OpenPieces<B>
+where
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
+{
     /// Takes pending bytes towards the next piece.
     fn fill(&mut self, wanted: usize) -> Filled {
         let dropped = self.left.discard.min(self.pending.len() as u64);
@@ -152,78 +155,57 @@ where
         plaintext.truncate(keep);
         Ok(plaintext)
     }
-
-    fn fail<T>(&mut self, error: OpenError) -> Poll<Option<Result<T, OpenError>>> {
-        self.state = State::Ended;
-        Poll::Ready(Some(Err(error)))
-    }
 }
 
-impl<B> Body for OpenBody<B>
+impl<B> PollData for OpenPieces<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    type Data = Bytes;
     type Error = OpenError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, OpenError>>> {
-        let this = &mut *self;
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, OpenError>>> {
         loop {
-            if this.state == State::Ended {
+            if self.has_ended {
                 return Poll::Ready(None);
             }
-            let Some(wanted) = this.opener.next_length() else {
-                if this.left.length > 0 {
+            let Some(wanted) = self.opener.next_length() else {
+                if self.left.length > 0 {
                     // The last piece was opened and the passage is still not full: it lied outside the object.
-                    return this.fail(FormatError::BodyLength.into());
+                    return Poll::Ready(Some(Err(FormatError::BodyLength.into())));
                 }
-                this.state = State::Ended;
+                self.has_ended = true;
                 continue;
             };
-            let opened = match this.fill(wanted) {
+            let opened = match self.fill(wanted) {
                 Filled::No => None,
-                Filled::Gathered => Some(this.open_gathered()),
-                Filled::Contiguous => Some(this.open_contiguous(wanted)),
+                Filled::Gathered => Some(self.open_gathered()?),
+                Filled::Contiguous => Some(self.open_contiguous(wanted)?),
             };
             if let Some(opened) = opened {
-                let plaintext = match opened.and_then(|plaintext| this.release(plaintext)) {
-                    Ok(plaintext) => plaintext,
-                    Err(error) => return this.fail(error.into()),
-                };
-                let is_over = !this.opener.authenticates_end() || this.opener.next_length().is_none();
-                if this.left.length == 0 && is_over {
-                    this.state = State::Ended;
-                }
+                let plaintext = self.release(opened)?;
+                let is_over = !self.opener.authenticates_end() || self.opener.next_length().is_none();
+                self.has_ended = self.left.length == 0 && is_over;
                 if plaintext.is_empty() {
                     continue;
                 }
-                return Poll::Ready(Some(Ok(Frame::data(plaintext))));
+                return Poll::Ready(Some(Ok(plaintext)));
             }
-            match ready!(Pin::new(&mut this.ciphertext).poll_frame(context)) {
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        if bytes.len() < SEALED_CHUNK {
-                            // No buffers are needed for such; there is a crowd, or the storage is slower than we are.
-                            this.buffers.clear();
-                        }
-                        this.pending = bytes;
-                    }
-                }
-                Some(Err(error)) => return this.fail(OpenError::Upstream(error)),
-                None => return this.fail(FormatError::BodyLength.into()),
+            let data = ready!(poll_data_of(&mut self.ciphertext, context));
+            let bytes = data.transpose().map_err(OpenError::Upstream)?.ok_or(FormatError::BodyLength)?;
+            if bytes.len() < SEALED_CHUNK {
+                // No buffers are needed for such; there is a crowd, or the storage is slower than we are.
+                self.buffers.clear();
             }
+            self.pending = bytes;
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.state == State::Ended
+    fn is_end(&self) -> bool {
+        self.has_ended
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.length)
+    fn length(&self) -> Option<u64> {
+        Some(self.left.length)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Plaintext in, native ciphertext out: one chunk in memory, the last one held back until the plaintext ended well.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
+use super::data::poll_data_of;
 use super::lent::Buffers;
+use super::{DataBody, PollData};
 use crate::envelope::native::multipart::SegmentSealer;
 use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_length};
 
@@ -14,7 +15,10 @@ use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_lengt
 ///
 /// The inner body's error ends it before its last chunk was released, so a store that was promised the exact length
 /// never completes the object.
-pub struct SealBody<B> {
+pub type SealBody<B> = DataBody<SealPieces<B>>;
+
+/// The plaintext that a [`SealBody`] seals.
+pub struct SealPieces<B> {
     plaintext: B,
     /// What comes before the chunks, until it was released.
     header: Bytes,
@@ -44,18 +48,24 @@ impl<B> SealBody<B> {
     /// When the ciphertext's length exceeds 64 bits: the caller limits objects to 5 GiB.
     pub fn new(plaintext: B, plaintext_length: u64, sealer: ChunkSealer) -> Self {
         let ciphertext = ciphertext_length(plaintext_length).expect("objects are at most 5 GiB long");
-        Self::of(plaintext, Bytes::new(), Some(sealer), Bytes::new(), ciphertext)
+        Self::from_pieces(plaintext, Bytes::new(), Some(sealer), Bytes::new(), ciphertext)
     }
 
     /// Seals `plaintext`, which promises to be as long as the segment's part, as a segment of a multipart upload.
     pub fn segment(plaintext: B, sealer: SegmentSealer) -> Self {
         let length = sealer.stored_length();
         let SegmentSealer { header, chunks, tail, .. } = sealer;
-        Self::of(plaintext, Bytes::copy_from_slice(&header), chunks, tail.into(), length)
+        Self::from_pieces(plaintext, Bytes::copy_from_slice(&header), chunks, tail.into(), length)
     }
 
-    fn of(plaintext: B, header: Bytes, sealer: Option<ChunkSealer>, tail: Bytes, length: u64) -> Self {
-        Self {
+    fn from_pieces(
+        plaintext: B,
+        header: Bytes,
+        sealer: Option<ChunkSealer>,
+        tail: Bytes,
+        length: u64,
+    ) -> Self {
+        Self::from_source(SealPieces {
             plaintext,
             header,
             sealer,
@@ -65,9 +75,11 @@ impl<B> SealBody<B> {
             buffers: Buffers::default(),
             ciphertext_left: length,
             state: State::Reading,
-        }
+        })
     }
+}
 
+impl<B> SealPieces<B> {
     /// Moves pending plaintext into the chunk; true when the chunk is full and more plaintext waits behind it.
     fn fill(&mut self) -> bool {
         if self.pending.is_empty() {
@@ -90,7 +102,7 @@ impl<B> SealBody<B> {
         }
     }
 
-    fn seal_full_chunk(&mut self) -> Frame<Bytes> {
+    fn seal_full_chunk(&mut self) -> Bytes {
         let sealer = self.sealer.as_mut().expect("a segment without chunks is promised no plaintext");
         if !self.chunk.is_empty() {
             sealer.seal_next(&mut self.chunk);
@@ -103,18 +115,18 @@ impl<B> SealBody<B> {
         self.release(sealed)
     }
 
-    fn release(&mut self, sealed: Bytes) -> Frame<Bytes> {
+    fn release(&mut self, sealed: Bytes) -> Bytes {
         self.ciphertext_left = self.ciphertext_left.saturating_sub(sealed.len() as u64);
-        Frame::data(sealed)
+        sealed
     }
 
-    fn release_chunk(&mut self) -> Frame<Bytes> {
+    fn release_chunk(&mut self) -> Bytes {
         let sealed = std::mem::take(&mut self.chunk).freeze();
         self.release(sealed)
     }
 
     /// What is still held when the plaintext has ended well, piece by piece.
-    fn end(&mut self) -> Option<Frame<Bytes>> {
+    fn end(&mut self) -> Option<Bytes> {
         if !self.header.is_empty() {
             let header = std::mem::take(&mut self.header);
             return Some(self.release(header));
@@ -128,60 +140,49 @@ impl<B> SealBody<B> {
     }
 }
 
-impl<B> Body for SealBody<B>
+impl<B> PollData for SealPieces<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = &mut *self;
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {
         loop {
-            match this.state {
+            match self.state {
                 State::Reading => (),
-                State::Ending => match this.end() {
-                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
-                    None => this.state = State::Ended,
+                State::Ending => match self.end() {
+                    Some(sealed) => return Poll::Ready(Some(Ok(sealed))),
+                    None => self.state = State::Ended,
                 },
                 State::Ended => return Poll::Ready(None),
             }
-            if this.state != State::Reading {
+            if self.state != State::Reading {
                 continue;
             }
-            if this.has_full_chunk() {
-                if !this.header.is_empty() {
-                    let header = std::mem::take(&mut this.header);
-                    return Poll::Ready(Some(Ok(this.release(header))));
+            if self.has_full_chunk() {
+                if !self.header.is_empty() {
+                    let header = std::mem::take(&mut self.header);
+                    return Poll::Ready(Some(Ok(self.release(header))));
                 }
-                return Poll::Ready(Some(Ok(this.seal_full_chunk())));
+                return Poll::Ready(Some(Ok(self.seal_full_chunk())));
             }
-            if this.fill() {
+            if self.fill() {
                 continue;
             }
-            match ready!(Pin::new(&mut this.plaintext).poll_frame(context)) {
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        if bytes.len() <= CHUNK {
-                            // No buffers are needed for such; there is a crowd, or the client is slower than we are.
-                            this.buffers.clear();
-                        }
-                        this.pending = bytes;
+            match ready!(poll_data_of(&mut self.plaintext, context)).transpose()? {
+                Some(bytes) => {
+                    if bytes.len() <= CHUNK {
+                        // No buffers are needed for such; there is a crowd, or the client is slower than we are.
+                        self.buffers.clear();
                     }
+                    self.pending = bytes;
                 }
-                Some(Err(error)) => {
-                    this.state = State::Ended;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => this.state = State::Ending,
+                None => self.state = State::Ending,
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_end(&self) -> bool {
         match self.state {
             State::Reading => false,
             State::Ending => self.ciphertext_left == 0,
@@ -189,8 +190,8 @@ where
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.ciphertext_left)
+    fn length(&self) -> Option<u64> {
+        Some(self.ciphertext_left)
     }
 }
 

@@ -1,19 +1,22 @@
 //! Bodies of the formats without chunks: opened and sealed as they come.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
-use super::{BoxError, OpenError};
+use super::data::poll_data_of;
+use super::{BoxError, DataBody, OpenError, PollData};
 use crate::envelope::{StreamError, StreamOpener, StreamSealer};
 
 /// An HTTP body that opens a run of another one's bytes.
 ///
 /// It ends without an error only after all that was announced was released; of a message only after its tag was
 /// verified.
-pub struct StreamBody<B> {
+pub type StreamBody<B> = DataBody<OpenStream<B>>;
+
+/// The stored bytes that a [`StreamBody`] opens.
+pub struct OpenStream<B> {
     stored: B,
     /// `None` when it has ended.
     opener: Option<StreamOpener>,
@@ -28,9 +31,11 @@ impl<B> StreamBody<B> {
     /// Drops `discard` bytes of `stored` and opens the `take` bytes behind them.
     pub fn new(stored: B, opener: StreamOpener, discard: u64, take: u64) -> Self {
         let left = opener.left();
-        Self { stored, opener: Some(opener), discard, take, left }
+        Self::from_source(OpenStream { stored, opener: Some(opener), discard, take, left })
     }
+}
 
+impl<B> OpenStream<B> {
     /// What `data` and, if it is the end, the end of the stored bytes release.
     fn open(&mut self, mut data: Bytes, is_end: bool) -> Result<Bytes, StreamError> {
         let Some(opener) = self.opener.as_mut() else { return Ok(Bytes::new()) };
@@ -52,52 +57,43 @@ impl<B> StreamBody<B> {
     }
 }
 
-impl<B> Body for StreamBody<B>
+impl<B> PollData for OpenStream<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    type Data = Bytes;
     type Error = OpenError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, OpenError>>> {
-        let this = &mut *self;
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, OpenError>>> {
         loop {
-            if this.opener.is_none() {
+            if self.opener.is_none() {
                 return Poll::Ready(None);
             }
-            let outcome = match ready!(Pin::new(&mut this.stored).poll_frame(context)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.open(data, false).map_err(OpenError::Stream),
-                    Err(_trailers) => continue,
-                },
-                Some(Err(error)) => Err(OpenError::Upstream(error)),
-                None => this.open(Bytes::new(), true).map_err(OpenError::Stream),
+            let data = ready!(poll_data_of(&mut self.stored, context));
+            let (data, is_end) = match data.transpose().map_err(OpenError::Upstream)? {
+                Some(data) => (data, false),
+                None => (Bytes::new(), true),
             };
-            match outcome {
-                Ok(released) if released.is_empty() => {}
-                Ok(released) => return Poll::Ready(Some(Ok(Frame::data(released)))),
-                Err(error) => {
-                    this.opener = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
+            let released = self.open(data, is_end).map_err(OpenError::Stream)?;
+            if !released.is_empty() {
+                return Poll::Ready(Some(Ok(released)));
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_end(&self) -> bool {
         self.opener.is_none()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+    fn length(&self) -> Option<u64> {
+        Some(self.left)
     }
 }
 
 /// An HTTP body that seals another one. The inner body's error ends it before what completes the object was released.
-pub struct SealStreamBody<B> {
+pub type SealStreamBody<B> = DataBody<SealStream<B>>;
+
+/// The plaintext that a [`SealStreamBody`] seals.
+pub struct SealStream<B> {
     plaintext: B,
     sealer: Option<StreamSealer>,
     left: u64,
@@ -106,52 +102,40 @@ pub struct SealStreamBody<B> {
 impl<B> SealStreamBody<B> {
     /// Seals `plaintext` into `stored_length` bytes.
     pub fn new(plaintext: B, sealer: StreamSealer, stored_length: u64) -> Self {
-        Self { plaintext, sealer: Some(sealer), left: stored_length }
+        Self::from_source(SealStream { plaintext, sealer: Some(sealer), left: stored_length })
     }
 }
 
-impl<B> Body for SealStreamBody<B>
+impl<B> PollData for SealStream<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = &mut *self;
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {
         loop {
-            let Some(sealer) = this.sealer.as_mut() else { return Poll::Ready(None) };
+            let Some(sealer) = self.sealer.as_mut() else { return Poll::Ready(None) };
             let mut sealed = BytesMut::new();
-            match ready!(Pin::new(&mut this.plaintext).poll_frame(context)) {
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    sealer.update(&data, &mut sealed);
-                }
-                Some(Err(error)) => {
-                    this.sealer = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
+            match ready!(poll_data_of(&mut self.plaintext, context)).transpose()? {
+                Some(data) => sealer.update(&data, &mut sealed),
                 None => {
-                    let sealer = this.sealer.take().expect("it was there at the top of the loop");
+                    let sealer = self.sealer.take().expect("it was there at the top of the loop");
                     sealer.finish(&mut sealed);
                 }
             }
             if !sealed.is_empty() {
-                this.left = this.left.saturating_sub(sealed.len() as u64);
-                return Poll::Ready(Some(Ok(Frame::data(sealed.freeze()))));
+                self.left = self.left.saturating_sub(sealed.len() as u64);
+                return Poll::Ready(Some(Ok(sealed.freeze())));
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_end(&self) -> bool {
         self.sealer.is_none()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+    fn length(&self) -> Option<u64> {
+        Some(self.left)
     }
 }
 

@@ -9,7 +9,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use tokio::task::JoinHandle;
 
-use crate::body::{BoxBody, KeptAliveBody, boxed, read_bounded};
+use crate::body::{BoxBody, KeepAliveBody, boxed, read_bounded};
 use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, with_causes};
 use crate::operation::request::UnderWay;
@@ -64,7 +64,7 @@ async fn within(
         let ended = task.await.map_err(|_| Error::from(broken_off())).and_then(|outcome| outcome);
         Bytes::from(late_document(ended, &resource).await)
     };
-    let mut response = Response::new(boxed(KeptAliveBody::new(document, PAUSE)));
+    let mut response = Response::new(boxed(KeepAliveBody::new(document, PAUSE)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response_headers::set_sse(response.headers_mut(), sse, None);
     Ok(response)

@@ -2,14 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::BoxError;
+use super::{BoxError, DataBody, PollData};
 
 /// A declaration must be the first thing in a document, so it goes out before the spaces.
 const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
@@ -18,7 +17,10 @@ type Document = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 
 /// A body of the XML declaration, a space whenever the document has kept the client waiting for `pause`, and the
 /// document, which itself has no declaration.
-pub struct KeptAliveBody {
+pub type KeepAliveBody = DataBody<KeepAlive>;
+
+/// The document and the timer of a [`KeepAliveBody`].
+pub struct KeepAlive {
     document: Document,
     pause: Duration,
     next_space: Pin<Box<Sleep>>,
@@ -32,51 +34,45 @@ enum Stage {
     Ended,
 }
 
-impl KeptAliveBody {
+impl KeepAliveBody {
     /// `document` is awaited however long it takes.
     pub fn new(document: impl Future<Output = Bytes> + Send + 'static, pause: Duration) -> Self {
         let next_space = Box::pin(tokio::time::sleep(pause));
-        Self { document: Box::pin(document), pause, next_space, stage: Stage::Begun }
+        Self::from_source(KeepAlive { document: Box::pin(document), pause, next_space, stage: Stage::Begun })
     }
 }
 
-impl Body for KeptAliveBody {
-    type Data = Bytes;
+impl PollData for KeepAlive {
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let data = |bytes| Poll::Ready(Some(Ok(Frame::data(bytes))));
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         match self.stage {
             Stage::Begun => {
                 self.stage = Stage::Waiting;
-                data(Bytes::from_static(DECLARATION))
+                Poll::Ready(Some(Ok(Bytes::from_static(DECLARATION))))
             }
             Stage::Ended => Poll::Ready(None),
             Stage::Waiting => {
                 if let Poll::Ready(document) = self.document.as_mut().poll(context) {
                     self.stage = Stage::Ended;
-                    return data(document);
+                    return Poll::Ready(Some(Ok(document)));
                 }
-                if self.next_space.as_mut().poll(context).is_pending() {
-                    return Poll::Pending;
-                }
+                ready!(self.next_space.as_mut().poll(context));
                 let next = Instant::now() + self.pause;
                 self.next_space.as_mut().reset(next);
-                data(Bytes::from_static(b" "))
+                Poll::Ready(Some(Ok(Bytes::from_static(b" "))))
             }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn is_end(&self) -> bool {
         self.stage == Stage::Ended
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body;
     use http_body_util::BodyExt;
     use tokio::sync::oneshot;
 
@@ -86,7 +82,7 @@ mod tests {
     async fn spaces_come_until_the_document_is_there() {
         let (sender, receiver) = oneshot::channel::<&'static str>();
         let document = async move { Bytes::from(receiver.await.unwrap()) };
-        let mut body = KeptAliveBody::new(document, Duration::from_millis(1));
+        let mut body = KeepAliveBody::new(document, Duration::from_millis(1));
         let mut seen = Vec::new();
         while seen.len() < DECLARATION.len() + 3 {
             seen.extend_from_slice(&body.frame().await.unwrap().unwrap().into_data().unwrap());
@@ -101,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_document_that_is_there_needs_no_space() {
-        let body = KeptAliveBody::new(async { Bytes::from_static(b"<a/>") }, Duration::from_secs(60));
+        let body = KeepAliveBody::new(async { Bytes::from_static(b"<a/>") }, Duration::from_secs(60));
         let seen = body.collect().await.unwrap().to_bytes();
         assert_eq!(seen.strip_prefix(DECLARATION), Some(&b"<a/>"[..]));
     }
