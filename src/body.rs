@@ -3,11 +3,11 @@
 //! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
 //! error was complete and verified.
 
+mod buffer_pool;
 mod data;
 mod form;
 mod ingest;
 mod keep_alive;
-mod lent;
 mod listing;
 mod metered;
 mod observed;
@@ -16,21 +16,21 @@ mod reclaim;
 mod seal;
 mod stream;
 #[cfg(test)]
-pub(crate) mod tests_support;
+pub(crate) mod test_support;
 
 pub use data::{DataBody, PollData};
 pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use keep_alive::KeepAliveBody;
-pub use listing::{EntryAnswer, Listed, ListingBody, ListingError, MAX_ASKED};
+pub use listing::{EntryLookup, EntryView, ListingBody, ListingError, MAX_CONCURRENT_LOOKUPS};
 pub use metered::MeteredBody;
 pub use observed::{BodyEnd, ObservedBody};
-pub use open::{BoxOpener, OpenBody, OpenError, Passage, Primed};
+pub use open::{BoxOpener, OpenBody, OpenError, PlaintextWindow, PrimedBody};
 pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
 pub use stream::{SealStreamBody, StreamBody};
 #[cfg(test)]
-pub(crate) use tests_support::{new_object, open_all, pattern};
+pub(crate) use test_support::{new_object, open_all, pattern};
 
 /// Any error a body can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! How much one connection may buffer: much while there are few of them, little in a crowd; and how much all may that hold
+//! How much one connection may buffer: much while there are few of them, little in a connections; and how much all may that hold
 //! something whole.
 //!
 //! Large buffers are what large objects are fast by: one system call moves a whole chunk and more. They are also most of
@@ -33,33 +33,33 @@ pub const MAX_ALLOWANCE: usize = 1 << 20;
 /// The most that is read at once, bytes: more than a core's own cache would be read, opened and written in turn.
 const MAX_READ: usize = 512 << 10;
 
-fn allowance_of(connections: usize) -> usize {
+fn allowance_for(connections: usize) -> usize {
     let fitting = ALLOWANCES.iter().find(|(most, _)| connections <= *most);
     fitting.map_or(MAX_ALLOWANCE, |(_, bytes)| *bytes)
 }
 
 /// A count of those that come and go.
 #[derive(Debug, Clone, Default)]
-pub struct Crowd(Arc<AtomicUsize>);
+pub struct ConnectionCounter(Arc<AtomicUsize>);
 
-/// One of a crowd, until it is dropped.
+/// One of a connections, until it is dropped.
 #[derive(Debug)]
-pub struct Member(Crowd);
+pub struct ConnectionGuard(ConnectionCounter);
 
-impl Crowd {
+impl ConnectionCounter {
     /// Counts one more.
-    pub fn join(&self) -> Member {
+    pub fn enter(&self) -> ConnectionGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Member(self.clone())
+        ConnectionGuard(self.clone())
     }
 
     /// Bytes that each may buffer in one direction, as many as there are now.
     pub fn allowance(&self) -> usize {
-        allowance_of(self.0.load(Ordering::Relaxed))
+        allowance_for(self.0.load(Ordering::Relaxed))
     }
 }
 
-impl Drop for Member {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -71,20 +71,20 @@ mod tests {
 
     #[test]
     fn the_more_there_are_the_less_each_may_buffer() {
-        let sizes: Vec<_> = (0..1_000).map(allowance_of).collect();
+        let sizes: Vec<_> = (0..1_000).map(allowance_for).collect();
         assert!(sizes.is_sorted_by(|one, next| one >= next));
         for connections in 1..1_000 {
-            let all = connections * allowance_of(connections);
+            let all = connections * allowance_for(connections);
             assert!(all <= (8 << 20).max(connections * (16 << 10)), "{connections} connections buffer {all}");
         }
     }
 
     #[test]
     fn a_crowd_counts_who_is_there() {
-        let crowd = Crowd::default();
-        let members: Vec<_> = (0..9).map(|_| crowd.join()).collect();
-        assert_eq!(crowd.allowance(), 512 << 10);
+        let connections = ConnectionCounter::default();
+        let members: Vec<_> = (0..9).map(|_| connections.enter()).collect();
+        assert_eq!(connections.allowance(), 512 << 10);
         drop(members);
-        assert_eq!(crowd.allowance(), MAX_ALLOWANCE);
+        assert_eq!(connections.allowance(), MAX_ALLOWANCE);
     }
 }

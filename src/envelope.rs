@@ -4,10 +4,10 @@
 //! key services. It promises that no plaintext leaves before its tag was verified, and that a failure says nothing
 //! but its kind.
 
-pub mod cbc;
-mod chain;
+mod aes_cbc;
+mod aes_gcm;
+pub mod article_cbc;
 mod data_key;
-mod message;
 pub mod native;
 pub mod s3ec;
 mod stream;

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::buffers::Crowd;
+use crate::buffers::ConnectionCounter;
 use crate::meter::Meter;
 use connection::{Connection, Drain};
 pub use tls::{Tls, TlsError, Validity};
@@ -149,7 +149,7 @@ impl Bound {
         let Self { listener, local_address: _, settings } = self;
         let places = Places::new(settings.max_connections);
         let (draining, drain) = watch::channel(false);
-        let (drain, crowd) = (Drain(drain), Crowd::default());
+        let (drain, crowd) = (Drain(drain), ConnectionCounter::default());
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {

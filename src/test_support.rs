@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::body::BoxBody;
-use crate::body::tests_support::{pattern, seal_all, seal_segments};
+use crate::body::test_support::{pattern, seal_all, seal_segments};
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{
     Attributes, Binding, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed, SseAlgorithm,

@@ -45,7 +45,7 @@ pub use self::settings::{
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 pub use self::transport::{HeadRoom, OriginalHeaders, Sending, Transport};
-use crate::buffers::Crowd;
+use crate::buffers::ConnectionCounter;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
 use crate::wire::checksum::ChecksumAlgorithm;
@@ -122,7 +122,7 @@ struct Shared {
     hop: Hop,
     transport: Box<dyn Transport>,
     /// The responses under way.
-    crowd: Crowd,
+    crowd: ConnectionCounter,
     credentials: CredentialSource,
     signer: Signer,
     checksum: Option<ChecksumAlgorithm>,
@@ -143,7 +143,7 @@ impl Upstream {
             Target::Endpoint(_) | Target::Aws => {}
         }
         let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
-        let crowd = Crowd::default();
+        let crowd = ConnectionCounter::default();
         let pool = network(&settings, &address, &crowd)?;
         let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
         Self::assemble(settings, address, Box::new(pool), hop, crowd).await
@@ -160,7 +160,7 @@ impl Upstream {
     ) -> Result<Self, UpstreamSetupError> {
         let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
         let settings = Settings { max_retries: 0, ..settings };
-        Self::assemble(settings, address, transport, Hop::Protected, Crowd::default()).await
+        Self::assemble(settings, address, transport, Hop::Protected, ConnectionCounter::default()).await
     }
 
     async fn assemble(
@@ -168,7 +168,7 @@ impl Upstream {
         address: Address,
         transport: Box<dyn Transport>,
         hop: Hop,
-        crowd: Crowd,
+        crowd: ConnectionCounter,
     ) -> Result<Self, UpstreamSetupError> {
         let Settings { region, credentials, checksum, timeouts, max_retries, via, .. } = settings;
         let credentials = CredentialSource::new(credentials, &region).await?;
@@ -273,7 +273,7 @@ impl Upstream {
             head.headers.insert(header::VIA, via.clone());
         }
         let (body, interest) = request.body();
-        let member = crowd.join();
+        let member = crowd.enter();
         let request_sent = Request::from_parts(head, body.boxed_unsync());
         let exchange = transport.send(request_sent, head_room);
         let outcome = match request.upload() {
@@ -304,7 +304,11 @@ impl Upstream {
 }
 
 /// The connections to a storage that is reached over the network.
-fn network(settings: &Settings, address: &Address, crowd: &Crowd) -> Result<Pool, UpstreamSetupError> {
+fn network(
+    settings: &Settings,
+    address: &Address,
+    crowd: &ConnectionCounter,
+) -> Result<Pool, UpstreamSetupError> {
     let extra = settings.extra_root_ca.as_deref();
     let connector = Connector::new(address.is_tls(), extra, settings.timeouts, crowd.clone())?;
     Ok(Pool::new(connector, settings.max_idle_connections, POOL_IDLE_TIMEOUT, crowd.clone()))

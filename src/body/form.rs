@@ -22,19 +22,19 @@ pub struct FormFile {
 }
 
 impl FormBody {
-    /// Reads a form up to its file, for `patience` at most: nobody knows yet who sends it.
+    /// Reads a form up to its file, for `timeout` at most: nobody knows yet who sends it.
     ///
     /// # Errors
     /// What the parser refuses, [`IngestError::Idle`], and a wire that breaks.
     pub async fn open(
         wire: BoxBody,
         content_type: &HeaderValue,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(Form, Self), IngestError> {
         let parser = FormParser::new(content_type).map_err(IngestError::Refused)?;
         let mut file = FormFile { wire, parser, pending: Bytes::new() };
-        let form = tokio::time::timeout(patience, file.form()).await;
-        let form = form.unwrap_or(Err(IngestError::Idle(patience)))?;
+        let form = tokio::time::timeout(timeout, file.form()).await;
+        let form = form.unwrap_or(Err(IngestError::Idle(timeout)))?;
         Ok((form, Self::from_source(file)))
     }
 }
@@ -89,7 +89,7 @@ impl PollData for FormFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::tests_support::{Arriving, frames};
+    use crate::body::test_support::{Arriving, frames};
     use crate::body::{IngestBody, boxed};
     use crate::s3::{DeclaredIntegrity, ErrorCode};
 

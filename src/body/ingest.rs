@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
     use crate::body::boxed;
-    use crate::body::tests_support::{Arriving, frames, pattern};
+    use crate::body::test_support::{Arriving, frames, pattern};
 
     const IDLE: Duration = Duration::from_secs(1);
 

@@ -15,33 +15,33 @@ use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, Told
 
 /// How many sizes of one listing are asked for at a time. A page of 1,000 such objects takes 63 round trips then; more
 /// at once would let one client's listing crowd out the requests of others.
-pub const MAX_ASKED: usize = 16;
+pub const MAX_CONCURRENT_LOOKUPS: usize = 16;
 /// How many bytes of a listing wait behind a size that was asked for: about 600 of S3's entries.
 const MAX_WAITING: usize = 256 << 10;
 
-/// Room for what is ready: a read of the storage's answer, mostly.
-const READY: usize = 16 << 10;
+/// Room for what is ready: a read of the storage's lookup, mostly.
+const READY_CAPACITY: usize = 16 << 10;
 /// How much longer an entry may become: by the digits of the largest size, and a suffix to its ETag.
-const MAX_MORE: usize = 24;
+const MAX_GROWTH: usize = 24;
 
-/// An answer that is on its way; `None`: the object is gone, and its entry is left out.
-pub type EntryAnswer = Pin<Box<dyn Future<Output = Result<Option<ToldEntry>, BoxError>> + Send>>;
+/// An lookup that is on its way; `None`: the object is gone, and its entry is left out.
+pub type EntryLookup = Pin<Box<dyn Future<Output = Result<Option<ToldEntry>, BoxError>> + Send>>;
 
 /// How a listed object appears to its readers.
-pub enum Listed {
+pub enum EntryView {
     /// Like this.
     Known(ToldEntry),
     /// As this will say; polled beside others, before its turn comes.
-    Asked(EntryAnswer),
+    Lookup(EntryLookup),
 }
 
 /// Why a listing could not be given out.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
-    /// The storage's answer broke off.
-    #[error("the storage's answer broke off")]
+    /// The storage's lookup broke off.
+    #[error("the storage's lookup broke off")]
     Upstream(#[source] BoxError),
-    /// The storage's answer is no listing.
+    /// The storage's lookup is no listing.
     #[error("the storage's listing is unusable: {0}")]
     Xml(#[from] XmlError),
     /// What an object is to its readers could not be learned.
@@ -57,42 +57,42 @@ pub type ListingBody<B, S> = DataBody<Listing<B, S>>;
 /// The listing that a [`ListingBody`] rewrites.
 pub struct Listing<B, S> {
     listing: B,
-    told: S,
+    describe: S,
     /// `None` once the listing has ended.
     rewriter: Option<ListRewriter>,
     waiting: VecDeque<Piece>,
     /// Bytes in `waiting`.
     waiting_bytes: usize,
     /// Pieces in `waiting` whose size was asked for.
-    asked: usize,
+    lookups: usize,
     first: Option<Bytes>,
 }
 
 enum Piece {
     /// As many neighbours as were ready one after the other: small pieces would make small frames.
     Ready(BytesMut),
-    Asked(ListedEntry, EntryAnswer),
+    Lookup(ListedEntry, EntryLookup),
 }
 
 impl<B, S> ListingBody<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> Listed + Unpin,
+    S: Fn(&ListedEntry) -> EntryView + Unpin,
 {
     /// Rewrites `listing`, whose names were requested in this encoding.
-    pub fn new(listing: B, requested: NameEncoding, told: S) -> Self {
+    pub fn new(listing: B, requested: NameEncoding, describe: S) -> Self {
         Self::from_source(Listing {
             listing,
-            told,
+            describe,
             rewriter: Some(ListRewriter::new(requested)),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            asked: 0,
+            lookups: 0,
             first: None,
         })
     }
 
-    /// Waits for the first bytes, so that what is no listing at all is refused with a proper answer instead of a
+    /// Waits for the first bytes, so that what is no listing at all is refused with a proper lookup instead of a
     /// broken connection.
     ///
     /// # Errors
@@ -106,11 +106,11 @@ where
 impl<B, S> Listing<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> Listed + Unpin,
+    S: Fn(&ListedEntry) -> EntryView + Unpin,
 {
     /// Reads until the listing or the bounds end, or the storage keeps us waiting.
     fn read_ahead(&mut self, context: &mut Context<'_>) -> Result<(), ListingError> {
-        while self.asked < MAX_ASKED && self.waiting_bytes < MAX_WAITING {
+        while self.lookups < MAX_CONCURRENT_LOOKUPS && self.waiting_bytes < MAX_WAITING {
             let Some(rewriter) = &mut self.rewriter else { break };
             if let Some(piece) = rewriter.next_piece()? {
                 self.enqueue(piece);
@@ -131,22 +131,22 @@ where
     }
 
     fn enqueue(&mut self, piece: ListingPiece) {
-        let (entry, answer) = match piece {
+        let (entry, lookup) = match piece {
             ListingPiece::Passed(bytes) => return self.append(|ready| ready.extend_from_slice(&bytes)),
-            ListingPiece::Entry(entry) => match (self.told)(&entry) {
-                Listed::Known(told) => return self.append(|ready| entry.write(told, ready)),
-                Listed::Asked(answer) => (entry, answer),
+            ListingPiece::Entry(entry) => match (self.describe)(&entry) {
+                EntryView::Known(told) => return self.append(|ready| entry.write(told, ready)),
+                EntryView::Lookup(lookup) => (entry, lookup),
             },
         };
-        self.asked += 1;
+        self.lookups += 1;
         self.waiting_bytes += entry.length();
-        self.waiting.push_back(Piece::Asked(entry, answer));
+        self.waiting.push_back(Piece::Lookup(entry, lookup));
     }
 
     /// Lets bytes be written behind all that waits.
     fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
         if !matches!(self.waiting.back(), Some(Piece::Ready(_))) {
-            self.waiting.push_back(Piece::Ready(BytesMut::with_capacity(READY)));
+            self.waiting.push_back(Piece::Ready(BytesMut::with_capacity(READY_CAPACITY)));
         }
         if let Some(Piece::Ready(ready)) = self.waiting.back_mut() {
             let before = ready.len();
@@ -156,24 +156,24 @@ where
     }
 
     /// Lets every question make progress; tells whether one was answered.
-    fn hear_answers(&mut self, context: &mut Context<'_>) -> Result<bool, ListingError> {
-        let open = self.asked;
+    fn poll_lookups(&mut self, context: &mut Context<'_>) -> Result<bool, ListingError> {
+        let open = self.lookups;
         if open == 0 {
             return Ok(false);
         }
         for piece in &mut self.waiting {
-            let Piece::Asked(entry, answer) = piece else { continue };
-            let Poll::Ready(told) = answer.as_mut().poll(context) else { continue };
+            let Piece::Lookup(entry, lookup) = piece else { continue };
+            let Poll::Ready(told) = lookup.as_mut().poll(context) else { continue };
             let before = entry.length();
-            let mut ready = BytesMut::with_capacity(before + MAX_MORE);
+            let mut ready = BytesMut::with_capacity(before + MAX_GROWTH);
             if let Some(told) = told.map_err(ListingError::Entry)? {
                 entry.write(told, &mut ready);
             }
             self.waiting_bytes = self.waiting_bytes - before + ready.len();
-            self.asked -= 1;
+            self.lookups -= 1;
             *piece = Piece::Ready(ready);
         }
-        Ok(self.asked < open)
+        Ok(self.lookups < open)
     }
 
     /// What waits for nothing any more, joined.
@@ -194,14 +194,14 @@ where
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ListingError>> {
         loop {
             self.read_ahead(context)?;
-            let is_roomier = self.hear_answers(context)?;
+            let has_progressed = self.poll_lookups(context)?;
             if let Some(bytes) = self.release() {
                 return Poll::Ready(Ok(Some(bytes)));
             }
             if self.waiting.is_empty() && self.rewriter.is_none() {
                 return Poll::Ready(Ok(None));
             }
-            if !is_roomier {
+            if !has_progressed {
                 return Poll::Pending;
             }
         }
@@ -211,7 +211,7 @@ where
 impl<B, S> PollData for Listing<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> Listed + Unpin,
+    S: Fn(&ListedEntry) -> EntryView + Unpin,
 {
     type Error = ListingError;
 
@@ -232,7 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::body::tests_support::frames;
+    use crate::body::test_support::frames;
 
     fn listing(sizes: impl IntoIterator<Item = u64>) -> String {
         let entries = sizes
@@ -249,12 +249,12 @@ mod tests {
     }
 
     /// Odd sizes are asked for, even ones known; each is answered with its double.
-    fn doubled(entry: &ListedEntry) -> Listed {
+    fn doubled(entry: &ListedEntry) -> EntryView {
         let size = entry.size;
         if size.is_multiple_of(2) {
-            return Listed::Known(sized(size * 2));
+            return EntryView::Known(sized(size * 2));
         }
-        Listed::Asked(Box::pin(async move {
+        EntryView::Lookup(Box::pin(async move {
             for _ in 0..size % 7 {
                 tokio::task::yield_now().await;
             }
@@ -264,7 +264,7 @@ mod tests {
 
     async fn read<S>(document: &str, cuts: &[usize], size_of: S) -> Result<String, ListingError>
     where
-        S: Fn(&ListedEntry) -> Listed + Unpin,
+        S: Fn(&ListedEntry) -> EntryView + Unpin,
     {
         let body = ListingBody::new(frames(document.as_bytes(), cuts), NameEncoding::Verbatim, size_of);
         let bytes = body.primed().await?.collect().await?.to_bytes();
@@ -282,7 +282,7 @@ mod tests {
     async fn an_entry_whose_object_is_gone_is_left_out() {
         let size_of = |entry: &ListedEntry| {
             let size = entry.size;
-            Listed::Asked(Box::pin(async move { Ok(Some(sized(size)).filter(|told| told.size > 3)) }))
+            EntryView::Lookup(Box::pin(async move { Ok(Some(sized(size)).filter(|told| told.size > 3)) }))
         };
         let rewritten = read(&listing([3, 4, 3, 5, 3]), &[40], size_of).await.unwrap();
         assert_eq!(rewritten.replace(">\n<", "><").replace('\n', ""), listing([4, 5]).replace('\n', ""));
@@ -293,7 +293,7 @@ mod tests {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let size_of = |_: &ListedEntry| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            Listed::Asked(Box::pin(async move {
+            EntryView::Lookup(Box::pin(async move {
                 most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 now.fetch_sub(1, Ordering::Relaxed);
@@ -302,14 +302,14 @@ mod tests {
         };
         let rewritten = read(&listing(vec![3; 160]), &[1000], size_of).await.unwrap();
         assert_eq!(rewritten, listing(vec![1; 160]));
-        assert_eq!(most.load(Ordering::Relaxed), MAX_ASKED);
+        assert_eq!(most.load(Ordering::Relaxed), MAX_CONCURRENT_LOOKUPS);
     }
 
     #[tokio::test]
     async fn a_slow_answer_holds_back_a_bounded_part_of_the_listing() {
         let size_of = |entry: &ListedEntry| match entry.size {
-            1 => Listed::Asked(Box::pin(std::future::pending())),
-            size => Listed::Known(sized(size)),
+            1 => EntryView::Lookup(Box::pin(std::future::pending())),
+            size => EntryView::Known(sized(size)),
         };
         let document = listing(std::iter::once(1).chain(std::iter::repeat_n(2, 50_000)));
         let cuts: Vec<usize> = (0..document.len()).step_by(10_000).collect();
@@ -334,7 +334,7 @@ mod tests {
         let body = frames(document.as_bytes(), &[]).then_an_error();
         let body = ListingBody::new(body, NameEncoding::Verbatim, doubled);
         assert!(matches!(body.collect().await.unwrap_err(), ListingError::Upstream(_)));
-        let unknown = |_: &ListedEntry| Listed::Asked(Box::pin(async { Err("no answer".into()) }));
+        let unknown = |_: &ListedEntry| EntryView::Lookup(Box::pin(async { Err("no lookup".into()) }));
         let error = read(&listing([1]), &[], unknown).await.unwrap_err();
         assert!(matches!(error, ListingError::Entry(_)));
     }

@@ -67,7 +67,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::body::tests_support::Arriving;
+    use crate::body::test_support::Arriving;
 
     #[tokio::test]
     async fn a_client_that_is_cut_off_is_told_that_it_took_too_long() {

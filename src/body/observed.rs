@@ -101,7 +101,7 @@ mod tests {
     use http_body_util::{BodyExt, Full};
 
     use super::*;
-    use crate::body::tests_support::frames;
+    use crate::body::test_support::frames;
 
     type Seen = Arc<Mutex<Vec<(u64, BodyEnd)>>>;
 

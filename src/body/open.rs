@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use super::buffer_pool::BufferPool;
 use super::data::poll_data_of;
-use super::lent::Buffers;
 use super::{BoxError, DataBody, PollData};
 use crate::envelope::StreamError;
 use crate::envelope::native::{FormatError, PieceOpener, ReadWindow, SEALED_CHUNK};
@@ -32,7 +32,7 @@ pub type BoxOpener = Box<dyn PieceOpener + Send>;
 
 /// What to keep of what goes in and of what comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passage {
+pub struct PlaintextWindow {
     /// Stored bytes to drop before the first piece.
     pub discard: u64,
     /// Plaintext bytes to drop before the first that is wanted.
@@ -41,15 +41,15 @@ pub struct Passage {
     pub length: u64,
 }
 
-impl From<&ReadWindow> for Passage {
+impl From<&ReadWindow> for PlaintextWindow {
     fn from(window: &ReadWindow) -> Self {
         Self { discard: window.discard, skip: window.skip, length: window.length }
     }
 }
 
-/// An HTTP body that opens a passage of another one.
+/// An HTTP body that opens a plaintext_window of another one.
 ///
-/// It ends without an error only after every byte of the passage was authenticated and released, and of a whole
+/// It ends without an error only after every byte of the plaintext_window was authenticated and released, and of a whole
 /// multipart body also its end.
 pub type OpenBody<B> = DataBody<OpenPieces<B>>;
 
@@ -57,10 +57,10 @@ pub type OpenBody<B> = DataBody<OpenPieces<B>>;
 pub struct OpenPieces<B> {
     ciphertext: B,
     opener: BoxOpener,
-    left: Passage,
+    left: PlaintextWindow,
     piece: BytesMut,
     pending: Bytes,
-    buffers: Buffers,
+    pool: BufferPool,
     has_ended: bool,
 }
 
@@ -78,15 +78,15 @@ impl<B> OpenBody<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    /// Opens `passage` out of `ciphertext`.
-    pub fn new(ciphertext: B, opener: BoxOpener, passage: Passage) -> Self {
+    /// Opens `plaintext_window` out of `ciphertext`.
+    pub fn new(ciphertext: B, opener: BoxOpener, plaintext_window: PlaintextWindow) -> Self {
         Self::from_source(OpenPieces {
             ciphertext,
             opener,
-            left: passage,
+            left: plaintext_window,
             piece: BytesMut::new(),
             pending: Bytes::new(),
-            buffers: Buffers::default(),
+            pool: BufferPool::default(),
             has_ended: false,
         })
     }
@@ -96,9 +96,9 @@ where
     ///
     /// # Errors
     /// What the first chunk failed with.
-    pub async fn primed(mut self) -> Result<Primed<Self>, OpenError> {
+    pub async fn primed(mut self) -> Result<PrimedBody<Self>, OpenError> {
         let first = self.frame().await.transpose()?;
-        Ok(Primed { first, rest: self })
+        Ok(PrimedBody { first, rest: self })
     }
 }
 
@@ -132,13 +132,13 @@ where
 
     /// Opens a contiguous piece of this length.
     fn open_contiguous(&mut self, wanted: usize) -> Result<Bytes, FormatError> {
-        let mut plaintext = self.buffers.take();
+        let mut plaintext = self.pool.take();
         self.opener.open_next_into(&self.pending[..wanted], &mut plaintext)?;
         self.pending.advance(wanted);
-        Ok(self.buffers.lend(plaintext))
+        Ok(self.pool.freeze(plaintext))
     }
 
-    /// Cuts the passage's part out of what may be released.
+    /// Cuts the plaintext_window's part out of what may be released.
     fn release(&mut self, mut plaintext: Bytes) -> Result<Bytes, FormatError> {
         let skipped = self.left.skip.min(plaintext.len() as u64);
         plaintext.advance(usize::try_from(skipped).expect("it is at most the piece's length"));
@@ -170,7 +170,7 @@ where
             }
             let Some(wanted) = self.opener.next_length() else {
                 if self.left.length > 0 {
-                    // The last piece was opened and the passage is still not full: it lied outside the object.
+                    // The last piece was opened and the plaintext_window is still not full: it lied outside the object.
                     return Poll::Ready(Some(Err(FormatError::BodyLength.into())));
                 }
                 self.has_ended = true;
@@ -194,7 +194,7 @@ where
             let bytes = data.transpose().map_err(OpenError::Upstream)?.ok_or(FormatError::BodyLength)?;
             if bytes.len() < SEALED_CHUNK {
                 // No buffers are needed for such; there is a crowd, or the storage is slower than we are.
-                self.buffers.clear();
+                self.pool.clear();
             }
             self.pending = bytes;
         }
@@ -210,12 +210,12 @@ where
 }
 
 /// A body whose first frame was already waited for.
-pub struct Primed<B> {
+pub struct PrimedBody<B> {
     first: Option<Frame<Bytes>>,
     rest: B,
 }
 
-impl<B> Body for Primed<B>
+impl<B> Body for PrimedBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -252,7 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::body::tests_support::{frames, layout, new_object, pattern, seal_all, seal_segments};
+    use crate::body::test_support::{frames, layout, new_object, pattern, seal_all, seal_segments};
     use crate::envelope::ContentKey;
     use crate::envelope::native::multipart::{BodyClaim, Layout, MultipartOpener, RangeOpener};
     use crate::envelope::native::{CHUNK, ChunkOpener, CiphertextRange, PlaintextRange, SEALED_CHUNK};
@@ -355,8 +355,8 @@ mod tests {
             Ok(opener) => Box::new(opener),
             Err(error) => return (Vec::new(), Err(error.into())),
         };
-        let passage = Passage { discard: 0, skip: 0, length: total };
-        let mut body = OpenBody::new(frames(stored, cuts), opener, passage);
+        let plaintext_window = PlaintextWindow { discard: 0, skip: 0, length: total };
+        let mut body = OpenBody::new(frames(stored, cuts), opener, plaintext_window);
         let mut released = Vec::new();
         while let Some(frame) = body.frame().await {
             match frame {
@@ -469,9 +469,9 @@ mod tests {
             // An answer may begin earlier than it was asked to.
             let start = window.ciphertext_first.saturating_sub(early);
             let discard = window.ciphertext_first - start;
-            let passage = Passage { discard, skip: window.skip, length: window.length };
+            let plaintext_window = PlaintextWindow { discard, skip: window.skip, length: window.length };
             let run = &stored[start as usize..=window.ciphertext_last as usize];
-            let body = OpenBody::new(frames(run, &cuts), Box::new(opener), passage);
+            let body = OpenBody::new(frames(run, &cuts), Box::new(opener), plaintext_window);
             prop_assert_eq!(body.size_hint().exact(), Some(last - first + 1));
             let got = runtime.block_on(async { body.collect().await.map(|all| all.to_bytes().to_vec()) });
             prop_assert!(got.unwrap() == content[first as usize..=last as usize]);

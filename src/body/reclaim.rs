@@ -110,7 +110,7 @@ impl<B: Body + Unpin> Drop for ReclaimableBody<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::tests_support::frames;
+    use crate::body::test_support::frames;
 
     #[tokio::test]
     async fn the_unread_rest_comes_back_and_a_body_that_was_read_does_not() {

@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
+use super::buffer_pool::BufferPool;
 use super::data::poll_data_of;
-use super::lent::Buffers;
 use super::{DataBody, PollData};
 use crate::envelope::native::multipart::SegmentSealer;
 use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_length};
@@ -28,7 +28,7 @@ pub struct SealPieces<B> {
     tail: Bytes,
     chunk: BytesMut,
     pending: Bytes,
-    buffers: Buffers,
+    pool: BufferPool,
     ciphertext_left: u64,
     state: State,
 }
@@ -72,7 +72,7 @@ impl<B> SealBody<B> {
             tail,
             chunk: BytesMut::new(),
             pending: Bytes::new(),
-            buffers: Buffers::default(),
+            pool: BufferPool::default(),
             ciphertext_left: length,
             state: State::Reading,
         })
@@ -108,10 +108,10 @@ impl<B> SealPieces<B> {
             sealer.seal_next(&mut self.chunk);
             return self.release_chunk();
         }
-        let mut sealed = self.buffers.take();
+        let mut sealed = self.pool.take();
         sealer.seal_next_into(&self.pending[..CHUNK], &mut sealed);
         self.pending.advance(CHUNK);
-        let sealed = self.buffers.lend(sealed);
+        let sealed = self.pool.freeze(sealed);
         self.release(sealed)
     }
 
@@ -173,7 +173,7 @@ where
                 Some(bytes) => {
                     if bytes.len() <= CHUNK {
                         // No buffers are needed for such; there is a crowd, or the client is slower than we are.
-                        self.buffers.clear();
+                        self.pool.clear();
                     }
                     self.pending = bytes;
                 }
@@ -201,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::body::tests_support::{frames, new_object, open_all, pattern};
+    use crate::body::test_support::{frames, new_object, open_all, pattern};
     use crate::envelope::native::PieceOpener;
     use crate::envelope::native::multipart::{
         BodyClaim, Layout, MultipartOpener, Part, PartNumber, SegmentEnd, SegmentEntropy,

@@ -146,9 +146,9 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::body::tests_support::{frames, pattern};
+    use crate::body::test_support::{frames, pattern};
     use crate::envelope::s3ec::{Content, ENTROPY, Entries, Envelope, NewObject, Policy, Version};
-    use crate::envelope::{DataKey, HELD_BACK, cbc};
+    use crate::envelope::{DataKey, HELD_BACK, article_cbc};
 
     /// Ten mebibytes: enough that most of it would be released before the tag.
     const LARGE: usize = 10 << 20;
@@ -163,7 +163,7 @@ mod tests {
         let stored = body.collect().await.unwrap().to_bytes().to_vec();
         assert_eq!(stored.len() as u64, stored_length, "the promised length is exact");
         let entries = entries.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let entries = Entries::of_object(entries).unwrap();
+        let entries = Entries::from_metadata(entries).unwrap();
         (Envelope::parse(&entries, Policy::default()).unwrap(), stored)
     }
 
@@ -238,11 +238,11 @@ mod tests {
     #[tokio::test]
     async fn a_storage_that_sends_more_than_was_asked_for_is_cut_to_size() {
         let content = pattern(1000);
-        let mut sealer = cbc::sealer(&data_key(), &[7; 16], cbc::Padding::Pkcs7);
+        let mut sealer = article_cbc::sealer(&data_key(), &[7; 16], article_cbc::Padding::Pkcs7);
         let mut stored = BytesMut::new();
         sealer.update(&content, &mut stored);
         sealer.finish(&mut stored);
-        let chain = cbc::body(&data_key());
+        let chain = article_cbc::body(&data_key());
         let range = chain.slice(100, 200);
         let (discard, take) = (range.first(), range.len());
         let body = StreamBody::new(frames(&stored, &[77, 300]), chain.opener(100, 101), discard, take);
@@ -257,8 +257,8 @@ mod tests {
             let content = pattern(length);
             let context = Version::V2.context(&BTreeMap::new());
             let message = NewObject::new(Version::V2, &data_key(), b"blob", &context, &[5; ENTROPY]).sealer;
-            let chain = cbc::sealer(&data_key(), &[7; 16], cbc::Padding::Zero);
-            let wholes = [length as u64 + 16, cbc::ciphertext_length(length as u64).unwrap()];
+            let chain = article_cbc::sealer(&data_key(), &[7; 16], article_cbc::Padding::Zero);
+            let wholes = [length as u64 + 16, article_cbc::ciphertext_length(length as u64).unwrap()];
             for (sealer, whole) in [message, chain].into_iter().zip(wholes) {
                 let mut body = SealStreamBody::new(frames(&content, &[3]).then_an_error(), sealer, whole);
                 let mut released = 0;

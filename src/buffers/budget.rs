@@ -71,7 +71,7 @@ impl Share {
 
     /// The same bytes, with the share held as long as any of them are.
     pub fn with(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _share: self })
+        Bytes::from_owner(SharedBytes { bytes, _share: self })
     }
 }
 
@@ -81,12 +81,12 @@ impl Drop for Share {
     }
 }
 
-struct Held {
+struct SharedBytes {
     bytes: Bytes,
     _share: Share,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for SharedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,4 +1,4 @@
-//! A stream that is read in pieces of what its crowd allows.
+//! A stream that is read in pieces of what its connections allows.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,20 +6,20 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
-use super::{Crowd, MAX_READ};
+use super::{ConnectionCounter, MAX_READ};
 
-/// A stream whose reads give no more than the crowd's allowance at once, so that hyper's buffer, which grows as long as it
+/// A stream whose reads give no more than the connections's allowance at once, so that hyper's buffer, which grows as long as it
 /// is filled, stays as small.
 #[derive(Debug)]
 pub struct CappedStream<T> {
     stream: Take<T>,
-    crowd: Crowd,
+    connections: ConnectionCounter,
 }
 
 impl<T: AsyncRead> CappedStream<T> {
-    /// Reads `stream` in pieces that are right for `crowd`.
-    pub fn new(stream: T, crowd: Crowd) -> Self {
-        Self { stream: stream.take(0), crowd }
+    /// Reads `stream` in pieces that are right for `connections`.
+    pub fn new(stream: T, connections: ConnectionCounter) -> Self {
+        Self { stream: stream.take(0), connections }
     }
 }
 
@@ -43,7 +43,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CappedStream<T> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // A byte less: a read that fills hyper's buffer makes it double that.
-        let limit = self.crowd.allowance().min(MAX_READ) - 1;
+        let limit = self.connections.allowance().min(MAX_READ) - 1;
         self.stream.set_limit(limit as u64);
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
@@ -83,12 +83,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_gives_no_more_than_is_allowed_now() {
-        let crowd = Crowd::default();
+        let connections = ConnectionCounter::default();
         let content = vec![7; 2 * MAX_READ];
-        let mut stream = CappedStream::new(&content[..], crowd.clone());
+        let mut stream = CappedStream::new(&content[..], connections.clone());
         let mut into = vec![0; 2 * MAX_READ];
         assert_eq!(stream.read(&mut into).await.unwrap(), MAX_READ - 1);
-        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
+        let _connections: Vec<_> = (0..200).map(|_| connections.enter()).collect();
         assert_eq!(stream.read(&mut into).await.unwrap(), (32 << 10) - 1);
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.unwrap();
@@ -98,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn writes_pass() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = CappedStream::new(near, Crowd::default());
+        let mut near = CappedStream::new(near, ConnectionCounter::default());
         near.write_all(b"there").await.unwrap();
         near.shutdown().await.unwrap();
         let mut seen = String::new();

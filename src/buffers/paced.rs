@@ -1,4 +1,4 @@
-//! A body of which only so much is on its way at once.
+//! A body of which only so much is on its in_flight at once.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,72 +7,72 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Crowd;
+use super::ConnectionCounter;
 
 /// Frames below this length are not counted: hyper writes them together with what is around them.
 const SMALL: usize = 16 << 10;
 
-/// A body that gives the next frame when what hyper has not yet written of those before is less than the crowd's
+/// A body that gives the next frame when what hyper has not yet written of those before is less than the connections's
 /// allowance.
 ///
 /// hyper asks for frames until its own buffer is full, whose size can't be changed once a connection is open. It drops
 /// each frame when it has been written, and this body counts by that. Whoever keeps frames gets no more: it is for hyper.
 pub struct PacedBody<B> {
     inner: B,
-    crowd: Crowd,
-    way: Arc<Way>,
+    connections: ConnectionCounter,
+    in_flight: Arc<InFlight>,
 }
 
 /// What is between this body and the wire.
 #[derive(Default)]
-struct Way(Mutex<OnTheWay>);
+struct InFlight(Mutex<InFlightState>);
 
 #[derive(Default)]
-struct OnTheWay {
+struct InFlightState {
     bytes: usize,
     waiting: Option<Waker>,
 }
 
-impl Way {
-    fn lock(&self) -> MutexGuard<'_, OnTheWay> {
+impl InFlight {
+    fn lock(&self) -> MutexGuard<'_, InFlightState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A frame's bytes until they were written.
-struct Counted {
+struct InFlightBytes {
     bytes: Bytes,
-    way: Arc<Way>,
+    in_flight: Arc<InFlight>,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for InFlightBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Counted {
+impl Drop for InFlightBytes {
     fn drop(&mut self) {
-        let mut way = self.way.lock();
-        way.bytes -= self.bytes.len();
-        let waiting = way.waiting.take();
-        drop(way);
+        let mut in_flight = self.in_flight.lock();
+        in_flight.bytes -= self.bytes.len();
+        let waiting = in_flight.waiting.take();
+        drop(in_flight);
         waiting.into_iter().for_each(Waker::wake);
     }
 }
 
 impl<B> PacedBody<B> {
-    /// Paces `inner` as is right for `crowd`.
-    pub fn new(inner: B, crowd: Crowd) -> Self {
-        Self { inner, crowd, way: Arc::default() }
+    /// Paces `inner` as is right for `connections`.
+    pub fn new(inner: B, connections: ConnectionCounter) -> Self {
+        Self { inner, connections, in_flight: Arc::default() }
     }
 
     fn counted(&self, bytes: Bytes) -> Bytes {
         if bytes.len() < SMALL {
             return bytes;
         }
-        self.way.lock().bytes += bytes.len();
-        Bytes::from_owner(Counted { bytes, way: Arc::clone(&self.way) })
+        self.in_flight.lock().bytes += bytes.len();
+        Bytes::from_owner(InFlightBytes { bytes, in_flight: Arc::clone(&self.in_flight) })
     }
 }
 
@@ -87,12 +87,12 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut way = self.way.lock();
-        if way.bytes > 0 && way.bytes >= self.crowd.allowance() {
-            way.waiting = Some(cx.waker().clone());
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.bytes > 0 && in_flight.bytes >= self.connections.allowance() {
+            in_flight.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        drop(way);
+        drop(in_flight);
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.counted(bytes)))))
     }
@@ -137,10 +137,10 @@ mod tests {
 
     #[test]
     fn in_a_crowd_one_frame_waits_for_the_other() {
-        let crowd = Crowd::default();
-        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
-        let mut body = PacedBody::new(Frames(vec![65_536; 3]), crowd);
-        let first = next(&mut body).expect("nothing is on its way");
+        let connections = ConnectionCounter::default();
+        let _connections: Vec<_> = (0..200).map(|_| connections.enter()).collect();
+        let mut body = PacedBody::new(Frames(vec![65_536; 3]), connections);
+        let first = next(&mut body).expect("nothing is on its in_flight");
         assert!(next(&mut body).is_none());
         drop(first);
         assert!(next(&mut body).is_some(), "what was written does not count");
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn while_there_are_few_more_may_be_on_its_way() {
-        let mut body = PacedBody::new(Frames(vec![65_536; 40]), Crowd::default());
+        let mut body = PacedBody::new(Frames(vec![65_536; 40]), ConnectionCounter::default());
         let mut held = Vec::new();
         held.extend(std::iter::from_fn(|| next(&mut body)));
         assert_eq!(held.len(), MAX_ALLOWANCE / 65_536);
@@ -156,9 +156,9 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_woken() {
-        let crowd = Crowd::default();
-        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
-        let mut body = PacedBody::new(Frames(vec![65_536; 2]), crowd);
+        let connections = ConnectionCounter::default();
+        let _connections: Vec<_> = (0..200).map(|_| connections.enter()).collect();
+        let mut body = PacedBody::new(Frames(vec![65_536; 2]), connections);
         let first = body.frame().await.unwrap().unwrap();
         let waiting = tokio::spawn(async move { body.frame().await.is_some() });
         tokio::task::yield_now().await;
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn small_frames_and_the_end_pass() {
-        let crowd = Crowd::default();
-        let _crowd: Vec<_> = (0..200).map(|_| crowd.join()).collect();
-        let mut body = PacedBody::new(Frames(vec![1000; 5]), crowd);
+        let connections = ConnectionCounter::default();
+        let _connections: Vec<_> = (0..200).map(|_| connections.enter()).collect();
+        let mut body = PacedBody::new(Frames(vec![1000; 5]), connections);
         let held: Vec<_> = std::iter::from_fn(|| next(&mut body)).collect();
         assert_eq!(held.len(), 5);
     }

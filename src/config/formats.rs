@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::value;
-use crate::envelope::cbc::Padding;
+use crate::envelope::article_cbc::Padding;
 use crate::object::rule::formats::{Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 
 const WRITE_FORMATS: [WriteFormat; 4] =

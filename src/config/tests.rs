@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::envelope::cbc::Padding;
+use crate::envelope::article_cbc::Padding;
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
 use crate::object::rule::formats::{
     CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat,

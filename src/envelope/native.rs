@@ -5,7 +5,7 @@
 
 mod attributes;
 mod chunk;
-mod header;
+mod envelope;
 mod kdf;
 mod length;
 pub mod multipart;
@@ -19,7 +19,7 @@ mod window;
 
 pub use attributes::Attributes;
 pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
-pub use header::{
+pub use envelope::{
     Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,
     SseAlgorithm,
 };

@@ -19,19 +19,19 @@ pub use self::content::{Content, MessageBody};
 pub use self::entries::{Entries, MAX_INSTRUCTION_FILE, is_reserved};
 pub use self::envelope::{Claim, Envelope, Policy, Suite, Wrapping};
 pub use self::write::{ENTROPY, NewObject, Version};
-pub use super::chain::{ChainBody, Unreadable};
+pub use super::aes_cbc::{CbcBody, Unreadable};
 
-use super::message;
+use super::aes_gcm;
 
 /// What is appended to an object's key to name its instruction file.
 pub const INSTRUCTION_SUFFIX: &str = ".instruction";
 /// The longest plaintext of one object.
-pub const MAX_PLAINTEXT: u64 = message::MAX_PLAINTEXT;
+pub const MAX_PLAINTEXT: u64 = aes_gcm::MAX_PLAINTEXT;
 
 /// Stored bytes of a plaintext of `plaintext` bytes, as V2 and V3 are written.
 #[must_use]
 pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
-    if plaintext > MAX_PLAINTEXT { None } else { Some(plaintext + message::TAG as u64) }
+    if plaintext > MAX_PLAINTEXT { None } else { Some(plaintext + aes_gcm::TAG as u64) }
 }
 
 /// Why an object that claims to be of these formats was refused.

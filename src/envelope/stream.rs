@@ -1,12 +1,12 @@
 //! A stored body that is one run of ciphertext without chunks: sealed and opened piece by piece.
 //!
 //! The promise differs by what the formats can keep: a message releases its last bytes only after its tag was
-//! verified, a chain and a view authenticate nothing.
+//! verified, a cbc and a view authenticate nothing.
 
 use bytes::{Buf, BytesMut};
 
-use super::chain::{ChainOpener, ChainSealer, Padding};
-use super::message::{BLOCK, Keystream, MessageKey, MessageOpener, MessageSealer, TAG};
+use super::aes_cbc::{CbcOpener, CbcSealer, Padding};
+use super::aes_gcm::{BLOCK, Keystream, MessageKey, MessageOpener, MessageSealer, TAG};
 
 /// Plaintext held back from a message that is released before its tag: enough that what depends on an end of a file
 /// sees none.
@@ -29,7 +29,7 @@ pub struct StreamSealer(Sealing);
 
 enum Sealing {
     Message(Box<MessageSealer>),
-    Chain { chain: Box<ChainSealer>, padding: Padding, header: Option<[u8; BLOCK]> },
+    Cbc { cbc: Box<CbcSealer>, padding: Padding, header: Option<[u8; BLOCK]> },
 }
 
 impl StreamSealer {
@@ -37,18 +37,18 @@ impl StreamSealer {
         Self(Sealing::Message(Box::new(MessageSealer::new(message))))
     }
 
-    /// `header` goes before the chain.
-    pub(super) fn chain(chain: ChainSealer, padding: Padding, header: Option<[u8; BLOCK]>) -> Self {
-        Self(Sealing::Chain { chain: Box::new(chain), padding, header })
+    /// `header` goes before the cbc.
+    pub(super) fn cbc(cbc: CbcSealer, padding: Padding, header: Option<[u8; BLOCK]>) -> Self {
+        Self(Sealing::Cbc { cbc: Box::new(cbc), padding, header })
     }
 
     /// Appends ciphertext of `plaintext` to `sealed`.
     pub fn update(&mut self, plaintext: &[u8], sealed: &mut BytesMut) {
         match &mut self.0 {
             Sealing::Message(message) => message.update(plaintext, sealed),
-            Sealing::Chain { chain, header, .. } => {
+            Sealing::Cbc { cbc, header, .. } => {
                 sealed.extend_from_slice(header.take().as_ref().map_or(&[][..], |iv| iv));
-                chain.update(plaintext, sealed);
+                cbc.update(plaintext, sealed);
             }
         }
     }
@@ -58,7 +58,7 @@ impl StreamSealer {
         self.update(&[], sealed);
         match self.0 {
             Sealing::Message(message) => sealed.extend_from_slice(&message.finish()),
-            Sealing::Chain { chain, padding, .. } => chain.finish(padding, sealed),
+            Sealing::Cbc { cbc, padding, .. } => cbc.finish(padding, sealed),
         }
     }
 }
@@ -75,7 +75,7 @@ pub struct StreamOpener {
 enum Opening {
     Message(Box<DelayedOpener>),
     View(Keystream),
-    Chain(Box<ChainOpener>),
+    Cbc(Box<CbcOpener>),
     Plaintext,
     Ended,
 }
@@ -106,8 +106,8 @@ impl StreamOpener {
         Self { opening: Opening::View(keystream), skip, left: length }
     }
 
-    pub(super) fn chain(chain: ChainOpener, skip: u64, length: u64) -> Self {
-        Self { opening: Opening::Chain(Box::new(chain)), skip, left: length }
+    pub(super) fn cbc(cbc: CbcOpener, skip: u64, length: u64) -> Self {
+        Self { opening: Opening::Cbc(Box::new(cbc)), skip, left: length }
     }
 
     /// `length` bytes that are plaintext already.
@@ -131,7 +131,7 @@ impl StreamOpener {
         match &mut self.opening {
             Opening::Message(message) => message.push(ciphertext, released)?,
             Opening::View(keystream) => keystream.apply(ciphertext, released),
-            Opening::Chain(chain) => chain.update(ciphertext, released),
+            Opening::Cbc(cbc) => cbc.update(ciphertext, released),
             Opening::Plaintext => released.extend_from_slice(ciphertext),
             Opening::Ended => return Err(StreamError::Length),
         }
@@ -148,7 +148,7 @@ impl StreamOpener {
         let start = released.len();
         match std::mem::replace(&mut self.opening, Opening::Ended) {
             Opening::Message(message) => message.finish(released)?,
-            Opening::View(_) | Opening::Chain(_) | Opening::Plaintext => {}
+            Opening::View(_) | Opening::Cbc(_) | Opening::Plaintext => {}
             Opening::Ended => return Err(StreamError::Length),
         }
         self.cut(start, released);

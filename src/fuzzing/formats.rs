@@ -10,8 +10,8 @@ use bytes::BytesMut;
 
 use super::{Input, pattern, pieces};
 use crate::envelope::native::multipart::{
-    BodyClaim, CarriedChecksum, Ending, Layout, MultipartOpener, Part, PartNumber, SEGMENT_HEADER,
-    SegmentEnd, SegmentEntropy, SegmentSealer, TailMark, carried_checksum, layout_tail_length,
+    BodyClaim, CarriedChecksum, Ending, Layout, MultipartOpener, Part, PartNumber, PartReceipt,
+    SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer, carried_checksum, layout_tail_length,
     open_layout_tail, seal_terminator,
 };
 use crate::envelope::native::{
@@ -19,7 +19,7 @@ use crate::envelope::native::{
     PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed, SseAlgorithm, UploadChecksum,
     UploadTarget, UploadToken, plaintext_length,
 };
-use crate::envelope::{ContentKey, DataKey, cbc, s3ec};
+use crate::envelope::{ContentKey, DataKey, article_cbc, s3ec};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 const NAME: ObjectName<'static> = ObjectName { realm: "realm", object_key: b"dir/key" };
@@ -276,7 +276,7 @@ pub fn upload_token(data: &[u8]) {
         if let Ok(token) = UploadToken::parse(text) {
             assert_eq!(token.to_text(), text, "there is one spelling");
         }
-        if let Ok(mark) = TailMark::parse(text) {
+        if let Ok(mark) = PartReceipt::parse(text) {
             assert_eq!(mark.to_text(), text, "there is one spelling");
         }
     }
@@ -319,8 +319,8 @@ pub fn s3ec(data: &[u8]) {
         metadata.push((name, line[colon + 1..].trim_ascii()));
     }
     let body = input.rest();
-    let object = s3ec::Entries::of_object(metadata);
-    let file = s3ec::Entries::of_instruction_file(body);
+    let object = s3ec::Entries::from_metadata(metadata);
+    let file = s3ec::Entries::parse_instruction_file(body);
     for policy in [s3ec::Policy { legacy: false }, s3ec::Policy { legacy: true }] {
         let Ok(object) = &object else { continue };
         let envelope = match (&file, s3ec::Envelope::parse(object, policy)) {
@@ -356,12 +356,12 @@ fn open_content(envelope: &s3ec::Envelope, content: &s3ec::Content, body: &[u8])
             assert_eq!(delayed.is_ok(), whole.is_ok());
             assert!(whole.is_err() || whole.as_ref() == Ok(&released));
         }
-        s3ec::Content::Chain(chain) => open_chain(chain, body),
+        s3ec::Content::Cbc(chain) => open_chain(chain, body),
     }
 }
 
 /// The tail of a chain and the whole of it agree on its length, and pieces on its content.
-fn open_chain(chain: &cbc::ChainBody, body: &[u8]) {
+fn open_chain(chain: &article_cbc::CbcBody, body: &[u8]) {
     let stored = body.len() as u64;
     let whole = chain.open_whole(body, None);
     let by_tail = chain
@@ -392,7 +392,7 @@ fn new_s3ec_object(data: &[u8]) {
     pieces(content).into_iter().for_each(|piece| object.sealer.update(piece, &mut body));
     object.sealer.finish(&mut body);
     let entries = object.entries.iter().map(|(name, value)| (*name, value.as_bytes()));
-    let entries = s3ec::Entries::of_object(entries).expect("it was written here");
+    let entries = s3ec::Entries::from_metadata(entries).expect("it was written here");
     let envelope = s3ec::Envelope::parse(&entries, s3ec::Policy::default()).expect("it was written here");
     assert!(envelope.has_own_context(&own));
     let Ok(s3ec::Content::Message(message)) = envelope.unlock(&data_key()) else { panic!("it is a message") };
@@ -413,20 +413,24 @@ pub fn cbc(data: &[u8]) {
     let mut input = Input(data);
     let recorded = input.line();
     let stored = input.rest();
-    let chain = cbc::body(&data_key());
+    let chain = article_cbc::body(&data_key());
     open_chain(&chain, stored);
     if let Ok(length) = std::str::from_utf8(recorded)
-        .map_or(Err(cbc::Unreadable), |text| cbc::recorded_length(text, stored.len() as u64))
+        .map_or(Err(article_cbc::Unreadable), |text| article_cbc::recorded_length(text, stored.len() as u64))
     {
         assert!(chain.fits(stored.len() as u64, length));
         let opened = chain.open_whole(stored, Some(length)).expect("it fits");
         assert_eq!(opened.len() as u64, length);
     }
-    let mut sealer = cbc::sealer(&data_key(), &[recorded.len() as u8; cbc::IV], cbc::Padding::Pkcs7);
+    let mut sealer = article_cbc::sealer(
+        &data_key(),
+        &[recorded.len() as u8; article_cbc::IV],
+        article_cbc::Padding::Pkcs7,
+    );
     let mut body = BytesMut::new();
     pieces(data).into_iter().for_each(|piece| sealer.update(piece, &mut body));
     sealer.finish(&mut body);
-    assert_eq!(Some(body.len() as u64), cbc::ciphertext_length(data.len() as u64));
+    assert_eq!(Some(body.len() as u64), article_cbc::ciphertext_length(data.len() as u64));
     assert_eq!(chain.open_whole(&body, Some(data.len() as u64)).as_deref(), Ok(data));
     open_chain(&chain, &body);
 }

@@ -19,7 +19,7 @@ pub(crate) use super::foreign::write::{Target, refuse_reserved, seal};
 use super::native::StoredKeys;
 use super::rule::BucketRule;
 use super::rule::formats::ReadFormat;
-use crate::envelope::cbc::{self, ChainBody, Unreadable};
+use crate::envelope::article_cbc::{self, CbcBody, Unreadable};
 use crate::envelope::s3ec::{self, Claim, Content, Entries, Envelope, MessageBody, S3ecError, Suite};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, KeyringError, Purpose};
@@ -94,7 +94,7 @@ pub enum Unlocked {
     /// One message, authenticated at its end.
     Message(MessageBody),
     /// A chain, authenticated by nothing; with the plaintext's length, if it was recorded.
-    Chain(ChainBody, Option<u64>),
+    Chain(CbcBody, Option<u64>),
 }
 
 /// Tells an object's format by its metadata (of an answer to GET or HEAD), and refuses one that the rule does not read.
@@ -114,7 +114,7 @@ pub(crate) fn recognise(rule: &BucketRule, metadata: &HeaderMap) -> Result<Kind,
     let user = metadata.iter().filter_map(|(name, value)| {
         name.as_str().strip_prefix(USER_METADATA).map(|name| (name, value.as_bytes()))
     });
-    let claimed = Entries::of_object(user).and_then(|entries| Ok((entries.claim()?, entries)));
+    let claimed = Entries::from_metadata(user).and_then(|entries| Ok((entries.claim()?, entries)));
     match claimed {
         Ok((Claim::Nothing, entries)) => {
             if !rule.formats.reads(ReadFormat::S3ec) {
@@ -185,7 +185,7 @@ impl Foreign {
                     None => None,
                     Some(text) => {
                         let text = std::str::from_utf8(&text).map_err(|_| Unreadable)?;
-                        Some(cbc::recorded_length(text, stored)?)
+                        Some(article_cbc::recorded_length(text, stored)?)
                     }
                 };
                 return Ok(Self::Cbc { wrapped, recorded });
@@ -262,10 +262,10 @@ impl Foreign {
             (unwrapped, _) => unwrapped?,
         };
         let unlocked = match self {
-            Self::Cbc { recorded, .. } => Unlocked::Chain(cbc::body(&unwrapped.data_key), *recorded),
+            Self::Cbc { recorded, .. } => Unlocked::Chain(article_cbc::body(&unwrapped.data_key), *recorded),
             Self::S3ec(envelope) => match envelope.unlock(&unwrapped.data_key)? {
                 Content::Message(message) => Unlocked::Message(message),
-                Content::Chain(chain) => Unlocked::Chain(chain, None),
+                Content::Cbc(chain) => Unlocked::Chain(chain, None),
             },
             Self::Plaintext => Unlocked::Plaintext,
             Self::InstructionFile => Unlocked::InstructionFile,

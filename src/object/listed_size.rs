@@ -163,13 +163,13 @@ pub(crate) struct Listed {
 
 impl SizeReader {
     /// What one entry says.
-    pub(crate) fn tell(self: &Arc<Self>, entry: &ListedEntry) -> body::Listed {
+    pub(crate) fn tell(self: &Arc<Self>, entry: &ListedEntry) -> body::EntryView {
         let Ok(rule) = self.resources.policies.of_object(&self.bucket, &entry.object) else {
-            return body::Listed::Known(ToldEntry { size: entry.size, etag_suffix: "" });
+            return body::EntryView::Known(ToldEntry { size: entry.size, etag_suffix: "" });
         };
         match told_under(rule, entry) {
             Told::Size(size) => {
-                body::Listed::Known(told_entry(Learned::encrypted(size), rule.etag, entry.etag.as_deref()))
+                body::EntryView::Known(told_entry(Learned::encrypted(size), rule.etag, entry.etag.as_deref()))
             }
             Told::Ask(question) => {
                 let listed = Listed {
@@ -180,7 +180,7 @@ impl SizeReader {
                 };
                 let learned = Arc::clone(self).learn(listed, question);
                 let (style, etag) = (rule.etag, entry.etag.clone());
-                body::Listed::Asked(Box::pin(async move {
+                body::EntryView::Lookup(Box::pin(async move {
                     let learned = learned.await?;
                     Ok(learned.map(|learned| told_entry(learned, style, etag.as_deref())))
                 }))

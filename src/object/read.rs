@@ -19,7 +19,7 @@ use super::native::{StoredKeys, Unlocked};
 use super::range::{Selection, Wanted, stored_range};
 use super::rule::BucketRule;
 use super::upstream_response;
-use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, Passage};
+use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, PlaintextWindow};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
 use crate::envelope::native::{ChunkOpener, ReadWindow, SseAlgorithm};
@@ -158,7 +158,7 @@ struct Recipe {
     plaintext_total: u64,
     selection: Selection,
     /// `None`: there is none to get.
-    opener: Option<(BoxOpener, Passage)>,
+    opener: Option<(BoxOpener, PlaintextWindow)>,
     parts_count: Option<usize>,
     /// What is known of a multipart upload, if it was looked at.
     known: Option<Arc<KnownLayout>>,
@@ -229,9 +229,12 @@ impl Reader<'_> {
         let Recipe { plaintext_total, selection, opener, parts_count, known } = recipe;
         let (length, body) = match opener {
             None => (0, BoxBody::default()),
-            Some((opener, passage)) => {
-                let plaintext = OpenBody::new(ciphertext, opener, passage).primed().await?;
-                (passage.length, plaintext.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync())
+            Some((opener, plaintext_window)) => {
+                let plaintext = OpenBody::new(ciphertext, opener, plaintext_window).primed().await?;
+                (
+                    plaintext_window.length,
+                    plaintext.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync(),
+                )
             }
         };
         let checksums = checksums::kept_checksums(&opened.attributes, known.as_deref())?;
@@ -339,12 +342,12 @@ impl Reader<'_> {
         let claim = BodyClaim { ciphertext_total: run.total, parts: identity.parts() };
         let opener = MultipartOpener::new(content_key, claim, layout)?;
         let plaintext_total = opener.plaintext_total().expect("length or layout says it");
-        let passage = Passage { discard: 0, skip: 0, length: plaintext_total };
+        let plaintext_window = PlaintextWindow { discard: 0, skip: 0, length: plaintext_total };
         let opener: BoxOpener = Box::new(opener);
         Ok(Recipe {
             plaintext_total,
             selection: Selection::Whole,
-            opener: Some((opener, passage)),
+            opener: Some((opener, plaintext_window)),
             parts_count: None,
             known,
         })
@@ -370,7 +373,7 @@ impl Reader<'_> {
                     layout::header_apart(self.resources, &self.at, known, &window, &content_key).await?;
                 let opener = RangeOpener::new(content_key, layout.clone(), &window, header.as_deref())?;
                 let opener: BoxOpener = Box::new(opener);
-                Some((opener, Passage { discard, skip: window.skip, length: window.length }))
+                Some((opener, PlaintextWindow { discard, skip: window.skip, length: window.length }))
             }
         };
         let parts_count = matches!(self.read.wanted, Wanted::Part(_)).then_some(layout.parts().len());

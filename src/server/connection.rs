@@ -20,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 use super::stall::WriteDeadline;
 use super::unusable::{self, Reason, unusable};
 use super::{ConnectionInfo, Settings, Tls};
-use crate::buffers::{self, CappedStream, Crowd, PacedBody};
+use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
 use crate::meter::Meter;
 
 /// Maximum bytes of a request's head. Metadata in [`MAX_HEADERS`] lines takes 10 KiB, and its names take
@@ -56,7 +56,7 @@ struct Terms {
     header_timeout: Duration,
     idle_timeout: Duration,
     meter: Meter,
-    crowd: Crowd,
+    crowd: ConnectionCounter,
     drain: Drain,
 }
 
@@ -94,7 +94,7 @@ impl Connection {
         stream: TcpStream,
         peer: SocketAddr,
         settings: &Settings,
-        crowd: Crowd,
+        crowd: ConnectionCounter,
         drain: Drain,
         surplus: bool,
     ) -> Self {
@@ -112,7 +112,7 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { stream, peer, tls, mut terms, surplus } = self;
-        let (_open, _member) = (OpenConnection::count(), terms.crowd.join());
+        let (_open, _member) = (OpenConnection::count(), terms.crowd.enter());
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "a connection was lost before it was served");
             return;
@@ -157,7 +157,7 @@ enum Handshake {
     PlainHttp(TcpStream),
 }
 
-async fn shake_hands(stream: TcpStream, tls: Tls, crowd: &Crowd) -> io::Result<Handshake> {
+async fn shake_hands(stream: TcpStream, tls: Tls, crowd: &ConnectionCounter) -> io::Result<Handshake> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && unusable::begins_http(first[0]) {
         return Ok(Handshake::PlainHttp(stream));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 use crate::envelope::native::UploadToken;
-use crate::envelope::native::multipart::{Layout, Part, TailMark};
+use crate::envelope::native::multipart::{Layout, Part, PartReceipt};
 use crate::s3::BucketName;
 use crate::wire::digest::digest_of_fields;
 
@@ -28,7 +28,7 @@ const MAX_TAIL_AGE: Duration = Duration::from_secs(15 * 60);
 #[derive(Clone)]
 pub struct KnownUploads {
     tokens: Cache<(String, String), Arc<str>>,
-    marks: Cache<[u8; 32], TailMark>,
+    marks: Cache<[u8; 32], PartReceipt>,
     tails: Cache<[u8; 32], Tail>,
 }
 
@@ -69,12 +69,12 @@ impl KnownUploads {
         self.tokens.get(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await
     }
 
-    pub(crate) async fn remember_part(&self, upstream_id: &str, number: u16, etag: &str, mark: TailMark) {
+    pub(crate) async fn remember_part(&self, upstream_id: &str, number: u16, etag: &str, mark: PartReceipt) {
         self.marks.insert(part_name(upstream_id, number, etag), mark).await;
     }
 
     /// The mark of a part of this ETag (the storage's).
-    pub(crate) async fn mark(&self, upstream_id: &str, number: u16, etag: &str) -> Option<TailMark> {
+    pub(crate) async fn mark(&self, upstream_id: &str, number: u16, etag: &str) -> Option<PartReceipt> {
         self.marks.get(&part_name(upstream_id, number, etag)).await
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let known = KnownUploads::default();
         let bucket = BucketName::parse("bucket").unwrap();
         let part = Part { number: PartNumber::new(2).unwrap(), length: 1 };
-        let mark = TailMark::plain(1).unwrap();
+        let mark = PartReceipt::plain(1).unwrap();
         for id in ["complete", "going-on"] {
             known.remember_part(id, 1, "a", mark).await;
             known.remember_part(id, 2, "b", mark).await;

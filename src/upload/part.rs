@@ -14,8 +14,8 @@ use super::stored_parts::{AllParts, UploadAt, etag_of_part, list_parts};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
-    MIN_PART, Part, PartNumber, Patience, SegmentEnd, SegmentEntropy, SegmentSealer, TailDecision, TailMark,
-    TailRefused, segment_length, tail_decision,
+    MIN_PART, Part, PartKind, PartNumber, PartReceipt, PartRefused, SegmentEnd, SegmentEntropy,
+    SegmentSealer, WaitBudget, decide_part_kind, segment_length,
 };
 use crate::error::Error;
 use crate::object::upstream_response::pass;
@@ -57,7 +57,7 @@ pub(crate) struct Sent {
     pub(crate) response: Response<BoxBody>,
     /// Those of the part's plaintext, where the storage took it.
     pub(crate) checksums: Vec<Checksum>,
-    mark: TailMark,
+    mark: PartReceipt,
     kept: Option<Tail>,
 }
 
@@ -72,10 +72,10 @@ pub(crate) fn check_length(number: PartNumber, length: u64) -> Result<(), Error>
         let error = S3Error::new(ErrorCode::EntityTooLarge, message);
         return Err(error.with("ProposedSize", length.to_string()).into());
     }
-    match tail_decision(Part { number, length }, &[], Patience::Left) {
+    match decide_part_kind(Part { number, length }, &[], WaitBudget::Left) {
         Ok(_) => Ok(()),
-        Err(TailRefused::TooLong) => Err(S3Error::from(ErrorCode::EntityTooLarge).into()),
-        Err(TailRefused::TerminatorNumber) => {
+        Err(PartRefused::TooLong) => Err(S3Error::from(ErrorCode::EntityTooLarge).into()),
+        Err(PartRefused::TerminatorNumber) => {
             let message = "Part 10000 of an encrypted upload must be smaller than 5 MiB.";
             Err(S3Error::invalid_argument("partNumber", "10000", message).into())
         }
@@ -97,14 +97,14 @@ impl NewPart<'_> {
         let part = Part { number: self.number, length: self.length };
         let (decision, listed) = self.decide(part).await?;
         let (end, mark) = match &decision {
-            TailDecision::Middle => (SegmentEnd::Middle, None),
-            TailDecision::Last => (SegmentEnd::Last, None),
-            TailDecision::LastCarrying(layout) => {
-                (SegmentEnd::LastCarrying(layout), Some(TailMark::of_last(layout)))
+            PartKind::Middle => (SegmentEnd::Middle, None),
+            PartKind::Last => (SegmentEnd::Last, None),
+            PartKind::LastCarrying(layout) => {
+                (SegmentEnd::LastCarrying(layout), Some(PartReceipt::for_last(layout)))
             }
-            TailDecision::Wait => unreachable!("decide waits no longer than its patience"),
+            PartKind::Wait => unreachable!("decide waits no longer than its patience"),
         };
-        let mut mark = mark.or_else(|| TailMark::plain(part.length)).expect("the length was checked");
+        let mut mark = mark.or_else(|| PartReceipt::plain(part.length)).expect("the length was checked");
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
         let mut request = self.at().part_request(part.number);
@@ -130,8 +130,8 @@ impl NewPart<'_> {
             };
             if is_kept(part) {
                 let carried = match decision {
-                    TailDecision::LastCarrying(layout) => Some(layout),
-                    TailDecision::Middle | TailDecision::Last | TailDecision::Wait => None,
+                    PartKind::LastCarrying(layout) => Some(layout),
+                    PartKind::Middle | PartKind::Last | PartKind::Wait => None,
                 };
                 kept = Some(Tail { sealed: sealed.clone(), part, layout: carried });
             }
@@ -186,12 +186,12 @@ impl NewPart<'_> {
 
     /// F-46: from the part's length, else from the parts that the storage lists, looked at until they are enough or time
     /// is over. Gives the list, too.
-    async fn decide(&self, part: Part) -> Result<(TailDecision, Option<AllParts>), Error> {
+    async fn decide(&self, part: Part) -> Result<(PartKind, Option<AllParts>), Error> {
         let decide = |stored: &[_], patience| {
-            tail_decision(part, stored, patience).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
+            decide_part_kind(part, stored, patience).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
         };
-        let decision = decide(&[], Patience::Left)?;
-        if decision != TailDecision::Wait {
+        let decision = decide(&[], WaitBudget::Left)?;
+        if decision != PartKind::Wait {
             return Ok((decision, None));
         }
         let began = tokio::time::Instant::now();
@@ -199,9 +199,9 @@ impl NewPart<'_> {
         loop {
             let listed = list_parts(self.resources, &self.at()).await?;
             let is_over = began.elapsed() + pause > PATIENCE;
-            let patience = if is_over { Patience::Exhausted } else { Patience::Left };
+            let patience = if is_over { WaitBudget::Spent } else { WaitBudget::Left };
             let decision = decide(&listed.stored(), patience)?;
-            if decision != TailDecision::Wait {
+            if decision != PartKind::Wait {
                 return Ok((decision, Some(listed)));
             }
             tokio::time::sleep(pause).await;
@@ -268,7 +268,7 @@ pub(crate) fn seal_segment(sealer: SegmentSealer, plaintext: BytesMut) -> Bytes 
 }
 
 /// An ETag with a mark, both without quotes.
-pub(crate) fn with_mark(etag: &str, mark: &TailMark) -> String {
+pub(crate) fn with_mark(etag: &str, mark: &PartReceipt) -> String {
     format!("{etag}-{}", mark.to_text())
 }
 

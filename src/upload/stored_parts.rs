@@ -141,7 +141,7 @@ impl AllParts {
     pub(crate) fn stored_part(&self, part: &ListedPart) -> Option<StoredPart> {
         let number = PartNumber::new(part.number)?;
         let modified = self.times.partition_point(|time| *time < part.last_modified) as u64;
-        Some(StoredPart { number, stored_length: part.size, modified, mark: None })
+        Some(StoredPart { number, stored_length: part.size, modified, receipt: None })
     }
 }
 

@@ -23,7 +23,7 @@ use tower_service::Service;
 use super::BoxError;
 use super::error::{Phase, UpstreamError, UpstreamSetupError};
 use super::settings::Timeouts;
-use crate::buffers::{CappedStream, Crowd};
+use crate::buffers::{CappedStream, ConnectionCounter};
 
 /// Time beyond twice the idle timeout after which the kernel closes a connection whose peer acknowledges
 /// nothing.
@@ -45,7 +45,7 @@ impl Connector {
         tls: bool,
         extra_root_ca: Option<&Path>,
         timeouts: Timeouts,
-        crowd: Crowd,
+        crowd: ConnectionCounter,
     ) -> Result<Self, UpstreamSetupError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -121,7 +121,7 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 #[derive(Clone)]
 struct TcpConnector {
     http: HttpConnector,
-    crowd: Crowd,
+    crowd: ConnectionCounter,
 }
 
 impl Service<Uri> for TcpConnector {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::{LengthError, Phase};
 use super::{BoxBody, BoxError, UpstreamError};
-use crate::buffers::Member;
+use crate::buffers::ConnectionGuard;
 
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
@@ -28,7 +28,7 @@ pub(super) struct Incoming {
     /// Dropped with the response: an upload that was answered early and still runs then ends.
     _interest: Option<oneshot::Sender<()>>,
     /// Counts this response while it lives.
-    _member: Member,
+    _member: ConnectionGuard,
 }
 
 impl Incoming {
@@ -36,7 +36,7 @@ impl Incoming {
         source: BoxBody,
         remaining: Option<u64>,
         limit: Duration,
-        (interest, member): (Option<oneshot::Sender<()>>, Member),
+        (interest, member): (Option<oneshot::Sender<()>>, ConnectionGuard),
     ) -> Self {
         Self {
             source,
@@ -160,15 +160,19 @@ mod tests {
 
     use super::super::tests::{Step, script};
     use super::*;
-    use crate::buffers::Crowd;
+    use crate::buffers::ConnectionCounter;
 
     fn body(text: &'static str) -> BoxBody {
         Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync()
     }
 
     async fn outcome(source: BoxBody, remaining: Option<u64>) -> Result<usize, String> {
-        let incoming =
-            Incoming::new(source, remaining, Duration::from_secs(5), (None, Crowd::default().join()));
+        let incoming = Incoming::new(
+            source,
+            remaining,
+            Duration::from_secs(5),
+            (None, ConnectionCounter::default().enter()),
+        );
         incoming.collect().await.map(|body| body.to_bytes().len()).map_err(|error| format!("{error:?}"))
     }
 
@@ -185,7 +189,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         let source =
             script([Step::Give(Bytes::from_static(b"a")), Step::Give(Bytes::from_static(b"b")), Step::Stall]);
-        let mut incoming = Incoming::new(source, None, limit, (None, Crowd::default().join()));
+        let mut incoming = Incoming::new(source, None, limit, (None, ConnectionCounter::default().enter()));
         incoming.frame().await.unwrap().unwrap();
         tokio::time::sleep(limit * 4).await;
         incoming.frame().await.unwrap().unwrap();

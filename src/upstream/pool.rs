@@ -24,7 +24,7 @@ use super::connector::{Connection, Connector};
 use super::error::UpstreamError;
 use super::transport::{HeadRoom, Sending, Transport};
 use super::{BoxBody, BoxError};
-use crate::buffers::{self, Crowd, PacedBody};
+use crate::buffers::{self, ConnectionCounter, PacedBody};
 
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ struct Shared {
     max_idle: usize,
     idle_timeout: Duration,
     /// The responses in flight.
-    crowd: Crowd,
+    crowd: ConnectionCounter,
 }
 
 struct Idle {
@@ -65,7 +65,12 @@ struct Link {
 
 impl Pool {
     /// Keeps at most `max_idle` connections to one host, none of them idle for longer than `idle_timeout`.
-    pub(super) fn new(connector: Connector, max_idle: usize, idle_timeout: Duration, crowd: Crowd) -> Self {
+    pub(super) fn new(
+        connector: Connector,
+        max_idle: usize,
+        idle_timeout: Duration,
+        crowd: ConnectionCounter,
+    ) -> Self {
         let idle = Mutex::default();
         let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout, crowd }));
         let swept = Arc::downgrade(&pool.0);

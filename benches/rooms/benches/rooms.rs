@@ -259,7 +259,7 @@ fn messages(criterion: &mut Criterion) {
     let mut stored = BytesMut::with_capacity(LENGTH + TAG);
     let entries = seal(&plaintext, &mut stored);
     let entries: Vec<_> = entries.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-    let entries = Entries::of_object(entries).expect("they were written so");
+    let entries = Entries::from_metadata(entries).expect("they were written so");
     let envelope = s3ec::Envelope::parse(&entries, Policy { legacy: false }).expect("they were written so");
     let Content::Message(message) = envelope.unlock(&data_key).expect("it is its key") else {
         panic!("V3 is one message");

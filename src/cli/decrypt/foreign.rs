@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::failed;
 use crate::cli::Failure;
 use crate::envelope::StreamOpener;
-use crate::envelope::cbc::ChainBody;
+use crate::envelope::article_cbc::CbcBody;
 use crate::error::{Error, with_causes};
 use crate::object::foreign::Unlocked as ForeignContent;
 
@@ -45,7 +45,7 @@ pub(crate) fn open(
 }
 
 /// Plaintext bytes of a chain, by its padding.
-fn length_of(chain: &ChainBody, body: &mut File, stored: u64) -> Result<u64, Failure> {
+fn length_of(chain: &CbcBody, body: &mut File, stored: u64) -> Result<u64, Failure> {
     let range = chain.tail(stored).map_err(|error| refused(error.into()))?;
     let mut tail = Vec::new();
     body.seek(SeekFrom::Start(range.first())).map_err(failed("reading the body"))?;

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::body::tests_support::layout;
+use crate::body::test_support::layout;
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::Layout;
 use crate::test_support::{Storage, upload};

@@ -6,7 +6,7 @@ use aws_lc_rs::aead::Aad;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
-use super::header::{FIXED, zero_nonce};
+use super::envelope::{FIXED, zero_nonce};
 use super::{FormatError, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};

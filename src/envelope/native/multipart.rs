@@ -4,34 +4,34 @@
 //! missing, repeated, moved, cut or of another upload, and that every length it gives out was authenticated unless it
 //! says that it is a claim (F-30 to F-48, F-54).
 
-mod decide;
-mod guess;
+mod carried_layout;
 mod layout;
+mod layout_proof;
 mod length;
-mod mark;
 mod open;
-mod order;
+mod part_kind;
+mod part_receipt;
 mod range;
 mod seal;
 mod segment;
-mod tail;
+mod segment_tracker;
 
-pub use decide::{
-    Completion, CompletionRefused, MIN_PART, Patience, StoredPart, TailDecision, TailRefused, completion,
-    tail_decision,
-};
-pub use guess::LayoutGuess;
+pub use carried_layout::{layout_tail_length, open_layout_tail};
 pub use layout::{Layout, Part, PartNumber};
+pub use layout_proof::LayoutGuess;
 pub use length::{
     MAX_PART_LENGTH, MultipartLength, multipart_plaintext_length, segment_length, segment_plaintext_length,
 };
-pub use mark::{MarkError, TailMark};
 pub use open::MultipartOpener;
-pub use order::BodyClaim;
+pub use part_kind::{
+    Completion, CompletionRefused, MIN_PART, PartKind, PartRefused, StoredPart, WaitBudget, completion,
+    decide_part_kind,
+};
+pub use part_receipt::{PartReceipt, ReceiptError};
 pub use range::{MultipartWindow, RangeOpener};
 pub use seal::{SegmentEnd, SegmentSealer, seal_terminator};
 pub use segment::{CarriedChecksum, Ending, SEGMENT_HEADER, SegmentEntropy, carried_checksum, fits_header};
-pub use tail::{layout_tail_length, open_layout_tail};
+pub use segment_tracker::BodyClaim;
 
 /// Most parts of one upload, and the number of the terminator, which is the proxy's own part.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>

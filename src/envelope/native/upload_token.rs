@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use super::header::length_prefix;
+use super::envelope::length_prefix;
 use super::{Envelope, FormatError, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::ChecksumAlgorithm;
@@ -20,7 +20,7 @@ const LONGEST_ID: usize = 1_024;
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 const LONGEST_WRAPPED: usize = 6_144;
 /// Longest token in bytes: version, checksum, three fields with their lengths, tag.
-const LONGEST: usize = 2 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::header::LONGEST + TAG;
+const LONGEST: usize = 2 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::envelope::LONGEST + TAG;
 
 /// Why an upload id is no token, or not this upload's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +147,7 @@ impl UploadToken {
         let (fields, tag) = rest.split_last_chunk().ok_or(TokenError::Malformed)?;
         let (upstream_id, fields) = take_field(fields, LONGEST_ID)?;
         let (wrapped_key, fields) = take_field(fields, LONGEST_WRAPPED)?;
-        let (envelope, fields) = take_field(fields, super::header::LONGEST)?;
+        let (envelope, fields) = take_field(fields, super::envelope::LONGEST)?;
         if !fields.is_empty() {
             return Err(TokenError::Malformed);
         }

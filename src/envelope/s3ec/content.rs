@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use super::S3ecError;
 use super::envelope::message_length;
 use crate::envelope::DataKey;
-use crate::envelope::chain::{Accepted, ChainBody};
-use crate::envelope::message::{BLOCK, Keystream, MessageKey};
+use crate::envelope::aes_cbc::{AcceptedPadding, CbcBody};
+use crate::envelope::aes_gcm::{BLOCK, Keystream, MessageKey};
 use crate::envelope::stream::{StreamOpener, StreamSealer};
 
 /// The content of an unlocked object.
@@ -14,7 +14,7 @@ pub enum Content {
     /// V2 with AES-GCM, and V3.
     Message(MessageBody),
     /// AES-CBC.
-    Chain(ChainBody),
+    Cbc(CbcBody),
 }
 
 /// One AES-GCM message, its tag at its end.
@@ -25,8 +25,8 @@ impl Content {
         Self::Message(MessageBody(key))
     }
 
-    pub(super) fn chain(data_key: &DataKey, iv: [u8; BLOCK]) -> Self {
-        Self::Chain(ChainBody::new(data_key.expose(), Some(iv), Accepted::Pkcs7))
+    pub(super) fn cbc(data_key: &DataKey, iv: [u8; BLOCK]) -> Self {
+        Self::Cbc(CbcBody::new(data_key.expose(), Some(iv), AcceptedPadding::Pkcs7))
     }
 }
 

@@ -64,7 +64,9 @@ impl Entries {
     ///
     /// # Errors
     /// [`S3ecError::Contradiction`] for an entry that is there twice, [`S3ecError::Malformed`] for one that is no text.
-    pub fn of_object<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, S3ecError> {
+    pub fn from_metadata<'a>(
+        metadata: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, S3ecError> {
         let mut entries = BTreeMap::new();
         for (name, value) in metadata {
             let Some(name) = NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name)) else {
@@ -82,7 +84,7 @@ impl Entries {
     ///
     /// # Errors
     /// [`S3ecError::InstructionFile`] when it is something else, has names of no client, or a name twice.
-    pub fn of_instruction_file(content: &[u8]) -> Result<Self, S3ecError> {
+    pub fn parse_instruction_file(content: &[u8]) -> Result<Self, S3ecError> {
         let text = std::str::from_utf8(content).map_err(|_| S3ecError::InstructionFile)?;
         let pairs: Pairs = serde_json::from_str(text).map_err(|_| S3ecError::InstructionFile)?;
         let mut entries = BTreeMap::new();

@@ -9,7 +9,7 @@ use super::entries::{self as names, Entries};
 use super::kdf::{Derivation, ID};
 use super::{S3ecError, kdf};
 use crate::envelope::DataKey;
-use crate::envelope::message::{self, MessageKey};
+use crate::envelope::aes_gcm::{self, MessageKey};
 
 pub(super) const GCM: &str = "AES/GCM/NoPadding";
 const CBC: [&str; 2] = ["AES/CBC/PKCS5Padding", "AES/CBC/PKCS7Padding"];
@@ -83,7 +83,7 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ContentEntries {
     Cbc { iv: [u8; 16] },
-    Gcm { iv: [u8; message::IV] },
+    Gcm { iv: [u8; aes_gcm::IV] },
     Committing { message_id: [u8; ID], commitment: [u8; ID] },
 }
 
@@ -287,14 +287,14 @@ impl Envelope {
             return Err(S3ecError::DataKeyLength);
         }
         Ok(match &self.content {
-            ContentEntries::Cbc { iv } => Content::chain(data_key, *iv),
+            ContentEntries::Cbc { iv } => Content::cbc(data_key, *iv),
             ContentEntries::Gcm { iv } => {
                 let key = data_key.as_slice().to_vec().into();
                 Content::message(MessageKey { key, iv: *iv, aad: &[] })
             }
             ContentEntries::Committing { message_id, commitment } => {
                 let key = Derivation::new(data_key, message_id).key(commitment)?;
-                Content::message(MessageKey { key, iv: [1; message::IV], aad: kdf::SUITE_ID })
+                Content::message(MessageKey { key, iv: [1; aes_gcm::IV], aad: kdf::SUITE_ID })
             }
         })
     }
@@ -302,8 +302,8 @@ impl Envelope {
 
 /// Plaintext bytes of a message of `stored` bytes.
 pub(super) fn message_length(stored: u64) -> Result<u64, S3ecError> {
-    let plaintext = stored.checked_sub(message::TAG as u64).ok_or(S3ecError::Length)?;
-    if plaintext > message::MAX_PLAINTEXT { Err(S3ecError::Length) } else { Ok(plaintext) }
+    let plaintext = stored.checked_sub(aes_gcm::TAG as u64).ok_or(S3ecError::Length)?;
+    if plaintext > aes_gcm::MAX_PLAINTEXT { Err(S3ecError::Length) } else { Ok(plaintext) }
 }
 
 fn wrapping(name: &str) -> Result<Wrapping, S3ecError> {

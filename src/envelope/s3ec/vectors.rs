@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use serde::Deserialize;
 
 use super::*;
-use crate::envelope::chain::Accepted;
-use crate::envelope::message::MessageKey;
+use crate::envelope::aes_cbc::AcceptedPadding;
+use crate::envelope::aes_gcm::MessageKey;
 use crate::envelope::stream::StreamOpener;
 use crate::envelope::{DataKey, StreamError};
 
@@ -40,14 +40,14 @@ impl Vector {
     }
 
     fn entries(&self) -> Entries {
-        Entries::of_object(self.metadata.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
+        Entries::from_metadata(self.metadata.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
             .unwrap()
     }
 
     fn envelope(&self, policy: Policy) -> Result<Envelope, S3ecError> {
         match &self.instruction_file {
             Some(file) => {
-                let file = Entries::of_instruction_file(file.as_bytes())?;
+                let file = Entries::parse_instruction_file(file.as_bytes())?;
                 Envelope::parse_with_file(&self.entries(), &file, policy)
             }
             None => Envelope::parse(&self.entries(), policy),
@@ -69,7 +69,7 @@ impl Vector {
                 }
                 whole.map(|plaintext| plaintext.to_vec())
             }
-            Content::Chain(chain) => {
+            Content::Cbc(chain) => {
                 let whole = chain.open_whole(&self.body(), None).map_err(|Unreadable| S3ecError::Tag)?;
                 Ok(whole.to_vec())
             }
@@ -125,7 +125,7 @@ fn every_object_of_amazons_clients_opens_with_its_data_key() {
         if name.starts_with("rb-v1-aes") || name.starts_with("rb-v1-rsa") {
             assert_eq!(vector.envelope(LEGACY), Err(S3ecError::RawWrapping), "{name}");
             let iv = STANDARD.decode(&vector.metadata["x-amz-iv"]).unwrap().try_into().unwrap();
-            let chain = ChainBody::new(vector.data_key().expose(), Some(iv), Accepted::Pkcs7);
+            let chain = CbcBody::new(vector.data_key().expose(), Some(iv), AcceptedPadding::Pkcs7);
             assert_eq!(chain.open_whole(&vector.body(), None).unwrap(), vector.plaintext(), "{name}");
             continue;
         }
@@ -194,7 +194,7 @@ fn a_message_for_two_keys_is_refused_by_the_commitment() {
     let object =
         NewObject::new(Version::V3, &one, b"blob", &Version::V3.context(&BTreeMap::new()), &[5; ENTROPY]);
     let entries = object.entries.iter().map(|(name, value)| (*name, value.as_bytes()));
-    let envelope = Envelope::parse(&Entries::of_object(entries).unwrap(), STRICT).unwrap();
+    let envelope = Envelope::parse(&Entries::from_metadata(entries).unwrap(), STRICT).unwrap();
     assert!(envelope.unlock(&one).is_ok());
     let refused = envelope.unlock(&other).err();
     assert_eq!(refused, Some(S3ecError::Commitment), "This is a security issue: two keys open one object.");

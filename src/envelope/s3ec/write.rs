@@ -11,7 +11,7 @@ use super::entries as names;
 use super::envelope::{COMMITTING, GCM, KMS_CONTEXT, KMS_CONTEXT_V3};
 use super::kdf::{Derivation, ID, SUITE_ID};
 use crate::envelope::DataKey;
-use crate::envelope::message::{self, MessageKey};
+use crate::envelope::aes_gcm::{self, MessageKey};
 use crate::envelope::stream::StreamSealer;
 
 /// Random bytes that a new object takes.
@@ -65,7 +65,7 @@ impl NewObject {
         let context = context::write(context);
         match version {
             Version::V2 => {
-                let iv: [u8; message::IV] = *random.first_chunk().expect("28 bytes have 12");
+                let iv: [u8; aes_gcm::IV] = *random.first_chunk().expect("28 bytes have 12");
                 let entries = vec![
                     (names::KEY_V2, wrapped),
                     (names::IV, STANDARD.encode(iv)),
@@ -90,7 +90,7 @@ impl NewObject {
                     (names::WRAP_ALGORITHM_V3, KMS_CONTEXT_V3.to_owned()),
                     (names::CONTEXT_V3, context),
                 ];
-                let body = MessageBody::new(MessageKey { key, iv: [1; message::IV], aad: SUITE_ID });
+                let body = MessageBody::new(MessageKey { key, iv: [1; aes_gcm::IV], aad: SUITE_ID });
                 Self { entries, sealer: body.sealer() }
             }
         }

@@ -51,7 +51,7 @@ pub async fn unlock_files(
         Kind::Native(stored) => return Ok(StoredFormat::Native(stored)),
         Kind::Foreign(marks) => marks,
     };
-    let file = instruction_file.map(Entries::of_instruction_file).transpose()?;
+    let file = instruction_file.map(Entries::parse_instruction_file).transpose()?;
     described(keyring, rule, &Foreign::of_marks(rule, marks, file, stored)?).await
 }
 

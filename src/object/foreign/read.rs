@@ -8,7 +8,7 @@ use super::{Foreign, Marks, Source, Unlocked, hide};
 use crate::body::{BoxBody, StreamBody, boxed};
 use crate::buffers::Share;
 use crate::envelope::StreamOpener;
-use crate::envelope::cbc::ChainBody;
+use crate::envelope::article_cbc::CbcBody;
 use crate::envelope::native::SseAlgorithm;
 use crate::envelope::s3ec::{Entries, MessageBody};
 use crate::error::Error;
@@ -106,7 +106,7 @@ impl Reading<'_> {
 
     async fn instruction_file(&mut self) -> Result<Opened, Error> {
         let (content, share) = self.whole().await?;
-        if Entries::of_instruction_file(&content).is_err() {
+        if Entries::parse_instruction_file(&content).is_err() {
             super::admit(self.source.rule, ReadFormat::Plaintext)?;
         }
         self.cut(share.with(content.freeze()))
@@ -148,7 +148,7 @@ impl Reading<'_> {
         }
     }
 
-    async fn chain(&mut self, chain: &ChainBody, recorded: Option<u64>) -> Result<Opened, Error> {
+    async fn chain(&mut self, chain: &CbcBody, recorded: Option<u64>) -> Result<Opened, Error> {
         if self.stored <= SMALL_CHAIN {
             let (stored, share) = self.whole().await?;
             let plaintext = chain.open_whole(&stored, recorded)?;

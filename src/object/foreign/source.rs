@@ -5,7 +5,7 @@ use http::header::{HeaderValue, IF_MATCH, RANGE};
 use http::{Method, StatusCode};
 
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::cbc::{ChainBody, Unreadable};
+use crate::envelope::article_cbc::{CbcBody, Unreadable};
 use crate::envelope::s3ec::{Entries, INSTRUCTION_SUFFIX, MAX_INSTRUCTION_FILE};
 use crate::error::Error;
 use crate::object::Resources;
@@ -48,7 +48,7 @@ impl Source<'_> {
         }
         let content = read_bounded(response.into_body(), MAX_INSTRUCTION_FILE).await;
         let content = content.map_err(Error::upstream_body)?;
-        Ok(Entries::of_instruction_file(&content).ok())
+        Ok(Entries::parse_instruction_file(&content).ok())
     }
 
     /// Whether the object's own name is that of an instruction file, and its length that of one.
@@ -90,12 +90,7 @@ impl Source<'_> {
     }
 
     /// The length of a chain's plaintext, by its padding.
-    pub(crate) async fn chain_length(
-        &self,
-        chain: &ChainBody,
-        etag: &str,
-        stored: u64,
-    ) -> Result<u64, Error> {
+    pub(crate) async fn chain_length(&self, chain: &CbcBody, etag: &str, stored: u64) -> Result<u64, Error> {
         let range = chain.tail(stored)?;
         let (run, body) = self.fetch(etag, stored, Some(range)).await?;
         let tail: Bytes = read_run(body, run, range.first(), range.len()).await?;

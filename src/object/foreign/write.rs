@@ -9,7 +9,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::{CBC, S3EC_COMMITTING, S3EC_GCM, USER_METADATA, is_reserved};
 use crate::body::{SealStreamBody, boxed};
 use crate::envelope::s3ec::{self, ENTROPY, Version};
-use crate::envelope::{StreamSealer, cbc};
+use crate::envelope::{StreamSealer, article_cbc};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::Resources;
@@ -87,7 +87,7 @@ pub(crate) async fn seal(
 }
 
 fn seal_whole(mut sealer: StreamSealer, plaintext: &[u8]) -> BytesMut {
-    let mut sealed = BytesMut::with_capacity(plaintext.len() + 2 * cbc::IV);
+    let mut sealed = BytesMut::with_capacity(plaintext.len() + 2 * article_cbc::IV);
     sealer.update(plaintext, &mut sealed);
     sealer.finish(&mut sealed);
     sealed
@@ -105,8 +105,8 @@ async fn seal_cbc(
         resources.keyring.for_one_object(CBC, key_id, &context).await?;
     request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped)));
     request.insert(headers::ENCRYPTION_LENGTH, HeaderValue::from(length));
-    let sealer = cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
-    let stored = cbc::ciphertext_length(length).expect("objects are at most 5 GiB long");
+    let sealer = article_cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
+    let stored = article_cbc::ciphertext_length(length).expect("objects are at most 5 GiB long");
     Ok((sealer, stored, key_id))
 }
 

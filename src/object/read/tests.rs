@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::body::tests_support::{layout, pattern};
+use crate::body::test_support::{layout, pattern};
 use crate::envelope::native::multipart::{Layout, Part, PartNumber};
 use crate::envelope::native::{CHUNK, SEALED_CHUNK};
 use crate::error::Error;

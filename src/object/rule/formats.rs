@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::envelope::cbc;
+use crate::envelope::article_cbc;
 
 /// The format of new objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum Ranges {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CbcRules {
     /// What fills the last block.
-    pub padding: cbc::Padding,
+    pub padding: article_cbc::Padding,
     /// What becomes of multipart uploads.
     pub multipart: Multipart,
 }
@@ -100,7 +100,7 @@ impl Default for Formats {
         Self {
             write: WriteFormat::Native,
             read: vec![ReadFormat::Native],
-            cbc: CbcRules { padding: cbc::Padding::Pkcs7, multipart: Multipart::Refuse },
+            cbc: CbcRules { padding: article_cbc::Padding::Pkcs7, multipart: Multipart::Refuse },
             s3ec: S3ecRules::default(),
         }
     }

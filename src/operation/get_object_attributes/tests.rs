@@ -1,7 +1,7 @@
 use http::Method;
 
 use super::*;
-use crate::body::tests_support::{layout, pattern};
+use crate::body::test_support::{layout, pattern};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{Part, PartNumber};
 use crate::s3::Operation;

@@ -6,7 +6,7 @@ use http::{Method, Response, StatusCode};
 
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{
-    MultipartLength, PartNumber, SEGMENT_HEADER, TailMark, multipart_plaintext_length,
+    MultipartLength, PartNumber, PartReceipt, SEGMENT_HEADER, multipart_plaintext_length,
 };
 use crate::error::Error;
 use crate::object::upstream_response::{buffered, pass};
@@ -60,7 +60,7 @@ async fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error
 /// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left
 /// behind as part 10,000 (F-36, F-47). A client's own part of that number, stored by another process, can't
 /// be distinguished from it, and is left out too.
-fn told(part: &ListedPart, mark: Option<&TailMark>, style: EtagStyle) -> Option<ToldPart> {
+fn told(part: &ListedPart, mark: Option<&PartReceipt>, style: EtagStyle) -> Option<ToldPart> {
     if let Some(mark) = mark {
         let checksum = mark.checksum().copied();
         return Some(ToldPart { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });

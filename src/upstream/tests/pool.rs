@@ -29,7 +29,7 @@ async fn storage(answer: &'static str) -> (Uri, Arc<std::sync::atomic::AtomicUsi
 async fn pooled(endpoint: &Uri) -> (Upstream, Pool) {
     let settings = settings(endpoint);
     let address = Address::new(&settings.target, &settings.region, settings.path_style).unwrap();
-    let crowd = Crowd::default();
+    let crowd = ConnectionCounter::default();
     let pool = network(&settings, &address, &crowd).unwrap();
     let transport = Box::new(pool.clone());
     (Upstream::assemble(settings, address, transport, Hop::Open, crowd).await.unwrap(), pool)

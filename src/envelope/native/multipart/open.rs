@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::layout::sealed_length;
-use super::order::Account;
 use super::segment::{Header, Place};
-use super::{BodyClaim, Layout, SEGMENT_HEADER, tail};
+use super::segment_tracker::SegmentTracker;
+use super::{BodyClaim, Layout, SEGMENT_HEADER, carried_layout};
 use crate::envelope::ContentKey;
 use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
 
@@ -26,7 +26,7 @@ enum Stage {
 /// or shortened by a storage that also shortened its claim, never all of the claimed length comes out.
 pub struct MultipartOpener {
     content_key: Arc<ContentKey>,
-    account: Account,
+    tracker: SegmentTracker,
     stage: Stage,
     held: BytesMut,
 }
@@ -43,13 +43,13 @@ impl MultipartOpener {
         claim: BodyClaim,
         layout: Option<Arc<Layout>>,
     ) -> Result<Self, FormatError> {
-        let account = Account::new(claim, layout)?;
-        Ok(Self { content_key, account, stage: Stage::Header, held: BytesMut::new() })
+        let tracker = SegmentTracker::new(claim, layout)?;
+        Ok(Self { content_key, tracker, stage: Stage::Header, held: BytesMut::new() })
     }
 
     /// Plaintext bytes of the whole body, if that follows from claim or layout. The body is refused if it is not so.
     pub fn plaintext_total(&self) -> Option<u64> {
-        self.account.plaintext_total()
+        self.tracker.plaintext_total()
     }
 
     /// Holds a chunk back that is the last of its segment, unless nothing can follow that would disown it.
@@ -81,9 +81,9 @@ impl MultipartOpener {
                 Ok(())
             }
             Stage::Layout { header } => {
-                let (footer, layout) = tail::open(&self.content_key, piece)?;
+                let (footer, layout) = carried_layout::open(&self.content_key, piece)?;
                 let same = footer.fields == header.fields && footer.salt == header.salt;
-                if !same || layout.digest() != self.account.digest() {
+                if !same || layout.digest() != self.tracker.digest() {
                     return Err(FormatError::Layout);
                 }
                 self.stage = Stage::Done;
@@ -96,10 +96,10 @@ impl MultipartOpener {
 
     fn open_header(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         let header = Header::parse(piece)?;
-        let digest = (header.fields.place == Place::Terminator).then(|| self.account.digest());
+        let digest = (header.fields.place == Place::Terminator).then(|| self.tracker.digest());
         let chunk_key = header.chunk_key(&self.content_key, digest.as_ref())?;
         let fields = header.fields;
-        self.account = self.account.admit(&fields)?;
+        self.tracker = self.tracker.admit(&fields)?;
         if fields.part.length > 0 {
             let opener = ChunkOpener::new(chunk_key, fields.part.length, 0)?;
             self.stage = Stage::Chunks { header, opener };
@@ -116,7 +116,7 @@ impl MultipartOpener {
     }
 
     fn after_chunks(&self, header: Header) -> Stage {
-        let sealed = layout_length(self.account.segments());
+        let sealed = layout_length(self.tracker.segments());
         match (header.fields.place, header.fields.tail_length as usize) {
             (Place::Middle, _) => Stage::Header,
             (Place::Last | Place::Terminator, 0) => Stage::Done,
@@ -140,7 +140,7 @@ impl PieceOpener for MultipartOpener {
             Stage::Header => Some(SEGMENT_HEADER),
             Stage::Chunks { opener, .. } => opener.next_length(),
             Stage::Padding { length, .. } => Some(*length),
-            Stage::Layout { .. } => Some(layout_length(self.account.segments())),
+            Stage::Layout { .. } => Some(layout_length(self.tracker.segments())),
             Stage::Done => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Sealing the parts of an upload: each alone, in any order, by any node.
 
 use super::segment::{Fields, Header, Place, Purpose};
-use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, tail};
+use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, carried_layout};
 use crate::envelope::ContentKey;
 use crate::envelope::native::chunk::ChunkKey;
 use crate::envelope::native::{ChunkSealer, FormatError};
@@ -74,7 +74,8 @@ impl SegmentSealer {
         }
         let salt = entropy.into_salt(content_key, &fields, checksum)?;
         let (header, key) = Header::make(content_key, fields, salt, Purpose::Segment(None));
-        let tail = layout.map_or_else(Vec::new, |layout| tail::seal(content_key, layout, fields, salt));
+        let tail =
+            layout.map_or_else(Vec::new, |layout| carried_layout::seal(content_key, layout, fields, salt));
         Ok(Self {
             header: header.write(),
             chunks: (part.length > 0).then(|| ChunkSealer::new(ChunkKey::new(&key))),
@@ -110,7 +111,7 @@ pub fn seal_terminator(
     let purpose = Purpose::Segment(Some(&layout.digest()));
     let mut stored = Header::make(content_key, fields, salt, purpose).0.write().to_vec();
     if fields.tail_length > 0 {
-        stored.extend_from_slice(&tail::seal(content_key, layout, fields, salt));
+        stored.extend_from_slice(&carried_layout::seal(content_key, layout, fields, salt));
     }
     Ok(stored)
 }

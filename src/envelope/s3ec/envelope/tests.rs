@@ -45,7 +45,7 @@ fn with(
 }
 
 fn entries(pairs: &[(&'static str, String)]) -> Entries {
-    Entries::of_object(pairs.iter().map(|(name, value)| (*name, value.as_bytes()))).unwrap()
+    Entries::from_metadata(pairs.iter().map(|(name, value)| (*name, value.as_bytes()))).unwrap()
 }
 
 fn parse(pairs: &[(&'static str, String)], policy: Policy) -> Result<Envelope, S3ecError> {
@@ -55,7 +55,7 @@ fn parse(pairs: &[(&'static str, String)], policy: Policy) -> Result<Envelope, S
 fn file(pairs: &[(&'static str, String)]) -> Entries {
     let json: serde_json::Map<_, _> =
         pairs.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
-    Entries::of_instruction_file(serde_json::to_string(&json).unwrap().as_bytes()).unwrap()
+    Entries::parse_instruction_file(serde_json::to_string(&json).unwrap().as_bytes()).unwrap()
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn several_versions_at_once_are_refused() {
     }
     let twice = v2().into_iter().chain(v2()).collect::<Vec<_>>();
     let twice = twice.iter().map(|(name, value)| (*name, value.as_bytes()));
-    assert_eq!(Entries::of_object(twice), Err(S3ecError::Contradiction));
+    assert_eq!(Entries::from_metadata(twice), Err(S3ecError::Contradiction));
 }
 
 #[test]
@@ -230,10 +230,10 @@ fn an_instruction_file_is_one_json_object_of_known_names() {
     for broken in
         ["", "[]", "{\"x-amz-iv\":[]}", "{\"else\":\"\"}", "{\"x-amz-iv\":\"a\",\"x-amz-iv\":\"b\"}", "{} {}"]
     {
-        let refused = Entries::of_instruction_file(broken.as_bytes());
+        let refused = Entries::parse_instruction_file(broken.as_bytes());
         assert_eq!(refused, Err(S3ecError::InstructionFile), "{broken}");
     }
-    let numbers = Entries::of_instruction_file(b"{\"x-amz-tag-len\":128,\"x-amz-m\":\"\"}").unwrap();
+    let numbers = Entries::parse_instruction_file(b"{\"x-amz-tag-len\":128,\"x-amz-m\":\"\"}").unwrap();
     assert_eq!(numbers.text(names::TAG_LENGTH), Some("128"));
 }
 
@@ -269,7 +269,7 @@ fn a_short_data_key_opens_messages_of_v2_only() {
 fn names_are_recognised_in_any_case() {
     let shouted: Vec<_> = v2().into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
     let shouted = shouted.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    assert!(Envelope::parse(&Entries::of_object(shouted).unwrap(), STRICT).is_ok());
+    assert!(Envelope::parse(&Entries::from_metadata(shouted).unwrap(), STRICT).is_ok());
 }
 
 proptest! {
@@ -297,7 +297,7 @@ proptest! {
         let mut pairs: Vec<(&str, Vec<u8>)> = v3().into_iter().map(|(n, v)| (n, v.into_bytes())).collect();
         pairs.retain(|(other, _)| *other != name);
         pairs.push((name, value));
-        let entries = Entries::of_object(pairs.iter().map(|(n, v)| (*n, v.as_slice())));
+        let entries = Entries::from_metadata(pairs.iter().map(|(n, v)| (*n, v.as_slice())));
         if let Ok(entries) = entries {
             let _ = Envelope::parse(&entries, LEGACY);
         }

@@ -8,7 +8,7 @@ use http::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use http_body_util::Full;
 
 use super::*;
-use crate::body::tests_support::{pattern, seal_segments};
+use crate::body::test_support::{pattern, seal_segments};
 use crate::envelope::native::multipart::{Part, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator};
 use crate::envelope::native::{
     Attributes, Binding, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,

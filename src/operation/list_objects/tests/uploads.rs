@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http_body_util::BodyExt;
 
 use super::{call as list_call, list, list_objects};
-use crate::body::tests_support::layout;
+use crate::body::test_support::layout;
 use crate::envelope::native::CHUNK;
 use crate::operation::Resources;
 use crate::s3::Operation;

@@ -40,7 +40,7 @@ impl Completing {
             return Ok(Carried::Right);
         };
         let number = last.number;
-        let may_be_another = match (&last.mark, object) {
+        let may_be_another = match (&last.receipt, object) {
             (Some(mark), Some(object)) if mark.carries(object) => return Ok(Carried::Right),
             (Some(mark), Some(_)) => mark.carries_one(),
             (Some(mark), None) => mark.carries_one() && chosen.has_younger_before_last(),

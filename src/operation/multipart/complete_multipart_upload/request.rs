@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use super::checksum::Expected;
 use crate::envelope::native::multipart::{
-    Layout, Part, PartNumber, StoredPart, TailMark, segment_plaintext_length,
+    Layout, Part, PartNumber, PartReceipt, StoredPart, segment_plaintext_length,
 };
 use crate::error::Error;
 use crate::s3::xml::{self, CompletedPart, ListedPart};
@@ -77,23 +77,23 @@ impl Chosen {
         named: &str,
         found: &ListedPart,
         stored: StoredPart,
-        known: Option<TailMark>,
+        known: Option<PartReceipt>,
     ) -> Result<(), Error> {
         let rest = named.strip_prefix(found.etag.as_str()).ok_or_else(|| invalid_part(asked))?;
         // The storage's own ETag, as ListParts gives it, or with the mark that UploadPart gave.
         let sent = match rest.strip_prefix('-') {
-            Some(mark) => Some(TailMark::parse(mark).map_err(|_| invalid_part(asked))?),
+            Some(mark) => Some(PartReceipt::parse(mark).map_err(|_| invalid_part(asked))?),
             None if rest.is_empty() => None,
             None => return Err(invalid_part(asked)),
         };
         let mark = known.or(sent);
-        let computed = mark.as_ref().and_then(TailMark::checksum).copied();
+        let computed = mark.as_ref().and_then(PartReceipt::checksum).copied();
         for told in &asked.checksums {
             if computed.is_some_and(|known| known.algorithm() == told.algorithm() && known != *told) {
                 return Err(invalid_part(asked));
             }
         }
-        self.stored.push(StoredPart { mark, ..stored });
+        self.stored.push(StoredPart { receipt: mark, ..stored });
         self.etags.push((asked.number, found.etag.clone()));
         self.named.push((asked.number, found.etag.clone()));
         self.checksums.push(computed);
@@ -114,9 +114,15 @@ impl Chosen {
     }
 
     /// Replaces the last part by the one that was sealed again and stored under the number `at`.
-    pub(crate) fn replace_last(&mut self, at: PartNumber, etag: String, stored_length: u64, mark: TailMark) {
+    pub(crate) fn replace_last(
+        &mut self,
+        at: PartNumber,
+        etag: String,
+        stored_length: u64,
+        mark: PartReceipt,
+    ) {
         if let (Some(stored), Some(last)) = (self.stored.last_mut(), self.etags.last_mut()) {
-            *stored = StoredPart { stored_length, mark: Some(mark), ..*stored };
+            *stored = StoredPart { stored_length, receipt: Some(mark), ..*stored };
             *last = (at.value(), etag);
         }
     }
@@ -146,7 +152,7 @@ impl Chosen {
 }
 
 fn length(part: &StoredPart) -> Option<u64> {
-    let marked = part.mark.as_ref().map(TailMark::length);
+    let marked = part.receipt.as_ref().map(PartReceipt::length);
     marked.or_else(|| segment_plaintext_length(part.stored_length).ok())
 }
 

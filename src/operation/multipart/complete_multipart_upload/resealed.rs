@@ -9,7 +9,7 @@ use super::request::Chosen;
 use crate::body::{BoxBody, SealBody};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
-    Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer, TailMark,
+    Layout, Part, PartNumber, PartReceipt, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer,
 };
 use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
 use crate::error::{Error, with_causes};
@@ -52,7 +52,7 @@ impl Completing {
         let Some(tail) = known.tail(id, number.value(), etag).await.filter(|_| is_last) else {
             return Ok(Resealed::NotHere);
         };
-        let checksum = stored.mark.as_ref().and_then(TailMark::checksum).copied();
+        let checksum = stored.receipt.as_ref().and_then(PartReceipt::checksum).copied();
         let at = match self.upload.needs_all_parts() {
             true => Some(number),
             false => free_number(listed, chosen),
@@ -70,7 +70,7 @@ impl Completing {
         *displaced = Some(tail).filter(|_| at == number);
         match self.store_part(at, sealed).await? {
             Ok(etag) => {
-                let mark = TailMark::of_last(&layout).with_checksum(checksum).carrying(object);
+                let mark = PartReceipt::for_last(&layout).with_checksum(checksum).carrying(object);
                 chosen.replace_last(at, etag, stored_length, mark);
                 Ok(Resealed::Stored)
             }

@@ -1,5 +1,5 @@
 use super::take_back_deletions;
-use crate::body::tests_support::layout;
+use crate::body::test_support::layout;
 use crate::object::rule::Policies;
 use crate::operation::Resources;
 use crate::s3::{BucketName, EtagStyle, ObjectKey, Operation, xml};

@@ -1,4 +1,4 @@
-//! Chunk buffers that come back when what was in them has been written.
+//! Chunk pool that come back when what was in them has been written.
 //!
 //! A chunk that lies whole in what was read is opened or sealed straight into another buffer. A new one would have to be
 //! cleared first, which costs as much as the copy that is saved.
@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-/// The buffers of one body. Those that are on loan return here, as long as it lives.
+/// The pool of one body. Those that are on loan return here, as long as it lives.
 #[derive(Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<BytesMut>>>);
+pub(super) struct BufferPool(Arc<Mutex<Vec<BytesMut>>>);
 
-impl Buffers {
+impl BufferPool {
     /// A buffer whose content is to be overwritten, if any has come back; else an empty one.
     pub(super) fn take(&self) -> BytesMut {
         lock(&self.0).pop().unwrap_or_default()
     }
 
     /// Gives out what is in a buffer; the buffer returns when nobody reads it any more.
-    pub(super) fn lend(&self, buffer: BytesMut) -> Bytes {
-        Bytes::from_owner(Lent { buffer, home: Arc::clone(&self.0) })
+    pub(super) fn freeze(&self, buffer: BytesMut) -> Bytes {
+        Bytes::from_owner(PooledBuffer { buffer, home: Arc::clone(&self.0) })
     }
 
     /// Frees what has come back.
@@ -29,25 +29,25 @@ impl Buffers {
 }
 
 /// A buffer on loan.
-struct Lent {
+struct PooledBuffer {
     buffer: BytesMut,
     home: Arc<Mutex<Vec<BytesMut>>>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.buffer
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         lock(&self.home).push(std::mem::take(&mut self.buffer));
     }
 }
 
-fn lock(buffers: &Mutex<Vec<BytesMut>>) -> MutexGuard<'_, Vec<BytesMut>> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(pool: &Mutex<Vec<BytesMut>>) -> MutexGuard<'_, Vec<BytesMut>> {
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -56,29 +56,29 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_when_its_last_reader_has_gone() {
-        let buffers = Buffers::default();
-        let mut buffer = buffers.take();
+        let pool = BufferPool::default();
+        let mut buffer = pool.take();
         assert!(buffer.is_empty());
         buffer.extend_from_slice(b"chunk");
         let place = buffer.as_ptr();
-        let lent = buffers.lend(buffer);
-        let part = lent.slice(1..3);
-        drop(lent);
-        assert!(buffers.take().is_empty(), "a part of it is still read");
+        let frozen = pool.freeze(buffer);
+        let part = frozen.slice(1..3);
+        drop(frozen);
+        assert!(pool.take().is_empty(), "a part of it is still read");
         assert_eq!(part, "hu");
         drop(part);
-        let again = buffers.take();
+        let again = pool.take();
         assert_eq!((again.as_ptr(), &again[..]), (place, &b"chunk"[..]));
-        drop(buffers.lend(again));
-        buffers.clear();
-        assert!(buffers.take().is_empty());
+        drop(pool.freeze(again));
+        pool.clear();
+        assert!(pool.take().is_empty());
     }
 
     #[test]
     fn what_is_lent_outlives_the_body() {
-        let buffers = Buffers::default();
-        let lent = buffers.lend(BytesMut::from(&b"chunk"[..]));
-        drop(buffers);
-        assert_eq!(lent, "chunk");
+        let pool = BufferPool::default();
+        let frozen = pool.freeze(BytesMut::from(&b"chunk"[..]));
+        drop(pool);
+        assert_eq!(frozen, "chunk");
     }
 }

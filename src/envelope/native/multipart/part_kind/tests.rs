@@ -15,10 +15,10 @@ fn part(value: u16, length: u64) -> Part {
 /// A part sealed as one that another follows.
 fn middle(value: u16, length: u64) -> StoredPart {
     let stored_length = segment_length(length).unwrap();
-    StoredPart { number: number(value), stored_length, modified: 100, mark: None }
+    StoredPart { number: number(value), stored_length, modified: 100, receipt: None }
 }
 
-/// The last part of a layout, as [`tail_decision`] would have it sealed, without a mark.
+/// The last part of a layout, as [`decide_part_kind`] would have it sealed, without a receipt.
 fn last(layout: &Layout) -> StoredPart {
     let part = layout.parts().last().unwrap();
     let stored = middle(part.number.value(), part.length);
@@ -29,27 +29,27 @@ fn layout(parts: &[Part]) -> Layout {
     Layout::ended_by_last(parts.to_vec()).unwrap()
 }
 
-fn carrying(parts: &[Part]) -> TailDecision {
-    TailDecision::LastCarrying(layout(parts))
+fn carrying(parts: &[Part]) -> PartKind {
+    PartKind::LastCarrying(layout(parts))
 }
 
 #[test]
 fn f_45_what_a_part_is_follows_from_its_length_if_it_can() {
-    let decide = |part| tail_decision(part, &[], Patience::Left);
-    assert_eq!(decide(part(1, 5 * MIB)), Ok(TailDecision::Middle));
-    assert_eq!(decide(part(9_999, 5 << 30)), Ok(TailDecision::Middle));
-    assert_eq!(decide(part(1, 5 * MIB - 1)), Ok(TailDecision::Last));
-    assert_eq!(decide(part(1, 0)), Ok(TailDecision::Last));
-    assert_eq!(decide(part(2, 5 * MIB - 1)), Ok(TailDecision::Wait), "the others have to be listed");
-    assert_eq!(decide(part(10_000, 5 * MIB)), Err(TailRefused::TerminatorNumber));
-    assert_eq!(decide(part(10_000, 5 * MIB - 1)), Ok(TailDecision::Wait));
-    assert_eq!(decide(part(1, 1 << 40)), Err(TailRefused::TooLong));
+    let decide = |part| decide_part_kind(part, &[], WaitBudget::Left);
+    assert_eq!(decide(part(1, 5 * MIB)), Ok(PartKind::Middle));
+    assert_eq!(decide(part(9_999, 5 << 30)), Ok(PartKind::Middle));
+    assert_eq!(decide(part(1, 5 * MIB - 1)), Ok(PartKind::Last));
+    assert_eq!(decide(part(1, 0)), Ok(PartKind::Last));
+    assert_eq!(decide(part(2, 5 * MIB - 1)), Ok(PartKind::Wait), "the others have to be listed");
+    assert_eq!(decide(part(10_000, 5 * MIB)), Err(PartRefused::TerminatorNumber));
+    assert_eq!(decide(part(10_000, 5 * MIB - 1)), Ok(PartKind::Wait));
+    assert_eq!(decide(part(1, 1 << 40)), Err(PartRefused::TooLong));
 }
 
 #[test]
 fn f_46_what_a_small_part_is_follows_from_the_parts_before_it() {
-    use Patience::{Exhausted, Left};
-    use TailDecision::{Last, Wait};
+    use PartKind::{Last, Wait};
+    use WaitBudget::{Left, Spent};
     let tail = part(4, 7);
     let all = [middle(1, EIGHT), middle(2, EIGHT), middle(3, EIGHT)];
     let uneven = [middle(1, UNEVEN), middle(2, UNEVEN), middle(3, UNEVEN)];
@@ -59,20 +59,20 @@ fn f_46_what_a_small_part_is_follows_from_the_parts_before_it() {
     let even_parts = [part(1, EIGHT), part(3, EIGHT), tail];
     let uneven_parts = [part(1, UNEVEN), part(2, UNEVEN), part(3, UNEVEN), tail];
     let growing_parts = [part(1, EIGHT), part(2, 2 * EIGHT), part(3, 3 * EIGHT), tail];
-    let cases: [(&str, &[StoredPart], Patience, TailDecision); 16] = [
+    let cases: [(&str, &[StoredPart], WaitBudget, PartKind); 16] = [
         ("all there, regular", &all, Left, Last),
         ("all there, uneven", &uneven, Left, carrying(&uneven_parts)),
         ("all there, even, but of several lengths", &growing, Left, carrying(&growing_parts)),
         ("some missing, alike so far", &all[1..], Left, Last),
         ("some missing, alike so far, one seen", &all[2..], Left, Last),
         ("none seen", &[], Left, Wait),
-        ("none seen, to the end", &[], Exhausted, Last),
+        ("none seen, to the end", &[], Spent, Last),
         ("some missing, uneven so far", &uneven[1..], Left, Wait),
         ("some missing, of several lengths so far", &growing[1..], Left, Wait),
         (
             "uneven, and a gap",
             &[uneven[0], uneven[1]],
-            Exhausted,
+            Spent,
             carrying(&[part(1, UNEVEN), part(2, UNEVEN), tail]),
         ),
         ("sent again, all there", &[all[0], all[1], all[2], before], Left, Last),
@@ -83,12 +83,12 @@ fn f_46_what_a_small_part_is_follows_from_the_parts_before_it() {
             Left,
             carrying(&even_parts),
         ),
-        ("sent again, alone", &[before], Exhausted, carrying(&[tail])),
+        ("sent again, alone", &[before], Spent, carrying(&[tail])),
         ("later parts don't count", &[all[0], all[1], all[2], middle(5, UNEVEN)], Left, Last),
         ("small ones before are to be replaced", &[all[0], all[1], middle(3, 9)], Left, Last),
     ];
     for (what, stored, patience, expected) in cases {
-        assert_eq!(tail_decision(tail, stored, patience), Ok(expected), "{what}");
+        assert_eq!(decide_part_kind(tail, stored, patience), Ok(expected), "{what}");
     }
 }
 
@@ -123,8 +123,8 @@ fn f_47_small_last_parts_need_nothing_more() {
         let mut stored: Vec<_> = before.iter().map(|part| middle(part.number.value(), part.length)).collect();
         stored.push(last(&layout));
         assert_eq!(completion(&stored), Ok(Completion::Whole), "{parts:?}");
-        stored.last_mut().unwrap().mark = Some(TailMark::of_last(&layout));
-        assert_eq!(completion(&stored), Ok(Completion::Whole), "{parts:?} with a mark");
+        stored.last_mut().unwrap().receipt = Some(PartReceipt::for_last(&layout));
+        assert_eq!(completion(&stored), Ok(Completion::Whole), "{parts:?} with a receipt");
     }
 }
 
@@ -162,7 +162,7 @@ fn f_47_what_would_not_open_is_refused() {
     );
 }
 
-/// Without a mark a stored length can leave two readings open; with one there is nothing to guess.
+/// Without a receipt a stored length can leave two readings open; with one there is nothing to guess.
 #[test]
 fn f_48_a_mark_decides() {
     let again = |value| Err(CompletionRefused::SendAgain(number(value)));
@@ -171,21 +171,21 @@ fn f_48_a_mark_decides() {
     let length = segment_plaintext_length(stored[2].stored_length).unwrap();
     assert!(length >= MIN_PART, "it looks like a large part");
     assert_eq!(completion(&stored), again(3));
-    stored[2].mark = Some(TailMark::of_last(&carried));
+    stored[2].receipt = Some(PartReceipt::for_last(&carried));
     assert_eq!(completion(&stored), Ok(Completion::Whole));
-    stored[2].mark = TailMark::plain(length);
+    stored[2].receipt = PartReceipt::plain(length);
     assert!(matches!(completion(&stored), Ok(Completion::Terminate(_))));
-    stored[2].mark = TailMark::plain(length + 1);
-    assert_eq!(completion(&stored), again(3), "the mark of another upload of the part");
+    stored[2].receipt = PartReceipt::plain(length + 1);
+    assert_eq!(completion(&stored), again(3), "the receipt of another upload of the part");
 
     let small = layout(&[part(1, UNEVEN), part(2, UNEVEN), part(3, 7)]);
     let changed = [
         middle(1, EIGHT),
         middle(2, EIGHT),
-        StoredPart { mark: Some(TailMark::of_last(&small)), ..last(&small) },
+        StoredPart { receipt: Some(PartReceipt::for_last(&small)), ..last(&small) },
     ];
     assert_eq!(completion(&changed), again(3), "the parts before were sent again, of other lengths");
-    let replaced = StoredPart { mark: TailMark::plain(7), ..middle(1, EIGHT) };
+    let replaced = StoredPart { receipt: PartReceipt::plain(7), ..middle(1, EIGHT) };
     assert_eq!(completion(&[replaced, middle(2, EIGHT)]), Err(CompletionRefused::TooSmall(number(1))));
 }
 
@@ -198,14 +198,14 @@ fn what_is_decided_completes() {
             let mut stored: Vec<_> =
                 (1..).zip(lengths).map(|(value, length)| middle(value, *length)).collect();
             let tail = part(stored.len() as u16 + 1, length);
-            let sealed = match tail_decision(tail, &stored, Patience::Left).unwrap() {
-                TailDecision::Middle | TailDecision::Last => {
-                    StoredPart { mark: TailMark::plain(length), ..middle(tail.number.value(), length) }
+            let sealed = match decide_part_kind(tail, &stored, WaitBudget::Left).unwrap() {
+                PartKind::Middle | PartKind::Last => {
+                    StoredPart { receipt: PartReceipt::plain(length), ..middle(tail.number.value(), length) }
                 }
-                TailDecision::LastCarrying(layout) => {
-                    StoredPart { mark: Some(TailMark::of_last(&layout)), ..last(&layout) }
+                PartKind::LastCarrying(layout) => {
+                    StoredPart { receipt: Some(PartReceipt::for_last(&layout)), ..last(&layout) }
                 }
-                TailDecision::Wait => panic!("all parts are there"),
+                PartKind::Wait => panic!("all parts are there"),
             };
             stored.push(sealed);
             let terminated = matches!(completion(&stored).unwrap(), Completion::Terminate(_));

@@ -9,18 +9,18 @@
 //! is therefore one error, [`Unreadable`].
 
 use super::DataKey;
-use super::chain::{self, Accepted};
+use super::aes_cbc::{self, AcceptedPadding};
 use super::stream::StreamSealer;
 
-pub use super::chain::{ChainBody, Padding, Unreadable};
+pub use super::aes_cbc::{CbcBody, Padding, Unreadable};
 
 /// Bytes of the IV.
-pub const IV: usize = chain::BLOCK;
+pub const IV: usize = aes_cbc::BLOCK;
 
 /// Stored bytes of a plaintext of `plaintext` bytes; `None` over 64 bits.
 #[must_use]
 pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
-    match chain::padded(plaintext) {
+    match aes_cbc::padded(plaintext) {
         Some(padded) => padded.checked_add(IV as u64),
         None => None,
     }
@@ -29,13 +29,13 @@ pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
 /// Seals one body. The IV is random, and the data key is another for each object.
 #[must_use]
 pub fn sealer(data_key: &DataKey, iv: &[u8; IV], padding: Padding) -> StreamSealer {
-    chain::sealer(data_key.expose(), iv, padding, true)
+    aes_cbc::sealer(data_key.expose(), iv, padding, true)
 }
 
 /// A stored body, to be opened.
 #[must_use]
-pub fn body(data_key: &DataKey) -> ChainBody {
-    ChainBody::new(data_key.expose(), None, Accepted::Article)
+pub fn body(data_key: &DataKey) -> CbcBody {
+    CbcBody::new(data_key.expose(), None, AcceptedPadding::ZeroOrLiteral)
 }
 
 /// Reads `encryption-length`, as it is written: decimal digits without a leading zero.

@@ -1,4 +1,4 @@
-//! What may follow what: the running account of the segments of one body (F-35 to F-38).
+//! What may follow what: the running tracker of the segments of one body (F-35 to F-38).
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Expected {
 
 /// The segments so far.
 #[derive(Clone)]
-pub(super) struct Account {
+pub(super) struct SegmentTracker {
     expected: Expected,
     segments: u16,
     newest: Option<PartNumber>,
@@ -61,7 +61,7 @@ pub(super) struct Account {
     chunks: u64,
 }
 
-impl Account {
+impl SegmentTracker {
     pub(super) fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self, FormatError> {
         Ok(Self {
             expected: Expected::new(claim, layout)?,
@@ -87,7 +87,7 @@ impl Account {
         self.digest.value()
     }
 
-    /// The account with one more segment, whose header was authenticated; an error if it may not come here.
+    /// The tracker with one more segment, whose header was authenticated; an error if it may not come here.
     pub(super) fn admit(&self, fields: &Fields) -> Result<Self, FormatError> {
         let mut next = self.clone();
         let part = fields.part;

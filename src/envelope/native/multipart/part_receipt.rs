@@ -18,7 +18,7 @@ const FLAG_OBJECT: u8 = 4;
 /// It is no secret from the client, never sent to the storage, and not authentic: it keeps an honest client's upload
 /// from becoming an object that does not open, and lets any node compare checksums of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TailMark {
+pub struct PartReceipt {
     length: u64,
     layout: Option<[u8; DIGEST]>,
     /// Of the checksum of the object that the part carries.
@@ -26,19 +26,19 @@ pub struct TailMark {
     checksum: Option<Checksum>,
 }
 
-/// The text is not a mark.
+/// The text is not a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the part's mark is malformed")]
-pub struct MarkError;
+#[error("the part's receipt is malformed")]
+pub struct ReceiptError;
 
-impl TailMark {
-    /// The mark of a part that carries no layout; `None` for one longer than any part.
+impl PartReceipt {
+    /// The receipt of a part that carries no layout; `None` for one longer than any part.
     pub fn plain(length: u64) -> Option<Self> {
         (length <= MAX_PART_LENGTH).then_some(Self { length, layout: None, object: None, checksum: None })
     }
 
-    /// The mark of the last part of this layout.
-    pub fn of_last(layout: &Layout) -> Self {
+    /// The receipt of the last part of this layout.
+    pub fn for_last(layout: &Layout) -> Self {
         let length = layout.parts().last().expect("a layout has parts").length;
         let digest = digest(&SHA256, &layout.write());
         let digest = digest.as_ref().first_chunk().expect("SHA-256 gives 32 bytes");
@@ -51,7 +51,7 @@ impl TailMark {
         Self { checksum, ..self }
     }
 
-    /// Returns the mark of a part that also carries this checksum of the object (F-54).
+    /// Returns the receipt of a part that also carries this checksum of the object (F-54).
     #[must_use]
     pub fn carrying(self, object: Option<&Checksum>) -> Self {
         Self { object: object.map(digest_of), ..self }
@@ -78,12 +78,12 @@ impl TailMark {
     }
 
     /// Whether the part was sealed as the last of this layout.
-    pub(super) fn is_of_last(&self, layout: &Layout) -> bool {
-        let expected = Self::of_last(layout);
+    pub(super) fn matches_last(&self, layout: &Layout) -> bool {
+        let expected = Self::for_last(layout);
         (self.length, self.layout) == (expected.length, expected.layout)
     }
 
-    /// Encodes the mark, in base64url: length(5) | flags(1) | first bytes of SHA-256 of the layout's entries
+    /// Encodes the receipt, in base64url: length(5) | flags(1) | first bytes of SHA-256 of the layout's entries
     /// (8, flag 1) | first bytes of SHA-256 of the object's checksum (8, flag 4) | tag(1) | checksum (flag
     /// 2). The text has 8 to 116 characters of `A-Z a-z 0-9 - _`.
     pub fn to_text(&self) -> String {
@@ -107,18 +107,18 @@ impl TailMark {
     /// Parses what [`Self::to_text`] wrote.
     ///
     /// # Errors
-    /// [`MarkError`] for anything else.
-    pub fn parse(text: &str) -> Result<Self, MarkError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MarkError)?;
-        let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or(MarkError)?;
-        let (flags, mut rest) = rest.split_first().ok_or(MarkError)?;
+    /// [`ReceiptError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, ReceiptError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ReceiptError)?;
+        let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or(ReceiptError)?;
+        let (flags, mut rest) = rest.split_first().ok_or(ReceiptError)?;
         if flags & !(FLAG_LAYOUT | FLAG_CHECKSUM | FLAG_OBJECT) != 0 {
-            return Err(MarkError);
+            return Err(ReceiptError);
         }
         let mut digest = |flag| match flags & flag {
             0 => Ok(None),
             _ => {
-                let (digest, after) = rest.split_first_chunk::<DIGEST>().ok_or(MarkError)?;
+                let (digest, after) = rest.split_first_chunk::<DIGEST>().ok_or(ReceiptError)?;
                 rest = after;
                 Ok(Some(*digest))
             }
@@ -126,12 +126,12 @@ impl TailMark {
         let (layout, object) = (digest(FLAG_LAYOUT)?, digest(FLAG_OBJECT)?);
         let mut checksum = None;
         if flags & FLAG_CHECKSUM != 0 {
-            let (tag, value) = rest.split_first().ok_or(MarkError)?;
-            let tag = ChecksumAlgorithm::from_tag(*tag).ok_or(MarkError)?;
-            (checksum, rest) = (Some(Checksum::new(tag, value).ok_or(MarkError)?), &[]);
+            let (tag, value) = rest.split_first().ok_or(ReceiptError)?;
+            let tag = ChecksumAlgorithm::from_tag(*tag).ok_or(ReceiptError)?;
+            (checksum, rest) = (Some(Checksum::new(tag, value).ok_or(ReceiptError)?), &[]);
         }
         if !rest.is_empty() {
-            return Err(MarkError);
+            return Err(ReceiptError);
         }
         let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
         Ok(Self { length, layout, object, checksum })
@@ -155,26 +155,26 @@ mod tests {
         let other = Layout::ended_by_last(vec![part(1, 65_537), part(2, 5)]).unwrap();
         let checksum = Checksum::new(ChecksumAlgorithm::Sha256, &[9; 32]);
         for (layout, characters) in [(&regular, 8), (&other, 19)] {
-            let mark = TailMark::of_last(layout);
-            assert_eq!(mark.length(), 5);
-            assert_eq!(mark.to_text().len(), characters);
-            assert_eq!(TailMark::parse(&mark.to_text()), Ok(mark));
-            let marked = mark.with_checksum(checksum);
-            assert!(marked.is_of_last(layout) && marked != mark);
-            assert_eq!(TailMark::parse(&marked.to_text()), Ok(marked));
-            let longest = mark.with_checksum(Checksum::new(ChecksumAlgorithm::Sha512, &[9; 64]));
-            assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
+            let receipt = PartReceipt::for_last(layout);
+            assert_eq!(receipt.length(), 5);
+            assert_eq!(receipt.to_text().len(), characters);
+            assert_eq!(PartReceipt::parse(&receipt.to_text()), Ok(receipt));
+            let marked = receipt.with_checksum(checksum);
+            assert!(marked.matches_last(layout) && marked != receipt);
+            assert_eq!(PartReceipt::parse(&marked.to_text()), Ok(marked));
+            let longest = receipt.with_checksum(Checksum::new(ChecksumAlgorithm::Sha512, &[9; 64]));
+            assert_eq!(PartReceipt::parse(&longest.to_text()), Ok(longest));
             let object = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
             let longest = longest.carrying(Some(&object));
-            assert_eq!(TailMark::parse(&longest.to_text()), Ok(longest));
-            assert!(longest.to_text().len() <= 116 && longest.is_of_last(layout));
+            assert_eq!(PartReceipt::parse(&longest.to_text()), Ok(longest));
+            assert!(longest.to_text().len() <= 116 && longest.matches_last(layout));
             assert!(longest.carries(&object) && longest.carries_one() && !marked.carries_one());
             let other = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 5]).unwrap();
             assert!(!longest.carries(&other) && !marked.carries(&other));
         }
-        assert_eq!(Some(TailMark::of_last(&regular)), TailMark::plain(5));
-        assert!(!TailMark::of_last(&other).is_of_last(&regular));
-        assert_eq!(TailMark::plain(MAX_PART_LENGTH + 1), None);
+        assert_eq!(Some(PartReceipt::for_last(&regular)), PartReceipt::plain(5));
+        assert!(!PartReceipt::for_last(&other).matches_last(&regular));
+        assert_eq!(PartReceipt::plain(MAX_PART_LENGTH + 1), None);
         let short = |flags: u8, rest: &[u8]| URL_SAFE_NO_PAD.encode([&[0, 0, 0, 0, 5, flags], rest].concat());
         for malformed in [
             "".to_owned(),
@@ -192,7 +192,7 @@ mod tests {
             short(2, &[1, 0, 0, 0]),
             short(2, &[1, 0, 0, 0, 0, 0]),
         ] {
-            assert_eq!(TailMark::parse(&malformed), Err(MarkError), "{malformed}");
+            assert_eq!(PartReceipt::parse(&malformed), Err(ReceiptError), "{malformed}");
         }
     }
 }

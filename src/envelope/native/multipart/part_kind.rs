@@ -4,7 +4,7 @@
 use super::layout::sealed_length;
 use super::length::chunks_length;
 use super::{
-    Layout, MultipartLength, Part, PartNumber, SEGMENT_HEADER, TailMark, multipart_plaintext_length,
+    Layout, MultipartLength, Part, PartNumber, PartReceipt, SEGMENT_HEADER, multipart_plaintext_length,
     segment_length, segment_plaintext_length,
 };
 use crate::envelope::native::CHUNK;
@@ -23,21 +23,21 @@ pub struct StoredPart {
     /// When it was stored, in the storage's time: only the order counts.
     pub modified: u64,
     /// What its writer said was sealed, if that is still known (F-48).
-    pub mark: Option<TailMark>,
+    pub receipt: Option<PartReceipt>,
 }
 
 /// Whether a writer may still wait for other parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum WaitBudget {
     /// It may.
     Left,
     /// It has to decide with what it sees.
-    Exhausted,
+    Spent,
 }
 
 /// What a part is to be sealed as (F-46).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TailDecision {
+pub enum PartKind {
     /// Another part or a terminator follows.
     Middle,
     /// The last part; the layout need not be carried.
@@ -50,7 +50,7 @@ pub enum TailDecision {
 
 /// Why a part can't be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TailRefused {
+pub enum PartRefused {
     /// Part 10,000 is the terminator's, unless it is itself under 5 MiB and the last (F-45).
     #[error("part 10000 must be smaller than 5 MiB")]
     TerminatorNumber,
@@ -60,24 +60,24 @@ pub enum TailRefused {
 }
 
 /// Decides what `part` is sealed as, given the parts that are stored already. Calling it with an empty list first tells
-/// whether a list is needed at all: only then it answers [`TailDecision::Wait`].
+/// whether a list is needed at all: only then it answers [`PartKind::Wait`].
 ///
 /// # Errors
-/// [`TailRefused`] for a part that no upload can have.
-pub fn tail_decision(
+/// [`PartRefused`] for a part that no upload can have.
+pub fn decide_part_kind(
     part: Part,
     stored: &[StoredPart],
-    patience: Patience,
-) -> Result<TailDecision, TailRefused> {
+    wait: WaitBudget,
+) -> Result<PartKind, PartRefused> {
     if segment_length(part.length).is_none() {
-        return Err(TailRefused::TooLong);
+        return Err(PartRefused::TooLong);
     }
     if part.length >= MIN_PART {
         let is_free = part.number != PartNumber::TERMINATOR;
-        return if is_free { Ok(TailDecision::Middle) } else { Err(TailRefused::TerminatorNumber) };
+        return if is_free { Ok(PartKind::Middle) } else { Err(PartRefused::TerminatorNumber) };
     }
     if part.number == PartNumber::FIRST {
-        return Ok(TailDecision::Last);
+        return Ok(PartKind::Last);
     }
     let mut seen: Vec<_> = stored.iter().filter_map(|stored| middle_before(part.number, stored)).collect();
     seen.sort_unstable_by_key(|part| part.number);
@@ -91,15 +91,15 @@ pub fn tail_decision(
     let is_settled = is_there(PartNumber::TERMINATOR);
     seen.push(part);
     let layout = Layout::ended_by_last(seen).expect("ascending, and of parts that a segment can hold");
-    Ok(match (all_seen, patience) {
-        (true, _) if layout.is_regular() => TailDecision::Last,
-        (true, _) => TailDecision::LastCarrying(layout),
-        (false, _) if is_settled => TailDecision::LastCarrying(layout),
+    Ok(match (all_seen, wait) {
+        (true, _) if layout.is_regular() => PartKind::Last,
+        (true, _) => PartKind::LastCarrying(layout),
+        (false, _) if is_settled => PartKind::LastCarrying(layout),
         // The others are likely to be on their way, and alike too.
-        (false, _) if alike && !none_seen => TailDecision::Last,
-        (false, Patience::Left) => TailDecision::Wait,
-        (false, Patience::Exhausted) if none_seen && !sent_before => TailDecision::Last,
-        (false, Patience::Exhausted) => TailDecision::LastCarrying(layout),
+        (false, _) if alike && !none_seen => PartKind::Last,
+        (false, WaitBudget::Left) => PartKind::Wait,
+        (false, WaitBudget::Spent) if none_seen && !sent_before => PartKind::Last,
+        (false, WaitBudget::Spent) => PartKind::LastCarrying(layout),
     })
 }
 
@@ -149,8 +149,8 @@ pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused
     let parts = before.iter().map(middle).collect::<Result<Vec<_>, _>>()?;
     let with_last = |length| [&parts[..], &[Part { number: last.number, length }]].concat();
     let again = Err(CompletionRefused::SendAgain(last.number));
-    let length = match &last.mark {
-        Some(mark) => mark.length(),
+    let length = match &last.receipt {
+        Some(receipt) => receipt.length(),
         None => match (segment_plaintext_length(last.stored_length), may_carry(&parts, last)) {
             (Ok(length), false) => length,
             // The two ways to read its length contradict each other: never guess about somebody's data.
@@ -169,7 +169,7 @@ pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused
         };
     }
     let Ok(layout) = Layout::ended_by_last(with_last(length)) else { return again };
-    let sealed_so = last.mark.as_ref().is_none_or(|mark| mark.is_of_last(&layout));
+    let sealed_so = last.receipt.as_ref().is_none_or(|receipt| receipt.matches_last(&layout));
     let expected = SEGMENT_HEADER as u64 + chunks_length(length) + u64::from(layout.tail_length());
     if sealed_so && expected == last.stored_length { Ok(Completion::Whole) } else { again }
 }
@@ -177,7 +177,7 @@ pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused
 /// A part that is not the last.
 fn middle(stored: &StoredPart) -> Result<Part, CompletionRefused> {
     let number = stored.number;
-    if stored.mark.as_ref().is_some_and(|mark| mark.length() < MIN_PART) {
+    if stored.receipt.as_ref().is_some_and(|receipt| receipt.length() < MIN_PART) {
         return Err(CompletionRefused::TooSmall(number));
     }
     match segment_plaintext_length(stored.stored_length) {

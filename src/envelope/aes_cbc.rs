@@ -17,7 +17,7 @@ use crate::wire::range::ByteRange;
 pub(super) const BLOCK: usize = 16;
 const BLOCK_U64: u64 = BLOCK as u64;
 /// What the seed article's code appends where it means zeros: a slash and a nought, sixteen times.
-const ARTICLES_PADDING: [u8; 2 * BLOCK] = *b"/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0";
+const LITERAL_ZERO_PADDING: [u8; 2 * BLOCK] = *b"/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0";
 
 type Encryptor = cbc::Encryptor<Aes256>;
 type Decryptor = cbc::Decryptor<Aes256>;
@@ -38,23 +38,23 @@ pub enum Padding {
 
 /// Which paddings a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accepted {
+pub(super) enum AcceptedPadding {
     /// PKCS#7 alone.
     Pkcs7,
     /// Zeros, PKCS#7, or what the article's code appends; no end of a text is two of them.
-    Article,
+    ZeroOrLiteral,
 }
 
 /// A stored chain: its key, where its IV is, and how it is padded.
-pub struct ChainBody {
+pub struct CbcBody {
     key: Zeroizing<[u8; 32]>,
     /// `None`: the first block of the stored body.
     iv: Option<[u8; BLOCK]>,
-    accepted: Accepted,
+    accepted: AcceptedPadding,
 }
 
-impl ChainBody {
-    pub(super) fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>, accepted: Accepted) -> Self {
+impl CbcBody {
+    pub(super) fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>, accepted: AcceptedPadding) -> Self {
         Self { key: Zeroizing::new(*key), iv, accepted }
     }
 
@@ -73,8 +73,8 @@ impl ChainBody {
     #[must_use]
     pub fn fits(&self, stored: u64, length: u64) -> bool {
         let most = match self.accepted {
-            Accepted::Pkcs7 => BLOCK_U64,
-            Accepted::Article => 2 * BLOCK_U64,
+            AcceptedPadding::Pkcs7 => BLOCK_U64,
+            AcceptedPadding::ZeroOrLiteral => 2 * BLOCK_U64,
         };
         self.padded_length(stored).is_ok_and(|padded| {
             padded.checked_sub(length).is_some_and(|padding| (1..=most).contains(&padding))
@@ -118,8 +118,8 @@ impl ChainBody {
     /// padding: what says where the plaintext ends has been asked before.
     #[must_use]
     pub fn opener(&self, first: u64, length: u64) -> StreamOpener {
-        let chain = ChainOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
-        StreamOpener::chain(chain, first % BLOCK_U64, length)
+        let chain = CbcOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
+        StreamOpener::cbc(chain, first % BLOCK_U64, length)
     }
 
     /// Opens a whole body in memory. `recorded`: the plaintext's length, where it is known; it decides.
@@ -149,7 +149,7 @@ impl ChainBody {
 
     fn decrypt(&self, iv: Option<[u8; BLOCK]>, stored: &[u8]) -> Result<BytesMut, Unreadable> {
         let mut plaintext = BytesMut::with_capacity(stored.len());
-        let mut opener = ChainOpener::new(&self.key, iv);
+        let mut opener = CbcOpener::new(&self.key, iv);
         opener.update(stored, &mut plaintext);
         if opener.is_whole() { Ok(plaintext) } else { Err(Unreadable) }
     }
@@ -158,12 +158,14 @@ impl ChainBody {
     fn padding(&self, text: &[u8]) -> Option<usize> {
         let (_, last) = text.split_last_chunk::<BLOCK>()?;
         match self.accepted {
-            Accepted::Pkcs7 => pkcs7(last),
-            Accepted::Article if last[BLOCK - 1] == 0 => {
+            AcceptedPadding::Pkcs7 => pkcs7(last),
+            AcceptedPadding::ZeroOrLiteral if last[BLOCK - 1] == 0 => {
                 Some(last.iter().rev().take_while(|byte| **byte == 0).count())
             }
-            Accepted::Article if text.ends_with(&ARTICLES_PADDING) => Some(ARTICLES_PADDING.len()),
-            Accepted::Article => pkcs7(last),
+            AcceptedPadding::ZeroOrLiteral if text.ends_with(&LITERAL_ZERO_PADDING) => {
+                Some(LITERAL_ZERO_PADDING.len())
+            }
+            AcceptedPadding::ZeroOrLiteral => pkcs7(last),
         }
     }
 }
@@ -193,12 +195,12 @@ pub(super) const fn padded(length: u64) -> Option<u64> {
 }
 
 /// Seals a chain; what it gives out is never the last block before [`Self::finish`].
-pub(super) struct ChainSealer {
+pub(super) struct CbcSealer {
     encryptor: Encryptor,
     pending: BytesMut,
 }
 
-impl ChainSealer {
+impl CbcSealer {
     pub(super) fn new(key: &[u8; 32], iv: &[u8; BLOCK]) -> Self {
         Self { encryptor: Encryptor::new(key.into(), iv.into()), pending: BytesMut::new() }
     }
@@ -221,14 +223,14 @@ impl ChainSealer {
 }
 
 /// Opens a chain, block by block.
-pub(super) struct ChainOpener {
+pub(super) struct CbcOpener {
     key: Zeroizing<[u8; 32]>,
     /// `None` until the IV was read.
     decryptor: Option<Decryptor>,
     pending: BytesMut,
 }
 
-impl ChainOpener {
+impl CbcOpener {
     /// `iv`: `None` when it is the first block that will come.
     fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>) -> Self {
         let decryptor = iv.map(|iv| Decryptor::new(key.into(), &iv.into()));
@@ -280,7 +282,7 @@ fn each_whole(
 
 /// Seals a chain of `plaintext` behind `header`.
 pub(super) fn sealer(key: &[u8; 32], iv: &[u8; BLOCK], padding: Padding, header: bool) -> StreamSealer {
-    StreamSealer::chain(ChainSealer::new(key, iv), padding, header.then_some(*iv))
+    StreamSealer::cbc(CbcSealer::new(key, iv), padding, header.then_some(*iv))
 }
 
 #[cfg(test)]

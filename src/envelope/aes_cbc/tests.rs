@@ -10,7 +10,7 @@ fn a_chain_without_a_header_slices_from_its_first_block() {
     sealer.update(&plaintext, &mut stored);
     sealer.finish(&mut stored);
     assert_eq!(stored.len(), 96);
-    let chain = ChainBody::new(&key, Some([8; BLOCK]), Accepted::Pkcs7);
+    let chain = CbcBody::new(&key, Some([8; BLOCK]), AcceptedPadding::Pkcs7);
     for first in 0..90_usize {
         for last in first..90 {
             let range = chain.slice(first as u64, last as u64);
@@ -23,7 +23,7 @@ fn a_chain_without_a_header_slices_from_its_first_block() {
     }
     for stored in [&stored[..], &stored[80..]] {
         let iv = if stored.len() == 16 { [0; 16] } else { [8; 16] };
-        let chain = ChainBody::new(&key, Some(iv), Accepted::Pkcs7);
+        let chain = CbcBody::new(&key, Some(iv), AcceptedPadding::Pkcs7);
         let range = chain.tail(stored.len() as u64).unwrap();
         let tail = &stored[range.first() as usize..=range.last() as usize];
         let told = chain.length_by_tail(stored.len() as u64, tail);
