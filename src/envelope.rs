@@ -1,8 +1,8 @@
 //! The cryptographic core: object formats as bytes in, bytes out.
 //!
-//! Pure, synchronous and free of IO; it knows bytes, lengths and encryption contexts, and nothing of HTTP, S3 or
-//! key services. It promises that no plaintext leaves before its tag was verified, and that a failure says nothing
-//! but its kind.
+//! Pure, synchronous and free of IO; it must not know HTTP, S3 or key services, only bytes, lengths and
+//! encryption contexts. It promises that no plaintext leaves before its tag was verified, unless the type
+//! that releases it says so, and that a failure says nothing but its kind.
 
 mod aes_cbc;
 mod aes_gcm;

@@ -1,4 +1,7 @@
-//! The secret keys of envelope encryption as types that redact, zero themselves and cannot be copied.
+//! The secret keys of envelope encryption.
+//!
+//! This file must not know how keys are wrapped or what is encrypted with them. It promises types that redact
+//! themselves in logs, are zeroed when dropped and cannot be copied.
 
 use std::fmt;
 
@@ -9,7 +12,8 @@ pub const KEY_LENGTH: usize = 32;
 /// Length in bytes of the short keys that a foreign format may have (128 bit).
 const SHORT_KEY_LENGTH: usize = 16;
 
-/// A data key as the key service generates and unwraps it: 256 bits, but for what one foreign format allows.
+/// A data key as the key service generates and unwraps it: 256 bits, or 128 bits in objects of one foreign
+/// format.
 ///
 /// In the native format it is input to HKDF and nothing else (F-01).
 pub struct DataKey(Bytes);
@@ -30,13 +34,13 @@ impl DataKey {
         bytes.try_into().ok().map(|key| Self(Bytes::Aes256(Zeroizing::new(key))))
     }
 
-    /// Takes a slice of 16 bytes: a 128-bit key, which one client of a foreign format writes. [`Self::is_short`] tells
-    /// it from the others, and no other format takes it.
+    /// Takes a slice of 16 bytes: a 128-bit key, as one client of a foreign format writes. No other format
+    /// accepts a key for which [`Self::is_short`] is true.
     pub fn short_from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(|key| Self(Bytes::Aes128(Zeroizing::new(key))))
     }
 
-    /// Whether it has 128 bits instead of 256.
+    /// Whether the key has 128 bits instead of 256.
     pub fn is_short(&self) -> bool {
         matches!(self.0, Bytes::Aes128(_))
     }
@@ -44,7 +48,7 @@ impl DataKey {
     /// The 32 key bytes.
     ///
     /// # Panics
-    /// For a short key, which the keyring gives to nobody who did not ask for one.
+    /// For a short key, which the keyring returns only to callers that request one.
     pub fn expose(&self) -> &[u8; KEY_LENGTH] {
         match &self.0 {
             Bytes::Aes256(bytes) => bytes,

@@ -1,7 +1,7 @@
-//! The native object format: 64 KiB AEAD chunks under a key that commits to, and is bound to, the object's name.
+//! The native object format: 64 KiB AEAD chunks under a key that commits to, and is bound to, the object's
+//! name. `docs/FORMAT.md` is its specification; the numbers `F-…` here and in the tests are its rules.
 //!
-//! `docs/FORMAT.md` is the specification; the numbers `F-…` here and in the tests are its rules. This room must
-//! not know where bytes come from, and releases none that was not authenticated.
+//! It must not know where bytes come from. It promises that no byte is released that was not authenticated.
 
 mod attributes;
 mod chunk;
@@ -29,8 +29,8 @@ pub use sequence::{ChunkOpener, ChunkSealer};
 pub use upload_token::{TokenError, UploadChecksum, UploadTarget, UploadToken};
 pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
 
-/// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic: one
-/// failure, one answer.
+/// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic:
+/// one failure, one error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The envelope is not canonical base64 (F-03, F-04).
@@ -72,11 +72,11 @@ pub enum FormatError {
     /// A segment's header has fields that no segment has (F-31).
     #[error("a segment's header is malformed")]
     SegmentHeader,
-    /// A segment's commitment does not match: another object's, an altered header, or a terminator of other segments
-    /// than those before it (F-32, F-36).
+    /// A segment's commitment does not match: the segment is another object's, its header was altered, or a
+    /// terminator ends other segments than those before it (F-32, F-36).
     #[error("a segment does not belong to this object, or not to the segments before it")]
     SegmentCommitment,
-    /// A segment that is authentic, but not the one that belongs here (F-35).
+    /// An authentic segment at the wrong place (F-35).
     #[error("a segment is missing, repeated or out of order")]
     SegmentOrder,
     /// The body ends with a segment that is not the last (F-35).
@@ -88,10 +88,10 @@ pub enum FormatError {
     /// The carried layout fails authentication (F-41).
     #[error("the body's layout fails authentication")]
     LayoutTag,
-    /// The carried layout is not canonical, or not that of this body (F-39 to F-42).
+    /// The carried layout is not canonical, or is the layout of another body (F-39 to F-42).
     #[error("the body's layout is not that of its segments")]
     Layout,
-    /// The checksum that the last segment carries is none of the algorithm that the envelope announces (F-54).
+    /// The checksum in the last segment does not fit the algorithm that the envelope announces (F-54).
     #[error("the object's checksum is malformed")]
     Checksum,
     /// The body ends before its last chunk, or goes on after it (F-26).

@@ -1,6 +1,8 @@
-//! What the writer knew of the plaintext before the body was sent, sealed inside the envelope (F-14 to F-16).
+//! The checksums of the plaintext that the writer knew before the body was sent, sealed inside the envelope
+//! (F-14 to F-16).
 //!
-//! A plaintext checksum in clear would tell the storage whether two objects are the same, so it travels encrypted.
+//! It must not know how a checksum is computed or which header it travels in. It promises that the storage
+//! sees no checksum of a plaintext in clear, since that would reveal whether two objects are equal.
 
 use aws_lc_rs::aead::Aad;
 use zeroize::Zeroizing;
@@ -36,16 +38,17 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// The tag of what an upload's last segment may carry (F-54).
+/// The tag of the attribute that announces the checksum in an upload's last segment (F-54).
 const UPLOAD_CHECKSUM: u8 = 11;
 
 /// The attributes of one object, in ascending order of their tags, each at most once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
     known: Vec<Checksum>,
-    /// The value of [`UPLOAD_CHECKSUM`], as it was parsed: a later version may know more algorithms.
+    /// The value of [`UPLOAD_CHECKSUM`] as it was parsed, since a later version may know more algorithms.
     upload: Option<u8>,
-    /// Tag and value of kinds of a later version: skipped by readers (F-15), kept when an envelope is made anew (F-53).
+    /// Tag and value of kinds of a later version: skipped by readers (F-15), kept when the content key is
+    /// wrapped again (F-53).
     unknown: Vec<(u8, Vec<u8>)>,
 }
 
@@ -57,14 +60,14 @@ impl Attributes {
         Self { known: checksums, ..Self::default() }
     }
 
-    /// These, and that the object's last segment may carry this checksum (F-54).
+    /// The attributes with the announcement that the object's last segment may carry this checksum (F-54).
     #[must_use]
     pub fn announcing(self, checksum: UploadChecksum) -> Self {
         let upload = (checksum != UploadChecksum::Undeclared).then(|| checksum.to_byte());
         Self { upload, ..self }
     }
 
-    /// This checksum in place of all that are known or announced.
+    /// The attributes with this checksum instead of all that are known or announced.
     #[must_use]
     pub fn replaced_by(&self, checksum: Checksum) -> Self {
         Self { known: vec![checksum], upload: None, unknown: self.unknown.clone() }
@@ -152,7 +155,8 @@ pub(super) fn open(envelope: &[u8], content_key: &ContentKey) -> Result<Attribut
     Attributes::parse(plaintext)
 }
 
-/// HKDF-SHA256(content key, the envelope's salt, label, 32): another salt, another key, so zero is a safe nonce.
+/// HKDF-SHA256(content key, the envelope's salt, label, 32): each salt gives another key, so zero is a safe
+/// nonce.
 fn attributes_key(content_key: &ContentKey, envelope: &[u8]) -> aws_lc_rs::aead::LessSafeKey {
     let derived = kdf::hkdf::<32>(content_key.expose(), &envelope[SALT], &[kdf::ATTRIBUTES]);
     aead_key(derived.as_slice())

@@ -1,4 +1,7 @@
-//! One chunk: AES-256-GCM in place or on the way to another buffer, under a nonce that can only count.
+//! One chunk under AES-256-GCM, in place or into another buffer.
+//!
+//! It must not know which chunks exist or where they are stored. It promises that the nonce is the chunk's
+//! counter and that a refused chunk leaves no plaintext.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::BytesMut;

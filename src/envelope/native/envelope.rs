@@ -1,4 +1,7 @@
 //! The envelope: the content key, wrapped under the data key and bound to the object's name.
+//!
+//! It must not know how the data key is obtained or where the envelope is stored. It promises that a content
+//! key comes out only if data key, realm, object name and every byte of the envelope are those of the writer.
 
 use aws_lc_rs::aead::{Aad, Nonce};
 use base64::Engine;
@@ -24,17 +27,18 @@ const AUTHENTICATED: usize = PREFIX + SALT + COMMITMENT;
 const WRAPPED: usize = KEY_LENGTH + super::TAG;
 /// Bytes of an envelope without attributes (F-04).
 pub(super) const FIXED: usize = AUTHENTICATED + WRAPPED;
-/// Longest envelope a reader looks at: S3 allows 2,048 bytes of user metadata, base64 makes 3 bytes of 4.
+/// Longest envelope that a reader accepts: S3 allows 2,048 bytes of user metadata, and base64 makes 4
+/// characters of 3 bytes.
 pub(super) const LONGEST: usize = 1_536;
 
-/// What an envelope is bound to (F-07), weakest first.
+/// The binding of an envelope (F-07), weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
-    /// To nothing but the data key and its encryption context.
+    /// Bound to the data key and its encryption context only.
     None,
-    /// To the realm: the object may be renamed within it.
+    /// Bound to the realm: the object may be renamed within it.
     Realm,
-    /// To the realm and the object's key.
+    /// Bound to the realm and the object's key.
     RealmAndKey,
 }
 
@@ -57,18 +61,18 @@ impl Binding {
     }
 }
 
-/// The server-side encryption that responses name for the object: the one that its writer requested. The
-/// body is sealed in one way under either.
+/// The server-side encryption that responses name for the object: the one that its writer requested. The body
+/// is encrypted in the same way under either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SseAlgorithm {
-    /// `aws:kms`, also where the request named none.
+    /// `aws:kms`, also for requests that name none.
     #[default]
     AwsKms,
     /// `AES256`.
     Aes256,
 }
 
-/// The least binding a reader accepts.
+/// The weakest binding that a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Envelopes bound less strictly than this are refused (F-07).
@@ -84,7 +88,7 @@ pub struct ObjectName<'a> {
     pub object_key: &'a [u8],
 }
 
-/// The salt of one envelope. Consumed by use, so none serves twice.
+/// The salt of one envelope. Sealing consumes it, so no salt is used twice.
 pub struct EnvelopeSalt([u8; SALT]);
 
 impl EnvelopeSalt {
@@ -102,7 +106,7 @@ impl EnvelopeSalt {
     }
 }
 
-/// The random bytes of one new envelope. Consumed by use, so none serves twice.
+/// The random bytes of one new envelope. Sealing consumes them, so none are used twice.
 pub struct Entropy {
     salt: EnvelopeSalt,
     content_key: Zeroizing<[u8; KEY_LENGTH]>,
@@ -127,33 +131,33 @@ fn fill(bytes: &mut [u8]) {
     aws_lc_rs::rand::fill(bytes).expect("the system's random generator works or the process must end");
 }
 
-/// What a new envelope is to say.
+/// The content of a new envelope.
 pub struct SealRequest<'a> {
-    /// The data key it is wrapped under.
+    /// The data key to wrap the content key under.
     pub data_key: &'a DataKey,
-    /// What it is bound to.
+    /// The binding.
     pub binding: Binding,
     /// Whether the body is a multipart upload's (F-08).
     pub multipart: bool,
-    /// What answers call the object's encryption (F-08).
+    /// The encryption that responses name for the object (F-08).
     pub sse: SseAlgorithm,
     /// The name of the object.
     pub name: ObjectName<'a>,
-    /// What is known of the plaintext before the body is sent.
+    /// The attributes of the plaintext that are known before the body is sent.
     pub attributes: &'a Attributes,
 }
 
-/// What another envelope around the same content key is to say; the rest stays as it was.
+/// The content of another envelope around the same content key; everything else is taken from the source.
 pub struct RewrapRequest<'a> {
-    /// The data key it is wrapped under.
+    /// The data key to wrap the content key under.
     pub data_key: &'a DataKey,
-    /// What it is bound to.
+    /// The binding.
     pub binding: Binding,
-    /// What answers call the encryption of the copy (F-08).
+    /// The encryption that responses name for the copy (F-08).
     pub sse: SseAlgorithm,
     /// The name under which the same body is stored.
     pub name: ObjectName<'a>,
-    /// A checksum of the plaintext that takes the place of those that the source has.
+    /// A checksum of the plaintext that replaces the checksums of the source.
     pub checksum: Option<Checksum>,
 }
 
@@ -165,20 +169,20 @@ pub struct Sealed {
     pub content_key: ContentKey,
 }
 
-/// What an authenticated envelope held.
+/// The content of an authenticated envelope.
 #[derive(Debug)]
 pub struct Opened {
     /// The key to open the body with.
     pub content_key: ContentKey,
-    /// What the writer knew of the plaintext.
+    /// The attributes of the plaintext that the writer knew.
     pub attributes: Attributes,
     multipart: bool,
 }
 
 impl Opened {
-    /// Wraps the content key again, for a copy of the same body under another name or data key, with a salt
-    /// of its own. The multipart flag and the attributes are those of the opened envelope; a checksum of
-    /// the copy's own replaces the checksums among them (F-53).
+    /// Wraps the content key again, with a salt of its own, for a copy of the same body under another name or
+    /// data key. The multipart flag and the attributes are those of the opened envelope; a checksum of the
+    /// copy replaces the checksums among them (F-53).
     pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
         let &RewrapRequest { data_key, binding, sse, name, checksum } = request;
         let attributes = match checksum {
@@ -190,8 +194,8 @@ impl Opened {
     }
 }
 
-/// A well-formed envelope: `pre(4) | salt(32) | commit(32) | wrapped(48) | attributes`. Well-formed is not
-/// authentic: only [`Envelope::open`] tells.
+/// A well-formed envelope: `pre(4) | salt(32) | commit(32) | wrapped(48) | attributes`. It is authentic only
+/// if [`Envelope::open`] succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     bytes: Vec<u8>,
@@ -208,7 +212,7 @@ impl Envelope {
         Sealed { envelope, content_key }
     }
 
-    /// The salt must be fresh: of its being so depends that no key encrypts twice (F-09).
+    /// The salt must be fresh: that no key encrypts twice depends on it (F-09).
     fn wrap(request: &SealRequest<'_>, salt: &EnvelopeSalt, content_key: &ContentKey) -> Self {
         let multipart = if request.multipart { FLAG_MULTIPART } else { 0 };
         let sse = match request.sse {
@@ -236,7 +240,7 @@ impl Envelope {
     /// Parses the value of the envelope header: canonical, padded, standard base64 (RFC 4648, section 4).
     ///
     /// # Errors
-    /// A [`FormatError`] for anything a reader of this version does not know exactly (F-04 to F-08).
+    /// A [`FormatError`] for anything that a reader of this version does not know exactly (F-04 to F-08).
     pub fn parse(value: &[u8]) -> Result<Self, FormatError> {
         if value.len() > LONGEST.div_ceil(3) * 4 {
             return Err(FormatError::EnvelopeLength);
@@ -275,7 +279,7 @@ impl Envelope {
         &self.bytes
     }
 
-    /// What the envelope claims to be bound to.
+    /// The binding that the envelope claims.
     pub fn binding(&self) -> Binding {
         self.binding
     }
@@ -285,17 +289,18 @@ impl Envelope {
         self.multipart
     }
 
-    /// What the envelope claims that answers call the object's encryption.
+    /// The server-side encryption that the envelope claims.
     pub fn sse(&self) -> SseAlgorithm {
         self.sse
     }
 
-    /// Authenticates the envelope for an object of this name and gives the content key out.
+    /// Authenticates the envelope for an object of this name and returns its content key and attributes.
     ///
     /// # Errors
-    /// [`FormatError::WeakBinding`] when the policy demands more (F-07), [`FormatError::Commitment`] when the data
-    /// key, the realm, the name or a byte before the commitment is another (F-11), [`FormatError::EnvelopeTag`]
-    /// when the rest was altered, [`FormatError::Attributes`] when authentic attributes do not parse.
+    /// [`FormatError::WeakBinding`] when the policy requires more (F-07), [`FormatError::Commitment`] when
+    /// the data key, the realm, the name or a byte before the commitment differs (F-11),
+    /// [`FormatError::EnvelopeTag`] when the rest was altered, [`FormatError::Attributes`] when authentic
+    /// attributes do not parse.
     pub fn open(
         &self,
         data_key: &DataKey,
@@ -309,7 +314,7 @@ impl Envelope {
         let (before_commitment, commitment) = authenticated.split_at(PREFIX + SALT);
         let derived = derive(data_key, before_commitment, self.binding, name);
         let (wrap_key, expected) = derived.split_at(KEY_LENGTH);
-        // F-11: one data key only, decided in constant time and before anything is unwrapped.
+        // F-11: one data key only, compared in constant time and before anything is unwrapped.
         if !bool::from(expected.ct_eq(commitment)) {
             return Err(FormatError::Commitment);
         }

@@ -1,4 +1,7 @@
 //! Key derivation: HKDF-SHA256 (RFC 5869) with the format's labels.
+//!
+//! It must not know what a derived key is used for beyond its label. It promises that two labels never give
+//! the same key.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
@@ -15,7 +18,7 @@ pub(super) const PUT: &[u8] = b"s3veil/v1/put\0";
 pub(super) const PART: &[u8] = b"s3veil/v1/part\0";
 /// The label of a carried layout's key and commitment (F-41).
 pub(super) const LAYOUT: &[u8] = b"s3veil/v1/layout\0";
-/// The label of what hides a carried checksum (F-54).
+/// The label of the mask of a carried checksum (F-54).
 pub(super) const CHECKSUM: &[u8] = b"s3veil/v1/checksum\0";
 /// The label of an upload token's tag (F-51).
 pub(super) const UPLOAD: &[u8] = b"s3veil/v1/upload\0";
@@ -47,7 +50,7 @@ pub(super) fn hkdf<const N: usize>(
 mod tests {
     use super::*;
 
-    /// RFC 5869's own vectors have 22- and 80-byte keys; this one was computed with Python's `cryptography`.
+    /// The vectors of RFC 5869 have 22- and 80-byte keys; this one was computed with Python's `cryptography`.
     #[test]
     fn agrees_with_an_independent_implementation() {
         let okm = hkdf::<32>(&[0x0b; 32], &[0x01; 32], &[b"s3veil", b"/test"]);

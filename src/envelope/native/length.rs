@@ -1,4 +1,7 @@
-//! Length arithmetic of a PutObject body (F-24): exact both ways, and lengths no plaintext has are refused.
+//! Length arithmetic of the body of one PUT (F-24).
+//!
+//! It must not know the content. It promises exact lengths in both directions, and refuses lengths that no
+//! plaintext has.
 
 use super::{CHUNK, FormatError, SEALED_CHUNK, TAG};
 

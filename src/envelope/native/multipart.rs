@@ -1,8 +1,9 @@
-//! The body of a multipart upload: one segment for each part, sealed in any order, read as a stream or at any place.
+//! The body of a multipart upload: one segment for each part, sealed in any order, read as a stream or from
+//! any offset.
 //!
-//! It must not know where parts are stored or who lists them. It promises that a reader notices a part that is
-//! missing, repeated, moved, cut or of another upload, and that every length it gives out was authenticated unless it
-//! says that it is a claim (F-30 to F-48, F-54).
+//! It must not know where parts are stored or who lists them. It promises that a reader detects a part that
+//! is missing, repeated, moved, cut or of another upload, and that every length it returns was authenticated
+//! unless its documentation calls it a claim (F-30 to F-48, F-54).
 
 mod carried_layout;
 mod layout;
@@ -33,7 +34,7 @@ pub use seal::{SegmentEnd, SegmentSealer, seal_terminator};
 pub use segment::{CarriedChecksum, Ending, SEGMENT_HEADER, SegmentEntropy, carried_checksum, fits_header};
 pub use segment_tracker::BodyClaim;
 
-/// Most parts of one upload, and the number of the terminator, which is the proxy's own part.
+/// Maximum number of parts of one upload, and the number of the terminator, which is the proxy's own part.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 pub const MAX_PARTS: u16 = 10_000;
 

@@ -1,7 +1,7 @@
-//! The key of an object written by one PUT, whose body is one sequence of chunks.
+//! The key of an object that one PUT wrote, whose body is one sequence of chunks.
 //!
-//! It must not know how chunks are sealed or where they are stored. It promises a key that no other body of another
-//! content key, and no segment, is sealed with.
+//! It must not know how chunks are sealed or where they are stored. It promises that the key is derived for
+//! this purpose only.
 
 use super::chunk::ChunkKey;
 use super::{ChunkOpener, ChunkSealer, FormatError, kdf};
@@ -22,8 +22,8 @@ impl ChunkSealer {
 impl ChunkOpener {
     /// An opener for the body of one PUT of `plaintext_total` bytes that begins at chunk `first`.
     ///
-    /// The total comes from the storage and is not trusted: the chunk it makes the last one opens only if it was
-    /// sealed as the last one (F-26).
+    /// The total comes from the storage and is not trusted: the chunk it makes the last one opens only if it
+    /// was sealed as the last one (F-26).
     ///
     /// # Errors
     /// [`FormatError::BodyLength`] when there is no chunk `first`.

@@ -1,4 +1,7 @@
 //! A sequence of chunks under one key: the body of one PUT, or of one segment of a multipart upload.
+//!
+//! It must not know where the key comes from. It promises that every chunk has its own counter, and that only
+//! the last one may be short.
 
 use bytes::BytesMut;
 
@@ -12,7 +15,7 @@ pub struct ChunkSealer {
 }
 
 impl ChunkSealer {
-    /// A sealer that no other sealer shares its key with.
+    /// A sealer for the only sequence that is sealed under this key.
     pub(super) fn new(chunk_key: ChunkKey) -> Self {
         Self { chunk_key, next: 0 }
     }
@@ -27,8 +30,8 @@ impl ChunkSealer {
         self.next += 1;
     }
 
-    /// Seals a chunk that another one follows out of `plaintext`, exactly [`CHUNK`] bytes, into `sealed`, whose former
-    /// content is overwritten (F-22).
+    /// Seals a chunk that another one follows out of `plaintext`, exactly [`CHUNK`] bytes, into `sealed`,
+    /// whose former content is overwritten (F-22).
     ///
     /// # Panics
     /// When the chunk is not full: the caller frames the plaintext.
@@ -58,8 +61,8 @@ pub struct ChunkOpener {
 }
 
 impl ChunkOpener {
-    /// An opener for a sequence of `plaintext_total` bytes that begins at chunk `first`. The total need not be
-    /// trusted: the chunk it makes the last one opens only if it was sealed as the last one (F-26).
+    /// An opener for a sequence of `plaintext_total` bytes that begins at chunk `first`. The total need not
+    /// be trusted: the chunk that it makes the last one opens only if it was sealed as the last one (F-26).
     ///
     /// # Errors
     /// [`FormatError::BodyLength`] when there is no chunk `first`.
@@ -85,8 +88,8 @@ impl PieceOpener for ChunkOpener {
         }
     }
 
-    /// Fails with [`FormatError::ChunkTag`] when the chunk fails authentication, [`FormatError::BodyLength`] when its
-    /// length is not the announced one or no chunk is left.
+    /// Fails with [`FormatError::ChunkTag`] when the chunk fails authentication, [`FormatError::BodyLength`]
+    /// when its length is not the announced one or no chunk is left.
     fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
         if self.next_length() != Some(chunk.len()) {
             chunk.clear();

@@ -1,7 +1,8 @@
-//! The upload id that a client is given: everything a node needs to seal parts of that upload, and nothing that it
-//! would have to keep (F-49 to F-52).
+//! The upload id that a client receives, which holds everything that a node needs to seal parts of that
+//! upload, so that no node has to keep state (F-49 to F-52).
 //!
-//! It must not know a server's secret: the content key inside, once opened, proves the rest.
+//! It must not know a secret of the server: the content key inside, once unwrapped, authenticates the rest.
+//! It promises that a verified token was made for this bucket, object key and upload.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,15 +15,15 @@ use crate::wire::checksum::ChecksumAlgorithm;
 
 const VERSION: u8 = 1;
 const TAG: usize = 32;
-/// Longest upload id of a storage. AWS documents none; its ids have about 130 characters.
+/// Longest upload id of a storage. AWS documents no limit; its ids have about 130 characters.
 const LONGEST_ID: usize = 1_024;
-/// Longest wrapped data key: AWS KMS takes no longer `CiphertextBlob`.
+/// Longest wrapped data key: AWS KMS accepts no longer `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 const LONGEST_WRAPPED: usize = 6_144;
 /// Longest token in bytes: version, checksum, three fields with their lengths, tag.
 const LONGEST: usize = 2 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::envelope::LONGEST + TAG;
 
-/// Why an upload id is no token, or not this upload's.
+/// Why an upload id is not a token, or not the token of this upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not base64url without padding, or not canonical (F-49).
@@ -37,18 +38,19 @@ pub enum TokenError {
     /// The envelope inside is malformed or not a multipart upload's (F-50).
     #[error("the upload id's envelope is malformed")]
     Envelope,
-    /// It was made for another bucket, object key or upload (F-51).
+    /// The token was made for another bucket, object key or upload.
     #[error("the upload id belongs to another upload")]
     Binding,
 }
 
-/// In the byte of an [`UploadChecksum`]: of the whole object, rather than of its parts' checksums.
+/// The bit in the byte of an [`UploadChecksum`] for a checksum of the whole object, rather than of its parts'
+/// checksums.
 const FULL_OBJECT: u8 = 0x80;
 
-/// Which checksum of the plaintext CreateMultipartUpload declared.
+/// The checksum of the plaintext that CreateMultipartUpload declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadChecksum {
-    /// None.
+    /// No checksum.
     Undeclared,
     /// A checksum of the parts' checksums.
     Composite(ChecksumAlgorithm),
@@ -84,7 +86,7 @@ impl UploadChecksum {
     }
 }
 
-/// Where an upload goes.
+/// The target of an upload.
 #[derive(Debug, Clone, Copy)]
 pub struct UploadTarget<'a> {
     /// The bucket's name.
@@ -93,7 +95,7 @@ pub struct UploadTarget<'a> {
     pub object_key: &'a [u8],
 }
 
-/// A token's content: well-formed, but authentic only when [`UploadToken::verify`] says so.
+/// A token's content: well-formed, but authentic only if [`UploadToken::verify`] succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadToken {
     checksum: UploadChecksum,
@@ -104,10 +106,10 @@ pub struct UploadToken {
 }
 
 impl UploadToken {
-    /// A token for an upload that the storage calls `upstream_id`.
+    /// A token for the upload with this id in the storage.
     ///
     /// # Errors
-    /// [`TokenError::Malformed`] when the id or the wrapped key is empty or longer than any,
+    /// [`TokenError::Malformed`] when the id or the wrapped key is empty or too long,
     /// [`TokenError::Envelope`] when the envelope is not a multipart upload's.
     pub fn new(
         content_key: &ContentKey,
@@ -133,7 +135,8 @@ impl UploadToken {
     /// Parses the upload id of a request.
     ///
     /// # Errors
-    /// [`TokenError`] for anything that [`Self::to_text`] does not write: among it every id of the storage's own.
+    /// [`TokenError`] for anything that [`Self::to_text`] does not write, which includes every upload id of
+    /// the storage.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         if text.len() > LONGEST.div_ceil(3) * 4 {
             return Err(TokenError::Malformed);
@@ -170,22 +173,22 @@ impl UploadToken {
         URL_SAFE_NO_PAD.encode([&self.fields()[..], &self.tag].concat())
     }
 
-    /// Whether the token was made for this target, with the content key that its own envelope holds. Compared in
-    /// constant time.
+    /// Verifies in constant time that the token was made for this target, with the content key that its own
+    /// envelope holds.
     ///
     /// # Errors
-    /// [`TokenError::Binding`] when bucket, object key, upload or any byte of the token is another (F-51).
+    /// [`TokenError::Binding`] when bucket, object key, upload or any byte of the token differs (F-51).
     pub fn verify(&self, content_key: &ContentKey, target: UploadTarget<'_>) -> Result<(), TokenError> {
         let expected = self.expected_tag(content_key, target);
         if bool::from(expected.ct_eq(&self.tag)) { Ok(()) } else { Err(TokenError::Binding) }
     }
 
-    /// Which checksum the client declared.
+    /// The checksum that the client declared.
     pub fn checksum(&self) -> UploadChecksum {
         self.checksum
     }
 
-    /// What the storage calls the upload.
+    /// The storage's id of the upload.
     pub fn upstream_id(&self) -> &str {
         &self.upstream_id
     }

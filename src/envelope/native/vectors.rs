@@ -1,4 +1,4 @@
-//! The published vectors: made in Python from docs/FORMAT.md, opened here, one expectation each.
+//! The published vectors, made in Python from docs/FORMAT.md and opened here, one expectation each.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,8 @@ fn seal_with(mut sealer: ChunkSealer, content: &[u8]) -> Vec<BytesMut> {
     chunks
 }
 
-/// The stored body that the vector describes; where the vector's object is honest, sealing must give its very bytes.
+/// The stored body that the vector describes; where the vector's object is honest, sealing must produce
+/// exactly its bytes.
 fn stored_body(vector: &Value, content_key: &ContentKey) -> Vec<u8> {
     if vector.get("layout").is_some() {
         return stored_segments(vector, content_key);
@@ -141,14 +142,14 @@ fn seal_segments(layout: &Layout, content_key: &ContentKey, carried: Option<&Che
     segments
 }
 
-/// The checksum that the last segment carries, with its zeros: as if it were one of 32 bytes.
+/// The checksum in the last segment with its zeros, as if it were a checksum of 32 bytes.
 fn carried(vector: &Value) -> Option<Checksum> {
     let text = vector.get("carried_checksum")?.as_str().unwrap();
     let padded = format!("{text:0<64}");
     Checksum::new(ChecksumAlgorithm::Sha256, &hex(&Value::String(padded)))
 }
 
-/// What a storage makes of a multipart upload.
+/// A multipart upload as a storage keeps it.
 fn stored_segments(vector: &Value, content_key: &ContentKey) -> Vec<u8> {
     let segments = seal_segments(&layout(vector), content_key, carried(vector).as_ref());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &segments.concat());
@@ -213,7 +214,7 @@ fn open_multipart(vector: &Value, opened: Opened) -> Result<Vec<u8>, FormatError
     Ok(content)
 }
 
-/// What is sealed here under the vector's fixed salt and content key is the vector's envelope, byte for byte.
+/// Sealing under the vector's fixed salt and content key gives the vector's envelope, byte for byte.
 fn assert_sealing_agrees(vector: &Value, file: &str) {
     let writer = &vector["sealed_as"];
     let envelope = Envelope::parse(vector["envelope"].as_str().unwrap().as_bytes()).unwrap();

@@ -1,4 +1,8 @@
-//! Range arithmetic of a PutObject body: which stored bytes a plaintext range needs, and what to keep of them.
+//! Range arithmetic of the body of one PUT: which stored bytes a plaintext range needs, and which plaintext
+//! to keep.
+//!
+//! It must not know how bytes are requested. It promises that the stored bytes of a range are whole chunks
+//! that hold all of it.
 
 use super::{CHUNK, FormatError, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
 use crate::wire::range::RangeSpec;
@@ -6,7 +10,7 @@ use crate::wire::range::RangeSpec;
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
 
-/// A range of plaintext bytes as requested, before the object's length is known (RFC 9110, 14.1.2).
+/// A requested range of plaintext bytes, before the object's length is known (RFC 9110, 14.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaintextRange(pub RangeSpec);
 
@@ -15,11 +19,11 @@ pub struct PlaintextRange(pub RangeSpec);
 pub struct CiphertextRange(pub RangeSpec);
 
 impl PlaintextRange {
-    /// The stored bytes that hold this range whatever the object's length: the chunks it touches. A suffix asks for
-    /// one chunk more than it is long, since the last chunk's length is not known yet.
+    /// The stored bytes that hold this range whatever the object's length: the chunks that it touches. A
+    /// suffix requests one chunk more than it is long, since the last chunk's length is not known yet.
     ///
     /// Offsets beyond what 64 bits of ciphertext can address saturate: no such object exists, so the storage
-    /// answers that the range can't be satisfied.
+    /// responds that the range can't be satisfied.
     pub fn ciphertext(self) -> CiphertextRange {
         let chunk_start = |offset: u64| (offset / CHUNK_U64).saturating_mul(SEALED_U64);
         CiphertextRange(match self.0 {
@@ -35,7 +39,7 @@ impl PlaintextRange {
     }
 }
 
-/// What to do with a run of stored bytes so that exactly the plaintext bytes asked for come out.
+/// How to turn a run of stored bytes into exactly the requested plaintext bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadWindow {
     /// Plaintext bytes of the whole object.
@@ -60,12 +64,12 @@ impl ReadWindow {
         Ok(Self { plaintext_total, discard: 0, first_chunk: 0, skip: 0, length: plaintext_total })
     }
 
-    /// The plaintext bytes `first..=last` out of stored bytes that begin at `ciphertext_first` and reach at least
-    /// to the end of the chunk that holds `last`.
+    /// The plaintext bytes `first..=last` out of stored bytes that begin at `ciphertext_first` and reach at
+    /// least the end of the chunk that holds `last`.
     ///
     /// # Errors
-    /// [`FormatError::Length`] when no plaintext has the stored length, [`FormatError::BodyLength`] when the range
-    /// is not inside the object or the stored bytes begin after its first chunk.
+    /// [`FormatError::Length`] when no plaintext has the stored length, [`FormatError::BodyLength`] when the
+    /// range is not inside the object or the stored bytes begin after its first chunk.
     pub fn slice(
         ciphertext_total: u64,
         ciphertext_first: u64,
@@ -141,7 +145,7 @@ mod tests {
     }
 
     proptest! {
-        /// At most two chunks more than asked are read, and what is read covers the range.
+        /// At most two chunks more than requested are read, and the bytes read cover the range.
         #[test]
         fn a_window_covers_its_range(total in 1_u64..1 << 40, a in any::<u64>(), b in any::<u64>()) {
             let (first, last) = ((a % total).min(b % total), (a % total).max(b % total));

@@ -289,7 +289,7 @@ fn f_08_the_encryption_that_answers_name_is_a_flag_of_its_own() {
     }
 }
 
-/// The destination's encryption is what the copy's own request asks for, as with S3.
+/// The destination's encryption is the one that the copy's own request names, as with S3.
 #[test]
 fn f_53_a_copy_is_called_as_its_own_request_asks() {
     let envelope = sealed_as(Binding::RealmAndKey, &attributes());

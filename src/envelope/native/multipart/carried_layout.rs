@@ -1,4 +1,8 @@
-//! A carried layout as bytes: padding | sealed layout | footer, at the end of the last segment (F-39 to F-42).
+//! A carried layout as bytes: padding | sealed layout | footer, at the end of the last segment (F-39 to
+//! F-42).
+//!
+//! It must not know when a layout is carried. It promises that a layout that opens is canonical and belongs
+//! to the segment that carries it.
 
 use aws_lc_rs::aead::Aad;
 
@@ -10,7 +14,7 @@ use crate::envelope::native::FormatError;
 use crate::envelope::native::chunk::aead_key;
 use crate::envelope::native::envelope::zero_nonce;
 
-/// How many bytes to read from the end of an object of `parts` segments to have its carried layout (F-42).
+/// Number of bytes to read from the end of an object of `parts` segments to get its carried layout (F-42).
 pub const fn layout_tail_length(parts: u16) -> u64 {
     sealed_length(parts)
 }
@@ -19,9 +23,9 @@ pub const fn layout_tail_length(parts: u16) -> u64 {
 /// [`layout_tail_length`] bytes (F-42).
 ///
 /// # Errors
-/// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when there is no footer of this object,
-/// [`FormatError::LayoutTag`] when the layout was altered, [`FormatError::Layout`] when it is not canonical or not the
-/// layout of so many bytes and segments.
+/// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when there is no footer of this
+/// object, [`FormatError::LayoutTag`] when the layout was altered, [`FormatError::Layout`] when it is not
+/// canonical or the layout of another number of bytes or segments.
 pub fn open_layout_tail(
     content_key: &ContentKey,
     tail: &[u8],
@@ -86,7 +90,8 @@ mod tests {
 
     use super::*;
 
-    /// A writer that seals a layout into a segment it does not describe. No storage can make these.
+    /// A writer that seals a layout into a segment that it does not describe. No storage can make such
+    /// segments.
     #[test]
     fn f_41_a_layout_belongs_to_the_segment_that_carries_it() {
         let content_key = ContentKey::from_zeroizing(Zeroizing::new([1; 32]));

@@ -1,4 +1,8 @@
-//! Which parts an object has, in order and with their lengths: what a layout says, and whether it may go unsaid.
+//! The parts of an object, in order and with their lengths, and whether that layout has to be stored in the
+//! body.
+//!
+//! It must not know how segments are sealed. It promises layouts whose parts ascend and whose sums fit 64
+//! bits.
 
 use std::ops::Range;
 
@@ -18,7 +22,7 @@ pub struct PartNumber(u16);
 impl PartNumber {
     /// The first part.
     pub const FIRST: Self = Self(1);
-    /// The part that is the proxy's own when the last part is not sealed as such (F-36).
+    /// The proxy's own part, for an object whose last part is not sealed as the last (F-36).
     pub const TERMINATOR: Self = Self(MAX_PARTS);
 
     /// `None` for 0 and above 10,000.
@@ -32,12 +36,12 @@ impl PartNumber {
     }
 }
 
-/// A part and its plaintext.
+/// A part and the length of its plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// Its number.
+    /// The number of the part.
     pub number: PartNumber,
-    /// Bytes of its plaintext.
+    /// Plaintext bytes of the part.
     pub length: u64,
 }
 
@@ -60,8 +64,8 @@ impl SegmentsDigest {
     }
 }
 
-/// Whether the parts seen so far form a regular layout (F-37): numbers 1, 2, 3, …, and all but the last of one
-/// length, which is a multiple of 64 KiB.
+/// Whether the parts seen so far form a regular layout (F-37): numbers 1, 2, 3, …, and all but the last of
+/// one length, which is a multiple of 64 KiB.
 #[derive(Clone, Copy)]
 pub(super) struct Regularity {
     seen: u16,
@@ -92,8 +96,8 @@ impl Regularity {
 
 /// The parts of one object, ascending by number, and whether a terminator follows them.
 ///
-/// A layout is a statement about an object, and as good as its source: one that the body carried, or that
-/// [`super::LayoutGuess::prove`] confirmed, is authentic.
+/// A layout is as trustworthy as its source: one that the body carried, or that [`super::LayoutGuess::prove`]
+/// confirmed, is authentic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     parts: Vec<Part>,
@@ -104,8 +108,8 @@ impl Layout {
     /// The layout of an object whose last part was sealed as the last one.
     ///
     /// # Errors
-    /// [`FormatError::Layout`] unless there are parts, ascending by number, none longer than [`MAX_PART_LENGTH`] and
-    /// none but the last empty.
+    /// [`FormatError::Layout`] unless there are parts, ascending by number, none longer than
+    /// [`MAX_PART_LENGTH`] and none but the last empty.
     pub fn ended_by_last(parts: Vec<Part>) -> Result<Self, FormatError> {
         Self::checked(parts, false)
     }
@@ -113,7 +117,8 @@ impl Layout {
     /// The layout of an object that a terminator ends. The terminator is not among `parts`.
     ///
     /// # Errors
-    /// As [`Self::ended_by_last`], and when the last part is empty or has the terminator's number.
+    /// The errors of [`Self::ended_by_last`], and [`FormatError::Layout`] when the last part is empty or has
+    /// the terminator's number.
     pub fn terminated(parts: Vec<Part>) -> Result<Self, FormatError> {
         Self::checked(parts, true)
     }
@@ -147,7 +152,8 @@ impl Layout {
         parts + u16::from(self.terminated)
     }
 
-    /// Whether the layout follows from length and number of segments, and is therefore not carried (F-37).
+    /// Whether the layout follows from length and number of segments, and is therefore not carried in the
+    /// body (F-37).
     pub fn is_regular(&self) -> bool {
         let mut regularity = Regularity::new();
         self.parts.iter().for_each(|part| regularity.add(*part));
@@ -175,8 +181,8 @@ impl Layout {
         before.iter().map(|part| SEGMENT_HEADER as u64 + chunks_length(part.length)).sum()
     }
 
-    /// The stored bytes of every segment in order, terminator and tail included: each is one part of the upload in the
-    /// storage (F-30).
+    /// The stored bytes of every segment in order, terminator and tail included: each is one part of the
+    /// upload in the storage (F-30).
     pub fn segment_extents(&self) -> Vec<Range<u64>> {
         let terminator = self.terminated.then_some(0);
         let mut end = 0;
@@ -200,7 +206,8 @@ impl Layout {
         self.parts.iter().map(|part| chunks_length(part.length)).sum()
     }
 
-    /// Bytes after the chunks of the last segment: padding, sealed layout and footer; 0 for a regular layout (F-39).
+    /// Bytes after the chunks of the last segment: padding, sealed layout and footer; 0 for a regular layout
+    /// (F-39).
     pub(super) fn tail_length(&self) -> u32 {
         if self.is_regular() { 0 } else { tail_length(self.segments(), self.chunks_total()) }
     }
@@ -223,7 +230,7 @@ impl Layout {
         bytes
     }
 
-    /// Parses what [`Self::write`] wrote; whether the last entry is a terminator is known from the segment (F-41).
+    /// Parses the bytes of [`Self::write`]; the segment says whether the last entry is a terminator (F-41).
     pub(super) fn parse(bytes: &[u8], terminated: bool) -> Result<Self, FormatError> {
         let (entries, []) = bytes.as_chunks::<ENTRY>() else { return Err(FormatError::Layout) };
         let mut parts = Vec::with_capacity(entries.len());
@@ -239,7 +246,7 @@ impl Layout {
     }
 }
 
-/// Bytes of a tail that ends a body of `segments` segments whose chunks take `chunks` bytes: the padding is what
+/// Bytes of a tail that ends a body of `segments` segments whose chunks take `chunks` bytes. The padding
 /// brings the whole to a length that can't be inverted (F-40).
 pub(super) fn tail_length(segments: u16, chunks: u64) -> u32 {
     let sealed = sealed_length(segments);

@@ -1,5 +1,8 @@
-//! The layout of an object that carries none, from two headers: the first says how long parts are, the last proves
-//! that all are (F-44).
+//! The layout of an object that carries none, from two headers: the first gives the length of the parts, the
+//! last proves that all have it (F-44).
+//!
+//! It must not know how headers are read from the storage. It promises that no layout comes out that the last
+//! header does not prove.
 
 use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber};
@@ -11,13 +14,14 @@ use crate::envelope::native::FormatError;
 pub struct LayoutGuess(Layout);
 
 impl LayoutGuess {
-    /// The regular layouts of `plaintext_total` bytes in `parts` segments whose first segment has this header,
-    /// likeliest first. There are at most two: the last segment is a part, or a terminator after a longer one.
+    /// The regular layouts of `plaintext_total` bytes in `parts` segments whose first segment has this
+    /// header, most likely first. There are at most two: the last segment is a part, or a terminator after a
+    /// longer one.
     ///
     /// # Errors
-    /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when it is no header of this object,
-    /// [`FormatError::SegmentOrder`] when it is not the first part's, [`FormatError::BodyLength`] when no regular
-    /// layout fits.
+    /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when it is not a header of this
+    /// object, [`FormatError::SegmentOrder`] when it is not the first part's, [`FormatError::BodyLength`]
+    /// when no regular layout fits.
     pub fn from_first_header(
         content_key: &ContentKey,
         header: &[u8],
@@ -52,18 +56,18 @@ impl LayoutGuess {
         if guesses.is_empty() { Err(FormatError::BodyLength) } else { Ok(guesses) }
     }
 
-    /// Where the last segment's header should lie.
+    /// Offset at which the last segment's header should lie.
     pub fn last_header_offset(&self) -> u64 {
         self.0.last_header_offset()
     }
 
-    /// The layout, if the 80 bytes at [`Self::last_header_offset`] are the header that ends it. A terminator's
-    /// commitment covers every number and length; a last part that carries no layout says that the layout is
-    /// regular (F-37).
+    /// The layout, if the 80 bytes at [`Self::last_header_offset`] are the header that ends it. A
+    /// terminator's commitment covers every number and length; a last part that carries no layout says that
+    /// the layout is regular (F-37).
     ///
     /// # Errors
-    /// [`FormatError::SegmentHeader`], [`FormatError::SegmentCommitment`] and [`FormatError::SegmentOrder`] when it is
-    /// not so: the guess was wrong, or the object is not what was stored.
+    /// [`FormatError::SegmentHeader`], [`FormatError::SegmentCommitment`] and [`FormatError::SegmentOrder`]
+    /// when they are not: the guess was wrong, or the object is not the one that was stored.
     pub fn prove(self, content_key: &ContentKey, header: &[u8]) -> Result<Layout, FormatError> {
         let Self(layout) = self;
         let header = Header::parse(header)?;

@@ -1,4 +1,7 @@
-//! Length arithmetic of a multipart body (F-38): exact for regular layouts, and a sign for the others.
+//! Length arithmetic of a multipart body (F-38).
+//!
+//! It must not know the content. It promises exact lengths for regular layouts, and a length that can't be
+//! inverted for all others.
 
 use crate::envelope::native::{CHUNK, FormatError, SEALED_CHUNK, TAG};
 
@@ -9,11 +12,11 @@ const SEALED_U64: u64 = SEALED_CHUNK as u64;
 const TAG_U64: u64 = TAG as u64;
 const HEADER_U64: u64 = SEGMENT_HEADER as u64;
 
-/// Longest part, as a bound that keeps all sums within 64 bits and a layout entry within seven bytes. S3 itself stops
-/// at 5 GiB. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+/// Longest part, a bound that keeps all sums within 64 bits and a layout entry within seven bytes. The limit
+/// of S3 itself is 5 GiB. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 pub const MAX_PART_LENGTH: u64 = (1 << 40) - 1;
 
-/// What the stored length of a multipart body says about its plaintext.
+/// What follows from the stored length of a multipart body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MultipartLength {
     /// The plaintext has this many bytes.
@@ -22,12 +25,12 @@ pub enum MultipartLength {
     NeedsLayout,
 }
 
-/// Stored bytes of the chunks of `plaintext` bytes: none for none (F-34).
+/// Stored bytes of the chunks of `plaintext` bytes; an empty plaintext has none (F-34).
 pub(super) const fn chunks_length(plaintext: u64) -> u64 {
     plaintext + TAG_U64 * plaintext.div_ceil(CHUNK_U64)
 }
 
-/// Stored bytes of a segment that carries no layout; `None` for a part longer than any may be.
+/// Stored bytes of a segment that carries no layout; `None` for a part longer than [`MAX_PART_LENGTH`].
 pub const fn segment_length(plaintext: u64) -> Option<u64> {
     if plaintext > MAX_PART_LENGTH { None } else { Some(HEADER_U64 + chunks_length(plaintext)) }
 }
@@ -43,11 +46,12 @@ pub const fn segment_plaintext_length(stored: u64) -> Result<u64, FormatError> {
     }
 }
 
-/// Plaintext bytes of a multipart body of `ciphertext` bytes in `parts` segments, terminator included: what LIST and
-/// HEAD can say without reading the object. Both numbers are the storage's claim, and so is what follows from them.
+/// Plaintext bytes of a multipart body of `ciphertext` bytes in `parts` segments, terminator included, which
+/// LIST and HEAD report without reading the object. Both numbers are claims of the storage, and so is the
+/// result.
 ///
 /// # Errors
-/// [`FormatError::Length`] when no body of so many segments is so short, or there can't be so many.
+/// [`FormatError::Length`] when a body of that many segments is longer, or `parts` is out of range.
 pub const fn multipart_plaintext_length(ciphertext: u64, parts: u16) -> Result<MultipartLength, FormatError> {
     if parts == 0 || parts > MAX_PARTS {
         return Err(FormatError::Length);
@@ -63,8 +67,8 @@ pub const fn multipart_plaintext_length(ciphertext: u64, parts: u16) -> Result<M
     }
 }
 
-/// Bytes of padding that bring `chunks`, the stored bytes of a body without its headers and its padding, to the next
-/// length that [`multipart_plaintext_length`] can't invert (F-40).
+/// Bytes of padding that bring `chunks`, the stored bytes of a body without its headers and its padding, to
+/// the next length that [`multipart_plaintext_length`] can't invert (F-40).
 pub(super) const fn padding_length(chunks: u64) -> u64 {
     match chunks % SEALED_U64 {
         0 => 1,
@@ -120,7 +124,8 @@ mod tests {
         for chunks in 0..3 * SEALED_U64 {
             let padded = chunks + padding_length(chunks);
             assert_eq!(multipart_plaintext_length(padded + 80, 1), Ok(MultipartLength::NeedsLayout));
-            // 16 impossible lengths follow each other: the shortest padding reaches the first of them, or is none.
+            // 16 impossible lengths follow each other: the shortest padding reaches the first of them, or is
+            // empty.
             assert!(padded == chunks || padded % SEALED_U64 == 1 && padded - chunks < SEALED_U64 - 15);
         }
     }

@@ -1,4 +1,7 @@
-//! Reading a whole multipart body as a stream, at most one chunk behind (F-35, F-43).
+//! Reading a whole multipart body as a stream (F-35, F-43).
+//!
+//! It must not know where the body comes from. It promises that plaintext is released at most one chunk late,
+//! and the last of it only after the end of the body was authenticated.
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use super::{BodyClaim, Layout, SEGMENT_HEADER, carried_layout};
 use crate::envelope::ContentKey;
 use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
 
-/// What the next bytes of the body are.
+/// The kind of the next bytes of the body.
 enum Stage {
     Header,
     Chunks { header: Header, opener: ChunkOpener },
@@ -22,8 +25,9 @@ enum Stage {
 
 /// Opens a multipart body piece by piece.
 ///
-/// The last chunk of every segment is held back until what follows it was authenticated too: of a body that was cut,
-/// or shortened by a storage that also shortened its claim, never all of the claimed length comes out.
+/// The last chunk of every segment is held back until what follows it was authenticated too: of a body that
+/// was cut, or shortened by a storage that also shortened its claim, never all of the claimed length comes
+/// out.
 pub struct MultipartOpener {
     content_key: Arc<ContentKey>,
     tracker: SegmentTracker,
@@ -32,12 +36,12 @@ pub struct MultipartOpener {
 }
 
 impl MultipartOpener {
-    /// An opener for a body of which the storage claims so much; with the layout, if the body carries one and it was
-    /// read before.
+    /// An opener for a body with this claim of the storage; with the layout, if the body carries one and it
+    /// was read before.
     ///
     /// # Errors
-    /// [`FormatError::Length`] when no body has these lengths, [`FormatError::BodyLength`] when the layout is of
-    /// another body.
+    /// [`FormatError::Length`] when no body has these lengths, [`FormatError::BodyLength`] when the layout is
+    /// another body's.
     pub fn new(
         content_key: Arc<ContentKey>,
         claim: BodyClaim,
@@ -47,12 +51,14 @@ impl MultipartOpener {
         Ok(Self { content_key, tracker, stage: Stage::Header, held: BytesMut::new() })
     }
 
-    /// Plaintext bytes of the whole body, if that follows from claim or layout. The body is refused if it is not so.
+    /// Plaintext bytes of the whole body, if they follow from claim or layout. A body with another length is
+    /// refused.
     pub fn plaintext_total(&self) -> Option<u64> {
         self.tracker.plaintext_total()
     }
 
-    /// Holds a chunk back that is the last of its segment, unless nothing can follow that would disown it.
+    /// Holds back a chunk that is the last of its segment, unless nothing can follow that would invalidate
+    /// it.
     fn opened_chunk(&mut self, chunk: &mut BytesMut) {
         let Stage::Chunks { header, opener } = &self.stage else { return };
         if opener.next_length().is_none() {
@@ -106,7 +112,8 @@ impl MultipartOpener {
         } else {
             self.stage = self.after_chunks(header);
         }
-        // What is held of the segment before may go, unless a layout that could still disown it comes next.
+        // The chunk held back of the segment before may be released, unless a layout that could still
+        // invalidate it comes next.
         if fields.part.length > 0 || fields.tail_length == 0 {
             self.release_held(piece);
         } else {
@@ -133,8 +140,8 @@ impl MultipartOpener {
 }
 
 impl PieceOpener for MultipartOpener {
-    /// Stored bytes of the next piece: a header, a chunk, the padding or the layout. `None` only after the whole body
-    /// was authenticated.
+    /// Stored bytes of the next piece: a header, a chunk, the padding or the layout. `None` only after the
+    /// whole body was authenticated.
     fn next_length(&self) -> Option<usize> {
         match &self.stage {
             Stage::Header => Some(SEGMENT_HEADER),
@@ -145,8 +152,9 @@ impl PieceOpener for MultipartOpener {
         }
     }
 
-    /// Opens the next piece in place. Afterwards `piece` holds the plaintext that may be released now: often that of the
-    /// piece, nothing after a header or when the chunk is held back, the chunk held back before once it may go.
+    /// Opens the next piece in place. Afterwards `piece` holds the plaintext that may be released now: often
+    /// that of the piece, nothing after a header or when the chunk is held back, the chunk held back before
+    /// once it may go.
     fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
         let opened = match self.next_length() {
             Some(length) if length == piece.len() => self.open_piece(piece),

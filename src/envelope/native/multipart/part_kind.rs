@@ -1,5 +1,8 @@
-//! How a writer who remembers nothing knows what a part is: from its length and from the list of parts the storage
-//! has (F-45 to F-48).
+//! What a part is sealed as, and whether uploaded parts make an object, from lengths and the storage's list
+//! of parts alone (F-45 to F-48).
+//!
+//! It must not know who lists the parts or how long a writer waits. It promises that writers without memory
+//! decide alike, and that no upload completes to an object that does not open.
 
 use super::layout::sealed_length;
 use super::length::chunks_length;
@@ -13,25 +16,25 @@ use crate::envelope::native::CHUNK;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 pub const MIN_PART: u64 = 5 << 20;
 
-/// A part as ListParts shows it.
+/// A part as ListParts returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredPart {
-    /// Its number.
+    /// The number of the part.
     pub number: PartNumber,
-    /// Its stored bytes.
+    /// Stored bytes of the part.
     pub stored_length: u64,
-    /// When it was stored, in the storage's time: only the order counts.
+    /// When the part was stored, in the storage's time: only the order counts.
     pub modified: u64,
-    /// What its writer said was sealed, if that is still known (F-48).
+    /// The receipt of the part, if it is still known (F-48).
     pub receipt: Option<PartReceipt>,
 }
 
 /// Whether a writer may still wait for other parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitBudget {
-    /// It may.
+    /// The writer may wait.
     Left,
-    /// It has to decide with what it sees.
+    /// The writer has to decide with the parts it sees.
     Spent,
 }
 
@@ -42,25 +45,25 @@ pub enum PartKind {
     Middle,
     /// The last part; the layout need not be carried.
     Last,
-    /// The last part of this layout, which it has to carry.
+    /// The last part of this layout, which the part has to carry.
     LastCarrying(Layout),
-    /// Not known yet: list the parts, again if that was done.
+    /// Not known yet: list the parts, again if they were listed before.
     Wait,
 }
 
-/// Why a part can't be taken.
+/// Why a part is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PartRefused {
-    /// Part 10,000 is the terminator's, unless it is itself under 5 MiB and the last (F-45).
+    /// Part 10,000 is the terminator's, unless the part is itself smaller than 5 MiB and the last (F-45).
     #[error("part 10000 must be smaller than 5 MiB")]
     TerminatorNumber,
-    /// Longer than any part.
+    /// Longer than [`super::MAX_PART_LENGTH`].
     #[error("the part is too long")]
     TooLong,
 }
 
-/// Decides what `part` is sealed as, given the parts that are stored already. Calling it with an empty list first tells
-/// whether a list is needed at all: only then it answers [`PartKind::Wait`].
+/// Decides what `part` is sealed as, given the parts that are stored already. Call it with an empty list
+/// first: it returns [`PartKind::Wait`] only if a list is needed at all.
 ///
 /// # Errors
 /// [`PartRefused`] for a part that no upload can have.
@@ -87,7 +90,7 @@ pub fn decide_part_kind(
     let alike = seen.iter().all(|part| part.length == seen[0].length && part.length % CHUNK as u64 == 0);
     let is_there = |number| stored.iter().any(|stored| stored.number == number);
     let sent_before = is_there(part.number);
-    // Complete was tried and refused: what it named is all there is.
+    // Complete was tried and refused: the parts that it named are all there are.
     let is_settled = is_there(PartNumber::TERMINATOR);
     seen.push(part);
     let layout = Layout::ended_by_last(seen).expect("ascending, and of parts that a segment can hold");
@@ -95,7 +98,7 @@ pub fn decide_part_kind(
         (true, _) if layout.is_regular() => PartKind::Last,
         (true, _) => PartKind::LastCarrying(layout),
         (false, _) if is_settled => PartKind::LastCarrying(layout),
-        // The others are likely to be on their way, and alike too.
+        // The other parts are likely to be in flight, and of equal length too.
         (false, _) if alike && !none_seen => PartKind::Last,
         (false, WaitBudget::Left) => PartKind::Wait,
         (false, WaitBudget::Spent) if none_seen && !sent_before => PartKind::Last,
@@ -103,17 +106,17 @@ pub fn decide_part_kind(
     })
 }
 
-/// A stored part before `number`, if it is one that another may follow. What is smaller was sealed as the last one, and
+/// A stored part before `number`, if another may follow it. A smaller one was sealed as the last part, and
 /// has yet to be replaced.
 fn middle_before(number: PartNumber, stored: &StoredPart) -> Option<Part> {
     let length = segment_plaintext_length(stored.stored_length).ok()?;
     (stored.number < number && length >= MIN_PART).then_some(Part { number: stored.number, length })
 }
 
-/// What makes an upload's parts a whole object (F-47).
+/// What turns an upload's parts into a whole object (F-47).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completion {
-    /// Nothing: the last part was sealed as such.
+    /// Nothing is missing: the last part was sealed as the last.
     Whole,
     /// The terminator of this layout.
     Terminate(Layout),
@@ -122,25 +125,25 @@ pub enum Completion {
 /// Why an upload can't be completed with these parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CompletionRefused {
-    /// There are none, or they are not in ascending order.
+    /// There are no parts, or they are not in ascending order.
     #[error("parts must be listed in ascending order")]
     Order,
-    /// A part that is not the last has less than 5 MiB.
+    /// A part other than the last has less than 5 MiB.
     #[error("part {} is smaller than 5 MiB and not the last", .0.value())]
     TooSmall(PartNumber),
-    /// A part that nobody sealed.
+    /// A part that was not sealed by the proxy.
     #[error("part {} was not uploaded through the proxy", .0.value())]
     NotASegment(PartNumber),
-    /// The final part was sealed when other parts were stored, or it can't be told.
+    /// The final part was sealed when other parts were stored, or that can't be determined.
     #[error("part {}, the final part, must be sent again: it was sealed before the others were there", .0.value())]
     SendAgain(PartNumber),
 }
 
-/// Decides how an upload of these parts, in the order of the client's request, becomes an object that opens and whose
-/// size is listed exactly.
+/// Decides how an upload of these parts, in the order of the client's request, becomes an object that opens
+/// and whose listed size is exact.
 ///
 /// # Errors
-/// [`CompletionRefused`] rather than to store an object that would not open.
+/// [`CompletionRefused`] for parts that would make an object that does not open.
 pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused> {
     let (last, before) = stored.split_last().ok_or(CompletionRefused::Order)?;
     if stored.windows(2).any(|pair| pair[0].number >= pair[1].number) {
@@ -153,7 +156,8 @@ pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused
         Some(receipt) => receipt.length(),
         None => match (segment_plaintext_length(last.stored_length), may_carry(&parts, last)) {
             (Ok(length), false) => length,
-            // The two ways to read its length contradict each other: never guess about somebody's data.
+            // The two ways to read the part's length contradict each other: never guess about a client's
+            // data.
             (Ok(MIN_PART..), true) => return again,
             (Ok(_) | Err(_), true) if !before.iter().any(|part| part.modified > last.modified) => {
                 return Ok(Completion::Whole);
@@ -174,7 +178,7 @@ pub fn completion(stored: &[StoredPart]) -> Result<Completion, CompletionRefused
     if sealed_so && expected == last.stored_length { Ok(Completion::Whole) } else { again }
 }
 
-/// A part that is not the last.
+/// A part other than the last.
 fn middle(stored: &StoredPart) -> Result<Part, CompletionRefused> {
     let number = stored.number;
     if stored.receipt.as_ref().is_some_and(|receipt| receipt.length() < MIN_PART) {
@@ -182,7 +186,7 @@ fn middle(stored: &StoredPart) -> Result<Part, CompletionRefused> {
     }
     match segment_plaintext_length(stored.stored_length) {
         Ok(length) if length >= MIN_PART => Ok(Part { number, length }),
-        // Shorter than the shortest of these: sealed as the last, with a layout or without.
+        // Shorter than the shortest middle part: sealed as the last, with a layout or without.
         Ok(_) => Err(CompletionRefused::TooSmall(number)),
         Err(_) if segment_length(MIN_PART).is_some_and(|least| stored.stored_length < least) => {
             Err(CompletionRefused::TooSmall(number))
@@ -191,8 +195,9 @@ fn middle(stored: &StoredPart) -> Result<Part, CompletionRefused> {
     }
 }
 
-/// Whether the last part's stored length could be that of a part under 5 MiB that carries a layout of all these
-/// parts: such a body has a length that can't be inverted, and parts that are irregular whatever the last one's length.
+/// Whether the last part's stored length could be that of a part under 5 MiB that carries a layout of all
+/// these parts: such a body has a length that can't be inverted, and parts that are irregular whatever the
+/// last one's length.
 fn may_carry(before: &[Part], last: &StoredPart) -> bool {
     let segments = u16::try_from(before.len() + 1).expect("part numbers ascend up to 10,000");
     let sealed = sealed_length(segments);

@@ -1,4 +1,7 @@
-//! What UploadPart sealed, in a few characters that the client carries to CompleteMultipartUpload (F-48).
+//! What UploadPart sealed, in a few characters that the client returns with CompleteMultipartUpload (F-48).
+//!
+//! It must not reach the storage, and is not authentic. It promises that an honest client's upload does not
+//! become an object that can't be opened, and that any node can combine the parts' checksums.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -13,26 +16,27 @@ const FLAG_LAYOUT: u8 = 1;
 const FLAG_CHECKSUM: u8 = 2;
 const FLAG_OBJECT: u8 = 4;
 
-/// The length of a part, which layout it carries if it does, and a checksum of its plaintext if one was computed.
+/// The length of a part, the layout that it carries if any, and a checksum of its plaintext if one was
+/// computed.
 ///
-/// It is no secret from the client, never sent to the storage, and not authentic: it keeps an honest client's upload
-/// from becoming an object that does not open, and lets any node compare checksums of the whole.
+/// The client may read it; the storage never receives it. It is not authentic: it keeps an honest client's
+/// upload from becoming an object that does not open, and lets any node compare checksums of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartReceipt {
     length: u64,
     layout: Option<[u8; DIGEST]>,
-    /// Of the checksum of the object that the part carries.
+    /// First bytes of SHA-256 of the object's checksum, if the part carries one.
     object: Option<[u8; DIGEST]>,
     checksum: Option<Checksum>,
 }
 
-/// The text is not a receipt.
+/// The text is not a part's receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the part's receipt is malformed")]
 pub struct ReceiptError;
 
 impl PartReceipt {
-    /// The receipt of a part that carries no layout; `None` for one longer than any part.
+    /// The receipt of a part that carries no layout; `None` for a part longer than [`MAX_PART_LENGTH`].
     pub fn plain(length: u64) -> Option<Self> {
         (length <= MAX_PART_LENGTH).then_some(Self { length, layout: None, object: None, checksum: None })
     }
@@ -45,13 +49,13 @@ impl PartReceipt {
         Self { length, layout: (!layout.is_regular()).then_some(*digest), object: None, checksum: None }
     }
 
-    /// The same with a checksum of the part's plaintext.
+    /// The receipt with a checksum of the part's plaintext.
     #[must_use]
     pub fn with_checksum(self, checksum: Option<Checksum>) -> Self {
         Self { checksum, ..self }
     }
 
-    /// Returns the receipt of a part that also carries this checksum of the object (F-54).
+    /// The receipt of a part that also carries this checksum of the object (F-54).
     #[must_use]
     pub fn carrying(self, object: Option<&Checksum>) -> Self {
         Self { object: object.map(digest_of), ..self }
@@ -83,9 +87,9 @@ impl PartReceipt {
         (self.length, self.layout) == (expected.length, expected.layout)
     }
 
-    /// Encodes the receipt, in base64url: length(5) | flags(1) | first bytes of SHA-256 of the layout's entries
-    /// (8, flag 1) | first bytes of SHA-256 of the object's checksum (8, flag 4) | tag(1) | checksum (flag
-    /// 2). The text has 8 to 116 characters of `A-Z a-z 0-9 - _`.
+    /// Encodes the receipt, in base64url: length(5) | flags(1) | first bytes of SHA-256 of the layout's
+    /// entries (8, flag 1) | first bytes of SHA-256 of the object's checksum (8, flag 4) | tag(1) | checksum
+    /// (flag 2). The text has 8 to 116 characters of `A-Z a-z 0-9 - _`.
     pub fn to_text(&self) -> String {
         let mut bytes = self.length.to_be_bytes()[8 - LENGTH..].to_vec();
         let flag = |present: bool, flag: u8| if present { flag } else { 0 };
@@ -104,7 +108,7 @@ impl PartReceipt {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Parses what [`Self::to_text`] wrote.
+    /// Parses the text of [`Self::to_text`].
     ///
     /// # Errors
     /// [`ReceiptError`] for anything else.

@@ -1,4 +1,8 @@
-//! Ranges of a multipart body: which stored bytes they need, and opening them from the middle of a segment on (F-44).
+//! Ranges of a multipart body: which stored bytes a plaintext range needs, and how they are opened from the
+//! middle of a segment on (F-44).
+//!
+//! It must not know how stored bytes are requested. It promises that a chunk opens only after its segment's
+//! header proved the segment's place in the layout.
 
 use std::sync::Arc;
 
@@ -13,13 +17,13 @@ use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, PieceOpener, SEAL
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
 
-/// The stored bytes that a plaintext range needs, and what to keep of them.
+/// The stored bytes that a plaintext range needs, and which of the opened bytes to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MultipartWindow {
     /// Plaintext bytes of the whole object.
     pub plaintext_total: u64,
-    /// Offset of the 80-byte header that has to be read apart, because the stored bytes begin after it; `None` when
-    /// they begin with it.
+    /// Offset of the 80-byte header that has to be read separately, because the stored bytes begin after it;
+    /// `None` when they begin with the header.
     pub header_apart: Option<u64>,
     /// Offset of the first stored byte to read.
     pub ciphertext_first: u64,
@@ -75,7 +79,7 @@ impl Layout {
         })
     }
 
-    /// The chunk that holds the plaintext byte at `offset`, and how many of its bytes come before that one.
+    /// The chunk that holds the plaintext byte at `offset`, and the number of its bytes before that one.
     fn locate(&self, offset: u64) -> Result<(ChunkAt, u64), FormatError> {
         let mut before = 0;
         for (index, part) in self.parts().iter().enumerate() {
@@ -90,13 +94,13 @@ impl Layout {
 }
 
 impl ChunkOpener {
-    /// An opener for the chunks of the part at `index`, from chunk `first_chunk` on, after the segment's header proved
-    /// that the segment is the one that the layout names.
+    /// An opener for the chunks of the part at `index`, from chunk `first_chunk` on, after the segment's
+    /// header proved that the segment is the one that the layout names.
     ///
     /// # Errors
-    /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when the header is not one of this object,
-    /// [`FormatError::SegmentOrder`] when the header is another segment's, [`FormatError::BodyLength`] when there is no
-    /// such part or chunk.
+    /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when the header is not one of
+    /// this object, [`FormatError::SegmentOrder`] when the header is another segment's,
+    /// [`FormatError::BodyLength`] when there is no such part or chunk.
     pub fn for_segment(
         content_key: &ContentKey,
         layout: &Layout,
@@ -154,10 +158,12 @@ pub struct RangeOpener {
 }
 
 impl RangeOpener {
-    /// An opener for the bytes that `window` of `layout` asks for; with the header that it says has to be read apart.
+    /// An opener for the stored bytes of `window` in `layout`; `header_apart` is the header that has to be
+    /// read separately, if there is one.
     ///
     /// # Errors
-    /// [`FormatError::SegmentHeader`] when that header is missing; else the errors of [`ChunkOpener::for_segment`].
+    /// [`FormatError::SegmentHeader`] when that header is missing; else the errors of
+    /// [`ChunkOpener::for_segment`].
     pub fn new(
         content_key: Arc<ContentKey>,
         layout: Arc<Layout>,
@@ -181,7 +187,7 @@ impl RangeOpener {
         Ok(())
     }
 
-    /// Goes on to the next chunk after one that was opened.
+    /// Continues with the next chunk after one that was opened.
     fn advance(&mut self) {
         if self.segment.as_ref().is_some_and(|segment| segment.next_length().is_some()) {
             self.at.chunk += 1;

@@ -1,4 +1,6 @@
 //! Sealing the parts of an upload: each alone, in any order, by any node.
+//!
+//! It must not know which parts exist beside the one it seals. It promises that no two segments share a key.
 
 use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, carried_layout};
@@ -12,19 +14,19 @@ use crate::wire::checksum::Checksum;
 /// Whether a part ends its object, and how.
 #[derive(Debug, Clone, Copy)]
 pub enum SegmentEnd<'a> {
-    /// Another part follows, as far as is known.
+    /// Another part follows, as far as the writer knows.
     Middle,
-    /// It is the last part of a regular layout.
+    /// The last part of a regular layout.
     Last,
-    /// It is the last part of this layout, which is not regular.
+    /// The last part of this layout, which is not regular.
     LastCarrying(&'a Layout),
 }
 
-/// One part on its way to be stored: `header | chunks | tail`.
+/// One part to be stored: `header | chunks | tail`.
 pub struct SegmentSealer {
     /// The bytes before the chunks.
     pub header: [u8; SEGMENT_HEADER],
-    /// Seals the plaintext; `None` when there is none (F-34).
+    /// Seals the plaintext; `None` when it is empty (F-34).
     pub chunks: Option<ChunkSealer>,
     /// The bytes after the chunks: empty unless the segment carries a layout (F-39).
     pub tail: Vec<u8>,
@@ -32,11 +34,13 @@ pub struct SegmentSealer {
 }
 
 impl SegmentSealer {
-    /// A sealer for one upload of one part. Every upload needs entropy of its own, also of the same part (F-33).
+    /// A sealer for one upload of one part. Every upload needs entropy of its own, also if a part is sent
+    /// again (F-33).
     ///
     /// # Errors
-    /// [`FormatError::SegmentHeader`] when no such part can be: too long, or empty and not the last.
-    /// [`FormatError::Layout`] when the layout to carry is regular, terminated, or does not end with this part.
+    /// [`FormatError::SegmentHeader`] when there can't be such a part: too long, or empty and not the last.
+    /// [`FormatError::Layout`] when the layout to carry is regular, terminated, or does not end with this
+    /// part.
     pub fn new(
         content_key: &ContentKey,
         part: Part,
@@ -46,7 +50,7 @@ impl SegmentSealer {
         Self::carrying(content_key, part, end, None, entropy)
     }
 
-    /// [`Self::new`], for a last part that carries the object's checksum (F-54).
+    /// A sealer for one upload of a last part that carries the object's checksum (F-54).
     ///
     /// # Errors
     /// The errors of [`Self::new`], and [`FormatError::SegmentHeader`] for a checksum of more than 32 bytes
@@ -94,8 +98,8 @@ impl SegmentSealer {
 /// F-39). It carries the object's checksum if there is one (F-54).
 ///
 /// # Errors
-/// [`FormatError::Layout`] when the layout is not one that a terminator ends, [`FormatError::SegmentHeader`]
-/// for a checksum of more than 32 bytes.
+/// [`FormatError::Layout`] when no terminator ends the layout, [`FormatError::SegmentHeader`] for a checksum
+/// of more than 32 bytes.
 pub fn seal_terminator(
     content_key: &ContentKey,
     layout: &Layout,

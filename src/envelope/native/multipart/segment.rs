@@ -1,5 +1,8 @@
 //! The 80-byte segment header: the description of the segment, bound to its key (F-31 to F-33), and the
 //! object's checksum if the segment carries it (F-54).
+//!
+//! It must not know the segments before or after its own. It promises that no key comes out of a header that
+//! was not authenticated.
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -32,7 +35,7 @@ const SHORT_COMMITMENT: usize = COMMITMENT - (SHORT_SALT + CARRIED - SALT);
 /// Longest tail: layout and footer of 10,000 segments and the longest padding.
 const LONGEST_TAIL: u64 = sealed_length(MAX_PARTS) + CHUNK as u64;
 
-/// The random salt of one segment. Consumed by use, so none serves twice.
+/// The random salt of one segment. Sealing consumes it, so no salt is used twice.
 pub struct SegmentEntropy([u8; SALT]);
 
 impl SegmentEntropy {
@@ -73,7 +76,7 @@ impl SegmentEntropy {
     }
 }
 
-/// What stands between the fields and the commitment.
+/// The bytes between the fields and the commitment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Salt {
     /// 32 random bytes.
@@ -82,7 +85,7 @@ pub(super) enum Salt {
     Carrying {
         /// The random bytes.
         salt: [u8; SHORT_SALT],
-        /// The value and its zeros, under a mask that no other segment has.
+        /// The value and its zeros, under a mask that is unique to this segment.
         sealed: [u8; CARRIED],
     },
 }
@@ -98,9 +101,9 @@ fn mask(content_key: &ContentKey, fields: &Fields, salt: &[u8; SHORT_SALT]) -> Z
 pub(super) enum Place {
     /// Another segment follows.
     Middle,
-    /// The last segment, a part of the client's.
+    /// The last segment, which is a part of the client's.
     Last,
-    /// The last segment, of no plaintext, added by the proxy (F-36).
+    /// The last segment, without plaintext, added by the proxy (F-36).
     Terminator,
 }
 
@@ -179,16 +182,16 @@ impl Fields {
 pub(super) struct Header {
     pub(super) fields: Fields,
     pub(super) salt: Salt,
-    /// Of [`Salt::Carrying`] only the first 16 bytes are stored; the others are zero here.
+    /// Only the first 16 bytes are stored with [`Salt::Carrying`]; the others are zero here.
     commitment: [u8; COMMITMENT],
 }
 
-/// What a header's two halves are derived for.
+/// The purpose that a header's key and commitment are derived for.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose<'a> {
-    /// A segment; with the digest of those before it, if it is a terminator.
+    /// A segment; with the digest of the segments before it, if it is a terminator.
     Segment(Option<&'a [u8; 32]>),
-    /// The layout in its tail.
+    /// The layout in the tail of the segment.
     Layout,
 }
 
@@ -241,7 +244,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Compares the commitment in constant time and gives the key out only if it matches (F-32).
+    /// Compares the commitment in constant time and returns the key only if it matches (F-32).
     pub(super) fn authenticate(
         &self,
         content_key: &ContentKey,
@@ -255,7 +258,7 @@ impl Header {
         }
     }
 
-    /// The checksum that the header carries; only of a header that was authenticated.
+    /// The checksum that the header carries; call it only on an authenticated header.
     pub(super) fn carried(&self, content_key: &ContentKey) -> Option<CarriedChecksum> {
         match &self.salt {
             Salt::Plain(_) => None,
@@ -278,7 +281,7 @@ impl Header {
     }
 }
 
-/// The authenticated checksum of an object, as its last segment carries it (F-54). The envelope announces its
+/// The authenticated checksum of an object, as its last segment carries it (F-54). The envelope names its
 /// algorithm.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CarriedChecksum([u8; CARRIED]);
@@ -309,16 +312,16 @@ pub const fn fits_header(algorithm: ChecksumAlgorithm) -> bool {
     algorithm.digest_len() <= CARRIED
 }
 
-/// Where the last segment says what it is.
+/// Where the last segment describes itself.
 #[derive(Debug, Clone, Copy)]
 pub enum Ending<'a> {
-    /// The 80 bytes before its chunks.
+    /// The 80 bytes before the segment's chunks.
     Header(&'a [u8]),
-    /// The 80 bytes that end its tail.
+    /// The 80 bytes at the end of the segment's tail.
     Footer(&'a [u8]),
 }
 
-/// The checksum that an object of this layout carries, if it does (F-54).
+/// The checksum that an object of this layout carries, if any (F-54).
 ///
 /// # Errors
 /// [`FormatError::SegmentHeader`] or [`FormatError::SegmentCommitment`] when these bytes do not belong to the

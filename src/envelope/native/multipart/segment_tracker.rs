@@ -1,4 +1,7 @@
-//! What may follow what: the running tracker of the segments of one body (F-35 to F-38).
+//! The order of segments: which segment may follow those that a reader has seen of a body (F-35 to F-38).
+//!
+//! It must not know how segments are opened. It promises that a body is complete only if it ends with the
+//! segment that was sealed as its last, at the length that was claimed.
 
 use std::sync::Arc;
 
@@ -8,17 +11,18 @@ use super::segment::{Fields, Place};
 use super::{Layout, MultipartLength, PartNumber, SEGMENT_HEADER, multipart_plaintext_length};
 use crate::envelope::native::FormatError;
 
-/// What the storage says about a body before it is read. Nothing of it is trusted: a body that turns out to be another
+/// The storage's claims about a body before it is read. They are not trusted: a body that differs from them
 /// is refused before the last of it is released (F-43).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyClaim {
-    /// Its stored bytes, from `Content-Length` or `Content-Range`.
+    /// Stored bytes of the body, from `Content-Length` or `Content-Range`.
     pub ciphertext_total: u64,
-    /// The number of its segments, from an ETag's `-N` or `x-amz-mp-parts-count`; `None` if the storage doesn't say.
+    /// The number of its segments, from an ETag's `-N` or `x-amz-mp-parts-count`; `None` if the storage
+    /// doesn't say.
     pub parts: Option<u16>,
 }
 
-/// The claim and what follows from it.
+/// The claim and the lengths that follow from it.
 #[derive(Clone)]
 struct Expected {
     claim: BodyClaim,
@@ -49,7 +53,7 @@ impl Expected {
     }
 }
 
-/// The segments so far.
+/// The segments that were read so far.
 #[derive(Clone)]
 pub(super) struct SegmentTracker {
     expected: Expected,
@@ -82,12 +86,13 @@ impl SegmentTracker {
         self.expected.plaintext_total
     }
 
-    /// Over the client's parts so far (F-36).
+    /// The digest of the client's parts so far (F-36).
     pub(super) fn digest(&self) -> [u8; 32] {
         self.digest.value()
     }
 
-    /// The tracker with one more segment, whose header was authenticated; an error if it may not come here.
+    /// The tracker after one more segment, whose header was authenticated; an error if that segment may not
+    /// come next.
     pub(super) fn admit(&self, fields: &Fields) -> Result<Self, FormatError> {
         let mut next = self.clone();
         let part = fields.part;
@@ -108,7 +113,7 @@ impl SegmentTracker {
         Ok(next)
     }
 
-    /// The segment is the one that the layout names at this place, or continues a regular one.
+    /// Checks that the segment is the one that the layout names at this place, or continues a regular layout.
     fn check_part(&self, fields: &Fields) -> Result<(), FormatError> {
         let index = usize::from(self.segments) - 1;
         if let Some(layout) = &self.expected.layout {
@@ -127,7 +132,7 @@ impl SegmentTracker {
         if self.plaintext > total { Err(FormatError::BodyLength) } else { Ok(()) }
     }
 
-    /// The segment ends the body exactly where the body ends, and no other does.
+    /// Checks that the segment ends the body exactly where the body ends, and that no other does.
     fn check_place(&self, fields: &Fields) -> Result<(), FormatError> {
         let BodyClaim { ciphertext_total, parts } = self.expected.claim;
         let end = SEGMENT_HEADER as u64 * u64::from(self.segments) + self.chunks;

@@ -51,7 +51,7 @@ fn seal_segment(content_key: &ContentKey, part: Part, end: SegmentEnd<'_>, conte
     stored
 }
 
-/// An object as a storage has it.
+/// An object as the storage keeps it.
 #[derive(Clone)]
 struct Object {
     layout: Layout,
@@ -89,7 +89,7 @@ impl Object {
     }
 }
 
-/// What came out of a body, and why no more did.
+/// The plaintext that a body released, and why no more was.
 fn open(
     content_key: &Arc<ContentKey>,
     body: &[u8],

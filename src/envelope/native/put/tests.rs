@@ -30,7 +30,7 @@ fn seal(content: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Opens stored bytes as a reader would who was told `plaintext_total`, from chunk `first` on.
+/// Opens stored bytes from chunk `first` on, as a reader to whom `plaintext_total` was claimed.
 fn open_from(stored: &[u8], plaintext_total: u64, first: u64) -> Result<Vec<u8>, FormatError> {
     let mut opener = ChunkOpener::for_put(&content_key(5), plaintext_total, first)?;
     let mut rest = &stored[(first as usize * SEALED_CHUNK).min(stored.len())..];

@@ -18,7 +18,7 @@ fn middle(value: u16, length: u64) -> StoredPart {
     StoredPart { number: number(value), stored_length, modified: 100, receipt: None }
 }
 
-/// The last part of a layout, as [`decide_part_kind`] would have it sealed, without a receipt.
+/// The last part of a layout, sealed as [`decide_part_kind`] decides, without a receipt.
 fn last(layout: &Layout) -> StoredPart {
     let part = layout.parts().last().unwrap();
     let stored = middle(part.number.value(), part.length);

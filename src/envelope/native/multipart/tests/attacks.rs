@@ -1,8 +1,9 @@
-//! What a storage may do to the segments it keeps, and to what it says about them.
+//! What a storage may do to the segments it keeps, and to its claims about them.
 
 use super::*;
 
-/// Opens altered segments under every claim a storage might make, and gives back the error under the likeliest.
+/// Opens altered segments under every claim that a storage might make, and returns the error under the most
+/// likely one.
 fn refused(what: &str, segments: &[&[u8]]) -> FormatError {
     let body = segments.concat();
     let count = segments.len() as u16;
@@ -91,7 +92,7 @@ fn f_32_segments_of_another_upload_are_noticed() {
     }
 }
 
-/// A part was uploaded twice with other lengths, and the storage serves the earlier one.
+/// A part was uploaded twice with different lengths, and the storage serves the earlier one.
 #[test]
 fn f_37_an_earlier_upload_of_another_length_is_noticed() {
     for layout in shapes() {
@@ -154,7 +155,8 @@ fn f_40_padding_is_zero_and_of_one_length() {
     }
 }
 
-/// The layout was read before and the length promised. Then the tail is spoilt: the last bytes stay here.
+/// The layout was read before and the length promised. Then the tail is damaged: the last bytes are not
+/// released.
 #[test]
 fn f_43_a_spoilt_tail_keeps_the_last_chunk_back() {
     for layout in &shapes()[2..] {
@@ -171,7 +173,7 @@ fn f_43_a_spoilt_tail_keeps_the_last_chunk_back() {
     }
 }
 
-/// A storage that does not say how many parts there are: only the segments themselves can tell.
+/// A storage that does not report the number of parts: only the segments themselves can tell.
 #[test]
 fn f_37_without_a_number_the_segments_tell() {
     let pair = |end| {
@@ -188,7 +190,7 @@ fn f_37_without_a_number_the_segments_tell() {
     assert_eq!(open(&body), Err(FormatError::SegmentOrder), "repeated");
 }
 
-/// The storage says that the object has other lengths than it has: the whole object is served, and refused.
+/// The storage claims other lengths than the object has: the whole object is served, and refused.
 #[test]
 fn f_43_a_lie_about_length_or_number_gets_nothing_past_a_reader() {
     for layout in shapes() {
@@ -217,7 +219,7 @@ fn f_43_a_layout_of_another_body_opens_nothing() {
     let [_, _, carried, _] = shapes();
     let object = Object::seal(&content_key(1), carried);
     let claim = object.claim();
-    // Of the same total, so that only the segments can tell.
+    // Another part with the same total, so that only the segments can tell.
     let other = Layout::ended_by_last(numbered(&[9, 70_000, CHUNK as u64, 9])).unwrap();
     assert_eq!(other.stored_total(), claim.ciphertext_total);
     let (released, outcome) = open(&content_key(1), &object.body(), claim, Some(other));

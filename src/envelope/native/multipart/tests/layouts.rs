@@ -24,7 +24,7 @@ fn f_37_which_layouts_are_regular() {
         (false, numbered(&[5, 5])),
         (false, vec![part(2, 7)]),
         (false, vec![part(1, eight), part(3, 7)]),
-        // The arithmetic would be right here by accident; a range would still not find its place.
+        // The arithmetic would be right here by accident; a range would still not find its offset.
         (false, numbered(&[eight - 1, 5])),
     ] {
         let layout = Layout::ended_by_last(parts).unwrap();
@@ -154,7 +154,8 @@ proptest! {
         );
     }
 
-    /// And every layout that is carried has one that it does not, for its own number of segments.
+    /// Every layout that is carried has a length that the formula does not invert, for its own number of
+    /// segments.
     #[test]
     fn f_40_every_carried_layout_is_not(
         lengths in prop::collection::vec(real_lengths(), 1..60), gap in 0..3_u16, terminated in any::<bool>(),
@@ -175,8 +176,8 @@ proptest! {
         }
     }
 
-    /// Fewer segments of the same object never look like a whole one: what a storage can cut, it cuts at a segment
-    /// without `last`.
+    /// Fewer segments of the same object never look like a whole one: a storage can cut a body only after a
+    /// segment without `last`.
     #[test]
     fn f_35_no_prefix_of_segments_is_a_body(layout in layouts(), keep in any::<prop::sample::Index>()) {
         let object = Object::seal(&content_key(1), layout);

@@ -5,7 +5,7 @@ use crate::envelope::native::{ChunkOpener, PieceOpener, SEALED_CHUNK};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 
-/// Reads a range as a handler would: the header apart if need be, then the stored bytes of the window.
+/// Reads a range as an operation does: the header separately if needed, then the stored bytes of the window.
 fn read(
     content_key: &Arc<ContentKey>,
     body: &[u8],
@@ -29,7 +29,7 @@ fn read(
     Ok(plaintext[window.skip as usize..][..window.length as usize].to_vec())
 }
 
-/// The layout as a reader finds it who knows only what the storage says.
+/// The layout as a reader finds it that knows only the storage's claims.
 fn discover(content_key: &ContentKey, object: &Object, body: &[u8]) -> Result<Layout, FormatError> {
     let (total, parts) = (body.len() as u64, object.segments.len() as u16);
     match multipart_plaintext_length(total, parts)? {
@@ -94,8 +94,8 @@ fn f_44_a_header_of_another_segment_opens_nothing() {
     assert_eq!(missing, Some(FormatError::SegmentHeader));
 }
 
-/// Lengths and numbers of an irregular object may fit a regular one. The headers between would be authentic, so only
-/// the last one can tell.
+/// Lengths and numbers of an irregular object may fit a regular one. The headers between would be authentic,
+/// so only the last one can tell.
 #[test]
 fn f_44_an_irregular_object_passed_off_as_regular_is_not_proven() {
     let irregular = [CHUNK_U64, 3 * CHUNK_U64, CHUNK_U64, 10];
