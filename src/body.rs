@@ -1,7 +1,8 @@
-//! HTTP bodies that seal, open, decode and watch other bodies.
+//! HTTP bodies that seal, open, decode and observe other bodies.
 //!
-//! Glue between frames and the pure rooms: at most one chunk in memory, and no policy. What ends here without an
-//! error was complete and verified.
+//! They connect frames with the pure modules; they must not decide anything about requests or objects. They
+//! promise to keep at most one chunk in memory, and that a body that ends without an error was complete and
+//! verified.
 
 mod buffer_pool;
 mod data;
@@ -35,10 +36,10 @@ pub(crate) use test_support::{new_object, open_all, pattern};
 /// Any error a body can fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body of unknown make, as it goes over the wire.
+/// A body of any type, as it is sent or received.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
 
-/// A body was longer than its reader would hold in memory.
+/// A body was longer than its reader may hold in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is longer than {0} bytes")]
 pub struct TooLong(pub usize);
@@ -46,7 +47,7 @@ pub struct TooLong(pub usize);
 /// Reads a body into memory.
 ///
 /// # Errors
-/// What the body fails with, or [`TooLong`] past `limit` bytes.
+/// The body's own error, or [`TooLong`] past `limit` bytes.
 pub async fn read_bounded(mut body: BoxBody, limit: usize) -> Result<bytes::Bytes, BoxError> {
     let mut whole = bytes::BytesMut::new();
     while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {

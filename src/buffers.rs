@@ -1,9 +1,10 @@
-//! How much one connection may buffer: much while there are few of them, little in a connections; and how much all may that hold
-//! something whole.
+//! Per-connection buffer sizes, which shrink as connections grow, and the global budget for buffered bodies:
+//! with large buffers one system call moves a whole chunk and more, but buffers are also most of the cost of
+//! a stream.
 //!
-//! Large buffers are what large objects are fast by: one system call moves a whole chunk and more. They are also most of
-//! what a stream costs. So what a connection reads at once ([`CappedStream`]) and what it has not yet written of a body
-//! ([`PacedBody`]) depend on how many connections there are now, not on how many there were when it was opened.
+//! It must not know what is buffered or for whom. It promises that the bytes a connection reads at once
+//! ([`CappedStream`]), and those of a body that it has not yet written ([`PacedBody`]), depend on the number
+//! of connections now, not when it was opened.
 
 mod budget;
 mod capped;
@@ -16,8 +17,8 @@ pub use self::budget::{Budget, Share};
 pub use self::capped::CappedStream;
 pub use self::paced::PacedBody;
 
-/// Bytes per direction of each connection while there are no more than so many. The largest is where more stopped paying
-/// off, the smallest where system calls begin to cost more than what they move.
+/// Bytes per direction of each connection, for at most that many connections. Above the largest, more gains
+/// nothing; below the smallest, system calls cost more than the bytes they move.
 const ALLOWANCES: [(usize, usize); 6] = [
     (8, MAX_ALLOWANCE),
     (16, 512 << 10),
@@ -27,10 +28,10 @@ const ALLOWANCES: [(usize, usize); 6] = [
     (usize::MAX, 16 << 10),
 ];
 
-/// The most that a connection is ever allowed, bytes.
+/// Max bytes that a connection is ever allowed.
 pub const MAX_ALLOWANCE: usize = 1 << 20;
 
-/// The most that is read at once, bytes: more than a core's own cache would be read, opened and written in turn.
+/// Max bytes read at once: more than a core's own cache would be read, opened and written in turn.
 const MAX_READ: usize = 512 << 10;
 
 fn allowance_for(connections: usize) -> usize {
@@ -38,7 +39,7 @@ fn allowance_for(connections: usize) -> usize {
     fitting.map_or(MAX_ALLOWANCE, |(_, bytes)| *bytes)
 }
 
-/// A count of those that come and go.
+/// Counts open connections.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionCounter(Arc<AtomicUsize>);
 
@@ -47,13 +48,13 @@ pub struct ConnectionCounter(Arc<AtomicUsize>);
 pub struct ConnectionGuard(ConnectionCounter);
 
 impl ConnectionCounter {
-    /// Counts one more.
+    /// Counts one more connection.
     pub fn enter(&self) -> ConnectionGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
         ConnectionGuard(self.clone())
     }
 
-    /// Bytes that each may buffer in one direction, as many as there are now.
+    /// Bytes that each connection may buffer in one direction, with the connections there are now.
     pub fn allowance(&self) -> usize {
         allowance_for(self.0.load(Ordering::Relaxed))
     }

@@ -1,7 +1,9 @@
-//! Chunk pool that come back when what was in them has been written.
+//! Chunk buffers that are reused when their content has been written: a chunk that is contiguous in the bytes
+//! read is opened or sealed straight into another buffer, and a new one would have to be cleared first, which
+//! costs as much as the copy that is saved.
 //!
-//! A chunk that lies whole in what was read is opened or sealed straight into another buffer. A new one would have to be
-//! cleared first, which costs as much as the copy that is saved.
+//! It must not know what the buffers hold. It promises that a buffer is reused only after its last reader has
+//! dropped it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,23 +14,23 @@ use bytes::{Bytes, BytesMut};
 pub(super) struct BufferPool(Arc<Mutex<Vec<BytesMut>>>);
 
 impl BufferPool {
-    /// A buffer whose content is to be overwritten, if any has come back; else an empty one.
+    /// A returned buffer, whose content is to be overwritten, or an empty one.
     pub(super) fn take(&self) -> BytesMut {
         lock(&self.0).pop().unwrap_or_default()
     }
 
-    /// Gives out what is in a buffer; the buffer returns when nobody reads it any more.
+    /// Shares the content of a buffer, which returns to the pool when its last reader drops it.
     pub(super) fn freeze(&self, buffer: BytesMut) -> Bytes {
         Bytes::from_owner(PooledBuffer { buffer, home: Arc::clone(&self.0) })
     }
 
-    /// Frees what has come back.
+    /// Frees the buffers that were returned.
     pub(super) fn clear(&self) {
         lock(&self.0).clear();
     }
 }
 
-/// A buffer on loan.
+/// A buffer in use.
 struct PooledBuffer {
     buffer: BytesMut,
     home: Arc<Mutex<Vec<BytesMut>>>,

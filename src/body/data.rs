@@ -1,7 +1,7 @@
-//! The part that all bodies of this module share: a body is written as a source of data, and [`DataBody`] makes an
-//! [`http_body::Body`] of it.
+//! The part that the bodies of this module share: each is written as a source of data, and [`DataBody`] makes
+//! an [`http_body::Body`] of it.
 //!
-//! It must not know what the data mean. It promises that nothing is polled after the end or an error.
+//! It must not know what the data mean. It promises that a source is not polled after its end or an error.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// A source of data. [`DataBody`] polls it no more once it returned `None` or an error.
+/// A source of data. It is not polled again after it returned `None` or an error.
 pub trait PollData {
     /// The source's error.
     type Error;
@@ -17,12 +17,12 @@ pub trait PollData {
     /// The next bytes, which may be none; `None` at the end.
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>>;
 
-    /// Whether it is known that nothing comes any more.
+    /// Whether it is known that no more data will come.
     fn is_end(&self) -> bool {
         false
     }
 
-    /// The exact number of bytes that are still to come, if it is known.
+    /// The exact number of bytes still to come, if it is known.
     fn length(&self) -> Option<u64> {
         None
     }

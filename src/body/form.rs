@@ -1,4 +1,7 @@
-//! A browser's form as it comes off the wire in; its fields first, then the bytes of its file out.
+//! A browser's form as it arrives: its fields first, then the bytes of its file.
+//!
+//! It must not know what the fields mean or whether the sender may upload. It promises that the file ends
+//! without an error only if the whole form arrived.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,7 +14,8 @@ use super::data::poll_data_of;
 use super::{BoxBody, BoxError, DataBody, IngestError, PollData};
 use crate::s3::{Form, FormParser, FormPiece};
 
-/// The file of a form. It ends well only when the form's closing boundary has come and the wire has ended.
+/// The file of a form. It ends without an error only when the form's closing boundary has come and the
+/// request body has ended.
 pub type FormBody = DataBody<FormFile>;
 
 /// The form that a [`FormBody`] is read from.
@@ -22,10 +26,10 @@ pub struct FormFile {
 }
 
 impl FormBody {
-    /// Reads a form up to its file, for `timeout` at most: nobody knows yet who sends it.
+    /// Reads a form up to its file, for at most `timeout`: the sender is not authenticated yet.
     ///
     /// # Errors
-    /// What the parser refuses, [`IngestError::Idle`], and a wire that breaks.
+    /// The parser's error, [`IngestError::Idle`], or the error of a broken connection.
     pub async fn open(
         wire: BoxBody,
         content_type: &HeaderValue,

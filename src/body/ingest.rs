@@ -1,7 +1,9 @@
-//! A client's body as it comes off the wire in, verified plaintext out.
+//! A client's request body as it arrives, decoded: aws-chunked framing is removed, and every hash and
+//! checksum that the request promised is computed.
 //!
-//! Takes aws-chunked framing apart and feeds every hash and checksum the request promised. Data is handed on as it
-//! comes; whether it may become an object is known only when this body has ended without an error.
+//! It must not know what becomes of the data, which is passed on as it comes. It promises that it ends
+//! without an error only if everything that was promised holds, so that only then the data may become an
+//! object.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -45,7 +47,7 @@ pub enum IngestError {
 }
 
 impl IngestError {
-    /// What a body below failed with.
+    /// Converts the error of the body below.
     pub(super) fn from_wire(error: BoxError) -> Self {
         match error.downcast() {
             Ok(refused) => Self::Refused(*refused),
@@ -53,7 +55,7 @@ impl IngestError {
         }
     }
 
-    /// What the client is told.
+    /// The S3 error for the client.
     pub fn to_s3(&self) -> S3Error {
         let plain = |code: ErrorCode| S3Error::new(code, code.message());
         match self {
@@ -72,7 +74,7 @@ impl IngestError {
     }
 }
 
-/// What became known of a body when it had ended well.
+/// The result of a body that ended without an error.
 #[derive(Debug, Clone)]
 pub struct Verdict(Arc<OnceLock<Vec<Checksum>>>);
 
@@ -103,17 +105,18 @@ pub struct Ingest {
     framing: Framing,
     sha256: Option<Sha256>,
     verifier: Option<Verifier>,
-    /// Bytes that are promised and have not come; `None` when nothing was promised.
+    /// Bytes that were promised and have not come; `None` when no length was promised.
     left: Option<u64>,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
-    /// Whether the client is waited for, rather than the storage.
+    /// Whether this body waits for the client, rather than for the storage.
     waiting: bool,
     verdict: Verdict,
 }
 
 impl IngestBody {
-    /// The body of a request that promised `length` bytes of plaintext; a client that pauses for `idle` is given up.
+    /// The body of a request that promised `length` bytes of plaintext; it fails when the client pauses for
+    /// `idle`.
     pub fn new(
         wire: BoxBody,
         payload: Payload,
@@ -124,13 +127,13 @@ impl IngestBody {
         Self::with_length(wire, payload, declared, Some(length), idle)
     }
 
-    /// A body that ends where `content` does, which knows its end without a promise of its length: a form's file. An
-    /// [`S3Error`] of `content` is the client's refusal.
+    /// A body that ends where `content` ends, without a promise of its length: a form's file. An [`S3Error`]
+    /// of `content` refuses the client's request.
     pub fn delimited(content: BoxBody, declared: &DeclaredIntegrity, idle: Duration) -> (Self, Verdict) {
         Self::with_length(content, Payload::Unsigned, declared, None, idle)
     }
 
-    /// Computes the body's checksum of this algorithm too, for the verdict to hold.
+    /// Computes the body's checksum of this algorithm too, for the verdict.
     #[must_use]
     pub fn computing(mut self, algorithm: ChecksumAlgorithm) -> Self {
         self.source.verifier = self.source.verifier.map(|verifier| verifier.computing(algorithm));
@@ -171,7 +174,7 @@ impl IngestBody {
 }
 
 impl Ingest {
-    /// Data out of the bytes that came so far.
+    /// Decodes data from the bytes that came so far.
     fn decode(&mut self) -> Result<Option<Bytes>, IngestError> {
         let data = match &mut self.framing {
             Framing::Plain => std::mem::take(&mut self.pending),
@@ -195,7 +198,7 @@ impl Ingest {
         Ok(Some(data))
     }
 
-    /// The verdict, when the wire has ended.
+    /// Sets the verdict, after the request body has ended.
     fn conclude(&mut self) -> Result<(), IngestError> {
         let trailers = match std::mem::replace(&mut self.framing, Framing::Plain) {
             Framing::Plain => HeaderMap::new(),
@@ -219,7 +222,8 @@ impl Ingest {
         let frame = match Pin::new(&mut self.wire).poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                // The client's time begins when it is asked: before, a slow storage may have kept everybody waiting.
+                // The client's time begins when this body is polled: before, a slow storage may have blocked
+                // the transfer.
                 if !std::mem::replace(&mut self.waiting, true) {
                     self.deadline.as_mut().reset(Instant::now() + self.idle);
                 }
@@ -251,7 +255,7 @@ impl Ingest {
     }
 }
 
-/// Trailers as what they are in HTTP.
+/// Trailers as HTTP headers.
 fn trailer_headers(trailers: &Trailers) -> Result<HeaderMap, IngestError> {
     let malformed = || IngestError::Refused(ErrorCode::MalformedTrailerError.into());
     let mut headers = HeaderMap::new();
@@ -346,7 +350,7 @@ mod tests {
         assert!(verdict.checksums().is_none());
     }
 
-    /// The client's patience is counted while the client is asked, not while the storage is slow.
+    /// The idle timeout counts while the client is waited for, not while the storage is slow.
     #[tokio::test]
     async fn only_the_clients_own_pauses_count() {
         let (wire, body) = Arriving::new();

@@ -1,4 +1,7 @@
-//! An XML document that is not there yet: spaces keep the connection alive until it is.
+//! An XML document that is not complete yet: spaces keep the connection alive until it is.
+//!
+//! It must not know what the document is. It promises well-formed XML: the declaration first, then spaces,
+//! then the document.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +18,7 @@ const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 type Document = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 
-/// A body of the XML declaration, a space whenever the document has kept the client waiting for `pause`, and the
+/// A body of the XML declaration, a space after each `pause` that the document is not complete, and the
 /// document, which itself has no declaration.
 pub type KeepAliveBody = DataBody<KeepAlive>;
 
@@ -35,7 +38,7 @@ enum Stage {
 }
 
 impl KeepAliveBody {
-    /// `document` is awaited however long it takes.
+    /// A body that awaits `document`, however long that takes.
     pub fn new(document: impl Future<Output = Bytes> + Send + 'static, pause: Duration) -> Self {
         let next_space = Box::pin(tokio::time::sleep(pause));
         Self::from_source(KeepAlive { document: Box::pin(document), pause, next_space, stage: Stage::Begun })

@@ -1,4 +1,7 @@
-//! A listing of objects on its way down; what its entries say of their objects is known at once or asked for.
+//! A listing of objects, rewritten while it is sent: each entry is known at once or needs a lookup.
+//!
+//! It must not know how an entry is looked up. It promises the order of the storage, bounded memory, and an
+//! error instead of a short listing.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,15 +16,15 @@ use super::data::poll_data_of;
 use super::{BoxError, DataBody, PollData};
 use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, ToldEntry, XmlError};
 
-/// How many sizes of one listing are asked for at a time. A page of 1,000 such objects takes 63 round trips then; more
-/// at once would let one client's listing crowd out the requests of others.
+/// Max lookups of one listing in flight. A page of 1,000 such objects takes 63 round trips then; with more,
+/// one client's listing would crowd out the requests of others.
 pub const MAX_CONCURRENT_LOOKUPS: usize = 16;
-/// How many bytes of a listing wait behind a size that was asked for: about 600 of S3's entries.
+/// Max bytes of a listing that wait behind a lookup: about 600 of S3's entries.
 const MAX_WAITING: usize = 256 << 10;
 
-/// Room for what is ready: a read of the storage's lookup, mostly.
+/// Capacity for bytes that are ready: one read of the storage's response, mostly.
 const READY_CAPACITY: usize = 16 << 10;
-/// How much longer an entry may become: by the digits of the largest size, and a suffix to its ETag.
+/// Max growth of an entry: by the digits of the largest size, and a suffix to its ETag.
 const MAX_GROWTH: usize = 24;
 
 /// An lookup that is on its way; `None`: the object is gone, and its entry is left out.
@@ -29,13 +32,13 @@ pub type EntryLookup = Pin<Box<dyn Future<Output = Result<Option<ToldEntry>, Box
 
 /// How a listed object appears to its readers.
 pub enum EntryView {
-    /// Like this.
+    /// The entry is known.
     Known(ToldEntry),
-    /// As this will say; polled beside others, before its turn comes.
+    /// The entry needs this lookup, which is polled concurrently with others before its turn.
     Lookup(EntryLookup),
 }
 
-/// Why a listing could not be given out.
+/// Why a listing could not be returned.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
     /// The storage's lookup broke off.
@@ -44,12 +47,12 @@ pub enum ListingError {
     /// The storage's lookup is no listing.
     #[error("the storage's listing is unusable: {0}")]
     Xml(#[from] XmlError),
-    /// What an object is to its readers could not be learned.
+    /// The lookup of an entry failed.
     #[error("an object's size could not be learned")]
     Entry(#[source] BoxError),
 }
 
-/// An HTTP body that writes the entries of a listing as `told` says, in the order they came.
+/// An HTTP body that writes the entries of a listing as `describe` returns them, in the order of the storage.
 ///
 /// It ends without an error only after the whole document was passed on.
 pub type ListingBody<B, S> = DataBody<Listing<B, S>>;
@@ -58,18 +61,18 @@ pub type ListingBody<B, S> = DataBody<Listing<B, S>>;
 pub struct Listing<B, S> {
     listing: B,
     describe: S,
-    /// `None` once the listing has ended.
+    /// `None` after the listing has ended.
     rewriter: Option<ListRewriter>,
     waiting: VecDeque<Piece>,
     /// Bytes in `waiting`.
     waiting_bytes: usize,
-    /// Pieces in `waiting` whose size was asked for.
+    /// Pieces in `waiting` with a lookup.
     lookups: usize,
     first: Option<Bytes>,
 }
 
 enum Piece {
-    /// As many neighbours as were ready one after the other: small pieces would make small frames.
+    /// Adjacent pieces that are ready, joined: small pieces would make small frames.
     Ready(BytesMut),
     Lookup(ListedEntry, EntryLookup),
 }
@@ -79,7 +82,7 @@ where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
     S: Fn(&ListedEntry) -> EntryView + Unpin,
 {
-    /// Rewrites `listing`, whose names were requested in this encoding.
+    /// A body that rewrites `listing`, whose names were requested in this encoding.
     pub fn new(listing: B, requested: NameEncoding, describe: S) -> Self {
         Self::from_source(Listing {
             listing,
@@ -92,11 +95,11 @@ where
         })
     }
 
-    /// Waits for the first bytes, so that what is no listing at all is refused with a proper lookup instead of a
-    /// broken connection.
+    /// Waits for the first bytes, so that a response that is not a listing is refused with a proper response
+    /// instead of a broken connection.
     ///
     /// # Errors
-    /// What they failed with.
+    /// The error of the first bytes.
     pub async fn primed(mut self) -> Result<Self, ListingError> {
         self.source.first = self.frame().await.transpose()?.and_then(|frame| frame.into_data().ok());
         Ok(self)
@@ -108,7 +111,7 @@ where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
     S: Fn(&ListedEntry) -> EntryView + Unpin,
 {
-    /// Reads until the listing or the bounds end, or the storage keeps us waiting.
+    /// Reads until the listing ends, a bound is reached, or the storage has sent no more.
     fn read_ahead(&mut self, context: &mut Context<'_>) -> Result<(), ListingError> {
         while self.lookups < MAX_CONCURRENT_LOOKUPS && self.waiting_bytes < MAX_WAITING {
             let Some(rewriter) = &mut self.rewriter else { break };
@@ -143,7 +146,7 @@ where
         self.waiting.push_back(Piece::Lookup(entry, lookup));
     }
 
-    /// Lets bytes be written behind all that waits.
+    /// Writes bytes after all that waits.
     fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
         if !matches!(self.waiting.back(), Some(Piece::Ready(_))) {
             self.waiting.push_back(Piece::Ready(BytesMut::with_capacity(READY_CAPACITY)));
@@ -155,7 +158,7 @@ where
         }
     }
 
-    /// Lets every question make progress; tells whether one was answered.
+    /// Polls every lookup; returns whether one was completed.
     fn poll_lookups(&mut self, context: &mut Context<'_>) -> Result<bool, ListingError> {
         let open = self.lookups;
         if open == 0 {
@@ -176,7 +179,7 @@ where
         Ok(self.lookups < open)
     }
 
-    /// What waits for nothing any more, joined.
+    /// The pieces that are ready before the first lookup, joined.
     fn release(&mut self) -> Option<Bytes> {
         let ready = self.waiting.iter().take_while(|piece| matches!(piece, Piece::Ready(_))).count();
         let mut joined: Option<BytesMut> = None;
@@ -248,7 +251,7 @@ mod tests {
         ToldEntry { size, etag_suffix: "" }
     }
 
-    /// Odd sizes are asked for, even ones known; each is answered with its double.
+    /// Odd sizes need a lookup, even ones are known; the result is the double.
     fn doubled(entry: &ListedEntry) -> EntryView {
         let size = entry.size;
         if size.is_multiple_of(2) {

@@ -1,4 +1,7 @@
 //! A request's body as its client sends it, measured.
+//!
+//! It must not know when a client counts as too slow. It promises that the meter sees every byte and every
+//! wait, and that a client that it cuts off receives `RequestTimeout`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,7 +13,7 @@ use super::BoxError;
 use crate::meter::{CutOff, Direction, Meter};
 use crate::s3::{ErrorCode, S3Error};
 
-/// A body that reports to a meter how many bytes arrive and how long they are waited for. It fails with
+/// A body that reports to a meter how many bytes arrive and how long it waits for them. It fails with
 /// `RequestTimeout` when the meter cuts its client off.
 pub struct MeteredBody<B> {
     body: B,

@@ -1,4 +1,6 @@
-//! Counts the bytes of a body and reports once how it ended: complete, failed, or dropped by the peer.
+//! Counts the bytes of a body and reports once how it ended.
+//!
+//! It must not change the body. It promises exactly one report: complete, failed, or dropped by the peer.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -10,18 +12,18 @@ use http_body::{Body, Frame, SizeHint};
 /// How a body ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// Every byte was handed over.
+    /// Every byte was read.
     Complete,
     /// The body failed, with this error; the connection is cut.
     Failed(String),
-    /// The body was dropped before its end: the peer went away.
+    /// The body was dropped before its end: the peer closed the connection.
     Dropped,
 }
 
-/// A body that calls `report` exactly once, with the data bytes handed over and how it ended.
+/// A body that calls `report` exactly once, with the data bytes read from it and how it ended.
 ///
-/// A failure is handed over one poll late: whoever writes the body out does so with what it has when there is no more, and
-/// the reader gets the head and the bytes before the cut, rather than nothing.
+/// A failure is returned one poll late: the writer of the body flushes what it has when no more is ready, so
+/// the reader receives the head and the bytes before the cut, rather than nothing.
 pub struct ObservedBody<B: Body, F: FnOnce(u64, BodyEnd)> {
     inner: B,
     bytes: u64,
@@ -88,7 +90,7 @@ where
 
 impl<B: Body, F: FnOnce(u64, BodyEnd)> Drop for ObservedBody<B, F> {
     fn drop(&mut self) {
-        // A body that is empty from the start is never polled, and complete all the same.
+        // A body that is empty from the start is never polled, but complete.
         let end = if self.inner.is_end_stream() { BodyEnd::Complete } else { BodyEnd::Dropped };
         self.end(end);
     }
@@ -129,7 +131,7 @@ mod tests {
         assert_eq!(*seen.lock().unwrap(), [(2, BodyEnd::Dropped)]);
     }
 
-    /// In between, what came before it is written out.
+    /// During the pause, the bytes before the failure are written out.
     #[tokio::test]
     async fn a_failure_comes_after_a_pause() {
         let mut body = ObservedBody::new(frames(b"abc", &[]).then_an_error(), |_, _| ());

@@ -1,4 +1,7 @@
-//! Native ciphertext in, authenticated plaintext out: one chunk in memory, nothing released before its tag.
+//! Native ciphertext in, authenticated plaintext out.
+//!
+//! It must not know how ciphertext was requested. It promises to keep one chunk in memory, and that nothing
+//! is released before its tag was verified.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,29 +16,29 @@ use super::{BoxError, DataBody, PollData};
 use crate::envelope::StreamError;
 use crate::envelope::native::{FormatError, PieceOpener, ReadWindow, SEALED_CHUNK};
 
-/// Why a stored body could not be given out.
+/// Why a stored body could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// What the storage sent is not what was sealed.
+    /// The storage sent other bytes than were sealed.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The same, of a format without chunks.
+    /// The storage sent other bytes than were sealed, in a format without chunks.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// The storage's answer broke off.
+    /// The storage's response broke off.
     #[error("the storage's answer broke off")]
     Upstream(#[source] BoxError),
 }
 
-/// Any opener.
+/// An opener of any type.
 pub type BoxOpener = Box<dyn PieceOpener + Send>;
 
-/// What to keep of what goes in and of what comes out.
+/// Which stored and which opened bytes to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaintextWindow {
     /// Stored bytes to drop before the first piece.
     pub discard: u64,
-    /// Plaintext bytes to drop before the first that is wanted.
+    /// Plaintext bytes to drop before the first one to release.
     pub skip: u64,
     /// Plaintext bytes to release.
     pub length: u64,
@@ -47,10 +50,10 @@ impl From<&ReadWindow> for PlaintextWindow {
     }
 }
 
-/// An HTTP body that opens a plaintext_window of another one.
+/// An HTTP body that opens a window of another one.
 ///
-/// It ends without an error only after every byte of the plaintext_window was authenticated and released, and of a whole
-/// multipart body also its end.
+/// It ends without an error only after every byte of the window was authenticated and released, and of a
+/// whole multipart body also its end.
 pub type OpenBody<B> = DataBody<OpenPieces<B>>;
 
 /// The ciphertext that an [`OpenBody`] opens.
@@ -64,13 +67,13 @@ pub struct OpenPieces<B> {
     has_ended: bool,
 }
 
-/// Where the next piece is.
+/// The state of the next piece.
 enum Filled {
-    /// Not all of it is here.
+    /// Incomplete.
     No,
-    /// In a buffer of its own, put together from several frames.
+    /// Complete in a buffer of its own, put together from several frames.
     Gathered,
-    /// At the beginning of the frame that was read last.
+    /// Contiguous at the beginning of the last frame.
     Contiguous,
 }
 
@@ -78,7 +81,7 @@ impl<B> OpenBody<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    /// Opens `plaintext_window` out of `ciphertext`.
+    /// A body that opens `plaintext_window` of `ciphertext`.
     pub fn new(ciphertext: B, opener: BoxOpener, plaintext_window: PlaintextWindow) -> Self {
         Self::from_source(OpenPieces {
             ciphertext,
@@ -91,11 +94,11 @@ where
         })
     }
 
-    /// Waits until the first chunk was authenticated, so that a damaged object is refused with a proper answer
-    /// instead of a broken connection.
+    /// Waits until the first chunk was authenticated, so that a damaged object is refused with a proper
+    /// response instead of a broken connection.
     ///
     /// # Errors
-    /// What the first chunk failed with.
+    /// The error of the first chunk.
     pub async fn primed(mut self) -> Result<PrimedBody<Self>, OpenError> {
         let first = self.frame().await.transpose()?;
         Ok(PrimedBody { first, rest: self })
@@ -106,7 +109,7 @@ impl<B> OpenPieces<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    /// Takes pending bytes towards the next piece.
+    /// Moves pending bytes into the next piece.
     fn fill(&mut self, wanted: usize) -> Filled {
         let dropped = self.left.discard.min(self.pending.len() as u64);
         self.pending.advance(usize::try_from(dropped).expect("it is at most the frame's length"));
@@ -130,7 +133,7 @@ where
         Ok(piece.freeze())
     }
 
-    /// Opens a contiguous piece of this length.
+    /// Opens a contiguous piece of `wanted` bytes.
     fn open_contiguous(&mut self, wanted: usize) -> Result<Bytes, FormatError> {
         let mut plaintext = self.pool.take();
         self.opener.open_next_into(&self.pending[..wanted], &mut plaintext)?;
@@ -138,7 +141,7 @@ where
         Ok(self.pool.freeze(plaintext))
     }
 
-    /// Cuts the plaintext_window's part out of what may be released.
+    /// Cuts the window out of the plaintext that may be released.
     fn release(&mut self, mut plaintext: Bytes) -> Result<Bytes, FormatError> {
         let skipped = self.left.skip.min(plaintext.len() as u64);
         plaintext.advance(usize::try_from(skipped).expect("it is at most the piece's length"));
@@ -149,7 +152,7 @@ where
         if self.opener.authenticates_end()
             && (keep < plaintext.len() || is_last && self.opener.next_length().is_some())
         {
-            // More than was announced, or all of it while the body's end is still to be authenticated.
+            // More than was announced, or all of it although the body's end is not authenticated yet.
             return Err(FormatError::BodyLength);
         }
         plaintext.truncate(keep);
@@ -170,7 +173,7 @@ where
             }
             let Some(wanted) = self.opener.next_length() else {
                 if self.left.length > 0 {
-                    // The last piece was opened and the plaintext_window is still not full: it lied outside the object.
+                    // The last piece was opened and the window is not full: it lay outside the object.
                     return Poll::Ready(Some(Err(FormatError::BodyLength.into())));
                 }
                 self.has_ended = true;
@@ -193,7 +196,8 @@ where
             let data = ready!(poll_data_of(&mut self.ciphertext, context));
             let bytes = data.transpose().map_err(OpenError::Upstream)?.ok_or(FormatError::BodyLength)?;
             if bytes.len() < SEALED_CHUNK {
-                // No buffers are needed for such; there is a crowd, or the storage is slower than we are.
+                // Small frames need no buffers: there are many connections, or the storage is slower than the
+                // proxy.
                 self.pool.clear();
             }
             self.pending = bytes;
@@ -209,7 +213,7 @@ where
     }
 }
 
-/// A body whose first frame was already waited for.
+/// A body whose first frame was read already.
 pub struct PrimedBody<B> {
     first: Option<Frame<Bytes>>,
     rest: B,
@@ -343,7 +347,7 @@ mod tests {
         (content, segments, Arc::new(content_key))
     }
 
-    /// What came out of a whole multipart body, and whether it ended well.
+    /// The plaintext of a whole multipart body, and how it ended.
     async fn read_multipart(
         stored: &[u8],
         content_key: &Arc<ContentKey>,
@@ -466,7 +470,7 @@ mod tests {
             let window = layout.window(first, last).unwrap();
             let header = window.header_apart.map(|at| &stored[at as usize..at as usize + 80]);
             let opener = RangeOpener::new(content_key, Arc::new(layout), &window, header).unwrap();
-            // An answer may begin earlier than it was asked to.
+            // A response may begin earlier than requested.
             let start = window.ciphertext_first.saturating_sub(early);
             let discard = window.ciphertext_first - start;
             let plaintext_window = PlaintextWindow { discard, skip: window.skip, length: window.length };

@@ -1,7 +1,9 @@
-//! Gives the unread rest of a request body back, so that a client that is still sending can hear why it was refused.
+//! Returns the unread rest of a request body, so that a client that is still sending receives the response
+//! that refuses it: closing a connection with unread bytes makes the kernel reset it, and the response is
+//! lost.
 //!
-//! Closing a connection with unread bytes in it makes the kernel reset it, and the answer is lost on the way. So the
-//! rest is read and dropped, within bounds, while the answer goes out.
+//! It must not know why a request was refused. It promises that the rest is read within bounds of size and
+//! time, while the response is sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +14,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-/// As much of a refused body is read: a client of 1 Gbit/s has been answered long before.
+/// Max bytes drained from a refused request body: at 1 Gbit/s, the response has long arrived by then.
 const MAX_DRAINED: u64 = 32 * 1024 * 1024;
-/// As long is a refused body read.
+/// Max duration for which a refused request body is drained.
 const MAX_DRAINING: Duration = Duration::from_secs(5);
 
 type Slot<B> = Arc<Mutex<Option<Unread<B>>>>;
@@ -24,14 +26,14 @@ struct Unread<B> {
     was_polled: bool,
 }
 
-/// A body that puts itself back when it is dropped before its end.
+/// A body that returns itself to its [`Leftover`] when it is dropped before its end.
 pub struct ReclaimableBody<B: Body + Unpin> {
     body: Option<B>,
     was_polled: bool,
     slot: Slot<B>,
 }
 
-/// Where the unread rest turns up.
+/// The place of the unread rest of a body.
 pub struct Leftover<B>(Slot<B>);
 
 impl<B: Body + Unpin> ReclaimableBody<B> {
@@ -47,8 +49,9 @@ where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Send,
 {
-    /// Reads and drops what was left unread, in the background and within bounds. `expects_continue`: the client
-    /// sends nothing before it is asked to, so an unpolled body is left alone; true then: the connection has to end.
+    /// Reads and drops the unread rest, in the background and within bounds. `expects_continue`: the client
+    /// sends nothing before it receives 100 Continue, so an unpolled body is left alone; the result is true
+    /// then: the connection has to be closed.
     pub fn drain(self, expects_continue: bool) -> bool {
         let Some(unread) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return false };
         if expects_continue && !unread.was_polled {

@@ -1,4 +1,7 @@
-//! Plaintext in, native ciphertext out: one chunk in memory, the last one held back until the plaintext ended well.
+//! Plaintext in, native ciphertext out.
+//!
+//! It must not know what the plaintext is or where the ciphertext is stored. It promises to keep one chunk in
+//! memory, and to hold the last one back until the plaintext ended without an error.
 
 use std::task::{Context, Poll, ready};
 
@@ -13,18 +16,18 @@ use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_lengt
 
 /// An HTTP body that seals another one.
 ///
-/// The inner body's error ends it before its last chunk was released, so a store that was promised the exact length
-/// never completes the object.
+/// An error of the inner body ends it before its last chunk was released, so a storage that was promised the
+/// exact length never completes the object.
 pub type SealBody<B> = DataBody<SealPieces<B>>;
 
 /// The plaintext that a [`SealBody`] seals.
 pub struct SealPieces<B> {
     plaintext: B,
-    /// What comes before the chunks, until it was released.
+    /// The bytes before the chunks, until they were released.
     header: Bytes,
-    /// `None` once the last chunk was sealed, and for a segment that has none.
+    /// `None` after the last chunk was sealed, and for a segment without chunks.
     sealer: Option<ChunkSealer>,
-    /// What comes after the chunks.
+    /// The bytes after the chunks.
     tail: Bytes,
     chunk: BytesMut,
     pending: Bytes,
@@ -36,13 +39,14 @@ pub struct SealPieces<B> {
 #[derive(PartialEq)]
 enum State {
     Reading,
-    /// The plaintext ended well: what is held goes out.
+    /// The plaintext ended without an error: what is held back is released.
     Ending,
     Ended,
 }
 
 impl<B> SealBody<B> {
-    /// Seals `plaintext`, which promises to be `plaintext_length` bytes long, as the body of one PUT.
+    /// A body that seals `plaintext`, which promises to be `plaintext_length` bytes long, as the body of one
+    /// PUT.
     ///
     /// # Panics
     /// When the ciphertext's length exceeds 64 bits: the caller limits objects to 5 GiB.
@@ -51,7 +55,8 @@ impl<B> SealBody<B> {
         Self::from_pieces(plaintext, Bytes::new(), Some(sealer), Bytes::new(), ciphertext)
     }
 
-    /// Seals `plaintext`, which promises to be as long as the segment's part, as a segment of a multipart upload.
+    /// A body that seals `plaintext`, which promises to be as long as the segment's part, as a segment of a
+    /// multipart upload.
     pub fn segment(plaintext: B, sealer: SegmentSealer) -> Self {
         let length = sealer.stored_length();
         let SegmentSealer { header, chunks, tail, .. } = sealer;
@@ -80,7 +85,7 @@ impl<B> SealBody<B> {
 }
 
 impl<B> SealPieces<B> {
-    /// Moves pending plaintext into the chunk; true when the chunk is full and more plaintext waits behind it.
+    /// Moves pending plaintext into the chunk; true when the chunk is full and more plaintext follows.
     fn fill(&mut self) -> bool {
         if self.pending.is_empty() {
             return false;
@@ -94,7 +99,7 @@ impl<B> SealPieces<B> {
         !self.pending.is_empty()
     }
 
-    /// Whether a chunk is here, gathered or at the beginning of what is pending, that plaintext follows.
+    /// Whether a full chunk is buffered, gathered or contiguous, and more plaintext follows it.
     fn has_full_chunk(&self) -> bool {
         match self.chunk.len() {
             0 => self.pending.len() > CHUNK,
@@ -125,7 +130,7 @@ impl<B> SealPieces<B> {
         self.release(sealed)
     }
 
-    /// What is still held when the plaintext has ended well, piece by piece.
+    /// The pieces still held back when the plaintext has ended, one at a time.
     fn end(&mut self) -> Option<Bytes> {
         if !self.header.is_empty() {
             let header = std::mem::take(&mut self.header);
@@ -172,7 +177,8 @@ where
             match ready!(poll_data_of(&mut self.plaintext, context)).transpose()? {
                 Some(bytes) => {
                     if bytes.len() <= CHUNK {
-                        // No buffers are needed for such; there is a crowd, or the client is slower than we are.
+                        // Small frames need no buffers: there are many connections, or the client is slower
+                        // than the proxy.
                         self.pool.clear();
                     }
                     self.pending = bytes;
@@ -248,7 +254,8 @@ mod tests {
         }
     }
 
-    /// Header, chunks and tail of every kind of segment, as the opener wants them; and none of it completes a broken body.
+    /// Header, chunks and tail of every kind of segment, as the opener reads them; and none of them completes
+    /// a broken body.
     #[tokio::test]
     async fn segments_are_sealed_whole_or_not_at_all() {
         let content_key = std::sync::Arc::new(new_object().0);

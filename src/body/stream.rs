@@ -1,4 +1,7 @@
-//! Bodies of the formats without chunks: opened and sealed as they come.
+//! Bodies of the formats without chunks, opened and sealed as a stream.
+//!
+//! It must not know which format a body has. It promises that a body ends without an error only if all bytes
+//! that were announced were released.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,14 +14,14 @@ use crate::envelope::{StreamError, StreamOpener, StreamSealer};
 
 /// An HTTP body that opens a run of another one's bytes.
 ///
-/// It ends without an error only after all that was announced was released; of a message only after its tag was
-/// verified.
+/// It ends without an error only after all announced bytes were released; of a GCM message only after its tag
+/// was verified.
 pub type StreamBody<B> = DataBody<OpenStream<B>>;
 
 /// The stored bytes that a [`StreamBody`] opens.
 pub struct OpenStream<B> {
     stored: B,
-    /// `None` when it has ended.
+    /// `None` after the end.
     opener: Option<StreamOpener>,
     /// Stored bytes to drop first.
     discard: u64,
@@ -28,7 +31,7 @@ pub struct OpenStream<B> {
 }
 
 impl<B> StreamBody<B> {
-    /// Drops `discard` bytes of `stored` and opens the `take` bytes behind them.
+    /// A body that drops `discard` bytes of `stored` and opens the `take` bytes after them.
     pub fn new(stored: B, opener: StreamOpener, discard: u64, take: u64) -> Self {
         let left = opener.left();
         Self::from_source(OpenStream { stored, opener: Some(opener), discard, take, left })
@@ -36,7 +39,7 @@ impl<B> StreamBody<B> {
 }
 
 impl<B> OpenStream<B> {
-    /// What `data` and, if it is the end, the end of the stored bytes release.
+    /// The plaintext that `data`, or at `is_end` the end of the stored bytes, releases.
     fn open(&mut self, mut data: Bytes, is_end: bool) -> Result<Bytes, StreamError> {
         let Some(opener) = self.opener.as_mut() else { return Ok(Bytes::new()) };
         let dropped = usize::try_from(self.discard).unwrap_or(usize::MAX).min(data.len());
@@ -89,7 +92,8 @@ where
     }
 }
 
-/// An HTTP body that seals another one. The inner body's error ends it before what completes the object was released.
+/// An HTTP body that seals another one. An error of the inner body ends it before the bytes that complete the
+/// object were released.
 pub type SealStreamBody<B> = DataBody<SealStream<B>>;
 
 /// The plaintext that a [`SealStreamBody`] seals.
@@ -100,7 +104,7 @@ pub struct SealStream<B> {
 }
 
 impl<B> SealStreamBody<B> {
-    /// Seals `plaintext` into `stored_length` bytes.
+    /// A body that seals `plaintext` into `stored_length` bytes.
     pub fn new(plaintext: B, sealer: StreamSealer, stored_length: u64) -> Self {
         Self::from_source(SealStream { plaintext, sealer: Some(sealer), left: stored_length })
     }
@@ -150,7 +154,7 @@ mod tests {
     use crate::envelope::s3ec::{Content, ENTROPY, Entries, Envelope, NewObject, Policy, Version};
     use crate::envelope::{DataKey, HELD_BACK, article_cbc};
 
-    /// Ten mebibytes: enough that most of it would be released before the tag.
+    /// Ten mebibytes: most of it would be released before the tag.
     const LARGE: usize = 10 << 20;
 
     async fn sealed(content: &[u8]) -> (Envelope, Vec<u8>) {
@@ -176,7 +180,7 @@ mod tests {
         message.delayed(total as u64).unwrap()
     }
 
-    /// Gives what came out, and how it ended.
+    /// Returns the released plaintext, and how the body ended.
     async fn drain(body: impl Body<Data = Bytes, Error = OpenError> + Unpin) -> (Vec<u8>, Option<OpenError>) {
         let mut body = body;
         let mut released = Vec::new();

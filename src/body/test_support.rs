@@ -1,4 +1,4 @@
-//! What the tests of several adapters share: contents, framings, and objects sealed without any adapter.
+//! Shared by the tests of several adapters: contents, framings, and objects sealed without any adapter.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,19 +1,22 @@
-//! Memory for what has to be held whole, shared by all requests.
+//! The memory for bodies that have to be buffered whole, shared by all requests.
+//!
+//! It must not know what is buffered. It promises that no more than the budget is taken, and that a taken
+//! share returns when its bytes are dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-/// So many bytes of memory. Nobody waits for a share: whoever gets none tries again later.
+/// A number of bytes of memory. Taking a share never waits: a caller that receives none tries again later.
 #[derive(Debug, Clone)]
 pub struct Budget {
     left: Arc<AtomicU64>,
-    /// What this is a part of.
+    /// The budget that this one is a part of.
     whole: Option<Arc<Budget>>,
 }
 
-/// Bytes taken from a budget, until this is dropped.
+/// Bytes taken from a budget, until the share is dropped.
 #[derive(Debug)]
 pub struct Share {
     budget: Budget,
@@ -21,7 +24,7 @@ pub struct Share {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `bytes`.
     pub fn new(bytes: u64) -> Self {
         Self { left: Arc::new(AtomicU64::new(bytes)), whole: None }
     }
@@ -32,7 +35,7 @@ impl Budget {
         Self { left: Arc::new(AtomicU64::new(bytes)), whole: Some(Arc::new(self.clone())) }
     }
 
-    /// Takes so many bytes; `None` if there are not as many left.
+    /// Takes `bytes`; `None` if fewer are left.
     pub fn take(&self, bytes: u64) -> Option<Share> {
         self.subtract(bytes).then(|| Share { budget: self.clone(), bytes })
     }
@@ -69,7 +72,7 @@ impl Share {
         is_taken
     }
 
-    /// The same bytes, with the share held as long as any of them are.
+    /// Attaches the share to `bytes`: it is held as long as any of them are.
     pub fn with(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(SharedBytes { bytes, _share: self })
     }

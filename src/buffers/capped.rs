@@ -1,4 +1,7 @@
-//! A stream that is read in pieces of what its connections allows.
+//! A stream that is read in pieces of the size that a connection is allowed now.
+//!
+//! It must not know what is read. It promises that writes pass unchanged, and that no read is larger than the
+//! allowance.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 use super::{ConnectionCounter, MAX_READ};
 
-/// A stream whose reads give no more than the connections's allowance at once, so that hyper's buffer, which grows as long as it
-/// is filled, stays as small.
+/// A stream whose reads return at most the allowance at once, so that hyper's buffer, which grows as long as
+/// it is filled, stays as small.
 #[derive(Debug)]
 pub struct CappedStream<T> {
     stream: Take<T>,
@@ -17,7 +20,7 @@ pub struct CappedStream<T> {
 }
 
 impl<T: AsyncRead> CappedStream<T> {
-    /// Reads `stream` in pieces that are right for `connections`.
+    /// A stream that reads `stream` in pieces of the allowance of `connections`.
     pub fn new(stream: T, connections: ConnectionCounter) -> Self {
         Self { stream: stream.take(0), connections }
     }
@@ -42,7 +45,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for CappedStream<T> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A byte less: a read that fills hyper's buffer makes it double that.
+        // One byte less: a read that fills hyper's buffer makes hyper double it.
         let limit = self.connections.allowance().min(MAX_READ) - 1;
         self.stream.set_limit(limit as u64);
         Pin::new(&mut self.stream).poll_read(cx, into)

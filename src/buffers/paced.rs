@@ -1,4 +1,7 @@
-//! A body of which only so much is on its in_flight at once.
+//! A body of which only a bounded number of bytes is in flight.
+//!
+//! It must not know what the body is. It promises that hyper never holds more frames than the allowance, and
+//! that a body that waits is woken when a frame was written.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +15,19 @@ use super::ConnectionCounter;
 /// Frames below this length are not counted: hyper writes them together with what is around them.
 const SMALL: usize = 16 << 10;
 
-/// A body that gives the next frame when what hyper has not yet written of those before is less than the connections's
-/// allowance.
+/// A body that returns the next frame when the bytes that hyper has not yet written of the frames before are
+/// fewer than a connection's allowance.
 ///
-/// hyper asks for frames until its own buffer is full, whose size can't be changed once a connection is open. It drops
-/// each frame when it has been written, and this body counts by that. Whoever keeps frames gets no more: it is for hyper.
+/// hyper requests frames until its own buffer is full, whose size can't be changed once a connection is open.
+/// It drops each frame when it has been written, and this body counts by that. A reader that keeps frames
+/// receives no more: this body is for hyper.
 pub struct PacedBody<B> {
     inner: B,
     connections: ConnectionCounter,
     in_flight: Arc<InFlight>,
 }
 
-/// What is between this body and the wire.
+/// The bytes between this body and the connection.
 #[derive(Default)]
 struct InFlight(Mutex<InFlightState>);
 
@@ -62,7 +66,7 @@ impl Drop for InFlightBytes {
 }
 
 impl<B> PacedBody<B> {
-    /// Paces `inner` as is right for `connections`.
+    /// A body that paces `inner` by the allowance of `connections`.
     pub fn new(inner: B, connections: ConnectionCounter) -> Self {
         Self { inner, connections, in_flight: Arc::default() }
     }

@@ -1,7 +1,8 @@
-//! AES-256-CBC: a chain of blocks behind an IV, padded at its end. Nothing authenticates it.
+//! AES-256-CBC: blocks behind an IV, padded at the end, authenticated by nothing.
 //!
-//! Whatever is wrong with such a body is one and the same [`Unreadable`]: an answer that told a wrong padding from a
-//! wrong length or key would be an oracle.
+//! It must not know which format stores them. It promises one error, [`Unreadable`], for everything that is
+//! wrong with a body: an error that distinguished a wrong padding from a wrong length or key would be an
+//! oracle.
 
 use aes::Aes256;
 use bytes::BytesMut;
@@ -16,39 +17,39 @@ use crate::wire::range::ByteRange;
 /// Bytes of a block, and of an IV.
 pub(super) const BLOCK: usize = 16;
 const BLOCK_U64: u64 = BLOCK as u64;
-/// What the seed article's code appends where it means zeros: a slash and a nought, sixteen times.
+/// The article's code appends the literal text `"/0"` 16 times instead of NUL bytes.
 const LITERAL_ZERO_PADDING: [u8; 2 * BLOCK] = *b"/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0";
 
 type Encryptor = cbc::Encryptor<Aes256>;
 type Decryptor = cbc::Decryptor<Aes256>;
 
-/// The object can't be decrypted. It says no more by intent.
+/// The object can't be decrypted. The reason is withheld by intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the object can't be decrypted")]
 pub struct Unreadable;
 
-/// How a plaintext is filled up to whole blocks. Both add at least one byte.
+/// How a plaintext is padded to whole blocks. Both ways add at least one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
     /// PKCS#7: n bytes of value n (RFC 5652, 6.3).
     Pkcs7,
-    /// Zeros.
+    /// Zero bytes.
     Zero,
 }
 
-/// Which paddings a reader accepts.
+/// The paddings that a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AcceptedPadding {
-    /// PKCS#7 alone.
+    /// PKCS#7 only.
     Pkcs7,
-    /// Zeros, PKCS#7, or what the article's code appends; no end of a text is two of them.
+    /// Zeros, PKCS#7, or [`LITERAL_ZERO_PADDING`]; no plaintext ends with two of them.
     ZeroOrLiteral,
 }
 
-/// A stored chain: its key, where its IV is, and how it is padded.
+/// A stored CBC body: its key, the place of its IV, and its padding.
 pub struct CbcBody {
     key: Zeroizing<[u8; 32]>,
-    /// `None`: the first block of the stored body.
+    /// `None` if the IV is the first block of the stored body.
     iv: Option<[u8; BLOCK]>,
     accepted: AcceptedPadding,
 }
@@ -81,7 +82,8 @@ impl CbcBody {
         })
     }
 
-    /// The stored bytes that tell the plaintext's length: the last two blocks, and the one before them.
+    /// The stored bytes that the plaintext's length is read from: the last two blocks, and the one before
+    /// them.
     ///
     /// # Errors
     /// [`Unreadable`] when no body has `stored` bytes.
@@ -90,10 +92,11 @@ impl CbcBody {
         ByteRange::new(stored.saturating_sub(3 * BLOCK_U64), stored - 1).ok_or(Unreadable)
     }
 
-    /// The plaintext's length, out of the bytes of [`Self::tail`].
+    /// The plaintext's length, from the bytes of [`Self::tail`].
     ///
     /// # Errors
-    /// [`Unreadable`] when the padding is none of the accepted ones, or `tail` is not what was asked for.
+    /// [`Unreadable`] when the padding is not an accepted one, or `tail` has another length than
+    /// [`Self::tail`].
     pub fn length_by_tail(&self, stored: u64, tail: &[u8]) -> Result<u64, Unreadable> {
         let range = self.tail(stored)?;
         if tail.len() as u64 != range.len() {
@@ -114,18 +117,19 @@ impl CbcBody {
         ByteRange::new(self.place(first / BLOCK_U64).first, end - 1).expect("a range of blocks is not empty")
     }
 
-    /// Opens the stored bytes of [`Self::slice`]: gives out `length` plaintext bytes from `first` on. Never looks at a
-    /// padding: what says where the plaintext ends has been asked before.
+    /// Opens the stored bytes of [`Self::slice`] and returns `length` plaintext bytes from `first` on. It
+    /// does not look at the padding: the caller has determined the plaintext's length before.
     #[must_use]
     pub fn opener(&self, first: u64, length: u64) -> StreamOpener {
         let chain = CbcOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
         StreamOpener::cbc(chain, first % BLOCK_U64, length)
     }
 
-    /// Opens a whole body in memory. `recorded`: the plaintext's length, where it is known; it decides.
+    /// Opens a whole body in memory. If the plaintext's length was `recorded`, it decides instead of the
+    /// padding.
     ///
     /// # Errors
-    /// [`Unreadable`] when the length is impossible, or the padding none of the accepted ones.
+    /// [`Unreadable`] when the length is impossible, or the padding not an accepted one.
     pub fn open_whole(&self, stored: &[u8], recorded: Option<u64>) -> Result<BytesMut, Unreadable> {
         let padded = self.padded_length(stored.len() as u64)?;
         let place = self.place(0);
@@ -139,7 +143,7 @@ impl CbcBody {
         Ok(plaintext)
     }
 
-    /// Where the block before block `index` is: stored, or in the metadata.
+    /// The place of the block before block `index`: stored, or in the metadata.
     fn place(&self, index: u64) -> Place {
         match (index, self.iv) {
             (0, Some(iv)) => Place { first: 0, iv: Some(iv) },
@@ -154,7 +158,7 @@ impl CbcBody {
         if opener.is_whole() { Ok(plaintext) } else { Err(Unreadable) }
     }
 
-    /// Bytes of padding at the end of a padded text, of which at least the last two blocks are given.
+    /// Bytes of padding at the end of a padded text, of which at least the last two blocks are passed.
     fn padding(&self, text: &[u8]) -> Option<usize> {
         let (_, last) = text.split_last_chunk::<BLOCK>()?;
         match self.accepted {
@@ -170,15 +174,15 @@ impl CbcBody {
     }
 }
 
-/// Where a run of blocks begins.
+/// The beginning of a run of blocks.
 struct Place {
     /// The first stored byte to read.
     first: u64,
-    /// `None`: the first block that is read.
+    /// `None` if the IV is the first block that is read.
     iv: Option<[u8; BLOCK]>,
 }
 
-/// The length of a PKCS#7 padding, found in the same time wherever it is wrong.
+/// The length of a PKCS#7 padding, computed in constant time wherever it is wrong.
 fn pkcs7(last: &[u8; BLOCK]) -> Option<usize> {
     let count = last[BLOCK - 1];
     let mut valid = !count.ct_eq(&0) & count.ct_lt(&(BLOCK as u8 + 1));
@@ -189,12 +193,12 @@ fn pkcs7(last: &[u8; BLOCK]) -> Option<usize> {
     bool::from(valid).then_some(usize::from(count))
 }
 
-/// Stored bytes of a plaintext of `length` bytes, without an IV before it; `None` over 64 bits.
+/// Stored bytes of a plaintext of `length` bytes, without the IV; `None` over 64 bits.
 pub(super) const fn padded(length: u64) -> Option<u64> {
     length.checked_add(BLOCK_U64 - length % BLOCK_U64)
 }
 
-/// Seals a chain; what it gives out is never the last block before [`Self::finish`].
+/// Encrypts a body; the last block comes only with [`Self::finish`].
 pub(super) struct CbcSealer {
     encryptor: Encryptor,
     pending: BytesMut,
@@ -222,7 +226,7 @@ impl CbcSealer {
     }
 }
 
-/// Opens a chain, block by block.
+/// Decrypts a body, block by block.
 pub(super) struct CbcOpener {
     key: Zeroizing<[u8; 32]>,
     /// `None` until the IV was read.
@@ -231,7 +235,7 @@ pub(super) struct CbcOpener {
 }
 
 impl CbcOpener {
-    /// `iv`: `None` when it is the first block that will come.
+    /// Without an `iv`, the first block of the ciphertext is the IV.
     fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>) -> Self {
         let decryptor = iv.map(|iv| Decryptor::new(key.into(), &iv.into()));
         Self { key: Zeroizing::new(*key), decryptor, pending: BytesMut::new() }
@@ -251,13 +255,14 @@ impl CbcOpener {
         each_whole(&mut self.pending, ciphertext, plaintext, |blocks| decryptor.decrypt_blocks(blocks));
     }
 
-    /// Whether what came was whole blocks.
+    /// Whether whole blocks were read, and nothing is left.
     pub(super) fn is_whole(&self) -> bool {
         self.decryptor.is_some() && self.pending.is_empty()
     }
 }
 
-/// Appends the whole blocks of `pending | input` to `output`, transformed there, and keeps the rest.
+/// Appends the whole blocks of `pending | input` to `output`, transforms them there, and keeps the rest in
+/// `pending`.
 fn each_whole(
     pending: &mut BytesMut,
     input: &[u8],
@@ -280,7 +285,7 @@ fn each_whole(
     transform(blocks);
 }
 
-/// Seals a chain of `plaintext` behind `header`.
+/// A sealer for one body; with `header`, the IV is stored before the blocks.
 pub(super) fn sealer(key: &[u8; 32], iv: &[u8; BLOCK], padding: Padding, header: bool) -> StreamSealer {
     StreamSealer::cbc(CbcSealer::new(key, iv), padding, header.then_some(*iv))
 }

@@ -1,7 +1,11 @@
 //! One message under AES-GCM (NIST SP 800-38D, 96-bit IV), sealed and opened piece by piece.
 //!
-//! aws-lc-rs has AES-GCM in one call only, so this composes it: its counter mode, and GHASH of the `ghash` crate.
-//! Measured on one core: 3.6 GB/s against 23 in one call. What fits a buffer is therefore opened in one call.
+//! It must not know which format stores the message. It promises the result of one call of AES-GCM; what it
+//! releases before the tag was compared is called unverified.
+//!
+//! aws-lc-rs has AES-GCM in one call only, so this composes it: its counter mode, and GHASH of the `ghash`
+//! crate. Measured on one core: 3.6 GB/s against 23 in one call. A message that fits a buffer is therefore
+//! opened in one call.
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -22,21 +26,22 @@ pub(super) const IV: usize = 12;
 /// The longest plaintext of one message: 2^39 - 256 bits.
 pub(super) const MAX_PLAINTEXT: u64 = (1 << 36) - 32;
 
-/// So much goes through the counter at once, since it takes no more than 2 GiB and needs an output of equal size.
+/// Bytes that go through the counter mode at once, since it accepts at most 2 GiB and needs an output of
+/// equal size.
 const PIECE: usize = 1 << 16;
 
-/// Key and IV of one message, and what is authenticated beside it.
+/// Key, IV and additional authenticated data of one message.
 pub(super) struct MessageKey {
     /// 16 or 32 bytes.
     pub(super) key: Zeroizing<Vec<u8>>,
-    /// Never the same for two messages under one key.
+    /// Unique for each message under one key.
     pub(super) iv: [u8; IV],
     /// Additional authenticated data.
     pub(super) aad: &'static [u8],
 }
 
 impl MessageKey {
-    /// AES of one block under the key.
+    /// Encrypts one block with AES under the key.
     fn encrypt(&self, block: [u8; BLOCK]) -> Zeroizing<[u8; BLOCK]> {
         let mut block = block.into();
         match self.key.len() {
@@ -54,7 +59,8 @@ impl MessageKey {
         block
     }
 
-    /// The whole message in one call: plaintext in place, or `None` and nothing left to release.
+    /// Opens the whole message in one call, in place; `None` if it is not authentic, and nothing is left to
+    /// release.
     pub(super) fn open_whole(&self, mut message: BytesMut) -> Option<BytesMut> {
         let algorithm = if self.key.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
         let aead = LessSafeKey::new(UnboundKey::new(algorithm, &self.key).expect("the length is its own"));
@@ -65,15 +71,15 @@ impl MessageKey {
     }
 }
 
-/// The counter mode under a message's key, from any block on: confidentiality alone.
+/// The counter mode under a message's key, from any block on: confidentiality only.
 pub(super) struct Keystream(StreamingEncryptingKey);
 
 impl Keystream {
-    /// Begins at block `index` of the content, at most 2^32 - 3.
+    /// A keystream that begins at block `index` of the content, at most 2^32 - 3.
     pub(super) fn new(message: &MessageKey, index: u32) -> Self {
         let algorithm = if message.key.len() == 16 { &AES_128 } else { &AES_256 };
         let key = UnboundCipherKey::new(algorithm, &message.key).expect("the length is its own");
-        // 128 bits are counted, of which a message of at most 2^32 - 2 blocks changes the last 32 only.
+        // The counter has 128 bits, of which a message of at most 2^32 - 2 blocks changes only the last 32.
         let first = EncryptionContext::Iv128(FixedLength::from(message.counter_block(index)));
         Self(StreamingEncryptingKey::less_safe_ctr(key, first).expect("a block is the IV of counter mode"))
     }
@@ -90,10 +96,10 @@ impl Keystream {
     }
 }
 
-/// GHASH over the additional data and the ciphertext, and the block that masks it.
+/// GHASH over the additional data and the ciphertext, and the block that masks the tag.
 struct Authenticator {
     ghash: GHash,
-    /// Ciphertext that fills no block yet.
+    /// Ciphertext that does not fill a block yet.
     pending: [u8; BLOCK],
     pending_length: usize,
     aad_length: u64,
@@ -163,7 +169,7 @@ impl MessageSealer {
         Self { keystream: Keystream::new(message, 0), authenticator: Authenticator::new(message) }
     }
 
-    /// Appends the ciphertext of `plaintext` to `sealed`; in all at most [`MAX_PLAINTEXT`] bytes.
+    /// Appends the ciphertext of `plaintext` to `sealed`; in total at most [`MAX_PLAINTEXT`] bytes.
     pub(super) fn update(&mut self, plaintext: &[u8], sealed: &mut BytesMut) {
         let start = sealed.len();
         self.keystream.apply(plaintext, sealed);
@@ -177,7 +183,7 @@ impl MessageSealer {
     }
 }
 
-/// Opens one message. What it gives out is not authenticated until [`Self::finish`] says so.
+/// Opens one message. Its plaintext is not authenticated until [`Self::finish`] returns true.
 pub(super) struct MessageOpener {
     keystream: Keystream,
     authenticator: Authenticator,
@@ -188,7 +194,7 @@ impl MessageOpener {
         Self { keystream: Keystream::new(message, 0), authenticator: Authenticator::new(message) }
     }
 
-    /// Appends the plaintext of `ciphertext`, the tag left out, to `unverified`.
+    /// Appends the plaintext of `ciphertext`, without the tag, to `unverified`.
     pub(super) fn update(&mut self, ciphertext: &[u8], unverified: &mut BytesMut) {
         self.authenticator.update(ciphertext);
         self.keystream.apply(ciphertext, unverified);

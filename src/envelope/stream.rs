@@ -1,15 +1,16 @@
-//! A stored body that is one run of ciphertext without chunks: sealed and opened piece by piece.
+//! Bodies that are one run of ciphertext without chunks, sealed and opened piece by piece.
 //!
-//! The promise differs by what the formats can keep: a message releases its last bytes only after its tag was
-//! verified, a cbc and a view authenticate nothing.
+//! It must not know which format a body has or how its key was found. It promises as much as the cipher can:
+//! a GCM message releases its last bytes only after its tag was verified; CBC and a view of a message
+//! authenticate nothing.
 
 use bytes::{Buf, BytesMut};
 
 use super::aes_cbc::{CbcOpener, CbcSealer, Padding};
 use super::aes_gcm::{BLOCK, Keystream, MessageKey, MessageOpener, MessageSealer, TAG};
 
-/// Plaintext held back from a message that is released before its tag: enough that what depends on an end of a file
-/// sees none.
+/// Plaintext bytes held back from a message that is released before its tag was verified: enough that a
+/// program that depends on the end of a file does not see it.
 pub const HELD_BACK: usize = 64 * 1024;
 
 /// Why a stored stream could not be opened to its end.
@@ -18,13 +19,13 @@ pub enum StreamError {
     /// The tag does not belong to the message.
     #[error("the body fails authentication")]
     Tag,
-    /// The stored bytes end before, or go on after, what was announced.
+    /// The stored bytes are fewer or more than announced.
     #[error("the body does not have the length that was announced")]
     Length,
 }
 
-/// Seals one body. What [`Self::update`] gives out is never a complete object: the last block, or the tag, comes with
-/// [`Self::finish`].
+/// Seals one body. The output of [`Self::update`] is never a complete object: the last block, or the tag,
+/// comes with [`Self::finish`].
 pub struct StreamSealer(Sealing);
 
 enum Sealing {
@@ -37,7 +38,7 @@ impl StreamSealer {
         Self(Sealing::Message(Box::new(MessageSealer::new(message))))
     }
 
-    /// `header` goes before the cbc.
+    /// A sealer of CBC; `header` is stored before the blocks.
     pub(super) fn cbc(cbc: CbcSealer, padding: Padding, header: Option<[u8; BLOCK]>) -> Self {
         Self(Sealing::Cbc { cbc: Box::new(cbc), padding, header })
     }
@@ -53,7 +54,7 @@ impl StreamSealer {
         }
     }
 
-    /// Appends what ends the body.
+    /// Appends the end of the body.
     pub fn finish(mut self, sealed: &mut BytesMut) {
         self.update(&[], sealed);
         match self.0 {
@@ -68,7 +69,7 @@ pub struct StreamOpener {
     opening: Opening,
     /// Plaintext bytes to drop first.
     skip: u64,
-    /// Plaintext bytes still to give out.
+    /// Plaintext bytes still to be released.
     left: u64,
 }
 
@@ -80,7 +81,7 @@ enum Opening {
     Ended,
 }
 
-/// A message, of which all but the last bytes are given out before its tag was seen.
+/// A message of which all but the last bytes are released before its tag was read.
 struct DelayedOpener {
     message: MessageOpener,
     /// Ciphertext still to come before the tag.
@@ -90,7 +91,8 @@ struct DelayedOpener {
 }
 
 impl StreamOpener {
-    /// A whole message of `plaintext` bytes: all but the last [`HELD_BACK`] bytes are given out unauthenticated.
+    /// An opener for a whole message of `plaintext` bytes: all but the last [`HELD_BACK`] bytes are released
+    /// unauthenticated.
     pub(super) fn message(message: &MessageKey, plaintext: u64) -> Self {
         let opener = DelayedOpener {
             message: MessageOpener::new(message),
@@ -101,7 +103,7 @@ impl StreamOpener {
         Self { opening: Opening::Message(Box::new(opener)), skip: 0, left: plaintext }
     }
 
-    /// `length` bytes behind the first `skip` of a keystream; authenticated by nothing.
+    /// An opener for `length` bytes after the first `skip` of a keystream, authenticated by nothing.
     pub(super) fn view(keystream: Keystream, skip: u64, length: u64) -> Self {
         Self { opening: Opening::View(keystream), skip, left: length }
     }
@@ -110,22 +112,22 @@ impl StreamOpener {
         Self { opening: Opening::Cbc(Box::new(cbc)), skip, left: length }
     }
 
-    /// `length` bytes that are plaintext already.
+    /// An opener for `length` bytes that are plaintext already.
     #[must_use]
     pub fn plaintext(length: u64) -> Self {
         Self { opening: Opening::Plaintext, skip: 0, left: length }
     }
 
-    /// Plaintext bytes still to be given out.
+    /// Plaintext bytes still to be released.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Appends to `released` what may be released once `ciphertext` is there too.
+    /// Appends to `released` the plaintext that may be released once `ciphertext` was read too.
     ///
     /// # Errors
-    /// [`StreamError::Length`] when more comes than was announced.
+    /// [`StreamError::Length`] when more bytes come than were announced.
     pub fn push(&mut self, ciphertext: &[u8], released: &mut BytesMut) -> Result<(), StreamError> {
         let start = released.len();
         match &mut self.opening {
@@ -139,11 +141,11 @@ impl StreamOpener {
         Ok(())
     }
 
-    /// The stored bytes have ended: appends what was held back.
+    /// Ends the stored bytes: appends the plaintext that was held back.
     ///
     /// # Errors
-    /// [`StreamError::Tag`] when they are not authentic, and nothing is appended; [`StreamError::Length`] when they were too
-    /// few.
+    /// [`StreamError::Tag`] when the message is not authentic, and nothing is appended;
+    /// [`StreamError::Length`] when the stored bytes were too few.
     pub fn finish(&mut self, released: &mut BytesMut) -> Result<(), StreamError> {
         let start = released.len();
         match std::mem::replace(&mut self.opening, Opening::Ended) {
@@ -155,7 +157,7 @@ impl StreamOpener {
         if self.left == 0 { Ok(()) } else { Err(StreamError::Length) }
     }
 
-    /// Keeps of the bytes from `start` on those that lie in the window.
+    /// Keeps those bytes from `start` on that lie in the window.
     fn cut(&mut self, start: usize, released: &mut BytesMut) {
         let mut fresh = released.split_off(start);
         let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(fresh.len());

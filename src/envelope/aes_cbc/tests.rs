@@ -1,6 +1,6 @@
 use super::*;
 
-/// The S3 Encryption Client's chains have their IV in the metadata: the first block has no block before it.
+/// Bodies of the S3 Encryption Client have their IV in the metadata: the first block has no block before it.
 #[test]
 fn a_chain_without_a_header_slices_from_its_first_block() {
     let key = [4; 32];

@@ -9,7 +9,7 @@ fn message(key: &[u8], aad: &'static [u8]) -> MessageKey {
     MessageKey { key: Zeroizing::new(key.to_vec()), iv: [7; IV], aad }
 }
 
-/// The same message by aws-lc-rs in one call.
+/// The message as aws-lc-rs seals it in one call.
 fn one_call(message: &MessageKey, plaintext: &[u8]) -> Vec<u8> {
     let algorithm = if message.key.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
     let aead = LessSafeKey::new(UnboundKey::new(algorithm, &message.key).unwrap());

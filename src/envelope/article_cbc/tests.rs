@@ -25,7 +25,7 @@ fn seal(plaintext: &[u8], padding: Padding) -> Vec<u8> {
     stored.to_vec()
 }
 
-/// A body of blocks that are padded already: `padded` must be whole blocks.
+/// A body of plaintext that is padded already: `padded` must be whole blocks.
 fn seal_padded(padded: &[u8]) -> Vec<u8> {
     assert_eq!(padded.len() % BLOCK, 0);
     let mut stored = seal(padded, Padding::Zero);
@@ -56,7 +56,7 @@ fn pour(stored: &[u8], first: u64, length: u64) -> Result<Vec<u8>, StreamError> 
     Ok(released.to_vec())
 }
 
-/// `openssl enc -aes-256-cbc` of the same text, key and IV.
+/// `openssl enc -aes-256-cbc` of this text, key and IV.
 #[test]
 fn agrees_with_openssl() {
     let expected =
@@ -78,8 +78,8 @@ fn both_paddings_of_writing_read_back() {
     }
 }
 
-/// What the article's own code appends: nothing where a text is no whole number of blocks, since its padding then is
-/// none either and its library refuses; else a slash and a nought sixteen times.
+/// The padding of the article's own code. Where a text is not a whole number of blocks, that code adds no
+/// padding and its library refuses; else it appends `"/0"` 16 times.
 #[test]
 fn what_the_articles_code_appends_is_stripped() {
     for length in [0, 16, 32, 160] {
@@ -98,7 +98,7 @@ fn zeros_of_the_last_block_and_no_others_are_stripped() {
     assert_eq!(open(&seal_padded(&padded)), Ok(vec![7; 20]));
 }
 
-/// Zeros at a text's own end can't be told from padding; the recorded length does.
+/// Zeros at the end of a text can't be distinguished from padding; the recorded length decides.
 #[test]
 fn a_recorded_length_decides() {
     let plaintext = [vec![7; 10], vec![0; 5]].concat();

@@ -1,4 +1,7 @@
-//! The content of an object under its key: what can be verified before it is released, and what can't.
+//! The content of an object under its key.
+//!
+//! It must not know the object's entries. It promises that everything that can be verified before its release
+//! is, and names what can't.
 
 use bytes::BytesMut;
 
@@ -9,7 +12,7 @@ use crate::envelope::aes_cbc::{AcceptedPadding, CbcBody};
 use crate::envelope::aes_gcm::{BLOCK, Keystream, MessageKey};
 use crate::envelope::stream::{StreamOpener, StreamSealer};
 
-/// The content of an unlocked object.
+/// The content of an object whose data key was unwrapped.
 pub enum Content {
     /// V2 with AES-GCM, and V3.
     Message(MessageBody),
@@ -17,7 +20,7 @@ pub enum Content {
     Cbc(CbcBody),
 }
 
-/// One AES-GCM message, its tag at its end.
+/// One AES-GCM message with its tag at the end.
 pub struct MessageBody(MessageKey);
 
 impl Content {
@@ -43,16 +46,16 @@ impl MessageBody {
         message_length(stored)
     }
 
-    /// Opens a whole body in memory: nothing comes out unless all of it is authentic.
+    /// Opens a whole body in memory: nothing is released unless all of it is authentic.
     ///
     /// # Errors
-    /// [`S3ecError::Tag`].
+    /// [`S3ecError::Tag`] when it is not.
     pub fn open_whole(&self, stored: BytesMut) -> Result<BytesMut, S3ecError> {
         self.0.open_whole(stored).ok_or(S3ecError::Tag)
     }
 
-    /// Opens a whole body of `stored` bytes as it comes. All but the last bytes of its plaintext are released before
-    /// they are authenticated.
+    /// Opens a whole body of `stored` bytes as a stream. All but the last bytes of its plaintext are released
+    /// before they are authenticated.
     ///
     /// # Errors
     /// [`S3ecError::Length`] when no plaintext has that length.
@@ -60,11 +63,11 @@ impl MessageBody {
         Ok(StreamOpener::message(&self.0, message_length(stored)?))
     }
 
-    /// Opens the stored bytes from offset `first - first % 16` on without authenticating them, and gives out `length`
-    /// plaintext bytes from offset `first` on.
+    /// Opens the stored bytes from offset `first - first % 16` on without authenticating them, and releases
+    /// `length` plaintext bytes from offset `first` on.
     ///
     /// # Errors
-    /// [`S3ecError::Length`] when no message is so long.
+    /// [`S3ecError::Length`] when no message is that long.
     pub fn view(&self, first: u64, length: u64) -> Result<StreamOpener, S3ecError> {
         let end = first.checked_add(length).filter(|end| *end <= super::MAX_PLAINTEXT);
         end.ok_or(S3ecError::Length)?;
@@ -72,7 +75,7 @@ impl MessageBody {
         Ok(StreamOpener::view(Keystream::new(&self.0, block), first % BLOCK as u64, length))
     }
 
-    /// Seals a body: its ciphertext, and at the end its tag.
+    /// A sealer for the body: its ciphertext, then its tag.
     pub(super) fn sealer(&self) -> StreamSealer {
         StreamSealer::message(&self.0)
     }

@@ -1,21 +1,23 @@
-//! The KMS encryption context of an object: parsed from its JSON, never compared as text, and checked for what it must
-//! and must not say.
+//! The KMS encryption context of an object.
+//!
+//! It must not know the object's other entries. It promises that a context is parsed from its JSON, never
+//! compared as text, and refused if it says what its wrapping must not say.
 
 use std::collections::BTreeMap;
 
 use super::S3ecError;
 use super::entries::Pairs;
 
-/// The name under which the context says what the data key is for.
+/// The name under which the context says which algorithm the data key is for.
 pub(super) const ALGORITHM: &str = "aws:x-amz-cek-alg";
-/// The name under which the legacy wrapping keeps its key's name.
+/// The name under which the legacy wrapping stores the id of its key.
 pub(super) const LEGACY_KEY_ID: &str = "kms_cmk_id";
-/// Names of the native format's context.
+/// Prefix of the names in the native format's context.
 const NATIVE_PREFIX: &str = "s3veil:";
 
 pub(super) type Context = BTreeMap<String, String>;
 
-/// One JSON object of strings, without a repeated name.
+/// Parses one JSON object of strings, without a repeated name.
 pub(super) fn parse(text: &str) -> Result<Context, S3ecError> {
     let pairs: Pairs = serde_json::from_str(text).map_err(|_| S3ecError::Context)?;
     let mut context = Context::new();
@@ -37,8 +39,8 @@ pub(super) fn check_bound(context: &Context, algorithm: &str) -> Result<(), S3ec
     }
 }
 
-/// Checks that a context is one of the legacy wrapping, and no other format's data key passed off as one: an empty
-/// context is the seed article's, one that names an algorithm belongs to `kms+context`.
+/// Checks that a context is one of the legacy wrapping, and not another format's data key presented as one:
+/// an empty context is the article's, one that names an algorithm belongs to `kms+context`.
 pub(super) fn check_legacy(context: &Context) -> Result<(), S3ecError> {
     refuse_native(context)?;
     if context.contains_key(ALGORITHM) {
@@ -54,7 +56,7 @@ fn refuse_native(context: &Context) -> Result<(), S3ecError> {
 /// The context as it is stored.
 pub(super) fn write(context: &Context) -> String {
     let text = serde_json::to_string(context).expect("strings are JSON");
-    // Header values are ASCII; what is not is escaped as JSON allows it.
+    // Header values are ASCII; other characters are escaped as JSON allows.
     let mut ascii = String::with_capacity(text.len());
     for unit in text.encode_utf16() {
         match u8::try_from(unit) {

@@ -1,10 +1,12 @@
-//! Metadata as S3 gives it back: what is not ASCII comes as RFC 2047 words around a doubly encoded text.
+//! Metadata as S3 returns it: text that is not ASCII comes as RFC 2047 words around a doubly encoded text.
+//!
+//! It must not know what the metadata mean. It promises the text that the client stored, or none.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The text that a client stored. ASCII is itself; RFC 2047 words are decoded, each character taken as a byte
-/// (latin-1), and the bytes as UTF-8. `None`: no text.
+/// The text that a client stored. ASCII is unchanged; RFC 2047 words are decoded, each character taken as a
+/// byte (latin-1), and the bytes as UTF-8. `None` if the result is not text.
 pub(super) fn decode(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     if !text.starts_with("=?") {
@@ -18,12 +20,12 @@ pub(super) fn decode(value: &[u8]) -> Option<String> {
         decoded.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
     match bytes.map(String::from_utf8) {
         Some(Ok(text)) => Some(text),
-        // Encoded once only: the words held the text itself.
+        // Encoded only once: the words held the text itself.
         Some(Err(_)) | None => Some(decoded),
     }
 }
 
-/// One `=?charset?B|Q?text?=`.
+/// Decodes one `=?charset?B|Q?text?=`.
 fn decode_word(word: &str) -> Option<String> {
     let mut fields = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
     let (charset, encoding, text) = (fields.next()?, fields.next()?, fields.next()?);

@@ -1,12 +1,15 @@
-//! The metadata entries of the S3 Encryption Client, wherever they were stored.
+//! The metadata entries of the S3 Encryption Client, from an object's metadata or an instruction file.
+//!
+//! It must not know what the entries mean together. It promises that every entry is text and that none is
+//! there twice.
 
 use std::collections::BTreeMap;
 
 use super::S3ecError;
 use super::encoded_word;
 
-/// An instruction file is a few hundred bytes, of which the wrapped key and the context are the most; what is longer
-/// than all metadata that S3 stores several times over is something else.
+/// Longest instruction file. It has a few hundred bytes, mostly the wrapped key and the context; a file
+/// several times as long as all metadata that S3 stores is something else.
 pub const MAX_INSTRUCTION_FILE: usize = 16 * 1024;
 
 pub(super) const KEY_V1: &str = "x-amz-key";
@@ -54,16 +57,18 @@ pub fn is_reserved(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// The entries of one object, or of one instruction file. An empty value is an absent one, as some clients write it.
+/// The entries of one object, or of one instruction file. An empty value counts as absent, since some clients
+/// write it so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entries(BTreeMap<&'static str, String>);
 
 impl Entries {
-    /// Out of an object's metadata: names without `x-amz-meta-`, values as the header had them. Other names are
-    /// skipped.
+    /// The entries in an object's metadata: names without `x-amz-meta-`, values as the header had them. Other
+    /// names are skipped.
     ///
     /// # Errors
-    /// [`S3ecError::Contradiction`] for an entry that is there twice, [`S3ecError::Malformed`] for one that is no text.
+    /// [`S3ecError::Contradiction`] for an entry that is there twice, [`S3ecError::Malformed`] for one that
+    /// is not text.
     pub fn from_metadata<'a>(
         metadata: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, S3ecError> {
@@ -80,7 +85,7 @@ impl Entries {
         Ok(Self(entries))
     }
 
-    /// Out of an instruction file: one JSON object of strings, or numbers.
+    /// Parses an instruction file: one JSON object of strings, or numbers.
     ///
     /// # Errors
     /// [`S3ecError::InstructionFile`] when it is something else, has names of no client, or a name twice.
@@ -122,11 +127,11 @@ impl Entries {
         names.iter().any(|name| self.has(name))
     }
 
-    /// Both together; an entry of `other` must not be in `self`.
+    /// The entries of both; an entry of `other` must not be in `self`.
     pub(super) fn joined(&self, other: &Self) -> Result<Self, S3ecError> {
         let mut joined = self.0.clone();
         for (name, value) in &other.0 {
-            // Some clients repeat the length on the object; it is a hint wherever it is.
+            // Some clients repeat the length on the object; it is a hint in either place.
             if joined.insert(name, value.clone()).is_some() && *name != PLAINTEXT_LENGTH {
                 return Err(S3ecError::Contradiction);
             }
@@ -135,7 +140,7 @@ impl Entries {
     }
 }
 
-/// A JSON object's pairs in their order, repeated names and all.
+/// A JSON object's pairs in their order, repeated names included.
 pub(super) struct Pairs(pub(super) Vec<(String, serde_json::Value)>);
 
 impl<'de> serde::Deserialize<'de> for Pairs {

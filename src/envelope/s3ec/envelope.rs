@@ -1,4 +1,7 @@
 //! What an object's entries say: which data key, under which context, for which content.
+//!
+//! It must not know where the entries were stored or how the data key is unwrapped. It promises that entries
+//! that contradict each other, or that the policy does not admit, are refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,21 +32,22 @@ const RAW: [&str; 8] = [
     "22",
 ];
 
-/// AWS KMS takes no longer blob.
+/// Longest wrapped data key that AWS KMS accepts.
 const MAX_WRAPPED: usize = 6_144;
 
-/// What the entries on an object itself say, before any instruction file was asked for.
+/// What the entries on an object itself say, before an instruction file is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// None of these formats: plaintext, another format, or everything is in an instruction file.
+    /// None of these formats: the object is plaintext, in another format, or has all entries in an
+    /// instruction file.
     Nothing,
-    /// All there is: no instruction file counts.
+    /// All entries are on the object: an instruction file does not count.
     Whole,
     /// V3, whose wrapped key is in an instruction file.
     KeyElsewhere,
 }
 
-/// What a reader accepts.
+/// The objects that a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Data keys that nothing binds to their algorithm, and AES-CBC, which authenticates nothing.
@@ -66,11 +70,12 @@ pub enum Suite {
 pub enum Wrapping {
     /// The encryption context names the content's algorithm.
     Context,
-    /// It names the wrapping key alone.
+    /// The encryption context names only the wrapping key.
     Legacy,
 }
 
-/// An object's entries, well-formed and admitted by a policy; authentic only as far as KMS accepts [`Self::context`].
+/// An object's entries, well-formed and admitted by a policy; authentic only as far as KMS accepts
+/// [`Self::context`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     wrapping: Wrapping,
@@ -88,10 +93,11 @@ enum ContentEntries {
 }
 
 impl Entries {
-    /// Which of the formats the entries on an object claim.
+    /// The format that the entries on an object claim.
     ///
     /// # Errors
-    /// [`S3ecError::Contradiction`] when they claim several, [`S3ecError::Malformed`] when they are half of one.
+    /// [`S3ecError::Contradiction`] when they claim several formats, [`S3ecError::Malformed`] when they are
+    /// incomplete.
     pub fn claim(&self) -> Result<Claim, S3ecError> {
         let keys = [names::KEY_V1, names::KEY_V2, names::KEY_V3];
         let v3 = [names::CONTENT_ALGORITHM_V3, names::COMMITMENT, names::MESSAGE_ID];
@@ -118,8 +124,8 @@ impl Envelope {
         }
     }
 
-    /// Reads the entries of an object and its instruction file. V2 keeps all of them in the file; V3 keeps message id,
-    /// commitment and suite on the object, where the file must not speak of them.
+    /// Reads the entries of an object and its instruction file. V2 keeps all of them in the file; V3 keeps
+    /// message id, commitment and suite on the object, where the file must not speak of them.
     ///
     /// # Errors
     /// Why they are not those of an object that `policy` admits.
@@ -143,7 +149,7 @@ impl Envelope {
 
     fn parse_all(entries: &Entries, policy: Policy) -> Result<Self, S3ecError> {
         if entries.has(names::KEY_V1) {
-            // Its iv tells it from a stray entry; whatever it is, no KMS key opens it.
+            // The IV distinguishes it from a stray entry; in either case no KMS key opens it.
             return Err(S3ecError::RawWrapping);
         }
         let envelope =
@@ -236,7 +242,7 @@ impl Envelope {
         self.wrapping
     }
 
-    /// What only `legacy` admits.
+    /// Whether only `legacy` admits the object.
     #[must_use]
     pub fn is_legacy(&self) -> bool {
         self.wrapping == Wrapping::Legacy || self.suite() == Suite::Cbc
@@ -253,15 +259,16 @@ impl Envelope {
         self.context.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether the context, without what the format adds to it, is exactly `own`: what its writer gave.
+    /// Whether the context, without the pairs that the format adds, is exactly `own`, the pairs of the
+    /// writer.
     #[must_use]
     pub fn has_own_context(&self, own: &Context) -> bool {
         let reserved = [context::ALGORITHM, context::LEGACY_KEY_ID];
         self.context.iter().filter(|(name, _)| !reserved.contains(&name.as_str())).eq(own)
     }
 
-    /// The plaintext's length, where it follows from the stored one: exact but for AES-CBC, where only what the object
-    /// claims is known, and authenticated by nothing.
+    /// The plaintext's length, where it follows from the stored one: exact except for AES-CBC, where only the
+    /// object's own claim is known, which nothing authenticates.
     ///
     /// # Errors
     /// [`S3ecError::Length`] when no plaintext has that stored length.
@@ -277,11 +284,11 @@ impl Envelope {
         }
     }
 
-    /// The key of the content, with the commitment checked.
+    /// The content under its key, after the commitment was checked.
     ///
     /// # Errors
-    /// [`S3ecError::Commitment`] when the data key is another one, [`S3ecError::DataKeyLength`] when it is of a length that
-    /// the suite does not take.
+    /// [`S3ecError::Commitment`] when the data key is another one, [`S3ecError::DataKeyLength`] when its
+    /// length is not one that the suite accepts.
     pub fn unlock(&self, data_key: &DataKey) -> Result<Content, S3ecError> {
         if data_key.as_slice().len() != 32 && self.suite() != Suite::Gcm {
             return Err(S3ecError::DataKeyLength);
@@ -325,7 +332,7 @@ fn fixed<const N: usize>(entries: &Entries, name: &'static str) -> Result<[u8; N
     bytes.try_into().map_err(|_| S3ecError::Malformed(name))
 }
 
-/// A length that nobody vouches for; one that is no number is none.
+/// A length that nothing authenticates; `None` if it is not a number.
 fn plaintext_hint(entries: &Entries) -> Option<u64> {
     entries.text(names::PLAINTEXT_LENGTH)?.parse().ok()
 }

@@ -1,4 +1,7 @@
 //! V3's key derivation: HKDF-SHA512 (RFC 5869) of the data key, with the message id as salt.
+//!
+//! It must not know where message id and commitment are stored. It promises that the content's key comes out
+//! only if the commitment matches.
 
 use aws_lc_rs::hkdf::{HKDF_SHA512, KeyType, Prk, Salt};
 use subtle::ConstantTimeEq;
@@ -9,7 +12,7 @@ use crate::envelope::DataKey;
 
 /// Bytes of a message id, and of a commitment.
 pub(super) const ID: usize = 28;
-/// The suite's id, which is the content's additional data too.
+/// The suite's id, which is also the content's additional data.
 pub(super) const SUITE_ID: &[u8] = &[0x00, 0x73];
 
 struct OutputLength(usize);
@@ -20,7 +23,7 @@ impl KeyType for OutputLength {
     }
 }
 
-/// What one data key gives for one message id.
+/// The keys derived from one data key for one message id.
 pub(super) struct Derivation(Prk);
 
 impl Derivation {
@@ -28,14 +31,14 @@ impl Derivation {
         Self(Salt::new(HKDF_SHA512, message_id).extract(data_key.expose()))
     }
 
-    /// What the object stores to name its data key.
+    /// The commitment that the object stores to its data key.
     pub(super) fn commitment(&self) -> [u8; ID] {
         let mut commitment = [0; ID];
         self.expand(b"COMMITKEY", &mut commitment);
         commitment
     }
 
-    /// The content's key, which comes out only after the commitment was compared, in constant time.
+    /// The content's key, if the stored commitment matches; compared in constant time.
     pub(super) fn key(&self, stored: &[u8; ID]) -> Result<Zeroizing<Vec<u8>>, S3ecError> {
         if !bool::from(self.commitment().ct_eq(stored)) {
             return Err(S3ecError::Commitment);

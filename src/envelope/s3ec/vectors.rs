@@ -1,4 +1,5 @@
-//! Objects that Amazon's own clients wrote (`tests/vectors/s3ec`), positive and negative: all of them are run.
+//! Objects that Amazon's own clients wrote (`tests/vectors/s3ec`), positive and negative: all of them are
+//! run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,7 +55,7 @@ impl Vector {
         }
     }
 
-    /// As a reader goes about it, in memory and as a stream; both must say the same.
+    /// Opens the object in memory and as a stream; both must agree.
     fn open(&self) -> Result<Vec<u8>, S3ecError> {
         let envelope = self.envelope(LEGACY)?;
         match envelope.unlock(&self.data_key())? {
@@ -111,7 +112,7 @@ fn vector(text: &str) -> Vector {
     serde_json::from_str(text).unwrap()
 }
 
-/// What the two flags admit is told by how the object was written.
+/// The way the object was written decides which of the two flags it needs.
 fn is_legacy(name: &str) -> bool {
     name.starts_with("go1-cbc") || name.starts_with("go1-gcm-kms-") || name.starts_with("rb-v1-kms")
 }
@@ -167,7 +168,7 @@ fn every_altered_object_is_refused() {
     }
 }
 
-/// One ciphertext that opens under two keys: what AES-GCM alone can't refuse, V3's commitment does.
+/// One ciphertext that opens under two keys: AES-GCM alone can't refuse it, V3's commitment does.
 #[test]
 fn a_message_for_two_keys_is_refused_by_the_commitment() {
     #[derive(Deserialize)]

@@ -1,4 +1,7 @@
-//! A new object as Amazon's own clients read it: entries and sealer, for one PUT.
+//! A new object that Amazon's own clients can read: its entries and its sealer, for one PUT.
+//!
+//! It must not know how the data key was generated or where the object is stored. It promises entries that
+//! every client of that version accepts.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +17,13 @@ use crate::envelope::DataKey;
 use crate::envelope::aes_gcm::{self, MessageKey};
 use crate::envelope::stream::StreamSealer;
 
-/// Random bytes that a new object takes.
+/// Random bytes that a new object needs.
 pub const ENTROPY: usize = ID;
 
-/// Which of the formats a new object has.
+/// The format of a new object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// AES-GCM under the data key, which must be another for each object.
+    /// AES-GCM under the data key, which must be unique for each object.
     V2,
     /// AES-GCM under a key derived from the data key, with a commitment.
     V3,
@@ -34,8 +37,8 @@ impl Version {
         }
     }
 
-    /// The encryption context that the data key of such an object is generated in: the writer's own pairs, and the
-    /// content's algorithm.
+    /// The encryption context in which the data key of such an object is generated: the writer's own pairs,
+    /// and the content's algorithm.
     pub fn context(self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut context = own.clone();
         context.insert(context::ALGORITHM.to_owned(), self.algorithm().to_owned());
@@ -43,7 +46,7 @@ impl Version {
     }
 }
 
-/// A new object: what goes into its metadata, and what seals its body.
+/// A new object: its metadata entries, and the sealer of its body.
 pub struct NewObject {
     /// Names without `x-amz-meta-`, and values in visible ASCII.
     pub entries: Vec<(&'static str, String)>,
@@ -52,7 +55,8 @@ pub struct NewObject {
 }
 
 impl NewObject {
-    /// For a data key that was generated in `context`, which is [`Version::context`], and wrapped as `wrapped`. `random` is fresh.
+    /// A new object for a data key that was generated in `context`, which is [`Version::context`], and
+    /// wrapped as `wrapped`. `random` must be fresh.
     #[must_use]
     pub fn new(
         version: Version,

@@ -151,7 +151,7 @@ fn each_entry_that_is_needed_is_missed() {
             let mut rest = whole.clone();
             rest.retain(|(name, _)| name != missing);
             assert!(parse(&rest, LEGACY).is_err(), "{missing}");
-            // An empty value is an absent one.
+            // An empty value counts as absent.
             assert!(parse(&with(rest, missing, ""), LEGACY).is_err(), "{missing}");
         }
     }
