@@ -155,7 +155,7 @@ def markdown(results):
         "## Every load", "", *cases_table(results), "", "## What the store and the key service are asked for", "", *upstream_table(results), "",
     ]
     if results.get("micro"):
-        lines += ["## The pure rooms", "", "`cargo bench --bench rooms` (criterion), one thread.", "", *micro_table(results), ""]
+        lines += ["## The pure modules", "", "`cargo bench -p s3veil-micro` (criterion), one thread.", "", *micro_table(results), ""]
     if results.get("idle"):
         idle = results["idle"]
         lines += ["## Idle connections", "", f"{idle['connections']:,} keep-alive connections that have been used once and do nothing: "

@@ -1,6 +1,6 @@
-//! The pure rooms, each beside the one-shot speed of the library under it.
+//! The pure modules, each beside the one-shot speed of the library under it.
 //!
-//! `cargo bench -p s3veil-rooms`. A name is `what/bytes`; the library's own is `library-what/bytes`.
+//! `cargo bench -p s3veil-micro`. A name is `what/bytes`; the library's own is `library-what/bytes`.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -333,11 +333,11 @@ fn listing(criterion: &mut Criterion) {
 }
 
 criterion_group! {
-    name = rooms;
+    name = micro;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(1000))
         .sample_size(30);
     targets = sealing, chunks, messages, checksums, signatures, listing
 }
-criterion_main!(rooms);
+criterion_main!(micro);
