@@ -3,8 +3,13 @@
 //! Blame has a side: downstream (the client), upstream (the storage), the key service, or us. What is told to the
 //! client names no key, no stored bytes and no internal address.
 
-use std::borrow::Cow;
+mod document;
+mod unexpected;
+mod upstream_refusal;
+
 use std::sync::Arc;
+
+use http::StatusCode;
 
 use crate::body::{BoxError, IngestError, OpenError};
 use crate::envelope::StreamError;
@@ -12,8 +17,11 @@ use crate::envelope::native::FormatError;
 use crate::envelope::s3ec::{S3ecError, Unreadable};
 use crate::keyring::KeyringError;
 use crate::s3::{ErrorCode, S3Error};
-use crate::sigv4::{AuthError, AuthFault, SignatureMismatch};
-use crate::upstream::{AddressError, UpstreamError};
+use crate::sigv4::AuthError;
+use crate::upstream::UpstreamError;
+
+pub use self::unexpected::UnexpectedResponse;
+pub use self::upstream_refusal::{UpstreamRefusal, error_code};
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +44,12 @@ pub enum Error {
     /// The storage's answer broke off.
     #[error("the storage's answer broke off")]
     UpstreamBody(#[source] BoxError),
-    /// The storage answered what it should not.
-    #[error("the storage answered {0}")]
-    UnexpectedAnswer(&'static str),
+    /// The storage refused, in a response that the client may read.
+    #[error("the storage refused with status {}", .0.status.as_u16())]
+    PassThrough(Box<UpstreamRefusal>),
+    /// The storage's response is not one that S3 gives.
+    #[error("the storage responded {0}")]
+    UnexpectedResponse(UnexpectedResponse),
     /// The storage is in trouble.
     #[error("the storage answered with status {status}")]
     UpstreamFailed {
@@ -160,6 +171,30 @@ pub enum Blame {
 }
 
 impl Error {
+    /// The storage's refusal that the client may read, if the error is one; else the error.
+    ///
+    /// # Errors
+    /// Every other error, unchanged.
+    pub fn into_refusal(self) -> Result<UpstreamRefusal, Self> {
+        match self {
+            Self::PassThrough(refusal) => Ok(*refusal),
+            Self::Shared(error) => match &*error {
+                Self::PassThrough(refusal) => Ok((**refusal).clone()),
+                _ => Err(Self::Shared(error)),
+            },
+            error => Err(error),
+        }
+    }
+
+    /// The status of a refusal by the storage that the client may read.
+    pub fn refusal_status(&self) -> Option<StatusCode> {
+        match self {
+            Self::PassThrough(refusal) => Some(refusal.status),
+            Self::Shared(error) => error.refusal_status(),
+            _ => None,
+        }
+    }
+
     /// What it means that a body failed which was on its way to the storage: the client's, or the source of a copy.
     pub fn of_body(cause: BoxError) -> Self {
         let cause = match cause.downcast::<IngestError>() {
@@ -208,7 +243,8 @@ impl Error {
             Self::Panicked => Blame::Proxy,
             Self::Upstream(_)
             | Self::UpstreamBody(_)
-            | Self::UnexpectedAnswer(_)
+            | Self::UnexpectedResponse(_)
+            | Self::PassThrough(_)
             | Self::UpstreamFailed { .. }
             | Self::Unsettled
             | Self::UpstreamRedirect { .. }
@@ -225,89 +261,6 @@ impl Error {
             | Self::NotNative { .. } => Blame::Upstream,
         }
     }
-
-    /// What the client is told.
-    pub fn to_s3(&self) -> S3Error {
-        match self {
-            Self::Refused(error) => error.clone(),
-            Self::Unauthenticated(error) => unauthenticated(error),
-            Self::Ingest(error) => error.to_s3(),
-            Self::Keyring(error) => keyring(error),
-            Self::Upstream(error) => upstream(error),
-            Self::UpstreamBody(_) => unavailable("The storage's answer broke off. Please try again."),
-            Self::UnexpectedAnswer(what) => {
-                S3Error::new(ErrorCode::InternalError, format!("The storage answered {what}."))
-            }
-            Self::UpstreamFailed { .. } => unavailable("The storage is in trouble. Please try again."),
-            Self::Unsettled => unavailable(
-                "The storage's answer was lost, and whether the request was carried out is not known. Please look, or \
-                 try again.",
-            ),
-            Self::UpstreamRedirect { .. } => S3Error::new(
-                ErrorCode::InternalError,
-                "The storage redirects this bucket to another endpoint; the proxy's upstream.region or \
-                 upstream.endpoint is not the bucket's.",
-            ),
-            Self::UpstreamCredentials { code } => S3Error::new(
-                ErrorCode::InternalError,
-                format!("The storage refused the proxy's own credentials ({code}), not yours."),
-            ),
-            Self::UpstreamDenied { .. } => {
-                S3Error::new(ErrorCode::AccessDenied, "The storage denies this request to the proxy.")
-            }
-            Self::Format(error) => integrity(error.to_string()),
-            Self::MalformedWrappedKey => integrity(self.to_string()),
-            Self::Stream(error) => integrity(error.to_string()),
-            Self::S3ec(error) => s3ec(*error),
-            Self::Unreadable(error) => integrity(error.to_string()),
-            Self::NotReadable { found, readable } => S3Error::invalid_request(format!(
-                "{} The bucket's formats.read accepts only {readable}.",
-                described(found)
-            )),
-            Self::NotNative { has_wrapped_key: false } => S3Error::invalid_request(
-                "This object is not encrypted by s3veil. The bucket's formats.read accepts only [\"native\"].",
-            ),
-            Self::NotNative { has_wrapped_key: true } => S3Error::invalid_request(
-                "This object is encrypted in another format than s3veil's own. The bucket's formats.read accepts only \
-                 [\"native\"].",
-            ),
-            Self::Replaced => unavailable("The object was replaced while it was read. Please try again."),
-            Self::PartsUnknown => {
-                S3Error::new(ErrorCode::InternalError, format!("Can't read this object: {self}."))
-            }
-            Self::Panicked => ErrorCode::InternalError.into(),
-            Self::Shared(error) => error.to_s3(),
-        }
-    }
-}
-
-/// What an object is that may not be read.
-fn described(found: &str) -> String {
-    match found {
-        "plaintext" => "This object is not encrypted.".to_owned(),
-        format => format!("This object is encrypted in the format \"{format}\"."),
-    }
-}
-
-/// What the metadata say is told, since whoever may read the object may know it; what fails authentication is one.
-fn s3ec(error: S3ecError) -> S3Error {
-    match error {
-        S3ecError::LegacyWrapping
-        | S3ecError::LegacyContent
-        | S3ecError::RawWrapping
-        | S3ecError::Algorithm(_) => {
-            S3Error::invalid_request(format!("This object of the S3 Encryption Client is not read: {error}."))
-        }
-        S3ecError::Malformed(_)
-        | S3ecError::Contradiction
-        | S3ecError::InstructionFile
-        | S3ecError::ContextAlgorithm
-        | S3ecError::Context
-        | S3ecError::Commitment
-        | S3ecError::DataKeyLength
-        | S3ecError::Length
-        | S3ecError::Tag => integrity(error.to_string()),
-    }
 }
 
 /// An error and its causes in one line.
@@ -320,130 +273,6 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     text
-}
-
-fn integrity(what: String) -> S3Error {
-    let message = format!("The stored object failed authentication and was not released: {what}.");
-    S3Error::new(ErrorCode::IntegrityCheckFailed, message)
-}
-
-fn unavailable(message: impl Into<Cow<'static, str>>) -> S3Error {
-    S3Error::new(ErrorCode::ServiceUnavailable, message)
-}
-
-fn unauthenticated(error: &AuthError) -> S3Error {
-    let code = ErrorCode::ALL.iter().copied().find(|code| code.code() == error.s3_code());
-    let answer = S3Error::new(code.unwrap_or(ErrorCode::AccessDenied), error.to_string());
-    match error {
-        AuthError::UnknownAccessKeyId(access_key_id) => answer.with("AWSAccessKeyId", access_key_id),
-        AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew } => answer
-            .with("RequestTime", request_time)
-            .with("ServerTime", server_time)
-            .with("MaxAllowedSkewMilliseconds", max_skew.as_millis().to_string()),
-        AuthError::Expired { expires, server_time } => {
-            answer.with("Expires", expires).with("ServerTime", server_time)
-        }
-        AuthError::Malformed { fault: AuthFault::Region { expected, .. }, .. } => {
-            answer.with("Region", expected)
-        }
-        AuthError::HeadersNotSigned(names) => answer.with("HeadersNotSigned", names.join(", ")),
-        AuthError::SignatureDoesNotMatch(mismatch) => signature_mismatch(answer, mismatch),
-        AuthError::Anonymous
-        | AuthError::SeveralMechanisms
-        | AuthError::SigV2NotAllowed
-        | AuthError::SigV2Method
-        | AuthError::SigV2UnsignedParameter(_)
-        | AuthError::Contradiction(_)
-        | AuthError::UnsupportedScheme
-        | AuthError::EcdsaNotImplemented(_)
-        | AuthError::Malformed { .. }
-        | AuthError::AmbiguousHeader(_)
-        | AuthError::TooManyQueryParameters { .. }
-        | AuthError::InvalidDate
-        | AuthError::NotYetValid { .. }
-        | AuthError::SecurityToken
-        | AuthError::SignedHeaderMissing(_)
-        | AuthError::MissingContentSha256
-        | AuthError::InvalidContentSha256
-        | AuthError::SigV2SignedChunks
-        | AuthError::InvalidDecodedLength
-        | AuthError::TooManyTrailers { .. } => answer,
-    }
-}
-
-/// What S3 shows for debugging a signature; it holds nothing a client did not send or could not compute.
-fn signature_mismatch(answer: S3Error, mismatch: &SignatureMismatch) -> S3Error {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let answer = answer
-        .with("AWSAccessKeyId", &mismatch.access_key_id)
-        .with("StringToSign", text(&mismatch.string_to_sign))
-        .with("SignatureProvided", &mismatch.signature_provided);
-    match &mismatch.canonical_request {
-        Some(canonical_request) => answer.with("CanonicalRequest", text(canonical_request)),
-        None => answer,
-    }
-}
-
-fn keyring(error: &KeyringError) -> S3Error {
-    let told = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
-    match error {
-        KeyringError::Denied | KeyringError::NotAllowed => told(ErrorCode::AccessDenied),
-        // The keyring's path and its other keys are for the operator, in the log. An altered blob can also be
-        // the cause.
-        KeyringError::KeyMissing { key_id, keyring: _ } => S3Error::new(
-            ErrorCode::IntegrityCheckFailed,
-            format!(
-                "The key service refused: the data key was wrapped under {key_id}, which it does not have."
-            ),
-        ),
-        KeyringError::KeyNotFound => told(ErrorCode::KmsNotFoundException),
-        KeyringError::KeyDisabled => told(ErrorCode::KmsDisabledException),
-        KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => {
-            told(ErrorCode::KmsInvalidStateException)
-        }
-        // Who can alter a blob can also name another key in it, or bring one that a key of its own wrapped.
-        KeyringError::InvalidCiphertext | KeyringError::IncorrectKey => integrity(error.to_string()),
-        KeyringError::Throttled => S3Error::new(
-            ErrorCode::SlowDown,
-            "The key service is throttling. Please reduce your request rate.",
-        ),
-        KeyringError::Unavailable => unavailable("The key service is unavailable. Please try again."),
-        KeyringError::Interrupted => {
-            unavailable("The call of the key service was interrupted. Please try again.")
-        }
-        KeyringError::Credentials
-        | KeyringError::Malformed(_)
-        | KeyringError::NoKeyNamed
-        | KeyringError::Unexpected { .. } => {
-            S3Error::new(ErrorCode::InternalError, format!("The key service can't be used: {error}."))
-        }
-    }
-}
-
-fn upstream(error: &UpstreamError) -> S3Error {
-    match error {
-        UpstreamError::Connect(_) => unavailable("The storage can't be reached. Please try again."),
-        UpstreamError::Timeout { .. } => unavailable("The storage took too long. Please try again."),
-        UpstreamError::Protocol(_) => unavailable("The exchange with the storage failed. Please try again."),
-        UpstreamError::HeadTooLarge => S3Error::new(
-            ErrorCode::InternalError,
-            "The storage's answer has more header fields, metadata among them, than this server reads.",
-        ),
-        UpstreamError::Credentials(_) => S3Error::new(
-            ErrorCode::InternalError,
-            "The proxy has no credentials for the storage; its log names the fix.",
-        ),
-        UpstreamError::Address(AddressError::Administration(name)) => {
-            S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name)
-        }
-        UpstreamError::Address(AddressError::AnotherHost { .. } | AddressError::NotAUri(_))
-        | UpstreamError::Body(_)
-        | UpstreamError::Length(_)
-        | UpstreamError::Sign(_)
-        | UpstreamError::Request(_) => {
-            S3Error::new(ErrorCode::InternalError, ErrorCode::InternalError.message())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl DerefMut for Resources {
 pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let with_tab = headers::first_with_tab(&call.headers);
     let etags = ClientEtags::take_back(resources, &mut call);
-    match (dispatch(resources, call).await, with_tab) {
+    match (response::pass_refusal(dispatch(resources, call).await), with_tab) {
         (Ok(mut response), _) => {
             etags.map_response(&mut response);
             Ok(response)

@@ -6,6 +6,7 @@
 pub mod memory;
 pub mod part;
 pub mod session;
+pub mod storage;
 pub mod stored_parts;
 
 use std::ops::Deref;

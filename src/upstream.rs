@@ -83,6 +83,24 @@ pub struct UpstreamRequest {
     pub body: UpstreamBody,
 }
 
+impl UpstreamRequest {
+    /// A request on a bucket or an object, without query, headers and body.
+    pub fn new<'a>(
+        method: Method,
+        bucket: impl Into<Option<&'a BucketName>>,
+        object: impl Into<Option<&'a ObjectKey>>,
+    ) -> Self {
+        Self {
+            method,
+            bucket: bucket.into().cloned(),
+            object: object.into().cloned(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: UpstreamBody::Empty,
+        }
+    }
+}
+
 /// A request's body, by how it is protected on the way.
 pub enum UpstreamBody {
     /// None.

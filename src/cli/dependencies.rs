@@ -14,7 +14,7 @@ use crate::keyring::{self, CheckError, EncryptionContext, KeyId, KeyringError, P
 use crate::object::rule::BucketRule;
 use crate::operation::Resources;
 use crate::s3::{BucketName, xml};
-use crate::upstream::{self, Target, UpstreamBody, UpstreamRequest};
+use crate::upstream::{self, Target, UpstreamRequest};
 
 /// A listing of 10,000 buckets, the most that AWS gives an account, has under 2 MiB.
 const MAX_LISTING: usize = 8 << 20;
@@ -186,14 +186,7 @@ impl Dependencies {
         method: Method,
         bucket: Option<&BucketName>,
     ) -> Result<(StatusCode, HeaderMap, bytes::Bytes), Trouble> {
-        let request = UpstreamRequest {
-            method,
-            bucket: bucket.cloned(),
-            object: None,
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            body: UpstreamBody::Empty,
-        };
+        let request = UpstreamRequest::new(method, bucket, None);
         let sent = self.resources.upstream.send(request).await;
         let response = sent.map_err(|error| {
             let advice = error.advice(self.places.trusts_a_file);

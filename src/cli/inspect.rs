@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::startup::{self, Purpose};
 use super::{Failure, ObjectUrl};
@@ -13,7 +13,7 @@ use crate::error::with_causes;
 use crate::object::foreign::{ForeignObject, StoredFormat, unlock_stored};
 use crate::object::head::object_layout;
 use crate::s3::{BucketName, ObjectKey};
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 
 /// Asks the storage for the object's metadata and describes it.
 ///
@@ -31,14 +31,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         .policies
         .of_object(&bucket, &object_key)
         .map_err(|error| Failure::Usage(error.to_string()))?;
-    let request = UpstreamRequest {
-        method: Method::HEAD,
-        bucket: Some(bucket.clone()),
-        object: Some(object_key.clone()),
-        query: Vec::new(),
-        headers: HeaderMap::new(),
-        body: UpstreamBody::Empty,
-    };
+    let request = UpstreamRequest::new(Method::HEAD, &bucket, &object_key);
     let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
     let response = resources.upstream.send(request).await.map_err(|error| unavailable(&error))?;
     if !response.status().is_success() {

@@ -12,10 +12,10 @@ use moka::future::Cache;
 
 use super::upstream_response;
 use crate::body::read_bounded;
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::{BucketName, xml};
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 
 /// How long a bucket's default is remembered: as long another proxy's change of it may go unnoticed.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -60,14 +60,9 @@ async fn ask(
     bucket: &BucketName,
     account: HeaderMap,
 ) -> Result<Option<Arc<str>>, Error> {
-    let request = UpstreamRequest {
-        method: Method::GET,
-        bucket: Some(bucket.clone()),
-        object: None,
-        query: vec![("encryption".to_owned(), None)],
-        headers: account,
-        body: UpstreamBody::Empty,
-    };
+    let mut request = UpstreamRequest::new(Method::GET, bucket, None);
+    request.query.push(("encryption".to_owned(), None));
+    request.headers = account;
     let response = resources.upstream.fetch(request).await?;
     if response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED {
         return Err(Error::UpstreamFailed { status: response.status().as_u16() });
@@ -76,7 +71,7 @@ async fn ask(
     // access does.
     let response = match upstream_response::pass(response).await {
         Ok(response) if response.status() == StatusCode::OK => response,
-        Ok(_) | Err(Error::UpstreamDenied { .. }) => return Ok(None),
+        Ok(_) | Err(Error::UpstreamDenied { .. } | Error::PassThrough(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
     let document = read_bounded(response.into_body(), xml::MAX_ENCRYPTION_DOCUMENT).await;
@@ -85,7 +80,8 @@ async fn ask(
     if document.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let key = xml::default_kms_key(&document)
-        .map_err(|_| Error::UnexpectedAnswer("a question for a bucket's encryption with another document"))?;
+    let key = xml::default_kms_key(&document).map_err(|_| {
+        Error::UnexpectedResponse(UnexpectedResponse::Document("ServerSideEncryptionConfiguration"))
+    })?;
     Ok(key.map(Arc::from))
 }

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response, StatusCode, response};
+use http::{HeaderMap, Method, StatusCode, response};
 
 use super::checksums::{kept_checksums, may_carry_checksum};
 use super::foreign::{self, Foreign, Kind, Source};
 use super::layout;
-use super::location::{Identity, ObjectAt, StoredRun, etag_of};
+use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of};
 use super::native::{StoredKeys, Unlocked};
 use super::rule::BucketRule;
 use super::upstream_response;
-use crate::body::BoxBody;
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{self, SseAlgorithm};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{BucketName, Hashed, ObjectKey};
@@ -34,14 +33,6 @@ pub(crate) struct DescribeRequest<'a> {
     pub(crate) needs_layout: bool,
     /// Whether the object's checksum has to be known, for which the envelope is opened.
     pub(crate) needs_checksum: bool,
-}
-
-/// What came of it.
-pub(crate) enum Description {
-    /// The object.
-    Described(Box<DescribedObject>),
-    /// Another answer of the storage, fit for the client: an error, or 304.
-    Answered(Response<BoxBody>),
 }
 
 /// A stored object as a HEAD describes it.
@@ -118,7 +109,7 @@ impl ObjectKeys {
 pub(crate) async fn describe_object(
     resources: &Resources,
     asked: DescribeRequest<'_>,
-) -> Result<Description, Error> {
+) -> Result<Box<DescribedObject>, Error> {
     let rule = resources.policies.of_object(asked.bucket, asked.object_key)?;
     for _ in 0..MAX_ATTEMPTS {
         match attempt(resources, rule, &asked).await {
@@ -133,7 +124,7 @@ pub(crate) async fn describe_object(
 ///
 /// # Errors
 /// [`Error::NotReadable`] for a format that the bucket's rule does not read, a format error for an object that is not
-/// as it was sealed, and [`Error::UnexpectedAnswer`] when there is no such object, or it was written by one PUT.
+/// as it was sealed, and [`Error::UnexpectedResponse`] when there is no such object, or it was written by one PUT.
 pub async fn object_layout(
     resources: &Resources,
     bucket: &BucketName,
@@ -142,36 +133,33 @@ pub async fn object_layout(
     let (query, headers) = (Vec::new(), HeaderMap::new());
     let (needs_layout, needs_checksum) = (true, false);
     let asked = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
-    match describe_object(resources, asked).await? {
-        Description::Described(described) => {
-            described.layout.ok_or(Error::UnexpectedAnswer("with an object that is no multipart upload"))
-        }
-        Description::Answered(_) => Err(Error::UnexpectedAnswer("HEAD with an error")),
-    }
+    let described = describe_object(resources, asked).await?;
+    described.layout.ok_or(Error::UnexpectedResponse(UnexpectedResponse::NotMultipart))
 }
 
 async fn attempt(
     resources: &Resources,
     rule: &BucketRule,
     asked: &DescribeRequest<'_>,
-) -> Result<Description, Error> {
+) -> Result<Box<DescribedObject>, Error> {
     let DescribeRequest { bucket, object_key, query, headers, .. } = asked;
-    let at = ObjectAt::of_request(bucket, object_key, query, headers);
+    let at = ObjectLocation::of_request(bucket, object_key, query, headers);
     let mut request = at.request(Method::HEAD);
     request.query.clone_from(query);
     request.headers.clone_from(headers);
     let response = resources.upstream.send(request).await?;
     if response.status() != StatusCode::OK {
-        return Ok(Description::Answered(upstream_response::pass(response).await?));
+        return Err(upstream_response::refusal(response).await);
     }
     let (mut head, _) = response.into_parts();
-    let stored_total = StoredRun::of_head(&head.headers)?.total;
+    let stored_total = ReceivedRange::of_head(&head.headers)?.total;
     let stored = match foreign::recognise(rule, &head.headers)? {
         Kind::Native(stored) => stored,
         Kind::Foreign(marks) => {
             let source = Source { resources, rule, at: &at };
             let foreign = Box::pin(Foreign::resolve(&source, marks, stored_total)).await?;
-            let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+            let etag = etag_of(&head.headers)
+                .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
             let plaintext_total = match Box::pin(foreign.length(&source, etag, stored_total)).await {
                 // No upload in parts: none was completed here.
                 Err(error) if error.is_archived() => stored_total,
@@ -180,7 +168,7 @@ async fn attempt(
             foreign::hide(&foreign, &mut head.headers);
             let keys = ObjectKeys::Foreign(foreign);
             let described = DescribedObject { head, keys, plaintext_total, layout: None, checksums: None };
-            return Ok(Description::Described(Box::new(described)));
+            return Ok(Box::new(described));
         }
     };
     native_object(resources, rule, &at, asked, Native { head, stored, stored_total }).await
@@ -196,10 +184,10 @@ struct Native {
 async fn native_object(
     resources: &Resources,
     rule: &BucketRule,
-    at: &ObjectAt<'_>,
+    at: &ObjectLocation<'_>,
     asked: &DescribeRequest<'_>,
     object: Native,
-) -> Result<Description, Error> {
+) -> Result<Box<DescribedObject>, Error> {
     let Native { head, stored, stored_total } = object;
     let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = asked;
     let unlocked = match needs_checksum {
@@ -209,7 +197,7 @@ async fn native_object(
     let is_carried =
         unlocked.as_ref().is_some_and(|unlocked| may_carry_checksum(&unlocked.opened.attributes));
     let (plaintext_total, known) = if stored.envelope().is_multipart() {
-        let identity = Identity::of(&head.headers, &stored, stored_total)?;
+        let identity = ObjectIdentity::of(&head.headers, &stored, stored_total)?;
         match identity.plaintext_total()? {
             Some(total) if !needs_layout && !is_carried => (total, None),
             Some(_) | None => {
@@ -248,5 +236,5 @@ async fn native_object(
     };
     let (keys, layout) = (ObjectKeys::Native(stored), known.map(|known| known.layout.clone()));
     let described = DescribedObject { head, keys, plaintext_total, layout, checksums };
-    Ok(Description::Described(Box::new(described)))
+    Ok(Box::new(described))
 }

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use moka::future::Cache;
 
-use super::location::{Identity, ObjectAt, StoredRun, unreadable};
+use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, unreadable};
 use super::range::stored_range;
 use crate::body::BoxBody;
 use crate::envelope::ContentKey;
@@ -19,7 +19,7 @@ use crate::envelope::native::multipart::{
     CarriedChecksum, Ending, Layout, LayoutGuess, MultipartLength, MultipartWindow, RangeOpener,
     SEGMENT_HEADER, carried_checksum, layout_tail_length, multipart_plaintext_length, open_layout_tail,
 };
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 
 /// Memory for layouts, by the size of their parts: of 100 objects of 10,000 parts, or 25,000 of a few.
@@ -60,7 +60,7 @@ impl Default for Layouts {
 /// A proven layout and the object it is of.
 #[derive(Debug)]
 pub(crate) struct KnownLayout {
-    pub(crate) identity: Identity,
+    pub(crate) identity: ObjectIdentity,
     pub(crate) layout: Arc<Layout>,
     /// What the last segment carries (F-54).
     pub(crate) checksum: Option<CarriedChecksum>,
@@ -93,7 +93,7 @@ impl Proven {
 
 impl Layouts {
     /// The layout of the object that was last seen at this place. It may have been replaced since.
-    pub(crate) async fn newest(&self, at: &ObjectAt<'_>) -> Option<Arc<KnownLayout>> {
+    pub(crate) async fn newest(&self, at: &ObjectLocation<'_>) -> Option<Arc<KnownLayout>> {
         self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
     }
 
@@ -126,7 +126,11 @@ impl Layouts {
     }
 
     /// The layout of this very object, if it is known.
-    pub(crate) async fn known(&self, at: &ObjectAt<'_>, identity: &Identity) -> Option<Arc<KnownLayout>> {
+    pub(crate) async fn known(
+        &self,
+        at: &ObjectLocation<'_>,
+        identity: &ObjectIdentity,
+    ) -> Option<Arc<KnownLayout>> {
         self.proven.get(&identity.fingerprint(at)).await
     }
 }
@@ -138,8 +142,8 @@ impl Layouts {
 /// [`Error::Replaced`] when the object is another one by now, a format error when it is not what was sealed.
 pub(crate) async fn layout_of(
     resources: &Resources,
-    at: &ObjectAt<'_>,
-    identity: &Identity,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
     content_key: &ContentKey,
 ) -> Result<Arc<KnownLayout>, Error> {
     let proven = prove(resources, at, identity, content_key);
@@ -150,8 +154,8 @@ pub(crate) async fn layout_of(
 /// The layout that `proven` proves for this object, unless it is known already.
 pub(crate) async fn remember(
     resources: &Resources,
-    at: &ObjectAt<'_>,
-    identity: &Identity,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
     proven: impl Future<Output = Result<Proven, Error>>,
 ) -> Result<Arc<KnownLayout>, Error> {
     let fingerprint = identity.fingerprint(at);
@@ -171,7 +175,7 @@ pub(crate) async fn remember(
 /// As [`layout_of`].
 pub(crate) async fn header_apart(
     resources: &Resources,
-    at: &ObjectAt<'_>,
+    at: &ObjectLocation<'_>,
     known: &KnownLayout,
     window: &MultipartWindow,
     content_key: &Arc<ContentKey>,
@@ -190,8 +194,8 @@ pub(crate) async fn header_apart(
 
 async fn prove(
     resources: &Resources,
-    at: &ObjectAt<'_>,
-    identity: &Identity,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
     content_key: &ContentKey,
 ) -> Result<Proven, Error> {
     metrics::counter!("s3veil_layout_reads_total").increment(1);
@@ -232,7 +236,11 @@ async fn prove(
 }
 
 /// The number of segments of an object whose ETag does not say it.
-async fn ask_for_parts(resources: &Resources, at: &ObjectAt<'_>, identity: &Identity) -> Result<u16, Error> {
+async fn ask_for_parts(
+    resources: &Resources,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
+) -> Result<u16, Error> {
     let mut request = at.request(Method::HEAD);
     request.query.push(("partNumber".to_owned(), Some("1".to_owned())));
     identity.pin(&mut request.headers);
@@ -246,15 +254,15 @@ async fn ask_for_parts(resources: &Resources, at: &ObjectAt<'_>, identity: &Iden
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => count.ok_or(Error::PartsUnknown),
         StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => Err(Error::PartsUnknown),
         status if status.is_server_error() => Err(Error::UpstreamFailed { status: status.as_u16() }),
-        _ => Err(Error::UnexpectedAnswer("a question for an object's parts with an error")),
+        _ => Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("HeadObject"))),
     }
 }
 
 /// `length` stored bytes from `first` on, of this very object.
 async fn read_stored(
     resources: &Resources,
-    at: &ObjectAt<'_>,
-    identity: &Identity,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
     first: u64,
     length: u64,
 ) -> Result<Bytes, Error> {
@@ -273,11 +281,11 @@ async fn read_stored(
         StatusCode::FORBIDDEN => return Err(unreadable(response).await),
         status => {
             tracing::debug!(%status, object_key = ?at.object_key, "no answer about an object's layout");
-            return Err(Error::UnexpectedAnswer("a question about an object's layout with an error"));
+            return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject")));
         }
     }
     let (head, body) = response.into_parts();
-    let run = StoredRun::of(head.status, &head.headers, &body)?;
+    let run = ReceivedRange::of(head.status, &head.headers, &body)?;
     if !identity.may_be(&head.headers, run.total) {
         return Err(Error::Replaced);
     }
@@ -287,14 +295,14 @@ async fn read_stored(
 /// `length` stored bytes from `first` on, out of an answer that holds more.
 ///
 /// # Errors
-/// [`Error::UnexpectedAnswer`] when it does not hold them, or much more.
+/// [`Error::UnexpectedResponse`] when it does not hold them, or much more.
 pub(crate) async fn read_run(
     mut body: BoxBody,
-    run: StoredRun,
+    run: ReceivedRange,
     first: u64,
     length: u64,
 ) -> Result<Bytes, Error> {
-    let other = Error::UnexpectedAnswer("other bytes of an object than it was asked for");
+    let other = Error::UnexpectedResponse(UnexpectedResponse::WrongRange);
     let Some(mut dropping) = first.checked_sub(run.first).filter(|more| *more <= MAX_DROPPED) else {
         return Err(other);
     };

@@ -17,7 +17,7 @@ use moka::future::Cache;
 
 use super::foreign::{self, Foreign, Kind, Source};
 use super::layout::{self, Proven};
-use super::location::{Identity, ObjectAt, StoredRun, etag_of, part_count, unquoted};
+use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of, part_count, unquoted};
 use super::native::Unlocked;
 use super::range::stored_range;
 use super::rule::BucketRule;
@@ -25,7 +25,7 @@ use super::rule::formats::ReadFormat;
 use crate::body::{self, BoxBody, BoxError};
 use crate::envelope::native::multipart::{MultipartLength, layout_tail_length, multipart_plaintext_length};
 use crate::envelope::{native, s3ec};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::keyring::KeyringError;
 use crate::object::Resources;
 use crate::s3::etag::bare;
@@ -214,7 +214,7 @@ impl SizeReader {
                 Err(Unlearned::Closed) => return Ok(Some(self.closed_size(&listed).await)),
                 Err(unlearned) => return Err(unlearned),
             };
-            let Ok(run) = StoredRun::of_head(response.headers()) else {
+            let Ok(run) = ReceivedRange::of_head(response.headers()) else {
                 return Ok(Some(Learned::encrypted(listed.stored)));
             };
             listed.etag = etag_of(response.headers()).map(str::to_owned);
@@ -228,8 +228,8 @@ impl SizeReader {
         Err(Error::Replaced.into())
     }
 
-    fn at<'a>(&'a self, listed: &'a Listed) -> ObjectAt<'a> {
-        ObjectAt {
+    fn at<'a>(&'a self, listed: &'a Listed) -> ObjectLocation<'a> {
+        ObjectLocation {
             bucket: &self.bucket,
             object_key: &listed.object,
             version_id: listed.version_id.as_deref().filter(|version| !version.is_empty()),
@@ -293,8 +293,8 @@ impl SizeReader {
         let at = &self.at(listed);
         let (head, body) = response.into_parts();
         let run = match question {
-            Question::Metadata => StoredRun::of_head(&head.headers),
-            Question::Tail { .. } => StoredRun::of(head.status, &head.headers, &body),
+            Question::Metadata => ReceivedRange::of_head(&head.headers),
+            Question::Tail { .. } => ReceivedRange::of(head.status, &head.headers, &body),
         };
         let run = run.map_err(|_| Unlearned::Closed)?;
         if !listed.is(&head.headers, run.total) {
@@ -314,7 +314,7 @@ impl SizeReader {
         if !stored.envelope().is_multipart() {
             return Ok(native::plaintext_length(run.total).map(Learned::encrypted).map_err(Error::from)?);
         }
-        let identity = Identity::of(&head.headers, &stored, run.total)?;
+        let identity = ObjectIdentity::of(&head.headers, &stored, run.total)?;
         if let Some(length) = identity.plaintext_total().map_err(Error::from)? {
             return Ok(Learned::encrypted(length));
         }
@@ -355,7 +355,7 @@ fn readable(status: StatusCode, listed: &Listed) -> Result<(), Unlearned> {
         status if status.is_server_error() => Err(Error::UpstreamFailed { status: status.as_u16() }.into()),
         status => {
             tracing::debug!(%status, object_key = ?listed.object, "nothing about a listed object");
-            Err(Error::UnexpectedAnswer("a question about a listed object with an error").into())
+            Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("HeadObject")).into())
         }
     }
 }
@@ -386,7 +386,8 @@ fn is_of_the_object(error: &Error) -> bool {
         | Error::Ingest(_)
         | Error::Upstream(_)
         | Error::UpstreamBody(_)
-        | Error::UnexpectedAnswer(_)
+        | Error::UnexpectedResponse(_)
+        | Error::PassThrough(_)
         | Error::UpstreamFailed { .. }
         | Error::Unsettled
         | Error::UpstreamRedirect { .. }

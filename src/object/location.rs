@@ -8,18 +8,18 @@ use super::native::StoredKeys;
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{MAX_PARTS, MultipartLength, multipart_plaintext_length};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::s3::{BucketName, ByteRange, ErrorCode, ObjectKey, S3Error, xml};
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
 
 /// What of the client's request goes along with every further question about an object.
-const FOR_EVERY_QUESTION: [HeaderName; 2] =
+const ACCOUNT_HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-amz-expected-bucket-owner"), HeaderName::from_static("x-amz-request-payer")];
 
 /// Where an object is.
 #[derive(Debug, Clone)]
-pub(crate) struct ObjectAt<'a> {
+pub(crate) struct ObjectLocation<'a> {
     pub(crate) bucket: &'a BucketName,
     pub(crate) object_key: &'a ObjectKey,
     /// `None`: the newest.
@@ -28,7 +28,7 @@ pub(crate) struct ObjectAt<'a> {
     pub(crate) headers: HeaderMap,
 }
 
-impl<'a> ObjectAt<'a> {
+impl<'a> ObjectLocation<'a> {
     /// The object that a request with this query and these headers is about.
     pub(crate) fn of_request(
         bucket: &'a BucketName,
@@ -38,20 +38,16 @@ impl<'a> ObjectAt<'a> {
     ) -> Self {
         let version_id = query.iter().find(|(name, _)| name == "versionId");
         let version_id = version_id.and_then(|(_, value)| value.as_deref());
-        Self { bucket, object_key, version_id, headers: for_every_question(headers) }
+        Self { bucket, object_key, version_id, headers: account_headers(headers) }
     }
 
     /// A question about the object.
     pub(crate) fn request(&self, method: Method) -> UpstreamRequest {
         let version = self.version_id.map(|version| ("versionId".to_owned(), Some(version.to_owned())));
-        UpstreamRequest {
-            method,
-            bucket: Some(self.bucket.clone()),
-            object: Some(self.object_key.clone()),
-            query: version.into_iter().collect(),
-            headers: self.headers.clone(),
-            body: UpstreamBody::Empty,
-        }
+        let mut request = UpstreamRequest::new(method, self.bucket, self.object_key);
+        request.query.extend(version);
+        request.headers = self.headers.clone();
+        request
     }
 
     /// SHA-256 over the place, of one size whatever the key's.
@@ -62,15 +58,15 @@ impl<'a> ObjectAt<'a> {
 }
 
 /// What of the client's request goes along with every further question.
-pub(crate) fn for_every_question(request: &HeaderMap) -> HeaderMap {
-    let names = FOR_EVERY_QUESTION.into_iter();
+pub(crate) fn account_headers(request: &HeaderMap) -> HeaderMap {
+    let names = ACCOUNT_HEADERS.into_iter();
     names.filter_map(|name| Some((name.clone(), request.get(&name)?.clone()))).collect()
 }
 
 /// Which object an answer is about. Two answers with one identity speak of the same bytes, also if the storage gives
 /// two objects one ETag: the envelope is the object's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct ObjectIdentity {
     /// Without quotes.
     etag: String,
     /// Stored bytes of the whole object.
@@ -78,11 +74,13 @@ pub(crate) struct Identity {
     envelope: [u8; 32],
 }
 
-impl Identity {
+impl ObjectIdentity {
     /// # Errors
-    /// [`Error::UnexpectedAnswer`] for an object without ETag.
+    /// [`Error::UnexpectedResponse`] for an object without ETag.
     pub(crate) fn of(headers: &HeaderMap, stored: &StoredKeys, stored_total: u64) -> Result<Self, Error> {
-        let etag = etag_of(headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?.to_owned();
+        let etag = etag_of(headers)
+            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
+            .to_owned();
         let envelope = digest_of_fields([stored.envelope().to_header().as_bytes()]);
         Ok(Self { etag, stored_total, envelope })
     }
@@ -116,7 +114,7 @@ impl Identity {
     }
 
     /// SHA-256 over the identity of the object at this place.
-    pub(crate) fn fingerprint(&self, at: &ObjectAt<'_>) -> [u8; 32] {
+    pub(crate) fn fingerprint(&self, at: &ObjectLocation<'_>) -> [u8; 32] {
         let total = self.stored_total.to_be_bytes();
         digest_of_fields([&at.fingerprint()[..], self.etag.as_bytes(), &total, &self.envelope])
     }
@@ -128,7 +126,7 @@ pub(crate) async fn unreadable(refusal: Response<BoxBody>) -> Error {
     let archived = ErrorCode::InvalidObjectState;
     match xml::parse_error_document(&document) {
         Ok(told) if told.code == archived.code() => S3Error::from(archived).into(),
-        Ok(_) | Err(_) => Error::UnexpectedAnswer("a question about an object with a refusal"),
+        Ok(_) | Err(_) => Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject")),
     }
 }
 
@@ -151,7 +149,7 @@ pub(crate) fn part_count(etag: &str) -> Option<u16> {
 
 /// The run of stored bytes that an answer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StoredRun {
+pub(crate) struct ReceivedRange {
     /// Stored bytes of the whole object.
     pub(crate) total: u64,
     /// Offset of the first stored byte in the answer.
@@ -160,32 +158,32 @@ pub(crate) struct StoredRun {
     pub(crate) partial: bool,
 }
 
-impl StoredRun {
+impl ReceivedRange {
     /// The run of an answer to GET.
     ///
     /// # Errors
-    /// [`Error::UnexpectedAnswer`] when it does not say which bytes it holds.
+    /// [`Error::UnexpectedResponse`] when it does not say which bytes it holds.
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap, body: &BoxBody) -> Result<Self, Error> {
         if status == StatusCode::PARTIAL_CONTENT {
             let (range, total) = headers
                 .get(CONTENT_RANGE)
                 .and_then(|value| value.to_str().ok())
                 .and_then(ByteRange::parse_content_range)
-                .ok_or(Error::UnexpectedAnswer("206 without a usable Content-Range"))?;
+                .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Invalid("Content-Range")))?;
             return Ok(Self { total, first: range.first(), partial: true });
         }
         let total = content_length(headers).or_else(|| body.size_hint().exact());
-        let total = total.ok_or(Error::UnexpectedAnswer("an object without Content-Length"))?;
+        let total = total.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("Content-Length")))?;
         Ok(Self { total, first: 0, partial: false })
     }
 
     /// The whole object, as a HEAD describes it.
     ///
     /// # Errors
-    /// [`Error::UnexpectedAnswer`] when it does not say how long the object is.
+    /// [`Error::UnexpectedResponse`] when it does not say how long the object is.
     pub(crate) fn of_head(headers: &HeaderMap) -> Result<Self, Error> {
-        let total =
-            content_length(headers).ok_or(Error::UnexpectedAnswer("an object without Content-Length"))?;
+        let total = content_length(headers)
+            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("Content-Length")))?;
         Ok(Self { total, first: 0, partial: false })
     }
 }

@@ -8,22 +8,22 @@
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{Method, Response, StatusCode};
 
-use super::location::for_every_question;
+use super::location::account_headers;
 use super::upstream_response::buffered;
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::s3::headers::{COPY_SOURCE, ENCRYPTION_ENVELOPE};
 use crate::s3::iso_time;
 use crate::s3::{BucketName, ObjectKey, xml};
-use crate::upstream::{self, Upstream, UpstreamBody, UpstreamError, UpstreamRequest};
+use crate::upstream::{self, Upstream, UpstreamError, UpstreamRequest};
 
 const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 
 /// An object that a write is expected to make, and the envelope that the object has if it exists.
 #[derive(Clone)]
 pub(crate) struct Expected {
-    bucket: Option<BucketName>,
-    object_key: Option<ObjectKey>,
+    bucket: BucketName,
+    object_key: ObjectKey,
     envelope: HeaderValue,
     /// What the client wants the storage to check in every request.
     account: HeaderMap,
@@ -47,10 +47,10 @@ impl Expected {
     /// envelope.
     pub(crate) fn of_request(request: &UpstreamRequest) -> Option<Self> {
         Some(Self {
-            bucket: request.bucket.clone(),
-            object_key: request.object.clone(),
+            bucket: request.bucket.clone()?,
+            object_key: request.object.clone()?,
             envelope: request.headers.get(ENCRYPTION_ENVELOPE)?.clone(),
-            account: for_every_question(&request.headers),
+            account: account_headers(&request.headers),
         })
     }
 
@@ -61,7 +61,7 @@ impl Expected {
         envelope: HeaderValue,
         account: HeaderMap,
     ) -> Self {
-        Self { bucket: Some(bucket.clone()), object_key: Some(object_key.clone()), envelope, account }
+        Self { bucket: bucket.clone(), object_key: object_key.clone(), envelope, account }
     }
 
     /// The object, if it is there now.
@@ -69,15 +69,9 @@ impl Expected {
     /// # Errors
     /// When the storage does not answer, or is in trouble.
     pub(crate) async fn find(&self, upstream: &Upstream) -> Result<Option<Written>, Error> {
-        let question = UpstreamRequest {
-            method: Method::HEAD,
-            bucket: self.bucket.clone(),
-            object: self.object_key.clone(),
-            query: Vec::new(),
-            headers: self.account.clone(),
-            body: UpstreamBody::Empty,
-        };
-        let response = upstream.send(question).await?;
+        let mut request = UpstreamRequest::new(Method::HEAD, &self.bucket, &self.object_key);
+        request.headers = self.account.clone();
+        let response = upstream.send(request).await?;
         let (head, _) = response.into_parts();
         if head.status.is_server_error() {
             return Err(Error::UpstreamFailed { status: head.status.as_u16() });
@@ -92,10 +86,10 @@ impl Written {
     /// The object's ETag, as the storage writes it in headers.
     ///
     /// # Errors
-    /// [`Error::UnexpectedAnswer`] for an object without ETag.
+    /// [`Error::UnexpectedResponse`] for an object without ETag.
     pub(crate) fn etag(&self) -> Result<&str, Error> {
         let etag = self.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).filter(|etag| !etag.is_empty());
-        etag.ok_or(Error::UnexpectedAnswer("an object without ETag"))
+        etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
     }
 
     /// When it was made, as HTTP writes it.

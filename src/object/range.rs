@@ -10,7 +10,7 @@ use crate::s3::{ByteRange, ErrorCode, Query, RangeSpec, S3Error, range};
 
 /// What of an object is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum RequestedRange {
     /// All of it.
     Whole,
     /// A range of its plaintext.
@@ -30,7 +30,7 @@ pub(crate) enum Selection {
     EmptyPart,
 }
 
-impl Wanted {
+impl RequestedRange {
     /// Reads Range and partNumber of a GET or HEAD.
     ///
     /// # Errors

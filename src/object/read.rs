@@ -14,16 +14,16 @@ use tokio::time::Instant;
 
 use super::foreign::{self, FirstAnswer, Kind, Marks, Source};
 use super::layout::{self, KnownLayout};
-use super::location::{Identity, ObjectAt, StoredRun};
+use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange};
 use super::native::{StoredKeys, Unlocked};
-use super::range::{Selection, Wanted, stored_range};
+use super::range::{RequestedRange, Selection, stored_range};
 use super::rule::BucketRule;
 use super::upstream_response;
 use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, PlaintextWindow};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
 use crate::envelope::native::{ChunkOpener, ReadWindow, SseAlgorithm};
-use crate::error::{Error, with_causes};
+use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
@@ -42,7 +42,7 @@ pub(crate) struct ReadRequest<'a> {
     pub(crate) bucket: &'a BucketName,
     pub(crate) object_key: &'a ObjectKey,
     /// Which part of it.
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: RequestedRange,
     /// Query parameters for the storage: `versionId`, `response-…`.
     pub(crate) query: Vec<(String, Option<String>)>,
     /// Headers for the storage, conditions among them, without Range.
@@ -52,14 +52,6 @@ pub(crate) struct ReadRequest<'a> {
     pub(crate) needs_checksum: bool,
     /// The condition on which the wanted range, and not the whole, is to be read.
     pub(crate) if_range: Option<IfRange>,
-}
-
-/// What came of it.
-pub(crate) enum Opening {
-    /// The plaintext.
-    Opened(Box<OpenedObject>),
-    /// Another answer of the storage, fit for the client: an error, or 304.
-    Answered(Response<BoxBody>),
 }
 
 /// A stored object, or a part of it, in plaintext.
@@ -88,26 +80,33 @@ pub(crate) struct OpenedObject {
 /// Reads an object. The bucket's rule must serve it.
 ///
 /// # Errors
-/// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
+/// [`Error::PassThrough`] when the storage refuses, or the object was not modified; `InvalidRange` and
+/// `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
 /// sealed; [`Error::NotReadable`] when it is of a format that the bucket does not read.
-pub(crate) async fn open_object(resources: &Resources, mut read: ReadRequest<'_>) -> Result<Opening, Error> {
+pub(crate) async fn open_object(
+    resources: &Resources,
+    mut read: ReadRequest<'_>,
+) -> Result<Box<OpenedObject>, Error> {
     if let Some(opening) = open_wanted(resources, &read).await? {
         return Ok(opening);
     }
-    (read.wanted, read.if_range) = (Wanted::Whole, None);
+    (read.wanted, read.if_range) = (RequestedRange::Whole, None);
     open_wanted(resources, &read).await?.ok_or(Error::Replaced)
 }
 
 /// Reads what is wanted; `None` where If-Range does not hold, so that the whole object is to be read.
-async fn open_wanted(resources: &Resources, read: &ReadRequest<'_>) -> Result<Option<Opening>, Error> {
-    if matches!(read.wanted, Wanted::Range(_)) && read.if_range == Some(IfRange::Never) {
+async fn open_wanted(
+    resources: &Resources,
+    read: &ReadRequest<'_>,
+) -> Result<Option<Box<OpenedObject>>, Error> {
+    if matches!(read.wanted, RequestedRange::Range(_)) && read.if_range == Some(IfRange::Never) {
         return Ok(None);
     }
     let rule = resources.policies.of_object(read.bucket, read.object_key)?;
-    let at = ObjectAt::of_request(read.bucket, read.object_key, &read.query, &read.headers);
+    let at = ObjectLocation::of_request(read.bucket, read.object_key, &read.query, &read.headers);
     let mut knowledge = match read.wanted {
-        Wanted::Whole => Knowledge::Nothing,
-        Wanted::Range(_) | Wanted::Part(_) => {
+        RequestedRange::Whole => Knowledge::Nothing,
+        RequestedRange::Range(_) | RequestedRange::Part(_) => {
             resources.layouts.newest(&at).await.map_or(Knowledge::Nothing, Knowledge::Layout)
         }
     };
@@ -140,7 +139,7 @@ enum Knowledge {
 }
 
 enum Step {
-    Done(Opening),
+    Done(Box<OpenedObject>),
     Again(Knowledge),
     /// If-Range does not hold.
     Whole,
@@ -150,7 +149,7 @@ struct Reader<'a> {
     resources: &'a Resources,
     rule: &'a BucketRule,
     read: &'a ReadRequest<'a>,
-    at: ObjectAt<'a>,
+    at: ObjectLocation<'a>,
 }
 
 /// How to get the wanted plaintext out of an answer.
@@ -171,30 +170,30 @@ impl Reader<'_> {
         request.headers.clone_from(&self.read.headers);
         if let Some(range) = self.stored_range(knowledge)? {
             request.headers.insert(RANGE, range);
-            if let (Wanted::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
+            if let (RequestedRange::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
                 request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
             }
         }
         let response = self.resources.upstream.send(request).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, knowledge).await,
-            StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != Wanted::Whole => {
+            StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != RequestedRange::Whole => {
                 self.after_unsatisfiable(knowledge).await
             }
-            _ => Ok(Step::Done(Opening::Answered(upstream_response::pass(response).await?))),
+            _ => Err(upstream_response::refusal(response).await),
         }
     }
 
     async fn open(&self, response: Response<BoxBody>, knowledge: &Knowledge) -> Result<Step, Error> {
         let (head, ciphertext) = response.into_parts();
-        let run = StoredRun::of(head.status, &head.headers, &ciphertext)?;
+        let run = ReceivedRange::of(head.status, &head.headers, &ciphertext)?;
         if run.partial && self.is_replaced(&head.headers) {
             return Ok(Step::Whole);
         }
         let stored = match foreign::recognise(self.rule, &head.headers)? {
             Kind::Native(stored) => stored,
             Kind::Foreign(marks) => {
-                let wanted = if self.wants_whole(run) { Wanted::Whole } else { self.read.wanted };
+                let wanted = if self.wants_whole(run) { RequestedRange::Whole } else { self.read.wanted };
                 let first = FirstAnswer { head, stored: run.total, content: Some((run, ciphertext)) };
                 return self.foreign(marks, wanted, first).await;
             }
@@ -202,7 +201,7 @@ impl Reader<'_> {
         let Unlocked { opened, key_id } = self.unlock(&stored).await?;
         let content_key = Arc::new(opened.content_key);
         let recipe = if stored.envelope().is_multipart() {
-            let identity = Identity::of(&head.headers, &stored, run.total)?;
+            let identity = ObjectIdentity::of(&head.headers, &stored, run.total)?;
             match knowledge {
                 _ if self.wants_whole(run) => {
                     let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
@@ -249,14 +248,14 @@ impl Reader<'_> {
             checksums,
             parts_count,
         };
-        Ok(Step::Done(Opening::Opened(Box::new(opened))))
+        Ok(Step::Done(Box::new(opened)))
     }
 
     /// An object of another format than the native one.
-    async fn foreign(&self, marks: Marks, wanted: Wanted, first: FirstAnswer) -> Result<Step, Error> {
+    async fn foreign(&self, marks: Marks, wanted: RequestedRange, first: FirstAnswer) -> Result<Step, Error> {
         let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
         let opened = Box::pin(foreign::open(source, marks, wanted, first)).await?;
-        Ok(Step::Done(Opening::Opened(Box::new(opened))))
+        Ok(Step::Done(Box::new(opened)))
     }
 
     async fn unlock(&self, stored: &StoredKeys) -> Result<Unlocked, Error> {
@@ -267,17 +266,18 @@ impl Reader<'_> {
     /// Whether If-Range does not hold for the object of these headers, though the storage may have ignored
     /// it.
     fn is_replaced(&self, object: &HeaderMap) -> bool {
-        let condition = self.read.if_range.as_ref().filter(|_| matches!(self.read.wanted, Wanted::Range(_)));
+        let condition =
+            self.read.if_range.as_ref().filter(|_| matches!(self.read.wanted, RequestedRange::Range(_)));
         condition.is_some_and(|condition| !condition.holds(object))
     }
 
     /// Whether an answer with this run is to be read as the whole object. One to If-Range that holds all says that the
     /// object changed.
-    fn wants_whole(&self, run: StoredRun) -> bool {
+    fn wants_whole(&self, run: ReceivedRange) -> bool {
         match self.read.wanted {
-            Wanted::Whole => true,
-            Wanted::Range(_) => self.read.if_range.is_some() && !run.partial,
-            Wanted::Part(_) => false,
+            RequestedRange::Whole => true,
+            RequestedRange::Range(_) => self.read.if_range.is_some() && !run.partial,
+            RequestedRange::Part(_) => false,
         }
     }
 
@@ -302,7 +302,7 @@ impl Reader<'_> {
     }
 
     /// A body of one PUT.
-    fn put(&self, run: StoredRun, content_key: &ContentKey) -> Result<Recipe, Error> {
+    fn put(&self, run: ReceivedRange, content_key: &ContentKey) -> Result<Recipe, Error> {
         let whole = ReadWindow::whole(run.total)?;
         let plaintext_total = whole.plaintext_total;
         let selection = match self.wants_whole(run) {
@@ -324,8 +324,8 @@ impl Reader<'_> {
     /// it by its stored length needs its layout first.
     async fn whole_of_multipart(
         &self,
-        identity: &Identity,
-        run: StoredRun,
+        identity: &ObjectIdentity,
+        run: ReceivedRange,
         content_key: Arc<ContentKey>,
         looks_for_checksum: bool,
     ) -> Result<Recipe, Error> {
@@ -357,7 +357,7 @@ impl Reader<'_> {
     async fn range_of_multipart(
         &self,
         known: &KnownLayout,
-        run: StoredRun,
+        run: ReceivedRange,
         content_key: Arc<ContentKey>,
     ) -> Result<Recipe, Error> {
         let layout = &known.layout;
@@ -376,7 +376,7 @@ impl Reader<'_> {
                 Some((opener, PlaintextWindow { discard, skip: window.skip, length: window.length }))
             }
         };
-        let parts_count = matches!(self.read.wanted, Wanted::Part(_)).then_some(layout.parts().len());
+        let parts_count = matches!(self.read.wanted, RequestedRange::Part(_)).then_some(layout.parts().len());
         Ok(Recipe { plaintext_total, selection, opener, parts_count, known: None })
     }
 
@@ -407,7 +407,7 @@ impl Reader<'_> {
         if self.is_replaced(response.headers()) {
             return Ok(Step::Whole);
         }
-        let run = StoredRun::of_head(response.headers())?;
+        let run = ReceivedRange::of_head(response.headers())?;
         let stored = match foreign::recognise(self.rule, response.headers())? {
             Kind::Native(stored) => stored,
             Kind::Foreign(marks) => {
@@ -423,7 +423,7 @@ impl Reader<'_> {
             let span = ByteRange::new(window.discard, window.discard + window.ciphertext_needed() - 1);
             return Ok(Step::Again(Knowledge::Span(span.ok_or(OTHER_BYTES)?)));
         }
-        let identity = Identity::of(response.headers(), &stored, run.total)?;
+        let identity = ObjectIdentity::of(response.headers(), &stored, run.total)?;
         if let Some(total) = identity.plaintext_total()? {
             self.read.wanted.select(total, None)?;
         }
@@ -434,8 +434,8 @@ impl Reader<'_> {
     }
 }
 
-const PARTIAL: Error = Error::UnexpectedAnswer("a part of the object where the whole was asked for");
-const OTHER_BYTES: Error = Error::UnexpectedAnswer("other bytes of the object than it was asked for");
+const PARTIAL: Error = Error::UnexpectedResponse(UnexpectedResponse::WrongRange);
+const OTHER_BYTES: Error = Error::UnexpectedResponse(UnexpectedResponse::WrongRange);
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 
 use super::default_key;
-use super::location::for_every_question;
+use super::location::account_headers;
 use super::rule::BucketRule;
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, KeyringError};
@@ -30,7 +30,7 @@ pub(crate) async fn selected_key(
             Ok(Some(allowed_key(resources, rule, bucket, &asked).await?.ok_or_else(refused)?))
         }
         SseRequest::None if has_choice(rule) => {
-            let account = for_every_question(request);
+            let account = account_headers(request);
             let Some(asked) = default_key::default_key(resources, bucket, account).await? else {
                 return Ok(rule.key_id.clone());
             };

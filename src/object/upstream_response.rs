@@ -5,12 +5,12 @@
 //! the proxy's account; and statuses that S3 does not have, some of them with an effect on a browser.
 
 use crate::object::response_headers;
-use crate::s3::ErrorCode;
-use http::{Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode, response};
 use http_body_util::Full;
 
 use crate::body::{BoxBody, boxed, read_bounded};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse, UpstreamRefusal, error_code};
 use crate::s3::{S3Error, xml};
 use crate::upstream;
 
@@ -29,11 +29,12 @@ const ABOUT_OUR_CREDENTIALS: &[&str] = &[
 /// role or user.
 const OF_AN_ACCOUNT: &str = "arn:";
 
-/// Makes a storage response fit for the client. For responses that carry no object content.
+/// Returns a successful response of the storage, fit for the client. For responses without object content.
 ///
 /// # Errors
-/// [`Error::UpstreamRedirect`], [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and
-/// [`Error::UnexpectedAnswer`] for the four kinds that must not pass.
+/// [`Error::PassThrough`] for an error that the client may read, and [`Error::UpstreamRedirect`],
+/// [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and [`Error::UnexpectedResponse`] for the four
+/// kinds of responses that must not pass.
 pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
     let status = response.status();
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
@@ -45,18 +46,26 @@ pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
         return Err(Error::UpstreamCredentials { code: "Unauthorized".to_owned() });
     }
     if !is_of_s3(status) {
-        return Err(Error::UnexpectedAnswer("with a status that S3 does not have"));
+        return Err(Error::UnexpectedResponse(UnexpectedResponse::Status(status.as_u16())));
     }
     let (mut parts, body) = response.into_parts();
     response_headers::retain_s3(&mut parts.headers);
-    if status != StatusCode::FORBIDDEN && status != StatusCode::BAD_REQUEST {
+    if status.is_success() {
         return Ok(Response::from_parts(parts, body));
     }
     let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
-    if let Ok(told) = xml::parse_error_document(&document) {
-        refuse_about_us(&told)?;
+    if let Ok(error) = xml::parse_error_document(&document) {
+        refuse_about_us(&error)?;
     }
-    Ok(Response::from_parts(parts, buffered(document)))
+    Err(Error::PassThrough(Box::new(UpstreamRefusal { status, headers: parts.headers, document })))
+}
+
+/// The error that a response is where another status was expected.
+pub(crate) async fn refusal(response: Response<BoxBody>) -> Error {
+    match pass(response).await {
+        Err(refusal) => refusal,
+        Ok(unexpected) => Error::UnexpectedResponse(UnexpectedResponse::Status(unexpected.status().as_u16())),
+    }
 }
 
 /// Whether S3 can respond with this status: success, 304 and errors, except those that ask a browser or an
@@ -94,11 +103,11 @@ pub(crate) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
 /// Reads the answer to a copy, which may be an error in spite of its status.
 ///
 /// # Errors
-/// [`Error::UnexpectedAnswer`] for a document that says neither.
+/// [`Error::UnexpectedResponse`] for a document that says neither.
 pub(crate) fn copy_answer(document: &[u8]) -> Result<xml::CopyAnswer, Error> {
     xml::parse_copy_answer(document).map_err(|error| {
         tracing::warn!(%error, "the answer to a copy can't be read");
-        Error::UnexpectedAnswer("a copy with a document that is no result")
+        Error::UnexpectedResponse(UnexpectedResponse::Document("CopyObjectResult"))
     })
 }
 
@@ -107,23 +116,19 @@ pub(crate) fn failed(told: xml::ErrorDocument) -> Error {
     if let Err(about_us) = refuse_about_us(&told) {
         return about_us;
     }
-    let code = code_of(&told.code, StatusCode::INTERNAL_SERVER_ERROR);
+    let code = error_code(&told.code, StatusCode::INTERNAL_SERVER_ERROR);
     S3Error::new(code, told.message).into()
-}
-
-/// The code as we know it, else the one that says least.
-pub(crate) fn code_of(code: &str, status: StatusCode) -> ErrorCode {
-    let known = ErrorCode::ALL.iter().copied().find(|known| known.code() == code);
-    known.unwrap_or(if status.is_client_error() {
-        ErrorCode::InvalidRequest
-    } else {
-        ErrorCode::InternalError
-    })
 }
 
 /// A body of bytes that are here already.
 pub(crate) fn buffered(bytes: impl Into<bytes::Bytes>) -> BoxBody {
     boxed(Full::new(bytes.into()))
+}
+
+/// A response with another document.
+pub(crate) fn with_document(mut head: response::Parts, document: String) -> Response<BoxBody> {
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, buffered(document))
 }
 
 #[cfg(test)]
@@ -139,6 +144,14 @@ mod tests {
         response.headers_mut().insert("location", "https://storage.example/b/k".parse().unwrap());
         response.headers_mut().insert("x-amz-meta-encryption-key", "AA==".parse().unwrap());
         response
+    }
+
+    /// What the client receives.
+    async fn passed(response: Response<BoxBody>) -> Response<BoxBody> {
+        match pass(response).await {
+            Ok(response) => response,
+            Err(error) => error.into_refusal().unwrap().into_response(),
+        }
     }
 
     #[tokio::test]
@@ -181,18 +194,18 @@ mod tests {
     async fn a_status_that_s3_does_not_have_is_an_error() {
         for status in [100, 101, 102, 103, 203, 205, 207, 226, 299, 407, 421, 426, 511, 600, 999] {
             let refused = pass(answered(status, "x")).await.unwrap_err();
-            assert!(matches!(refused, Error::UnexpectedAnswer(_)), "{status}");
+            assert!(matches!(refused, Error::UnexpectedResponse(_)), "{status}");
             assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
         }
         let refused = pass(answered(401, "Unauthorized")).await.unwrap_err();
         assert!(matches!(refused, Error::UpstreamCredentials { .. }));
         for status in [200, 201, 202, 204, 206, 304, 404, 405, 409, 411, 412, 416, 429, 500, 501, 503, 507] {
-            assert_eq!(pass(answered(status, "x")).await.unwrap().status().as_u16(), status);
+            assert_eq!(passed(answered(status, "x")).await.status().as_u16(), status);
         }
     }
 
     #[tokio::test]
-    async fn every_other_answer_passes_with_its_body_and_without_what_is_ours() {
+    async fn every_other_response_passes_with_its_body_and_without_what_is_ours() {
         for (status, code) in [
             (304, ""),
             (403, "AccessDenied"),
@@ -200,7 +213,7 @@ mod tests {
             (400, "MetadataTooLarge"),
             (503, "SlowDown"),
         ] {
-            let passed = pass(answered(status, code)).await.unwrap();
+            let passed = passed(answered(status, code)).await;
             assert_eq!(passed.status().as_u16(), status);
             assert!(passed.headers().get("x-amz-meta-encryption-key").is_none());
             assert!(passed.headers().get("location").is_none());

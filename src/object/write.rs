@@ -135,10 +135,8 @@ impl<'a> NewObject<'a> {
             Sent::Found(written) => written.put_answer()?,
         };
         let mut response = upstream_response::pass(response).await?;
-        if response.status().is_success() {
-            response_headers::set_sse(response.headers_mut(), sse, Some(&key_id));
-            response_headers::set_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
-        }
+        response_headers::set_sse(response.headers_mut(), sse, Some(&key_id));
+        response_headers::set_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
         Ok(response)
     }
 
@@ -163,14 +161,7 @@ impl<'a> NewObject<'a> {
 
     /// A request to the storage on this object.
     pub(crate) fn request(&self, method: Method) -> UpstreamRequest {
-        UpstreamRequest {
-            method,
-            bucket: Some(self.bucket.clone()),
-            object: Some(self.object_key.clone()),
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            body: UpstreamBody::Empty,
-        }
+        UpstreamRequest::new(method, self.bucket, self.object_key)
     }
 
     /// Makes the envelope and puts both metadata entries into the request.

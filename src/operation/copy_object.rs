@@ -19,10 +19,10 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::Resources;
 use super::request::Call;
-use super::response::deferred::{Outcome, answer_in_time};
+use super::response::deferred::{Completed, respond_or_defer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::layout::KnownLayout;
 use crate::object::lost_response::{Expected, Sent, send_write};
@@ -40,7 +40,7 @@ use crate::s3::headers::{
 use crate::s3::{
     BucketName, Checksum, ChecksumAlgorithm, CopySource, DeclaredIntegrity, Hashed, ObjectKey, S3Error, xml,
 };
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 
 const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
 /// S3's words for it.
@@ -59,7 +59,7 @@ pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result
         WriteFormat::Native => copy.sse,
         WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3 => SseAlgorithm::AwsKms,
     };
-    answer_in_time(copy.run(), call.under_way, resource, sse).await
+    respond_or_defer(copy.run(), call.under_way, resource, sse).await
 }
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.
@@ -111,27 +111,25 @@ impl ObjectCopy {
     }
 
     /// Copies, and begins anew when the source is not the one that was looked at any more.
-    async fn run(self) -> Result<Outcome, Error> {
+    async fn run(self) -> Result<Completed, Error> {
         let mut found = match self.source.examine().await? {
             Examined::Found(found) if self.rule.formats.write == WriteFormat::Native => found,
             Examined::Found(_) => return self.reseal(ReadFormat::Native).await,
             Examined::Foreign(format) => return self.reseal(format).await,
-            Examined::Refused(response) => return Ok(Outcome::Refused(response)),
         };
         self.refuse_copy_to_itself()?;
         for _ in 0..ATTEMPTS {
             let unmet = match self.make(&found).await {
-                Ok(outcome) if is_unmet(&outcome) => Some(outcome),
-                Ok(outcome) => return Ok(outcome),
+                Ok(completed) => return Ok(completed),
+                Err(error) if is_unmet(&error) => Some(error),
                 Err(error) if error.is_replaced() => None,
                 Err(error) => return Err(error),
             };
             found = match (self.source.examine().await?, unmet) {
                 // So it was a condition on the destination that does not hold.
-                (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Ok(unmet),
+                (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Err(unmet),
                 (Examined::Found(again), _) => again,
                 (Examined::Foreign(format), _) => return self.reseal(format).await,
-                (Examined::Refused(response), _) => return Ok(Outcome::Refused(response)),
             };
         }
         Err(Error::Replaced)
@@ -150,17 +148,15 @@ impl ObjectCopy {
         Ok(())
     }
 
-    async fn make(&self, found: &Found) -> Result<Outcome, Error> {
+    async fn make(&self, found: &Found) -> Result<Completed, Error> {
         let Source { named, rule, .. } = &self.source;
         let keyring = &self.resources.keyring;
         let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
-        let own = match self.own_checksum(&found.etag, &unlocked.checksums()).await? {
-            Ok(own) => own,
-            Err(refused) => return Ok(Outcome::Refused(refused)),
-        };
-        match found.keys.envelope().is_multipart() {
-            true => self.copy_parts(found, &unlocked, own).await,
-            false => self.copy_whole(found, &unlocked, own).await,
+        let own = self.own_checksum(&found.etag, &unlocked.checksums()).await?;
+        if found.keys.envelope().is_multipart() {
+            self.copy_parts(found, &unlocked, own).await
+        } else {
+            self.copy_whole(found, &unlocked, own).await
         }
     }
 
@@ -170,7 +166,7 @@ impl ObjectCopy {
         found: &Found,
         unlocked: &Unlocked,
         own: Option<Checksum>,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Completed, Error> {
         let length = plaintext_length(found.identity.stored_total)?;
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         request.headers.insert(METADATA_DIRECTIVE, REPLACE);
@@ -182,7 +178,7 @@ impl ObjectCopy {
         let (mut headers, mut result) = match send_write(&self.resources.upstream, request).await? {
             Sent::Found(written) => (written.version(), written.copy_result()?),
             Sent::Answered(response) if response.status() != StatusCode::OK => {
-                return Ok(Outcome::Refused(upstream_response::pass(response).await?));
+                return Err(upstream_response::refusal(response).await);
             }
             Sent::Answered(response) => self.read_result(response, expected).await?,
         };
@@ -191,7 +187,7 @@ impl ObjectCopy {
         response_headers::set_sse(&mut headers, self.sse, Some(&write_key.key_id));
         result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
         let told = told_checksums(unlocked, own, None)?;
-        Ok(Outcome::Done(headers, result.to_object_xml(&told)))
+        Ok(Completed { headers, document: result.to_object_xml(&told) })
     }
 
     /// Reads the storage's response to a copy that it made. If the response breaks off, or has no ETag, the
@@ -208,7 +204,7 @@ impl ObjectCopy {
                 xml::CopyAnswer::Copied(result) if !result.etag.is_empty() => {
                     return Ok((head.headers, result));
                 }
-                xml::CopyAnswer::Copied(_) => Error::UnexpectedAnswer("a copy without its ETag"),
+                xml::CopyAnswer::Copied(_) => Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")),
             },
             Err(error) => error,
         };
@@ -239,14 +235,8 @@ impl ObjectCopy {
             checksum: own,
         };
         let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
-        let mut request = UpstreamRequest {
-            method: Method::PUT,
-            bucket: Some(self.bucket.clone()),
-            object: Some(self.object.clone()),
-            query: Vec::new(),
-            headers: self.copied_headers(&found.metadata)?,
-            body: UpstreamBody::Empty,
-        };
+        let mut request = UpstreamRequest::new(Method::PUT, &self.bucket, &self.object);
+        request.headers = self.copied_headers(&found.metadata)?;
         native::write_keys(&write_key.wrapped, &envelope, &mut request.headers);
         Ok((request, write_key))
     }
@@ -292,9 +282,9 @@ fn told_checksums(
     }
 }
 
-/// Whether a condition did not hold: that the source is the one that was looked at, or one of the client's.
-fn is_unmet(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(response) if response.status() == StatusCode::PRECONDITION_FAILED)
+/// Whether a condition did not hold: that the source is the one that was examined, or one of the client's.
+fn is_unmet(error: &Error) -> bool {
+    error.refusal_status() == Some(StatusCode::PRECONDITION_FAILED)
 }
 
 #[cfg(test)]

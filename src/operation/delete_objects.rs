@@ -11,7 +11,7 @@ use super::request::document::{read_document, with_document};
 use super::response::client_etags;
 use super::response::forward::forward;
 use crate::body::{BoxBody, read_bounded};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::slow_down;
 use crate::object::upstream_response::buffered;
 use crate::s3::xml::{self, DeleteError, ObjectIdentifier};
@@ -48,13 +48,13 @@ pub(crate) async fn delete_objects(
     }
     let mut response = forward(resources, with_document(&call, document)?).await?;
     response.extensions_mut().insert(named);
-    if is_whole || !response.status().is_success() {
+    if is_whole {
         return Ok(response);
     }
     let (mut head, body) = response.into_parts();
     let result = read_bounded(body, xml::MAX_DELETE_REQUEST).await.map_err(Error::upstream_body)?;
     let result = xml::add_delete_errors(&result, refusals.iter().flatten())
-        .map_err(|_| Error::UnexpectedAnswer("a deletion of objects with what is no result"))?;
+        .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("DeleteResult")))?;
     head.headers.remove(CONTENT_LENGTH);
     Ok(Response::from_parts(head, buffered(result)))
 }

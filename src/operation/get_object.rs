@@ -8,14 +8,14 @@ use super::request::Call;
 use super::{Resources, response};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::object::range::Wanted;
-use crate::object::read::{OpenedObject, Opening, ReadRequest, open_object};
+use crate::object::range::RequestedRange;
+use crate::object::read::{OpenedObject, ReadRequest, open_object};
 use crate::s3::{Hashed, IfRange, headers};
 
 pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let style = resources.policies.of_object(bucket, object_key)?.etag;
-    let wanted = Wanted::of(&call.headers, &call.query)?;
+    let wanted = RequestedRange::of(&call.headers, &call.query)?;
     let read = ReadRequest {
         bucket,
         object_key,
@@ -26,10 +26,7 @@ pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
         if_range: call.headers.get(IF_RANGE).map(IfRange::parse),
     };
     let is_told = read.needs_checksum;
-    let opened = match open_object(resources, read).await? {
-        Opening::Answered(response) => return Ok(response),
-        Opening::Opened(opened) => *opened,
-    };
+    let opened = *open_object(resources, read).await?;
     let OpenedObject {
         mut head,
         plaintext_total,

@@ -8,9 +8,9 @@ use super::Resources;
 use super::request::Call;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::Layout;
-use crate::error::Error;
-use crate::object::head::{DescribeRequest, DescribedObject, Description, describe_object};
-use crate::object::location::{ObjectAt, etag_of, for_every_question};
+use crate::error::{Error, UnexpectedResponse};
+use crate::object::head::{DescribeRequest, DescribedObject, describe_object};
+use crate::object::location::{ObjectLocation, account_headers, etag_of};
 use crate::object::range::stored_range;
 use crate::object::upstream_response;
 use crate::s3::xml::{ObjectAttributes, PartsPage};
@@ -39,8 +39,8 @@ pub(crate) async fn get_object_attributes(
     let asked = AskedAttributes::of(&call.headers)?;
     headers::read_headers(&call.headers)?;
     let query = call.upstream_query(|name| name == "versionId");
-    let headers = for_every_question(&call.headers);
-    let at = ObjectAt::of_request(bucket, object_key, &query, &headers);
+    let headers = account_headers(&call.headers);
+    let at = ObjectLocation::of_request(bucket, object_key, &query, &headers);
     let describe = |needs_layout| {
         let (query, headers) = (query.clone(), headers.clone());
         let needs_checksum = asked.checksum;
@@ -49,13 +49,17 @@ pub(crate) async fn get_object_attributes(
     };
     let description = match describe(asked.parts).await {
         // The parts of an archived object are unknown: its layout can't be read.
-        Err(error) if error.is_archived() => describe(false).await?,
-        description => description?,
+        Err(error) if error.is_archived() => describe(false).await,
+        description => description,
     };
-    let DescribedObject { head, keys, plaintext_total, layout, checksums } = match description {
-        Description::Answered(response) => return refusal(resources, &at, response.status()).await,
-        Description::Described(described) => *described,
+    let described = match description {
+        Ok(described) => described,
+        Err(error) => match error.refusal_status() {
+            Some(status) => return refusal(resources, &at, status).await,
+            None => return Err(error),
+        },
     };
+    let DescribedObject { head, keys, plaintext_total, layout, checksums } = *described;
     let mut attributes = ObjectAttributes::default();
     if asked.etag {
         let etag = etag_of(&head.headers);
@@ -85,19 +89,17 @@ pub(crate) async fn get_object_attributes(
 /// The storage's refusal of a HEAD as a document: the storage writes it as an answer to GET.
 async fn refusal(
     resources: &Resources,
-    at: &ObjectAt<'_>,
+    at: &ObjectLocation<'_>,
     status: StatusCode,
 ) -> Result<Response<BoxBody>, Error> {
     let mut request = at.request(Method::GET);
     request.headers.insert(RANGE, stored_range(0, 0));
     let response = resources.upstream.send(request).await?;
-    if !response.status().is_success() {
-        return upstream_response::pass(response).await;
-    }
+    upstream_response::pass(response).await?;
     let code = match status {
         StatusCode::NOT_FOUND => ErrorCode::NoSuchKey,
         StatusCode::FORBIDDEN => ErrorCode::AccessDenied,
-        _ => return Err(Error::UnexpectedAnswer("HEAD with an error, and GET with an object")),
+        _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("HeadObject"))),
     };
     Err(S3Error::from(code).into())
 }

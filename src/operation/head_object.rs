@@ -8,15 +8,15 @@ use super::request::Call;
 use super::{Resources, response};
 use crate::body::BoxBody;
 use crate::error::Error;
-use crate::object::head::{DescribeRequest, DescribedObject, Description, describe_object};
-use crate::object::range::{Selection, Wanted};
+use crate::object::head::{DescribeRequest, DescribedObject, describe_object};
+use crate::object::range::{RequestedRange, Selection};
 use crate::s3::{IfRange, headers};
 
 pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.of_object(bucket, object_key)?;
-    let wanted = Wanted::of(&call.headers, &call.query)?;
-    let is_part = matches!(wanted, Wanted::Part(_));
+    let wanted = RequestedRange::of(&call.headers, &call.query)?;
+    let is_part = matches!(wanted, RequestedRange::Part(_));
     let asked = DescribeRequest {
         bucket,
         object_key,
@@ -26,16 +26,13 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         needs_checksum: response::wants_checksums(&call.headers, &wanted),
     };
     let DescribedObject { mut head, keys, plaintext_total, layout, checksums } =
-        match describe_object(resources, asked).await? {
-            Description::Answered(response) => return Ok(response),
-            Description::Described(described) => *described,
-        };
+        *describe_object(resources, asked).await?;
     let if_range = call.headers.get(IF_RANGE).map(IfRange::parse);
     let wanted = match wanted {
-        Wanted::Range(_) if if_range.is_some_and(|condition| !condition.holds(&head.headers)) => {
-            Wanted::Whole
+        RequestedRange::Range(_) if if_range.is_some_and(|condition| !condition.holds(&head.headers)) => {
+            RequestedRange::Whole
         }
-        Wanted::Whole | Wanted::Range(_) | Wanted::Part(_) => wanted,
+        RequestedRange::Whole | RequestedRange::Range(_) | RequestedRange::Part(_) => wanted,
     };
     let selection = wanted.select(plaintext_total, layout.as_deref())?;
     let mut key_id = keys.likely_key_id(resources, rule, bucket).await;

@@ -7,7 +7,7 @@ use http::{Method, Response};
 use super::Resources;
 use super::request::Call;
 use crate::body::{BoxBody, read_bounded};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::upstream_response;
 use crate::s3::{headers, xml};
 
@@ -19,13 +19,13 @@ pub(crate) async fn list_buckets(resources: &Resources, call: Call) -> Result<Re
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
     let response = upstream_response::pass(resources.upstream.send(request).await?).await?;
-    let Some(visible) = call.visible_buckets.filter(|_| response.status().is_success()) else {
+    let Some(visible) = call.visible_buckets else {
         return Ok(response);
     };
     let (mut parts, body) = response.into_parts();
     let listing: Bytes = read_bounded(body, MAX_LISTING).await.map_err(Error::upstream_body)?;
     let kept = xml::retain_buckets(&listing, |name| visible.iter().any(|pattern| pattern.matches(name)))
-        .map_err(|_| Error::UnexpectedAnswer("a listing of buckets that is no XML"))?;
+        .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListAllMyBucketsResult")))?;
     parts.headers.remove(CONTENT_LENGTH);
     Ok(Response::from_parts(parts, upstream_response::buffered(kept)))
 }

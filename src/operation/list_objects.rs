@@ -9,9 +9,9 @@ use http::{Method, Response};
 use super::Resources;
 use super::request::Call;
 use crate::body::{BoxBody, ListingBody, ListingError, boxed};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::listed_size::SizeReader;
-use crate::object::location::for_every_question;
+use crate::object::location::account_headers;
 use crate::object::upstream_response;
 use crate::s3::xml::NameEncoding;
 use crate::s3::{ErrorCode, S3Error, headers};
@@ -36,16 +36,13 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
     let response = upstream_response::pass(resources.upstream.fetch(request).await?).await?;
-    if !response.status().is_success() {
-        return Ok(response);
-    }
     if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Error::UnexpectedAnswer("a compressed listing, which was not asked for"));
+        return Err(Error::UnexpectedResponse(UnexpectedResponse::ContentEncoding));
     }
     let sizes = Arc::new(SizeReader {
         resources: object::Resources::clone(resources),
         bucket: bucket.clone(),
-        headers: for_every_question(&call.headers),
+        headers: account_headers(&call.headers),
     });
     let (mut parts, listing) = response.into_parts();
     for name in ABOUT_THE_BODY {
@@ -59,7 +56,7 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
 fn before_the_head(error: ListingError) -> Error {
     match error {
         ListingError::Upstream(cause) | ListingError::Entry(cause) => Error::UpstreamBody(cause),
-        ListingError::Xml(_) => Error::UnexpectedAnswer("a listing of objects that is not S3's XML"),
+        ListingError::Xml(_) => Error::UnexpectedResponse(UnexpectedResponse::Document("ListBucketResult")),
     }
 }
 

@@ -34,9 +34,7 @@ pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
         resources.default_keys.forget(bucket).await;
     }
     let mut response = upstream_response::pass(answer?).await?;
-    if let (Operation::CreateBucket, Some(bucket), true) =
-        (call.operation, call.path.bucket(), response.status().is_success())
-    {
+    if let (Operation::CreateBucket, Some(bucket)) = (call.operation, call.path.bucket()) {
         response.headers_mut().insert(LOCATION, location(bucket));
     }
     Ok(response)

@@ -11,6 +11,7 @@ use http::header::ETAG;
 use super::Resources;
 use super::post_object::file::{Filled, FormFile, PART};
 use super::response::client_etags::take_back_conditions;
+use super::response::pass_refusal;
 use crate::body::{BoxBody, IngestBody};
 use crate::error::Error;
 use crate::object::upstream_response::buffered;
@@ -42,6 +43,10 @@ pub struct FormUpload {
 /// # Errors
 /// As for PutObject, and when the file's length is not what the policy allows.
 pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
+    pass_refusal(store(resources, upload).await)
+}
+
+async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
     let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
     let mut asked = form.upload_headers()?;
     take_back_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut asked);
@@ -62,9 +67,6 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
             in_parts::upload(resources, object, known, first, file, request_length).await?
         }
     };
-    if !response.status().is_success() {
-        return Ok(response);
-    }
     let verified = verdict.checksums().unwrap_or_default();
     response_headers::set_checksums(response.headers_mut(), &verified);
     let headers = response.into_parts().0.headers;

@@ -5,6 +5,7 @@ use http::{HeaderMap, Response};
 
 use super::Resources;
 use super::response::cors::send_preflight;
+use super::response::pass_refusal;
 use crate::body::BoxBody;
 use crate::error::Error;
 use crate::s3::{ErrorCode, S3Error, S3Path};
@@ -23,7 +24,7 @@ pub async fn preflight(
     if let Some(bucket) = path.bucket() {
         resources.policies.serve_bucket(bucket)?;
     }
-    send_preflight(resources, path, request_headers).await
+    pass_refusal(send_preflight(resources, path, request_headers).await)
 }
 
 /// What makes an OPTIONS request a preflight, with S3's sentences.

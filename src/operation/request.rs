@@ -18,7 +18,7 @@ use crate::s3::{
     S3Error, S3Path, encode_path,
 };
 use crate::sigv4::Payload;
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 
 /// The length of an aws-chunked body's content.
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
@@ -98,14 +98,7 @@ impl Call {
 
     /// A request to the storage on the same bucket and object, without headers, query or body.
     pub(crate) fn upstream_request(&self, method: Method) -> UpstreamRequest {
-        UpstreamRequest {
-            method,
-            bucket: self.path.bucket().cloned(),
-            object: self.path.object().cloned(),
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            body: UpstreamBody::Empty,
-        }
+        UpstreamRequest::new(method, self.path.bucket(), self.path.object())
     }
 
     /// Query parameters to send to the storage: those that the operation takes and whose name `keep` accepts.

@@ -8,13 +8,21 @@ pub mod deferred;
 pub mod forward;
 
 use http::header::{CONTENT_RANGE, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
-use crate::object::range::{Selection, Wanted};
+use crate::body::BoxBody;
+use crate::error::{Error, UpstreamRefusal};
+
+use crate::object::range::{RequestedRange, Selection};
+
+/// Converts a refusal by the storage that the client may read into a response.
+pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>, Error>) -> Result<Response<BoxBody>, Error> {
+    outcome.or_else(|error| error.into_refusal().map(UpstreamRefusal::into_response))
+}
 
 /// Whether the client asked for checksums, and for all of the object, which alone has them.
-pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &Wanted) -> bool {
-    *wanted == Wanted::Whole
+pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> bool {
+    *wanted == RequestedRange::Whole
         && request
             .get("x-amz-checksum-mode")
             .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))

@@ -100,12 +100,12 @@ pub(super) struct Admitted {
 impl Admission {
     /// Room for `max_requests` of `clients` clients.
     pub(super) fn new(max_requests: usize, clients: usize) -> Self {
+        Self::with_limits(max_requests, max_requests.div_ceil(4), clients)
+    }
+
+    fn with_limits(max_requests: usize, waiting: usize, clients: usize) -> Self {
         let kept = if clients > 1 { max_requests.div_ceil(KEPT_FOR_OTHERS) } else { 0 };
-        let limits = Limits {
-            active: max_requests,
-            of_one_client: (max_requests - kept).max(1),
-            waiting: max_requests.div_ceil(4),
-        };
+        let limits = Limits { active: max_requests, of_one_client: (max_requests - kept).max(1), waiting };
         let held = Held { total: Count::new(clients), active: Count::new(clients), ..Held::default() };
         Self(Arc::new(Places { limits, held: Mutex::new(held) }))
     }
@@ -302,14 +302,15 @@ mod tests {
 
     #[test]
     fn requests_that_wait_for_their_client_take_no_place() {
-        let admission = Admission::new(4, 1);
+        let admission = Admission::with_limits(4, 2, 1);
         let _waiting = waiting(&admission, 0, 4);
         let _active: Vec<_> = (0..2).map(|_| admission.admit(0, &meter()).unwrap()).collect();
     }
 
     #[test]
     fn when_too_many_wait_the_slowest_is_cut_off() {
-        let admission = Admission::new(4, 1);
+        // Four that work, and two more that wait.
+        let admission = Admission::with_limits(4, 2, 1);
         let mut slow = waiting(&admission, 0, 4);
         slow.extend(waiting(&admission, 0, 2));
         let _active = admission.admit(0, &meter()).unwrap();
@@ -342,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_client_with_the_most_slow_requests_loses_one_first() {
-        let admission = Admission::new(6, 2);
+        let admission = Admission::with_limits(6, 3, 2);
         let one = waiting(&admission, 1, 1);
         let many = waiting(&admission, 0, 5);
         let many_more = waiting(&admission, 0, 3);

@@ -10,15 +10,15 @@ use http_body_util::BodyExt;
 
 use super::memory::Tail;
 use super::session::Upload;
-use super::stored_parts::{AllParts, UploadAt, etag_of_part, list_parts};
+use super::storage::StorageUpload;
+use super::stored_parts::AllParts;
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
     MIN_PART, Part, PartKind, PartNumber, PartReceipt, PartRefused, SegmentEnd, SegmentEntropy,
     SegmentSealer, WaitBudget, decide_part_kind, segment_length,
 };
-use crate::error::Error;
-use crate::object::upstream_response::pass;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::write::seal_whole;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
@@ -52,9 +52,11 @@ pub(crate) struct NewPart<'a> {
     pub(crate) headers: HeaderMap,
 }
 
-/// The storage's answer to a part, fit for the client but for its ETag.
+/// A stored part.
 pub(crate) struct Sent {
     pub(crate) response: Response<BoxBody>,
+    /// The storage's ETag of the part, without quotes.
+    etag: String,
     /// Those of the part's plaintext, where the storage took it.
     pub(crate) checksums: Vec<Checksum>,
     mark: PartReceipt,
@@ -107,12 +109,11 @@ impl NewPart<'_> {
         let mut mark = mark.or_else(|| PartReceipt::plain(part.length)).expect("the length was checked");
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
-        let mut request = self.at().part_request(part.number);
         let (mut kept, mut checksums, mut known) = (None, Some(checksums), Vec::new());
         let is_to_carry = self.upload.is_to_carry() && !matches!(end, SegmentEnd::Middle);
         let is_held = is_kept(part) || is_to_carry;
         let held = if is_held { Some(self.resources.hold(stored_length)?) } else { None };
-        request.body = if self.length <= BUFFERED || is_held {
+        let body = if self.length <= BUFFERED || is_held {
             let sealed = if is_to_carry {
                 // What it is to carry is known when the plaintext has ended.
                 let plaintext = read_all(plaintext, self.length, stored_length).await?;
@@ -140,16 +141,14 @@ impl NewPart<'_> {
             let body = boxed(SealBody::segment(plaintext, sealer));
             UpstreamBody::StreamedContent { body, length: stored_length }
         };
-        let mut response = pass(self.resources.upstream.send(request).await?).await?;
+        let (etag, mut response) = self.storage().put_part(part.number, body).await?;
         drop(held);
-        if response.status().is_success() {
-            if let Some(checksums) = checksums {
-                known = checksums()?;
-            }
-            let upload = self.upload;
-            response_headers::set_sse(response.headers_mut(), upload.envelope.sse(), Some(&upload.key_id));
+        if let Some(checksums) = checksums {
+            known = checksums()?;
         }
-        Ok(Sent { response, checksums: known, mark, kept })
+        let upload = self.upload;
+        response_headers::set_sse(response.headers_mut(), upload.envelope.sse(), Some(&upload.key_id));
+        Ok(Sent { response, etag, checksums: known, mark, kept })
     }
 
     /// The checksum of the object that this part ends, if it is known now: when all parts before it are
@@ -163,7 +162,7 @@ impl NewPart<'_> {
         let algorithm = self.upload.checksum_algorithm()?;
         let mut parts = Vec::new();
         for number in 1..part.number.value() {
-            let etag = &listed?.of_number(number)?.etag;
+            let etag = &listed?.number(number)?.etag;
             let mark = self.resources.known_uploads.mark(&self.upload.upstream_id, number, etag).await?;
             if mark.length() < MIN_PART {
                 return None;
@@ -175,13 +174,10 @@ impl NewPart<'_> {
         self.upload.carried(&parts)
     }
 
-    fn at(&self) -> UploadAt<'_> {
-        UploadAt {
-            bucket: self.bucket,
-            object_key: self.object_key,
-            upstream_id: &self.upload.upstream_id,
-            headers: &self.headers,
-        }
+    /// The upload in the storage.
+    fn storage(&self) -> StorageUpload {
+        let Self { resources, bucket, object_key, upload, headers, .. } = self;
+        StorageUpload::new(&resources.upstream, bucket, object_key, &upload.upstream_id, headers.clone())
     }
 
     /// F-46: from the part's length, else from the parts that the storage lists, looked at until they are enough or time
@@ -197,7 +193,7 @@ impl NewPart<'_> {
         let began = tokio::time::Instant::now();
         let mut pause = PAUSES.0;
         loop {
-            let listed = list_parts(self.resources, &self.at()).await?;
+            let listed = self.storage().list_parts().await?;
             let is_over = began.elapsed() + pause > PATIENCE;
             let patience = if is_over { WaitBudget::Spent } else { WaitBudget::Left };
             let decision = decide(&listed.stored(), patience)?;
@@ -211,21 +207,15 @@ impl NewPart<'_> {
 }
 
 impl Sent {
-    /// The ETag for the client, without quotes: the storage's and the part's mark (F-48); `None` where the storage
-    /// refused. This process remembers it.
-    ///
-    /// # Errors
-    /// [`Error::UnexpectedAnswer`] when the storage names no ETag.
+    /// The ETag for the client, without quotes: the storage's ETag and the part's receipt (F-48). This process
+    /// remembers it.
     pub(crate) async fn marked_etag(
         &mut self,
         resources: &Resources,
         upload: &Upload,
         number: PartNumber,
-    ) -> Result<Option<String>, Error> {
-        if !self.response.status().is_success() {
-            return Ok(None);
-        }
-        let etag = etag_of_part(self.response.headers())?;
+    ) -> String {
+        let etag = &self.etag;
         let wanted = upload.checksum_algorithm();
         let checksum =
             self.checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
@@ -235,7 +225,7 @@ impl Sent {
         if let Some(tail) = self.kept.take() {
             known.remember_tail(&upload.upstream_id, number.value(), etag, tail).await;
         }
-        Ok(Some(with_mark(etag, &mark)))
+        with_mark(etag, &mark)
     }
 }
 
@@ -249,7 +239,7 @@ async fn read_all(mut plaintext: BoxBody, length: u64, stored_length: u64) -> Re
         }
     }
     if all.len() as u64 != length {
-        return Err(Error::UnexpectedAnswer("a part of another length than it said"));
+        return Err(Error::UnexpectedResponse(UnexpectedResponse::WrongLength));
     }
     Ok(all)
 }
@@ -275,6 +265,6 @@ pub(crate) fn with_mark(etag: &str, mark: &PartReceipt) -> String {
 /// Puts an ETag into an answer's head.
 pub(crate) fn set_etag(response: &mut HeaderMap, etag: &str) -> Result<(), Error> {
     let value = HeaderValue::try_from(format!("\"{etag}\""));
-    response.insert(ETAG, value.map_err(|_| Error::UnexpectedAnswer("with a malformed ETag"))?);
+    response.insert(ETAG, value.map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("ETag")))?);
     Ok(())
 }

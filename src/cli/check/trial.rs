@@ -156,28 +156,16 @@ impl Trial {
         headers: HeaderMap,
         body: UpstreamBody,
     ) -> Result<Answer, String> {
-        let object = Some(self.object.clone());
-        let request = UpstreamRequest {
-            method,
-            bucket: Some(self.bucket.clone()),
-            object,
-            query: Vec::new(),
-            headers,
-            body,
-        };
+        let mut request = UpstreamRequest::new(method, &self.bucket, &self.object);
+        request.headers = headers;
+        request.body = body;
         answered(client.send(request).await.map_err(|error| with_causes(&error))?).await
     }
 
     async fn list(&self, client: &Upstream) -> Result<Answer, String> {
         let parameter = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
-        let request = UpstreamRequest {
-            method: Method::GET,
-            bucket: Some(self.bucket.clone()),
-            object: None,
-            query: vec![parameter("list-type", "2"), parameter("prefix", self.object.as_str())],
-            headers: HeaderMap::new(),
-            body: UpstreamBody::Empty,
-        };
+        let mut request = UpstreamRequest::new(Method::GET, &self.bucket, None);
+        request.query = vec![parameter("list-type", "2"), parameter("prefix", self.object.as_str())];
         answered(client.send(request).await.map_err(|error| with_causes(&error))?).await
     }
 }

@@ -7,7 +7,7 @@ use crate::envelope::s3ec::{Entries, Suite};
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::object::Resources;
-use crate::object::location::ObjectAt;
+use crate::object::location::ObjectLocation;
 use crate::object::native::StoredKeys;
 use crate::object::rule::BucketRule;
 use crate::s3::{BucketName, ObjectKey};
@@ -71,7 +71,7 @@ pub async fn unlock_stored(
         Kind::Native(stored) => return Ok(StoredFormat::Native(stored)),
         Kind::Foreign(marks) => marks,
     };
-    let at = ObjectAt { bucket, object_key, version_id: None, headers: HeaderMap::new() };
+    let at = ObjectLocation { bucket, object_key, version_id: None, headers: HeaderMap::new() };
     let foreign = Foreign::resolve(&Source { resources, rule, at: &at }, marks, stored).await?;
     described(&resources.keyring, rule, &foreign).await
 }

@@ -11,9 +11,9 @@ use crate::envelope::StreamOpener;
 use crate::envelope::article_cbc::CbcBody;
 use crate::envelope::native::SseAlgorithm;
 use crate::envelope::s3ec::{Entries, MessageBody};
-use crate::error::Error;
-use crate::object::location::{StoredRun, etag_of};
-use crate::object::range::{Selection, Wanted};
+use crate::error::{Error, UnexpectedResponse};
+use crate::object::location::{ReceivedRange, etag_of};
+use crate::object::range::{RequestedRange, Selection};
 use crate::object::read::OpenedObject;
 use crate::object::rule::formats::{Large, Ranges, ReadFormat};
 use crate::object::upstream_response::buffered;
@@ -28,7 +28,7 @@ pub(crate) struct FirstAnswer {
     /// Stored bytes of the whole object.
     pub(crate) stored: u64,
     /// What of it came along, if anything.
-    pub(crate) content: Option<(StoredRun, BoxBody)>,
+    pub(crate) content: Option<(ReceivedRange, BoxBody)>,
 }
 
 /// Opens what is wanted of a foreign object.
@@ -38,11 +38,13 @@ pub(crate) struct FirstAnswer {
 pub(crate) async fn open(
     source: Source<'_>,
     marks: Marks,
-    wanted: Wanted,
+    wanted: RequestedRange,
     first: FirstAnswer,
 ) -> Result<OpenedObject, Error> {
     let FirstAnswer { mut head, stored, content } = first;
-    let etag = etag_of(&head.headers).ok_or(Error::UnexpectedAnswer("an object without ETag"))?.to_owned();
+    let etag = etag_of(&head.headers)
+        .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
+        .to_owned();
     let foreign = Foreign::resolve(&source, marks, stored).await?;
     let (unlocked, key_id) = foreign.unlock(&source.resources.keyring, source.rule).await?;
     let mut reading = Reading { source, wanted, etag, stored, content };
@@ -87,10 +89,10 @@ fn extent(selection: Selection, total: u64) -> (u64, u64) {
 
 struct Reading<'a> {
     source: Source<'a>,
-    wanted: Wanted,
+    wanted: RequestedRange,
     etag: String,
     stored: u64,
-    content: Option<(StoredRun, BoxBody)>,
+    content: Option<(ReceivedRange, BoxBody)>,
 }
 
 /// Plaintext bytes of the whole object, which of them were selected, and those.
@@ -193,8 +195,7 @@ impl Reading<'_> {
             }
         };
         let discard = first.checked_sub(run.first);
-        let discard =
-            discard.ok_or(Error::UnexpectedAnswer("other bytes of the object than it was asked for"))?;
+        let discard = discard.ok_or(Error::UnexpectedResponse(UnexpectedResponse::WrongRange))?;
         Ok(boxed(StreamBody::new(body, opener, discard, take)))
     }
 
@@ -218,7 +219,7 @@ impl Reading<'_> {
     }
 }
 
-const BROKEN_OFF: Error = Error::UnexpectedAnswer("an object of another length than it said");
+const BROKEN_OFF: Error = Error::UnexpectedResponse(UnexpectedResponse::WrongLength);
 
 fn too_large(message: &'static str) -> Error {
     S3Error::invalid_request(message).into()

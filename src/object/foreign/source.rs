@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::article_cbc::{CbcBody, Unreadable};
 use crate::envelope::s3ec::{Entries, INSTRUCTION_SUFFIX, MAX_INSTRUCTION_FILE};
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 use crate::object::layout::read_run;
-use crate::object::location::{ObjectAt, StoredRun, etag_of, unreadable};
+use crate::object::location::{ObjectLocation, ReceivedRange, etag_of, unreadable};
 use crate::object::range::stored_range;
 use crate::object::rule::BucketRule;
 use crate::s3::{ByteRange, ObjectKey, headers};
@@ -20,7 +20,7 @@ use crate::s3::{ByteRange, ObjectKey, headers};
 pub(crate) struct Source<'a> {
     pub(crate) resources: &'a Resources,
     pub(crate) rule: &'a BucketRule,
-    pub(crate) at: &'a ObjectAt<'a>,
+    pub(crate) at: &'a ObjectLocation<'a>,
 }
 
 impl Source<'_> {
@@ -39,10 +39,10 @@ impl Source<'_> {
             status if status.is_server_error() => {
                 return Err(Error::UpstreamFailed { status: status.as_u16() });
             }
-            _ => return Err(Error::UnexpectedAnswer("a question for an instruction file with an error")),
+            _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject"))),
         }
         let is_ours = response.headers().contains_key(headers::ENCRYPTION_KEY);
-        let run = StoredRun::of(response.status(), response.headers(), response.body())?;
+        let run = ReceivedRange::of(response.status(), response.headers(), response.body())?;
         if is_ours || run.total > MAX_INSTRUCTION_FILE as u64 {
             return Ok(None);
         }
@@ -65,7 +65,7 @@ impl Source<'_> {
         etag: &str,
         stored: u64,
         range: Option<ByteRange>,
-    ) -> Result<(StoredRun, BoxBody), Error> {
+    ) -> Result<(ReceivedRange, BoxBody), Error> {
         let mut request = self.at.request(Method::GET);
         let pin = HeaderValue::try_from(format!("\"{etag}\"")).expect("it came in a header");
         request.headers.insert(IF_MATCH, pin);
@@ -79,9 +79,9 @@ impl Source<'_> {
                 return Err(Error::Replaced);
             }
             StatusCode::FORBIDDEN => return Err(unreadable(response).await),
-            _ => return Err(Error::UnexpectedAnswer("a question for an object's content with an error")),
+            _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject"))),
         }
-        let run = StoredRun::of(response.status(), response.headers(), response.body())?;
+        let run = ReceivedRange::of(response.status(), response.headers(), response.body())?;
         // Not every storage knows If-Match.
         if etag_of(response.headers()) != Some(etag) || run.total != stored {
             return Err(Error::Replaced);

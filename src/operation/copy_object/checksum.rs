@@ -5,9 +5,8 @@ use http::header::{ETAG, HeaderValue};
 use http_body_util::BodyExt;
 
 use super::ObjectCopy;
-use super::parts::Step;
-use crate::error::Error;
-use crate::object::read::{OpenedObject, Opening};
+use crate::error::{Error, UnexpectedResponse};
+use crate::object::read::OpenedObject;
 use crate::s3::Checksum;
 use crate::upstream::UpstreamError;
 use crate::wire::checksum::Hasher;
@@ -18,15 +17,16 @@ impl ObjectCopy {
     ///
     /// # Errors
     /// As a read of the source, and [`Error::Replaced`] when the source no longer has this ETag.
-    pub(crate) async fn own_checksum(&self, etag: &HeaderValue, kept: &[Checksum]) -> Step<Option<Checksum>> {
-        let Some(algorithm) = self.checksum else { return Ok(Ok(None)) };
+    pub(crate) async fn own_checksum(
+        &self,
+        etag: &HeaderValue,
+        kept: &[Checksum],
+    ) -> Result<Option<Checksum>, Error> {
+        let Some(algorithm) = self.checksum else { return Ok(None) };
         if let Some(kept) = kept.iter().find(|kept| kept.algorithm() == algorithm) {
-            return Ok(Ok(Some(*kept)));
+            return Ok(Some(*kept));
         }
-        let OpenedObject { head, mut body, length, .. } = match self.source.open(&self.resources).await? {
-            Opening::Opened(opened) => *opened,
-            Opening::Answered(refused) => return Ok(Err(refused)),
-        };
+        let OpenedObject { head, mut body, length, .. } = *self.source.open(&self.resources).await?;
         if head.headers.get(ETAG) != Some(etag) {
             return Err(Error::Replaced);
         }
@@ -38,8 +38,8 @@ impl ObjectCopy {
             }
         }
         if passed != length {
-            return Err(Error::UnexpectedAnswer("an object of another length than it said"));
+            return Err(Error::UnexpectedResponse(UnexpectedResponse::WrongLength));
         }
-        Ok(Ok(Some(hasher.finish())))
+        Ok(Some(hasher.finish()))
     }
 }

@@ -5,18 +5,18 @@
 //! authenticate stays unauthenticated content; from then on it is sealed like everything else.
 
 use bytes::BytesMut;
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
-use super::parts::{MAX_SOURCE, SOURCE_VERSION, Step};
-use super::{ObjectCopy, Outcome};
+use super::parts::{MAX_SOURCE, SOURCE_VERSION};
+use super::{Completed, ObjectCopy, is_unmet};
 use crate::body::BoxBody;
 use crate::envelope::native::ciphertext_length;
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::location::etag_of;
-use crate::object::read::{OpenedObject, Opening};
+use crate::object::read::OpenedObject;
 use crate::object::rule::formats::ReadFormat;
 use crate::object::write::{BUFFERED, MAX_STORED};
 use crate::object::write::{NewObject, Plaintext, room_to_seal};
@@ -30,39 +30,29 @@ const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 
 impl ObjectCopy {
     /// Copies a source of this format.
-    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<Outcome, Error> {
+    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<Completed, Error> {
         // An object that gets another format changes: so a bucket is moved from one to the other in place.
         if found == self.rule.formats.write.read_as() {
             self.refuse_copy_to_itself()?;
         }
-        let opened = match self.source.open(&self.resources).await? {
-            Opening::Opened(opened) => *opened,
-            Opening::Answered(response) => return Ok(Outcome::Refused(response)),
-        };
+        let opened = *self.source.open(&self.resources).await?;
         let kept: Vec<_> =
             opened.checksums.iter().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect();
         refuse_large(opened.length)?;
-        let (opened, checksums) = match self.with_own_checksum(opened, kept).await? {
-            Ok(opened) => opened,
-            Err(refused) => return Ok(Outcome::Refused(refused)),
-        };
+        let (opened, checksums) = self.with_own_checksum(opened, kept).await?;
         let OpenedObject { head, length, body, .. } = opened;
         let mut headers = self.copied_headers(&Metadata::of(&head.headers))?;
-        if let Err(refused) = self.carry_tags(&mut headers).await? {
-            return Ok(Outcome::Refused(refused));
-        }
+        self.carry_tags(&mut headers).await?;
         let is_pinned = self.pin(&head.headers, &mut headers)?;
         let place = (&self.bucket, &self.object);
         let object = NewObject::of_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
         let plaintext = plaintext(body, length, &checksums).await?;
-        let response = object.put(&self.resources, plaintext).await?;
-        if is_pinned && response.status() == StatusCode::PRECONDITION_FAILED {
-            return Err(Error::Replaced);
-        }
-        if response.status() != StatusCode::OK {
-            return Ok(Outcome::Refused(response));
-        }
-        let etag = etag_of(response.headers()).ok_or(Error::UnexpectedAnswer("a PUT without ETag"))?;
+        let response = match object.put(&self.resources, plaintext).await {
+            Err(error) if is_pinned && is_unmet(&error) => return Err(Error::Replaced),
+            response => response?,
+        };
+        let etag = etag_of(response.headers())
+            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
         let last_modified = iso_time(OffsetDateTime::now_utc());
         let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
         let (mut answer, _) = response.into_parts();
@@ -71,7 +61,7 @@ impl ObjectCopy {
         let version = head.headers.get(VERSION).cloned();
         answer.headers.extend(version.map(|version| (SOURCE_VERSION, version)));
         let told: Vec<_> = checksums.into_iter().map(ObjectChecksum::from).collect();
-        Ok(Outcome::Done(answer.headers, result.to_object_xml(&told)))
+        Ok(Completed { headers: answer.headers, document: result.to_object_xml(&told) })
     }
 
     /// The source with the checksums that the copy is to have: those of the source, or the one that the
@@ -81,15 +71,13 @@ impl ObjectCopy {
         &self,
         opened: OpenedObject,
         kept: Vec<Checksum>,
-    ) -> Step<(OpenedObject, Vec<Checksum>)> {
+    ) -> Result<(OpenedObject, Vec<Checksum>), Error> {
         let etag = opened.head.headers.get(ETAG).cloned();
-        let etag = etag.ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
-        let own = match self.own_checksum(&etag, &kept).await? {
-            Ok(Some(own)) => own,
-            Ok(None) => return Ok(Ok((opened, kept))),
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(Ok((opened, vec![own])))
+        let etag = etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
+        match self.own_checksum(&etag, &kept).await? {
+            Some(own) => Ok((opened, vec![own])),
+            None => Ok((opened, kept)),
+        }
     }
 
     /// A copy that takes its source's place may only replace what was read: between the two, somebody may write. True if
@@ -98,7 +86,10 @@ impl ObjectCopy {
         if !self.is_in_place() || copy.contains_key(IF_MATCH) || copy.contains_key(IF_NONE_MATCH) {
             return Ok(false);
         }
-        let etag = source.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?;
+        let etag = source
+            .get(ETAG)
+            .cloned()
+            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
         copy.insert(IF_MATCH, etag);
         Ok(true)
     }
@@ -122,7 +113,7 @@ async fn plaintext(body: BoxBody, length: u64, checksums: &[Checksum]) -> Result
     }
     let content = body.collect().await.map_err(UpstreamError::Body)?.to_bytes();
     if content.len() as u64 != length {
-        return Err(Error::UnexpectedAnswer("an object of another length than it said"));
+        return Err(Error::UnexpectedResponse(UnexpectedResponse::WrongLength));
     }
     let mut whole = BytesMut::with_capacity(room_to_seal(0, content.len()));
     whole.extend_from_slice(&content);

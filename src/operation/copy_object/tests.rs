@@ -11,6 +11,7 @@ use crate::envelope::native::{
     Attributes, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
 };
 use crate::object::native::StoredKeys;
+use crate::operation::response::pass_refusal;
 use crate::s3::ErrorCode;
 use crate::s3::Operation;
 
@@ -129,7 +130,8 @@ async fn copy(
     to: &str,
     headers: &[(&'static str, &str)],
 ) -> Result<Response<BoxBody>, Error> {
-    copy_object(resources, copy_call(Operation::CopyObject, from, to, "", headers)).await
+    let call = copy_call(Operation::CopyObject, from, to, "", headers);
+    pass_refusal(copy_object(resources, call).await)
 }
 
 fn code(refused: Result<Response<BoxBody>, Error>) -> ErrorCode {

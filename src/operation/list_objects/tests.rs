@@ -15,6 +15,7 @@ use crate::envelope::native::{
     Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
 };
 use crate::object::rule::formats::ReadFormat;
+use crate::operation::response::pass_refusal;
 use crate::s3::{BucketName, EtagStyle, ObjectKey, Operation, Query, S3Path};
 use crate::sigv4::Payload;
 use crate::test_support;
@@ -335,7 +336,7 @@ async fn the_storages_errors_pass_and_its_nonsense_does_not() {
     let error = "<Error><Code>NoSuchBucket</Code></Error>";
     let (_storage, resources, _folder) =
         Storage { status: StatusCode::NOT_FOUND, ..Storage::of(error) }.serve().await;
-    let response = list_objects(&resources, call("b", "")).await.unwrap();
+    let response = pass_refusal(list_objects(&resources, call("b", "")).await).unwrap();
     assert_eq!(
         (response.status(), &*response.into_body().collect().await.unwrap().to_bytes()),
         (StatusCode::NOT_FOUND, error.as_bytes())
@@ -358,7 +359,7 @@ async fn the_storages_errors_pass_and_its_nonsense_does_not() {
 
     let (_storage, resources, _folder) =
         Storage { headers: vec![("content-encoding", "gzip")], ..Storage::of("x") }.serve().await;
-    assert!(matches!(list_objects(&resources, call("b", "")).await, Err(Error::UnexpectedAnswer(_))));
+    assert!(matches!(list_objects(&resources, call("b", "")).await, Err(Error::UnexpectedResponse(_))));
 }
 
 /// No wrong size is taken for a right one: the listing fails, and is asked for again.

@@ -9,33 +9,30 @@ mod resealed;
 
 use crate::object::response_headers;
 use bytes::Bytes;
+use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Response, StatusCode};
 
 use super::complete_multipart_upload::carried::Carried;
 use super::complete_multipart_upload::request::{Asked, Chosen};
 use super::complete_multipart_upload::resealed::Resealed;
-use crate::body::{BoxBody, read_bounded};
+use crate::body::BoxBody;
 use crate::envelope::native::multipart::{
     Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
 };
 use crate::error::Error;
-use crate::object::location::for_every_question;
+use crate::object::location::account_headers;
 use crate::object::lost_response::Expected;
-use crate::object::upstream_response::{buffered, pass};
 use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::operation::response::deferred::{Outcome, answer_in_time};
+use crate::operation::response::deferred::{Completed, respond_or_defer};
 use crate::s3::checksum::ObjectChecksum;
-use crate::s3::xml::{self, CompletionAnswer, CompletionResult};
+use crate::s3::xml::{self, CompletionResult};
 use crate::s3::{BucketName, Checksum, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upload::memory::Tail;
 use crate::upload::session::{Upload, take_conditions};
-use crate::upload::stored_parts::{AllParts, UploadAt, etag_of_part, list_parts};
+use crate::upload::storage::{self, StorageUpload};
+use crate::upload::stored_parts::AllParts;
 use crate::upstream::UpstreamBody;
-
-/// S3's answers to a completed upload have a few hundred bytes.
-const MAX_ANSWER: usize = 64 * 1024;
 
 pub(crate) async fn complete_multipart_upload(
     resources: &Resources,
@@ -56,7 +53,7 @@ pub(crate) async fn complete_multipart_upload(
         asked: Asked::of(&document, &call.headers, &upload)?,
         resources: resources.clone(),
         location: call.location(),
-        account: for_every_question(&call.headers),
+        account: account_headers(&call.headers),
         conditions: take_conditions(&mut call.headers),
         etag: resources.policies.of_object(&bucket, &object_key)?.etag,
         bucket,
@@ -66,7 +63,7 @@ pub(crate) async fn complete_multipart_upload(
     let resource = format!("/{}/{}", completing.bucket, completing.object_key);
     // Whoever goes away now leaves a complete object or an upload that can be completed, as with S3.
     let sse = completing.upload.envelope.sse();
-    answer_in_time(completing.run(), under_way, resource, sse).await
+    respond_or_defer(completing.run(), under_way, resource, sse).await
 }
 
 /// A completion, with all that it needs to go on when nobody waits for it any more.
@@ -86,8 +83,8 @@ struct Completing {
 }
 
 impl Completing {
-    async fn run(self) -> Result<Outcome, Error> {
-        let listed = match list_parts(&self.resources, &self.at()).await {
+    async fn run(self) -> Result<Completed, Error> {
+        let listed = match self.storage().list_parts().await {
             Ok(listed) => listed,
             Err(Error::Refused(error)) if error.code == ErrorCode::NoSuchUpload => {
                 return self.completed_before().await?.ok_or_else(|| error.into());
@@ -97,7 +94,7 @@ impl Completing {
         let mut chosen = self.choose(&listed).await?;
         let mut displaced = None;
         let outcome = self.make(&listed, &mut chosen, &mut displaced).await;
-        if matches!(outcome, Ok(Outcome::Done(..))) {
+        if outcome.is_ok() {
             // No later request lists these parts, or needs the last one sealed again.
             let known = &self.resources.known_uploads;
             known.completed(&self.bucket, &self.upload.upstream_id, &chosen.named).await;
@@ -113,20 +110,18 @@ impl Completing {
         listed: &AllParts,
         chosen: &mut Chosen,
         displaced: &mut Option<Tail>,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Completed, Error> {
         let object = chosen.checksum_to_carry(&self.upload);
         let mut decided = completion(&chosen.stored);
         if let Err(CompletionRefused::SendAgain(number)) = decided {
             match self.seal_again(number, listed, chosen, object.as_ref(), displaced).await? {
                 Resealed::Stored => decided = completion(&chosen.stored),
-                Resealed::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
                 Resealed::NotHere => self.settle(chosen).await?,
             }
         }
         if matches!(decided, Ok(Completion::Whole)) {
             match self.carry(listed, chosen, object.as_ref(), displaced).await? {
                 Carried::Right => (),
-                Carried::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
                 Carried::SendAgain(number) => decided = Err(CompletionRefused::SendAgain(number)),
             }
         }
@@ -134,10 +129,8 @@ impl Completing {
         let checksum = self.asked.checksum.verified(&self.upload, chosen)?;
         let mut parts = chosen.etags.clone();
         if let Completion::Terminate(layout) = completion {
-            match self.store_terminator(&layout, object.as_ref()).await? {
-                Ok(etag) => parts.push((PartNumber::TERMINATOR.value(), etag)),
-                Err(refusal) => return Ok(Outcome::Refused(refusal)),
-            }
+            let etag = self.store_terminator(&layout, object.as_ref()).await?;
+            parts.push((PartNumber::TERMINATOR.value(), etag));
         }
         self.complete(&parts, checksum, chosen.total()).await
     }
@@ -147,7 +140,7 @@ impl Completing {
         let mut chosen = Chosen::default();
         for part in &self.asked.parts {
             let found =
-                listed.of_number(part.number).and_then(|found| Some((found, listed.stored_part(found)?)));
+                listed.number(part.number).and_then(|found| Some((found, listed.stored_part(found)?)));
             let (found, stored) = found.ok_or_else(|| request::invalid_part(part))?;
             let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
             let mark = known.mark(id, part.number, &found.etag).await;
@@ -158,12 +151,8 @@ impl Completing {
         Ok(chosen)
     }
 
-    /// The ETag of the stored terminator, or the storage's refusal.
-    async fn store_terminator(
-        &self,
-        layout: &Layout,
-        checksum: Option<&Checksum>,
-    ) -> Result<Result<String, Response<BoxBody>>, Error> {
+    /// Stores the terminator, and returns its ETag.
+    async fn store_terminator(&self, layout: &Layout, checksum: Option<&Checksum>) -> Result<String, Error> {
         let sealed = seal_terminator(&self.upload.content_key, layout, checksum, SegmentEntropy::fresh())?;
         self.store_part(PartNumber::TERMINATOR, sealed.into()).await
     }
@@ -175,25 +164,18 @@ impl Completing {
             return Ok(());
         }
         if let Some(layout) = chosen.layout().filter(|_| listed_below_terminator(chosen)) {
-            // Without it the client is told the same, and waits a little longer when it sends the part.
-            let _ = self.store_terminator(&layout, None).await?;
+            match self.store_terminator(&layout, None).await {
+                // Without the terminator the client only waits a little longer when it sends the part again.
+                Ok(_) | Err(Error::PassThrough(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
-    /// The ETag of a stored segment, or the storage's refusal.
-    async fn store_part(
-        &self,
-        number: PartNumber,
-        sealed: Bytes,
-    ) -> Result<Result<String, Response<BoxBody>>, Error> {
-        let mut request = self.at().part_request(number);
-        request.body = UpstreamBody::Content(sealed);
-        let response = pass(self.resources.upstream.send(request).await?).await?;
-        if !response.status().is_success() {
-            return Ok(Err(response));
-        }
-        Ok(Ok(etag_of_part(response.headers())?.to_owned()))
+    /// Stores a segment, and returns its ETag.
+    async fn store_part(&self, number: PartNumber, sealed: Bytes) -> Result<String, Error> {
+        Ok(self.storage().put_part(number, UpstreamBody::Content(sealed)).await?.0)
     }
 
     async fn complete(
@@ -201,48 +183,18 @@ impl Completing {
         parts: &[(u16, String)],
         checksum: Option<ObjectChecksum>,
         size: Option<u64>,
-    ) -> Result<Outcome, Error> {
-        let mut request = self.at().request(Method::POST);
-        request.headers.extend(self.conditions.clone());
-        let listed = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
-        request.body = UpstreamBody::Buffered(xml::write_complete_request(listed).into());
-        let response = pass(self.resources.upstream.send(request).await?).await?;
-        match response.status() {
-            StatusCode::OK => {}
-            // The client may have sent the request again before the first was answered, which is done by now.
-            StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
-                let done = self.completed_before().await.ok().flatten();
-                return Ok(done.unwrap_or(Outcome::Refused(response)));
-            }
-            _ => return Ok(Outcome::Refused(response)),
+    ) -> Result<Completed, Error> {
+        let parts = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
+        // White space before the storage's document ends here; `respond_or_defer` keeps the client waiting.
+        let storage::Completed { mut headers, result } =
+            self.storage().complete(parts, &self.conditions, &self.expected()).await?;
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        if let Some(size) = size {
+            let sizes = &self.resources.learned_sizes;
+            sizes.completed(&self.bucket, &self.object_key, result.etag(), size).await;
         }
-        // The storage's white space ends here; `answer_in_time` keeps the client waiting in the same way.
-        let (mut head, body) = response.into_parts();
-        let document = read_bounded(body, MAX_ANSWER).await.map_err(Error::upstream_body)?;
-        let answer = xml::completion_answer(&document)
-            .map_err(|_| Error::UnexpectedAnswer("what is no answer to a completed upload"))?;
-        head.headers.remove(CONTENT_LENGTH);
-        match answer {
-            CompletionAnswer::Done(result) => {
-                let result = match result.etag() {
-                    "" => self.named_result().await?,
-                    _ => result,
-                };
-                if let Some(size) = size {
-                    let sizes = &self.resources.learned_sizes;
-                    sizes.completed(&self.bucket, &self.object_key, result.etag(), size).await;
-                }
-                Ok(self.done(head.headers, result, checksum))
-            }
-            CompletionAnswer::Failed => Ok(Outcome::Refused(Response::from_parts(head, buffered(document)))),
-        }
-    }
-
-    /// The result for a storage that named no ETag.
-    async fn named_result(&self) -> Result<CompletionResult, Error> {
-        let written = self.expected().find(&self.resources.upstream).await?;
-        let written = written.ok_or(Error::UnexpectedAnswer("a completed upload without its ETag"))?;
-        Ok(CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), written.etag()?))
+        Ok(self.done(headers, result, checksum))
     }
 
     fn done(
@@ -250,20 +202,20 @@ impl Completing {
         mut headers: HeaderMap,
         result: CompletionResult,
         checksum: Option<ObjectChecksum>,
-    ) -> Outcome {
+    ) -> Completed {
         response_headers::set_sse(&mut headers, self.upload.envelope.sse(), Some(&self.upload.key_id));
         let etag = self.etag.to_client(result.etag(), Hashed::Ciphertext);
         let result = result.with_etag(&etag);
-        Outcome::Done(headers, result.write(&self.location, checksum))
+        Completed { headers, document: result.write(&self.location, checksum) }
     }
 
     /// Returns the response that the client missed if the object is the one that this upload made. The
     /// object's envelope shows that, since no other upload has this envelope.
-    async fn completed_before(&self) -> Result<Option<Outcome>, Error> {
+    async fn completed_before(&self) -> Result<Option<Completed>, Error> {
         let Some(written) = self.expected().find(&self.resources.upstream).await? else { return Ok(None) };
         let mut headers = written.version();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        let result = CompletionResult::of(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
+        let result = CompletionResult::new(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
         Ok(Some(self.done(headers, result, None)))
     }
 
@@ -274,13 +226,10 @@ impl Completing {
         Expected::new(&self.bucket, &self.object_key, envelope, self.account.clone())
     }
 
-    fn at(&self) -> UploadAt<'_> {
-        UploadAt {
-            bucket: &self.bucket,
-            object_key: &self.object_key,
-            upstream_id: &self.upload.upstream_id,
-            headers: &self.account,
-        }
+    /// The upload in the storage.
+    fn storage(&self) -> StorageUpload {
+        let Self { resources, bucket, object_key, upload, account, .. } = self;
+        StorageUpload::new(&resources.upstream, bucket, object_key, &upload.upstream_id, account.clone())
     }
 }
 

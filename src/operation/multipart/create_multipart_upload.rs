@@ -5,17 +5,18 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
 
-use crate::body::{BoxBody, read_bounded};
+use crate::body::BoxBody;
 use crate::envelope::native::multipart::fits_header;
 use crate::envelope::native::{Attributes, UploadChecksum, UploadTarget, UploadToken};
-use crate::error::Error;
-use crate::object::upstream_response::{buffered, pass};
+use crate::error::{Error, UnexpectedResponse};
+use crate::object::upstream_response::buffered;
 use crate::object::write::NewObject;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::checksum::ChecksumType;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 use crate::upload::session::take_conditions;
+use crate::upload::storage::StorageUpload;
 
 /// What an upload counts against the bytes of a shared data key, since nobody knows how long it will be. The data key
 /// encrypts none of them (F-01).
@@ -39,33 +40,33 @@ pub(crate) async fn create_multipart_upload(
 
     let write_key = object.write_key(resources, NOMINAL_LENGTH).await?;
     let mut request = object.request(Method::POST);
-    request.query = vec![("uploads".to_owned(), None)];
     request.headers = object.headers.clone();
     // They are for Complete to send again.
     take_conditions(&mut request.headers);
     announce_checksum(resources, &mut request.headers);
     let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
-    let response = pass(resources.upstream.send(request).await?).await?;
-    if !response.status().is_success() {
-        return Ok(response);
-    }
-    let (mut head, body) = response.into_parts();
-    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
-    let upstream_id = xml::parse_upload_id(&document)
-        .map_err(|_| Error::UnexpectedAnswer("without an upload id where an upload was begun"))?;
+    let (storage, mut headers) = StorageUpload::create(&resources.upstream, request).await?;
     let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
     let wrapped = write_key.wrapped.to_vec();
-    let token =
-        UploadToken::new(&sealed.content_key, target, checksum, upstream_id, wrapped, sealed.envelope)
-            .map_err(|_| Error::UnexpectedAnswer("with an upload id longer than any"))?;
+    let token = UploadToken::new(
+        &sealed.content_key,
+        target,
+        checksum,
+        storage.id().to_owned(),
+        wrapped,
+        sealed.envelope,
+    )
+    .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("UploadId")))?;
     resources.known_uploads.remember(&bucket, &token).await;
 
     let document = xml::write_initiated(bucket.as_str(), object_key.as_str(), &token.to_text());
-    head.headers.remove(http::header::CONTENT_LENGTH);
-    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    response_headers::set_sse(&mut head.headers, object.sse, Some(&write_key.key_id));
-    set_declared_checksum(&mut head.headers, checksum);
-    Ok(Response::from_parts(head, buffered(document)))
+    headers.remove(http::header::CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response_headers::set_sse(&mut headers, object.sse, Some(&write_key.key_id));
+    set_declared_checksum(&mut headers, checksum);
+    let mut response = Response::new(buffered(document));
+    *response.headers_mut() = headers;
+    Ok(response)
 }
 
 /// Announces what the object's last segment is to carry, if there is room for it (F-54).

@@ -6,12 +6,12 @@ use http::{Method, Response};
 
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::UploadToken;
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::upstream_response::pass;
+use crate::object::upstream_response::with_document;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::{ErrorCode, S3Error, headers, xml};
-use crate::upload::stored_parts::with_document;
 
 const MARKER: &str = "upload-id-marker";
 
@@ -35,12 +35,10 @@ pub(crate) async fn list_multipart_uploads(
         }
     }
     let response = pass(resources.upstream.send(request).await?).await?;
-    if !response.status().is_success() {
-        return Ok(response);
-    }
     let (head, body) = response.into_parts();
     let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
-    let unexpected = |_| Error::UnexpectedAnswer("what is no list of uploads");
+    let unexpected =
+        |_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListMultipartUploadsResult"));
     let mut tokens = HashMap::new();
     for id in xml::upload_ids(&document).map_err(unexpected)? {
         if let Some(token) = resources.known_uploads.token(bucket, &id).await {

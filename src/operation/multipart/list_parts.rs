@@ -8,15 +8,16 @@ use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{
     MultipartLength, PartNumber, PartReceipt, SEGMENT_HEADER, multipart_plaintext_length,
 };
-use crate::error::Error;
-use crate::object::upstream_response::{buffered, pass};
+use crate::error::{Error, UnexpectedResponse};
+use crate::object::upstream_response::pass;
+use crate::object::upstream_response::with_document;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::xml::{self, ListedPart, ToldPart};
 use crate::s3::{EtagStyle, Hashed, headers};
 use crate::upload::part::with_mark;
 use crate::upload::session::{name_upload, no_such_upload, upstream_id};
-use crate::upload::stored_parts::{is_no_such_upload, with_document};
+use crate::upload::storage::is_no_such_upload;
 
 pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
@@ -26,17 +27,11 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|name| name != "uploadId");
     name_upload(&mut request, &upstream_id);
-    let response = pass(resources.upstream.fetch(request).await?).await?;
-    if response.status() == StatusCode::NOT_FOUND {
-        return refused(response).await;
-    }
-    if !response.status().is_success() {
-        return Ok(response);
-    }
+    let response = pass(resources.upstream.fetch(request).await?).await.map_err(refused)?;
     let (head, body) = response.into_parts();
     let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
     let page = xml::parse_uploaded_parts(&document)
-        .map_err(|_| Error::UnexpectedAnswer("what is no list of an upload's parts"))?;
+        .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult")))?;
     let mut marks = HashMap::new();
     for part in &page.parts {
         if let Some(mark) = resources.known_uploads.mark(&upstream_id, part.number, &part.etag).await {
@@ -48,13 +43,17 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
 }
 
 /// The storage's 404 in S3's words.
-async fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
-    let (head, body) = response.into_parts();
-    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
-    if xml::parse_error_document(&document).is_ok_and(|told| is_no_such_upload(&told)) {
-        return Err(no_such_upload());
+fn refused(error: Error) -> Error {
+    match error {
+        Error::PassThrough(refusal)
+            if refusal.status == StatusCode::NOT_FOUND
+                && xml::parse_error_document(&refusal.document)
+                    .is_ok_and(|error| is_no_such_upload(&error)) =>
+        {
+            no_such_upload()
+        }
+        error => error,
     }
-    Ok(Response::from_parts(head, buffered(document)))
 }
 
 /// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left

@@ -5,7 +5,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::body::{BoxBody, boxed};
 use crate::error::Error;
-use crate::object::location::for_every_question;
+use crate::object::location::account_headers;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, headers};
@@ -24,7 +24,7 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     let upload = Upload::of_id(resources, bucket, object_key, call.upload_id()).await?;
     let computed = wanted_checksum(&upload, &declared)?;
 
-    let headers = for_every_question(&call.headers);
+    let headers = account_headers(&call.headers);
     let (body, verdict) = call.ingest_declared(resources, length, &declared);
     let body = match computed {
         Some(algorithm) => body.computing(algorithm),
@@ -32,13 +32,12 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     };
     let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
     let mut sent = part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default())).await?;
-    if let Some(etag) = sent.marked_etag(resources, &upload, number).await? {
-        let head = sent.response.headers_mut();
-        set_etag(head, &etag)?;
-        for checksum in &sent.checksums {
-            let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-            head.insert(HeaderName::from_static(checksum.algorithm().header()), value);
-        }
+    let etag = sent.marked_etag(resources, &upload, number).await;
+    let head = sent.response.headers_mut();
+    set_etag(head, &etag)?;
+    for checksum in &sent.checksums {
+        let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
+        head.insert(HeaderName::from_static(checksum.algorithm().header()), value);
     }
     Ok(sent.response)
 }

@@ -13,13 +13,13 @@ use time::OffsetDateTime;
 use crate::body::{BoxBody, boxed};
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
-use crate::object::location::for_every_question;
-use crate::object::range::{Selection, Wanted};
-use crate::object::read::{OpenedObject, Opening, ReadRequest};
+use crate::object::location::account_headers;
+use crate::object::range::{RequestedRange, Selection};
+use crate::object::read::{OpenedObject, ReadRequest};
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::operation::request::copy_source::{open_source, refuse_body};
-use crate::operation::response::deferred::{Outcome, answer_in_time};
+use crate::operation::response::deferred::{Completed, respond_or_defer};
 use crate::s3::headers::{self, COPY_SOURCE_RANGE};
 use crate::s3::iso_time;
 use crate::s3::{
@@ -41,7 +41,7 @@ pub(crate) async fn upload_part_copy(
     refuse_body(resources, &mut call).await?;
     let upload = Upload::of_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
     let sse = upload.envelope.sse();
-    answer_in_time(copy.run(upload), call.under_way, resource, sse).await
+    respond_or_defer(copy.run(upload), call.under_way, resource, sse).await
 }
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.
@@ -73,17 +73,14 @@ impl PartCopy {
             source: call.source()?.clone(),
             range: source_range(&call.headers)?,
             of_the_source: headers::source_read_headers(&call.headers),
-            of_the_part: for_every_question(&call.headers),
+            of_the_part: account_headers(&call.headers),
         })
     }
 
-    async fn run(self, upload: Upload) -> Result<Outcome, Error> {
+    async fn run(self, upload: Upload) -> Result<Completed, Error> {
         let Self { resources, bucket, object_key, number, .. } = &self;
         let number = *number;
-        let opened = match self.open().await.map_err(|error| self.of_range(error))? {
-            Opening::Opened(opened) => *opened,
-            Opening::Answered(response) => return Ok(Outcome::Refused(response)),
-        };
+        let opened = *self.open().await.map_err(|error| self.range_error(error))?;
         self.check_range(&opened)?;
         let OpenedObject { head, length, body, .. } = opened;
         let source_version = head.headers.get(VERSION).cloned();
@@ -96,8 +93,7 @@ impl PartCopy {
             None => Ok(Vec::new()),
         };
         let mut sent = part.store(plaintext, checksums).await?;
-        let marked = sent.marked_etag(resources, &upload, number).await?;
-        let Some(etag) = marked else { return Ok(Outcome::Refused(sent.response)) };
+        let etag = sent.marked_etag(resources, &upload, number).await;
         let checksums = sent.checksums;
         let (mut head, _) = sent.response.into_parts();
         head.headers.remove(ETAG);
@@ -105,14 +101,14 @@ impl PartCopy {
         head.headers.extend(source_version.map(|version| (SOURCE_VERSION, version)));
         let last_modified = iso_time(OffsetDateTime::now_utc());
         let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
-        Ok(Outcome::Done(head.headers, result.to_part_xml(&checksums)))
+        Ok(Completed { headers: head.headers, document: result.to_part_xml(&checksums) })
     }
 
-    async fn open(&self) -> Result<Opening, Error> {
+    async fn open(&self) -> Result<Box<OpenedObject>, Error> {
         let CopySource { bucket, object, version_id } = &self.source;
         let wanted = match self.range {
-            None => Wanted::Whole,
-            Some(range) => Wanted::Range(range.into()),
+            None => RequestedRange::Whole,
+            Some(range) => RequestedRange::Range(range.into()),
         };
         let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
         let read = ReadRequest {
@@ -140,7 +136,7 @@ impl PartCopy {
     }
 
     /// What a GET calls an unsatisfiable range is a wrong argument of a copy.
-    fn of_range(&self, error: Error) -> Error {
+    fn range_error(&self, error: Error) -> Error {
         match (self.range, error) {
             (Some(range), Error::Refused(refused)) if refused.code == ErrorCode::InvalidRange => {
                 let size = refused.extra.iter().find(|(name, _)| *name == "ActualObjectSize");

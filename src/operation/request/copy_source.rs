@@ -1,16 +1,16 @@
 //! The source of a copy, as the storage describes it now.
 
 use http::header::{ETAG, HeaderValue, RANGE};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
-use crate::body::{BoxBody, read_bounded};
-use crate::error::Error;
+use crate::body::read_bounded;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::foreign::{self, Kind};
-use crate::object::location::{Identity, ObjectAt, StoredRun, for_every_question};
+use crate::object::location::{ObjectIdentity, ObjectLocation, ReceivedRange, account_headers};
 use crate::object::native::StoredKeys;
-use crate::object::range::Wanted;
-use crate::object::read::{Opening, ReadRequest, open_object};
+use crate::object::range::RequestedRange;
+use crate::object::read::{OpenedObject, ReadRequest, open_object};
 use crate::object::rule::BucketRule;
 use crate::object::rule::formats::ReadFormat;
 use crate::object::upstream_response;
@@ -38,8 +38,6 @@ pub(crate) enum Examined {
     Found(Found),
     /// One of another format, by what it claims.
     Foreign(ReadFormat),
-    /// The storage refused, in words that the client may read.
-    Refused(Response<BoxBody>),
 }
 
 /// What the source is now.
@@ -48,7 +46,7 @@ pub(crate) struct Found {
     pub(crate) etag: HeaderValue,
     /// Well-formed, not yet authentic.
     pub(crate) keys: StoredKeys,
-    pub(crate) identity: Identity,
+    pub(crate) identity: ObjectIdentity,
     pub(crate) metadata: Metadata,
 }
 
@@ -92,13 +90,13 @@ impl Source {
         }
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => (),
-            _ => return refused(upstream_response::pass(response).await?).map(Examined::Refused),
+            _ => return Err(source_error(upstream_response::refusal(response).await)),
         }
         let is_head = response.status() == StatusCode::OK;
         let (head, body) = response.into_parts();
         let run = match is_head {
-            true => StoredRun::of_head(&head.headers)?,
-            false => StoredRun::of(head.status, &head.headers, &body)?,
+            true => ReceivedRange::of_head(&head.headers)?,
+            false => ReceivedRange::of(head.status, &head.headers, &body)?,
         };
         if run.partial {
             // Read to its end, the connection can serve another request.
@@ -111,23 +109,23 @@ impl Source {
     }
 
     /// Where it is, for further questions, which the client's conditions do not concern.
-    pub(crate) fn at(&self) -> ObjectAt<'_> {
+    pub(crate) fn at(&self) -> ObjectLocation<'_> {
         let CopySource { bucket, object, version_id } = &self.named;
         let version_id = version_id.as_deref();
-        ObjectAt { bucket, object_key: object, version_id, headers: for_every_question(&self.conditions) }
+        ObjectLocation { bucket, object_key: object, version_id, headers: account_headers(&self.conditions) }
     }
 
     /// Opens all of it, whatever its format: metadata and content are of one answer.
     ///
     /// # Errors
     /// As [`open_object`], and `PreconditionFailed` when a condition of the client does not hold.
-    pub(crate) async fn open(&self, resources: &Resources) -> Result<Opening, Error> {
+    pub(crate) async fn open(&self, resources: &Resources) -> Result<Box<OpenedObject>, Error> {
         let CopySource { bucket, object, version_id } = &self.named;
         let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
         let read = ReadRequest {
             bucket,
             object_key: object,
-            wanted: Wanted::Whole,
+            wanted: RequestedRange::Whole,
             query: version.collect(),
             headers: self.conditions.clone(),
             needs_checksum: true,
@@ -146,35 +144,36 @@ impl Source {
 /// Opens the source of a copy.
 ///
 /// # Errors
-/// As [`open_object`], and as [`refused`].
-pub(crate) async fn open_source(resources: &Resources, read: ReadRequest<'_>) -> Result<Opening, Error> {
-    match open_object(resources, read).await? {
-        Opening::Answered(response) => refused(response).map(Opening::Answered),
-        opening @ Opening::Opened(_) => Ok(opening),
-    }
+/// As [`open_object`], and as [`source_error`].
+pub(crate) async fn open_source(
+    resources: &Resources,
+    read: ReadRequest<'_>,
+) -> Result<Box<OpenedObject>, Error> {
+    open_object(resources, read).await.map_err(source_error)
 }
 
-/// The storage's refusal to read a copy's source, as the answer to the copy.
-///
-/// # Errors
-/// `PreconditionFailed` for what a read calls unmodified; `InvalidRequest` for a delete marker that is named
-/// by its version.
-fn refused(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
-    match response.status() {
-        StatusCode::NOT_MODIFIED => Err(S3Error::from(ErrorCode::PreconditionFailed).into()),
-        StatusCode::METHOD_NOT_ALLOWED if response.headers().contains_key("x-amz-delete-marker") => {
-            Err(S3Error::invalid_request(DELETE_MARKER).into())
+/// The error of a copy whose source the storage refuses to read: `PreconditionFailed` for what a read calls
+/// unmodified; `InvalidRequest` for a delete marker that is named by its version; else the refusal.
+fn source_error(error: Error) -> Error {
+    let Error::PassThrough(refusal) = error else { return error };
+    match refusal.status {
+        StatusCode::NOT_MODIFIED => S3Error::from(ErrorCode::PreconditionFailed).into(),
+        StatusCode::METHOD_NOT_ALLOWED if refusal.headers.contains_key("x-amz-delete-marker") => {
+            S3Error::invalid_request(DELETE_MARKER).into()
         }
-        _ => Ok(response),
+        _ => Error::PassThrough(refusal),
     }
 }
 
 impl Found {
     fn of(headers: &HeaderMap, keys: StoredKeys, stored_total: u64) -> Result<Self, Error> {
         Ok(Self {
-            identity: Identity::of(headers, &keys, stored_total)?,
+            identity: ObjectIdentity::of(headers, &keys, stored_total)?,
             keys,
-            etag: headers.get(ETAG).cloned().ok_or(Error::UnexpectedAnswer("an object without ETag"))?,
+            etag: headers
+                .get(ETAG)
+                .cloned()
+                .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?,
             metadata: Metadata::of(headers),
         })
     }

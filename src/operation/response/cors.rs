@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::s3::{BucketName, S3Path, headers};
-use crate::upstream::{UpstreamBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
 
 /// What a preflight's answer has in common with the answer to the request itself.
@@ -126,14 +126,15 @@ async fn ask(resources: &Resources, request: &CorsRequest<'_>) -> Result<Arc<Hea
     question.insert(ACCESS_CONTROL_REQUEST_METHOD, method);
     let path = S3Path::Bucket(request.bucket.clone());
     resources.policies.serve_bucket(request.bucket).map_err(|_| Unsaid)?;
-    let answer = send_preflight(resources, &path, &question).await.map_err(|_| Unsaid)?;
-    let status = answer.status();
-    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
-        return Err(Unsaid);
-    }
-    if !status.is_success() {
-        return Ok(Arc::default());
-    }
+    let answer = match send_preflight(resources, &path, &question).await {
+        Ok(answer) => answer,
+        Err(error) => match error.refusal_status() {
+            Some(status) if !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED => {
+                return Ok(Arc::default());
+            }
+            Some(_) | None => return Err(Unsaid),
+        },
+    };
     let told = answer.headers().iter().filter(|(name, _)| OF_ANY_ANSWER.contains(name));
     Ok(Arc::new(told.map(|(name, value)| (name.clone(), value.clone())).collect()))
 }
@@ -147,14 +148,8 @@ pub(crate) async fn send_preflight(
     path: &S3Path,
     request_headers: &HeaderMap,
 ) -> Result<Response<BoxBody>, Error> {
-    let request = UpstreamRequest {
-        method: Method::OPTIONS,
-        bucket: path.bucket().cloned(),
-        object: path.object().cloned(),
-        query: Vec::new(),
-        headers: headers::preflight_headers(request_headers),
-        body: UpstreamBody::Empty,
-    };
+    let mut request = UpstreamRequest::new(Method::OPTIONS, path.bucket(), path.object());
+    request.headers = headers::preflight_headers(request_headers);
     upstream_response::pass(resources.upstream.send(request).await?).await
 }
 

@@ -1,7 +1,6 @@
 //! Answers to what may take minutes: as S3 does it, a 200 comes first, then spaces, then the outcome, be it an error.
 
 use crate::object::response_headers;
-use crate::object::upstream_response::code_of;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,33 +8,32 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use tokio::task::JoinHandle;
 
-use crate::body::{BoxBody, KeepAliveBody, boxed, read_bounded};
+use crate::body::{BoxBody, KeepAliveBody, boxed};
 use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, with_causes};
 use crate::operation::request::UnderWay;
-use crate::s3::{ErrorCode, S3Error, xml};
+use crate::s3::{ErrorCode, S3Error};
 
-/// How long the head of the answer waits for the outcome; until then an error has a status of its own. Clients give up
-/// on a silent server after a minute, some after a few seconds more than this.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a client waits for a space.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long the response's head waits for the outcome; until then an error has a status of its own. Clients
+/// time out a silent server after a minute, some after a few seconds more than this.
+const RESPONSE_DEADLINE: Duration = Duration::from_secs(5);
+/// The interval of the spaces that keep the client from timing out.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How the work ended.
-pub(crate) enum Outcome {
-    /// It is done: the answer's headers, and its document without XML declaration.
-    Done(HeaderMap, String),
-    /// The storage refused, in words that the client may read.
-    Refused(Response<BoxBody>),
+/// The success of the work: the response's headers, and its document without XML declaration.
+pub(crate) struct Completed {
+    pub(crate) headers: HeaderMap,
+    pub(crate) document: String,
 }
 
-/// Answers with the outcome of `work`, or, if that takes longer than [`PATIENCE`], with a body that ends with it. The work
-/// goes on when the client does not wait for it, since it may have to clean up, and counts as a request until it has ended.
+/// Responds with the outcome of `work`, or, if that takes longer than [`RESPONSE_DEADLINE`], with a body that
+/// ends with the outcome. The work goes on when the client disconnects, since it may have to clean up, and
+/// counts as a request until it has ended.
 ///
 /// # Errors
-/// What the work failed with in time.
-pub(crate) async fn answer_in_time(
-    work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
+/// The error of the work, if it fails before the deadline.
+pub(crate) async fn respond_or_defer(
+    work: impl Future<Output = Result<Completed, Error>> + Send + 'static,
     under_way: UnderWay,
     resource: String,
     sse: SseAlgorithm,
@@ -45,26 +43,24 @@ pub(crate) async fn answer_in_time(
         drop(under_way);
         outcome
     });
-    within(task, resource, sse, PATIENCE).await
+    within(task, resource, sse, RESPONSE_DEADLINE).await
 }
 
 async fn within(
-    mut task: JoinHandle<Result<Outcome, Error>>,
+    mut task: JoinHandle<Result<Completed, Error>>,
     resource: String,
     sse: SseAlgorithm,
-    patience: Duration,
+    deadline: Duration,
 ) -> Result<Response<BoxBody>, Error> {
-    if let Ok(ended) = tokio::time::timeout(patience, &mut task).await {
-        return match ended.map_err(|_| broken_off())?? {
-            Outcome::Done(headers, document) => Ok(done(headers, &document)),
-            Outcome::Refused(response) => Ok(response),
-        };
+    if let Ok(ended) = tokio::time::timeout(deadline, &mut task).await {
+        let Completed { headers, document } = ended.map_err(|_| broken_off())??;
+        return Ok(done(headers, &document));
     }
     let document = async move {
         let ended = task.await.map_err(|_| Error::from(broken_off())).and_then(|outcome| outcome);
-        Bytes::from(late_document(ended, &resource).await)
+        Bytes::from(late_document(ended, &resource))
     };
-    let mut response = Response::new(boxed(KeepAliveBody::new(document, PAUSE)));
+    let mut response = Response::new(boxed(KeepAliveBody::new(document, KEEPALIVE_INTERVAL)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response_headers::set_sse(response.headers_mut(), sse, None);
     Ok(response)
@@ -81,29 +77,15 @@ fn done(headers: HeaderMap, document: &str) -> Response<BoxBody> {
 }
 
 /// The outcome as a document without XML declaration.
-async fn late_document(ended: Result<Outcome, Error>, resource: &str) -> String {
+fn late_document(ended: Result<Completed, Error>, resource: &str) -> String {
     let error = match ended {
-        Ok(Outcome::Done(_, document)) => return document,
-        Ok(Outcome::Refused(response)) => refusal(response).await,
-        Err(error) => {
-            tracing::warn!(error = %with_causes(&error), resource, "failed after its answer had begun");
-            error.to_s3()
-        }
+        Ok(Completed { document, .. }) => return document,
+        Err(error) => error,
     };
-    undeclared(&error.to_xml(resource, "", "s3veil")).to_owned()
-}
-
-/// What the storage refused with, in its own code and words where they are known ones.
-async fn refusal(response: Response<BoxBody>) -> S3Error {
-    let (head, body) = response.into_parts();
-    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.ok();
-    match document.and_then(|document| xml::parse_error_document(&document).ok()) {
-        Some(told) => S3Error::new(code_of(&told.code, head.status), told.message),
-        None => {
-            let message = format!("The storage refused with status {}.", head.status.as_u16());
-            S3Error::new(ErrorCode::InternalError, message)
-        }
+    if error.refusal_status().is_none() {
+        tracing::warn!(error = %with_causes(&error), resource, "failed after its response had begun");
     }
+    undeclared(&error.to_s3().to_xml(resource, "", "s3veil")).to_owned()
 }
 
 fn undeclared(document: &str) -> &str {

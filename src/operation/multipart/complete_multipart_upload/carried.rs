@@ -1,12 +1,9 @@
 //! The checksum of the whole object in a small last part: the carried checksum must be that of the parts that
 //! are completed (F-55). This does not apply to a terminator, which is sealed when all parts are known.
 
-use http::Response;
-
 use super::Completing;
 use super::request::Chosen;
 use super::resealed::Resealed;
-use crate::body::BoxBody;
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
 use crate::s3::Checksum;
@@ -17,8 +14,6 @@ use crate::upload::stored_parts::AllParts;
 pub(crate) enum Carried {
     /// The checksum of the chosen parts, or none.
     Right,
-    /// The storage refused to take the part that was to carry it.
-    Refused(Response<BoxBody>),
     /// Another checksum, or perhaps another: the client has to send the part again.
     SendAgain(PartNumber),
 }
@@ -49,7 +44,6 @@ impl Completing {
         if object.is_some() {
             match self.seal_again(number, listed, chosen, object, displaced).await? {
                 Resealed::Stored => return Ok(Carried::Right),
-                Resealed::Refused(refusal) => return Ok(Carried::Refused(refusal)),
                 Resealed::NotHere => {}
             }
         }

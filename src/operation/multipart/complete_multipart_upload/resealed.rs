@@ -1,12 +1,11 @@
 //! A last part that was sealed before the others were there: sealed anew, where this process still has it.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Response;
 use http_body_util::{BodyExt, Full};
 
 use super::Completing;
 use super::request::Chosen;
-use crate::body::{BoxBody, SealBody};
+use crate::body::SealBody;
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, PartReceipt, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer,
@@ -21,8 +20,6 @@ use crate::upload::stored_parts::AllParts;
 pub(crate) enum Resealed {
     /// It is stored, and takes the place of the last of the chosen parts.
     Stored,
-    /// The storage refused it.
-    Refused(Response<BoxBody>),
     /// This process does not have the part, or there is no number for it: the client has to send it again.
     NotHere,
 }
@@ -68,23 +65,16 @@ impl Completing {
         let sealed = sealed.expect("bytes in memory do not fail").to_bytes();
         let stored_length = sealed.len() as u64;
         *displaced = Some(tail).filter(|_| at == number);
-        match self.store_part(at, sealed).await? {
-            Ok(etag) => {
-                let mark = PartReceipt::for_last(&layout).with_checksum(checksum).carrying(object);
-                chosen.replace_last(at, etag, stored_length, mark);
-                Ok(Resealed::Stored)
-            }
-            Err(refusal) => Ok(Resealed::Refused(refusal)),
-        }
+        let etag = self.store_part(at, sealed).await?;
+        let mark = PartReceipt::for_last(&layout).with_checksum(checksum).carrying(object);
+        chosen.replace_last(at, etag, stored_length, mark);
+        Ok(Resealed::Stored)
     }
 
     /// Stores a part as the client sent it, under the ETag that the client has: the object was not made.
     pub(crate) async fn put_back(&self, part: Tail) {
-        let failure = match self.store_part(part.part.number, part.sealed).await {
-            Ok(Ok(_)) => return,
-            Ok(Err(refusal)) => refusal.status().to_string(),
-            Err(error) => with_causes(&error),
-        };
+        let Err(error) = self.store_part(part.part.number, part.sealed).await else { return };
+        let failure = with_causes(&error);
         tracing::warn!(failure, bucket = %self.bucket, "a part that was sealed anew stays; it has to be sent again");
     }
 }
@@ -99,7 +89,7 @@ fn free_number(listed: &AllParts, chosen: &Chosen) -> Option<PartNumber> {
     let numbers = (above + 1..=PartNumber::TERMINATOR.value()).rev().filter_map(PartNumber::new);
     let is_free = |number: &PartNumber| {
         let is_terminators = *number == PartNumber::TERMINATOR;
-        *number != last.number && (is_terminators || listed.of_number(number.value()).is_none())
+        *number != last.number && (is_terminators || listed.number(number.value()).is_none())
     };
     numbers.into_iter().find(is_free)
 }

@@ -3,18 +3,18 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::object::upstream_response::buffered;
+use crate::error::UpstreamRefusal;
 
-fn finished() -> Outcome {
+fn finished() -> Completed {
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-version-id", HeaderValue::from_static("v1"));
-    Outcome::Done(headers, "<CopyObjectResult/>".to_owned())
+    Completed { headers, document: "<CopyObjectResult/>".to_owned() }
 }
 
-fn refused(status: u16, document: &'static str) -> Outcome {
-    let mut response = Response::new(buffered(document));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    Outcome::Refused(response)
+fn refused(status: u16, document: &'static str) -> Error {
+    let status = StatusCode::from_u16(status).unwrap();
+    let refusal = UpstreamRefusal { status, headers: HeaderMap::new(), document: Bytes::from(document) };
+    Error::PassThrough(Box::new(refusal))
 }
 
 async fn text(response: Response<BoxBody>) -> String {
@@ -22,7 +22,7 @@ async fn text(response: Response<BoxBody>) -> String {
 }
 
 /// An answer that began before the outcome was there.
-async fn late(outcome: Result<Outcome, Error>) -> (StatusCode, String) {
+async fn late(outcome: Result<Completed, Error>) -> (StatusCode, String) {
     let (sender, receiver) = oneshot::channel();
     let task = tokio::spawn(async move { receiver.await.unwrap() });
     let response = within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::ZERO).await.unwrap();
@@ -48,9 +48,10 @@ async fn what_fails_in_time_has_its_status() {
     let error =
         within(failing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap_err();
     assert!(matches!(error, Error::MalformedWrappedKey));
-    let refusing = tokio::spawn(async { Ok(refused(412, "<Error/>")) });
-    let response =
-        within(refusing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap();
+    let refusing = tokio::spawn(async { Err(refused(412, "<Error/>")) });
+    let error =
+        within(refusing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap_err();
+    let response = error.into_refusal().unwrap().into_response();
     assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
 }
 
@@ -60,8 +61,8 @@ async fn what_is_late_is_one_document_whatever_it_says() {
     for (outcome, expected) in [
         (Ok(finished()), "<CopyObjectResult/>"),
         (Err(Error::MalformedWrappedKey), "<Code>IntegrityCheckFailed</Code>"),
-        (Ok(refused(503, slow_down)), "<Code>SlowDown</Code><Message>m</Message>"),
-        (Ok(refused(502, "<html>")), "<Code>InternalError</Code>"),
+        (Err(refused(503, slow_down)), "<Code>SlowDown</Code><Message>m</Message>"),
+        (Err(refused(502, "<html>")), "<Code>InternalError</Code>"),
     ] {
         let (status, text) = late(outcome).await;
         assert_eq!(status, StatusCode::OK);

@@ -1,7 +1,7 @@
 //! CompleteMultipartUpload: the client's list of parts, the list for the storage, and the answer.
 
-use super::super::XmlError;
 use super::super::walk::{Element, Limits, is_blank, read};
+use super::super::{ErrorDocument, XmlError, parse_error_document};
 use super::ABOUT_CIPHERTEXT;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::error::{ErrorCode, S3Error};
@@ -85,8 +85,8 @@ fn malformed() -> S3Error {
 
 /// The body for the storage: numbers and the storage's own ETags, unquoted.
 #[must_use]
-pub fn write_complete_request<'a>(parts: impl Iterator<Item = (u16, &'a str)>) -> String {
-    let parts = parts.map(|(number, etag)| {
+pub fn write_complete_request<'a>(parts: impl IntoIterator<Item = (u16, &'a str)>) -> String {
+    let parts = parts.into_iter().map(|(number, etag)| {
         let fields = vec![
             Element::with_text("PartNumber", number.to_string()),
             Element::with_text("ETag", format!("\"{etag}\"")),
@@ -101,8 +101,8 @@ pub fn write_complete_request<'a>(parts: impl Iterator<Item = (u16, &'a str)>) -
 pub enum CompletionAnswer {
     /// The object is there.
     Done(CompletionResult),
-    /// It is not: an error document. S3 writes one behind a status of 200 too.
-    Failed,
+    /// The object does not exist: an error document. S3 writes one behind a status of 200, too.
+    Failed(ErrorDocument),
 }
 
 /// The answer to a completed upload.
@@ -119,7 +119,7 @@ pub fn completion_answer(document: &[u8]) -> Result<CompletionAnswer, XmlError> 
     let root = read(document, Limits { bytes: 64 << 10, elements: 256 })?;
     match root.name.as_str() {
         "CompleteMultipartUploadResult" => Ok(CompletionAnswer::Done(CompletionResult { root })),
-        "Error" => Ok(CompletionAnswer::Failed),
+        "Error" => Ok(CompletionAnswer::Failed(parse_error_document(document)?)),
         _ => Err(XmlError::Unexpected),
     }
 }
@@ -127,7 +127,7 @@ pub fn completion_answer(document: &[u8]) -> Result<CompletionAnswer, XmlError> 
 impl CompletionResult {
     /// An answer of our own, for an upload that turned out to be complete already.
     #[must_use]
-    pub fn of(bucket: &str, object_key: &str, etag: &str) -> Self {
+    pub fn new(bucket: &str, object_key: &str, etag: &str) -> Self {
         let children = vec![
             Element::with_text("Location", ""),
             Element::with_text("Bucket", bucket),
@@ -168,6 +168,8 @@ impl CompletionResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FAILED: &[u8] = b"<Error><Code>InternalError</Code></Error>";
 
     fn refused(body: &str) -> &'static str {
         complete_request(body.as_bytes()).unwrap_err().code.code()
@@ -242,11 +244,11 @@ mod tests {
             assert!(written.contains(expected), "{written}");
         }
         assert_eq!(
-            completion_answer(b"<Error><Code>InternalError</Code></Error>"),
-            Ok(CompletionAnswer::Failed)
+            completion_answer(FAILED),
+            Ok(CompletionAnswer::Failed(parse_error_document(FAILED).unwrap()))
         );
         assert_eq!(completion_answer(b"<html/>"), Err(XmlError::Unexpected));
-        let own = CompletionResult::of("b", "a&b", "\"e-1\"").write("http://here/b/a%26b", None);
+        let own = CompletionResult::new("b", "a&b", "\"e-1\"").write("http://here/b/a%26b", None);
         assert!(own.contains("<Key>a&amp;b</Key><ETag>\"e-1\"</ETag>") && own.contains("here/b/a%26b"));
     }
 }

@@ -1,0 +1,360 @@
+//! The storage's multipart API: one client for the uploads of clients, of copies and of forms.
+//!
+//! It must not know what parts hold. What a response of the storage means is decided here, once: a refusal, a
+//! failure behind a status of 200, and a response that was lost after the request was carried out.
+
+use http::header::{CONTENT_LENGTH, ETAG, HeaderMap};
+use http::{Method, Response, StatusCode};
+use tokio::task::JoinHandle;
+
+use super::stored_parts::AllParts;
+use crate::body::{BoxBody, read_bounded};
+use crate::envelope::native::multipart::{MAX_PARTS, PartNumber};
+use crate::error::{Error, UnexpectedResponse, with_causes};
+use crate::object::location::account_headers;
+use crate::object::lost_response::Expected;
+use crate::object::upstream_response::{copy_answer, failed, pass};
+use crate::s3::xml::{self, CompletionAnswer, CompletionResult, ListedPart};
+use crate::s3::{BucketName, ErrorCode, ObjectKey, S3Error};
+use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
+
+/// An upload in the storage.
+#[derive(Clone)]
+pub(crate) struct StorageUpload {
+    upstream: Upstream,
+    bucket: BucketName,
+    object_key: ObjectKey,
+    /// The storage's id of the upload.
+    id: String,
+    /// The client's account headers, repeated on every request.
+    headers: HeaderMap,
+}
+
+/// A completed upload.
+pub(crate) struct Completed {
+    /// The headers of the storage's response.
+    pub(crate) headers: HeaderMap,
+    /// The result, which has an ETag.
+    pub(crate) result: CompletionResult,
+}
+
+impl StorageUpload {
+    /// The upload that the storage knows by `id`; `headers` are repeated on every request.
+    pub(crate) fn new(
+        upstream: &Upstream,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        id: &str,
+        headers: HeaderMap,
+    ) -> Self {
+        let (upstream, id) = (upstream.clone(), id.to_owned());
+        Self { upstream, bucket: bucket.clone(), object_key: object_key.clone(), id, headers }
+    }
+
+    /// Creates the upload that the headers of `request` describe, and returns the storage's response headers,
+    /// too.
+    ///
+    /// # Errors
+    /// [`Error::PassThrough`] when the storage refuses, [`Error::UnexpectedResponse`] for a response without
+    /// an upload id, and an upstream error.
+    pub(crate) async fn create(
+        upstream: &Upstream,
+        mut request: UpstreamRequest,
+    ) -> Result<(Self, HeaderMap), Error> {
+        let (Some(bucket), Some(object_key)) = (request.bucket.clone(), request.object.clone()) else {
+            unreachable!("an upload makes an object");
+        };
+        let headers = account_headers(&request.headers);
+        request.method = Method::POST;
+        request.query = vec![("uploads".to_owned(), None)];
+        let (head, body) = pass(upstream.send(request).await?).await?.into_parts();
+        let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
+        let id = xml::parse_upload_id(&document).map_err(|_| {
+            Error::UnexpectedResponse(UnexpectedResponse::Document("InitiateMultipartUploadResult"))
+        })?;
+        Ok((Self { upstream: upstream.clone(), bucket, object_key, id, headers }, head.headers))
+    }
+
+    /// The storage's id of the upload.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Stores a part; returns its ETag without quotes, and the storage's response.
+    ///
+    /// # Errors
+    /// [`Error::PassThrough`] when the storage refuses, [`Error::UnexpectedResponse`] for a response without
+    /// ETag, and an upstream error.
+    pub(crate) async fn put_part(
+        &self,
+        number: PartNumber,
+        body: UpstreamBody,
+    ) -> Result<(String, Response<BoxBody>), Error> {
+        let mut request = self.part_request(number);
+        request.body = body;
+        let response = pass(self.upstream.send(request).await?).await?;
+        let etag = part_etag(response.headers())?.to_owned();
+        Ok((etag, response))
+    }
+
+    /// Stores a part that the storage copies from the source that `source` names; returns its ETag without
+    /// quotes, and the headers of the storage's response.
+    ///
+    /// # Errors
+    /// As [`Self::put_part`].
+    pub(crate) async fn copy_part(
+        &self,
+        number: PartNumber,
+        source: HeaderMap,
+    ) -> Result<(String, HeaderMap), Error> {
+        let mut request = self.part_request(number);
+        request.headers.extend(source);
+        let (head, body) = pass(self.upstream.send(request).await?).await?.into_parts();
+        let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
+        match copy_answer(&document)? {
+            xml::CopyAnswer::Failed(error) => Err(failed(error)),
+            xml::CopyAnswer::Copied(result) if result.etag.is_empty() => {
+                Err(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
+            }
+            xml::CopyAnswer::Copied(result) => Ok((result.etag.trim_matches('"').to_owned(), head.headers)),
+        }
+    }
+
+    /// Lists all parts, page by page.
+    ///
+    /// # Errors
+    /// `NoSuchUpload` when there is no such upload; [`Error::UnexpectedResponse`] for a document that is not
+    /// a list of parts.
+    pub(crate) async fn list_parts(&self) -> Result<AllParts, Error> {
+        let invalid = || Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult"));
+        let mut all: Vec<ListedPart> = Vec::new();
+        let mut marker: Option<String> = None;
+        // A storage that repeats its pages is not asked for ever.
+        while all.len() <= usize::from(MAX_PARTS) {
+            let mut request = self.request(Method::GET);
+            let page = marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker)));
+            request.query.splice(..0, page);
+            let response = pass(self.upstream.fetch(request).await?).await.map_err(listing_refused)?;
+            let document = read_bounded(response.into_body(), xml::MAX_UPLOAD_DOCUMENT).await;
+            let document = document.map_err(Error::upstream_body)?;
+            let page = xml::parse_uploaded_parts(&document).map_err(|_| invalid())?;
+            marker = page.next.clone();
+            let is_empty = page.parts.is_empty();
+            all.extend(page.parts);
+            if marker.is_none() || is_empty {
+                return Ok(AllParts::new(all));
+            }
+        }
+        Err(invalid())
+    }
+
+    /// Makes the object of `parts` (number, the storage's ETag) if the client's `conditions` hold. `expected`
+    /// is the object that it becomes: it is looked up when the storage's response does not say whether it
+    /// exists, or refuses a repeated request that may have been carried out before.
+    ///
+    /// # Errors
+    /// [`Error::PassThrough`] when the storage refuses, the storage's own error when it failed behind a status
+    /// of 200, [`Error::Unsettled`] when the response was lost and the object does not exist.
+    pub(crate) async fn complete<'p>(
+        &self,
+        parts: impl IntoIterator<Item = (u16, &'p str)>,
+        conditions: &HeaderMap,
+        expected: &Expected,
+    ) -> Result<Completed, Error> {
+        let mut request = self.request(Method::POST);
+        request.headers.extend(conditions.clone());
+        request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
+        let response = match self.upstream.send(request).await {
+            Ok(response) => pass(response).await,
+            Err(error) if error.may_have_been_done() => return self.look_up(expected).await,
+            Err(error) => return Err(error.into()),
+        };
+        let response = match response {
+            Ok(response) => response,
+            // An earlier attempt, of the client or of the proxy, may have completed the upload.
+            Err(refusal) if is_of_a_completed_upload(&refusal) => {
+                let found = self.look_up(expected).await;
+                return found.map_err(|_| refusal);
+            }
+            Err(error) => return Err(error),
+        };
+        let (mut head, body) = response.into_parts();
+        let Ok(document) = read_bounded(body, xml::MAX_COPY_ANSWER).await else {
+            return self.look_up(expected).await;
+        };
+        let answer = xml::completion_answer(&document).map_err(|_| {
+            Error::UnexpectedResponse(UnexpectedResponse::Document("CompleteMultipartUploadResult"))
+        })?;
+        head.headers.remove(CONTENT_LENGTH);
+        match answer {
+            CompletionAnswer::Failed(error) => Err(failed(error)),
+            CompletionAnswer::Done(result) if result.etag().is_empty() => {
+                let found = self.look_up(expected).await?;
+                Ok(Completed { headers: head.headers, result: found.result })
+            }
+            CompletionAnswer::Done(result) => Ok(Completed { headers: head.headers, result }),
+        }
+    }
+
+    async fn look_up(&self, expected: &Expected) -> Result<Completed, Error> {
+        let written = expected.find(&self.upstream).await?.ok_or(Error::Unsettled)?;
+        let result = CompletionResult::new(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
+        Ok(Completed { headers: written.version(), result })
+    }
+
+    /// Aborts the upload. A failure is logged, not returned.
+    pub(crate) async fn abort(&self) {
+        let failure = match self.upstream.send(self.request(Method::DELETE)).await {
+            Ok(response) if response.status().is_success() || response.status() == StatusCode::NOT_FOUND => {
+                return;
+            }
+            Ok(response) => response.status().to_string(),
+            Err(error) => with_causes(&error),
+        };
+        let Self { bucket, object_key, .. } = self;
+        tracing::warn!(failure, %bucket, %object_key, "an upload of the proxy's own was not aborted");
+    }
+
+    /// A guard that aborts the upload when it is dropped.
+    pub(crate) fn abort_on_drop(&self) -> AbortOnDrop {
+        AbortOnDrop { upload: Some(self.clone()) }
+    }
+
+    fn part_request(&self, number: PartNumber) -> UpstreamRequest {
+        let mut request = self.request(Method::PUT);
+        request.query.insert(0, ("partNumber".to_owned(), Some(number.value().to_string())));
+        request
+    }
+
+    fn request(&self, method: Method) -> UpstreamRequest {
+        let mut request = UpstreamRequest::new(method, &self.bucket, &self.object_key);
+        request.query.push(("uploadId".to_owned(), Some(self.id.clone())));
+        request.headers = self.headers.clone();
+        request
+    }
+}
+
+/// Aborts an upload when it is dropped, as it is when the client disconnects and its request is dropped.
+pub(crate) struct AbortOnDrop {
+    upload: Option<StorageUpload>,
+}
+
+impl AbortOnDrop {
+    /// Leaves the upload as it is: it is complete.
+    pub(crate) fn disarm(mut self) {
+        self.upload = None;
+    }
+
+    /// Aborts the upload now, and returns when the storage has responded. If this future is dropped, the
+    /// request goes on.
+    pub(crate) async fn abort(mut self) {
+        if let Some(aborting) = self.begin() {
+            // A panic of the task is logged, and changes nothing for the caller.
+            let _ = aborting.await;
+        }
+    }
+
+    fn begin(&mut self) -> Option<JoinHandle<()>> {
+        let upload = self.upload.take()?;
+        Some(tokio::spawn(async move { upload.abort().await }))
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        drop(self.begin());
+    }
+}
+
+/// The ETag of a stored part, without quotes.
+///
+/// # Errors
+/// [`Error::UnexpectedResponse`] for a response without ETag.
+pub(crate) fn part_etag(response: &HeaderMap) -> Result<&str, Error> {
+    let etag = response.get(ETAG).and_then(|etag| etag.to_str().ok());
+    let etag = etag.map(|etag| etag.trim_matches('"')).filter(|etag| !etag.is_empty());
+    etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
+}
+
+/// Whether the storage refuses to complete an upload as it does when the upload is complete already.
+fn is_of_a_completed_upload(error: &Error) -> bool {
+    matches!(
+        error.refusal_status(),
+        Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED)
+    )
+}
+
+/// The error of a list of parts that the storage refuses, in S3's own words.
+fn listing_refused(error: Error) -> Error {
+    let refusal = match error.into_refusal() {
+        Ok(refusal) => refusal,
+        Err(error) => return error,
+    };
+    if refusal.status.is_server_error() {
+        return Error::UpstreamFailed { status: refusal.status.as_u16() };
+    }
+    let Ok(document) = xml::parse_error_document(&refusal.document) else {
+        return Error::UnexpectedResponse(UnexpectedResponse::Refusal("ListParts"));
+    };
+    if is_no_such_upload(&document) {
+        return S3Error::from(ErrorCode::NoSuchUpload).into();
+    }
+    match ErrorCode::ALL.iter().copied().find(|known| known.code() == document.code) {
+        Some(code) => S3Error::new(code, document.message).into(),
+        None => Error::UnexpectedResponse(UnexpectedResponse::Refusal("ListParts")),
+    }
+}
+
+/// Whether an error of the storage says that the upload does not exist. radosgw reports an upload as a key:
+/// NoSuchKey when the upload is finished, or never existed.
+pub(crate) fn is_no_such_upload(error: &xml::ErrorDocument) -> bool {
+    error.code == ErrorCode::NoSuchUpload.code() || error.code == ErrorCode::NoSuchKey.code()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::upstream::{Settings, Target};
+
+    fn request(method: Method, object: bool, query: &[(&str, Option<&str>)]) -> UpstreamRequest {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
+        let (bucket, object_key) =
+            (BucketName::parse("bucket").unwrap(), ObjectKey::parse("object").unwrap());
+        let mut request = UpstreamRequest::new(method, &bucket, Some(&object_key).filter(|_| object));
+        request.query = query.collect();
+        request
+    }
+
+    async fn answered(upstream: &Upstream, request: UpstreamRequest) -> String {
+        let response = upstream.send(request).await.unwrap();
+        let body = read_bounded(response.into_body(), xml::MAX_UPLOAD_DOCUMENT).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[cfg(feature = "embedded-store")]
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_is_aborted() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings::new(Target::Embedded { path: root.path().to_owned() });
+        let upstream = crate::cli::embedded_store::open(settings).await.unwrap();
+        answered(&upstream, request(Method::PUT, false, &[])).await;
+        let started = answered(&upstream, request(Method::POST, true, &[("uploads", None)])).await;
+        let id = xml::parse_upload_id(started.as_bytes()).unwrap();
+        let listed = async || answered(&upstream, request(Method::GET, false, &[("uploads", None)])).await;
+        assert!(listed().await.contains("<Upload>"));
+
+        let (bucket, object_key) =
+            (BucketName::parse("bucket").unwrap(), ObjectKey::parse("object").unwrap());
+        let upload = StorageUpload::new(&upstream, &bucket, &object_key, &id, HeaderMap::new());
+        drop(upload.abort_on_drop());
+        for _ in 0..500 {
+            if !listed().await.contains("<Upload>") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the upload is still there");
+    }
+}
