@@ -1,6 +1,6 @@
-//! `proxy.toml` and the environment, read once.
-//! It knows what a value may be, not what the rooms do with it; it is the only one that reads the environment.
-//! What it returns holds no invalid value, and what it refuses it refuses with file, line and the way out.
+//! `proxy.toml` and the environment, read once at the start; no other module reads the environment.
+//! It must not know how the other modules use a value.
+//! It promises that no returned value is invalid, and that every error names file, line, problem and remedy.
 
 mod bucket;
 mod client;
@@ -37,36 +37,37 @@ use crate::object::rule::BucketRule;
 use crate::service::Client;
 use crate::{admin, server};
 
-/// Everything `proxy.toml` says, with the defaults filled in.
+/// The complete configuration, with defaults for absent keys.
 #[derive(Debug)]
 pub struct Config {
-    /// `[listen]`: where and how S3 clients are answered.
+    /// `[listen]`: the listener for S3 clients.
     pub listen: server::Settings,
-    /// `[listen]`: what a request must be like, whatever connection it comes on.
+    /// `[listen]`: the requirements and limits of requests.
     pub requests: RequestRules,
-    /// `[admin]`, if there is one.
+    /// `[admin]`: the listener for operators, if configured.
     pub admin: Option<admin::Settings>,
     /// `[upstream]`: the storage.
     pub upstream: crate::upstream::Settings,
-    /// `[keyring]`: where wrapping keys come from.
+    /// `[keyring]`: the holder of the wrapping keys.
     pub keyring: crate::keyring::Settings,
-    /// `[[client]]`: who may ask. Never empty, no access key id twice.
+    /// `[[client]]`: the clients by their unique access key ids. Never empty.
     pub clients: Vec<(String, Client)>,
-    /// `[[bucket]]`: which rules hold where, the first match first. Never empty.
+    /// `[[bucket]]`: the rules for buckets, of which the first match applies. Never empty.
     pub buckets: Vec<BucketRule>,
-    /// `[log]`.
+    /// `[log]`: format and level of the log.
     pub log: LogSettings,
-    /// What is valid and yet to be changed, each in a sentence that names file, line and key.
+    /// Warnings about valid settings that should be changed. Each names file, line and key.
     pub warnings: Vec<String>,
 }
 
-/// Reads the file at `path`, and the environment where it says so. Paths in it are relative to its directory.
+/// Reads the file at `path`, and the environment variables that it names. Paths in the file are relative to
+/// its directory.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let (mut config, literal_secrets) = read(&Zeroizing::new(text), path, &environment)?;
     if let (Some(key), Some(mode)) = (literal_secrets.first(), mode_for_others(path)) {
         config.warnings.push(format!(
-            "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets others read them: run chmod 640, or write \
+            "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets other users read them: run chmod 640, or write \
              \"env:NAME\" or secret_access_key_file",
             path.display()
         ));
@@ -74,7 +75,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// The mode of a file that users beside its owner and group may read.
+/// The mode of a file, if users other than its owner and group may read the file.
 fn mode_for_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
@@ -97,14 +98,14 @@ fn environment(name: &str) -> Option<String> {
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     let refusal = if error.kind() == io::ErrorKind::NotFound {
         let fix = "start s3veil in a directory that holds a proxy.toml, or name one with --config FILE";
-        Refusal::new("there is no such configuration file", fix)
+        Refusal::new("missing configuration file", fix)
     } else {
         Refusal::new(format!("can't be read: {error}"), "make it a file that s3veil's user may read")
     };
     ConfigError::whole(path, refusal)
 }
 
-/// Reads `text` as the file `file`; `environment` answers for `env:NAME` values and `RUST_LOG`.
+/// Parses `text` as the content of `file`; `environment` resolves `env:NAME` values and `RUST_LOG`.
 pub fn parse(
     text: &str,
     file: &Path,
@@ -113,7 +114,7 @@ pub fn parse(
     read(text, file, &environment).map(|(config, _)| config)
 }
 
-/// [`parse`], and the keys whose secrets stand in the text itself.
+/// Parses like [`parse`], and also returns the keys whose secrets are literal values in the text.
 fn read(
     text: &str,
     file: &Path,
@@ -141,7 +142,7 @@ fn read(
     Ok((config, source.literal_secrets.take()))
 }
 
-/// A table that must be there.
+/// A required table.
 fn required<'a>(
     root: &Section<'a>,
     name: &'static str,
@@ -149,5 +150,6 @@ fn required<'a>(
     fix: &str,
 ) -> Result<Section<'a>, ConfigError> {
     let section = root.section(name, known)?;
-    section.ok_or_else(|| ConfigError::whole(root.source.file, Refusal::new(format!("has no [{name}]"), fix)))
+    section
+        .ok_or_else(|| ConfigError::whole(root.source.file, Refusal::new(format!("missing [{name}]"), fix)))
 }

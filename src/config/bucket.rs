@@ -1,3 +1,7 @@
+//! `[[bucket]]`: the rules for buckets.
+//! It must not know how a rule is applied.
+//! It promises that every rule can match, has a wrapping key, and that no bucket joins a realm by chance.
+
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use super::value;
@@ -19,10 +23,10 @@ const KEYS: &[&str] = &[
     "etag",
 ];
 
-/// An object's key has at most 1,024 bytes.
+/// Maximum length of a prefix in bytes: that of an object's key.
 const MAX_PREFIX: usize = 1024;
 
-/// Whether everything `later` applies to is taken by `earlier` before.
+/// Whether `earlier` applies to everything that `later` would apply to.
 fn hides(earlier: &BucketRule, later: &BucketRule) -> bool {
     earlier.name.covers(&later.name) && later.prefix.starts_with(&earlier.prefix)
 }
@@ -35,7 +39,7 @@ pub(super) fn read(
     let sections = root.sections("bucket", KEYS)?;
     if sections.is_empty() {
         let fix = "write [[bucket]] and below it name = \"*\", for every bucket";
-        return Err(ConfigError::whole(root.source.file, Refusal::new("has no [[bucket]]", fix)));
+        return Err(ConfigError::whole(root.source.file, Refusal::new("missing [[bucket]]", fix)));
     }
     let mut rules = Vec::with_capacity(sections.len());
     for section in &sections {
@@ -85,7 +89,7 @@ fn refuse_chance_realm(
             return Err(section.refuse("realm", &problem, &fix));
         }
         if other.prefix.is_empty() {
-            // It serves all of that bucket: the rules behind it do not count.
+            // This rule serves the whole bucket, so later rules never apply to it.
             return Ok(());
         }
     }

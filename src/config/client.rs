@@ -1,3 +1,7 @@
+//! `[[client]]`: access keys and rights.
+//! It must not know how a signature is verified.
+//! It promises unique access key ids, and the published secret on loopback addresses only.
+
 use std::net::SocketAddr;
 
 use super::credentials;
@@ -10,18 +14,18 @@ use crate::sigv4::SecretAccessKey;
 
 const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key_file", "buckets", "access"];
 
-/// The secret of the published `proxy.toml`: everybody knows it, so it serves this machine only.
+/// The secret of the published `proxy.toml`. It is public, so it is accepted on loopback addresses only.
 pub const DEMO_SECRET: &str = "s3veil-secret";
 
-/// A secret as short as this can be guessed, from one signed request, on any machine.
-const LEAST_SECRET: usize = 16;
+/// Minimum length of a secret in bytes: a shorter one can be guessed offline from one signed request.
+const MIN_SECRET: usize = 16;
 
 pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String, Client)>, ConfigError> {
     let sections = root.sections("client", KEYS)?;
     if sections.is_empty() {
         let fix =
             "write [[client]] and below it access_key_id and secret_access_key, which clients sign with";
-        return Err(ConfigError::whole(root.source.file, Refusal::new("has no [[client]]", fix)));
+        return Err(ConfigError::whole(root.source.file, Refusal::new("missing [[client]]", fix)));
     }
     let mut clients = Vec::with_capacity(sections.len());
     for section in &sections {
@@ -45,13 +49,12 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client
         section.refuse("secret_access_key", "is missing", fix)
     })?;
     if secret_access_key.expose() == DEMO_SECRET && !listen.ip().to_canonical().is_loopback() {
-        let problem =
-            format!("is the demo secret, which everybody knows, and {listen} can be reached from outside");
+        let problem = format!("is the published demo secret, and {listen} can be reached from outside");
         let fix = "choose a secret of your own, or set listen.address to 127.0.0.1";
         return Err(section.refuse("secret_access_key", &problem, fix));
     }
-    if secret_access_key.expose().len() < LEAST_SECRET && secret_access_key.expose() != DEMO_SECRET {
-        let problem = format!("has fewer than {LEAST_SECRET} bytes, which can be guessed");
+    if secret_access_key.expose().len() < MIN_SECRET && secret_access_key.expose() != DEMO_SECRET {
+        let problem = format!("has fewer than {MIN_SECRET} bytes, which can be guessed");
         let fix = "choose a longer one at random, such as `openssl rand -hex 20` prints";
         section.warn(credentials::secret_key(section), &problem, fix);
     }

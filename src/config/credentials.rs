@@ -1,17 +1,21 @@
+//! Credentials in the configuration: literal, from the environment, or from a file.
+//! It must not know what the credentials are used for.
+//! It promises that no error and no formatter shows a secret.
+
 use zeroize::Zeroizing;
 
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 use crate::upstream;
 
-/// Who the proxy is, to the storage or to KMS.
+/// The proxy's own credentials for the storage or for KMS.
 #[derive(Debug)]
 pub(super) enum Credentials {
-    /// As configured.
+    /// Credentials of the configuration file.
     Static {
-        /// Public.
+        /// The access key id.
         access_key_id: String,
-        /// Not so.
+        /// The secret.
         secret_access_key: Secret,
     },
     /// The AWS default chain: environment, profile, web identity, container, instance.
@@ -19,7 +23,7 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
-    /// As the storage's client takes them.
+    /// The credentials in the type of the storage's client.
     pub(super) fn for_storage(self) -> upstream::Credentials {
         match self {
             Self::DefaultChain => upstream::Credentials::DefaultChain,
@@ -31,7 +35,7 @@ impl Credentials {
         }
     }
 
-    /// As the client of KMS takes them; `None` is the default chain.
+    /// The credentials in the type of the KMS client; `None` for the default chain.
     pub(super) fn for_kms(self) -> Option<aws_credential_types::Credentials> {
         match self {
             Self::DefaultChain => None,
@@ -43,7 +47,7 @@ impl Credentials {
     }
 }
 
-/// A secret as it was configured: zeroed when dropped, shown by no formatter, copied by nobody.
+/// A configured secret. Zeroed when dropped; can't be formatted or cloned.
 pub(super) struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -51,7 +55,7 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
-    /// The secret itself, for the room that signs or verifies with it.
+    /// The secret itself, to sign or verify with.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
@@ -78,7 +82,7 @@ pub(super) const KEYS: [&str; 3] = ["access_key_id", LITERAL, FILE];
 const LITERAL: &str = "secret_access_key";
 const FILE: &str = "secret_access_key_file";
 
-/// An access key id and its secret, both or neither.
+/// Reads an access key id and its secret: both, or neither for the default chain.
 pub(super) fn read(section: &Section<'_>) -> Result<Credentials, ConfigError> {
     let id = section.parsed("access_key_id", "AKIA...", access_key_id)?;
     match (id, read_secret(section)?) {
@@ -88,22 +92,22 @@ pub(super) fn read(section: &Section<'_>) -> Result<Credentials, ConfigError> {
         (None, None) => Ok(Credentials::DefaultChain),
         (Some(_), None) => Err(section.refuse(
             "access_key_id",
-            "stands without a secret",
+            "requires a secret",
             "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
         )),
         (None, Some(_)) => {
             let word = secret_key(section);
-            let problem = format!("stands without `{}`", section.path("access_key_id"));
+            let problem = format!("requires `{}`", section.path("access_key_id"));
             Err(section.refuse(word, &problem, "add access_key_id"))
         }
     }
 }
 
-/// `secret_access_key`, a literal or `env:NAME`, or the content of `secret_access_key_file` without the newline at
-/// its end.
+/// Reads `secret_access_key`, a literal or `env:NAME`, or the content of `secret_access_key_file` without its
+/// final line break.
 pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
     if section.has(LITERAL) && section.has(FILE) {
-        return Err(section.refuse(FILE, "stands beside `secret_access_key`", "keep one of the two"));
+        return Err(section.refuse(FILE, "conflicts with `secret_access_key`", "keep one of the two"));
     }
     if let Some(path) = section.text(FILE, "secret.txt")? {
         return from_file(section, &path).map(Some);
@@ -111,7 +115,7 @@ pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, Confi
     let Some(literal) = section.literal(LITERAL, "env:NAME")? else { return Ok(None) };
     let secret = section.source.expand(literal).map(|text| Secret::new(text.into_owned()));
     let secret = secret.map_err(|refusal| {
-        let fix = format!("{}; a secret that begins so goes into secret_access_key_file", refusal.fix);
+        let fix = format!("{}; a secret that begins with $ goes into secret_access_key_file", refusal.fix);
         section.refuse(LITERAL, &refusal.problem, if literal.starts_with('$') { fix } else { refusal.fix })
     })?;
     if secret.has_blank_edge() {
@@ -124,7 +128,7 @@ pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, Confi
     Ok(Some(secret))
 }
 
-/// The key that names the secret of a section that has one.
+/// The key of a section's secret: `secret_access_key_file` or `secret_access_key`.
 pub(super) fn secret_key(section: &Section<'_>) -> &'static str {
     if section.has(FILE) { FILE } else { LITERAL }
 }
@@ -152,13 +156,14 @@ fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
         ));
     }
     if let Some(mode) = super::mode_for_others(&path) {
-        let problem = format!("names {}, whose mode {mode:04o} lets others read the secret", path.display());
+        let problem =
+            format!("names {}, whose mode {mode:04o} lets other users read the secret", path.display());
         section.warn(FILE, &problem, &format!("run chmod 640 {}", path.display()));
     }
     Ok(secret)
 }
 
-/// An access key id as S3 clients can put it into a credential scope, where `/` separates.
+/// Parses an access key id that fits into a credential scope, whose separator is `/`.
 pub(super) fn access_key_id(text: &str) -> Result<String, Refusal> {
     /// AWS documents 16 to 128 characters; other systems use shorter ones.
     const MAX: usize = 128;
@@ -167,5 +172,5 @@ pub(super) fn access_key_id(text: &str) -> Result<String, Refusal> {
         return Ok(text.to_owned());
     }
     let fix = format!("write up to {MAX} visible ASCII characters, none of / , = &");
-    Err(Refusal::new("is no access key id", fix))
+    Err(Refusal::new("is an invalid access key id", fix))
 }

@@ -1,18 +1,22 @@
+//! The error of an invalid configuration.
+//! It must not know which keys exist.
+//! It promises one line with file, line, problem and remedy, without secrets.
+
 use std::path::{Path, PathBuf};
 
-/// Why a configuration was refused: where it stands, what is wrong, and what to write instead.
+/// An invalid configuration: the position, the problem and its remedy.
 ///
-/// Displayed as one line, `FILE:LINE: PROBLEM: FIX`; it never contains the value of a secret.
+/// Displayed as one line, `FILE:LINE: PROBLEM: FIX`. Never contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {problem}: {fix}", file.display(), Line(*line))]
 pub struct ConfigError {
-    /// The configuration file, as it was named on the command line.
+    /// The configuration file, as named on the command line.
     pub file: PathBuf,
-    /// Counted from 1; `None` where the file as a whole, or the environment, is at fault.
+    /// The line, from 1; `None` for a problem of the whole file or of the environment.
     pub line: Option<usize>,
-    /// What is wrong, naming the key as `table.key`.
+    /// The problem, with the key as `table.key`.
     pub problem: String,
-    /// What to do about it.
+    /// The remedy.
     pub fix: String,
 }
 
@@ -23,7 +27,7 @@ impl ConfigError {
     }
 }
 
-/// A [`ConfigError`] that does not know yet where it happened.
+/// A [`ConfigError`] without its position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) problem: String,

@@ -1,3 +1,7 @@
+//! The formats of a `[[bucket]]`, and the settings of each.
+//! It must not know how a format is encoded.
+//! It promises that a bucket reads what it writes, and that no setting is silently without effect.
+
 use std::collections::BTreeMap;
 
 use super::error::{ConfigError, Refusal};
@@ -11,12 +15,13 @@ const WRITE_FORMATS: [WriteFormat; 4] =
 const READ_FORMATS: [ReadFormat; 4] =
     [ReadFormat::Native, ReadFormat::Cbc, ReadFormat::S3ec, ReadFormat::Plaintext];
 
-/// A buffer is filled by each read that is under way.
+/// Maximum of `s3ec.buffer` in bytes: each read in flight may fill a buffer of that size.
 const MAX_BUFFER: u64 = 1024 * 1024 * 1024;
-/// AWS KMS takes a context of 8,192 characters, S3 metadata of 2,048 bytes, in which the wrapped key must fit too.
+/// Maximum length of an encryption context in bytes: AWS KMS accepts 8,192 characters, but S3 limits metadata
+/// to 2,048 bytes, which must hold the wrapped key too.
 const MAX_CONTEXT: usize = 1024;
 
-/// The formats of a `[[bucket]]`, none of which may buffer more than all requests together.
+/// Reads the formats of a `[[bucket]]`. No buffer may exceed `max_buffered`, the memory of all requests.
 pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, ConfigError> {
     let mut formats = Formats::default();
     if let Some(section) = bucket.section("formats", &["write", "read"])? {
@@ -29,7 +34,7 @@ pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, C
         if !formats.read.contains(&own) {
             return Err(section.refuse(
                 "read",
-                "lacks the format that is written",
+                "does not include the format that is written",
                 format!("add \"{}\"", own.name()),
             ));
         }
@@ -38,13 +43,13 @@ pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, C
         read_cbc(bucket, &mut formats)?;
     } else {
         for word in ["cbc_padding", "cbc_multipart"] {
-            bucket.absent(word, "means nothing unless `bucket.formats.write` is \"cbc\"")?;
+            bucket.absent(word, "has no effect unless `bucket.formats.write` is \"cbc\"")?;
         }
     }
     if formats.reads(ReadFormat::S3ec) {
         formats.s3ec = read_s3ec(bucket, max_buffered)?;
     } else {
-        bucket.absent("s3ec", "means nothing unless `bucket.formats.read` names \"s3ec\"")?;
+        bucket.absent("s3ec", "has no effect unless `bucket.formats.read` names \"s3ec\"")?;
     }
     Ok(formats)
 }
@@ -70,7 +75,7 @@ fn read_s3ec(bucket: &Section<'_>, max_buffered: u64) -> Result<S3ecRules, Confi
     let ranges = [("verify", Ranges::Verify), ("unauthenticated", Ranges::Unauthenticated)];
     let buffer = section.parsed("buffer", "64MiB", |text| match value::size(text)? {
         bytes if bytes > MAX_BUFFER => {
-            let fix = "write at most \"1GiB\": each read under way may fill it";
+            let fix = "write at most \"1GiB\": each read in flight may fill it";
             Err(Refusal::new("is more memory than a read should take", fix))
         }
         bytes if bytes > max_buffered => {

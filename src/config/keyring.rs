@@ -1,3 +1,7 @@
+//! `[keyring]`: the holder of the wrapping keys, and the limits of cached data keys.
+//! It must not know how a holder is called.
+//! It promises that a missing keyring file is created only for the embedded store.
+
 use std::time::Duration;
 
 use super::credentials;
@@ -20,17 +24,19 @@ const KEYS: &[&str] = &[
 ];
 const CACHE_KEYS: &[&str] = &["max_age", "max_objects", "max_bytes", "entries", "stale_if_error"];
 
-/// A revoked key goes on working for as long as this in a cache; a day is the most anyone should answer for.
+/// Maximum time to live of a cached key: a revoked key remains usable for this long.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A cached key takes a few hundred bytes: this many take a few hundred megabytes.
+/// Maximum number of cached keys. A cached key takes a few hundred bytes, so they take a few hundred
+/// megabytes.
 const MAX_ENTRIES: u64 = 1_000_000;
 
-/// Objects under one data key. Each has a content key of its own, so this bounds what one leak opens, no nonce.
+/// Maximum number of objects under one data key. Each object has a content key of its own, so this limits how
+/// many objects one leaked data key opens, not the use of nonces.
 const MAX_OBJECTS: u64 = 1 << 32;
 
-/// `is_trial`: the storage is the embedded one. Only there is a missing file made: elsewhere a mistyped path would
-/// quietly become a new key.
+/// Reads `[keyring]`. `is_trial`: the storage is the embedded store. Only then a missing keyring file is
+/// created: with another storage, a mistyped path would silently become a new key.
 pub(super) fn read(
     root: &Section<'_>,
     upstream_region: &str,
@@ -63,16 +69,16 @@ fn read_provider(
         None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
         Some(Kind::Local) => {
             for word in ["key_id", "endpoint", "region"].into_iter().chain(credentials::KEYS) {
-                section.absent(word, "means nothing to the local keyring")?;
+                section.absent(word, "has no effect with the local keyring")?;
             }
             let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
                 let fix = "write for example file = \"./data/keyring\"";
-                section.refuse("file", "is missing, which the local keyring needs", fix)
+                section.refuse("file", "is missing, and the local keyring requires it", fix)
             })?;
             Ok(Provider::Local(Local { file: section.source.resolve(&file), create_if_missing: is_trial }))
         }
         Some(Kind::AwsKms) => {
-            section.absent("file", "means nothing to AWS KMS")?;
+            section.absent("file", "has no effect with AWS KMS")?;
             let region = section.parsed("region", "us-east-1", value::region)?;
             let endpoint = section.parsed("endpoint", "http://127.0.0.1:4566", value::key_service)?;
             Ok(Provider::AwsKms(AwsKms {

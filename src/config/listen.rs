@@ -1,3 +1,7 @@
+//! `[listen]` and `[admin]`: addresses, TLS, timeouts and limits.
+//! It must not know how connections are served.
+//! It promises limits that a machine can hold, and different addresses for clients and operators.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,43 +28,46 @@ const KEYS: &[&str] = &[
     "max_clock_skew",
 ];
 
-/// Each connection takes a file descriptor and often another upstream; Linux allows about a million by default.
+/// Maximum of `max_connections`: each connection takes a file descriptor and often another one upstream, and
+/// Linux allows about a million by default.
 const MAX_CONNECTIONS: u64 = 1_000_000;
 
-/// A thousand streams of large objects take about 250 MiB.
-const MAX_REQUESTS: u64 = 1_000;
+/// Default of `max_requests`: a thousand streams of large objects take about 250 MiB.
+const DEFAULT_REQUESTS: u64 = 1_000;
 
-/// Eight messages of the default `s3ec.buffer`, or a hundred small last parts.
-const MAX_BUFFERED: u64 = 512 << 20;
-/// Twice what one form takes.
-const LEAST_BUFFERED: u64 = 16 << 20;
+/// Default of `max_buffered`: eight messages of the default `s3ec.buffer`, or a hundred small last parts.
+const DEFAULT_BUFFERED: u64 = 512 << 20;
+/// Minimum of `max_buffered`: twice the buffer of one form.
+const MIN_BUFFERED: u64 = 16 << 20;
 
-/// A kibibyte per second: the slowest mobile networks have ten times that.
-const MIN_RATE: u64 = 1 << 10;
+/// Default of `min_rate`, in bytes per second: the slowest mobile networks have ten times that.
+const DEFAULT_MIN_RATE: u64 = 1 << 10;
 
-/// AWS allows 15 minutes. A day more than covers a wrong time zone; beyond it a signature's age means nothing.
+/// Maximum of `max_clock_skew`. AWS allows 15 minutes, and a day covers a wrong time zone; with a longer skew
+/// the age of a signature would not protect.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a request must be like, whatever connection it comes on.
+/// Requirements and limits of requests, regardless of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRules {
-    /// Requests to `BUCKET.domain` are virtual-hosted-style; without it all are path-style. In lower case, no port.
+    /// Requests to `BUCKET.domain` are virtual-hosted-style; without a domain all requests are path-style. In
+    /// lower case, without port.
     pub domain: Option<String>,
-    /// The region that credential scopes must name; any region, if `None`.
+    /// The region that credential scopes must name; `None` accepts any region.
     pub region: Option<String>,
     /// Whether URLs and forms signed with SigV2 are accepted.
     pub sigv2: bool,
-    /// How far a client's clock may be off.
+    /// Maximum difference between the clocks of client and proxy.
     pub max_clock_skew: Duration,
-    /// How long a client may send nothing of a body that it has announced.
+    /// Timeout for the next bytes of a request's body.
     pub idle_timeout: Duration,
-    /// Whether a client is cut off that is slower than `listen.min_rate` over an idle timeout.
+    /// Whether a client that is slower than `listen.min_rate` over an idle timeout is cut off.
     pub cut_slow_clients: bool,
-    /// Maximum number of requests served at once, each from the verification of its signature to the end of
-    /// its response. Requests that wait for their client do not count; at most half of this number may wait
+    /// Maximum number of requests in flight, each from the verification of its signature to the end of its
+    /// response. Requests that wait for their client do not count; at most a quarter of this number may wait
     /// in addition.
     pub max_requests: usize,
-    /// Bytes of memory for what has to be held whole, of all requests together.
+    /// Bytes of memory for buffered bodies, for all requests together.
     pub max_buffered: u64,
 }
 
@@ -82,7 +89,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
             Refusal::new(problem, "write bytes per second, such as \"1KiB\", or \"off\"")
         }),
     })?;
-    let min_rate = min_rate.unwrap_or(Some(MIN_RATE));
+    let min_rate = min_rate.unwrap_or(Some(DEFAULT_MIN_RATE));
     let settings = server::Settings {
         address,
         address_key: "listen.address",
@@ -90,16 +97,16 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         max_connections: usize::try_from(max_connections).expect("a million fits"),
         header_timeout: timeout("header_timeout", 60)?,
         idle_timeout,
-        min_rate: min_rate.unwrap_or(MIN_RATE),
+        min_rate: min_rate.unwrap_or(DEFAULT_MIN_RATE),
         drain_timeout: timeout("drain_timeout", 30)?,
     };
     let max_clock_skew = timeout("max_clock_skew", 15 * 60)?;
     if max_clock_skew > MAX_CLOCK_SKEW {
         return Err(section.refuse("max_clock_skew", "is over a day", "write \"15m\", as AWS does"));
     }
-    let max_requests = section.count("max_requests", 1..=MAX_CONNECTIONS)?.unwrap_or(MAX_REQUESTS);
+    let max_requests = section.count("max_requests", 1..=MAX_CONNECTIONS)?.unwrap_or(DEFAULT_REQUESTS);
     let max_buffered = section.parsed("max_buffered", "512MiB", |text| match value::size(text)? {
-        bytes if bytes < LEAST_BUFFERED => {
+        bytes if bytes < MIN_BUFFERED => {
             let fix = "write at least \"16MiB\": the file of one form takes half of it";
             Err(Refusal::new("is too little memory", fix))
         }
@@ -113,7 +120,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         idle_timeout,
         cut_slow_clients: min_rate.is_some(),
         max_requests: usize::try_from(max_requests).expect("a million fits"),
-        max_buffered: max_buffered.unwrap_or(MAX_BUFFERED),
+        max_buffered: max_buffered.unwrap_or(DEFAULT_BUFFERED),
     };
     Ok((settings, rules))
 }
@@ -166,7 +173,7 @@ pub(super) fn read_admin(
     let address = section.parsed("address", "127.0.0.1:9333", value::address)?;
     let address = address.ok_or_else(|| section.refuse("address", "is missing", fix))?;
     if address == listen && address.port() != 0 {
-        return Err(section.refuse("address", "is the same as `listen.address`", "choose another port"));
+        return Err(section.refuse("address", "equals `listen.address`", "choose another port"));
     }
     Ok(Some(admin::Settings { address }))
 }

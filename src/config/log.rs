@@ -1,26 +1,30 @@
+//! `[log]`: the log's format and level.
+//! It must not know how a line is written.
+//! It promises a level that `tracing_subscriber` parses as intended.
+
 use super::error::{ConfigError, Refusal};
 use super::section::Section;
 
-/// Read from the environment in place of `log.level`, since that is where people of this trade look for it.
+/// The environment variable that overrides `log.level`, as is usual for Rust programs.
 const ENVIRONMENT: &str = "RUST_LOG";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// What is logged, and how it is written.
+/// The log's format and level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// One line per event, for people or for programs.
+    /// The format of the lines, one per event.
     pub format: LogFormat,
-    /// A level, or a list such as `info,s3veil=debug`: what `tracing_subscriber::EnvFilter` parses.
+    /// A level, or a list such as `info,s3veil=debug`, in the syntax of `tracing_subscriber::EnvFilter`.
     pub level: String,
 }
 
-/// How an event is written.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// A JSON object.
+    /// One JSON object.
     Json,
 }
 
@@ -40,7 +44,8 @@ pub(super) fn read(root: &Section<'_>) -> Result<LogSettings, ConfigError> {
     Ok(settings)
 }
 
-/// `LEVEL` or `TARGET=LEVEL`, several with commas. A filter would take a misspelt level for a target.
+/// Parses a comma-separated list of `LEVEL` or `TARGET=LEVEL`. A filter would take a misspelt level for a
+/// target.
 fn level(text: &str) -> Result<String, Refusal> {
     let known = |directive: &str| {
         let (target, level) = directive.split_once('=').unwrap_or(("s3veil", directive));
@@ -51,5 +56,5 @@ fn level(text: &str) -> Result<String, Refusal> {
         return Ok(text.to_owned());
     }
     let fix = format!("write one of {}, or such as \"info,s3veil=debug\"", LEVELS.join(", "));
-    Err(Refusal::new(format!("is no level: {text:?}"), fix))
+    Err(Refusal::new(format!("is an invalid level: {text:?}"), fix))
 }

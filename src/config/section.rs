@@ -1,4 +1,6 @@
-//! Reads one TOML table, key by key, and answers every mistake with file, line and the way out.
+//! Reads one TOML table, key by key.
+//! It must not know which keys exist, nor what their values mean.
+//! It promises that an unknown key is an error, and that every error names file, line, problem and remedy.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -12,19 +14,19 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Refusal};
 use super::suggest::nearest;
 
-/// The file being read, and the environment its values may refer to.
+/// The configuration file, and the environment that its values may refer to.
 pub(super) struct Source<'a> {
     pub(super) file: &'a Path,
     pub(super) text: &'a str,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
-    /// What is valid, and yet to be changed.
+    /// Warnings about valid settings that should be changed.
     pub(super) warnings: RefCell<Vec<String>>,
-    /// The keys whose secrets stand in the file itself.
+    /// The keys whose secrets are literal values in the file.
     pub(super) literal_secrets: RefCell<Vec<String>>,
 }
 
 impl Source<'_> {
-    /// `path` as the file means it: relative to the directory the file lies in.
+    /// Resolves `path` relative to the directory of the file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         match self.file.parent() {
             Some(directory) => directory.join(path),
@@ -32,8 +34,8 @@ impl Source<'_> {
         }
     }
 
-    /// Returns the text, or for `env:NAME` the value of the environment variable `NAME`. The syntax of a
-    /// shell for a variable is refused: it would be taken for the value itself.
+    /// Returns the text, or for `env:NAME` the value of the environment variable `NAME`. The shell syntax of
+    /// a variable is refused: otherwise it would be used as the value itself.
     pub(super) fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Refusal> {
         if let Some(name) = text.strip_prefix("env:") {
             return match (self.environment)(name) {
@@ -44,13 +46,13 @@ impl Source<'_> {
                 }
             };
         }
-        match is_shell_variable(text) {
-            true => Err(Refusal::new(
+        if is_shell_variable(text) {
+            return Err(Refusal::new(
                 "is written as a shell's variable, which s3veil does not expand",
                 "write \"env:NAME\" for the value of the environment variable NAME",
-            )),
-            false => Ok(Cow::Borrowed(text)),
+            ));
         }
+        Ok(Cow::Borrowed(text))
     }
 
     pub(super) fn refuse(&self, offset: usize, refusal: Refusal) -> ConfigError {
@@ -62,16 +64,16 @@ impl Source<'_> {
 /// One table of the file.
 pub(super) struct Section<'a> {
     pub(super) source: &'a Source<'a>,
-    /// As it is written in front of a key, such as `listen` or `listen.tls`; empty for the file itself.
+    /// The table's name before a key, such as `listen` or `listen.tls`; empty for the file itself.
     name: String,
-    /// Where the table starts, in bytes.
+    /// Byte offset of the table in the file.
     offset: usize,
     table: &'a DeTable<'a>,
     known: &'static [&'static str],
 }
 
 impl<'a> Section<'a> {
-    /// The table, if it has no key but the `known` ones.
+    /// Opens a table. An unknown key is an error.
     pub(super) fn open(
         source: &'a Source<'a>,
         name: String,
@@ -97,7 +99,7 @@ impl<'a> Section<'a> {
         self.source.refuse(word.span().start, Refusal { problem, fix })
     }
 
-    /// `word` with the table's name before it.
+    /// The full name of a key, `table.key`.
     pub(super) fn path(&self, word: &str) -> String {
         if self.name.is_empty() { word.to_owned() } else { format!("{}.{word}", self.name) }
     }
@@ -111,19 +113,20 @@ impl<'a> Section<'a> {
         self.find(word).is_some()
     }
 
-    /// An error at `word`'s value, or at the table if it is absent; `problem` follows the key's name.
+    /// An error at the value of `word`, or at the table if `word` is absent; `problem` follows the key's
+    /// name.
     pub(super) fn refuse(&self, word: &str, problem: &str, fix: impl Into<String>) -> ConfigError {
         let offset = self.table.get(word).map_or(self.offset, |value| value.span().start);
         self.source.refuse(offset, Refusal::new(format!("`{}` {problem}", self.path(word)), fix))
     }
 
-    /// Notes a warning at `word`'s value; `problem` follows the key's name.
+    /// Adds a warning at the value of `word`; `problem` follows the key's name.
     pub(super) fn warn(&self, word: &str, problem: &str, fix: &str) {
         let warning = self.refuse(word, problem, fix).to_string();
         self.source.warnings.borrow_mut().push(warning);
     }
 
-    /// Refuses `word` if it is there, because of something else that was chosen.
+    /// Refuses `word` if present, because another setting leaves it without effect.
     pub(super) fn absent(&self, word: &str, problem: &str) -> Result<(), ConfigError> {
         if self.has(word) { Err(self.refuse(word, problem, "remove it")) } else { Ok(()) }
     }
@@ -132,14 +135,14 @@ impl<'a> Section<'a> {
         self.refuse(word, &format!("must be {wanted}, not {}", described(value)), fix)
     }
 
-    /// A string, or for `env:NAME` what the environment says; `example` is shown where something else stands.
+    /// A string, or for `env:NAME` the value of the environment variable; `example` is shown in errors.
     pub(super) fn text(&self, word: &str, example: &str) -> Result<Option<Cow<'a, str>>, ConfigError> {
         let Some(text) = self.literal(word, example)? else { return Ok(None) };
         let text = self.source.expand(text);
         text.map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
     }
 
-    /// A string as it stands in the file.
+    /// A string as written in the file, without expansion.
     pub(super) fn literal(&self, word: &str, example: &str) -> Result<Option<&'a str>, ConfigError> {
         let Some(value) = self.find(word) else { return Ok(None) };
         let quoted = || format!("write {word} = \"{example}\"");
@@ -150,7 +153,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A string that means something more.
+    /// A string that `parse` converts.
     pub(super) fn parsed<T>(
         &self,
         word: &str,
@@ -161,7 +164,7 @@ impl<'a> Section<'a> {
         parse(&text).map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
     }
 
-    /// One of the named choices.
+    /// A string that names one of the choices.
     pub(super) fn choice<T: Copy>(
         &self,
         word: &str,
@@ -196,7 +199,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list of strings, each of which means something more.
+    /// A list of strings, each converted by `parse`.
     pub(super) fn list<T>(
         &self,
         word: &str,
@@ -253,16 +256,17 @@ impl<'a> Section<'a> {
     ) -> Result<Option<Section<'a>>, ConfigError> {
         let Some(value) = self.find(word) else { return Ok(None) };
         let Some(table) = value.get_ref().as_table() else {
-            let fix = match self.name.is_empty() {
-                true => format!("write [{word}] on a line of its own"),
-                false => format!("write {word} = {{ {} = ... }}", known[0]),
+            let fix = if self.name.is_empty() {
+                format!("write [{word}] on a line of its own")
+            } else {
+                format!("write {word} = {{ {} = ... }}", known[0])
             };
             return Err(self.wrong_type(word, value.get_ref(), "a table", &fix));
         };
         Section::open(self.source, self.path(word), value.span().start, table, known).map(Some)
     }
 
-    /// The tables that `[[word]]` starts, in the file's order.
+    /// The `[[word]]` tables, in the order of the file.
     pub(super) fn sections(
         &self,
         word: &str,
@@ -281,7 +285,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// `$NAME` or `${NAME}`.
+/// Whether the text is `$NAME` or `${NAME}`.
 fn is_shell_variable(text: &str) -> bool {
     let Some(name) = text.strip_prefix('$') else { return false };
     let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
@@ -295,7 +299,7 @@ fn described(value: &DeValue<'_>) -> String {
     format!("{article} {}", value.type_str())
 }
 
-/// The choice `text` names.
+/// The choice that `text` names.
 pub(super) fn chosen<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Refusal> {
     if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
         return Ok(*value);

@@ -1,4 +1,8 @@
-/// The candidate `word` was most likely meant to be: at most a third of its letters differ.
+//! Suggestions for misspelt names.
+//! It must not know where a name is used.
+//! It promises no suggestion for a name that resembles none.
+
+/// The most similar candidate, if at most a third of its letters differ from `word`.
 pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let word = word.to_lowercase().replace('-', "_");
     let distances =
@@ -7,8 +11,8 @@ pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str>
     (distance <= candidate.len().max(3) / 3).then_some(candidate)
 }
 
-/// How many letters to insert, delete, replace or exchange with their neighbour to make `left` into `right`
-/// (the restricted Damerau–Levenshtein distance).
+/// The restricted Damerau–Levenshtein distance: the number of letters to insert, delete, replace or exchange
+/// with their neighbour to turn `left` into `right`.
 fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];

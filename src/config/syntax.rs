@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 
-/// Quotes that word processors and web pages write.
+/// Quotes of word processors and web pages.
 const CURLY_QUOTES: [char; 4] = ['“', '”', '‘', '’'];
 
 /// Byte offset of the error in `text`, with a message that says what is wrong and how to correct it. The
@@ -13,18 +13,18 @@ pub(super) fn refusal(text: &str, error: &toml::de::Error) -> (usize, Refusal) {
         let fix = "s3veil reads TOML: write [listen] on a line, and below it address = \"127.0.0.1:8333\"";
         return (span.start, Refusal::new(format!("this looks like {language}"), fix));
     }
-    // Of several lines the first says what is wrong; none of them repeats the file's text.
-    let message = error.message().lines().next().unwrap_or("is no TOML");
+    // The first line of the message names the problem. The message does not repeat the file's text.
+    let message = error.message().lines().next().unwrap_or("invalid TOML");
     match (message, text.get(span.clone()).and_then(key)) {
         ("duplicate key", Some(key)) => {
-            let fix = "remove one of the two; [[client]] and [[bucket]], in double brackets, may stand several times";
+            let fix = "remove one of the two; [[client]] and [[bucket]], in double brackets, may be repeated";
             (span.start, Refusal::new(format!("duplicate key `{key}`"), fix))
         }
         (_, _) if line_at(text, span.start).contains(CURLY_QUOTES) => {
             let fix = "write straight quotes, as a text editor for programs does: \"...\"";
-            (span.start, Refusal::new("curly quotes hold no string", fix))
+            (span.start, Refusal::new("invalid curly quotes", fix))
         }
-        (_, _) => (span.start, Refusal::new(message, "correct the TOML; strings stand in double quotes")),
+        (_, _) => (span.start, Refusal::new(message, "correct the TOML; strings require double quotes")),
     }
 }
 
@@ -33,7 +33,7 @@ fn line_at(text: &str, offset: usize) -> &str {
     text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default()
 }
 
-/// A bare key, as it may stand in brackets.
+/// A bare key, without the brackets of a table's header.
 fn key(text: &str) -> Option<&str> {
     let key = text.trim_matches(['[', ']', ' ']);
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);

@@ -66,7 +66,7 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     assert_eq!(config.buckets[0].name, BucketPattern::any());
 }
 
-/// Every key that the published file shows in a comment exists, and the default it names is the default.
+/// Every key in a comment of the published file exists, and its shown default is the real one.
 #[test]
 fn the_published_comments_are_true() {
     let text = include_str!("../../proxy.toml");
@@ -111,7 +111,7 @@ fn the_published_comments_are_true() {
     }
 }
 
-/// So do those that stand only beside another format than the default.
+/// The keys that require a format other than the default exist too, with their shown defaults.
 #[test]
 fn the_published_comments_about_formats_are_true() {
     let text = include_str!("../../proxy.toml");
@@ -283,7 +283,7 @@ fn the_listen_address() {
     let cases = [
         (
             "address = \"localhost:9000\"",
-            "`listen.address` is no IP:PORT: \"localhost:9000\": write for example \"127.0.0.1:9000\"",
+            "`listen.address` is an invalid IP:PORT: \"localhost:9000\": write for example \"127.0.0.1:9000\"",
         ),
         (
             "address = 8333",
@@ -299,19 +299,16 @@ fn the_listen_address() {
     for (line, message) in cases {
         assert_eq!(at(line), format!("{place}{message}"));
     }
-    // The wording between is the TOML parser's; ours are the place and the advice.
+    // The middle of the message is the TOML parser's; the position and the remedy are ours.
     let unquoted = at("address = 127.0.0.1:8333");
-    assert!(
-        unquoted.starts_with(place) && unquoted.ends_with("strings stand in double quotes"),
-        "{unquoted}"
-    );
+    assert!(unquoted.starts_with(place) && unquoted.ends_with("strings require double quotes"), "{unquoted}");
     let missing =
         "etc/proxy.toml:1: `listen.address` is missing: write for example address = \"127.0.0.1:8333\"";
     assert_eq!(at("# nothing"), missing);
 }
 
-/// Each mistake of `mistakes.txt`: a line of [`MINIMAL`], what stands in its place (`\n` starts another line), and the
-/// message it gets, with the number of the line that it is about.
+/// Each mistake of `mistakes.txt`: a line of [`MINIMAL`], its replacement (`\n` starts another line), and the
+/// expected message with its line number.
 #[test]
 fn mistakes() {
     let blocks = include_str!("mistakes.txt").split("\n\n").filter(|block| !block.starts_with("##"));
@@ -326,7 +323,8 @@ fn mistakes() {
     assert_eq!(seen, 101);
 }
 
-/// A bucket called as another rule's realm would share it; a rule that names the bucket says that it is meant.
+/// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
+/// that this is intended.
 #[test]
 fn a_realm_that_a_bucket_would_share_by_chance() {
     let rules = |first: &str, behind: &str| {
@@ -392,27 +390,27 @@ fn tables_that_are_missing() {
         (
             "[listen]",
             "[upstream]",
-            "has no [listen]: write [listen] and below it address = \"127.0.0.1:8333\"",
+            "missing [listen]: write [listen] and below it address = \"127.0.0.1:8333\"",
         ),
         (
             "[upstream]",
             "[keyring]",
-            "has no [upstream]: write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3",
+            "missing [upstream]: write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3",
         ),
         (
             "[keyring]",
             "[[client]]",
-            "has no [keyring]: write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file",
+            "missing [keyring]: write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file",
         ),
         (
             "[[client]]",
             "[[bucket]]",
-            "has no [[client]]: write [[client]] and below it access_key_id and secret_access_key, which clients sign with",
+            "missing [[client]]: write [[client]] and below it access_key_id and secret_access_key, which clients sign with",
         ),
         (
             "[[bucket]]",
             "[end]",
-            "has no [[bucket]]: write [[bucket]] and below it name = \"*\", for every bucket",
+            "missing [[bucket]]: write [[bucket]] and below it name = \"*\", for every bucket",
         ),
     ];
     for (start, end, message) in cases {
@@ -431,7 +429,7 @@ fn the_demo_secret_serves_this_machine_only() {
     }
     for open in ["0.0.0.0:8333", "[::]:8333", "10.0.0.1:8333", "[::ffff:10.0.0.1]:8333"] {
         let message = format!(
-            "etc/proxy.toml:11: `client.secret_access_key` is the demo secret, which everybody knows, and {open} can be \
+            "etc/proxy.toml:11: `client.secret_access_key` is the published demo secret, and {open} can be \
              reached from outside: choose a secret of your own, or set listen.address to 127.0.0.1"
         );
         assert_eq!(demo(open), Err(message));
@@ -586,7 +584,7 @@ fn other_languages_are_named() {
     assert!(!refused("listen = {").contains("looks like"));
 }
 
-/// `env:NAME` may stand for every string, in lists and tables too.
+/// Every string may be `env:NAME`, in lists and tables too.
 #[test]
 fn every_string_may_come_from_the_environment() {
     let text = MINIMAL
@@ -636,13 +634,16 @@ fn secrets_that_others_may_read_are_warned_of() {
     };
     let literal = with("secret_access_key = \"hunter2\"", "secret_access_key = \"0123456789abcdef\"");
     let [warning] = &warnings(&literal, 0o644)[..] else { panic!("one warning") };
-    assert!(warning.contains("`client.secret_access_key`, and its mode 0644 lets others read"), "{warning}");
+    assert!(
+        warning.contains("`client.secret_access_key`, and its mode 0644 lets other users read"),
+        "{warning}"
+    );
     assert_eq!(warnings(&literal, 0o640), [""; 0]);
     let in_file = with("secret_access_key = \"hunter2\"", "secret_access_key_file = \"secret\"");
     let [warning] = &warnings(&in_file, 0o604)[..] else { panic!("one warning") };
-    assert!(warning.contains("secret, whose mode 0604 lets others read the secret"), "{warning}");
+    assert!(warning.contains("secret, whose mode 0604 lets other users read the secret"), "{warning}");
     let demo = with("secret_access_key = \"hunter2\"", "secret_access_key = \"s3veil-secret\"");
-    assert_eq!(warnings(&demo, 0o644), [""; 0], "everybody knows it");
+    assert_eq!(warnings(&demo, 0o644), [""; 0], "the demo secret is published");
 }
 
 #[test]
@@ -684,7 +685,7 @@ fn the_environment_goes_before_the_log_level() {
     };
     assert_eq!(level("").as_deref(), Ok("info"));
     assert_eq!(level("debug,hyper=warn").as_deref(), Ok("debug,hyper=warn"));
-    let message = "proxy.toml: the environment variable RUST_LOG is no level: \"inof\": write one of off, error, warn, \
+    let message = "proxy.toml: the environment variable RUST_LOG is an invalid level: \"inof\": write one of off, error, warn, \
                    info, debug, trace, or such as \"info,s3veil=debug\"";
     assert_eq!(level("inof"), Err(message.to_owned()));
 }
@@ -694,7 +695,7 @@ fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("proxy.toml");
     let message = format!(
-        "{}: there is no such configuration file: start s3veil in a directory that holds a proxy.toml, or name one \
+        "{}: missing configuration file: start s3veil in a directory that holds a proxy.toml, or name one \
          with --config FILE",
         missing.display()
     );

@@ -1,3 +1,7 @@
+//! `[upstream]`: the storage, its credentials and timeouts. It must not know how a request is sent. It
+//! promises that the endpoint is not recognisably this proxy itself, and that no setting is silently without
+//! effect.
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -29,10 +33,10 @@ const KEYS: &[&str] = &[
     "embedded_shared",
 ];
 
-/// What stands before the directory of the embedded store.
+/// The prefix of an endpoint that is a directory of the embedded store.
 const EMBEDDED: &str = "embedded:";
 
-/// Retries wait longer each time; more than ten only hide that the storage is away.
+/// Maximum of `max_retries`. Each retry waits longer; more than ten would only hide an outage of the storage.
 const MAX_RETRIES: u64 = 10;
 
 pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, ConfigError> {
@@ -54,12 +58,13 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
     })?;
     if matches!(target, Target::Embedded { .. }) {
         for word in ["path_style", "checksum", "ca_file"].into_iter().chain(credentials::KEYS) {
-            section.absent(word, "means nothing to the embedded store")?;
+            section.absent(word, "has no effect with the embedded store")?;
         }
     }
     let path_style = section.boolean("path_style")?;
     if path_style == Some(false) && matches!(&target, Target::Endpoint(endpoint) if is_address(endpoint)) {
-        let problem = "can't be false for an endpoint that is an IP address: no bucket can stand before it";
+        let problem =
+            "can't be false for an endpoint that is an IP address, which has no subdomains for buckets";
         return Err(section.refuse("path_style", problem, "remove it, or write path_style = true"));
     }
     let timeout =
@@ -95,9 +100,10 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
 fn is_own(endpoint: &Uri, listen: SocketAddr) -> bool {
     let default_port = if endpoint.scheme_str() == Some("https") { 443 } else { 80 };
     let host = endpoint.host().unwrap_or_default().trim_matches(['[', ']']);
-    let address = match host.eq_ignore_ascii_case("localhost") {
-        true => Some(IpAddr::from([127, 0, 0, 1])),
-        false => host.parse::<IpAddr>().ok(),
+    let address = if host.eq_ignore_ascii_case("localhost") {
+        Some(IpAddr::from([127, 0, 0, 1]))
+    } else {
+        host.parse::<IpAddr>().ok()
     };
     let (address, own) = (address.map(|address| address.to_canonical()), listen.ip().to_canonical());
     let is_same = address.is_some_and(|address| {
@@ -118,7 +124,7 @@ fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
                 "names the embedded store, which this build of s3veil does not have",
                 "name another storage, or build s3veil with the feature embedded-store",
             )),
-            Some("") => Err(Refusal::new("names no directory", "write for example \"embedded:./data\"")),
+            Some("") => Err(Refusal::new("requires a directory", "write for example \"embedded:./data\"")),
             Some(directory) => Ok(Target::Embedded { path: source.resolve(directory) }),
             None => value::endpoint(text).map(Target::Endpoint),
         })?;
@@ -133,7 +139,7 @@ fn read_embedded(section: &Section<'_>, target: &Target) -> Result<Embedded, Con
         }),
         Target::Endpoint(_) | Target::Aws => {
             for word in ["embedded_sync", "embedded_shared"] {
-                section.absent(word, "means nothing unless `upstream.endpoint` is an embedded store")?;
+                section.absent(word, "has no effect unless `upstream.endpoint` is an embedded store")?;
             }
             Ok(Embedded { sync: true, exclusive: false })
         }
@@ -145,7 +151,7 @@ fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf
     if matches!(target, Target::Endpoint(uri) if uri.scheme_str() == Some("http")) {
         return Err(section.refuse(
             "ca_file",
-            "means nothing to an http:// endpoint",
+            "has no effect with an http:// endpoint",
             "remove it, or write https://",
         ));
     }

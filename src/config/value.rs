@@ -1,4 +1,6 @@
-//! What the strings of the file mean: times, sizes, addresses, URLs, names.
+//! Parsers of the configuration's strings: times, sizes, addresses, URLs, names.
+//! They must not know which key a value belongs to.
+//! They promise that an error names its remedy, and that no error repeats a secret.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,18 +11,18 @@ use super::error::Refusal;
 use crate::keyring::KeyId;
 use crate::s3::{BucketPattern, InvalidPattern};
 
-/// `500ms`, `10s`, `5m`, `1h`, `1d`: a whole number and a unit.
+/// Parses `500ms`, `10s`, `5m`, `1h`, `1d`: a whole number and a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     const UNITS: [(&str, u64); 5] =
         [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let milliseconds = measure(text, &UNITS).ok_or_else(|| {
         let fix = "write a whole number and one of ms, s, m, h, d, such as \"30s\"";
-        Refusal::new(format!("is no time: {text:?}"), fix)
+        Refusal::new(format!("is an invalid time: {text:?}"), fix)
     })?;
     Ok(Duration::from_millis(milliseconds))
 }
 
-/// A [`duration`] of at least a millisecond.
+/// Parses a [`duration`] of at least a millisecond.
 pub(super) fn timeout(text: &str) -> Result<Duration, Refusal> {
     match duration(text)? {
         Duration::ZERO => Err(Refusal::new("can't be zero", "write the time to wait, such as \"30s\"")),
@@ -28,7 +30,7 @@ pub(super) fn timeout(text: &str) -> Result<Duration, Refusal> {
     }
 }
 
-/// `1024B`, `64KiB`, `1TiB` or, in powers of ten, `64kB`, `1TB`, in bytes.
+/// Parses `1024B`, `64KiB`, `1TiB` or, in powers of ten, `64kB`, `1TB`. Returns bytes.
 pub(super) fn size(text: &str) -> Result<u64, Refusal> {
     const UNITS: [(&str, u64); 10] = [
         ("B", 1),
@@ -44,7 +46,7 @@ pub(super) fn size(text: &str) -> Result<u64, Refusal> {
     ];
     measure(text, &UNITS).filter(|bytes| *bytes > 0).ok_or_else(|| {
         let fix = "write a whole number and one of B, KiB, MiB, GiB, TiB, such as \"1TiB\"";
-        Refusal::new(format!("is no size: {text:?}"), fix)
+        Refusal::new(format!("is an invalid size: {text:?}"), fix)
     })
 }
 
@@ -55,7 +57,7 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// `IP:PORT`. Names are refused, since what they resolve to may change where the proxy can be reached from.
+/// Parses `IP:PORT`. Host names are refused: their resolution decides from where the proxy can be reached.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Refusal> {
     text.parse().map_err(|_| {
         let port = text.rsplit_once(':').map_or("", |(_, port)| port);
@@ -64,16 +66,16 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Refusal> {
             (true, false) => format!("127.0.0.1:{port}"),
             (false, _) => "127.0.0.1:8333".to_owned(),
         };
-        Refusal::new(format!("is no IP:PORT: {text:?}"), format!("write for example \"{example}\""))
+        Refusal::new(format!("is an invalid IP:PORT: {text:?}"), format!("write for example \"{example}\""))
     })
 }
 
-/// `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+/// Parses `http://HOST[:PORT]` or `https://HOST[:PORT]`.
 pub(super) fn endpoint(text: &str) -> Result<Uri, Refusal> {
     let refuse = |problem: String| {
         Refusal::new(problem, "write http://HOST:PORT or https://HOST, with nothing after it")
     };
-    let uri: Uri = text.parse().map_err(|_| refuse(format!("is no URL: {text:?}")))?;
+    let uri: Uri = text.parse().map_err(|_| refuse(format!("is an invalid URL: {text:?}")))?;
     match uri.scheme_str() {
         Some("http" | "https") => {}
         Some(scheme) => return Err(refuse(format!("has a scheme s3veil does not speak, {scheme:?}"))),
@@ -81,7 +83,7 @@ pub(super) fn endpoint(text: &str) -> Result<Uri, Refusal> {
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
-        // The text is not repeated: what stands before the @ may be a secret.
+        // The text is not repeated: the part before the @ may be a secret.
         let fix = "write access_key_id and secret_access_key as keys of their own";
         return Err(Refusal::new("has credentials in its URL", fix));
     }
@@ -94,49 +96,50 @@ pub(super) fn endpoint(text: &str) -> Result<Uri, Refusal> {
     Ok(uri)
 }
 
-/// A DNS name such as `s3.example.com`, in lower case.
+/// Parses a DNS name such as `s3.example.com`. Returns lower case.
 pub(super) fn domain(text: &str) -> Result<String, Refusal> {
     let label = |label: &str| {
         let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && letters && !label.starts_with('-') && !label.ends_with('-')
     };
     if text.parse::<Ipv4Addr>().is_ok() {
-        let problem = format!("is an IP address, before which no bucket can stand: {text:?}");
+        let problem = format!("is an IP address, which has no subdomains for buckets: {text:?}");
         return Err(Refusal::new(problem, "remove it, or write a host name such as \"s3.example.com\""));
     }
     if text.len() <= 253 && text.split('.').all(label) {
         return Ok(text.to_ascii_lowercase());
     }
     let fix = "write the host name alone, such as \"s3.example.com\"";
-    Err(Refusal::new(format!("is no domain: {text:?}"), fix))
+    Err(Refusal::new(format!("is an invalid domain: {text:?}"), fix))
 }
 
-/// A region as the credential scope names it, such as `us-east-1` or `auto`.
+/// Parses a region of a credential scope, such as `us-east-1` or `auto`.
 pub(super) fn region(text: &str) -> Result<String, Refusal> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if (1..=64).contains(&text.len()) && text.bytes().all(letter) {
         return Ok(text.to_owned());
     }
-    Err(Refusal::new(format!("is no region: {text:?}"), "write for example \"us-east-1\""))
+    Err(Refusal::new(format!("is an invalid region: {text:?}"), "write for example \"us-east-1\""))
 }
 
-/// Up to 256 visible ASCII characters: what KMS key ids, aliases, ARNs and realms are made of.
+/// Parses a name of up to 256 visible ASCII characters, such as a realm.
 pub(super) fn name(text: &str) -> Result<String, Refusal> {
     if (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
     let fix = "write up to 256 visible ASCII characters, without spaces";
-    Err(Refusal::new(format!("is no name: {text:?}"), fix))
+    Err(Refusal::new(format!("is an invalid name: {text:?}"), fix))
 }
 
-/// The name of a wrapping key.
+/// Parses the name of a wrapping key.
 pub(super) fn key_id(text: &str) -> Result<KeyId, Refusal> {
     KeyId::parse(text).map_err(|error| {
         Refusal::new(error.to_string(), "write a key's id, its ARN, or an alias such as \"alias/s3veil\"")
     })
 }
 
-/// The endpoint of a key service, to which data keys come unencrypted: over TLS, or on this machine.
+/// Parses the endpoint of a key service. Its requests contain unencrypted data keys, so it requires TLS or a
+/// loopback address.
 pub(super) fn key_service(text: &str) -> Result<Uri, Refusal> {
     let uri = endpoint(text)?;
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
@@ -154,7 +157,7 @@ pub(super) fn key_service(text: &str) -> Result<Uri, Refusal> {
     ))
 }
 
-/// A pattern of bucket names.
+/// Parses a pattern of bucket names.
 pub(super) fn bucket_pattern(text: &str) -> Result<BucketPattern, Refusal> {
     BucketPattern::parse(text).map_err(|error| {
         let fix = match error {
