@@ -1,6 +1,6 @@
-//! What an operator asks the process: is it alive, is it ready, what does it count, how is it set up.
-//! It knows the answers only through what it is given, and holds no secret that it could show.
-//! It listens on an address of its own, so that none of it is in reach of S3 clients.
+//! The admin listener for operators: liveness, readiness, metrics and a status page.
+//! It must not know how health is assessed, nor any secret.
+//! It promises an address of its own, so that S3 clients can't reach these pages.
 
 mod page;
 #[cfg(test)]
@@ -17,40 +17,41 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::server::{self, Bound, ServeError, Server};
+use crate::server::{self, BoundServer, ServeError, Server};
 pub use page::Status;
 
-/// Probes and scrapers are few; a flood of them must not take file descriptors from S3 clients.
+/// Maximum number of connections: probes and scrapers are few, and must not take file descriptors from S3
+/// clients.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a probe may dawdle over its request, or over taking the answer.
+/// Timeout for a probe to send its request, and to read the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often histograms are folded, whether anyone scrapes or not, so that they stay bounded.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Interval at which histograms are aggregated, so that their memory stays bounded without scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where to answer operators.
+/// Settings of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Plain HTTP, without authentication: an address that only operators reach.
+    /// The address for plain HTTP without authentication, which only operators may reach.
     pub address: SocketAddr,
 }
 
-/// What is known of the proxy and what it depends on.
+/// The health of the proxy and its dependencies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// What keeps requests from being served here: any of these means not ready.
+    /// Problems that prevent requests from being served: with any of them the proxy is not ready.
     pub problems: Vec<Problem>,
-    /// What is to be mended while requests go on being served.
+    /// Problems to be repaired while requests are still served.
     pub degraded: Vec<Problem>,
 }
 
-/// One thing that is not as it should be.
+/// One problem of a component.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// `keyring`, `upstream`, ...
+    /// The component: `keyring`, `storage`, ...
     pub component: &'static str,
-    /// For people; free of secrets.
+    /// A message for operators, without secrets.
     pub message: String,
 }
 
@@ -63,13 +64,13 @@ struct Readiness<'a> {
     degraded: &'a [Problem],
 }
 
-/// The admin listener, before it answers.
+/// The admin listener, which does not serve yet.
 #[derive(Debug)]
 pub struct Admin {
-    bound: Bound,
+    bound: BoundServer,
 }
 
-struct Answers<R> {
+struct Pages<R> {
     metrics: PrometheusHandle,
     status: Status,
     started: Instant,
@@ -93,13 +94,13 @@ impl Admin {
         Ok(Self { bound: Server::bind(settings).await? })
     }
 
-    /// Where it listens.
+    /// The local address, with the port that the system chose if none was configured.
     pub fn local_address(&self) -> SocketAddr {
         self.bound.local_address()
     }
 
-    /// Answers `/healthz`, `/readyz`, `/metrics` and `/` until `shutdown` is ready. `readiness` is called for
-    /// each `/readyz` request; it bounds its own time. The response is 200 `{"ready":true}`, with
+    /// Serves `/healthz`, `/readyz`, `/metrics` and `/` until `shutdown` is ready. `readiness` is called for
+    /// each `/readyz` request, and must limit its own time. The response is 200 `{"ready":true}`, with
     /// `"degraded":[{"component":"…","message":"…"}]` where a component needs repair, or 503
     /// `{"ready":false,"problems":[…]}`.
     pub async fn serve<R, F>(
@@ -113,30 +114,30 @@ impl Admin {
         F: Future<Output = Health> + Send + 'static,
     {
         let upkeep = metrics.clone();
-        let answers = Arc::new(Answers { metrics, status, started: Instant::now(), readiness });
+        let pages = Arc::new(Pages { metrics, status, started: Instant::now(), readiness });
         let service = move |request: Request<Incoming>, _| {
-            let answers = answers.clone();
-            async move { answers.answer(request.method(), request.uri().path()).await }
+            let pages = pages.clone();
+            async move { pages.respond(request.method(), request.uri().path()).await }
         };
-        let folding = async {
+        let upkeep = async {
             loop {
-                tokio::time::sleep(UPKEEP).await;
+                tokio::time::sleep(UPKEEP_INTERVAL).await;
                 upkeep.run_upkeep();
             }
         };
         tokio::select! {
             _ = self.bound.serve(service, shutdown) => {}
-            () = folding => {}
+            () = upkeep => {}
         }
     }
 }
 
-impl<R, F> Answers<R>
+impl<R, F> Pages<R>
 where
     R: Fn() -> F,
     F: Future<Output = Health>,
 {
-    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    async fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -1,6 +1,6 @@
-//! The command line: what can be asked of the process, and how each command ends.
-//! Commands write to what they are given and return; they neither print nor exit.
-//! Every failure is one message, and one exit code of sysexits.h.
+//! The command line: the commands, their arguments, and their failures.
+//! Commands return their output or write to a given output; they must not print or exit.
+//! It promises one message and one exit code of sysexits.h for every failure.
 
 pub mod check;
 pub mod decrypt;
@@ -49,14 +49,14 @@ impl CommandLine {
     }
 }
 
-/// What is to be done.
+/// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Answer S3 clients (what happens without a command)
+    /// Serve S3 clients (the default command)
     Serve,
-    /// Check the configuration, the keyring and the upstream, and say what would not work
+    /// Check the configuration, the keyring and the upstream, and report what would not work
     Check(Check),
-    /// Make a local keyring, or add a new current key to one
+    /// Create a local keyring, or add a new current key to one
     Keygen(Keygen),
     /// Show how an object is stored: its format, its keys, its lengths
     Inspect(Inspect),
@@ -76,15 +76,15 @@ pub struct Check {
 
 fn bucket_name(text: &str) -> Result<BucketName, String> {
     let parsed = BucketName::parse(text.to_owned());
-    parsed.map_err(|_| {
-        "this is no bucket's name: write the name alone, without s3:// and without a key".to_owned()
-    })
+    parsed
+        .map_err(|_| "invalid bucket name: write the name alone, without s3:// and without a key".to_owned())
 }
 
 /// `keygen`
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Keygen {
-    /// Add a key to an existing keyring and make it the current one; what the others wrapped still opens
+    /// Add a key to an existing keyring and make it the current one; objects under the older keys stay
+    /// readable
     #[arg(long)]
     pub rotate: bool,
     /// The keyring's file; default: keyring.file of the configuration
@@ -123,66 +123,66 @@ pub struct Decrypt {
     pub out: Option<PathBuf>,
 }
 
-/// `s3://BUCKET/KEY`, with the key as it is: nothing in it is percent-decoded.
+/// `s3://BUCKET/KEY`. The key is not percent-decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectUrl {
-    /// Not empty, without a slash.
+    /// The bucket's name: not empty, without a slash.
     pub bucket: String,
-    /// Not empty.
+    /// The object's key: not empty.
     pub object_key: String,
 }
 
-/// What is no [`ObjectUrl`].
+/// The text is not an [`ObjectUrl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write s3://BUCKET/KEY")]
-pub struct NoObjectUrl;
+pub struct InvalidObjectUrl;
 
 impl FromStr for ObjectUrl {
-    type Err = NoObjectUrl;
+    type Err = InvalidObjectUrl;
 
-    fn from_str(text: &str) -> Result<Self, NoObjectUrl> {
-        let path = text.strip_prefix("s3://").ok_or(NoObjectUrl)?;
+    fn from_str(text: &str) -> Result<Self, InvalidObjectUrl> {
+        let path = text.strip_prefix("s3://").ok_or(InvalidObjectUrl)?;
         match path.split_once('/') {
             Some((bucket, object_key)) if !bucket.is_empty() && !object_key.is_empty() => {
                 Ok(Self { bucket: bucket.to_owned(), object_key: object_key.to_owned() })
             }
-            Some(_) | None => Err(NoObjectUrl),
+            Some(_) | None => Err(InvalidObjectUrl),
         }
     }
 }
 
-/// Why a command did not do what it was asked.
+/// The failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The command was asked for something that makes no sense.
+    /// An argument of the command is invalid.
     #[error("{0}")]
     Usage(String),
-    /// Nothing can be served.
+    /// The listener can't be opened.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Something outside the process, such as KMS or the storage, does not do its part.
+    /// A dependency outside the process, such as KMS or the storage, failed.
     #[error("{0}")]
     Unavailable(String),
-    /// The process does not do its own part.
+    /// The process itself failed.
     #[error("{0}")]
     Internal(String),
     /// A file or directory that the configuration names can't be used.
     #[error("{message}")]
     Setup {
-        /// Which, why, and what to do.
+        /// The file, the problem and its remedy.
         message: String,
-        /// What the system said.
+        /// The kind of the operating system's error.
         kind: io::ErrorKind,
     },
-    /// A file or a stream.
+    /// Reading or writing a file or a stream failed.
     #[error("{action}: {source}")]
     Io {
-        /// What was being done, such as `writing keyring`.
+        /// The failed step, such as `writing keyring`.
         action: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -194,16 +194,16 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) => USAGE,
-            Self::Serve(ServeError::Bind { source, .. }) => of_bind(source.kind()),
+            Self::Serve(ServeError::Bind { source, .. }) => bind_exit_code(source.kind()),
             Self::Unavailable(_) => UNAVAILABLE,
             Self::Internal(_) => 70,
-            Self::Setup { kind, .. } => of_io(*kind),
-            Self::Io { source, .. } => of_io(source.kind()),
+            Self::Setup { kind, .. } => io_exit_code(*kind),
+            Self::Io { source, .. } => io_exit_code(source.kind()),
         }
     }
 }
 
-fn of_bind(kind: io::ErrorKind) -> u8 {
+fn bind_exit_code(kind: io::ErrorKind) -> u8 {
     if kind == io::ErrorKind::AddrNotAvailable {
         USAGE
     } else if kind == io::ErrorKind::PermissionDenied {
@@ -213,7 +213,7 @@ fn of_bind(kind: io::ErrorKind) -> u8 {
     }
 }
 
-fn of_io(kind: io::ErrorKind) -> u8 {
+fn io_exit_code(kind: io::ErrorKind) -> u8 {
     if kind == io::ErrorKind::PermissionDenied {
         NO_PERMISSION
     } else if kind == io::ErrorKind::ResourceBusy {
@@ -223,7 +223,7 @@ fn of_io(kind: io::ErrorKind) -> u8 {
     }
 }
 
-/// What to add to clap's answer about arguments that it does not know: the mistakes of a first start.
+/// A hint to add to clap's message about an unknown argument, for frequent mistakes of a first start.
 pub fn hint(arguments: &[String]) -> Option<String> {
     let unknown = arguments.iter().find(|argument| !matches!(argument.as_str(), "serve" | "check"))?;
     if unknown.ends_with(".toml") && !unknown.starts_with('-') {
@@ -239,13 +239,15 @@ pub fn hint(arguments: &[String]) -> Option<String> {
         "log-level" | "verbose" | "v" | "debug" => "log.level",
         _ => return None,
     };
-    unknown.starts_with('-').then(|| format!("{unknown} is no argument: set {key} in proxy.toml"))
+    unknown.starts_with('-').then(|| format!("unknown argument {unknown}: set {key} in proxy.toml"))
 }
 
 /// The exit code for wrong usage: EX_USAGE.
 pub const USAGE: u8 = 64;
 
-/// EX_UNAVAILABLE, EX_IOERR and EX_NOPERM.
+/// The exit code for an unavailable dependency: EX_UNAVAILABLE.
 const UNAVAILABLE: u8 = 69;
+/// The exit code for input and output: EX_IOERR.
 const IO: u8 = 74;
+/// The exit code for a missing permission: EX_NOPERM.
 const NO_PERMISSION: u8 = 77;

@@ -1,7 +1,6 @@
-//! Every internal error, and one table of what the client is told.
-//!
-//! Blame has a side: downstream (the client), upstream (the storage), the key service, or us. What is told to the
-//! client names no key, no stored bytes and no internal address.
+//! All errors of a request, whose fault each is, and the S3 error that the client receives. It must not know
+//! where an error is raised. It promises that a message for the client contains no key material, no stored
+//! bytes and no internal address.
 
 mod document;
 mod unexpected;
@@ -23,26 +22,26 @@ use crate::upstream::UpstreamError;
 pub use self::unexpected::UnexpectedResponse;
 pub use self::upstream_refusal::{UpstreamRefusal, error_code};
 
-/// Why a request was not answered as asked.
+/// A request's failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request is refused as it stands.
+    /// The request is refused with this S3 error.
     #[error("{}: {}", .0.code, .0.message)]
     Refused(S3Error),
     /// The request's signature was not accepted.
     #[error(transparent)]
     Unauthenticated(#[from] AuthError),
-    /// The client's body turned out wrong.
+    /// The client's body is invalid or incomplete.
     #[error(transparent)]
     Ingest(#[from] IngestError),
     /// No data key.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-    /// No answer from the storage.
-    #[error("no answer from the storage")]
+    /// No response from the storage.
+    #[error("no response from the storage")]
     Upstream(#[source] UpstreamError),
-    /// The storage's answer broke off.
-    #[error("the storage's answer broke off")]
+    /// The storage's response broke off.
+    #[error("the storage's response broke off")]
     UpstreamBody(#[source] BoxError),
     /// The storage refused, in a response that the client may read.
     #[error("the storage refused with status {}", .0.status.as_u16())]
@@ -53,7 +52,7 @@ pub enum Error {
     /// The storage is in trouble.
     #[error("the storage answered with status {status}")]
     UpstreamFailed {
-        /// The status of the answer, 500 or more.
+        /// The status of the response, 500 or more.
         status: u16,
     },
     /// A request was repeated after its response was lost, and the repetition was refused; whether the first
@@ -61,9 +60,9 @@ pub enum Error {
     #[error("the storage refused a repeated request that may have been carried out before")]
     Unsettled,
     /// The storage wants the request to go elsewhere.
-    #[error("the storage answered with a redirect ({status}): check upstream.endpoint and upstream.region")]
+    #[error("the storage responded with a redirect ({status}): check upstream.endpoint and upstream.region")]
     UpstreamRedirect {
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
     },
     /// The storage does not accept the proxy's own credentials.
@@ -72,7 +71,7 @@ pub enum Error {
         /// The storage's error code.
         code: String,
     },
-    /// The storage denies this to the proxy, and says so with the name of the proxy's account.
+    /// The storage denies this request to the proxy; its message names the proxy's account.
     #[error("the storage denied it: {message}")]
     UpstreamDenied {
         /// The storage's message, which is for the log alone.
@@ -81,7 +80,7 @@ pub enum Error {
     /// What is stored fails authentication.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The same, of a format without chunks.
+    /// A stored body of a format without chunks fails authentication.
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// The object claims to be the S3 Encryption Client's, and is refused.
@@ -93,21 +92,21 @@ pub enum Error {
     /// The object is of a format that the bucket's rule does not read.
     #[error("the object's format is {found}, and formats.read is {readable}")]
     NotReadable {
-        /// What the object is, as `formats.read` would name it.
+        /// The object's format, by its name in `formats.read`.
         found: &'static str,
-        /// What the rule reads.
+        /// The formats of the rule's `formats.read`.
         readable: String,
     },
     /// The wrapped data key is not canonical base64, or of an impossible length.
     #[error("the stored data key is malformed")]
     MalformedWrappedKey,
-    /// The object was not written in a format this bucket reads.
+    /// The object has no native envelope.
     #[error("the object is not in the native format")]
     NotNative {
         /// Whether one of the two metadata entries is there.
         has_wrapped_key: bool,
     },
-    /// The object became another one between two requests that read it.
+    /// The object was replaced between two requests that read it.
     #[error("the object was replaced while it was read")]
     Replaced,
     /// The object has a multipart body, and nothing says of how many parts.
@@ -118,7 +117,7 @@ pub enum Error {
     /// An internal fault of the proxy; the log has the details.
     #[error("the request ended in a panic")]
     Panicked,
-    /// What somebody else found out who asked for the same.
+    /// The error of a request that another one waited for, such as one lookup for several readers.
     #[error(transparent)]
     Shared(Arc<Error>),
 }
@@ -133,7 +132,7 @@ impl From<UpstreamError> for Error {
     /// When the storage was cut off because the body for it failed, that failure is what matters.
     fn from(error: UpstreamError) -> Self {
         match error {
-            UpstreamError::Body(cause) => Self::of_body(cause),
+            UpstreamError::Body(cause) => Self::from_body_error(cause),
             UpstreamError::Connect(_)
             | UpstreamError::Timeout { .. }
             | UpstreamError::Protocol(_)
@@ -157,7 +156,7 @@ impl From<OpenError> for Error {
     }
 }
 
-/// Whose fault an error is.
+/// The party at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The client's.
@@ -196,7 +195,7 @@ impl Error {
     }
 
     /// What it means that a body failed which was on its way to the storage: the client's, or the source of a copy.
-    pub fn of_body(cause: BoxError) -> Self {
+    pub fn from_body_error(cause: BoxError) -> Self {
         let cause = match cause.downcast::<IngestError>() {
             Ok(ingest) => return Self::Ingest(*ingest),
             Err(cause) => cause,
@@ -207,17 +206,17 @@ impl Error {
         }
     }
 
-    /// An answer of the storage whose body could not be read.
+    /// The error of a storage response whose body could not be read.
     pub fn upstream_body(error: BoxError) -> Self {
         Self::UpstreamBody(error)
     }
 
-    /// Whether the object was replaced while it was read: to read it anew may help.
+    /// Whether the object was replaced while it was read, so that a retry may succeed.
     pub fn is_replaced(&self) -> bool {
         if let Self::Shared(error) = self { error.is_replaced() } else { matches!(self, Self::Replaced) }
     }
 
-    /// Whether an answer of the storage broke off: to ask again may help.
+    /// Whether a response of the storage broke off, so that a retry may succeed.
     pub fn is_broken_off(&self) -> bool {
         if let Self::Shared(error) = self {
             error.is_broken_off()
@@ -234,7 +233,7 @@ impl Error {
         matches!(self, Self::Refused(refused) if refused.code == ErrorCode::InvalidObjectState)
     }
 
-    /// Whose fault it is.
+    /// The party at fault.
     pub fn blame(&self) -> Blame {
         match self {
             Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) => Blame::Downstream,

@@ -57,7 +57,7 @@ struct Inner {
     /// Data keys for writing, by (purpose, key id, context).
     leases: TtlCache<Arc<Lease>>,
     /// Data keys for reading, by (purpose, blob, context, allowed key).
-    unwrapped: TtlCache<Unwrapped>,
+    unwrapped: TtlCache<UnwrappedKey>,
     /// Blobs that were unwrapped again because an object contradicted their data key, by the fingerprints of
     /// `unwrapped`.
     refetched: Cache<Fingerprint, ()>,
@@ -78,7 +78,7 @@ pub struct WriteKey {
 
 /// A data key that was unwrapped for reading.
 #[derive(Debug, Clone)]
-pub struct Unwrapped {
+pub struct UnwrappedKey {
     /// 256 bits, or 128 where the [`Purpose`] accepts them.
     pub data_key: Arc<DataKey>,
     /// The wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
@@ -252,7 +252,7 @@ impl Keyring {
         wrapped: &[u8],
         context: &EncryptionContext,
         allowed: &[KeyId],
-    ) -> Result<Unwrapped, KeyringError> {
+    ) -> Result<UnwrappedKey, KeyringError> {
         self.unwrap_as(Purpose::NATIVE, wrapped, context, allowed).await
     }
 
@@ -271,7 +271,7 @@ impl Keyring {
         wrapped: &[u8],
         context: &EncryptionContext,
         allowed: &[KeyId],
-    ) -> Result<Unwrapped, KeyringError> {
+    ) -> Result<UnwrappedKey, KeyringError> {
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
             return Err(KeyringError::InvalidCiphertext);
         }
@@ -375,7 +375,7 @@ impl Inner {
         }
         self.full_names.insert(key_id.clone(), write_key.key_id.as_str().into()).await;
         let unwrapped =
-            Unwrapped { data_key: Arc::clone(&write_key.data_key), key_id: write_key.key_id.clone() };
+            UnwrappedKey { data_key: Arc::clone(&write_key.data_key), key_id: write_key.key_id.clone() };
         let full_name = KeyId::parse(&write_key.key_id).ok().filter(|full_name| full_name != key_id);
         for name in [Some(key_id), full_name.as_ref()].into_iter().flatten() {
             let fingerprint = blob_fingerprint(purpose, &write_key.wrapped, context, name);
@@ -391,7 +391,7 @@ impl Inner {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Unwrapped, KeyringError> {
+    ) -> Result<UnwrappedKey, KeyringError> {
         let unwrapped = self.holder.unwrap(wrapped, context, key_id).await?;
         self.full_names.insert(key_id.clone(), unwrapped.key_id.as_str().into()).await;
         if unwrapped.data_key.is_short() && !purpose.accepts_short_keys() {

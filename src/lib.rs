@@ -5,6 +5,7 @@
 //! `envelope`, `sigv4`, `s3`. The three leaves are pure and never see each other.
 
 pub mod admin;
+pub mod admission;
 pub mod body;
 pub mod buffers;
 pub mod cli;

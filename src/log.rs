@@ -1,9 +1,6 @@
-//! The log: one line per event on standard error. Requests do not wait for it, and input from outside cannot
-//! forge a line.
-//!
-//! Lines go into a queue of bounded size, and a separate thread writes them. When that thread is blocked (a
-//! full disk, a reader that is gone or does not read), lines are dropped and counted, and the process goes
-//! on.
+//! The log: one line per event on standard error, from a bounded queue that a separate thread writes. It must
+//! not know what an event means. It promises that requests never wait for it, that input can't forge a line,
+//! and that lines dropped while the thread is blocked (a full disk, a pipe without a reader) are counted.
 
 mod line;
 mod queue;
@@ -22,16 +19,16 @@ use crate::config::LogSettings;
 /// filter in the configuration comes after this one and takes precedence.
 const EMBEDDED_STORE_FILTER: &str = "s3s=off";
 
-/// The running log. When it is dropped, the lines in its queue are written, for a second at most.
+/// The running log. On drop, the queued lines are written within at most a second.
 #[derive(Debug)]
 #[must_use]
 pub struct Log(Arc<Queue>);
 
 impl Log {
-    /// Begins to log as `settings` say, panics too. Once in a process.
+    /// Starts logging with `settings`, panics included. Once per process.
     ///
     /// # Errors
-    /// When there is no thread to be had, or another subscriber is set.
+    /// If the thread can't be started, or another subscriber is set.
     pub fn start(settings: &LogSettings) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let writer = Arc::clone(&queue);
@@ -61,7 +58,7 @@ fn report_dropped(lines: u64) {
     tracing::warn!(lines, "lines of the log could not be written, and were dropped");
 }
 
-/// One line in place of a message and a backtrace of many, which standard error might not even take.
+/// Logs a panic in one line, in place of a message and a backtrace on standard error, which might block.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(location, cause = panic.payload_as_str().unwrap_or_default(), "a panic");

@@ -1,4 +1,6 @@
-//! The process: arguments, logging, the runtime, exit codes. It alone prints and exits.
+//! The process: arguments, logging, the runtime, exit codes.
+//! It must not know what a command does.
+//! It promises one message and one exit code for every failure; no other module prints or exits.
 
 #![allow(clippy::print_stdout)]
 
@@ -7,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use s3veil::cli::dependencies::{Dependencies, Places};
+use s3veil::cli::dependencies::{Dependencies, DependencyNames};
 use s3veil::cli::readiness::Readiness;
 use s3veil::cli::serve::{self, Listeners};
 use s3veil::cli::startup::Purpose;
@@ -18,22 +20,22 @@ use s3veil::server::{ConnectionInfo, Tls};
 use s3veil::service::Arrival;
 use tokio::runtime::Runtime;
 
-/// With hundreds of streams, glibc's arenas fragment, and its locks and returned pages are a quarter of what a small
-/// request costs. How it is set: `.cargo/config.toml`.
+/// With hundreds of streams, glibc's arenas fragment, and its locks and returned pages are a quarter of the
+/// cost of a small request. `.cargo/config.toml` has the settings of jemalloc.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(answer) => {
-            // Help and version are answers too, and go to standard output.
-            let code = if answer.use_stderr() { cli::USAGE } else { 0 };
-            // Whoever does not read the message gets the exit code still.
-            drop(answer.print());
+        Err(message) => {
+            // Help and version are messages too, and go to standard output.
+            let code = if message.use_stderr() { cli::USAGE } else { 0 };
+            // A message that can't be written does not change the exit code.
+            drop(message.print());
             let arguments: Vec<_> =
                 std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-            if let Some(hint) = cli::hint(&arguments).filter(|_| answer.use_stderr()) {
+            if let Some(hint) = cli::hint(&arguments).filter(|_| message.use_stderr()) {
                 drop(writeln!(io::stderr(), "s3veil: {hint}"));
             }
             return ExitCode::from(code);
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     match run(line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nor does a standard error that takes nothing change the exit code.
+            // A message that can't be written does not change the exit code.
             drop(writeln!(io::stderr(), "s3veil: {failure}"));
             ExitCode::from(failure.exit_code())
         }
@@ -93,17 +95,17 @@ fn serve(path: &Path) -> Result<(), Failure> {
             tracing::warn!("{warning}");
         }
         let has_operators = config.admin.is_some();
-        // Before anything is made on disk: a port that is taken ends the start.
+        // Before anything is created on disk: a port in use ends the start.
         let mut listeners =
             Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
-        let (places, cache) = (Places::new(&config), config.keyring.cache);
+        let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
         let certificate = config.listen.tls.as_ref().map(Tls::validity);
         let service = cli::startup::service(config, None, Purpose::Serve).await?;
         let resources = service.resources();
         if let Some(key_id) = resources.keyring.default_key_id() {
             listeners.name_default_key(key_id);
         }
-        let readiness = Readiness::new(Dependencies::new(resources, places), &cache, certificate);
+        let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificate);
         readiness.begin();
         let recorder = serve::recorder();
         let metrics = recorder.handle();
@@ -115,14 +117,14 @@ fn serve(path: &Path) -> Result<(), Failure> {
             let readiness = readiness.clone();
             async move { readiness.health().await }
         };
-        let answer = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
+        let respond = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
             let service = service.clone();
             async move {
-                let ConnectionInfo { peer, tls, surplus, meter } = connection;
-                service.call(request, Arrival { peer, is_tls: tls, is_surplus: surplus, meter }).await
+                let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
+                service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
             }
         };
-        listeners.serve(answer, readiness, metrics, signals).await;
+        listeners.serve(respond, readiness, metrics, signals).await;
         Ok(())
     })
 }
@@ -137,7 +139,7 @@ fn decrypt(path: &Path, arguments: &Decrypt) -> Result<(), Failure> {
     let mut output = io::BufWriter::new(std::fs::File::create_new(file).map_err(failed)?);
     let outcome = runtime.block_on(cli::decrypt::decrypt(config, arguments, &mut output));
     if outcome.is_err() {
-        // A part of an object must not be taken for the whole; the failure itself is reported.
+        // A part of an object must not be taken for the whole. Only the failure itself is reported.
         drop(std::fs::remove_file(file));
     }
     outcome

@@ -1,14 +1,13 @@
-//! How slow the client of a connection is, and the means to cut the connection off.
-//!
-//! Only the time in which the proxy waits for the client counts: for the next bytes of a request's body, or
-//! for room to write the response to. Time spent waiting for the storage, or working, does not count.
+//! Measures the delay of a connection's client, and cuts the connection off. It must not know what is
+//! transferred. It promises that only time spent waiting for the client counts (for the next bytes of a
+//! request's body, or for room to write the response), and not time spent working or waiting for the storage.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-/// Microseconds since the first call in this process, and one.
+/// Microseconds since the first call in this process, plus one: never 0.
 fn now() -> u64 {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(EPOCH.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1
@@ -24,11 +23,11 @@ pub struct Meter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Bytes per second at which the delay stays as it is.
+    /// The rate in bytes per second at which the delay stays constant.
     rate: u64,
-    /// Microseconds, without the wait that goes on now.
+    /// Microseconds, without the current wait.
     delay: AtomicU64,
-    /// When the wait that goes on now began; 0: there is none.
+    /// The start of the current wait; 0 for none.
     waiting_since: AtomicU64,
     is_cut: AtomicBool,
     waiting: Mutex<Option<Waker>>,
@@ -46,7 +45,7 @@ impl Meter {
         }))
     }
 
-    /// Another request begins: the client owes nothing.
+    /// Resets the meter for another request.
     pub fn restart(&self) {
         self.0.delay.store(0, Ordering::Relaxed);
         self.0.waiting_since.store(0, Ordering::Relaxed);
@@ -60,7 +59,7 @@ impl Meter {
         Duration::from_micros(self.0.delay.load(Ordering::Relaxed) + waited)
     }
 
-    /// Fails the wait that goes on now, or the next one.
+    /// Fails the current wait, or else the next one.
     pub fn cut(&self) {
         self.0.is_cut.store(true, Ordering::Release);
         let waker = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -86,7 +85,7 @@ impl Meter {
     }
 }
 
-/// What a client sends, or what it takes. A direction that is dropped waits no more.
+/// One direction of a connection: received or sent bytes. Dropping it ends its wait.
 #[derive(Debug)]
 pub struct Direction {
     meter: Meter,
@@ -104,10 +103,10 @@ impl Direction {
         self.meter.earn(bytes);
     }
 
-    /// Nothing goes through before the client does its part; `context` is woken when it is cut off.
+    /// Starts waiting for the client; `context` is woken when the client is cut off.
     ///
     /// # Errors
-    /// [`CutOff`] when the client was.
+    /// [`CutOff`] if the client was cut off.
     pub fn wait(&mut self, context: &Context<'_>) -> Result<(), CutOff> {
         let inner = &self.meter.0;
         if !std::mem::replace(&mut self.is_waiting, true) {
@@ -118,14 +117,14 @@ impl Direction {
             *waiting = Some(context.waker().clone());
         }
         drop(waiting);
-        // After the waker is in its place: a cut in between is not missed.
+        // Checked after the waker is registered, so that no cut is missed.
         if self.meter.is_cut() { Err(CutOff) } else { Ok(()) }
     }
 
     fn stop_waiting(&mut self) {
         if std::mem::replace(&mut self.is_waiting, false) {
             let inner = &self.meter.0;
-            // Zero: another request has begun meanwhile.
+            // Zero if another request has begun meanwhile.
             let waiting_since = inner.waiting_since.swap(0, Ordering::Relaxed);
             if waiting_since > 0 {
                 inner.delay.fetch_add(now().saturating_sub(waiting_since), Ordering::Relaxed);

@@ -1,13 +1,13 @@
-//! Listens: TCP, TLS, HTTP/1.1 connections with their limits, and a drain that lets running requests end.
-//! It knows no S3; every request goes to one service function.
-//! A response body that fails cuts its connection, so that no client takes a part for the whole.
+//! The HTTP/1.1 server: TCP, TLS, connections with their limits, and a drain that lets running requests end.
+//! It must not know S3; every request goes to one service function. It promises that a response body that
+//! fails cuts its connection, so that no client takes a part for the whole.
 
 mod connection;
-mod stall;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod unusable;
+mod write_deadline;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,66 +27,66 @@ use crate::meter::Meter;
 use connection::{Connection, Drain};
 pub use tls::{Tls, TlsError, Validity};
 
-/// How long to wait after `accept` failed for want of file descriptors or memory; at once would spin.
+/// Pause after `accept` failed for lack of file descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// As many connections beyond the limit are open at once, each for one refusal.
+/// Maximum number of connections beyond the limit; each receives one refusal.
 const MAX_SURPLUS: usize = 64;
 
-/// How to listen.
+/// Settings of a listener.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen; port 0 lets the system choose.
+    /// The address to listen on; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// The configuration key that `address` came from, for the error that names it.
+    /// The configuration key of `address`, for error messages.
     pub address_key: &'static str,
-    /// TLS, or plain HTTP.
+    /// The certificate and key for TLS; `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// How many connections are served at once. A few more are accepted, to be told so; further ones wait in the kernel's
-    /// backlog until one closes.
+    /// Maximum number of connections served concurrently. A few more are accepted and refused with a
+    /// response; further ones wait in the kernel's backlog until a connection closes.
     pub max_connections: usize,
-    /// How long a connection may take from its opening, or from the end of the response before, until the next
-    /// request's head has arrived in full.
+    /// Timeout from the opening of a connection, or from the end of the previous response, to the complete
+    /// head of the next request.
     pub header_timeout: Duration,
-    /// How long a client may take no byte of a response before its connection is cut.
+    /// Timeout for a client that takes no byte of a response; then its connection is cut.
     pub idle_timeout: Duration,
-    /// Bytes per second at which the delay of a client, as [`Meter`] has it, stays as it is.
+    /// The rate in bytes per second at which the delay of a client, as measured by [`Meter`], stays constant.
     pub min_rate: u64,
-    /// How long running requests may go on after the shutdown began.
+    /// Timeout for running requests after the shutdown began.
     pub drain_timeout: Duration,
 }
 
-/// What is known of the connection that a request came on.
+/// Properties of the connection that a request was received on.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
-    /// The other side's address.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// Whether the request came encrypted.
-    pub tls: bool,
-    /// Whether the connection is beyond the limit: its request is to be refused, and it to be closed.
-    pub surplus: bool,
-    /// How slow the client is.
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+    /// Whether the connection exceeds the limit: its request must be refused, and the connection closed.
+    pub is_surplus: bool,
+    /// Measures the client's delay.
     pub meter: Meter,
 }
 
-/// How serving ended.
+/// The result of serving until the shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Connections that were still busy when the drain timeout ended, and were cut.
+pub struct DrainOutcome {
+    /// Number of connections that were still busy at the end of the drain timeout and were cut.
     pub cut: usize,
 }
 
-/// Why nothing is served.
+/// A failure to open the listener.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address can't be listened on.
     #[error("can't listen on `{key}` = \"{address}\": {source}: {}", advice(source.kind()))]
     Bind {
-        /// The configuration key the address came from.
+        /// The configuration key of the address.
         key: &'static str,
         /// The address itself.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -103,43 +103,44 @@ fn advice(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// Names the listening side; [`Server::bind`] is the way in.
+/// The namespace of [`Server::bind`].
 #[derive(Debug)]
 pub enum Server {}
 
 impl Server {
-    /// Opens the listening socket. Clients can connect from now on; they are answered by [`Bound::serve`].
-    pub async fn bind(settings: Settings) -> Result<Bound, ServeError> {
+    /// Opens the listening socket. Clients can connect from now on, and wait for [`BoundServer::serve`].
+    pub async fn bind(settings: Settings) -> Result<BoundServer, ServeError> {
         let Settings { address, address_key: key, .. } = settings;
         let refuse = |source| ServeError::Bind { key, address, source };
         let listener = TcpListener::bind(address).await.map_err(refuse)?;
         let local_address = listener.local_addr().map_err(refuse)?;
-        Ok(Bound { listener, local_address, settings })
+        Ok(BoundServer { listener, local_address, settings })
     }
 }
 
-/// A listening socket that nobody answers yet.
+/// A listening socket that does not serve yet.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundServer {
     listener: TcpListener,
     local_address: SocketAddr,
     settings: Settings,
 }
 
-impl Bound {
-    /// Where it listens, with the port the system chose if none was configured.
+impl BoundServer {
+    /// The local address, with the port that the system chose if none was configured.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
     }
 
-    /// Whether clients must speak TLS.
+    /// Whether clients must use TLS.
     pub fn speaks_tls(&self) -> bool {
         self.settings.tls.is_some()
     }
 
-    /// Answers requests with `service` until `shutdown` is ready; then stops accepting, closes idle connections,
-    /// lets running requests end within the drain timeout and cuts the rest. Dropping the future cuts all at once.
-    pub async fn serve<S, F, B>(self, service: S, shutdown: impl Future<Output = ()>) -> Drained
+    /// Serves requests with `service` until `shutdown` is ready. Then stops accepting, closes idle
+    /// connections, lets running requests end within the drain timeout and cuts the rest. Dropping the future
+    /// cuts all at once.
+    pub async fn serve<S, F, B>(self, service: S, shutdown: impl Future<Output = ()>) -> DrainOutcome
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -147,27 +148,27 @@ impl Bound {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { listener, local_address: _, settings } = self;
-        let places = Places::new(settings.max_connections);
+        let limits = ConnectionLimits::new(settings.max_connections);
         let (draining, drain) = watch::channel(false);
-        let (drain, crowd) = (Drain(drain), ConnectionCounter::default());
+        let (drain, counter) = (Drain(drain), ConnectionCounter::default());
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            let (stream, peer, place) = tokio::select! {
+            let (stream, peer, permit) = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => {
                     log_panic(ended);
                     continue;
                 }
-                accepted = accept(&listener, &places) => accepted,
+                accepted = accept(&listener, &limits) => accepted,
             };
-            let (crowd, drain) = (crowd.clone(), drain.clone());
-            let connection = Connection::new(stream, peer, &settings, crowd, drain, place.is_surplus);
+            let (counter, drain) = (counter.clone(), drain.clone());
+            let connection = Connection::new(stream, peer, &settings, counter, drain, permit.is_surplus);
             let service = service.clone();
             connections.spawn(async move {
                 connection.run(service).await;
-                drop(place);
+                drop(permit);
             });
         }
         drop(listener);
@@ -176,48 +177,51 @@ impl Bound {
     }
 }
 
-/// Room for connections.
-struct Places {
+/// The limits of connections.
+struct ConnectionLimits {
     regular: Arc<Semaphore>,
     surplus: Arc<Semaphore>,
 }
 
-/// Room for one, until it is dropped.
-struct Place {
+/// Counts one connection until it is dropped.
+struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
     is_surplus: bool,
 }
 
-impl Places {
+impl ConnectionLimits {
     fn new(max_connections: usize) -> Self {
         let regular = Arc::new(Semaphore::new(max_connections));
         Self { regular, surplus: Arc::new(Semaphore::new(MAX_SURPLUS)) }
     }
 
-    async fn any(&self) -> Place {
+    async fn acquire(&self) -> ConnectionPermit {
         const OPEN: &str = "the semaphore is never closed";
         tokio::select! {
             biased;
-            permit = self.regular.clone().acquire_owned() => Place { _permit: permit.expect(OPEN), is_surplus: false },
-            permit = self.surplus.clone().acquire_owned() => Place { _permit: permit.expect(OPEN), is_surplus: true },
+            permit = self.regular.clone().acquire_owned() => ConnectionPermit { _permit: permit.expect(OPEN), is_surplus: false },
+            permit = self.surplus.clone().acquire_owned() => ConnectionPermit { _permit: permit.expect(OPEN), is_surplus: true },
         }
     }
 
-    /// A regular place, if there is one by now.
-    fn better(&self, place: Place) -> Place {
+    /// Exchanges a surplus permit for a regular one, if one has become free.
+    fn upgrade(&self, permit: ConnectionPermit) -> ConnectionPermit {
         match self.regular.clone().try_acquire_owned() {
-            Ok(permit) if place.is_surplus => Place { _permit: permit, is_surplus: false },
-            Ok(_) | Err(_) => place,
+            Ok(regular) if permit.is_surplus => ConnectionPermit { _permit: regular, is_surplus: false },
+            Ok(_) | Err(_) => permit,
         }
     }
 }
 
-/// The next connection, once there is room for it. Cancelling it loses no connection.
-async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAddr, Place) {
-    let place = places.any().await;
+/// Accepts the next connection, once the limits allow one. Cancellation loses no connection.
+async fn accept(
+    listener: &TcpListener,
+    limits: &ConnectionLimits,
+) -> (TcpStream, SocketAddr, ConnectionPermit) {
+    let permit = limits.acquire().await;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, places.better(place)),
+            Ok((stream, peer)) => return (stream, peer, limits.upgrade(permit)),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -226,21 +230,21 @@ async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAd
     }
 }
 
-async fn drain_connections(mut connections: JoinSet<()>, timeout: Duration) -> Drained {
+async fn drain_connections(mut connections: JoinSet<()>, timeout: Duration) -> DrainOutcome {
     let all_ended = async {
         while let Some(ended) = connections.join_next().await {
             log_panic(ended);
         }
     };
     if tokio::time::timeout(timeout, all_ended).await.is_ok() {
-        return Drained { cut: 0 };
+        return DrainOutcome { cut: 0 };
     }
     let cut = connections.len();
     connections.shutdown().await;
-    Drained { cut }
+    DrainOutcome { cut }
 }
 
-/// A panic ends the one connection it happened on.
+/// Logs a panic, which ended only its own connection.
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()

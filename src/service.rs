@@ -1,15 +1,13 @@
-//! The life of one request: parse, verify, authorize, handle, respond, and one log line when the body has ended.
-//!
-//! It must not know how requests arrive or how objects are sealed. Nothing of a request is acted on before its
-//! signature (a form's is in its fields) was verified, and whatever goes wrong becomes an S3 error document here and
-//! nowhere else.
+//! The life of one request: parse, verify, authorize, handle, respond, and one log line when the body has
+//! ended. It must not know how requests arrive or how objects are encrypted. It promises that no part of a
+//! request takes effect before its signature is verified (that of a form is in its fields), and that errors
+//! become S3 error documents here and nowhere else.
 
 mod access_log;
-mod admission;
-mod caught;
+mod catch_panic;
 mod clients;
 mod form;
-mod round_trip;
+mod forwarding_loop;
 mod unsigned;
 
 use std::net::SocketAddr;
@@ -24,16 +22,16 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
-use self::access_log::Record;
-use self::admission::Admission;
-use self::caught::{Panicked, caught};
+use self::access_log::RequestRecord;
+use self::catch_panic::{Panicked, catch_panic};
 pub use self::clients::{Client, ClientAccess, Clients};
-use self::unsigned::Unsigned;
+use self::unsigned::UnsignedLimits;
+use crate::admission::Admission;
 use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::meter::Meter;
 use crate::object::slow_down;
-use crate::operation::request::{Call, Reached};
+use crate::operation::request::{Addressing, Call};
 use crate::operation::response::cors::{Asker, CorsRequest};
 use crate::operation::{self, Resources};
 use crate::s3::headers::SDK_CHECKSUM_ALGORITHM;
@@ -44,7 +42,7 @@ use crate::s3::{
 use crate::sigv4::{RequestHead, VerifyPolicy, authenticate, claimed_access_key_id};
 use crate::upstream::{latest_id, watched};
 
-/// Everything a request needs. Cheap to clone; every clone serves the same clients.
+/// Handles the requests of all clients. Cheap to clone; all clones share their state.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
@@ -54,25 +52,25 @@ struct Inner {
     verification: VerifyPolicy,
     domains: Vec<String>,
     admission: Admission,
-    unsigned: Unsigned,
+    unsigned: UnsignedLimits,
 }
 
-/// How a request arrived.
+/// Properties of the connection that a request was received on.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// Where from.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// Whether it came encrypted.
+    /// Whether the connection is encrypted.
     pub is_tls: bool,
-    /// Whether it came on a connection too many, so that it is refused.
+    /// Whether the connection exceeds the limit of connections: its request is refused.
     pub is_surplus: bool,
-    /// How slow its client is.
+    /// Measures the client's delay.
     pub meter: Meter,
 }
 
 impl Service {
-    /// Serves `clients` with what `resources` hold; `domains` are those of virtual-hosted-style requests. More than
-    /// `max_requests` at once are answered with `SlowDown`.
+    /// Serves `clients` with `resources`; `domains` are those of virtual-hosted-style requests. Requests
+    /// beyond `max_requests` in flight receive `SlowDown`.
     pub fn new(
         resources: Arc<Resources>,
         clients: Clients,
@@ -81,50 +79,50 @@ impl Service {
         max_requests: usize,
     ) -> Self {
         let admission = Admission::new(max_requests, clients.len());
-        let unsigned = Unsigned::default();
+        let unsigned = UnsignedLimits::default();
         Self(Arc::new(Inner { resources, clients, verification, domains, admission, unsigned }))
     }
 
-    /// Cuts off, as long as there is a clone of this service, every client that has kept it waiting for
-    /// `patience` longer than its bytes were worth at the least rate.
-    pub fn cut_slow_clients(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.0.admission.cut_slow_clients(patience)
+    /// Cuts off every client whose delay, as measured by its [`Meter`], reaches `max_delay`. Ends when the
+    /// last clone of this service is dropped.
+    pub fn cut_slow_clients(&self, max_delay: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.0.admission.cut_slow_clients(max_delay)
     }
 
-    /// What the handlers work with, for health checks.
+    /// The keyring, the upstream and the rules that operations use, for health checks.
     pub fn resources(&self) -> Arc<Resources> {
         Arc::clone(&self.0.resources)
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn call(&self, request: Request<Incoming>, arrival: Arrival) -> Response<BoxBody> {
         let (parts, body) = request.into_parts();
         let expects_continue = parts.headers.contains_key(EXPECT);
-        let asks_in_vain = expects_continue && body.is_end_stream();
-        let mut record = Record::begin(&parts, arrival.peer);
+        let expects_needless_continue = expects_continue && body.is_end_stream();
+        let mut record = RequestRecord::begin(&parts, arrival.peer);
         let (body, leftover) = ReclaimableBody::new(body);
-        let answer = match arrival.is_surplus {
-            true => Err(slow_down().into()),
-            false => {
-                let body = boxed(MeteredBody::new(body, &arrival.meter));
-                let (answer, storage_id) = {
-                    let mut work = pin!(watched(caught(self.answer(&parts, body, &arrival, &mut record))));
-                    (work.as_mut().await, latest_id(work.as_mut()))
-                };
-                record.heard(storage_id);
-                answer.unwrap_or_else(|Panicked| Err(Error::Panicked))
-            }
+        let outcome = if arrival.is_surplus {
+            Err(slow_down().into())
+        } else {
+            let body = boxed(MeteredBody::new(body, &arrival.meter));
+            let (outcome, storage_id) = {
+                let mut work = pin!(watched(catch_panic(self.respond(&parts, body, &arrival, &mut record))));
+                (work.as_mut().await, latest_id(work.as_mut()))
+            };
+            record.set_storage_id(storage_id);
+            outcome.unwrap_or_else(|Panicked| Err(Error::Panicked))
         };
-        let mut response = answer.unwrap_or_else(|error| {
-            let response = refusal(&error, parts.uri.path(), record.request_id());
+        let mut response = outcome.unwrap_or_else(|error| {
+            let response = error_response(&error, parts.uri.path(), record.request_id());
             record.failed(error);
             response
         });
-        self.settle_cors(&parts, &mut response, record.is_authenticated()).await;
-        let was_never_asked = leftover.drain(expects_continue);
-        if asks_in_vain || was_never_asked || arrival.is_surplus {
-            // The answer comes without a 100 before it. botocore then takes the next answer on this connection for
-            // headers; and a body that was not asked for ends the connection anyway, which the client should know.
+        self.add_cors_headers(&parts, &mut response, record.is_authenticated()).await;
+        let was_body_unrequested = leftover.drain(expects_continue);
+        if expects_needless_continue || was_body_unrequested || arrival.is_surplus {
+            // The response is sent without a 100 before it. botocore then takes the next response on this
+            // connection for headers; and an unrequested body ends the connection anyway, which the client
+            // should know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.finish(response)
@@ -132,7 +130,7 @@ impl Service {
 
     /// Adds the CORS headers that let a page read the response, where the bucket's CORS rules allow it and
     /// the storage has not set them. The response to a request without `Origin` has no CORS headers.
-    async fn settle_cors(&self, parts: &Parts, response: &mut Response<BoxBody>, is_signed: bool) {
+    async fn add_cors_headers(&self, parts: &Parts, response: &mut Response<BoxBody>, is_signed: bool) {
         let Some(origin) = parts.headers.get(ORIGIN) else {
             headers::remove_cors(response.headers_mut());
             return;
@@ -145,31 +143,31 @@ impl Service {
         let Some(bucket) = path.bucket() else { return };
         let request = CorsRequest { bucket, method: &parts.method, origin };
         let asker = if is_signed { Asker::Signed } else { Asker::Unsigned };
-        // On the heap, as handlers are.
-        let told =
+        // On the heap, as operations are, so that the future of every request stays small.
+        let cors =
             Box::pin(operation::response::cors::cors_headers(&self.0.resources, &request, asker)).await;
-        for (name, value) in told.iter() {
+        for (name, value) in cors.iter() {
             response.headers_mut().append(name, value.clone());
         }
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         parts: &http::request::Parts,
         body: BoxBody,
         arrival: &Arrival,
-        record: &mut Record,
+        record: &mut RequestRecord,
     ) -> Result<Response<BoxBody>, Error> {
         let Inner { resources, clients, verification, domains, admission, unsigned } = &*self.0;
-        round_trip::refuse(&parts.headers)?;
+        forwarding_loop::refuse(&parts.headers)?;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let path = S3Path::parse(parts.uri.path(), host, domains)?;
-        record.asked_for(&path);
+        record.set_target(&path);
         headers::refuse_nominations(&parts.headers)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         if parts.method == Method::OPTIONS {
-            let _guest = unsigned.preflights.enter(arrival.peer)?;
-            // On the heap, as forms and handlers are: every request's future would have room for the largest.
+            let _permit = unsigned.preflights.enter(arrival.peer)?;
+            // On the heap, as forms and operations are, so that the future of every request stays small.
             return Box::pin(operation::preflight(resources, &path, &parts.headers)).await;
         }
 
@@ -177,8 +175,8 @@ impl Service {
         if let S3Path::Bucket(bucket) = &path
             && form::is_form(parts, &path, &query)
         {
-            let sent = form::Sent { parts, bucket, is_virtual_host: virtual_host.is_some(), arrival };
-            return Box::pin(sent.answer(&self.0, body, record)).await;
+            let form = form::FormRequest { parts, bucket, is_virtual_host: virtual_host.is_some(), arrival };
+            return Box::pin(form.respond(&self.0, body, record)).await;
         }
         let head = RequestHead {
             method: parts.method.as_str(),
@@ -188,7 +186,7 @@ impl Service {
             virtual_host_bucket: virtual_host.as_deref(),
             is_parameter,
         };
-        let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret_of(id));
+        let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret(id));
         let authenticated = authenticated.inspect_err(|error| {
             let claimed = claimed_access_key_id(head.headers, head.raw_query);
             record.refused_login(error, claimed, route(&parts.method, &path, &query, &parts.headers).ok());
@@ -198,7 +196,7 @@ impl Service {
         let query = query.without_signature().without_log_parameters();
         let operation = route(&parts.method, &path, &query, &headers)?;
         if operation.is_without_content() {
-            // S3 reads it where a body comes: on PutObject and UploadPart, and for documents.
+            // S3 reads this header only with a body: on PutObject and UploadPart, and for documents.
             headers.remove(SDK_CHECKSUM_ALGORITHM);
         }
         record.authenticated(authenticated.access_key_id.as_str(), operation);
@@ -206,11 +204,11 @@ impl Service {
         let (client, number) =
             clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
         refuse_unread_body(&parts.method, &body)?;
-        let under_way = record.admitted(admission.admit(number, &arrival.meter)?);
+        let permit = record.admitted(admission.admit(number, &arrival.meter)?);
 
         let call = Call {
             operation,
-            reached: Reached { is_tls: arrival.is_tls, is_virtual_host: virtual_host.is_some() },
+            addressing: Addressing { tls: arrival.is_tls, virtual_host: virtual_host.is_some() },
             method: parts.method.clone(),
             path,
             query,
@@ -219,13 +217,13 @@ impl Service {
             body,
             visible_buckets: client.visible_buckets(),
             copy_source,
-            under_way,
+            permit: Some(permit),
         };
         operation::handle(resources, call).await
     }
 }
 
-/// A body of a request that has none by its method would be read, and held, for nothing.
+/// Refuses a body with a method that takes none: it would occupy memory without use.
 ///
 /// # Errors
 /// `InvalidRequest`.
@@ -237,23 +235,20 @@ fn refuse_unread_body(method: &Method, body: &BoxBody) -> Result<(), S3Error> {
     Ok(())
 }
 
-/// What a copy reads beside the object it writes.
+/// The source object of a copy; `None` for every other operation.
 fn copy_source(operation: Operation, headers: &HeaderMap) -> Result<Option<CopySource>, S3Error> {
-    match operation.is_copy() {
-        true => CopySource::from_headers(headers).map(Some),
-        false => Ok(None),
-    }
+    if operation.is_copy() { CopySource::from_headers(headers).map(Some) } else { Ok(None) }
 }
 
-/// The error document of S3.
+/// A response with the error document of S3.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-fn refusal(error: &Error, resource: &str, request_id: &str) -> Response<BoxBody> {
-    let told = error.to_s3();
-    let document = told.to_xml(resource, request_id, "s3veil");
+fn error_response(error: &Error, resource: &str, request_id: &str) -> Response<BoxBody> {
+    let s3_error = error.to_s3();
+    let document = s3_error.to_xml(resource, request_id, "s3veil");
     let mut response = Response::new(boxed(http_body_util::Full::from(document)));
-    *response.status_mut() = told.status();
+    *response.status_mut() = s3_error.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    if told.code == ErrorCode::SlowDown {
+    if s3_error.code == ErrorCode::SlowDown {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -321,7 +321,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
     Call {
         operation,
         method,
-        reached: crate::operation::request::Reached { is_tls: false, is_virtual_host: false },
+        addressing: crate::operation::request::Addressing { tls: false, virtual_host: false },
         path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {
@@ -332,7 +332,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
         body: BoxBody::default(),
         visible_buckets: None,
         copy_source: None,
-        under_way: crate::operation::request::UnderWay::default(),
+        permit: None,
     }
 }
 

@@ -1,20 +1,24 @@
+//! The status page, as plain text.
+//! It must not know the configuration.
+//! It promises to show only its given content, which holds no secret.
+
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use crate::server::Validity;
 
-/// What the status page shows beside the uptime. Every line is written for people and holds no secret.
+/// The content of the status page, except for the uptime. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The proxy's version.
     pub version: &'static str,
-    /// Where S3 clients are answered, as a URL.
+    /// The URL for S3 clients.
     pub listen: String,
-    /// When the certificate of that listener is valid, if it speaks TLS.
+    /// The validity of the certificate of that listener, if it uses TLS.
     pub certificate: Option<Validity>,
     /// The storage behind the proxy.
     pub upstream: String,
-    /// Where wrapping keys come from.
+    /// The holder of the wrapping keys.
     pub keyring: String,
     /// One line for each bucket rule, in the order of matching.
     pub buckets: Vec<String>,
@@ -23,8 +27,8 @@ pub struct Status {
 impl Status {
     pub(super) fn page(&self, uptime: Duration) -> String {
         let Self { version, listen, certificate, upstream, keyring, buckets } = self;
-        let certificate = certificate.map(|validity| validity.told(SystemTime::now()));
-        let certificate = certificate.map_or_else(String::new, |told| format!(", certificate {told}"));
+        let certificate = certificate.map(|validity| validity.describe(SystemTime::now()));
+        let certificate = certificate.map_or_else(String::new, |text| format!(", certificate {text}"));
         let mut page = format!(
             "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\nuptime    {}\n\n\
              bucket rules, the first that matches applies:\n",
@@ -38,7 +42,7 @@ impl Status {
     }
 }
 
-/// `3d 4h`, `4h 5m`, `5m 6s`, `6s`: the two largest units.
+/// Formats an uptime with its two largest units: `3d 4h`, `4h 5m`, `5m 6s`, `6s`.
 fn uptime_text(uptime: Duration) -> String {
     let seconds = uptime.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);

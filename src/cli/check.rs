@@ -1,5 +1,7 @@
 //! `check`: verifies the configuration, this machine's limits and clock, a round trip through the key
 //! service, the storage, and, on request, a trial object that is written, read, listed and removed.
+//! It must not know how requests are served.
+//! It promises one line per finding, free of secrets, and a failure if anything would not work.
 
 mod machine;
 mod trial;
@@ -10,84 +12,84 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use super::dependencies::{self, Dependencies, Places, StorageFound, Trouble};
+use super::dependencies::{self, Dependencies, DependencyError, DependencyNames, StorageStatus};
 use super::startup::{self, Purpose};
 use super::{Check, Failure, descriptors};
 use crate::config::Config;
 use crate::keyring::KeyId;
 use crate::server::{Tls, Validity};
 
-/// Beyond the longest wait of a request for its key service, and of a storage that is tried again.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Longer than a request waits for its key service, and than all retries of a storage request.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What was found, line by line.
+/// The report, one line per finding.
 struct Report {
     text: String,
     failed: bool,
 }
 
 impl Report {
-    fn line(&mut self, of: &str, found: &Finding) {
-        let Finding { kind, told } = found;
+    fn line(&mut self, subject: &str, found: &Finding) {
+        let Finding { kind, text } = found;
         let mark = match kind {
             Kind::Good => "",
             Kind::Warning => "WARNING: ",
             Kind::Failed => "FAILED: ",
         };
         self.failed |= *kind == Kind::Failed;
-        // Nothing that a server said makes a line of its own.
-        let told: String = told.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        _ = writeln!(self.text, "{of}: {mark}{told}");
+        // Text from a server can't begin a line of the report.
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        _ = writeln!(self.text, "{subject}: {mark}{text}");
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Good,
-    /// Requests are served, and something is to be changed.
+    /// Requests are served, but a setting should be changed.
     Warning,
     Failed,
 }
 
-/// One line's content.
+/// The content of one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     kind: Kind,
-    told: String,
+    text: String,
 }
 
 impl Finding {
-    fn good(told: impl Into<String>) -> Self {
-        Self { kind: Kind::Good, told: told.into() }
+    fn good(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Good, text: text.into() }
     }
 
-    fn warning(told: impl Into<String>) -> Self {
-        Self { kind: Kind::Warning, told: told.into() }
+    fn warning(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Warning, text: text.into() }
     }
 
-    fn failed(told: impl Into<String>) -> Self {
-        Self { kind: Kind::Failed, told: told.into() }
+    fn failed(text: impl Into<String>) -> Self {
+        Self { kind: Kind::Failed, text: text.into() }
     }
 }
 
-/// Tries everything and reports line by line.
+/// Runs all checks and returns the report.
 ///
 /// # Errors
-/// [`Failure::Unavailable`] with the report, when anything would not work.
+/// [`Failure::Unavailable`] with the report, if anything would not work.
 pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure> {
     let mut report = Report { text: String::new(), failed: false };
     report.line("configuration", &Finding::good("valid"));
     for warning in &config.warnings {
         report.line("configuration", &Finding::warning(warning));
     }
-    for (of, found) in certificates(&config) {
-        report.line(of, &found);
+    for (subject, found) in certificates(&config) {
+        report.line(subject, &found);
     }
     report.line(
         "file descriptors",
         &machine::descriptors(descriptors::hard_limit(), config.listen.max_connections),
     );
-    let places = Places::new(&config);
+    let names = DependencyNames::new(&config);
     let exact: Vec<_> = config.buckets.iter().filter_map(dependencies::exact_bucket).collect();
     let trial = match &arguments.bucket {
         Some(bucket) => Some(trial::Trial::new(&config, bucket)?),
@@ -96,13 +98,13 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
     let service = startup::service(config, trial.as_ref().map(trial::Trial::client), Purpose::Look).await?;
     let resources = service.resources();
     let default_key = resources.keyring.default_key_id().cloned();
-    let dependencies = Dependencies::new(resources, places);
-    for key_id in &dependencies.places().key_ids {
+    let dependencies = Dependencies::new(resources, names);
+    for key_id in &dependencies.names().key_ids {
         let shown = key_id.as_ref().or(default_key.as_ref()).map_or("the keyring's own", KeyId::as_str);
         report.line(&format!("key {shown}"), &key(&dependencies, key_id.as_ref()).await);
     }
     match bounded(dependencies.storage()).await {
-        Ok(found) => storage(&mut report, &found, &dependencies.places().storage),
+        Ok(found) => storage(&mut report, &found, &dependencies.names().storage),
         Err(trouble) => report.line("storage", &Finding::failed(trouble.message)),
     }
     for bucket in exact {
@@ -112,7 +114,7 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
             Ok(StatusCode::FORBIDDEN) => {
                 Finding::warning("HEAD is refused (403): the proxy's role has no s3:ListBucket there")
             }
-            Ok(status) => Finding::failed(format!("HEAD is answered with {status}")),
+            Ok(status) => Finding::failed(format!("HEAD returns {status}")),
             Err(trouble) => Finding::failed(trouble.message),
         };
         report.line(&format!("bucket {bucket}"), &found);
@@ -124,29 +126,29 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
     if failed { Err(Failure::Unavailable(text.trim_end().to_owned())) } else { Ok(text) }
 }
 
-async fn bounded<T>(asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let late = || Trouble { message: format!("no answer within {LIMIT:?}"), may_pass: true };
-    tokio::time::timeout(LIMIT, asking).await.unwrap_or_else(|_| Err(late()))
+async fn bounded<T>(work: impl Future<Output = Result<T, DependencyError>>) -> Result<T, DependencyError> {
+    let late = || DependencyError { message: format!("no response within {TIMEOUT:?}"), may_pass: true };
+    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// The server's own certificate, and those that the storage's is trusted by.
+/// Findings for the server's own certificate, and for the certificates of `upstream.ca_file`.
 fn certificates(config: &Config) -> Vec<(&'static str, Finding)> {
     let now = SystemTime::now();
-    let found = |validity: Validity| match validity.trouble(now) {
+    let found = |validity: Validity| match validity.problem(now) {
         Some(trouble) => Finding::warning(trouble),
-        None => Finding::good(validity.told(now)),
+        None => Finding::good(validity.describe(now)),
     };
     let own = config.listen.tls.as_ref().map(Tls::validity);
     let mut lines: Vec<_> =
         own.map(|validity| ("listen.tls.certificate", found(validity))).into_iter().collect();
     let trusted = config.upstream.extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
-    for validity in trusted.map(|pem| Validity::of_pem(&pem)).unwrap_or_default() {
+    for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
         lines.push(("upstream.ca_file", found(validity)));
     }
     lines
 }
 
-/// Generates and unwraps one data key, past the cache.
+/// Generates and unwraps one data key, bypassing the cache.
 async fn key(dependencies: &Dependencies, key_id: Option<&KeyId>) -> Finding {
     match bounded(dependencies.key(key_id)).await {
         Ok(trip) => Finding::good(format!(
@@ -159,9 +161,9 @@ async fn key(dependencies: &Dependencies, key_id: Option<&KeyId>) -> Finding {
     }
 }
 
-fn storage(report: &mut Report, found: &StorageFound, place: &str) {
-    let told = format!("{} ({place})", found.told);
-    report.line("storage", &if found.is_throttling { Finding::warning(told) } else { Finding::good(told) });
+fn storage(report: &mut Report, found: &StorageStatus, place: &str) {
+    let text = format!("{} ({place})", found.text);
+    report.line("storage", &if found.is_throttling { Finding::warning(text) } else { Finding::good(text) });
     if let Some(date) = found.date {
         report.line("clock", &machine::clock(SystemTime::now(), date));
     }

@@ -1,4 +1,6 @@
-//! `decrypt`: opens a stored object from files, with the keyring and without proxy or storage.
+//! `decrypt`: decrypts a stored object from files, with the keyring and without proxy or storage.
+//! It must not know how an object is fetched.
+//! It promises to write only authenticated bytes, except for formats without authentication.
 
 mod foreign;
 
@@ -21,12 +23,13 @@ use crate::object::foreign::{StoredFormat, unlock_files};
 use crate::object::rule::Policies;
 use crate::s3::{BucketName, ObjectKey};
 
-/// Writes the plaintext to `output`, chunk by chunk, each after it was authenticated: of one PUT or of a multipart upload. Of
-/// the foreign formats, a message is authenticated as a whole before; the others nothing authenticates.
+/// Writes the plaintext to `output`. A native object is written chunk by chunk, each after its
+/// authentication; a message of the S3 Encryption Client after the authentication of the whole message. Other
+/// formats are not authenticated.
 ///
 /// # Errors
-/// [`Failure::Unavailable`] when the object is not authentic or its key can't be had; what was written until then is
-/// authentic, and not the whole.
+/// [`Failure::Unavailable`] if the object is not authentic or its key is not available. The bytes
+/// written until then are authentic but incomplete.
 pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
     let keyring = startup::keyring(config.keyring).await?;
     let policies = Policies::new(config.buckets);
@@ -71,7 +74,7 @@ fn failed(action: &'static str) -> impl Fn(io::Error) -> Failure {
     move |source| Failure::Io { action: action.to_owned(), source }
 }
 
-/// Opens all of a stored body of so many bytes. Of how many parts it is, it says itself.
+/// Opener for a whole stored body of `length` bytes; the part count is read from the body.
 fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<BoxOpener, FormatError> {
     if is_multipart {
         let claim = BodyClaim { ciphertext_total: length, parts: None };
@@ -80,7 +83,7 @@ fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<Bo
     Ok(Box::new(ChunkOpener::for_put(&content_key, plaintext_length(length)?, 0)?))
 }
 
-/// The metadata as the headers they were stored by; names with or without their `x-amz-meta-`.
+/// Reads the metadata as headers. Names may have their `x-amz-meta-` prefix or not.
 fn metadata(arguments: &Decrypt) -> Result<HeaderMap, Failure> {
     let text = std::fs::read_to_string(&arguments.metadata)
         .map_err(|source: io::Error| Failure::Io { action: "reading the metadata".to_owned(), source })?;

@@ -1,5 +1,6 @@
-//! Checks whether the key service and the storage work: for `check`, for `serve`'s log and for `/readyz`.
-//! Every failure names the dependency, what it returned, and what to change.
+//! Checks of the key service and the storage, for `check`, for `serve`'s log and for `/readyz`.
+//! They must not know how often a check runs, nor what follows from it.
+//! They promise that every failure names the dependency, its response, and the setting to change.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,47 +20,47 @@ use crate::upstream::{self, Target, UpstreamRequest};
 /// A listing of 10,000 buckets, the most that AWS gives an account, has under 2 MiB.
 const MAX_LISTING: usize = 8 << 20;
 
-/// What the key service and the storage are, apart from the means to ask them.
+/// Descriptions of the key service and the storage.
 #[derive(Debug, Clone)]
-pub struct Places {
-    /// The storage, for people: `http://127.0.0.1:9000 (us-east-1)`.
+pub struct DependencyNames {
+    /// The storage in words: `http://127.0.0.1:9000 (us-east-1)`.
     pub storage: String,
-    /// The key service, for people: `AWS KMS in us-east-1`.
+    /// The key service in words: `AWS KMS in us-east-1`.
     pub keys: String,
-    /// Every key that a rule writes with; `None` is the keyring's own.
+    /// Every key that a rule writes with; `None` is the keyring's default key.
     pub key_ids: Vec<Option<KeyId>>,
     trusts_a_file: bool,
 }
 
-/// The key service and the storage, ready to be asked.
+/// The key service and the storage, ready for checks.
 #[derive(Clone)]
 pub struct Dependencies {
     resources: Arc<Resources>,
-    places: Places,
+    names: DependencyNames,
 }
 
-/// Why a dependency does not do its part.
+/// The failure of a dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// For people; free of secrets.
+pub struct DependencyError {
+    /// A message for operators, without secrets.
     pub message: String,
-    /// Whether it may pass without a change of configuration: refused connections, silence, 5xx.
+    /// Whether the failure may end without a change of configuration: refused connections, timeouts, 5xx.
     pub may_pass: bool,
 }
 
-/// What the storage answered that works.
+/// The response of a working storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StorageFound {
-    /// For people: `lists its buckets`.
-    pub told: &'static str,
-    /// It works, and asks for fewer requests.
+pub struct StorageStatus {
+    /// The response in words: `lists its buckets`.
+    pub text: &'static str,
+    /// Whether the storage works, but responds with `SlowDown`.
     pub is_throttling: bool,
-    /// Its `Date`.
+    /// The `Date` of the response.
     pub date: Option<SystemTime>,
 }
 
-impl Places {
-    /// What `config` names.
+impl DependencyNames {
+    /// Describes the key service and the storage of `config`.
     pub fn new(config: &Config) -> Self {
         let mut key_ids = Vec::new();
         for rule in &config.buckets {
@@ -99,22 +100,22 @@ fn key_place(keyring: &keyring::Settings) -> String {
 
 impl Dependencies {
     /// Dependencies of `resources` at their `places`.
-    pub fn new(resources: Arc<Resources>, places: Places) -> Self {
-        Self { resources, places }
+    pub fn new(resources: Arc<Resources>, names: DependencyNames) -> Self {
+        Self { resources, names }
     }
 
-    /// Where they are.
-    pub fn places(&self) -> &Places {
-        &self.places
+    /// The descriptions of the dependencies.
+    pub fn names(&self) -> &DependencyNames {
+        &self.names
     }
 
-    /// Generates and unwraps one data key, past the cache.
-    pub async fn key(&self, key_id: Option<&KeyId>) -> Result<RoundTrip, Trouble> {
+    /// Generates and unwraps one data key, bypassing the cache.
+    pub async fn key(&self, key_id: Option<&KeyId>) -> Result<RoundTrip, DependencyError> {
         let context = EncryptionContext::native("s3veil-check");
-        self.resources.keyring.check(key_id, &context).await.map_err(|failure| self.key_trouble(&failure))
+        self.resources.keyring.check(key_id, &context).await.map_err(|failure| self.key_error(&failure))
     }
 
-    fn key_trouble(&self, failure: &CheckError) -> Trouble {
+    fn key_error(&self, failure: &CheckError) -> DependencyError {
         let advice = match &failure.error {
             KeyringError::Credentials => {
                 "; set keyring.access_key_id and keyring.secret_access_key, or AWS_ACCESS_KEY_ID and \
@@ -135,23 +136,23 @@ impl Dependencies {
             | KeyringError::NoKeyNamed
             | KeyringError::Interrupted => "",
         };
-        Trouble {
-            message: format!("{}: {failure}{advice}", self.places.keys),
+        DependencyError {
+            message: format!("{}: {failure}{advice}", self.names.keys),
             may_pass: failure.error.is_unavailability(),
         }
     }
 
-    /// Lists the buckets. A storage that refuses exactly this to the proxy's role works too.
-    pub async fn storage(&self) -> Result<StorageFound, Trouble> {
-        let (status, headers, body) = self.ask(Method::GET, None).await?;
+    /// Lists the buckets. A storage that denies only this to the proxy's role works too.
+    pub async fn storage(&self) -> Result<StorageStatus, DependencyError> {
+        let (status, headers, body) = self.send(Method::GET, None).await?;
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        let found = |told| StorageFound { told, is_throttling: false, date };
+        let found = |text| StorageStatus { text, is_throttling: false, date };
         if status.is_success() {
             return match xml::retain_buckets(&body, |_| true) {
                 Ok(_) => Ok(found("lists its buckets")),
-                Err(_) => Err(self.lasting(format!(
-                    "answers a listing of buckets with a document of another kind ({}), as no S3 storage does: \
+                Err(_) => Err(self.permanent(format!(
+                    "responds to a listing of buckets with a document of another kind ({}), as no S3 storage does: \
                      correct upstream.endpoint",
                     content_type(&headers)
                 ))),
@@ -161,55 +162,55 @@ impl Dependencies {
             let tls =
                 if status == StatusCode::BAD_REQUEST { "; if it expects TLS, write https://" } else { "" };
             let message = format!(
-                "answers {status} to a listing of buckets, without an error document of S3 ({}): if this persists, \
+                "responds {status} to a listing of buckets, without an error document of S3 ({}): if this persists, \
                  correct upstream.endpoint{tls}",
                 content_type(&headers)
             );
             let may_pass = status.is_server_error();
-            return Err(Trouble { may_pass, ..self.lasting(message) });
+            return Err(DependencyError { may_pass, ..self.permanent(message) });
         };
         match document.code.as_str() {
-            "AccessDenied" => Ok(found("answers; the proxy's role may not list buckets, and need not")),
-            "NotImplemented" | "MethodNotAllowed" => Ok(found("answers; it has no listing of buckets")),
-            "SlowDown" => Ok(StorageFound { is_throttling: true, ..found("asks for fewer requests") }),
+            "AccessDenied" => Ok(found("responds; the proxy's role may not list buckets, and need not")),
+            "NotImplemented" | "MethodNotAllowed" => Ok(found("responds; it has no listing of buckets")),
+            "SlowDown" => Ok(StorageStatus { is_throttling: true, ..found("asks for fewer requests") }),
             _ => Err(self.refused(status, &document)),
         }
     }
 
-    /// Whether a bucket is there, and its answer to HEAD.
-    pub async fn bucket(&self, bucket: &BucketName) -> Result<StatusCode, Trouble> {
-        self.ask(Method::HEAD, Some(bucket)).await.map(|(status, _, _)| status)
+    /// The status of a HEAD request for a bucket.
+    pub async fn bucket(&self, bucket: &BucketName) -> Result<StatusCode, DependencyError> {
+        self.send(Method::HEAD, Some(bucket)).await.map(|(status, _, _)| status)
     }
 
-    async fn ask(
+    async fn send(
         &self,
         method: Method,
         bucket: Option<&BucketName>,
-    ) -> Result<(StatusCode, HeaderMap, bytes::Bytes), Trouble> {
+    ) -> Result<(StatusCode, HeaderMap, bytes::Bytes), DependencyError> {
         let request = UpstreamRequest::new(method, bucket, None);
         let sent = self.resources.upstream.send(request).await;
         let response = sent.map_err(|error| {
-            let advice = error.advice(self.places.trusts_a_file);
+            let advice = error.advice(self.names.trusts_a_file);
             let advice = advice.map_or_else(String::new, |advice| format!(": {advice}"));
-            let message = format!("{}: {}{advice}", self.places.storage, with_causes(&error));
-            Trouble { message, may_pass: error.is_retryable() }
+            let message = format!("{}: {}{advice}", self.names.storage, with_causes(&error));
+            DependencyError { message, may_pass: error.is_retryable() }
         })?;
         let (head, body) = response.into_parts();
         let body: BoxBody = body;
         let read = read_bounded(body, MAX_LISTING).await;
-        let body = read.map_err(|error| Trouble {
-            message: format!("{}: its answer can't be read: {error}", self.places.storage),
+        let body = read.map_err(|error| DependencyError {
+            message: format!("{}: its response can't be read: {error}", self.names.storage),
             may_pass: true,
         })?;
         Ok((head.status, head.headers, body))
     }
 
-    fn lasting(&self, message: impl std::fmt::Display) -> Trouble {
-        Trouble { message: format!("{} {message}", self.places.storage), may_pass: false }
+    fn permanent(&self, message: impl std::fmt::Display) -> DependencyError {
+        DependencyError { message: format!("{} {message}", self.names.storage), may_pass: false }
     }
 
-    /// An error document that says more about the configuration than that this listing is not allowed.
-    fn refused(&self, status: StatusCode, document: &xml::ErrorDocument) -> Trouble {
+    /// The failure for an error document that shows an invalid configuration.
+    fn refused(&self, status: StatusCode, document: &xml::ErrorDocument) -> DependencyError {
         let xml::ErrorDocument { code, message, region, endpoint, .. } = document;
         let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
         let advice = match (code.as_str(), region, endpoint) {
@@ -226,12 +227,12 @@ impl Dependencies {
             (_, None, None) => String::new(),
         };
         let message = format!(
-            "answers {} to a listing of buckets: {}: {}{advice}",
+            "responds {} to a listing of buckets: {}: {}{advice}",
             status.as_u16(),
             shown(code),
             shown(message)
         );
-        Trouble { may_pass: status.is_server_error(), ..self.lasting(message) }
+        DependencyError { may_pass: status.is_server_error(), ..self.permanent(message) }
     }
 }
 
@@ -240,7 +241,7 @@ fn content_type(headers: &HeaderMap) -> String {
     format!("Content-Type: {}", value.chars().take(60).collect::<String>())
 }
 
-/// The storage as the status page names it.
+/// The storage's line on the status page.
 pub fn storage_line(config: &Config) -> String {
     let place = storage_place(&config.upstream);
     match &config.upstream.target {
@@ -249,7 +250,7 @@ pub fn storage_line(config: &Config) -> String {
     }
 }
 
-/// The key service as the status page names it.
+/// The key service's line on the status page.
 pub fn keyring_line(config: &Config) -> String {
     let place = key_place(&config.keyring);
     match config.keyring.reuse {
@@ -258,11 +259,11 @@ pub fn keyring_line(config: &Config) -> String {
     }
 }
 
-/// The name of a rule that is for one bucket alone.
+/// The bucket's name of a rule without wildcards.
 pub fn exact_bucket(rule: &BucketRule) -> Option<BucketName> {
     let name = rule.name.as_str();
     if name.contains(['*', '?']) { None } else { BucketName::parse(name.to_owned()).ok() }
 }
 
-/// How long an answer about readiness may take.
+/// Timeout of one check for readiness.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(5);

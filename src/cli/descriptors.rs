@@ -1,16 +1,16 @@
-//! How many file descriptors the connections of clients may take, and whether the system allows as many.
+//! The number of file descriptors that client connections may need, compared with the system's limit.
 
 use std::fmt::{self, Display, Formatter};
 
 use rustix::process::{Resource, getrlimit};
 
 /// Descriptors of each connection: its own, and one to the storage.
-const FOR_EACH_CONNECTION: u64 = 2;
-/// Listeners, files of the embedded store, connections to the key service.
+const PER_CONNECTION: u64 = 2;
+/// Descriptors of listeners, files of the embedded store and connections to the key service.
 const OTHERS: u64 = 256;
 
-/// What an operator can do about too few descriptors.
-pub(super) const WAY_OUT: &str = "lower it, or raise the limit (ulimit -Hn, LimitNOFILE= of systemd)";
+/// The remedy for too few descriptors.
+pub(super) const REMEDY: &str = "lower it, or raise the limit (ulimit -Hn, LimitNOFILE= of systemd)";
 
 /// A limit below what `listen.max_connections` may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct TooFewDescriptors {
 }
 
 impl TooFewDescriptors {
-    /// `None` when the limit is enough; without a limit, it always is.
+    /// `None` if the limit suffices, or if there is no limit.
     pub(super) fn within(limit: Option<u64>, max_connections: usize) -> Option<Self> {
         let needed = needed(max_connections);
         let limit = limit.filter(|limit| *limit < needed)?;
@@ -34,7 +34,7 @@ impl Display for TooFewDescriptors {
         let Self { limit, needed, max_connections } = self;
         write!(
             f,
-            "{limit} are too few for listen.max_connections = {max_connections}, which may need {needed}: {WAY_OUT}"
+            "{limit} are too few for listen.max_connections = {max_connections}, which may need {needed}: {REMEDY}"
         )
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn hard_limit() -> Option<u64> {
 }
 
 fn needed(max_connections: usize) -> u64 {
-    (max_connections as u64).saturating_mul(FOR_EACH_CONNECTION).saturating_add(OTHERS)
+    (max_connections as u64).saturating_mul(PER_CONNECTION).saturating_add(OTHERS)
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(TooFewDescriptors::within(Some(20_256), 10_000), None);
         assert_eq!(TooFewDescriptors::within(None, usize::MAX), None);
         let found = TooFewDescriptors::within(Some(20_255), 10_000).unwrap();
-        let told = found.to_string();
-        assert!(told.contains("20255 ") && told.contains("20256") && told.contains("10000,"), "{told}");
+        let text = found.to_string();
+        assert!(text.contains("20255 ") && text.contains("20256") && text.contains("10000,"), "{text}");
     }
 }

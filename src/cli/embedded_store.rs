@@ -27,7 +27,8 @@ impl Transport for InProcess {
 /// credentials; those of `settings` are not used.
 ///
 /// # Errors
-/// [`UpstreamSetupError::Embedded`] with the directory that can't be opened; `NoTransport` for another target.
+/// [`UpstreamSetupError::Embedded`] with the directory that can't be opened; `NoTransport` for
+/// another target.
 pub async fn open(settings: Settings) -> Result<Upstream, UpstreamSetupError> {
     let path = match &settings.target {
         Target::Embedded { path } => path.clone(),

@@ -1,4 +1,6 @@
-//! `inspect`: how an object is stored, and whether its envelope is authentic.
+//! `inspect`: describes how an object is stored, and whether its envelope is authentic.
+//! It must not know how an object's body is decrypted.
+//! It promises that properties of an envelope are reported as authentic only after verification.
 
 use std::fmt::Write as _;
 
@@ -15,10 +17,10 @@ use crate::object::head::object_layout;
 use crate::s3::{BucketName, ObjectKey};
 use crate::upstream::UpstreamRequest;
 
-/// Asks the storage for the object's metadata and describes it.
+/// Requests the object's metadata from the storage and describes the object.
 ///
 /// # Errors
-/// [`Failure::Unavailable`] when the object can't be had or its envelope is not authentic.
+/// [`Failure::Unavailable`] if the object is not available or its envelope is not authentic.
 pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure> {
     let resources =
         startup::resources(config.upstream, config.keyring, config.buckets, &config.requests, Purpose::Look)
@@ -65,7 +67,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         SseAlgorithm::AwsKms => "aws:kms",
         SseAlgorithm::Aes256 => "AES256",
     };
-    _ = writeln!(report, "encryption in answers: {sse}");
+    _ = writeln!(report, "encryption in responses: {sse}");
     for checksum in unlocked.checksums() {
         _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
     }
@@ -76,7 +78,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
                 with_causes(&error)
             ))
         })?;
-        report.push_str(&parts_of(&layout));
+        report.push_str(&describe_parts(&layout));
     }
     report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
     Ok(report)
@@ -86,12 +88,12 @@ fn absent(url: &ObjectUrl, status: StatusCode) -> Failure {
     let ObjectUrl { bucket, object_key } = url;
     let why = match status {
         StatusCode::NOT_FOUND => "there is no such object".to_owned(),
-        _ => format!("the storage answers {status} to HEAD"),
+        _ => format!("the storage responds {status} to HEAD"),
     };
     Failure::Unavailable(format!("s3://{bucket}/{object_key}: {why}"))
 }
 
-/// An object of another format than the native one, whose data key was unwrapped.
+/// Describes an object in a foreign format whose data key was unwrapped.
 fn foreign(object: &ForeignObject, stored_length: u64) -> String {
     let mut report = format!("format: {}\n", object.format);
     if let Some(suite) = object.suite {
@@ -108,19 +110,19 @@ fn foreign(object: &ForeignObject, stored_length: u64) -> String {
     report
 }
 
-/// Parts and lengths of a layout that was proven.
-fn parts_of(layout: &Layout) -> String {
-    /// More part lengths than this tell nobody anything.
-    const SHOWN: usize = 12;
+/// Describes the parts and lengths of a verified layout.
+fn describe_parts(layout: &Layout) -> String {
+    /// Maximum number of parts whose lengths are shown.
+    const MAX_SHOWN: usize = 12;
     let (parts, total) = (layout.parts(), layout.plaintext_total());
     let mut text = format!("stored: {} bytes; plaintext: {total} bytes\n", layout.stored_total());
     let end = if layout.is_terminated() { ", ended by a terminator" } else { "" };
     let carried = if layout.is_regular() { "regular" } else { "carried in the body" };
     _ = writeln!(text, "parts: {}{end}; layout: {carried}, authentic", parts.len());
-    for part in parts.iter().take(SHOWN) {
+    for part in parts.iter().take(MAX_SHOWN) {
         _ = writeln!(text, "part {}: {} bytes", part.number.value(), part.length);
     }
-    if parts.len() > SHOWN {
+    if parts.len() > MAX_SHOWN {
         let last = parts.last().expect("a layout has parts");
         _ = writeln!(text, "… part {}: {} bytes", last.number.value(), last.length);
     }

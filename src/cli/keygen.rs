@@ -1,4 +1,4 @@
-//! `keygen`: makes a local keyring, or adds a new current key to one.
+//! `keygen`: creates a local keyring, or adds a new current key to one.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use super::{Failure, Keygen, startup};
 use crate::config;
 use crate::keyring::{Provider, local};
 
-/// Does it, and says what was done. Without a file, `configuration` names the keyring.
+/// Creates or rotates the keyring, and returns a message. Without a file, `configuration` names the keyring.
 ///
 /// # Errors
-/// [`Failure::Usage`] naming the file and the fix.
+/// [`Failure::Usage`] with the file and the remedy.
 pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<String, Failure> {
     let file = match &arguments.file {
         Some(file) => file.clone(),
@@ -20,7 +20,7 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
     let done = if arguments.rotate {
         "is the current key now; older keys still open what they wrapped. Restart running proxies"
     } else {
-        "was made. Whoever has the file reads everything, and without it nobody does: keep a copy in a safe place"
+        "was made. The file opens every object, and without it all are lost: keep a copy in a safe place"
     };
     Ok(format!("{}: key {key_id} {done}.\n", file.display()))
 }

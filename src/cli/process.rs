@@ -1,13 +1,13 @@
-//! What the process asks of its system: as many descriptors as it may have, and signals that do not end it.
+//! The process's settings in the operating system: its limit of file descriptors, and its signals.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::descriptors::{TooFewDescriptors, WAY_OUT};
+use super::descriptors::{REMEDY, TooFewDescriptors};
 
-/// The signal of a file that has reached its size limit: on all of Linux's architectures but MIPS.
+/// The signal for a file at its size limit: on all of Linux's architectures except MIPS.
 const SIGXFSZ: i32 = 25;
 
 /// Raises the limit of open descriptors to the maximum that the system allows, and logs a warning if
@@ -28,7 +28,7 @@ pub fn raise_descriptor_limit(max_connections: usize) {
             descriptors = limit,
             needed,
             max_connections,
-            "fewer descriptors may be open than listen.max_connections may need: {WAY_OUT}"
+            "fewer descriptors may be open than listen.max_connections may need: {REMEDY}"
         );
     }
 }
@@ -39,7 +39,7 @@ pub fn raise_descriptor_limit(max_connections: usize) {
 /// # Errors
 /// When a signal handler cannot be installed.
 pub fn outlive_signals() -> io::Result<()> {
-    // The log, or the embedded store, sees the error of the write instead.
+    // The log, or the embedded store, receives the error of the write instead.
     drop(signal(SignalKind::from_raw(SIGXFSZ))?);
     for (kind, name) in [
         (SignalKind::hangup(), "SIGHUP"),

@@ -1,4 +1,6 @@
-//! `serve`: listens, says so, answers until told to stop, and drains.
+//! `serve`: opens the listeners, serves until a signal, and drains. It must not know how a request is
+//! handled. It promises that operators are served until the last request has ended, and that a second signal
+//! ends at once.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,31 +17,32 @@ use tokio::sync::oneshot;
 pub use super::status::status;
 use crate::admin::{self, Admin, Health, Problem, Status};
 use crate::keyring::KeyId;
-use crate::server::{self, Bound, ConnectionInfo, Drained, ServeError, Server};
+use crate::server::{self, BoundServer, ConnectionInfo, DrainOutcome, ServeError, Server};
 
-/// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached answer to a
-/// large transfer.
+/// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached response to
+/// a large transfer.
 const SECONDS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// The open sockets, before anyone answers on them.
+/// The open sockets, which do not serve yet.
 #[derive(Debug)]
 pub struct Listeners {
-    objects: Bound,
+    objects: BoundServer,
     admin: Option<Admin>,
     status: Status,
 }
 
-/// How serving is brought to an end.
+/// The two kinds of shutdown.
 pub struct Shutdown<G, N> {
-    /// Running requests may end.
+    /// Ready when the shutdown begins; running requests may end.
     pub graceful: G,
-    /// Nothing is waited for.
+    /// Ready when the process must end at once.
     pub now: N,
 }
 
-/// The first SIGTERM or SIGINT ends gracefully, the second at once. From the call on, neither kills the process.
+/// The first SIGTERM or SIGINT ends gracefully, the second at once. After this call, neither kills the
+/// process.
 pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Output = ()>>> {
     let after = |times: u8| {
         let (mut terminate, mut interrupt) =
@@ -57,8 +60,8 @@ pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Ou
 }
 
 impl Listeners {
-    /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`]. `status` learns its
-    /// `listen` here, since a port may be the system's choice.
+    /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`]. Sets
+    /// `status.listen`, since the system may have chosen the port.
     pub async fn open(
         objects: server::Settings,
         admin: Option<admin::Settings>,
@@ -74,24 +77,24 @@ impl Listeners {
         Ok(Self { objects, admin, status })
     }
 
-    /// What is served, where, under which key.
+    /// The status, for the status page.
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// Adds to the status which key writes by default, known once the keyring is open.
+    /// Adds the default key to the status, once the keyring is open.
     pub fn name_default_key(&mut self, key_id: &KeyId) {
         self.status.keyring.push_str(&format!(", {key_id}"));
     }
 
-    /// Where S3 clients are answered, and where operators.
+    /// The addresses for S3 clients and for operators.
     pub fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
         (self.objects.local_address(), self.admin.as_ref().map(Admin::local_address))
     }
 
-    /// Answers requests with `service`, and operators with what `readiness` finds wrong, until the shutdown.
-    /// Operators are answered until the last request ended, and learn that the proxy is draining. `metrics` belongs
-    /// to a [`recorder`].
+    /// Serves requests with `service`, and `/readyz` with `readiness`, until the shutdown. Operators are
+    /// served until the last request has ended; `/readyz` reports the shutdown. `metrics` belongs to a
+    /// [`recorder`].
     pub async fn serve<S, F, B, R, P>(
         self,
         service: S,
@@ -112,8 +115,8 @@ impl Listeners {
         let draining = Arc::new(AtomicBool::new(false));
         let (ended, wait) = oneshot::channel::<()>();
         if let Some(admin) = admin {
-            tracing::info!(address = %admin.local_address(), "answering operators");
-            let readiness = told_of_drain(draining.clone(), readiness);
+            tracing::info!(address = %admin.local_address(), "serving operators");
+            let readiness = with_drain(draining.clone(), readiness);
             tokio::spawn(admin.serve(metrics, status, readiness, async { drop(wait.await) }));
         }
         let graceful = async {
@@ -122,7 +125,7 @@ impl Listeners {
             tracing::info!("shutting down: running requests may end");
         };
         tokio::select! {
-            Drained { cut } = objects.serve(service, graceful) => match cut {
+            DrainOutcome { cut } = objects.serve(service, graceful) => match cut {
                 0 => tracing::info!("stopped: every request has ended"),
                 _ => tracing::warn!(cut, "stopped: connections were cut when the drain timeout ended"),
             },
@@ -132,7 +135,7 @@ impl Listeners {
     }
 }
 
-fn told_of_drain<R, P>(
+fn with_drain<R, P>(
     draining: Arc<AtomicBool>,
     readiness: R,
 ) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Health> + Send>>
@@ -150,7 +153,7 @@ where
     }
 }
 
-/// What counts for `/metrics`. Only an admin listener keeps it from growing: without one, do not install it.
+/// The recorder for `/metrics`. Only an admin listener limits its memory: do not install it without one.
 pub fn recorder() -> PrometheusRecorder {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, SECONDS);

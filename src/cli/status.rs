@@ -1,4 +1,6 @@
-//! What a configuration serves, as the status page and the first line of the log tell it.
+//! The status of a configuration, for the status page and the first line of the log.
+//! It must not know how a rule is applied.
+//! It promises that every item of a line comes from the rule itself.
 
 use super::dependencies;
 use crate::admin::Status;
@@ -7,7 +9,7 @@ use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFo
 use crate::object::rule::{Binding, BucketRule};
 use crate::server::Tls;
 
-/// The status of a configuration: what it serves. The listen address is left empty, since only
+/// The status of a configuration. The listen address is empty, since only
 /// [`Listeners::open`](super::serve::Listeners::open) knows it.
 pub fn status(config: &Config) -> Status {
     Status {
@@ -31,17 +33,17 @@ fn bucket_line(rule: &BucketRule) -> String {
             writes.push_str(", and native for uploads in parts");
         }
     }
-    let reads: Vec<_> = formats.read.iter().copied().map(read_as).collect();
+    let reads: Vec<_> = formats.read.iter().copied().map(describe_read_format).collect();
     let mut line = format!("{}/{prefix}*  writes {writes}; reads {}", name.as_str(), reads.join(", "));
     if formats.reads(ReadFormat::S3ec) {
         let rules = &formats.s3ec;
-        for (applies, told) in [
+        for (applies, text) in [
             (rules.legacy, "s3ec: legacy too, not authenticated"),
             (rules.large == Large::Stream, "s3ec: large ones are released before they are verified"),
             (rules.ranges == Ranges::Unauthenticated, "s3ec: ranges not authenticated"),
         ] {
             if applies {
-                line.push_str(&format!("; {told}"));
+                line.push_str(&format!("; {text}"));
             }
         }
     }
@@ -65,8 +67,8 @@ fn bucket_line(rule: &BucketRule) -> String {
     line
 }
 
-/// A format that is read, with what its reader has to know.
-fn read_as(format: ReadFormat) -> String {
+/// The name of a readable format, with a note where the format is not authenticated.
+fn describe_read_format(format: ReadFormat) -> String {
     let name = format.name();
     match format {
         ReadFormat::Native | ReadFormat::S3ec => name.to_owned(),

@@ -73,7 +73,7 @@ fn what_is_not_understood_is_explained() {
         |arguments: &[&str]| hint(&arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>());
     assert_eq!(hint(&["proxy.toml"]).as_deref(), Some("did you mean --config proxy.toml?"));
     assert_eq!(hint(&["serve", "etc/p.toml"]).as_deref(), Some("did you mean --config etc/p.toml?"));
-    let port = "--port is no argument: set listen.address in proxy.toml";
+    let port = "unknown argument --port: set listen.address in proxy.toml";
     assert_eq!(hint(&["--port", "80"]).as_deref(), Some(port));
     assert_eq!(
         hint(&["serve", "--endpoint-url=http://x"]).map(|hint| hint.contains("upstream.endpoint")),
@@ -89,7 +89,7 @@ fn what_is_not_understood_is_explained() {
 #[test]
 fn object_urls() {
     for bad in ["", "s3://", "s3://b", "s3://b/", "s3:///k", "b/k", "https://b/k", "S3://b/k"] {
-        assert_eq!(bad.parse::<ObjectUrl>(), Err(NoObjectUrl), "{bad}");
+        assert_eq!(bad.parse::<ObjectUrl>(), Err(InvalidObjectUrl), "{bad}");
     }
     let slash = ObjectUrl { bucket: "b".to_owned(), object_key: "/".to_owned() };
     assert_eq!("s3://b//".parse(), Ok(slash));
@@ -143,9 +143,9 @@ async fn ask(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("the server takes it");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.expect("an response");
+    response
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn the_status_says_what_is_served_and_no_secret() {
     assert!(!format!("{status:?}").contains("hunter2"));
 }
 
-/// While the last request runs, operators are told so; after the second signal nobody waits for it.
+/// While the last request runs, `/readyz` reports the shutdown; the second signal ends the process at once.
 #[tokio::test]
 async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
     let listeners = open().await;

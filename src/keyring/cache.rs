@@ -65,7 +65,7 @@ impl CacheValue for Arc<Lease> {
     }
 }
 
-impl CacheValue for super::Unwrapped {
+impl CacheValue for super::UnwrappedKey {
     fn is_exhausted(&self) -> bool {
         false
     }

@@ -14,13 +14,13 @@ use self::aws_kms::AwsKmsHolder;
 use self::local::LocalHolder;
 use super::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
-    MalformedResponse, Provider, Unwrapped, WriteKey,
+    MalformedResponse, Provider, UnwrappedKey, WriteKey,
 };
 use crate::envelope::DataKey;
 
 /// A holder's response to GenerateDataKey, unchecked.
 #[derive(Debug)]
-pub(super) struct Generated {
+pub(super) struct GeneratedKey {
     pub(super) data_key: Option<DataKey>,
     pub(super) wrapped: Bytes,
     pub(super) key_id: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Generated {
 
 /// A holder's response to Decrypt, unchecked.
 #[derive(Debug)]
-pub(super) struct Decrypted {
+pub(super) struct DecryptedKey {
     pub(super) data_key: Option<DataKey>,
     pub(super) key_id: Option<String>,
 }
@@ -106,7 +106,7 @@ impl KeyHolder {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Unwrapped, KeyringError> {
+    ) -> Result<UnwrappedKey, KeyringError> {
         self.try_unwrap(wrapped, context, key_id).await.map_err(log_failure)
     }
 
@@ -116,7 +116,7 @@ impl KeyHolder {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Unwrapped, CheckError> {
+    ) -> Result<UnwrappedKey, CheckError> {
         let response = match self {
             Self::AwsKms(kms) => kms.decrypt(wrapped, context, key_id).await,
             Self::Local(local) => local.decrypt(wrapped, context, key_id).map_err(CheckError::from),
@@ -131,7 +131,7 @@ impl KeyHolder {
     }
 }
 
-impl Generated {
+impl GeneratedKey {
     fn check(self) -> Result<WriteKey, KeyringError> {
         let Self { data_key, wrapped, key_id } = self;
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
@@ -141,10 +141,10 @@ impl Generated {
     }
 }
 
-impl Decrypted {
-    fn check(self) -> Result<Unwrapped, KeyringError> {
+impl DecryptedKey {
+    fn check(self) -> Result<UnwrappedKey, KeyringError> {
         let Self { data_key, key_id } = self;
-        Ok(Unwrapped { data_key: checked_data_key(data_key)?, key_id: checked_key_id(key_id)? })
+        Ok(UnwrappedKey { data_key: checked_data_key(data_key)?, key_id: checked_key_id(key_id)? })
     }
 }
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::holder::{Decrypted, Generated};
+use super::holder::{DecryptedKey, GeneratedKey};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A provider that does as it is told. A blob is `key id \0 context \0 data key`, in clear.
+/// A holder with scripted responses. A blob is `key id \0 context \0 data key`, in clear.
 #[derive(Debug)]
 pub(super) struct ScriptedHolder {
     ids: Vec<KeyId>,
@@ -26,10 +26,10 @@ pub(super) struct ScriptedHolder {
     gate: Semaphore,
     zero_keys: AtomicBool,
     panics: AtomicBool,
-    respond_with: Mutex<Option<Generated>>,
-    /// What the next Decrypt answers, whatever it is asked.
-    decrypt_with: Mutex<Option<Decrypted>>,
-    /// What every Decrypt is refused with.
+    respond_with: Mutex<Option<GeneratedKey>>,
+    /// The response to the next Decrypt, for any request.
+    decrypt_with: Mutex<Option<DecryptedKey>>,
+    /// The error of every Decrypt.
     deny_decrypt: Mutex<Option<KeyringError>>,
     remote: AtomicBool,
 }
@@ -43,7 +43,7 @@ impl ScriptedHolder {
         &self,
         key_id: &KeyId,
         context: &EncryptionContext,
-    ) -> Result<Generated, KeyringError> {
+    ) -> Result<GeneratedKey, KeyringError> {
         let serial = self.generated.fetch_add(1, Ordering::SeqCst) + 1;
         self.pass_gate_and_refusal(key_id).await?;
         if let Some(response) = self.respond_with.lock().unwrap().take() {
@@ -54,7 +54,7 @@ impl ScriptedHolder {
             data_key[24..].copy_from_slice(&serial.to_be_bytes());
         }
         let wrapped = [key_id.as_str().as_bytes(), b"\0", context.canonical(), b"\0", &data_key].concat();
-        Ok(Generated {
+        Ok(GeneratedKey {
             data_key: Some(DataKey::from_bytes(data_key)),
             wrapped: wrapped.into(),
             key_id: Some(full_name(key_id)),
@@ -66,7 +66,7 @@ impl ScriptedHolder {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Decrypted, KeyringError> {
+    ) -> Result<DecryptedKey, KeyringError> {
         self.decrypted.fetch_add(1, Ordering::SeqCst);
         self.pass_gate_and_refusal(key_id).await?;
         if let Some(error) = self.deny_decrypt.lock().unwrap().clone() {
@@ -83,7 +83,7 @@ impl ScriptedHolder {
             .and_then(|rest| rest.strip_prefix(b"\0"))
             .ok_or(KeyringError::InvalidCiphertext)?;
         let data_key = DataKey::try_from_slice(data_key).or_else(|| DataKey::short_from_slice(data_key));
-        Ok(Decrypted { data_key, key_id: Some(full_name(key_id)) })
+        Ok(DecryptedKey { data_key, key_id: Some(full_name(key_id)) })
     }
 
     async fn pass_gate_and_refusal(&self, key_id: &KeyId) -> Result<(), KeyringError> {
@@ -151,7 +151,7 @@ impl Bench {
         Self { keyring, provider, now }
     }
 
-    /// Another process with the same provider: nothing cached.
+    /// Another process with this provider and empty caches.
     fn elsewhere(&self) -> Self {
         let keyring = Keyring::new(
             KeyHolder::Scripted(Arc::clone(&self.provider)),
@@ -170,7 +170,7 @@ impl Bench {
         self.keyring.for_write(None, &realm("r"), bytes).await
     }
 
-    async fn read(&self, written: &WriteKey) -> Result<Unwrapped, KeyringError> {
+    async fn read(&self, written: &WriteKey) -> Result<UnwrappedKey, KeyringError> {
         self.keyring.unwrap(&written.wrapped, &realm("r"), &[id("bucket")]).await
     }
 }
@@ -276,11 +276,11 @@ async fn a_data_key_serves_so_many_bytes_and_no_more() {
     assert_eq!(bench.provider.calls(), (3, 0), "99 bytes are left, 100 do not fit");
     let giant = bench.write(101).await.unwrap();
     let next = bench.write(1).await.unwrap();
-    assert_ne!(giant.wrapped, next.wrapped, "an object above the bound shares with nobody");
+    assert_ne!(giant.wrapped, next.wrapped, "an object above the bound shares no data key");
 }
 
 #[tokio::test]
-async fn age_counts_from_the_answer_and_no_use_extends_it() {
+async fn age_counts_from_the_response_and_no_use_extends_it() {
     let bench = Bench::with(generous(5 * MINUTE), Reuse::Bucket);
     let first = bench.write(1).await.unwrap();
     for _ in 0..4 {
@@ -372,8 +372,8 @@ async fn a_blob_under_a_key_that_is_not_allowed_does_not_open() {
     let forged = attacker.keyring.for_write(Some(&id("attackers")), &realm("r"), 1).await.unwrap();
     let victim = attacker.elsewhere();
     assert_eq!(victim.read(&forged).await.unwrap_err(), KeyringError::IncorrectKey);
-    let nobody = victim.keyring.unwrap(&forged.wrapped, &realm("r"), &[]).await.unwrap_err();
-    assert_eq!(nobody, KeyringError::NotAllowed);
+    let refused = victim.keyring.unwrap(&forged.wrapped, &realm("r"), &[]).await.unwrap_err();
+    assert_eq!(refused, KeyringError::NotAllowed);
 }
 
 #[tokio::test]
@@ -403,7 +403,7 @@ async fn one_unusable_key_does_not_hide_another_that_opens() {
 }
 
 #[tokio::test]
-async fn of_several_refusals_the_telling_one_is_reported() {
+async fn the_most_specific_of_several_errors_is_reported() {
     let written = Bench::new();
     let object = written.keyring.for_write(Some(&id("older")), &realm("r"), 1).await.unwrap();
     let bench = written.elsewhere();
@@ -549,7 +549,7 @@ async fn a_call_whose_only_caller_vanished_still_warms_the_cache() {
 }
 
 #[tokio::test]
-async fn a_panic_in_a_call_is_an_error_and_blocks_nobody_after() {
+async fn a_panic_in_a_call_is_an_error_and_later_calls_work() {
     let bench = Bench::new();
     bench.provider.panics.store(true, Ordering::SeqCst);
     assert_eq!(bench.write(1).await.unwrap_err(), KeyringError::Interrupted);
@@ -569,19 +569,19 @@ async fn a_zero_data_key_is_never_used() {
 }
 
 #[tokio::test]
-async fn malformed_answers_are_refused() {
-    let response = || Generated {
+async fn malformed_responses_are_refused() {
+    let response = || GeneratedKey {
         data_key: Some(DataKey::from_bytes([1; 32])),
         wrapped: Bytes::from_static(b"blob"),
         key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     };
     let oversized = Bytes::from(vec![1; MAX_WRAPPED_KEY_LEN + 1]);
     for (bad, expected) in [
-        (Generated { data_key: None, ..response() }, MalformedResponse::DataKeyLength),
-        (Generated { wrapped: Bytes::new(), ..response() }, MalformedResponse::WrappedKeyLength),
-        (Generated { wrapped: oversized, ..response() }, MalformedResponse::WrappedKeyLength),
-        (Generated { key_id: None, ..response() }, MalformedResponse::KeyId),
-        (Generated { key_id: Some("a\r\nb: c".to_owned()), ..response() }, MalformedResponse::KeyId),
+        (GeneratedKey { data_key: None, ..response() }, MalformedResponse::DataKeyLength),
+        (GeneratedKey { wrapped: Bytes::new(), ..response() }, MalformedResponse::WrappedKeyLength),
+        (GeneratedKey { wrapped: oversized, ..response() }, MalformedResponse::WrappedKeyLength),
+        (GeneratedKey { key_id: None, ..response() }, MalformedResponse::KeyId),
+        (GeneratedKey { key_id: Some("a\r\nb: c".to_owned()), ..response() }, MalformedResponse::KeyId),
     ] {
         let bench = Bench::new();
         *bench.provider.respond_with.lock().unwrap() = Some(bad);
@@ -622,7 +622,7 @@ async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
     );
     assert_eq!(bench.provider.calls(), (2, 1));
     let another = [b"bucket\0", realm("r").canonical(), b"\0", &[2; 32]].concat();
-    *bench.provider.respond_with.lock().unwrap() = Some(Generated {
+    *bench.provider.respond_with.lock().unwrap() = Some(GeneratedKey {
         data_key: Some(DataKey::from_bytes([1; 32])),
         wrapped: another.into(),
         key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),

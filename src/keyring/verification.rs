@@ -6,8 +6,8 @@
 use subtle::ConstantTimeEq;
 
 use super::{
-    EncryptionContext, Inner, KeyId, Keyring, KeyringError, MalformedResponse, Purpose, Unwrapped, WriteKey,
-    blob_fingerprint,
+    EncryptionContext, Inner, KeyId, Keyring, KeyringError, MalformedResponse, Purpose, UnwrappedKey,
+    WriteKey, blob_fingerprint,
 };
 use crate::envelope::DataKey;
 
@@ -39,8 +39,8 @@ impl Keyring {
         wrapped: &[u8],
         context: &EncryptionContext,
         allowed: &[KeyId],
-        found: &Unwrapped,
-    ) -> Result<Option<Unwrapped>, KeyringError> {
+        found: &UnwrappedKey,
+    ) -> Result<Option<UnwrappedKey>, KeyringError> {
         for key_id in allowed {
             let fingerprint = blob_fingerprint(Purpose::NATIVE, wrapped, context, key_id);
             match self.inner.unwrapped.get(fingerprint).await {
@@ -68,7 +68,8 @@ impl Keyring {
 impl Inner {
     /// Unwraps the blob of a new data key and compares the result with the data key.
     ///
-    /// # Errors [`MalformedResponse::RoundTrip`] when the blob holds another data key, and any error of the
+    /// # Errors
+    /// [`MalformedResponse::RoundTrip`] when the blob holds another data key, and any error of the
     /// unwrap call except [`KeyringError::Denied`]: a proxy that may only write cannot verify the data key.
     pub(super) async fn verify_round_trip(
         &self,

@@ -1,3 +1,7 @@
+//! The format of a log line: JSON or logfmt.
+//! It must not know what an event means.
+//! It promises that no value can forge a line or a field, and that every value has a maximum length.
+
 use std::fmt::{self, Debug, Write};
 
 use tracing::field::{Field, Visit};
@@ -9,14 +13,14 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogFormat;
 
-/// Bytes of a value, before it is escaped.
+/// Maximum bytes of a value, before escaping.
 const MAX_VALUE: usize = 256;
 
-/// Bytes of values that are cut later: a key is as long as S3 lets it be, and a cause ends with what matters.
+/// Higher maximums for some fields: an object's key is shown in full, and the root of a cause comes last.
 const LONG_VALUES: [(&str, usize); 4] = [("object_key", 1024), ("msg", 1024), ("cause", 512), ("error", 512)];
 
-/// One line for each event: a flat JSON object, or logfmt, which is `name=value` with the value in quotes if
-/// it is more than one word. Every string is escaped and cut here, regardless of its origin.
+/// Formats each event as one line: a flat JSON object, or logfmt, which is `name=value` with the value in
+/// quotes if it is more than one word. Every string is escaped and cut here, regardless of its origin.
 #[derive(Debug)]
 pub(super) struct LineFormat(LogFormat);
 
@@ -64,15 +68,12 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn name(&mut self, name: &str) -> fmt::Result {
-        match self.json {
-            true => write!(self.writer, ",\"{name}\":"),
-            false => write!(self.writer, " {name}="),
-        }
+        if self.json { write!(self.writer, ",\"{name}\":") } else { write!(self.writer, " {name}=") }
     }
 
     fn text(&mut self, name: &str, text: &str) {
         if self.outcome.is_ok() {
-            self.outcome = self.name(name).and_then(|()| self.value(text, limit_of(name)));
+            self.outcome = self.name(name).and_then(|()| self.value(text, max_len(name)));
         }
     }
 
@@ -99,43 +100,43 @@ impl Fields<'_> {
 
 impl Visit for Fields<'_> {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.number(name_of(field), format_args!("{value}"));
+        self.number(field_name(field), format_args!("{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.number(name_of(field), format_args!("{value}"));
+        self.number(field_name(field), format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.number(name_of(field), format_args!("{value}"));
+        self.number(field_name(field), format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(name_of(field), value);
+        self.text(field_name(field), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         if write!(text, "{value:?}").is_ok() {
-            self.text(name_of(field), &text);
+            self.text(field_name(field), &text);
         }
         self.scratch = text;
     }
 }
 
-fn name_of(field: &Field) -> &'static str {
+fn field_name(field: &Field) -> &'static str {
     match field.name() {
         "message" => "msg",
         name => name,
     }
 }
 
-fn limit_of(name: &str) -> usize {
+fn max_len(name: &str) -> usize {
     LONG_VALUES.iter().find(|(long, _)| *long == name).map_or(MAX_VALUE, |(_, limit)| *limit)
 }
 
-/// Whether logfmt needs no quotes. A single `-` does, since it stands for nothing.
+/// Whether logfmt needs no quotes. A single `-` needs them, since it represents an empty value.
 fn is_word(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
     text != "-" && text.bytes().all(is_plain)

@@ -1,3 +1,7 @@
+//! The bounded queue of log lines, and the loop of the thread that writes them. It must not know how a line
+//! is formatted. It promises that adding a line never waits for the output, and that dropped lines are
+//! counted and reported.
+
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -5,29 +9,29 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that wait; as many again may be on their way.
-const CAPACITY: usize = 4 << 20;
+/// Maximum bytes of queued lines. The batch that is being written may have this size too.
+const MAX_QUEUED: usize = 4 << 20;
 
-/// How long the thread lets lines gather, so that a busy process writes many at once and wakes it seldom.
-const GATHERING: Duration = Duration::from_millis(5);
+/// How long the thread collects lines, so that a busy process writes batches and wakes the thread seldom.
+const BATCH_DELAY: Duration = Duration::from_millis(5);
 
-/// How long the end of the process waits for the last lines.
-const FINISHING: Duration = Duration::from_secs(1);
+/// Timeout for the last lines at the end of the process.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Lines that wait for being written.
+/// The queue of lines to be written.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Notified when the thread has work to do, and when it has ended.
+    /// Notified when the thread has lines to write, and when the thread has ended.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines that were not written, and not reported yet.
+    /// Number of dropped lines that were not reported yet.
     dropped: u64,
-    /// The thread that writes. Its own lines, reports of dropped lines, are never dropped.
+    /// The thread that writes. Its own lines, which report dropped lines, are never dropped.
     writer: Option<ThreadId>,
     is_closed: bool,
     has_ended: bool,
@@ -35,7 +39,7 @@ struct State {
 
 impl State {
     fn accepts(&self, line: &[u8]) -> bool {
-        let has_room = !self.is_closed && self.lines.len() + line.len() <= CAPACITY;
+        let has_room = !self.is_closed && self.lines.len() + line.len() <= MAX_QUEUED;
         has_room || self.writer == Some(std::thread::current().id())
     }
 }
@@ -45,7 +49,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a line, or drops it when the queue is full.
+    /// Queues a line, or drops and counts the line when the queue is full.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if !state.accepts(line) {
@@ -87,29 +91,29 @@ impl Queue {
                 report(dropped);
             }
             batch.clear();
-            batch.shrink_to(CAPACITY / 16);
+            batch.shrink_to(MAX_QUEUED / 16);
         }
         self.lock().has_ended = true;
         self.changed.notify_all();
     }
 
-    /// Waits for lines and takes all of them; false when there will be none.
+    /// Waits for lines and takes all of them; false when the queue is closed and empty.
     fn next(&self, batch: &mut Vec<u8>) -> bool {
         let idle = |state: &mut State| state.lines.is_empty() && !state.is_closed;
         let state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         let is_closing = |state: &mut State| !state.is_closed;
-        let gathered = self.changed.wait_timeout_while(state, GATHERING, is_closing);
+        let gathered = self.changed.wait_timeout_while(state, BATCH_DELAY, is_closing);
         let (mut state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.lines, batch);
         !batch.is_empty()
     }
 
-    /// Lets the thread write what is left, for a bounded time.
+    /// Closes the queue, and waits until the remaining lines are written, at most [`FINISH_TIMEOUT`].
     pub(super) fn finish(&self) {
         let mut state = self.lock();
         state.is_closed = true;
         self.changed.notify_all();
-        let ended = self.changed.wait_timeout_while(state, FINISHING, |state| !state.has_ended);
+        let ended = self.changed.wait_timeout_while(state, FINISH_TIMEOUT, |state| !state.has_ended);
         drop(ended);
     }
 }
@@ -149,14 +153,14 @@ fn write_some(output: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
         match output.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Another process has made the pipe that it shares with this one such.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(GATHERING),
+            // Another process that shares this pipe has made the pipe non-blocking.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(BATCH_DELAY),
             outcome => return outcome,
         }
     }
 }
 
-/// Where a subscriber writes its lines to, each with one call.
+/// The writer of the subscriber, which writes each line with one call.
 #[derive(Debug, Clone)]
 pub(super) struct Lines(pub(super) Arc<Queue>);
 
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_stopped_holds_nobody_up_and_what_was_dropped_is_reported() {
+    fn a_blocked_writer_delays_no_line_and_dropped_lines_are_reported() {
         let Running { queue, allow, written, reported } = start();
         queue.push(b"first\n");
         drained(&queue);

@@ -59,7 +59,7 @@ pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result
         WriteFormat::Native => copy.sse,
         WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3 => SseAlgorithm::AwsKms,
     };
-    respond_or_defer(copy.run(), call.under_way, resource, sse).await
+    respond_or_defer(copy.run(), call.permit, resource, sse).await
 }
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.

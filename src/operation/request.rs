@@ -3,13 +3,11 @@
 pub mod copy_source;
 pub mod document;
 
-use std::any::Any;
-use std::sync::Arc;
-
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, Method};
 
 use super::Resources;
+use crate::admission::RequestPermit;
 use crate::body::{BoxBody, IngestBody, Verdict};
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Error;
@@ -31,8 +29,8 @@ pub struct Call {
     pub method: Method,
     /// On what.
     pub path: S3Path,
-    /// By which kind of address the client came.
-    pub reached: Reached,
+    /// The kind of address that the client used.
+    pub addressing: Addressing,
     /// The decoded query, without the signature's own parameters.
     pub query: Query,
     /// The headers as the client sent them.
@@ -45,28 +43,17 @@ pub struct Call {
     pub visible_buckets: Option<Vec<BucketPattern>>,
     /// What a copy reads, and the client may read; `None` for every other operation.
     pub copy_source: Option<CopySource>,
-    /// What work that outlives its client holds on to.
-    pub under_way: UnderWay,
+    /// Held by work that outlives its client; `None` for a request that no limit counts.
+    pub permit: Option<RequestPermit>,
 }
 
-/// How a client reached this server.
+/// The kind of address that a client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached {
-    /// Encrypted.
-    pub is_tls: bool,
-    /// By a host that names the bucket.
-    pub is_virtual_host: bool,
-}
-
-/// Counts a request as one that is under way while a clone of it lives.
-#[derive(Clone, Default)]
-pub struct UnderWay(#[expect(dead_code, reason = "it is held")] Option<Arc<dyn Any + Send + Sync>>);
-
-impl UnderWay {
-    /// As long as this is held.
-    pub fn counted_by(held: Arc<dyn Any + Send + Sync>) -> Self {
-        Self(Some(held))
-    }
+pub struct Addressing {
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// Whether the host names the bucket.
+    pub virtual_host: bool,
 }
 
 impl Call {
@@ -82,10 +69,10 @@ impl Call {
 
     /// The address that the client used, without query.
     pub(crate) fn location(&self) -> String {
-        let Reached { is_tls, is_virtual_host } = self.reached;
-        let scheme = if is_tls { "https" } else { "http" };
+        let Addressing { tls, virtual_host } = self.addressing;
+        let scheme = if tls { "https" } else { "http" };
         let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let bucket = self.path.bucket().filter(|_| !is_virtual_host);
+        let bucket = self.path.bucket().filter(|_| !virtual_host);
         format!("{scheme}://{host}{}", encode_path(bucket, self.path.object()))
     }
 

@@ -1,3 +1,7 @@
+//! One accepted connection: its TLS handshake, its HTTP/1.1 requests and its end.
+//! It must not know how many connections are open.
+//! It promises limits for the head of a request and timeouts for the handshake, the head and the response.
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +21,8 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::stall::WriteDeadline;
 use super::unusable::{self, Reason, unusable};
+use super::write_deadline::WriteDeadline;
 use super::{ConnectionInfo, Settings, Tls};
 use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
 use crate::meter::Meter;
@@ -35,11 +39,11 @@ const MAX_HEAD: usize = 64 * 1024;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
 const MAX_HEADERS: usize = 512;
 
-/// Bytes that the kernel keeps for a client beside those that are on their way to it.
+/// Maximum bytes that the kernel buffers for a client beyond those in flight.
 #[cfg(target_os = "linux")]
 const MAX_UNSENT: u32 = 128 * 1024;
 
-/// How long a TLS handshake may take: a few round trips on the slowest of networks.
+/// Timeout for a TLS handshake: a few round trips on the slowest networks.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One accepted connection, from its first byte to its last.
@@ -47,31 +51,31 @@ pub(super) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    terms: Terms,
-    surplus: bool,
+    rules: ConnectionRules,
+    is_surplus: bool,
 }
 
-/// What a connection is held to, whatever it speaks.
-struct Terms {
+/// The limits of a connection, with or without TLS.
+struct ConnectionRules {
     header_timeout: Duration,
     idle_timeout: Duration,
     meter: Meter,
-    crowd: ConnectionCounter,
+    connections: ConnectionCounter,
     drain: Drain,
 }
 
-/// Tells a connection that the shutdown began.
+/// Notifies a connection that the shutdown began.
 #[derive(Debug, Clone)]
 pub(super) struct Drain(pub(super) watch::Receiver<bool>);
 
 impl Drain {
     async fn begun(&mut self) {
-        // A sender that is gone has no more to say than one that says so.
+        // A dropped sender means the shutdown too.
         drop(self.0.wait_for(|draining| *draining).await);
     }
 }
 
-/// Counts an open connection while it lives.
+/// Counts an open connection until it is dropped.
 struct OpenConnection;
 
 impl OpenConnection {
@@ -89,21 +93,23 @@ impl Drop for OpenConnection {
 }
 
 impl Connection {
-    /// A connection that is one of `crowd` while it runs; a `surplus` one is there only to be refused.
+    /// A connection that counts in `connections` while it runs. The request of a surplus connection is
+    /// refused.
     pub(super) fn new(
         stream: TcpStream,
         peer: SocketAddr,
         settings: &Settings,
-        crowd: ConnectionCounter,
+        connections: ConnectionCounter,
         drain: Drain,
-        surplus: bool,
+        is_surplus: bool,
     ) -> Self {
         let &Settings { ref tls, header_timeout, idle_timeout, min_rate, .. } = settings;
-        let terms = Terms { header_timeout, idle_timeout, meter: Meter::new(min_rate), crowd, drain };
-        Self { stream, peer, tls: tls.clone(), terms, surplus }
+        let rules =
+            ConnectionRules { header_timeout, idle_timeout, meter: Meter::new(min_rate), connections, drain };
+        Self { stream, peer, tls: tls.clone(), rules, is_surplus }
     }
 
-    /// Serves the connection until it ends. Its errors are the other side's doing, and only traced.
+    /// Serves the connection until it ends. Errors are the client's, and are only traced.
     pub(super) async fn run<S, F, B>(self, service: S)
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F,
@@ -111,28 +117,28 @@ impl Connection {
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { stream, peer, tls, mut terms, surplus } = self;
-        let (_open, _member) = (OpenConnection::count(), terms.crowd.enter());
+        let Self { stream, peer, tls, mut rules, is_surplus } = self;
+        let (_open, _counted) = (OpenConnection::count(), rules.connections.enter());
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%peer, %error, "a connection was lost before it was served");
             return;
         }
-        let info = ConnectionInfo { peer, tls: tls.is_some(), surplus, meter: terms.meter.clone() };
+        let info = ConnectionInfo { peer, is_tls: tls.is_some(), is_surplus, meter: rules.meter.clone() };
         let service = |request| service(request, info.clone());
         let Some(tls) = tls else {
-            let stream = CappedStream::new(stream, terms.crowd.clone());
-            return terms.serve(stream, peer, service).await;
+            let stream = CappedStream::new(stream, rules.connections.clone());
+            return rules.serve(stream, peer, service).await;
         };
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, tls, &terms.crowd));
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept_tls(stream, tls, &rules.connections));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
-            () = terms.drain.begun() => return,
+            () = rules.drain.begun() => return,
         };
         match handshake {
-            Ok(Ok(Handshake::Done(stream))) => terms.serve(*stream, peer, service).await,
+            Ok(Ok(Handshake::Done(stream))) => rules.serve(*stream, peer, service).await,
             Ok(Ok(Handshake::PlainHttp(stream))) => {
                 unusable(peer, Reason::HttpAtTls, &"a request without TLS");
-                unusable::answer_plain_http(stream).await;
+                unusable::refuse_plain_http(stream).await;
             }
             Ok(Err(error)) => unusable(peer, Reason::Handshake, &error),
             Err(elapsed) => unusable(peer, Reason::HandshakeTimeout, &elapsed),
@@ -150,23 +156,23 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// How a client begins where TLS is spoken.
+/// The beginning of a connection at a TLS listener.
 enum Handshake {
     Done(Box<TlsStream<CappedStream<TcpStream>>>),
-    /// It has sent the beginning of a request.
+    /// The client sent the beginning of an HTTP request without TLS.
     PlainHttp(TcpStream),
 }
 
-async fn shake_hands(stream: TcpStream, tls: Tls, crowd: &ConnectionCounter) -> io::Result<Handshake> {
+async fn accept_tls(stream: TcpStream, tls: Tls, connections: &ConnectionCounter) -> io::Result<Handshake> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && unusable::begins_http(first[0]) {
         return Ok(Handshake::PlainHttp(stream));
     }
-    let stream = TlsAcceptor::from(tls.0).accept(CappedStream::new(stream, crowd.clone())).await?;
+    let stream = TlsAcceptor::from(tls.0).accept(CappedStream::new(stream, connections.clone())).await?;
     Ok(Handshake::Done(Box::new(stream)))
 }
 
-impl Terms {
+impl ConnectionRules {
     async fn serve<T, F, B>(self, stream: T, peer: SocketAddr, service: impl Fn(Request<Incoming>) -> F)
     where
         T: AsyncRead + AsyncWrite + Unpin,
@@ -174,13 +180,13 @@ impl Terms {
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { header_timeout, idle_timeout, meter, crowd, mut drain } = self;
+        let Self { header_timeout, idle_timeout, meter, connections, mut drain } = self;
         let stream = WriteDeadline::new(stream, idle_timeout, &meter);
         let begins_with_tls = stream.begins_with_tls();
         let stream = TokioIo::new(stream);
         let service = service_fn(|request| {
-            let (response, crowd) = (service(request), crowd.clone());
-            async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, crowd))) }
+            let (response, connections) = (service(request), connections.clone());
+            async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, connections))) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
-type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
+type TestResponse = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ fn settings() -> Settings {
     }
 }
 
-fn answer(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+fn respond(status: StatusCode, text: impl Into<Bytes>) -> TestResponse {
     let body = Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync();
     Response::builder().status(status).body(body).expect("a response")
 }
@@ -45,13 +45,13 @@ fn answer(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 struct Running {
     address: SocketAddr,
     shutdown: oneshot::Sender<()>,
-    ended: JoinHandle<Drained>,
-    /// Told when a request has come to `/wait`, and what lets it go on.
+    ended: JoinHandle<DrainOutcome>,
+    /// Notified when a request has come to `/wait`, and the channel that lets it continue.
     arrived: Arc<Notify>,
     release: Arc<Notify>,
 }
 
-/// A server of a few paths; each stands for one way a service may behave.
+/// A server of a few paths, one for each behaviour of a service.
 async fn start(settings: Settings) -> Running {
     let bound = Server::bind(settings).await.expect("a port of the system's choice");
     let address = bound.local_address();
@@ -62,24 +62,24 @@ async fn start(settings: Settings) -> Running {
             let (arrived, release) = (arrived.clone(), release.clone());
             async move {
                 match request.uri().path() {
-                    "/refuse" => answer(StatusCode::FORBIDDEN, "no"),
+                    "/refuse" => respond(StatusCode::FORBIDDEN, "no"),
                     "/echo" => match request.into_body().collect().await {
-                        Ok(body) => answer(StatusCode::OK, body.to_bytes()),
-                        Err(_) => answer(StatusCode::BAD_REQUEST, "cut"),
+                        Ok(body) => respond(StatusCode::OK, body.to_bytes()),
+                        Err(_) => respond(StatusCode::BAD_REQUEST, "cut"),
                     },
                     "/wait" => {
                         arrived.notify_one();
                         release.notified().await;
-                        answer(StatusCode::OK, "waited")
+                        respond(StatusCode::OK, "waited")
                     }
-                    "/tls" => answer(StatusCode::OK, connection.tls.to_string()),
-                    "/headers" => answer(StatusCode::OK, request.headers().len().to_string()),
-                    "/large" => answer(StatusCode::OK, vec![b'x'; 64 << 20]),
-                    "/surplus" => answer(StatusCode::OK, connection.surplus.to_string()),
+                    "/tls" => respond(StatusCode::OK, connection.is_tls.to_string()),
+                    "/headers" => respond(StatusCode::OK, request.headers().len().to_string()),
+                    "/large" => respond(StatusCode::OK, vec![b'x'; 64 << 20]),
+                    "/surplus" => respond(StatusCode::OK, connection.is_surplus.to_string()),
                     "/panic" => panic!("a panic of the service, as the test asked for"),
                     "/broken" => broken(Some(100)),
                     "/broken-chunked" => broken(None),
-                    _ => answer(StatusCode::OK, "hello"),
+                    _ => respond(StatusCode::OK, "hello"),
                 }
             }
         }
@@ -112,7 +112,7 @@ impl Body for Broken {
     }
 }
 
-fn broken(content_length: Option<u64>) -> Answer {
+fn broken(content_length: Option<u64>) -> TestResponse {
     let pause = Box::pin(tokio::time::sleep(Duration::from_millis(100)));
     let body = Broken { data: Some(Bytes::from("0123456789")), pause };
     let mut response = Response::new(body.boxed_unsync());
@@ -148,7 +148,7 @@ async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> (u16, String) {
     (status, String::from_utf8(body).expect("text"))
 }
 
-/// The head, and what came with it of the body.
+/// The head, and the bytes of the body received with it.
 async fn receive_head(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     loop {
@@ -161,7 +161,7 @@ async fn receive_head(stream: &mut (impl AsyncRead + Unpin)) -> (String, Vec<u8>
     }
 }
 
-/// Everything until the other side closes, however it does so.
+/// All bytes until the other side closes the connection or resets it.
 async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -196,8 +196,8 @@ async fn a_panic_ends_its_own_connection_only() {
     assert_eq!(receive(&mut second).await.0, 200);
 }
 
-/// If this fails, a client can take a part of an object, up to where it was damaged, for the whole of it: a security
-/// issue.
+/// If this fails, a client can take a part of an object, up to where it was damaged, for the whole of it: a
+/// security issue.
 #[tokio::test]
 async fn a_body_that_fails_breaks_the_connection() {
     let running = start(settings()).await;
@@ -267,7 +267,7 @@ async fn heads_as_large_as_s3_allows_and_no_larger() {
     let padding = "x".repeat(20 * 1024);
     send(&mut stream, &format!("GET /?X-Amz-Signature={padding} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
     assert_eq!(receive(&mut stream).await.0, 200);
-    // 8 KiB in the shortest names, and what else a request has.
+    // 8 KiB of metadata with the shortest names, and the other headers of a request.
     let metadata: String = (0..480).map(|number| format!("x-amz-meta-{number:x}:\r\n")).collect();
     let others: String = (0..31).map(|number| format!("x-{number}: {}\r\n", "v".repeat(1_024))).collect();
     send(&mut stream, &format!("GET /headers HTTP/1.1\r\nhost: test\r\n{metadata}{others}\r\n")).await;
@@ -279,11 +279,11 @@ async fn heads_as_large_as_s3_allows_and_no_larger() {
     assert!(head.starts_with("http/1.1 431 "), "{head}");
 }
 
-/// Over the server's own limit, under what the kernel buffers.
+/// Above the server's own limit, below the kernel's buffers.
 const MAX_HEAD_TESTED: usize = 72 * 1024;
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_told_so_and_then_wait() {
+async fn connections_beyond_the_limit_are_refused_and_then_wait() {
     let running = start(Settings { max_connections: 1, ..settings() }).await;
     let mut first = running.connect().await;
     send(&mut first, &get("/surplus")).await;
@@ -314,12 +314,12 @@ async fn a_drain_lets_running_requests_end_and_takes_no_new_ones() {
     running.shutdown.send(()).expect("the server runs");
 
     assert!(until_closed(&mut idle).await.is_empty());
-    let refused = TcpStream::connect(running.address).await.expect_err("nobody listens any more");
+    let refused = TcpStream::connect(running.address).await.expect_err("the listener is closed");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     running.release.notify_one();
     assert_eq!(receive(&mut busy).await, (200, "waited".to_owned()));
     assert!(until_closed(&mut busy).await.is_empty());
-    assert_eq!(running.ended.await.expect("no panic"), Drained { cut: 0 });
+    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
 }
 
 #[tokio::test]
@@ -330,7 +330,7 @@ async fn a_drain_cuts_what_does_not_end() {
     running.arrived.notified().await;
     let begun = Instant::now();
     running.shutdown.send(()).expect("the server runs");
-    assert_eq!(running.ended.await.expect("no panic"), Drained { cut: 1 });
+    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 1 });
     assert!(begun.elapsed() >= SHORT);
     assert!(until_closed(&mut busy).await.is_empty());
 }
@@ -375,10 +375,10 @@ async fn tls_serves_http_1_only() {
     }
     let mut plain = running.connect().await;
     send(&mut plain, &get("/tls")).await;
-    let answer = until_closed(&mut plain).await;
-    let answer = String::from_utf8(answer).expect("text");
-    assert!(answer.starts_with("HTTP/1.1 400"), "plain HTTP was served on a TLS port: {answer}");
-    assert!(answer.ends_with("This address speaks TLS: use https:// in place of http://.\n"), "{answer}");
+    let response = until_closed(&mut plain).await;
+    let response = String::from_utf8(response).expect("text");
+    assert!(response.starts_with("HTTP/1.1 400"), "plain HTTP was served on a TLS port: {response}");
+    assert!(response.ends_with("This address speaks TLS: use https:// in place of http://.\n"), "{response}");
 }
 
 #[tokio::test]
@@ -389,7 +389,7 @@ async fn a_handshake_in_progress_does_not_hold_up_the_drain() {
     send(&mut stream, "\x16\x03\x01").await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     running.shutdown.send(()).expect("the server runs");
-    assert_eq!(running.ended.await.expect("no panic"), Drained { cut: 0 });
+    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-//! Connections that did not yield a request: counted by reason and logged, with a limit on the number of log
-//! lines.
+//! Connections without a valid request, counted by reason and logged.
+//! It must not know what a request means.
+//! It promises a limited number of log lines, however many connections fail.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -13,29 +14,30 @@ use tokio::net::TcpStream;
 /// <https://www.rfc-editor.org/rfc/rfc8446#section-5.1>
 pub(super) const TLS_HANDSHAKE: u8 = 22;
 
-/// What a client of the wrong protocol is told.
+/// The body of the response to plain HTTP at a TLS listener.
 const SPEAK_TLS: &str = "This address speaks TLS: use https:// in place of http://.\n";
 
-/// How long, and for how many bytes, such a client is read from, so that it gets to read the answer.
-const LISTENING: Duration = Duration::from_secs(1);
-const MAX_HEARD: u64 = 64 << 10;
+/// Maximum duration and bytes of the request that are read after the response, so that the client can read
+/// it.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+const MAX_DRAINED: u64 = 64 << 10;
 
-/// Lines in a period.
-const LINES: u32 = 10;
+/// Maximum number of log lines in a period.
+const MAX_LINES: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Why a connection could not be used.
+/// The reason why a connection could not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// A TLS handshake failed.
     Handshake,
     /// A TLS handshake took too long.
     HandshakeTimeout,
-    /// HTTP where TLS is spoken.
+    /// HTTP at a TLS listener.
     HttpAtTls,
-    /// TLS where HTTP is spoken.
+    /// TLS at an HTTP listener.
     TlsAtHttp,
-    /// The bytes that were received are not HTTP.
+    /// The received bytes are not HTTP.
     Malformed,
 }
 
@@ -51,58 +53,58 @@ impl Reason {
     }
 }
 
-/// Counts a connection that could not be used, and says so in the log.
+/// Counts and logs a connection that could not be used.
 pub(super) fn unusable(peer: SocketAddr, reason: Reason, error: &dyn Display) {
-    static WRITTEN: Mutex<Written> = Mutex::new(Written { since: None, lines: 0, left_out: 0 });
+    static WRITTEN: Mutex<Written> = Mutex::new(Written { since: None, lines: 0, omitted: 0 });
     let reason = reason.name();
     metrics::counter!("s3veil_connections_unusable_total", "reason" => reason).increment(1);
     let line = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).line(Instant::now());
-    if let Some(left_out) = line {
-        tracing::info!(%peer, reason, %error, left_out, "a connection could not be used");
+    if let Some(omitted) = line {
+        tracing::info!(%peer, reason, %error, left_out = omitted, "a connection could not be used");
     }
 }
 
-/// How many lines were written lately.
+/// The log lines of the current period.
 struct Written {
     since: Option<Instant>,
     lines: u32,
-    left_out: u64,
+    omitted: u64,
 }
 
 impl Written {
-    /// How many lines were left out before this one; `None` if this is left out too.
+    /// The number of lines omitted before this one; `None` if this one must be omitted too.
     fn line(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| now.duration_since(since) >= PERIOD) {
             (self.since, self.lines) = (Some(now), 0);
         }
-        if self.lines == LINES {
-            self.left_out += 1;
+        if self.lines == MAX_LINES {
+            self.omitted += 1;
             return None;
         }
         self.lines += 1;
-        Some(std::mem::take(&mut self.left_out))
+        Some(std::mem::take(&mut self.omitted))
     }
 }
 
-/// Whether HTTP begins with this byte: a method does.
+/// Whether an HTTP request can begin with this byte, as a method does.
 pub(super) fn begins_http(byte: u8) -> bool {
     byte.is_ascii_uppercase()
 }
 
-/// Sends a client that has begun to speak HTTP a 400 response that says to use TLS.
-pub(super) async fn answer_plain_http(mut stream: TcpStream) {
-    let answer = format!(
+/// Sends a 400 response, which says to use TLS, to a client that sent plain HTTP.
+pub(super) async fn refuse_plain_http(mut stream: TcpStream) {
+    let response = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{SPEAK_TLS}",
         SPEAK_TLS.len()
     );
     let exchange = async {
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(response.as_bytes()).await?;
         stream.shutdown().await?;
-        // What is left unread would reset the connection, and take the answer with it.
-        tokio::io::copy(&mut (&mut stream).take(MAX_HEARD), &mut tokio::io::sink()).await
+        // Unread bytes would reset the connection, and the client would lose the response.
+        tokio::io::copy(&mut (&mut stream).take(MAX_DRAINED), &mut tokio::io::sink()).await
     };
-    // The connection ends, whatever comes of it.
-    let _ = tokio::time::timeout(LISTENING, exchange).await;
+    // The connection ends in any case.
+    let _ = tokio::time::timeout(MAX_DRAIN_TIME, exchange).await;
 }
 
 #[cfg(test)]
@@ -111,10 +113,10 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_a_few_lines_and_a_count() {
-        let mut written = Written { since: None, lines: 0, left_out: 0 };
+        let mut written = Written { since: None, lines: 0, omitted: 0 };
         let now = Instant::now();
         let lines: Vec<_> = (0..100).map(|_| written.line(now)).collect();
-        assert_eq!(lines.iter().flatten().count(), LINES as usize);
+        assert_eq!(lines.iter().flatten().count(), MAX_LINES as usize);
         assert_eq!(written.line(now + PERIOD), Some(90));
         assert_eq!(written.line(now + PERIOD), Some(0));
     }

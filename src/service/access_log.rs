@@ -1,4 +1,6 @@
-//! One line per request, written when its answer has ended, failed, or was dropped by the client.
+//! The access log and the request metrics: one line per request, when its response has ended, failed or was
+//! dropped. It must not know secrets or the content of a body. It promises exactly one line for each request,
+//! with a request id that the response carries too.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,20 +12,20 @@ use http::{Method, Response};
 use http_body_util::BodyExt;
 use uuid::Uuid;
 
-use super::admission::Admitted;
+use crate::admission::RequestPermit;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
-use crate::operation::request::UnderWay;
 use crate::operation::request::document::NamedKeys;
 use crate::s3::xml::parse_error_document;
 use crate::s3::{ErrorCode, Operation, S3Path};
 use crate::sigv4::AuthError;
 use crate::upstream::REQUEST_ID;
 
-/// 16 hexadecimal digits that no other request of this process has, and of another process hardly one.
+/// 16 hexadecimal digits, unique in this process. The start is random, so that the ids of two processes
+/// differ.
 ///
-/// The process draws its start by lot; asking the system's generator for each request would be a system call each. The
-/// counter goes through a bijection (the finalizer of SplitMix64), so that neighbours do not look alike in a log.
+/// A counter, since the system's random generator would cost a system call for each request. The counter
+/// passes a bijection (the finalizer of SplitMix64), so that consecutive ids do not look alike in a log.
 fn next_request_id() -> String {
     static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(Uuid::new_v4().as_u64_pair().1));
     let mut mixed = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -32,27 +34,28 @@ fn next_request_id() -> String {
     format!("{:016X}", mixed ^ (mixed >> 31))
 }
 
-/// What is known of a request so far. Holds no secret and nothing of a body.
-pub(super) struct Record {
+/// The log line of a request, filled while the request is handled. Contains no secret and no content of a
+/// body.
+pub(super) struct RequestRecord {
     request_id: String,
     started: Instant,
     peer: SocketAddr,
     method: Method,
     operation: Option<Operation>,
     access_key_id: String,
-    /// What a request names that was not authenticated.
+    /// The access key id named by a request that was not authenticated.
     claimed: Option<String>,
-    asked_operation: Option<Operation>,
+    claimed_operation: Option<Operation>,
     bucket: String,
     object_key: String,
     request_bytes: u64,
     error: Option<Error>,
-    /// Of the storage's latest response.
+    /// The request id in the storage's latest response.
     storage_id: String,
-    admitted: Option<Arc<Admitted>>,
+    permit: Option<RequestPermit>,
 }
 
-impl Record {
+impl RequestRecord {
     pub(super) fn begin(parts: &http::request::Parts, peer: SocketAddr) -> Self {
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
         Self {
@@ -63,13 +66,13 @@ impl Record {
             operation: None,
             access_key_id: String::new(),
             claimed: None,
-            asked_operation: None,
+            claimed_operation: None,
             bucket: String::new(),
             object_key: String::new(),
             request_bytes: length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0),
             error: None,
             storage_id: String::new(),
-            admitted: None,
+            permit: None,
         }
     }
 
@@ -77,7 +80,7 @@ impl Record {
         &self.request_id
     }
 
-    pub(super) fn asked_for(&mut self, path: &S3Path) {
+    pub(super) fn set_target(&mut self, path: &S3Path) {
         self.bucket = path.bucket().map(|bucket| bucket.as_str().to_owned()).unwrap_or_default();
         self.object_key = path.object().map(|object_key| object_key.as_str().to_owned()).unwrap_or_default();
     }
@@ -87,7 +90,7 @@ impl Record {
         self.operation = Some(operation);
     }
 
-    /// The request was not authenticated: counts why, and keeps who is claimed to ask for what.
+    /// Counts a failed authentication by its reason, and keeps the claimed access key id and operation.
     pub(super) fn refused_login(
         &mut self,
         error: &AuthError,
@@ -95,14 +98,13 @@ impl Record {
         operation: Option<Operation>,
     ) {
         metrics::counter!("s3veil_logins_refused_total", "reason" => reason(error)).increment(1);
-        (self.claimed, self.asked_operation) = (claimed, operation);
+        (self.claimed, self.claimed_operation) = (claimed, operation);
     }
 
-    /// The request has a place until its answer has ended, or longer if work goes on after it.
-    pub(super) fn admitted(&mut self, admitted: Admitted) -> UnderWay {
-        let admitted = Arc::new(admitted);
-        self.admitted = Some(Arc::clone(&admitted));
-        UnderWay::counted_by(admitted)
+    /// Holds the permit until the response has ended. The returned clone is for work that continues after it.
+    pub(super) fn admitted(&mut self, permit: RequestPermit) -> RequestPermit {
+        self.permit = Some(permit.clone());
+        permit
     }
 
     /// Whether the request had a valid signature.
@@ -114,15 +116,16 @@ impl Record {
         self.error = Some(error);
     }
 
-    /// Keeps the request id in the storage's latest response, which is logged when the answer itself has none.
-    pub(super) fn heard(&mut self, storage_id: String) {
+    /// Keeps the request id of the storage's latest response, which is logged when the response itself has
+    /// none.
+    pub(super) fn set_storage_id(&mut self, storage_id: String) {
         self.storage_id = storage_id;
     }
 
-    /// Returns the response with a request id, and observes its body to the end; the request counts as in
-    /// flight until then. A request id that the storage gave is kept.
+    /// Adds `x-amz-request-id` unless the upstream sent one, and logs when the body ends. Holds the request
+    /// permit until then.
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
-        let admitted = self.admitted.take();
+        let permit = self.permit.take();
         let storage_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let storage_id = storage_id.map_or_else(|| std::mem::take(&mut self.storage_id), str::to_owned);
         let keys = response.extensions_mut().remove::<NamedKeys>();
@@ -130,24 +133,24 @@ impl Record {
         response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
         let (parts, body) = response.into_parts();
         let (body, storage_code) = match &self.error {
-            // What is passed on of the storage's.
+            // A response of the storage, passed on.
             None if parts.status.is_client_error() || parts.status.is_server_error() => {
-                watched_for_code(body)
+                observe_error_code(body)
             }
             None | Some(_) => (body, Arc::default()),
         };
-        let mut answer =
-            Answer { status: parts.status.as_u16(), storage_id, storage_code, keys, is_cut: false };
+        let mut response_record =
+            ResponseRecord { status: parts.status.as_u16(), storage_id, storage_code, keys, is_cut: false };
         let report = move |bytes: u64, end: BodyEnd| {
-            answer.is_cut = admitted.as_ref().is_some_and(|admitted| admitted.is_cut());
-            drop(admitted);
-            self.write(&answer, bytes, end);
+            response_record.is_cut = permit.as_ref().is_some_and(RequestPermit::is_cut);
+            drop(permit);
+            self.write(&response_record, bytes, end);
         };
         Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
     }
 
-    fn write(&self, answer: &Answer, response_bytes: u64, end: BodyEnd) {
-        let status = answer.status;
+    fn write(&self, response_record: &ResponseRecord, response_bytes: u64, end: BodyEnd) {
+        let status = response_record.status;
         let operation = self.operation.map_or("-", Operation::name);
         let elapsed = self.started.elapsed();
         metrics::counter!("s3veil_requests_total", "operation" => operation, "status" => status.to_string())
@@ -158,13 +161,13 @@ impl Record {
         let (end, cut) = match end {
             BodyEnd::Complete => ("complete", None),
             BodyEnd::Failed(cause) => ("cut", Some(cause)),
-            BodyEnd::Dropped if answer.is_cut => ("cut: the client was too slow", None),
+            BodyEnd::Dropped if response_record.is_cut => ("cut: the client was too slow", None),
             BodyEnd::Dropped => ("dropped by client", None),
         };
         let storage_code = match &self.error {
             Some(Error::UpstreamCredentials { code }) => code.as_str(),
             Some(Error::UpstreamDenied { .. }) => ErrorCode::AccessDenied.code(),
-            Some(_) | None => answer.storage_code.get().map_or("", String::as_str),
+            Some(_) | None => response_record.storage_code.get().map_or("", String::as_str),
         };
         let code = self.error.as_ref().map_or(storage_code, |error| error.to_s3().code.code());
         let is_our_side =
@@ -180,10 +183,10 @@ impl Record {
                     claimed_client = self.claimed,
                     method = self.method.as_str(),
                     operation = self.operation.map(Operation::name),
-                    asked_operation = self.asked_operation.map(Operation::name),
+                    asked_operation = self.claimed_operation.map(Operation::name),
                     bucket = self.bucket,
                     object_key = self.object_key,
-                    keys = answer.keys.as_ref().map(tracing::field::display),
+                    keys = response_record.keys.as_ref().map(tracing::field::display),
                     status,
                     code,
                     storage_code,
@@ -191,7 +194,7 @@ impl Record {
                     request_bytes = self.request_bytes,
                     response_bytes,
                     duration_ms,
-                    storage_request_id = answer.storage_id,
+                    storage_request_id = response_record.storage_id,
                     end,
                     "request"
                 )
@@ -201,8 +204,8 @@ impl Record {
     }
 }
 
-/// What is known of the answer when its head goes out, and of its code when its body has.
-struct Answer {
+/// The logged properties of a response: known with its head, except for the error code, which its body holds.
+struct ResponseRecord {
     status: u16,
     storage_id: String,
     storage_code: Arc<OnceLock<String>>,
@@ -211,14 +214,14 @@ struct Answer {
     is_cut: bool,
 }
 
-/// A body of the storage's, and the code in it if it is an error document.
-fn watched_for_code(body: BoxBody) -> (BoxBody, Arc<OnceLock<String>>) {
+/// A body of the storage, and the error code that it contains if it is an error document.
+fn observe_error_code(body: BoxBody) -> (BoxBody, Arc<OnceLock<String>>) {
     let code = Arc::new(OnceLock::new());
     let found = Arc::clone(&code);
     let watched = body.map_frame(move |frame| {
         let document = frame.data_ref().filter(|_| found.get().is_none());
         if let Some(error) = document.and_then(|document| parse_error_document(document).ok()) {
-            // Only one frame is looked at.
+            // Only the first code is kept.
             drop(found.set(error.code));
         }
         frame
@@ -226,7 +229,7 @@ fn watched_for_code(body: BoxBody) -> (BoxBody, Arc<OnceLock<String>>) {
     (boxed(watched), code)
 }
 
-/// Why a request was not authenticated, in a word.
+/// The reason of a failed authentication, as a label of the metric.
 fn reason(error: &AuthError) -> &'static str {
     if matches!(error, AuthError::Anonymous) {
         "no_signature"
@@ -250,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_request_has_a_name_of_its_own() {
+    fn request_ids_are_unique() {
         let names: HashSet<String> = (0..10_000).map(|_| next_request_id()).collect();
         assert_eq!(names.len(), 10_000);
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);

@@ -1,39 +1,41 @@
-//! Who may do what: access keys, bucket patterns, read and write rights.
+//! Clients and their rights: access keys, bucket patterns, reading and writing. They must not know how a
+//! request proves its access key. They promise that a request outside the client's buckets or rights is
+//! refused, the source of a copy included.
 
 use std::collections::HashMap;
 
 use crate::s3::{Access, BucketName, BucketPattern, CopySource, ErrorCode, Operation, S3Error, S3Path};
 use crate::sigv4::{AccessKeyId, SecretAccessKey};
 
-/// What a client may do in its buckets.
+/// The rights of a client in its buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAccess {
-    /// Everything.
+    /// All operations.
     ReadWrite,
     /// Operations that change nothing.
     ReadOnly,
-    /// Operations that give nothing out.
+    /// Operations that return no stored data.
     WriteOnly,
 }
 
 /// One client.
 #[derive(Debug)]
 pub struct Client {
-    /// Its secret.
+    /// The secret access key.
     pub secret: SecretAccessKey,
-    /// Its buckets.
+    /// The buckets that the client may use.
     pub buckets: Vec<BucketPattern>,
-    /// Its rights in them.
+    /// The client's rights in these buckets.
     pub access: ClientAccess,
 }
 
 impl Client {
-    /// Which buckets a listing of buckets may show; `None`: all.
+    /// The buckets that a listing of buckets may show; `None`: all.
     pub(super) fn visible_buckets(&self) -> Option<Vec<BucketPattern>> {
         (!self.buckets.contains(&BucketPattern::any())).then(|| self.buckets.clone())
     }
 
-    fn may(&self, access: Access) -> bool {
+    fn allows(&self, access: Access) -> bool {
         match (self.access, access) {
             (ClientAccess::ReadWrite, _)
             | (ClientAccess::ReadOnly, Access::Read)
@@ -42,18 +44,18 @@ impl Client {
         }
     }
 
-    fn reaches(&self, bucket: &BucketName) -> bool {
+    fn covers(&self, bucket: &BucketName) -> bool {
         self.buckets.iter().any(|pattern| pattern.matches(bucket.as_str()))
     }
 }
 
 /// All clients, by access key id.
 #[derive(Debug, Default)]
-pub struct Clients(HashMap<String, Known>);
+pub struct Clients(HashMap<String, NumberedClient>);
 
-/// A client, and its place among all.
+/// A client with its number, which is less than the number of clients.
 #[derive(Debug)]
-struct Known {
+struct NumberedClient {
     client: Client,
     number: usize,
 }
@@ -62,19 +64,20 @@ impl Clients {
     /// The clients by their access key ids.
     pub fn new(clients: impl IntoIterator<Item = (String, Client)>) -> Self {
         let numbered = clients.into_iter().enumerate();
-        Self(numbered.map(|(number, (id, client))| (id, Known { client, number })).collect())
+        Self(numbered.map(|(number, (id, client))| (id, NumberedClient { client, number })).collect())
     }
 
-    /// How many there are. The number of each is less.
+    /// The number of clients.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn secret_of(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
-        self.0.get(access_key_id).map(|known| &known.client.secret)
+    pub(super) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
+        self.0.get(access_key_id).map(|numbered| &numbered.client.secret)
     }
 
-    /// The client and its number, if it may do this; a copy also reads its source.
+    /// The client and its number, if the client has the right to this operation, and for a copy to its
+    /// source.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -86,16 +89,16 @@ impl Clients {
         copy_source: Option<&CopySource>,
     ) -> Result<(&Client, usize), S3Error> {
         let denied = |message: String| S3Error::new(ErrorCode::AccessDenied, message);
-        let Known { client, number } = self.0.get(access_key_id.as_str()).ok_or_else(|| {
+        let NumberedClient { client, number } = self.0.get(access_key_id.as_str()).ok_or_else(|| {
             S3Error::new(ErrorCode::InvalidAccessKeyId, ErrorCode::InvalidAccessKeyId.message())
         })?;
-        if path.bucket().is_some_and(|bucket| !client.reaches(bucket)) {
+        if path.bucket().is_some_and(|bucket| !client.covers(bucket)) {
             return Err(denied("This access key has no rights in this bucket.".to_owned()));
         }
-        if !client.may(operation.access()) {
+        if !client.allows(operation.access()) {
             return Err(denied(format!("This access key has no right to {}.", operation.name())));
         }
-        let reads = |source: &CopySource| client.reaches(&source.bucket) && client.may(Access::Read);
+        let reads = |source: &CopySource| client.covers(&source.bucket) && client.allows(Access::Read);
         if copy_source.is_some_and(|source| !reads(source)) {
             return Err(denied("This access key has no right to read the source of the copy.".to_owned()));
         }

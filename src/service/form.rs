@@ -1,5 +1,6 @@
-//! A browser's form: it carries its signature in its fields, so nothing of it is known, and nothing acted on, before
-//! those were read and verified.
+//! A browser's form upload, which carries its signature in its fields.
+//! It must not know how an object is stored.
+//! It promises that no field takes effect before the policy's signature is verified.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap}
 use http::request::Parts;
 use http::{Method, Response};
 
-use super::access_log::Record;
+use super::access_log::RequestRecord;
 use super::{Arrival, Client, Inner};
 use crate::body::{BoxBody, FormBody, boxed};
 use crate::error::Error;
@@ -18,26 +19,26 @@ use crate::s3::{
 };
 use crate::sigv4::{access_key_id, authenticate_form};
 
-/// Headers that begin with `x-amz-` and change nothing about a form.
-const HARMLESS: [&str; 4] = ["x-amz-cf-id", "x-amz-content-sha256", "x-amz-date", "x-amz-user-agent"];
+/// `x-amz-` headers that have no effect on a form.
+const IGNORED_HEADERS: [&str; 4] = ["x-amz-cf-id", "x-amz-content-sha256", "x-amz-date", "x-amz-user-agent"];
 
-/// How long the fields before a form's file may take in all: 20 KiB, of a sender that is not known yet.
+/// Timeout for all fields before a form's file: 20 KiB, from a client that is not authenticated yet.
 const FIELDS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a form was sent to.
-pub(super) struct Sent<'a> {
-    /// The request before its body.
+/// A form upload without its body.
+pub(super) struct FormRequest<'a> {
+    /// The head of the request.
     pub(super) parts: &'a Parts,
-    /// The bucket.
+    /// The target bucket.
     pub(super) bucket: &'a BucketName,
-    /// Whether the host named the bucket.
+    /// Whether the host names the bucket.
     pub(super) is_virtual_host: bool,
-    /// How it arrived.
+    /// Properties of the connection.
     pub(super) arrival: &'a Arrival,
 }
 
-/// Whether a request is a form that authenticates itself. One with an `Authorization` header or a query is not: it is
-/// judged by these, as every other request.
+/// Whether a request is a form that is authenticated by its fields. A request with an `Authorization` header
+/// or a query is authenticated by these, as every other request.
 pub(super) fn is_form(parts: &Parts, path: &S3Path, query: &Query) -> bool {
     parts.method == Method::POST
         && query.is_empty()
@@ -45,24 +46,24 @@ pub(super) fn is_form(parts: &Parts, path: &S3Path, query: &Query) -> bool {
         && matches!(route(&parts.method, path, query, &parts.headers), Ok(Operation::PostObject))
 }
 
-impl Sent<'_> {
-    pub(super) async fn answer(
+impl FormRequest<'_> {
+    pub(super) async fn respond(
         &self,
         inner: &Inner,
         body: BoxBody,
-        record: &mut Record,
+        record: &mut RequestRecord,
     ) -> Result<Response<BoxBody>, Error> {
         let headers = &self.parts.headers;
         let request_length = content_length(headers)?;
-        refuse_settings(headers)?;
+        refuse_unsigned_settings(headers)?;
         let content_type =
             headers.get(CONTENT_TYPE).ok_or(ErrorCode::MalformedPOSTRequest).map_err(S3Error::from)?;
-        let guest = inner.unsigned.forms.enter(self.arrival.peer)?;
-        let patience = FIELDS_TIMEOUT.min(inner.resources.client_idle_timeout);
-        let (form, file) = FormBody::open(body, content_type, patience).await?;
+        let permit = inner.unsigned.forms.enter(self.arrival.peer)?;
+        let timeout = FIELDS_TIMEOUT.min(inner.resources.client_idle_timeout);
+        let (form, file) = FormBody::open(body, content_type, timeout).await?;
 
         let now = SystemTime::now();
-        let secret_of = |id: &str| inner.clients.secret_of(id);
+        let secret_of = |id: &str| inner.clients.secret(id);
         let signed = authenticate_form(|name| form.field(name), &inner.verification, now, secret_of);
         let signed = signed.inspect_err(|error| {
             let claimed = form.field("x-amz-credential").or_else(|| form.field("awsaccesskeyid"));
@@ -72,12 +73,12 @@ impl Sent<'_> {
         let policy = PostPolicy::parse(signed.policy)?;
         let object_key = form.object_key()?;
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());
-        record.asked_for(&path);
+        record.set_target(&path);
         let length = policy.check(&form, self.bucket, now)?;
         let (_, number): (&Client, usize) =
             inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path, None)?;
         record.admitted(inner.admission.admit(number, &self.arrival.meter)?);
-        drop(guest);
+        drop(permit);
 
         let upload = FormUpload {
             location: self.location(&object_key),
@@ -91,7 +92,7 @@ impl Sent<'_> {
         operation::post_object(&inner.resources, upload).await
     }
 
-    /// The object's URL, as its sender reaches this server.
+    /// The object's URL, with the scheme and host that the client used.
     fn location(&self, object_key: &ObjectKey) -> String {
         let scheme = if self.arrival.is_tls { "https" } else { "http" };
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -100,24 +101,25 @@ impl Sent<'_> {
     }
 }
 
-/// S3 wants a form's length, too.
+/// The length of a form, which S3 requires.
 fn content_length(headers: &HeaderMap) -> Result<u64, S3Error> {
     let length = headers.get(CONTENT_LENGTH).ok_or(ErrorCode::MissingContentLength)?;
     let length = length.to_str().ok().and_then(|length| length.parse().ok());
     length.ok_or_else(|| S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number."))
 }
 
-/// What a header would ask for is not signed, and S3 does not look at it; ignored in silence it could be taken for done.
-fn refuse_settings(headers: &HeaderMap) -> Result<(), S3Error> {
+/// Refuses settings in headers: these are not signed, and S3 ignores them. Ignored silently, a setting could
+/// be taken for effective.
+fn refuse_unsigned_settings(headers: &HeaderMap) -> Result<(), S3Error> {
     let setting = headers.keys().map(|name| name.as_str()).find(|name| {
         let is_condition = ["if-match", "if-none-match", "content-md5"].contains(name);
-        is_condition || (name.starts_with("x-amz-") && !HARMLESS.contains(name))
+        is_condition || (name.starts_with("x-amz-") && !IGNORED_HEADERS.contains(name))
     });
     match setting {
         None => Ok(()),
         Some(name) => {
             let message = format!(
-                "A form says this in a field, where the policy covers it, and not in the header {name}"
+                "A form sets this in a field, where the policy covers it, and not in the header {name}"
             );
             Err(S3Error::not_implemented(message).with("Header", name))
         }

@@ -8,7 +8,7 @@ use super::*;
 use crate::server::{ConnectionInfo, Server, Settings};
 use crate::test_support::resources;
 
-/// A recorder that panics, once, where a refused login is counted: in the midst of a request.
+/// A recorder that panics once, where a failed authentication is counted: in the middle of a request.
 #[derive(Default)]
 struct Panicking(AtomicBool);
 
@@ -32,16 +32,16 @@ impl Recorder for Panicking {
     }
 }
 
-async fn answer_to(stream: &mut TcpStream, head: &str) -> String {
+async fn response_to(stream: &mut TcpStream, head: &str) -> String {
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    while !answer.contains("</Error>") {
+    let mut response = String::new();
+    while !response.contains("</Error>") {
         let mut piece = [0; 4096];
         let read = stream.read(&mut piece).await.unwrap();
-        assert!(read > 0, "the connection ended: {answer}");
-        answer.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+        assert!(read > 0, "the connection ended: {response}");
+        response.push_str(std::str::from_utf8(&piece[..read]).unwrap());
     }
-    answer
+    response
 }
 
 #[tokio::test]
@@ -64,21 +64,21 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
     });
     let bound = bound.await.unwrap();
     let address = bound.local_address();
-    let answer = move |request, connection: ConnectionInfo| {
+    let respond = move |request, connection: ConnectionInfo| {
         let service = service.clone();
         async move {
-            let ConnectionInfo { peer, tls, surplus, meter } = connection;
-            service.call(request, Arrival { peer, is_tls: tls, is_surplus: surplus, meter }).await
+            let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
+            service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
         }
     };
-    let serving = tokio::spawn(bound.serve(answer, std::future::pending()));
+    let serving = tokio::spawn(bound.serve(respond, std::future::pending()));
 
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "GET /bucket/key HTTP/1.1\r\nhost: x\r\n\r\n";
-    let panicked = answer_to(&mut stream, head).await;
+    let panicked = response_to(&mut stream, head).await;
     assert!(panicked.starts_with("HTTP/1.1 500"), "{panicked}");
     assert!(panicked.contains("<Code>InternalError</Code>"), "{panicked}");
-    let refused = answer_to(&mut stream, head).await;
+    let refused = response_to(&mut stream, head).await;
     assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
     serving.abort();
 }

@@ -1,6 +1,6 @@
-//! Limits requests that no signature authenticates yet: forms whose fields are being read, and a browser's
-//! preflights. Few of them are in flight at once, and fewer from one address, so that they take no
-//! resources from signed requests.
+//! Limits of requests that no signature authenticates yet: forms whose fields are being read, and preflights.
+//! They must not know what such a request contains. They promise a small number of them in flight, and a
+//! smaller one per address, so that signed requests keep their resources.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -9,92 +9,92 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::object::slow_down;
 use crate::s3::S3Error;
 
-/// Forms whose fields are being read; each holds 20 KiB at most.
-const FORMS: usize = 64;
-/// Preflights under way; each is a request to the storage.
-const PREFLIGHTS: usize = 32;
+/// Maximum number of forms whose fields are being read; each occupies at most 20 KiB.
+const MAX_FORMS: usize = 64;
+/// Maximum number of preflights in flight; each is a request to the storage.
+const MAX_PREFLIGHTS: usize = 32;
 
-/// The bounds of requests without a signature.
+/// The limits of requests without a verified signature.
 #[derive(Debug)]
-pub(super) struct Unsigned {
-    /// Of forms until their policy was verified.
-    pub(super) forms: Room,
-    /// Of preflights until the storage has answered.
-    pub(super) preflights: Room,
+pub(super) struct UnsignedLimits {
+    /// For forms, until their policy is verified.
+    pub(super) forms: RequestLimit,
+    /// For preflights, until the storage's response.
+    pub(super) preflights: RequestLimit,
 }
 
-impl Default for Unsigned {
+impl Default for UnsignedLimits {
     fn default() -> Self {
-        Self { forms: Room::new(FORMS), preflights: Room::new(PREFLIGHTS) }
+        Self { forms: RequestLimit::new(MAX_FORMS), preflights: RequestLimit::new(MAX_PREFLIGHTS) }
     }
 }
 
 /// A limit of requests in flight: a maximum count, and a quarter of it for one address.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Inner>);
+pub(super) struct RequestLimit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    most: usize,
-    most_of_one: usize,
-    inside: Mutex<Inside>,
+    max: usize,
+    max_per_address: usize,
+    in_flight: Mutex<InFlight>,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct InFlight {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One of them, until it is dropped.
+/// Counts one request until it is dropped.
 #[derive(Debug)]
-pub(super) struct Guest {
-    room: Room,
+pub(super) struct UnsignedPermit {
+    limit: RequestLimit,
     address: IpAddr,
 }
 
-impl Room {
-    fn new(most: usize) -> Self {
-        Self(Arc::new(Inner { most, most_of_one: most.div_ceil(4), inside: Mutex::default() }))
+impl RequestLimit {
+    fn new(max: usize) -> Self {
+        Self(Arc::new(Inner { max, max_per_address: max.div_ceil(4), in_flight: Mutex::default() }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InFlight> {
+        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more, that came from `peer`.
+    /// Counts a request from `peer`.
     ///
     /// # Errors
-    /// `SlowDown` when there are too many, of all or of this address.
-    pub(super) fn enter(&self, peer: SocketAddr) -> Result<Guest, S3Error> {
+    /// `SlowDown` at the limit of all requests or of this address.
+    pub(super) fn enter(&self, peer: SocketAddr) -> Result<UnsignedPermit, S3Error> {
         let address = network(peer.ip());
-        let mut inside = self.lock();
-        let of_address = inside.by_address.get(&address).copied().unwrap_or_default();
-        if inside.total >= self.0.most || of_address >= self.0.most_of_one {
-            drop(inside);
+        let mut in_flight = self.lock();
+        let from_address = in_flight.by_address.get(&address).copied().unwrap_or_default();
+        if in_flight.total >= self.0.max || from_address >= self.0.max_per_address {
+            drop(in_flight);
             return Err(slow_down());
         }
-        inside.total += 1;
-        inside.by_address.insert(address, of_address + 1);
-        drop(inside);
-        Ok(Guest { room: self.clone(), address })
+        in_flight.total += 1;
+        in_flight.by_address.insert(address, from_address + 1);
+        drop(in_flight);
+        Ok(UnsignedPermit { limit: self.clone(), address })
     }
 }
 
-impl Drop for Guest {
+impl Drop for UnsignedPermit {
     fn drop(&mut self) {
-        let mut inside = self.room.lock();
-        inside.total -= 1;
-        if let Some(number) = inside.by_address.get_mut(&self.address) {
+        let mut in_flight = self.limit.lock();
+        in_flight.total -= 1;
+        if let Some(number) = in_flight.by_address.get_mut(&self.address) {
             *number -= 1;
             if *number == 0 {
-                inside.by_address.remove(&self.address);
+                in_flight.by_address.remove(&self.address);
             }
         }
     }
 }
 
-/// What one sender surely has one of: an IPv4 address, or the first half of an IPv6 address.
+/// The network that one sender is assumed to have: an IPv4 address, or the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -107,31 +107,31 @@ mod tests {
     use super::*;
     use crate::s3::ErrorCode;
 
-    fn enter(room: &Room, peer: &str) -> Result<Guest, ErrorCode> {
-        room.enter(SocketAddr::new(peer.parse().unwrap(), 1)).map_err(|error| error.code)
+    fn enter(limit: &RequestLimit, peer: &str) -> Result<UnsignedPermit, ErrorCode> {
+        limit.enter(SocketAddr::new(peer.parse().unwrap(), 1)).map_err(|error| error.code)
     }
 
     #[test]
-    fn one_address_does_not_fill_the_room() {
-        let room = Room::new(8);
+    fn one_address_does_not_use_the_whole_limit() {
+        let limit = RequestLimit::new(8);
         for pair in
             [["192.0.2.1", "192.0.2.1"], ["192.0.2.2", "::ffff:192.0.2.2"], ["2001:db8::1", "2001:db8::2:3"]]
         {
-            let guests = pair.map(|peer| enter(&room, peer).unwrap());
-            assert_eq!(enter(&room, pair[0]).unwrap_err(), ErrorCode::SlowDown, "{pair:?}");
-            let _other = enter(&room, "198.51.100.1").unwrap();
-            drop(guests);
-            enter(&room, pair[0]).unwrap();
+            let permits = pair.map(|peer| enter(&limit, peer).unwrap());
+            assert_eq!(enter(&limit, pair[0]).unwrap_err(), ErrorCode::SlowDown, "{pair:?}");
+            let _other = enter(&limit, "198.51.100.1").unwrap();
+            drop(permits);
+            enter(&limit, pair[0]).unwrap();
         }
     }
 
     #[test]
-    fn the_room_holds_so_many_and_no_more() {
-        let room = Room::new(8);
-        let guests: Vec<_> = (0..8).map(|last| enter(&room, &format!("192.0.2.{last}")).unwrap()).collect();
-        assert_eq!(enter(&room, "192.0.2.99").unwrap_err(), ErrorCode::SlowDown);
-        drop(guests);
-        enter(&room, "192.0.2.99").unwrap();
-        assert!(room.lock().by_address.is_empty(), "what is gone takes no memory");
+    fn the_limit_holds() {
+        let limit = RequestLimit::new(8);
+        let permits: Vec<_> = (0..8).map(|last| enter(&limit, &format!("192.0.2.{last}")).unwrap()).collect();
+        assert_eq!(enter(&limit, "192.0.2.99").unwrap_err(), ErrorCode::SlowDown);
+        drop(permits);
+        enter(&limit, "192.0.2.99").unwrap();
+        assert!(limit.lock().by_address.is_empty(), "an address without requests takes no memory");
     }
 }

@@ -1,14 +1,14 @@
-//! What of this machine keeps requests from being served: its file descriptors, its clock.
+//! Checks of this machine: file descriptors and clock.
 
 use std::time::{Duration, SystemTime};
 
 use super::super::descriptors::TooFewDescriptors;
 use super::Finding;
 
-/// A clock this far off is to be corrected.
-const NOTABLE_SKEW: Duration = Duration::from_secs(60);
+/// Minimum clock difference for a warning.
+const MIN_NOTABLE_SKEW: Duration = Duration::from_secs(60);
 
-/// S3 refuses requests that are signed so long before or after its own time.
+/// S3 refuses requests that are signed this long before or after its own time.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html> (RequestTimeTooSkewed)
 const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
 
@@ -23,21 +23,21 @@ pub(super) fn descriptors(limit: Option<u64>, max_connections: usize) -> Finding
     }
 }
 
-/// How far this machine's clock is from the storage's. An answer's Date has whole seconds.
+/// Compares this machine's clock with the storage's. The `Date` of a response has whole seconds.
 pub(crate) fn clock(ours: SystemTime, theirs: SystemTime) -> Finding {
     let (skew, side) = match ours.duration_since(theirs) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
-    let told = format!("{} s {side} the storage's", skew.as_secs());
+    let text = format!("{} s {side} the storage's", skew.as_secs());
     if skew >= MAX_SKEW {
         Finding::failed(format!(
-            "{told}: S3 refuses requests from 15 minutes on; correct this machine's clock"
+            "{text}: S3 refuses requests from 15 minutes on; correct this machine's clock"
         ))
-    } else if skew >= NOTABLE_SKEW {
-        Finding::warning(format!("{told}: correct this machine's clock"))
+    } else if skew >= MIN_NOTABLE_SKEW {
+        Finding::warning(format!("{text}: correct this machine's clock"))
     } else {
-        Finding::good(told)
+        Finding::good(text)
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(descriptors(None, 900_000).kind, Kind::Good);
         let found = descriptors(Some(20_000), 900_000);
         assert_eq!(found.kind, Kind::Warning);
-        assert!(found.told.contains("20000 ") && found.told.contains("900000"), "{}", found.told);
+        assert!(found.text.contains("20000 ") && found.text.contains("900000"), "{}", found.text);
     }
 
     #[test]
@@ -65,6 +65,6 @@ mod tests {
                 assert_eq!(clock(ours, theirs).kind, kind, "{seconds}");
             }
         }
-        assert!(clock(theirs - Duration::from_secs(70), theirs).told.starts_with("70 s behind"));
+        assert!(clock(theirs - Duration::from_secs(70), theirs).text.starts_with("70 s behind"));
     }
 }

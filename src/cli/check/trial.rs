@@ -25,18 +25,19 @@ use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Credentials, Settings, Target, Timeouts, Upstream, UpstreamBody, UpstreamRequest};
 use crate::wire::checksum::ChecksumAlgorithm;
 
-/// Known to the proxy of this check alone.
+/// The access key id of the trial, accepted only by the proxy of this check.
 const ACCESS_KEY_ID: &str = "s3veil-check";
 
 /// More than one chunk of 64 KiB, so that a range can cross a boundary.
-const LENGTH: usize = 100_000;
-const CROSSING: std::ops::RangeInclusive<usize> = 65_530..=65_545;
+const OBJECT_LENGTH: usize = 100_000;
+const CROSSING_RANGE: std::ops::RangeInclusive<usize> = 65_530..=65_545;
 
-/// Each answer has so long, and is so large at most.
-const PATIENCE: Duration = Duration::from_secs(60);
-const MAX_ANSWER: usize = 1 << 20;
+/// Timeout of each response's head.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum bytes of a response's body.
+const MAX_RESPONSE: usize = 1 << 20;
 
-/// What is to be tried, and as whom.
+/// The trial object, and the credentials of its client.
 pub(crate) struct Trial {
     bucket: BucketName,
     object: ObjectKey,
@@ -44,13 +45,13 @@ pub(crate) struct Trial {
     secret: String,
 }
 
-type Answer = (StatusCode, HeaderMap, Bytes);
+type TrialResponse = (StatusCode, HeaderMap, Bytes);
 
 impl Trial {
-    /// An object of its own in `bucket`, where the first rule for that bucket applies.
+    /// A trial object with a random key in `bucket`, under the prefix of the first rule for that bucket.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when no rule is for the bucket.
+    /// [`Failure::Usage`] if no rule matches the bucket.
     pub(crate) fn new(config: &Config, bucket: &BucketName) -> Result<Self, Failure> {
         let rule = config.buckets.iter().find(|rule| rule.name.matches(bucket.as_str()));
         let rule = rule.ok_or_else(|| {
@@ -70,7 +71,7 @@ impl Trial {
         })
     }
 
-    /// Who may ask the proxy of this check for it.
+    /// The client that may use the proxy of this check.
     pub(crate) fn client(&self) -> (String, Client) {
         let bucket = BucketPattern::parse(self.bucket.as_str()).unwrap_or_else(|_| BucketPattern::any());
         let client = Client {
@@ -81,19 +82,19 @@ impl Trial {
         (ACCESS_KEY_ID.to_owned(), client)
     }
 
-    /// Serves on a port of this machine for as long as it takes, and reports each step.
+    /// Serves on a loopback port during the trial, and reports each step.
     pub(crate) async fn run(self, service: Arc<Service>, report: &mut Report) -> Result<(), Failure> {
         let server = Server::bind(settings()).await?;
         let client = self.connect(server.local_address()).await?;
-        let answer = move |request: Request<Incoming>, connection: ConnectionInfo| {
+        let response = move |request: Request<Incoming>, connection: ConnectionInfo| {
             let service = Arc::clone(&service);
             async move {
-                let ConnectionInfo { peer, tls, surplus, meter } = connection;
-                service.call(request, Arrival { peer, is_tls: tls, is_surplus: surplus, meter }).await
+                let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
+                service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
             }
         };
         let (ended, wait) = oneshot::channel::<()>();
-        let serving = tokio::spawn(server.serve(answer, async { drop(wait.await) }));
+        let serving = tokio::spawn(server.serve(response, async { drop(wait.await) }));
         self.steps(&client, report).await;
         drop((client, ended));
         serving.await.map_err(|error| Failure::Internal(error.to_string()))?;
@@ -112,61 +113,64 @@ impl Trial {
                 session_token: None,
             },
             checksum: Some(ChecksumAlgorithm::DEFAULT),
-            timeouts: Timeouts { head: PATIENCE, ..Timeouts::default() },
+            timeouts: Timeouts { head: TIMEOUT, ..Timeouts::default() },
             max_retries: 0,
             ..Settings::new(Target::Endpoint(endpoint))
         };
         Upstream::build(settings).await.map_err(|error| Failure::Internal(with_causes(&error)))
     }
 
-    /// Writes first; what was written is removed whatever becomes of the other steps.
+    /// Writes, reads and lists the trial object. A written object is removed even if another step fails.
     async fn steps(&self, client: &Upstream, report: &mut Report) {
-        let content: Bytes = (0..LENGTH).map(|at| (at % 251) as u8).collect();
+        let content: Bytes = (0..OBJECT_LENGTH).map(|at| (at % 251) as u8).collect();
         let step = |name: &str| format!("object {}/{} {name}", self.bucket, self.object.as_str());
         let written =
-            self.ask(client, Method::PUT, HeaderMap::new(), UpstreamBody::Content(content.clone())).await;
+            self.send(client, Method::PUT, HeaderMap::new(), UpstreamBody::Content(content.clone())).await;
         let is_written = written.is_ok();
-        report.line(&step("write"), &judged(written, |_| Ok(format!("{LENGTH} bytes"))));
+        report.line(&step("write"), &finding(written, |_| Ok(format!("{OBJECT_LENGTH} bytes"))));
         if !is_written {
             return;
         }
-        let read = self.ask(client, Method::GET, HeaderMap::new(), UpstreamBody::Empty).await;
-        report.line(&step("read"), &judged(read, |answer| same(&answer.2, &content)));
-        let range = format!("bytes={}-{}", CROSSING.start(), CROSSING.end());
+        let read = self.send(client, Method::GET, HeaderMap::new(), UpstreamBody::Empty).await;
+        report.line(&step("read"), &finding(read, |response| same(&response.2, &content)));
+        let range = format!("bytes={}-{}", CROSSING_RANGE.start(), CROSSING_RANGE.end());
         let range =
             HeaderMap::from_iter([(RANGE, HeaderValue::try_from(range).expect("digits are visible"))]);
-        let read = self.ask(client, Method::GET, range, UpstreamBody::Empty).await;
-        report.line(&step("range"), &judged(read, |answer| same(&answer.2, &content[CROSSING])));
-        let head = self.ask(client, Method::HEAD, HeaderMap::new(), UpstreamBody::Empty).await;
-        let length =
-            |answer: Answer| match answer.1.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()) {
-                Some(length) if length == LENGTH.to_string() => Ok(format!("{length} bytes")),
-                length => Err(format!("Content-Length is {}", length.unwrap_or("missing"))),
-            };
-        report.line(&step("head"), &judged(head, length));
-        report.line(&step("list"), &judged(self.list(client).await, |answer| listed(&answer.2)));
-        let removed = self.ask(client, Method::DELETE, HeaderMap::new(), UpstreamBody::Empty).await;
-        report.line(&step("remove"), &judged(removed, |_| Ok("done".to_owned())));
+        let read = self.send(client, Method::GET, range, UpstreamBody::Empty).await;
+        report.line(&step("range"), &finding(read, |response| same(&response.2, &content[CROSSING_RANGE])));
+        let head = self.send(client, Method::HEAD, HeaderMap::new(), UpstreamBody::Empty).await;
+        let length = |response: TrialResponse| match response
+            .1
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok())
+        {
+            Some(length) if length == OBJECT_LENGTH.to_string() => Ok(format!("{length} bytes")),
+            length => Err(format!("Content-Length is {}", length.unwrap_or("missing"))),
+        };
+        report.line(&step("head"), &finding(head, length));
+        report.line(&step("list"), &finding(self.list(client).await, |response| listed(&response.2)));
+        let removed = self.send(client, Method::DELETE, HeaderMap::new(), UpstreamBody::Empty).await;
+        report.line(&step("remove"), &finding(removed, |_| Ok("done".to_owned())));
     }
 
-    async fn ask(
+    async fn send(
         &self,
         client: &Upstream,
         method: Method,
         headers: HeaderMap,
         body: UpstreamBody,
-    ) -> Result<Answer, String> {
+    ) -> Result<TrialResponse, String> {
         let mut request = UpstreamRequest::new(method, &self.bucket, &self.object);
         request.headers = headers;
         request.body = body;
-        answered(client.send(request).await.map_err(|error| with_causes(&error))?).await
+        successful(client.send(request).await.map_err(|error| with_causes(&error))?).await
     }
 
-    async fn list(&self, client: &Upstream) -> Result<Answer, String> {
+    async fn list(&self, client: &Upstream) -> Result<TrialResponse, String> {
         let parameter = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
         let mut request = UpstreamRequest::new(Method::GET, &self.bucket, None);
         request.query = vec![parameter("list-type", "2"), parameter("prefix", self.object.as_str())];
-        answered(client.send(request).await.map_err(|error| with_causes(&error))?).await
+        successful(client.send(request).await.map_err(|error| with_causes(&error))?).await
     }
 }
 
@@ -176,18 +180,18 @@ fn settings() -> server::Settings {
         address_key: "127.0.0.1",
         tls: None,
         max_connections: 16,
-        header_timeout: PATIENCE,
-        idle_timeout: PATIENCE,
+        header_timeout: TIMEOUT,
+        idle_timeout: TIMEOUT,
         min_rate: 1,
         drain_timeout: Duration::ZERO,
     }
 }
 
-/// An answer that is a success; else what its error document says.
-async fn answered(response: Response<BoxBody>) -> Result<Answer, String> {
+/// The response if it is a success, otherwise the message of its error document.
+async fn successful(response: Response<BoxBody>) -> Result<TrialResponse, String> {
     let (head, body) = response.into_parts();
     let body =
-        read_bounded(body, MAX_ANSWER).await.map_err(|error| format!("the answer broke off: {error}"))?;
+        read_bounded(body, MAX_RESPONSE).await.map_err(|error| format!("the response broke off: {error}"))?;
     if head.status.is_success() {
         return Ok((head.status, head.headers, body));
     }
@@ -197,25 +201,30 @@ async fn answered(response: Response<BoxBody>) -> Result<Answer, String> {
     })
 }
 
-fn judged(answer: Result<Answer, String>, judge: impl FnOnce(Answer) -> Result<String, String>) -> Finding {
-    match answer.and_then(judge) {
-        Ok(told) => Finding::good(told),
+fn finding(
+    response: Result<TrialResponse, String>,
+    judge: impl FnOnce(TrialResponse) -> Result<String, String>,
+) -> Finding {
+    match response.and_then(judge) {
+        Ok(text) => Finding::good(text),
         Err(why) => Finding::failed(why),
     }
 }
 
 fn same(read: &[u8], written: &[u8]) -> Result<String, String> {
-    match read == written {
-        true => Ok(format!("{} bytes, as they were written", read.len())),
-        false => Err(format!("{} bytes, which are not those that were written", read.len())),
+    if read == written {
+        Ok(format!("{} bytes, as they were written", read.len()))
+    } else {
+        Err(format!("{} bytes, which are not those that were written", read.len()))
     }
 }
 
-/// The listing names the object with its plaintext's size.
+/// Checks that the listing contains the object with its plaintext's size.
 fn listed(document: &[u8]) -> Result<String, String> {
-    let size = format!("<Size>{LENGTH}</Size>");
-    match String::from_utf8_lossy(document).contains(&size) {
-        true => Ok(format!("{LENGTH} bytes")),
-        false => Err(format!("the listing has no object of {LENGTH} bytes")),
+    let size = format!("<Size>{OBJECT_LENGTH}</Size>");
+    if String::from_utf8_lossy(document).contains(&size) {
+        Ok(format!("{OBJECT_LENGTH} bytes"))
+    } else {
+        Err(format!("the listing has no object of {OBJECT_LENGTH} bytes"))
     }
 }

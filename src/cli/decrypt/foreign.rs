@@ -1,4 +1,4 @@
-//! The foreign formats.
+//! `decrypt` for the foreign formats.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,11 +12,11 @@ use crate::envelope::article_cbc::CbcBody;
 use crate::error::{Error, with_causes};
 use crate::object::foreign::Unlocked as ForeignContent;
 
-/// Bytes that are read at once.
+/// Size of one read, in bytes.
 const PIECE: u64 = 64 * 1024;
 
-/// Writes the plaintext of a body of `stored` bytes to `output`. A message is read twice: once until its tag is verified, and
-/// only then to be written.
+/// Writes the plaintext of a body of `stored` bytes to `output`. A message is read twice: first to verify its
+/// tag, then to write its plaintext.
 pub(crate) fn open(
     content: &ForeignContent,
     mut body: File,
@@ -44,7 +44,7 @@ pub(crate) fn open(
     }
 }
 
-/// Plaintext bytes of a chain, by its padding.
+/// The plaintext length of an AES-CBC body, determined by its padding.
 fn length_of(chain: &CbcBody, body: &mut File, stored: u64) -> Result<u64, Failure> {
     let range = chain.tail(stored).map_err(|error| refused(error.into()))?;
     let mut tail = Vec::new();
@@ -53,7 +53,7 @@ fn length_of(chain: &CbcBody, body: &mut File, stored: u64) -> Result<u64, Failu
     chain.length_by_tail(stored, &tail).map_err(|error| refused(error.into()))
 }
 
-/// Opens the `take` stored bytes from `first` on.
+/// Decrypts `take` stored bytes, beginning with the offset `first`.
 fn pass(
     body: &mut File,
     mut opener: StreamOpener,

@@ -1,7 +1,7 @@
 use super::*;
 
-fn trouble(message: &str, may_pass: bool) -> Result<Option<String>, Trouble> {
-    Err(Trouble { message: message.to_owned(), may_pass })
+fn trouble(message: &str, may_pass: bool) -> Result<Option<String>, DependencyError> {
+    Err(DependencyError { message: message.to_owned(), may_pass })
 }
 
 fn state(keys: usize) -> State {
@@ -35,7 +35,7 @@ fn nothing_known_is_not_ready() {
 #[test]
 fn a_storage_that_stumbles_is_degraded_and_one_that_stays_away_is_not_ready() {
     let mut state = well(1);
-    for _ in 1..STORAGE_FAILURES {
+    for _ in 1..MAX_STORAGE_FAILURES {
         state.storage.record("storage", trouble("refused", true));
         let health = state.health(Instant::now());
         assert_eq!(
@@ -120,9 +120,9 @@ fn keys_take_turns_and_those_that_work_are_left_in_peace() {
     }
     assert_eq!(state.due_keys(usize::MAX), []);
     let long_ago = |ago: Duration| Instant::now().checked_sub(ago);
-    state.keys[1].1.asked = long_ago(KEY_PAUSE);
-    state.keys[2].1.asked = long_ago(PAUSE);
+    state.keys[1].1.assessed_at = long_ago(KEY_INTERVAL);
+    state.keys[2].1.assessed_at = long_ago(ASSESSMENT_INTERVAL);
     assert_eq!(state.due_keys(usize::MAX), [(1, None)]);
-    state.keys[2].1.trouble = Some(Trouble { message: String::new(), may_pass: true });
-    assert_eq!(state.due_keys(1), [(1, None)], "asked longest ago");
+    state.keys[2].1.trouble = Some(DependencyError { message: String::new(), may_pass: true });
+    assert_eq!(state.due_keys(1), [(1, None)], "assessed_at longest ago");
 }

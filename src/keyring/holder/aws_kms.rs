@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{Decrypted, Generated};
+use super::{DecryptedKey, GeneratedKey};
 use crate::envelope::DataKey;
 use crate::keyring::settings::AwsKms;
 use crate::keyring::{
@@ -89,7 +89,7 @@ impl AwsKmsHolder {
         &self,
         key_id: &KeyId,
         context: &EncryptionContext,
-    ) -> Result<Generated, CheckError> {
+    ) -> Result<GeneratedKey, CheckError> {
         let response = self
             .client
             .generate_data_key()
@@ -99,7 +99,7 @@ impl AwsKmsHolder {
             .send()
             .await
             .map_err(|error| check_error(&error))?;
-        Ok(Generated {
+        Ok(GeneratedKey {
             data_key: take_data_key(response.plaintext).filter(|data_key| !data_key.is_short()),
             wrapped: response.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
             key_id: response.key_id,
@@ -111,7 +111,7 @@ impl AwsKmsHolder {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Decrypted, CheckError> {
+    ) -> Result<DecryptedKey, CheckError> {
         let response = self
             .client
             .decrypt()
@@ -123,7 +123,7 @@ impl AwsKmsHolder {
             .send()
             .await
             .map_err(|error| check_error(&error))?;
-        Ok(Decrypted { data_key: take_data_key(response.plaintext), key_id: response.key_id })
+        Ok(DecryptedKey { data_key: take_data_key(response.plaintext), key_id: response.key_id })
     }
 }
 

@@ -18,7 +18,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub(crate) use self::file::reserialize;
 pub use self::file::{generate, rotate};
 
-use super::{Decrypted, Generated};
+use super::{DecryptedKey, GeneratedKey};
 use crate::envelope::DataKey;
 use crate::keyring::settings::Local;
 use crate::keyring::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN};
@@ -98,7 +98,7 @@ impl LocalHolder {
         &self,
         key_id: &KeyId,
         context: &EncryptionContext,
-    ) -> Result<Generated, KeyringError> {
+    ) -> Result<GeneratedKey, KeyringError> {
         let wrapping_key = self.wrapping_key(key_id)?;
         let mut data_key = Zeroizing::new([0; DATA_KEY_LEN]);
         fill_random(data_key.as_mut_slice());
@@ -111,7 +111,7 @@ impl LocalHolder {
         let tag = wrap_key(wrapping_key, &salt)
             .seal_in_place_separate_tag(zero_nonce(), associated_data(&prefix, context), &mut wrapped)
             .expect("48 bytes are within what AES-GCM seals");
-        Ok(Generated {
+        Ok(GeneratedKey {
             data_key: DataKey::try_from_slice(data_key.as_slice()),
             wrapped: Bytes::from([&prefix, &wrapped[..], tag.as_ref()].concat()),
             key_id: Some(key_id.as_str().to_owned()),
@@ -123,7 +123,7 @@ impl LocalHolder {
         wrapped: &[u8],
         context: &EncryptionContext,
         key_id: &KeyId,
-    ) -> Result<Decrypted, KeyringError> {
+    ) -> Result<DecryptedKey, KeyringError> {
         let wrapping_key = self.wrapping_key(key_id)?;
         // F-29: all of these are one error, as with KMS.
         let blob = Blob::parse(wrapped).ok_or(KeyringError::InvalidCiphertext)?;
@@ -135,7 +135,7 @@ impl LocalHolder {
         let data_key = wrap_key(wrapping_key, blob.salt)
             .open_in_place(zero_nonce(), associated_data(blob.prefix, context), in_out.as_mut_slice())
             .map_err(|_unauthentic| KeyringError::InvalidCiphertext)?;
-        Ok(Decrypted {
+        Ok(DecryptedKey {
             data_key: DataKey::try_from_slice(data_key),
             key_id: Some(key_id.as_str().to_owned()),
         })

@@ -1,4 +1,4 @@
-//! Keys for several formats side by side: none is found under another's purpose, and some are never shared.
+//! Keys for several formats concurrently: none is found under another purpose, and some are never shared.
 
 use super::*;
 

@@ -18,7 +18,7 @@ fn data_key(byte: u8) -> Option<DataKey> {
 async fn no_object_is_written_with_a_data_key_that_its_blob_does_not_hold() {
     let bench = remote(Reuse::Bucket);
     let honest = bench.elsewhere().write(1).await.unwrap();
-    let lie = Generated { data_key: data_key(9), wrapped: honest.wrapped, key_id: Some(honest.key_id) };
+    let lie = GeneratedKey { data_key: data_key(9), wrapped: honest.wrapped, key_id: Some(honest.key_id) };
     *bench.provider.respond_with.lock().unwrap() = Some(lie);
     let refused = bench.write(1).await.unwrap_err();
     assert_eq!(refused, KeyringError::Malformed(MalformedResponse::RoundTrip));
@@ -38,7 +38,7 @@ async fn a_shared_data_key_costs_one_further_call_and_a_single_one_none() {
     assert_eq!(bench.provider.calls(), (1, 0));
     let bench = Bench::new();
     bench.write(1).await.unwrap();
-    assert_eq!(bench.provider.calls(), (1, 0), "a local keyring has nobody to ask");
+    assert_eq!(bench.provider.calls(), (1, 0), "a local keyring needs no verification");
 }
 
 #[tokio::test]
@@ -54,14 +54,14 @@ async fn a_proxy_that_may_only_write_writes() {
     }
 }
 
-/// One wrong answer would make every object of that blob unreadable for the cache's whole age.
+/// One wrong response would make every object of that blob unreadable for the cache's whole time to live.
 #[tokio::test]
-async fn a_wrong_answer_to_decrypt_is_asked_for_again_once() {
+async fn a_wrong_response_to_decrypt_is_requested_again_once() {
     let bench = Bench::new();
     let written = bench.write(1).await.unwrap();
     let reader = bench.elsewhere();
     let allowed = [id("bucket")];
-    let lie = Decrypted { data_key: data_key(9), key_id: Some(written.key_id.clone()) };
+    let lie = DecryptedKey { data_key: data_key(9), key_id: Some(written.key_id.clone()) };
     *reader.provider.decrypt_with.lock().unwrap() = Some(lie);
     let read = async || reader.keyring.unwrap(&written.wrapped, &realm("r"), &allowed).await.unwrap();
     let wrong = read().await;
@@ -81,17 +81,18 @@ async fn a_wrong_answer_to_decrypt_is_asked_for_again_once() {
 }
 
 #[tokio::test]
-async fn an_answer_for_another_key_than_was_asked_for_is_refused() {
+async fn a_response_for_a_key_that_was_not_requested_is_refused() {
     let bench = Bench::new();
     let other = Some("arn:aws:kms:eu-west-3:1:key/older".to_owned());
     let written = bench.write(1).await.unwrap();
     let generated =
-        Generated { data_key: data_key(9), wrapped: written.wrapped.clone(), key_id: other.clone() };
+        GeneratedKey { data_key: data_key(9), wrapped: written.wrapped.clone(), key_id: other.clone() };
     bench.pass(MINUTE * 60);
     *bench.provider.respond_with.lock().unwrap() = Some(generated);
     let malformed = KeyringError::Malformed(MalformedResponse::OtherKey);
     assert_eq!(bench.write(1).await.unwrap_err(), malformed);
-    *bench.provider.decrypt_with.lock().unwrap() = Some(Decrypted { data_key: data_key(9), key_id: other });
+    *bench.provider.decrypt_with.lock().unwrap() =
+        Some(DecryptedKey { data_key: data_key(9), key_id: other });
     let read = bench.elsewhere().keyring.unwrap(&written.wrapped, &realm("r"), &[id("bucket")]).await;
     assert_eq!(read.unwrap_err(), malformed);
 }

@@ -59,14 +59,14 @@ pub(crate) fn copy_call(
         operation,
         method: Method::PUT,
         path: S3Path::parse(path, None, &[] as &[&str]).unwrap(),
-        reached: crate::operation::request::Reached { is_tls: false, is_virtual_host: false },
+        addressing: crate::operation::request::Addressing { tls: false, virtual_host: false },
         query: Query::parse(query).unwrap(),
         headers: HeaderMap::from_iter(lines),
         payload: Payload::Unsigned,
         body: BoxBody::default(),
         visible_buckets: None,
         copy_source: Some(CopySource::parse(source.as_bytes()).unwrap()),
-        under_way: crate::operation::request::UnderWay::default(),
+        permit: None,
     }
 }
 

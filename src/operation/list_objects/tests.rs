@@ -99,7 +99,7 @@ fn call(bucket: &str, query: &str) -> Call {
     Call {
         operation: Operation::ListObjectsV2,
         method: Method::GET,
-        reached: crate::operation::request::Reached { is_tls: false, is_virtual_host: false },
+        addressing: crate::operation::request::Addressing { tls: false, virtual_host: false },
         path: S3Path::Bucket(BucketName::parse(bucket).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: HeaderMap::new(),
@@ -107,7 +107,7 @@ fn call(bucket: &str, query: &str) -> Call {
         body: BoxBody::default(),
         visible_buckets: None,
         copy_source: None,
-        under_way: crate::operation::request::UnderWay::default(),
+        permit: None,
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn complete_multipart_upload(
     // A checksum header speaks of the object here; only Content-MD5 is of this body.
     let content_md5 = DeclaredIntegrity::content_md5_of(&call.headers)?;
     let declared = DeclaredIntegrity { content_md5, ..DeclaredIntegrity::default() };
-    let under_way = call.under_way.clone();
+    let permit = call.permit.clone();
     let (document, _) = call.document(resources, xml::MAX_COMPLETE_REQUEST as u64, &declared).await?;
     let completing = Completing {
         asked: Asked::of(&document, &call.headers, &upload)?,
@@ -63,7 +63,7 @@ pub(crate) async fn complete_multipart_upload(
     let resource = format!("/{}/{}", completing.bucket, completing.object_key);
     // Whoever goes away now leaves a complete object or an upload that can be completed, as with S3.
     let sse = completing.upload.envelope.sse();
-    respond_or_defer(completing.run(), under_way, resource, sse).await
+    respond_or_defer(completing.run(), permit, resource, sse).await
 }
 
 /// A completion, with all that it needs to go on when nobody waits for it any more.

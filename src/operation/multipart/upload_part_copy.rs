@@ -41,7 +41,7 @@ pub(crate) async fn upload_part_copy(
     refuse_body(resources, &mut call).await?;
     let upload = Upload::of_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
     let sse = upload.envelope.sse();
-    respond_or_defer(copy.run(upload), call.under_way, resource, sse).await
+    respond_or_defer(copy.run(upload), call.permit, resource, sse).await
 }
 
 /// A copy, with all that it needs to go on when nobody waits for it any more.

@@ -8,10 +8,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use tokio::task::JoinHandle;
 
+use crate::admission::RequestPermit;
 use crate::body::{BoxBody, KeepAliveBody, boxed};
 use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, with_causes};
-use crate::operation::request::UnderWay;
 use crate::s3::{ErrorCode, S3Error};
 
 /// How long the response's head waits for the outcome; until then an error has a status of its own. Clients
@@ -34,13 +34,13 @@ pub(crate) struct Completed {
 /// The error of the work, if it fails before the deadline.
 pub(crate) async fn respond_or_defer(
     work: impl Future<Output = Result<Completed, Error>> + Send + 'static,
-    under_way: UnderWay,
+    permit: Option<RequestPermit>,
     resource: String,
     sse: SseAlgorithm,
 ) -> Result<Response<BoxBody>, Error> {
     let task = tokio::spawn(async move {
         let outcome = work.await;
-        drop(under_way);
+        drop(permit);
         outcome
     });
     within(task, resource, sse, RESPONSE_DEADLINE).await

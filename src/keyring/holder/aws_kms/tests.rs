@@ -13,14 +13,14 @@ use crate::keyring::{CacheSettings, Keyring, Provider, Reuse, Settings};
 
 const ARN: &str = "arn:aws:kms:eu-west-3:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// An endpoint that gives every request the same answer, and notes the requests' bodies.
+/// An endpoint with one response for every request, which records the requests' bodies.
 struct Canned {
     endpoint: String,
     requests: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Canned {
-    async fn answering(status: u16, body: &str) -> Self {
+    async fn responding(status: u16, body: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::<Mutex<Vec<Value>>>::default();
@@ -78,7 +78,7 @@ fn context() -> EncryptionContext {
 #[tokio::test]
 async fn decrypt_always_names_its_key_and_the_whole_context() {
     let response = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT" });
-    let canned = Canned::answering(200, &response.to_string()).await;
+    let canned = Canned::responding(200, &response.to_string()).await;
     let decrypted = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.unwrap();
     assert_eq!(decrypted.data_key.unwrap().expose(), &[5; 32]);
     assert_eq!(decrypted.key_id.as_deref(), Some(ARN));
@@ -92,9 +92,9 @@ async fn decrypt_always_names_its_key_and_the_whole_context() {
 }
 
 #[tokio::test]
-async fn a_data_key_of_256_bits_is_asked_for() {
+async fn a_data_key_of_256_bits_is_requested() {
     let response = json!({ "Plaintext": STANDARD.encode([5; 32]), "KeyId": ARN, "CiphertextBlob": STANDARD.encode("blob") });
-    let canned = Canned::answering(200, &response.to_string()).await;
+    let canned = Canned::responding(200, &response.to_string()).await;
     let generated = canned.kms().await.generate(&key_id(), &context()).await.unwrap();
     assert_eq!(generated.data_key.unwrap().expose(), &[5; 32]);
     assert_eq!((&generated.wrapped[..], generated.key_id.as_deref()), (&b"blob"[..], Some(ARN)));
@@ -107,7 +107,7 @@ async fn a_data_key_of_256_bits_is_asked_for() {
 }
 
 #[tokio::test]
-async fn malformed_answers_are_told_apart_from_an_outage() {
+async fn malformed_responses_are_distinguished_from_an_outage() {
     for (body, expected) in [
         (
             json!({ "Plaintext": STANDARD.encode([5; 16]), "KeyId": ARN }).to_string(),
@@ -121,7 +121,7 @@ async fn malformed_answers_are_told_apart_from_an_outage() {
         (json!({ "Plaintext": STANDARD.encode([5; 32]) }).to_string(), MalformedResponse::KeyId),
         ("<html>not KMS</html>".to_owned(), MalformedResponse::Unparsable),
     ] {
-        let canned = Canned::answering(200, &body).await;
+        let canned = Canned::responding(200, &body).await;
         let keyring = Keyring::build(Settings {
             provider: Provider::AwsKms(settings(&canned.endpoint)),
             cache: CacheSettings::default(),
@@ -135,7 +135,7 @@ async fn malformed_answers_are_told_apart_from_an_outage() {
 #[tokio::test]
 async fn a_throttled_call_is_tried_again_within_bounds() {
     let canned =
-        Canned::answering(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#).await;
+        Canned::responding(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#).await;
     let refused = canned.kms().await.generate(&key_id(), &context()).await.err().map(|failure| failure.error);
     assert_eq!(refused, Some(KeyringError::Throttled));
     assert_eq!(canned.requests.lock().unwrap().len(), MAX_ATTEMPTS as usize);
@@ -143,7 +143,7 @@ async fn a_throttled_call_is_tried_again_within_bounds() {
 
 #[tokio::test]
 async fn a_denied_call_is_not_tried_again() {
-    let canned = Canned::answering(400, r#"{"__type":"AccessDeniedException","Message":"no"}"#).await;
+    let canned = Canned::responding(400, r#"{"__type":"AccessDeniedException","Message":"no"}"#).await;
     let refused =
         canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err().map(|failure| failure.error);
     assert_eq!(refused, Some(KeyringError::Denied));
@@ -153,14 +153,15 @@ async fn a_denied_call_is_not_tried_again() {
 #[tokio::test]
 async fn a_modelled_error_is_understood_from_its_wire_form() {
     let canned =
-        Canned::answering(400, r#"{"__type":"KMSInvalidStateException","message":"pending deletion"}"#).await;
+        Canned::responding(400, r#"{"__type":"KMSInvalidStateException","message":"pending deletion"}"#)
+            .await;
     let refused =
         canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err().map(|failure| failure.error);
     assert_eq!(refused, Some(KeyringError::InvalidKeyState));
 }
 
 #[tokio::test]
-async fn nobody_listening_is_an_outage() {
+async fn a_refused_connection_is_an_outage() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -173,7 +174,7 @@ async fn nobody_listening_is_an_outage() {
 
 #[tokio::test]
 async fn missing_credentials_are_no_outage() {
-    let canned = Canned::answering(400, "{}").await;
+    let canned = Canned::responding(400, "{}").await;
     let provider = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) });
     let config = canned.kms().await.client.config().to_builder().credentials_provider(provider).build();
     let kms = AwsKmsHolder { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
@@ -194,7 +195,7 @@ async fn an_endpoint_that_is_no_url_is_refused_at_once() {
 
 #[tokio::test]
 async fn the_region_of_an_arn_will_do() {
-    let canned = Canned::answering(400, "{}").await;
+    let canned = Canned::responding(400, "{}").await;
     let without = AwsKms { region: None, ..settings(&canned.endpoint) };
     let kms = AwsKmsHolder::build(without).await.unwrap();
     assert_eq!(kms.client.config().region().map(Region::as_ref), Some("eu-west-3"));

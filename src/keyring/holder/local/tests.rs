@@ -179,7 +179,7 @@ fn a_generated_keyring_is_private_has_one_key_and_is_never_overwritten() {
 }
 
 #[test]
-fn of_two_generations_at_once_one_wins() {
+fn two_concurrent_generations_leave_one_keyring() {
     let (_directory, file) = in_directory();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| generate(&file))).collect();
@@ -246,7 +246,7 @@ fn a_file_that_others_may_read_is_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_missing_keyring_is_created_only_when_asked() {
+async fn a_missing_keyring_is_created_only_if_configured() {
     let (_directory, file) = in_directory();
     let missing = Keyring::build(settings(&file, false)).await.unwrap_err();
     assert_eq!(missing, KeyringSetupError::Missing { file: file.clone() });
@@ -259,7 +259,7 @@ async fn a_missing_keyring_is_created_only_when_asked() {
 const SECRET: &str = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI=";
 
 #[test]
-fn what_is_no_keyring_is_refused_without_showing_a_secret() {
+fn an_invalid_keyring_is_refused_without_showing_a_secret() {
     let (_directory, file) = in_directory();
     let good_key =
         format!("[[key]]\nid = \"a\"\ncreated = \"2026-01-31T12:00:00Z\"\nsecret = \"{SECRET}\"\n");

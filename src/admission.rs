@@ -1,9 +1,7 @@
-//! Limits the requests in flight, and keeps one client from using all of that limit while there are other
-//! clients.
-//!
-//! A request that waits for its client does no work and does not count against `max_requests`. Since each
-//! waiting request holds memory, at most a quarter of `max_requests` may wait in addition to those that count;
-//! when more wait, the slowest of them are cut off.
+//! Admission control: a limit of the requests in flight, and a lower one for each client while there are
+//! others. It must not know what a request does. It promises that a request which waits for its client does
+//! not count against `max_requests`, that at most a quarter of `max_requests` waits in addition, since each
+//! holds memory, and that the slowest are cut off beyond it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -14,48 +12,50 @@ use crate::s3::S3Error;
 
 /// Client delay from which a request counts as waiting for its client. The round trip of a fast client is
 /// shorter; after a longer one, the bytes that arrive reduce the delay at once.
-const WAITING: Duration = Duration::from_millis(100);
+const MIN_WAITING_DELAY: Duration = Duration::from_millis(100);
 
-/// The share of the places that is kept from each client while there are others: an eighth.
-const KEPT_FOR_OTHERS: usize = 8;
+/// Divisor of the share of `max_requests` that no single client may use while there are others: an eighth.
+const RESERVED_SHARE: usize = 8;
 
-/// Looking at all requests costs microseconds; while nothing has changed, it is not done again.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Counting the active requests takes microseconds, so a full table is not counted again within this
+/// interval.
+const MIN_RECOUNT_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How often clients are looked for that are too slow.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often clients that are too slow are searched for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Lets in so many requests at once. Nobody waits here: whoever is refused tries again later, as S3's clients do, while a
-/// queue would hold connections and answer when nobody listens any more.
+/// Admits a limited number of requests. Refuses the others at once, since S3 clients retry: a queue would
+/// hold connections and respond after its clients have given up.
 #[derive(Debug, Clone)]
-pub(super) struct Admission(Arc<Places>);
+pub(crate) struct Admission(Arc<Inner>);
 
 #[derive(Debug)]
-struct Places {
+struct Inner {
     limits: Limits,
-    held: Mutex<Held>,
+    requests: Mutex<Requests>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// Requests that do not wait for their client.
+    /// Maximum number of requests that do not wait for their client.
     active: usize,
-    /// Of these, requests of one client.
-    of_one_client: usize,
-    /// Requests that wait for their client.
+    /// Maximum number of those requests for one client.
+    per_client: usize,
+    /// Maximum number of requests that wait for their client.
     waiting: usize,
 }
 
-/// The requests that were let in.
+/// The requests in flight.
 #[derive(Debug, Default)]
-struct Held {
-    slots: Vec<Option<Entry>>,
+struct Requests {
+    slots: Vec<Option<InFlightRequest>>,
     free: Vec<usize>,
     next_id: u64,
     total: Count,
-    /// About as many are active: by the last look at all of them, and what came and went since then.
+    /// Estimated number of active requests: the last count of them, and the requests that began and ended
+    /// since.
     active: Count,
-    /// When a look at all of them last found no room.
+    /// When the last count found the limit reached.
     full_at: Option<Instant>,
 }
 
@@ -82,94 +82,101 @@ impl Count {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct InFlightRequest {
     id: u64,
     client: usize,
     meter: Meter,
 }
 
-/// A request that was let in, until its answer has ended.
+/// Counts a request as in flight until the last clone is dropped: with the end of its response, or later if
+/// work continues after it.
+#[derive(Debug, Clone)]
+pub struct RequestPermit(Arc<Permit>);
+
 #[derive(Debug)]
-pub(super) struct Admitted {
-    places: Arc<Places>,
+struct Permit {
+    admission: Arc<Inner>,
     slot: usize,
     id: u64,
     meter: Meter,
 }
 
 impl Admission {
-    /// Room for `max_requests` of `clients` clients.
-    pub(super) fn new(max_requests: usize, clients: usize) -> Self {
+    /// Admits up to `max_requests` requests of `clients` clients.
+    pub(crate) fn new(max_requests: usize, clients: usize) -> Self {
         Self::with_limits(max_requests, max_requests.div_ceil(4), clients)
     }
 
     fn with_limits(max_requests: usize, waiting: usize, clients: usize) -> Self {
-        let kept = if clients > 1 { max_requests.div_ceil(KEPT_FOR_OTHERS) } else { 0 };
-        let limits = Limits { active: max_requests, of_one_client: (max_requests - kept).max(1), waiting };
-        let held = Held { total: Count::new(clients), active: Count::new(clients), ..Held::default() };
-        Self(Arc::new(Places { limits, held: Mutex::new(held) }))
+        let reserved = if clients > 1 { max_requests.div_ceil(RESERVED_SHARE) } else { 0 };
+        let limits = Limits { active: max_requests, per_client: (max_requests - reserved).max(1), waiting };
+        let requests =
+            Requests { total: Count::new(clients), active: Count::new(clients), ..Requests::default() };
+        Self(Arc::new(Inner { limits, requests: Mutex::new(requests) }))
     }
 
-    /// Lets a request of the client of this number in, which comes on the connection of this meter.
+    /// Admits a request of the client with this number, received on the connection of this meter.
     ///
     /// # Errors
-    /// `SlowDown` when there are too many.
-    pub(super) fn admit(&self, client: usize, meter: &Meter) -> Result<Admitted, S3Error> {
+    /// `SlowDown` at the limit.
+    pub(crate) fn admit(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
         meter.restart();
         let (slot, id) = {
-            let mut held = self.0.lock();
-            held.make_room(&self.0.limits, client).map_err(|Full| slow_down())?;
-            held.insert(client, meter.clone())
+            let mut requests = self.0.lock();
+            requests.make_room(&self.0.limits, client).map_err(|Full| slow_down())?;
+            requests.insert(client, meter.clone())
         };
         metrics::gauge!("s3veil_requests_under_way").increment(1.0);
-        Ok(Admitted { places: Arc::clone(&self.0), slot, id, meter: meter.clone() })
+        let meter = meter.clone();
+        Ok(RequestPermit(Arc::new(Permit { admission: Arc::clone(&self.0), slot, id, meter })))
     }
 
-    /// Cuts off, as long as there is an admission, every client whose delay has reached `patience`.
-    pub(super) fn cut_slow_clients(&self, patience: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let places: Weak<Places> = Arc::downgrade(&self.0);
+    /// Cuts off every client whose delay has reached `max_delay`, until the last clone of this value is
+    /// dropped.
+    pub(crate) fn cut_slow_clients(&self, max_delay: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let inner: Weak<Inner> = Arc::downgrade(&self.0);
         async move {
-            let mut ticks = tokio::time::interval(SWEEP);
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
             loop {
                 ticks.tick().await;
-                let Some(places) = places.upgrade() else { return };
-                places.lock().cut_slower_than(patience);
+                let Some(inner) = inner.upgrade() else { return };
+                inner.lock().cut_slower_than(max_delay);
             }
         }
     }
 }
 
-impl Places {
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Admitted {
-    /// Whether its client was cut off.
-    pub(super) fn is_cut(&self) -> bool {
-        self.meter.is_cut()
+impl RequestPermit {
+    /// Whether the client of the request was cut off.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.meter.is_cut()
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.places.lock().remove(self.slot, self.id);
+        self.admission.lock().remove(self.slot, self.id);
         metrics::gauge!("s3veil_requests_under_way").decrement(1.0);
     }
 }
 
-/// Error: no further request can be admitted.
+/// No further request can be admitted.
 #[derive(Debug, PartialEq, Eq)]
 struct Full;
 
-impl Entry {
+impl InFlightRequest {
     fn is_waiting(&self) -> bool {
-        self.meter.delay() >= WAITING
+        self.meter.delay() >= MIN_WAITING_DELAY
     }
 }
 
-impl Held {
+impl Requests {
     fn insert(&mut self, client: usize, meter: Meter) -> (usize, u64) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -177,19 +184,19 @@ impl Held {
         });
         let id = self.next_id;
         self.next_id += 1;
-        self.slots[slot] = Some(Entry { id, client, meter });
+        self.slots[slot] = Some(InFlightRequest { id, client, meter });
         self.total.add(client);
         self.active.add(client);
         (slot, id)
     }
 
-    /// Takes a request out, unless it was cut off and is out already.
+    /// Removes a request, unless it was cut off and so removed before.
     fn remove(&mut self, slot: usize, id: u64) {
-        if let Some(entry) = self.slots[slot].take_if(|entry| entry.id == id) {
+        if let Some(request) = self.slots[slot].take_if(|request| request.id == id) {
             self.free.push(slot);
-            self.total.subtract(entry.client);
-            if !entry.is_waiting() {
-                self.active.subtract(entry.client);
+            self.total.subtract(request.client);
+            if !request.is_waiting() {
+                self.active.subtract(request.client);
             }
         }
     }
@@ -201,7 +208,8 @@ impl Held {
             return Ok(());
         }
         let now = Instant::now();
-        if !has_room && self.full_at.is_some_and(|full_at| now.duration_since(full_at) < PAUSE) {
+        if !has_room && self.full_at.is_some_and(|full_at| now.duration_since(full_at) < MIN_RECOUNT_INTERVAL)
+        {
             return Err(Full);
         }
         self.count_active();
@@ -210,7 +218,7 @@ impl Held {
             return Err(Full);
         }
         if !has_memory {
-            // Several at once, since more such requests will come.
+            // Several at once, since more requests are expected to wait.
             self.cut_slowest(1 + limits.waiting / 32);
         }
         Ok(())
@@ -219,45 +227,46 @@ impl Held {
     fn has_room(&self, limits: &Limits, client: usize) -> bool {
         let all = self.active.all.min(self.total.all);
         let of_client = self.active.by_client[client].min(self.total.by_client[client]);
-        all < limits.active && of_client < limits.of_one_client
+        all < limits.active && of_client < limits.per_client
     }
 
     fn count_active(&mut self) {
         self.active = Count::new(self.active.by_client.len());
-        for entry in self.slots.iter().flatten().filter(|entry| !entry.is_waiting()) {
-            self.active.add(entry.client);
+        for request in self.slots.iter().flatten().filter(|request| !request.is_waiting()) {
+            self.active.add(request.client);
         }
     }
 
-    /// Cuts off the slowest of the client that has most requests waiting.
+    /// Cuts off the slowest requests of the client with the most waiting requests.
     fn cut_slowest(&mut self, number: usize) {
         let mut waiting = vec![0_usize; self.active.by_client.len()];
-        let slow = self.slots.iter().flatten().filter(|entry| entry.is_waiting());
-        slow.for_each(|entry| waiting[entry.client] += 1);
-        let Some(most) = (0..waiting.len()).max_by_key(|client| waiting[*client]) else { return };
-        let of_most = self.slots.iter().enumerate().filter_map(|(slot, entry)| {
-            let entry = entry.as_ref().filter(|entry| entry.client == most && entry.is_waiting())?;
-            Some((entry.meter.delay(), slot, entry.id))
+        let slow = self.slots.iter().flatten().filter(|request| request.is_waiting());
+        slow.for_each(|request| waiting[request.client] += 1);
+        let Some(busiest) = (0..waiting.len()).max_by_key(|client| waiting[*client]) else { return };
+        let slowest = self.slots.iter().enumerate().filter_map(|(slot, request)| {
+            let request =
+                request.as_ref().filter(|request| request.client == busiest && request.is_waiting())?;
+            Some((request.meter.delay(), slot, request.id))
         });
-        let mut of_most: Vec<_> = of_most.collect();
-        of_most.sort_unstable_by(|one, next| next.cmp(one));
-        for (_, slot, id) in of_most.into_iter().take(number) {
+        let mut slowest: Vec<_> = slowest.collect();
+        slowest.sort_unstable_by(|one, next| next.cmp(one));
+        for (_, slot, id) in slowest.into_iter().take(number) {
             self.cut(slot, id);
         }
     }
 
-    fn cut_slower_than(&mut self, patience: Duration) {
-        let too_slow = |(slot, entry): (usize, &Option<Entry>)| {
-            let entry = entry.as_ref().filter(|entry| entry.meter.delay() >= patience)?;
-            Some((slot, entry.id))
+    fn cut_slower_than(&mut self, max_delay: Duration) {
+        let too_slow = |(slot, request): (usize, &Option<InFlightRequest>)| {
+            let request = request.as_ref().filter(|request| request.meter.delay() >= max_delay)?;
+            Some((slot, request.id))
         };
         let too_slow: Vec<_> = self.slots.iter().enumerate().filter_map(too_slow).collect();
         too_slow.into_iter().for_each(|(slot, id)| self.cut(slot, id));
     }
 
     fn cut(&mut self, slot: usize, id: u64) {
-        if let Some(entry) = &self.slots[slot] {
-            entry.meter.cut();
+        if let Some(request) = &self.slots[slot] {
+            request.meter.cut();
             metrics::counter!("s3veil_slow_clients_cut_total").increment(1);
             self.remove(slot, id);
         }
@@ -277,26 +286,30 @@ mod tests {
     }
 
     /// Requests that wait for their client, the longest first.
-    fn waiting(admission: &Admission, client: usize, number: usize) -> Vec<(Admitted, Meter, Direction)> {
+    fn waiting(
+        admission: &Admission,
+        client: usize,
+        number: usize,
+    ) -> Vec<(RequestPermit, Meter, Direction)> {
         let begin = |_| {
             let meter = meter();
-            let admitted = admission.admit(client, &meter).unwrap();
+            let permit = admission.admit(client, &meter).unwrap();
             let mut sends = meter.direction();
             sends.wait(&Context::from_waker(Waker::noop())).unwrap();
             std::thread::sleep(Duration::from_millis(1));
-            (admitted, meter, sends)
+            (permit, meter, sends)
         };
         let requests = (0..number).map(begin).collect();
-        std::thread::sleep(WAITING);
+        std::thread::sleep(MIN_WAITING_DELAY);
         requests
     }
 
     #[test]
     fn there_is_room_again_when_a_request_has_ended() {
         let admission = Admission::new(2, 1);
-        let admitted = [0, 0].map(|client| admission.admit(client, &meter()).unwrap());
+        let permit = [0, 0].map(|client| admission.admit(client, &meter()).unwrap());
         assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
-        drop(admitted);
+        drop(permit);
         admission.admit(0, &meter()).unwrap();
     }
 
@@ -316,7 +329,7 @@ mod tests {
         let _active = admission.admit(0, &meter()).unwrap();
         let cut: Vec<_> = slow.iter().map(|(_, meter, _)| meter.is_cut()).collect();
         assert_eq!(cut, [true, false, false, false, false, false]);
-        // What was cut off and ends later leaves no place twice.
+        // A request that was cut off and ends later frees no second place.
         drop(slow);
         let _more: Vec<_> = (0..3).map(|_| admission.admit(0, &meter()).unwrap()).collect();
         assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
@@ -327,7 +340,7 @@ mod tests {
         let admission = Admission::new(2, 1);
         let meters = [meter(), meter()];
         let _working: Vec<_> = meters.iter().map(|meter| admission.admit(0, meter).unwrap()).collect();
-        std::thread::sleep(2 * WAITING);
+        std::thread::sleep(2 * MIN_WAITING_DELAY);
         assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
         assert!(meters.iter().all(|meter| !meter.is_cut()));
     }
@@ -348,7 +361,7 @@ mod tests {
         let many = waiting(&admission, 0, 5);
         let many_more = waiting(&admission, 0, 3);
         let _fresh = admission.admit(1, &meter()).unwrap();
-        let is_cut = |requests: &[(Admitted, Meter, Direction)]| {
+        let is_cut = |requests: &[(RequestPermit, Meter, Direction)]| {
             requests.iter().filter(|(_, meter, _)| meter.is_cut()).count()
         };
         assert_eq!((is_cut(&one), is_cut(&many), is_cut(&many_more)), (0, 1, 0));
@@ -360,7 +373,7 @@ mod tests {
         let slow = waiting(&admission, 0, 1);
         let fast = meter();
         let _fast = admission.admit(0, &fast).unwrap();
-        let sweeping = tokio::spawn(admission.cut_slow_clients(WAITING));
+        let sweeping = tokio::spawn(admission.cut_slow_clients(MIN_WAITING_DELAY));
         while !slow[0].1.is_cut() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -1,3 +1,7 @@
+//! A timeout for the writes of a stream.
+//! It must not know what is written.
+//! It promises that a client which takes no bytes does not hold its connection for longer than the timeout.
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,38 +15,38 @@ use tokio::time::{Instant, Sleep};
 use super::unusable::TLS_HANDSHAKE;
 use crate::meter::{CutOff, Direction, Meter};
 
-/// A stream whose writes fail with `TimedOut` once the other side has taken nothing for `patience`, or was
-/// cut off by its meter.
+/// A stream whose writes fail with `TimedOut` when the client has taken no byte for `timeout`, or was cut off
+/// by its meter.
 ///
-/// Reads are left alone: a request's head has hyper's deadline, and only the reader of a body knows whether it is
-/// the client that keeps it waiting.
+/// Reads have no deadline here: a request's head has hyper's, and only the reader of a body knows whether it
+/// waits for the client.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<T> {
     stream: T,
-    patience: Duration,
+    timeout: Duration,
     sleep: Pin<Box<Sleep>>,
-    waiting: bool,
+    is_waiting: bool,
     takes: Direction,
     has_read: bool,
     begins_with_tls: Arc<AtomicBool>,
 }
 
 impl<T> WriteDeadline<T> {
-    pub(super) fn new(stream: T, patience: Duration, meter: &Meter) -> Self {
-        let sleep = Box::pin(tokio::time::sleep(patience));
+    pub(super) fn new(stream: T, timeout: Duration, meter: &Meter) -> Self {
+        let sleep = Box::pin(tokio::time::sleep(timeout));
         let takes = meter.direction();
         Self {
             stream,
-            patience,
+            timeout,
             sleep,
-            waiting: false,
+            is_waiting: false,
             takes,
             has_read: false,
             begins_with_tls: Arc::default(),
         }
     }
 
-    /// Whether the first byte that was read is one of TLS.
+    /// Whether the first received byte is that of a TLS handshake.
     pub(super) fn begins_with_tls(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.begins_with_tls)
     }
@@ -54,13 +58,13 @@ impl<T> WriteDeadline<T> {
         bytes: impl Fn(&R) -> usize,
     ) -> Poll<io::Result<R>> {
         if let Poll::Ready(done) = &progress {
-            self.waiting = false;
+            self.is_waiting = false;
             self.takes.moved(done.as_ref().map_or(0, bytes));
             return progress;
         }
-        if !self.waiting {
-            self.waiting = true;
-            self.sleep.as_mut().reset(Instant::now() + self.patience);
+        if !self.is_waiting {
+            self.is_waiting = true;
+            self.sleep.as_mut().reset(Instant::now() + self.timeout);
         }
         match (self.takes.wait(cx), self.sleep.as_mut().poll(cx)) {
             (Ok(()), Poll::Pending) => Poll::Pending,
@@ -124,12 +128,12 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(200);
+    const TIMEOUT: Duration = Duration::from_millis(200);
 
     #[tokio::test]
-    async fn a_write_that_nobody_takes_times_out() {
+    async fn a_write_that_is_not_read_times_out() {
         let (near, _far) = tokio::io::duplex(16);
-        let error = WriteDeadline::new(near, PATIENCE, &Meter::new(1))
+        let error = WriteDeadline::new(near, TIMEOUT, &Meter::new(1))
             .write_all(&[0; 17])
             .await
             .expect_err("a full pipe");
@@ -153,16 +157,16 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_that_keeps_reading_is_served() {
         let (near, mut far) = tokio::io::duplex(16);
-        let mut near = WriteDeadline::new(near, PATIENCE, &Meter::new(1));
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1));
         let reader = tokio::spawn(async move {
             let mut taken = 0;
             while taken < 160 {
-                tokio::time::sleep(PATIENCE / 4).await;
+                tokio::time::sleep(TIMEOUT / 4).await;
                 taken += far.read(&mut [0; 16]).await.expect("the pipe holds");
             }
             taken
         });
-        // Ten pauses of a quarter of the patience each: longer than it in sum.
+        // Ten pauses of a quarter of the timeout each: longer than the timeout in sum.
         near.write_all(&[0; 160]).await.expect("every wait is short");
         assert_eq!(reader.await.expect("the reader ends"), 160);
     }

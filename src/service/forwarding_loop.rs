@@ -1,5 +1,6 @@
-//! Detects a proxy that is its own storage: its requests come back to it, each as a new request, until its
-//! resources are exhausted.
+//! Detection of a proxy that is its own storage: each of its upstream requests arrives as a new request,
+//! until its resources are exhausted. It must not know addresses. It promises that a request which has passed
+//! through s3veil is refused.
 
 use http::HeaderMap;
 use http::header::VIA;
@@ -9,21 +10,21 @@ use crate::s3::S3Error;
 /// The name in [`upstream::VIA`](crate::upstream::VIA).
 const NAME: &str = "s3veil";
 
-/// Refuses a request that has come through s3veil before (RFC 9110, 7.6.3): an object that one proxy has
-/// sealed can't be stored through another.
+/// Refuses a request that has passed through s3veil before (RFC 9110, 7.6.3): an object that one proxy has
+/// encrypted can't be stored through another.
 ///
 /// # Errors
 /// `InvalidRequest`.
 pub(super) fn refuse(headers: &HeaderMap) -> Result<(), S3Error> {
     let hops = headers.get_all(VIA).iter().filter_map(|via| via.to_str().ok());
     let mut names = hops.flat_map(|via| via.split(',')).filter_map(|hop| hop.split_whitespace().nth(1));
-    match names.any(|name| name == NAME) {
-        true => Err(S3Error::invalid_request(
+    if names.any(|name| name == NAME) {
+        return Err(S3Error::invalid_request(
             "This request has come through s3veil before: upstream.endpoint names this proxy, or another one before the \
              same storage. It must name the storage.",
-        )),
-        false => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 #[cfg(test)]
