@@ -43,7 +43,7 @@ fn allowance_for(connections: usize) -> usize {
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionCounter(Arc<AtomicUsize>);
 
-/// One of a connections, until it is dropped.
+/// Counts as one connection until it is dropped.
 #[derive(Debug)]
 pub struct ConnectionGuard(ConnectionCounter);
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_counts_who_is_there() {
+    fn a_counter_counts_open_connections() {
         let connections = ConnectionCounter::default();
         let members: Vec<_> = (0..9).map(|_| connections.enter()).collect();
         assert_eq!(connections.allowance(), 512 << 10);

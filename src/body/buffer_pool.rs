@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-/// The pool of one body. Those that are on loan return here, as long as it lives.
+/// The buffers of one body. Buffers in use return to the pool as long as it lives.
 #[derive(Default)]
 pub(super) struct BufferPool(Arc<Mutex<Vec<BytesMut>>>);
 

@@ -66,7 +66,7 @@ impl<T: PollData + Unpin> Body for DataBody<T> {
 }
 
 /// The next data of a body; its trailers are skipped.
-pub(super) fn poll_data_of<B>(
+pub(super) fn poll_next_data<B>(
     body: &mut B,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Bytes, B::Error>>>

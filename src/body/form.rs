@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http_body_util::BodyExt;
 
-use super::data::poll_data_of;
+use super::data::poll_next_data;
 use super::{BoxBody, BoxError, DataBody, IngestError, PollData};
 use crate::s3::{Form, FormParser, FormPiece};
 
@@ -71,7 +71,7 @@ impl FormFile {
                 FormPiece::Form(_) => unreachable!("the form was taken when the body was opened"),
                 FormPiece::NeedMore => {}
             }
-            match ready!(poll_data_of(&mut self.wire, context)).transpose()? {
+            match ready!(poll_next_data(&mut self.wire, context)).transpose()? {
                 Some(data) => self.pending = data,
                 None => {
                     self.parser.finish()?;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_stranger_whose_form_does_not_come() {
+    async fn a_form_that_does_not_come_times_out() {
         let (wire, body) = Arriving::new();
         wire.send(Bytes::from_static(&FORM.as_bytes()[..40])).unwrap();
         let opened = FormBody::open(boxed(body), &content_type(), IDLE / 20).await;

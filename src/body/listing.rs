@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::data::poll_data_of;
+use super::data::poll_next_data;
 use super::{BoxError, DataBody, PollData};
 use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, ToldEntry, XmlError};
 
@@ -27,7 +27,7 @@ const READY_CAPACITY: usize = 16 << 10;
 /// Max growth of an entry: by the digits of the largest size, and a suffix to its ETag.
 const MAX_GROWTH: usize = 24;
 
-/// An lookup that is on its way; `None`: the object is gone, and its entry is left out.
+/// A lookup in flight; `None` if the object is gone, and its entry is left out.
 pub type EntryLookup = Pin<Box<dyn Future<Output = Result<Option<ToldEntry>, BoxError>> + Send>>;
 
 /// How a listed object appears to its readers.
@@ -41,14 +41,14 @@ pub enum EntryView {
 /// Why a listing could not be returned.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
-    /// The storage's lookup broke off.
-    #[error("the storage's lookup broke off")]
+    /// The storage's response broke off.
+    #[error("the storage's response broke off")]
     Upstream(#[source] BoxError),
-    /// The storage's lookup is no listing.
-    #[error("the storage's listing is unusable: {0}")]
+    /// The storage's response is not a listing.
+    #[error("the storage's listing is invalid: {0}")]
     Xml(#[from] XmlError),
     /// The lookup of an entry failed.
-    #[error("an object's size could not be learned")]
+    #[error("an object's size could not be determined")]
     Entry(#[source] BoxError),
 }
 
@@ -119,7 +119,7 @@ where
                 self.enqueue(piece);
                 continue;
             }
-            match poll_data_of(&mut self.listing, context) {
+            match poll_next_data(&mut self.listing, context) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Err(error))) => return Err(ListingError::Upstream(error)),
                 Poll::Ready(Some(Ok(bytes))) => rewriter.push(&bytes),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn entries_stay_in_order_whoever_knows_their_size() {
+    async fn entries_stay_in_order() {
         let sizes: Vec<u64> = (0..200).map(|number| number * number % 31).collect();
         let rewritten = read(&listing(sizes.clone()), &[5, 500, 5000], doubled).await.unwrap();
         assert_eq!(rewritten, listing(sizes.iter().map(|size| size * 2)));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sizes_are_asked_for_side_by_side_and_within_bounds() {
+    async fn lookups_are_concurrent_and_within_bounds() {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let size_of = |_: &ListedEntry| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_answer_holds_back_a_bounded_part_of_the_listing() {
+    async fn a_slow_lookup_holds_back_a_bounded_part_of_the_listing() {
         let size_of = |entry: &ListedEntry| match entry.size {
             1 => EntryView::Lookup(Box::pin(std::future::pending())),
             size => EntryView::Known(sized(size)),
@@ -337,7 +337,7 @@ mod tests {
         let body = frames(document.as_bytes(), &[]).then_an_error();
         let body = ListingBody::new(body, NameEncoding::Verbatim, doubled);
         assert!(matches!(body.collect().await.unwrap_err(), ListingError::Upstream(_)));
-        let unknown = |_: &ListedEntry| EntryView::Lookup(Box::pin(async { Err("no lookup".into()) }));
+        let unknown = |_: &ListedEntry| EntryView::Lookup(Box::pin(async { Err("lookup failed".into()) }));
         let error = read(&listing([1]), &[], unknown).await.unwrap_err();
         assert!(matches!(error, ListingError::Entry(_)));
     }

@@ -73,7 +73,7 @@ mod tests {
     use crate::body::test_support::Arriving;
 
     #[tokio::test]
-    async fn a_client_that_is_cut_off_is_told_that_it_took_too_long() {
+    async fn a_client_that_is_cut_off_receives_request_timeout() {
         let (wire, body) = Arriving::new();
         let meter = Meter::new(1);
         let mut body = MeteredBody::new(body, &meter);

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::buffer_pool::BufferPool;
-use super::data::poll_data_of;
+use super::data::poll_next_data;
 use super::{BoxError, DataBody, PollData};
 use crate::envelope::StreamError;
 use crate::envelope::native::{FormatError, PieceOpener, ReadWindow, SEALED_CHUNK};
@@ -26,7 +26,7 @@ pub enum OpenError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// The storage's response broke off.
-    #[error("the storage's answer broke off")]
+    #[error("the storage's response broke off")]
     Upstream(#[source] BoxError),
 }
 
@@ -193,7 +193,7 @@ where
                 }
                 return Poll::Ready(Some(Ok(plaintext)));
             }
-            let data = ready!(poll_data_of(&mut self.ciphertext, context));
+            let data = ready!(poll_next_data(&mut self.ciphertext, context));
             let bytes = data.transpose().map_err(OpenError::Upstream)?.ok_or(FormatError::BodyLength)?;
             if bytes.len() < SEALED_CHUNK {
                 // Small frames need no buffers: there are many connections, or the storage is slower than the
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn priming_reports_a_damaged_first_chunk_before_any_answer() {
+    async fn priming_reports_a_damaged_first_chunk_before_the_response() {
         let (_, mut stored, content_key) = object(10);
         stored[0] ^= 1;
         let window = ReadWindow::whole(stored.len() as u64).unwrap();
@@ -439,12 +439,12 @@ mod tests {
             let (content, stored, content_key) = object(length);
             let total = stored.len() as u64;
             let (first, last) = ((a % length).min(b % length), (a % length).max(b % length));
-            let (asked, slice) = match kind {
+            let (requested, slice) = match kind {
                 0 => (PlaintextRange(RangeSpec::Bounded { first: first as u64, last: last as u64 }), first..last + 1),
                 1 => (PlaintextRange(RangeSpec::From { first: first as u64 }), first..length),
                 _ => (PlaintextRange(RangeSpec::Suffix { length: (length - first) as u64 }), first..length),
             };
-            let (start, end) = match asked.ciphertext() {
+            let (start, end) = match requested.ciphertext() {
                 CiphertextRange(RangeSpec::Bounded { first, last }) => (first, (last + 1).min(total)),
                 CiphertextRange(RangeSpec::From { first }) => (first, total),
                 CiphertextRange(RangeSpec::Suffix { length }) => (total.saturating_sub(length), total),

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
 use super::buffer_pool::BufferPool;
-use super::data::poll_data_of;
+use super::data::poll_next_data;
 use super::{DataBody, PollData};
 use crate::envelope::native::multipart::SegmentSealer;
 use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_length};
@@ -174,7 +174,7 @@ where
             if self.fill() {
                 continue;
             }
-            match ready!(poll_data_of(&mut self.plaintext, context)).transpose()? {
+            match ready!(poll_next_data(&mut self.plaintext, context)).transpose()? {
                 Some(bytes) => {
                     if bytes.len() <= CHUNK {
                         // Small frames need no buffers: there are many connections, or the client is slower

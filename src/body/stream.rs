@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
-use super::data::poll_data_of;
+use super::data::poll_next_data;
 use super::{BoxError, DataBody, OpenError, PollData};
 use crate::envelope::{StreamError, StreamOpener, StreamSealer};
 
@@ -71,7 +71,7 @@ where
             if self.opener.is_none() {
                 return Poll::Ready(None);
             }
-            let data = ready!(poll_data_of(&mut self.stored, context));
+            let data = ready!(poll_next_data(&mut self.stored, context));
             let (data, is_end) = match data.transpose().map_err(OpenError::Upstream)? {
                 Some(data) => (data, false),
                 None => (Bytes::new(), true),
@@ -120,7 +120,7 @@ where
         loop {
             let Some(sealer) = self.sealer.as_mut() else { return Poll::Ready(None) };
             let mut sealed = BytesMut::new();
-            match ready!(poll_data_of(&mut self.plaintext, context)).transpose()? {
+            match ready!(poll_next_data(&mut self.plaintext, context)).transpose()? {
                 Some(data) => sealer.update(&data, &mut sealed),
                 None => {
                     let sealer = self.sealer.take().expect("it was there at the top of the loop");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_storage_that_sends_more_than_was_asked_for_is_cut_to_size() {
+    async fn a_response_longer_than_requested_is_cut_to_size() {
         let content = pattern(1000);
         let mut sealer = article_cbc::sealer(&data_key(), &[7; 16], article_cbc::Padding::Pkcs7);
         let mut stored = BytesMut::new();

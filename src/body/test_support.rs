@@ -26,7 +26,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 pub(crate) struct Frames(std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>);
 
 impl Frames {
-    /// The same frames with an error where the end would be.
+    /// The frames with an error instead of their end.
     pub(crate) fn then_an_error(self) -> Self {
         let frames: Vec<_> = self.0.chain([Err("verdict: refused".into())]).collect();
         Self(frames.into_iter())
@@ -119,10 +119,12 @@ pub(crate) fn seal_segments(content_key: &ContentKey, layout: &Layout, content: 
     let mut segments = Vec::new();
     let mut rest = content;
     for (index, part) in layout.parts().iter().enumerate() {
-        let end = match index + 1 == layout.parts().len() && !layout.is_terminated() {
-            true if layout.is_regular() => SegmentEnd::Last,
-            true => SegmentEnd::LastCarrying(layout),
-            false => SegmentEnd::Middle,
+        let end = if index + 1 < layout.parts().len() || layout.is_terminated() {
+            SegmentEnd::Middle
+        } else if layout.is_regular() {
+            SegmentEnd::Last
+        } else {
+            SegmentEnd::LastCarrying(layout)
         };
         let (plaintext, after) = rest.split_at(usize::try_from(part.length).unwrap());
         let sealer = SegmentSealer::new(content_key, *part, end, SegmentEntropy::fresh()).unwrap();

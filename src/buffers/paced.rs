@@ -140,18 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn in_a_crowd_one_frame_waits_for_the_other() {
+    fn with_many_connections_one_frame_waits_for_another() {
         let connections = ConnectionCounter::default();
         let _connections: Vec<_> = (0..200).map(|_| connections.enter()).collect();
         let mut body = PacedBody::new(Frames(vec![65_536; 3]), connections);
-        let first = next(&mut body).expect("nothing is on its in_flight");
+        let first = next(&mut body).expect("nothing is in flight");
         assert!(next(&mut body).is_none());
         drop(first);
         assert!(next(&mut body).is_some(), "what was written does not count");
     }
 
     #[test]
-    fn while_there_are_few_more_may_be_on_its_way() {
+    fn with_few_connections_more_may_be_in_flight() {
         let mut body = PacedBody::new(Frames(vec![65_536; 40]), ConnectionCounter::default());
         let mut held = Vec::new();
         held.extend(std::iter::from_fn(|| next(&mut body)));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_is_woken() {
+    async fn a_waiting_body_is_woken() {
         let connections = ConnectionCounter::default();
         let _connections: Vec<_> = (0..200).map(|_| connections.enter()).collect();
         let mut body = PacedBody::new(Frames(vec![65_536; 2]), connections);

@@ -52,7 +52,7 @@ impl DataKey {
     pub fn expose(&self) -> &[u8; KEY_LENGTH] {
         match &self.0 {
             Bytes::Aes256(bytes) => bytes,
-            Bytes::Aes128(_) => panic!("a short key was asked for, and is checked for"),
+            Bytes::Aes128(_) => panic!("a caller that requests a short key checks for one"),
         }
     }
 

@@ -26,9 +26,9 @@ fn a_chain_without_a_header_slices_from_its_first_block() {
         let chain = CbcBody::new(&key, Some(iv), AcceptedPadding::Pkcs7);
         let range = chain.tail(stored.len() as u64).unwrap();
         let tail = &stored[range.first() as usize..=range.last() as usize];
-        let told = chain.length_by_tail(stored.len() as u64, tail);
+        let length = chain.length_by_tail(stored.len() as u64, tail);
         let whole = chain.open_whole(stored, None).map(|plaintext| plaintext.len() as u64);
-        assert_eq!(told, whole);
+        assert_eq!(length, whole);
     }
     assert_eq!(chain.tail(0), Err(Unreadable));
     assert_eq!(chain.tail(24), Err(Unreadable));

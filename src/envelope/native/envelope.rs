@@ -29,7 +29,7 @@ const WRAPPED: usize = KEY_LENGTH + super::TAG;
 pub(super) const FIXED: usize = AUTHENTICATED + WRAPPED;
 /// Longest envelope that a reader accepts: S3 allows 2,048 bytes of user metadata, and base64 makes 4
 /// characters of 3 bytes.
-pub(super) const LONGEST: usize = 1_536;
+pub(super) const MAX_ENVELOPE: usize = 1_536;
 
 /// The binding of an envelope (F-07), weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -242,7 +242,7 @@ impl Envelope {
     /// # Errors
     /// A [`FormatError`] for anything that a reader of this version does not know exactly (F-04 to F-08).
     pub fn parse(value: &[u8]) -> Result<Self, FormatError> {
-        if value.len() > LONGEST.div_ceil(3) * 4 {
+        if value.len() > MAX_ENVELOPE.div_ceil(3) * 4 {
             return Err(FormatError::EnvelopeLength);
         }
         Self::from_bytes(STANDARD.decode(value).map_err(|_| FormatError::Encoding)?)
@@ -251,7 +251,7 @@ impl Envelope {
     /// Parses the envelope's bytes.
     pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Self, FormatError> {
         // Without attributes there is nothing after the fixed part; sealed attributes hold at least one byte.
-        if bytes.len() != FIXED && !(FIXED + super::TAG + 1..=LONGEST).contains(&bytes.len()) {
+        if bytes.len() != FIXED && !(FIXED + super::TAG + 1..=MAX_ENVELOPE).contains(&bytes.len()) {
             return Err(FormatError::EnvelopeLength);
         }
         if bytes[0] != VERSION {

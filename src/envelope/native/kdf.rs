@@ -42,7 +42,7 @@ pub(super) fn hkdf<const N: usize>(
         .extract(ikm)
         .expand(info, OutputLength(N))
         .and_then(|okm| okm.fill(output.as_mut_slice()))
-        .expect("at most 64 bytes are asked for, HKDF-SHA256 gives up to 255 * 32");
+        .expect("at most 64 bytes are requested, HKDF-SHA256 gives up to 255 * 32");
     output
 }
 

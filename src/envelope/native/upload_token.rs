@@ -16,12 +16,12 @@ use crate::wire::checksum::ChecksumAlgorithm;
 const VERSION: u8 = 1;
 const TAG: usize = 32;
 /// Longest upload id of a storage. AWS documents no limit; its ids have about 130 characters.
-const LONGEST_ID: usize = 1_024;
+const MAX_ID: usize = 1_024;
 /// Longest wrapped data key: AWS KMS accepts no longer `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
-const LONGEST_WRAPPED: usize = 6_144;
+const MAX_WRAPPED: usize = 6_144;
 /// Longest token in bytes: version, checksum, three fields with their lengths, tag.
-const LONGEST: usize = 2 + 3 * 2 + LONGEST_ID + LONGEST_WRAPPED + super::envelope::LONGEST + TAG;
+const MAX_TOKEN: usize = 2 + 3 * 2 + MAX_ID + MAX_WRAPPED + super::envelope::MAX_ENVELOPE + TAG;
 
 /// Why an upload id is not a token, or not the token of this upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -119,9 +119,7 @@ impl UploadToken {
         wrapped_key: Vec<u8>,
         envelope: Envelope,
     ) -> Result<Self, TokenError> {
-        if !(1..=LONGEST_ID).contains(&upstream_id.len())
-            || !(1..=LONGEST_WRAPPED).contains(&wrapped_key.len())
-        {
+        if !(1..=MAX_ID).contains(&upstream_id.len()) || !(1..=MAX_WRAPPED).contains(&wrapped_key.len()) {
             return Err(TokenError::Malformed);
         }
         if !envelope.is_multipart() {
@@ -138,7 +136,7 @@ impl UploadToken {
     /// [`TokenError`] for anything that [`Self::to_text`] does not write, which includes every upload id of
     /// the storage.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        if text.len() > LONGEST.div_ceil(3) * 4 {
+        if text.len() > MAX_TOKEN.div_ceil(3) * 4 {
             return Err(TokenError::Malformed);
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Encoding)?;
@@ -148,9 +146,9 @@ impl UploadToken {
         }
         let (checksum, rest) = rest.split_first().ok_or(TokenError::Malformed)?;
         let (fields, tag) = rest.split_last_chunk().ok_or(TokenError::Malformed)?;
-        let (upstream_id, fields) = take_field(fields, LONGEST_ID)?;
-        let (wrapped_key, fields) = take_field(fields, LONGEST_WRAPPED)?;
-        let (envelope, fields) = take_field(fields, super::envelope::LONGEST)?;
+        let (upstream_id, fields) = take_field(fields, MAX_ID)?;
+        let (wrapped_key, fields) = take_field(fields, MAX_WRAPPED)?;
+        let (envelope, fields) = take_field(fields, super::envelope::MAX_ENVELOPE)?;
         if !fields.is_empty() {
             return Err(TokenError::Malformed);
         }

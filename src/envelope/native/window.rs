@@ -153,19 +153,19 @@ mod tests {
             let window = ReadWindow::slice(stored, 0, first, last).unwrap();
             prop_assert_eq!(window.first_chunk * CHUNK_U64 + window.skip, first);
             prop_assert!(window.discard + window.ciphertext_needed() <= stored);
-            let CiphertextRange(RangeSpec::Bounded { first: asked, last: asked_last }) =
+            let CiphertextRange(RangeSpec::Bounded { first: requested, last: requested_last }) =
                 (PlaintextRange(RangeSpec::Bounded { first, last })).ciphertext() else { unreachable!() };
-            prop_assert_eq!(asked, window.discard);
-            prop_assert!(asked + window.ciphertext_needed() <= asked_last.saturating_add(1));
-            prop_assert!(asked_last - asked < (last - first + 1) + 2 * SEALED_U64 + (last - first) / 4096);
+            prop_assert_eq!(requested, window.discard);
+            prop_assert!(requested + window.ciphertext_needed() <= requested_last.saturating_add(1));
+            prop_assert!(requested_last - requested < (last - first + 1) + 2 * SEALED_U64 + (last - first) / 4096);
         }
 
         #[test]
         fn a_suffix_asks_for_enough(total in 1_u64..1 << 40, length in 1_u64..1 << 41) {
             let stored = ciphertext_length(total).unwrap();
-            let CiphertextRange(RangeSpec::Suffix { length: asked }) =
+            let CiphertextRange(RangeSpec::Suffix { length: requested }) =
                 (PlaintextRange(RangeSpec::Suffix { length })).ciphertext() else { unreachable!() };
-            let start = stored.saturating_sub(asked);
+            let start = stored.saturating_sub(requested);
             let first = total.saturating_sub(length);
             let window = ReadWindow::slice(stored, start, first, total - 1).unwrap();
             prop_assert!(start + window.discard + window.ciphertext_needed() == stored);

@@ -52,7 +52,7 @@ fn f_04_without_attributes_the_envelope_has_116_bytes() {
     for length in [0, 1, 115, 117, 116 + super::super::TAG] {
         assert_eq!(reparsed(&bytes[..length.min(bytes.len())]), Err(FormatError::EnvelopeLength), "{length}");
     }
-    assert_eq!(reparsed(&[1; LONGEST + 1]), Err(FormatError::EnvelopeLength));
+    assert_eq!(reparsed(&[1; MAX_ENVELOPE + 1]), Err(FormatError::EnvelopeLength));
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl PartReceipt {
     /// The receipt of a part that also carries this checksum of the object (F-54).
     #[must_use]
     pub fn carrying(self, object: Option<&Checksum>) -> Self {
-        Self { object: object.map(digest_of), ..self }
+        Self { object: object.map(truncated_digest), ..self }
     }
 
     /// Whether the part carries a checksum of the object.
@@ -68,7 +68,7 @@ impl PartReceipt {
 
     /// Whether the part carries just this checksum of the object.
     pub fn carries(&self, object: &Checksum) -> bool {
-        self.object == Some(digest_of(object))
+        self.object == Some(truncated_digest(object))
     }
 
     /// Plaintext bytes of the part.
@@ -143,7 +143,7 @@ impl PartReceipt {
 }
 
 /// The first bytes of SHA-256 of a checksum's value.
-fn digest_of(checksum: &Checksum) -> [u8; DIGEST] {
+fn truncated_digest(checksum: &Checksum) -> [u8; DIGEST] {
     *digest(&SHA256, checksum.bytes()).as_ref().first_chunk().expect("SHA-256 gives 32 bytes")
 }
 

@@ -33,7 +33,7 @@ pub(super) const CARRIED: usize = 32;
 /// Commitment beside a carried checksum.
 const SHORT_COMMITMENT: usize = COMMITMENT - (SHORT_SALT + CARRIED - SALT);
 /// Longest tail: layout and footer of 10,000 segments and the longest padding.
-const LONGEST_TAIL: u64 = sealed_length(MAX_PARTS) + CHUNK as u64;
+const MAX_TAIL: u64 = sealed_length(MAX_PARTS) + CHUNK as u64;
 
 /// The random salt of one segment. Sealing consumes it, so no salt is used twice.
 pub struct SegmentEntropy([u8; SALT]);
@@ -152,11 +152,12 @@ impl Fields {
             _ => return Err(FormatError::SegmentHeader),
         };
         let fields = Self { place, part, tail_length };
-        let tail = match carries {
-            true => (sealed_length(1)..=LONGEST_TAIL).contains(&u64::from(tail_length)),
-            false => tail_length == 0,
+        let is_tail_possible = if carries {
+            (sealed_length(1)..=MAX_TAIL).contains(&u64::from(tail_length))
+        } else {
+            tail_length == 0
         };
-        if *version == VERSION && tail && fields.is_possible() {
+        if *version == VERSION && is_tail_possible && fields.is_possible() {
             Ok((fields, carries_checksum))
         } else {
             Err(FormatError::SegmentHeader)

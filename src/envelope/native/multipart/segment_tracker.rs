@@ -145,10 +145,7 @@ impl SegmentTracker {
                 Err(FormatError::MissingLast)
             }
             Place::Last | Place::Terminator => {
-                let tail = match self.regularity.holds() {
-                    true => 0,
-                    false => tail_length(self.segments, self.chunks),
-                };
+                let tail = if self.regularity.holds() { 0 } else { tail_length(self.segments, self.chunks) };
                 if fields.tail_length == 0 && tail > 0 {
                     return Err(self.irregular(fields));
                 }

@@ -217,10 +217,10 @@ fn objects_of_every_shape_come_back() {
         let claim = object.claim();
         let (content, outcome) = open(&content_key(1), &body, claim, None);
         assert_eq!((outcome, content == object.content), (Ok(()), true), "{layout:?}");
-        let told = open(&content_key(1), &body, BodyClaim { parts: None, ..claim }, None);
-        assert_eq!((told.1, told.0 == object.content), (Ok(()), true), "without the number of parts");
-        let told = open(&content_key(1), &body, claim, Some(layout));
-        assert_eq!((told.1, told.0 == object.content), (Ok(()), true), "with the layout");
+        let opened = open(&content_key(1), &body, BodyClaim { parts: None, ..claim }, None);
+        assert_eq!((opened.1, opened.0 == object.content), (Ok(()), true), "without the number of parts");
+        let opened = open(&content_key(1), &body, claim, Some(layout));
+        assert_eq!((opened.1, opened.0 == object.content), (Ok(()), true), "with the layout");
     }
 }
 

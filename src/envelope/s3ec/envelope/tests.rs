@@ -246,15 +246,15 @@ fn lengths_are_exact_but_for_chains() {
     assert_eq!(message.plaintext_length(MAX_PLAINTEXT + 17), Err(S3ecError::Length));
     assert_eq!(ciphertext_length(MAX_PLAINTEXT + 1), None);
 
-    let told = |hint: &str, stored| {
+    let length_with_hint = |hint: &str, stored| {
         parse(&with(v1_kms(), names::PLAINTEXT_LENGTH, hint), LEGACY).unwrap().plaintext_length(stored)
     };
-    assert_eq!(told("17", 32), Ok(Some(17)));
-    assert_eq!(told("15", 32), Ok(None), "a chain of 32 bytes holds 16 to 31");
-    assert_eq!(told("32", 32), Ok(None));
-    assert_eq!(told("x", 32), Ok(None));
-    assert_eq!(told("17", 33), Err(S3ecError::Length));
-    assert_eq!(told("0", 0), Err(S3ecError::Length));
+    assert_eq!(length_with_hint("17", 32), Ok(Some(17)));
+    assert_eq!(length_with_hint("15", 32), Ok(None), "a body of 32 bytes holds 16 to 31");
+    assert_eq!(length_with_hint("32", 32), Ok(None));
+    assert_eq!(length_with_hint("x", 32), Ok(None));
+    assert_eq!(length_with_hint("17", 33), Err(S3ecError::Length));
+    assert_eq!(length_with_hint("0", 0), Err(S3ecError::Length));
 }
 
 #[test]

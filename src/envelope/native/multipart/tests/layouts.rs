@@ -141,9 +141,10 @@ proptest! {
     ) {
         let mut lengths = vec![chunks * CHUNK as u64; parts as usize];
         lengths.push(last.max(u64::from(terminated)));
-        let layout = match terminated {
-            true => Layout::terminated(numbered(&lengths)),
-            false => Layout::ended_by_last(numbered(&lengths)),
+        let layout = if terminated {
+            Layout::terminated(numbered(&lengths))
+        } else {
+            Layout::ended_by_last(numbered(&lengths))
         };
         let layout = layout.unwrap();
         prop_assert!(layout.is_regular());
