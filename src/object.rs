@@ -3,6 +3,7 @@
 //! It must not know operations or requests of clients. Whatever it returns as plaintext was authenticated
 //! first, and whatever it sends to the storage is ciphertext, unless a rule says that a bucket is not encrypted.
 
+pub mod caches;
 pub mod checksums;
 pub mod default_key;
 pub mod foreign;
@@ -12,6 +13,8 @@ pub mod listed_size;
 pub mod location;
 pub mod lost_response;
 pub mod native;
+pub mod opened;
+pub mod plaintext;
 pub mod range;
 pub mod read;
 pub mod resources;

@@ -22,8 +22,8 @@ use crate::envelope::native::{
 };
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
-use crate::object::layout::Layouts;
-use crate::object::listed_size::LearnedSizes;
+use crate::object::caches::LayoutCache;
+use crate::object::caches::SizeCache;
 use crate::object::native;
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
@@ -64,9 +64,9 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         upstream: Upstream::build(settings).await.unwrap(),
         keyring: Keyring::build(keys).await.unwrap(),
         policies: Policies::new(rules.iter().map(rule).collect()),
-        learned_sizes: LearnedSizes::default(),
-        default_keys: crate::object::default_key::DefaultKeys::default(),
-        layouts: Layouts::default(),
+        size_cache: SizeCache::default(),
+        default_keys: crate::object::caches::DefaultKeyCache::default(),
+        layout_cache: LayoutCache::default(),
         memory: crate::buffers::Budget::new(64 << 20),
     };
     let known_uploads = crate::upload::memory::KnownUploads::default();

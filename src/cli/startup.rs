@@ -8,9 +8,9 @@ use crate::buffers::Budget;
 use crate::config::{Config, RequestRules};
 use crate::error::with_causes;
 use crate::keyring::{self, Keyring, KeyringSetupError};
-use crate::object::default_key::DefaultKeys;
-use crate::object::layout::Layouts;
-use crate::object::listed_size::LearnedSizes;
+use crate::object::caches::DefaultKeyCache;
+use crate::object::caches::LayoutCache;
+use crate::object::caches::SizeCache;
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
 use crate::operation::response::cors::CorsAnswers;
@@ -56,9 +56,9 @@ pub async fn resources(
         upstream,
         keyring,
         policies: Policies::new(buckets),
-        learned_sizes: LearnedSizes::default(),
-        layouts: Layouts::default(),
-        default_keys: DefaultKeys::default(),
+        size_cache: SizeCache::default(),
+        layout_cache: LayoutCache::default(),
+        default_keys: DefaultKeyCache::default(),
         memory,
     };
     Ok(Resources {

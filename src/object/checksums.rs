@@ -2,7 +2,7 @@
 //!
 //! It must not know requests or responses. No checksum is returned that was not authenticated.
 
-use super::layout::KnownLayout;
+use super::caches::ProvenLayout;
 use crate::envelope::native::{Attributes, FormatError, UploadChecksum};
 use crate::s3::checksum::ObjectChecksum;
 
@@ -13,7 +13,7 @@ use crate::s3::checksum::ObjectChecksum;
 /// A format error when the carried value is not a valid checksum.
 pub(crate) fn kept_checksums(
     attributes: &Attributes,
-    layout: Option<&KnownLayout>,
+    layout: Option<&ProvenLayout>,
 ) -> Result<Vec<ObjectChecksum>, FormatError> {
     let known: Vec<_> = attributes.iter().copied().map(ObjectChecksum::from).collect();
     let carried = layout.and_then(|known| Some((known, known.checksum?)));

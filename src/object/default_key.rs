@@ -5,39 +5,16 @@
 //! limited time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
-use moka::future::Cache;
 
+use super::caches::DefaultKeyCache;
 use super::upstream_response;
 use crate::body::read_bounded;
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::{BucketName, xml};
 use crate::upstream::UpstreamRequest;
-
-/// How long a bucket's default is remembered: as long another proxy's change of it may go unnoticed.
-const MAX_AGE: Duration = Duration::from_secs(60);
-/// Buckets remembered, of about 200 bytes each.
-const MAX_BUCKETS: u64 = 10_000;
-
-/// The KMS keys of the buckets' default encryption, as the storage returned them. Clones share the cache.
-#[derive(Clone)]
-pub struct DefaultKeys(Cache<BucketName, Option<Arc<str>>>);
-
-impl Default for DefaultKeys {
-    fn default() -> Self {
-        Self(Cache::builder().max_capacity(MAX_BUCKETS).time_to_live(MAX_AGE).build())
-    }
-}
-
-impl DefaultKeys {
-    /// What the storage said of this bucket may have changed.
-    pub(crate) async fn forget(&self, bucket: &BucketName) {
-        self.0.invalidate(bucket).await;
-    }
-}
 
 /// The KMS key that the bucket's default encryption names. `None`: the configuration names none, there is no
 /// such configuration, or the storage does not support it or denies the proxy access to it.
@@ -50,7 +27,7 @@ pub(crate) async fn default_key(
     bucket: &BucketName,
     account: HeaderMap,
 ) -> Result<Option<Arc<str>>, Error> {
-    let DefaultKeys(known) = &resources.default_keys;
+    let DefaultKeyCache(known) = &resources.default_keys;
     let asked = Box::pin(ask(resources, bucket, account));
     known.try_get_with_by_ref(bucket, asked).await.map_err(Error::Shared)
 }

@@ -16,7 +16,7 @@ pub use super::foreign::described::{ForeignObject, StoredFormat, unlock_files, u
 pub(crate) use super::foreign::read::{FirstAnswer, open};
 pub(crate) use super::foreign::source::Source;
 pub(crate) use super::foreign::write::{Target, refuse_reserved, seal};
-use super::native::StoredKeys;
+use super::native::NativeMetadata;
 use super::rule::BucketRule;
 use super::rule::formats::ReadFormat;
 use crate::envelope::article_cbc::{self, CbcBody, Unreadable};
@@ -35,15 +35,15 @@ pub(crate) const S3EC_GCM: Purpose = Purpose::new("s3ec/gcm").with_short_keys();
 pub(crate) const S3EC_COMMITTING: Purpose = Purpose::new("s3ec/115");
 
 /// What an object's metadata say it is; of a format that the rule reads.
-pub(crate) enum Kind {
+pub(crate) enum DetectedFormat {
     /// The native format.
-    Native(StoredKeys),
+    Native(NativeMetadata),
     /// Another, or none.
-    Foreign(Marks),
+    Foreign(ForeignMetadata),
 }
 
 /// What the metadata of a foreign object say.
-pub(crate) enum Marks {
+pub(crate) enum ForeignMetadata {
     /// The seed article's format.
     Cbc {
         /// The wrapped data key, base64.
@@ -57,7 +57,7 @@ pub(crate) enum Marks {
     Unmarked(Entries),
 }
 
-impl Marks {
+impl ForeignMetadata {
     /// The format that they claim. What has none may be an object of an instruction file, too.
     pub(crate) fn format(&self) -> ReadFormat {
         match self {
@@ -69,7 +69,7 @@ impl Marks {
 }
 
 /// A foreign object whose keys are known.
-pub(crate) enum Foreign {
+pub(crate) enum ForeignEnvelope {
     /// Not encrypted.
     Plaintext,
     /// An instruction file of the S3 Encryption Client: plaintext that speaks of keys, if it is what its name says.
@@ -86,7 +86,7 @@ pub(crate) enum Foreign {
 }
 
 /// The content of a foreign object, ready to be opened.
-pub enum Unlocked {
+pub enum ForeignContent {
     /// As it is.
     Plaintext,
     /// The same, if it is an instruction file.
@@ -101,15 +101,18 @@ pub enum Unlocked {
 ///
 /// # Errors
 /// [`Error::NotReadable`], naming the format; or what is wrong with the metadata.
-pub(crate) fn recognise(rule: &BucketRule, metadata: &HeaderMap) -> Result<Kind, Error> {
+pub(crate) fn detect(rule: &BucketRule, metadata: &HeaderMap) -> Result<DetectedFormat, Error> {
     if metadata.contains_key(headers::ENCRYPTION_ENVELOPE) {
         admit(rule, ReadFormat::Native)?;
-        return StoredKeys::from_headers(metadata).map(Kind::Native);
+        return NativeMetadata::from_headers(metadata).map(DetectedFormat::Native);
     }
     if let Some(wrapped) = metadata.get(headers::ENCRYPTION_KEY) {
         admit(rule, ReadFormat::Cbc)?;
         let recorded = metadata.get(headers::ENCRYPTION_LENGTH).map(|length| length.as_bytes().to_vec());
-        return Ok(Kind::Foreign(Marks::Cbc { wrapped: wrapped.as_bytes().to_vec(), recorded }));
+        return Ok(DetectedFormat::Foreign(ForeignMetadata::Cbc {
+            wrapped: wrapped.as_bytes().to_vec(),
+            recorded,
+        }));
     }
     let user = metadata.iter().filter_map(|(name, value)| {
         name.as_str().strip_prefix(USER_METADATA).map(|name| (name, value.as_bytes()))
@@ -120,11 +123,11 @@ pub(crate) fn recognise(rule: &BucketRule, metadata: &HeaderMap) -> Result<Kind,
             if !rule.formats.reads(ReadFormat::S3ec) {
                 admit(rule, ReadFormat::Plaintext)?;
             }
-            Ok(Kind::Foreign(Marks::Unmarked(entries)))
+            Ok(DetectedFormat::Foreign(ForeignMetadata::Unmarked(entries)))
         }
         Ok((claim, entries)) => {
             admit(rule, ReadFormat::S3ec)?;
-            Ok(Kind::Foreign(Marks::S3ec(entries, claim)))
+            Ok(DetectedFormat::Foreign(ForeignMetadata::S3ec(entries, claim)))
         }
         Err(error) => {
             admit(rule, ReadFormat::S3ec)?;
@@ -141,15 +144,15 @@ fn admit(rule: &BucketRule, format: ReadFormat) -> Result<(), Error> {
 }
 
 /// Removes from an answer what belongs to a foreign object's format and not to its writer.
-pub(crate) fn hide(foreign: &Foreign, answer: &mut HeaderMap) {
+pub(crate) fn hide(foreign: &ForeignEnvelope, answer: &mut HeaderMap) {
     match foreign {
-        Foreign::S3ec(_) => {
+        ForeignEnvelope::S3ec(_) => {
             let names: Vec<_> = answer.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
             for name in names {
                 answer.remove(name);
             }
         }
-        Foreign::Plaintext | Foreign::InstructionFile | Foreign::Cbc { .. } => {}
+        ForeignEnvelope::Plaintext | ForeignEnvelope::InstructionFile | ForeignEnvelope::Cbc { .. } => {}
     }
 }
 
@@ -158,28 +161,37 @@ fn is_reserved(header: &str) -> bool {
     header.strip_prefix(USER_METADATA).is_some_and(s3ec::is_reserved)
 }
 
-impl Foreign {
+impl ForeignEnvelope {
     /// What the marks come to, for a body of `stored` bytes. Asks for an instruction file where there may be one.
     ///
     /// # Errors
     /// Why the object is refused.
-    pub(crate) async fn resolve(source: &Source<'_>, marks: Marks, stored: u64) -> Result<Self, Error> {
+    pub(crate) async fn resolve(
+        source: &Source<'_>,
+        marks: ForeignMetadata,
+        stored: u64,
+    ) -> Result<Self, Error> {
         let file = match &marks {
-            Marks::Cbc { .. } | Marks::S3ec(_, Claim::Whole) => None,
-            Marks::Unmarked(_) if !source.rule.formats.reads(ReadFormat::S3ec) => None,
-            Marks::Unmarked(_) if source.is_named_instruction_file(stored) => {
+            ForeignMetadata::Cbc { .. } | ForeignMetadata::S3ec(_, Claim::Whole) => None,
+            ForeignMetadata::Unmarked(_) if !source.rule.formats.reads(ReadFormat::S3ec) => None,
+            ForeignMetadata::Unmarked(_) if source.is_named_instruction_file(stored) => {
                 return Ok(Self::InstructionFile);
             }
-            Marks::S3ec(..) | Marks::Unmarked(_) => source.instruction_file().await?,
+            ForeignMetadata::S3ec(..) | ForeignMetadata::Unmarked(_) => source.instruction_file().await?,
         };
         Self::of_marks(source.rule, marks, file, stored)
     }
 
     /// What the marks come to, with the instruction file, if there is one.
-    fn of_marks(rule: &BucketRule, marks: Marks, file: Option<Entries>, stored: u64) -> Result<Self, Error> {
+    fn of_marks(
+        rule: &BucketRule,
+        marks: ForeignMetadata,
+        file: Option<Entries>,
+        stored: u64,
+    ) -> Result<Self, Error> {
         let policy = s3ec::Policy { legacy: rule.formats.s3ec.legacy };
         let envelope = match marks {
-            Marks::Cbc { wrapped, recorded } => {
+            ForeignMetadata::Cbc { wrapped, recorded } => {
                 let wrapped = STANDARD.decode(wrapped).map_err(|_| Unreadable)?;
                 let recorded = match recorded {
                     None => None,
@@ -190,12 +202,13 @@ impl Foreign {
                 };
                 return Ok(Self::Cbc { wrapped, recorded });
             }
-            Marks::S3ec(entries, Claim::Whole) => Envelope::parse(&entries, policy)?,
-            Marks::S3ec(entries, Claim::KeyElsewhere | Claim::Nothing) => {
+            ForeignMetadata::S3ec(entries, Claim::Whole) => Envelope::parse(&entries, policy)?,
+            ForeignMetadata::S3ec(entries, Claim::KeyElsewhere | Claim::Nothing) => {
                 let file = file.ok_or(S3ecError::InstructionFile)?;
                 Envelope::parse_with_file(&entries, &file, policy)?
             }
-            Marks::Unmarked(entries) => match file.filter(|_| rule.formats.reads(ReadFormat::S3ec)) {
+            ForeignMetadata::Unmarked(entries) => match file.filter(|_| rule.formats.reads(ReadFormat::S3ec))
+            {
                 Some(file) => Envelope::parse_with_file(&entries, &file, policy)?,
                 None => {
                     admit(rule, ReadFormat::Plaintext)?;
@@ -234,10 +247,10 @@ impl Foreign {
         &self,
         keyring: &Keyring,
         rule: &BucketRule,
-    ) -> Result<(Unlocked, Option<String>), Error> {
+    ) -> Result<(ForeignContent, Option<String>), Error> {
         let (purpose, wrapped, context) = match self {
-            Self::Plaintext => return Ok((Unlocked::Plaintext, None)),
-            Self::InstructionFile => return Ok((Unlocked::InstructionFile, None)),
+            Self::Plaintext => return Ok((ForeignContent::Plaintext, None)),
+            Self::InstructionFile => return Ok((ForeignContent::InstructionFile, None)),
             Self::Cbc { wrapped, .. } => (CBC, &wrapped[..], EncryptionContext::from_pairs::<&str, &str>([])),
             Self::S3ec(envelope) => {
                 let purpose = match envelope.suite() {
@@ -262,13 +275,15 @@ impl Foreign {
             (unwrapped, _) => unwrapped?,
         };
         let unlocked = match self {
-            Self::Cbc { recorded, .. } => Unlocked::Chain(article_cbc::body(&unwrapped.data_key), *recorded),
+            Self::Cbc { recorded, .. } => {
+                ForeignContent::Chain(article_cbc::body(&unwrapped.data_key), *recorded)
+            }
             Self::S3ec(envelope) => match envelope.unlock(&unwrapped.data_key)? {
-                Content::Message(message) => Unlocked::Message(message),
-                Content::Cbc(chain) => Unlocked::Chain(chain, None),
+                Content::Message(message) => ForeignContent::Message(message),
+                Content::Cbc(chain) => ForeignContent::Chain(chain, None),
             },
-            Self::Plaintext => Unlocked::Plaintext,
-            Self::InstructionFile => Unlocked::InstructionFile,
+            Self::Plaintext => ForeignContent::Plaintext,
+            Self::InstructionFile => ForeignContent::InstructionFile,
         };
         Ok((unlocked, Some(unwrapped.key_id)))
     }
@@ -291,9 +306,9 @@ impl Foreign {
             return Ok(length);
         }
         match self.unlock(&source.resources.keyring, source.rule).await?.0 {
-            Unlocked::Chain(chain, _) => source.chain_length(&chain, etag, stored).await,
-            Unlocked::Plaintext | Unlocked::InstructionFile => Ok(stored),
-            Unlocked::Message(_) => Ok(MessageBody::plaintext_length(stored)?),
+            ForeignContent::Chain(chain, _) => source.chain_length(&chain, etag, stored).await,
+            ForeignContent::Plaintext | ForeignContent::InstructionFile => Ok(stored),
+            ForeignContent::Message(_) => Ok(MessageBody::plaintext_length(stored)?),
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::checksums::{kept_checksums, may_carry_checksum};
-use super::foreign::{self, Foreign, Kind, Source};
+use super::foreign::{self, DetectedFormat, ForeignEnvelope, Source};
 use super::layout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of};
-use super::native::{StoredKeys, Unlocked};
+use super::native::{NativeMetadata, OpenedNative};
 use super::rule::BucketRule;
 use super::upstream_response;
 use crate::envelope::native::multipart::Layout;
@@ -54,9 +54,9 @@ pub(crate) struct DescribedObject {
 /// The keys of a described object.
 pub(crate) enum ObjectKeys {
     /// Of a native object.
-    Native(StoredKeys),
+    Native(NativeMetadata),
     /// Of an object of another format, or none.
-    Foreign(Foreign),
+    Foreign(ForeignEnvelope),
 }
 
 impl ObjectKeys {
@@ -153,11 +153,11 @@ async fn attempt(
     }
     let (mut head, _) = response.into_parts();
     let stored_total = ReceivedRange::of_head(&head.headers)?.total;
-    let stored = match foreign::recognise(rule, &head.headers)? {
-        Kind::Native(stored) => stored,
-        Kind::Foreign(marks) => {
+    let stored = match foreign::detect(rule, &head.headers)? {
+        DetectedFormat::Native(stored) => stored,
+        DetectedFormat::Foreign(marks) => {
             let source = Source { resources, rule, at: &at };
-            let foreign = Box::pin(Foreign::resolve(&source, marks, stored_total)).await?;
+            let foreign = Box::pin(ForeignEnvelope::resolve(&source, marks, stored_total)).await?;
             let etag = etag_of(&head.headers)
                 .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
             let plaintext_total = match Box::pin(foreign.length(&source, etag, stored_total)).await {
@@ -177,7 +177,7 @@ async fn attempt(
 /// A native object as HEAD gives it.
 struct Native {
     head: response::Parts,
-    stored: StoredKeys,
+    stored: NativeMetadata,
     stored_total: u64,
 }
 
@@ -201,13 +201,13 @@ async fn native_object(
         match identity.plaintext_total()? {
             Some(total) if !needs_layout && !is_carried => (total, None),
             Some(_) | None => {
-                let known = match (resources.layouts.known(at, &identity).await, &unlocked) {
+                let known = match (resources.layout_cache.known(at, &identity).await, &unlocked) {
                     (Some(known), _) => Ok(known),
-                    (None, Some(Unlocked { opened, .. })) => {
+                    (None, Some(OpenedNative { opened, .. })) => {
                         layout::layout_of(resources, at, &identity, &opened.content_key).await
                     }
                     (None, None) => {
-                        let Unlocked { opened, .. } =
+                        let OpenedNative { opened, .. } =
                             stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
                         layout::layout_of(resources, at, &identity, &opened.content_key).await
                     }
@@ -217,7 +217,7 @@ async fn native_object(
                     (Err(error), Some(total)) if error.is_archived() && !needs_layout => (total, None),
                     (Err(error), None) if error.is_archived() && !needs_layout => {
                         let etag = etag_of(&head.headers).unwrap_or_default();
-                        let size = resources.learned_sizes.of_completed(bucket, object_key, etag).await;
+                        let size = resources.size_cache.of_completed(bucket, object_key, etag).await;
                         (size.unwrap_or(stored_total), None)
                     }
                     (Err(error), _) => return Err(error),
@@ -229,7 +229,7 @@ async fn native_object(
         (native::plaintext_length(stored_total)?, None)
     };
     let checksums = match unlocked {
-        Some(Unlocked { opened, key_id }) => {
+        Some(OpenedNative { opened, key_id }) => {
             Some((kept_checksums(&opened.attributes, known.as_deref())?, key_id))
         }
         None => None,

@@ -8,8 +8,8 @@ use bytes::{Buf, Bytes};
 use http::header::RANGE;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use moka::future::Cache;
 
+use super::caches::ProvenLayout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, unreadable};
 use super::range::stored_range;
 use crate::body::BoxBody;
@@ -22,50 +22,8 @@ use crate::envelope::native::multipart::{
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 
-/// Memory for layouts, by the size of their parts: of 100 objects of 10,000 parts, or 25,000 of a few.
-const MAX_LAYOUTS: u64 = 16 << 20;
-/// Bytes that a remembered layout takes besides its parts.
-const LAYOUT_OVERHEAD: usize = 512;
-/// How many places are remembered at which an object with a known layout was seen last, of about 250 bytes each.
-const MAX_PLACES: u64 = 32_000;
-/// How many segment headers are remembered, of about 300 bytes each: those of 250 GiB in parts of 8 MiB.
-const MAX_HEADERS: u64 = 32_000;
 /// How much of an answer is read and dropped by a storage that sends more than it was asked for.
 const MAX_DROPPED: u64 = 1 << 20;
-
-/// The layouts of multipart objects that were read. Cloning shares them.
-#[derive(Clone)]
-pub struct Layouts {
-    proven: Cache<[u8; 32], Arc<KnownLayout>>,
-    /// The object that was seen last at a place.
-    newest: Cache<[u8; 32], [u8; 32]>,
-    /// Authenticated headers, by object and offset.
-    headers: Cache<([u8; 32], u64), Bytes>,
-}
-
-impl Default for Layouts {
-    fn default() -> Self {
-        let weight = |_: &[u8; 32], known: &Arc<KnownLayout>| {
-            let parts = size_of_val(known.layout.parts());
-            u32::try_from(parts + LAYOUT_OVERHEAD).expect("there are at most 10,000 parts")
-        };
-        Self {
-            proven: Cache::builder().max_capacity(MAX_LAYOUTS).weigher(weight).build(),
-            newest: Cache::new(MAX_PLACES),
-            headers: Cache::new(MAX_HEADERS),
-        }
-    }
-}
-
-/// A proven layout and the object it is of.
-#[derive(Debug)]
-pub(crate) struct KnownLayout {
-    pub(crate) identity: ObjectIdentity,
-    pub(crate) layout: Arc<Layout>,
-    /// What the last segment carries (F-54).
-    pub(crate) checksum: Option<CarriedChecksum>,
-    fingerprint: [u8; 32],
-}
 
 /// What an object's ends prove.
 pub(crate) struct Proven {
@@ -91,50 +49,6 @@ impl Proven {
     }
 }
 
-impl Layouts {
-    /// The layout of the object that was last seen at this place. It may have been replaced since.
-    pub(crate) async fn newest(&self, at: &ObjectLocation<'_>) -> Option<Arc<KnownLayout>> {
-        self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
-    }
-
-    /// Forgets everything, for tests of what an unknown object costs.
-    #[cfg(test)]
-    pub(crate) fn forget(&self) {
-        self.proven.invalidate_all();
-        self.newest.invalidate_all();
-        self.headers.invalidate_all();
-    }
-
-    /// This object was seen at this place. The one that was seen there before is gone, or is a version that nobody names
-    /// by its id: it is forgotten, so that a place that is written again and again takes the memory of one object.
-    async fn saw(&self, place: [u8; 32], object: [u8; 32]) {
-        let before = self.newest.get(&place).await.filter(|before| *before != object);
-        self.newest.insert(place, object).await;
-        let Some(before) = before else { return };
-        let Some(known) = self.proven.remove(&before).await else { return };
-        for extent in known.layout.segment_extents() {
-            self.headers.invalidate(&(before, extent.start)).await;
-        }
-    }
-
-    /// How many layouts and segment headers are remembered, for tests.
-    #[cfg(test)]
-    pub(crate) async fn sizes(&self) -> (u64, u64) {
-        self.proven.run_pending_tasks().await;
-        self.headers.run_pending_tasks().await;
-        (self.proven.entry_count(), self.headers.entry_count())
-    }
-
-    /// The layout of this very object, if it is known.
-    pub(crate) async fn known(
-        &self,
-        at: &ObjectLocation<'_>,
-        identity: &ObjectIdentity,
-    ) -> Option<Arc<KnownLayout>> {
-        self.proven.get(&identity.fingerprint(at)).await
-    }
-}
-
 /// The layout of a multipart object: from memory, else from the object itself. Who asks for the same object meanwhile
 /// waits for the same answer.
 ///
@@ -145,7 +59,7 @@ pub(crate) async fn layout_of(
     at: &ObjectLocation<'_>,
     identity: &ObjectIdentity,
     content_key: &ContentKey,
-) -> Result<Arc<KnownLayout>, Error> {
+) -> Result<Arc<ProvenLayout>, Error> {
     let proven = prove(resources, at, identity, content_key);
     // On the heap: few reads need it, and every read's future would have room for it.
     Box::pin(remember(resources, at, identity, proven)).await
@@ -157,15 +71,16 @@ pub(crate) async fn remember(
     at: &ObjectLocation<'_>,
     identity: &ObjectIdentity,
     proven: impl Future<Output = Result<Proven, Error>>,
-) -> Result<Arc<KnownLayout>, Error> {
+) -> Result<Arc<ProvenLayout>, Error> {
     let fingerprint = identity.fingerprint(at);
     let known = async {
         let Proven { layout, checksum } = proven.await?;
         let layout = Arc::new(layout);
-        Ok(Arc::new(KnownLayout { identity: identity.clone(), layout, checksum, fingerprint }))
+        Ok(Arc::new(ProvenLayout { identity: identity.clone(), layout, checksum, fingerprint }))
     };
-    let known = resources.layouts.proven.try_get_with(fingerprint, known).await.map_err(Error::Shared)?;
-    resources.layouts.saw(at.fingerprint(), fingerprint).await;
+    let known =
+        resources.layout_cache.proven.try_get_with(fingerprint, known).await.map_err(Error::Shared)?;
+    resources.layout_cache.saw(at.fingerprint(), fingerprint).await;
     Ok(known)
 }
 
@@ -176,7 +91,7 @@ pub(crate) async fn remember(
 pub(crate) async fn header_apart(
     resources: &Resources,
     at: &ObjectLocation<'_>,
-    known: &KnownLayout,
+    known: &ProvenLayout,
     window: &MultipartWindow,
     content_key: &Arc<ContentKey>,
 ) -> Result<Option<Bytes>, Error> {
@@ -187,7 +102,7 @@ pub(crate) async fn header_apart(
         RangeOpener::new(content_key.clone(), known.layout.clone(), window, Some(&header))?;
         Ok(header)
     };
-    let headers = &resources.layouts.headers;
+    let headers = &resources.layout_cache.headers;
     let read = headers.try_get_with((known.fingerprint, offset), read);
     Box::pin(read).await.map(Some).map_err(Error::Shared)
 }

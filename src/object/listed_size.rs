@@ -9,16 +9,15 @@
 mod completed;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ETAG, HeaderValue, IF_MATCH, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
-use moka::future::Cache;
 
-use super::foreign::{self, Foreign, Kind, Source};
+use super::caches::ListedSize;
+use super::foreign::{self, DetectedFormat, ForeignEnvelope, Source};
 use super::layout::{self, Proven};
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of, part_count, unquoted};
-use super::native::Unlocked;
+use super::native::OpenedNative;
 use super::range::stored_range;
 use super::rule::BucketRule;
 use super::rule::formats::ReadFormat;
@@ -30,30 +29,25 @@ use crate::keyring::KeyringError;
 use crate::object::Resources;
 use crate::s3::etag::bare;
 use crate::s3::xml::{ListedEntry, ToldEntry};
-use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey};
+use crate::s3::{BucketName, EtagStyle, ObjectKey};
 use crate::upstream::{UpstreamError, UpstreamRequest};
 use crate::wire::digest::digest_of_fields;
-
-/// How many learned sizes are remembered, of about 150 bytes each: sixty pages that hold nothing else.
-const MAX_KNOWN: u64 = 60_000;
-/// How long. An ETag's size does not change, but its object can be replaced by one of equal bytes and other metadata.
-const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// How often the object at a listed place is looked at when each look finds another object.
 const MAX_LOOKS: usize = 5;
 
 /// What a listing alone says of a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum SizeEstimate {
     /// So many bytes of plaintext, if the object is ours.
-    Size(u64),
+    Known(u64),
     /// Not enough.
-    Ask(Question),
+    NeedsLookup(Lookup),
 }
 
 /// What tells the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
+enum Lookup {
     /// The object's metadata.
     Metadata,
     /// Its last bytes: if it is ours, they hold the layout of so many segments (F-42).
@@ -61,38 +55,37 @@ enum Question {
 }
 
 /// The plaintext's length, from the ETag and the stored length that a listing gives.
-fn told(etag: Option<&str>, stored: u64) -> Told {
+fn estimate(etag: Option<&str>, stored: u64) -> SizeEstimate {
     // Shorter than any object of ours: a folder's marker, mostly.
     if stored < native::TAG as u64 {
-        return Told::Size(stored);
+        return SizeEstimate::Known(stored);
     }
-    let Some(etag) = etag else { return Told::Ask(Question::Metadata) };
+    let Some(etag) = etag else { return SizeEstimate::NeedsLookup(Lookup::Metadata) };
     match part_count(etag) {
         Some(parts) => match multipart_plaintext_length(stored, parts) {
-            Ok(MultipartLength::Exact(length)) => Told::Size(length),
-            Ok(MultipartLength::NeedsLayout) => Told::Ask(Question::Tail { parts }),
-            Err(_) => Told::Ask(Question::Metadata),
+            Ok(MultipartLength::Exact(length)) => SizeEstimate::Known(length),
+            Ok(MultipartLength::NeedsLayout) => SizeEstimate::NeedsLookup(Lookup::Tail { parts }),
+            Err(_) => SizeEstimate::NeedsLookup(Lookup::Metadata),
         },
-        None if is_digest(etag) => {
-            native::plaintext_length(stored).map_or(Told::Ask(Question::Metadata), Told::Size)
-        }
+        None if is_digest(etag) => native::plaintext_length(stored)
+            .map_or(SizeEstimate::NeedsLookup(Lookup::Metadata), SizeEstimate::Known),
         // It does not say whether the object was written by one PUT.
-        None => Told::Ask(Question::Metadata),
+        None => SizeEstimate::NeedsLookup(Lookup::Metadata),
     }
 }
 
 /// The same under a rule: where several formats are read, an object's metadata say which it has.
-fn told_under(rule: &BucketRule, entry: &ListedEntry) -> Told {
+fn estimate_under(rule: &BucketRule, entry: &ListedEntry) -> SizeEstimate {
     let formats = &rule.formats;
     match formats.read[..] {
-        [ReadFormat::Native] => told(entry.etag.as_deref(), entry.size),
+        [ReadFormat::Native] => estimate(entry.etag.as_deref(), entry.size),
         [ReadFormat::S3ec]
             if !formats.s3ec.legacy && !entry.object.as_str().ends_with(s3ec::INSTRUCTION_SUFFIX) =>
         {
             let length = s3ec::MessageBody::plaintext_length(entry.size);
-            Told::Size(length.unwrap_or(entry.size))
+            SizeEstimate::Known(length.unwrap_or(entry.size))
         }
-        _ => Told::Ask(Question::Metadata),
+        _ => SizeEstimate::NeedsLookup(Lookup::Metadata),
     }
 }
 
@@ -102,35 +95,9 @@ fn is_digest(etag: &str) -> bool {
     etag.len() >= 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Sizes that the storage was asked for. Cloning shares them.
-#[derive(Clone)]
-pub struct LearnedSizes(Cache<[u8; 32], Learned>);
-
-/// What a question to the storage says of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Learned {
-    /// Bytes of its content.
-    size: u64,
-    /// The bytes whose hash its ETag is, where the ETag is a hash.
-    hashed: Hashed,
-}
-
-impl Learned {
-    /// An encrypted object, or one that the rule does not read.
-    fn encrypted(size: u64) -> Self {
-        Self { size, hashed: Hashed::Ciphertext }
-    }
-}
-
-impl Default for LearnedSizes {
-    fn default() -> Self {
-        Self(Cache::builder().max_capacity(MAX_KNOWN).time_to_live(MAX_AGE).build())
-    }
-}
-
-/// Why no size was learned.
+/// Why no size was looked_up.
 #[derive(Debug, thiserror::Error)]
-enum Unlearned {
+enum LookupError {
     /// Deleted since it was listed.
     #[error("the listed object is gone")]
     Gone,
@@ -167,22 +134,24 @@ impl SizeReader {
         let Ok(rule) = self.resources.policies.of_object(&self.bucket, &entry.object) else {
             return body::EntryView::Known(ToldEntry { size: entry.size, etag_suffix: "" });
         };
-        match told_under(rule, entry) {
-            Told::Size(size) => {
-                body::EntryView::Known(told_entry(Learned::encrypted(size), rule.etag, entry.etag.as_deref()))
-            }
-            Told::Ask(question) => {
+        match estimate_under(rule, entry) {
+            SizeEstimate::Known(size) => body::EntryView::Known(rewritten_entry(
+                ListedSize::encrypted(size),
+                rule.etag,
+                entry.etag.as_deref(),
+            )),
+            SizeEstimate::NeedsLookup(question) => {
                 let listed = Listed {
                     object: entry.object.clone(),
                     version_id: entry.version_id.clone(),
                     etag: entry.etag.clone(),
                     stored: entry.size,
                 };
-                let learned = Arc::clone(self).learn(listed, question);
+                let looked_up = Arc::clone(self).look_up(listed, question);
                 let (style, etag) = (rule.etag, entry.etag.clone());
                 body::EntryView::Lookup(Box::pin(async move {
-                    let learned = learned.await?;
-                    Ok(learned.map(|learned| told_entry(learned, style, etag.as_deref())))
+                    let looked_up = looked_up.await?;
+                    Ok(looked_up.map(|looked_up| rewritten_entry(looked_up, style, etag.as_deref())))
                 }))
             }
         }
@@ -190,38 +159,42 @@ impl SizeReader {
 
     /// Reads the size from the cache, otherwise from the storage; concurrent callers for one object wait
     /// for one response. `None`: the object was deleted since it was listed.
-    async fn learn(self: Arc<Self>, listed: Listed, question: Question) -> Result<Option<Learned>, BoxError> {
+    async fn look_up(
+        self: Arc<Self>,
+        listed: Listed,
+        question: Lookup,
+    ) -> Result<Option<ListedSize>, BoxError> {
         let fingerprint = listed.fingerprint(&self.bucket);
-        let known = &self.resources.learned_sizes.0;
+        let known = &self.resources.size_cache.0;
         let outcome = known.try_get_with(fingerprint, self.ask(&listed, question)).await;
         match outcome {
-            Ok(learned) => Ok(Some(learned)),
+            Ok(looked_up) => Ok(Some(looked_up)),
             Err(unlearned) => match &*unlearned {
-                Unlearned::Gone => Ok(None),
-                Unlearned::Closed => Ok(Some(self.closed_size(&listed).await)),
-                Unlearned::Replaced => self.size_now(listed).await.map_err(BoxError::from),
-                Unlearned::Failed(_) => Err(unlearned.into()),
+                LookupError::Gone => Ok(None),
+                LookupError::Closed => Ok(Some(self.closed_size(&listed).await)),
+                LookupError::Replaced => self.size_now(listed).await.map_err(BoxError::from),
+                LookupError::Failed(_) => Err(unlearned.into()),
             },
         }
     }
 
     /// The size of what is at the place of a listed object now; `None`: nothing is.
-    async fn size_now(&self, mut listed: Listed) -> Result<Option<Learned>, Unlearned> {
+    async fn size_now(&self, mut listed: Listed) -> Result<Option<ListedSize>, LookupError> {
         for _ in 0..MAX_LOOKS {
             let response = match self.send(&listed, self.at(&listed).request(Method::HEAD)).await {
                 Ok(response) => response,
-                Err(Unlearned::Gone) => return Ok(None),
-                Err(Unlearned::Closed) => return Ok(Some(self.closed_size(&listed).await)),
+                Err(LookupError::Gone) => return Ok(None),
+                Err(LookupError::Closed) => return Ok(Some(self.closed_size(&listed).await)),
                 Err(unlearned) => return Err(unlearned),
             };
             let Ok(run) = ReceivedRange::of_head(response.headers()) else {
-                return Ok(Some(Learned::encrypted(listed.stored)));
+                return Ok(Some(ListedSize::encrypted(listed.stored)));
             };
             listed.etag = etag_of(response.headers()).map(str::to_owned);
             listed.stored = run.total;
-            match self.told_by(response, &listed, Question::Metadata).await {
-                Ok(learned) => return Ok(Some(learned)),
-                Err(Unlearned::Replaced) => {}
+            match self.told_by(response, &listed, Lookup::Metadata).await {
+                Ok(looked_up) => return Ok(Some(looked_up)),
+                Err(LookupError::Replaced) => {}
                 Err(unlearned) => return Err(unlearned),
             }
         }
@@ -237,11 +210,11 @@ impl SizeReader {
         }
     }
 
-    async fn ask(&self, listed: &Listed, question: Question) -> Result<Learned, Unlearned> {
+    async fn ask(&self, listed: &Listed, question: Lookup) -> Result<ListedSize, LookupError> {
         metrics::counter!("s3veil_listing_extra_reads_total").increment(1);
         let request = match question {
-            Question::Metadata => self.at(listed).request(Method::HEAD),
-            Question::Tail { parts } => {
+            Lookup::Metadata => self.at(listed).request(Method::HEAD),
+            Lookup::Tail { parts } => {
                 let mut request = self.at(listed).request(Method::GET);
                 let first = listed.stored.saturating_sub(layout_tail_length(parts));
                 request.headers.insert(RANGE, stored_range(first, listed.stored - 1));
@@ -257,10 +230,14 @@ impl SizeReader {
 
     /// Sends a request about a listed object. Returns the response if its status says something about the
     /// object.
-    async fn send(&self, listed: &Listed, request: UpstreamRequest) -> Result<Response<BoxBody>, Unlearned> {
+    async fn send(
+        &self,
+        listed: &Listed,
+        request: UpstreamRequest,
+    ) -> Result<Response<BoxBody>, LookupError> {
         let answered = self.resources.upstream.send(request).await;
         if matches!(answered, Err(UpstreamError::HeadTooLarge)) {
-            return Err(Unlearned::Closed);
+            return Err(LookupError::Closed);
         }
         let response = answered.map_err(Error::from)?;
         readable(response.status(), listed)?;
@@ -273,12 +250,12 @@ impl SizeReader {
         &self,
         response: Response<BoxBody>,
         listed: &Listed,
-        question: Question,
-    ) -> Result<Learned, Unlearned> {
+        question: Lookup,
+    ) -> Result<ListedSize, LookupError> {
         match self.read_answer(response, listed, question).await {
-            Err(Unlearned::Failed(error)) if error.is_replaced() => Err(Unlearned::Replaced),
-            Err(Unlearned::Failed(error)) if is_of_the_object(&error) => {
-                Ok(Learned::encrypted(listed.stored))
+            Err(LookupError::Failed(error)) if error.is_replaced() => Err(LookupError::Replaced),
+            Err(LookupError::Failed(error)) if is_of_the_object(&error) => {
+                Ok(ListedSize::encrypted(listed.stored))
             }
             outcome => outcome,
         }
@@ -288,42 +265,44 @@ impl SizeReader {
         &self,
         response: Response<BoxBody>,
         listed: &Listed,
-        question: Question,
-    ) -> Result<Learned, Unlearned> {
+        question: Lookup,
+    ) -> Result<ListedSize, LookupError> {
         let at = &self.at(listed);
         let (head, body) = response.into_parts();
         let run = match question {
-            Question::Metadata => ReceivedRange::of_head(&head.headers),
-            Question::Tail { .. } => ReceivedRange::of(head.status, &head.headers, &body),
+            Lookup::Metadata => ReceivedRange::of_head(&head.headers),
+            Lookup::Tail { .. } => ReceivedRange::of(head.status, &head.headers, &body),
         };
-        let run = run.map_err(|_| Unlearned::Closed)?;
+        let run = run.map_err(|_| LookupError::Closed)?;
         if !listed.is(&head.headers, run.total) {
-            return Err(Unlearned::Replaced);
+            return Err(LookupError::Replaced);
         }
         let rule = self.resources.policies.of_object(&self.bucket, &listed.object)?;
-        let stored = match foreign::recognise(rule, &head.headers)? {
-            Kind::Native(stored) => stored,
-            Kind::Foreign(marks) => {
+        let stored = match foreign::detect(rule, &head.headers)? {
+            DetectedFormat::Native(stored) => stored,
+            DetectedFormat::Foreign(marks) => {
                 let source = Source { resources: &self.resources, rule, at };
-                let etag = etag_of(&head.headers).ok_or(Unlearned::Closed)?;
-                let foreign = Foreign::resolve(&source, marks, run.total).await?;
+                let etag = etag_of(&head.headers).ok_or(LookupError::Closed)?;
+                let foreign = ForeignEnvelope::resolve(&source, marks, run.total).await?;
                 let size = foreign.length(&source, etag, run.total).await?;
-                return Ok(Learned { size, hashed: foreign.hashed() });
+                return Ok(ListedSize { size, hashed: foreign.hashed() });
             }
         };
         if !stored.envelope().is_multipart() {
-            return Ok(native::plaintext_length(run.total).map(Learned::encrypted).map_err(Error::from)?);
+            return Ok(native::plaintext_length(run.total)
+                .map(ListedSize::encrypted)
+                .map_err(Error::from)?);
         }
         let identity = ObjectIdentity::of(&head.headers, &stored, run.total)?;
         if let Some(length) = identity.plaintext_total().map_err(Error::from)? {
-            return Ok(Learned::encrypted(length));
+            return Ok(ListedSize::encrypted(length));
         }
         let keyring = &self.resources.keyring;
-        let Unlocked { opened, .. } = stored.unlock(keyring, rule, &self.bucket, &listed.object).await?;
+        let OpenedNative { opened, .. } = stored.unlock(keyring, rule, &self.bucket, &listed.object).await?;
         let content_key = opened.content_key;
         let known = match question {
-            Question::Metadata => layout::layout_of(&self.resources, at, &identity, &content_key).await?,
-            Question::Tail { parts } => {
+            Lookup::Metadata => layout::layout_of(&self.resources, at, &identity, &content_key).await?,
+            Lookup::Tail { parts } => {
                 let length = layout_tail_length(parts);
                 let proven = async {
                     let first = run.total.checked_sub(length).ok_or(native::FormatError::Length)?;
@@ -333,24 +312,24 @@ impl SizeReader {
                 layout::remember(&self.resources, at, &identity, proven).await?
             }
         };
-        Ok(Learned::encrypted(known.layout.plaintext_total()))
+        Ok(ListedSize::encrypted(known.layout.plaintext_total()))
     }
 }
 
 /// An entry as its readers see it, whose ETag the listing gives like this.
-fn told_entry(learned: Learned, style: EtagStyle, etag: Option<&str>) -> ToldEntry {
-    let etag_suffix = etag.map_or("", |etag| style.suffix(bare(etag), learned.hashed));
-    ToldEntry { size: learned.size, etag_suffix }
+fn rewritten_entry(looked_up: ListedSize, style: EtagStyle, etag: Option<&str>) -> ToldEntry {
+    let etag_suffix = etag.map_or("", |etag| style.suffix(bare(etag), looked_up.hashed));
+    ToldEntry { size: looked_up.size, etag_suffix }
 }
 
 /// Whether an answer of this status says something of the listed object.
-fn readable(status: StatusCode, listed: &Listed) -> Result<(), Unlearned> {
+fn readable(status: StatusCode, listed: &Listed) -> Result<(), LookupError> {
     match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
-        StatusCode::NOT_FOUND => Err(Unlearned::Gone),
-        StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => Err(Unlearned::Replaced),
+        StatusCode::NOT_FOUND => Err(LookupError::Gone),
+        StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => Err(LookupError::Replaced),
         StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => {
-            Err(Unlearned::Closed)
+            Err(LookupError::Closed)
         }
         status if status.is_server_error() => Err(Error::UpstreamFailed { status: status.as_u16() }.into()),
         status => {
@@ -426,12 +405,12 @@ mod tests {
     use super::*;
 
     const MD5: Option<&str> = Some("\"d41d8cd98f00b204e9800998ecf8427e\"");
-    const ASK: Told = Told::Ask(Question::Metadata);
+    const ASK: SizeEstimate = SizeEstimate::NeedsLookup(Lookup::Metadata);
 
     #[test]
     fn objects_of_one_put_are_sized_by_arithmetic() {
         for (stored, size) in [(16, 0), (17, 1), (65_552, 65_536), (65_569, 65_537), (131_104, 131_072)] {
-            assert_eq!(told(MD5, stored), Told::Size(size));
+            assert_eq!(estimate(MD5, stored), SizeEstimate::Known(size));
         }
     }
 
@@ -445,32 +424,32 @@ mod tests {
             (10_000, 800_000, 0),
         ] {
             let etag = format!("d41d8cd98f00b204e9800998ecf8427e-{count}");
-            assert_eq!(told(Some(&etag), stored), Told::Size(size));
+            assert_eq!(estimate(Some(&etag), stored), SizeEstimate::Known(size));
         }
     }
 
     #[test]
     fn what_no_object_of_ours_can_be_keeps_its_size() {
         for stored in [0, 1, 15] {
-            assert_eq!(told(None, stored), Told::Size(stored));
-            assert_eq!(told(MD5, stored), Told::Size(stored));
-            assert_eq!(told(Some("e-2"), stored), Told::Size(stored));
+            assert_eq!(estimate(None, stored), SizeEstimate::Known(stored));
+            assert_eq!(estimate(MD5, stored), SizeEstimate::Known(stored));
+            assert_eq!(estimate(Some("e-2"), stored), SizeEstimate::Known(stored));
         }
     }
 
     #[test]
     fn impossible_lengths_and_unknown_etags_need_a_question() {
         for stored in [65_553, 65_568] {
-            assert_eq!(told(MD5, stored), ASK);
+            assert_eq!(estimate(MD5, stored), ASK);
         }
         for parts in [1, 3] {
             let etag = format!("d41d8cd98f00b204e9800998ecf8427e-{parts}");
             let stored = 80 * u64::from(parts) + 65_553;
-            assert_eq!(told(Some(&etag), stored), Told::Ask(Question::Tail { parts }));
+            assert_eq!(estimate(Some(&etag), stored), SizeEstimate::NeedsLookup(Lookup::Tail { parts }));
         }
-        assert_eq!(told(Some("\"d41d8cd98f00b204e9800998ecf8427e-3\""), 239), ASK);
+        assert_eq!(estimate(Some("\"d41d8cd98f00b204e9800998ecf8427e-3\""), 239), ASK);
         for opaque in [None, Some("\"CJ6Xx7Ck3oQDEAE=\""), Some("d41d8cd98f00b204"), Some("")] {
-            assert_eq!(told(opaque, 65_552), ASK, "it may be an upload");
+            assert_eq!(estimate(opaque, 65_552), ASK, "it may be an upload");
         }
     }
 }

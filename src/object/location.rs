@@ -4,7 +4,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_MATCH};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body::Body;
 
-use super::native::StoredKeys;
+use super::native::NativeMetadata;
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{MAX_PARTS, MultipartLength, multipart_plaintext_length};
@@ -77,7 +77,7 @@ pub(crate) struct ObjectIdentity {
 impl ObjectIdentity {
     /// # Errors
     /// [`Error::UnexpectedResponse`] for an object without ETag.
-    pub(crate) fn of(headers: &HeaderMap, stored: &StoredKeys, stored_total: u64) -> Result<Self, Error> {
+    pub(crate) fn of(headers: &HeaderMap, stored: &NativeMetadata, stored_total: u64) -> Result<Self, Error> {
         let etag = etag_of(headers)
             .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
             .to_owned();

@@ -12,27 +12,27 @@ use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
 use crate::s3::{BucketName, Checksum, ObjectKey, headers};
 
 /// The two metadata entries of a native object, well-formed but not yet authenticated.
-pub struct StoredKeys {
+pub struct NativeMetadata {
     wrapped: Vec<u8>,
     envelope: Envelope,
 }
 
 /// An authenticated object's key and what is known about its plaintext.
-pub struct Unlocked {
+pub struct OpenedNative {
     /// The content key and the attributes.
     pub opened: Opened,
     /// The key that wrapped the data key, as its provider names it.
     pub key_id: String,
 }
 
-impl Unlocked {
+impl OpenedNative {
     /// The checksums of the plaintext that the writer knew beforehand.
     pub fn checksums(&self) -> Vec<Checksum> {
         self.opened.attributes.iter().copied().collect()
     }
 }
 
-impl StoredKeys {
+impl NativeMetadata {
     /// Reads them from the headers of an answer to GET or HEAD (F-03, F-28).
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl StoredKeys {
         rule: &BucketRule,
         bucket: &BucketName,
         object_key: &ObjectKey,
-    ) -> Result<Unlocked, Error> {
+    ) -> Result<OpenedNative, Error> {
         let realm = rule.realm(bucket);
         let allowed = rule.allowed_keys(keyring.default_allowed());
         let context = EncryptionContext::native(realm);
@@ -88,7 +88,7 @@ impl StoredKeys {
             }
             opened => (opened?, unwrapped),
         };
-        Ok(Unlocked { opened, key_id: unwrapped.key_id })
+        Ok(OpenedNative { opened, key_id: unwrapped.key_id })
     }
 
     /// The name of the key that wrapped the data key, as far as it is known without a call: from the cache, else

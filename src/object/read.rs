@@ -8,24 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderValue, IF_RANGE, RANGE};
-use http::{HeaderMap, Method, Response, StatusCode, response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::foreign::{self, FirstAnswer, Kind, Marks, Source};
-use super::layout::{self, KnownLayout};
+use super::caches::ProvenLayout;
+use super::foreign::{self, DetectedFormat, FirstAnswer, ForeignMetadata, Source};
+use super::layout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange};
-use super::native::{StoredKeys, Unlocked};
+use super::native::{NativeMetadata, OpenedNative};
+use super::opened::OpenedObject;
 use super::range::{RequestedRange, Selection, stored_range};
 use super::rule::BucketRule;
 use super::upstream_response;
 use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, PlaintextWindow};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
-use crate::envelope::native::{ChunkOpener, ReadWindow, SseAlgorithm};
+use crate::envelope::native::{ChunkOpener, ReadWindow};
 use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
-use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
 
 /// How often an object may turn out to be another one than the one before, until its reader is told to come back.
@@ -52,29 +53,6 @@ pub(crate) struct ReadRequest<'a> {
     pub(crate) needs_checksum: bool,
     /// The condition on which the wanted range, and not the whole, is to be read.
     pub(crate) if_range: Option<IfRange>,
-}
-
-/// A stored object, or a part of it, in plaintext.
-pub(crate) struct OpenedObject {
-    /// The head of the storage's answer as it came. What it says of the body's length and range, of checksums and of
-    /// encryption is about the ciphertext.
-    pub(crate) head: response::Parts,
-    /// Plaintext bytes of the whole object.
-    pub(crate) plaintext_total: u64,
-    /// What of it is here.
-    pub(crate) selection: Selection,
-    /// Plaintext bytes in `body`.
-    pub(crate) length: u64,
-    /// The plaintext. The first chunk was authenticated; a failure of a later one cuts it short of `length`.
-    pub(crate) body: BoxBody,
-    /// What answers call its encryption, if it is encrypted.
-    pub(crate) sse: SseAlgorithm,
-    /// The key that wrapped the data key, as its provider names it; `None` if the object is stored in plaintext.
-    pub(crate) key_id: Option<String>,
-    /// Its checksums, as far as they are kept; of a multipart upload only if they had to be known.
-    pub(crate) checksums: Vec<ObjectChecksum>,
-    /// The number of parts that the client uploaded, if the object is a multipart upload's and the reader had to know.
-    pub(crate) parts_count: Option<usize>,
 }
 
 /// Reads an object. The bucket's rule must serve it.
@@ -104,20 +82,20 @@ async fn open_wanted(
     }
     let rule = resources.policies.of_object(read.bucket, read.object_key)?;
     let at = ObjectLocation::of_request(read.bucket, read.object_key, &read.query, &read.headers);
-    let mut knowledge = match read.wanted {
-        RequestedRange::Whole => Knowledge::Nothing,
+    let mut assumption = match read.wanted {
+        RequestedRange::Whole => Assumption::Nothing,
         RequestedRange::Range(_) | RequestedRange::Part(_) => {
-            resources.layouts.newest(&at).await.map_or(Knowledge::Nothing, Knowledge::Layout)
+            resources.layout_cache.newest(&at).await.map_or(Assumption::Nothing, Assumption::Layout)
         }
     };
     let reader = Reader { resources, rule, read, at };
     let (began, mut broken) = (Instant::now(), 0);
     for _ in 0..MAX_ATTEMPTS {
-        match reader.attempt(&knowledge).await {
-            Ok(Step::Done(opening)) => return Ok(Some(opening)),
-            Ok(Step::Whole) => return Ok(None),
-            Ok(Step::Again(better)) => knowledge = better,
-            Err(error) if error.is_replaced() => knowledge = Knowledge::Nothing,
+        match reader.attempt(&assumption).await {
+            Ok(Attempt::Done(opening)) => return Ok(Some(opening)),
+            Ok(Attempt::Whole) => return Ok(None),
+            Ok(Attempt::Again(better)) => assumption = better,
+            Err(error) if error.is_replaced() => assumption = Assumption::Nothing,
             // Nothing of it was released.
             Err(error) if error.is_broken_off() && broken < MAX_BROKEN && began.elapsed() < PATIENCE => {
                 broken += 1;
@@ -130,17 +108,17 @@ async fn open_wanted(
 }
 
 /// What is known of the object before it is asked for. The answer shows whether it is still so.
-enum Knowledge {
+enum Assumption {
     Nothing,
     /// A multipart upload of this layout.
-    Layout(Arc<KnownLayout>),
+    Layout(Arc<ProvenLayout>),
     /// Which stored bytes hold the wanted ones, in a body of one PUT.
     Span(ByteRange),
 }
 
-enum Step {
+enum Attempt {
     Done(Box<OpenedObject>),
-    Again(Knowledge),
+    Again(Assumption),
     /// If-Range does not hold.
     Whole,
 }
@@ -153,22 +131,22 @@ struct Reader<'a> {
 }
 
 /// How to get the wanted plaintext out of an answer.
-struct Recipe {
+struct ReadPlan {
     plaintext_total: u64,
     selection: Selection,
     /// `None`: there is none to get.
     opener: Option<(BoxOpener, PlaintextWindow)>,
     parts_count: Option<usize>,
     /// What is known of a multipart upload, if it was looked at.
-    known: Option<Arc<KnownLayout>>,
+    known: Option<Arc<ProvenLayout>>,
 }
 
 impl Reader<'_> {
-    async fn attempt(&self, knowledge: &Knowledge) -> Result<Step, Error> {
+    async fn attempt(&self, assumption: &Assumption) -> Result<Attempt, Error> {
         let mut request = self.at.request(Method::GET);
         request.query.clone_from(&self.read.query);
         request.headers.clone_from(&self.read.headers);
-        if let Some(range) = self.stored_range(knowledge)? {
+        if let Some(range) = self.stored_range(assumption)? {
             request.headers.insert(RANGE, range);
             if let (RequestedRange::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
                 request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
@@ -176,56 +154,56 @@ impl Reader<'_> {
         }
         let response = self.resources.upstream.send(request).await?;
         match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, knowledge).await,
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, assumption).await,
             StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != RequestedRange::Whole => {
-                self.after_unsatisfiable(knowledge).await
+                self.after_unsatisfiable(assumption).await
             }
             _ => Err(upstream_response::refusal(response).await),
         }
     }
 
-    async fn open(&self, response: Response<BoxBody>, knowledge: &Knowledge) -> Result<Step, Error> {
+    async fn open(&self, response: Response<BoxBody>, assumption: &Assumption) -> Result<Attempt, Error> {
         let (head, ciphertext) = response.into_parts();
         let run = ReceivedRange::of(head.status, &head.headers, &ciphertext)?;
         if run.partial && self.is_replaced(&head.headers) {
-            return Ok(Step::Whole);
+            return Ok(Attempt::Whole);
         }
-        let stored = match foreign::recognise(self.rule, &head.headers)? {
-            Kind::Native(stored) => stored,
-            Kind::Foreign(marks) => {
+        let stored = match foreign::detect(self.rule, &head.headers)? {
+            DetectedFormat::Native(stored) => stored,
+            DetectedFormat::Foreign(marks) => {
                 let wanted = if self.wants_whole(run) { RequestedRange::Whole } else { self.read.wanted };
                 let first = FirstAnswer { head, stored: run.total, content: Some((run, ciphertext)) };
                 return self.foreign(marks, wanted, first).await;
             }
         };
-        let Unlocked { opened, key_id } = self.unlock(&stored).await?;
+        let OpenedNative { opened, key_id } = self.unlock(&stored).await?;
         let content_key = Arc::new(opened.content_key);
         let recipe = if stored.envelope().is_multipart() {
             let identity = ObjectIdentity::of(&head.headers, &stored, run.total)?;
-            match knowledge {
+            match assumption {
                 _ if self.wants_whole(run) => {
                     let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
                     self.whole_of_multipart(&identity, run, content_key, looks).await?
                 }
-                Knowledge::Layout(known) if known.identity == identity => {
+                Assumption::Layout(known) if known.identity == identity => {
                     self.range_of_multipart(known, run, content_key).await?
                 }
-                Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
+                Assumption::Nothing | Assumption::Layout(_) | Assumption::Span(_) => {
                     // The bytes of a wrong guess are not worth their way.
                     drop(ciphertext);
                     let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
-                    return Ok(Step::Again(Knowledge::Layout(known)));
+                    return Ok(Attempt::Again(Assumption::Layout(known)));
                 }
             }
         } else {
-            match knowledge {
-                Knowledge::Layout(_) if run.partial => return Ok(Step::Again(Knowledge::Nothing)),
-                Knowledge::Nothing | Knowledge::Layout(_) | Knowledge::Span(_) => {
+            match assumption {
+                Assumption::Layout(_) if run.partial => return Ok(Attempt::Again(Assumption::Nothing)),
+                Assumption::Nothing | Assumption::Layout(_) | Assumption::Span(_) => {
                     self.put(run, &content_key)?
                 }
             }
         };
-        let Recipe { plaintext_total, selection, opener, parts_count, known } = recipe;
+        let ReadPlan { plaintext_total, selection, opener, parts_count, known } = recipe;
         let (length, body) = match opener {
             None => (0, BoxBody::default()),
             Some((opener, plaintext_window)) => {
@@ -248,17 +226,22 @@ impl Reader<'_> {
             checksums,
             parts_count,
         };
-        Ok(Step::Done(Box::new(opened)))
+        Ok(Attempt::Done(Box::new(opened)))
     }
 
     /// An object of another format than the native one.
-    async fn foreign(&self, marks: Marks, wanted: RequestedRange, first: FirstAnswer) -> Result<Step, Error> {
+    async fn foreign(
+        &self,
+        marks: ForeignMetadata,
+        wanted: RequestedRange,
+        first: FirstAnswer,
+    ) -> Result<Attempt, Error> {
         let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
         let opened = Box::pin(foreign::open(source, marks, wanted, first)).await?;
-        Ok(Step::Done(Box::new(opened)))
+        Ok(Attempt::Done(Box::new(opened)))
     }
 
-    async fn unlock(&self, stored: &StoredKeys) -> Result<Unlocked, Error> {
+    async fn unlock(&self, stored: &NativeMetadata) -> Result<OpenedNative, Error> {
         let Self { resources, rule, read, .. } = self;
         stored.unlock(&resources.keyring, rule, read.bucket, read.object_key).await
     }
@@ -282,11 +265,11 @@ impl Reader<'_> {
     }
 
     /// The Range to ask for; `None`: the whole.
-    fn stored_range(&self, knowledge: &Knowledge) -> Result<Option<HeaderValue>, Error> {
-        let known = match knowledge {
-            Knowledge::Nothing => return Ok(self.read.wanted.guess()),
-            Knowledge::Span(span) => return Ok(Some(stored_range(span.first(), span.last()))),
-            Knowledge::Layout(known) => known,
+    fn stored_range(&self, assumption: &Assumption) -> Result<Option<HeaderValue>, Error> {
+        let known = match assumption {
+            Assumption::Nothing => return Ok(self.read.wanted.guess()),
+            Assumption::Span(span) => return Ok(Some(stored_range(span.first(), span.last()))),
+            Assumption::Layout(known) => known,
         };
         let layout = &known.layout;
         match self.read.wanted.select(layout.plaintext_total(), Some(layout)) {
@@ -302,7 +285,7 @@ impl Reader<'_> {
     }
 
     /// A body of one PUT.
-    fn put(&self, run: ReceivedRange, content_key: &ContentKey) -> Result<Recipe, Error> {
+    fn put(&self, run: ReceivedRange, content_key: &ContentKey) -> Result<ReadPlan, Error> {
         let whole = ReadWindow::whole(run.total)?;
         let plaintext_total = whole.plaintext_total;
         let selection = match self.wants_whole(run) {
@@ -317,7 +300,7 @@ impl Reader<'_> {
         let opener = ChunkOpener::for_put(content_key, plaintext_total, window.first_chunk)?;
         let opener: BoxOpener = Box::new(opener);
         let opener = Some((opener, (&window).into()));
-        Ok(Recipe { plaintext_total, selection, opener, parts_count: None, known: None })
+        Ok(ReadPlan { plaintext_total, selection, opener, parts_count: None, known: None })
     }
 
     /// All of a multipart upload, in one stream. Its length is told before it begins, so an object that does not tell
@@ -328,7 +311,7 @@ impl Reader<'_> {
         run: ReceivedRange,
         content_key: Arc<ContentKey>,
         looks_for_checksum: bool,
-    ) -> Result<Recipe, Error> {
+    ) -> Result<ReadPlan, Error> {
         if run.partial {
             return Err(PARTIAL);
         }
@@ -344,7 +327,7 @@ impl Reader<'_> {
         let plaintext_total = opener.plaintext_total().expect("length or layout says it");
         let plaintext_window = PlaintextWindow { discard: 0, skip: 0, length: plaintext_total };
         let opener: BoxOpener = Box::new(opener);
-        Ok(Recipe {
+        Ok(ReadPlan {
             plaintext_total,
             selection: Selection::Whole,
             opener: Some((opener, plaintext_window)),
@@ -356,10 +339,10 @@ impl Reader<'_> {
     /// A range or a part of a multipart upload whose layout is known.
     async fn range_of_multipart(
         &self,
-        known: &KnownLayout,
+        known: &ProvenLayout,
         run: ReceivedRange,
         content_key: Arc<ContentKey>,
-    ) -> Result<Recipe, Error> {
+    ) -> Result<ReadPlan, Error> {
         let layout = &known.layout;
         let plaintext_total = layout.plaintext_total();
         let selection = self.read.wanted.select(plaintext_total, Some(layout))?;
@@ -377,7 +360,7 @@ impl Reader<'_> {
             }
         };
         let parts_count = matches!(self.read.wanted, RequestedRange::Part(_)).then_some(layout.parts().len());
-        Ok(Recipe { plaintext_total, selection, opener, parts_count, known: None })
+        Ok(ReadPlan { plaintext_total, selection, opener, parts_count, known: None })
     }
 
     /// The storage could not satisfy the range of stored bytes. The answer must speak of plaintext bytes, so the
@@ -386,11 +369,11 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// `InvalidRange` with the plaintext's length, mostly.
-    async fn after_unsatisfiable(&self, knowledge: &Knowledge) -> Result<Step, Error> {
-        match knowledge {
-            Knowledge::Nothing => {}
+    async fn after_unsatisfiable(&self, assumption: &Assumption) -> Result<Attempt, Error> {
+        match assumption {
+            Assumption::Nothing => {}
             // It was another object that had these bytes.
-            Knowledge::Layout(_) | Knowledge::Span(_) => return Ok(Step::Again(Knowledge::Nothing)),
+            Assumption::Layout(_) | Assumption::Span(_) => return Ok(Attempt::Again(Assumption::Nothing)),
         }
         let mut request = self.at.request(Method::HEAD);
         request.query.clone_from(&self.read.query);
@@ -405,12 +388,12 @@ impl Reader<'_> {
             _ => return Err(Error::Replaced),
         }
         if self.is_replaced(response.headers()) {
-            return Ok(Step::Whole);
+            return Ok(Attempt::Whole);
         }
         let run = ReceivedRange::of_head(response.headers())?;
-        let stored = match foreign::recognise(self.rule, response.headers())? {
-            Kind::Native(stored) => stored,
-            Kind::Foreign(marks) => {
+        let stored = match foreign::detect(self.rule, response.headers())? {
+            DetectedFormat::Native(stored) => stored,
+            DetectedFormat::Foreign(marks) => {
                 let (head, _) = response.into_parts();
                 let first = FirstAnswer { head, stored: run.total, content: None };
                 return self.foreign(marks, self.read.wanted, first).await;
@@ -421,7 +404,7 @@ impl Reader<'_> {
             let Selection::Span(range) = self.read.wanted.select(total, None)? else { return Err(PARTIAL) };
             let window = ReadWindow::slice(run.total, 0, range.first(), range.last())?;
             let span = ByteRange::new(window.discard, window.discard + window.ciphertext_needed() - 1);
-            return Ok(Step::Again(Knowledge::Span(span.ok_or(OTHER_BYTES)?)));
+            return Ok(Attempt::Again(Assumption::Span(span.ok_or(OTHER_BYTES)?)));
         }
         let identity = ObjectIdentity::of(response.headers(), &stored, run.total)?;
         if let Some(total) = identity.plaintext_total()? {
@@ -430,7 +413,7 @@ impl Reader<'_> {
         let content_key = self.unlock(&stored).await?.opened.content_key;
         let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
         self.read.wanted.select(known.layout.plaintext_total(), Some(&known.layout))?;
-        Ok(Step::Again(Knowledge::Layout(known)))
+        Ok(Attempt::Again(Assumption::Layout(known)))
     }
 }
 

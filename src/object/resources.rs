@@ -1,8 +1,8 @@
 //! What reading and writing objects works with.
 
-use super::default_key::DefaultKeys;
-use super::layout::Layouts;
-use super::listed_size::LearnedSizes;
+use super::caches::DefaultKeyCache;
+use super::caches::LayoutCache;
+use super::caches::SizeCache;
 use super::rule::Policies;
 use crate::buffers::{Budget, Share};
 use crate::error::Error;
@@ -20,11 +20,11 @@ pub struct Resources {
     /// The rules of buckets.
     pub policies: Policies,
     /// Sizes of listed objects that the listing itself does not give.
-    pub learned_sizes: LearnedSizes,
-    /// Layouts of multipart objects that were read.
-    pub layouts: Layouts,
+    pub size_cache: SizeCache,
+    /// LayoutCache of multipart objects that were read.
+    pub layout_cache: LayoutCache,
     /// The keys of buckets' default encryption.
-    pub default_keys: DefaultKeys,
+    pub default_keys: DefaultKeyCache,
     /// Memory for buffered bodies.
     pub memory: Budget,
 }

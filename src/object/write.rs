@@ -1,5 +1,6 @@
 //! An object about to be stored: what PutObject and PostObject have in common.
 
+use super::plaintext::Plaintext;
 use crate::body::IngestBody;
 use crate::object::response_headers;
 use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity};
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::Resources;
 use crate::s3::headers::{self, SseRequest};
-use crate::s3::{BucketName, Checksum, EtagStyle, Hashed, ObjectKey, S3Error};
+use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// S3 stores at most 5 GiB by one PUT, and what it stores is the ciphertext.
@@ -51,14 +52,6 @@ pub(crate) struct NewObject<'a> {
     pub(crate) sse: SseAlgorithm,
     /// The client's headers that go upstream.
     pub(crate) headers: HeaderMap,
-}
-
-/// The plaintext of one PUT.
-pub(crate) enum Plaintext {
-    /// All of it, verified, with what is known of it.
-    Whole(BytesMut, Vec<Checksum>),
-    /// As it streams, of a known length, with the checksums that were promised.
-    Streaming(BoxBody, u64, Vec<Checksum>),
 }
 
 impl<'a> NewObject<'a> {

@@ -24,9 +24,9 @@ use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
 use crate::error::{Error, UnexpectedResponse};
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
-use crate::object::layout::KnownLayout;
+use crate::object::caches::ProvenLayout;
 use crate::object::lost_response::{Expected, Sent, send_write};
-use crate::object::native::Unlocked;
+use crate::object::native::OpenedNative;
 use crate::object::rule::BucketRule;
 use crate::object::rule::formats::{ReadFormat, WriteFormat};
 use crate::object::selected_key::selected_key;
@@ -164,7 +164,7 @@ impl ObjectCopy {
     async fn copy_whole(
         &self,
         found: &Found,
-        unlocked: &Unlocked,
+        unlocked: &OpenedNative,
         own: Option<Checksum>,
     ) -> Result<Completed, Error> {
         let length = plaintext_length(found.identity.stored_total)?;
@@ -219,7 +219,7 @@ impl ObjectCopy {
     async fn request(
         &self,
         found: &Found,
-        unlocked: &Unlocked,
+        unlocked: &OpenedNative,
         own: Option<Checksum>,
         plaintext_length: u64,
     ) -> Result<(UpstreamRequest, WriteKey), Error> {
@@ -272,9 +272,9 @@ impl ObjectCopy {
 
 /// What the answer to a copy tells: the copy's own checksum, else those that it has from its source.
 fn told_checksums(
-    unlocked: &Unlocked,
+    unlocked: &OpenedNative,
     own: Option<Checksum>,
-    layout: Option<&KnownLayout>,
+    layout: Option<&ProvenLayout>,
 ) -> Result<Vec<ObjectChecksum>, Error> {
     match own {
         Some(own) => Ok(vec![own.into()]),

@@ -8,8 +8,9 @@ use super::request::Call;
 use super::{Resources, response};
 use crate::body::BoxBody;
 use crate::error::Error;
+use crate::object::opened::OpenedObject;
 use crate::object::range::RequestedRange;
-use crate::object::read::{OpenedObject, ReadRequest, open_object};
+use crate::object::read::{ReadRequest, open_object};
 use crate::s3::{Hashed, IfRange, headers};
 
 pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {

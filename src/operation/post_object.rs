@@ -14,9 +14,10 @@ use super::response::client_etags::take_back_conditions;
 use super::response::pass_refusal;
 use crate::body::{BoxBody, IngestBody};
 use crate::error::Error;
+use crate::object::plaintext::Plaintext;
 use crate::object::upstream_response::buffered;
+use crate::object::write::NewObject;
 use crate::object::write::or_default;
-use crate::object::write::{NewObject, Plaintext};
 use crate::s3::form::{Stored, Success};
 use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey};
 

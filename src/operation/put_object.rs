@@ -11,7 +11,8 @@ use super::request::Call;
 use crate::body::{BoxBody, IngestBody, Verdict, boxed};
 use crate::envelope::native::{TAG, ciphertext_length};
 use crate::error::Error;
-use crate::object::write::{NewObject, Plaintext};
+use crate::object::plaintext::Plaintext;
+use crate::object::write::NewObject;
 use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
 
 pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {

@@ -10,7 +10,7 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
 use crate::error::Error;
 use crate::keyring::KeyringError;
-use crate::object::native::StoredKeys;
+use crate::object::native::NativeMetadata;
 use crate::object::rule::BucketRule;
 use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
@@ -66,7 +66,7 @@ impl Upload {
         token: UploadToken,
     ) -> Result<Self, Error> {
         let unlocked =
-            StoredKeys::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
+            NativeMetadata::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
         let unlocked = unlocked.map_err(|error| {
             // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
             let is_foreign = matches!(

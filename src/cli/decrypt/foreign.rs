@@ -10,7 +10,7 @@ use crate::cli::Failure;
 use crate::envelope::StreamOpener;
 use crate::envelope::article_cbc::CbcBody;
 use crate::error::{Error, with_causes};
-use crate::object::foreign::Unlocked as ForeignContent;
+use crate::object::foreign::ForeignContent;
 
 /// Size of one read, in bytes.
 const PIECE: u64 = 64 * 1024;

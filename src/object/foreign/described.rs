@@ -2,20 +2,20 @@
 
 use http::HeaderMap;
 
-use super::{Foreign, Kind, Source, Unlocked, recognise};
+use super::{DetectedFormat, ForeignContent, ForeignEnvelope, Source, detect};
 use crate::envelope::s3ec::{Entries, Suite};
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::object::Resources;
 use crate::object::location::ObjectLocation;
-use crate::object::native::StoredKeys;
+use crate::object::native::NativeMetadata;
 use crate::object::rule::BucketRule;
 use crate::s3::{BucketName, ObjectKey};
 
 /// What an object is, of a format that its rule reads.
 pub enum StoredFormat {
     /// A native object, not yet unlocked.
-    Native(StoredKeys),
+    Native(NativeMetadata),
     /// One of another format.
     Foreign(ForeignObject),
 }
@@ -33,7 +33,7 @@ pub struct ForeignObject {
     /// What its format authenticates.
     pub authenticated: &'static str,
     /// Its content, ready to be opened.
-    pub content: Unlocked,
+    pub content: ForeignContent,
 }
 
 /// Tells what an object is from its metadata as headers, its instruction file and its stored length, without the storage.
@@ -47,12 +47,12 @@ pub async fn unlock_files(
     instruction_file: Option<&[u8]>,
     stored: u64,
 ) -> Result<StoredFormat, Error> {
-    let marks = match recognise(rule, metadata)? {
-        Kind::Native(stored) => return Ok(StoredFormat::Native(stored)),
-        Kind::Foreign(marks) => marks,
+    let marks = match detect(rule, metadata)? {
+        DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
+        DetectedFormat::Foreign(marks) => marks,
     };
     let file = instruction_file.map(Entries::parse_instruction_file).transpose()?;
-    described(keyring, rule, &Foreign::of_marks(rule, marks, file, stored)?).await
+    described(keyring, rule, &ForeignEnvelope::of_marks(rule, marks, file, stored)?).await
 }
 
 /// Tells what an object is from the storage's answer to HEAD.
@@ -67,23 +67,27 @@ pub async fn unlock_stored(
     stored: u64,
 ) -> Result<StoredFormat, Error> {
     let rule = resources.policies.of_object(bucket, object_key)?;
-    let marks = match recognise(rule, metadata)? {
-        Kind::Native(stored) => return Ok(StoredFormat::Native(stored)),
-        Kind::Foreign(marks) => marks,
+    let marks = match detect(rule, metadata)? {
+        DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
+        DetectedFormat::Foreign(marks) => marks,
     };
     let at = ObjectLocation { bucket, object_key, version_id: None, headers: HeaderMap::new() };
-    let foreign = Foreign::resolve(&Source { resources, rule, at: &at }, marks, stored).await?;
+    let foreign = ForeignEnvelope::resolve(&Source { resources, rule, at: &at }, marks, stored).await?;
     described(&resources.keyring, rule, &foreign).await
 }
 
-async fn described(keyring: &Keyring, rule: &BucketRule, foreign: &Foreign) -> Result<StoredFormat, Error> {
+async fn described(
+    keyring: &Keyring,
+    rule: &BucketRule,
+    foreign: &ForeignEnvelope,
+) -> Result<StoredFormat, Error> {
     let (content, key_id) = foreign.unlock(keyring, rule).await?;
     let nothing = "nothing";
     let (format, suite, authenticated) = match foreign {
-        Foreign::Plaintext => ("plaintext", None, nothing),
-        Foreign::InstructionFile => ("an instruction file of s3ec, in plaintext", None, nothing),
-        Foreign::Cbc { .. } => ("cbc", Some("AES-256-CBC"), nothing),
-        Foreign::S3ec(envelope) => match envelope.suite() {
+        ForeignEnvelope::Plaintext => ("plaintext", None, nothing),
+        ForeignEnvelope::InstructionFile => ("an instruction file of s3ec, in plaintext", None, nothing),
+        ForeignEnvelope::Cbc { .. } => ("cbc", Some("AES-256-CBC"), nothing),
+        ForeignEnvelope::S3ec(envelope) => match envelope.suite() {
             Suite::Cbc => ("s3ec, V1 or V2", Some("AES-256-CBC"), nothing),
             Suite::Gcm => (
                 "s3ec, V1 or V2",
@@ -98,10 +102,12 @@ async fn described(keyring: &Keyring, rule: &BucketRule, foreign: &Foreign) -> R
         },
     };
     let context = match foreign {
-        Foreign::S3ec(envelope) => {
+        ForeignEnvelope::S3ec(envelope) => {
             envelope.context().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         }
-        Foreign::Plaintext | Foreign::InstructionFile | Foreign::Cbc { .. } => Vec::new(),
+        ForeignEnvelope::Plaintext | ForeignEnvelope::InstructionFile | ForeignEnvelope::Cbc { .. } => {
+            Vec::new()
+        }
     };
     Ok(StoredFormat::Foreign(ForeignObject { format, suite, context, key_id, authenticated, content }))
 }

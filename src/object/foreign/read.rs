@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::response;
 use http_body_util::BodyExt;
 
-use super::{Foreign, Marks, Source, Unlocked, hide};
+use super::{ForeignContent, ForeignEnvelope, ForeignMetadata, Source, hide};
 use crate::body::{BoxBody, StreamBody, boxed};
 use crate::buffers::Share;
 use crate::envelope::StreamOpener;
@@ -13,8 +13,8 @@ use crate::envelope::native::SseAlgorithm;
 use crate::envelope::s3ec::{Entries, MessageBody};
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::location::{ReceivedRange, etag_of};
+use crate::object::opened::OpenedObject;
 use crate::object::range::{RequestedRange, Selection};
-use crate::object::read::OpenedObject;
 use crate::object::rule::formats::{Large, Ranges, ReadFormat};
 use crate::object::upstream_response::buffered;
 use crate::s3::{ByteRange, S3Error};
@@ -37,7 +37,7 @@ pub(crate) struct FirstAnswer {
 /// `InvalidRange` and `InvalidPartNumber` when it has no such bytes; why it is refused, otherwise.
 pub(crate) async fn open(
     source: Source<'_>,
-    marks: Marks,
+    marks: ForeignMetadata,
     wanted: RequestedRange,
     first: FirstAnswer,
 ) -> Result<OpenedObject, Error> {
@@ -45,14 +45,14 @@ pub(crate) async fn open(
     let etag = etag_of(&head.headers)
         .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
         .to_owned();
-    let foreign = Foreign::resolve(&source, marks, stored).await?;
+    let foreign = ForeignEnvelope::resolve(&source, marks, stored).await?;
     let (unlocked, key_id) = foreign.unlock(&source.resources.keyring, source.rule).await?;
     let mut reading = Reading { source, wanted, etag, stored, content };
     let (plaintext_total, selection, body) = match unlocked {
-        Unlocked::Plaintext => reading.plaintext().await?,
-        Unlocked::InstructionFile => reading.instruction_file().await?,
-        Unlocked::Message(message) => reading.message(&message).await?,
-        Unlocked::Chain(chain, recorded) => reading.chain(&chain, recorded).await?,
+        ForeignContent::Plaintext => reading.plaintext().await?,
+        ForeignContent::InstructionFile => reading.instruction_file().await?,
+        ForeignContent::Message(message) => reading.message(&message).await?,
+        ForeignContent::Chain(chain, recorded) => reading.chain(&chain, recorded).await?,
     };
     foreign.note_read(&source);
     hide(&foreign, &mut head.headers);

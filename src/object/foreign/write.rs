@@ -13,9 +13,9 @@ use crate::envelope::{StreamSealer, article_cbc};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::Resources;
+use crate::object::plaintext::Plaintext;
 use crate::object::rule::BucketRule;
 use crate::object::rule::formats::WriteFormat;
-use crate::object::write::Plaintext;
 use crate::s3::{S3Error, headers};
 use crate::upstream::UpstreamBody;
 

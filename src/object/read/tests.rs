@@ -126,7 +126,7 @@ async fn of_a_place_that_is_written_again_and_again_one_object_is_remembered() {
             let got = get(&resources, "", &[("range", "bytes=70000-70009")]).await.unwrap();
             assert_eq!(got.body, uploaded.content[70_000..70_010]);
         }
-        assert_eq!(resources.layouts.sizes().await, (1, 1), "its layout and one header");
+        assert_eq!(resources.layout_cache.sizes().await, (1, 1), "its layout and one header");
     }
 }
 

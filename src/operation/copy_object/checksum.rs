@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 
 use super::ObjectCopy;
 use crate::error::{Error, UnexpectedResponse};
-use crate::object::read::OpenedObject;
+use crate::object::opened::OpenedObject;
 use crate::s3::Checksum;
 use crate::upstream::UpstreamError;
 use crate::wire::checksum::Hasher;

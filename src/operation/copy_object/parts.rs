@@ -13,7 +13,7 @@ use crate::body::read_bounded;
 use crate::envelope::native::multipart::{Layout, PartNumber};
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::lost_response::Expected;
-use crate::object::native::Unlocked;
+use crate::object::native::OpenedNative;
 use crate::object::{layout, upstream_response};
 use crate::operation::request::copy_source::Found;
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
@@ -45,7 +45,7 @@ impl ObjectCopy {
     pub(crate) async fn copy_parts(
         &self,
         found: &Found,
-        unlocked: &Unlocked,
+        unlocked: &OpenedNative,
         own: Option<Checksum>,
     ) -> Result<Completed, Error> {
         let at = self.source.at();

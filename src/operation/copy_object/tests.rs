@@ -10,7 +10,7 @@ use super::*;
 use crate::envelope::native::{
     Attributes, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
 };
-use crate::object::native::StoredKeys;
+use crate::object::native::NativeMetadata;
 use crate::operation::response::pass_refusal;
 use crate::s3::ErrorCode;
 use crate::s3::Operation;
@@ -115,7 +115,7 @@ impl Storage {
         let metadata = self.objects.lock().unwrap()[&format!("/{bucket}/{object}")].metadata.clone();
         let rule = resources.policies.of_object(bucket, object)?;
         let unlocked =
-            StoredKeys::from_headers(&metadata)?.unlock(&resources.keyring, rule, bucket, object).await?;
+            NativeMetadata::from_headers(&metadata)?.unlock(&resources.keyring, rule, bucket, object).await?;
         let mut chunk = BytesMut::new();
         ChunkSealer::for_put(&unlocked.opened.content_key).seal_last(&mut chunk);
         Ok(chunk)

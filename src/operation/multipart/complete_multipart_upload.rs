@@ -191,7 +191,7 @@ impl Completing {
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         if let Some(size) = size {
-            let sizes = &self.resources.learned_sizes;
+            let sizes = &self.resources.size_cache;
             sizes.completed(&self.bucket, &self.object_key, result.etag(), size).await;
         }
         Ok(self.done(headers, result, checksum))

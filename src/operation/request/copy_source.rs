@@ -6,11 +6,12 @@ use http_body_util::BodyExt;
 
 use crate::body::read_bounded;
 use crate::error::{Error, UnexpectedResponse};
-use crate::object::foreign::{self, Kind};
+use crate::object::foreign::{self, DetectedFormat};
 use crate::object::location::{ObjectIdentity, ObjectLocation, ReceivedRange, account_headers};
-use crate::object::native::StoredKeys;
+use crate::object::native::NativeMetadata;
+use crate::object::opened::OpenedObject;
 use crate::object::range::RequestedRange;
-use crate::object::read::{OpenedObject, ReadRequest, open_object};
+use crate::object::read::{ReadRequest, open_object};
 use crate::object::rule::BucketRule;
 use crate::object::rule::formats::ReadFormat;
 use crate::object::upstream_response;
@@ -45,7 +46,7 @@ pub(crate) struct Found {
     /// Which the copy is pinned to.
     pub(crate) etag: HeaderValue,
     /// Well-formed, not yet authentic.
-    pub(crate) keys: StoredKeys,
+    pub(crate) keys: NativeMetadata,
     pub(crate) identity: ObjectIdentity,
     pub(crate) metadata: Metadata,
 }
@@ -102,9 +103,9 @@ impl Source {
             // Read to its end, the connection can serve another request.
             read_bounded(body, 1).await.map_err(Error::upstream_body)?;
         }
-        match foreign::recognise(&self.rule, &head.headers)? {
-            Kind::Native(keys) => Found::of(&head.headers, keys, run.total).map(Examined::Found),
-            Kind::Foreign(marks) => Ok(Examined::Foreign(marks.format())),
+        match foreign::detect(&self.rule, &head.headers)? {
+            DetectedFormat::Native(keys) => Found::of(&head.headers, keys, run.total).map(Examined::Found),
+            DetectedFormat::Foreign(marks) => Ok(Examined::Foreign(marks.format())),
         }
     }
 
@@ -166,7 +167,7 @@ fn source_error(error: Error) -> Error {
 }
 
 impl Found {
-    fn of(headers: &HeaderMap, keys: StoredKeys, stored_total: u64) -> Result<Self, Error> {
+    fn of(headers: &HeaderMap, keys: NativeMetadata, stored_total: u64) -> Result<Self, Error> {
         Ok(Self {
             identity: ObjectIdentity::of(headers, &keys, stored_total)?,
             keys,

@@ -132,7 +132,7 @@ async fn a_known_object_that_is_exchanged_under_its_etag_does_not_come_out() {
         storage.keep("k", uploaded.kept("e"));
         assert!(get(&resources, "", &[("range", "bytes=70000-400000")]).await.unwrap().is_whole);
         nothing_false_comes_out(&storage, &resources, &uploaded.content, spoilt.kept("e"), &what).await;
-        resources.layouts.forget();
+        resources.layout_cache.forget();
     }
 }
 

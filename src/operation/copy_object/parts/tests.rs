@@ -15,7 +15,7 @@ use crate::envelope::native::{
     Attributes, Binding, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
 };
 use crate::keyring::EncryptionContext;
-use crate::object::native::{StoredKeys, write_keys};
+use crate::object::native::{NativeMetadata, write_keys};
 use crate::operation::Resources;
 use crate::operation::copy_object::copy_object;
 use crate::operation::copy_object::tests_support::{copy_call, resources, text};
@@ -254,7 +254,7 @@ async fn the_upload_has_the_metadata_and_an_envelope_of_its_own() {
             let path = S3Path::parse(path, None, &[] as &[&str]).unwrap();
             let (bucket, object) = (path.bucket().unwrap(), path.object().unwrap());
             let rule = resources.policies.of_object(bucket, object).unwrap();
-            let keys = StoredKeys::from_headers(&metadata).unwrap();
+            let keys = NativeMetadata::from_headers(&metadata).unwrap();
             assert!(keys.envelope().is_multipart());
             let unlocked = keys.unlock(&resources.keyring, rule, bucket, object).await.unwrap();
             let mut chunk = BytesMut::new();
@@ -349,7 +349,7 @@ async fn a_source_of_more_than_5_gib_of_plaintext_is_refused() {
             .of_object(&BucketName::parse("b").unwrap(), &ObjectKey::parse("k").unwrap())
             .unwrap();
         let metadata = storage.source.lock().unwrap().0.clone();
-        let keys = StoredKeys::from_headers(&metadata).unwrap();
+        let keys = NativeMetadata::from_headers(&metadata).unwrap();
         let unlocked = keys
             .unlock(
                 &resources.keyring,

@@ -109,7 +109,7 @@ async fn what_is_overwritten_after_it_was_listed_has_the_size_of_what_took_its_p
         storage.keep_after(1, "k", successor);
         assert_eq!(sizes(&resources).await, BTreeMap::from([("k".to_owned(), size)]));
         // What was learned of other objects must not answer the next round.
-        resources.layouts.forget();
+        resources.layout_cache.forget();
     }
 }
 
