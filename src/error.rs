@@ -279,9 +279,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_of_the_signature_room_is_a_code_of_s3() {
-        for error in [AuthError::Anonymous, AuthError::SecurityToken, AuthError::MissingContentSha256] {
-            assert_eq!(Error::Unauthenticated(error.clone()).to_s3().code.code(), error.s3_code());
+    fn every_refusal_of_sigv4_keeps_its_code() {
+        for (error, code) in crate::sigv4::tests::refusals() {
+            assert_eq!(Error::Unauthenticated(error).to_s3().code.code(), code);
         }
     }
 

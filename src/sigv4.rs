@@ -19,7 +19,7 @@ mod scope;
 mod signing_key;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use authenticate::{Authenticated, RequestHead, VerifyPolicy, authenticate};
 pub use chunked::{

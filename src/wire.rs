@@ -5,6 +5,7 @@
 
 pub mod checksum;
 pub mod digest;
+pub mod error_code;
 pub mod hex;
 pub mod percent;
 pub mod query;

@@ -65,10 +65,7 @@ impl IngestError {
             }
             Self::Idle(_) => plain(ErrorCode::RequestTimeout),
             Self::Sha256Mismatch => plain(ErrorCode::XAmzContentSHA256Mismatch),
-            Self::Chunk(error) => {
-                let code = ErrorCode::ALL.iter().copied().find(|code| code.code() == error.s3_code());
-                S3Error::new(code.unwrap_or(ErrorCode::InvalidRequest), error.to_string())
-            }
+            Self::Chunk(error) => S3Error::new(error.s3_code(), error.to_string()),
             Self::Refused(error) => error.clone(),
         }
     }

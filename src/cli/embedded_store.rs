@@ -52,5 +52,5 @@ pub async fn open(settings: Settings) -> Result<Upstream, UpstreamSetupError> {
 }
 
 fn message(code: &str) -> Option<&'static str> {
-    ErrorCode::ALL.iter().find(|known| known.code() == code).map(|known| known.message())
+    ErrorCode::parse(code).map(ErrorCode::message)
 }

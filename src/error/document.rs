@@ -108,8 +108,7 @@ fn unavailable(message: impl Into<Cow<'static, str>>) -> S3Error {
 }
 
 fn unauthenticated(error: &AuthError) -> S3Error {
-    let code = ErrorCode::ALL.iter().copied().find(|code| code.code() == error.s3_code());
-    let answer = S3Error::new(code.unwrap_or(ErrorCode::AccessDenied), error.to_string());
+    let answer = S3Error::new(error.s3_code(), error.to_string());
     match error {
         AuthError::UnknownAccessKeyId(access_key_id) => answer.with("AWSAccessKeyId", access_key_id),
         AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew } => answer

@@ -46,5 +46,5 @@ impl UpstreamRefusal {
 #[must_use]
 pub fn error_code(name: &str, status: StatusCode) -> ErrorCode {
     let unknown = if status.is_client_error() { ErrorCode::InvalidRequest } else { ErrorCode::InternalError };
-    ErrorCode::ALL.iter().copied().find(|known| known.code() == name).unwrap_or(unknown)
+    ErrorCode::parse(name).unwrap_or(unknown)
 }

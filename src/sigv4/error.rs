@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::wire::error_code::ErrorCode;
+
 /// Why a request was not authenticated; nothing of it may be trusted or acted on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AuthError {
@@ -37,7 +39,7 @@ pub enum AuthError {
     #[error("{0} is not implemented; use AWS4-HMAC-SHA256")]
     EcdsaNotImplemented(String),
     /// The authorization is there but not well formed, or made for another scope.
-    #[error("{complaint} {fault}", complaint = .found_in.complaint())]
+    #[error("{prefix} {fault}", prefix = .found_in.prefix())]
     Malformed {
         /// Where the authorization was found.
         found_in: AuthSource,
@@ -124,8 +126,8 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// The `Code` S3 gives this in its error document.
-    pub fn s3_code(&self) -> &'static str {
+    /// The error code of S3 for this error.
+    pub fn s3_code(&self) -> ErrorCode {
         match self {
             Self::Anonymous
             | Self::SigV2Method
@@ -133,7 +135,7 @@ impl AuthError {
             | Self::InvalidDate
             | Self::Expired { .. }
             | Self::NotYetValid { .. }
-            | Self::HeadersNotSigned(_) => "AccessDenied",
+            | Self::HeadersNotSigned(_) => ErrorCode::AccessDenied,
             Self::SeveralMechanisms
             | Self::Contradiction(_)
             | Self::UnsupportedScheme
@@ -141,16 +143,20 @@ impl AuthError {
             | Self::TooManyQueryParameters { .. }
             | Self::InvalidContentSha256
             | Self::InvalidDecodedLength
-            | Self::TooManyTrailers { .. } => "InvalidArgument",
-            Self::SigV2NotAllowed | Self::SigV2SignedChunks | Self::MissingContentSha256 => "InvalidRequest",
-            Self::EcdsaNotImplemented(_) => "NotImplemented",
-            Self::Malformed { found_in: AuthSource::Header, .. } => "AuthorizationHeaderMalformed",
-            Self::Malformed { found_in: AuthSource::Query, .. } => "AuthorizationQueryParametersError",
-            Self::Malformed { found_in: AuthSource::Form, .. } => "InvalidArgument",
-            Self::RequestTimeTooSkewed { .. } => "RequestTimeTooSkewed",
-            Self::SecurityToken => "InvalidToken",
-            Self::UnknownAccessKeyId(_) => "InvalidAccessKeyId",
-            Self::SignedHeaderMissing(_) | Self::SignatureDoesNotMatch(_) => "SignatureDoesNotMatch",
+            | Self::TooManyTrailers { .. } => ErrorCode::InvalidArgument,
+            Self::SigV2NotAllowed | Self::SigV2SignedChunks | Self::MissingContentSha256 => {
+                ErrorCode::InvalidRequest
+            }
+            Self::EcdsaNotImplemented(_) => ErrorCode::NotImplemented,
+            Self::Malformed { found_in: AuthSource::Header, .. } => ErrorCode::AuthorizationHeaderMalformed,
+            Self::Malformed { found_in: AuthSource::Query, .. } => {
+                ErrorCode::AuthorizationQueryParametersError
+            }
+            Self::Malformed { found_in: AuthSource::Form, .. } => ErrorCode::InvalidArgument,
+            Self::RequestTimeTooSkewed { .. } => ErrorCode::RequestTimeTooSkewed,
+            Self::SecurityToken => ErrorCode::InvalidToken,
+            Self::UnknownAccessKeyId(_) => ErrorCode::InvalidAccessKeyId,
+            Self::SignedHeaderMissing(_) | Self::SignatureDoesNotMatch(_) => ErrorCode::SignatureDoesNotMatch,
         }
     }
 }
@@ -167,7 +173,8 @@ pub enum AuthSource {
 }
 
 impl AuthSource {
-    fn complaint(self) -> &'static str {
+    /// The beginning of S3's message about a malformed authorization.
+    fn prefix(self) -> &'static str {
         match self {
             Self::Header => "The authorization header is malformed;",
             Self::Query => "Error parsing the X-Amz query parameters;",

@@ -1038,9 +1038,15 @@ mod outbound_requests {
     }
 }
 
-/// Every variant, so that a code cannot change unnoticed.
 #[test]
 fn every_refusal_has_its_s3_code() {
+    for (error, code) in refusals() {
+        assert_eq!(error.s3_code().code(), code, "{error:?}");
+    }
+}
+
+/// Every variant with its code, so that a code cannot change unnoticed.
+pub(crate) fn refusals() -> Vec<(AuthError, &'static str)> {
     let text = String::new;
     let malformed = |found_in| AuthError::Malformed { found_in, fault: AuthFault::CredentialShape };
     let skewed = AuthError::RequestTimeTooSkewed {
@@ -1054,7 +1060,7 @@ fn every_refusal_has_its_s3_code() {
         string_to_sign: Vec::new(),
         canonical_request: None,
     };
-    for (error, code) in [
+    vec![
         (AuthError::Anonymous, "AccessDenied"),
         (AuthError::SeveralMechanisms, "InvalidArgument"),
         (AuthError::SigV2NotAllowed, "InvalidRequest"),
@@ -1065,6 +1071,7 @@ fn every_refusal_has_its_s3_code() {
         (AuthError::EcdsaNotImplemented(text()), "NotImplemented"),
         (malformed(AuthSource::Header), "AuthorizationHeaderMalformed"),
         (malformed(AuthSource::Query), "AuthorizationQueryParametersError"),
+        (malformed(AuthSource::Form), "InvalidArgument"),
         (AuthError::AmbiguousHeader("date"), "InvalidArgument"),
         (AuthError::TooManyQueryParameters { limit: 1 }, "InvalidArgument"),
         (AuthError::InvalidDate, "AccessDenied"),
@@ -1081,9 +1088,7 @@ fn every_refusal_has_its_s3_code() {
         (AuthError::TooManyTrailers { limit: 1 }, "InvalidArgument"),
         (AuthError::UnknownAccessKeyId(text()), "InvalidAccessKeyId"),
         (AuthError::SignatureDoesNotMatch(Box::new(mismatch)), "SignatureDoesNotMatch"),
-    ] {
-        assert_eq!(error.s3_code(), code, "{error:?}");
-    }
+    ]
 }
 
 #[test]

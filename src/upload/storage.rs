@@ -299,7 +299,7 @@ fn listing_refused(error: Error) -> Error {
     if is_no_such_upload(&document) {
         return S3Error::from(ErrorCode::NoSuchUpload).into();
     }
-    match ErrorCode::ALL.iter().copied().find(|known| known.code() == document.code) {
+    match ErrorCode::parse(&document.code) {
         Some(code) => S3Error::new(code, document.message).into(),
         None => Error::UnexpectedResponse(UnexpectedResponse::Refusal("ListParts")),
     }

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::{CRLF, Trailers};
 use crate::sigv4::payload::{ChunkedPayload, Framing};
+use crate::wire::error_code::ErrorCode;
 
 /// `ffffffffffffffff;chunk-signature=<64 digits>\r\n` has 99 bytes; twice that leaves room for no mischief.
 const MAX_CHUNK_HEADER_LEN: usize = 200;
@@ -68,16 +69,18 @@ pub enum ChunkError {
 }
 
 impl ChunkError {
-    /// The `Code` S3 gives this in its error document.
-    pub fn s3_code(&self) -> &'static str {
+    /// The error code of S3 for this error.
+    pub fn s3_code(&self) -> ErrorCode {
         match self {
-            Self::BadChunkHeader | Self::BadChunkEnd | Self::DataAfterEnd => "InvalidRequest",
+            Self::BadChunkHeader | Self::BadChunkEnd | Self::DataAfterEnd => ErrorCode::InvalidRequest,
             Self::BadTrailer
             | Self::TrailersTooLong { .. }
             | Self::TrailerNotAnnounced(_)
-            | Self::TrailerMissing(_) => "MalformedTrailerError",
-            Self::TooLong | Self::Incomplete => "IncompleteBody",
-            Self::ChunkSignatureDoesNotMatch | Self::TrailerSignatureDoesNotMatch => "SignatureDoesNotMatch",
+            | Self::TrailerMissing(_) => ErrorCode::MalformedTrailerError,
+            Self::TooLong | Self::Incomplete => ErrorCode::IncompleteBody,
+            Self::ChunkSignatureDoesNotMatch | Self::TrailerSignatureDoesNotMatch => {
+                ErrorCode::SignatureDoesNotMatch
+            }
         }
     }
 }

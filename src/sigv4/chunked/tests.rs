@@ -360,7 +360,7 @@ fn every_chunk_error_has_its_s3_code() {
         (ChunkError::ChunkSignatureDoesNotMatch, "SignatureDoesNotMatch"),
         (ChunkError::TrailerSignatureDoesNotMatch, "SignatureDoesNotMatch"),
     ] {
-        assert_eq!(error.s3_code(), code);
+        assert_eq!(error.s3_code().code(), code);
     }
 }
 

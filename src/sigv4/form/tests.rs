@@ -110,7 +110,7 @@ fn a_form_is_signed_once_and_completely() {
         assert_eq!(error(&without(&v2, name)), missing(name));
     }
     assert_eq!(error(&with(&Fields::new(), POLICY, "")), missing(V4_ALGORITHM));
-    assert_eq!(missing(V4_DATE).s3_code(), "InvalidArgument");
+    assert_eq!(missing(V4_DATE).s3_code().code(), "InvalidArgument");
 }
 
 #[test]
