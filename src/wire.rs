@@ -6,7 +6,9 @@
 pub mod checksum;
 pub mod digest;
 pub mod error_code;
+pub mod header;
 pub mod hex;
+pub mod limits;
 pub mod percent;
 pub mod query;
 pub mod range;

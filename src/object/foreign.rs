@@ -25,8 +25,7 @@ use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, KeyringError, Purpose};
 use crate::s3::headers;
 use crate::s3::{ErrorCode, Hashed, S3Error};
-
-const USER_METADATA: &str = "x-amz-meta-";
+use crate::wire::header::METADATA;
 
 pub(crate) const CBC: Purpose = Purpose::new("cbc");
 const S3EC_CBC: Purpose = Purpose::new("s3ec/cbc");
@@ -115,7 +114,7 @@ pub(crate) fn detect(rule: &BucketRule, metadata: &HeaderMap) -> Result<Detected
         }));
     }
     let user = metadata.iter().filter_map(|(name, value)| {
-        name.as_str().strip_prefix(USER_METADATA).map(|name| (name, value.as_bytes()))
+        name.as_str().strip_prefix(METADATA).map(|name| (name, value.as_bytes()))
     });
     let claimed = Entries::from_metadata(user).and_then(|entries| Ok((entries.claim()?, entries)));
     match claimed {
@@ -158,7 +157,7 @@ pub(crate) fn hide(foreign: &ForeignEnvelope, answer: &mut HeaderMap) {
 
 /// Whether a header is an entry of the S3 Encryption Client.
 fn is_reserved(header: &str) -> bool {
-    header.strip_prefix(USER_METADATA).is_some_and(s3ec::is_reserved)
+    header.strip_prefix(METADATA).is_some_and(s3ec::is_reserved)
 }
 
 impl ForeignEnvelope {

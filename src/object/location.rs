@@ -12,10 +12,11 @@ use crate::error::{Error, UnexpectedResponse};
 use crate::s3::{BucketName, ByteRange, ErrorCode, ObjectKey, S3Error, xml};
 use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
+use crate::wire::header::{EXPECTED_BUCKET_OWNER, REQUEST_PAYER};
 
 /// What of the client's request goes along with every further question about an object.
 const ACCOUNT_HEADERS: [HeaderName; 2] =
-    [HeaderName::from_static("x-amz-expected-bucket-owner"), HeaderName::from_static("x-amz-request-payer")];
+    [HeaderName::from_static(EXPECTED_BUCKET_OWNER), HeaderName::from_static(REQUEST_PAYER)];
 
 /// Where an object is.
 #[derive(Debug, Clone)]

@@ -16,8 +16,9 @@ use crate::s3::headers::{COPY_SOURCE, ENCRYPTION_ENVELOPE};
 use crate::s3::iso_time;
 use crate::s3::{BucketName, ObjectKey, xml};
 use crate::upstream::{self, Upstream, UpstreamError, UpstreamRequest};
+use crate::wire::header::VERSION_ID;
 
-const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
+const VERSION: HeaderName = HeaderName::from_static(VERSION_ID);
 
 /// An object that a write is expected to make, and the envelope that the object has if it exists.
 #[derive(Clone)]

@@ -3,15 +3,12 @@
 //! It must not know operations. Headers of the storage that would describe ciphertext are replaced.
 
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, ETAG, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 
 use crate::envelope::native::SseAlgorithm;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, EtagStyle, Hashed, headers};
-
-const SERVER_SIDE_ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
-const KMS_KEY_ID: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
-const CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
+use crate::wire::header::{CHECKSUM_TYPE, SSE, SSE_KMS_KEY_ID};
 
 /// Keeps what S3 says, without what must not be seen.
 pub(crate) fn retain_s3(headers: &mut HeaderMap) {
@@ -21,14 +18,14 @@ pub(crate) fn retain_s3(headers: &mut HeaderMap) {
 /// Sets the response headers that report the object's encryption, with the algorithm that its writer
 /// requested. As on S3, only `aws:kms` has a key.
 pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
-    headers.remove(KMS_KEY_ID);
+    headers.remove(SSE_KMS_KEY_ID);
     let (algorithm, key_id) = match sse {
         SseAlgorithm::AwsKms => ("aws:kms", key_id),
         SseAlgorithm::Aes256 => ("AES256", None),
     };
-    headers.insert(SERVER_SIDE_ENCRYPTION, HeaderValue::from_static(algorithm));
+    headers.insert(SSE, HeaderValue::from_static(algorithm));
     if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
-        headers.insert(KMS_KEY_ID, value);
+        headers.insert(SSE_KMS_KEY_ID, value);
     }
 }
 
@@ -51,7 +48,7 @@ pub(crate) fn set_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
 /// The checksum of an object, and of what it is one.
 pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
     let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-    headers.insert(HeaderName::from_static(checksum.value.algorithm().header()), value);
+    headers.insert(checksum.value.algorithm().header_name(), value);
     headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
 }
 

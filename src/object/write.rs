@@ -25,10 +25,6 @@ use crate::s3::headers::{self, SseRequest};
 use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
-/// S3 stores at most 5 GiB by one PUT, and what it stores is the ciphertext.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
-pub(crate) const MAX_STORED: u64 = 5 * 1024 * 1024 * 1024;
-
 /// A body of one chunk is verified before anything is sent, so a request that turns out wrong costs the storage
 /// nothing, and one that the storage can't serve right now can be sent again.
 pub(crate) const BUFFERED: u64 = CHUNK as u64;

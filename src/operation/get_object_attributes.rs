@@ -15,6 +15,7 @@ use crate::object::range::stored_range;
 use crate::object::upstream_response;
 use crate::s3::xml::{ObjectAttributes, PartsPage};
 use crate::s3::{ErrorCode, S3Error, headers};
+use crate::wire::header::{REQUEST_CHARGED, VERSION_ID};
 
 const ATTRIBUTES: &str = "x-amz-object-attributes";
 const MAX_PARTS: &str = "x-amz-max-parts";
@@ -25,9 +26,9 @@ const MAX_PAGE: u64 = 1000;
 /// What of the storage's answer to HEAD is told as it is.
 const TOLD: [HeaderName; 4] = [
     LAST_MODIFIED,
-    HeaderName::from_static("x-amz-version-id"),
+    HeaderName::from_static(VERSION_ID),
     HeaderName::from_static("x-amz-delete-marker"),
-    HeaderName::from_static("x-amz-request-charged"),
+    HeaderName::from_static(REQUEST_CHARGED),
 ];
 
 pub(crate) async fn get_object_attributes(

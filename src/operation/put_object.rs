@@ -1,7 +1,8 @@
 //! PutObject: the body is sealed while it streams, or at once when it is small.
 
 use crate::object::response_headers;
-use crate::object::write::{BUFFERED, MAX_STORED, or_default};
+use crate::object::write::{BUFFERED, or_default};
+use crate::wire::limits::MAX_PUT;
 use bytes::BytesMut;
 use http::Response;
 use http_body_util::BodyExt;
@@ -44,7 +45,7 @@ fn promised_length(call: &Call) -> Result<u64, Error> {
         );
     };
     match ciphertext_length(length) {
-        Some(stored) if stored <= MAX_STORED => Ok(length),
+        Some(stored) if stored <= MAX_PUT => Ok(length),
         _ => {
             let message = "Your proposed upload exceeds the maximum size of a single PUT after encryption \
                            (5 GiB less 16 bytes for every 64 KiB). Use a multipart upload.";

@@ -17,9 +17,7 @@ use crate::s3::{
 };
 use crate::sigv4::Payload;
 use crate::upstream::UpstreamRequest;
-
-/// The length of an aws-chunked body's content.
-const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
+use crate::wire::header::DECODED_CONTENT_LENGTH;
 
 /// An S3 request whose signature was verified.
 pub struct Call {
@@ -121,7 +119,7 @@ impl Call {
     /// UNSIGNED-PAYLOAD or a SHA-256 is stored as received, so the chunk framing would be stored with the
     /// content. A Content-Length that differs from x-amz-decoded-content-length shows the framing.
     fn refuse_framing(&self, length: u64) -> Result<(), S3Error> {
-        let Some(decoded) = self.headers.get(DECODED_LENGTH) else { return Ok(()) };
+        let Some(decoded) = self.headers.get(DECODED_CONTENT_LENGTH) else { return Ok(()) };
         if decoded.to_str().ok().and_then(|decoded| decoded.parse().ok()) == Some(length) {
             return Ok(());
         }

@@ -9,7 +9,7 @@ mod success;
 mod tests;
 mod upload;
 
-pub use parser::{FormParser, FormPiece, MAX_BEFORE_FILE};
+pub use parser::{FormParser, FormPiece};
 pub use policy::{ContentLengthRange, PostPolicy};
 pub use success::{Stored, Success};
 

@@ -1,4 +1,6 @@
-//! Which headers of a request go upstream, which of an answer go downstream, and what the proxy keeps for itself.
+//! Which request headers go upstream, which response headers go to the client, and which the proxy keeps.
+//!
+//! It must not send anything. A header that no rule names is not passed on.
 
 mod connection;
 mod copy;
@@ -16,56 +18,12 @@ pub use response::{keep_s3_headers, remove_cors};
 
 use http::header::{self, HeaderName};
 
-/// The prefix of user metadata.
-pub const METADATA: &str = "x-amz-meta-";
-/// The wrapped data key, base64; stored with the object, hidden from clients.
-pub const ENCRYPTION_KEY: &str = "x-amz-meta-encryption-key";
-/// The envelope around the content key, base64; stored with the object, hidden from clients.
-pub const ENCRYPTION_ENVELOPE: &str = "x-amz-meta-encryption-envelope";
-/// A plaintext length, decimal; stored with some formats' objects, hidden from clients.
-pub const ENCRYPTION_LENGTH: &str = "x-amz-meta-encryption-length";
-/// The user metadata names that belong to the proxy.
-pub const RESERVED: [&str; 3] = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION_LENGTH];
-
-/// Makes a PUT a copy.
-pub const COPY_SOURCE: &str = "x-amz-copy-source";
-/// The bytes of the source that become a part, of its plaintext.
-pub const COPY_SOURCE_RANGE: &str = "x-amz-copy-source-range";
-/// The source of a copy only if it has this ETag.
-pub const COPY_SOURCE_IF_MATCH: &str = "x-amz-copy-source-if-match";
-/// The source of a copy only if it has none of these ETags.
-pub const COPY_SOURCE_IF_NONE_MATCH: &str = "x-amz-copy-source-if-none-match";
-/// Whether a copy's metadata are its source's or the request's.
-pub const METADATA_DIRECTIVE: &str = "x-amz-metadata-directive";
-/// Whether a copy's tags are its source's or the request's.
-pub const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
-/// Who shall own the bucket of a copy's source.
-pub const SOURCE_OWNER: &str = "x-amz-source-expected-bucket-owner";
-/// Makes a PUT an append.
-pub const WRITE_OFFSET_BYTES: &str = "x-amz-write-offset-bytes";
-/// The MD5 of the body, base64.
-pub const CONTENT_MD5: &str = "content-md5";
-/// Names the trailers that follow the body.
-pub const TRAILER_NAMES: &str = "x-amz-trailer";
-/// The SDK's word for the algorithm of the checksum it sends.
-pub const SDK_CHECKSUM_ALGORITHM: &str = "x-amz-sdk-checksum-algorithm";
-/// The algorithm an object's checksum shall have.
-pub const CHECKSUM_ALGORITHM: &str = "x-amz-checksum-algorithm";
-/// Composite or full object.
-pub const CHECKSUM_TYPE: &str = "x-amz-checksum-type";
-/// `ENABLED` asks a GET or HEAD for the object's checksum.
-pub const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
-
-/// Server-side encryption, asked for and answered.
-pub const SSE: &str = "x-amz-server-side-encryption";
-/// The KMS key, asked for and answered.
-pub const SSE_KMS_KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
-/// A KMS encryption context of the client's own.
-pub const SSE_CONTEXT: &str = "x-amz-server-side-encryption-context";
-/// Whether S3 may reuse a data key within the bucket.
-pub const SSE_BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enabled";
-/// The prefix of SSE-C's headers.
-pub const SSE_CUSTOMER_PREFIX: &str = "x-amz-server-side-encryption-customer-";
+pub use crate::wire::header::{
+    CHECKSUM_ALGORITHM, CHECKSUM_MODE, CHECKSUM_TYPE, CONTENT_MD5, COPY_SOURCE, COPY_SOURCE_IF_MATCH,
+    COPY_SOURCE_IF_NONE_MATCH, COPY_SOURCE_RANGE, ENCRYPTION_ENVELOPE, ENCRYPTION_KEY, ENCRYPTION_LENGTH,
+    METADATA, METADATA_DIRECTIVE, RESERVED, SDK_CHECKSUM_ALGORITHM, SOURCE_OWNER, SSE, SSE_BUCKET_KEY,
+    SSE_CONTEXT, SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, TAGGING_DIRECTIVE, TRAILER_NAMES, WRITE_OFFSET_BYTES,
+};
 
 /// Connection-level headers (RFC 9110 §7.6.1, and two that predate it).
 pub static HOP_BY_HOP: [HeaderName; 9] = [

@@ -4,15 +4,13 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::error::{ErrorCode, S3Error};
+use crate::wire::limits::MAX_OBJECT_KEY;
 
 /// The longest bucket name that us-east-1 allowed before 2018, in bytes; every bucket made since then has a
 /// name of at most 63.
 pub const MAX_BUCKET_NAME: usize = 255;
 /// The longest bucket name under the rules of today, which make it fit a host name.
 const MAX_HOST_LABELS: usize = 63;
-/// The longest object key, in bytes of UTF-8.
-/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
-pub const MAX_OBJECT_KEY: usize = 1024;
 
 /// A bucket's name: ASCII letters, digits, `.`, `-` and `_`, with a letter or digit first, and not an IP
 /// address; at most 255 bytes.

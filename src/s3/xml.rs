@@ -18,7 +18,7 @@ pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::retain_buckets;
 pub use copy_result::{CopyAnswer, CopyResult, MAX_COPY_ANSWER, parse_copy_answer};
 pub use delete_objects::{
-    DeleteError, DeleteRequest, MAX_DELETE_KEYS, MAX_DELETE_REQUEST, ObjectIdentifier, add_delete_errors,
+    DeleteError, DeleteRequest, MAX_DELETE_REQUEST, ObjectIdentifier, add_delete_errors,
     delete_objects_request, delete_result,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};

@@ -15,9 +15,7 @@ use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload, UNSIGNED_P
 use super::presigned_v2;
 use super::query::Query;
 use super::scope::Timestamp;
-
-const CONTENT_SHA256: &str = "x-amz-content-sha256";
-const SECURITY_TOKEN: &str = "x-amz-security-token";
+use crate::wire::header::{CONTENT_SHA256, SECURITY_TOKEN};
 
 /// Stands in for the secret of an access key id nobody has, so that the answer takes as long as for one somebody
 /// has. What is signed with it is never accepted.

@@ -10,12 +10,12 @@ use super::credentials::{AccessKeyId, SecretAccessKey};
 use super::error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
 use super::scope::{CredentialScope, Timestamp};
 use super::signing_key::{Signature, SigningKey};
+use crate::wire::header::SECURITY_TOKEN;
 
 /// S3 takes a signing key for a week, whatever the policy says.
 const SIGNING_KEY_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const POLICY: &str = "policy";
-const SECURITY_TOKEN: &str = "x-amz-security-token";
 const V4_ALGORITHM: &str = "x-amz-algorithm";
 const V4_CREDENTIAL: &str = "x-amz-credential";
 const V4_DATE: &str = "x-amz-date";

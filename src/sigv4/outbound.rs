@@ -16,12 +16,8 @@ use super::payload::{STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use super::query::Query;
 use super::scope::{CredentialScope, SERVICE, Timestamp};
 use super::signing_key::{EMPTY_SHA256, SigningKey};
+use crate::wire::header::{CONTENT_MD5, CONTENT_SHA256, DATE, SECURITY_TOKEN};
 use crate::wire::hex;
-
-const CONTENT_MD5: &str = "content-md5";
-const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
-const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// How the signature covers the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +95,12 @@ impl Signer {
         let word = payload_word(payload);
         let headers = &mut parts.headers;
         headers.remove(AUTHORIZATION);
-        headers.remove(X_AMZ_SECURITY_TOKEN);
+        headers.remove(SECURITY_TOKEN);
         let date_time = timestamp.basic();
-        headers.insert(X_AMZ_DATE, HeaderValue::try_from(&date_time)?);
-        headers.insert(X_AMZ_CONTENT_SHA256, HeaderValue::try_from(&*word)?);
+        headers.insert(DATE, HeaderValue::try_from(&date_time)?);
+        headers.insert(CONTENT_SHA256, HeaderValue::try_from(&*word)?);
         if let Some(token) = credentials.session_token() {
-            headers.insert(X_AMZ_SECURITY_TOKEN, sensitive(token)?);
+            headers.insert(SECURITY_TOKEN, sensitive(token)?);
         }
         if !headers.contains_key(HOST) {
             headers.insert(HOST, host_of(&parts.uri).ok_or(SignError::NoHost)?);

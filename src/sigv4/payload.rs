@@ -7,13 +7,11 @@ use http::HeaderMap;
 use super::authenticate::single_header;
 use super::chunked::ChunkSigner;
 use super::error::AuthError;
+use crate::wire::header::{DECODED_CONTENT_LENGTH, TRAILER_NAMES};
 use crate::wire::hex;
 
 /// Trailers one body may announce; S3 knows one per checksum algorithm.
 const MAX_ANNOUNCED_TRAILERS: usize = 16;
-
-const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
-const TRAILER: &str = "x-amz-trailer";
 
 /// How the body is bound to the signature, and what the caller owes before using it.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl ChunkedPayload {
     }
 
     pub(in crate::sigv4) fn new(framing: Framing, headers: &HeaderMap) -> Result<Self, AuthError> {
-        let decoded_length = match single_header(headers, DECODED_LENGTH)? {
+        let decoded_length = match single_header(headers, DECODED_CONTENT_LENGTH)? {
             Some(text) => Some(parse_length(text).ok_or(AuthError::InvalidDecodedLength)?),
             None => None,
         };
@@ -114,8 +112,8 @@ fn parse_length(text: &str) -> Option<u64> {
 
 fn announced_trailers(headers: &HeaderMap) -> Result<Vec<String>, AuthError> {
     let mut announced = Vec::new();
-    for value in headers.get_all(TRAILER) {
-        let list = value.to_str().map_err(|_| AuthError::AmbiguousHeader(TRAILER))?;
+    for value in headers.get_all(TRAILER_NAMES) {
+        let list = value.to_str().map_err(|_| AuthError::AmbiguousHeader(TRAILER_NAMES))?;
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let name = name.to_ascii_lowercase();
             if !announced.contains(&name) {
@@ -162,11 +160,11 @@ mod tests {
     #[test]
     fn announced_trailers_are_few_and_lowercase() {
         let mut headers = HeaderMap::new();
-        headers.append(TRAILER, "X-Amz-Checksum-CRC32, x-amz-checksum-sha1".parse().unwrap());
-        headers.append(TRAILER, "x-amz-checksum-crc32".parse().unwrap());
+        headers.append(TRAILER_NAMES, "X-Amz-Checksum-CRC32, x-amz-checksum-sha1".parse().unwrap());
+        headers.append(TRAILER_NAMES, "x-amz-checksum-crc32".parse().unwrap());
         assert_eq!(announced_trailers(&headers).unwrap(), ["x-amz-checksum-crc32", "x-amz-checksum-sha1"]);
         for n in 0..MAX_ANNOUNCED_TRAILERS {
-            headers.append(TRAILER, format!("t{n}").parse().unwrap());
+            headers.append(TRAILER_NAMES, format!("t{n}").parse().unwrap());
         }
         assert_eq!(
             announced_trailers(&headers),

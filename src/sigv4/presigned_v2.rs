@@ -17,11 +17,11 @@ use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload};
 use super::query::Query;
 use super::scope::Timestamp;
 use super::signing_key::Signature;
+use crate::wire::header::CONTENT_MD5;
 
 const ACCESS_KEY_ID: &str = "AWSAccessKeyId";
 const SIGNATURE: &str = "Signature";
 const EXPIRES: &str = "Expires";
-const CONTENT_MD5: &str = "content-md5";
 
 /// Query parameters that are part of the string to sign.
 const SIGNED_PARAMETERS: &[&str] = &[

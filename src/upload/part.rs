@@ -23,10 +23,8 @@ use crate::object::write::seal_whole;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
 use crate::upstream::{UpstreamBody, UpstreamError};
+use crate::wire::limits::MAX_PART;
 
-/// S3 stores at most 5 GiB by one part, and what it stores is the ciphertext.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
-const MAX_STORED: u64 = 5 << 30;
 /// A part of one chunk is verified before anything is sent, and can be sent again.
 const BUFFERED: u64 = CHUNK as u64;
 /// How long a small part waits for the others (F-46).
@@ -68,7 +66,7 @@ pub(crate) struct Sent {
 /// # Errors
 /// `EntityTooLarge`; `InvalidArgument` for a large part 10,000, whose number a terminator may need (F-45).
 pub(crate) fn check_length(number: PartNumber, length: u64) -> Result<(), Error> {
-    if segment_length(length).is_none_or(|stored| stored > MAX_STORED) {
+    if segment_length(length).is_none_or(|stored| stored > MAX_PART) {
         let message = "Your proposed upload exceeds the maximum size of a part after encryption (5 GiB less 16 bytes \
                        for every 64 KiB).";
         let error = S3Error::new(ErrorCode::EntityTooLarge, message);

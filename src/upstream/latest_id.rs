@@ -6,8 +6,7 @@ use std::pin::Pin;
 use http::HeaderMap;
 use tokio::task::futures::TaskLocalFuture;
 
-/// The header with the request id, in responses of S3 and of s3veil.
-pub const REQUEST_ID: &str = "x-amz-request-id";
+pub use crate::wire::header::REQUEST_ID;
 
 tokio::task_local! {
     static LATEST: RefCell<String>;

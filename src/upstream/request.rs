@@ -18,11 +18,10 @@ use crate::s3::headers::HOP_BY_HOP;
 use crate::sigv4::PayloadSigning;
 use crate::wire::checksum::{ChecksumAlgorithm, checksum};
 use crate::wire::digest::sha256;
-
-const X_AMZ_SDK_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
-const X_AMZ_TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
-const X_AMZ_DECODED_CONTENT_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
-const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+use crate::wire::header::{
+    CONTENT_MD5, CONTENT_SHA256, DATE, DECODED_CONTENT_LENGTH, SDK_CHECKSUM_ALGORITHM, SECURITY_TOKEN,
+    TRAILER_NAMES,
+};
 
 /// Who speaks upstream, unless the request says it already.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
@@ -36,11 +35,11 @@ static OF_THIS_HOP: [HeaderName; 11] = [
     header::DATE,
     header::EXPECT,
     header::HOST,
-    HeaderName::from_static("x-amz-content-sha256"),
-    HeaderName::from_static("x-amz-date"),
-    X_AMZ_DECODED_CONTENT_LENGTH,
-    HeaderName::from_static("x-amz-security-token"),
-    X_AMZ_TRAILER,
+    HeaderName::from_static(CONTENT_SHA256),
+    HeaderName::from_static(DATE),
+    HeaderName::from_static(DECODED_CONTENT_LENGTH),
+    HeaderName::from_static(SECURITY_TOKEN),
+    HeaderName::from_static(TRAILER_NAMES),
 ];
 
 /// A request but for its signature.
@@ -182,12 +181,12 @@ fn buffered(bytes: Bytes, headers: &mut HeaderMap) -> Payload {
 }
 
 fn content(bytes: Bytes, hop: Hop, algorithm: Option<ChecksumAlgorithm>, headers: &mut HeaderMap) -> Payload {
-    headers.remove(X_AMZ_SDK_CHECKSUM_ALGORITHM);
+    headers.remove(SDK_CHECKSUM_ALGORITHM);
     if let Some(algorithm) = algorithm {
         let value =
             HeaderValue::try_from(checksum(algorithm, &bytes).to_string()).expect("base64 is visible ASCII");
         headers.insert(algorithm.header_name(), value);
-        headers.insert(X_AMZ_SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
+        headers.insert(SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let signing = match hop {
@@ -202,12 +201,12 @@ fn announce_stream(
     algorithm: Option<ChecksumAlgorithm>,
     headers: &mut HeaderMap,
 ) -> Result<(), UpstreamError> {
-    headers.remove(X_AMZ_SDK_CHECKSUM_ALGORITHM);
+    headers.remove(SDK_CHECKSUM_ALGORITHM);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(wire_length(length, algorithm)));
     let Some(algorithm) = algorithm else { return Ok(()) };
-    headers.insert(X_AMZ_DECODED_CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(X_AMZ_TRAILER, HeaderValue::from_static(algorithm.header()));
-    headers.insert(X_AMZ_SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
+    headers.insert(DECODED_CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(TRAILER_NAMES, HeaderValue::from_static(algorithm.header()));
+    headers.insert(SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     let mut coding = b"aws-chunked".to_vec();
     for value in headers.get_all(header::CONTENT_ENCODING) {
         coding.push(b',');

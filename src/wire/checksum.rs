@@ -1,7 +1,7 @@
 //! The checksums of S3: their names in headers and documents, their values, and computing values of streams.
 //!
-//! It must not know who declares, stores or compares a checksum. A [`Checksum`] always has its algorithm's length.
-//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+//! It must not know who declares, stores or compares a checksum. A [`Checksum`] always has its algorithm's
+//! length. Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
 
 use std::fmt;
 use std::hash::Hasher as _;

@@ -1,6 +1,7 @@
 //! Bytes as hexadecimal digits.
 //!
-//! It must not know what the bytes are. Writing uses lowercase digits, as SigV4 requires; parsing accepts both cases.
+//! It must not know what the bytes are. Writing uses lowercase digits, as SigV4 requires; parsing accepts
+//! both cases.
 
 /// Writes `bytes` as lowercase hexadecimal digits.
 #[must_use]

@@ -61,7 +61,8 @@ pub fn decode_strict(raw: &str, plus: Plus) -> Result<String, InvalidEncoding> {
     String::from_utf8(bytes).map_err(|_| InvalidEncoding)
 }
 
-/// Decodes every well-formed `%XX` once; a malformed escape (`%zz`) stands for itself, and any bytes may result.
+/// Decodes every well-formed `%XX` once; a malformed escape (`%zz`) stands for itself, and any bytes may
+/// result.
 #[must_use]
 pub fn decode_lenient(raw: &str, plus: Plus) -> Vec<u8> {
     let spaced: Vec<u8> =

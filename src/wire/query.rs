@@ -24,8 +24,8 @@ pub enum InvalidQuery {
 /// A decoded name, with the decoded value if there was a `=`.
 pub type Parameter<T> = (T, Option<T>);
 
-/// Parses what follows the `?`, for executing a request: UTF-8 with well-formed escapes only. `+` is a space, as
-/// in HTML forms, and empty pieces (`&&`) are skipped.
+/// Parses what follows the `?`, for executing a request: UTF-8 with well-formed escapes only. `+` is a space,
+/// as in HTML forms, and empty pieces (`&&`) are skipped.
 ///
 /// # Errors
 /// [`InvalidQuery`] for a malformed escape, bytes that are not UTF-8, or too many parameters.
@@ -33,8 +33,8 @@ pub fn parse_strict(raw: &str) -> Result<Vec<Parameter<String>>, InvalidQuery> {
     parse(raw, |text| decode_strict(text, Plus::Space))
 }
 
-/// Parses what follows the `?`, for verifying a signature: any bytes, and a malformed escape stands for itself.
-/// `+` is a space, as in HTML forms, and empty pieces (`&&`) are skipped.
+/// Parses what follows the `?`, for verifying a signature: any bytes, and a malformed escape stands for
+/// itself. `+` is a space, as in HTML forms, and empty pieces (`&&`) are skipped.
 ///
 /// # Errors
 /// [`InvalidQuery::TooManyParameters`].

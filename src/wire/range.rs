@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-/// One range as a Range header requests it, before the object's size is known. Displays as the header's value.
+/// One range as a Range header requests it, before the object's size is known. Displays as the header's
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RangeSpec {
     /// `first-last`, both included, `first <= last`.
@@ -78,7 +79,8 @@ fn number(digits: &str) -> Option<u64> {
     Some(digits.parse().unwrap_or(u64::MAX))
 }
 
-/// A non-empty range of bytes: `first` to `last`, both included; `last` is below 2^64 - 1, so the length fits `u64`.
+/// A non-empty range of bytes: `first` to `last`, both included; `last` is below 2^64 - 1, so the length fits
+/// `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteRange {
     first: u64,

@@ -25,7 +25,7 @@ pub use length::{
 };
 pub use open::MultipartOpener;
 pub use part_kind::{
-    Completion, CompletionRefused, MIN_PART, PartKind, PartRefused, StoredPart, WaitBudget, completion,
+    Completion, CompletionRefused, PartKind, PartRefused, StoredPart, WaitBudget, completion,
     decide_part_kind,
 };
 pub use part_receipt::{PartReceipt, ReceiptError};
@@ -34,9 +34,7 @@ pub use seal::{SegmentEnd, SegmentSealer, seal_terminator};
 pub use segment::{CarriedChecksum, Ending, SEGMENT_HEADER, SegmentEntropy, carried_checksum, fits_header};
 pub use segment_tracker::BodyClaim;
 
-/// Maximum number of parts of one upload, and the number of the terminator, which is the proxy's own part.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
-pub const MAX_PARTS: u16 = 10_000;
+pub use crate::wire::limits::{MAX_PARTS, MIN_PART};
 
 #[cfg(test)]
 mod tests;

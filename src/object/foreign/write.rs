@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{CBC, S3EC_COMMITTING, S3EC_GCM, USER_METADATA, is_reserved};
+use super::{CBC, S3EC_COMMITTING, S3EC_GCM, is_reserved};
 use crate::body::{SealStreamBody, boxed};
 use crate::envelope::s3ec::{self, ENTROPY, Version};
 use crate::envelope::{StreamSealer, article_cbc};
@@ -18,6 +18,7 @@ use crate::object::rule::BucketRule;
 use crate::object::rule::formats::WriteFormat;
 use crate::s3::{S3Error, headers};
 use crate::upstream::UpstreamBody;
+use crate::wire::header::METADATA;
 
 /// Which of the foreign formats is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,8 +130,7 @@ async fn seal_s3ec(
     let s3ec::NewObject { entries, sealer } =
         s3ec::NewObject::new(version, &data_key, &wrapped, &pairs, &random);
     for (name, value) in entries {
-        let name =
-            HeaderName::try_from(format!("{USER_METADATA}{name}")).expect("the format's names are headers");
+        let name = HeaderName::try_from(format!("{METADATA}{name}")).expect("the format's names are headers");
         request.insert(name, visible(&value));
     }
     let stored = s3ec::ciphertext_length(length).expect("objects are at most 5 GiB long");

@@ -4,7 +4,7 @@ use crate::object::response_headers;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::task::JoinSet;
 
@@ -20,14 +20,11 @@ use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
 use crate::s3::{Checksum, Hashed, S3Error, xml};
 use crate::upload::session::take_conditions;
 use crate::upload::storage::{self, StorageUpload};
+use crate::wire::header::{COPY_SOURCE_VERSION_ID, TAGGING};
+use crate::wire::limits::MAX_COPY;
 
-/// S3's limit to the source of one copy, here in the client's terms.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
-pub(crate) const MAX_SOURCE: u64 = 5 << 30;
 /// The number of parts that are copied concurrently.
 const CONCURRENCY: usize = 8;
-pub(crate) const SOURCE_VERSION: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
-const TAGGING: HeaderName = HeaderName::from_static("x-amz-tagging");
 
 /// The numbers of segments as parts, and their stored bytes.
 type Segments = Vec<(PartNumber, Range<u64>)>;
@@ -52,7 +49,7 @@ impl ObjectCopy {
         let content_key = &unlocked.opened.content_key;
         let known = layout::layout_of(&self.resources, &at, &found.identity, content_key).await?;
         let length = known.layout.plaintext_total();
-        if length > MAX_SOURCE {
+        if length > MAX_COPY {
             return Err(too_large().into());
         }
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
@@ -98,7 +95,7 @@ impl ObjectCopy {
         let found = found.and_then(|written| written.copy_result().ok());
         let last_modified = found.map(|found| found.last_modified).unwrap_or_default();
         if let Some(version) = copied.first().and_then(|part| part.source_version.clone()) {
-            headers.insert(SOURCE_VERSION, version);
+            headers.insert(COPY_SOURCE_VERSION_ID, version);
         }
         (headers, xml::CopyResult { etag: result.etag().to_owned(), last_modified })
     }
@@ -137,7 +134,7 @@ impl ObjectCopy {
 
 fn too_large() -> S3Error {
     let message = format!(
-        "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_SOURCE}"
+        "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_COPY}"
     );
     S3Error::invalid_request(message)
 }
@@ -177,7 +174,7 @@ async fn copy_all(
             let (upload, number) = (upload.clone(), *number);
             running.spawn(async move {
                 let (etag, mut headers) = upload.copy_part(number, headers).await?;
-                let source_version = headers.remove(SOURCE_VERSION);
+                let source_version = headers.remove(COPY_SOURCE_VERSION_ID);
                 Ok(CopiedPart { number: number.value(), etag, source_version })
             });
         }

@@ -10,7 +10,6 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
-use super::parts::{MAX_SOURCE, SOURCE_VERSION};
 use super::{Completed, ObjectCopy, is_unmet};
 use crate::body::BoxBody;
 use crate::envelope::native::ciphertext_length;
@@ -19,15 +18,16 @@ use crate::object::location::etag_of;
 use crate::object::opened::OpenedObject;
 use crate::object::plaintext::Plaintext;
 use crate::object::rule::formats::ReadFormat;
-use crate::object::write::{BUFFERED, MAX_STORED};
+use crate::object::write::BUFFERED;
 use crate::object::write::{NewObject, room_to_seal};
 use crate::operation::request::copy_source::Metadata;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::iso_time;
 use crate::s3::{Checksum, S3Error, xml};
 use crate::upstream::UpstreamError;
-
-const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
+use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
+use crate::wire::limits::MAX_COPY;
+use crate::wire::limits::MAX_PUT;
 
 impl ObjectCopy {
     /// Copies a source of this format.
@@ -59,8 +59,10 @@ impl ObjectCopy {
         let (mut answer, _) = response.into_parts();
         answer.headers.remove(ETAG);
         answer.headers.remove(CONTENT_LENGTH);
-        let version = head.headers.get(VERSION).cloned();
-        answer.headers.extend(version.map(|version| (SOURCE_VERSION, version)));
+        let version = head.headers.get(VERSION_ID).cloned();
+        answer
+            .headers
+            .extend(version.map(|version| (HeaderName::from_static(COPY_SOURCE_VERSION_ID), version)));
         let told: Vec<_> = checksums.into_iter().map(ObjectChecksum::from).collect();
         Ok(Completed { headers: answer.headers, document: result.to_object_xml(&told) })
     }
@@ -98,12 +100,12 @@ impl ObjectCopy {
 
 /// A copy like this is one PUT, whatever the source was.
 fn refuse_large(length: u64) -> Result<(), S3Error> {
-    if ciphertext_length(length).is_some_and(|stored| stored <= MAX_STORED) {
+    if ciphertext_length(length).is_some_and(|stored| stored <= MAX_PUT) {
         return Ok(());
     }
     Err(S3Error::invalid_request(format!(
         "The specified copy source is larger than the maximum allowable size for a copy source that gets another format: \
-         {MAX_SOURCE} after encryption"
+         {MAX_COPY} after encryption"
     )))
 }
 

@@ -1,7 +1,7 @@
 //! UploadPart: one segment, sealed while it streams; on any node, in any order, any number of times.
 
 use http::Response;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use crate::body::{BoxBody, boxed};
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     set_etag(head, &etag)?;
     for checksum in &sent.checksums {
         let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-        head.insert(HeaderName::from_static(checksum.algorithm().header()), value);
+        head.insert(checksum.algorithm().header_name(), value);
     }
     Ok(sent.response)
 }

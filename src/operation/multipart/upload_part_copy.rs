@@ -29,9 +29,7 @@ use crate::s3::{
 };
 use crate::upload::part::{NewPart, check_length};
 use crate::upload::session::Upload;
-
-const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
-const SOURCE_VERSION: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
+use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
 
 pub(crate) async fn upload_part_copy(
     resources: &Resources,
@@ -84,7 +82,7 @@ impl PartCopy {
         let opened = *self.open().await.map_err(|error| self.range_error(error))?;
         self.check_range(&opened)?;
         let OpenedObject { head, length, body, .. } = opened;
-        let source_version = head.headers.get(VERSION).cloned();
+        let source_version = head.headers.get(VERSION_ID).cloned();
         check_length(number, length)?;
         let (plaintext, verifier) = computing(body, upload.checksum_algorithm());
         let headers = self.of_the_part.clone();
@@ -99,7 +97,8 @@ impl PartCopy {
         let (mut head, _) = sent.response.into_parts();
         head.headers.remove(ETAG);
         head.headers.remove(CONTENT_LENGTH);
-        head.headers.extend(source_version.map(|version| (SOURCE_VERSION, version)));
+        head.headers
+            .extend(source_version.map(|version| (HeaderName::from_static(COPY_SOURCE_VERSION_ID), version)));
         let last_modified = iso_time(OffsetDateTime::now_utc());
         let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
         Ok(Completed { headers: head.headers, document: result.to_part_xml(&checksums) })

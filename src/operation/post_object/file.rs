@@ -12,14 +12,11 @@ use crate::object::slow_down;
 use crate::object::write::room_to_seal;
 use crate::operation::Resources;
 use crate::s3::ContentLengthRange;
+use crate::wire::limits::MAX_PUT;
 
 /// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so that the parts
 /// make a regular layout, and no less than S3's least part; as much is held in memory for one form.
 pub(crate) const PART: usize = 128 * CHUNK;
-
-/// What S3 takes from a form at most.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
-const MAX_FILE: u64 = 5 * 1024 * 1024 * 1024;
 
 /// A piece of a file.
 pub(crate) enum Filled {
@@ -47,7 +44,7 @@ impl FormFile {
         body: IngestBody,
         range: ContentLengthRange,
     ) -> Result<Self, Error> {
-        let range = ContentLengthRange { max: range.max.min(MAX_FILE), ..range };
+        let range = ContentLengthRange { max: range.max.min(MAX_PUT), ..range };
         Ok(Self { body, range, length: 0, pending: Bytes::new(), share: resources.hold(0)? })
     }
 

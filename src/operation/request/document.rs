@@ -2,7 +2,7 @@
 
 use crate::s3::headers;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
@@ -134,7 +134,7 @@ pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Res
     let (bytes, verdict) = call.document(resources, limit_of(call.operation), &declared).await?;
     let mut trailers = HeaderMap::new();
     for checksum in verdict.checksums().unwrap_or_default() {
-        let name = HeaderName::from_static(checksum.algorithm().header());
+        let name = checksum.algorithm().header_name();
         let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
         trailers.insert(name, value);
     }

@@ -7,10 +7,8 @@ use memchr::memmem::Finder;
 use super::part_head::PartHead;
 use super::{Form, malformed};
 use crate::s3::error::{ErrorCode, S3Error};
+use crate::wire::limits::MAX_FORM_FIELDS;
 
-/// Bytes before the file's content, boundaries and all; S3's own limit.
-/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTForms.html>
-pub const MAX_BEFORE_FILE: usize = 20 * 1024;
 /// RFC 2046, 5.1.1.
 const MAX_BOUNDARY: usize = 70;
 /// White space behind a boundary; nobody sends any.
@@ -53,7 +51,7 @@ pub struct FormParser {
     /// Finds `\r\n--boundary`.
     delimiter: Finder<'static>,
     state: State,
-    /// What came and could not be told apart yet; before the file at most [`MAX_BEFORE_FILE`] bytes.
+    /// What came and could not be told apart yet; before the file at most [`MAX_FORM_FIELDS`] bytes.
     held: BytesMut,
     /// Bytes of `held` in which there is no delimiter.
     searched: usize,
@@ -121,10 +119,10 @@ impl FormParser {
     }
 
     fn take_before_file(&mut self, input: &mut Bytes) -> Result<(), S3Error> {
-        let room = MAX_BEFORE_FILE - self.before_file;
+        let room = MAX_FORM_FIELDS - self.before_file;
         if room == 0 {
             return Err(S3Error::from(ErrorCode::MaxPostPreDataLengthExceededError)
-                .with("MaxPostPreDataLength", MAX_BEFORE_FILE.to_string()));
+                .with("MaxPostPreDataLength", MAX_FORM_FIELDS.to_string()));
         }
         let taken = input.split_to(input.len().min(room));
         self.before_file += taken.len();

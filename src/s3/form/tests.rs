@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::s3::name::BucketName;
+use crate::wire::limits::MAX_FORM_FIELDS;
 
 const CONTENT_TYPE_OF_FORM: &str = "multipart/form-data; boundary=bound";
 const DELIMITER: &[u8] = b"\r\n--bound";
@@ -148,12 +149,12 @@ fn what_is_no_form_is_refused_by_its_name() {
 #[test]
 fn what_comes_before_the_file_is_bounded() {
     let empty = encode(&[("policy", "")], b"", b"").len() - b"\r\n--bound--\r\n".len();
-    let longest = "x".repeat(MAX_BEFORE_FILE - empty);
+    let longest = "x".repeat(MAX_FORM_FIELDS - empty);
     let file = vec![7; 100_000];
     assert_eq!(decode(&encode(&[("policy", &longest)], &file, b""), &[]).unwrap().1, file);
     let too_long = encode(&[("policy", &format!("{longest}x"))], &file, b"");
     assert_eq!(refused(&too_long), ErrorCode::MaxPostPreDataLengthExceededError);
-    assert_eq!(refused(&vec![b'x'; MAX_BEFORE_FILE + 1]), ErrorCode::MaxPostPreDataLengthExceededError);
+    assert_eq!(refused(&vec![b'x'; MAX_FORM_FIELDS + 1]), ErrorCode::MaxPostPreDataLengthExceededError);
 }
 
 #[test]

@@ -10,9 +10,9 @@ use super::{
     RESERVED, SOURCE_OWNER, TAGGING_DIRECTIVE, put_headers,
 };
 use crate::s3::error::S3Error;
+use crate::wire::header::{EXPECTED_BUCKET_OWNER, REQUEST_PAYER};
 
-const REQUEST_PAYER: &str = "x-amz-request-payer";
-const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-amz-expected-bucket-owner");
+const EXPECTED_OWNER: HeaderName = HeaderName::from_static(EXPECTED_BUCKET_OWNER);
 
 /// The conditions on a copy's source, and those of a read that mean the same.
 const CONDITIONS: [(&str, HeaderName); 4] = [

@@ -9,10 +9,7 @@ use super::{
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::{Query, is_hoisted};
 use crate::wire::checksum::CHECKSUM_PREFIX;
-
-/// Bytes of user metadata, names (without `x-amz-meta-`) and values together.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata>
-const MAX_METADATA: usize = 2_048;
+use crate::wire::limits::MAX_METADATA;
 
 /// What becomes of one header of an upload.
 pub(super) enum Fate {

@@ -5,10 +5,8 @@ use super::walk::{Element, Limits, Step, Walker, is_blank, read};
 use super::{XmlError, push_text};
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::name::ObjectKey;
+use crate::wire::limits::MAX_DELETE_KEYS;
 
-/// How many keys one request may name.
-/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
-pub const MAX_DELETE_KEYS: usize = 1000;
 /// How large the body may be: 1,000 keys of 1,024 bytes, each escaped to six times its length, with as much again for
 /// versions and tags. The body is held in memory while it is judged.
 pub const MAX_DELETE_REQUEST: usize = 8 << 20;

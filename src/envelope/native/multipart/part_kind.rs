@@ -11,10 +11,7 @@ use super::{
     segment_length, segment_plaintext_length,
 };
 use crate::envelope::native::CHUNK;
-
-/// Plaintext bytes that every part but the last must have.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
-pub const MIN_PART: u64 = 5 << 20;
+use crate::wire::limits::MIN_PART;
 
 /// A part as ListParts returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_RANGE, ETAG, HeaderName, LAST_MODIFIED, RANGE};
 use http::{Request, Response};
 use http_body_util::Full;
 
@@ -139,7 +139,7 @@ impl Storage {
             }
         };
         self.parts.lock().unwrap().insert(number, slice);
-        response.headers_mut().insert(SOURCE_VERSION, HeaderValue::from_static("v1"));
+        response.headers_mut().insert(COPY_SOURCE_VERSION_ID, HeaderValue::from_static("v1"));
         response
     }
 
@@ -341,7 +341,7 @@ async fn every_part_is_pinned_and_checked_for_its_owners() {
 
 #[tokio::test]
 async fn a_source_of_more_than_5_gib_of_plaintext_is_refused() {
-    for (length, refused) in [(MAX_SOURCE / 2, false), (MAX_SOURCE / 2 + CHUNK as u64, true)] {
+    for (length, refused) in [(MAX_COPY / 2, false), (MAX_COPY / 2 + CHUNK as u64, true)] {
         let layout = Layout::terminated(parts(&[(1, length), (2, length)])).unwrap();
         let (storage, resources, _folder, _) = storage(&regular(), |_| ()).await;
         let rule = resources

@@ -6,13 +6,12 @@ use super::ABOUT_CIPHERTEXT;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
+use crate::wire::limits::MAX_PARTS;
 
 /// How large the client's list may be: 10,000 parts of less than 800 bytes each, every checksum among them.
 pub const MAX_COMPLETE_REQUEST: usize = 8 << 20;
-/// S3's highest number of parts.
-const MAX_PARTS: usize = 10_000;
 /// The root, and per part itself, number, ETag and the checksums.
-const MAX_ELEMENTS: usize = 1 + 8 * MAX_PARTS;
+const MAX_ELEMENTS: usize = 1 + 8 * MAX_PARTS as usize;
 
 /// A part as the client lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub fn complete_request(body: &[u8]) -> Result<Vec<CompletedPart>, S3Error> {
     let root = read(body, limits).map_err(|_: XmlError| malformed())?;
     // Some old clients write the name of the answer's type or of the schema's.
     let is_named = matches!(root.name.as_str(), "CompleteMultipartUpload" | "CompleteMultipartUploadRequest");
-    if !is_named || root.children.is_empty() || root.children.len() > MAX_PARTS {
+    if !is_named || root.children.is_empty() || root.children.len() > usize::from(MAX_PARTS) {
         return Err(malformed());
     }
     root.children.iter().map(part).collect()
@@ -71,12 +70,10 @@ fn part(element: &Element) -> Result<CompletedPart, S3Error> {
 
 fn part_number(text: &str) -> Result<u16, S3Error> {
     let number: u32 = text.parse().map_err(|_| malformed())?;
-    u16::try_from(number).ok().filter(|number| (1..=MAX_PARTS).contains(&usize::from(*number))).ok_or_else(
-        || {
-            let message = "PartNumber must be >= 1 and <= 10000";
-            S3Error::invalid_argument("PartNumber", text, message)
-        },
-    )
+    u16::try_from(number).ok().filter(|number| (1..=MAX_PARTS).contains(number)).ok_or_else(|| {
+        let message = "PartNumber must be >= 1 and <= 10000";
+        S3Error::invalid_argument("PartNumber", text, message)
+    })
 }
 
 fn malformed() -> S3Error {

@@ -1,0 +1,79 @@
+//! The names of S3's headers that more than one module uses, in lower case.
+//!
+//! It must not know what a header means for a request; names that only one file uses stay in that file.
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonRequestHeaders.html>
+
+/// The prefix of user metadata.
+pub const METADATA: &str = "x-amz-meta-";
+/// The wrapped data key, base64; stored with the object, hidden from clients.
+pub const ENCRYPTION_KEY: &str = "x-amz-meta-encryption-key";
+/// The envelope around the content key, base64; stored with the object, hidden from clients.
+pub const ENCRYPTION_ENVELOPE: &str = "x-amz-meta-encryption-envelope";
+/// A plaintext length, decimal; stored with some formats' objects, hidden from clients.
+pub const ENCRYPTION_LENGTH: &str = "x-amz-meta-encryption-length";
+/// The user metadata names that belong to the proxy.
+pub const RESERVED: [&str; 3] = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION_LENGTH];
+
+/// The source of a copy; makes a PUT a copy.
+pub const COPY_SOURCE: &str = "x-amz-copy-source";
+/// The range of the source's bytes that become a part.
+pub const COPY_SOURCE_RANGE: &str = "x-amz-copy-source-range";
+/// The ETag that the source of a copy must have.
+pub const COPY_SOURCE_IF_MATCH: &str = "x-amz-copy-source-if-match";
+/// The ETags that the source of a copy must not have.
+pub const COPY_SOURCE_IF_NONE_MATCH: &str = "x-amz-copy-source-if-none-match";
+/// Whether a copy has its source's metadata (`COPY`) or the request's (`REPLACE`).
+pub const METADATA_DIRECTIVE: &str = "x-amz-metadata-directive";
+/// Whether a copy has its source's tags (`COPY`) or the request's (`REPLACE`).
+pub const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
+/// The account id that must own the bucket of a copy's source.
+pub const SOURCE_OWNER: &str = "x-amz-source-expected-bucket-owner";
+/// Makes a PUT an append.
+pub const WRITE_OFFSET_BYTES: &str = "x-amz-write-offset-bytes";
+/// The MD5 of the body, base64.
+pub const CONTENT_MD5: &str = "content-md5";
+/// The names of the trailers that follow the body.
+pub const TRAILER_NAMES: &str = "x-amz-trailer";
+/// The algorithm of the checksum that an SDK sends.
+pub const SDK_CHECKSUM_ALGORITHM: &str = "x-amz-sdk-checksum-algorithm";
+/// The algorithm of an object's checksum.
+pub const CHECKSUM_ALGORITHM: &str = "x-amz-checksum-algorithm";
+/// Whether a checksum is one of the parts' checksums (`COMPOSITE`) or of all bytes (`FULL_OBJECT`).
+pub const CHECKSUM_TYPE: &str = "x-amz-checksum-type";
+/// `ENABLED` in a GET or HEAD requests the object's checksum.
+pub const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
+
+/// The server-side encryption, in requests and responses.
+pub const SSE: &str = "x-amz-server-side-encryption";
+/// The KMS key, in requests and responses.
+pub const SSE_KMS_KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+/// A KMS encryption context from the client.
+pub const SSE_CONTEXT: &str = "x-amz-server-side-encryption-context";
+/// Whether S3 may reuse a data key within the bucket.
+pub const SSE_BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enabled";
+/// The prefix of SSE-C's headers.
+pub const SSE_CUSTOMER_PREFIX: &str = "x-amz-server-side-encryption-customer-";
+
+/// The time at which a request was signed, `YYYYMMDD'T'HHMMSS'Z'`.
+pub const DATE: &str = "x-amz-date";
+/// The SHA-256 of the body in hexadecimal digits, or the name of another way to bind the body to the
+/// signature.
+pub const CONTENT_SHA256: &str = "x-amz-content-sha256";
+/// The session token of temporary credentials.
+pub const SECURITY_TOKEN: &str = "x-amz-security-token";
+/// The length of an aws-chunked body without framing, in bytes.
+pub const DECODED_CONTENT_LENGTH: &str = "x-amz-decoded-content-length";
+/// The account id that must own the bucket.
+pub const EXPECTED_BUCKET_OWNER: &str = "x-amz-expected-bucket-owner";
+/// Confirms that the requester pays.
+pub const REQUEST_PAYER: &str = "x-amz-request-payer";
+/// In a response: the requester was charged.
+pub const REQUEST_CHARGED: &str = "x-amz-request-charged";
+/// The id of the request, in responses.
+pub const REQUEST_ID: &str = "x-amz-request-id";
+/// The version of the object, in responses.
+pub const VERSION_ID: &str = "x-amz-version-id";
+/// The version of a copy's source, in responses.
+pub const COPY_SOURCE_VERSION_ID: &str = "x-amz-copy-source-version-id";
+/// The object's tags, encoded as a query.
+pub const TAGGING: &str = "x-amz-tagging";
