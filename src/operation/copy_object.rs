@@ -89,7 +89,7 @@ impl ObjectCopy {
         let (bucket, object) = call.object()?;
         let rule = resources.policies.of_object(bucket, object)?;
         let headers = headers::copy_headers(&call.headers)?;
-        let metadata = Directive::of_metadata(&call.headers)?;
+        let metadata = Directive::for_metadata(&call.headers)?;
         let is_of_the_copy = headers.contains_key("x-amz-storage-class")
             || headers.contains_key("x-amz-website-redirect-location")
             || headers::sse_request(&call.headers)? != SseRequest::None;
@@ -105,7 +105,7 @@ impl ObjectCopy {
             headers,
             source_owner: call.headers.get(SOURCE_OWNER).cloned(),
             metadata,
-            tagging: Directive::of_tagging(&call.headers)?,
+            tagging: Directive::for_tagging(&call.headers)?,
             changes_something: metadata == Directive::Replace || is_of_the_copy,
         })
     }

@@ -32,16 +32,16 @@ impl S3Path {
             path => path.strip_prefix('/').ok_or(ErrorCode::InvalidURI)?,
         };
         if let Some(bucket) = host.and_then(|host| virtual_host_bucket(host, domains)) {
-            return Self::of(BucketName::parse(bucket)?, path);
+            return Self::in_bucket(BucketName::parse(bucket)?, path);
         }
         if path.is_empty() {
             return Ok(Self::Root);
         }
         let (bucket, object) = path.split_once('/').unwrap_or((path, ""));
-        Self::of(BucketName::parse(percent::decode_strict(bucket, Plus::Literal)?)?, object)
+        Self::in_bucket(BucketName::parse(percent::decode_strict(bucket, Plus::Literal)?)?, object)
     }
 
-    fn of(bucket: BucketName, raw_object: &str) -> Result<Self, S3Error> {
+    fn in_bucket(bucket: BucketName, raw_object: &str) -> Result<Self, S3Error> {
         if raw_object.is_empty() {
             return Ok(Self::Bucket(bucket));
         }

@@ -9,10 +9,10 @@ mod error_document;
 mod listing;
 mod multipart;
 mod object_attributes;
+mod reader;
 mod restore;
-mod scan;
+mod stream_scanner;
 mod tagging;
-mod walk;
 
 pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::retain_buckets;
@@ -81,7 +81,7 @@ pub fn push_text(document: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::walk::{Limits, read};
+    use super::reader::{Limits, read};
     use super::*;
 
     #[test]

@@ -83,7 +83,7 @@ pub fn authenticate<'k>(
     lookup: impl Fn(&str) -> Option<&'k SecretAccessKey>,
 ) -> Result<Authenticated, AuthError> {
     let query = Query::parse(head.raw_query)?;
-    let mechanism = Mechanism::of(head.headers, &query)?;
+    let mechanism = Mechanism::find(head.headers, &query)?;
     if head.headers.contains_key(SECURITY_TOKEN) || query.contains_ignoring_case(SECURITY_TOKEN) {
         return Err(AuthError::SecurityToken);
     }
@@ -104,7 +104,7 @@ enum Mechanism<'a> {
 }
 
 impl<'a> Mechanism<'a> {
-    fn of(headers: &'a HeaderMap, query: &Query) -> Result<Self, AuthError> {
+    fn find(headers: &'a HeaderMap, query: &Query) -> Result<Self, AuthError> {
         let authorization = single_header(headers, AUTHORIZATION.as_str())?;
         match (authorization, Claim::is_in(query), presigned_v2::is_in(query)) {
             (None, false, false) => Err(AuthError::Anonymous),
@@ -162,7 +162,7 @@ fn verify<'k>(
             canonical_request: Some(spaces),
         })));
     }
-    secret.prove(&claim.scope, &signing_key);
+    secret.cache_signing_key(&claim.scope, &signing_key);
 
     let signer = || Box::new(ChunkSigner::new(signing_key, claim.timestamp, &claim.scope, signature));
     Ok(Authenticated {

@@ -36,35 +36,35 @@ impl fmt::Display for AccessKeyId {
 /// Deliberately not `Clone`; share it behind an `Arc`.
 pub struct SecretAccessKey {
     secret: Zeroizing<String>,
-    /// The signing key of the scope that was right last. A client signs for one region all day, and the derivation
-    /// is half of what a verification costs.
-    proven: Mutex<Option<(CredentialScope, SigningKey)>>,
+    /// The scope and signing key of the latest valid signature. A client signs for one region all day, and the
+    /// derivation is half the cost of a verification.
+    cached_key: Mutex<Option<(CredentialScope, SigningKey)>>,
 }
 
 impl SecretAccessKey {
     /// Takes over the secret; the given string is moved, not copied.
     pub fn new(secret: impl Into<Zeroizing<String>>) -> Self {
-        Self { secret: secret.into(), proven: Mutex::new(None) }
+        Self { secret: secret.into(), cached_key: Mutex::new(None) }
     }
 
     pub(in crate::sigv4) fn expose(&self) -> &[u8] {
         self.secret.as_bytes()
     }
 
-    /// The signing key for a scope, derived unless it is the one that was right last.
+    /// The signing key for a scope, derived unless it is the cached one.
     pub(in crate::sigv4) fn signing_key(&self, scope: &CredentialScope) -> SigningKey {
-        let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = proven.as_ref().filter(|(of, _)| of == scope).map(|(_, signing_key)| signing_key.clone());
-        drop(proven);
+        let cached = self.cached_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = cached.as_ref().filter(|(known, _)| known == scope).map(|(_, key)| key.clone());
+        drop(cached);
         known.unwrap_or_else(|| SigningKey::derive(self, scope))
     }
 
-    /// Keeps the key of a scope that a right signature was made for. Only such: else anybody could have the one that
-    /// is needed thrown out.
-    pub(in crate::sigv4) fn prove(&self, scope: &CredentialScope, signing_key: &SigningKey) {
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if proven.as_ref().is_none_or(|(of, _)| of != scope) {
-            *proven = Some((scope.clone(), signing_key.clone()));
+    /// Caches the signing key of a scope that had a valid signature. Keys of invalid signatures are not cached:
+    /// otherwise any client could evict the key in use.
+    pub(in crate::sigv4) fn cache_signing_key(&self, scope: &CredentialScope, signing_key: &SigningKey) {
+        let mut cached = self.cached_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.as_ref().is_none_or(|(known, _)| known != scope) {
+            *cached = Some((scope.clone(), signing_key.clone()));
         }
     }
 }
@@ -98,11 +98,11 @@ mod tests {
         let scope = |date: &str, region: &str| CredentialScope { date: date.into(), region: region.into() };
         let scopes = [scope("20130524", "a"), scope("20130525", "a"), scope("20130525", "b")];
         let secret = SecretAccessKey::new(String::from("secret"));
-        for proven in &scopes {
-            secret.prove(proven, &secret.signing_key(proven));
-            for asked in &scopes {
-                let derived = SigningKey::derive(&secret, asked).sign(b"text");
-                let signature = secret.signing_key(asked).sign(b"text");
+        for cached in &scopes {
+            secret.cache_signing_key(cached, &secret.signing_key(cached));
+            for requested in &scopes {
+                let derived = SigningKey::derive(&secret, requested).sign(b"text");
+                let signature = secret.signing_key(requested).sign(b"text");
                 assert!(
                     signature.matches(derived.as_str()),
                     "This is a security issue: a signing key of another scope."

@@ -22,9 +22,9 @@ use crate::wire::hex;
 /// How the signature covers the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadSigning {
-    /// There is none.
+    /// The body is empty.
     Empty,
-    /// By its SHA-256.
+    /// By the body's SHA-256.
     Sha256([u8; 32]),
     /// Not at all (`UNSIGNED-PAYLOAD`).
     Unsigned,
@@ -54,17 +54,16 @@ pub enum SignError {
 
 /// Signs requests with Version 4 for S3 in one region.
 ///
-/// The signing key of the day and the credentials that were used last is kept: deriving it costs as much as all the
-/// rest.
+/// The signing context in use is cached: deriving the key costs as much as the rest of a signature.
 #[derive(Debug)]
 pub struct Signer {
     region: String,
-    last: Mutex<Option<Arc<DayKey>>>,
+    last: Mutex<Option<Arc<SigningContext>>>,
 }
 
-/// What one day's signatures with the same credentials have in common.
+/// The scope and signing key of one day and one pair of credentials.
 #[derive(Debug)]
-struct DayKey {
+struct SigningContext {
     credentials: Credentials,
     scope: CredentialScope,
     key: SigningKey,
@@ -92,13 +91,13 @@ impl Signer {
         now: SystemTime,
     ) -> Result<(), SignError> {
         let timestamp = Timestamp::from(now);
-        let word = payload_word(payload);
+        let payload_hash = payload_hash_value(payload);
         let headers = &mut parts.headers;
         headers.remove(AUTHORIZATION);
         headers.remove(SECURITY_TOKEN);
         let date_time = timestamp.basic();
         headers.insert(DATE, HeaderValue::try_from(&date_time)?);
-        headers.insert(CONTENT_SHA256, HeaderValue::try_from(&*word)?);
+        headers.insert(CONTENT_SHA256, HeaderValue::try_from(&*payload_hash)?);
         if let Some(token) = credentials.session_token() {
             headers.insert(SECURITY_TOKEN, sensitive(token)?);
         }
@@ -106,26 +105,26 @@ impl Signer {
             headers.insert(HOST, host_of(&parts.uri).ok_or(SignError::NoHost)?);
         }
 
-        let (canonical, names) = canonical(parts, &word)?;
-        let day_key = self.day_key(credentials, Timestamp::day_of(&date_time), now);
-        let to_sign = string_to_sign(timestamp, &day_key.scope, &canonical);
-        let signature = day_key.key.sign(to_sign.as_bytes());
+        let (canonical, names) = canonical(parts, &payload_hash)?;
+        let signing_context = self.signing_context(credentials, Timestamp::day_of(&date_time), now);
+        let to_sign = string_to_sign(timestamp, &signing_context.scope, &canonical);
+        let signature = signing_context.key.sign(to_sign.as_bytes());
         let mut authorization = String::with_capacity(512);
         authorization.extend([ALGORITHM, " Credential=", credentials.access_key_id(), "/"]);
-        authorization.extend(day_key.scope.pieces());
+        authorization.extend(signing_context.scope.pieces());
         authorization.extend([", SignedHeaders=", &names, ", Signature=", signature.as_str()]);
         parts.headers.insert(AUTHORIZATION, sensitive(&authorization)?);
         Ok(())
     }
 
-    fn day_key(&self, credentials: &Credentials, day: &str, now: SystemTime) -> Arc<DayKey> {
+    fn signing_context(&self, credentials: &Credentials, day: &str, now: SystemTime) -> Arc<SigningContext> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some(kept) if kept.scope.date == day && kept.credentials == *credentials => Arc::clone(kept),
             Some(_) | None => {
                 let secret = credentials.secret_access_key();
                 let key = generate_signing_key(secret, now, &self.region, SERVICE);
-                let made = Arc::new(DayKey {
+                let made = Arc::new(SigningContext {
                     credentials: credentials.clone(),
                     scope: CredentialScope { date: day.to_owned(), region: self.region.clone() },
                     key: SigningKey::derived(key.as_ref()),
@@ -143,7 +142,7 @@ fn sensitive(value: &str) -> Result<HeaderValue, http::header::InvalidHeaderValu
     Ok(value)
 }
 
-fn payload_word(payload: PayloadSigning) -> Cow<'static, str> {
+fn payload_hash_value(payload: PayloadSigning) -> Cow<'static, str> {
     match payload {
         PayloadSigning::Empty => EMPTY_SHA256.into(),
         PayloadSigning::Sha256(hash) => hex::encode(&hash).into(),

@@ -36,7 +36,7 @@ impl Success {
     /// Reads a form. As in S3, an address that is none is no error but as if it were not there, and every status but
     /// 200 and 201 means 204.
     #[must_use]
-    pub fn of(form: &Form) -> Self {
+    pub fn from_form(form: &Form) -> Self {
         let redirect = form.field("success_action_redirect").or_else(|| form.field("redirect"));
         if let Some(address) = redirect.and_then(web_address) {
             return Self::Redirect(address);

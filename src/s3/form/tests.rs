@@ -394,7 +394,7 @@ fn the_answer_is_the_one_that_was_asked_for() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/of-the-storage"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(3));
         headers.insert("x-amz-version-id", HeaderValue::from_static("v"));
-        Success::of(&form(fields)).answer(&stored, headers)
+        Success::from_form(&form(fields)).answer(&stored, headers)
     };
     for (status, expected) in [("200", 200), ("201", 201), ("204", 204), ("303", 204), ("", 204), ("x", 204)]
     {

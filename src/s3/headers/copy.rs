@@ -36,7 +36,7 @@ impl Directive {
     ///
     /// # Errors
     /// `InvalidArgument` unless it is absent, `COPY` or `REPLACE`.
-    pub fn of_metadata(headers: &HeaderMap) -> Result<Self, S3Error> {
+    pub fn for_metadata(headers: &HeaderMap) -> Result<Self, S3Error> {
         Self::read(headers, METADATA_DIRECTIVE, "Unknown metadata directive.")
     }
 
@@ -44,7 +44,7 @@ impl Directive {
     ///
     /// # Errors
     /// `InvalidArgument` unless it is absent, `COPY` or `REPLACE`.
-    pub fn of_tagging(headers: &HeaderMap) -> Result<Self, S3Error> {
+    pub fn for_tagging(headers: &HeaderMap) -> Result<Self, S3Error> {
         Self::read(headers, TAGGING_DIRECTIVE, "Unknown tagging directive.")
     }
 

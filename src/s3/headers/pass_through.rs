@@ -5,7 +5,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::request::{Fate, check_text, collect, not_implemented, upload_fate};
+use super::request::{HeaderAction, check_text, collect, not_implemented, upload_action};
 use super::{CONTENT_MD5, SDK_CHECKSUM_ALGORITHM, is_checksum_setting};
 use crate::s3::error::S3Error;
 use crate::s3::operation::{Access, Operation, Verb};
@@ -104,7 +104,7 @@ fn takes_header(operation: Operation, name: &str) -> bool {
 /// Whether a header that a write does not take stops it.
 fn is_refused(name: &str) -> bool {
     let is_condition = name.starts_with("if-") && name != "if-range";
-    is_condition || (name.starts_with("x-amz-") && matches!(upload_fate(name), Fate::Refuse))
+    is_condition || (name.starts_with("x-amz-") && matches!(upload_action(name), HeaderAction::Refuse))
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::s3::query::{Query, is_hoisted};
 use crate::wire::checksum::CHECKSUM_PREFIX;
 use crate::wire::limits::MAX_METADATA;
 
-/// What becomes of one header of an upload.
-pub(super) enum Fate {
+/// What the proxy does with one header of an upload.
+pub(super) enum HeaderAction {
     Pass,
     Consume,
     Reserved,
@@ -33,14 +33,14 @@ pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     sse_request(headers)?;
     let mut upstream = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
-        match upload_fate(name.as_str()) {
-            Fate::Pass => _ = upstream.append(name, value.clone()),
-            Fate::Consume => (),
-            Fate::Reserved => {
+        match upload_action(name.as_str()) {
+            HeaderAction::Pass => _ = upstream.append(name, value.clone()),
+            HeaderAction::Consume => (),
+            HeaderAction::Reserved => {
                 let message = "This metadata name is reserved for the encrypting proxy";
                 return Err(S3Error::invalid_argument(name.as_str(), "", message));
             }
-            Fate::Refuse => return Err(not_implemented(name.as_str())),
+            HeaderAction::Refuse => return Err(not_implemented(name.as_str())),
         }
     }
     if let Some(encoding) = stored_content_encoding(headers) {
@@ -62,7 +62,7 @@ fn metadata_size(headers: &HeaderMap) -> usize {
     entries.map(|(name, value)| name.len() + value.len()).sum()
 }
 
-pub(super) fn upload_fate(name: &str) -> Fate {
+pub(super) fn upload_action(name: &str) -> HeaderAction {
     match name {
         "cache-control"
         | "content-disposition"
@@ -72,19 +72,19 @@ pub(super) fn upload_fate(name: &str) -> Fate {
         | "expires"
         | "if-match"
         | "if-none-match"
-        | "origin" => Fate::Pass,
+        | "origin" => HeaderAction::Pass,
         "x-amz-acl"
         | "x-amz-expected-bucket-owner"
         | "x-amz-request-payer"
         | "x-amz-storage-class"
         | "x-amz-tagging"
-        | "x-amz-website-redirect-location" => Fate::Pass,
-        name if RESERVED.contains(&name) => Fate::Reserved,
+        | "x-amz-website-redirect-location" => HeaderAction::Pass,
+        name if RESERVED.contains(&name) => HeaderAction::Reserved,
         name if [METADATA, "x-amz-grant-", "x-amz-object-lock-"].iter().any(|p| name.starts_with(p)) => {
-            Fate::Pass
+            HeaderAction::Pass
         }
         // Ignoring these would do what the client asked not to be done.
-        "content-range" | "if-modified-since" | "if-unmodified-since" => Fate::Refuse,
+        "content-range" | "if-modified-since" | "if-unmodified-since" => HeaderAction::Refuse,
         "x-amz-api-version"
         | "x-amz-cf-id"
         | "x-amz-content-sha256"
@@ -92,11 +92,11 @@ pub(super) fn upload_fate(name: &str) -> Fate {
         | "x-amz-decoded-content-length"
         | "x-amz-security-token"
         | "x-amz-trailer"
-        | "x-amz-user-agent" => Fate::Consume,
-        SDK_CHECKSUM_ALGORITHM | SSE | SSE_KMS_KEY_ID | SSE_BUCKET_KEY => Fate::Consume,
-        name if name.starts_with(CHECKSUM_PREFIX) => Fate::Consume,
-        name if name.starts_with("x-amz-") => Fate::Refuse,
-        _ => Fate::Consume,
+        | "x-amz-user-agent" => HeaderAction::Consume,
+        SDK_CHECKSUM_ALGORITHM | SSE | SSE_KMS_KEY_ID | SSE_BUCKET_KEY => HeaderAction::Consume,
+        name if name.starts_with(CHECKSUM_PREFIX) => HeaderAction::Consume,
+        name if name.starts_with("x-amz-") => HeaderAction::Refuse,
+        _ => HeaderAction::Consume,
     }
 }
 

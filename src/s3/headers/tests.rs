@@ -324,13 +324,13 @@ fn what_is_ours_or_the_ciphertexts_is_hidden() {
 
 #[test]
 fn directives_are_copy_or_replace() {
-    assert_eq!(Directive::of_metadata(&HeaderMap::new()), Ok(Directive::Copy));
-    assert_eq!(Directive::of_metadata(&one(METADATA_DIRECTIVE, "COPY")), Ok(Directive::Copy));
-    assert_eq!(Directive::of_metadata(&one(METADATA_DIRECTIVE, "REPLACE")), Ok(Directive::Replace));
-    assert_eq!(Directive::of_metadata(&one(TAGGING_DIRECTIVE, "REPLACE")), Ok(Directive::Copy));
-    assert_eq!(Directive::of_tagging(&one(TAGGING_DIRECTIVE, "REPLACE")), Ok(Directive::Replace));
+    assert_eq!(Directive::for_metadata(&HeaderMap::new()), Ok(Directive::Copy));
+    assert_eq!(Directive::for_metadata(&one(METADATA_DIRECTIVE, "COPY")), Ok(Directive::Copy));
+    assert_eq!(Directive::for_metadata(&one(METADATA_DIRECTIVE, "REPLACE")), Ok(Directive::Replace));
+    assert_eq!(Directive::for_metadata(&one(TAGGING_DIRECTIVE, "REPLACE")), Ok(Directive::Copy));
+    assert_eq!(Directive::for_tagging(&one(TAGGING_DIRECTIVE, "REPLACE")), Ok(Directive::Replace));
     for other in ["", "copy", "REPLACE ", "MOVE"] {
-        let error = Directive::of_tagging(&one(TAGGING_DIRECTIVE, other)).unwrap_err();
+        let error = Directive::for_tagging(&one(TAGGING_DIRECTIVE, other)).unwrap_err();
         assert_eq!((error.code, error.extra[0].1.as_str()), (ErrorCode::InvalidArgument, TAGGING_DIRECTIVE));
     }
 }

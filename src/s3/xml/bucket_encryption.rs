@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketEncryption.html>
 
 use super::XmlError;
-use super::walk::{Limits, read};
+use super::reader::{Limits, read};
 
 /// A document has a few hundred bytes.
 pub const MAX_ENCRYPTION_DOCUMENT: usize = 20 << 10;

@@ -1,37 +1,37 @@
 //! The answer to ListBuckets, thinned out to what a client may see.
 
 use super::XmlError;
-use super::walk::{Step, Walker};
+use super::reader::{Step, XmlReader};
 
 /// Removes the `<Bucket>` elements whose Name `keep` refuses; every other byte stays as it is.
 ///
 /// # Errors
 /// Any [`XmlError`], also for a bucket without exactly one name: what cannot be judged is not shown.
 pub fn retain_buckets(xml: &[u8], keep: impl Fn(&str) -> bool) -> Result<Vec<u8>, XmlError> {
-    let mut walker = Walker::new(xml)?;
+    let mut reader = XmlReader::new(xml)?;
     let mut kept = Vec::with_capacity(xml.len());
     let mut copied = 0;
     let (mut start, mut bucket_name) = (0, None);
     loop {
-        let before = walker.position();
-        match walker.step()? {
-            Step::Open => match place(walker.path())? {
+        let before = reader.position();
+        match reader.step()? {
+            Step::Open => match place(reader.path())? {
                 Place::Bucket => (start, bucket_name) = (before, None),
                 Place::Name if bucket_name.is_none() => bucket_name = Some(String::new()),
                 Place::Name => return Err(XmlError::Unexpected),
                 Place::Buckets | Place::Elsewhere => (),
             },
             Step::Text(text) => {
-                if let (Place::Name, Some(name)) = (place(walker.path())?, &mut bucket_name) {
+                if let (Place::Name, Some(name)) = (place(reader.path())?, &mut bucket_name) {
                     name.push_str(&text);
                 }
             }
-            Step::Close if place(walker.path())? == Place::Buckets => {
+            Step::Close if place(reader.path())? == Place::Buckets => {
                 // A child of Buckets has closed; one that is no Bucket left no name.
                 let name = bucket_name.take().ok_or(XmlError::Unexpected)?;
                 if !keep(&name) {
                     kept.extend_from_slice(&xml[copied..start]);
-                    copied = walker.position();
+                    copied = reader.position();
                 }
             }
             Step::Close => (),
@@ -43,7 +43,7 @@ pub fn retain_buckets(xml: &[u8], keep: impl Fn(&str) -> bool) -> Result<Vec<u8>
     }
 }
 
-/// Where in a listing the walker is.
+/// Where in a listing the reader is.
 #[derive(PartialEq, Eq)]
 enum Place {
     /// In `<Buckets>` itself.

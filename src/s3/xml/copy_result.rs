@@ -1,7 +1,7 @@
 //! The answers to CopyObject and UploadPartCopy, which may come with 200 and say that the copy failed; and to a
 //! CompleteMultipartUpload that is the end of a copy.
 
-use super::walk::{Limits, read};
+use super::reader::{Limits, read};
 use super::{ErrorDocument, XmlError, push_text};
 use crate::s3::checksum::ObjectChecksum;
 use crate::wire::checksum::Checksum;
@@ -77,7 +77,7 @@ pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
     let root = read(body.trim_ascii_start(), LIMITS)?;
     let text = |name| root.text_of(name).map(str::trim).filter(|text| !text.is_empty());
     match root.name.as_str() {
-        "Error" => ErrorDocument::of(&root).map(CopyAnswer::Failed).ok_or(XmlError::Unexpected),
+        "Error" => ErrorDocument::from_element(&root).map(CopyAnswer::Failed).ok_or(XmlError::Unexpected),
         "CopyObjectResult" | "CopyPartResult" | "CompleteMultipartUploadResult" => {
             Ok(CopyAnswer::Copied(CopyResult {
                 etag: text("ETag").unwrap_or_default().to_owned(),

@@ -1,7 +1,7 @@
 //! The body of a DeleteObjects request, and the result.
 
 use super::element::NAMESPACE;
-use super::walk::{Element, Limits, Step, Walker, is_blank, read};
+use super::reader::{Element, Limits, Step, XmlReader, is_blank, read};
 use super::{XmlError, push_text};
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::name::ObjectKey;
@@ -143,15 +143,15 @@ pub fn add_delete_errors<'a>(
     result: &[u8],
     errors: impl Iterator<Item = &'a DeleteError>,
 ) -> Result<Vec<u8>, XmlError> {
-    let mut walker = Walker::new(result)?;
+    let mut reader = XmlReader::new(result)?;
     let mut end = None;
     loop {
-        let before = walker.position();
-        match walker.step()? {
-            Step::Open if walker.path().len() == 1 && walker.path()[0] != "DeleteResult" => {
+        let before = reader.position();
+        match reader.step()? {
+            Step::Open if reader.path().len() == 1 && reader.path()[0] != "DeleteResult" => {
                 return Err(XmlError::Unexpected);
             }
-            Step::Close if walker.path().is_empty() => end = Some(before),
+            Step::Close if reader.path().is_empty() => end = Some(before),
             Step::Open | Step::Close | Step::Text(_) => (),
             Step::End => break,
         }

@@ -1,7 +1,7 @@
 //! An S3 document as a tree, changed in places and written again.
 
 use super::push_text;
-use super::walk::{Element, is_blank};
+use super::reader::{Element, is_blank};
 
 /// The namespace of S3's documents.
 pub(super) const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
@@ -58,7 +58,7 @@ impl Element {
 
 #[cfg(test)]
 mod tests {
-    use super::super::walk::{Limits, read};
+    use super::super::reader::{Limits, read};
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! The storage's own error documents, for the few errors a handler must understand.
 
 use super::XmlError;
-use super::walk::{Element, Limits, read};
+use super::reader::{Element, Limits, read};
 
 /// How large an error document may be to be read. S3's are under 2 KiB; a larger one is passed on unread.
 pub const MAX_ERROR_DOCUMENT: usize = 64 << 10;
@@ -27,12 +27,12 @@ pub struct ErrorDocument {
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is no `Error` with a `Code`.
 pub fn parse_error_document(body: &[u8]) -> Result<ErrorDocument, XmlError> {
-    ErrorDocument::of(&read(body, LIMITS)?).ok_or(XmlError::Unexpected)
+    ErrorDocument::from_element(&read(body, LIMITS)?).ok_or(XmlError::Unexpected)
 }
 
 impl ErrorDocument {
     /// What an `Error` with a `Code` says; `None` for any other element.
-    pub(super) fn of(root: &Element) -> Option<Self> {
+    pub(super) fn from_element(root: &Element) -> Option<Self> {
         let code = root.text_of("Code").map(str::trim).filter(|code| !code.is_empty())?;
         (root.name == "Error").then(|| Self {
             code: code.to_owned(),

@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use quick_xml::escape::unescape;
 
-use super::scan::{Scanner, Tag};
-use super::walk::{Step, Walker, is_blank};
-use super::{XmlError, push_text, walk};
+use super::reader::{Step, XmlReader, is_blank};
+use super::stream_scanner::{StreamScanner, Tag};
+use super::{XmlError, push_text, reader};
 use crate::s3::name::ObjectKey;
 use crate::wire::percent::{self, Plus};
 
@@ -130,7 +130,7 @@ fn suffixed<'a>(
 /// It holds what was pushed and not yet taken out, and at most one entry of [`MAX_ENTRY`] bytes for want of its end.
 #[derive(Debug)]
 pub struct ListRewriter {
-    scanner: Scanner,
+    scanner: StreamScanner,
     /// Bytes that were not given out. While an element is held, they begin with it.
     buffer: BytesMut,
     /// How many of them the scanner has read.
@@ -164,7 +164,7 @@ impl ListRewriter {
     #[must_use]
     pub fn new(requested: NameEncoding) -> Self {
         Self {
-            scanner: Scanner::new(),
+            scanner: StreamScanner::new(),
             buffer: BytesMut::new(),
             scanned: 0,
             held: None,
@@ -254,8 +254,8 @@ impl ListRewriter {
     }
 
     fn encoding_type(&mut self, element: &[u8]) -> Result<(), XmlError> {
-        let limits = walk::Limits { bytes: MAX_ENTRY, elements: 1 };
-        let encoding = match walk::read(element, limits)?.text.as_str() {
+        let limits = reader::Limits { bytes: MAX_ENTRY, elements: 1 };
+        let encoding = match reader::read(element, limits)?.text.as_str() {
             "url" => NameEncoding::Url,
             text if is_blank(text.as_bytes()) => return Ok(()),
             _ => return Err(XmlError::Unexpected),
@@ -266,7 +266,7 @@ impl ListRewriter {
     }
 
     fn entry(&mut self, bytes: Bytes) -> Result<ListingPiece, XmlError> {
-        let fields = Fields::of_plain(&bytes).map_or_else(|| Fields::read(&bytes), Ok);
+        let fields = Fields::parse_plain(&bytes).map_or_else(|| Fields::read(&bytes), Ok);
         let Fields { key, etag, version_id, size, about_ciphertext } = fields?;
         let Some((text, digits)) = size else { return Ok(ListingPiece::Passed(bytes)) };
         let digits = trimmed(&text, &bytes, digits)?;
@@ -313,7 +313,7 @@ const ABOUT_CIPHERTEXT: [&str; 2] = ["ChecksumAlgorithm", "ChecksumType"];
 impl Fields {
     /// Those of an entry as S3 writes most: one field after the other, none inside another, no attributes, no comments.
     /// `None` for what is written in any other way, and for what is wrong: that is left to [`Self::read`].
-    fn of_plain(element: &[u8]) -> Option<Self> {
+    fn parse_plain(element: &[u8]) -> Option<Self> {
         let element = std::str::from_utf8(element).ok().filter(|element| !element.contains('\r'))?;
         let mut fields = Self::default();
         let (entry, mut rest) = opened(element)?;
@@ -344,17 +344,17 @@ impl Fields {
     }
 
     fn read(element: &[u8]) -> Result<Self, XmlError> {
-        let mut walker = Walker::new(element)?;
+        let mut reader = XmlReader::new(element)?;
         let mut fields = Self::default();
         let (mut text, mut begins) = (String::new(), 0);
         let (mut field, mut tag_begins) = (String::new(), 0);
         loop {
-            let before = walker.position();
-            match walker.step()? {
-                Step::Open => match walker.path() {
+            let before = reader.position();
+            match reader.step()? {
+                Step::Open => match reader.path() {
                     [_, name] => {
                         field.clone_from(name);
-                        (tag_begins, begins) = (before, walker.position());
+                        (tag_begins, begins) = (before, reader.position());
                         text.clear();
                     }
                     [_, outer, _] if ["Key", "ETag", "VersionId", "Size"].contains(&outer.as_str()) => {
@@ -362,15 +362,15 @@ impl Fields {
                     }
                     _ => (),
                 },
-                Step::Text(more) if walker.path().len() == 2 => text.push_str(&more),
+                Step::Text(more) if reader.path().len() == 2 => text.push_str(&more),
                 Step::Text(_) => (),
-                Step::Close if walker.path().len() == 1 => match field.as_str() {
+                Step::Close if reader.path().len() == 1 => match field.as_str() {
                     "Key" => set(&mut fields.key, std::mem::take(&mut text))?,
                     "ETag" => set(&mut fields.etag, (std::mem::take(&mut text), begins..before))?,
                     "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text))?,
                     "Size" => set(&mut fields.size, (std::mem::take(&mut text), begins..before))?,
                     name if ABOUT_CIPHERTEXT.contains(&name) => {
-                        fields.leave_out(tag_begins..walker.position());
+                        fields.leave_out(tag_begins..reader.position());
                     }
                     _ => (),
                 },

@@ -100,7 +100,7 @@ fn push_element(document: &mut String, name: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::xml::walk::{Limits, read};
+    use crate::s3::xml::reader::{Limits, read};
     use crate::s3::{Checksum, ChecksumAlgorithm};
 
     #[test]

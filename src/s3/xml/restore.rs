@@ -1,6 +1,6 @@
 //! The body of a RestoreObject request.
 
-use super::walk::{Limits, read};
+use super::reader::{Limits, read};
 use crate::s3::error::{ErrorCode, S3Error};
 
 const LIMITS: Limits = Limits { bytes: 64 << 10, elements: 64 };

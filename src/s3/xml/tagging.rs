@@ -1,6 +1,6 @@
 //! A set of tags, as the document that a form carries and as the header of an upload.
 
-use super::walk::{Element, Limits, is_blank, read};
+use super::reader::{Element, Limits, is_blank, read};
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::wire::percent;
 

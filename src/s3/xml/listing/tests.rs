@@ -439,7 +439,7 @@ proptest! {
             pieces.insert(at.min(pieces.len()), piece);
         }
         let element = pieces.concat();
-        if let Some(plain) = Fields::of_plain(element.as_bytes()) {
+        if let Some(plain) = Fields::parse_plain(element.as_bytes()) {
             prop_assert_eq!(Fields::read(element.as_bytes()), Ok(plain), "{}", element);
         }
     }
@@ -449,7 +449,7 @@ proptest! {
 fn entries_of_s3_are_plain() {
     let entry = "<Contents>\n<Key>a&amp;b</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>\
                  <ChecksumType>FULL_OBJECT</ChecksumType><Size>17</Size><StorageClass>STANDARD</StorageClass></Contents>";
-    let fields = Fields::of_plain(entry.as_bytes()).expect("it is plain");
+    let fields = Fields::parse_plain(entry.as_bytes()).expect("it is plain");
     assert_eq!(
         (fields.key.as_deref(), fields.etag.map(|(etag, _)| etag).as_deref()),
         (Some("a&b"), Some("\"e\""))

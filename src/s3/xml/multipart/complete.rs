@@ -1,6 +1,6 @@
 //! CompleteMultipartUpload: the client's list of parts, the list for the storage, and the answer.
 
-use super::super::walk::{Element, Limits, is_blank, read};
+use super::super::reader::{Element, Limits, is_blank, read};
 use super::super::{ErrorDocument, XmlError, parse_error_document};
 use super::ABOUT_CIPHERTEXT;
 use crate::s3::checksum::ObjectChecksum;

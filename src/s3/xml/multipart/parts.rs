@@ -1,7 +1,7 @@
 //! ListParts: a page of the storage's, read, and written for the client.
 
 use super::super::XmlError;
-use super::super::walk::{Element, Limits, read};
+use super::super::reader::{Element, Limits, read};
 use super::{ABOUT_CIPHERTEXT, MAX_UPLOAD_DOCUMENT};
 use crate::wire::checksum::Checksum;
 

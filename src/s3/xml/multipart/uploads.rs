@@ -1,7 +1,7 @@
 //! CreateMultipartUpload's answer and ListMultipartUploads: where clients meet upload ids.
 
 use super::super::XmlError;
-use super::super::walk::{Element, Limits, read};
+use super::super::reader::{Element, Limits, read};
 use super::{ABOUT_CIPHERTEXT, MAX_UPLOAD_DOCUMENT};
 
 /// 1,000 uploads of a dozen elements, and what surrounds them.

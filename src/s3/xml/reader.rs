@@ -13,18 +13,18 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// What comes next in a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<'a> {
-    /// A start tag; its name is now last in [`Walker::path`]. An empty element opens and closes.
+    /// A start tag; its name is now last in [`XmlReader::path`]. An empty element opens and closes.
     Open,
     /// Character data of the element that is open, line ends and references resolved; may come in pieces.
     Text(Cow<'a, str>),
-    /// An end tag; its name has left [`Walker::path`].
+    /// An end tag; its name has left [`XmlReader::path`].
     Close,
     /// The document ended as it should.
     End,
 }
 
 /// Reads a document in order. Comments, processing instructions and attributes are skipped, prefixes ignored.
-pub(super) struct Walker<'a> {
+pub(super) struct XmlReader<'a> {
     reader: Reader<&'a [u8]>,
     /// What precedes the reader's first byte.
     skipped: usize,
@@ -34,7 +34,7 @@ pub(super) struct Walker<'a> {
     rooted: bool,
 }
 
-impl<'a> Walker<'a> {
+impl<'a> XmlReader<'a> {
     pub(super) fn new(document: &'a [u8]) -> Result<Self, XmlError> {
         let text = document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document);
         let skipped = document.len() - text.len();
@@ -135,17 +135,17 @@ pub(super) fn read(document: &[u8], limits: Limits) -> Result<Element, XmlError>
     if document.len() > limits.bytes {
         return Err(XmlError::TooLarge);
     }
-    let mut walker = Walker::new(document)?;
+    let mut reader = XmlReader::new(document)?;
     let mut open = vec![Element::default()];
     let mut elements = 0;
     loop {
-        match walker.step()? {
+        match reader.step()? {
             Step::Open => {
                 elements += 1;
                 if elements > limits.elements {
                     return Err(XmlError::TooLarge);
                 }
-                let name = walker.path().last().cloned().unwrap_or_default();
+                let name = reader.path().last().cloned().unwrap_or_default();
                 open.push(Element { name, ..Element::default() });
             }
             Step::Text(text) => open.last_mut().ok_or(XmlError::Malformed)?.text.push_str(&text),

@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::walk::is_blank;
+use super::reader::is_blank;
 use super::{MAX_DEPTH, XmlError};
 
 /// How long a tag may be. S3's longest is that of a root with its namespaces, under 300 bytes.
@@ -17,17 +17,17 @@ const CDATA: &[u8] = b"<![CDATA[";
 /// What a tag did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tag {
-    /// Opened an element, which [`Scanner::depth`] now counts.
+    /// Opened an element, which [`StreamScanner::depth`] now counts.
     Open,
     /// Opened and closed an element at once.
     Empty,
-    /// Closed an element, which [`Scanner::depth`] no longer counts.
+    /// Closed an element, which [`StreamScanner::depth`] no longer counts.
     Close,
 }
 
 /// The reader's place in a document.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub(super) struct StreamScanner {
     state: State,
     /// The markup that was begun, from its `<`; after a tag ended, all of it.
     markup: Vec<u8>,
@@ -69,7 +69,7 @@ impl Region {
     }
 }
 
-impl Scanner {
+impl StreamScanner {
     pub(super) fn new() -> Self {
         Self { state: State::Mark(0), markup: Vec::new(), names: Vec::new(), depth: 0, rooted: false }
     }
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn tags(document: &[u8]) -> Result<Vec<(Tag, String)>, XmlError> {
-        let mut scanner = Scanner::new();
+        let mut scanner = StreamScanner::new();
         let (mut at, mut found) = (0, Vec::new());
         while let (read, Some(tag)) = scanner.scan(&document[at..])? {
             at += read;
