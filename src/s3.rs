@@ -1,7 +1,7 @@
-//! S3 as a language: operations, names, paths, queries, headers, ranges, checksums, error codes and XML.
+//! S3 as a language: operations, names, paths, queries, headers, errors and XML.
 //!
-//! It knows no keys, no sockets and no clock; every function here takes values and gives values.
-//! What it does not understand it refuses by name, so that nothing above it can forward a request by accident.
+//! It must not know keys, sockets or a clock; every function takes values and returns values.
+//! What the module does not understand is refused by name, so that no request is forwarded by accident.
 
 pub mod bucket_pattern;
 pub mod checksum;

@@ -1,7 +1,7 @@
-//! Who sent this request, and is its body theirs: Signature Version 4 (and presigned Version 2, and both in forms) in,
-//! Version 4 out, and the aws-chunked framing whose chunks and trailers are signed.
-//! Knows no S3 operation, no bucket policy and no clock; time, secrets and bytes are passed in.
-//! Promises that what was signed is what is interpreted: an unsigned, repeated or ambiguous part is refused.
+//! Signatures: verifies clients' requests, bodies and forms (Version 4, presigned Version 2), signs requests
+//! to the storage (Version 4), and reads and writes aws-chunked bodies.
+//! It must not know S3's operations, bucket policies or a clock; time, secrets and bytes are parameters.
+//! What was signed is what is interpreted: an unsigned, repeated or ambiguous part is refused.
 
 mod authenticate;
 mod canonical;

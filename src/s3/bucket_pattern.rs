@@ -88,7 +88,8 @@ impl BucketPattern {
         !self.0.contains(['*', '?'])
     }
 
-    /// Whether every bucket `other` stands for is surely one of this pattern's; `false` where that is not plain to see.
+    /// Whether every bucket `other` stands for is surely one of this pattern's; `false` where that is not
+    /// plain to see.
     pub fn covers(&self, other: &Self) -> bool {
         self.0 == "*" || self == other || (other.is_name() && self.matches(&other.0))
     }

@@ -1,4 +1,4 @@
-//! `x-amz-copy-source`: the object that a copy reads, whoever spelled it and however.
+//! `x-amz-copy-source`: the object that a copy reads, in all its spellings.
 
 use std::fmt::Write as _;
 
@@ -37,8 +37,8 @@ impl CopySource {
         }
     }
 
-    /// Reads `[/]bucket/key[?versionId=id]`. Bucket, slash and key may be percent-encoded, as a whole or each; as S3
-    /// does, a `+` is read as a space, so that a key's own plus has to be written `%2B`.
+    /// Reads `[/]bucket/key[?versionId=id]`. Bucket, slash and key may be percent-encoded, as a whole or
+    /// each; as S3 does, a `+` is read as a space, so that a key's own plus has to be written `%2B`.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
     ///
     /// # Errors
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Whoever checks rights reads the one source that the storage will be told.
+    /// The check of rights reads the source that the storage will read.
     #[test]
     fn a_source_is_named_once() {
         let mut headers = HeaderMap::new();

@@ -33,7 +33,8 @@ const OF_THE_SIGNATURE: [&str; 8] = [
     "x-amz-signature",
 ];
 
-/// What a form says before its file. Nothing of it is true before its signature was verified and its policy checked.
+/// What a form says before its file. Nothing of it is true before its signature was verified and its policy
+/// checked.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form {
     /// Names in lower case, none twice but those that are ignored, with their values; without the file.
@@ -41,8 +42,9 @@ pub struct Form {
 }
 
 impl Form {
-    /// The fields that came before the file, and the file's name as the browser gave it. `${filename}` becomes that
-    /// name, without the folders a browser may put before it, in every field that is no part of the signature.
+    /// The fields that came before the file, and the file's name as the browser gave it. `${filename}`
+    /// becomes that name, without the folders a browser may put before it, in every field that is no part of
+    /// the signature.
     ///
     /// # Errors
     /// `InvalidArgument` for a field that is there twice.
@@ -88,7 +90,7 @@ impl Form {
     }
 }
 
-/// Whoever has the signature can send the form: it is not printed.
+/// The signature is enough to send the form, so it is not printed.
 impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown =

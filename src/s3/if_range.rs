@@ -1,4 +1,4 @@
-//! If-Range: the condition on which a range is answered, and not the whole object (RFC 9110, 13.1.5).
+//! If-Range: the condition on which a range is returned, and not the whole object (RFC 9110, 13.1.5).
 
 use std::time::SystemTime;
 

@@ -1,7 +1,9 @@
-//! Every operation of the S3 REST interface, one row each: how it is asked for, what it may be told, what it touches.
+//! Every operation of the S3 REST interface, one row each: how it is requested, its parameters, and what it
+//! touches.
 //!
-//! The table is the only place that knows this; [`route`](mod@super::route) reads it, handlers match on the enum.
-//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
+//! The table is the only place that knows this; [`route`](mod@super::route) reads it, handlers match on the
+//! enum. Source:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
 use std::fmt;
 
@@ -38,7 +40,7 @@ macro_rules! subresources {
         /// The query parameters that choose an operation, whatever their value.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Subresource {
-            /// None of them: the account, the bucket or the object itself.
+            /// No subresource: the account, the bucket or the object itself.
             Itself,
             $($variant,)*
         }
@@ -116,8 +118,8 @@ const BARE: bool = false;
 
 macro_rules! operations {
     ($($name:ident $verb:ident $target:ident $subresource:ident [$($parameter:literal)*] $access:ident $content:ident;)*) => {
-        /// An S3 operation. Where S3 has one name for two things that a proxy must tell apart, there are two here:
-        /// `AppendObject` is PutObject with a write offset, `CorsPreflight` is OPTIONS.
+        /// An S3 operation. Where S3 has one name for two things that a proxy must distinguish, there are two
+        /// here: `AppendObject` is PutObject with a write offset, `CorsPreflight` is OPTIONS.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Operation {
             $(
@@ -291,8 +293,8 @@ impl Operation {
         self.row().access
     }
 
-    /// Whether a client's object bytes travel in the request or the answer, or move to another name inside the
-    /// storage: such an operation needs a handler that understands it, and is never passed on as it is.
+    /// Whether a client's object bytes travel in the request or the response, or move to another name inside
+    /// the storage: such an operation needs a handler that understands it, and is never passed on as it is.
     #[must_use]
     pub fn carries_object_content(self) -> bool {
         self.row().content

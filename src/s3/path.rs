@@ -18,9 +18,9 @@ pub enum S3Path {
 impl S3Path {
     /// Reads a path as it came over the wire (percent-encoded, with its leading `/`) together with the Host.
     ///
-    /// A host of the form `bucket.domain`, for one of `domains`, names the bucket (virtual-hosted style); every other
-    /// host, and a domain by itself, leaves it to the path (path style). Hosts compare without case, port and final dot.
-    /// The key is kept byte for byte: no segment is normalised, no slash merged.
+    /// A host of the form `bucket.domain`, for one of `domains`, names the bucket (virtual-hosted style);
+    /// every other host, and a domain by itself, leaves it to the path (path style). Hosts compare without
+    /// case, port and final dot. The key is kept byte for byte: no segment is normalised, no slash merged.
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>
     ///
     /// # Errors
@@ -77,7 +77,8 @@ pub fn virtual_host_bucket(host: &str, domains: &[impl AsRef<str>]) -> Option<St
         .map(|domain| domain.as_ref().trim_matches('.'))
         .filter_map(|domain| {
             let before = host.strip_suffix(&domain.to_ascii_lowercase())?;
-            // The whole domain is the shortest "bucket": it says path style, even where a shorter domain matches too.
+            // The whole domain is the shortest "bucket": it says path style, even where a shorter domain
+            // matches too.
             if before.is_empty() { Some("") } else { before.strip_suffix('.') }
         })
         .min_by_key(|bucket| bucket.len())
@@ -95,7 +96,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Writes a resource in S3's canonical URI encoding: unreserved characters and `/` kept, everything else `%XX`.
+/// Writes a resource in S3's canonical URI encoding: unreserved characters and `/` kept, everything else
+/// `%XX`.
 ///
 /// `None` for the bucket is for virtual-hosted style, where the host names it.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>

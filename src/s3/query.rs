@@ -6,7 +6,8 @@ use super::error::{ErrorCode, S3Error};
 use crate::wire::percent;
 use crate::wire::query::{InvalidQuery, parse_strict};
 
-/// Decoded name and value pairs, in the order of the request. A name without `=` has the empty value, as in SigV4.
+/// Decoded name and value pairs, in the order of the request. A name without `=` has the empty value, as in
+/// SigV4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
 
@@ -59,8 +60,9 @@ impl Query {
         self.0.is_empty()
     }
 
-    /// The query without what only speaks to the server it was signed for: presigned SigV4 (`X-Amz-*`, any case, which
-    /// takes headers hoisted into the URL along, see [`super::headers::unhoist`]) and presigned SigV2.
+    /// The query without what only speaks to the server it was signed for: presigned SigV4 (`X-Amz-*`, any
+    /// case, which takes headers hoisted into the URL along, see [`super::headers::unhoist`]) and presigned
+    /// SigV2.
     #[must_use]
     pub fn without_signature(&self) -> Self {
         let kept = self.0.iter().filter(|(name, _)| !is_hoisted(name) && !self.is_sigv2(name));
@@ -77,12 +79,14 @@ impl Query {
         Self(self.0.iter().filter(|(name, _)| !is_for_the_log(name)).cloned().collect())
     }
 
-    /// Whether `name` belongs to a presigned SigV2 URL; `Expires` and `Signature` do so only beside `AWSAccessKeyId`.
+    /// Whether `name` belongs to a presigned SigV2 URL; `Expires` and `Signature` do so only beside
+    /// `AWSAccessKeyId`.
     pub(super) fn is_sigv2(&self, name: &str) -> bool {
         matches!(name, "AWSAccessKeyId" | "Signature" | "Expires") && self.has("AWSAccessKeyId")
     }
 
-    /// The wire form, every pair as `name=value` in S3's canonical encoding, in order (signing sorts them itself).
+    /// The wire form, every pair as `name=value` in S3's canonical encoding, in order (signing sorts them
+    /// itself).
     #[must_use]
     pub fn encode(&self) -> String {
         let mut raw = String::new();
@@ -95,7 +99,8 @@ impl Query {
     }
 }
 
-/// Whether a parameter is of the `X-Amz-` family: SigV4's own, or a request header hoisted into a presigned URL.
+/// Whether a parameter is of the `X-Amz-` family: SigV4's own, or a request header hoisted into a presigned
+/// URL.
 pub(super) fn is_hoisted(name: &str) -> bool {
     name.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))
 }

@@ -1,7 +1,8 @@
 //! From a request's method, path, query and headers to its [`Operation`], or to a refusal.
 //!
-//! A parameter this room does not know may be a subresource S3 invented yesterday. So a write with one is refused
-//! (501) rather than taken for a PutObject, and so is a read whose unknown parameter looks like a subresource.
+//! A parameter that this module does not know may be a subresource S3 invented yesterday. So a write with one
+//! is refused (501) rather than taken for a PutObject, and so is a read whose unknown parameter looks like a
+//! subresource.
 
 use http::{HeaderMap, Method};
 
@@ -11,12 +12,12 @@ use super::operation::{Access, Operation, Subresource, Target, Verb};
 use super::path::S3Path;
 use super::query::{Query, is_hoisted};
 
-/// Finds the operation a request asks for.
+/// Finds the operation of a request.
 ///
 /// # Errors
-/// `MethodNotAllowed` for a known subresource with the wrong method or resource; `NotImplemented` for what is unknown;
-/// `InvalidArgument` for conflicting, repeated, missing or impossible parameters; `PreconditionFailed` for a POST to a
-/// bucket that is no form.
+/// `MethodNotAllowed` for a known subresource with the wrong method or resource; `NotImplemented` for what is
+/// unknown; `InvalidArgument` for conflicting, repeated, missing or impossible parameters;
+/// `PreconditionFailed` for a POST to a bucket that is no form.
 pub fn route(
     method: &Method,
     path: &S3Path,
@@ -73,7 +74,7 @@ fn subresource(query: &Query) -> Result<Subresource, S3Error> {
     Ok(found)
 }
 
-/// What the table is asked with.
+/// The parts of a request that the table is searched for.
 struct Request<'a> {
     verb: Verb,
     target: Target,
@@ -91,7 +92,7 @@ impl Request<'_> {
         })
     }
 
-    /// Where S3 gives one verb, target and subresource to several operations, what tells them apart.
+    /// Where S3 gives one verb, target and subresource to several operations, what distinguishes them.
     fn special_case(&self) -> Result<Option<Operation>, S3Error> {
         let operation = match (self.verb, self.target, self.subresource) {
             (Verb::Get, Target::Root, Subresource::Itself) => self.list_buckets(),
@@ -196,8 +197,9 @@ impl Request<'_> {
     }
 }
 
-/// Refuses what the operation does not take: every unknown parameter of a write, and of a read those without a value,
-/// which is what subresources look like. An unknown parameter with a value does nothing to a read, in S3 too.
+/// Refuses what the operation does not take: every unknown parameter of a write, and of a read those without
+/// a value, which is what subresources look like. An unknown parameter with a value does nothing to a read,
+/// in S3 too.
 fn check_parameters(operation: Operation, query: &Query) -> Result<(), S3Error> {
     let row = operation.row();
     for (index, (name, value)) in query.iter().enumerate() {
@@ -218,8 +220,8 @@ fn check_parameters(operation: Operation, query: &Query) -> Result<(), S3Error> 
     Ok(())
 }
 
-/// SDKs name the operation they mean in `x-id`. A write under another name is one this room mistakes for something
-/// else. (An append is called PutObject there.)
+/// SDKs name the operation they mean in `x-id`. A write under another name is one this room mistakes for
+/// something else. (An append is called PutObject there.)
 fn check_hint(operation: Operation, query: &Query) -> Result<(), S3Error> {
     let Some(hint) = query.first("x-id") else { return Ok(()) };
     let agreed = hint == operation.name() || (operation == Operation::AppendObject && hint == "PutObject");

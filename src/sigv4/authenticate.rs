@@ -17,8 +17,8 @@ use super::query::Query;
 use super::scope::Timestamp;
 use crate::wire::header::{CONTENT_SHA256, SECURITY_TOKEN};
 
-/// Stands in for the secret of an access key id nobody has, so that the answer takes as long as for one somebody
-/// has. What is signed with it is never accepted.
+/// Stands in for the secret of an access key id nobody has, so that the answer takes as long as for one
+/// somebody has. What is signed with it is never accepted.
 static DECOY: LazyLock<SecretAccessKey> = LazyLock::new(|| SecretAccessKey::new("*".repeat(40)));
 
 /// A request before its body, spelt as on the wire.
@@ -47,7 +47,8 @@ pub struct VerifyPolicy {
     pub region: Option<String>,
     /// How far clocks may differ; S3 says 15 minutes.
     pub max_skew: Duration,
-    /// Whether presigned Version 2 URLs and forms are good (boto3 makes them for custom endpoints by default).
+    /// Whether presigned Version 2 URLs and forms are good (boto3 makes them for custom endpoints by
+    /// default).
     pub allow_sigv2: bool,
 }
 
@@ -69,7 +70,7 @@ pub struct Authenticated {
     pub presigned: bool,
 }
 
-/// Tells who signed `head`, or why nobody did.
+/// Verifies the signature of `head` and returns the signer's access key id.
 ///
 /// `lookup` gives the secret of an access key id. The body has still to be checked, as
 /// [`Authenticated::payload`] says.
@@ -172,7 +173,7 @@ fn verify<'k>(
     })
 }
 
-/// `signer` is asked for by bodies in signed chunks only.
+/// `signer` is called only for bodies in signed chunks.
 fn payload(
     word: ContentSha256,
     signer: impl FnOnce() -> Box<ChunkSigner>,
@@ -188,7 +189,7 @@ fn payload(
     ChunkedPayload::new(framing, headers).map(Payload::Chunked)
 }
 
-/// The secret to compute with, and whether it is anybody's.
+/// The secret to compute with, and whether it belongs to an access key id.
 pub(in crate::sigv4) fn secret_or_decoy(found: Option<&SecretAccessKey>) -> (&SecretAccessKey, bool) {
     match found {
         Some(secret) => (secret, true),
@@ -196,7 +197,7 @@ pub(in crate::sigv4) fn secret_or_decoy(found: Option<&SecretAccessKey>) -> (&Se
     }
 }
 
-/// `x-amz-content-sha256` from the header or the query (where presigners put it); both must say the same.
+/// `x-amz-content-sha256` from the header or the query (where presigners put it); the two must not differ.
 pub(in crate::sigv4) fn content_sha256<'a>(
     headers: &'a HeaderMap,
     query: &'a Query,

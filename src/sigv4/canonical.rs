@@ -1,6 +1,7 @@
-//! The canonical request: one spelling for every request that means the same.
+//! The canonical request: one spelling for all requests of one meaning.
 //!
-//! Source: "Create a signed AWS API request" and S3's "Authenticating Requests: Using the Authorization Header".
+//! Source: "Create a signed AWS API request" and S3's "Authenticating Requests: Using the Authorization
+//! Header".
 
 use http::{HeaderMap, HeaderValue};
 
@@ -52,7 +53,8 @@ impl SignedHeaders {
         self.0.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok()
     }
 
-    /// Refuses a request with headers that change its meaning outside the signature: `host` and every `x-amz-*`.
+    /// Refuses a request with headers that change its meaning outside the signature: `host` and every
+    /// `x-amz-*`.
     pub(in crate::sigv4) fn refuse_unsigned(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         let mut unsigned: Vec<String> = headers
             .keys()
@@ -167,8 +169,8 @@ pub(in crate::sigv4) fn canonical_path(raw_path: &str) -> String {
     encode_path(&decode_lenient(raw_path, Plus::Literal)).to_string()
 }
 
-/// The query encoded, then sorted by name and value, without the parameter named `except` (a presigned request
-/// can't sign its own signature).
+/// The query encoded, then sorted by name and value, without the parameter named `except` (a presigned
+/// request can't sign its own signature).
 pub(in crate::sigv4) fn canonical_query(query: &Query, except: Option<&str>) -> String {
     let encode = |bytes| encode_query(bytes).to_string();
     let mut pairs: Vec<(String, String)> = query

@@ -26,7 +26,7 @@ const X_AMZ_EXPIRES: &str = "X-Amz-Expires";
 const X_AMZ_SIGNED_HEADERS: &str = "X-Amz-SignedHeaders";
 pub(in crate::sigv4) const X_AMZ_SIGNATURE: &str = "X-Amz-Signature";
 
-/// A claim is well formed and agrees with itself; whether it is true, only the signature tells.
+/// A claim is well formed and agrees with itself, and is not yet verified.
 #[derive(Debug, PartialEq)]
 pub(in crate::sigv4) struct Claim {
     pub(in crate::sigv4) access_key_id: AccessKeyId,

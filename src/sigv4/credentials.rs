@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::scope::CredentialScope;
 use super::signing_key::SigningKey;
 
-/// The public half of a key pair, as the client names it in `Credential=`.
+/// The public half of a key pair, as in `Credential=`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccessKeyId(String);
 
@@ -36,8 +36,8 @@ impl fmt::Display for AccessKeyId {
 /// Deliberately not `Clone`; share it behind an `Arc`.
 pub struct SecretAccessKey {
     secret: Zeroizing<String>,
-    /// The scope and signing key of the latest valid signature. A client signs for one region all day, and the
-    /// derivation is half the cost of a verification.
+    /// The scope and signing key of the latest valid signature. A client signs for one region all day, and
+    /// the derivation is half the cost of a verification.
     cached_key: Mutex<Option<(CredentialScope, SigningKey)>>,
 }
 
@@ -59,8 +59,8 @@ impl SecretAccessKey {
         known.unwrap_or_else(|| SigningKey::derive(self, scope))
     }
 
-    /// Caches the signing key of a scope that had a valid signature. Keys of invalid signatures are not cached:
-    /// otherwise any client could evict the key in use.
+    /// Caches the signing key of a scope that had a valid signature. Keys of invalid signatures are not
+    /// cached: otherwise any client could evict the key in use.
     pub(in crate::sigv4) fn cache_signing_key(&self, scope: &CredentialScope, signing_key: &SigningKey) {
         let mut cached = self.cached_key.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.as_ref().is_none_or(|(known, _)| known != scope) {

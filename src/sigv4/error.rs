@@ -19,8 +19,8 @@ pub enum AuthError {
          or the Authorization header should be specified"
     )]
     SeveralMechanisms,
-    /// `Authorization: AWS ...` (Version 2 in the header), or a presigned Version 2 request or form where the policy
-    /// forbids those.
+    /// `Authorization: AWS ...` (Version 2 in the header), or a presigned Version 2 request or form where the
+    /// policy forbids those.
     #[error("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")]
     SigV2NotAllowed,
     /// A presigned Version 2 request may only GET, HEAD or PUT.
@@ -114,10 +114,10 @@ pub enum AuthError {
         /// The most there may be.
         limit: usize,
     },
-    /// Nobody here has this access key id.
+    /// The access key id is not configured.
     #[error("The AWS Access Key Id you provided does not exist in our records.")]
     UnknownAccessKeyId(String),
-    /// Somebody else's secret, or another request than the one that was signed.
+    /// Another secret, or another request than the one that was signed.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your key and signing \
          method."

@@ -24,8 +24,8 @@ const V4_SIGNATURE: &str = "x-amz-signature";
 const V2_ACCESS_KEY_ID: &str = "awsaccesskeyid";
 const V2_SIGNATURE: &str = "signature";
 
-/// A form whose signature is right. Whether the form obeys the policy has still to be found out, and so whether the
-/// policy has expired.
+/// A form whose signature is right. Whether the form obeys the policy has still to be found out, and so
+/// whether the policy has expired.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AuthenticatedForm<'f> {
     /// Whose signature it is.
@@ -34,13 +34,14 @@ pub struct AuthenticatedForm<'f> {
     pub policy: &'f str,
 }
 
-/// Tells who signed a form's policy, or why nobody did.
+/// Verifies the signature of a form's policy and returns the signer's access key id.
 ///
-/// `field` gives the value of a field as sent, by its name in lower case; `lookup` the secret of an access key id.
+/// `field` gives the value of a field as sent, by its name in lower case; `lookup` the secret of an access
+/// key id.
 ///
 /// # Errors
-/// [`AuthError`] for everything S3 refuses: a form without a policy or a signature, with two, of an unknown access key,
-/// for another region, of a day that a signing key does not live to, and with a wrong signature.
+/// [`AuthError`] for everything S3 refuses: a form without a policy or a signature, with two, of an unknown
+/// access key, for another region, of a day that a signing key does not live to, and with a wrong signature.
 pub fn authenticate_form<'f, 'k>(
     field: impl Fn(&str) -> Option<&'f str>,
     policy: &VerifyPolicy,
@@ -84,7 +85,7 @@ pub fn authenticate_form<'f, 'k>(
 
 struct Fields<F>(F);
 
-/// What a form claims about its signature; only a comparison tells whether it is true.
+/// The claims of a form about its signature, not yet verified.
 struct Signed<'f> {
     access_key_id: AccessKeyId,
     /// The scope of Version 4; Version 2 has none.

@@ -78,8 +78,9 @@ impl Signer {
     /// Signs `parts`: sets `Authorization`, `x-amz-date`, `x-amz-content-sha256`, with temporary credentials
     /// `x-amz-security-token`, and `Host` if it was missing.
     ///
-    /// The signature covers `Host`, `Content-Type`, `Content-MD5`, `Content-Encoding` and every `x-amz-*`, not the
-    /// headers that proxies in between may change. The URI stays as it is; it is signed in canonical form.
+    /// The signature covers `Host`, `Content-Type`, `Content-MD5`, `Content-Encoding` and every `x-amz-*`,
+    /// not the headers that proxies in between may change. The URI stays as it is; it is signed in canonical
+    /// form.
     ///
     /// # Errors
     /// [`SignError`] for a request that cannot be spelt canonically; `parts` then is not fit to be sent.
@@ -127,7 +128,7 @@ impl Signer {
                 let made = Arc::new(SigningContext {
                     credentials: credentials.clone(),
                     scope: CredentialScope { date: day.to_owned(), region: self.region.clone() },
-                    key: SigningKey::derived(key.as_ref()),
+                    key: SigningKey::from_bytes(key.as_ref()),
                 });
                 *last = Some(Arc::clone(&made));
                 made

@@ -24,7 +24,8 @@ pub enum Payload {
     Chunked(ChunkedPayload),
 }
 
-/// An aws-chunked body that is about to come: its framing, the keys to check it, the lengths and trailers promised.
+/// An aws-chunked body that is about to come: its framing, the keys to check it, the lengths and trailers
+/// promised.
 #[derive(Debug)]
 pub struct ChunkedPayload {
     pub(in crate::sigv4) framing: Framing,

@@ -1,5 +1,5 @@
-//! Presigned Signature Version 2: `?AWSAccessKeyId=...&Expires=...&Signature=...`, HMAC-SHA1 over a string that
-//! covers the path, listed sub-resources and `x-amz-*`, but not the rest of the query.
+//! Presigned Signature Version 2: `?AWSAccessKeyId=...&Expires=...&Signature=...`, HMAC-SHA1 over a string
+//! that covers the path, listed sub-resources and `x-amz-*`, but not the rest of the query.
 //!
 //! Source: "Authenticating Requests (AWS Signature Version 2)", and the list of signed parameters boto3 uses.
 
@@ -153,8 +153,8 @@ fn string_to_sign(head: &RequestHead<'_>, query: &Query, expires: &str) -> Resul
     Ok(to_sign)
 }
 
-/// The `x-amz-*` values by lowercase name, from the headers and from the query, where boto3 puts the headers it
-/// signs; given in both places they must agree.
+/// The `x-amz-*` values by lowercase name, from the headers and from the query, where boto3 puts the headers
+/// it signs; given in both places they must agree.
 fn amz_values(head: &RequestHead<'_>, query: &Query) -> Result<BTreeMap<String, Vec<u8>>, AuthError> {
     let mut values = BTreeMap::new();
     for name in head.headers.keys().filter(|name| name.as_str().starts_with("x-amz-")) {

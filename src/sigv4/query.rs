@@ -24,8 +24,8 @@ pub(in crate::sigv4) struct Query {
 impl Query {
     /// Splits and decodes `raw`, the part of the request target after `?`.
     ///
-    /// `+` is a space (as HTML forms and every S3 implementation read it), so `%2B` is the only plus; a malformed
-    /// escape (`%zz`) stands for itself.
+    /// `+` is a space (as HTML forms and every S3 implementation read it), so `%2B` is the only plus; a
+    /// malformed escape (`%zz`) stands for itself.
     pub(in crate::sigv4) fn parse(raw: &str) -> Result<Self, AuthError> {
         let parameters = parse_lenient(raw)
             .map_err(|_too_many| AuthError::TooManyQueryParameters { limit: MAX_PARAMETERS })?;

@@ -28,8 +28,8 @@ pub(in crate::sigv4) struct CredentialScope {
 }
 
 impl CredentialScope {
-    /// Takes `<access key id>/<date>/<region>/s3/aws4_request` apart, from the right: an access key id may hold
-    /// slashes, a scope may not.
+    /// Takes `<access key id>/<date>/<region>/s3/aws4_request` apart, from the right: an access key id may
+    /// hold slashes, a scope may not.
     pub(in crate::sigv4) fn parse(credential: &str) -> Result<(AccessKeyId, Self), AuthFault> {
         let mut pieces = credential.rsplitn(5, '/');
         let mut next = || pieces.next().filter(|piece| !piece.is_empty()).ok_or(AuthFault::CredentialShape);

@@ -22,6 +22,10 @@ pub(in crate::sigv4) struct SigningKey(hmac::Key);
 
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), "s3"), "aws4_request")`.
+    ///
+    /// The chain is written out here for clients' secrets, because `aws_sigv4::generate_signing_key`, which
+    /// derives the keys for upstream, leaves a copy of the secret in freed memory. A test holds the two
+    /// against each other.
     pub(in crate::sigv4) fn derive(secret: &SecretAccessKey, scope: &CredentialScope) -> Self {
         let exposed = secret.expose();
         let mut start = Zeroizing::new(Vec::with_capacity(4 + exposed.len()));
@@ -34,8 +38,8 @@ impl SigningKey {
         Self(key)
     }
 
-    /// A key that was derived elsewhere.
-    pub(in crate::sigv4) fn derived(key: &[u8]) -> Self {
+    /// The key with these bytes, which [`Self::derive`] or aws-sigv4 derives.
+    pub(in crate::sigv4) fn from_bytes(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
@@ -50,7 +54,8 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A signature this side computed, in the text form clients send: lowercase hex (Version 4) or base64 (Version 2).
+/// A signature this side computed, in the text form clients send: lowercase hex (Version 4) or base64
+/// (Version 2).
 #[derive(Clone)]
 pub(in crate::sigv4) struct Signature(String);
 
@@ -61,7 +66,7 @@ impl Signature {
         Self(STANDARD.encode(hmac::sign(&key, string_to_sign)))
     }
 
-    /// Whether the client sent this very text; takes the same time wherever the two differ.
+    /// Whether the client sent this text; compared in constant time.
     pub(in crate::sigv4) fn matches(&self, provided: &str) -> bool {
         self.0.as_bytes().ct_eq(provided.as_bytes()).into()
     }
@@ -80,6 +85,8 @@ impl fmt::Debug for Signature {
 
 #[cfg(test)]
 mod tests {
+    use aws_sigv4::sign::v4::generate_signing_key;
+
     use super::*;
 
     #[test]
@@ -99,6 +106,16 @@ mod tests {
         assert!(!signature.matches(""));
         let elsewhere = CredentialScope { region: "eu-west-1".into(), ..scope };
         assert!(!SigningKey::derive(&secret, &elsewhere).sign(b"text").matches(&text));
+    }
+
+    #[test]
+    fn the_derivation_is_the_one_of_awss_crate() {
+        let day = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_369_353_600);
+        let theirs = generate_signing_key("secret", day, "us-east-1", SERVICE);
+        let theirs = SigningKey::from_bytes(theirs.as_ref()).sign(b"text");
+        let secret = SecretAccessKey::new(String::from("secret"));
+        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        assert!(SigningKey::derive(&secret, &scope).sign(b"text").matches(theirs.as_str()));
     }
 
     #[test]

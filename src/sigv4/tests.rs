@@ -78,7 +78,7 @@ impl Sent {
     }
 }
 
-/// Noon, so that an hour to either side is the same day.
+/// Noon, so that an hour to either side is in one day.
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600) + DAY / 2
 }
@@ -298,7 +298,7 @@ mod vectors {
         };
         assert_eq!(kind, expect["payload"], "{name}");
 
-        // With another secret everything is the same but the signature.
+        // With another secret only the signature differs.
         match sent.authenticate_as(&policy, moment(vector), "another secret") {
             Err(AuthError::SignatureDoesNotMatch(mismatch)) => {
                 if let Some(to_sign) = expect["string_to_sign"].as_str() {
@@ -327,7 +327,7 @@ mod vectors {
         }
     }
 
-    /// Anybody on the way could have changed the path, the method or a signed parameter.
+    /// An attacker on the network could have changed the path, the method or a signed parameter.
     #[test]
     fn what_boto3_signs_does_not_verify_once_altered() {
         for (name, vector) in load("boto3_") {
@@ -817,7 +817,7 @@ mod presigned_v2_requests {
         assert_eq!(mismatch.canonical_request, None);
     }
 
-    /// Whoever holds the URL could append parameters; those Version 2 does not sign must not matter.
+    /// A holder of the URL could append parameters; those that Version 2 does not sign must not matter.
     #[test]
     fn unsigned_parameters_that_matter_are_refused() {
         for name in ["attributes", "legal-hold", "retention", "encryption", "publicAccessBlock"] {

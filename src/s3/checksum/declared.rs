@@ -1,6 +1,6 @@
 //! What a request promises about its body, and holding it to that.
 //!
-//! Only what is promised is computed. Error codes and sentences are those S3 answers with.
+//! Only what is promised is computed. Error codes and sentences are those of S3.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,7 +39,8 @@ pub struct DeclaredIntegrity {
     pub header: Option<Checksum>,
     /// The checksum whose value follows the body, named by `x-amz-trailer`.
     pub trailer: Option<ChecksumAlgorithm>,
-    /// The algorithm of `x-amz-sdk-checksum-algorithm` or `x-amz-checksum-algorithm`; agrees with the two above.
+    /// The algorithm of `x-amz-sdk-checksum-algorithm` or `x-amz-checksum-algorithm`; agrees with the two
+    /// above.
     pub requested: Option<ChecksumAlgorithm>,
     /// `x-amz-checksum-type`.
     pub checksum_type: Option<ChecksumType>,
@@ -49,8 +50,8 @@ impl DeclaredIntegrity {
     /// Reads a request's headers.
     ///
     /// # Errors
-    /// `InvalidDigest` for a malformed Content-MD5; `InvalidRequest` for a malformed checksum, for more than one, and
-    /// for names that contradict; `NotImplemented` for an algorithm that could not be verified here.
+    /// `InvalidDigest` for a malformed Content-MD5; `InvalidRequest` for a malformed checksum, for more than
+    /// one, and for names that contradict; `NotImplemented` for an algorithm that could not be verified here.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, S3Error> {
         let declared = Self {
             content_md5: content_md5(headers)?,
@@ -213,7 +214,8 @@ fn known_algorithms() -> String {
     ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::token).join(", ")
 }
 
-/// Holds a body to its [`DeclaredIntegrity`]: fed every byte of the decoded body, then asked once.
+/// Compares a body with its [`DeclaredIntegrity`]: takes every byte of the decoded body, then returns a
+/// verdict.
 #[derive(Debug)]
 pub struct Verifier {
     content_md5: Option<([u8; Md5::LEN], Md5)>,
@@ -234,7 +236,7 @@ impl Verifier {
         }
     }
 
-    /// Computes `algorithm` too, for an answer that must state it.
+    /// Computes `algorithm` too, for a response that must state it.
     #[must_use]
     pub fn computing(mut self, algorithm: ChecksumAlgorithm) -> Self {
         if self.hashers.iter().all(|hasher| hasher.algorithm() != algorithm) {
@@ -251,12 +253,13 @@ impl Verifier {
         self.hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
     }
 
-    /// The verdict, with the checksums of the body: the declared one first, then those asked for by
+    /// The verdict, with the checksums of the body: the declared one first, then those added by
     /// [`computing`](Self::computing).
     ///
     /// # Errors
-    /// `BadDigest` where a value differs; `MalformedTrailerError` for a promised trailer that is missing or repeated
-    /// and for a checksum trailer nobody promised; `InvalidRequest` for a trailer whose value is malformed.
+    /// `BadDigest` where a value differs; `MalformedTrailerError` for a promised trailer that is missing or
+    /// repeated and for a checksum trailer that was not promised; `InvalidRequest` for a trailer whose value
+    /// is malformed.
     pub fn finish(self, trailers: &HeaderMap) -> Result<Vec<Checksum>, S3Error> {
         let trailing = self.trailing_checksum(trailers)?;
         if let Some((expected, md5)) = self.content_md5 {

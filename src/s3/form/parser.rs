@@ -11,7 +11,7 @@ use crate::wire::limits::MAX_FORM_FIELDS;
 
 /// RFC 2046, 5.1.1.
 const MAX_BOUNDARY: usize = 70;
-/// White space behind a boundary; nobody sends any.
+/// White space behind a boundary; browsers send none.
 const MAX_PADDING: usize = 256;
 /// The field that is the file.
 const FILE: &str = "file";
@@ -46,12 +46,12 @@ enum State {
     Closed,
 }
 
-/// Takes a form apart. Fed every byte of the body, then asked whether it was whole.
+/// Parses a form: takes every byte of the body, then reports whether the form was complete.
 pub struct FormParser {
     /// Finds `\r\n--boundary`.
     delimiter: Finder<'static>,
     state: State,
-    /// What came and could not be told apart yet; before the file at most [`MAX_FORM_FIELDS`] bytes.
+    /// Received bytes that are not parsed yet; before the file at most [`MAX_FORM_FIELDS`] bytes.
     held: BytesMut,
     /// Bytes of `held` in which there is no delimiter.
     searched: usize,
@@ -78,8 +78,8 @@ impl FormParser {
     /// Takes what it can from `input`, all of it when it says [`FormPiece::NeedMore`].
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` for what is no form, `MaxPostPreDataLengthExceededError`, `InvalidArgument` for a field
-    /// that is there twice.
+    /// `MalformedPOSTRequest` for what is no form, `MaxPostPreDataLengthExceededError`, `InvalidArgument` for
+    /// a field that is there twice.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<FormPiece, S3Error> {
         while !matches!(self.state, State::File | State::FileEnded | State::Ignored | State::Closed) {
             if let Some(form) = self.advance()? {

@@ -18,8 +18,8 @@ impl PartHead {
     /// Reads the lines between delimiter and content, without the empty one that ends them.
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` for what is no head of a form's field, and for content in an encoding that nobody
-    /// would undo (RFC 7578, 4.7).
+    /// `MalformedPOSTRequest` for what is no head of a form's field, and for content in an encoding that no
+    /// browser would undo (RFC 7578, 4.7).
     pub(super) fn parse(lines: &[u8]) -> Result<Self, S3Error> {
         let lines = str::from_utf8(lines).map_err(|_| malformed("A part's head is no valid text"))?;
         let mut disposition = None;
@@ -72,8 +72,8 @@ fn disposition_of_field(value: &str) -> Result<PartHead, S3Error> {
 
 /// A token or a quoted string, and what follows its semicolon.
 ///
-/// Inside quotes only `\"` and `\\` are escapes: some browsers send `C:\folder\file` as it is. The `%22` that others
-/// write for a quote stays, since it can't be told from a file that is called so.
+/// Inside quotes only `\"` and `\\` are escapes: some browsers send `C:\folder\file` as it is. The `%22` that
+/// others write for a quote stays, since a file may have that name.
 fn parameter_value(text: &str) -> Result<(String, &str), S3Error> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_once(';').unwrap_or((text, ""));

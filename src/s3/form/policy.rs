@@ -1,4 +1,4 @@
-//! The policy of a form: what its signer allows whoever fills it in.
+//! The policy of a form: what its signer allows the people who fill it in.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>
 
 use std::fmt;
@@ -88,11 +88,11 @@ impl PostPolicy {
         Ok(Self { expiration, conditions })
     }
 
-    /// Compares a form with the policy, and gives what only the file's end can tell.
+    /// Compares a form with the policy, and returns the condition on the file's length.
     ///
     /// # Errors
-    /// `AccessDenied` when the policy has expired, when a condition is not met, and when a field has no condition
-    /// (the bucket, which is no field of its own, included).
+    /// `AccessDenied` when the policy has expired, when a condition is not met, and when a field has no
+    /// condition (the bucket, which is no field of its own, included).
     pub fn check(
         &self,
         form: &Form,

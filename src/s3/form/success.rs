@@ -1,4 +1,4 @@
-//! What a form wants to hear when its file is stored.
+//! The response to a form whose file is stored.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LOCATION};
 use http::{Response, StatusCode, Uri};
@@ -8,7 +8,8 @@ use crate::s3::name::{BucketName, ObjectKey};
 use crate::s3::xml;
 use crate::wire::percent;
 
-/// The answer that `success_action_redirect` (or its old name, `redirect`) and `success_action_status` ask for.
+/// The response that `success_action_redirect` (or its old name, `redirect`) and `success_action_status`
+/// request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Success {
     /// 303, to this address with the object's name added to its query.
@@ -33,8 +34,8 @@ pub struct Stored<'a> {
 }
 
 impl Success {
-    /// Reads a form. As in S3, an address that is none is no error but as if it were not there, and every status but
-    /// 200 and 201 means 204.
+    /// Reads a form. As in S3, an address that is none is no error but as if it were not there, and every
+    /// status but 200 and 201 means 204.
     #[must_use]
     pub fn from_form(form: &Form) -> Self {
         let redirect = form.field("success_action_redirect").or_else(|| form.field("redirect"));
@@ -48,7 +49,7 @@ impl Success {
         }
     }
 
-    /// The answer's status, document and headers; `headers` are what the storage said of the object.
+    /// The response's status, document and headers; `headers` are those of the storage's response.
     #[must_use]
     pub fn answer(&self, stored: &Stored<'_>, mut headers: HeaderMap) -> Response<String> {
         headers.remove(CONTENT_LENGTH);

@@ -84,7 +84,7 @@ fn fields_then_the_file_then_nothing_that_counts() {
 }
 
 proptest! {
-    /// Whatever the frames, and however much of a boundary the content has in it, the form is the same.
+    /// Whatever the frames, and however much of a boundary the content has in it, the form does not change.
     #[test]
     fn any_framing_is_the_same_form(
         pieces in prop::collection::vec(

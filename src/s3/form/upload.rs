@@ -7,7 +7,7 @@ use crate::s3::error::S3Error;
 use crate::s3::headers::{CHECKSUM_MODE, TRAILER_NAMES};
 use crate::s3::xml;
 
-/// Headers of an upload that are fields of a form by the same name.
+/// Headers of an upload that are fields of a form under their own names.
 const HEADERS: [&str; 9] = [
     "cache-control",
     "content-disposition",
@@ -20,7 +20,8 @@ const HEADERS: [&str; 9] = [
     "if-none-match",
 ];
 
-/// `x-amz-*` headers that speak of how a request is sent. In a form they would say something and mean nothing.
+/// `x-amz-*` headers that speak of how a request is sent. In a form they would say something and mean
+/// nothing.
 const OF_A_REQUEST: [&str; 6] = [
     CHECKSUM_MODE,
     TRAILER_NAMES,
@@ -31,12 +32,12 @@ const OF_A_REQUEST: [&str; 6] = [
 ];
 
 impl Form {
-    /// What the form asks of its object, as headers of a PutObject. `acl` and `tagging` (an XML document) are spelt
-    /// otherwise there; fields that S3 gives no meaning are left out.
+    /// The form's settings for its object, as headers of a PutObject. `acl` and `tagging` (an XML document)
+    /// are spelt otherwise there; fields that S3 gives no meaning are left out.
     ///
     /// # Errors
-    /// `InvalidArgument` for a value that can be no header and for two fields of one meaning; `MalformedXML` for tags;
-    /// `NotImplemented` for a field that would be a request's header.
+    /// `InvalidArgument` for a value that can be no header and for two fields of one meaning; `MalformedXML`
+    /// for tags; `NotImplemented` for a field that would be a request's header.
     pub fn upload_headers(&self) -> Result<HeaderMap, S3Error> {
         let mut headers = HeaderMap::new();
         for (field, value) in self.iter().filter(|(field, _)| !is_ignored(field)) {

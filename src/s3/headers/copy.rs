@@ -1,4 +1,5 @@
-//! The headers of a copy: what it says of its source, of what becomes of the source's metadata, and of its destination.
+//! The headers of a copy: what it says of its source, of what becomes of the source's metadata, and of its
+//! destination.
 
 use http::HeaderMap;
 use http::header::{
@@ -14,7 +15,7 @@ use crate::wire::header::{EXPECTED_BUCKET_OWNER, REQUEST_PAYER};
 
 const EXPECTED_OWNER: HeaderName = HeaderName::from_static(EXPECTED_BUCKET_OWNER);
 
-/// The conditions on a copy's source, and those of a read that mean the same.
+/// The conditions on a copy's source, each with the condition of a read that it means.
 const CONDITIONS: [(&str, HeaderName); 4] = [
     (COPY_SOURCE_IF_MATCH, IF_MATCH),
     (COPY_SOURCE_IF_NONE_MATCH, IF_NONE_MATCH),
@@ -59,9 +60,10 @@ impl Directive {
     }
 }
 
-/// The headers with which a copy's source is read: the client's conditions on it, translated, whom it expects to own its
-/// bucket, and who pays. A date counts only without the ETag that it would be combined with (RFC 9110, 13.2.2, and S3's
-/// page on copies); what does not hold is answered with 304 or 412 where a copy is with 412.
+/// The headers with which a copy's source is read: the client's conditions on it, translated, whom it expects
+/// to own its bucket, and who pays. A date counts only without the ETag that it would be combined with (RFC
+/// 9110, 13.2.2, and S3's page on copies); what does not hold is answered with 304 or 412 where a copy is
+/// with 412.
 #[must_use]
 pub fn source_read_headers(headers: &HeaderMap) -> HeaderMap {
     let mut read = HeaderMap::new();
@@ -95,8 +97,8 @@ pub fn copy_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     put_headers(&destination)
 }
 
-/// Whether a header belongs to what the metadata directive speaks of, which is what S3 copies along: not the storage
-/// class, nor the website redirect, ACL, lock or encryption, which are the request's in any case.
+/// Whether a header belongs to what the metadata directive speaks of, which is what S3 copies along: not the
+/// storage class, nor the website redirect, ACL, lock or encryption, which are the request's in any case.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
 #[must_use]
 pub fn is_copied_metadata(name: &HeaderName) -> bool {

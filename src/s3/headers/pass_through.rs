@@ -67,7 +67,7 @@ const TAKEN: &[(Operation, &[&str])] = &[
 /// # Errors
 /// `NotImplemented`, with the header's name, for a header of a write that could be a condition or a setting
 /// and that the operation does not have: a condition that the operation does not know, or an `x-amz-*` header
-/// that no operation has. Without it, the write would do what the client asked not to be done. Reads ignore
+/// that no operation has. Without it, the write would do what the client wanted to prevent. Reads ignore
 /// such headers, as S3 does. `InvalidArgument`, with the header's name, for a value that is not UTF-8.
 pub fn passthrough_headers(operation: Operation, headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     let takes = |name: &str| takes_header(operation, name);

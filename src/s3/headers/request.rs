@@ -1,4 +1,4 @@
-//! A client's request headers: passed, consumed or refused, each by name.
+//! A client's request headers: passed on, consumed or refused, each by name.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -83,7 +83,7 @@ pub(super) fn upload_action(name: &str) -> HeaderAction {
         name if [METADATA, "x-amz-grant-", "x-amz-object-lock-"].iter().any(|p| name.starts_with(p)) => {
             HeaderAction::Pass
         }
-        // Ignoring these would do what the client asked not to be done.
+        // Ignoring these would do what the client wanted to prevent.
         "content-range" | "if-modified-since" | "if-unmodified-since" => HeaderAction::Refuse,
         "x-amz-api-version"
         | "x-amz-cf-id"
@@ -144,7 +144,8 @@ pub(super) fn not_implemented(name: &str) -> S3Error {
         .with("Header", name)
 }
 
-/// Content-Encoding as S3 stores it: without the `aws-chunked` of the transfer; untouched where that is not named.
+/// Content-Encoding as S3 stores it: without the `aws-chunked` of the transfer; untouched where that is not
+/// named.
 fn stored_content_encoding(headers: &HeaderMap) -> Option<HeaderValue> {
     let is_transfer = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"aws-chunked");
     let lines: Vec<&[u8]> =
@@ -164,7 +165,7 @@ fn stored_content_encoding(headers: &HeaderMap) -> Option<HeaderValue> {
     Some(HeaderValue::from_bytes(&kept.join(&b","[..])).expect("pieces of a header value make one"))
 }
 
-/// What a client asks of server-side encryption.
+/// The server-side encryption that a client requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SseRequest {
     /// Nothing: the bucket's default.
@@ -173,7 +174,7 @@ pub enum SseRequest {
     S3Managed,
     /// `aws:kms`.
     Kms {
-        /// The key asked for; the bucket's default if absent.
+        /// The requested key; the bucket's default if absent.
         key_id: Option<String>,
     },
 }
@@ -181,8 +182,8 @@ pub enum SseRequest {
 /// Reads the server-side encryption headers of an upload or copy.
 ///
 /// # Errors
-/// `NotImplemented` for SSE-C, an encryption context and `aws:kms:dsse`; `InvalidArgument` for another algorithm, for a
-/// key id without `aws:kms` and for a value that is no text.
+/// `NotImplemented` for SSE-C, an encryption context and `aws:kms:dsse`; `InvalidArgument` for another
+/// algorithm, for a key id without `aws:kms` and for a value that is no text.
 pub fn sse_request(headers: &HeaderMap) -> Result<SseRequest, S3Error> {
     refuse_customer_key(headers)?;
     if headers.contains_key(SSE_CONTEXT) {
@@ -233,8 +234,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
     }
 }
 
-/// The headers of a GetObject or HeadObject that go upstream as they are. Range and If-Range are the handler's to
-/// translate; `x-amz-checksum-mode` would bring the ciphertext's checksum.
+/// The headers of a GetObject or HeadObject that go upstream as they are. Range and If-Range are the
+/// handler's to translate; `x-amz-checksum-mode` would bring the ciphertext's checksum.
 ///
 /// # Errors
 /// `NotImplemented` for SSE-C, `InvalidArgument` for a value that is not UTF-8.
@@ -257,7 +258,7 @@ pub fn read_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     Ok(passed)
 }
 
-/// The headers of a CORS preflight, which carries no signature: what the browser asks, and nothing else.
+/// The headers of a CORS preflight, which carries no signature: what the browser needs, and nothing else.
 #[must_use]
 pub fn preflight_headers(headers: &HeaderMap) -> HeaderMap {
     let is_asked =

@@ -186,7 +186,7 @@ const TABLE: &[(&str, &str, Op)] = &[
     ("OPTIONS", "/b?someNewThing", Op::CorsPreflight),
 ];
 
-/// Those that a header tells apart.
+/// Operations that a header distinguishes.
 const BY_HEADER: &[(&str, &str, Lines, Op)] = &[
     ("PUT", "/b/k", &[("x-amz-copy-source", "/b/j")], Op::CopyObject),
     ("PUT", "/b/k?x-id=CopyObject", &[("x-amz-copy-source", "b/j?versionId=1")], Op::CopyObject),

@@ -1,4 +1,4 @@
-//! The answer to ListBuckets, thinned out to what a client may see.
+//! The response to ListBuckets, without the buckets that a client may not see.
 
 use super::XmlError;
 use super::reader::{Step, XmlReader};

@@ -1,12 +1,13 @@
-//! The answers to CopyObject and UploadPartCopy, which may come with 200 and say that the copy failed; and to a
-//! CompleteMultipartUpload that is the end of a copy.
+//! The responses to CopyObject and UploadPartCopy, which may come with 200 and say that the copy failed; and
+//! to a CompleteMultipartUpload that is the end of a copy.
 
 use super::reader::{Limits, read};
 use super::{ErrorDocument, XmlError, push_text};
 use crate::s3::checksum::ObjectChecksum;
 use crate::wire::checksum::Checksum;
 
-/// How large an answer to a copy may be: under 1 KiB, and the spaces that kept the connection alive meanwhile.
+/// The maximum size in bytes of a response to a copy: under 1 KiB, and the spaces that kept the connection
+/// alive meanwhile.
 pub const MAX_COPY_ANSWER: usize = 64 << 10;
 const LIMITS: Limits = Limits { bytes: MAX_COPY_ANSWER, elements: 256 };
 
@@ -32,13 +33,13 @@ pub struct CopyResult {
 }
 
 impl CopyResult {
-    /// The document that answers a CopyObject. `checksums` are those of the object's plaintext.
+    /// The document of the response to CopyObject. `checksums` are those of the object's plaintext.
     #[must_use]
     pub fn to_object_xml(&self, checksums: &[ObjectChecksum]) -> String {
         self.to_xml("CopyObjectResult", checksums)
     }
 
-    /// The document that answers an UploadPartCopy. `checksums` are those of the part's plaintext.
+    /// The document of the response to UploadPartCopy. `checksums` are those of the part's plaintext.
     #[must_use]
     pub fn to_part_xml(&self, checksums: &[Checksum]) -> String {
         let checksums: Vec<_> = checksums.iter().copied().map(ObjectChecksum::from).collect();
@@ -68,7 +69,8 @@ impl CopyResult {
     }
 }
 
-/// Reads the body of a storage's answer with status 200. Checksums in it are the ciphertext's and not read.
+/// Reads the body of the storage's response with status 200. Checksums in it are the ciphertext's and not
+/// read.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is neither a copy's result nor an error with a code.

@@ -7,16 +7,16 @@ use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::name::ObjectKey;
 use crate::wire::limits::MAX_DELETE_KEYS;
 
-/// How large the body may be: 1,000 keys of 1,024 bytes, each escaped to six times its length, with as much again for
-/// versions and tags. The body is held in memory while it is judged.
+/// How large the body may be: 1,000 keys of 1,024 bytes, each escaped to six times its length, with as much
+/// again for versions and tags. The body is held in memory while it is judged.
 pub const MAX_DELETE_REQUEST: usize = 8 << 20;
 /// Delete, Quiet, and per object itself and its five fields.
 const MAX_ELEMENTS: usize = 2 + 6 * MAX_DELETE_KEYS;
 
-/// What a client asks to be deleted.
+/// The objects that a client wants deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteRequest {
-    /// Whether the answer names only what failed.
+    /// Whether the response names only what failed.
     pub quiet: bool,
     /// 1 to 1,000 objects, in order.
     pub objects: Vec<ObjectIdentifier>,
@@ -75,7 +75,7 @@ pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
 }
 
 impl DeleteRequest {
-    /// The body of the same request.
+    /// The body of a request with this content.
     #[must_use]
     pub fn to_xml(&self) -> String {
         let quiet = self.quiet.then(|| Element::with_text("Quiet", "true"));
@@ -104,7 +104,7 @@ impl ObjectIdentifier {
 pub struct DeleteError {
     /// The object.
     pub object: ObjectKey,
-    /// The version that was asked for.
+    /// The requested version.
     pub version_id: Option<String>,
     /// Why not.
     pub code: ErrorCode,

@@ -35,7 +35,7 @@ impl Element {
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", self.to_undeclared())
     }
 
-    /// The same without XML declaration, for an answer that has begun with one.
+    /// The document without its XML declaration, for a response that has begun with one.
     pub(super) fn to_undeclared(&self) -> String {
         let mut document = String::new();
         self.push(&mut document, true);

@@ -14,8 +14,9 @@ use super::{XmlError, push_text, reader};
 use crate::s3::name::ObjectKey;
 use crate::wire::percent::{self, Plus};
 
-/// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL, a version
-/// id 1,024; times, ETag, owner, checksum and restore status stay under 2 KiB. The rest is for stores that add fields.
+/// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL,
+/// a version id 1,024; times, ETag, owner, checksum and restore status stay under 2 KiB. The rest is for
+/// stores that add fields.
 pub const MAX_ENTRY: usize = 16 << 10;
 
 /// How names are written in a listing, inside the XML.
@@ -125,9 +126,11 @@ fn suffixed<'a>(
     (end..end, Cow::Borrowed(suffix))
 }
 
-/// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went in.
+/// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went
+/// in.
 ///
-/// It holds what was pushed and not yet taken out, and at most one entry of [`MAX_ENTRY`] bytes for want of its end.
+/// It holds what was pushed and not yet taken out, and at most one entry of [`MAX_ENTRY`] bytes for want of
+/// its end.
 #[derive(Debug)]
 pub struct ListRewriter {
     scanner: StreamScanner,
@@ -138,7 +141,7 @@ pub struct ListRewriter {
     held: Option<Held>,
     root: Root,
     encoding: NameEncoding,
-    /// Whether the document itself has told the encoding.
+    /// Whether the document itself has named the encoding.
     is_told: bool,
     /// Whether a name was read by it.
     is_used: bool,
@@ -159,7 +162,7 @@ enum Root {
 }
 
 impl ListRewriter {
-    /// `requested`: the encoding of names that the request asked for. Some stores write theirs behind the entries,
+    /// `requested`: the encoding of names that was requested. Some stores write theirs behind the entries,
     /// some ignore the request and write none; until the document says, the request counts.
     #[must_use]
     pub fn new(requested: NameEncoding) -> Self {
@@ -183,9 +186,9 @@ impl ListRewriter {
     /// The next piece; `None` when more bytes must be pushed first. After an error nothing more may be taken.
     ///
     /// # Errors
-    /// `Malformed` for what is no XML; `Unexpected` for another document than a listing or an error, and for an entry
-    /// that does not say once what its object's key is and how large it is; `TooLarge` past [`MAX_ENTRY`], or nested
-    /// too deep.
+    /// `Malformed` for what is no XML; `Unexpected` for another document than a listing or an error, and for
+    /// an entry that does not say once what its object's key is and how large it is; `TooLarge` past
+    /// [`MAX_ENTRY`], or nested too deep.
     pub fn next_piece(&mut self) -> Result<Option<ListingPiece>, XmlError> {
         loop {
             let (read, tag) = self.scanner.scan(&self.buffer[self.scanned..])?;
@@ -204,7 +207,7 @@ impl ListRewriter {
         }
     }
 
-    /// Whether the document is complete. To be asked when all pieces were taken and no more bytes will come.
+    /// Whether the document is complete, after all pieces were taken and no more bytes will come.
     ///
     /// # Errors
     /// `Malformed` if it is not.
@@ -286,7 +289,7 @@ impl ListRewriter {
             NameEncoding::Url => match percent::decode_strict(&name, Plus::Space) {
                 Ok(decoded) => decoded,
                 Err(_) if self.is_told => return Err(XmlError::Unexpected),
-                // Asked for and never done: the `%` is the name's own.
+                // Requested and never done: the `%` is the name's own.
                 Err(_) => name,
             },
         };
@@ -294,7 +297,7 @@ impl ListRewriter {
     }
 }
 
-/// What an entry says about its object; other fields and what is nested deeper are nobody's business here.
+/// What an entry says about its object; other fields, and what is nested deeper, are not read.
 #[derive(Debug, Default, PartialEq)]
 struct Fields {
     key: Option<String>,
@@ -311,8 +314,9 @@ struct Fields {
 const ABOUT_CIPHERTEXT: [&str; 2] = ["ChecksumAlgorithm", "ChecksumType"];
 
 impl Fields {
-    /// Those of an entry as S3 writes most: one field after the other, none inside another, no attributes, no comments.
-    /// `None` for what is written in any other way, and for what is wrong: that is left to [`Self::read`].
+    /// Those of an entry as S3 writes most: one field after the other, none inside another, no attributes, no
+    /// comments. `None` for what is written in any other way, and for what is wrong: that is left to
+    /// [`Self::read`].
     fn parse_plain(element: &[u8]) -> Option<Self> {
         let element = std::str::from_utf8(element).ok().filter(|element| !element.contains('\r'))?;
         let mut fields = Self::default();

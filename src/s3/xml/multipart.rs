@@ -1,5 +1,5 @@
-//! The documents of multipart uploads: what the storage answers and what clients send and get.
-//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html> and its neighbours.
+//! The documents of multipart uploads: the storage's responses, and what clients send and receive. Source:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html> and its neighbours.
 
 mod complete;
 mod parts;
@@ -12,7 +12,7 @@ pub use complete::{
 pub use parts::{ListedPart, ToldPart, UploadedParts, parse_uploaded_parts};
 pub use uploads::{parse_upload_id, rewrite_uploads, upload_ids, write_initiated};
 
-/// How large an answer about an upload may be: 1,000 parts or uploads of less than 4 KiB each.
+/// The maximum size in bytes of a response about an upload: 1,000 parts or uploads of less than 4 KiB each.
 pub const MAX_UPLOAD_DOCUMENT: usize = 4 << 20;
 
 /// Elements that speak of the ciphertext's checksums, and of nothing that the client knows.

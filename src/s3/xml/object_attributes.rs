@@ -1,9 +1,9 @@
-//! The answer to GetObjectAttributes.
+//! The response to GetObjectAttributes.
 
 use super::push_text;
 use crate::s3::checksum::ObjectChecksum;
 
-/// What is told of an object; each only if it was asked for and there is such a thing.
+/// The attributes of an object, each only if it was requested and exists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectAttributes {
     /// Without quotes.

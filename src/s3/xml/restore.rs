@@ -9,12 +9,12 @@ const LIMITS: Limits = Limits { bytes: 64 << 10, elements: 64 };
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreObject.html>
 const OF_A_RESTORE: [&str; 4] = ["Days", "Description", "GlacierJobParameters", "Tier"];
 
-/// Checks that a request asks only for the object to be restored, and not for its content to be processed: a
+/// Checks that a request only restores the object, and not for its content to be processed: a
 /// `SELECT` reads the plaintext, and `OutputLocation` names a bucket for which neither permissions nor rules
 /// were checked. An empty body is accepted here and left to the storage to validate.
 ///
 /// # Errors
-/// `NotImplemented`, naming the element that asks for more; `MalformedXML` for a body that is not a
+/// `NotImplemented`, naming the element that requests more; `MalformedXML` for a body that is not a
 /// RestoreRequest.
 pub fn check_restore_request(body: &[u8]) -> Result<(), S3Error> {
     if body.is_empty() {

@@ -1,7 +1,7 @@
 //! Finds the tags of a document that arrives in pieces, looking at every byte once.
 //!
-//! It keeps one unfinished tag and the names of the open elements, nothing else. What it lets pass is nested as XML
-//! demands; text, references and attributes are not judged.
+//! It keeps one unfinished tag and the names of the open elements, nothing else. What it lets pass is nested
+//! as XML demands; text, references and attributes are not judged.
 
 use memchr::memchr;
 
@@ -245,7 +245,8 @@ impl StreamScanner {
     }
 }
 
-/// The ASCII characters of a name, and every other one: which of those a name may hold is left to the reader behind.
+/// The ASCII characters of a name, and every other one: which of those a name may hold is left to the reader
+/// behind.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-' | b'.' | 0x80..)
 }

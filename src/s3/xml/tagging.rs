@@ -6,11 +6,12 @@ use crate::wire::percent;
 
 /// A form's fields have 20 KiB together.
 const MAX_DOCUMENT: usize = 20 * 1024;
-/// Tagging, TagSet, and for each of the tags itself and its two fields. Objects have ten tags; how many are too many
-/// is the storage's to say.
+/// Tagging, TagSet, and for each of the tags itself and its two fields. Objects have ten tags; how many are
+/// too many is the storage's to say.
 const MAX_ELEMENTS: usize = 2 + 3 * 100;
 
-/// Reads `<Tagging><TagSet><Tag><Key/><Value/></Tag>…` and writes it as `x-amz-tagging`: `key=value&…`, encoded.
+/// Reads `<Tagging><TagSet><Tag><Key/><Value/></Tag>…` and writes it as `x-amz-tagging`: `key=value&…`,
+/// encoded.
 ///
 /// # Errors
 /// `MalformedXML` for anything S3's schema does not allow.

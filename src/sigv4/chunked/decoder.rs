@@ -87,8 +87,8 @@ impl ChunkError {
 
 /// Takes one aws-chunked body apart.
 ///
-/// Feed it every byte with [`decode`](Self::decode), then ask [`finish`](Self::finish). Data comes out as soon as
-/// it is there, before its chunk's signature was seen: hold back the last of it until `finish`.
+/// Feed it every byte with [`decode`](Self::decode), then ask [`finish`](Self::finish). Data comes out as
+/// soon as it is there, before its chunk's signature was seen: hold back the last of it until `finish`.
 #[derive(Debug)]
 pub struct AwsChunkedDecoder {
     framing: Framing,
@@ -328,8 +328,8 @@ impl AwsChunkedDecoder {
     }
 }
 
-/// Moves bytes up to and with a line feed from `input` to `line`: whether the line is whole, or `None` if it gets
-/// longer than `limit`.
+/// Moves bytes up to and with a line feed from `input` to `line`: whether the line is whole, or `None` if it
+/// gets longer than `limit`.
 fn take_line(line: &mut Vec<u8>, input: &mut Bytes, limit: usize) -> Option<bool> {
     let room = limit.saturating_sub(line.len());
     let end = input.iter().take(room).position(|&byte| byte == b'\n');

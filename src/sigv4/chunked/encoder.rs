@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::CRLF;
 
-/// Data bytes in a chunk of ours. AWS refuses chunks under 8 KiB; stores cap them (16 MiB and less) or hold one in
-/// memory; 128 KiB costs one frame in a thousand.
+/// Data bytes in a chunk of ours. AWS refuses chunks under 8 KiB; stores cap them (16 MiB and less) or hold
+/// one in memory; 128 KiB costs one frame in a thousand.
 pub const UPSTREAM_CHUNK_SIZE: NonZeroU64 = NonZeroU64::new(128 << 10).expect("128 KiB is not zero");
 
 /// What went into an encoder is not what it was made for.
@@ -35,8 +35,8 @@ pub enum EncodeError {
     },
 }
 
-/// The framed length, in bytes, of `content_length` bytes in chunks of `chunk_size` with one trailer; `None` if it
-/// does not fit 64 bits.
+/// The framed length, in bytes, of `content_length` bytes in chunks of `chunk_size` with one trailer; `None`
+/// if it does not fit 64 bits.
 pub fn encoded_length(
     content_length: u64,
     chunk_size: NonZeroU64,
@@ -56,8 +56,8 @@ pub fn encoded_length(
         .checked_add(u64::try_from(end).ok()?)
 }
 
-/// Frames a body whose length is known, without copying or gathering it: every chunk but the last has exactly the
-/// chunk size, however the data comes, so the framed length is known beforehand.
+/// Frames a body whose length is known, without copying or gathering it: every chunk but the last has exactly
+/// the chunk size, however the data comes, so the framed length is known beforehand.
 #[derive(Debug)]
 pub struct AwsChunkedEncoder {
     content_length: u64,
@@ -72,7 +72,8 @@ pub struct AwsChunkedEncoder {
 }
 
 impl AwsChunkedEncoder {
-    /// Prepares for `content_length` bytes and a trailer of this name with a value of `trailer_value_len` bytes.
+    /// Prepares for `content_length` bytes and a trailer of this name with a value of `trailer_value_len`
+    /// bytes.
     ///
     /// # Errors
     /// [`EncodeError::LengthOverflow`].

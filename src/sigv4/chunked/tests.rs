@@ -8,7 +8,7 @@ use crate::sigv4::payload::{ChunkedPayload, Framing};
 
 const CRC32: &str = "x-amz-checksum-crc32";
 
-/// One chain of signatures; two of them side by side are client and server.
+/// One chain of signatures; a client and a server have one each.
 fn signer() -> ChunkSigner {
     let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
     let signing_key = SigningKey::derive(&SecretAccessKey::new(String::from("secret")), &scope);
@@ -468,7 +468,7 @@ proptest! {
         prop_assert_eq!(trailers.value(CRC32), Some("AAAAAA=="));
     }
 
-    /// This is a security issue if it fails: somebody on the way could change the body.
+    /// This is a security issue if it fails: an attacker on the network could change the body.
     #[test]
     fn any_flipped_bit_of_a_signed_body_is_noticed(
         chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 1..4),

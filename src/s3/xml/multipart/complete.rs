@@ -1,4 +1,4 @@
-//! CompleteMultipartUpload: the client's list of parts, the list for the storage, and the answer.
+//! CompleteMultipartUpload: the client's list of parts, the list for the storage, and the response.
 
 use super::super::reader::{Element, Limits, is_blank, read};
 use super::super::{ErrorDocument, XmlError, parse_error_document};
@@ -27,15 +27,15 @@ pub struct CompletedPart {
 /// Reads the body of CompleteMultipartUpload. The order of the parts is the client's.
 ///
 /// # Errors
-/// `MalformedXML` for what S3's schema does not allow, no part, or more than 10,000; `InvalidArgument` for a part
-/// number that no part has; `MaxMessageLengthExceeded` over [`MAX_COMPLETE_REQUEST`].
+/// `MalformedXML` for what S3's schema does not allow, no part, or more than 10,000; `InvalidArgument` for a
+/// part number that no part has; `MaxMessageLengthExceeded` over [`MAX_COMPLETE_REQUEST`].
 pub fn complete_request(body: &[u8]) -> Result<Vec<CompletedPart>, S3Error> {
     if body.len() > MAX_COMPLETE_REQUEST {
         return Err(ErrorCode::MaxMessageLengthExceeded.into());
     }
     let limits = Limits { bytes: MAX_COMPLETE_REQUEST, elements: MAX_ELEMENTS };
     let root = read(body, limits).map_err(|_: XmlError| malformed())?;
-    // Some old clients write the name of the answer's type or of the schema's.
+    // Some old clients write the name of the response's type or of the schema's.
     let is_named = matches!(root.name.as_str(), "CompleteMultipartUpload" | "CompleteMultipartUploadRequest");
     if !is_named || root.children.is_empty() || root.children.len() > usize::from(MAX_PARTS) {
         return Err(malformed());
@@ -102,13 +102,13 @@ pub enum CompletionAnswer {
     Failed(ErrorDocument),
 }
 
-/// The answer to a completed upload.
+/// The response to a completed upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletionResult {
     root: Element,
 }
 
-/// Reads what the storage answered.
+/// Reads the storage's response.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is neither of the two.
@@ -122,7 +122,7 @@ pub fn completion_answer(document: &[u8]) -> Result<CompletionAnswer, XmlError> 
 }
 
 impl CompletionResult {
-    /// An answer of our own, for an upload that turned out to be complete already.
+    /// The proxy's own result, for an upload that turned out to be complete already.
     #[must_use]
     pub fn new(bucket: &str, object_key: &str, etag: &str) -> Self {
         let children = vec![
@@ -147,8 +147,9 @@ impl CompletionResult {
         self
     }
 
-    /// The answer for the client: at the client's address, with the plaintext's checksum in place of the ciphertext's.
-    /// A composite checksum's text ends in `-` and the number of parts. Without XML declaration.
+    /// The response for the client: at the client's address, with the plaintext's checksum in place of the
+    /// ciphertext's. A composite checksum's text ends in `-` and the number of parts. Without XML
+    /// declaration.
     #[must_use]
     pub fn write(mut self, location: &str, checksum: Option<ObjectChecksum>) -> String {
         self.root.remove(&ABOUT_CIPHERTEXT);

@@ -60,7 +60,7 @@ fn part(element: &Element) -> Option<ListedPart> {
     })
 }
 
-/// What the client is told of a part.
+/// A part as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToldPart {
     /// Its ETag, without quotes.
@@ -72,7 +72,8 @@ pub struct ToldPart {
 }
 
 impl UploadedParts {
-    /// The page for the client, under the upload id that the client used: `tell` gives each part, or hides it.
+    /// The page for the client, under the upload id that the client used: `tell` returns each part as the
+    /// client sees it, or hides the part.
     #[must_use]
     pub fn write(mut self, upload_id: &str, mut tell: impl FnMut(&ListedPart) -> Option<ToldPart>) -> String {
         self.root.remove(&ABOUT_CIPHERTEXT);

@@ -1,4 +1,4 @@
-//! CreateMultipartUpload's answer and ListMultipartUploads: where clients meet upload ids.
+//! The response to CreateMultipartUpload, and ListMultipartUploads: the documents with upload ids.
 
 use super::super::XmlError;
 use super::super::reader::{Element, Limits, read};
@@ -7,7 +7,7 @@ use super::{ABOUT_CIPHERTEXT, MAX_UPLOAD_DOCUMENT};
 /// 1,000 uploads of a dozen elements, and what surrounds them.
 const LIMITS: Limits = Limits { bytes: MAX_UPLOAD_DOCUMENT, elements: 16_000 };
 
-/// The upload id in the storage's answer to CreateMultipartUpload.
+/// The upload id in the storage's response to CreateMultipartUpload.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` without an id.
@@ -19,7 +19,7 @@ pub fn parse_upload_id(document: &[u8]) -> Result<String, XmlError> {
     }
 }
 
-/// The answer to CreateMultipartUpload for the client.
+/// The response to CreateMultipartUpload for the client.
 #[must_use]
 pub fn write_initiated(bucket: &str, object_key: &str, upload_id: &str) -> String {
     let fields = vec![
@@ -43,8 +43,8 @@ pub fn upload_ids(document: &[u8]) -> Result<Vec<String>, XmlError> {
     Ok(uploads.filter_map(|upload| Some(upload.text_of("UploadId")?.trim().to_owned())).collect())
 }
 
-/// A page of ListMultipartUploads for the client: `known` gives the id that the client was given for one of the
-/// storage's; other ids stay as they are.
+/// A page of ListMultipartUploads for the client: `known` gives the id that the client was given for one of
+/// the storage's; other ids stay as they are.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for another document.
