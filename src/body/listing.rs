@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 
 use super::data::poll_next_data;
 use super::{BoxError, DataBody, PollData};
-use crate::s3::xml::{ListRewriter, ListedEntry, ListingPiece, NameEncoding, ToldEntry, XmlError};
+use crate::s3::xml::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, NameEncoding, XmlError};
 
 /// Max lookups of one listing in flight. A page of 1,000 such objects takes 63 round trips then; with more,
 /// one client's listing would crowd out the requests of others.
@@ -28,12 +28,12 @@ const READY_CAPACITY: usize = 16 << 10;
 const MAX_GROWTH: usize = 24;
 
 /// A lookup in flight; `None` if the object is gone, and its entry is left out.
-pub type EntryLookup = Pin<Box<dyn Future<Output = Result<Option<ToldEntry>, BoxError>> + Send>>;
+pub type EntryLookup = Pin<Box<dyn Future<Output = Result<Option<ClientEntry>, BoxError>> + Send>>;
 
 /// How a listed object appears to its readers.
 pub enum EntryView {
     /// The entry is known.
-    Known(ToldEntry),
+    Known(ClientEntry),
     /// The entry needs this lookup, which is polled concurrently with others before its turn.
     Lookup(EntryLookup),
 }
@@ -247,8 +247,8 @@ mod tests {
         )
     }
 
-    fn sized(size: u64) -> ToldEntry {
-        ToldEntry { size, etag_suffix: "" }
+    fn sized(size: u64) -> ClientEntry {
+        ClientEntry { size, etag_suffix: "" }
     }
 
     /// Odd sizes need a lookup, even ones are known; the result is the double.

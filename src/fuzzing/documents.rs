@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::{Input, pieces};
 use crate::s3::xml::{
-    self, CompletionAnswer, CopyAnswer, ListRewriter, ListingPiece, NameEncoding, ToldEntry, XmlError,
+    self, ClientEntry, CompletionResponse, CopyResponse, ListRewriter, ListingPiece, NameEncoding, XmlError,
 };
 
 /// A document of a client: parts to complete, objects to delete, tags, a restore.
@@ -61,15 +61,17 @@ pub fn xml_response(data: &[u8]) {
         let written = page.clone().write("upload", |_| None);
         xml::parse_uploaded_parts(written.as_bytes()).expect("it was written here");
     }
-    if let Ok(CopyAnswer::Copied(mut result)) = xml::parse_copy_answer(data) {
-        let written = xml::parse_copy_answer(result.to_object_xml(&[]).as_bytes());
+    if let Ok(CopyResponse::Copied(mut result)) = xml::parse_copy_response(data) {
+        let written = xml::parse_copy_response(result.to_object_xml(&[]).as_bytes());
         result.etag = without_nul(&result.etag);
         result.last_modified = without_nul(&result.last_modified);
-        assert_eq!(written, Ok(CopyAnswer::Copied(result)));
+        assert_eq!(written, Ok(CopyResponse::Copied(result)));
     }
-    if let Ok(CompletionAnswer::Done(result)) = xml::completion_answer(data) {
-        let written = xml::completion_answer(result.clone().write("/bucket/key", None).as_bytes());
-        let Ok(CompletionAnswer::Done(written)) = written else { panic!("it was written here: {written:?}") };
+    if let Ok(CompletionResponse::Done(result)) = xml::parse_completion_response(data) {
+        let written = xml::parse_completion_response(result.clone().write("/bucket/key", None).as_bytes());
+        let Ok(CompletionResponse::Done(written)) = written else {
+            panic!("it was written here: {written:?}")
+        };
         assert_eq!(written.etag(), without_nul(result.etag()));
     }
     if let Ok(result) = xml::add_delete_errors(data, std::iter::empty()) {
@@ -115,7 +117,7 @@ fn rewrite(encoding: NameEncoding, pieces: &[&[u8]], etag_suffix: &'static str) 
             match rewriter.next_piece() {
                 Ok(Some(ListingPiece::Passed(bytes))) => written.extend_from_slice(&bytes),
                 Ok(Some(ListingPiece::Entry(entry))) => {
-                    entry.write(ToldEntry { size: entry.size, etag_suffix }, &mut written);
+                    entry.write(ClientEntry { size: entry.size, etag_suffix }, &mut written);
                     let key = entry.object.as_str().to_owned();
                     entries.push(Entry { key, size: entry.size, etag: entry.etag });
                 }

@@ -28,7 +28,7 @@ use crate::error::{Error, UnexpectedResponse};
 use crate::keyring::KeyringError;
 use crate::object::Resources;
 use crate::s3::etag::bare;
-use crate::s3::xml::{ListedEntry, ToldEntry};
+use crate::s3::xml::{ClientEntry, ListedEntry};
 use crate::s3::{BucketName, EtagStyle, ObjectKey};
 use crate::upstream::{UpstreamError, UpstreamRequest};
 use crate::wire::digest::digest_of_fields;
@@ -132,7 +132,7 @@ impl SizeReader {
     /// What one entry says.
     pub(crate) fn tell(self: &Arc<Self>, entry: &ListedEntry) -> body::EntryView {
         let Ok(rule) = self.resources.policies.of_object(&self.bucket, &entry.object) else {
-            return body::EntryView::Known(ToldEntry { size: entry.size, etag_suffix: "" });
+            return body::EntryView::Known(ClientEntry { size: entry.size, etag_suffix: "" });
         };
         match estimate_under(rule, entry) {
             SizeEstimate::Known(size) => body::EntryView::Known(rewritten_entry(
@@ -317,9 +317,9 @@ impl SizeReader {
 }
 
 /// An entry as its readers see it, whose ETag the listing gives like this.
-fn rewritten_entry(looked_up: ListedSize, style: EtagStyle, etag: Option<&str>) -> ToldEntry {
+fn rewritten_entry(looked_up: ListedSize, style: EtagStyle, etag: Option<&str>) -> ClientEntry {
     let etag_suffix = etag.map_or("", |etag| style.suffix(bare(etag), looked_up.hashed));
-    ToldEntry { size: looked_up.size, etag_suffix }
+    ClientEntry { size: looked_up.size, etag_suffix }
 }
 
 /// Whether an answer of this status says something of the listed object.

@@ -104,8 +104,8 @@ pub(crate) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
 ///
 /// # Errors
 /// [`Error::UnexpectedResponse`] for a document that says neither.
-pub(crate) fn copy_answer(document: &[u8]) -> Result<xml::CopyAnswer, Error> {
-    xml::parse_copy_answer(document).map_err(|error| {
+pub(crate) fn copy_answer(document: &[u8]) -> Result<xml::CopyResponse, Error> {
+    xml::parse_copy_response(document).map_err(|error| {
         tracing::warn!(%error, "the answer to a copy can't be read");
         Error::UnexpectedResponse(UnexpectedResponse::Document("CopyObjectResult"))
     })

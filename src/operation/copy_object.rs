@@ -198,13 +198,15 @@ impl ObjectCopy {
         expected: Option<Expected>,
     ) -> Result<(HeaderMap, xml::CopyResult), Error> {
         let (head, body) = response.into_parts();
-        let trouble = match read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body) {
+        let trouble = match read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::upstream_body) {
             Ok(document) => match upstream_response::copy_answer(&document)? {
-                xml::CopyAnswer::Failed(error) => return Err(upstream_response::failed(error)),
-                xml::CopyAnswer::Copied(result) if !result.etag.is_empty() => {
+                xml::CopyResponse::Failed(error) => return Err(upstream_response::failed(error)),
+                xml::CopyResponse::Copied(result) if !result.etag.is_empty() => {
                     return Ok((head.headers, result));
                 }
-                xml::CopyAnswer::Copied(_) => Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")),
+                xml::CopyResponse::Copied(_) => {
+                    Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag"))
+                }
             },
             Err(error) => error,
         };

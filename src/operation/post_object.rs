@@ -73,5 +73,5 @@ async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<Box
     let headers = response.into_parts().0.headers;
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();
     let stored = Stored { location: &location, bucket: &bucket, object_key: &object_key, etag: &etag };
-    Ok(Success::from_form(&form).answer(&stored, headers).map(buffered))
+    Ok(Success::from_form(&form).response(&stored, headers).map(buffered))
 }

@@ -242,13 +242,13 @@ mod tests {
         fn every_etag_comes_back(etag in etag(), is_weak: bool) {
             for style in [EtagStyle::Opaque, EtagStyle::Storage] {
                 for hashed in [Hashed::Plaintext, Hashed::Ciphertext] {
-                    let told = style.to_client(&etag, hashed);
-                    prop_assert_eq!(style.to_storage(&told), &etag);
+                    let client_etag = style.to_client(&etag, hashed);
+                    prop_assert_eq!(style.to_storage(&client_etag), &etag);
                     let weak = if is_weak { "W/" } else { "" };
                     let storage = format!("{weak}\"{etag}\"");
                     let value = HeaderValue::try_from(style.to_client(&storage, hashed)).unwrap();
                     prop_assert_eq!(style.condition_to_storage(&value), storage.as_str());
-                    prop_assert_eq!(style.find_listed(&value, &etag), Some(HeaderValue::try_from(format!("\"{told}\"")).unwrap()));
+                    prop_assert_eq!(style.find_listed(&value, &etag), Some(HeaderValue::try_from(format!("\"{client_etag}\"")).unwrap()));
                 }
             }
         }

@@ -16,17 +16,18 @@ mod tagging;
 
 pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::retain_buckets;
-pub use copy_result::{CopyAnswer, CopyResult, MAX_COPY_ANSWER, parse_copy_answer};
+pub use copy_result::{CopyResponse, CopyResult, MAX_COPY_RESPONSE, parse_copy_response};
 pub use delete_objects::{
     DeleteError, DeleteRequest, MAX_DELETE_REQUEST, ObjectIdentifier, add_delete_errors,
     delete_objects_request, delete_result,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
-pub use listing::{ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding, ToldEntry};
+pub use listing::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
 pub use multipart::{
-    CompletedPart, CompletionAnswer, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST, MAX_UPLOAD_DOCUMENT,
-    ToldPart, UploadedParts, complete_request, completion_answer, parse_upload_id, parse_uploaded_parts,
-    rewrite_uploads, upload_ids, write_complete_request, write_initiated,
+    CompletedPart, CompletionResponse, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST,
+    MAX_UPLOAD_DOCUMENT, PartEntry, UploadedParts, complete_request, parse_completion_response,
+    parse_upload_id, parse_uploaded_parts, rewrite_uploads, upload_ids, write_complete_request,
+    write_initiated,
 };
 pub use object_attributes::{ObjectAttributes, PartsPage};
 pub use restore::check_restore_request;

@@ -14,7 +14,7 @@ use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::location::account_headers;
 use crate::object::lost_response::Expected;
 use crate::object::upstream_response::{copy_answer, failed, pass};
-use crate::s3::xml::{self, CompletionAnswer, CompletionResult, ListedPart};
+use crate::s3::xml::{self, CompletionResponse, CompletionResult, ListedPart};
 use crate::s3::{BucketName, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
 
@@ -110,13 +110,13 @@ impl StorageUpload {
         let mut request = self.part_request(number);
         request.headers.extend(source);
         let (head, body) = pass(self.upstream.send(request).await?).await?.into_parts();
-        let document = read_bounded(body, xml::MAX_COPY_ANSWER).await.map_err(Error::upstream_body)?;
+        let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::upstream_body)?;
         match copy_answer(&document)? {
-            xml::CopyAnswer::Failed(error) => Err(failed(error)),
-            xml::CopyAnswer::Copied(result) if result.etag.is_empty() => {
+            xml::CopyResponse::Failed(error) => Err(failed(error)),
+            xml::CopyResponse::Copied(result) if result.etag.is_empty() => {
                 Err(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
             }
-            xml::CopyAnswer::Copied(result) => Ok((result.etag.trim_matches('"').to_owned(), head.headers)),
+            xml::CopyResponse::Copied(result) => Ok((result.etag.trim_matches('"').to_owned(), head.headers)),
         }
     }
 
@@ -179,20 +179,20 @@ impl StorageUpload {
             Err(error) => return Err(error),
         };
         let (mut head, body) = response.into_parts();
-        let Ok(document) = read_bounded(body, xml::MAX_COPY_ANSWER).await else {
+        let Ok(document) = read_bounded(body, xml::MAX_COPY_RESPONSE).await else {
             return self.look_up(expected).await;
         };
-        let answer = xml::completion_answer(&document).map_err(|_| {
+        let answer = xml::parse_completion_response(&document).map_err(|_| {
             Error::UnexpectedResponse(UnexpectedResponse::Document("CompleteMultipartUploadResult"))
         })?;
         head.headers.remove(CONTENT_LENGTH);
         match answer {
-            CompletionAnswer::Failed(error) => Err(failed(error)),
-            CompletionAnswer::Done(result) if result.etag().is_empty() => {
+            CompletionResponse::Failed(error) => Err(failed(error)),
+            CompletionResponse::Done(result) if result.etag().is_empty() => {
                 let found = self.look_up(expected).await?;
                 Ok(Completed { headers: head.headers, result: found.result })
             }
-            CompletionAnswer::Done(result) => Ok(Completed { headers: head.headers, result }),
+            CompletionResponse::Done(result) => Ok(Completed { headers: head.headers, result }),
         }
     }
 

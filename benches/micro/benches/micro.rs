@@ -18,7 +18,7 @@ use s3veil::envelope::native::{
 };
 use s3veil::envelope::s3ec::{self, Content, ENTROPY, Entries, NewObject, Policy, Version};
 use s3veil::envelope::{ContentKey, DataKey};
-use s3veil::s3::xml::{ListRewriter, ListingPiece, NameEncoding, ToldEntry};
+use s3veil::s3::xml::{ClientEntry, ListRewriter, ListingPiece, NameEncoding};
 use s3veil::s3::{DeclaredIntegrity, Verifier};
 use s3veil::sigv4::{PayloadSigning, RequestHead, SecretAccessKey, Signer, VerifyPolicy, authenticate};
 
@@ -319,7 +319,7 @@ fn listing(criterion: &mut Criterion) {
                     match piece {
                         ListingPiece::Passed(bytes) => written.extend_from_slice(&bytes),
                         ListingPiece::Entry(entry) => {
-                            let told = ToldEntry { size: entry.size - 16, etag_suffix: "-v" };
+                            let told = ClientEntry { size: entry.size - 16, etag_suffix: "-v" };
                             entry.write(told, &mut written);
                         }
                     }

@@ -125,7 +125,7 @@ impl ObjectCopy {
             StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => return Ok(String::new()),
             _ => return Err(upstream_response::refusal(response).await),
         }
-        let document = read_bounded(response.into_body(), xml::MAX_COPY_ANSWER).await;
+        let document = read_bounded(response.into_body(), xml::MAX_COPY_RESPONSE).await;
         let document = document.map_err(Error::upstream_body)?;
         xml::tagging_to_query(&document)
             .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("Tagging")))

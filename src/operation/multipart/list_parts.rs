@@ -13,7 +13,7 @@ use crate::object::upstream_response::pass;
 use crate::object::upstream_response::with_document;
 use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::s3::xml::{self, ListedPart, ToldPart};
+use crate::s3::xml::{self, ListedPart, PartEntry};
 use crate::s3::{EtagStyle, Hashed, headers};
 use crate::upload::part::with_mark;
 use crate::upload::session::{name_upload, no_such_upload, upstream_id};
@@ -59,10 +59,10 @@ fn refused(error: Error) -> Error {
 /// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left
 /// behind as part 10,000 (F-36, F-47). A client's own part of that number, stored by another process, can't
 /// be distinguished from it, and is left out too.
-fn told(part: &ListedPart, mark: Option<&PartReceipt>, style: EtagStyle) -> Option<ToldPart> {
+fn told(part: &ListedPart, mark: Option<&PartReceipt>, style: EtagStyle) -> Option<PartEntry> {
     if let Some(mark) = mark {
         let checksum = mark.checksum().copied();
-        return Some(ToldPart { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
+        return Some(PartEntry { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
     }
     if part.number == PartNumber::TERMINATOR.value() {
         return None;
@@ -72,5 +72,5 @@ fn told(part: &ListedPart, mark: Option<&PartReceipt>, style: EtagStyle) -> Opti
         // A last part with its layout, or no segment at all: no more is known here than that it is no longer than this.
         Ok(MultipartLength::NeedsLayout) | Err(_) => part.size.saturating_sub(SEGMENT_HEADER as u64),
     };
-    Some(ToldPart { etag: style.to_client(&part.etag, Hashed::Ciphertext), size, checksum: None })
+    Some(PartEntry { etag: style.to_client(&part.etag, Hashed::Ciphertext), size, checksum: None })
 }

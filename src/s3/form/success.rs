@@ -51,7 +51,7 @@ impl Success {
 
     /// The response's status, document and headers; `headers` are those of the storage's response.
     #[must_use]
-    pub fn answer(&self, stored: &Stored<'_>, mut headers: HeaderMap) -> Response<String> {
+    pub fn response(&self, stored: &Stored<'_>, mut headers: HeaderMap) -> Response<String> {
         headers.remove(CONTENT_LENGTH);
         headers.remove(CONTENT_TYPE);
         let (status, location, document) = match self {

@@ -389,42 +389,42 @@ fn the_answer_is_the_one_that_was_asked_for() {
         object_key: &object_key,
         etag: "\"e\"",
     };
-    let answer = |fields: &[(&str, &str)]| {
+    let response = |fields: &[(&str, &str)]| {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/of-the-storage"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(3));
         headers.insert("x-amz-version-id", HeaderValue::from_static("v"));
-        Success::from_form(&form(fields)).answer(&stored, headers)
+        Success::from_form(&form(fields)).response(&stored, headers)
     };
     for (status, expected) in [("200", 200), ("201", 201), ("204", 204), ("303", 204), ("", 204), ("x", 204)]
     {
-        let answer = answer(&[("success_action_status", status)]);
-        assert_eq!(answer.status(), expected);
-        assert_eq!(answer.headers()[LOCATION], stored.location);
-        assert_eq!(answer.headers()[ETAG], "\"e\"");
-        assert_eq!(answer.headers()["x-amz-version-id"], "v");
-        assert!(!answer.headers().contains_key(CONTENT_LENGTH));
+        let response = response(&[("success_action_status", status)]);
+        assert_eq!(response.status(), expected);
+        assert_eq!(response.headers()[LOCATION], stored.location);
+        assert_eq!(response.headers()[ETAG], "\"e\"");
+        assert_eq!(response.headers()["x-amz-version-id"], "v");
+        assert!(!response.headers().contains_key(CONTENT_LENGTH));
         let document = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse><Location>http://s3/b/a%26b/%C3%A9</Location>\
                         <Bucket>b</Bucket><Key>a&amp;b/é</Key><ETag>\"e\"</ETag></PostResponse>";
-        assert_eq!(answer.body(), if expected == 201 { document } else { "" });
-        assert_eq!(answer.headers().contains_key(CONTENT_TYPE), expected == 201);
+        assert_eq!(response.body(), if expected == 201 { document } else { "" });
+        assert_eq!(response.headers().contains_key(CONTENT_TYPE), expected == 201);
     }
     let named = "bucket=b&key=a%26b%2F%C3%A9&etag=%22e%22";
     for (address, expected) in [
         ("http://page", format!("http://page/?{named}")),
         ("https://page:1/a?b=c#fragment", format!("https://page:1/a?b=c&{named}")),
     ] {
-        let answer = answer(&[("success_action_redirect", address), ("success_action_status", "201")]);
+        let response = response(&[("success_action_redirect", address), ("success_action_status", "201")]);
         assert_eq!(
-            (answer.status().as_u16(), answer.headers()[LOCATION].to_str().unwrap()),
+            (response.status().as_u16(), response.headers()[LOCATION].to_str().unwrap()),
             (303, &*expected)
         );
-        assert_eq!(answer.body(), "");
+        assert_eq!(response.body(), "");
     }
-    assert_eq!(answer(&[("redirect", "http://page/")]).status(), 303);
+    assert_eq!(response(&[("redirect", "http://page/")]).status(), 303);
     for address in
         ["", "/page", "page", "javascript:alert(1)", "ftp://page/", "//page", "http://", "http://a b/"]
     {
-        assert_eq!(answer(&[("success_action_redirect", address)]).status(), 204, "{address}");
+        assert_eq!(response(&[("success_action_redirect", address)]).status(), 204, "{address}");
     }
 }

@@ -8,14 +8,14 @@ use crate::wire::checksum::Checksum;
 
 /// The maximum size in bytes of a response to a copy: under 1 KiB, and the spaces that kept the connection
 /// alive meanwhile.
-pub const MAX_COPY_ANSWER: usize = 64 << 10;
-const LIMITS: Limits = Limits { bytes: MAX_COPY_ANSWER, elements: 256 };
+pub const MAX_COPY_RESPONSE: usize = 64 << 10;
+const LIMITS: Limits = Limits { bytes: MAX_COPY_RESPONSE, elements: 256 };
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// What the storage said of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CopyAnswer {
+pub enum CopyResponse {
     /// It is made.
     Copied(CopyResult),
     /// It is not.
@@ -74,14 +74,14 @@ impl CopyResult {
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is neither a copy's result nor an error with a code.
-pub fn parse_copy_answer(body: &[u8]) -> Result<CopyAnswer, XmlError> {
+pub fn parse_copy_response(body: &[u8]) -> Result<CopyResponse, XmlError> {
     // A storage that kept the connection alive may have written spaces before the declaration.
     let root = read(body.trim_ascii_start(), LIMITS)?;
     let text = |name| root.text_of(name).map(str::trim).filter(|text| !text.is_empty());
     match root.name.as_str() {
-        "Error" => ErrorDocument::from_element(&root).map(CopyAnswer::Failed).ok_or(XmlError::Unexpected),
+        "Error" => ErrorDocument::from_element(&root).map(CopyResponse::Failed).ok_or(XmlError::Unexpected),
         "CopyObjectResult" | "CopyPartResult" | "CompleteMultipartUploadResult" => {
-            Ok(CopyAnswer::Copied(CopyResult {
+            Ok(CopyResponse::Copied(CopyResult {
                 etag: text("ETag").unwrap_or_default().to_owned(),
                 last_modified: text("LastModified").unwrap_or_default().to_owned(),
             }))
@@ -114,7 +114,7 @@ mod tests {
             result().to_object_xml(&[]),
             result().to_part_xml(&[]),
         ] {
-            assert_eq!(parse_copy_answer(body.as_bytes()), Ok(CopyAnswer::Copied(result())), "{body}");
+            assert_eq!(parse_copy_response(body.as_bytes()), Ok(CopyResponse::Copied(result())), "{body}");
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
             "<CompleteMultipartUploadResult><ETag> </ETag></CompleteMultipartUploadResult>",
         ] {
             let nameless = CopyResult { etag: String::new(), last_modified: String::new() };
-            assert_eq!(parse_copy_answer(body.as_bytes()), Ok(CopyAnswer::Copied(nameless)), "{body}");
+            assert_eq!(parse_copy_response(body.as_bytes()), Ok(CopyResponse::Copied(nameless)), "{body}");
         }
     }
 
@@ -133,8 +133,8 @@ mod tests {
     fn a_200_can_be_an_error() {
         let document = S3Error::from(ErrorCode::SlowDown).to_xml("/", "", "");
         for body in [document.clone(), format!("  {document}")] {
-            let answer = parse_copy_answer(body.as_bytes()).unwrap();
-            assert!(matches!(answer, CopyAnswer::Failed(error) if error.code == "SlowDown"));
+            let response = parse_copy_response(body.as_bytes()).unwrap();
+            assert!(matches!(response, CopyResponse::Failed(error) if error.code == "SlowDown"));
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
         for (body, error) in
             [("", XmlError::Malformed), ("<Error/>", XmlError::Unexpected), ("<html/>", XmlError::Unexpected)]
         {
-            assert_eq!(parse_copy_answer(body.as_bytes()), Err(error), "{body}");
+            assert_eq!(parse_copy_response(body.as_bytes()), Err(error), "{body}");
         }
     }
 

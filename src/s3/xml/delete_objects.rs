@@ -115,9 +115,9 @@ pub struct DeleteError {
 impl DeleteError {
     fn push(&self, document: &mut String) {
         let version = self.version_id.as_deref().map(|version_id| ("VersionId", version_id));
-        let told = [("Code", self.code.code()), ("Message", &self.message)];
+        let error = [("Code", self.code.code()), ("Message", &self.message)];
         document.push_str("<Error>");
-        for (name, text) in [("Key", self.object.as_str())].into_iter().chain(version).chain(told) {
+        for (name, text) in [("Key", self.object.as_str())].into_iter().chain(version).chain(error) {
             document.extend(["<", name, ">"]);
             push_text(document, text);
             document.extend(["</", name, ">"]);

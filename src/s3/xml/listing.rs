@@ -60,7 +60,7 @@ pub struct ListedEntry {
 
 /// An object as its readers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ToldEntry {
+pub struct ClientEntry {
     /// Bytes of its content.
     pub size: u64,
     /// What its ETag has behind the storage's.
@@ -69,10 +69,10 @@ pub struct ToldEntry {
 
 impl ListedEntry {
     /// Writes the element as its readers see the object.
-    pub fn write(&self, told: ToldEntry, to: &mut BytesMut) {
-        let digits = (told.size != self.size).then(|| told.size.to_string());
-        let etag = self.etag_at.as_ref().filter(|_| !told.etag_suffix.is_empty());
-        let etag = etag.map(|at| suffixed(&self.bytes, at, self.etag.as_deref(), told.etag_suffix));
+    pub fn write(&self, shown: ClientEntry, to: &mut BytesMut) {
+        let digits = (shown.size != self.size).then(|| shown.size.to_string());
+        let etag = self.etag_at.as_ref().filter(|_| !shown.etag_suffix.is_empty());
+        let etag = etag.map(|at| suffixed(&self.bytes, at, self.etag.as_deref(), shown.etag_suffix));
         let digits = digits.as_deref().map(|digits| (self.digits.clone(), Cow::Borrowed(digits)));
         let mut edits = [digits, etag].map(Option::into_iter).into_iter().flatten();
         let (mut first, mut second) = (edits.next(), edits.next());

@@ -6,10 +6,10 @@ mod parts;
 mod uploads;
 
 pub use complete::{
-    CompletedPart, CompletionAnswer, CompletionResult, MAX_COMPLETE_REQUEST, complete_request,
-    completion_answer, write_complete_request,
+    CompletedPart, CompletionResponse, CompletionResult, MAX_COMPLETE_REQUEST, complete_request,
+    parse_completion_response, write_complete_request,
 };
-pub use parts::{ListedPart, ToldPart, UploadedParts, parse_uploaded_parts};
+pub use parts::{ListedPart, PartEntry, UploadedParts, parse_uploaded_parts};
 pub use uploads::{parse_upload_id, rewrite_uploads, upload_ids, write_initiated};
 
 /// The maximum size in bytes of a response about an upload: 1,000 parts or uploads of less than 4 KiB each.

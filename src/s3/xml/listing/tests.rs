@@ -35,15 +35,15 @@ fn rewrite(
     requested: NameEncoding,
     mut resize: impl FnMut(&ListedEntry) -> u64,
 ) -> Result<Vec<u8>, XmlError> {
-    rewrite_as(document, cuts, requested, |entry| ToldEntry { size: resize(entry), etag_suffix: "" })
+    rewrite_as(document, cuts, requested, |entry| ClientEntry { size: resize(entry), etag_suffix: "" })
 }
 
-/// Rewrites a document cut at these offsets; `tell` says how each entry appears.
+/// Rewrites a document cut at these offsets; `rewrite` says how each entry appears.
 fn rewrite_as(
     document: &[u8],
     cuts: &[usize],
     requested: NameEncoding,
-    mut tell: impl FnMut(&ListedEntry) -> ToldEntry,
+    mut rewrite: impl FnMut(&ListedEntry) -> ClientEntry,
 ) -> Result<Vec<u8>, XmlError> {
     let mut rewriter = ListRewriter::new(requested);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (document.len() + 1)).collect();
@@ -57,8 +57,8 @@ fn rewrite_as(
             match piece {
                 ListingPiece::Passed(bytes) => output.extend_from_slice(&bytes),
                 ListingPiece::Entry(entry) => {
-                    let told = tell(&entry);
-                    entry.write(told, &mut output);
+                    let shown = rewrite(&entry);
+                    entry.write(shown, &mut output);
                 }
             }
         }
@@ -131,18 +131,18 @@ fn an_etag_gets_its_suffix_within_its_quotes_however_it_is_written() {
             };
             let checksum = "<ChecksumAlgorithm>SHA1</ChecksumAlgorithm><ChecksumAlgorithm>CRC32</ChecksumAlgorithm>\
                             <ChecksumType>FULL_OBJECT</ChecksumType>";
-            for (size, told) in [(16, 16), (17, 1)] {
+            for (size, shown) in [(16, 16), (17, 1)] {
                 let rewritten = rewrite_as(
                     document(written, size, checksum).as_bytes(),
                     &[],
                     NameEncoding::Verbatim,
                     |entry| {
                         assert_eq!(crate::s3::etag::bare(entry.etag.as_deref().unwrap()), "abc");
-                        ToldEntry { size: told, etag_suffix: "-v" }
+                        ClientEntry { size: shown, etag_suffix: "-v" }
                     },
                 );
                 let rewritten = String::from_utf8(rewritten.unwrap()).unwrap();
-                assert_eq!(rewritten, document(expected, told, ""), "{written}");
+                assert_eq!(rewritten, document(expected, shown, ""), "{written}");
             }
         }
     }
@@ -183,8 +183,8 @@ fn a_key_that_looks_like_markup_is_a_key() {
         format!("<![CDATA[{key}]]>"),
         percent::encode_query(key).to_string(),
     ] {
-        let told = if written.contains('%') { "<EncodingType>url</EncodingType>" } else { "" };
-        let document = listing(&format!("{told}<Contents><Key>{written}</Key><Size>32</Size></Contents>"));
+        let shown = if written.contains('%') { "<EncodingType>url</EncodingType>" } else { "" };
+        let document = listing(&format!("{shown}<Contents><Key>{written}</Key><Size>32</Size></Contents>"));
         let found = entries(&document, NameEncoding::Verbatim).unwrap();
         assert_eq!(found.len(), 1, "This is a security issue: {document}");
         assert_eq!((found[0].object.as_str(), found[0].size), (key, 32));
@@ -199,18 +199,18 @@ fn a_key_that_looks_like_markup_is_a_key() {
 fn names_are_decoded_as_the_document_says_or_else_as_was_asked() {
     use NameEncoding::{Url, Verbatim};
     let entry = |key: &str| format!("<Contents><Key>{key}</Key><Size>16</Size></Contents>");
-    let told = "<EncodingType>url</EncodingType>";
+    let shown = "<EncodingType>url</EncodingType>";
     let key = |document: String, requested| keys(&listing(&document), requested).map(|keys| keys.concat());
     assert_eq!(key(entry("a%2Bb+"), Verbatim), Ok("a%2Bb+".into()));
-    assert_eq!(key(told.to_owned() + &entry("a%2Bb+"), Verbatim), Ok("a+b ".into()));
-    assert_eq!(key(entry("a%2Bb+") + told, Url), Ok("a+b ".into()));
+    assert_eq!(key(shown.to_owned() + &entry("a%2Bb+"), Verbatim), Ok("a+b ".into()));
+    assert_eq!(key(entry("a%2Bb+") + shown, Url), Ok("a+b ".into()));
     // A store that ignores the request.
     assert_eq!(key(entry("100%"), Url), Ok("100%".into()));
     assert_eq!(key(entry("%ff"), Url), Ok("%ff".into()));
     // A store that does something else than it says.
-    assert_eq!(key(told.to_owned() + &entry("100%"), Url), Err(XmlError::Unexpected));
-    assert_eq!(key(entry("a%2Bb") + told, Verbatim), Err(XmlError::Unexpected));
-    assert_eq!(key(told.to_owned() + "<EncodingType>base64</EncodingType>", Url), Err(XmlError::Unexpected));
+    assert_eq!(key(shown.to_owned() + &entry("100%"), Url), Err(XmlError::Unexpected));
+    assert_eq!(key(entry("a%2Bb") + shown, Verbatim), Err(XmlError::Unexpected));
+    assert_eq!(key(shown.to_owned() + "<EncodingType>base64</EncodingType>", Url), Err(XmlError::Unexpected));
     assert_eq!(key("<EncodingType> </EncodingType>".to_owned() + &entry("%41"), Verbatim), Ok("%41".into()));
 }
 

@@ -95,7 +95,7 @@ pub fn write_complete_request<'a>(parts: impl IntoIterator<Item = (u16, &'a str)
 
 /// What the storage said when it had finished; it may say so long after its status of 200.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CompletionAnswer {
+pub enum CompletionResponse {
     /// The object is there.
     Done(CompletionResult),
     /// The object does not exist: an error document. S3 writes one behind a status of 200, too.
@@ -112,11 +112,11 @@ pub struct CompletionResult {
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is neither of the two.
-pub fn completion_answer(document: &[u8]) -> Result<CompletionAnswer, XmlError> {
+pub fn parse_completion_response(document: &[u8]) -> Result<CompletionResponse, XmlError> {
     let root = read(document, Limits { bytes: 64 << 10, elements: 256 })?;
     match root.name.as_str() {
-        "CompleteMultipartUploadResult" => Ok(CompletionAnswer::Done(CompletionResult { root })),
-        "Error" => Ok(CompletionAnswer::Failed(parse_error_document(document)?)),
+        "CompleteMultipartUploadResult" => Ok(CompletionResponse::Done(CompletionResult { root })),
+        "Error" => Ok(CompletionResponse::Failed(parse_error_document(document)?)),
         _ => Err(XmlError::Unexpected),
     }
 }
@@ -228,7 +228,9 @@ mod tests {
         let stored = "<CompleteMultipartUploadResult><Location>http://storage/b/k</Location><Bucket>b</Bucket><Key>k</Key>\
             <ETag>\"e-2\"</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>\
             </CompleteMultipartUploadResult>";
-        let Ok(CompletionAnswer::Done(result)) = completion_answer(stored.as_bytes()) else { panic!() };
+        let Ok(CompletionResponse::Done(result)) = parse_completion_response(stored.as_bytes()) else {
+            panic!()
+        };
         let value = Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==").unwrap();
         let checksum = ObjectChecksum { value, parts: Some(2) };
         let written = result.write("http://here/b/k", Some(checksum));
@@ -242,10 +244,10 @@ mod tests {
             assert!(written.contains(expected), "{written}");
         }
         assert_eq!(
-            completion_answer(FAILED),
-            Ok(CompletionAnswer::Failed(parse_error_document(FAILED).unwrap()))
+            parse_completion_response(FAILED),
+            Ok(CompletionResponse::Failed(parse_error_document(FAILED).unwrap()))
         );
-        assert_eq!(completion_answer(b"<html/>"), Err(XmlError::Unexpected));
+        assert_eq!(parse_completion_response(b"<html/>"), Err(XmlError::Unexpected));
         let own = CompletionResult::new("b", "a&b", "\"e-1\"").write("http://here/b/a%26b", None);
         assert!(own.contains("<Key>a&amp;b</Key><ETag>\"e-1\"</ETag>") && own.contains("here/b/a%26b"));
     }

@@ -62,7 +62,7 @@ fn part(element: &Element) -> Option<ListedPart> {
 
 /// A part as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldPart {
+pub struct PartEntry {
     /// Its ETag, without quotes.
     pub etag: String,
     /// Its bytes of plaintext.
@@ -72,10 +72,14 @@ pub struct ToldPart {
 }
 
 impl UploadedParts {
-    /// The page for the client, under the upload id that the client used: `tell` returns each part as the
+    /// The page for the client, under the upload id that the client used: `entry_of` returns each part as the
     /// client sees it, or hides the part.
     #[must_use]
-    pub fn write(mut self, upload_id: &str, mut tell: impl FnMut(&ListedPart) -> Option<ToldPart>) -> String {
+    pub fn write(
+        mut self,
+        upload_id: &str,
+        mut entry_of: impl FnMut(&ListedPart) -> Option<PartEntry>,
+    ) -> String {
         self.root.remove(&ABOUT_CIPHERTEXT);
         self.root.set("UploadId", upload_id);
         let listed = std::mem::take(&mut self.parts);
@@ -84,11 +88,11 @@ impl UploadedParts {
             if child.name != "Part" {
                 return true;
             }
-            let Some(told) = listed.next().and_then(&mut tell) else { return false };
+            let Some(entry) = listed.next().and_then(&mut entry_of) else { return false };
             child.remove(&ABOUT_CIPHERTEXT);
-            child.set("ETag", &format!("\"{}\"", told.etag));
-            child.set("Size", &told.size.to_string());
-            if let Some(checksum) = told.checksum {
+            child.set("ETag", &format!("\"{}\"", entry.etag));
+            child.set("Size", &entry.size.to_string());
+            if let Some(checksum) = entry.checksum {
                 let name = format!("Checksum{}", checksum.algorithm().token());
                 child.children.push(Element::with_text(&name, checksum.to_string()));
             }
@@ -122,13 +126,13 @@ mod tests {
             last_modified: "2026-01-01T00:00:00.000Z".into(),
         };
         assert_eq!(page.parts[0], first);
-        let told = page.write("token", |part| {
+        let written = page.write("token", |part| {
             let checksum = Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==");
-            (part.number == 1).then(|| ToldPart { etag: format!("{}-mark", part.etag), size: 1, checksum })
+            (part.number == 1).then(|| PartEntry { etag: format!("{}-mark", part.etag), size: 1, checksum })
         });
         assert!(
-            !told.contains("raw") && !told.contains("CRC64") && !told.contains("<PartNumber>2<"),
-            "{told}"
+            !written.contains("raw") && !written.contains("CRC64") && !written.contains("<PartNumber>2<"),
+            "{written}"
         );
         for expected in [
             "<UploadId>token</UploadId>",
@@ -136,7 +140,7 @@ mod tests {
             "<NextPartNumberMarker>2<",
             "<LastModified>2026-01-01T00:00:00.000Z<",
         ] {
-            assert!(told.contains(expected), "{told}");
+            assert!(written.contains(expected), "{written}");
         }
     }
 

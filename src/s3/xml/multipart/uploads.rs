@@ -87,10 +87,14 @@ mod tests {
             <Upload><Key>l</Key><UploadId>2</UploadId></Upload><CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>\
             </ListMultipartUploadsResult>";
         assert_eq!(upload_ids(listed.as_bytes()).unwrap(), ["1", "2"]);
-        let told = rewrite_uploads(listed.as_bytes(), |id| (id == "1").then(|| "token".to_owned())).unwrap();
-        assert!(told.contains("<Upload><Key>k</Key><UploadId>token</UploadId></Upload>"), "{told}");
-        assert!(told.contains("<UploadId>2</UploadId>") && told.contains("<NextUploadIdMarker>2<"), "{told}");
-        assert!(told.contains("<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>"), "{told}");
+        let written =
+            rewrite_uploads(listed.as_bytes(), |id| (id == "1").then(|| "token".to_owned())).unwrap();
+        assert!(written.contains("<Upload><Key>k</Key><UploadId>token</UploadId></Upload>"), "{written}");
+        assert!(
+            written.contains("<UploadId>2</UploadId>") && written.contains("<NextUploadIdMarker>2<"),
+            "{written}"
+        );
+        assert!(written.contains("<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>"), "{written}");
         assert_eq!(rewrite_uploads(b"<Error/>", |_| None), Err(XmlError::Unexpected));
     }
 }
