@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 /// Bucket names have at most 63 characters, those made before 2018 in us-east-1 at most 255.
 const MAX_PATTERN: usize = 255;
 
-/// Which buckets are meant: a name, in which `*` stands for any characters, none too, and `?` for one.
+/// A pattern of bucket names, in which `*` matches any number of characters, and `?` matches one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketPattern(String);
 
-/// Why a pattern is none.
+/// Why a pattern is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// It stands for nothing.
+    /// The pattern is empty.
     #[error("is empty")]
     Empty,
     /// It is longer than any bucket's name.
@@ -56,11 +56,11 @@ impl BucketPattern {
         &self.0
     }
 
-    /// Whether the pattern stands for `bucket`.
+    /// Whether the pattern matches `bucket`.
     pub fn matches(&self, bucket: &str) -> bool {
         let (pattern, bucket) = (self.0.as_bytes(), bucket.as_bytes());
         let (mut at, mut next) = (0, 0);
-        // The last star, and how much of the bucket's name it stands for so far.
+        // The last star, and how much of the bucket's name it matches so far.
         let mut star = None;
         while next < bucket.len() {
             match pattern.get(at) {

@@ -6,9 +6,9 @@
 //! Therefore a storage's ETag without a `-` reaches clients with [`SUFFIX`] appended. An ETag that has a `-`,
 //! as that of an upload in parts (`…-3`) has, is compared by none of them and stays unchanged.
 //!
-//! The suffix ends in a letter that is no hexadecimal digit, so what follows the last `-` is neither a hash
-//! nor a number of parts. A storage's ETag that already ends in the suffix gets another one: distinct ETags
-//! stay distinct, and each can be mapped back. A client's ETag without the suffix is taken as it is.
+//! The suffix ends in a letter that is not a hexadecimal digit, so what follows the last `-` is neither a
+//! hash nor a number of parts. A storage's ETag that already ends in the suffix gets another one: distinct
+//! ETags stay distinct, and each can be mapped back. A client's ETag without the suffix is taken as it is.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub const SUFFIX: &str = "-v";
 /// How the ETags of a bucket's objects appear to clients. The default is [`EtagStyle::Opaque`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EtagStyle {
-    /// With [`SUFFIX`] where an ETag could be taken for the hash of a client's file, and is none.
+    /// With [`SUFFIX`] where an ETag could be mistaken for the hash of a client's file.
     #[default]
     Opaque,
     /// As the storage writes them.

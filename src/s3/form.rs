@@ -21,7 +21,7 @@ use super::name::ObjectKey;
 /// What stands in a field for the file's name.
 const FILE_NAME_VARIABLE: &str = "${filename}";
 
-/// The fields that authenticate the form. They are taken as sent, and stand for nothing else.
+/// The fields that authenticate the form. They are used as sent, and have no other meaning.
 const OF_THE_SIGNATURE: [&str; 8] = [
     "awsaccesskeyid",
     "policy",

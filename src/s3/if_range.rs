@@ -13,7 +13,7 @@ pub enum IfRange {
     Etag(String),
     /// The time of the object's last change.
     Date(SystemTime),
-    /// A weak ETag, or text that is no validator at all: the condition never holds.
+    /// A weak ETag, or text that is not a validator: the condition never holds.
     Never,
 }
 

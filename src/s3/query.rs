@@ -54,15 +54,15 @@ impl Query {
         self.0.retain(|(name, value)| keep(name, value));
     }
 
-    /// Whether there is no parameter at all.
+    /// Whether the query has no parameter.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The query without what only speaks to the server it was signed for: presigned SigV4 (`X-Amz-*`, any
-    /// case, which takes headers hoisted into the URL along, see [`super::headers::unhoist`]) and presigned
-    /// SigV2.
+    /// The query without the parameters that are only for the server it was signed for: presigned SigV4
+    /// (`X-Amz-*`, any case, which takes headers hoisted into the URL along, see [`super::headers::unhoist`])
+    /// and presigned SigV2.
     #[must_use]
     pub fn without_signature(&self) -> Self {
         let kept = self.0.iter().filter(|(name, _)| !is_hoisted(name) && !self.is_sigv2(name));

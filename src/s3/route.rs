@@ -17,7 +17,7 @@ use super::query::{Query, is_hoisted};
 /// # Errors
 /// `MethodNotAllowed` for a known subresource with the wrong method or resource; `NotImplemented` for what is
 /// unknown; `InvalidArgument` for conflicting, repeated, missing or impossible parameters;
-/// `PreconditionFailed` for a POST to a bucket that is no form.
+/// `PreconditionFailed` for a POST to a bucket that is not a form.
 pub fn route(
     method: &Method,
     path: &S3Path,

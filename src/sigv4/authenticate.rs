@@ -17,11 +17,11 @@ use super::query::Query;
 use super::scope::Timestamp;
 use crate::wire::header::{CONTENT_SHA256, SECURITY_TOKEN};
 
-/// Stands in for the secret of an access key id nobody has, so that the answer takes as long as for one
-/// somebody has. What is signed with it is never accepted.
+/// Replaces the secret of an unknown access key id, so that the response takes as long as for a known one.
+/// A signature by this secret is never accepted.
 static DECOY: LazyLock<SecretAccessKey> = LazyLock::new(|| SecretAccessKey::new("*".repeat(40)));
 
-/// A request before its body, spelt as on the wire.
+/// A request without its body, as sent.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     /// The method, as sent.

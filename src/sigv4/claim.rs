@@ -12,7 +12,7 @@ use super::error::{AuthError, AuthFault, AuthSource};
 use super::query::Query;
 use super::scope::{CredentialScope, Timestamp};
 
-/// An `Authorization` value, in bytes: room for the most signed headers with long names, and no more.
+/// The maximum length of an `Authorization` value in bytes: that of the most signed headers with long names.
 const MAX_AUTHORIZATION_LEN: usize = 16 * 1024;
 /// A presigned request lives a week at most, in seconds.
 const MAX_EXPIRES: u64 = 604_800;

@@ -188,7 +188,7 @@ impl AuthSource {
 /// What is wrong with an authorization.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AuthFault {
-    /// Longer than any honest one.
+    /// Longer than any authorization of an SDK.
     #[error("it is longer than {limit} bytes.")]
     TooLong {
         /// The most there may be, in bytes.

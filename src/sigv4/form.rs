@@ -20,7 +20,7 @@ const V4_ALGORITHM: &str = "x-amz-algorithm";
 const V4_CREDENTIAL: &str = "x-amz-credential";
 const V4_DATE: &str = "x-amz-date";
 const V4_SIGNATURE: &str = "x-amz-signature";
-/// Case is no difference between a form's fields.
+/// The names of a form's fields are compared without letter case.
 const V2_ACCESS_KEY_ID: &str = "awsaccesskeyid";
 const V2_SIGNATURE: &str = "signature";
 

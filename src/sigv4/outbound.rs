@@ -83,7 +83,7 @@ impl Signer {
     /// form.
     ///
     /// # Errors
-    /// [`SignError`] for a request that cannot be spelt canonically; `parts` then is not fit to be sent.
+    /// [`SignError`] for a request without a canonical form; `parts` must not be sent then.
     pub fn sign(
         &self,
         parts: &mut Parts,

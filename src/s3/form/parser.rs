@@ -40,7 +40,7 @@ enum State {
     File,
     /// Right behind the delimiter that ended the file.
     FileEnded,
-    /// In parts that don't count any more.
+    /// In parts after the file, which are ignored.
     Ignored,
     /// Behind the closing delimiter.
     Closed,
@@ -78,8 +78,8 @@ impl FormParser {
     /// Takes what it can from `input`, all of it when it says [`FormPiece::NeedMore`].
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` for what is no form, `MaxPostPreDataLengthExceededError`, `InvalidArgument` for
-    /// a field that is there twice.
+    /// `MalformedPOSTRequest` for a malformed form, `MaxPostPreDataLengthExceededError`, `InvalidArgument`
+    /// for a field that is there twice.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<FormPiece, S3Error> {
         while !matches!(self.state, State::File | State::FileEnded | State::Ignored | State::Closed) {
             if let Some(form) = self.advance()? {

@@ -18,7 +18,7 @@ impl PartHead {
     /// Reads the lines between delimiter and content, without the empty one that ends them.
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` for what is no head of a form's field, and for content in an encoding that no
+    /// `MalformedPOSTRequest` for a malformed head of a form's field, and for content in an encoding that no
     /// browser would undo (RFC 7578, 4.7).
     pub(super) fn parse(lines: &[u8]) -> Result<Self, S3Error> {
         let lines = str::from_utf8(lines).map_err(|_| malformed("A part's head is no valid text"))?;

@@ -20,7 +20,7 @@ const HEADERS: [&str; 9] = [
     "if-none-match",
 ];
 
-/// `x-amz-*` headers that speak of how a request is sent. In a form they would say something and mean
+/// `x-amz-*` headers about how a request is sent. In a form they would be stated and mean
 /// nothing.
 const OF_A_REQUEST: [&str; 6] = [
     CHECKSUM_MODE,

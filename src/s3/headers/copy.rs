@@ -62,7 +62,7 @@ impl Directive {
 
 /// The headers with which a copy's source is read: the client's conditions on it, translated, whom it expects
 /// to own its bucket, and who pays. A date counts only without the ETag that it would be combined with (RFC
-/// 9110, 13.2.2, and S3's page on copies); what does not hold is answered with 304 or 412 where a copy is
+/// 9110, 13.2.2, and S3's page on copies); a condition that does not hold is a 304 or 412 where a copy is
 /// with 412.
 #[must_use]
 pub fn source_read_headers(headers: &HeaderMap) -> HeaderMap {
@@ -83,7 +83,7 @@ pub fn source_read_headers(headers: &HeaderMap) -> HeaderMap {
     read
 }
 
-/// The headers of a CopyObject that speak of its destination, as [`put_headers`].
+/// The headers of a CopyObject for its destination, as [`put_headers`].
 ///
 /// # Errors
 /// As [`put_headers`]; so a header of a copy that is not known here is refused.
@@ -97,7 +97,7 @@ pub fn copy_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     put_headers(&destination)
 }
 
-/// Whether a header belongs to what the metadata directive speaks of, which is what S3 copies along: not the
+/// Whether the metadata directive covers a header, as in S3: not the
 /// storage class, nor the website redirect, ACL, lock or encryption, which are the request's in any case.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
 #[must_use]

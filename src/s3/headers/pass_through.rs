@@ -11,7 +11,7 @@ use crate::s3::error::S3Error;
 use crate::s3::operation::{Access, Operation, Verb};
 use crate::wire::checksum::CHECKSUM_PREFIX;
 
-/// For every operation: the page that asks (CORS), whose bucket it has to be, and who pays.
+/// For every operation: the page's origin (CORS), the expected owner of the bucket, and who pays.
 const OF_EVERY_OPERATION: [&str; 3] = ["origin", "x-amz-expected-bucket-owner", "x-amz-request-payer"];
 
 /// For PUT and POST: what describes the document in the body, beside the values of its checksums.

@@ -183,7 +183,7 @@ pub enum SseRequest {
 ///
 /// # Errors
 /// `NotImplemented` for SSE-C, an encryption context and `aws:kms:dsse`; `InvalidArgument` for another
-/// algorithm, for a key id without `aws:kms` and for a value that is no text.
+/// algorithm, for a key id without `aws:kms` and for a value that is not text.
 pub fn sse_request(headers: &HeaderMap) -> Result<SseRequest, S3Error> {
     refuse_customer_key(headers)?;
     if headers.contains_key(SSE_CONTEXT) {

@@ -264,7 +264,7 @@ fn headers_in_a_presigned_url_become_headers() {
     ] {
         assert_eq!(unhoisted(query, headers).unwrap_err().code, ErrorCode::InvalidArgument, "{query}");
     }
-    // What a presigner says of a body that it has not seen is no word of the one who sends it.
+    // What a presigner states about a body that it has not seen is not a statement of the sender.
     let query = "x-amz-checksum-crc32=AAAAAA%3D%3D&X-Amz-Checksum-Sha512=x&x-amz-checksum-mode=ENABLED\
         &x-amz-checksum-algorithm=SHA256&x-amz-checksum-type=COMPOSITE";
     let headers = unhoisted(query, one("x-amz-checksum-crc32", "NSRBwg==")).unwrap();

@@ -27,7 +27,7 @@ pub fn retain_buckets(xml: &[u8], keep: impl Fn(&str) -> bool) -> Result<Vec<u8>
                 }
             }
             Step::Close if place(reader.path())? == Place::Buckets => {
-                // A child of Buckets has closed; one that is no Bucket left no name.
+                // A child of Buckets has closed; only a Bucket left a name.
                 let name = bucket_name.take().ok_or(XmlError::Unexpected)?;
                 if !keep(&name) {
                     kept.extend_from_slice(&xml[copied..start]);

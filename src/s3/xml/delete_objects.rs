@@ -47,8 +47,8 @@ pub fn delete_objects_request(body: &[u8]) -> Result<DeleteRequest, S3Error> {
         return Err(S3Error::from(ErrorCode::MaxMessageLengthExceeded)
             .with("MaxMessageLengthBytes", MAX_DELETE_REQUEST.to_string()));
     }
-    // XML has no U+0000 (XML 1.0, 2.2). The reader takes it, and the request for the storage has U+FFFD in its
-    // place: that would delete another object.
+    // XML has no U+0000 (XML 1.0, 2.2). The reader takes it, and the request for the storage has U+FFFD in
+    // its place: that would delete another object.
     if body.contains(&0) {
         return Err(malformed());
     }

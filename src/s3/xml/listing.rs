@@ -186,7 +186,7 @@ impl ListRewriter {
     /// The next piece; `None` when more bytes must be pushed first. After an error nothing more may be taken.
     ///
     /// # Errors
-    /// `Malformed` for what is no XML; `Unexpected` for another document than a listing or an error, and for
+    /// `Malformed` for what is not XML; `Unexpected` for another document than a listing or an error, and for
     /// an entry that does not say once what its object's key is and how large it is; `TooLarge` past
     /// [`MAX_ENTRY`], or nested too deep.
     pub fn next_piece(&mut self) -> Result<Option<ListingPiece>, XmlError> {

@@ -15,7 +15,7 @@ pub use uploads::{parse_upload_id, rewrite_uploads, upload_ids, write_initiated}
 /// The maximum size in bytes of a response about an upload: 1,000 parts or uploads of less than 4 KiB each.
 pub const MAX_UPLOAD_DOCUMENT: usize = 4 << 20;
 
-/// Elements that speak of the ciphertext's checksums, and of nothing that the client knows.
+/// Elements with the ciphertext's checksums, which the client must not see.
 const ABOUT_CIPHERTEXT: [&str; 12] = [
     "ChecksumAlgorithm",
     "ChecksumType",

@@ -28,7 +28,7 @@ pub(super) struct XmlReader<'a> {
     reader: Reader<&'a [u8]>,
     /// What precedes the reader's first byte.
     skipped: usize,
-    /// The names of the open elements, and behind them room for those to come.
+    /// The names of the open elements, followed by unused strings kept for their capacity.
     names: Vec<String>,
     depth: usize,
     rooted: bool,

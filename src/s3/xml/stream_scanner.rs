@@ -31,7 +31,8 @@ pub(super) struct StreamScanner {
     state: State,
     /// The markup that was begun, from its `<`; after a tag ended, all of it.
     markup: Vec<u8>,
-    /// The names of the open elements, outermost first, with prefix, and behind them room for those to come.
+    /// The names of the open elements, outermost first, with prefix, followed by unused names kept for their
+    /// capacity.
     names: Vec<Vec<u8>>,
     depth: usize,
     rooted: bool,
@@ -198,7 +199,7 @@ impl StreamScanner {
             COMMENT => Ok(State::Within(Region::Comment, [0; 2])),
             CDATA if self.depth == 0 => Err(XmlError::Malformed),
             CDATA => Ok(State::Within(Region::CharacterData, [0; 2])),
-            // A DOCTYPE is none of the two: S3 writes none, and its entities could hide tags.
+            // A DOCTYPE is refused: S3 writes none, and its entities could hide tags.
             _ if COMMENT.starts_with(markup) || CDATA.starts_with(markup) => Ok(State::Markup),
             _ => Err(XmlError::Malformed),
         }

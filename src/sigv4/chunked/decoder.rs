@@ -8,7 +8,7 @@ use super::{CRLF, Trailers};
 use crate::sigv4::payload::{ChunkedPayload, Framing};
 use crate::wire::error_code::ErrorCode;
 
-/// `ffffffffffffffff;chunk-signature=<64 digits>\r\n` has 99 bytes; twice that leaves room for no mischief.
+/// `ffffffffffffffff;chunk-signature=<64 digits>\r\n` has 99 bytes; the limit doubles it.
 const MAX_CHUNK_HEADER_LEN: usize = 200;
 /// All trailer lines together: a signature and a SHA-256 or two fit many times over.
 const MAX_TRAILERS_LEN: usize = 4 * 1024;
@@ -36,7 +36,7 @@ pub enum ChunkError {
     /// No line break where a chunk's data ends.
     #[error("The request body is not well-formed aws-chunked: chunk data is not followed by CRLF")]
     BadChunkEnd,
-    /// A trailer line that is no trailer, occurs twice or comes after the trailer signature.
+    /// A trailer line that is malformed, occurs twice or comes after the trailer signature.
     #[error("The request contained trailing data that was not well-formed")]
     BadTrailer,
     /// More trailer bytes than any client sends.
@@ -92,7 +92,7 @@ impl ChunkError {
 #[derive(Debug)]
 pub struct AwsChunkedDecoder {
     framing: Framing,
-    /// What `x-amz-decoded-content-length` still has room for.
+    /// The bytes that remain of `x-amz-decoded-content-length`.
     room: Option<u64>,
     announced: Vec<String>,
     trailers: Trailers,

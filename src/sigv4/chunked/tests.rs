@@ -330,7 +330,7 @@ fn nothing_comes_after_the_end() {
     let wire = format!("1\r\nx\r\n0\r\n{CRC32}:AAAAAA==\r\n\r\n");
     assert_eq!(error(unsigned(1), &format!("{wire}1\r\nx\r\n")), ChunkError::DataAfterEnd);
     assert_eq!(error(unsigned(1), &format!("{wire}\r\n\r\n")), ChunkError::DataAfterEnd);
-    // An unfinished line is no end either.
+    // An unfinished line is not an end either.
     assert_eq!(error(unsigned(1), &format!("{wire}x")), ChunkError::Incomplete);
 }
 
