@@ -1,7 +1,9 @@
-//! Objects of other formats than the native one: recognised by their metadata, admitted by the bucket's rule, unlocked.
+//! Objects in formats other than the native one: detects the format from the metadata, checks it against the
+//! bucket's rule, and unlocks, reads and writes such objects.
 //!
-//! What the metadata say is a claim; the encryption context that the key service accepts decides. So an object that was
-//! relabelled from one format to another does not open, whatever the rule admits.
+//! It must not know S3 operations or requests of clients. It promises that metadata are treated as a claim
+//! only: the encryption context that the key service accepts decides, so an object that was relabelled from
+//! one format to another does not open, whatever the rule admits.
 
 mod described;
 mod read;
@@ -13,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
 pub use super::foreign::described::{ForeignObject, StoredFormat, unlock_files, unlock_stored};
-pub(crate) use super::foreign::read::{FirstAnswer, open};
+pub(crate) use super::foreign::read::{FirstResponse, open};
 pub(crate) use super::foreign::source::Source;
 pub(crate) use super::foreign::write::{Target, refuse_reserved, seal};
 use super::native::NativeMetadata;
@@ -29,35 +31,36 @@ use crate::wire::header::METADATA;
 
 pub(crate) const CBC: Purpose = Purpose::new("cbc");
 const S3EC_CBC: Purpose = Purpose::new("s3ec/cbc");
-/// One client writes data keys of 128 bits.
+/// Short keys are accepted, since one S3 Encryption Client writes data keys of 128 bits.
 pub(crate) const S3EC_GCM: Purpose = Purpose::new("s3ec/gcm").with_short_keys();
 pub(crate) const S3EC_COMMITTING: Purpose = Purpose::new("s3ec/115");
 
-/// What an object's metadata say it is; of a format that the rule reads.
+/// The format that an object's metadata claim; always one that the rule reads.
 pub(crate) enum DetectedFormat {
     /// The native format.
     Native(NativeMetadata),
-    /// Another, or none.
+    /// Another format, or not encrypted.
     Foreign(ForeignMetadata),
 }
 
-/// What the metadata of a foreign object say.
+/// The claims in the metadata of a foreign object.
 pub(crate) enum ForeignMetadata {
-    /// The seed article's format.
+    /// The CBC format of docs/FOREIGN.md.
     Cbc {
         /// The wrapped data key, base64.
         wrapped: Vec<u8>,
-        /// The plaintext's length, decimal, where it was recorded.
+        /// The plaintext's length in decimal, if the metadata record it.
         recorded: Option<Vec<u8>>,
     },
-    /// The S3 Encryption Client's.
+    /// The S3 Encryption Client's format.
     S3ec(Entries, Claim),
-    /// Nothing of keys: plaintext, or there is an instruction file.
+    /// No wrapped key: the object is plaintext, or its key is in an instruction file.
     Unmarked(Entries),
 }
 
 impl ForeignMetadata {
-    /// The format that they claim. What has none may be an object of an instruction file, too.
+    /// The claimed format. An object without a claim counts as plaintext, although its key may be in an
+    /// instruction file.
     pub(crate) fn format(&self) -> ReadFormat {
         match self {
             Self::Cbc { .. } => ReadFormat::Cbc,
@@ -71,35 +74,37 @@ impl ForeignMetadata {
 pub(crate) enum ForeignEnvelope {
     /// Not encrypted.
     Plaintext,
-    /// An instruction file of the S3 Encryption Client: plaintext that speaks of keys, if it is what its name says.
+    /// An instruction file of the S3 Encryption Client, by its name and length: plaintext that holds a
+    /// wrapped key. Its content is not checked yet.
     InstructionFile,
-    /// The seed article's format.
+    /// The CBC format of docs/FOREIGN.md.
     Cbc {
         /// The wrapped data key.
         wrapped: Vec<u8>,
-        /// The plaintext's length.
+        /// The plaintext's length, if the metadata record it.
         recorded: Option<u64>,
     },
-    /// The S3 Encryption Client's.
+    /// The S3 Encryption Client's format.
     S3ec(Box<Envelope>),
 }
 
 /// The content of a foreign object, ready to be opened.
 pub enum ForeignContent {
-    /// As it is.
+    /// Not encrypted.
     Plaintext,
-    /// The same, if it is an instruction file.
+    /// Not encrypted, if the content parses as an instruction file.
     InstructionFile,
-    /// One message, authenticated at its end.
+    /// One AES-GCM message, authenticated by the tag at its end.
     Message(MessageBody),
-    /// A chain, authenticated by nothing; with the plaintext's length, if it was recorded.
+    /// An AES-CBC chain, which nothing authenticates; with the plaintext's length, if the metadata record it.
     Chain(CbcBody, Option<u64>),
 }
 
-/// Tells an object's format by its metadata (of an answer to GET or HEAD), and refuses one that the rule does not read.
+/// Detects an object's format from its metadata (the headers of a response to GET or HEAD), and refuses a
+/// format that the rule does not read.
 ///
 /// # Errors
-/// [`Error::NotReadable`], naming the format; or what is wrong with the metadata.
+/// [`Error::NotReadable`], which names the format; or a format error for invalid metadata.
 pub(crate) fn detect(rule: &BucketRule, metadata: &HeaderMap) -> Result<DetectedFormat, Error> {
     if metadata.contains_key(headers::ENCRYPTION_ENVELOPE) {
         admit(rule, ReadFormat::Native)?;
@@ -142,35 +147,37 @@ fn admit(rule: &BucketRule, format: ReadFormat) -> Result<(), Error> {
     Err(Error::NotReadable { found: format.name(), readable: rule.formats.readable() })
 }
 
-/// Removes from an answer what belongs to a foreign object's format and not to its writer.
-pub(crate) fn hide(foreign: &ForeignEnvelope, answer: &mut HeaderMap) {
+/// Removes the headers that a foreign format added to the object's metadata, so that clients see only those
+/// that the object's writer set.
+pub(crate) fn hide(foreign: &ForeignEnvelope, response: &mut HeaderMap) {
     match foreign {
         ForeignEnvelope::S3ec(_) => {
-            let names: Vec<_> = answer.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
+            let names: Vec<_> = response.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
             for name in names {
-                answer.remove(name);
+                response.remove(name);
             }
         }
         ForeignEnvelope::Plaintext | ForeignEnvelope::InstructionFile | ForeignEnvelope::Cbc { .. } => {}
     }
 }
 
-/// Whether a header is an entry of the S3 Encryption Client.
+/// Whether a header holds an entry of the S3 Encryption Client's envelope.
 fn is_reserved(header: &str) -> bool {
     header.strip_prefix(METADATA).is_some_and(s3ec::is_reserved)
 }
 
 impl ForeignEnvelope {
-    /// What the marks come to, for a body of `stored` bytes. Asks for an instruction file where there may be one.
+    /// Resolves the claims of an object's metadata, for a body of `stored` bytes. Requests the instruction
+    /// file where there may be one.
     ///
     /// # Errors
-    /// Why the object is refused.
+    /// A format error, a refusal by the rule, or a failed request for the instruction file.
     pub(crate) async fn resolve(
         source: &Source<'_>,
-        marks: ForeignMetadata,
+        claims: ForeignMetadata,
         stored: u64,
     ) -> Result<Self, Error> {
-        let file = match &marks {
+        let file = match &claims {
             ForeignMetadata::Cbc { .. } | ForeignMetadata::S3ec(_, Claim::Whole) => None,
             ForeignMetadata::Unmarked(_) if !source.rule.formats.reads(ReadFormat::S3ec) => None,
             ForeignMetadata::Unmarked(_) if source.is_named_instruction_file(stored) => {
@@ -178,18 +185,19 @@ impl ForeignEnvelope {
             }
             ForeignMetadata::S3ec(..) | ForeignMetadata::Unmarked(_) => source.instruction_file().await?,
         };
-        Self::of_marks(source.rule, marks, file, stored)
+        Self::from_claims(source.rule, claims, file, stored)
     }
 
-    /// What the marks come to, with the instruction file, if there is one.
-    fn of_marks(
+    /// Resolves the claims of an object's metadata, given the entries of its instruction file, if there is
+    /// one.
+    fn from_claims(
         rule: &BucketRule,
-        marks: ForeignMetadata,
+        claims: ForeignMetadata,
         file: Option<Entries>,
         stored: u64,
     ) -> Result<Self, Error> {
         let policy = s3ec::Policy { legacy: rule.formats.s3ec.legacy };
-        let envelope = match marks {
+        let envelope = match claims {
             ForeignMetadata::Cbc { wrapped, recorded } => {
                 let wrapped = STANDARD.decode(wrapped).map_err(|_| Unreadable)?;
                 let recorded = match recorded {
@@ -224,12 +232,12 @@ impl ForeignEnvelope {
         Ok(Self::S3ec(Box::new(envelope)))
     }
 
-    /// The bytes whose hash the object's ETag is, where the ETag is a hash.
+    /// The bytes that the object's ETag is a hash of, if the ETag is a hash.
     pub(crate) fn hashed(&self) -> Hashed {
         if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }
     }
 
-    /// Whether it is encrypted at all.
+    /// Whether the object's content is encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {
             Self::Plaintext | Self::InstructionFile => false,
@@ -237,11 +245,12 @@ impl ForeignEnvelope {
         }
     }
 
-    /// Unwraps the data key; gives the wrapping key's name too.
+    /// Unwraps the data key, and returns the content to be opened with the wrapping key's name.
     ///
     /// # Errors
-    /// When the key service refuses or is away, or the data key is not the object's. Of a chain, what says that key and
-    /// object do not belong together is the same error as everything else that is wrong with it.
+    /// When the key service refuses or is unavailable, or the data key is not the object's. For an AES-CBC
+    /// object a key that does not belong to the object is [`Unreadable`], like every other fault of such an
+    /// object, so that clients cannot distinguish the faults.
     pub(crate) async fn unlock(
         &self,
         keyring: &Keyring,
@@ -287,13 +296,14 @@ impl ForeignEnvelope {
         Ok((unlocked, Some(unwrapped.key_id)))
     }
 
-    /// The plaintext's length: by arithmetic or as recorded, else by the end of the object. Of AES-CBC objects it may be
-    /// what somebody claims; reading one finds out.
+    /// The plaintext's length: by arithmetic or as the metadata record it, otherwise from the padding at the
+    /// end of the object. A recorded length of an AES-CBC object is an unverified claim until the object is
+    /// read.
     ///
     /// # Errors
-    /// As [`Self::unlock`], and when no plaintext has a body of `stored` bytes.
+    /// The errors of [`Self::unlock`], and a format error if no plaintext has a body of `stored` bytes.
     pub(crate) async fn length(&self, source: &Source<'_>, etag: &str, stored: u64) -> Result<u64, Error> {
-        let told = match self {
+        let known = match self {
             Self::Plaintext | Self::InstructionFile => Some(stored),
             Self::Cbc { recorded, .. } => *recorded,
             Self::S3ec(envelope) => match envelope.suite() {
@@ -301,7 +311,7 @@ impl ForeignEnvelope {
                 Suite::Gcm | Suite::Committing => envelope.plaintext_length(stored)?,
             },
         };
-        if let Some(length) = told {
+        if let Some(length) = known {
             return Ok(length);
         }
         match self.unlock(&source.resources.keyring, source.rule).await?.0 {
@@ -311,7 +321,8 @@ impl ForeignEnvelope {
         }
     }
 
-    /// Counts and logs what is read although nothing authenticates it, or its key is bound to nothing.
+    /// Counts and logs the read of an object that nothing authenticates, or whose data key is not bound to an
+    /// algorithm.
     pub(crate) fn note_read(&self, source: &Source<'_>) {
         let legacy = match self {
             Self::InstructionFile => return,

@@ -80,7 +80,7 @@ pub(crate) async fn remember(
     };
     let known =
         resources.layout_cache.proven.try_get_with(fingerprint, known).await.map_err(Error::Shared)?;
-    resources.layout_cache.saw(at.fingerprint(), fingerprint).await;
+    resources.layout_cache.record_newest(at.fingerprint(), fingerprint).await;
     Ok(known)
 }
 

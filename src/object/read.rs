@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::caches::ProvenLayout;
-use super::foreign::{self, DetectedFormat, FirstAnswer, ForeignMetadata, Source};
+use super::foreign::{self, DetectedFormat, FirstResponse, ForeignMetadata, Source};
 use super::layout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange};
 use super::native::{NativeMetadata, OpenedNative};
@@ -172,7 +172,7 @@ impl Reader<'_> {
             DetectedFormat::Native(stored) => stored,
             DetectedFormat::Foreign(marks) => {
                 let wanted = if self.wants_whole(run) { RequestedRange::Whole } else { self.read.wanted };
-                let first = FirstAnswer { head, stored: run.total, content: Some((run, ciphertext)) };
+                let first = FirstResponse { head, stored: run.total, content: Some((run, ciphertext)) };
                 return self.foreign(marks, wanted, first).await;
             }
         };
@@ -234,7 +234,7 @@ impl Reader<'_> {
         &self,
         marks: ForeignMetadata,
         wanted: RequestedRange,
-        first: FirstAnswer,
+        first: FirstResponse,
     ) -> Result<Attempt, Error> {
         let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
         let opened = Box::pin(foreign::open(source, marks, wanted, first)).await?;
@@ -395,7 +395,7 @@ impl Reader<'_> {
             DetectedFormat::Native(stored) => stored,
             DetectedFormat::Foreign(marks) => {
                 let (head, _) = response.into_parts();
-                let first = FirstAnswer { head, stored: run.total, content: None };
+                let first = FirstResponse { head, stored: run.total, content: None };
                 return self.foreign(marks, self.read.wanted, first).await;
             }
         };

@@ -1,4 +1,8 @@
-//! What is configured for which bucket and prefix.
+//! The rules of the configuration, one for each bucket pattern and prefix: realm, keys, formats, binding and
+//! ETag.
+//!
+//! It must not know the configuration's syntax, the storage or the keyring's keys. It promises that an object
+//! which no rule matches is refused.
 
 pub mod formats;
 
@@ -12,12 +16,12 @@ use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, S3Er
 
 pub use crate::envelope::native::Binding;
 
-/// One rule: which objects it is for, and how they are sealed and opened.
+/// One rule: the objects that it applies to, and how they are sealed and opened.
 #[derive(Debug, Clone)]
 pub struct BucketRule {
-    /// Which buckets.
+    /// The buckets that the rule applies to.
     pub name: BucketPattern,
-    /// Which object keys: those that begin with this. Empty: all.
+    /// The prefix of the object keys that the rule applies to. Empty: all keys.
     pub prefix: String,
     /// The realm that data keys and envelopes are bound to; `None`: the bucket's name.
     pub realm: Option<String>,
@@ -25,11 +29,11 @@ pub struct BucketRule {
     pub key_id: Option<KeyId>,
     /// Further keys that a request may select and that may unwrap.
     pub allowed_key_ids: Vec<KeyId>,
-    /// Which formats its objects may have.
+    /// The formats that objects under this rule may have.
     pub formats: Formats,
-    /// What new native envelopes are bound to, and the least that is accepted.
+    /// The binding of new native envelopes, and the weakest binding that is accepted from stored ones.
     pub binding: Binding,
-    /// How the ETags of its objects appear to clients.
+    /// How the ETags of objects under this rule appear to clients.
     pub etag: EtagStyle,
 }
 
@@ -39,12 +43,12 @@ impl BucketRule {
         self.realm.as_deref().unwrap_or(bucket.as_str())
     }
 
-    /// What a reader demands of an envelope.
+    /// The policy that an envelope must satisfy to be opened.
     pub(crate) fn reading(&self) -> native::Policy {
         native::Policy { least_binding: self.binding }
     }
 
-    /// The keys that may unwrap under this rule, the writing one first.
+    /// The keys that may unwrap under this rule, beginning with those that wrap.
     pub(crate) fn allowed_keys(&self, default: &[KeyId]) -> Vec<KeyId> {
         let own: &[KeyId] = match &self.key_id {
             Some(key_id) => std::slice::from_ref(key_id),
@@ -56,20 +60,20 @@ impl BucketRule {
     }
 }
 
-/// All rules, in order: the first that matches an object counts. Cloning shares them.
+/// All rules in order of precedence: the first that matches an object applies. Clones share the rules.
 #[derive(Debug, Clone)]
 pub struct Policies(Arc<[BucketRule]>);
 
 impl Policies {
-    /// Rules in order of precedence.
+    /// The rules in the given order of precedence.
     pub fn new(rules: Vec<BucketRule>) -> Self {
         Self(rules.into())
     }
 
-    /// The rule of an object.
+    /// The rule that applies to an object.
     ///
     /// # Errors
-    /// `AccessDenied` when no rule matches: what is not configured is not served.
+    /// `AccessDenied` when no rule matches, since an object that is not configured is not served.
     pub fn of_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
         self.0
             .iter()
@@ -79,20 +83,20 @@ impl Policies {
             .ok_or_else(|| unserved(bucket))
     }
 
-    /// The rules that objects of the bucket may have.
+    /// The rules that may apply to objects of the bucket.
     pub(crate) fn of_bucket<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = &'a BucketRule> {
         self.0.iter().filter(|rule| rule.name.matches(bucket.as_str()))
     }
 
-    /// Checks that some rule serves the bucket.
+    /// Checks that at least one rule applies to the bucket.
     ///
     /// # Errors
-    /// `AccessDenied` when none does.
+    /// `AccessDenied` when no rule applies.
     pub(crate) fn serve_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
-        match self.0.iter().any(|rule| rule.name.matches(bucket.as_str())) {
-            true => Ok(()),
-            false => Err(unserved(bucket)),
+        if self.of_bucket(bucket).next().is_none() {
+            return Err(unserved(bucket));
         }
+        Ok(())
     }
 }
 
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_matches_counts() {
+    fn the_first_rule_that_matches_applies() {
         let policies = Policies::new(vec![
             rule("logs-*", "old/", "archive"),
             rule("logs-*", "", "logs"),

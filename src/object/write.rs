@@ -91,7 +91,7 @@ impl<'a> NewObject<'a> {
     ) -> Result<Response<BoxBody>, Error> {
         let mut request = self.request(Method::PUT);
         request.headers = self.headers.clone();
-        let (sse, key_id) = match (foreign::Target::of(self.rule.formats.write), plaintext) {
+        let (sse, key_id) = match (foreign::Target::from_format(self.rule.formats.write), plaintext) {
             (Some(target), plaintext) => {
                 let key_id = self.key_id.as_ref();
                 let sealing =

@@ -1,4 +1,7 @@
-//! The keys of buckets' default encryption, as the storage returned them.
+//! Caches the KMS keys of the buckets' default encryption.
+//!
+//! It must not know how a key is requested from the storage. It promises that an entry expires after
+//! `MAX_KEY_AGE`, and that a change which this process forwards invalidates the entry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +10,10 @@ use moka::future::Cache;
 
 use crate::s3::BucketName;
 
-/// How long a bucket's default is remembered: as long another proxy's change of it may go unnoticed.
+/// The lifetime of an entry. A change of the default through another proxy may go unnoticed for as long.
 const MAX_KEY_AGE: Duration = Duration::from_secs(60);
 
-/// Buckets remembered, of about 200 bytes each.
+/// The maximum number of cached buckets, of about 200 bytes each.
 const MAX_BUCKETS: u64 = 10_000;
 
 /// The KMS keys of the buckets' default encryption, as the storage returned them. Clones share the cache.
@@ -24,7 +27,7 @@ impl Default for DefaultKeyCache {
 }
 
 impl DefaultKeyCache {
-    /// What the storage said of this bucket may have changed.
+    /// Invalidates the entry of a bucket whose default encryption may have changed.
     pub(crate) async fn forget(&self, bucket: &BucketName) {
         self.0.invalidate(bucket).await;
     }

@@ -1,6 +1,7 @@
-//! LayoutCache of multipart objects that were proven, and their segment headers (F-42, F-44).
+//! Caches the proven layouts of multipart objects and their segment headers (F-42, F-44).
 //!
-//! A layout is cached with the identity of its object, and used only for responses of this identity.
+//! It must not know how a layout is proven. It promises that a layout is cached with the identity of its
+//! object, and returned only for this identity.
 
 use std::sync::Arc;
 
@@ -10,25 +11,27 @@ use moka::future::Cache;
 use crate::envelope::native::multipart::{CarriedChecksum, Layout};
 use crate::object::location::{ObjectIdentity, ObjectLocation};
 
-/// Memory for layouts, by the size of their parts: of 100 objects of 10,000 parts, or 25,000 of a few.
+/// The maximum number of bytes for layouts: enough for 100 objects of 10,000 parts, or 25,000 objects of a
+/// few.
 const MAX_LAYOUTS: u64 = 16 << 20;
 
-/// Bytes that a remembered layout takes besides its parts.
+/// The bytes that a cached layout takes in addition to its parts.
 const LAYOUT_OVERHEAD: usize = 512;
 
-/// How many places are remembered at which an object with a known layout was seen last, of about 250 bytes each.
-const MAX_PLACES: u64 = 32_000;
+/// The maximum number of locations for which the newest object with a known layout is cached, of about 250
+/// bytes each.
+const MAX_LOCATIONS: u64 = 32_000;
 
-/// How many segment headers are remembered, of about 300 bytes each: those of 250 GiB in parts of 8 MiB.
+/// The maximum number of cached segment headers, of about 300 bytes each: those of 250 GiB in parts of 8 MiB.
 const MAX_HEADERS: u64 = 32_000;
 
-/// The layouts of multipart objects that were read. Cloning shares them.
+/// The layouts of multipart objects that were read. Clones share the cache.
 #[derive(Clone)]
 pub struct LayoutCache {
     pub(in crate::object) proven: Cache<[u8; 32], Arc<ProvenLayout>>,
-    /// The object that was seen last at a place.
+    /// The fingerprint of the object that was seen last at a location.
     newest: Cache<[u8; 32], [u8; 32]>,
-    /// Authenticated headers, by object and offset.
+    /// Authenticated segment headers, by object and offset.
     pub(in crate::object) headers: Cache<([u8; 32], u64), Bytes>,
 }
 
@@ -40,29 +43,29 @@ impl Default for LayoutCache {
         };
         Self {
             proven: Cache::builder().max_capacity(MAX_LAYOUTS).weigher(weight).build(),
-            newest: Cache::new(MAX_PLACES),
+            newest: Cache::new(MAX_LOCATIONS),
             headers: Cache::new(MAX_HEADERS),
         }
     }
 }
 
-/// A proven layout and the object it is of.
+/// A proven layout with the identity of its object.
 #[derive(Debug)]
 pub(crate) struct ProvenLayout {
     pub(crate) identity: ObjectIdentity,
     pub(crate) layout: Arc<Layout>,
-    /// What the last segment carries (F-54).
+    /// The checksum that the last segment carries (F-54).
     pub(crate) checksum: Option<CarriedChecksum>,
     pub(in crate::object) fingerprint: [u8; 32],
 }
 
 impl LayoutCache {
-    /// The layout of the object that was last seen at this place. It may have been replaced since.
+    /// The layout of the object that was last seen at this location. The object may have been replaced since.
     pub(crate) async fn newest(&self, at: &ObjectLocation<'_>) -> Option<Arc<ProvenLayout>> {
         self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
     }
 
-    /// Forgets everything, for tests of what an unknown object costs.
+    /// Empties the cache, for tests of the requests that an unknown object needs.
     #[cfg(test)]
     pub(crate) fn forget(&self) {
         self.proven.invalidate_all();
@@ -70,11 +73,12 @@ impl LayoutCache {
         self.headers.invalidate_all();
     }
 
-    /// This object was seen at this place. The one that was seen there before is gone, or is a version that nobody names
-    /// by its id: it is forgotten, so that a place that is written again and again takes the memory of one object.
-    pub(in crate::object) async fn saw(&self, place: [u8; 32], object: [u8; 32]) {
-        let before = self.newest.get(&place).await.filter(|before| *before != object);
-        self.newest.insert(place, object).await;
+    /// Records that an object was seen at a location, and removes the layout of the object that was seen
+    /// there before: that object is gone, or is a version that requests do not name by its id. So a location
+    /// that is overwritten often takes the memory of one object.
+    pub(in crate::object) async fn record_newest(&self, location: [u8; 32], object: [u8; 32]) {
+        let before = self.newest.get(&location).await.filter(|before| *before != object);
+        self.newest.insert(location, object).await;
         let Some(before) = before else { return };
         let Some(known) = self.proven.remove(&before).await else { return };
         for extent in known.layout.segment_extents() {
@@ -82,7 +86,7 @@ impl LayoutCache {
         }
     }
 
-    /// How many layouts and segment headers are remembered, for tests.
+    /// The numbers of cached layouts and segment headers, for tests.
     #[cfg(test)]
     pub(crate) async fn sizes(&self) -> (u64, u64) {
         self.proven.run_pending_tasks().await;
@@ -90,7 +94,7 @@ impl LayoutCache {
         (self.proven.entry_count(), self.headers.entry_count())
     }
 
-    /// The layout of this very object, if it is known.
+    /// The layout of the object with this identity, if it is cached.
     pub(crate) async fn known(
         &self,
         at: &ObjectLocation<'_>,

@@ -1,4 +1,8 @@
-//! A stored object for whoever looks at one outside a request: its format, its key, and how to open it.
+//! Describes a stored object outside a client's request, for the commands `inspect` and `decrypt`: its
+//! format, its key, and how to open it.
+//!
+//! It must not know the command line or its output. It promises that nothing is described before the rule
+//! admits the format and the key service accepts the encryption context.
 
 use http::HeaderMap;
 
@@ -12,34 +16,36 @@ use crate::object::native::NativeMetadata;
 use crate::object::rule::BucketRule;
 use crate::s3::{BucketName, ObjectKey};
 
-/// What an object is, of a format that its rule reads.
+/// A stored object in a format that its rule reads.
 pub enum StoredFormat {
     /// A native object, not yet unlocked.
     Native(NativeMetadata),
-    /// One of another format.
+    /// An object in another format, unlocked.
     Foreign(ForeignObject),
 }
 
 /// A foreign object whose data key was unwrapped.
 pub struct ForeignObject {
-    /// As `formats.read` names it, with the version where there are several.
+    /// The format's name in `formats.read`, with the version if the format has several.
     pub format: &'static str,
-    /// How its content is encrypted; `None` if it is not.
+    /// The cipher suite of the content; `None` if the content is not encrypted.
     pub suite: Option<&'static str>,
     /// The encryption context that the key service accepted.
     pub context: Vec<(String, String)>,
-    /// The key that wrapped the data key, as its provider names it.
+    /// The provider's name of the key that wrapped the data key.
     pub key_id: Option<String>,
-    /// What its format authenticates.
+    /// A phrase for what the format authenticates.
     pub authenticated: &'static str,
-    /// Its content, ready to be opened.
+    /// The content, ready to be opened.
     pub content: ForeignContent,
 }
 
-/// Tells what an object is from its metadata as headers, its instruction file and its stored length, without the storage.
+/// Describes an object from its metadata as headers, its instruction file and its stored length, without a
+/// request to the storage.
 ///
 /// # Errors
-/// [`Error::NotReadable`] when the rule does not read its format; why it is refused; what the key service says.
+/// [`Error::NotReadable`] when the rule does not read its format; otherwise a format error, or an error of the
+/// key service.
 pub async fn unlock_files(
     keyring: &Keyring,
     rule: &BucketRule,
@@ -47,18 +53,18 @@ pub async fn unlock_files(
     instruction_file: Option<&[u8]>,
     stored: u64,
 ) -> Result<StoredFormat, Error> {
-    let marks = match detect(rule, metadata)? {
+    let claims = match detect(rule, metadata)? {
         DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
-        DetectedFormat::Foreign(marks) => marks,
+        DetectedFormat::Foreign(claims) => claims,
     };
     let file = instruction_file.map(Entries::parse_instruction_file).transpose()?;
-    described(keyring, rule, &ForeignEnvelope::of_marks(rule, marks, file, stored)?).await
+    described(keyring, rule, &ForeignEnvelope::from_claims(rule, claims, file, stored)?).await
 }
 
-/// Tells what an object is from the storage's answer to HEAD.
+/// Describes an object from the headers of the storage's response to HEAD.
 ///
 /// # Errors
-/// As [`unlock_files`], and what keeps the storage from giving an instruction file.
+/// The errors of [`unlock_files`], and those of a request for the instruction file.
 pub async fn unlock_stored(
     resources: &Resources,
     bucket: &BucketName,
@@ -67,12 +73,12 @@ pub async fn unlock_stored(
     stored: u64,
 ) -> Result<StoredFormat, Error> {
     let rule = resources.policies.of_object(bucket, object_key)?;
-    let marks = match detect(rule, metadata)? {
+    let claims = match detect(rule, metadata)? {
         DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
-        DetectedFormat::Foreign(marks) => marks,
+        DetectedFormat::Foreign(claims) => claims,
     };
     let at = ObjectLocation { bucket, object_key, version_id: None, headers: HeaderMap::new() };
-    let foreign = ForeignEnvelope::resolve(&Source { resources, rule, at: &at }, marks, stored).await?;
+    let foreign = ForeignEnvelope::resolve(&Source { resources, rule, at: &at }, claims, stored).await?;
     described(&resources.keyring, rule, &foreign).await
 }
 
@@ -92,7 +98,8 @@ async fn described(
             Suite::Gcm => (
                 "s3ec, V1 or V2",
                 Some("AES-GCM"),
-                "the whole body, when it is read; neither the object's name nor, without a commitment, its only key",
+                "the whole body, when it is read; neither the object's name nor, without a commitment, its only \
+                 key",
             ),
             Suite::Committing => (
                 "s3ec, V3",

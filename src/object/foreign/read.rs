@@ -1,4 +1,8 @@
-//! Reading a foreign object: verified in memory where its format and the rule allow it, else as it streams.
+//! Reads a foreign object: verified in memory where its format and the rule allow it, otherwise while it
+//! streams.
+//!
+//! It must not know which S3 operation reads the object. It promises that the plaintext of an authenticated
+//! format is released before its verification only if the rule allows that.
 
 use bytes::{Bytes, BytesMut};
 use http::response;
@@ -19,40 +23,42 @@ use crate::object::rule::formats::{Large, Ranges, ReadFormat};
 use crate::object::upstream_response::buffered;
 use crate::s3::{ByteRange, S3Error};
 
-/// A chain up to this length is read whole: one request instead of two, and every fault shows before the answer.
+/// An AES-CBC chain of at most this many bytes is read whole: one request instead of two, and every fault is
+/// found before the response begins.
 const SMALL_CHAIN: u64 = 1024 * 1024;
 
-/// The answer that showed which object it is.
-pub(crate) struct FirstAnswer {
+/// The storage's response from which the object's format was detected.
+pub(crate) struct FirstResponse {
     pub(crate) head: response::Parts,
     /// Stored bytes of the whole object.
     pub(crate) stored: u64,
-    /// What of it came along, if anything.
+    /// The stored bytes that the response carries; `None` for a response to HEAD.
     pub(crate) content: Option<(ReceivedRange, BoxBody)>,
 }
 
-/// Opens what is wanted of a foreign object.
+/// Opens the requested range of a foreign object.
 ///
 /// # Errors
-/// `InvalidRange` and `InvalidPartNumber` when it has no such bytes; why it is refused, otherwise.
+/// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes; otherwise the errors of
+/// resolving, unlocking and reading the object.
 pub(crate) async fn open(
     source: Source<'_>,
-    marks: ForeignMetadata,
+    claims: ForeignMetadata,
     wanted: RequestedRange,
-    first: FirstAnswer,
+    first: FirstResponse,
 ) -> Result<OpenedObject, Error> {
-    let FirstAnswer { mut head, stored, content } = first;
+    let FirstResponse { mut head, stored, content } = first;
     let etag = etag_of(&head.headers)
         .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
         .to_owned();
-    let foreign = ForeignEnvelope::resolve(&source, marks, stored).await?;
+    let foreign = ForeignEnvelope::resolve(&source, claims, stored).await?;
     let (unlocked, key_id) = foreign.unlock(&source.resources.keyring, source.rule).await?;
-    let mut reading = Reading { source, wanted, etag, stored, content };
+    let mut reader = ForeignReader { source, wanted, etag, stored, content };
     let (plaintext_total, selection, body) = match unlocked {
-        ForeignContent::Plaintext => reading.plaintext().await?,
-        ForeignContent::InstructionFile => reading.instruction_file().await?,
-        ForeignContent::Message(message) => reading.message(&message).await?,
-        ForeignContent::Chain(chain, recorded) => reading.chain(&chain, recorded).await?,
+        ForeignContent::Plaintext => reader.plaintext().await?,
+        ForeignContent::InstructionFile => reader.instruction_file().await?,
+        ForeignContent::Message(message) => reader.message(&message).await?,
+        ForeignContent::Chain(chain, recorded) => reader.chain(&chain, recorded).await?,
     };
     foreign.note_read(&source);
     hide(&foreign, &mut head.headers);
@@ -78,7 +84,7 @@ fn length_of(selection: Selection, total: u64) -> u64 {
     }
 }
 
-/// First byte and count of the selected plaintext.
+/// The offset and the number of the selected plaintext bytes.
 fn extent(selection: Selection, total: u64) -> (u64, u64) {
     match selection {
         Selection::Whole => (0, total),
@@ -87,7 +93,8 @@ fn extent(selection: Selection, total: u64) -> (u64, u64) {
     }
 }
 
-struct Reading<'a> {
+/// One read of a foreign object.
+struct ForeignReader<'a> {
     source: Source<'a>,
     wanted: RequestedRange,
     etag: String,
@@ -95,10 +102,10 @@ struct Reading<'a> {
     content: Option<(ReceivedRange, BoxBody)>,
 }
 
-/// Plaintext bytes of the whole object, which of them were selected, and those.
+/// The plaintext length of the whole object, the selection, and the selected plaintext.
 type Opened = (u64, Selection, BoxBody);
 
-impl Reading<'_> {
+impl ForeignReader<'_> {
     async fn plaintext(&mut self) -> Result<Opened, Error> {
         let selection = self.wanted.select(self.stored, None)?;
         let (first, length) = extent(selection, self.stored);
@@ -140,8 +147,8 @@ impl Reading<'_> {
                 Ok((total, selection, self.stream(opener, 0, self.stored).await?))
             }
             (Selection::Span(_), _, _) => Err(too_large(
-                "A range of this object can be verified only with the whole of it, which is larger than the bucket's \
-                 s3ec.buffer; s3ec.ranges = \"unauthenticated\" would read it without.",
+                "A range of this object can be verified only with the whole of it, which is larger than the \
+                 bucket's s3ec.buffer; s3ec.ranges = \"unauthenticated\" would read it without.",
             )),
             (Selection::Whole | Selection::EmptyPart, _, Large::Refuse) => Err(too_large(
                 "This object can be verified only as a whole, and is larger than the bucket's s3ec.buffer; \
@@ -173,16 +180,16 @@ impl Reading<'_> {
         Ok((total, selection, body))
     }
 
-    /// Cuts what is wanted out of a whole plaintext.
+    /// Cuts the requested range out of a whole plaintext.
     fn cut(&self, plaintext: Bytes) -> Result<Opened, Error> {
         let total = plaintext.len() as u64;
         let selection = self.wanted.select(total, None)?;
         let (first, length) = extent(selection, total);
-        let index = |offset: u64| usize::try_from(offset).expect("it lies in what is in memory");
+        let index = |offset: u64| usize::try_from(offset).expect("the range lies in the buffered plaintext");
         Ok((total, selection, buffered(plaintext.slice(index(first)..index(first + length)))))
     }
 
-    /// Opens the `take` stored bytes from `first` on.
+    /// Opens `take` stored bytes that begin at offset `first`.
     async fn stream(&mut self, opener: StreamOpener, first: u64, take: u64) -> Result<BoxBody, Error> {
         if take == 0 {
             return Ok(BoxBody::default());
@@ -199,27 +206,29 @@ impl Reading<'_> {
         Ok(boxed(StreamBody::new(body, opener, discard, take)))
     }
 
-    /// All stored bytes, in memory: the rule or the format bounds them, and what others hold.
+    /// Buffers all stored bytes. The caller has bounded them by the rule or the format; the [`Share`] counts
+    /// them in the global budget of buffered bodies.
     async fn whole(&mut self) -> Result<(BytesMut, Share), Error> {
         let share = self.source.resources.hold(self.stored)?;
         let (run, mut body) = match self.content.take() {
             Some((run, body)) if !run.partial => (run, body),
             Some(_) | None => self.source.fetch(&self.etag, self.stored, None).await?,
         };
-        let stored = usize::try_from(self.stored).expect("it was compared with what fits memory");
+        let stored =
+            usize::try_from(self.stored).expect("the length was compared with a bound that fits memory");
         let mut whole = BytesMut::with_capacity(stored);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(Error::upstream_body)?.into_data() else { continue };
             if data.len() > stored - whole.len() {
-                return Err(BROKEN_OFF);
+                return Err(WRONG_LENGTH);
             }
             whole.extend_from_slice(&data);
         }
-        if run.partial || whole.len() != stored { Err(BROKEN_OFF) } else { Ok((whole, share)) }
+        if run.partial || whole.len() != stored { Err(WRONG_LENGTH) } else { Ok((whole, share)) }
     }
 }
 
-const BROKEN_OFF: Error = Error::UnexpectedResponse(UnexpectedResponse::WrongLength);
+const WRONG_LENGTH: Error = Error::UnexpectedResponse(UnexpectedResponse::WrongLength);
 
 fn too_large(message: &'static str) -> Error {
     S3Error::invalid_request(message).into()

@@ -1,4 +1,8 @@
-//! Where a foreign object is, and further questions about it, each pinned to the object that was seen.
+//! Further requests about a foreign object: for its stored bytes, its instruction file and the padding at its
+//! end.
+//!
+//! It must not know data keys or what the client requested. It promises that stored bytes come from the
+//! object whose ETag and length were seen first, even if the storage ignores If-Match.
 
 use bytes::Bytes;
 use http::header::{HeaderValue, IF_MATCH, RANGE};
@@ -15,7 +19,7 @@ use crate::object::range::stored_range;
 use crate::object::rule::BucketRule;
 use crate::s3::{ByteRange, ObjectKey, headers};
 
-/// An object, and what is needed to ask for more of it.
+/// A foreign object's location, with what further requests about the object need.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) resources: &'a Resources,
@@ -24,7 +28,8 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The entries of the object's instruction file; `None` if there is none, or its name is another object's.
+    /// The entries of the object's instruction file; `None` if there is none, or if the object of that name
+    /// is not an instruction file.
     pub(crate) async fn instruction_file(&self) -> Result<Option<Entries>, Error> {
         let name = format!("{}{INSTRUCTION_SUFFIX}", self.at.object_key.as_str());
         let Ok(object_key) = ObjectKey::parse(name) else { return Ok(None) };
@@ -34,16 +39,16 @@ impl Source<'_> {
         let response = self.resources.upstream.send(request).await?;
         match response.status() {
             StatusCode::OK => {}
-            // S3 says 403 to who may not list the bucket.
+            // S3 responds 403 instead of 404 to a caller that may not list the bucket.
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
             status if status.is_server_error() => {
                 return Err(Error::UpstreamFailed { status: status.as_u16() });
             }
             _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject"))),
         }
-        let is_ours = response.headers().contains_key(headers::ENCRYPTION_KEY);
+        let is_encrypted = response.headers().contains_key(headers::ENCRYPTION_KEY);
         let run = ReceivedRange::of(response.status(), response.headers(), response.body())?;
-        if is_ours || run.total > MAX_INSTRUCTION_FILE as u64 {
+        if is_encrypted || run.total > MAX_INSTRUCTION_FILE as u64 {
             return Ok(None);
         }
         let content = read_bounded(response.into_body(), MAX_INSTRUCTION_FILE).await;
@@ -51,15 +56,16 @@ impl Source<'_> {
         Ok(Entries::parse_instruction_file(&content).ok())
     }
 
-    /// Whether the object's own name is that of an instruction file, and its length that of one.
+    /// Whether the object's name ends as an instruction file's does, and its length is at most that of one.
     pub(crate) fn is_named_instruction_file(&self, stored: u64) -> bool {
         self.at.object_key.as_str().ends_with(INSTRUCTION_SUFFIX) && stored <= MAX_INSTRUCTION_FILE as u64
     }
 
-    /// The stored bytes `first..=last`, or more, of the object of this ETag and length.
+    /// Fetches the stored bytes in `range`, or more of them, of the object with this ETag and length; without
+    /// a range, all of them.
     ///
     /// # Errors
-    /// [`Error::Replaced`] when it is another one by now.
+    /// [`Error::Replaced`] when the object has been replaced since it was seen.
     pub(crate) async fn fetch(
         &self,
         etag: &str,
@@ -67,7 +73,7 @@ impl Source<'_> {
         range: Option<ByteRange>,
     ) -> Result<(ReceivedRange, BoxBody), Error> {
         let mut request = self.at.request(Method::GET);
-        let pin = HeaderValue::try_from(format!("\"{etag}\"")).expect("it came in a header");
+        let pin = HeaderValue::try_from(format!("\"{etag}\"")).expect("the ETag came in a header");
         request.headers.insert(IF_MATCH, pin);
         if let Some(range) = range {
             request.headers.insert(RANGE, stored_range(range.first(), range.last()));
@@ -82,14 +88,14 @@ impl Source<'_> {
             _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject"))),
         }
         let run = ReceivedRange::of(response.status(), response.headers(), response.body())?;
-        // Not every storage knows If-Match.
+        // Not every storage supports If-Match.
         if etag_of(response.headers()) != Some(etag) || run.total != stored {
             return Err(Error::Replaced);
         }
         Ok((run, response.into_body()))
     }
 
-    /// The length of a chain's plaintext, by its padding.
+    /// The plaintext length of an AES-CBC chain, from the padding at its end.
     pub(crate) async fn chain_length(&self, chain: &CbcBody, etag: &str, stored: u64) -> Result<u64, Error> {
         let range = chain.tail(stored)?;
         let (run, body) = self.fetch(etag, stored, Some(range)).await?;

@@ -1,4 +1,7 @@
-//! Sealing a new object in the bucket's foreign format, for one PUT.
+//! Seals a new object in the bucket's foreign format, for one PUT.
+//!
+//! It must not know how the request is sent. It promises that each object has a data key or a random value of
+//! its own, and that a client cannot set metadata which a reader would take for the format's.
 
 use aws_lc_rs::rand;
 use base64::Engine;
@@ -20,18 +23,18 @@ use crate::s3::{S3Error, headers};
 use crate::upstream::UpstreamBody;
 use crate::wire::header::METADATA;
 
-/// Which of the foreign formats is written.
+/// A foreign format that new objects are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The seed article's.
+    /// The CBC format of docs/FOREIGN.md.
     Cbc,
-    /// The S3 Encryption Client's.
+    /// The S3 Encryption Client's format, in this version.
     S3ec(Version),
 }
 
 impl Target {
-    /// `None` for the native format.
-    pub(crate) fn of(format: WriteFormat) -> Option<Self> {
+    /// The foreign target for a configured format; `None` for the native format.
+    pub(crate) fn from_format(format: WriteFormat) -> Option<Self> {
         match format {
             WriteFormat::Native => None,
             WriteFormat::Cbc => Some(Self::Cbc),
@@ -41,12 +44,12 @@ impl Target {
     }
 }
 
-/// Refuses metadata of a client that would be taken for the format's own.
+/// Refuses a client's metadata if a reader would take them for the format's.
 ///
 /// # Errors
-/// `InvalidArgument`, naming it.
+/// `InvalidArgument`, which names the metadata entry.
 pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<(), Error> {
-    let written = Target::of(rule.formats.write);
+    let written = Target::from_format(rule.formats.write);
     let reserved = request.keys().find(|name| is_reserved(name.as_str()));
     match (written, reserved) {
         (Some(Target::S3ec(_)), Some(name)) => {
@@ -57,10 +60,11 @@ pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<
     }
 }
 
-/// Seals a plaintext, puts the format's metadata into the request, and gives its body and the wrapping key's name.
+/// Seals a plaintext and inserts the format's metadata into the request headers. Returns the sealed body and
+/// the wrapping key's name.
 ///
 /// # Errors
-/// Why there is no data key.
+/// An error of the keyring when no data key can be had.
 pub(crate) async fn seal(
     resources: &Resources,
     rule: &BucketRule,

@@ -1,4 +1,7 @@
-//! Which formats a bucket's objects may have, and how the foreign ones are treated.
+//! The formats that objects under a rule may have, and how objects in foreign formats are read and written.
+//!
+//! It must not know the configuration's syntax or how a format is sealed and opened. It promises defaults
+//! that read and write only the native format and release nothing unverified.
 
 use std::collections::BTreeMap;
 
@@ -9,89 +12,91 @@ use crate::envelope::article_cbc;
 pub enum WriteFormat {
     /// `native`: 64 KiB chunks, each authenticated.
     Native,
-    /// `cbc`: the seed article's.
+    /// `cbc`: the CBC format of docs/FOREIGN.md.
     Cbc,
-    /// `s3ec-v2`: the S3 Encryption Client's, without a key commitment.
+    /// `s3ec-v2`: the S3 Encryption Client's format without a key commitment.
     S3ecV2,
-    /// `s3ec-v3`: the S3 Encryption Client's, with a key commitment.
+    /// `s3ec-v3`: the S3 Encryption Client's format with a key commitment.
     S3ecV3,
 }
 
-/// A kind of object that may be read.
+/// The format of objects that may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadFormat {
-    /// `native`
+    /// `native`: 64 KiB chunks, each authenticated.
     Native,
-    /// `cbc`
+    /// `cbc`: the CBC format of docs/FOREIGN.md.
     Cbc,
-    /// `s3ec`: V2 and V3.
+    /// `s3ec`: the S3 Encryption Client's format, versions V2 and V3.
     S3ec,
-    /// `plaintext`: not encrypted at all.
+    /// `plaintext`: not encrypted.
     Plaintext,
 }
 
-/// What becomes of multipart uploads where objects are written in a format that has no parts.
+/// How multipart uploads are handled under a rule whose written format has no parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Multipart {
-    /// They are refused.
+    /// Multipart uploads are refused.
     Refuse,
-    /// Their objects are native ones.
+    /// Multipart uploads are written as native objects.
     Native,
 }
 
-/// What becomes of messages that do not fit the buffer.
+/// How messages that exceed the buffer are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Large {
-    /// They are refused.
+    /// Larger messages are refused.
     Refuse,
-    /// They are released as they come, and the connection is cut at their end if they are not authentic.
+    /// Larger messages are released while they are received. If the tag at the end is wrong, the connection
+    /// is closed before the response is complete.
     Stream,
 }
 
-/// How a range of a message is read.
+/// How a range of an AES-GCM message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranges {
-    /// The whole message is verified, and the range cut out of it.
+    /// The whole message is verified, and the range is cut out of the plaintext.
     Verify,
-    /// The range alone is read, and nothing authenticates it.
+    /// Only the range is read, and nothing authenticates it.
     Unauthenticated,
 }
 
-/// How the seed article's objects are written.
+/// How objects in the CBC format of docs/FOREIGN.md are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CbcRules {
-    /// What fills the last block.
+    /// The padding of the last block.
     pub padding: article_cbc::Padding,
-    /// What becomes of multipart uploads.
+    /// How multipart uploads are handled.
     pub multipart: Multipart,
 }
 
-/// How the S3 Encryption Client's objects are read and written.
+/// How objects in the S3 Encryption Client's format are read and written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3ecRules {
-    /// Whether AES-CBC and data keys that nothing binds to their algorithm are read.
+    /// Whether AES-CBC objects are read, and objects whose data key is not bound to its algorithm.
     pub legacy: bool,
-    /// Stored bytes of a message that is verified before any of it is released.
+    /// The maximum number of stored bytes of a message that is verified before any of its plaintext is
+    /// released.
     pub buffer: u64,
-    /// What becomes of larger ones.
+    /// How messages larger than `buffer` are handled.
     pub large: Large,
-    /// How ranges are read.
+    /// How ranges of messages are read.
     pub ranges: Ranges,
-    /// The encryption context of new objects, beside what the format adds to it. Where it is not empty, objects with
-    /// another one are refused.
+    /// The encryption context of new objects, in addition to the pairs of the format. If not empty, objects
+    /// with a different context are refused.
     pub context: BTreeMap<String, String>,
 }
 
-/// The formats of a bucket's objects.
+/// The formats of objects under a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Formats {
-    /// Of new objects.
+    /// The format of new objects.
     pub write: WriteFormat,
-    /// Of those that are read; holds the one that is written.
+    /// The formats that are read, including the written one.
     pub read: Vec<ReadFormat>,
-    /// Where objects are written as `cbc`.
+    /// Settings for objects that are written as `cbc`.
     pub cbc: CbcRules,
-    /// Where objects of the S3 Encryption Client are read or written.
+    /// Settings for objects that are read or written in the S3 Encryption Client's format.
     pub s3ec: S3ecRules,
 }
 
@@ -119,19 +124,19 @@ impl Default for S3ecRules {
 }
 
 impl Formats {
-    /// Whether objects of this kind are read.
+    /// Whether objects in this format are read.
     #[must_use]
     pub fn reads(&self, format: ReadFormat) -> bool {
         self.read.contains(&format)
     }
 
-    /// Whether nothing but native objects is read: then a listing's arithmetic holds for all of them.
+    /// Whether only native objects are read, so that the size arithmetic of listings holds for all objects.
     #[must_use]
     pub fn reads_native_only(&self) -> bool {
         self.read == [ReadFormat::Native]
     }
 
-    /// What a client is told that `formats.read` accepts: `["native", "cbc"]`.
+    /// The formats that are read, in the syntax of `formats.read`, for error messages: `["native", "cbc"]`.
     #[must_use]
     pub fn readable(&self) -> String {
         let names: Vec<_> = self.read.iter().map(|format| format!("\"{}\"", format.name())).collect();
@@ -140,7 +145,7 @@ impl Formats {
 }
 
 impl WriteFormat {
-    /// As it is written in `formats.write`.
+    /// The name in `formats.write`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -151,7 +156,7 @@ impl WriteFormat {
         }
     }
 
-    /// The kind that objects written so are read as.
+    /// The format that objects written in this format are read as.
     #[must_use]
     pub fn read_as(self) -> ReadFormat {
         match self {
@@ -163,7 +168,7 @@ impl WriteFormat {
 }
 
 impl ReadFormat {
-    /// As it is written in `formats.read`.
+    /// The name in `formats.read`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
