@@ -1,5 +1,6 @@
-//! All errors of a request, whose fault each is, and the S3 error that the client receives. It must not know
-//! where an error is raised. It promises that a message for the client contains no key material, no stored
+//! All errors of a request, the party at fault, and the S3 error that the client receives.
+//!
+//! It must not know where an error is raised. A message for the client contains no key material, no stored
 //! bytes and no internal address.
 
 mod document;
@@ -49,8 +50,8 @@ pub enum Error {
     /// The storage's response is not one that S3 gives.
     #[error("the storage responded {0}")]
     UnexpectedResponse(UnexpectedResponse),
-    /// The storage is in trouble.
-    #[error("the storage answered with status {status}")]
+    /// The storage responded with a server error.
+    #[error("the storage responded with status {status}")]
     UpstreamFailed {
         /// The status of the response, 500 or more.
         status: u16,
@@ -59,7 +60,7 @@ pub enum Error {
     /// attempt was carried out can't be determined.
     #[error("the storage refused a repeated request that may have been carried out before")]
     Unsettled,
-    /// The storage wants the request to go elsewhere.
+    /// The storage redirects the request.
     #[error("the storage responded with a redirect ({status}): check upstream.endpoint and upstream.region")]
     UpstreamRedirect {
         /// The status of the response.
@@ -74,10 +75,10 @@ pub enum Error {
     /// The storage denies this request to the proxy; its message names the proxy's account.
     #[error("the storage denied it: {message}")]
     UpstreamDenied {
-        /// The storage's message, which is for the log alone.
+        /// The storage's message, which only the log may show.
         message: String,
     },
-    /// What is stored fails authentication.
+    /// The stored object fails authentication.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A stored body of a format without chunks fails authentication.
@@ -86,7 +87,8 @@ pub enum Error {
     /// The object claims to be the S3 Encryption Client's, and is refused.
     #[error(transparent)]
     S3ec(#[from] S3ecError),
-    /// The object is a chain of AES-CBC that can't be decrypted. All its faults are this one.
+    /// The object is a chain of AES-CBC that can't be decrypted. Every fault of a chain has this one error,
+    /// so that an attacker can't tell them apart.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// The object is of a format that the bucket's rule does not read.
@@ -97,22 +99,14 @@ pub enum Error {
         /// The formats of the rule's `formats.read`.
         readable: String,
     },
-    /// The wrapped data key is not canonical base64, or of an impossible length.
+    /// The wrapped data key is missing beside an envelope, not canonical base64, or of an impossible length.
     #[error("the stored data key is malformed")]
     MalformedWrappedKey,
-    /// The object has no native envelope.
-    #[error("the object is not in the native format")]
-    NotNative {
-        /// Whether one of the two metadata entries is there.
-        has_wrapped_key: bool,
-    },
     /// The object was replaced between two requests that read it.
     #[error("the object was replaced while it was read")]
     Replaced,
-    /// The object has a multipart body, and nothing says of how many parts.
-    #[error(
-        "the storage says nowhere how many parts the object has: neither in its ETag nor as x-amz-mp-parts-count"
-    )]
+    /// The object has a multipart body, and no response of the storage contains the number of parts.
+    #[error("the storage reports no number of parts of the object, in its ETag or as x-amz-mp-parts-count")]
     PartsUnknown,
     /// An internal fault of the proxy; the log has the details.
     #[error("the request ended in a panic")]
@@ -129,7 +123,7 @@ impl From<S3Error> for Error {
 }
 
 impl From<UpstreamError> for Error {
-    /// When the storage was cut off because the body for it failed, that failure is what matters.
+    /// If the request to the storage was aborted because its body failed, the body's error is the cause.
     fn from(error: UpstreamError) -> Self {
         match error {
             UpstreamError::Body(cause) => Self::from_body_error(cause),
@@ -194,7 +188,8 @@ impl Error {
         }
     }
 
-    /// What it means that a body failed which was on its way to the storage: the client's, or the source of a copy.
+    /// The error for a failed request body to the storage, which is the client's body or the source of a
+    /// copy.
     pub fn from_body_error(cause: BoxError) -> Self {
         let cause = match cause.downcast::<IngestError>() {
             Ok(ingest) => return Self::Ingest(*ingest),
@@ -225,7 +220,7 @@ impl Error {
         }
     }
 
-    /// Whether the storage keeps the object where it can't be read before it was restored.
+    /// Whether the object is archived, so that it can't be read before it is restored.
     pub fn is_archived(&self) -> bool {
         if let Self::Shared(error) = self {
             return error.is_archived();
@@ -256,8 +251,7 @@ impl Error {
             | Self::Stream(_)
             | Self::S3ec(_)
             | Self::Unreadable(_)
-            | Self::NotReadable { .. }
-            | Self::NotNative { .. } => Blame::Upstream,
+            | Self::NotReadable { .. } => Blame::Upstream,
         }
     }
 }

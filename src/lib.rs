@@ -1,8 +1,9 @@
 //! s3veil: an S3-compatible transparent encrypting proxy.
 //!
-//! Unchanged S3 clients speak to it as to S3; the storage behind it sees ciphertext only.
-//! Rooms depend downwards: `config`, `server` → `service` → `handler` → `upstream`, `keyring`, `body` →
-//! `envelope`, `sigv4`, `s3`. The three leaves are pure and never see each other.
+//! S3 clients use the proxy like S3, without changes; the storage behind it receives ciphertext only. Modules
+//! depend downwards: `cli` → `config`, `server`, `service` → `operation` → `upload` → `object` → `upstream`,
+//! `keyring`, `body` → `envelope`, `sigv4`, `s3` → `wire`. `envelope`, `sigv4`, `s3` and `wire` do no input
+//! or output, and the first three do not depend on each other.
 
 pub mod admin;
 pub mod admission;

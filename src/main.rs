@@ -1,6 +1,7 @@
 //! The process: arguments, logging, the runtime, exit codes.
-//! It must not know what a command does.
-//! It promises one message and one exit code for every failure; no other module prints or exits.
+//!
+//! It must not know what a command does. Every failure has one message and one exit code; no other module
+//! prints or exits.
 
 #![allow(clippy::print_stdout)]
 
@@ -95,7 +96,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             tracing::warn!("{warning}");
         }
         let has_operators = config.admin.is_some();
-        // Before anything is created on disk: a port in use ends the start.
+        // Listeners are opened before any file is created, so that a port in use leaves no files.
         let mut listeners =
             Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
         let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
@@ -109,7 +110,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         readiness.begin();
         let recorder = serve::recorder();
         let metrics = recorder.handle();
-        // Only an admin listener keeps the recorder from growing.
+        // The recorder is installed only with an admin listener, without which it would grow without bound.
         if has_operators && metrics::set_global_recorder(recorder).is_err() {
             return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
         }

@@ -1,5 +1,7 @@
-//! A storage for tests of handlers: it keeps what it is given, answers GET and HEAD as S3 does unless it is told to be
-//! odd, and remembers what it was asked.
+//! A storage in memory for tests of operations, which responds to GET and HEAD like S3.
+//!
+//! It must not know what a test checks. Deviations from S3 are switched on by name, and every request is
+//! recorded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,8 +24,7 @@ use crate::envelope::native::{
 };
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
-use crate::object::caches::LayoutCache;
-use crate::object::caches::SizeCache;
+use crate::object::caches::{LayoutCache, SizeCache};
 use crate::object::native;
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
@@ -35,7 +36,8 @@ use crate::s3::{
 use crate::sigv4::Payload;
 use crate::upstream::{Credentials, Settings, Target, Upstream};
 
-/// What handlers work with, for a storage at `endpoint`: rules by bucket and prefix, and a keyring in the folder.
+/// Resources of operations for a storage at `endpoint`, with rules by bucket and prefix, and a keyring in the
+/// returned folder.
 pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resources, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let credentials = Credentials::Static {
@@ -82,15 +84,15 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
 /// An object as the storage keeps it.
 #[derive(Clone, Default)]
 pub(crate) struct Kept {
-    /// Without quotes.
+    /// The ETag without quotes.
     pub(crate) etag: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
-    /// Stored bytes of its parts, if it is a multipart upload's.
+    /// Stored bytes of each part of a multipart object; empty for an object of one PUT.
     pub(crate) parts: Vec<u64>,
 }
 
-/// How the storage is not S3.
+/// Deviations of the storage from S3.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Oddities {
     pub(crate) ignores_range: bool,
@@ -100,26 +102,26 @@ pub(crate) struct Oddities {
     pub(crate) refuses_long_suffixes: bool,
 }
 
-/// What a request asked for: method, path and query, Range.
-pub(crate) type Asked = (Method, String, Option<String>);
+/// A recorded request: method, path and query, Range.
+pub(crate) type RecordedRequest = (Method, String, Option<String>);
 
-/// The storage.
+/// A storage with bucket `b`.
 #[derive(Default)]
 pub(crate) struct Storage {
-    /// Where it listens.
+    /// The URL at which the storage listens.
     pub(crate) endpoint: String,
     objects: Mutex<HashMap<String, Kept>>,
-    /// Scheduled changes: the count of further requests to answer first, the object's path, and the object
+    /// Scheduled changes: the number of requests to serve first, the object's path, and the object
     /// that replaces it (`None`: it is deleted).
     successors: Mutex<Vec<(usize, String, Option<Kept>)>>,
-    asked: Mutex<Vec<Asked>>,
-    /// Bytes of bodies that were given out.
-    given: Mutex<u64>,
+    requests: Mutex<Vec<RecordedRequest>>,
+    /// Bytes of response bodies that were sent.
+    sent_bytes: Mutex<u64>,
     oddities: Mutex<Oddities>,
 }
 
 impl Storage {
-    /// Serves until the test ends.
+    /// Starts a storage that serves until the test ends.
     pub(crate) async fn serve() -> (Arc<Self>, Resources, tempfile::TempDir) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -129,8 +131,8 @@ impl Storage {
             while let Ok((stream, _)) = listener.accept().await {
                 let storage = Arc::clone(&serving);
                 let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let answer = storage.answer(&request.map(drop));
-                    async move { Ok::<_, std::convert::Infallible>(answer) }
+                    let response = storage.respond(&request.map(drop));
+                    async move { Ok::<_, std::convert::Infallible>(response) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
@@ -139,13 +141,13 @@ impl Storage {
         (storage, resources, folder)
     }
 
-    /// Keeps an object of bucket `b`, from now on.
+    /// Stores an object in bucket `b` and cancels all scheduled changes.
     pub(crate) fn keep(&self, object_key: &str, object: Kept) {
         self.successors.lock().unwrap().clear();
         self.objects.lock().unwrap().insert(format!("/b/{object_key}"), object);
     }
 
-    /// Replaces an object after so many more requests.
+    /// Replaces an object after `requests` further requests.
     pub(crate) fn keep_after(&self, requests: usize, object_key: &str, object: Kept) {
         self.successors.lock().unwrap().push((requests, format!("/b/{object_key}"), Some(object)));
     }
@@ -159,14 +161,14 @@ impl Storage {
         *self.oddities.lock().unwrap() = oddities;
     }
 
-    /// What was asked since this was called last.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+    /// Takes the requests that were received since the last call.
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
+        std::mem::take(&mut self.requests.lock().unwrap())
     }
 
-    /// Bytes given out since this was called last.
-    pub(crate) fn given(&self) -> u64 {
-        std::mem::take(&mut self.given.lock().unwrap())
+    /// Takes the number of body bytes that were sent since the last call.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        std::mem::take(&mut self.sent_bytes.lock().unwrap())
     }
 
     fn objects(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
@@ -191,11 +193,12 @@ impl Storage {
         format!("<ListBucketResult><Name>b</Name>{}</ListBucketResult>", entries.concat())
     }
 
-    fn answer(&self, request: &Request<()>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<()>) -> Response<Full<Bytes>> {
         let text =
             |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-        let asked = request.uri().path_and_query().unwrap().to_string();
-        self.asked.lock().unwrap().push((request.method().clone(), asked, text(header::RANGE)));
+        let path_and_query = request.uri().path_and_query().unwrap().to_string();
+        let recorded = (request.method().clone(), path_and_query, text(header::RANGE));
+        self.requests.lock().unwrap().push(recorded);
         let odd = *self.oddities.lock().unwrap();
         let refuse = |status: StatusCode| {
             let mut response = Response::new(Full::default());
@@ -245,7 +248,7 @@ impl Storage {
             response.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
         }
         if request.method() == Method::GET {
-            *self.given.lock().unwrap() += body.len() as u64;
+            *self.sent_bytes.lock().unwrap() += body.len() as u64;
             *response.body_mut() = Full::new(body);
         }
         response
@@ -258,7 +261,7 @@ fn listed(path: &str, object: &Kept) -> String {
     format!("<Contents><Key>{object_key}</Key><ETag>\"{etag}\"</ETag><Size>{size}</Size></Contents>")
 }
 
-/// A multipart upload as it was stored, and what it was.
+/// A multipart upload: its plaintext, its sealed segments, and its metadata.
 #[derive(Clone)]
 pub(crate) struct Uploaded {
     pub(crate) content: Vec<u8>,
@@ -267,7 +270,7 @@ pub(crate) struct Uploaded {
 }
 
 impl Uploaded {
-    /// What a storage keeps of it, whose ETag says so many parts.
+    /// The object as a storage keeps it, with the number of segments in its ETag.
     pub(crate) fn kept(&self, hash: &str) -> Kept {
         Kept {
             etag: format!("{hash}-{}", self.segments.len()),
@@ -297,7 +300,7 @@ async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Se
     (sealed, metadata)
 }
 
-/// A multipart upload of this layout, for bucket `b`.
+/// Seals a multipart upload of this layout for bucket `b`.
 pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
     let (sealed, metadata) = sealed(resources, object_key, true).await;
     let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
@@ -305,7 +308,7 @@ pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Lay
     Uploaded { content, segments, metadata }
 }
 
-/// An object of one PUT, for bucket `b`.
+/// Seals an object of one PUT for bucket `b`.
 pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
     let (sealed, headers) = sealed(resources, object_key, false).await;
     let body = seal_all(ChunkSealer::for_put(&sealed.content_key), content).into();
@@ -336,7 +339,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
     }
 }
 
-/// What a client got: the head of the answer, what came of the body, and whether it came whole.
+/// A response as a client received it: its head, the received bytes, and whether the body was complete.
 pub(crate) struct Got {
     pub(crate) head: http::response::Parts,
     pub(crate) body: Vec<u8>,
@@ -349,8 +352,8 @@ impl Got {
     }
 }
 
-/// The answer to a call, read to its end.
-pub(crate) async fn answered(resources: &Resources, call: Call) -> Result<Got, Error> {
+/// Handles a call and reads the response to its end.
+pub(crate) async fn respond(resources: &Resources, call: Call) -> Result<Got, Error> {
     let is_head = call.method == Method::HEAD;
     let (head, mut body) = crate::operation::handle(resources, call).await?.into_parts();
     let mut got = Got { head, body: Vec::new(), is_whole: true };

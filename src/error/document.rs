@@ -1,7 +1,7 @@
 //! The S3 error document of each error.
 //!
-//! It must not reveal keys, stored bytes or internal addresses. Every error has a code that S3 documents, except
-//! `IntegrityCheckFailed`, for which S3 has none.
+//! It must not reveal keys, stored bytes or internal addresses. Every error has a code that S3 documents,
+//! except `IntegrityCheckFailed`, for which S3 has no code.
 
 use std::borrow::Cow;
 
@@ -21,15 +21,15 @@ impl Error {
             Self::Ingest(error) => error.to_s3(),
             Self::Keyring(error) => keyring(error),
             Self::Upstream(error) => upstream(error),
-            Self::UpstreamBody(_) => unavailable("The storage's answer broke off. Please try again."),
+            Self::UpstreamBody(_) => unavailable("The storage's response broke off. Please try again."),
             Self::PassThrough(refusal) => refusal.to_s3(),
             Self::UnexpectedResponse(what) => {
                 S3Error::new(ErrorCode::InternalError, format!("The storage responded {what}."))
             }
             Self::UpstreamFailed { .. } => unavailable("The storage is in trouble. Please try again."),
             Self::Unsettled => unavailable(
-                "The storage's answer was lost, and whether the request was carried out is not known. Please look, or \
-                 try again.",
+                "The storage's response was lost, and whether the request was carried out is not known. Please \
+                 look, or try again.",
             ),
             Self::UpstreamRedirect { .. } => S3Error::new(
                 ErrorCode::InternalError,
@@ -52,13 +52,6 @@ impl Error {
                 "{} The bucket's formats.read accepts only {readable}.",
                 described(found)
             )),
-            Self::NotNative { has_wrapped_key: false } => S3Error::invalid_request(
-                "This object is not encrypted by s3veil. The bucket's formats.read accepts only [\"native\"].",
-            ),
-            Self::NotNative { has_wrapped_key: true } => S3Error::invalid_request(
-                "This object is encrypted in another format than s3veil's own. The bucket's formats.read accepts only \
-                 [\"native\"].",
-            ),
             Self::Replaced => unavailable("The object was replaced while it was read. Please try again."),
             Self::PartsUnknown => {
                 S3Error::new(ErrorCode::InternalError, format!("Can't read this object: {self}."))
@@ -69,7 +62,7 @@ impl Error {
     }
 }
 
-/// What an object is that may not be read.
+/// The sentence that names the format of an object that may not be read.
 fn described(found: &str) -> String {
     match found {
         "plaintext" => "This object is not encrypted.".to_owned(),
@@ -77,7 +70,8 @@ fn described(found: &str) -> String {
     }
 }
 
-/// What the metadata say is told, since whoever may read the object may know it; what fails authentication is one.
+/// Faults that the metadata show are named, since a client that may read the object may know them; all faults
+/// of authentication have one error code.
 fn s3ec(error: S3ecError) -> S3Error {
     match error {
         S3ecError::LegacyWrapping
@@ -108,21 +102,21 @@ fn unavailable(message: impl Into<Cow<'static, str>>) -> S3Error {
 }
 
 fn unauthenticated(error: &AuthError) -> S3Error {
-    let answer = S3Error::new(error.s3_code(), error.to_string());
+    let refused = S3Error::new(error.s3_code(), error.to_string());
     match error {
-        AuthError::UnknownAccessKeyId(access_key_id) => answer.with("AWSAccessKeyId", access_key_id),
-        AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew } => answer
+        AuthError::UnknownAccessKeyId(access_key_id) => refused.with("AWSAccessKeyId", access_key_id),
+        AuthError::RequestTimeTooSkewed { request_time, server_time, max_skew } => refused
             .with("RequestTime", request_time)
             .with("ServerTime", server_time)
             .with("MaxAllowedSkewMilliseconds", max_skew.as_millis().to_string()),
         AuthError::Expired { expires, server_time } => {
-            answer.with("Expires", expires).with("ServerTime", server_time)
+            refused.with("Expires", expires).with("ServerTime", server_time)
         }
         AuthError::Malformed { fault: AuthFault::Region { expected, .. }, .. } => {
-            answer.with("Region", expected)
+            refused.with("Region", expected)
         }
-        AuthError::HeadersNotSigned(names) => answer.with("HeadersNotSigned", names.join(", ")),
-        AuthError::SignatureDoesNotMatch(mismatch) => signature_mismatch(answer, mismatch),
+        AuthError::HeadersNotSigned(names) => refused.with("HeadersNotSigned", names.join(", ")),
+        AuthError::SignatureDoesNotMatch(mismatch) => signature_mismatch(refused, mismatch),
         AuthError::Anonymous
         | AuthError::SeveralMechanisms
         | AuthError::SigV2NotAllowed
@@ -142,27 +136,27 @@ fn unauthenticated(error: &AuthError) -> S3Error {
         | AuthError::InvalidContentSha256
         | AuthError::SigV2SignedChunks
         | AuthError::InvalidDecodedLength
-        | AuthError::TooManyTrailers { .. } => answer,
+        | AuthError::TooManyTrailers { .. } => refused,
     }
 }
 
-/// What S3 shows for debugging a signature; it holds nothing a client did not send or could not compute.
-fn signature_mismatch(answer: S3Error, mismatch: &SignatureMismatch) -> S3Error {
+/// Adds what S3 shows for debugging a signature. A client sent or can compute every value of it.
+fn signature_mismatch(refused: S3Error, mismatch: &SignatureMismatch) -> S3Error {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let answer = answer
+    let refused = refused
         .with("AWSAccessKeyId", &mismatch.access_key_id)
         .with("StringToSign", text(&mismatch.string_to_sign))
         .with("SignatureProvided", &mismatch.signature_provided);
     match &mismatch.canonical_request {
-        Some(canonical_request) => answer.with("CanonicalRequest", text(canonical_request)),
-        None => answer,
+        Some(canonical_request) => refused.with("CanonicalRequest", text(canonical_request)),
+        None => refused,
     }
 }
 
 fn keyring(error: &KeyringError) -> S3Error {
-    let told = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
+    let refused = |code: ErrorCode| S3Error::new(code, format!("The key service refused: {error}."));
     match error {
-        KeyringError::Denied | KeyringError::NotAllowed => told(ErrorCode::AccessDenied),
+        KeyringError::Denied | KeyringError::NotAllowed => refused(ErrorCode::AccessDenied),
         // The keyring's path and its other keys are for the operator, in the log. An altered blob can also be
         // the cause.
         KeyringError::KeyMissing { key_id, keyring: _ } => S3Error::new(
@@ -171,12 +165,13 @@ fn keyring(error: &KeyringError) -> S3Error {
                 "The key service refused: the data key was wrapped under {key_id}, which it does not have."
             ),
         ),
-        KeyringError::KeyNotFound => told(ErrorCode::KmsNotFoundException),
-        KeyringError::KeyDisabled => told(ErrorCode::KmsDisabledException),
+        KeyringError::KeyNotFound => refused(ErrorCode::KmsNotFoundException),
+        KeyringError::KeyDisabled => refused(ErrorCode::KmsDisabledException),
         KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => {
-            told(ErrorCode::KmsInvalidStateException)
+            refused(ErrorCode::KmsInvalidStateException)
         }
-        // Who can alter a blob can also name another key in it, or bring one that a key of its own wrapped.
+        // An attacker who can alter a blob can also name another key in it, or store a blob wrapped by the
+        // attacker's own key.
         KeyringError::InvalidCiphertext | KeyringError::IncorrectKey => integrity(error.to_string()),
         KeyringError::Throttled => S3Error::new(
             ErrorCode::SlowDown,
@@ -202,7 +197,7 @@ fn upstream(error: &UpstreamError) -> S3Error {
         UpstreamError::Protocol(_) => unavailable("The exchange with the storage failed. Please try again."),
         UpstreamError::HeadTooLarge => S3Error::new(
             ErrorCode::InternalError,
-            "The storage's answer has more header fields, metadata among them, than this server reads.",
+            "The storage's response has more header fields, metadata among them, than this server reads.",
         ),
         UpstreamError::Credentials(_) => S3Error::new(
             ErrorCode::InternalError,

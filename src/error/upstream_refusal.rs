@@ -30,8 +30,8 @@ impl UpstreamRefusal {
         response
     }
 
-    /// The refusal as an error document with a status of its own, for a response whose status was already sent.
-    /// A code that S3 does not have becomes `InvalidRequest` or `InternalError`.
+    /// The refusal as an error document with a status of its own, for a response whose status was already
+    /// sent. A code that S3 does not have becomes `InvalidRequest` or `InternalError`.
     #[must_use]
     pub fn to_s3(&self) -> S3Error {
         if let Ok(error) = xml::parse_error_document(&self.document) {

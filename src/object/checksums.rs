@@ -31,7 +31,7 @@ pub(crate) fn kept_checksums(
     }
 }
 
-/// Whether the last segment has to be looked at for the object's checksum.
+/// Whether the object's checksum may be in its last segment, which then has to be read.
 pub(crate) fn may_carry_checksum(attributes: &Attributes) -> bool {
     attributes.iter().next().is_none() && attributes.upload_checksum() != UploadChecksum::Undeclared
 }

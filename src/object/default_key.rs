@@ -1,8 +1,8 @@
 //! The KMS key that a bucket's default encryption names: the key for requests that name none, if the rule
 //! allows it.
 //!
-//! The storage keeps the document. It is requested only where a rule allows several keys, and cached for a
-//! limited time.
+//! It must not know which keys a rule allows. The storage's document is requested only where a rule allows
+//! several keys, and cached for a limited time; a failed lookup is an error and never another key.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use crate::upstream::UpstreamRequest;
 /// such configuration, or the storage does not support it or denies the proxy access to it.
 ///
 /// # Errors
-/// When the storage can't answer now: an object must not get a key other than the one that the bucket's owner
-/// chose.
+/// When the storage can't respond now: an object must not get a key other than the one that the bucket's
+/// owner chose.
 pub(crate) async fn default_key(
     resources: &Resources,
     bucket: &BucketName,
     account: HeaderMap,
 ) -> Result<Option<Arc<str>>, Error> {
     let DefaultKeyCache(known) = &resources.default_keys;
-    let asked = Box::pin(ask(resources, bucket, account));
-    known.try_get_with_by_ref(bucket, asked).await.map_err(Error::Shared)
+    let lookup = Box::pin(fetch(resources, bucket, account));
+    known.try_get_with_by_ref(bucket, lookup).await.map_err(Error::Shared)
 }
 
-async fn ask(
+async fn fetch(
     resources: &Resources,
     bucket: &BucketName,
     account: HeaderMap,
@@ -44,8 +44,8 @@ async fn ask(
     if response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED {
         return Err(Error::UpstreamFailed { status: response.status().as_u16() });
     }
-    // An error about the proxy's own credentials, or a redirect, does not answer the question; a denied
-    // access does.
+    // An error about the proxy's own credentials, or a redirect, does not show which key the bucket has.
+    // Denied access counts as no default key.
     let response = match upstream_response::pass(response).await {
         Ok(response) if response.status() == StatusCode::OK => response,
         Ok(_) | Err(Error::UpstreamDenied { .. } | Error::PassThrough(_)) => return Ok(None),
@@ -53,7 +53,7 @@ async fn ask(
     };
     let document = read_bounded(response.into_body(), xml::MAX_ENCRYPTION_DOCUMENT).await;
     let document = document.map_err(Error::upstream_body)?;
-    // LocalStack's way to say that there is none.
+    // LocalStack responds with an empty document where the bucket has no default encryption.
     if document.trim_ascii().is_empty() {
         return Ok(None);
     }

@@ -1,4 +1,7 @@
-//! What a stored object is, without its content: metadata, the plaintext's length, and where its parts lie.
+//! Describes a stored object without its content: metadata, the plaintext's length, and where its parts lie.
+//!
+//! It must not know operations or client requests. A length that was not authenticated is the one that the
+//! storage claims; a layout and a checksum are returned only if they were authenticated.
 
 use std::sync::Arc;
 
@@ -18,10 +21,10 @@ use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{BucketName, Hashed, ObjectKey};
 
-/// How often an object may be replaced while its layout is read, until its reader is told to come back.
+/// How often an object may be replaced while its layout is read before the reader gets an error to retry.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Which object is asked about.
+/// The object to describe, and how much of it has to be known.
 pub(crate) struct DescribeRequest<'a> {
     pub(crate) bucket: &'a BucketName,
     pub(crate) object_key: &'a ObjectKey,
@@ -37,31 +40,32 @@ pub(crate) struct DescribeRequest<'a> {
 
 /// A stored object as a HEAD describes it.
 pub(crate) struct DescribedObject {
-    /// The head of the storage's answer as it came.
+    /// The head of the storage's response, unchanged.
     pub(crate) head: response::Parts,
-    /// What its metadata say of its keys.
+    /// The keys that its metadata hold.
     pub(crate) keys: ObjectKeys,
     /// Plaintext length in bytes: as the storage claims, unless the layout is here. For an archived object
     /// whose length only its content could show: the length recorded when the upload was completed, else the
     /// stored bytes, as in listings.
     pub(crate) plaintext_total: u64,
-    /// The layout of a multipart upload, if it was needed for something.
+    /// The layout of a multipart upload, if it was needed for the length, the checksum or the caller.
     pub(crate) layout: Option<Arc<Layout>>,
-    /// Its checksums, and the key that wrapped the data key, if they were needed and it is a native object.
+    /// The checksums and the name of the key that wrapped the data key, if they were requested and the object
+    /// is native.
     pub(crate) checksums: Option<(Vec<ObjectChecksum>, String)>,
 }
 
 /// The keys of a described object.
 pub(crate) enum ObjectKeys {
-    /// Of a native object.
+    /// The wrapped key and the envelope of a native object.
     Native(NativeMetadata),
-    /// Of an object of another format, or none.
+    /// The envelope of an object in another format, or in plaintext.
     Foreign(ForeignEnvelope),
 }
 
 impl ObjectKeys {
-    /// Whether the object is encrypted, and the name of the key that wrapped the data key, as far as it is known without a
-    /// call.
+    /// The name of the key that probably wrapped the data key, as far as it is known without a call of the
+    /// key service. `None` for an object that is not encrypted.
     pub(crate) async fn likely_key_id(
         &self,
         resources: &Resources,
@@ -83,7 +87,7 @@ impl ObjectKeys {
         if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }
     }
 
-    /// What answers call the object's encryption, if it is encrypted.
+    /// The algorithm that response headers report, for an encrypted object.
     pub(crate) fn sse(&self) -> SseAlgorithm {
         match self {
             Self::Native(stored) => stored.envelope().sse(),
@@ -91,7 +95,7 @@ impl ObjectKeys {
         }
     }
 
-    /// Whether the object is encrypted at all.
+    /// Whether the object is encrypted, in whichever format.
     pub(crate) fn is_encrypted(&self) -> bool {
         match self {
             Self::Native(_) => true,
@@ -100,19 +104,19 @@ impl ObjectKeys {
     }
 }
 
-/// Describes an object: one HEAD, and the small reads of its layout where that is needed and not known. The bucket's
-/// rule must serve it.
+/// Describes an object by one HEAD, and by small reads of its layout where the layout is needed and not
+/// cached. A rule must serve the object's name.
 ///
 /// # Errors
-/// [`Error::NotReadable`] when it is of a format that the bucket does not read, a format error when it can't be what was
-/// sealed.
+/// [`Error::NotReadable`] when the object is of a format that the bucket does not read, a format error when
+/// it can't be what was sealed.
 pub(crate) async fn describe_object(
     resources: &Resources,
-    asked: DescribeRequest<'_>,
+    description: DescribeRequest<'_>,
 ) -> Result<Box<DescribedObject>, Error> {
-    let rule = resources.policies.of_object(asked.bucket, asked.object_key)?;
+    let rule = resources.policies.of_object(description.bucket, description.object_key)?;
     for _ in 0..MAX_ATTEMPTS {
-        match attempt(resources, rule, &asked).await {
+        match attempt(resources, rule, &description).await {
             Err(error) if error.is_replaced() || error.is_broken_off() => {}
             outcome => return outcome,
         }
@@ -120,11 +124,12 @@ pub(crate) async fn describe_object(
     Err(Error::Replaced)
 }
 
-/// The proven layout of a multipart upload, for whoever wants to see it.
+/// The proven layout of a multipart object, as `s3veil inspect` prints it.
 ///
 /// # Errors
-/// [`Error::NotReadable`] for a format that the bucket's rule does not read, a format error for an object that is not
-/// as it was sealed, and [`Error::UnexpectedResponse`] when there is no such object, or it was written by one PUT.
+/// [`Error::NotReadable`] for a format that the bucket's rule does not read, a format error for an object
+/// that is not as it was sealed, and [`Error::UnexpectedResponse`] when there is no such object, or it was
+/// written by one PUT.
 pub async fn object_layout(
     resources: &Resources,
     bucket: &BucketName,
@@ -132,18 +137,18 @@ pub async fn object_layout(
 ) -> Result<Arc<Layout>, Error> {
     let (query, headers) = (Vec::new(), HeaderMap::new());
     let (needs_layout, needs_checksum) = (true, false);
-    let asked = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
-    let described = describe_object(resources, asked).await?;
+    let description = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
+    let described = describe_object(resources, description).await?;
     described.layout.ok_or(Error::UnexpectedResponse(UnexpectedResponse::NotMultipart))
 }
 
 async fn attempt(
     resources: &Resources,
     rule: &BucketRule,
-    asked: &DescribeRequest<'_>,
+    description: &DescribeRequest<'_>,
 ) -> Result<Box<DescribedObject>, Error> {
-    let DescribeRequest { bucket, object_key, query, headers, .. } = asked;
-    let at = ObjectLocation::of_request(bucket, object_key, query, headers);
+    let DescribeRequest { bucket, object_key, query, headers, .. } = description;
+    let at = ObjectLocation::from_request(bucket, object_key, query, headers);
     let mut request = at.request(Method::HEAD);
     request.query.clone_from(query);
     request.headers.clone_from(headers);
@@ -152,16 +157,16 @@ async fn attempt(
         return Err(upstream_response::refusal(response).await);
     }
     let (mut head, _) = response.into_parts();
-    let stored_total = ReceivedRange::of_head(&head.headers)?.total;
+    let stored_total = ReceivedRange::from_head(&head.headers)?.total;
     let stored = match foreign::detect(rule, &head.headers)? {
         DetectedFormat::Native(stored) => stored,
-        DetectedFormat::Foreign(marks) => {
+        DetectedFormat::Foreign(metadata) => {
             let source = Source { resources, rule, at: &at };
-            let foreign = Box::pin(ForeignEnvelope::resolve(&source, marks, stored_total)).await?;
+            let foreign = Box::pin(ForeignEnvelope::resolve(&source, metadata, stored_total)).await?;
             let etag = etag_of(&head.headers)
                 .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
             let plaintext_total = match Box::pin(foreign.length(&source, etag, stored_total)).await {
-                // No upload in parts: none was completed here.
+                // A foreign object is no multipart upload, so no completed upload recorded its length.
                 Err(error) if error.is_archived() => stored_total,
                 length => length?,
             };
@@ -171,10 +176,10 @@ async fn attempt(
             return Ok(Box::new(described));
         }
     };
-    native_object(resources, rule, &at, asked, Native { head, stored, stored_total }).await
+    native_object(resources, rule, &at, description, Native { head, stored, stored_total }).await
 }
 
-/// A native object as HEAD gives it.
+/// A native object as the response to HEAD describes it.
 struct Native {
     head: response::Parts,
     stored: NativeMetadata,
@@ -185,19 +190,20 @@ async fn native_object(
     resources: &Resources,
     rule: &BucketRule,
     at: &ObjectLocation<'_>,
-    asked: &DescribeRequest<'_>,
+    description: &DescribeRequest<'_>,
     object: Native,
 ) -> Result<Box<DescribedObject>, Error> {
     let Native { head, stored, stored_total } = object;
-    let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = asked;
-    let unlocked = match needs_checksum {
-        true => Some(stored.unlock(&resources.keyring, rule, bucket, object_key).await?),
-        false => None,
+    let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = description;
+    let unlocked = if *needs_checksum {
+        Some(stored.unlock(&resources.keyring, rule, bucket, object_key).await?)
+    } else {
+        None
     };
     let is_carried =
         unlocked.as_ref().is_some_and(|unlocked| may_carry_checksum(&unlocked.opened.attributes));
     let (plaintext_total, known) = if stored.envelope().is_multipart() {
-        let identity = ObjectIdentity::of(&head.headers, &stored, stored_total)?;
+        let identity = ObjectIdentity::from_headers(&head.headers, &stored, stored_total)?;
         match identity.plaintext_total()? {
             Some(total) if !needs_layout && !is_carried => (total, None),
             Some(_) | None => {
@@ -213,7 +219,7 @@ async fn native_object(
                     }
                 };
                 match (known, identity.plaintext_total()?) {
-                    // An archived object's last segment can't be read, nor its checksum.
+                    // The last segment of an archived object, and so its checksum, can't be read.
                     (Err(error), Some(total)) if error.is_archived() && !needs_layout => (total, None),
                     (Err(error), None) if error.is_archived() && !needs_layout => {
                         let etag = etag_of(&head.headers).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Where the bytes of multipart objects lie: proven once by a few small reads, then remembered (F-42, F-44).
+//! Where the bytes of multipart objects lie: proven once by a few small reads, then cached (F-42, F-44).
 //!
-//! A layout is remembered with the identity of its object, and used only for answers of the same identity.
+//! It must not know client requests. A layout is cached with the identity of its object, and used only for
+//! responses about an object with an equal identity.
 
 use std::sync::Arc;
 
@@ -22,20 +23,20 @@ use crate::envelope::native::multipart::{
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 
-/// How much of an answer is read and dropped by a storage that sends more than it was asked for.
+/// Maximum bytes that are read and dropped of a response that holds more than the requested range.
 const MAX_DROPPED: u64 = 1 << 20;
 
-/// What an object's ends prove.
+/// The layout and the carried checksum, as the first and last bytes of an object prove them.
 pub(crate) struct Proven {
     layout: Layout,
     checksum: Option<CarriedChecksum>,
 }
 
 impl Proven {
-    /// From the last bytes of an object that carries its layout.
+    /// Reads the layout from the last bytes of an object that carries its layout.
     ///
     /// # Errors
-    /// As [`open_layout_tail`].
+    /// The errors of [`open_layout_tail`], and a format error for an invalid carried checksum.
     pub(crate) fn from_tail(
         content_key: &ContentKey,
         tail: &[u8],
@@ -49,11 +50,11 @@ impl Proven {
     }
 }
 
-/// The layout of a multipart object: from memory, else from the object itself. Who asks for the same object meanwhile
-/// waits for the same answer.
+/// The layout of a multipart object: from the cache, else from the object itself. Concurrent requests for one
+/// object share one read of its layout.
 ///
 /// # Errors
-/// [`Error::Replaced`] when the object is another one by now, a format error when it is not what was sealed.
+/// [`Error::Replaced`] when the object was replaced meanwhile, a format error when it is not what was sealed.
 pub(crate) async fn layout_of(
     resources: &Resources,
     at: &ObjectLocation<'_>,
@@ -61,11 +62,11 @@ pub(crate) async fn layout_of(
     content_key: &ContentKey,
 ) -> Result<Arc<ProvenLayout>, Error> {
     let proven = prove(resources, at, identity, content_key);
-    // On the heap: few reads need it, and every read's future would have room for it.
+    // On the heap: few reads need this future, and the future of every read would reserve room for it.
     Box::pin(remember(resources, at, identity, proven)).await
 }
 
-/// The layout that `proven` proves for this object, unless it is known already.
+/// Returns the cached layout of this object, else awaits `proven` and caches its layout.
 pub(crate) async fn remember(
     resources: &Resources,
     at: &ObjectLocation<'_>,
@@ -84,10 +85,10 @@ pub(crate) async fn remember(
     Ok(known)
 }
 
-/// The header that a window needs and does not begin with: from memory, else from the object.
+/// The segment header that a window needs and does not begin with: from the cache, else from the object.
 ///
 /// # Errors
-/// As [`layout_of`].
+/// The errors of [`layout_of`].
 pub(crate) async fn header_apart(
     resources: &Resources,
     at: &ObjectLocation<'_>,
@@ -98,7 +99,7 @@ pub(crate) async fn header_apart(
     let Some(offset) = window.header_apart else { return Ok(None) };
     let read = async {
         let header = read_stored(resources, at, &known.identity, offset, SEGMENT_HEADER as u64).await?;
-        // Only an authentic one is remembered, or a passing fault would last.
+        // Only an authentic header is cached, since otherwise a passing fault would last.
         RangeOpener::new(content_key.clone(), known.layout.clone(), window, Some(&header))?;
         Ok(header)
     };
@@ -117,7 +118,7 @@ async fn prove(
     let total = identity.stored_total;
     let parts = match identity.parts() {
         Some(parts) => parts,
-        None => ask_for_parts(resources, at, identity).await?,
+        None => fetch_part_count(resources, at, identity).await?,
     };
     match multipart_plaintext_length(total, parts)? {
         MultipartLength::NeedsLayout => {
@@ -150,8 +151,8 @@ async fn prove(
     }
 }
 
-/// The number of segments of an object whose ETag does not say it.
-async fn ask_for_parts(
+/// Requests the number of segments of an object whose ETag does not hold the number.
+async fn fetch_part_count(
     resources: &Resources,
     at: &ObjectLocation<'_>,
     identity: &ObjectIdentity,
@@ -173,7 +174,7 @@ async fn ask_for_parts(
     }
 }
 
-/// `length` stored bytes from `first` on, of this very object.
+/// Reads `length` stored bytes from `first` on, of the object with this identity.
 async fn read_stored(
     resources: &Resources,
     at: &ObjectLocation<'_>,
@@ -195,22 +196,23 @@ async fn read_stored(
         }
         StatusCode::FORBIDDEN => return Err(unreadable(response).await),
         status => {
-            tracing::debug!(%status, object_key = ?at.object_key, "no answer about an object's layout");
+            tracing::debug!(%status, object_key = ?at.object_key, "layout not readable");
             return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject")));
         }
     }
     let (head, body) = response.into_parts();
-    let run = ReceivedRange::of(head.status, &head.headers, &body)?;
+    let run = ReceivedRange::from_response(head.status, &head.headers, &body)?;
     if !identity.may_be(&head.headers, run.total) {
         return Err(Error::Replaced);
     }
     read_run(body, run, first, length).await
 }
 
-/// `length` stored bytes from `first` on, out of an answer that holds more.
+/// Takes `length` stored bytes from `first` on out of a response that may hold more.
 ///
 /// # Errors
-/// [`Error::UnexpectedResponse`] when it does not hold them, or much more.
+/// [`Error::UnexpectedResponse`] when the response does not hold these bytes, or holds more than
+/// [`MAX_DROPPED`] before them.
 pub(crate) async fn read_run(
     mut body: BoxBody,
     run: ReceivedRange,

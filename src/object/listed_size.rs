@@ -193,7 +193,7 @@ impl SizeReader {
                 Err(LookupError::Closed) => return Ok(Some(self.closed_size(&listed).await)),
                 Err(error) => return Err(error),
             };
-            let Ok(run) = ReceivedRange::of_head(response.headers()) else {
+            let Ok(run) = ReceivedRange::from_head(response.headers()) else {
                 return Ok(Some(ListedSize::encrypted(listed.stored)));
             };
             listed.etag = etag_of(response.headers()).map(str::to_owned);
@@ -277,8 +277,8 @@ impl SizeReader {
         let at = &self.at(listed);
         let (head, body) = response.into_parts();
         let run = match lookup {
-            Lookup::Metadata => ReceivedRange::of_head(&head.headers),
-            Lookup::Tail { .. } => ReceivedRange::of(head.status, &head.headers, &body),
+            Lookup::Metadata => ReceivedRange::from_head(&head.headers),
+            Lookup::Tail { .. } => ReceivedRange::from_response(head.status, &head.headers, &body),
         };
         let run = run.map_err(|_| LookupError::Closed)?;
         if !listed.is(&head.headers, run.total) {
@@ -300,7 +300,7 @@ impl SizeReader {
                 .map(ListedSize::encrypted)
                 .map_err(Error::from)?);
         }
-        let identity = ObjectIdentity::of(&head.headers, &stored, run.total)?;
+        let identity = ObjectIdentity::from_headers(&head.headers, &stored, run.total)?;
         if let Some(length) = identity.plaintext_total().map_err(Error::from)? {
             return Ok(ListedSize::encrypted(length));
         }
@@ -359,7 +359,6 @@ fn concerns_object(error: &Error) -> bool {
         | Error::Unreadable(_)
         | Error::NotReadable { .. }
         | Error::MalformedWrappedKey
-        | Error::NotNative { .. }
         | Error::PartsUnknown => true,
         Error::Keyring(refused) => {
             matches!(

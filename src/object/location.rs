@@ -1,4 +1,7 @@
-//! A stored object as answers of the storage speak of it: where it is, which one it is, and which of its bytes came.
+//! A stored object as the storage's responses describe it: its location, its identity, and the range of its
+//! bytes that a response holds.
+//!
+//! It must not know client requests or keys. Responses with equal identities are about the same stored bytes.
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_MATCH};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
@@ -14,24 +17,24 @@ use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
 use crate::wire::header::{EXPECTED_BUCKET_OWNER, REQUEST_PAYER};
 
-/// What of the client's request goes along with every further question about an object.
+/// Client headers that are repeated in every internal request about an object.
 const ACCOUNT_HEADERS: [HeaderName; 2] =
     [HeaderName::from_static(EXPECTED_BUCKET_OWNER), HeaderName::from_static(REQUEST_PAYER)];
 
-/// Where an object is.
+/// The bucket, key and version of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectLocation<'a> {
     pub(crate) bucket: &'a BucketName,
     pub(crate) object_key: &'a ObjectKey,
-    /// `None`: the newest.
+    /// `None`: the newest version.
     pub(crate) version_id: Option<&'a str>,
-    /// What the client wants the storage to check in every request.
+    /// The client's headers that the storage has to check in every request.
     pub(crate) headers: HeaderMap,
 }
 
 impl<'a> ObjectLocation<'a> {
-    /// The object that a request with this query and these headers is about.
-    pub(crate) fn of_request(
+    /// The object that a request with this query and these headers addresses.
+    pub(crate) fn from_request(
         bucket: &'a BucketName,
         object_key: &'a ObjectKey,
         query: &'a [(String, Option<String>)],
@@ -42,7 +45,7 @@ impl<'a> ObjectLocation<'a> {
         Self { bucket, object_key, version_id, headers: account_headers(headers) }
     }
 
-    /// A question about the object.
+    /// A new request to the storage about this object.
     pub(crate) fn request(&self, method: Method) -> UpstreamRequest {
         let version = self.version_id.map(|version| ("versionId".to_owned(), Some(version.to_owned())));
         let mut request = UpstreamRequest::new(method, self.bucket, self.object_key);
@@ -51,24 +54,24 @@ impl<'a> ObjectLocation<'a> {
         request
     }
 
-    /// SHA-256 over the place, of one size whatever the key's.
+    /// SHA-256 over bucket, key and version: a cache key of constant size.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let version = self.version_id.unwrap_or_default();
         digest_of_fields([self.bucket.as_str(), self.object_key.as_str(), version].map(str::as_bytes))
     }
 }
 
-/// What of the client's request goes along with every further question.
+/// The headers of the client's request that are repeated in every internal request about its object.
 pub(crate) fn account_headers(request: &HeaderMap) -> HeaderMap {
     let names = ACCOUNT_HEADERS.into_iter();
     names.filter_map(|name| Some((name.clone(), request.get(&name)?.clone()))).collect()
 }
 
-/// Which object an answer is about. Two answers with one identity speak of the same bytes, also if the storage gives
-/// two objects one ETag: the envelope is the object's own.
+/// The object that a response is about. Responses with equal identities are about the same stored bytes, even
+/// if the storage gives two objects one ETag, because no two objects have the same envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObjectIdentity {
-    /// Without quotes.
+    /// The ETag without quotes.
     etag: String,
     /// Stored bytes of the whole object.
     pub(crate) stored_total: u64,
@@ -76,9 +79,15 @@ pub(crate) struct ObjectIdentity {
 }
 
 impl ObjectIdentity {
+    /// The identity of the native object that these response headers describe.
+    ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] for an object without ETag.
-    pub(crate) fn of(headers: &HeaderMap, stored: &NativeMetadata, stored_total: u64) -> Result<Self, Error> {
+    pub(crate) fn from_headers(
+        headers: &HeaderMap,
+        stored: &NativeMetadata,
+        stored_total: u64,
+    ) -> Result<Self, Error> {
         let etag = etag_of(headers)
             .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
             .to_owned();
@@ -86,15 +95,16 @@ impl ObjectIdentity {
         Ok(Self { etag, stored_total, envelope })
     }
 
-    /// The number of segments that the ETag claims (F-30); `None` if it claims none.
+    /// The number of segments that the ETag claims (F-30); `None` for an ETag without a number.
     pub(crate) fn parts(&self) -> Option<u16> {
         part_count(&self.etag)
     }
 
-    /// Plaintext bytes of a multipart upload, as far as stored length and ETag say (F-38); `None`: its layout says it.
+    /// Plaintext bytes of a multipart upload, computed from stored length and ETag (F-38); `None` where only
+    /// the layout determines the length.
     ///
     /// # Errors
-    /// A format error when there is no such body.
+    /// A format error when no multipart body has this length and number of parts.
     pub(crate) fn plaintext_total(&self) -> Result<Option<u64>, FormatError> {
         let Some(parts) = self.parts() else { return Ok(None) };
         match multipart_plaintext_length(self.stored_total, parts)? {
@@ -103,68 +113,74 @@ impl ObjectIdentity {
         }
     }
 
-    /// Makes a request fail when the object is another one by now.
+    /// Makes a request fail when the object was replaced meanwhile.
     pub(crate) fn pin(&self, request: &mut HeaderMap) {
-        let value = HeaderValue::try_from(format!("\"{}\"", self.etag)).expect("it came in a header");
+        let value = HeaderValue::try_from(format!("\"{}\"", self.etag)).expect("the ETag was a header value");
         request.insert(IF_MATCH, value);
     }
 
-    /// Whether an answer of so many stored bytes in all could be about this object. Not every storage knows If-Match.
+    /// Whether a response about an object of `stored_total` bytes may be about this object. Not every storage
+    /// supports If-Match.
     pub(crate) fn may_be(&self, headers: &HeaderMap, stored_total: u64) -> bool {
         etag_of(headers) == Some(&*self.etag) && stored_total == self.stored_total
     }
 
-    /// SHA-256 over the identity of the object at this place.
+    /// SHA-256 over the location and the identity of the object.
     pub(crate) fn fingerprint(&self, at: &ObjectLocation<'_>) -> [u8; 32] {
         let total = self.stored_total.to_be_bytes();
         digest_of_fields([&at.fingerprint()[..], self.etag.as_bytes(), &total, &self.envelope])
     }
 }
 
-/// What the storage means that refuses (403) to read an object which its own answer to HEAD describes.
+/// The error for a refusal (403) to read an object that the storage described in response to HEAD: an
+/// archived object, or an unexpected response.
 pub(crate) async fn unreadable(refusal: Response<BoxBody>) -> Error {
     let document = read_bounded(refusal.into_body(), xml::MAX_ERROR_DOCUMENT).await.unwrap_or_default();
     let archived = ErrorCode::InvalidObjectState;
     match xml::parse_error_document(&document) {
-        Ok(told) if told.code == archived.code() => S3Error::from(archived).into(),
+        Ok(error) if error.code == archived.code() => S3Error::from(archived).into(),
         Ok(_) | Err(_) => Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject")),
     }
 }
 
-/// The ETag of an answer, without quotes.
+/// The ETag of a response, without quotes.
 pub(crate) fn etag_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(unquoted)
 }
 
-/// S3 quotes ETags; some stores do so in headers only.
+/// The ETag without the quotes that S3 writes around ETags. Some storages quote ETags in headers only.
 pub(crate) fn unquoted(etag: &str) -> &str {
     etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
 }
 
-/// The parts of a multipart upload, which S3 writes behind the hash in its ETag.
+/// The number of parts of a multipart upload, which S3 writes after the hash in the ETag.
 pub(crate) fn part_count(etag: &str) -> Option<u16> {
     let (_, count) = unquoted(etag).rsplit_once('-')?;
     let is_canonical = count.bytes().all(|byte| byte.is_ascii_digit()) && !count.starts_with('0');
     count.parse().ok().filter(|count| is_canonical && (1..=MAX_PARTS).contains(count))
 }
 
-/// The run of stored bytes that an answer holds.
+/// The range of stored bytes that a response holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReceivedRange {
     /// Stored bytes of the whole object.
     pub(crate) total: u64,
-    /// Offset of the first stored byte in the answer.
+    /// Offset of the first stored byte in the response.
     pub(crate) first: u64,
-    /// Whether it is a part of the object.
+    /// Whether the response has the status 206, and so may hold a part of the object only.
     pub(crate) partial: bool,
 }
 
 impl ReceivedRange {
-    /// The run of an answer to GET.
+    /// The range that a response to GET holds.
     ///
     /// # Errors
-    /// [`Error::UnexpectedResponse`] when it does not say which bytes it holds.
-    pub(crate) fn of(status: StatusCode, headers: &HeaderMap, body: &BoxBody) -> Result<Self, Error> {
+    /// [`Error::UnexpectedResponse`] when the response does not declare which bytes it holds.
+    pub(crate) fn from_response(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &BoxBody,
+    ) -> Result<Self, Error> {
         if status == StatusCode::PARTIAL_CONTENT {
             let (range, total) = headers
                 .get(CONTENT_RANGE)
@@ -178,11 +194,11 @@ impl ReceivedRange {
         Ok(Self { total, first: 0, partial: false })
     }
 
-    /// The whole object, as a HEAD describes it.
+    /// The range of the whole object, which a response to HEAD describes.
     ///
     /// # Errors
-    /// [`Error::UnexpectedResponse`] when it does not say how long the object is.
-    pub(crate) fn of_head(headers: &HeaderMap) -> Result<Self, Error> {
+    /// [`Error::UnexpectedResponse`] when the response does not declare the object's length.
+    pub(crate) fn from_head(headers: &HeaderMap) -> Result<Self, Error> {
         let total = content_length(headers)
             .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("Content-Length")))?;
         Ok(Self { total, first: 0, partial: false })

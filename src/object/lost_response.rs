@@ -4,6 +4,9 @@
 //! A response can be lost after its request was carried out. If the proxy or its client then sends the
 //! request again, the storage may refuse it because of what the request itself did: a copy because its source
 //! was deleted since, a conditional PUT because the object exists.
+//!
+//! It must not know operations. A write is reported as done only if the storage confirmed it or the object
+//! with its envelope was found.
 
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{Method, Response, StatusCode};
@@ -26,27 +29,27 @@ pub(crate) struct Expected {
     bucket: BucketName,
     object_key: ObjectKey,
     envelope: HeaderValue,
-    /// What the client wants the storage to check in every request.
+    /// The client's headers that the storage has to check in every request.
     account: HeaderMap,
 }
 
-/// An object that is there, as its HEAD describes it.
+/// The object that a write made, as the response to HEAD describes it.
 pub(crate) struct Written {
     headers: HeaderMap,
 }
 
-/// What came of a write.
+/// The outcome of a write.
 pub(crate) enum Sent {
-    /// The storage's answer, which says so.
-    Answered(Response<BoxBody>),
-    /// No answer that says so, and the object is there.
+    /// The storage's response to the write.
+    Response(Response<BoxBody>),
+    /// The response was lost or refused a repetition, and the object exists.
     Found(Written),
 }
 
 impl Expected {
     /// The object that a request makes, or the upload that it begins; `None` if the request carries no native
     /// envelope.
-    pub(crate) fn of_request(request: &UpstreamRequest) -> Option<Self> {
+    pub(crate) fn from_request(request: &UpstreamRequest) -> Option<Self> {
         Some(Self {
             bucket: request.bucket.clone()?,
             object_key: request.object.clone()?,
@@ -55,7 +58,7 @@ impl Expected {
         })
     }
 
-    /// The object of this envelope at this place.
+    /// The object with this envelope under this name.
     pub(crate) fn new(
         bucket: &BucketName,
         object_key: &ObjectKey,
@@ -65,10 +68,10 @@ impl Expected {
         Self { bucket: bucket.clone(), object_key: object_key.clone(), envelope, account }
     }
 
-    /// The object, if it is there now.
+    /// The object, if it exists now.
     ///
     /// # Errors
-    /// When the storage does not answer, or is in trouble.
+    /// When the storage does not respond, or responds with a server error.
     pub(crate) async fn find(&self, upstream: &Upstream) -> Result<Option<Written>, Error> {
         let mut request = UpstreamRequest::new(Method::HEAD, &self.bucket, &self.object_key);
         request.headers = self.account.clone();
@@ -93,21 +96,21 @@ impl Written {
         etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
     }
 
-    /// When it was made, as HTTP writes it.
+    /// The time of the write, as an HTTP date.
     fn last_modified(&self) -> Option<&str> {
         self.headers.get(LAST_MODIFIED)?.to_str().ok()
     }
 
-    /// The headers that the answer to the write would have had.
+    /// The version header that the lost response to the write would have had.
     pub(crate) fn version(&self) -> HeaderMap {
         let version = self.headers.get(VERSION).map(|version| (VERSION, version.clone()));
         version.into_iter().collect()
     }
 
-    /// What a copy that made it would have been answered.
+    /// The result in the lost response to the copy that made the object.
     ///
     /// # Errors
-    /// As [`Self::etag`].
+    /// [`Error::UnexpectedResponse`] for an object without ETag.
     pub(crate) fn copy_result(&self) -> Result<xml::CopyResult, Error> {
         let etag = self.etag()?.to_owned();
         let time = self.last_modified().and_then(|time| httpdate::parse_http_date(time).ok());
@@ -115,11 +118,11 @@ impl Written {
         Ok(xml::CopyResult { etag, last_modified })
     }
 
-    /// What a PUT of it would have been answered.
+    /// The lost response to the PUT that made the object.
     ///
     /// # Errors
-    /// As [`Self::etag`].
-    pub(crate) fn put_answer(&self) -> Result<Response<BoxBody>, Error> {
+    /// [`Error::UnexpectedResponse`] for an object without ETag.
+    pub(crate) fn put_response(&self) -> Result<Response<BoxBody>, Error> {
         self.etag()?;
         let mut response = Response::new(buffered(""));
         *response.headers_mut() = self.version();
@@ -137,16 +140,16 @@ impl Written {
 pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) -> Result<Sent, Error> {
     let is_copy = request.headers.contains_key(COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
-    // Every other write is as good a second time.
-    let expected = if is_copy || is_conditional { Expected::of_request(&request) } else { None };
-    let answer = upstream.send(request).await;
-    let refuses_itself = answer.as_ref().is_ok_and(|response| {
+    // Every other write may be repeated without harm.
+    let expected = if is_copy || is_conditional { Expected::from_request(&request) } else { None };
+    let outcome = upstream.send(request).await;
+    let refuses_itself = outcome.as_ref().is_ok_and(|response| {
         let status = response.status();
         is_copy
             && upstream::is_repeated(response)
             && matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
     });
-    if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&answer))
+    if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&outcome))
         && let Ok(Some(written)) = expected.find(upstream).await
     {
         return Ok(Sent::Found(written));
@@ -154,11 +157,11 @@ pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) ->
     if refuses_itself {
         return Err(Error::Unsettled);
     }
-    Ok(Sent::Answered(answer?))
+    Ok(Sent::Response(outcome?))
 }
 
-fn is_lost(answer: &Result<Response<BoxBody>, UpstreamError>) -> bool {
-    match answer {
+fn is_lost(outcome: &Result<Response<BoxBody>, UpstreamError>) -> bool {
+    match outcome {
         Ok(response) => response.status().is_server_error(),
         Err(error) => error.may_have_been_done(),
     }

@@ -1,4 +1,7 @@
-//! What the metadata of a stored object say, and the keys that open it.
+//! The metadata of a native object, and the keys that open it.
+//!
+//! It must not know operations or bodies. What [`NativeMetadata::unlock`] returns was authenticated for the
+//! object's name; the envelope before that was not.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +20,7 @@ pub struct NativeMetadata {
     envelope: Envelope,
 }
 
-/// An authenticated object's key and what is known about its plaintext.
+/// The content key of an authenticated object, and its authenticated attributes.
 pub struct OpenedNative {
     /// The content key and the attributes.
     pub opened: Opened,
@@ -26,23 +29,23 @@ pub struct OpenedNative {
 }
 
 impl OpenedNative {
-    /// The checksums of the plaintext that the writer knew beforehand.
+    /// The checksums of the plaintext that were known when the envelope was written.
     pub fn checksums(&self) -> Vec<Checksum> {
         self.opened.attributes.iter().copied().collect()
     }
 }
 
 impl NativeMetadata {
-    /// Reads them from the headers of an answer to GET or HEAD (F-03, F-28).
+    /// Reads both metadata entries from the headers of a response to GET or HEAD (F-03, F-28).
     ///
     /// # Errors
-    /// [`Error::NotNative`] when the object is of another kind, a format error when it claims to be native and is
-    /// malformed.
+    /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the wrapped key is
+    /// malformed; a format error when the envelope is malformed.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let wrapped = headers.get(headers::ENCRYPTION_KEY);
         let envelope = headers.get(headers::ENCRYPTION_ENVELOPE);
         let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
-            return Err(Error::NotNative { has_wrapped_key: wrapped.is_some() || envelope.is_some() });
+            return Err(Error::MalformedWrappedKey);
         };
         let wrapped = STANDARD
             .decode(wrapped)
@@ -53,12 +56,12 @@ impl NativeMetadata {
         Ok(Self { wrapped, envelope })
     }
 
-    /// The two of an upload, from its token.
-    pub(crate) fn of_upload(token: &UploadToken) -> Self {
+    /// The metadata of the object that an upload makes, from the upload's token.
+    pub(crate) fn from_token(token: &UploadToken) -> Self {
         Self { wrapped: token.wrapped_key().to_vec(), envelope: token.envelope().clone() }
     }
 
-    /// What the envelope claims; authentic only when [`Self::unlock`] says so.
+    /// The envelope, which is not authenticated before [`Self::unlock`] succeeds.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
@@ -66,7 +69,7 @@ impl NativeMetadata {
     /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
     ///
     /// # Errors
-    /// When the key service refuses or is away, or when the object is not authentic.
+    /// When the key service refuses or is unavailable, or when the object is not authentic.
     pub async fn unlock(
         &self,
         keyring: &Keyring,
@@ -80,7 +83,8 @@ impl NativeMetadata {
         let unwrapped = keyring.unwrap(&self.wrapped, &context, &allowed).await?;
         let name = ObjectName { realm, object_key: object_key.as_bytes() };
         let (opened, unwrapped) = match self.envelope.open(&unwrapped.data_key, rule.reading(), name) {
-            // Another data key than the object's: the object is damaged, or the answer was wrong.
+            // The data key is not the object's: the object is damaged, or the key service's response was
+            // wrong.
             Err(FormatError::Commitment) => {
                 let again = keyring.unwrap_again(&self.wrapped, &context, &allowed, &unwrapped).await?;
                 let again = again.ok_or(FormatError::Commitment)?;
@@ -91,8 +95,8 @@ impl NativeMetadata {
         Ok(OpenedNative { opened, key_id: unwrapped.key_id })
     }
 
-    /// The name of the key that wrapped the data key, as far as it is known without a call: from the cache, else
-    /// what the rule would write with.
+    /// The name of the key that probably wrapped the data key, without a call of the key service: from the
+    /// cache, else the key that the rule writes with.
     pub(crate) async fn likely_key_id(
         &self,
         keyring: &Keyring,
@@ -116,4 +120,21 @@ pub(crate) fn write_keys(wrapped: &[u8], envelope: &Envelope, request: &mut Head
     let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
     request.insert(headers::ENCRYPTION_KEY, base64(wrapped_key_header(wrapped)));
     request.insert(headers::ENCRYPTION_ENVELOPE, base64(envelope.to_header()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::ErrorCode;
+
+    #[test]
+    fn one_metadata_entry_without_the_other_is_malformed() {
+        for name in [headers::ENCRYPTION_KEY, headers::ENCRYPTION_ENVELOPE] {
+            let mut metadata = HeaderMap::new();
+            metadata.insert(name, HeaderValue::from_static("AAAA"));
+            let error = NativeMetadata::from_headers(&metadata).err().expect("an entry is missing");
+            assert!(matches!(error, Error::MalformedWrappedKey), "{name}");
+            assert_eq!(error.to_s3().code, ErrorCode::IntegrityCheckFailed);
+        }
+    }
 }

@@ -9,8 +9,8 @@ use crate::s3::Checksum;
 
 /// The plaintext of one PUT.
 pub(crate) enum Plaintext {
-    /// All of it, verified, with what is known of it.
+    /// The whole plaintext in a buffer, verified, with its checksums.
     Whole(BytesMut, Vec<Checksum>),
-    /// As it streams, of a known length, with the checksums that were promised.
+    /// A stream of plaintext, its length in bytes, and the checksums that the client declared.
     Streaming(BoxBody, u64, Vec<Checksum>),
 }

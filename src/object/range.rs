@@ -1,4 +1,7 @@
-//! Which part of an object a client wants, before and after it is known how long the object is.
+//! The part of an object that a client requests, before and after the object's length is known.
+//!
+//! It must not know formats beyond their chunk arithmetic, nor the storage. A selection always lies within
+//! the object.
 
 use http::HeaderMap;
 use http::header::{HeaderValue, RANGE};
@@ -8,34 +11,34 @@ use crate::envelope::native::multipart::{Layout, PartNumber};
 use crate::error::Error;
 use crate::s3::{ByteRange, ErrorCode, Query, RangeSpec, S3Error, range};
 
-/// What of an object is to be read.
+/// The part of an object that is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestedRange {
-    /// All of it.
+    /// The whole object.
     Whole,
     /// A range of its plaintext.
     Range(RangeSpec),
-    /// What was uploaded as the part of this number. An object written by one PUT is its own part 1.
+    /// The part that was uploaded with this number. An object written by one PUT is its own part 1.
     Part(PartNumber),
 }
 
-/// What that is in an object of known length.
+/// A requested range in an object of known length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Selection {
-    /// All of it: 200.
+    /// The whole object: 200.
     Whole,
     /// These bytes of plaintext: 206.
     Span(ByteRange),
-    /// A part of no bytes: 206, without a Content-Range, which could not say it.
+    /// A part of no bytes: 206, without a Content-Range, which can't describe an empty range.
     EmptyPart,
 }
 
 impl RequestedRange {
-    /// Reads Range and partNumber of a GET or HEAD.
+    /// Reads Range and partNumber of a GET or HEAD request.
     ///
     /// # Errors
-    /// As S3: `InvalidRequest` for both, `InvalidArgument` for a part number out of 1..=10,000.
-    pub(crate) fn of(headers: &HeaderMap, query: &Query) -> Result<Self, Error> {
+    /// The errors of S3: `InvalidRequest` for both, `InvalidArgument` for a part number out of 1..=10,000.
+    pub(crate) fn from_request(headers: &HeaderMap, query: &Query) -> Result<Self, Error> {
         let Some(part) = query.first("partNumber") else {
             let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(RangeSpec::parse);
             return Ok(range.map_or(Self::Whole, Self::Range));
@@ -50,7 +53,7 @@ impl RequestedRange {
         })
     }
 
-    /// What it means in an object of `total` bytes; with the layout, if that is a multipart upload's.
+    /// Resolves the range in an object of `total` bytes; a multipart object's part needs its layout.
     ///
     /// # Errors
     /// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes.
@@ -76,8 +79,8 @@ impl RequestedRange {
         }
     }
 
-    /// The stored bytes to ask for when nothing is known of the object: the whole chunks of a body of one PUT (F-27),
-    /// which most objects are. `None`: all.
+    /// The Range to request when nothing is known of the object: the whole chunks of a body of one PUT
+    /// (F-27), since most objects are such bodies. `None`: the whole object.
     pub(crate) fn guess(self) -> Option<HeaderValue> {
         let Self::Range(spec) = self else { return None };
         Some(header_value(PlaintextRange(spec).ciphertext().0))

@@ -1,9 +1,9 @@
-//! Reading a stored object: the storage's answer, and the plaintext that was wanted out of it.
+//! Reads a stored object: requests it from the storage, and opens the requested plaintext.
 //!
-//! Which format an object has is decided here, and nowhere else. One request to the storage, mostly: a range of an
-//! object of which nothing is known is asked for as if it had been written by one PUT, and once more if it had not.
+//! It must not know operations. Most reads take one request to the storage: a range of an object of which
+//! nothing is known is requested as if the object had been written by one PUT, and requested anew if it had
+//! not. No byte is released before it was authenticated, as far as the object's format authenticates content.
 
-use crate::object::checksums;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::caches::ProvenLayout;
+use super::checksums;
 use super::foreign::{self, DetectedFormat, FirstResponse, ForeignMetadata, Source};
 use super::layout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange};
@@ -29,20 +30,22 @@ use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
 use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
 
-/// How often an object may turn out to be another one than the one before, until its reader is told to come back.
+/// How often an object is requested, with changed assumptions or after a replacement, before the reader gets
+/// an error to retry.
 const MAX_ATTEMPTS: usize = 5;
 
 /// The maximum number of retries after a response of the storage that breaks off before any of its bytes were
 /// released.
 const MAX_BROKEN: usize = 2;
-/// No answer is asked for again later than this: the client may have given up.
-const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is to be read.
+/// A broken response is not requested again later than this: the client may have given up.
+const RETRY_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The object to read, and the part of it that is wanted.
 pub(crate) struct ReadRequest<'a> {
     pub(crate) bucket: &'a BucketName,
     pub(crate) object_key: &'a ObjectKey,
-    /// Which part of it.
+    /// The part of the object to read.
     pub(crate) wanted: RequestedRange,
     /// Query parameters for the storage: `versionId`, `response-…`.
     pub(crate) query: Vec<(String, Option<String>)>,
@@ -51,16 +54,16 @@ pub(crate) struct ReadRequest<'a> {
     /// Whether the object's checksums have to be known: a checksum that a multipart upload carries takes
     /// small reads of its own.
     pub(crate) needs_checksum: bool,
-    /// The condition on which the wanted range, and not the whole, is to be read.
+    /// The condition on which the wanted range, instead of the whole object, is read.
     pub(crate) if_range: Option<IfRange>,
 }
 
-/// Reads an object. The bucket's rule must serve it.
+/// Opens an object for reading. A rule must serve its name.
 ///
 /// # Errors
 /// [`Error::PassThrough`] when the storage refuses, or the object was not modified; `InvalidRange` and
-/// `InvalidPartNumber` when the object has no such bytes; a format error when it is not what was
-/// sealed; [`Error::NotReadable`] when it is of a format that the bucket does not read.
+/// `InvalidPartNumber` when the object has no such bytes; a format error when the object is not what was
+/// sealed; [`Error::NotReadable`] when the object is of a format that the bucket does not read.
 pub(crate) async fn open_object(
     resources: &Resources,
     mut read: ReadRequest<'_>,
@@ -72,7 +75,7 @@ pub(crate) async fn open_object(
     open_wanted(resources, &read).await?.ok_or(Error::Replaced)
 }
 
-/// Reads what is wanted; `None` where If-Range does not hold, so that the whole object is to be read.
+/// Opens the wanted part; `None` where If-Range does not hold, so that the whole object has to be read.
 async fn open_wanted(
     resources: &Resources,
     read: &ReadRequest<'_>,
@@ -81,7 +84,7 @@ async fn open_wanted(
         return Ok(None);
     }
     let rule = resources.policies.of_object(read.bucket, read.object_key)?;
-    let at = ObjectLocation::of_request(read.bucket, read.object_key, &read.query, &read.headers);
+    let at = ObjectLocation::from_request(read.bucket, read.object_key, &read.query, &read.headers);
     let mut assumption = match read.wanted {
         RequestedRange::Whole => Assumption::Nothing,
         RequestedRange::Range(_) | RequestedRange::Part(_) => {
@@ -96,8 +99,10 @@ async fn open_wanted(
             Ok(Attempt::Whole) => return Ok(None),
             Ok(Attempt::Again(better)) => assumption = better,
             Err(error) if error.is_replaced() => assumption = Assumption::Nothing,
-            // Nothing of it was released.
-            Err(error) if error.is_broken_off() && broken < MAX_BROKEN && began.elapsed() < PATIENCE => {
+            // No byte of the broken response was released.
+            Err(error)
+                if error.is_broken_off() && broken < MAX_BROKEN && began.elapsed() < RETRY_DEADLINE =>
+            {
                 broken += 1;
                 tracing::debug!(error = %with_causes(&error), "reading an object again");
             }
@@ -107,12 +112,12 @@ async fn open_wanted(
     Err(Error::Replaced)
 }
 
-/// What is known of the object before it is asked for. The answer shows whether it is still so.
+/// What is assumed of the object before it is requested. The response shows whether the assumption holds.
 enum Assumption {
     Nothing,
-    /// A multipart upload of this layout.
+    /// A multipart object of this layout.
     Layout(Arc<ProvenLayout>),
-    /// Which stored bytes hold the wanted ones, in a body of one PUT.
+    /// A body of one PUT, in which these stored bytes hold the wanted plaintext.
     Span(ByteRange),
 }
 
@@ -130,14 +135,14 @@ struct Reader<'a> {
     at: ObjectLocation<'a>,
 }
 
-/// How to get the wanted plaintext out of an answer.
+/// How the wanted plaintext is opened from a response.
 struct ReadPlan {
     plaintext_total: u64,
     selection: Selection,
-    /// `None`: there is none to get.
+    /// `None` for an empty part.
     opener: Option<(BoxOpener, PlaintextWindow)>,
     parts_count: Option<usize>,
-    /// What is known of a multipart upload, if it was looked at.
+    /// The layout of a multipart object, if it was read.
     known: Option<Arc<ProvenLayout>>,
 }
 
@@ -164,22 +169,22 @@ impl Reader<'_> {
 
     async fn open(&self, response: Response<BoxBody>, assumption: &Assumption) -> Result<Attempt, Error> {
         let (head, ciphertext) = response.into_parts();
-        let run = ReceivedRange::of(head.status, &head.headers, &ciphertext)?;
+        let run = ReceivedRange::from_response(head.status, &head.headers, &ciphertext)?;
         if run.partial && self.is_replaced(&head.headers) {
             return Ok(Attempt::Whole);
         }
         let stored = match foreign::detect(self.rule, &head.headers)? {
             DetectedFormat::Native(stored) => stored,
-            DetectedFormat::Foreign(marks) => {
+            DetectedFormat::Foreign(metadata) => {
                 let wanted = if self.wants_whole(run) { RequestedRange::Whole } else { self.read.wanted };
                 let first = FirstResponse { head, stored: run.total, content: Some((run, ciphertext)) };
-                return self.foreign(marks, wanted, first).await;
+                return self.foreign(metadata, wanted, first).await;
             }
         };
         let OpenedNative { opened, key_id } = self.unlock(&stored).await?;
         let content_key = Arc::new(opened.content_key);
-        let recipe = if stored.envelope().is_multipart() {
-            let identity = ObjectIdentity::of(&head.headers, &stored, run.total)?;
+        let plan = if stored.envelope().is_multipart() {
+            let identity = ObjectIdentity::from_headers(&head.headers, &stored, run.total)?;
             match assumption {
                 _ if self.wants_whole(run) => {
                     let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
@@ -189,7 +194,7 @@ impl Reader<'_> {
                     self.range_of_multipart(known, run, content_key).await?
                 }
                 Assumption::Nothing | Assumption::Layout(_) | Assumption::Span(_) => {
-                    // The bytes of a wrong guess are not worth their way.
+                    // The bytes of a wrong guess are of no use.
                     drop(ciphertext);
                     let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
                     return Ok(Attempt::Again(Assumption::Layout(known)));
@@ -203,7 +208,7 @@ impl Reader<'_> {
                 }
             }
         };
-        let ReadPlan { plaintext_total, selection, opener, parts_count, known } = recipe;
+        let ReadPlan { plaintext_total, selection, opener, parts_count, known } = plan;
         let (length, body) = match opener {
             None => (0, BoxBody::default()),
             Some((opener, plaintext_window)) => {
@@ -229,15 +234,15 @@ impl Reader<'_> {
         Ok(Attempt::Done(Box::new(opened)))
     }
 
-    /// An object of another format than the native one.
+    /// Opens an object whose format is not the native one.
     async fn foreign(
         &self,
-        marks: ForeignMetadata,
+        metadata: ForeignMetadata,
         wanted: RequestedRange,
         first: FirstResponse,
     ) -> Result<Attempt, Error> {
         let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
-        let opened = Box::pin(foreign::open(source, marks, wanted, first)).await?;
+        let opened = Box::pin(foreign::open(source, metadata, wanted, first)).await?;
         Ok(Attempt::Done(Box::new(opened)))
     }
 
@@ -246,16 +251,16 @@ impl Reader<'_> {
         stored.unlock(&resources.keyring, rule, read.bucket, read.object_key).await
     }
 
-    /// Whether If-Range does not hold for the object of these headers, though the storage may have ignored
-    /// it.
+    /// Whether If-Range fails for the object that these response headers describe. A storage that ignores
+    /// If-Range sends the range nevertheless.
     fn is_replaced(&self, object: &HeaderMap) -> bool {
         let condition =
             self.read.if_range.as_ref().filter(|_| matches!(self.read.wanted, RequestedRange::Range(_)));
         condition.is_some_and(|condition| !condition.holds(object))
     }
 
-    /// Whether an answer with this run is to be read as the whole object. One to If-Range that holds all says that the
-    /// object changed.
+    /// Whether a response that holds this range is to be read as the whole object. A response to If-Range
+    /// that holds the whole object means that the object changed.
     fn wants_whole(&self, run: ReceivedRange) -> bool {
         match self.read.wanted {
             RequestedRange::Whole => true,
@@ -264,7 +269,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The Range to ask for; `None`: the whole.
+    /// The Range to request; `None`: the whole object.
     fn stored_range(&self, assumption: &Assumption) -> Result<Option<HeaderValue>, Error> {
         let known = match assumption {
             Assumption::Nothing => return Ok(self.read.wanted.guess()),
@@ -277,20 +282,22 @@ impl Reader<'_> {
                 let window = layout.window(range.first(), range.last())?;
                 Ok(Some(stored_range(window.ciphertext_first, window.ciphertext_last)))
             }
-            // The head alone matters: it tells whether the object is still the one that has no such bytes.
+            // Only the head of the response is needed: it shows whether the object was replaced since its
+            // layout showed that it has no such bytes.
             Ok(Selection::Whole | Selection::EmptyPart) | Err(_) => {
                 Ok(Some(stored_range(0, SEGMENT_HEADER as u64 - 1)))
             }
         }
     }
 
-    /// A body of one PUT.
+    /// Plans the read of a body of one PUT.
     fn put(&self, run: ReceivedRange, content_key: &ContentKey) -> Result<ReadPlan, Error> {
         let whole = ReadWindow::whole(run.total)?;
         let plaintext_total = whole.plaintext_total;
-        let selection = match self.wants_whole(run) {
-            true => Selection::Whole,
-            false => self.read.wanted.select(plaintext_total, None)?,
+        let selection = if self.wants_whole(run) {
+            Selection::Whole
+        } else {
+            self.read.wanted.select(plaintext_total, None)?
         };
         let window = match selection {
             Selection::Whole if run.partial => return Err(PARTIAL),
@@ -303,8 +310,8 @@ impl Reader<'_> {
         Ok(ReadPlan { plaintext_total, selection, opener, parts_count: None, known: None })
     }
 
-    /// All of a multipart upload, in one stream. Its length is told before it begins, so an object that does not tell
-    /// it by its stored length needs its layout first.
+    /// Plans the read of a whole multipart object in one stream. The response's head declares the length, so
+    /// an object whose stored length does not determine its plaintext length needs its layout first.
     async fn whole_of_multipart(
         &self,
         identity: &ObjectIdentity,
@@ -324,7 +331,7 @@ impl Reader<'_> {
         let layout = known.as_ref().map(|known| known.layout.clone());
         let claim = BodyClaim { ciphertext_total: run.total, parts: identity.parts() };
         let opener = MultipartOpener::new(content_key, claim, layout)?;
-        let plaintext_total = opener.plaintext_total().expect("length or layout says it");
+        let plaintext_total = opener.plaintext_total().expect("length or layout determines it");
         let plaintext_window = PlaintextWindow { discard: 0, skip: 0, length: plaintext_total };
         let opener: BoxOpener = Box::new(opener);
         Ok(ReadPlan {
@@ -336,7 +343,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A range or a part of a multipart upload whose layout is known.
+    /// Plans the read of a range or a part of a multipart object whose layout is known.
     async fn range_of_multipart(
         &self,
         known: &ProvenLayout,
@@ -363,16 +370,16 @@ impl Reader<'_> {
         Ok(ReadPlan { plaintext_total, selection, opener, parts_count, known: None })
     }
 
-    /// The storage could not satisfy the range of stored bytes. The answer must speak of plaintext bytes, so the
-    /// object's length is asked for; a range that lies inside it after all (some storages refuse a suffix longer than
-    /// the object) is asked for again, with both ends.
+    /// Handles a 416 to the range of stored bytes. The client's error has to contain the plaintext's length,
+    /// so the object's length is requested; a range that lies within the object after all (some storages
+    /// refuse a suffix longer than the object) is requested again, with both ends.
     ///
     /// # Errors
-    /// `InvalidRange` with the plaintext's length, mostly.
+    /// `InvalidRange` with the plaintext's length when the range lies outside the object.
     async fn after_unsatisfiable(&self, assumption: &Assumption) -> Result<Attempt, Error> {
         match assumption {
             Assumption::Nothing => {}
-            // It was another object that had these bytes.
+            // The object for which the bytes were computed was replaced.
             Assumption::Layout(_) | Assumption::Span(_) => return Ok(Attempt::Again(Assumption::Nothing)),
         }
         let mut request = self.at.request(Method::HEAD);
@@ -384,19 +391,19 @@ impl Reader<'_> {
             status if status.is_server_error() => {
                 return Err(Error::UpstreamFailed { status: status.as_u16() });
             }
-            // What is there now may be another object, or none: a GET says it in the storage's own words.
+            // The object may be replaced or deleted. Another GET gets the storage's own error for the client.
             _ => return Err(Error::Replaced),
         }
         if self.is_replaced(response.headers()) {
             return Ok(Attempt::Whole);
         }
-        let run = ReceivedRange::of_head(response.headers())?;
+        let run = ReceivedRange::from_head(response.headers())?;
         let stored = match foreign::detect(self.rule, response.headers())? {
             DetectedFormat::Native(stored) => stored,
-            DetectedFormat::Foreign(marks) => {
+            DetectedFormat::Foreign(metadata) => {
                 let (head, _) = response.into_parts();
                 let first = FirstResponse { head, stored: run.total, content: None };
-                return self.foreign(marks, self.read.wanted, first).await;
+                return self.foreign(metadata, self.read.wanted, first).await;
             }
         };
         if !stored.envelope().is_multipart() {
@@ -406,7 +413,7 @@ impl Reader<'_> {
             let span = ByteRange::new(window.discard, window.discard + window.ciphertext_needed() - 1);
             return Ok(Attempt::Again(Assumption::Span(span.ok_or(OTHER_BYTES)?)));
         }
-        let identity = ObjectIdentity::of(response.headers(), &stored, run.total)?;
+        let identity = ObjectIdentity::from_headers(response.headers(), &stored, run.total)?;
         if let Some(total) = identity.plaintext_total()? {
             self.read.wanted.select(total, None)?;
         }

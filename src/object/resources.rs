@@ -1,8 +1,8 @@
-//! What reading and writing objects works with.
+//! The long-lived resources that reading and writing objects needs: storage, keys, rules, caches and memory.
+//!
+//! It must not know operations or clients. Clones share one set of caches and one memory budget.
 
-use super::caches::DefaultKeyCache;
-use super::caches::LayoutCache;
-use super::caches::SizeCache;
+use super::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use super::rule::Policies;
 use crate::buffers::{Budget, Share};
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::keyring::Keyring;
 use crate::s3::{ErrorCode, S3Error};
 use crate::upstream::Upstream;
 
-/// What objects are read and written with. Cloning shares it.
+/// Storage, keys, rules, caches and memory for objects. Clones share all of them.
 #[derive(Clone)]
 pub struct Resources {
     /// The storage.
@@ -19,11 +19,11 @@ pub struct Resources {
     pub keyring: Keyring,
     /// The rules of buckets.
     pub policies: Policies,
-    /// Sizes of listed objects that the listing itself does not give.
+    /// Plaintext sizes of objects, where a listing's stored size does not determine them.
     pub size_cache: SizeCache,
-    /// LayoutCache of multipart objects that were read.
+    /// Layouts of multipart objects that were read.
     pub layout_cache: LayoutCache,
-    /// The keys of buckets' default encryption.
+    /// The KMS keys of buckets' default encryption.
     pub default_keys: DefaultKeyCache,
     /// Memory for buffered bodies.
     pub memory: Budget,
@@ -39,7 +39,7 @@ impl Resources {
     }
 }
 
-/// The error that tells a client to retry later; counts it.
+/// The error `SlowDown`, after which a client retries later. Each call is counted in the metrics.
 pub fn slow_down() -> S3Error {
     metrics::counter!("s3veil_slow_downs_total").increment(1);
     ErrorCode::SlowDown.into()

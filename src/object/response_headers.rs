@@ -10,7 +10,7 @@ use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, EtagStyle, Hashed, headers};
 use crate::wire::header::{CHECKSUM_TYPE, SSE, SSE_KMS_KEY_ID};
 
-/// Keeps what S3 says, without what must not be seen.
+/// Removes every header that S3 does not have and every header that clients must not see.
 pub(crate) fn retain_s3(headers: &mut HeaderMap) {
     headers::keep_s3_headers(headers);
 }
@@ -29,30 +29,30 @@ pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option
     }
 }
 
-/// The ETag as clients know it, in place of the storage's.
+/// Replaces the storage's ETag by the ETag in the client's style.
 pub(crate) fn set_etag(headers: &mut HeaderMap, style: EtagStyle, hashed: Hashed) {
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok());
-    let told = etag.and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
-    if let Some(told) = told {
-        headers.insert(ETAG, told);
+    let styled = etag.and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
+    if let Some(styled) = styled {
+        headers.insert(ETAG, styled);
     }
 }
 
-/// The checksums of the whole plaintext, as S3 gives them.
+/// Sets the checksums of the whole plaintext.
 pub(crate) fn set_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
     for checksum in checksums {
         set_checksum(headers, &ObjectChecksum::from(*checksum));
     }
 }
 
-/// The checksum of an object, and of what it is one.
+/// Sets a checksum of an object and the checksum's type: of the whole object, or composite.
 pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
     let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
     headers.insert(checksum.value.algorithm().header_name(), value);
     headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
 }
 
-/// The plaintext's length in place of the stored one.
+/// Replaces the stored length by the plaintext's length.
 pub(crate) fn set_length(headers: &mut HeaderMap, length: u64) {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
 }

@@ -1,5 +1,7 @@
-//! The wrapping key of a new object: the one that its request names, else the bucket's default if the rule
+//! The wrapping key of a new object: the key that its request names, else the bucket's default if the rule
 //! allows it, else the rule's own.
+//!
+//! It must not know data keys. A key that the rule does not allow is never returned.
 
 use http::HeaderMap;
 
@@ -12,7 +14,8 @@ use crate::object::Resources;
 use crate::s3::headers::{self, SseRequest};
 use crate::s3::{BucketName, ErrorCode, S3Error};
 
-/// The key that an object of these request headers is to have; `None`: the keyring's default.
+/// The wrapping key for an object that is stored by a request with these headers; `None`: the keyring's
+/// default.
 ///
 /// # Errors
 /// `AccessDenied` for a key that the rule does not allow.
@@ -23,18 +26,18 @@ pub(crate) async fn selected_key(
     request: &HeaderMap,
 ) -> Result<Option<KeyId>, Error> {
     match headers::sse_request(request)? {
-        SseRequest::Kms { key_id: Some(asked) } => {
-            let message = "The KMS key of the request is not among key_id and allowed_key_ids of the bucket's rule \
-                           in the proxy's configuration.";
+        SseRequest::Kms { key_id: Some(requested) } => {
+            let message = "The KMS key of the request is not among key_id and allowed_key_ids of the \
+                           bucket's rule in the proxy's configuration.";
             let refused = || S3Error::new(ErrorCode::AccessDenied, message);
-            Ok(Some(allowed_key(resources, rule, bucket, &asked).await?.ok_or_else(refused)?))
+            Ok(Some(allowed_key(resources, rule, bucket, &requested).await?.ok_or_else(refused)?))
         }
         SseRequest::None if has_choice(rule) => {
             let account = account_headers(request);
-            let Some(asked) = default_key::default_key(resources, bucket, account).await? else {
+            let Some(default) = default_key::default_key(resources, bucket, account).await? else {
                 return Ok(rule.key_id.clone());
             };
-            let allowed = allowed_key(resources, rule, bucket, &asked).await?;
+            let allowed = allowed_key(resources, rule, bucket, &default).await?;
             Ok(allowed.or_else(|| rule.key_id.clone()))
         }
         SseRequest::None | SseRequest::Kms { key_id: None } | SseRequest::S3Managed => {
@@ -47,32 +50,32 @@ fn has_choice(rule: &BucketRule) -> bool {
     !rule.allowed_key_ids.is_empty()
 }
 
-/// The key named by `asked`, among the keys that the rule allows. `asked` may be an alias, the ARN of an
+/// The key called `name`, among the keys that the rule allows. `name` may be an alias, the ARN of an
 /// alias, a key's ARN or its id. A name that the configuration does not contain is compared with the full
 /// names that the key service reports for the configured keys.
 ///
 /// # Errors
-/// When the key service can't answer now.
+/// When the key service can't respond now.
 pub(crate) async fn allowed_key(
     resources: &Resources,
     rule: &BucketRule,
     bucket: &BucketName,
-    asked: &str,
+    name: &str,
 ) -> Result<Option<KeyId>, Error> {
     let keyring = &resources.keyring;
     let allowed = rule.allowed_keys(keyring.default_allowed());
-    if let Some(key_id) = allowed.iter().find(|key_id| key_id.is_named(asked, None)) {
+    if let Some(key_id) = allowed.iter().find(|key_id| key_id.is_named(name, None)) {
         return Ok(Some(key_id.clone()));
     }
     let context = EncryptionContext::native(rule.realm(bucket));
     for key_id in allowed.into_iter().filter(KeyId::is_alias) {
         match keyring.full_name(&key_id, &context).await {
-            Ok(full_name) if key_id.is_named(asked, Some(&full_name)) => return Ok(Some(key_id)),
+            Ok(full_name) if key_id.is_named(name, Some(&full_name)) => return Ok(Some(key_id)),
             Ok(_) => {}
             Err(error) if error.is_unavailability() || error == KeyringError::Interrupted => {
                 return Err(error.into());
             }
-            Err(error) => tracing::debug!(%error, %key_id, "an allowed key can't be told by its full name"),
+            Err(error) => tracing::debug!(%error, %key_id, "the full name of an allowed key is unavailable"),
         }
     }
     Ok(None)

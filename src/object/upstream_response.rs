@@ -3,19 +3,21 @@
 //! S3's own errors are passed to the client unchanged. Four kinds are not: redirects, which would lead the
 //! client (and its plaintext) past the proxy; errors about the proxy's own credentials; refusals that name
 //! the proxy's account; and statuses that S3 does not have, some of them with an effect on a browser.
+//!
+//! It must not know operations. No response that passes leads a client past the proxy or names its account.
 
-use crate::object::response_headers;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode, response};
 use http_body_util::Full;
 
+use super::response_headers;
 use crate::body::{BoxBody, boxed, read_bounded};
 use crate::error::{Error, UnexpectedResponse, UpstreamRefusal, error_code};
 use crate::s3::{S3Error, xml};
 use crate::upstream;
 
-/// Codes that speak of the credentials the proxy signed with, not of the client's.
-const ABOUT_OUR_CREDENTIALS: &[&str] = &[
+/// Error codes about the credentials that the proxy signed with, not about the client's.
+const PROXY_CREDENTIAL_CODES: &[&str] = &[
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "ExpiredToken",
@@ -27,7 +29,7 @@ const ABOUT_OUR_CREDENTIALS: &[&str] = &[
 
 /// Substring of an AccessDenied message that names the requester whose request was denied: the proxy's own
 /// role or user.
-const OF_AN_ACCOUNT: &str = "arn:";
+const ARN_PREFIX: &str = "arn:";
 
 /// Returns a successful response of the storage, fit for the client. For responses without object content.
 ///
@@ -45,7 +47,7 @@ pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
         // another credential.
         return Err(Error::UpstreamCredentials { code: "Unauthorized".to_owned() });
     }
-    if !is_of_s3(status) {
+    if !is_s3_status(status) {
         return Err(Error::UnexpectedResponse(UnexpectedResponse::Status(status.as_u16())));
     }
     let (mut parts, body) = response.into_parts();
@@ -55,12 +57,12 @@ pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
     }
     let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
     if let Ok(error) = xml::parse_error_document(&document) {
-        refuse_about_us(&error)?;
+        refuse_proxy_error(&error)?;
     }
     Err(Error::PassThrough(Box::new(UpstreamRefusal { status, headers: parts.headers, document })))
 }
 
-/// The error that a response is where another status was expected.
+/// The error for a response whose status was not the expected one.
 pub(crate) async fn refusal(response: Response<BoxBody>) -> Error {
     match pass(response).await {
         Err(refusal) => refusal,
@@ -70,7 +72,7 @@ pub(crate) async fn refusal(response: Response<BoxBody>) -> Error {
 
 /// Whether S3 can respond with this status: success, 304 and errors, except those that ask a browser or an
 /// HTTP client to reach the server in another way (407, 421, 426, 511).
-fn is_of_s3(status: StatusCode) -> bool {
+fn is_s3_status(status: StatusCode) -> bool {
     match status.as_u16() {
         200 | 201 | 202 | 204 | 206 | 304 => true,
         407 | 421 | 426 | 511 => false,
@@ -78,13 +80,13 @@ fn is_of_s3(status: StatusCode) -> bool {
     }
 }
 
-/// Refuses an error document that speaks of the proxy and not of the client.
-fn refuse_about_us(told: &xml::ErrorDocument) -> Result<(), Error> {
-    if ABOUT_OUR_CREDENTIALS.contains(&told.code.as_str()) {
-        return Err(Error::UpstreamCredentials { code: told.code.clone() });
+/// Refuses an error document about the proxy's own credentials or account.
+fn refuse_proxy_error(error: &xml::ErrorDocument) -> Result<(), Error> {
+    if PROXY_CREDENTIAL_CODES.contains(&error.code.as_str()) {
+        return Err(Error::UpstreamCredentials { code: error.code.clone() });
     }
-    if told.code == "AccessDenied" && told.message.contains(OF_AN_ACCOUNT) {
-        return Err(Error::UpstreamDenied { message: told.message.clone() });
+    if error.code == "AccessDenied" && error.message.contains(ARN_PREFIX) {
+        return Err(Error::UpstreamDenied { message: error.message.clone() });
     }
     Ok(())
 }
@@ -100,32 +102,32 @@ pub(crate) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
     done
 }
 
-/// Reads the answer to a copy, which may be an error in spite of its status.
+/// Parses the document of a response to a copy, which may be an error document despite the status 200.
 ///
 /// # Errors
-/// [`Error::UnexpectedResponse`] for a document that says neither.
-pub(crate) fn copy_answer(document: &[u8]) -> Result<xml::CopyResponse, Error> {
+/// [`Error::UnexpectedResponse`] for a document that is neither a copy's result nor an error.
+pub(crate) fn parse_copy(document: &[u8]) -> Result<xml::CopyResponse, Error> {
     xml::parse_copy_response(document).map_err(|error| {
-        tracing::warn!(%error, "the answer to a copy can't be read");
+        tracing::warn!(%error, "the response to a copy is invalid");
         Error::UnexpectedResponse(UnexpectedResponse::Document("CopyObjectResult"))
     })
 }
 
-/// An error that came in the body of a 200.
-pub(crate) fn failed(told: xml::ErrorDocument) -> Error {
-    if let Err(about_us) = refuse_about_us(&told) {
-        return about_us;
+/// Converts an error document that was the body of a 200 response.
+pub(crate) fn failed(document: xml::ErrorDocument) -> Error {
+    if let Err(proxy_error) = refuse_proxy_error(&document) {
+        return proxy_error;
     }
-    let code = error_code(&told.code, StatusCode::INTERNAL_SERVER_ERROR);
-    S3Error::new(code, told.message).into()
+    let code = error_code(&document.code, StatusCode::INTERNAL_SERVER_ERROR);
+    S3Error::new(code, document.message).into()
 }
 
-/// A body of bytes that are here already.
+/// A body of buffered bytes.
 pub(crate) fn buffered(bytes: impl Into<bytes::Bytes>) -> BoxBody {
     boxed(Full::new(bytes.into()))
 }
 
-/// A response with another document.
+/// A response with this head and another document.
 pub(crate) fn with_document(mut head: response::Parts, document: String) -> Response<BoxBody> {
     head.headers.remove(CONTENT_LENGTH);
     Response::from_parts(head, buffered(document))
@@ -137,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn answered(status: u16, code: &str) -> Response<BoxBody> {
+    fn response(status: u16, code: &str) -> Response<BoxBody> {
         let document = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
         let mut response = Response::new(buffered(document));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -146,7 +148,7 @@ mod tests {
         response
     }
 
-    /// What the client receives.
+    /// The response that the client receives.
     async fn passed(response: Response<BoxBody>) -> Response<BoxBody> {
         match pass(response).await {
             Ok(response) => response,
@@ -157,17 +159,19 @@ mod tests {
     #[tokio::test]
     async fn redirects_never_reach_the_client() {
         for status in [301, 302, 303, 307, 308] {
-            let refused = pass(answered(status, "PermanentRedirect")).await.unwrap_err();
+            let refused = pass(response(status, "PermanentRedirect")).await.unwrap_err();
             assert!(matches!(refused, Error::UpstreamRedirect { .. }), "This is a security issue: {status}.");
         }
     }
 
     #[tokio::test]
-    async fn complaints_about_our_credentials_are_not_the_clients() {
-        for code in ABOUT_OUR_CREDENTIALS {
+    async fn errors_about_the_proxys_credentials_are_not_the_clients() {
+        for code in PROXY_CREDENTIAL_CODES {
             for status in [400, 403] {
-                let refused = pass(answered(status, code)).await.unwrap_err();
-                assert!(matches!(&refused, Error::UpstreamCredentials { code: told } if told == code));
+                let refused = pass(response(status, code)).await.unwrap_err();
+                assert!(
+                    matches!(&refused, Error::UpstreamCredentials { code: reported } if reported == code)
+                );
                 assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
             }
         }
@@ -182,30 +186,30 @@ mod tests {
         let mut response = Response::new(buffered(document_of(message)));
         *response.status_mut() = StatusCode::FORBIDDEN;
         let refused = pass(response).await.unwrap_err();
-        assert!(matches!(&refused, Error::UpstreamDenied { message: told } if told == message));
-        let told = refused.to_s3();
-        assert_eq!((told.code, told.status().as_u16()), (crate::s3::ErrorCode::AccessDenied, 403));
-        assert!(!told.message.contains("arn:"), "This is a security issue.");
-        let told = xml::parse_error_document(document_of(message).as_bytes()).unwrap();
-        assert!(matches!(failed(told), Error::UpstreamDenied { .. }));
+        assert!(matches!(&refused, Error::UpstreamDenied { message: logged } if logged == message));
+        let error = refused.to_s3();
+        assert_eq!((error.code, error.status().as_u16()), (crate::s3::ErrorCode::AccessDenied, 403));
+        assert!(!error.message.contains("arn:"), "This is a security issue.");
+        let document = xml::parse_error_document(document_of(message).as_bytes()).unwrap();
+        assert!(matches!(failed(document), Error::UpstreamDenied { .. }));
     }
 
     #[tokio::test]
     async fn a_status_that_s3_does_not_have_is_an_error() {
         for status in [100, 101, 102, 103, 203, 205, 207, 226, 299, 407, 421, 426, 511, 600, 999] {
-            let refused = pass(answered(status, "x")).await.unwrap_err();
+            let refused = pass(response(status, "x")).await.unwrap_err();
             assert!(matches!(refused, Error::UnexpectedResponse(_)), "{status}");
             assert_eq!(refused.to_s3().status(), StatusCode::INTERNAL_SERVER_ERROR);
         }
-        let refused = pass(answered(401, "Unauthorized")).await.unwrap_err();
+        let refused = pass(response(401, "Unauthorized")).await.unwrap_err();
         assert!(matches!(refused, Error::UpstreamCredentials { .. }));
         for status in [200, 201, 202, 204, 206, 304, 404, 405, 409, 411, 412, 416, 429, 500, 501, 503, 507] {
-            assert_eq!(passed(answered(status, "x")).await.status().as_u16(), status);
+            assert_eq!(passed(response(status, "x")).await.status().as_u16(), status);
         }
     }
 
     #[tokio::test]
-    async fn every_other_response_passes_with_its_body_and_without_what_is_ours() {
+    async fn every_other_response_passes_with_its_body_and_without_our_headers() {
         for (status, code) in [
             (304, ""),
             (403, "AccessDenied"),
@@ -213,7 +217,7 @@ mod tests {
             (400, "MetadataTooLarge"),
             (503, "SlowDown"),
         ] {
-            let passed = passed(answered(status, code)).await;
+            let passed = passed(response(status, code)).await;
             assert_eq!(passed.status().as_u16(), status);
             assert!(passed.headers().get("x-amz-meta-encryption-key").is_none());
             assert!(passed.headers().get("location").is_none());

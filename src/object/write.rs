@@ -1,19 +1,19 @@
-//! An object about to be stored: what PutObject and PostObject have in common.
+//! Seals and stores a new object, for every operation that writes objects.
+//!
+//! It must not know operations, nor where a plaintext comes from. No plaintext reaches the storage, and what
+//! is stored can be opened under the object's own name only, as far as its format binds names.
 
-use super::plaintext::Plaintext;
-use crate::body::IngestBody;
-use crate::object::response_headers;
-use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity};
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Response};
 
 use super::lost_response::{Sent, send_write};
+use super::plaintext::Plaintext;
 use super::rule::BucketRule;
 use super::rule::formats::{Multipart, WriteFormat};
 use super::selected_key::selected_key;
-use super::{foreign, native, upstream_response};
-use crate::body::{BoxBody, SealBody, boxed};
+use super::{foreign, native, response_headers, upstream_response};
+use crate::body::{BoxBody, IngestBody, SealBody, boxed};
 use crate::envelope::native::{
     Attributes, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SEALED_CHUNK, SealRequest, Sealed,
     SseAlgorithm, TAG, ciphertext_length,
@@ -22,14 +22,15 @@ use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::Resources;
 use crate::s3::headers::{self, SseRequest};
-use crate::s3::{BucketName, EtagStyle, Hashed, ObjectKey, S3Error};
+use crate::s3::{BucketName, ChecksumAlgorithm, DeclaredIntegrity, EtagStyle, Hashed, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
-/// A body of one chunk is verified before anything is sent, so a request that turns out wrong costs the storage
-/// nothing, and one that the storage can't serve right now can be sent again.
+/// Maximum bytes of a body that is buffered: one chunk. A buffered body is verified before any byte is sent,
+/// so an invalid request costs the storage nothing, and a request that the storage can't serve now can be
+/// sent again.
 pub(crate) const BUFFERED: u64 = CHUNK as u64;
 
-/// Computes the checksum that S3 gives to what comes without one.
+/// Makes the body compute S3's default checksum where the client declared no checksum.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
 pub(crate) fn or_default(body: IngestBody, promised: &DeclaredIntegrity) -> IngestBody {
     match promised.algorithm() {
@@ -38,24 +39,24 @@ pub(crate) fn or_default(body: IngestBody, promised: &DeclaredIntegrity) -> Inge
     }
 }
 
-/// Where an object goes, under which rule and key, and what is stored beside its ciphertext.
+/// A new object: its name, rule and key, and the headers that are stored with its ciphertext.
 pub(crate) struct NewObject<'a> {
     rule: &'a BucketRule,
     bucket: &'a BucketName,
     object_key: &'a ObjectKey,
     key_id: Option<KeyId>,
-    /// What answers call its encryption, if it is written in the native format.
+    /// The algorithm that response headers report, for an object in the native format.
     pub(crate) sse: SseAlgorithm,
-    /// The client's headers that go upstream.
+    /// The client's headers that are sent upstream.
     pub(crate) headers: HeaderMap,
 }
 
 impl<'a> NewObject<'a> {
-    /// An object of these request headers.
+    /// An object that is stored by a client's request with these headers.
     ///
     /// # Errors
-    /// When no rule serves the name, the rule does not allow the key that is asked for, or a header asks for what is
-    /// not implemented.
+    /// When no rule serves the name, the rule does not allow the requested key, or a header requests a
+    /// feature that is not implemented.
     pub(crate) async fn new(
         resources: &'a Resources,
         bucket: &'a BucketName,
@@ -65,15 +66,15 @@ impl<'a> NewObject<'a> {
         let rule = resources.policies.of_object(bucket, object_key)?;
         foreign::refuse_reserved(rule, request)?;
         let key_id = selected_key(resources, rule, bucket, request).await?;
-        let sse = asked_sse(request)?;
+        let sse = requested_sse(request)?;
         Ok(Self { rule, bucket, object_key, key_id, sse, headers: headers::put_headers(request)? })
     }
 
-    /// A copy that was ordered under this rule and key, with the headers that go upstream.
+    /// A copy under this rule and key, with the headers that are sent upstream.
     ///
     /// # Errors
-    /// `InvalidArgument` when its metadata would be taken for those of the format that is written.
-    pub(crate) fn of_copy(
+    /// `InvalidArgument` when the metadata would be read as those of the written format.
+    pub(crate) fn for_copy(
         (bucket, object_key): (&'a BucketName, &'a ObjectKey),
         rule: &'a BucketRule,
         (key_id, sse): (Option<KeyId>, SseAlgorithm),
@@ -83,7 +84,7 @@ impl<'a> NewObject<'a> {
         Ok(Self { rule, bucket, object_key, key_id, sse, headers })
     }
 
-    /// Seals the plaintext and stores it by one PUT. What the storage answers is fit for the client.
+    /// Seals the plaintext and stores it by one PUT. Returns the response for the client.
     pub(crate) async fn put(
         self,
         resources: &Resources,
@@ -98,7 +99,7 @@ impl<'a> NewObject<'a> {
                     foreign::seal(resources, self.rule, target, key_id, plaintext, &mut request.headers);
                 let (body, key_id) = Box::pin(sealing).await?;
                 request.body = body;
-                // These formats have no place for another name.
+                // Foreign formats can't record another algorithm.
                 (SseAlgorithm::AwsKms, key_id)
             }
             (None, Plaintext::Whole(plaintext, checksums)) => {
@@ -120,8 +121,8 @@ impl<'a> NewObject<'a> {
             }
         };
         let response = match send_write(&resources.upstream, request).await? {
-            Sent::Answered(response) => response,
-            Sent::Found(written) => written.put_answer()?,
+            Sent::Response(response) => response,
+            Sent::Found(written) => written.put_response()?,
         };
         let mut response = upstream_response::pass(response).await?;
         response_headers::set_sse(response.headers_mut(), sse, Some(&key_id));
@@ -129,7 +130,7 @@ impl<'a> NewObject<'a> {
         Ok(response)
     }
 
-    /// How its ETag appears to clients.
+    /// The style in which clients see the object's ETag.
     pub(crate) fn etag_style(&self) -> EtagStyle {
         self.rule.etag
     }
@@ -148,12 +149,12 @@ impl<'a> NewObject<'a> {
         Ok(resources.keyring.for_write(self.key_id.as_ref(), &context, length).await?)
     }
 
-    /// A request to the storage on this object.
+    /// A new request to the storage about this object.
     pub(crate) fn request(&self, method: Method) -> UpstreamRequest {
         UpstreamRequest::new(method, self.bucket, self.object_key)
     }
 
-    /// Makes the envelope and puts both metadata entries into the request.
+    /// Seals a new envelope and inserts both metadata entries of a native object into the request.
     pub(crate) fn seal(
         &self,
         write_key: &WriteKey,
@@ -177,7 +178,8 @@ impl<'a> NewObject<'a> {
     }
 }
 
-/// Whether objects under this rule may be written in parts: `cbc_multipart = "native"` makes them native ones.
+/// Whether objects under this rule may be written in parts. With `cbc_multipart = "native"`, uploads to a
+/// bucket of the format "cbc" are written as native objects.
 ///
 /// # Errors
 /// `NotImplemented` where the bucket's objects are written in a format that has no parts.
@@ -185,19 +187,19 @@ pub(crate) fn admit_parts(rule: &BucketRule) -> Result<(), Error> {
     let message = match (rule.formats.write, rule.formats.cbc.multipart) {
         (WriteFormat::Native, _) | (WriteFormat::Cbc, Multipart::Native) => return Ok(()),
         (WriteFormat::Cbc, Multipart::Refuse) => {
-            "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at most 5 GiB), \
-             or set cbc_multipart = \"native\" in the proxy's configuration."
+            "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at most \
+             5 GiB), or set cbc_multipart = \"native\" in the proxy's configuration."
         }
         (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
-            "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one tag at \
-             its end and has no parts. Use a single PUT (at most 5 GiB)."
+            "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one tag \
+             at its end and has no parts. Use a single PUT (at most 5 GiB)."
         }
     };
     Err(S3Error::not_implemented(message).into())
 }
 
-/// `header | sealed chunks` of plaintext that is in memory, in place: it moves apart to make room for the tags. Takes no
-/// further memory if the plaintext has [`room_to_seal`].
+/// Seals a buffered plaintext in place into `header | sealed chunks`: the chunks are moved apart to make room
+/// for the tags. Allocates nothing if the buffer has the capacity of [`room_to_seal`].
 pub(crate) fn seal_whole(header: &[u8], mut chunks: ChunkSealer, mut plaintext: BytesMut) -> Bytes {
     let length = plaintext.len();
     plaintext.resize(room_to_seal(header.len(), length), 0);
@@ -220,16 +222,16 @@ pub(crate) fn seal_whole(header: &[u8], mut chunks: ChunkSealer, mut plaintext: 
     sealed.freeze()
 }
 
-/// Bytes of `header | sealed chunks` of `length` bytes of plaintext.
+/// The length of `header | sealed chunks` for `length` bytes of plaintext.
 pub(crate) fn room_to_seal(header: usize, length: usize) -> usize {
     header + length + TAG * length.div_ceil(CHUNK).max(1)
 }
 
-/// What answers call the encryption of an object that a request with these headers stores.
+/// The algorithm that response headers report for an object that is stored by a request with these headers.
 ///
 /// # Errors
-/// As [`headers::sse_request`].
-pub(crate) fn asked_sse(request: &HeaderMap) -> Result<SseAlgorithm, Error> {
+/// The errors of [`headers::sse_request`].
+pub(crate) fn requested_sse(request: &HeaderMap) -> Result<SseAlgorithm, Error> {
     Ok(match headers::sse_request(request)? {
         SseRequest::S3Managed => SseAlgorithm::Aes256,
         SseRequest::Kms { .. } | SseRequest::None => SseAlgorithm::AwsKms,

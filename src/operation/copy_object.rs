@@ -97,7 +97,7 @@ impl ObjectCopy {
             resources: resources.clone(),
             source: Source::of(resources, call)?,
             key_id: None,
-            sse: write::asked_sse(&call.headers)?,
+            sse: write::requested_sse(&call.headers)?,
             checksum: DeclaredIntegrity::algorithm_of_copy(&call.headers)?,
             bucket: bucket.clone(),
             object: object.clone(),
@@ -174,13 +174,13 @@ impl ObjectCopy {
             request.headers.insert(TAGGING_DIRECTIVE, REPLACE);
         }
         self.name_source(found, &mut request.headers);
-        let expected = Expected::of_request(&request);
+        let expected = Expected::from_request(&request);
         let (mut headers, mut result) = match send_write(&self.resources.upstream, request).await? {
             Sent::Found(written) => (written.version(), written.copy_result()?),
-            Sent::Answered(response) if response.status() != StatusCode::OK => {
+            Sent::Response(response) if response.status() != StatusCode::OK => {
                 return Err(upstream_response::refusal(response).await);
             }
-            Sent::Answered(response) => self.read_result(response, expected).await?,
+            Sent::Response(response) => self.read_result(response, expected).await?,
         };
         response_headers::retain_s3(&mut headers);
         headers.remove(ETAG);
@@ -199,7 +199,7 @@ impl ObjectCopy {
     ) -> Result<(HeaderMap, xml::CopyResult), Error> {
         let (head, body) = response.into_parts();
         let trouble = match read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::upstream_body) {
-            Ok(document) => match upstream_response::copy_answer(&document)? {
+            Ok(document) => match upstream_response::parse_copy(&document)? {
                 xml::CopyResponse::Failed(error) => return Err(upstream_response::failed(error)),
                 xml::CopyResponse::Copied(result) if !result.etag.is_empty() => {
                     return Ok((head.headers, result));

@@ -41,7 +41,7 @@ pub(crate) async fn get_object_attributes(
     headers::read_headers(&call.headers)?;
     let query = call.upstream_query(|name| name == "versionId");
     let headers = account_headers(&call.headers);
-    let at = ObjectLocation::of_request(bucket, object_key, &query, &headers);
+    let at = ObjectLocation::from_request(bucket, object_key, &query, &headers);
     let describe = |needs_layout| {
         let (query, headers) = (query.clone(), headers.clone());
         let needs_checksum = asked.checksum;

@@ -66,7 +66,7 @@ impl Upload {
         token: UploadToken,
     ) -> Result<Self, Error> {
         let unlocked =
-            NativeMetadata::of_upload(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
+            NativeMetadata::from_token(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
         let unlocked = unlocked.map_err(|error| {
             // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
             let is_foreign = matches!(

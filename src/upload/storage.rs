@@ -13,7 +13,7 @@ use crate::envelope::native::multipart::{MAX_PARTS, PartNumber};
 use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::location::account_headers;
 use crate::object::lost_response::Expected;
-use crate::object::upstream_response::{copy_answer, failed, pass};
+use crate::object::upstream_response::{failed, parse_copy, pass};
 use crate::s3::xml::{self, CompletionResponse, CompletionResult, ListedPart};
 use crate::s3::{BucketName, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
@@ -111,7 +111,7 @@ impl StorageUpload {
         request.headers.extend(source);
         let (head, body) = pass(self.upstream.send(request).await?).await?.into_parts();
         let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::upstream_body)?;
-        match copy_answer(&document)? {
+        match parse_copy(&document)? {
             xml::CopyResponse::Failed(error) => Err(failed(error)),
             xml::CopyResponse::Copied(result) if result.etag.is_empty() => {
                 Err(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))

@@ -47,7 +47,7 @@ impl Source<'_> {
             _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject"))),
         }
         let is_encrypted = response.headers().contains_key(headers::ENCRYPTION_KEY);
-        let run = ReceivedRange::of(response.status(), response.headers(), response.body())?;
+        let run = ReceivedRange::from_response(response.status(), response.headers(), response.body())?;
         if is_encrypted || run.total > MAX_INSTRUCTION_FILE as u64 {
             return Ok(None);
         }
@@ -87,7 +87,7 @@ impl Source<'_> {
             StatusCode::FORBIDDEN => return Err(unreadable(response).await),
             _ => return Err(Error::UnexpectedResponse(UnexpectedResponse::Refusal("GetObject"))),
         }
-        let run = ReceivedRange::of(response.status(), response.headers(), response.body())?;
+        let run = ReceivedRange::from_response(response.status(), response.headers(), response.body())?;
         // Not every storage supports If-Match.
         if etag_of(response.headers()) != Some(etag) || run.total != stored {
             return Err(Error::Replaced);

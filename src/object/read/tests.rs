@@ -10,7 +10,7 @@ use crate::envelope::native::{CHUNK, SEALED_CHUNK};
 use crate::error::Error;
 use crate::operation::Resources;
 use crate::s3::{ErrorCode, Operation};
-use crate::test_support::{Got, Kept, Oddities, Storage, answered, call, put, upload};
+use crate::test_support::{Got, Kept, Oddities, Storage, call, put, respond, upload};
 
 mod attacks;
 mod if_range;
@@ -18,7 +18,7 @@ mod odd_storages;
 
 const CHUNK_U64: u64 = CHUNK as u64;
 
-/// Regular and irregular, with gaps and without, with a terminator and without.
+/// Layouts regular and irregular, with and without gaps, with and without a terminator.
 fn layouts() -> Vec<Layout> {
     let part = |number, length| Part { number: PartNumber::new(number).unwrap(), length };
     vec![
@@ -39,11 +39,11 @@ fn layouts() -> Vec<Layout> {
 }
 
 async fn get(resources: &Resources, query: &str, headers: &[(&str, &str)]) -> Result<Got, Error> {
-    answered(resources, call(Operation::GetObject, "k", query, headers)).await
+    respond(resources, call(Operation::GetObject, "k", query, headers)).await
 }
 
 async fn head(resources: &Resources, query: &str, headers: &[(&str, &str)]) -> Result<Got, Error> {
-    answered(resources, call(Operation::HeadObject, "k", query, headers)).await
+    respond(resources, call(Operation::HeadObject, "k", query, headers)).await
 }
 
 fn refusal(outcome: Result<Got, Error>) -> (ErrorCode, HashMap<&'static str, String>) {
@@ -64,13 +64,13 @@ async fn whole_objects_of_every_shape_come_back_in_one_stream() {
             assert_eq!(got.header("x-amz-meta-encryption-envelope"), None);
             assert_eq!(got.header("x-amz-mp-parts-count"), None);
             let extra = usize::from(round == 0 && !layout.is_regular());
-            assert_eq!(storage.asked().len(), 1 + extra, "only an unknown layout is read apart");
+            assert_eq!(storage.requests().len(), 1 + extra, "only an unknown layout is read apart");
         }
     }
 }
 
 #[tokio::test]
-async fn checksums_of_the_whole_are_told_with_the_whole_only() {
+async fn checksums_of_the_whole_are_sent_with_the_whole_only() {
     let (storage, resources, _folder) = Storage::serve().await;
     let uploaded = upload(&resources, "k", &layout(&[CHUNK_U64, 3], false)).await;
     storage.keep("k", uploaded.kept("e"));
@@ -97,27 +97,27 @@ async fn a_range_of_a_known_object_costs_one_request_and_two_chunks_at_most() {
         assert!(got.is_whole && got.body == uploaded.content[first..=last]);
         let total = uploaded.content.len();
         assert_eq!(got.header("content-range").unwrap(), format!("bytes {first}-{last}/{total}"));
-        assert_eq!(storage.asked().len(), requests);
-        let given = storage.given();
+        assert_eq!(storage.requests().len(), requests);
+        let given = storage.sent_bytes();
         let sealed = (last + 1 - first) as u64 + 2 * CHUNK_U64 + 16 * 5 + 80;
         assert!(requests > 1 || given <= sealed, "{given} bytes for {sealed}");
     }
     // Another range of the same segment, one that begins with a segment, the last bytes.
-    for (asked, slice) in [
+    for (requested, slice) in [
         (range(CHUNK * 5, CHUNK * 5 + 9), CHUNK * 5..CHUNK * 5 + 10),
         (range(CHUNK * 8, CHUNK * 8), CHUNK * 8..CHUNK * 8 + 1),
         ("bytes=-9".to_owned(), CHUNK * 13..CHUNK * 13 + 9),
     ] {
-        let got = get(&resources, "", &[("range", &asked)]).await.unwrap();
-        assert_eq!(got.body, uploaded.content[slice], "{asked}");
-        storage.asked();
-        get(&resources, "", &[("range", &asked)]).await.unwrap();
-        assert_eq!(storage.asked().len(), 1, "{asked}");
+        let got = get(&resources, "", &[("range", &requested)]).await.unwrap();
+        assert_eq!(got.body, uploaded.content[slice], "{requested}");
+        storage.requests();
+        get(&resources, "", &[("range", &requested)]).await.unwrap();
+        assert_eq!(storage.requests().len(), 1, "{requested}");
     }
 }
 
 #[tokio::test]
-async fn of_a_place_that_is_written_again_and_again_one_object_is_remembered() {
+async fn the_layout_cache_holds_one_object_per_location_however_often_it_is_written() {
     let (storage, resources, _folder) = Storage::serve().await;
     for round in 0..4 {
         let uploaded = upload(&resources, "k", &layout(&[2 * CHUNK_U64, 2 * CHUNK_U64, 9], false)).await;
@@ -131,7 +131,7 @@ async fn of_a_place_that_is_written_again_and_again_one_object_is_remembered() {
 }
 
 #[tokio::test]
-async fn who_reads_ranges_at_once_shares_the_reads_of_the_layout() {
+async fn concurrent_reads_of_ranges_share_the_reads_of_the_layout() {
     let (storage, resources, _folder) = Storage::serve().await;
     let uploaded = upload(&resources, "k", &layout(&[CHUNK_U64, CHUNK_U64, CHUNK_U64, 5], false)).await;
     storage.keep("k", uploaded.kept("e"));
@@ -144,9 +144,9 @@ async fn who_reads_ranges_at_once_shares_the_reads_of_the_layout() {
     }
     let last_header = 3 * (SEALED_CHUNK + 80);
     let headers = ["bytes=0-79".to_owned(), format!("bytes={last_header}-{}", last_header + 79)];
-    let asked = storage.asked();
+    let requests = storage.requests();
     for header in headers {
-        let reads = asked.iter().filter(|(_, _, range)| range.as_ref() == Some(&header));
+        let reads = requests.iter().filter(|(_, _, range)| range.as_ref() == Some(&header));
         assert_eq!(reads.count(), 1);
     }
 }
@@ -165,7 +165,7 @@ fn every_range_of_every_layout_equals_the_slice() {
             let total = layout.plaintext_total();
             prop_assume!(total > 0);
             let (first, last) = ((a % total).min(b % total), (a % total).max(b % total));
-            let (asked, slice) = match kind {
+            let (requested, slice) = match kind {
                 0 => (format!("bytes={first}-{last}"), first..last + 1),
                 1 => (format!("bytes={first}-"), first..total),
                 _ => (format!("bytes=-{}", total - first), first..total),
@@ -173,11 +173,11 @@ fn every_range_of_every_layout_equals_the_slice() {
             let (got, expected) = runtime.block_on(async {
                 let uploaded = upload(&resources, "k", layout).await;
                 storage.keep("k", uploaded.kept(&fresh.fetch_add(1, Ordering::Relaxed).to_string()));
-                let got = get(&resources, "", &[("range", &asked)]).await.unwrap();
+                let got = get(&resources, "", &[("range", &requested)]).await.unwrap();
                 (got, uploaded.content[slice.start as usize..slice.end as usize].to_vec())
             });
             prop_assert_eq!(got.head.status, 206);
-            prop_assert!(got.is_whole && got.body == expected, "{} of {:?}", asked, layout);
+            prop_assert!(got.is_whole && got.body == expected, "{} of {:?}", requested, layout);
             let content_range = format!("bytes {}-{}/{total}", slice.start, slice.end - 1);
             prop_assert_eq!(got.header("content-range").unwrap(), content_range);
             Ok(())
@@ -199,16 +199,17 @@ async fn parts_are_what_the_client_uploaded() {
             let end = first + part.length;
             assert_eq!(got.head.status, 206);
             assert!(got.is_whole && got.body == uploaded.content[first as usize..end as usize]);
-            let told = head(&resources, &query, &[]).await.unwrap();
-            assert_eq!(told.head.status, 206);
+            let described = head(&resources, &query, &[]).await.unwrap();
+            assert_eq!(described.head.status, 206);
             let length = part.length.to_string();
             let range = format!("bytes {first}-{}/{}", end.wrapping_sub(1), layout.plaintext_total());
-            for answer in [&got, &told] {
-                assert_eq!(answer.header("content-length"), Some(&*length));
-                assert_eq!(answer.header("x-amz-mp-parts-count"), Some(&*count), "without the terminator");
-                assert_eq!(answer.header("content-range"), Some(&*range).filter(|_| part.length > 0));
+            for response in [&got, &described] {
+                assert_eq!(response.header("content-length"), Some(&*length));
+                let parts_count = response.header("x-amz-mp-parts-count");
+                assert_eq!(parts_count, Some(&*count), "without the terminator");
+                assert_eq!(response.header("content-range"), Some(&*range).filter(|_| part.length > 0));
             }
-            storage.asked();
+            storage.requests();
         }
         let beyond = 1 + layout.parts().last().unwrap().number.value();
         for query in [format!("partNumber={beyond}"), "partNumber=10000".to_owned()] {
@@ -217,9 +218,9 @@ async fn parts_are_what_the_client_uploaded() {
                 assert_eq!((code, &fields["ActualPartCount"]), (ErrorCode::InvalidPartNumber, &count));
             }
         }
-        storage.given();
+        storage.sent_bytes();
         refusal(get(&resources, &format!("partNumber={beyond}"), &[]).await);
-        assert_eq!(storage.given(), 80, "nothing is read of a known object that has no such part");
+        assert_eq!(storage.sent_bytes(), 80, "nothing is read of a known object that has no such part");
     }
 }
 
@@ -233,7 +234,7 @@ async fn ranges_that_no_object_has_are_refused_in_plaintext_terms() {
         for range in
             [format!("bytes={total}-"), format!("bytes={total}-{}", total + 9), "bytes=-0".to_owned()]
         {
-            // Twice: of an unknown object and of a known one.
+            // The first request meets an uncached object, the second a cached one.
             for _ in 0..2 {
                 for outcome in [
                     get(&resources, "", &[("range", &range)]).await,
@@ -249,7 +250,7 @@ async fn ranges_that_no_object_has_are_refused_in_plaintext_terms() {
 }
 
 #[tokio::test]
-async fn head_asks_for_a_layout_only_where_arithmetic_is_not_enough() {
+async fn head_reads_a_layout_only_where_arithmetic_is_not_enough() {
     let (storage, resources, _folder) = Storage::serve().await;
     for (index, layout) in layouts().into_iter().enumerate() {
         let uploaded = upload(&resources, "k", &layout).await;
@@ -259,7 +260,7 @@ async fn head_asks_for_a_layout_only_where_arithmetic_is_not_enough() {
             assert_eq!(got.head.status, 200);
             assert_eq!(got.header("content-length"), Some(&*layout.plaintext_total().to_string()));
             let extra = usize::from(round == 0 && !layout.is_regular());
-            assert_eq!(storage.asked().len(), 1 + extra);
+            assert_eq!(storage.requests().len(), 1 + extra);
         }
     }
 }
@@ -271,7 +272,7 @@ async fn conditions_hold_for_the_object_that_is_read() {
     storage.keep("k", uploaded.kept("e"));
     let status = |got: Result<Got, Error>| got.unwrap().head.status.as_u16();
     let range = ("range", "bytes=65530-65540");
-    // Twice: of an unknown object and of a known one.
+    // The first request meets an uncached object, the second a cached one.
     for _ in 0..2 {
         assert_eq!(status(get(&resources, "", &[range, ("if-match", "\"e-2\"")]).await), 206);
         assert_eq!(status(get(&resources, "", &[range, ("if-match", "\"other\"")]).await), 412);
@@ -286,15 +287,15 @@ async fn conditions_hold_for_the_object_that_is_read() {
 }
 
 #[tokio::test]
-async fn a_version_and_the_answers_overrides_reach_the_storage() {
+async fn a_version_and_response_overrides_reach_the_storage() {
     let (storage, resources, _folder) = Storage::serve().await;
     let uploaded = upload(&resources, "k", &layout(&[5, 6, 7], false)).await;
     storage.keep("k", uploaded.kept("e"));
     let query = "versionId=v1&response-content-type=text/plain";
     get(&resources, query, &[("range", "bytes=3-8"), ("x-amz-expected-bucket-owner", "1")]).await.unwrap();
-    let asked: Vec<_> = storage.asked().into_iter().map(|(_, path, _)| path).collect();
+    let paths: Vec<_> = storage.requests().into_iter().map(|(_, path, _)| path).collect();
     let reads = "/b/k?versionId=v1&response-content-type=text%2Fplain";
-    assert_eq!(asked, [reads, "/b/k?versionId=v1", reads]);
+    assert_eq!(paths, [reads, "/b/k?versionId=v1", reads]);
 }
 
 #[tokio::test]

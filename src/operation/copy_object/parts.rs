@@ -55,7 +55,7 @@ impl ObjectCopy {
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         self.carry_tags(&mut request.headers).await?;
         let conditions = take_conditions(&mut request.headers);
-        let expected = Expected::of_request(&request).expect("a native copy has an envelope");
+        let expected = Expected::from_request(&request).expect("a native copy has an envelope");
         let (upload, _) = StorageUpload::create(&self.resources.upstream, request).await?;
         let abort = upload.abort_on_drop();
         let mut source = HeaderMap::new();

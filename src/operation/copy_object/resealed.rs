@@ -46,7 +46,7 @@ impl ObjectCopy {
         self.carry_tags(&mut headers).await?;
         let is_pinned = self.pin(&head.headers, &mut headers)?;
         let place = (&self.bucket, &self.object);
-        let object = NewObject::of_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
+        let object = NewObject::for_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
         let plaintext = plaintext(body, length, &checksums).await?;
         let response = match object.put(&self.resources, plaintext).await {
             Err(error) if is_pinned && is_unmet(&error) => return Err(Error::Replaced),

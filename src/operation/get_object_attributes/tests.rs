@@ -5,13 +5,13 @@ use crate::body::test_support::{layout, pattern};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{Part, PartNumber};
 use crate::s3::Operation;
-use crate::test_support::{Got, Storage, answered, call, put, upload};
+use crate::test_support::{Got, Storage, call, put, respond, upload};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 const ALL: (&str, &str) = (ATTRIBUTES, "ETag,Checksum, ObjectParts,StorageClass,ObjectSize");
 
 async fn ask(resources: &Resources, headers: &[(&str, &str)]) -> Result<Got, Error> {
-    answered(resources, call(Operation::GetObjectAttributes, "k", "attributes", headers)).await
+    respond(resources, call(Operation::GetObjectAttributes, "k", "attributes", headers)).await
 }
 
 /// What is inside the document.
@@ -54,10 +54,10 @@ async fn an_upload_is_told_in_plaintext_terms_without_its_terminator() {
     );
     assert_eq!(told(&resources, &[ALL]).await, expected);
     assert_eq!(ask(&resources, &[ALL]).await.unwrap().header("x-amz-version-id"), Some("v"));
-    storage.asked();
+    storage.requests();
     let size = format!("<ObjectSize>{}</ObjectSize>", 7 * CHUNK_U64 + 1);
     assert_eq!(told(&resources, &[(ATTRIBUTES, "ObjectSize")]).await, size);
-    assert_eq!(storage.asked(), [(Method::HEAD, "/b/k".to_owned(), None)]);
+    assert_eq!(storage.requests(), [(Method::HEAD, "/b/k".to_owned(), None)]);
 }
 
 #[tokio::test]
@@ -114,13 +114,13 @@ async fn nonsense_is_refused_before_the_storage_hears_of_it() {
     ] {
         assert_eq!(ask(&resources, headers).await.err().unwrap().to_s3().code, code, "{headers:?}");
     }
-    assert_eq!(storage.asked(), []);
+    assert_eq!(storage.requests(), []);
 }
 
 #[tokio::test]
 async fn the_storages_refusal_is_the_answer_to_a_get() {
     let (storage, resources, _folder) = Storage::serve().await;
     assert_eq!(ask(&resources, &[ALL]).await.unwrap().head.status, 404);
-    let methods: Vec<_> = storage.asked().into_iter().map(|(method, ..)| method).collect();
+    let methods: Vec<_> = storage.requests().into_iter().map(|(method, ..)| method).collect();
     assert_eq!(methods, [Method::HEAD, Method::GET], "an answer to HEAD has no document");
 }

@@ -96,8 +96,8 @@ impl Source {
         let is_head = response.status() == StatusCode::OK;
         let (head, body) = response.into_parts();
         let run = match is_head {
-            true => ReceivedRange::of_head(&head.headers)?,
-            false => ReceivedRange::of(head.status, &head.headers, &body)?,
+            true => ReceivedRange::from_head(&head.headers)?,
+            false => ReceivedRange::from_response(head.status, &head.headers, &body)?,
         };
         if run.partial {
             // Read to its end, the connection can serve another request.
@@ -169,7 +169,7 @@ fn source_error(error: Error) -> Error {
 impl Found {
     fn of(headers: &HeaderMap, keys: NativeMetadata, stored_total: u64) -> Result<Self, Error> {
         Ok(Self {
-            identity: ObjectIdentity::of(headers, &keys, stored_total)?,
+            identity: ObjectIdentity::from_headers(headers, &keys, stored_total)?,
             keys,
             etag: headers
                 .get(ETAG)

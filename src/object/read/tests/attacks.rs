@@ -1,4 +1,4 @@
-//! A storage that returns something else than what was stored, through the handlers: nothing of it comes out.
+//! Attacks by a storage that returns other bytes than the stored ones: no client receives them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,8 @@ use super::*;
 use crate::s3::headers;
 use crate::test_support::{Kept, Uploaded};
 
-/// What comes out may be shorter than what was stored, and says so; it is never anything else.
+/// Asserts that every read fails or returns a prefix of the honest plaintext, and that a shortened body is
+/// reported as incomplete.
 async fn nothing_false_comes_out(
     storage: &Storage,
     resources: &Resources,
@@ -61,7 +62,7 @@ fn with(uploaded: &Uploaded, segments: &[&[u8]]) -> Uploaded {
     Uploaded { segments: segments.iter().map(|segment| segment.to_vec()).collect(), ..uploaded.clone() }
 }
 
-/// Drops, swaps, repetitions, splices and cuts of one honest upload, and what each of them claims to be.
+/// Drops, swaps, repetitions, splices and cuts of one honest upload, each with a description.
 fn spoilt(uploaded: &Uploaded, other: &Uploaded) -> Vec<(String, Uploaded)> {
     let segments: Vec<&[u8]> = uploaded.segments.iter().map(Vec::as_slice).collect();
     let count = segments.len();
@@ -113,14 +114,15 @@ async fn what_a_storage_makes_of_an_upload_does_not_come_out() {
                 kept.etag = "e-1".to_owned();
             }
             nothing_false_comes_out(&storage, &resources, &honest, kept.clone(), &what).await;
-            // The number of parts that the storage claims may be a lie, too.
+            // The storage may also claim a false number of parts.
             kept.etag = format!("{shape}{index}x-{}", uploaded.segments.len());
             nothing_false_comes_out(&storage, &resources, &honest, kept, &what).await;
         }
     }
 }
 
-/// Everything that identifies the object stays, and the layout is known: the segments' headers tell.
+/// The object's identity is unchanged and its layout is cached: only the segments' headers reveal the
+/// exchange.
 #[tokio::test]
 async fn a_known_object_that_is_exchanged_under_its_etag_does_not_come_out() {
     let (storage, resources, _folder) = Storage::serve().await;
@@ -136,7 +138,8 @@ async fn a_known_object_that_is_exchanged_under_its_etag_does_not_come_out() {
     }
 }
 
-/// One ETag for two authentic objects of one length and one name: a layout must not be taken for the other's.
+/// Two authentic objects have one ETag, one length and one name: the layout of one must not be used for the
+/// other.
 #[tokio::test]
 async fn a_layout_is_its_objects_own_whatever_the_etag() {
     let (storage, resources, _folder) = Storage::serve().await;
@@ -172,7 +175,7 @@ async fn a_body_is_not_opened_as_one_of_the_other_kind() {
     (relabelled.etag, relabelled.headers) = ("f-3".to_owned(), uploaded.metadata.clone());
     let what = "a PUT under an upload's envelope";
     nothing_false_comes_out(&storage, &resources, &content, relabelled, what).await;
-    // The flag itself.
+    // The envelope's multipart flag is cleared.
     let mut kept = uploaded.kept("g");
     for (name, value) in &mut kept.headers {
         if name == headers::ENCRYPTION_ENVELOPE {

@@ -1,11 +1,11 @@
-//! If-Range, over storages that know it and storages that ignore it (RFC 9110, 13.1.5).
+//! If-Range, with storages that support it and storages that ignore it (RFC 9110, 13.1.5).
 
 use super::*;
 
 const DATE: &str = "Sat, 28 Nov 2026 16:09:27 GMT";
 const BEYOND: (&str, &str) = ("range", "bytes=999999999-");
 
-/// An object of one PUT and a multipart upload, with the ETags that clients know, and what they hold.
+/// An object of one PUT and a multipart object, each with its client's ETag and its plaintext.
 async fn objects(resources: &Resources) -> [(Kept, &'static str, Vec<u8>); 2] {
     let content = pattern(CHUNK + 9);
     let uploaded = upload(resources, "k", &layout(&[CHUNK_U64, 5], false)).await;
@@ -35,9 +35,9 @@ async fn a_range_of_the_object_that_the_client_knows_is_read_by_one_request() {
             let bare = etag.trim_matches('"');
             let former = etag.replace("-v", "");
             for condition in [etag, bare, &former, DATE] {
-                storage.asked();
+                storage.requests();
                 let got = get(&resources, "", &[range, ("if-range", condition)]).await.unwrap();
-                // The tests' storage takes no date for the object's, nor do some others.
+                // The tests' storage does not compare dates; neither do some other storages.
                 if condition == DATE && !odd.ignores_if_range {
                     assert_eq!((got.head.status.as_u16(), got.body == content), (200, true));
                     continue;
@@ -45,7 +45,7 @@ async fn a_range_of_the_object_that_the_client_knows_is_read_by_one_request() {
                 assert_eq!(got.head.status, 206, "{condition}");
                 assert_eq!(got.body, content[65_530..65_540]);
                 assert_eq!(got.header("etag"), Some(etag));
-                assert_eq!(storage.asked().len(), 1);
+                assert_eq!(storage.requests().len(), 1);
             }
         }
     }
@@ -66,9 +66,9 @@ async fn the_whole_is_read_where_the_condition_does_not_hold() {
                     assert_eq!(got.head.status, 200, "{condition} {range:?}");
                     assert!(got.is_whole && got.body == content, "This is a security issue: {condition}");
                     assert_eq!(got.header("content-range"), None);
-                    let told = head(&resources, "", &[range, ("if-range", condition)]).await.unwrap();
-                    assert_eq!(told.head.status, 200, "{condition} {range:?}");
-                    assert_eq!(told.header("content-length"), Some(&*content.len().to_string()));
+                    let described = head(&resources, "", &[range, ("if-range", condition)]).await.unwrap();
+                    assert_eq!(described.head.status, 200, "{condition} {range:?}");
+                    assert_eq!(described.header("content-length"), Some(&*content.len().to_string()));
                 }
             }
         }
@@ -84,14 +84,15 @@ async fn a_range_that_the_known_object_has_not_is_refused() {
             storage.keep("k", kept);
             let got = get(&resources, "", &[BEYOND, ("if-range", etag)]).await;
             assert_eq!(refusal(got).0, ErrorCode::InvalidRange);
-            let told = head(&resources, "", &[("range", "bytes=5-9"), ("if-range", etag)]).await.unwrap();
-            assert_eq!(told.head.status, 206);
+            let described =
+                head(&resources, "", &[("range", "bytes=5-9"), ("if-range", etag)]).await.unwrap();
+            assert_eq!(described.head.status, 206);
         }
     }
 }
 
 #[tokio::test]
-async fn it_means_nothing_without_a_range() {
+async fn if_range_has_no_effect_without_a_range() {
     let (storage, resources, _folder) = Storage::serve().await;
     for odd in storages() {
         storage.be_odd(odd);
@@ -107,7 +108,7 @@ async fn it_means_nothing_without_a_range() {
     }
 }
 
-/// A download goes on where it stopped; between two requests of the proxy the object is another one.
+/// A client resumes a download, and the object is replaced between two requests of the proxy.
 #[tokio::test]
 async fn an_object_that_is_replaced_between_two_requests_is_read_whole() {
     let (storage, resources, _folder) = Storage::serve().await;

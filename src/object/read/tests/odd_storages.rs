@@ -1,9 +1,9 @@
-//! Storages that do some things otherwise than S3.
+//! Storages that deviate from S3.
 
 use super::*;
 
 #[tokio::test]
-async fn an_etag_without_a_number_of_parts_costs_a_question() {
+async fn an_etag_without_a_number_of_parts_costs_a_request() {
     let (storage, resources, _folder) = Storage::serve().await;
     for (index, layout) in layouts().into_iter().enumerate() {
         let uploaded = upload(&resources, "k", &layout).await;
@@ -45,7 +45,7 @@ async fn a_storage_that_ignores_ranges_is_read_as_far_as_it_is_small() {
 }
 
 #[tokio::test]
-async fn a_storage_that_refuses_a_suffix_longer_than_the_object_is_asked_for_its_bytes() {
+async fn a_suffix_longer_than_the_object_is_requested_anew_where_the_storage_refuses_it() {
     let (storage, resources, _folder) = Storage::serve().await;
     storage.be_odd(Oddities { refuses_long_suffixes: true, ..Oddities::default() });
     for (index, layout) in
@@ -63,7 +63,7 @@ async fn a_storage_that_refuses_a_suffix_longer_than_the_object_is_asked_for_its
 }
 
 #[tokio::test]
-async fn an_object_that_never_rests_is_not_read_forever() {
+async fn an_object_that_is_replaced_all_the_time_is_not_read_forever() {
     let (storage, resources, _folder) = Storage::serve().await;
     let mut replaced = Vec::new();
     for round in 0..40 {
@@ -76,5 +76,5 @@ async fn an_object_that_never_rests_is_not_read_forever() {
     }
     let (code, _) = refusal(get(&resources, "", &[("range", "bytes=65530-65540")]).await);
     assert_eq!(code, ErrorCode::ServiceUnavailable);
-    assert!(storage.asked().len() < 12);
+    assert!(storage.requests().len() < 12);
 }

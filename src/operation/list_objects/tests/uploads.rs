@@ -9,7 +9,7 @@ use crate::body::test_support::layout;
 use crate::envelope::native::CHUNK;
 use crate::operation::Resources;
 use crate::s3::Operation;
-use crate::test_support::{Oddities, Storage, Uploaded, answered, call, put, upload};
+use crate::test_support::{Oddities, Storage, Uploaded, call, put, respond, upload};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 
@@ -63,18 +63,18 @@ async fn regular_uploads_cost_nothing_and_others_one_small_read_once() {
     }
     let expected = plaintext_sizes(&uploads);
     assert_eq!(sizes(&resources).await, expected);
-    let asked = storage.asked();
+    let asked = storage.requests();
     let extra: Vec<_> = asked.iter().filter(|(_, path, _)| !path.starts_with("/b?")).collect();
     assert_eq!(extra.len(), 4, "{extra:?}");
     assert!(extra.iter().all(|(_, path, range)| path.ends_with("uneven") && range.is_some()));
-    assert!(storage.given() < 2000, "of each only the layout is read");
+    assert!(storage.sent_bytes() < 2000, "of each only the layout is read");
     assert_eq!(sizes(&resources).await, expected);
-    assert_eq!(storage.asked().len(), 1, "only the listing itself");
+    assert_eq!(storage.requests().len(), 1, "only the listing itself");
     // What a listing learned serves readers too.
     for (object_key, uploaded) in &uploads {
-        let got = answered(&resources, call(Operation::GetObject, object_key, "", &[])).await.unwrap();
+        let got = respond(&resources, call(Operation::GetObject, object_key, "", &[])).await.unwrap();
         assert!(got.is_whole && got.body == uploaded.content);
-        assert_eq!(storage.asked().len(), 1);
+        assert_eq!(storage.requests().len(), 1);
     }
 }
 
@@ -88,9 +88,9 @@ async fn etags_that_do_not_count_parts_cost_questions_and_sizes_stay_right() {
         storage.keep(object_key, kept);
     }
     assert_eq!(sizes(&resources).await, plaintext_sizes(&uploads));
-    storage.asked();
+    storage.requests();
     assert_eq!(sizes(&resources).await, plaintext_sizes(&uploads));
-    assert_eq!(storage.asked().len(), 1);
+    assert_eq!(storage.requests().len(), 1);
 }
 
 /// A stored size is no answer: a tool that mirrors the bucket would take it for the object's.
@@ -124,7 +124,7 @@ async fn an_object_that_is_overwritten_again_and_again_fails_the_listing() {
     let listed = list_objects(&resources, list_call("b", "list-type=2")).await;
     let listed = listed.unwrap().into_body().collect().await;
     assert!(listed.is_err(), "no size would be right");
-    assert!(storage.asked().len() < 30, "and no listing asks for ever");
+    assert!(storage.requests().len() < 30, "and no listing asks for ever");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use crate::body::test_support::layout;
 use crate::object::rule::Policies;
 use crate::operation::Resources;
 use crate::s3::{BucketName, EtagStyle, ObjectKey, Operation, xml};
-use crate::test_support::{Got, Storage, answered, call, put, upload};
+use crate::test_support::{Got, Storage, call, put, respond, upload};
 
 const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
@@ -15,7 +15,7 @@ fn with_style(resources: &mut Resources, etag: EtagStyle) {
 }
 
 async fn ask(resources: &Resources, operation: Operation, headers: &[(&str, &str)]) -> Got {
-    answered(resources, call(operation, "k", "", headers)).await.unwrap()
+    respond(resources, call(operation, "k", "", headers)).await.unwrap()
 }
 
 #[tokio::test]
