@@ -1,7 +1,7 @@
 //! The S3 operations: which one a request is answered by, and which are refused.
 //!
-//! It must not know sockets or configuration files. Dispatch is exhaustive, so an operation that is not understood
-//! can't compile, and content that can't be sealed is refused and never forwarded.
+//! It must not know sockets or configuration files. Dispatch is exhaustive, so an operation that is not
+//! understood can't compile, and content that can't be sealed is refused and never forwarded.
 
 mod copy_object;
 mod delete_objects;
@@ -30,7 +30,7 @@ pub use self::post_object::{FormUpload, post_object};
 pub use self::preflight::preflight;
 use self::request::Call;
 use self::response::client_etags::ClientEtags;
-use self::response::cors::CorsAnswers;
+use self::response::cors::CorsCache;
 use crate::body::BoxBody;
 use crate::buffers::Budget;
 use crate::error::Error;
@@ -43,7 +43,7 @@ pub struct Resources {
     /// What uploads and objects work with.
     pub upload: upload::Resources,
     /// The storage's CORS responses, cached.
-    pub cors: CorsAnswers,
+    pub cors: CorsCache,
     /// How long a client may pause inside a request body.
     pub client_idle_timeout: Duration,
     /// The share of the memory for buffered bodies that is for documents of clients.
@@ -72,13 +72,14 @@ impl DerefMut for Resources {
 /// Whatever makes the answer an S3 error document; after an `Ok` a failure can only cut the connection.
 pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let with_tab = headers::first_with_tab(&call.headers);
-    let etags = ClientEtags::take_back(resources, &mut call);
+    let etags = ClientEtags::map_request(resources, &mut call);
     match (response::pass_refusal(dispatch(resources, call).await), with_tab) {
         (Ok(mut response), _) => {
             etags.map_response(&mut response);
             Ok(response)
         }
-        // Storages differ in how they fold a tab that is signed: this is no word about the proxy's credentials.
+        // Storages differ in how they fold a tab that is signed: this is no word about the proxy's
+        // credentials.
         (Err(Error::UpstreamCredentials { code }), Some(name)) if code == "SignatureDoesNotMatch" => {
             let message = format!("The storage does not accept the tab in the header {name}.");
             Err(S3Error::invalid_argument(name.as_str(), "", message).into())

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::meter::Meter;
 use crate::object::slow_down;
 use crate::operation::request::{Addressing, Call};
-use crate::operation::response::cors::{Asker, CorsRequest};
+use crate::operation::response::cors::{CorsRequest, Requester};
 use crate::operation::{self, Resources};
 use crate::s3::headers::SDK_CHECKSUM_ALGORITHM;
 use crate::s3::{
@@ -142,10 +142,10 @@ impl Service {
         let Ok(path) = S3Path::parse(parts.uri.path(), host, &self.0.domains) else { return };
         let Some(bucket) = path.bucket() else { return };
         let request = CorsRequest { bucket, method: &parts.method, origin };
-        let asker = if is_signed { Asker::Signed } else { Asker::Unsigned };
+        let requester = if is_signed { Requester::Signed } else { Requester::Unsigned };
         // On the heap, as operations are, so that the future of every request stays small.
         let cors =
-            Box::pin(operation::response::cors::cors_headers(&self.0.resources, &request, asker)).await;
+            Box::pin(operation::response::cors::cors_headers(&self.0.resources, &request, requester)).await;
         for (name, value) in cors.iter() {
             response.headers_mut().append(name, value.clone());
         }

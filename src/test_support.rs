@@ -71,10 +71,10 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         layout_cache: LayoutCache::default(),
         memory: crate::buffers::Budget::new(64 << 20),
     };
-    let known_uploads = crate::upload::memory::KnownUploads::default();
+    let upload_cache = crate::upload::memory::UploadCache::default();
     let resources = Resources {
-        upload: crate::upload::Resources { object, known_uploads },
-        cors: crate::operation::response::cors::CorsAnswers::default(),
+        upload: crate::upload::Resources { object, upload_cache },
+        cors: crate::operation::response::cors::CorsCache::default(),
         client_idle_timeout: Duration::from_secs(5),
         documents: crate::buffers::Budget::new(8 << 20),
     };

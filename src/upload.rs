@@ -13,7 +13,7 @@ use std::ops::Deref;
 #[cfg(test)]
 use std::ops::DerefMut;
 
-use self::memory::KnownUploads;
+use self::memory::UploadCache;
 use crate::object;
 
 /// What uploads work with. Cloning shares it.
@@ -22,7 +22,7 @@ pub struct Resources {
     /// What objects work with.
     pub object: object::Resources,
     /// Uploads and parts that this process has seen.
-    pub known_uploads: KnownUploads,
+    pub upload_cache: UploadCache,
 }
 
 /// An upload may use what objects may use.

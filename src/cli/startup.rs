@@ -13,10 +13,10 @@ use crate::object::caches::LayoutCache;
 use crate::object::caches::SizeCache;
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
-use crate::operation::response::cors::CorsAnswers;
+use crate::operation::response::cors::CorsCache;
 use crate::service::{Client, Clients, Service};
 use crate::sigv4::VerifyPolicy;
-use crate::upload::memory::KnownUploads;
+use crate::upload::memory::UploadCache;
 use crate::upstream::{self, Upstream, UpstreamSetupError};
 use crate::{object, upload};
 
@@ -62,8 +62,8 @@ pub async fn resources(
         memory,
     };
     Ok(Resources {
-        upload: upload::Resources { object, known_uploads: KnownUploads::default() },
-        cors: CorsAnswers::default(),
+        upload: upload::Resources { object, upload_cache: UploadCache::default() },
+        cors: CorsCache::default(),
         client_idle_timeout: requests.idle_timeout,
         documents,
     })

@@ -9,7 +9,7 @@
 
 mod checksum;
 mod parts;
-mod resealed;
+mod reseal;
 
 use super::request::copy_source::refuse_body;
 use crate::object::checksums;
@@ -19,7 +19,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::Resources;
 use super::request::Call;
-use super::response::deferred::{Completed, respond_or_defer};
+use super::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
 use crate::error::{Error, UnexpectedResponse};
@@ -31,7 +31,7 @@ use crate::object::rule::BucketRule;
 use crate::object::rule::formats::{ReadFormat, WriteFormat};
 use crate::object::selected_key::selected_key;
 use crate::object::{native, upstream_response, write};
-use crate::operation::request::copy_source::{Examined, Found, Metadata, Source};
+use crate::operation::request::copy_source::{NativeSource, SourceKind, SourceMetadata, SourceReader};
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::headers::{
     self, COPY_SOURCE, COPY_SOURCE_IF_MATCH, Directive, METADATA_DIRECTIVE, SOURCE_OWNER, SseRequest,
@@ -51,7 +51,7 @@ const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying 
 const ATTEMPTS: u32 = 3;
 
 pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
-    let mut copy = ObjectCopy::asked_for(resources, &call)?;
+    let mut copy = ObjectCopy::from_call(resources, &call)?;
     copy.key_id = selected_key(resources, &copy.rule, &copy.bucket, &call.headers).await?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);
     refuse_body(resources, &mut call).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result
 /// A copy, with all that it needs to go on when nobody waits for it any more.
 struct ObjectCopy {
     resources: Resources,
-    source: Source,
+    source: SourceReader,
     bucket: BucketName,
     object: ObjectKey,
     rule: BucketRule,
@@ -85,7 +85,7 @@ struct ObjectCopy {
 }
 
 impl ObjectCopy {
-    fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
+    fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let (bucket, object) = call.object()?;
         let rule = resources.policies.of_object(bucket, object)?;
         let headers = headers::copy_headers(&call.headers)?;
@@ -95,7 +95,7 @@ impl ObjectCopy {
             || headers::sse_request(&call.headers)? != SseRequest::None;
         Ok(Self {
             resources: resources.clone(),
-            source: Source::of(resources, call)?,
+            source: SourceReader::from_call(resources, call)?,
             key_id: None,
             sse: write::requested_sse(&call.headers)?,
             checksum: DeclaredIntegrity::algorithm_of_copy(&call.headers)?,
@@ -111,11 +111,11 @@ impl ObjectCopy {
     }
 
     /// Copies, and begins anew when the source is not the one that was looked at any more.
-    async fn run(self) -> Result<Completed, Error> {
+    async fn run(self) -> Result<DocumentResponse, Error> {
         let mut found = match self.source.examine().await? {
-            Examined::Found(found) if self.rule.formats.write == WriteFormat::Native => found,
-            Examined::Found(_) => return self.reseal(ReadFormat::Native).await,
-            Examined::Foreign(format) => return self.reseal(format).await,
+            SourceKind::Native(found) if self.rule.formats.write == WriteFormat::Native => found,
+            SourceKind::Native(_) => return self.reseal(ReadFormat::Native).await,
+            SourceKind::Foreign(format) => return self.reseal(format).await,
         };
         self.refuse_copy_to_itself()?;
         for _ in 0..ATTEMPTS {
@@ -127,9 +127,9 @@ impl ObjectCopy {
             };
             found = match (self.source.examine().await?, unmet) {
                 // So it was a condition on the destination that does not hold.
-                (Examined::Found(again), Some(unmet)) if again.etag == found.etag => return Err(unmet),
-                (Examined::Found(again), _) => again,
-                (Examined::Foreign(format), _) => return self.reseal(format).await,
+                (SourceKind::Native(again), Some(unmet)) if again.etag == found.etag => return Err(unmet),
+                (SourceKind::Native(again), _) => again,
+                (SourceKind::Foreign(format), _) => return self.reseal(format).await,
             };
         }
         Err(Error::Replaced)
@@ -148,8 +148,8 @@ impl ObjectCopy {
         Ok(())
     }
 
-    async fn make(&self, found: &Found) -> Result<Completed, Error> {
-        let Source { named, rule, .. } = &self.source;
+    async fn make(&self, found: &NativeSource) -> Result<DocumentResponse, Error> {
+        let SourceReader { named, rule, .. } = &self.source;
         let keyring = &self.resources.keyring;
         let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
         let own = self.own_checksum(&found.etag, &unlocked.checksums()).await?;
@@ -163,10 +163,10 @@ impl ObjectCopy {
     /// The storage's own CopyObject, under a new envelope.
     async fn copy_whole(
         &self,
-        found: &Found,
+        found: &NativeSource,
         unlocked: &OpenedNative,
         own: Option<Checksum>,
-    ) -> Result<Completed, Error> {
+    ) -> Result<DocumentResponse, Error> {
         let length = plaintext_length(found.identity.stored_total)?;
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         request.headers.insert(METADATA_DIRECTIVE, REPLACE);
@@ -186,8 +186,8 @@ impl ObjectCopy {
         headers.remove(ETAG);
         response_headers::set_sse(&mut headers, self.sse, Some(&write_key.key_id));
         result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
-        let told = told_checksums(unlocked, own, None)?;
-        Ok(Completed { headers, document: result.to_object_xml(&told) })
+        let told = response_checksums(unlocked, own, None)?;
+        Ok(DocumentResponse { headers, document: result.to_object_xml(&told) })
     }
 
     /// Reads the storage's response to a copy that it made. If the response breaks off, or has no ETag, the
@@ -220,7 +220,7 @@ impl ObjectCopy {
     /// A request that writes the copy, under its own envelope and with the metadata it is to have.
     async fn request(
         &self,
-        found: &Found,
+        found: &NativeSource,
         unlocked: &OpenedNative,
         own: Option<Checksum>,
         plaintext_length: u64,
@@ -244,7 +244,7 @@ impl ObjectCopy {
     }
 
     /// What the client said of the copy, and the source's metadata unless they are replaced.
-    fn copied_headers(&self, metadata: &Metadata) -> Result<HeaderMap, Error> {
+    fn copied_headers(&self, metadata: &SourceMetadata) -> Result<HeaderMap, Error> {
         if self.metadata == Directive::Replace {
             return Ok(self.headers.clone());
         }
@@ -262,7 +262,7 @@ impl ObjectCopy {
     }
 
     /// Names the source, and pins it.
-    fn name_source(&self, found: &Found, headers: &mut HeaderMap) {
+    fn name_source(&self, found: &NativeSource, headers: &mut HeaderMap) {
         let source = HeaderValue::try_from(self.source.named.to_header()).expect("it is percent-encoded");
         headers.insert(COPY_SOURCE, source);
         headers.insert(COPY_SOURCE_IF_MATCH, found.etag.clone());
@@ -273,7 +273,7 @@ impl ObjectCopy {
 }
 
 /// What the answer to a copy tells: the copy's own checksum, else those that it has from its source.
-fn told_checksums(
+fn response_checksums(
     unlocked: &OpenedNative,
     own: Option<Checksum>,
     layout: Option<&ProvenLayout>,
@@ -290,6 +290,6 @@ fn is_unmet(error: &Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+mod test_support;
 #[cfg(test)]
-mod tests_support;
+mod tests;

@@ -1,4 +1,4 @@
-//! DeleteObjects: the rule of each key is asked, and the storage hears only of keys that a rule serves.
+//! DeleteObjects: the rule of each key is requested, and the storage hears only of keys that a rule serves.
 
 use bytes::Bytes;
 use http::Response;
@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use super::Resources;
 use super::request::Call;
 use super::request::document::NamedKeys;
-use super::request::document::{read_document, with_document};
+use super::request::document::{read_document, request_with_document};
 use super::response::client_etags;
 use super::response::forward::forward;
 use crate::body::{BoxBody, read_bounded};
@@ -26,11 +26,11 @@ pub(crate) async fn delete_objects(
     };
     resources.policies.serve_bucket(&bucket)?;
     let mut document = read_document(resources, &mut call).await?;
-    let mut asked = xml::delete_objects_request(&document.bytes)?;
-    refuse_sizes(&asked.objects)?;
-    let named = NamedKeys::new(asked.objects.iter().map(|object| object.object.as_str()));
+    let mut requested = xml::delete_objects_request(&document.bytes)?;
+    refuse_sizes(&requested.objects)?;
+    let named = NamedKeys::new(requested.objects.iter().map(|object| object.object.as_str()));
     let refusals: Vec<Option<DeleteError>> =
-        asked.objects.iter().map(|object| refusal(resources, &bucket, object)).collect();
+        requested.objects.iter().map(|object| refusal(resources, &bucket, object)).collect();
     if refusals.iter().all(Option::is_some) {
         let mut response = Response::new(buffered(xml::delete_result(refusals.iter().flatten())));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -39,14 +39,14 @@ pub(crate) async fn delete_objects(
     }
     let is_whole = refusals.iter().all(Option::is_none);
     let mut served = refusals.iter().map(Option::is_none);
-    asked.objects.retain(|_| served.next().unwrap_or(false));
-    let is_mapped = client_etags::take_back_deletions(resources, &bucket, &mut asked.objects);
+    requested.objects.retain(|_| served.next().unwrap_or(false));
+    let is_mapped = client_etags::map_deletions(resources, &bucket, &mut requested.objects);
     if is_mapped || !is_whole || !is_plain(&document.bytes) {
-        let kept = Bytes::from(asked.to_xml());
+        let kept = Bytes::from(requested.to_xml());
         let share = resources.documents.take(kept.len() as u64).ok_or_else(slow_down)?;
         document.replace(share.with(kept));
     }
-    let mut response = forward(resources, with_document(&call, document)?).await?;
+    let mut response = forward(resources, request_with_document(&call, document)?).await?;
     response.extensions_mut().insert(named);
     if is_whole {
         return Ok(response);

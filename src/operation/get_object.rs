@@ -26,7 +26,7 @@ pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
         headers: headers::read_headers(&call.headers)?,
         if_range: call.headers.get(IF_RANGE).map(IfRange::parse),
     };
-    let is_told = read.needs_checksum;
+    let has_checksums = read.needs_checksum;
     let opened = *open_object(resources, read).await?;
     let OpenedObject {
         mut head,
@@ -47,7 +47,7 @@ pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
     }
     response_headers::set_length(&mut head.headers, length);
     head.status = response::set_selection(&mut head.headers, selection, plaintext_total, parts_count);
-    if is_told {
+    if has_checksums {
         checksums.iter().for_each(|checksum| response_headers::set_checksum(&mut head.headers, checksum));
     }
     Ok(Response::from_parts(head, body))

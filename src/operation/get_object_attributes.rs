@@ -1,5 +1,5 @@
-//! GetObjectAttributes: told from HEAD and from what was sealed, since what the storage knows is of the ciphertext. So
-//! it works with storages that do not have the operation.
+//! GetObjectAttributes: told from HEAD and from what was sealed, since what the storage knows is of the
+//! ciphertext. So it works with storages that do not have the operation.
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -24,7 +24,7 @@ const MARKER: &str = "x-amz-part-number-marker";
 /// S3's limit to a page of parts.
 const MAX_PAGE: u64 = 1000;
 /// What of the storage's answer to HEAD is told as it is.
-const TOLD: [HeaderName; 4] = [
+const FORWARDED: [HeaderName; 4] = [
     LAST_MODIFIED,
     HeaderName::from_static(VERSION_ID),
     HeaderName::from_static("x-amz-delete-marker"),
@@ -37,18 +37,18 @@ pub(crate) async fn get_object_attributes(
 ) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.of_object(bucket, object_key)?;
-    let asked = AskedAttributes::of(&call.headers)?;
+    let requested = RequestedAttributes::from_headers(&call.headers)?;
     headers::read_headers(&call.headers)?;
     let query = call.upstream_query(|name| name == "versionId");
     let headers = account_headers(&call.headers);
     let at = ObjectLocation::from_request(bucket, object_key, &query, &headers);
     let describe = |needs_layout| {
         let (query, headers) = (query.clone(), headers.clone());
-        let needs_checksum = asked.checksum;
+        let needs_checksum = requested.checksum;
         let request = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
         describe_object(resources, request)
     };
-    let description = match describe(asked.parts).await {
+    let description = match describe(requested.parts).await {
         // The parts of an archived object are unknown: its layout can't be read.
         Err(error) if error.is_archived() => describe(false).await,
         description => description,
@@ -62,24 +62,24 @@ pub(crate) async fn get_object_attributes(
     };
     let DescribedObject { head, keys, plaintext_total, layout, checksums } = *described;
     let mut attributes = ObjectAttributes::default();
-    if asked.etag {
+    if requested.etag {
         let etag = etag_of(&head.headers);
         attributes.etag = etag.map(|etag| rule.etag.to_client(etag, keys.hashed()));
     }
     if let Some((checksums, _)) = checksums {
         attributes.checksums = checksums;
     }
-    if asked.parts {
-        attributes.parts = layout.as_deref().map(|layout| asked.page(layout));
+    if requested.parts {
+        attributes.parts = layout.as_deref().map(|layout| requested.page(layout));
     }
-    if asked.storage_class {
+    if requested.storage_class {
         let class = head.headers.get("x-amz-storage-class").and_then(|class| class.to_str().ok());
         attributes.storage_class = Some(class.unwrap_or("STANDARD").to_owned());
     }
-    attributes.size = asked.size.then_some(plaintext_total);
+    attributes.size = requested.size.then_some(plaintext_total);
     let mut response = Response::new(upstream_response::buffered(attributes.to_xml()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    for name in TOLD {
+    for name in FORWARDED {
         if let Some(value) = head.headers.get(&name) {
             response.headers_mut().insert(name, value.clone());
         }
@@ -108,7 +108,7 @@ async fn refusal(
 /// What the request asks for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "a set of five names")]
-struct AskedAttributes {
+struct RequestedAttributes {
     etag: bool,
     checksum: bool,
     parts: bool,
@@ -118,11 +118,11 @@ struct AskedAttributes {
     marker: u64,
 }
 
-impl AskedAttributes {
+impl RequestedAttributes {
     /// # Errors
-    /// As S3: `InvalidRequest` when nothing is asked for, `InvalidArgument` for an unknown name and for a page that
-    /// is no number.
-    fn of(headers: &HeaderMap) -> Result<Self, Error> {
+    /// As S3: `InvalidRequest` when nothing is requested for, `InvalidArgument` for an unknown name and for a
+    /// page that is no number.
+    fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let page = |name| match headers.get(name) {
             None => Ok(None),
             Some(value) => {
@@ -134,7 +134,7 @@ impl AskedAttributes {
             }
         };
         let max_parts = page(MAX_PARTS)?.unwrap_or(MAX_PAGE).min(MAX_PAGE);
-        let mut asked = Self { max_parts, marker: page(MARKER)?.unwrap_or(0), ..Self::default() };
+        let mut requested = Self { max_parts, marker: page(MARKER)?.unwrap_or(0), ..Self::default() };
         let lines = headers.get_all(ATTRIBUTES).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
         let lines: Vec<_> = lines.collect();
         let names = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
@@ -146,18 +146,18 @@ impl AskedAttributes {
         }
         for name in names {
             match name {
-                "ETag" => asked.etag = true,
-                "Checksum" => asked.checksum = true,
-                "ObjectParts" => asked.parts = true,
-                "StorageClass" => asked.storage_class = true,
-                "ObjectSize" => asked.size = true,
+                "ETag" => requested.etag = true,
+                "Checksum" => requested.checksum = true,
+                "ObjectParts" => requested.parts = true,
+                "StorageClass" => requested.storage_class = true,
+                "ObjectSize" => requested.size = true,
                 _ => {
                     let message = "Invalid attribute name specified.";
                     return Err(S3Error::invalid_argument(ATTRIBUTES, name, message).into());
                 }
             }
         }
-        Ok(asked)
+        Ok(requested)
     }
 
     /// The parts that the client uploaded, as far as they are on the page.

@@ -1,4 +1,5 @@
-//! HeadObject: the plaintext's length and the client's own metadata, mostly without a call of the key service.
+//! HeadObject: the plaintext's length and the client's own metadata, mostly without a call of the key
+//! service.
 
 use crate::object::response_headers;
 use http::Response;
@@ -17,7 +18,7 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     let rule = resources.policies.of_object(bucket, object_key)?;
     let wanted = RequestedRange::from_request(&call.headers, &call.query)?;
     let is_part = matches!(wanted, RequestedRange::Part(_));
-    let asked = DescribeRequest {
+    let request = DescribeRequest {
         bucket,
         object_key,
         query: call.read_parameters()?,
@@ -26,7 +27,7 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         needs_checksum: response::wants_checksums(&call.headers, &wanted),
     };
     let DescribedObject { mut head, keys, plaintext_total, layout, checksums } =
-        *describe_object(resources, asked).await?;
+        *describe_object(resources, request).await?;
     let if_range = call.headers.get(IF_RANGE).map(IfRange::parse);
     let wanted = match wanted {
         RequestedRange::Range(_) if if_range.is_some_and(|condition| !condition.holds(&head.headers)) => {

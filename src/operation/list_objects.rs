@@ -1,4 +1,5 @@
-//! ListObjects, ListObjectsV2 and ListObjectVersions: the storage's own answer, with the sizes that readers get.
+//! ListObjects, ListObjectsV2 and ListObjectVersions: the storage's own answer, with the sizes that readers
+//! get.
 
 use crate::object;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::s3::xml::NameEncoding;
 use crate::s3::{ErrorCode, S3Error, headers};
 
 /// What an answer may say of its body, which is another one here.
-const ABOUT_THE_BODY: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
+const BODY_HEADERS: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
 
 pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let Some(bucket) = call.path.bucket() else {
@@ -45,15 +46,15 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
         headers: account_headers(&call.headers),
     });
     let (mut parts, listing) = response.into_parts();
-    for name in ABOUT_THE_BODY {
+    for name in BODY_HEADERS {
         parts.headers.remove(name);
     }
     let rewritten = ListingBody::new(listing, requested, move |entry| sizes.tell(entry));
-    let rewritten = rewritten.primed().await.map_err(before_the_head)?;
+    let rewritten = rewritten.primed().await.map_err(into_error)?;
     Ok(Response::from_parts(parts, boxed(rewritten)))
 }
 
-fn before_the_head(error: ListingError) -> Error {
+fn into_error(error: ListingError) -> Error {
     match error {
         ListingError::Upstream(cause) | ListingError::Entry(cause) => Error::UpstreamBody(cause),
         ListingError::Xml(_) => Error::UnexpectedResponse(UnexpectedResponse::Document("ListBucketResult")),

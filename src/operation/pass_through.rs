@@ -1,6 +1,6 @@
 //! Operations without object content: verified, then passed on as they are.
 
-use super::request::document::{read_document, with_document};
+use super::request::document::{read_document, request_with_document};
 use super::response::forward::exchange;
 use crate::object::selected_key::allowed_key;
 use crate::s3::{ErrorCode, S3Error, xml};
@@ -28,12 +28,12 @@ pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     {
         admit(resources, bucket, &document.bytes).await?;
     }
-    let answer = exchange(resources, with_document(&call, document)?).await;
+    let response = exchange(resources, request_with_document(&call, document)?).await;
     if let Some(bucket) = encryption {
-        // Also where the answer was lost.
+        // Also where the response was lost.
         resources.default_keys.forget(bucket).await;
     }
-    let mut response = upstream_response::pass(answer?).await?;
+    let mut response = upstream_response::pass(response?).await?;
     if let (Operation::CreateBucket, Some(bucket)) = (call.operation, call.path.bucket()) {
         response.headers_mut().insert(LOCATION, location(bucket));
     }
@@ -58,10 +58,10 @@ fn is_about_encryption(operation: Operation) -> bool {
 /// # Errors
 /// `MalformedXML`; `AccessDenied` for a KMS key that no rule of the bucket allows.
 async fn admit(resources: &Resources, bucket: &BucketName, document: &[u8]) -> Result<(), Error> {
-    let asked = xml::default_kms_key(document).map_err(|_| S3Error::from(ErrorCode::MalformedXML))?;
-    let Some(asked) = asked else { return Ok(()) };
+    let requested = xml::default_kms_key(document).map_err(|_| S3Error::from(ErrorCode::MalformedXML))?;
+    let Some(requested) = requested else { return Ok(()) };
     for rule in resources.policies.of_bucket(bucket) {
-        if allowed_key(resources, rule, bucket, &asked).await?.is_some() {
+        if allowed_key(resources, rule, bucket, &requested).await?.is_some() {
             return Ok(());
         }
     }

@@ -1,5 +1,5 @@
-//! PostObject: the file of a browser's form. Its length shows only at its end, so a small one is read whole and stored
-//! by one PUT, and a longer one becomes a multipart upload, one part in memory at a time.
+//! PostObject: the file of a browser's form. Its length shows only at its end, so a small one is read whole
+//! and stored by one PUT, and a longer one becomes a multipart upload, one part in memory at a time.
 
 mod file;
 mod in_parts;
@@ -9,8 +9,8 @@ use http::Response;
 use http::header::ETAG;
 
 use super::Resources;
-use super::post_object::file::{Filled, FormFile, PART};
-use super::response::client_etags::take_back_conditions;
+use super::post_object::file::{FilePiece, FormFile, PART_LENGTH};
+use super::response::client_etags::map_form_conditions;
 use super::response::pass_refusal;
 use crate::body::{BoxBody, IngestBody};
 use crate::error::Error;
@@ -21,7 +21,8 @@ use crate::object::write::or_default;
 use crate::s3::form::{Stored, Success};
 use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey};
 
-/// A form whose signature was verified, that obeys its policy, and whose signer has the right to store this object.
+/// A form whose signature was verified, that obeys its policy, and whose signer has the right to store this
+/// object.
 pub struct FormUpload {
     /// The bucket that it was sent to.
     pub bucket: BucketName,
@@ -49,19 +50,19 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
 
 async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
     let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
-    let mut asked = form.upload_headers()?;
-    take_back_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut asked);
-    let declared = DeclaredIntegrity::from_headers(&asked)?;
-    let object = NewObject::new(resources, &bucket, &object_key, &asked).await?;
+    let mut headers = form.upload_headers()?;
+    map_form_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut headers);
+    let declared = DeclaredIntegrity::from_headers(&headers)?;
+    let object = NewObject::new(resources, &bucket, &object_key, &headers).await?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
     let mut file = FormFile::new(resources, or_default(body, &declared), length)?;
-    let expected = usize::try_from(request_length).unwrap_or(PART).min(PART);
-    let mut response = match file.fill(expected).await? {
-        Filled::ToTheEnd(plaintext) => {
+    let expected = usize::try_from(request_length).unwrap_or(PART_LENGTH).min(PART_LENGTH);
+    let mut response = match file.read_piece(expected).await? {
+        FilePiece::Last(plaintext) => {
             let checksums = verdict.checksums().unwrap_or_default();
             object.put(resources, Plaintext::Whole(plaintext, checksums)).await?
         }
-        Filled::Part(first) => {
+        FilePiece::Part(first) => {
             object.admit_parts()?;
             let promised: Vec<_> = declared.header.into_iter().collect();
             let known = (promised, verdict.clone());

@@ -147,7 +147,8 @@ impl Call {
         self.query.first("uploadId").unwrap_or_default()
     }
 
-    /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of the call.
+    /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of
+    /// the call.
     pub(crate) fn ingest(
         &mut self,
         resources: &Resources,
@@ -172,11 +173,11 @@ impl Call {
     /// The query parameters of GET and HEAD that the storage handles itself.
     ///
     /// # Errors
-    /// `InvalidArgument` for a `response-` parameter that is not a valid header value: it has control characters,
-    /// or characters beyond Latin-1.
+    /// `InvalidArgument` for a `response-` parameter that is not a valid header value: it has control
+    /// characters, or characters beyond Latin-1.
     pub(crate) fn read_parameters(&self) -> Result<Vec<(String, Option<String>)>, Error> {
         for (name, value) in self.query.iter().filter(|(name, _)| name.starts_with("response-")) {
-            if !value.chars().all(is_of_a_header) {
+            if !value.chars().all(is_header_char) {
                 let message = "Header value cannot be represented using ISO-8859-1.";
                 return Err(S3Error::invalid_argument(name, value, message).into());
             }
@@ -185,7 +186,7 @@ impl Call {
     }
 }
 
-fn is_of_a_header(letter: char) -> bool {
+fn is_header_char(letter: char) -> bool {
     letter == '\t' || (u32::from(letter) <= 0xff && !letter.is_control())
 }
 
@@ -195,9 +196,9 @@ mod tests {
 
     #[test]
     fn what_can_be_a_header() {
-        assert!("attachment; filename=\"gro\u{df}.txt\"\t".chars().all(is_of_a_header));
+        assert!("attachment; filename=\"gro\u{df}.txt\"\t".chars().all(is_header_char));
         for letter in ['\r', '\n', '\0', '\u{7f}', '\u{85}', '\u{2013}', '\u{4e2d}'] {
-            assert!(!is_of_a_header(letter), "{letter:?}");
+            assert!(!is_header_char(letter), "{letter:?}");
         }
     }
 }

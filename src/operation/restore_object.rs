@@ -4,7 +4,7 @@ use http::Response;
 
 use super::Resources;
 use super::request::Call;
-use super::request::document::{read_document, with_document};
+use super::request::document::{read_document, request_with_document};
 use super::response::forward::forward;
 use crate::body::BoxBody;
 use crate::error::Error;
@@ -18,5 +18,5 @@ pub(crate) async fn restore_object(
     resources.policies.of_object(bucket, object_key)?;
     let document = read_document(resources, &mut call).await?;
     xml::check_restore_request(&document.bytes)?;
-    forward(resources, with_document(&call, document)?).await
+    forward(resources, request_with_document(&call, document)?).await
 }

@@ -1,8 +1,9 @@
-//! What this process happens to remember of uploads. Nothing depends on it: another node, or this one after a restart,
-//! does the same work from tokens and from what the storage lists.
+//! What this process happens to remember of uploads. Nothing depends on it: another node, or this one after a
+//! restart, does the same work from tokens and from what the storage lists.
 //!
-//! It spares clients what they could notice: ListMultipartUploads gives the ids they were given, ListParts the exact length
-//! and checksum of every part, and a last part that was sealed before the others were there need not be sent again.
+//! It spares clients what they could notice: ListMultipartUploads gives the ids they were given, ListParts
+//! the exact length and checksum of every part, and a last part that was sealed before the others were there
+//! need not be sent again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,21 +21,21 @@ const MAX_UPLOADS: u64 = 10_000;
 /// Parts remembered, of about 150 bytes each: ten uploads of the most parts there can be.
 const MAX_PARTS: u64 = 100_000;
 /// Bytes of small last parts that are kept, sealed, in case Complete finds that they were sealed too early.
-const MAX_TAIL_BYTES: u64 = 64 << 20;
+const MAX_LAST_PART_BYTES: u64 = 64 << 20;
 /// How long: from the last part to Complete is seconds, mostly.
-const MAX_TAIL_AGE: Duration = Duration::from_secs(15 * 60);
+const MAX_LAST_PART_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// Uploads and parts that came by. Cloning shares them.
 #[derive(Clone)]
-pub struct KnownUploads {
+pub struct UploadCache {
     tokens: Cache<(String, String), Arc<str>>,
-    marks: Cache<[u8; 32], PartReceipt>,
-    tails: Cache<[u8; 32], Tail>,
+    receipts: Cache<[u8; 32], PartReceipt>,
+    last_parts: Cache<[u8; 32], SealedLastPart>,
 }
 
 /// A small last part as it was sealed.
 #[derive(Debug, Clone)]
-pub(crate) struct Tail {
+pub(crate) struct SealedLastPart {
     /// The whole segment, ciphertext.
     pub(crate) sealed: Bytes,
     /// The part that it is.
@@ -43,20 +44,22 @@ pub(crate) struct Tail {
     pub(crate) layout: Option<Layout>,
 }
 
-impl Default for KnownUploads {
+impl Default for UploadCache {
     fn default() -> Self {
         let tokens = Cache::builder().max_capacity(MAX_UPLOADS).build();
-        let marks = Cache::builder().max_capacity(MAX_PARTS).build();
-        let tails = Cache::builder()
-            .weigher(|_, tail: &Tail| u32::try_from(tail.sealed.len()).unwrap_or(u32::MAX))
-            .max_capacity(MAX_TAIL_BYTES)
-            .time_to_live(MAX_TAIL_AGE)
+        let receipts = Cache::builder().max_capacity(MAX_PARTS).build();
+        let last_parts = Cache::builder()
+            .weigher(|_, last_part: &SealedLastPart| {
+                u32::try_from(last_part.sealed.len()).unwrap_or(u32::MAX)
+            })
+            .max_capacity(MAX_LAST_PART_BYTES)
+            .time_to_live(MAX_LAST_PART_AGE)
             .build();
-        Self { tokens, marks, tails }
+        Self { tokens, receipts, last_parts }
     }
 }
 
-impl KnownUploads {
+impl UploadCache {
     pub(crate) async fn remember(&self, bucket: &BucketName, token: &UploadToken) {
         let name = (bucket.as_str().to_owned(), token.upstream_id().to_owned());
         if !self.tokens.contains_key(&name) {
@@ -69,39 +72,56 @@ impl KnownUploads {
         self.tokens.get(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await
     }
 
-    pub(crate) async fn remember_part(&self, upstream_id: &str, number: u16, etag: &str, mark: PartReceipt) {
-        self.marks.insert(part_name(upstream_id, number, etag), mark).await;
+    pub(crate) async fn remember_part(
+        &self,
+        upstream_id: &str,
+        number: u16,
+        etag: &str,
+        receipt: PartReceipt,
+    ) {
+        self.receipts.insert(part_cache_key(upstream_id, number, etag), receipt).await;
     }
 
-    /// The mark of a part of this ETag (the storage's).
-    pub(crate) async fn mark(&self, upstream_id: &str, number: u16, etag: &str) -> Option<PartReceipt> {
-        self.marks.get(&part_name(upstream_id, number, etag)).await
+    /// The receipt of a part of this ETag (the storage's).
+    pub(crate) async fn receipt(&self, upstream_id: &str, number: u16, etag: &str) -> Option<PartReceipt> {
+        self.receipts.get(&part_cache_key(upstream_id, number, etag)).await
     }
 
-    pub(crate) async fn remember_tail(&self, upstream_id: &str, number: u16, etag: &str, tail: Tail) {
-        self.tails.insert(part_name(upstream_id, number, etag), tail).await;
+    pub(crate) async fn remember_last_part(
+        &self,
+        upstream_id: &str,
+        number: u16,
+        etag: &str,
+        last_part: SealedLastPart,
+    ) {
+        self.last_parts.insert(part_cache_key(upstream_id, number, etag), last_part).await;
     }
 
     /// A small last part of this ETag (the storage's), if it is still here.
-    pub(crate) async fn tail(&self, upstream_id: &str, number: u16, etag: &str) -> Option<Tail> {
-        self.tails.get(&part_name(upstream_id, number, etag)).await
+    pub(crate) async fn last_part(
+        &self,
+        upstream_id: &str,
+        number: u16,
+        etag: &str,
+    ) -> Option<SealedLastPart> {
+        self.last_parts.get(&part_cache_key(upstream_id, number, etag)).await
     }
 
     /// The upload has become an object of these parts (number, the storage's ETag).
     pub(crate) async fn completed(&self, bucket: &BucketName, upstream_id: &str, parts: &[(u16, String)]) {
         self.tokens.invalidate(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await;
         for (number, etag) in parts {
-            let name = part_name(upstream_id, *number, etag);
-            self.marks.invalidate(&name).await;
+            let name = part_cache_key(upstream_id, *number, etag);
+            self.receipts.invalidate(&name).await;
         }
         if let Some((number, etag)) = parts.last() {
-            self.tails.invalidate(&part_name(upstream_id, *number, etag)).await;
+            self.last_parts.invalidate(&part_cache_key(upstream_id, *number, etag)).await;
         }
     }
 }
 
 /// The key of a part's bytes in the caches.
-fn part_name(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
+fn part_cache_key(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
     digest_of_fields([upstream_id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()])
 }
 
@@ -112,20 +132,22 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_remembered_of_an_upload_that_is_complete() {
-        let known = KnownUploads::default();
+        let known = UploadCache::default();
         let bucket = BucketName::parse("bucket").unwrap();
         let part = Part { number: PartNumber::new(2).unwrap(), length: 1 };
-        let mark = PartReceipt::plain(1).unwrap();
+        let receipt = PartReceipt::plain(1).unwrap();
         for id in ["complete", "going-on"] {
-            known.remember_part(id, 1, "a", mark).await;
-            known.remember_part(id, 2, "b", mark).await;
-            known.remember_tail(id, 2, "b", Tail { sealed: Bytes::new(), part, layout: None }).await;
+            known.remember_part(id, 1, "a", receipt).await;
+            known.remember_part(id, 2, "b", receipt).await;
+            known
+                .remember_last_part(id, 2, "b", SealedLastPart { sealed: Bytes::new(), part, layout: None })
+                .await;
         }
         known.completed(&bucket, "complete", &[(1, "a".to_owned()), (2, "b".to_owned())]).await;
         for (id, is_known) in [("complete", false), ("going-on", true)] {
-            assert_eq!(known.mark(id, 1, "a").await.is_some(), is_known);
-            assert_eq!(known.mark(id, 2, "b").await.is_some(), is_known);
-            assert_eq!(known.tail(id, 2, "b").await.is_some(), is_known);
+            assert_eq!(known.receipt(id, 1, "a").await.is_some(), is_known);
+            assert_eq!(known.receipt(id, 2, "b").await.is_some(), is_known);
+            assert_eq!(known.last_part(id, 2, "b").await.is_some(), is_known);
         }
     }
 }

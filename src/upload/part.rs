@@ -1,4 +1,7 @@
-//! One part of an upload on its way to the storage: what UploadPart and UploadPartCopy have in common.
+//! Seals and stores one part of an upload, for UploadPart and UploadPartCopy.
+//!
+//! It must not know where the plaintext comes from. At most a part of 5 MiB is buffered, and only if it may
+//! be the last one; every larger part is sealed while it streams.
 
 use crate::object::response_headers;
 use std::time::Duration;
@@ -8,10 +11,10 @@ use http::Response;
 use http::header::{ETAG, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 
-use super::memory::Tail;
+use super::memory::SealedLastPart;
 use super::session::Upload;
 use super::storage::StorageUpload;
-use super::stored_parts::AllParts;
+use super::stored_parts::StoredParts;
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::{
@@ -25,43 +28,45 @@ use crate::upload::Resources;
 use crate::upstream::{UpstreamBody, UpstreamError};
 use crate::wire::limits::MAX_PART;
 
-/// A part of one chunk is verified before anything is sent, and can be sent again.
+/// A part of at most this many bytes, one chunk, is verified before anything is sent, and can be sent again.
 const BUFFERED: u64 = CHUNK as u64;
-/// How long a small part waits for the others (F-46).
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The pauses between two looks at the storage's list of parts: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How long a small part waits for the parts before it (F-46).
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// The first interval between two requests for the storage's list of parts, which doubles each time, and the
+/// longest.
+const POLL_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Whether a part is small and not the first: it ends its object, and Complete may find that it has to be sealed anew.
-const fn is_kept(part: Part) -> bool {
+/// Whether a part is small and not the first. Such a part is the last of its object, and
+/// CompleteMultipartUpload may have to seal it again.
+const fn is_small_last(part: Part) -> bool {
     part.length < MIN_PART && part.number.value() > 1
 }
 
-/// Where a part goes.
+/// A part to store.
 pub(crate) struct NewPart<'a> {
     pub(crate) resources: &'a Resources,
     pub(crate) bucket: &'a BucketName,
     pub(crate) object_key: &'a ObjectKey,
     pub(crate) upload: &'a Upload,
     pub(crate) number: PartNumber,
-    /// Bytes of its plaintext.
+    /// The plaintext's length in bytes.
     pub(crate) length: u64,
-    /// What goes along with every request: expected owner, who pays.
+    /// Headers repeated on every request: the expected bucket owner and the request payer.
     pub(crate) headers: HeaderMap,
 }
 
-/// A stored part.
-pub(crate) struct Sent {
+/// A part that was stored, and what the storage responded.
+pub(crate) struct UploadedPart {
     pub(crate) response: Response<BoxBody>,
     /// The storage's ETag of the part, without quotes.
     etag: String,
-    /// Those of the part's plaintext, where the storage took it.
+    /// The checksums of the part's plaintext.
     pub(crate) checksums: Vec<Checksum>,
-    mark: PartReceipt,
-    kept: Option<Tail>,
+    receipt: PartReceipt,
+    last_part: Option<SealedLastPart>,
 }
 
-/// Checks that a part of so many bytes can be stored.
+/// Checks that a part of `length` plaintext bytes can be stored under this number.
 ///
 /// # Errors
 /// `EntityTooLarge`; `InvalidArgument` for a large part 10,000, whose number a terminator may need (F-45).
@@ -83,41 +88,43 @@ pub(crate) fn check_length(number: PartNumber, length: u64) -> Result<(), Error>
 }
 
 impl NewPart<'_> {
-    /// Seals the plaintext and stores it. What kind of segment it becomes is decided before the first byte is read, so
-    /// nothing is held while other parts are waited for. At most 5 MiB are held at all: a small part that ends its object.
-    /// `checksums` gives those of the plaintext once it has ended.
+    /// Seals the plaintext and stores it. The kind of segment is decided before the first byte is read, so
+    /// nothing is buffered while the parts before it are awaited. At most 5 MiB are buffered: a small part
+    /// that ends its object. `checksums` returns those of the plaintext, and is called when the plaintext has
+    /// ended.
     ///
     /// # Errors
-    /// What the plaintext fails with, or what keeps the storage from answering.
+    /// The plaintext's own error, and those of [`StorageUpload::put_part`].
     pub(crate) async fn store(
         self,
         plaintext: BoxBody,
         checksums: impl FnOnce() -> Result<Vec<Checksum>, Error>,
-    ) -> Result<Sent, Error> {
+    ) -> Result<UploadedPart, Error> {
         let part = Part { number: self.number, length: self.length };
         let (decision, listed) = self.decide(part).await?;
-        let (end, mark) = match &decision {
+        let (end, receipt) = match &decision {
             PartKind::Middle => (SegmentEnd::Middle, None),
             PartKind::Last => (SegmentEnd::Last, None),
             PartKind::LastCarrying(layout) => {
                 (SegmentEnd::LastCarrying(layout), Some(PartReceipt::for_last(layout)))
             }
-            PartKind::Wait => unreachable!("decide waits no longer than its patience"),
+            PartKind::Wait => unreachable!("decide returns another kind when its time is over"),
         };
-        let mut mark = mark.or_else(|| PartReceipt::plain(part.length)).expect("the length was checked");
+        let mut receipt =
+            receipt.or_else(|| PartReceipt::plain(part.length)).expect("the length was checked");
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
-        let (mut kept, mut checksums, mut known) = (None, Some(checksums), Vec::new());
-        let is_to_carry = self.upload.is_to_carry() && !matches!(end, SegmentEnd::Middle);
-        let is_held = is_kept(part) || is_to_carry;
-        let held = if is_held { Some(self.resources.hold(stored_length)?) } else { None };
-        let body = if self.length <= BUFFERED || is_held {
-            let sealed = if is_to_carry {
-                // What it is to carry is known when the plaintext has ended.
+        let (mut last_part, mut checksums, mut known) = (None, Some(checksums), Vec::new());
+        let carries_checksum = self.upload.must_carry_checksum() && !matches!(end, SegmentEnd::Middle);
+        let is_buffered = is_small_last(part) || carries_checksum;
+        let budget = if is_buffered { Some(self.resources.hold(stored_length)?) } else { None };
+        let body = if self.length <= BUFFERED || is_buffered {
+            let sealed = if carries_checksum {
+                // The checksum to carry is known when the plaintext has ended.
                 let plaintext = read_all(plaintext, self.length, stored_length).await?;
                 known = checksums.take().map_or_else(|| Ok(Vec::new()), |checksums| checksums())?;
                 let object = self.object_checksum(part, listed.as_ref(), &known).await;
-                mark = mark.carrying(object.as_ref());
+                receipt = receipt.carrying(object.as_ref());
                 let (content_key, entropy) = (&self.upload.content_key, SegmentEntropy::fresh());
                 seal_segment(
                     SegmentSealer::carrying(content_key, part, end, object.as_ref(), entropy)?,
@@ -127,12 +134,12 @@ impl NewPart<'_> {
                 let sealed = SealBody::segment(plaintext, sealer).collect().await;
                 sealed.map_err(UpstreamError::Body)?.to_bytes()
             };
-            if is_kept(part) {
+            if is_small_last(part) {
                 let carried = match decision {
                     PartKind::LastCarrying(layout) => Some(layout),
                     PartKind::Middle | PartKind::Last | PartKind::Wait => None,
                 };
-                kept = Some(Tail { sealed: sealed.clone(), part, layout: carried });
+                last_part = Some(SealedLastPart { sealed: sealed.clone(), part, layout: carried });
             }
             UpstreamBody::Content(sealed)
         } else {
@@ -140,13 +147,13 @@ impl NewPart<'_> {
             UpstreamBody::StreamedContent { body, length: stored_length }
         };
         let (etag, mut response) = self.storage().put_part(part.number, body).await?;
-        drop(held);
+        drop(budget);
         if let Some(checksums) = checksums {
             known = checksums()?;
         }
         let upload = self.upload;
         response_headers::set_sse(response.headers_mut(), upload.envelope.sse(), Some(&upload.key_id));
-        Ok(Sent { response, etag, checksums: known, mark, kept })
+        Ok(UploadedPart { response, etag, checksums: known, receipt, last_part })
     }
 
     /// The checksum of the object that this part ends, if it is known now: when all parts before it are
@@ -154,22 +161,22 @@ impl NewPart<'_> {
     async fn object_checksum(
         &self,
         part: Part,
-        listed: Option<&AllParts>,
+        listed: Option<&StoredParts>,
         own: &[Checksum],
     ) -> Option<Checksum> {
         let algorithm = self.upload.checksum_algorithm()?;
         let mut parts = Vec::new();
         for number in 1..part.number.value() {
             let etag = &listed?.number(number)?.etag;
-            let mark = self.resources.known_uploads.mark(&self.upload.upstream_id, number, etag).await?;
-            if mark.length() < MIN_PART {
+            let receipt = self.resources.upload_cache.receipt(&self.upload.upstream_id, number, etag).await?;
+            if receipt.length() < MIN_PART {
                 return None;
             }
-            parts.push((*mark.checksum()?, mark.length()));
+            parts.push((*receipt.checksum()?, receipt.length()));
         }
         let own = own.iter().find(|checksum| checksum.algorithm() == algorithm)?;
         parts.push((*own, part.length));
-        self.upload.carried(&parts)
+        self.upload.carried_checksum(&parts)
     }
 
     /// The upload in the storage.
@@ -178,36 +185,37 @@ impl NewPart<'_> {
         StorageUpload::new(&resources.upstream, bucket, object_key, &upload.upstream_id, headers.clone())
     }
 
-    /// F-46: from the part's length, else from the parts that the storage lists, looked at until they are enough or time
-    /// is over. Gives the list, too.
-    async fn decide(&self, part: Part) -> Result<(PartKind, Option<AllParts>), Error> {
-        let decide = |stored: &[_], patience| {
-            decide_part_kind(part, stored, patience).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
+    /// Decides the kind of segment (F-46): from the part's length, else from the parts that the storage
+    /// lists. The list is requested until it is conclusive or [`MAX_WAIT`] is over, and is returned with the
+    /// decision.
+    async fn decide(&self, part: Part) -> Result<(PartKind, Option<StoredParts>), Error> {
+        let decide = |stored: &[_], budget| {
+            decide_part_kind(part, stored, budget).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
         };
         let decision = decide(&[], WaitBudget::Left)?;
         if decision != PartKind::Wait {
             return Ok((decision, None));
         }
         let began = tokio::time::Instant::now();
-        let mut pause = PAUSES.0;
+        let mut pause = POLL_BACKOFF.0;
         loop {
             let listed = self.storage().list_parts().await?;
-            let is_over = began.elapsed() + pause > PATIENCE;
-            let patience = if is_over { WaitBudget::Spent } else { WaitBudget::Left };
-            let decision = decide(&listed.stored(), patience)?;
+            let is_over = began.elapsed() + pause > MAX_WAIT;
+            let budget = if is_over { WaitBudget::Spent } else { WaitBudget::Left };
+            let decision = decide(&listed.stored(), budget)?;
             if decision != PartKind::Wait {
                 return Ok((decision, Some(listed)));
             }
             tokio::time::sleep(pause).await;
-            pause = PAUSES.1.min(pause * 2);
+            pause = POLL_BACKOFF.1.min(pause * 2);
         }
     }
 }
 
-impl Sent {
-    /// The ETag for the client, without quotes: the storage's ETag and the part's receipt (F-48). This process
-    /// remembers it.
-    pub(crate) async fn marked_etag(
+impl UploadedPart {
+    /// The ETag for the client, without quotes: the storage's ETag and the part's receipt (F-48). The receipt
+    /// is cached.
+    pub(crate) async fn etag_with_receipt(
         &mut self,
         resources: &Resources,
         upload: &Upload,
@@ -217,17 +225,20 @@ impl Sent {
         let wanted = upload.checksum_algorithm();
         let checksum =
             self.checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
-        let mark = self.mark.with_checksum(checksum.copied());
-        let known = &resources.known_uploads;
-        known.remember_part(&upload.upstream_id, number.value(), etag, mark).await;
-        if let Some(tail) = self.kept.take() {
-            known.remember_tail(&upload.upstream_id, number.value(), etag, tail).await;
+        let receipt = self.receipt.with_checksum(checksum.copied());
+        let known = &resources.upload_cache;
+        known.remember_part(&upload.upstream_id, number.value(), etag, receipt).await;
+        if let Some(last_part) = self.last_part.take() {
+            known.remember_last_part(&upload.upstream_id, number.value(), etag, last_part).await;
         }
-        with_mark(etag, &mark)
+        with_receipt(etag, &receipt)
     }
 }
 
-/// All of a small plaintext, with room to be sealed in place.
+/// Reads all of a small plaintext into a buffer with room to seal it in place.
+///
+/// # Errors
+/// The plaintext's own error, and [`Error::UnexpectedResponse`] when it does not have `length` bytes.
 async fn read_all(mut plaintext: BoxBody, length: u64, stored_length: u64) -> Result<BytesMut, Error> {
     let room = usize::try_from(stored_length).expect("a small part fits in memory");
     let mut all = BytesMut::with_capacity(room);
@@ -242,7 +253,7 @@ async fn read_all(mut plaintext: BoxBody, length: u64, stored_length: u64) -> Re
     Ok(all)
 }
 
-/// All of a segment whose plaintext is in memory: sealed in place where it has room.
+/// Seals all of a segment whose plaintext is in memory, in place if the buffer has room.
 pub(crate) fn seal_segment(sealer: SegmentSealer, plaintext: BytesMut) -> Bytes {
     let SegmentSealer { header, chunks, tail, .. } = sealer;
     let Some(chunks) = chunks else { return [&header[..], &tail].concat().into() };
@@ -255,12 +266,15 @@ pub(crate) fn seal_segment(sealer: SegmentSealer, plaintext: BytesMut) -> Bytes 
     sealed.freeze()
 }
 
-/// An ETag with a mark, both without quotes.
-pub(crate) fn with_mark(etag: &str, mark: &PartReceipt) -> String {
-    format!("{etag}-{}", mark.to_text())
+/// Appends a receipt to an ETag, both without quotes.
+pub(crate) fn with_receipt(etag: &str, receipt: &PartReceipt) -> String {
+    format!("{etag}-{}", receipt.to_text())
 }
 
-/// Puts an ETag into an answer's head.
+/// Sets the ETag of a response; `etag` has no quotes.
+///
+/// # Errors
+/// [`Error::UnexpectedResponse`] for an ETag that is not a valid header value.
 pub(crate) fn set_etag(response: &mut HeaderMap, etag: &str) -> Result<(), Error> {
     let value = HeaderValue::try_from(format!("\"{etag}\""));
     response.insert(ETAG, value.map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("ETag")))?);

@@ -1,11 +1,12 @@
-//! A multipart upload under way: what its id says, opened and verified before anything is done with it (F-49 to F-52).
+//! A multipart upload under way: what its id says, opened and verified before anything is done with it (F-49
+//! to F-52).
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 
-use super::memory::KnownUploads;
+use super::memory::UploadCache;
 use crate::envelope::ContentKey;
 use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
 use crate::error::Error;
@@ -16,8 +17,8 @@ use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S
 use crate::upload::Resources;
 use crate::upstream::UpstreamRequest;
 
-/// Takes out of the headers of a request what speaks of the object that comes to be, and not of the upload that begins:
-/// the conditions that count when it is completed.
+/// Takes out of the headers of a request what speaks of the object that comes to be, and not of the upload
+/// that begins: the conditions that count when it is completed.
 pub(crate) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
     let names = [IF_MATCH, IF_NONE_MATCH];
     names.into_iter().filter_map(|name| Some((name.clone(), request.remove(name)?))).collect()
@@ -42,9 +43,9 @@ impl Upload {
     /// The upload that a request names, with the keys to seal its parts.
     ///
     /// # Errors
-    /// `NoSuchUpload` for an id that is not this upload's, or one of the storage's own that this process never gave out;
-    /// when the key service refuses or is away.
-    pub(crate) async fn of_id(
+    /// `NoSuchUpload` for an id that is not this upload's, or one of the storage's own that this process
+    /// never gave out; when the key service refuses or is away.
+    pub(crate) async fn from_id(
         resources: &Resources,
         bucket: &BucketName,
         object_key: &ObjectKey,
@@ -53,7 +54,7 @@ impl Upload {
         let rule = resources.policies.of_object(bucket, object_key)?;
         let token = match UploadToken::parse(id) {
             Ok(token) => token,
-            Err(_) => known_token(&resources.known_uploads, bucket, id).await?,
+            Err(_) => cached_token(&resources.upload_cache, bucket, id).await?,
         };
         Self::open(resources, rule, bucket, object_key, token).await
     }
@@ -68,7 +69,8 @@ impl Upload {
         let unlocked =
             NativeMetadata::from_token(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
         let unlocked = unlocked.map_err(|error| {
-            // A token of another object, bucket or deployment, or none at all: the client's mistake, not the storage's.
+            // A token of another object, bucket or deployment, or none at all: the client's mistake, not the
+            // storage's.
             let is_foreign = matches!(
                 error,
                 Error::Format(_)
@@ -82,7 +84,7 @@ impl Upload {
         })?;
         let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
         token.verify(&unlocked.opened.content_key, target).map_err(|_| no_such_upload())?;
-        resources.known_uploads.remember(bucket, &token).await;
+        resources.upload_cache.remember(bucket, &token).await;
         Ok(Self {
             upstream_id: token.upstream_id().to_owned(),
             key_id: unlocked.key_id,
@@ -105,13 +107,13 @@ impl Upload {
     }
 
     /// Whether the object's last segment is to carry a checksum of the object.
-    pub(crate) fn is_to_carry(&self) -> bool {
+    pub(crate) fn must_carry_checksum(&self) -> bool {
         self.announced != UploadChecksum::Undeclared
     }
 
     /// The checksum that the object's last segment is to carry, from the checksums and lengths in bytes of
     /// all parts; `None` if it is to carry none, or if a part's checksum is not of the declared algorithm.
-    pub(crate) fn carried(&self, parts: &[(Checksum, u64)]) -> Option<Checksum> {
+    pub(crate) fn carried_checksum(&self, parts: &[(Checksum, u64)]) -> Option<Checksum> {
         let algorithm = self.announced.algorithm()?;
         if parts.iter().any(|(checksum, _)| checksum.algorithm() != algorithm) {
             return None;
@@ -133,10 +135,11 @@ impl Upload {
     }
 }
 
-/// What the storage calls the upload that a request names. An id of the storage's own is taken as it is: it opens nothing.
+/// What the storage calls the upload that a request names. An id of the storage's own is taken as it is: it
+/// opens nothing.
 ///
 /// # Errors
-/// As [`Upload::of_id`], for a token.
+/// As [`Upload::from_id`], for a token.
 pub(crate) async fn upstream_id(
     resources: &Resources,
     bucket: &BucketName,
@@ -144,7 +147,7 @@ pub(crate) async fn upstream_id(
     id: &str,
 ) -> Result<String, Error> {
     match UploadToken::parse(id) {
-        Ok(_) => Ok(Upload::of_id(resources, bucket, object_key, id).await?.upstream_id),
+        Ok(_) => Ok(Upload::from_id(resources, bucket, object_key, id).await?.upstream_id),
         Err(_) => Ok(id.to_owned()),
     }
 }
@@ -154,8 +157,8 @@ pub(crate) fn name_upload(request: &mut UpstreamRequest, upstream_id: &str) {
     request.query.push(("uploadId".to_owned(), Some(upstream_id.to_owned())));
 }
 
-async fn known_token(known: &KnownUploads, bucket: &BucketName, id: &str) -> Result<UploadToken, Error> {
-    let text = known.token(bucket, id).await;
+async fn cached_token(cache: &UploadCache, bucket: &BucketName, id: &str) -> Result<UploadToken, Error> {
+    let text = cache.token(bucket, id).await;
     text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)
 }
 

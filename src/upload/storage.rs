@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderMap};
 use http::{Method, Response, StatusCode};
 use tokio::task::JoinHandle;
 
-use super::stored_parts::AllParts;
+use super::stored_parts::StoredParts;
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{MAX_PARTS, PartNumber};
 use crate::error::{Error, UnexpectedResponse, with_causes};
@@ -31,7 +31,7 @@ pub(crate) struct StorageUpload {
 }
 
 /// A completed upload.
-pub(crate) struct Completed {
+pub(crate) struct CompletedUpload {
     /// The headers of the storage's response.
     pub(crate) headers: HeaderMap,
     /// The result, which has an ETag.
@@ -125,7 +125,7 @@ impl StorageUpload {
     /// # Errors
     /// `NoSuchUpload` when there is no such upload; [`Error::UnexpectedResponse`] for a document that is not
     /// a list of parts.
-    pub(crate) async fn list_parts(&self) -> Result<AllParts, Error> {
+    pub(crate) async fn list_parts(&self) -> Result<StoredParts, Error> {
         let invalid = || Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult"));
         let mut all: Vec<ListedPart> = Vec::new();
         let mut marker: Option<String> = None;
@@ -142,7 +142,7 @@ impl StorageUpload {
             let is_empty = page.parts.is_empty();
             all.extend(page.parts);
             if marker.is_none() || is_empty {
-                return Ok(AllParts::new(all));
+                return Ok(StoredParts::new(all));
             }
         }
         Err(invalid())
@@ -153,14 +153,14 @@ impl StorageUpload {
     /// exists, or refuses a repeated request that may have been carried out before.
     ///
     /// # Errors
-    /// [`Error::PassThrough`] when the storage refuses, the storage's own error when it failed behind a status
-    /// of 200, [`Error::Unsettled`] when the response was lost and the object does not exist.
+    /// [`Error::PassThrough`] when the storage refuses, the storage's own error when it failed behind a
+    /// status of 200, [`Error::Unsettled`] when the response was lost and the object does not exist.
     pub(crate) async fn complete<'p>(
         &self,
         parts: impl IntoIterator<Item = (u16, &'p str)>,
         conditions: &HeaderMap,
         expected: &Expected,
-    ) -> Result<Completed, Error> {
+    ) -> Result<CompletedUpload, Error> {
         let mut request = self.request(Method::POST);
         request.headers.extend(conditions.clone());
         request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
@@ -190,16 +190,16 @@ impl StorageUpload {
             CompletionResponse::Failed(error) => Err(failed(error)),
             CompletionResponse::Done(result) if result.etag().is_empty() => {
                 let found = self.look_up(expected).await?;
-                Ok(Completed { headers: head.headers, result: found.result })
+                Ok(CompletedUpload { headers: head.headers, result: found.result })
             }
-            CompletionResponse::Done(result) => Ok(Completed { headers: head.headers, result }),
+            CompletionResponse::Done(result) => Ok(CompletedUpload { headers: head.headers, result }),
         }
     }
 
-    async fn look_up(&self, expected: &Expected) -> Result<Completed, Error> {
+    async fn look_up(&self, expected: &Expected) -> Result<CompletedUpload, Error> {
         let written = expected.find(&self.upstream).await?.ok_or(Error::Unsettled)?;
         let result = CompletionResult::new(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
-        Ok(Completed { headers: written.version(), result })
+        Ok(CompletedUpload { headers: written.version(), result })
     }
 
     /// Aborts the upload. A failure is logged, not returned.

@@ -4,13 +4,13 @@ use crate::envelope::native::multipart::{PartNumber, StoredPart};
 use crate::s3::xml::ListedPart;
 
 /// All parts of an upload, by ascending number.
-pub(crate) struct AllParts {
+pub(crate) struct StoredParts {
     parts: Vec<ListedPart>,
     /// When they were stored, ascending. Times are compared only, so their rank is as good as they are.
     times: Vec<String>,
 }
 
-impl AllParts {
+impl StoredParts {
     pub(super) fn new(mut parts: Vec<ListedPart>) -> Self {
         parts.sort_by_key(|part| part.number);
         let mut times: Vec<_> = parts.iter().map(|part| part.last_modified.clone()).collect();
@@ -50,7 +50,7 @@ mod tests {
             size: 80,
             last_modified: second.to_owned(),
         };
-        let all = AllParts::new(vec![listed(3, "09"), listed(1, "10"), listed(2, "09"), listed(4, "")]);
+        let all = StoredParts::new(vec![listed(3, "09"), listed(1, "10"), listed(2, "09"), listed(4, "")]);
         let ranks: Vec<_> = all.stored().iter().map(|part| (part.number.value(), part.modified)).collect();
         assert_eq!(ranks, [(1, 3), (2, 1), (3, 1), (4, 0)]);
         assert_eq!(all.number(3).map(|part| part.number), Some(3));

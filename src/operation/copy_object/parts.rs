@@ -1,4 +1,5 @@
-//! The copy of a multipart object: each stored segment becomes a part of the copy, so that its ETag counts them again.
+//! The copy of a multipart object: each stored segment becomes a part of the copy, so that its ETag counts
+//! them again.
 
 use crate::object::response_headers;
 use std::collections::BTreeMap;
@@ -8,18 +9,18 @@ use http::header::HeaderValue;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::task::JoinSet;
 
-use super::{Completed, ObjectCopy, told_checksums};
+use super::{DocumentResponse, ObjectCopy, response_checksums};
 use crate::body::read_bounded;
 use crate::envelope::native::multipart::{Layout, PartNumber};
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::lost_response::Expected;
 use crate::object::native::OpenedNative;
 use crate::object::{layout, upstream_response};
-use crate::operation::request::copy_source::Found;
+use crate::operation::request::copy_source::NativeSource;
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
 use crate::s3::{Checksum, Hashed, S3Error, xml};
 use crate::upload::session::take_conditions;
-use crate::upload::storage::{self, StorageUpload};
+use crate::upload::storage::{CompletedUpload, StorageUpload};
 use crate::wire::header::{COPY_SOURCE_VERSION_ID, TAGGING};
 use crate::wire::limits::MAX_COPY;
 
@@ -41,10 +42,10 @@ impl ObjectCopy {
     /// An upload of the source's own segments, under a new envelope.
     pub(crate) async fn copy_parts(
         &self,
-        found: &Found,
+        found: &NativeSource,
         unlocked: &OpenedNative,
         own: Option<Checksum>,
-    ) -> Result<Completed, Error> {
+    ) -> Result<DocumentResponse, Error> {
         let at = self.source.at();
         let content_key = &unlocked.opened.content_key;
         let known = layout::layout_of(&self.resources, &at, &found.identity, content_key).await?;
@@ -77,18 +78,18 @@ impl ObjectCopy {
         let (mut headers, mut result) = self.result(completed, &copied, &expected).await;
         response_headers::set_sse(&mut headers, self.sse, Some(&write_key.key_id));
         result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
-        let told = told_checksums(unlocked, own, Some(&known))?;
-        Ok(Completed { headers, document: result.to_object_xml(&told) })
+        let told = response_checksums(unlocked, own, Some(&known))?;
+        Ok(DocumentResponse { headers, document: result.to_object_xml(&told) })
     }
 
     /// The headers and the result of the response to the copy.
     async fn result(
         &self,
-        completed: storage::Completed,
+        completed: CompletedUpload,
         copied: &[CopiedPart],
         expected: &Expected,
     ) -> (HeaderMap, xml::CopyResult) {
-        let storage::Completed { mut headers, result } = completed;
+        let CompletedUpload { mut headers, result } = completed;
         response_headers::retain_s3(&mut headers);
         // The response to a completion does not have the time of the object.
         let found = expected.find(&self.resources.upstream).await.ok().flatten();
@@ -147,8 +148,8 @@ fn segments(layout: &Layout) -> Segments {
 }
 
 /// Copies all segments of the source that `source` names as parts of `upload`, in the order of their numbers.
-/// After a failure no further copy begins. When this returns, no copy is in flight: a part that is stored after
-/// the upload was aborted would stay.
+/// After a failure no further copy begins. When this returns, no copy is in flight: a part that is stored
+/// after the upload was aborted would stay.
 ///
 /// # Errors
 /// The error of the first copy that failed.

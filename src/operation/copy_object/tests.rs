@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 
-use super::tests_support::{copy_call, resources, text};
+use super::test_support::{copy_call, resources, text};
 use super::*;
 use crate::envelope::native::{
     Attributes, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,

@@ -66,7 +66,7 @@ async fn parts_come_in_pages() {
     let part = |number| Part { number: PartNumber::new(number).unwrap(), length: u64::from(number) };
     let layout = Layout::ended_by_last([1, 3, 7, 8, 9].map(part).to_vec()).unwrap();
     storage.keep("k", upload(&resources, "k", &layout).await.kept("e"));
-    let asked = (ATTRIBUTES, "ObjectParts");
+    let requested = (ATTRIBUTES, "ObjectParts");
     for (max, marker, numbers, next) in [
         ("2", "0", &[1, 3][..], Some(3)),
         ("2", "3", &[7, 8], Some(8)),
@@ -75,7 +75,7 @@ async fn parts_come_in_pages() {
         ("99999999999999999999", "2", &[3, 7, 8, 9], None),
         ("0", "3", &[], Some(3)),
     ] {
-        let inside = told(&resources, &[asked, (MAX_PARTS, max), (MARKER, marker)]).await;
+        let inside = told(&resources, &[requested, (MAX_PARTS, max), (MARKER, marker)]).await;
         let listed: Vec<_> = inside.split("<PartNumber>").skip(1).map(|part| part[..1].parse()).collect();
         assert_eq!(listed, numbers.iter().map(|number| Ok(*number)).collect::<Vec<Result<i32, _>>>());
         assert!(inside.contains("<PartsCount>5</PartsCount>"));

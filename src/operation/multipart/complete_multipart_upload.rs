@@ -1,20 +1,24 @@
-//! CompleteMultipartUpload: the parts become an object that opens, of a size that lists exactly (F-47).
+//! CompleteMultipartUpload: makes an object of the parts, whose plaintext size follows from its stored size
+//! (F-47).
 //!
-//! Everything is decided from what the client and the storage list, so any node can do it, and do it again.
+//! It must not need the caches of the process that stored the parts. Every decision is made from the lists of
+//! the client and of the storage, so any node can complete an upload, and repeat a completion.
 
-mod carried;
+mod carried_checksum;
 mod checksum;
+mod matched_parts;
 mod request;
-mod resealed;
+mod reseal;
 
 use crate::object::response_headers;
 use bytes::Bytes;
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::complete_multipart_upload::carried::Carried;
-use super::complete_multipart_upload::request::{Asked, Chosen};
-use super::complete_multipart_upload::resealed::Resealed;
+use self::carried_checksum::CarriedChecksum;
+use self::matched_parts::MatchedParts;
+use self::request::CompleteRequest;
+use self::reseal::ResealOutcome;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::{
     Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
@@ -24,14 +28,14 @@ use crate::object::location::account_headers;
 use crate::object::lost_response::Expected;
 use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::operation::response::deferred::{Completed, respond_or_defer};
+use crate::operation::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::xml::{self, CompletionResult};
 use crate::s3::{BucketName, Checksum, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
-use crate::upload::memory::Tail;
+use crate::upload::memory::SealedLastPart;
 use crate::upload::session::{Upload, take_conditions};
-use crate::upload::storage::{self, StorageUpload};
-use crate::upload::stored_parts::AllParts;
+use crate::upload::storage::{CompletedUpload, StorageUpload};
+use crate::upload::stored_parts::StoredParts;
 use crate::upstream::UpstreamBody;
 
 pub(crate) async fn complete_multipart_upload(
@@ -40,17 +44,17 @@ pub(crate) async fn complete_multipart_upload(
 ) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
-    let upload = Upload::of_id(resources, &bucket, &object_key, call.upload_id()).await?;
+    let upload = Upload::from_id(resources, &bucket, &object_key, call.upload_id()).await?;
     if call.content_length()?.is_none() {
         return Err(S3Error::from(ErrorCode::MissingContentLength).into());
     }
-    // A checksum header speaks of the object here; only Content-MD5 is of this body.
+    // Checksum headers of this operation declare the object's checksum; only Content-MD5 is the body's.
     let content_md5 = DeclaredIntegrity::content_md5_of(&call.headers)?;
     let declared = DeclaredIntegrity { content_md5, ..DeclaredIntegrity::default() };
     let permit = call.permit.clone();
     let (document, _) = call.document(resources, xml::MAX_COMPLETE_REQUEST as u64, &declared).await?;
-    let completing = Completing {
-        asked: Asked::of(&document, &call.headers, &upload)?,
+    let completion = UploadCompletion {
+        request: CompleteRequest::parse(&document, &call.headers, &upload)?,
         resources: resources.clone(),
         location: call.location(),
         account: account_headers(&call.headers),
@@ -60,30 +64,30 @@ pub(crate) async fn complete_multipart_upload(
         object_key,
         upload,
     };
-    let resource = format!("/{}/{}", completing.bucket, completing.object_key);
-    // Whoever goes away now leaves a complete object or an upload that can be completed, as with S3.
-    let sse = completing.upload.envelope.sse();
-    respond_or_defer(completing.run(), permit, resource, sse).await
+    let resource = format!("/{}/{}", completion.bucket, completion.object_key);
+    // A client that disconnects now leaves a complete object, or an upload that can be completed, as with S3.
+    let sse = completion.upload.envelope.sse();
+    respond_or_defer(completion.run(), permit, resource, sse).await
 }
 
-/// A completion, with all that it needs to go on when nobody waits for it any more.
-struct Completing {
+/// A completion, with all that it needs to continue when the client has disconnected.
+struct UploadCompletion {
     resources: Resources,
     bucket: BucketName,
     object_key: ObjectKey,
-    /// How the object's ETag, and those of its parts, appear to clients.
+    /// How clients see the ETags of the object and of its parts.
     etag: EtagStyle,
     upload: Upload,
-    asked: Asked,
+    request: CompleteRequest,
     location: String,
-    /// What goes along with every request.
+    /// The client's account headers, repeated on every request.
     account: HeaderMap,
-    /// The client's conditions on the object that is to be.
+    /// The client's conditions on the object.
     conditions: HeaderMap,
 }
 
-impl Completing {
-    async fn run(self) -> Result<Completed, Error> {
+impl UploadCompletion {
+    async fn run(self) -> Result<DocumentResponse, Error> {
         let listed = match self.storage().list_parts().await {
             Ok(listed) => listed,
             Err(Error::Refused(error)) if error.code == ErrorCode::NoSuchUpload => {
@@ -91,64 +95,68 @@ impl Completing {
             }
             Err(error) => return Err(error),
         };
-        let mut chosen = self.choose(&listed).await?;
+        let mut matched = self.match_parts(&listed).await?;
         let mut displaced = None;
-        let outcome = self.make(&listed, &mut chosen, &mut displaced).await;
+        let outcome = self.make_object(&listed, &mut matched, &mut displaced).await;
         if outcome.is_ok() {
             // No later request lists these parts, or needs the last one sealed again.
-            let known = &self.resources.known_uploads;
-            known.completed(&self.bucket, &self.upload.upstream_id, &chosen.named).await;
+            let cache = &self.resources.upload_cache;
+            cache.completed(&self.bucket, &self.upload.upstream_id, &matched.named).await;
         } else if let Some(part) = displaced {
-            self.put_back(part).await;
+            self.restore_part(part).await;
         }
         outcome
     }
 
-    /// Makes the object of the chosen parts.
-    async fn make(
+    /// Makes the object of the matched parts.
+    async fn make_object(
         &self,
-        listed: &AllParts,
-        chosen: &mut Chosen,
-        displaced: &mut Option<Tail>,
-    ) -> Result<Completed, Error> {
-        let object = chosen.checksum_to_carry(&self.upload);
-        let mut decided = completion(&chosen.stored);
+        listed: &StoredParts,
+        matched: &mut MatchedParts,
+        displaced: &mut Option<SealedLastPart>,
+    ) -> Result<DocumentResponse, Error> {
+        let object = matched.checksum_to_carry(&self.upload);
+        let mut decided = completion(&matched.stored);
         if let Err(CompletionRefused::SendAgain(number)) = decided {
-            match self.seal_again(number, listed, chosen, object.as_ref(), displaced).await? {
-                Resealed::Stored => decided = completion(&chosen.stored),
-                Resealed::NotHere => self.settle(chosen).await?,
+            match self.reseal_last_part(number, listed, matched, object.as_ref(), displaced).await? {
+                ResealOutcome::Stored => decided = completion(&matched.stored),
+                ResealOutcome::Unavailable => self.store_early_terminator(matched).await?,
             }
         }
         if matches!(decided, Ok(Completion::Whole)) {
-            match self.carry(listed, chosen, object.as_ref(), displaced).await? {
-                Carried::Right => (),
-                Carried::SendAgain(number) => decided = Err(CompletionRefused::SendAgain(number)),
+            match self.ensure_carried_checksum(listed, matched, object.as_ref(), displaced).await? {
+                CarriedChecksum::Correct => (),
+                CarriedChecksum::MustResend(number) => decided = Err(CompletionRefused::SendAgain(number)),
             }
         }
-        let completion = decided.map_err(|refused| explain(refused, chosen))?;
-        let checksum = self.asked.checksum.verified(&self.upload, chosen)?;
-        let mut parts = chosen.etags.clone();
+        let completion = decided.map_err(|refused| into_s3_error(refused, matched))?;
+        let checksum = self.request.checksum.verified(&self.upload, matched)?;
+        let mut parts = matched.etags.clone();
         if let Completion::Terminate(layout) = completion {
             let etag = self.store_terminator(&layout, object.as_ref()).await?;
             parts.push((PartNumber::TERMINATOR.value(), etag));
         }
-        self.complete(&parts, checksum, chosen.total()).await
+        self.complete(&parts, checksum, matched.total()).await
     }
 
-    /// The client's parts among those that the storage lists.
-    async fn choose(&self, listed: &AllParts) -> Result<Chosen, Error> {
-        let mut chosen = Chosen::default();
-        for part in &self.asked.parts {
+    /// Matches the client's parts with those that the storage lists.
+    ///
+    /// # Errors
+    /// `InvalidPart` for a part that the storage does not have, `InvalidRequest` for another size of the
+    /// object.
+    async fn match_parts(&self, listed: &StoredParts) -> Result<MatchedParts, Error> {
+        let mut matched = MatchedParts::default();
+        for part in &self.request.parts {
             let found =
                 listed.number(part.number).and_then(|found| Some((found, listed.stored_part(found)?)));
-            let (found, stored) = found.ok_or_else(|| request::invalid_part(part))?;
-            let (known, id) = (&self.resources.known_uploads, &self.upload.upstream_id);
-            let mark = known.mark(id, part.number, &found.etag).await;
+            let (found, stored) = found.ok_or_else(|| matched_parts::invalid_part(part))?;
+            let (known, id) = (&self.resources.upload_cache, &self.upload.upstream_id);
+            let receipt = known.receipt(id, part.number, &found.etag).await;
             let named = self.etag.to_storage(&part.etag);
-            chosen.add(part, named, found, stored, mark)?;
+            matched.add(part, named, found, stored, receipt)?;
         }
-        self.asked.check_size(&chosen)?;
-        Ok(chosen)
+        self.request.check_size(&matched)?;
+        Ok(matched)
     }
 
     /// Stores the terminator, and returns its ETag.
@@ -157,15 +165,15 @@ impl Completing {
         self.store_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 
-    /// Tells every proxy that the named parts are all there are, so that the last can be sealed for them when it is sent
-    /// again (F-46, F-47).
-    async fn settle(&self, chosen: &Chosen) -> Result<(), Error> {
+    /// Stores a terminator before the parts are complete, so that every proxy knows that the listed parts are
+    /// all, and can seal the last one for them when the client sends it again (F-46, F-47).
+    async fn store_early_terminator(&self, matched: &MatchedParts) -> Result<(), Error> {
         if self.upload.needs_all_parts() {
             return Ok(());
         }
-        if let Some(layout) = chosen.layout().filter(|_| listed_below_terminator(chosen)) {
+        if let Some(layout) = matched.layout().filter(|_| listed_below_terminator(matched)) {
             match self.store_terminator(&layout, None).await {
-                // Without the terminator the client only waits a little longer when it sends the part again.
+                // Without a terminator the client only waits a little longer when it sends the part again.
                 Ok(_) | Err(Error::PassThrough(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -183,10 +191,10 @@ impl Completing {
         parts: &[(u16, String)],
         checksum: Option<ObjectChecksum>,
         size: Option<u64>,
-    ) -> Result<Completed, Error> {
+    ) -> Result<DocumentResponse, Error> {
         let parts = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
         // White space before the storage's document ends here; `respond_or_defer` keeps the client waiting.
-        let storage::Completed { mut headers, result } =
+        let CompletedUpload { mut headers, result } =
             self.storage().complete(parts, &self.conditions, &self.expected()).await?;
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -202,16 +210,16 @@ impl Completing {
         mut headers: HeaderMap,
         result: CompletionResult,
         checksum: Option<ObjectChecksum>,
-    ) -> Completed {
+    ) -> DocumentResponse {
         response_headers::set_sse(&mut headers, self.upload.envelope.sse(), Some(&self.upload.key_id));
         let etag = self.etag.to_client(result.etag(), Hashed::Ciphertext);
         let result = result.with_etag(&etag);
-        Completed { headers, document: result.write(&self.location, checksum) }
+        DocumentResponse { headers, document: result.write(&self.location, checksum) }
     }
 
     /// Returns the response that the client missed if the object is the one that this upload made. The
     /// object's envelope shows that, since no other upload has this envelope.
-    async fn completed_before(&self) -> Result<Option<Completed>, Error> {
+    async fn completed_before(&self) -> Result<Option<DocumentResponse>, Error> {
         let Some(written) = self.expected().find(&self.resources.upstream).await? else { return Ok(None) };
         let mut headers = written.version();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -219,7 +227,7 @@ impl Completing {
         Ok(Some(self.done(headers, result, None)))
     }
 
-    /// The object that the upload makes.
+    /// The object that the upload makes, identified by its envelope.
     fn expected(&self) -> Expected {
         let envelope = self.upload.envelope.to_header();
         let envelope = HeaderValue::try_from(envelope).expect("base64 is a header value");
@@ -233,18 +241,18 @@ impl Completing {
     }
 }
 
-fn listed_below_terminator(chosen: &Chosen) -> bool {
-    chosen.stored.iter().all(|part| part.number < PartNumber::TERMINATOR)
+fn listed_below_terminator(matched: &MatchedParts) -> bool {
+    matched.stored.iter().all(|part| part.number < PartNumber::TERMINATOR)
 }
 
-/// A refusal in S3's words.
-fn explain(refused: CompletionRefused, chosen: &Chosen) -> Error {
+/// Converts a refusal to complete the upload into the error that S3 has for it.
+fn into_s3_error(refused: CompletionRefused, matched: &MatchedParts) -> Error {
     let about = |error: S3Error, number: PartNumber| error.with("PartNumber", number.value().to_string());
     let error = match refused {
         CompletionRefused::Order => ErrorCode::InvalidPartOrder.into(),
         CompletionRefused::TooSmall(number) => {
             let error = S3Error::from(ErrorCode::EntityTooSmall).with("MinSizeAllowed", MIN_PART.to_string());
-            let size = chosen.plaintext_length(number);
+            let size = matched.plaintext_length(number);
             let error = match size {
                 Some(size) => error.with("ProposedSize", size.to_string()),
                 None => error,
@@ -252,13 +260,14 @@ fn explain(refused: CompletionRefused, chosen: &Chosen) -> Error {
             about(error, number)
         }
         CompletionRefused::NotASegment(number) | CompletionRefused::SendAgain(number) => {
-            about(S3Error::new(ErrorCode::InvalidPart, sentence(refused)), number)
+            about(S3Error::new(ErrorCode::InvalidPart, capitalize(refused)), number)
         }
     };
     error.into()
 }
 
-fn sentence(refused: CompletionRefused) -> String {
+/// The refusal as a sentence: with a capital letter and a full stop.
+fn capitalize(refused: CompletionRefused) -> String {
     let text = refused.to_string();
     let mut letters = text.chars();
     letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()

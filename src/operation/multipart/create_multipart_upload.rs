@@ -1,4 +1,5 @@
-//! CreateMultipartUpload: a content key for the object that is to be, and an upload id that carries all of it.
+//! CreateMultipartUpload: a content key for the object that is to be, and an upload id that carries all of
+//! it.
 
 use crate::object::response_headers;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -18,8 +19,8 @@ use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 use crate::upload::session::take_conditions;
 use crate::upload::storage::StorageUpload;
 
-/// What an upload counts against the bytes of a shared data key, since nobody knows how long it will be. The data key
-/// encrypts none of them (F-01).
+/// What an upload counts against the bytes of a shared data key, since nobody knows how long it will be. The
+/// data key encrypts none of them (F-01).
 const NOMINAL_LENGTH: u64 = 1 << 30;
 
 pub(crate) async fn create_multipart_upload(
@@ -57,7 +58,7 @@ pub(crate) async fn create_multipart_upload(
         sealed.envelope,
     )
     .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("UploadId")))?;
-    resources.known_uploads.remember(&bucket, &token).await;
+    resources.upload_cache.remember(&bucket, &token).await;
 
     let document = xml::write_initiated(bucket.as_str(), object_key.as_str(), &token.to_text());
     headers.remove(http::header::CONTENT_LENGTH);

@@ -1,4 +1,5 @@
-//! ListMultipartUploads: the storage's own page; uploads that this process knows have the ids that clients were given.
+//! ListMultipartUploads: the storage's own page; uploads that this process knows have the ids that clients
+//! were given.
 
 use std::collections::HashMap;
 
@@ -41,7 +42,7 @@ pub(crate) async fn list_multipart_uploads(
         |_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListMultipartUploadsResult"));
     let mut tokens = HashMap::new();
     for id in xml::upload_ids(&document).map_err(unexpected)? {
-        if let Some(token) = resources.known_uploads.token(bucket, &id).await {
+        if let Some(token) = resources.upload_cache.token(bucket, &id).await {
             tokens.insert(id, token);
         }
     }

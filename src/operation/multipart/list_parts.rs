@@ -15,7 +15,7 @@ use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::xml::{self, ListedPart, PartEntry};
 use crate::s3::{EtagStyle, Hashed, headers};
-use crate::upload::part::with_mark;
+use crate::upload::part::with_receipt;
 use crate::upload::session::{name_upload, no_such_upload, upstream_id};
 use crate::upload::storage::is_no_such_upload;
 
@@ -27,23 +27,23 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|name| name != "uploadId");
     name_upload(&mut request, &upstream_id);
-    let response = pass(resources.upstream.fetch(request).await?).await.map_err(refused)?;
+    let response = pass(resources.upstream.fetch(request).await?).await.map_err(into_no_such_upload)?;
     let (head, body) = response.into_parts();
     let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
     let page = xml::parse_uploaded_parts(&document)
         .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult")))?;
-    let mut marks = HashMap::new();
+    let mut receipts = HashMap::new();
     for part in &page.parts {
-        if let Some(mark) = resources.known_uploads.mark(&upstream_id, part.number, &part.etag).await {
-            marks.insert(part.number, mark);
+        if let Some(receipt) = resources.upload_cache.receipt(&upstream_id, part.number, &part.etag).await {
+            receipts.insert(part.number, receipt);
         }
     }
-    let document = page.write(call.upload_id(), |part| told(part, marks.get(&part.number), style));
+    let document = page.write(call.upload_id(), |part| part_entry(part, receipts.get(&part.number), style));
     Ok(with_document(head, document))
 }
 
 /// The storage's 404 in S3's words.
-fn refused(error: Error) -> Error {
+fn into_no_such_upload(error: Error) -> Error {
     match error {
         Error::PassThrough(refusal)
             if refusal.status == StatusCode::NOT_FOUND
@@ -59,17 +59,18 @@ fn refused(error: Error) -> Error {
 /// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left
 /// behind as part 10,000 (F-36, F-47). A client's own part of that number, stored by another process, can't
 /// be distinguished from it, and is left out too.
-fn told(part: &ListedPart, mark: Option<&PartReceipt>, style: EtagStyle) -> Option<PartEntry> {
-    if let Some(mark) = mark {
-        let checksum = mark.checksum().copied();
-        return Some(PartEntry { etag: with_mark(&part.etag, mark), size: mark.length(), checksum });
+fn part_entry(part: &ListedPart, receipt: Option<&PartReceipt>, style: EtagStyle) -> Option<PartEntry> {
+    if let Some(receipt) = receipt {
+        let checksum = receipt.checksum().copied();
+        return Some(PartEntry { etag: with_receipt(&part.etag, receipt), size: receipt.length(), checksum });
     }
     if part.number == PartNumber::TERMINATOR.value() {
         return None;
     }
     let size = match multipart_plaintext_length(part.size, 1) {
         Ok(MultipartLength::Exact(length)) => length,
-        // A last part with its layout, or no segment at all: no more is known here than that it is no longer than this.
+        // A last part with its layout, or no segment at all: no more is known here than that it is no longer
+        // than this.
         Ok(MultipartLength::NeedsLayout) | Err(_) => part.size.saturating_sub(SEGMENT_HEADER as u64),
     };
     Some(PartEntry { etag: style.to_client(&part.etag, Hashed::Ciphertext), size, checksum: None })

@@ -21,7 +21,7 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     let length = call.content_length()?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
     check_length(number, length)?;
     let declared = DeclaredIntegrity::from_headers(&call.headers)?;
-    let upload = Upload::of_id(resources, bucket, object_key, call.upload_id()).await?;
+    let upload = Upload::from_id(resources, bucket, object_key, call.upload_id()).await?;
     let computed = wanted_checksum(&upload, &declared)?;
 
     let headers = account_headers(&call.headers);
@@ -31,18 +31,19 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
         None => body,
     };
     let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
-    let mut sent = part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default())).await?;
-    let etag = sent.marked_etag(resources, &upload, number).await;
-    let head = sent.response.headers_mut();
+    let mut uploaded = part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default())).await?;
+    let etag = uploaded.etag_with_receipt(resources, &upload, number).await;
+    let head = uploaded.response.headers_mut();
     set_etag(head, &etag)?;
-    for checksum in &sent.checksums {
+    for checksum in &uploaded.checksums {
         let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
         head.insert(checksum.algorithm().header_name(), value);
     }
-    Ok(sent.response)
+    Ok(uploaded.response)
 }
 
-/// What to compute beside what the part's own headers promise: the checksum that the upload was declared with.
+/// What to compute beside what the part's own headers promise: the checksum that the upload was declared
+/// with.
 ///
 /// # Errors
 /// `InvalidRequest` for a part with another one.

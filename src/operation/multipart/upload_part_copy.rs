@@ -1,7 +1,7 @@
 //! UploadPartCopy: the source is opened and sealed anew as a segment of the upload, while it streams.
 //!
-//! A part begins and ends where no chunk of the source does, and the upload has a content key of its own. What fails
-//! authentication on its way cuts the request to the storage short, so that no part comes of it.
+//! A part begins and ends where no chunk of the source does, and the upload has a content key of its own.
+//! What fails authentication on its way cuts the request to the storage short, so that no part comes of it.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use crate::object::read::ReadRequest;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::operation::request::copy_source::{open_source, refuse_body};
-use crate::operation::response::deferred::{Completed, respond_or_defer};
+use crate::operation::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::s3::headers::{self, COPY_SOURCE_RANGE};
 use crate::s3::iso_time;
 use crate::s3::{
@@ -35,10 +35,10 @@ pub(crate) async fn upload_part_copy(
     resources: &Resources,
     mut call: Call,
 ) -> Result<Response<BoxBody>, Error> {
-    let copy = PartCopy::asked_for(resources, &call)?;
+    let copy = PartCopy::from_call(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);
     refuse_body(resources, &mut call).await?;
-    let upload = Upload::of_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
+    let upload = Upload::from_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
     let sse = upload.envelope.sse();
     respond_or_defer(copy.run(upload), call.permit, resource, sse).await
 }
@@ -53,13 +53,13 @@ struct PartCopy {
     /// First and last byte of the source's plaintext; `None`: all of it.
     range: Option<ByteRange>,
     /// For the storage, when the source is read: the client's conditions, expected owner, who pays.
-    of_the_source: HeaderMap,
+    source_headers: HeaderMap,
     /// For the storage, when the part is written.
-    of_the_part: HeaderMap,
+    part_headers: HeaderMap,
 }
 
 impl PartCopy {
-    fn asked_for(resources: &Resources, call: &Call) -> Result<Self, Error> {
+    fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let (bucket, object_key) = call.object()?;
         let number = call.part_number()?;
         // SSE-C, and what else no copy can have.
@@ -71,12 +71,12 @@ impl PartCopy {
             number,
             source: call.source()?.clone(),
             range: source_range(&call.headers)?,
-            of_the_source: headers::source_read_headers(&call.headers),
-            of_the_part: account_headers(&call.headers),
+            source_headers: headers::source_read_headers(&call.headers),
+            part_headers: account_headers(&call.headers),
         })
     }
 
-    async fn run(self, upload: Upload) -> Result<Completed, Error> {
+    async fn run(self, upload: Upload) -> Result<DocumentResponse, Error> {
         let Self { resources, bucket, object_key, number, .. } = &self;
         let number = *number;
         let opened = *self.open().await.map_err(|error| self.range_error(error))?;
@@ -85,23 +85,23 @@ impl PartCopy {
         let source_version = head.headers.get(VERSION_ID).cloned();
         check_length(number, length)?;
         let (plaintext, verifier) = computing(body, upload.checksum_algorithm());
-        let headers = self.of_the_part.clone();
+        let headers = self.part_headers.clone();
         let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
         let checksums = || match verifier.lock().expect("it is held only to feed it").take() {
             Some(verifier) => Ok(verifier.finish(&HeaderMap::new())?),
             None => Ok(Vec::new()),
         };
-        let mut sent = part.store(plaintext, checksums).await?;
-        let etag = sent.marked_etag(resources, &upload, number).await;
-        let checksums = sent.checksums;
-        let (mut head, _) = sent.response.into_parts();
+        let mut uploaded = part.store(plaintext, checksums).await?;
+        let etag = uploaded.etag_with_receipt(resources, &upload, number).await;
+        let checksums = uploaded.checksums;
+        let (mut head, _) = uploaded.response.into_parts();
         head.headers.remove(ETAG);
         head.headers.remove(CONTENT_LENGTH);
         head.headers
             .extend(source_version.map(|version| (HeaderName::from_static(COPY_SOURCE_VERSION_ID), version)));
         let last_modified = iso_time(OffsetDateTime::now_utc());
         let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
-        Ok(Completed { headers: head.headers, document: result.to_part_xml(&checksums) })
+        Ok(DocumentResponse { headers: head.headers, document: result.to_part_xml(&checksums) })
     }
 
     async fn open(&self) -> Result<Box<OpenedObject>, Error> {
@@ -116,7 +116,7 @@ impl PartCopy {
             object_key: object,
             wanted,
             query: version.collect(),
-            headers: self.of_the_source.clone(),
+            headers: self.source_headers.clone(),
             needs_checksum: false,
             if_range: None,
         };
@@ -124,8 +124,8 @@ impl PartCopy {
     }
 
     /// # Errors
-    /// `InvalidArgument` when the source ends before the range does: a GET has what there is, a part would be shorter than
-    /// it was ordered.
+    /// `InvalidArgument` when the source ends before the range does: a GET has what there is, a part would be
+    /// shorter than it was ordered.
     fn check_range(&self, opened: &OpenedObject) -> Result<(), S3Error> {
         match (self.range, opened.selection) {
             (Some(range), Selection::Span(span)) if range != span => {

@@ -14,15 +14,16 @@ use crate::operation::Resources;
 use crate::s3::ContentLengthRange;
 use crate::wire::limits::MAX_PUT;
 
-/// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so that the parts
-/// make a regular layout, and no less than S3's least part; as much is held in memory for one form.
-pub(crate) const PART: usize = 128 * CHUNK;
+/// Plaintext bytes of a part, and of the longest file that is stored by one PUT. A multiple of a chunk, so
+/// that the parts make a regular layout, and no less than S3's least part; as much is held in memory for one
+/// form.
+pub(crate) const PART_LENGTH: usize = 128 * CHUNK;
 
 /// A piece of a file.
-pub(crate) enum Filled {
+pub(crate) enum FilePiece {
     /// All that was left. The file is whole, verified, and as long as it may be.
-    ToTheEnd(BytesMut),
-    /// [`PART`] bytes, and more follow.
+    Last(BytesMut),
+    /// [`PART_LENGTH`] bytes, and more follow.
     Part(BytesMut),
 }
 
@@ -48,28 +49,29 @@ impl FormFile {
         Ok(Self { body, range, length: 0, pending: Bytes::new(), share: resources.hold(0)? })
     }
 
-    /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in place.
+    /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in
+    /// place.
     ///
     /// # Errors
     /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when other
     /// requests hold too much memory, and the errors of the body.
-    pub(crate) async fn fill(&mut self, expected: usize) -> Result<Filled, Error> {
+    pub(crate) async fn read_piece(&mut self, expected: usize) -> Result<FilePiece, Error> {
         let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
         loop {
-            let taken = self.pending.split_to(self.pending.len().min(PART - part.len()));
+            let taken = self.pending.split_to(self.pending.len().min(PART_LENGTH - part.len()));
             part.extend_from_slice(&taken);
             if !self.pending.is_empty() {
-                return Ok(Filled::Part(part));
+                return Ok(FilePiece::Part(part));
             }
             let Some(frame) = self.body.frame().await else {
                 self.range.check(self.length)?;
-                return Ok(Filled::ToTheEnd(part));
+                return Ok(FilePiece::Last(part));
             };
             self.pending = frame?.into_data().unwrap_or_default();
             self.length += self.pending.len() as u64;
             self.range.check_so_far(self.length)?;
             // A file that stalls holds what has arrived of it, and not what it promised.
-            let held = (part.len() + self.pending.len()).next_multiple_of(CHUNK).min(PART);
+            let held = (part.len() + self.pending.len()).next_multiple_of(CHUNK).min(PART_LENGTH);
             if !self.share.grow_to(held as u64) {
                 return Err(slow_down().into());
             }

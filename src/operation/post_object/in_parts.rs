@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response};
 
-use super::file::{Filled, FormFile, PART};
+use super::file::{FilePiece, FormFile, PART_LENGTH};
 use crate::body::{BoxBody, Verdict};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
@@ -19,7 +19,7 @@ use crate::object::write::{NewObject, seal_whole};
 use crate::operation::Resources;
 use crate::s3::{Checksum, ChecksumAlgorithm, Hashed};
 use crate::upload::session::take_conditions;
-use crate::upload::storage::{Completed, StorageUpload};
+use crate::upload::storage::{CompletedUpload, StorageUpload};
 use crate::upstream::UpstreamBody;
 
 /// Stores a file that begins with `first`. `promised` holds its checksums; if it is empty, `verdict` has one
@@ -45,7 +45,7 @@ pub(crate) async fn upload(
     let expected = Expected::from_request(&create).expect("a native object has an envelope");
     let (storage, _) = StorageUpload::create(&resources.upstream, create).await?;
     let abort = storage.abort_on_drop();
-    let mut upload = Upload {
+    let mut upload = FormParts {
         storage,
         content_key,
         computed: promised.is_empty().then_some(verdict),
@@ -71,7 +71,7 @@ pub(crate) async fn upload(
 }
 
 /// The upload of one file.
-struct Upload {
+struct FormParts {
     storage: StorageUpload,
     content_key: ContentKey,
     /// The verdict on the whole file once it was read; `None` if the envelope has the file's checksum.
@@ -81,7 +81,7 @@ struct Upload {
     etags: Vec<(u16, String)>,
 }
 
-impl Upload {
+impl FormParts {
     /// Stores all parts, and completes the upload.
     async fn run(
         &mut self,
@@ -89,13 +89,13 @@ impl Upload {
         mut file: FormFile,
         conditions: &HeaderMap,
         expected: &Expected,
-    ) -> Result<Completed, Error> {
+    ) -> Result<CompletedUpload, Error> {
         let mut part = first;
         let last = loop {
             self.store_part(part, SegmentEnd::Middle).await?;
-            match file.fill(PART).await? {
-                Filled::Part(next) => part = next,
-                Filled::ToTheEnd(last) => break last,
+            match file.read_piece(PART_LENGTH).await? {
+                FilePiece::Part(next) => part = next,
+                FilePiece::Last(last) => break last,
             }
         };
         // F-45: only a part below S3's minimum is sealed as the last.

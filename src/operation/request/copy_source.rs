@@ -25,7 +25,7 @@ const DELETE_MARKER: &str =
     "The source of a copy request may not specifically refer to a delete marker by version id.";
 
 /// Where a copy reads, and under which rule.
-pub(crate) struct Source {
+pub(crate) struct SourceReader {
     upstream: Upstream,
     pub(crate) named: CopySource,
     pub(crate) rule: BucketRule,
@@ -34,55 +34,56 @@ pub(crate) struct Source {
 }
 
 /// An answer to the question what the source is.
-pub(crate) enum Examined {
+pub(crate) enum SourceKind {
     /// A native object.
-    Found(Found),
+    Native(NativeSource),
     /// One of another format, by what it claims.
     Foreign(ReadFormat),
 }
 
 /// What the source is now.
-pub(crate) struct Found {
+pub(crate) struct NativeSource {
     /// Which the copy is pinned to.
     pub(crate) etag: HeaderValue,
     /// Well-formed, not yet authentic.
     pub(crate) keys: NativeMetadata,
     pub(crate) identity: ObjectIdentity,
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: SourceMetadata,
 }
 
 /// What S3 copies along, without what is ours.
-pub(crate) struct Metadata {
+pub(crate) struct SourceMetadata {
     pub(crate) headers: HeaderMap,
     /// Whether there are more that can be no headers.
     pub(crate) is_incomplete: bool,
 }
 
-impl Metadata {
+impl SourceMetadata {
     /// Those of an answer to GET or HEAD.
-    pub(crate) fn of(answer: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(response: &HeaderMap) -> Self {
         let mut headers = HeaderMap::new();
-        for (name, value) in answer.iter().filter(|(name, _)| headers::is_copied_metadata(name)) {
+        for (name, value) in response.iter().filter(|(name, _)| headers::is_copied_metadata(name)) {
             headers.append(name, value.clone());
         }
-        Self { headers, is_incomplete: answer.contains_key("x-amz-missing-meta") }
+        Self { headers, is_incomplete: response.contains_key("x-amz-missing-meta") }
     }
 }
 
-impl Source {
-    pub(crate) fn of(resources: &Resources, call: &Call) -> Result<Self, Error> {
+impl SourceReader {
+    pub(crate) fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let named = call.source()?.clone();
         let rule = resources.policies.of_object(&named.bucket, &named.object)?.clone();
         let conditions = headers::source_read_headers(&call.headers);
         Ok(Self { upstream: resources.upstream.clone(), named, rule, conditions })
     }
 
-    /// Asks for the first byte rather than the head alone: so a refusal comes with S3's error document, and an object
-    /// that is archived is refused as it is when it is copied.
+    /// Asks for the first byte rather than the head alone: so a refusal comes with S3's error document, and
+    /// an object that is archived is refused as it is when it is copied.
     ///
     /// # Errors
-    /// `PreconditionFailed` when a condition of the client does not hold, and as a read when the source is of another kind.
-    pub(crate) async fn examine(&self) -> Result<Examined, Error> {
+    /// `PreconditionFailed` when a condition of the client does not hold, and as a read when the source is of
+    /// another kind.
+    pub(crate) async fn examine(&self) -> Result<SourceKind, Error> {
         let mut request = self.request(Method::GET);
         request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
         let mut response = self.upstream.fetch(request).await?;
@@ -104,8 +105,10 @@ impl Source {
             read_bounded(body, 1).await.map_err(Error::upstream_body)?;
         }
         match foreign::detect(&self.rule, &head.headers)? {
-            DetectedFormat::Native(keys) => Found::of(&head.headers, keys, run.total).map(Examined::Found),
-            DetectedFormat::Foreign(marks) => Ok(Examined::Foreign(marks.format())),
+            DetectedFormat::Native(keys) => {
+                NativeSource::from_headers(&head.headers, keys, run.total).map(SourceKind::Native)
+            }
+            DetectedFormat::Foreign(marks) => Ok(SourceKind::Foreign(marks.format())),
         }
     }
 
@@ -116,7 +119,7 @@ impl Source {
         ObjectLocation { bucket, object_key: object, version_id, headers: account_headers(&self.conditions) }
     }
 
-    /// Opens all of it, whatever its format: metadata and content are of one answer.
+    /// Opens all of it, whatever its format: metadata and content are of one response.
     ///
     /// # Errors
     /// As [`open_object`], and `PreconditionFailed` when a condition of the client does not hold.
@@ -166,8 +169,8 @@ fn source_error(error: Error) -> Error {
     }
 }
 
-impl Found {
-    fn of(headers: &HeaderMap, keys: NativeMetadata, stored_total: u64) -> Result<Self, Error> {
+impl NativeSource {
+    fn from_headers(headers: &HeaderMap, keys: NativeMetadata, stored_total: u64) -> Result<Self, Error> {
         Ok(Self {
             identity: ObjectIdentity::from_headers(headers, &keys, stored_total)?,
             keys,
@@ -175,7 +178,7 @@ impl Found {
                 .get(ETAG)
                 .cloned()
                 .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?,
-            metadata: Metadata::of(headers),
+            metadata: SourceMetadata::from_headers(headers),
         })
     }
 }

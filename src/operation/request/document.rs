@@ -50,7 +50,7 @@ impl fmt::Display for NamedKeys {
     }
 }
 
-/// The most bytes of a document, where that is not [`OTHERS`].
+/// The most bytes of a document, where that is not [`DEFAULT_LIMIT`].
 const LIMITS: [(Operation, u64); 3] = [
     // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>
     (Operation::PutBucketPolicy, 20 << 10),
@@ -63,11 +63,11 @@ const LIMITS: [(Operation, u64); 3] = [
 ];
 
 /// Lists of a thousand rules, and everything smaller.
-const OTHERS: u64 = 1 << 20;
+const DEFAULT_LIMIT: u64 = 1 << 20;
 
 /// The most bytes of a document that a client may send with `operation`.
-pub(crate) fn limit_of(operation: Operation) -> u64 {
-    LIMITS.iter().find(|(limited, _)| *limited == operation).map_or(OTHERS, |(_, limit)| *limit)
+pub(crate) fn document_limit(operation: Operation) -> u64 {
+    LIMITS.iter().find(|(limited, _)| *limited == operation).map_or(DEFAULT_LIMIT, |(_, limit)| *limit)
 }
 
 impl Call {
@@ -131,7 +131,7 @@ impl Document {
 /// As [`Call::document`].
 pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Result<Document, Error> {
     let declared = DeclaredIntegrity::from_headers(&call.headers)?;
-    let (bytes, verdict) = call.document(resources, limit_of(call.operation), &declared).await?;
+    let (bytes, verdict) = call.document(resources, document_limit(call.operation), &declared).await?;
     let mut trailers = HeaderMap::new();
     for checksum in verdict.checksums().unwrap_or_default() {
         let name = checksum.algorithm().header_name();
@@ -145,7 +145,7 @@ pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Res
 ///
 /// # Errors
 /// As [`headers::passthrough_headers`].
-pub(crate) fn with_document(call: &Call, document: Document) -> Result<UpstreamRequest, Error> {
+pub(crate) fn request_with_document(call: &Call, document: Document) -> Result<UpstreamRequest, Error> {
     let mut request = call.upstream_request(call.method.clone());
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);

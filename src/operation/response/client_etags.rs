@@ -28,7 +28,7 @@ pub(crate) struct ClientEtags {
 
 impl ClientEtags {
     /// Puts the storage's ETags in the place of the client's into a call's conditions.
-    pub(crate) fn take_back(resources: &Resources, call: &mut Call) -> Self {
+    pub(crate) fn map_request(resources: &Resources, call: &mut Call) -> Self {
         let rule = match (call.path.bucket(), call.path.object()) {
             (Some(bucket), Some(object_key)) => resources.policies.of_object(bucket, object_key).ok(),
             (_, None) | (None, _) => None,
@@ -64,12 +64,12 @@ impl ClientEtags {
 }
 
 /// Puts the storage's ETags in the place of the client's into the conditions that a form's fields make.
-pub(crate) fn take_back_conditions(rule: &BucketRule, headers: &mut HeaderMap) {
+pub(crate) fn map_form_conditions(rule: &BucketRule, headers: &mut HeaderMap) {
     map_conditions(&ON_THE_OBJECT, rule.etag, headers);
 }
 
 /// Puts the storage's ETags into the conditions of objects to delete, and says whether one was changed.
-pub(crate) fn take_back_deletions(
+pub(crate) fn map_deletions(
     resources: &Resources,
     bucket: &BucketName,
     objects: &mut [ObjectIdentifier],

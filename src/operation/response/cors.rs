@@ -23,24 +23,24 @@ use crate::s3::{BucketName, S3Path, headers};
 use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
 
-/// What a preflight's answer has in common with the answer to the request itself.
-const OF_ANY_ANSWER: [HeaderName; 4] =
+/// What a preflight's response has in common with the response to the request itself.
+const CORS_RESPONSE_HEADERS: [HeaderName; 4] =
     [ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, VARY];
 
 /// How many answers are remembered, of less than 1 KiB each in the usual case.
-const MAX_KNOWN: u64 = 2_000;
+const MAX_ENTRIES: u64 = 2_000;
 /// How long: a change of the bucket's rules shows within this time.
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// Bytes of an Origin header that is asked about: a scheme, a host name of 253 bytes and a port.
 const MAX_ORIGIN: usize = 300;
-/// An answer is not kept waiting for longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// An response is not kept waiting for longer.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Questions in one second for requests without a valid signature.
-const UNSIGNED_A_SECOND: u32 = 10;
+const MAX_UNSIGNED_PER_SECOND: u32 = 10;
 
 /// Who a question to the storage is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
+pub enum Requester {
     /// A request with a valid signature.
     Signed,
     /// Any other, for which the storage is asked ten times a second at most.
@@ -59,10 +59,10 @@ pub struct CorsRequest<'a> {
 
 /// What the storage has said to origins and methods. Cloning shares it.
 #[derive(Clone)]
-pub struct CorsAnswers(Arc<Shared>);
+pub struct CorsCache(Arc<Shared>);
 
 struct Shared {
-    known: Cache<[u8; 32], Arc<HeaderMap>>,
+    cache: Cache<[u8; 32], Arc<HeaderMap>>,
     unsigned: Mutex<Allowance>,
 }
 
@@ -75,7 +75,7 @@ struct Allowance {
 impl Allowance {
     fn take(&mut self, now: Instant) -> bool {
         if now.duration_since(self.begun) >= Duration::from_secs(1) {
-            *self = Self { begun: now, left: UNSIGNED_A_SECOND };
+            *self = Self { begun: now, left: MAX_UNSIGNED_PER_SECOND };
         }
         let is_left = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -83,60 +83,64 @@ impl Allowance {
     }
 }
 
-impl Default for CorsAnswers {
+impl Default for CorsCache {
     fn default() -> Self {
-        let known = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(MAX_AGE).build();
-        let unsigned = Mutex::new(Allowance { begun: Instant::now(), left: UNSIGNED_A_SECOND });
-        Self(Arc::new(Shared { known, unsigned }))
+        let cache = Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(MAX_AGE).build();
+        let unsigned = Mutex::new(Allowance { begun: Instant::now(), left: MAX_UNSIGNED_PER_SECOND });
+        Self(Arc::new(Shared { cache, unsigned }))
     }
 }
 
 /// The headers that let a page of this origin read a response to this method; empty if the bucket's CORS
 /// rules do not allow it, or the storage does not say.
-pub async fn cors_headers(resources: &Resources, request: &CorsRequest<'_>, asker: Asker) -> Arc<HeaderMap> {
+pub async fn cors_headers(
+    resources: &Resources,
+    request: &CorsRequest<'_>,
+    requester: Requester,
+) -> Arc<HeaderMap> {
     let CorsRequest { bucket, method, origin } = request;
     if origin.len() > MAX_ORIGIN {
         return Arc::default();
     }
-    let Shared { known, unsigned } = &*resources.cors.0;
+    let Shared { cache, unsigned } = &*resources.cors.0;
     let names = [bucket.as_str().as_bytes(), method.as_str().as_bytes(), origin.as_bytes()];
     let key = digest_of_fields(names);
-    if let Some(told) = known.get(&key).await {
-        return told;
+    if let Some(headers) = cache.get(&key).await {
+        return headers;
     }
-    let is_allowed = asker == Asker::Signed
+    let is_allowed = requester == Requester::Signed
         || unsigned.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
     if !is_allowed {
         return Arc::default();
     }
-    let asking = tokio::time::timeout(PATIENCE, known.try_get_with(key, ask(resources, request)));
-    match asking.await {
-        Ok(Ok(told)) => told,
+    let fetching = tokio::time::timeout(MAX_WAIT, cache.try_get_with(key, fetch(resources, request)));
+    match fetching.await {
+        Ok(Ok(headers)) => headers,
         Ok(Err(_)) | Err(_) => Arc::default(),
     }
 }
 
 /// The storage did not say; it may at the next question.
-struct Unsaid;
+struct Unavailable;
 
-async fn ask(resources: &Resources, request: &CorsRequest<'_>) -> Result<Arc<HeaderMap>, Unsaid> {
-    let mut question = HeaderMap::new();
-    question.insert(ORIGIN, request.origin.clone());
-    let method = HeaderValue::from_str(request.method.as_str()).map_err(|_| Unsaid)?;
-    question.insert(ACCESS_CONTROL_REQUEST_METHOD, method);
+async fn fetch(resources: &Resources, request: &CorsRequest<'_>) -> Result<Arc<HeaderMap>, Unavailable> {
+    let mut preflight = HeaderMap::new();
+    preflight.insert(ORIGIN, request.origin.clone());
+    let method = HeaderValue::from_str(request.method.as_str()).map_err(|_| Unavailable)?;
+    preflight.insert(ACCESS_CONTROL_REQUEST_METHOD, method);
     let path = S3Path::Bucket(request.bucket.clone());
-    resources.policies.serve_bucket(request.bucket).map_err(|_| Unsaid)?;
-    let answer = match send_preflight(resources, &path, &question).await {
-        Ok(answer) => answer,
+    resources.policies.serve_bucket(request.bucket).map_err(|_| Unavailable)?;
+    let response = match send_preflight(resources, &path, &preflight).await {
+        Ok(response) => response,
         Err(error) => match error.refusal_status() {
             Some(status) if !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED => {
                 return Ok(Arc::default());
             }
-            Some(_) | None => return Err(Unsaid),
+            Some(_) | None => return Err(Unavailable),
         },
     };
-    let told = answer.headers().iter().filter(|(name, _)| OF_ANY_ANSWER.contains(name));
-    Ok(Arc::new(told.map(|(name, value)| (name.clone(), value.clone())).collect()))
+    let headers = response.headers().iter().filter(|(name, _)| CORS_RESPONSE_HEADERS.contains(name));
+    Ok(Arc::new(headers.map(|(name, value)| (name.clone(), value.clone())).collect()))
 }
 
 /// Sends a preflight request to the storage.
@@ -160,10 +164,10 @@ mod tests {
     #[test]
     fn unsigned_requests_have_few_questions_a_second() {
         let begun = Instant::now();
-        let mut allowance = Allowance { begun, left: UNSIGNED_A_SECOND };
+        let mut allowance = Allowance { begun, left: MAX_UNSIGNED_PER_SECOND };
         let taken = |allowance: &mut Allowance, at| (0..1_000).filter(|_| allowance.take(at)).count();
-        assert_eq!(taken(&mut allowance, begun), UNSIGNED_A_SECOND as usize);
+        assert_eq!(taken(&mut allowance, begun), MAX_UNSIGNED_PER_SECOND as usize);
         assert_eq!(taken(&mut allowance, begun + Duration::from_millis(999)), 0);
-        assert_eq!(taken(&mut allowance, begun + Duration::from_secs(1)), UNSIGNED_A_SECOND as usize);
+        assert_eq!(taken(&mut allowance, begun + Duration::from_secs(1)), MAX_UNSIGNED_PER_SECOND as usize);
     }
 }

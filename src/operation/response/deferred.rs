@@ -1,4 +1,5 @@
-//! Answers to what may take minutes: as S3 does it, a 200 comes first, then spaces, then the outcome, be it an error.
+//! Answers to what may take minutes: as S3 does it, a 200 comes first, then spaces, then the outcome, be it
+//! an error.
 
 use crate::object::response_headers;
 use std::time::Duration;
@@ -21,7 +22,7 @@ const RESPONSE_DEADLINE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The success of the work: the response's headers, and its document without XML declaration.
-pub(crate) struct Completed {
+pub(crate) struct DocumentResponse {
     pub(crate) headers: HeaderMap,
     pub(crate) document: String,
 }
@@ -33,7 +34,7 @@ pub(crate) struct Completed {
 /// # Errors
 /// The error of the work, if it fails before the deadline.
 pub(crate) async fn respond_or_defer(
-    work: impl Future<Output = Result<Completed, Error>> + Send + 'static,
+    work: impl Future<Output = Result<DocumentResponse, Error>> + Send + 'static,
     permit: Option<RequestPermit>,
     resource: String,
     sse: SseAlgorithm,
@@ -47,17 +48,17 @@ pub(crate) async fn respond_or_defer(
 }
 
 async fn within(
-    mut task: JoinHandle<Result<Completed, Error>>,
+    mut task: JoinHandle<Result<DocumentResponse, Error>>,
     resource: String,
     sse: SseAlgorithm,
     deadline: Duration,
 ) -> Result<Response<BoxBody>, Error> {
     if let Ok(ended) = tokio::time::timeout(deadline, &mut task).await {
-        let Completed { headers, document } = ended.map_err(|_| broken_off())??;
+        let DocumentResponse { headers, document } = ended.map_err(|_| task_failed())??;
         return Ok(done(headers, &document));
     }
     let document = async move {
-        let ended = task.await.map_err(|_| Error::from(broken_off())).and_then(|outcome| outcome);
+        let ended = task.await.map_err(|_| Error::from(task_failed())).and_then(|outcome| outcome);
         Bytes::from(late_document(ended, &resource))
     };
     let mut response = Response::new(boxed(KeepAliveBody::new(document, KEEPALIVE_INTERVAL)));
@@ -77,25 +78,25 @@ fn done(headers: HeaderMap, document: &str) -> Response<BoxBody> {
 }
 
 /// The outcome as a document without XML declaration.
-fn late_document(ended: Result<Completed, Error>, resource: &str) -> String {
+fn late_document(ended: Result<DocumentResponse, Error>, resource: &str) -> String {
     let error = match ended {
-        Ok(Completed { document, .. }) => return document,
+        Ok(DocumentResponse { document, .. }) => return document,
         Err(error) => error,
     };
     if error.refusal_status().is_none() {
         tracing::warn!(error = %with_causes(&error), resource, "failed after its response had begun");
     }
-    undeclared(&error.to_s3().to_xml(resource, "", "s3veil")).to_owned()
+    without_declaration(&error.to_s3().to_xml(resource, "", "s3veil")).to_owned()
 }
 
-fn undeclared(document: &str) -> &str {
+fn without_declaration(document: &str) -> &str {
     match document.split_once("?>") {
         Some((declaration, rest)) if declaration.starts_with("<?xml") => rest.trim_start(),
         Some(_) | None => document,
     }
 }
 
-fn broken_off() -> S3Error {
+fn task_failed() -> S3Error {
     S3Error::from(ErrorCode::InternalError)
 }
 

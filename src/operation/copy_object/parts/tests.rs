@@ -18,7 +18,7 @@ use crate::keyring::EncryptionContext;
 use crate::object::native::{NativeMetadata, write_keys};
 use crate::operation::Resources;
 use crate::operation::copy_object::copy_object;
-use crate::operation::copy_object::tests_support::{copy_call, resources, text};
+use crate::operation::copy_object::test_support::{copy_call, resources, text};
 use crate::operation::response::pass_refusal;
 use crate::s3::headers::{COPY_SOURCE_IF_MATCH, ENCRYPTION_ENVELOPE, SOURCE_OWNER};
 use crate::s3::{BucketName, ErrorCode, ObjectKey, Operation, Query, RangeSpec, S3Path};
@@ -30,7 +30,7 @@ type Sparse = (u64, Vec<(u64, Bytes)>);
 
 /// A multipart object of bucket `b`, and what a copy makes of it.
 struct Storage {
-    /// Metadata and stored bytes of the source.
+    /// SourceMetadata and stored bytes of the source.
     source: Mutex<(HeaderMap, Bytes)>,
     /// Of a source that is too large for a test: its length, and the bytes at some offsets.
     sparse: Mutex<Option<Sparse>>,

@@ -1,23 +1,29 @@
-//! The checksum of the whole object, from those of its parts: what the client expects, and what it is told.
+//! The checksum of the whole object, computed from those of its parts.
+//!
+//! It must not know how the parts are stored. The checksum in the response was computed by this proxy from
+//! plaintext, and equals the one that the client expects, if it expects one.
 
 use http::HeaderMap;
 
-use super::request::Chosen;
+use super::matched_parts::MatchedParts;
 use crate::error::Error;
 use crate::s3::checksum::{ChecksumType, ObjectChecksum};
 use crate::s3::{Checksum, ChecksumAlgorithm, ErrorCode, S3Error, headers};
 use crate::upload::session::Upload;
 
-/// What a request to complete an upload says of the object's checksum.
-pub(crate) struct Expected {
+/// The object's checksum that a request to complete an upload declares, and its type.
+pub(crate) struct ExpectedChecksum {
     value: Option<Checksum>,
     kind: Option<ChecksumType>,
 }
 
-impl Expected {
+impl ExpectedChecksum {
+    /// Parses the checksum headers of a request that completes `upload` with this number of parts.
+    ///
     /// # Errors
-    /// `InvalidRequest` for a malformed checksum, more than one, or another than the upload was declared with.
-    pub(crate) fn of(request: &HeaderMap, upload: &Upload, parts: usize) -> Result<Self, Error> {
+    /// `InvalidRequest` for an invalid checksum or more than one, `BadDigest` for an algorithm that is not
+    /// the upload's.
+    pub(crate) fn from_headers(request: &HeaderMap, upload: &Upload, parts: usize) -> Result<Self, Error> {
         let kind = match request.get(headers::CHECKSUM_TYPE).map(|kind| kind.as_bytes().to_ascii_uppercase())
         {
             None => None,
@@ -44,11 +50,15 @@ impl Expected {
         Ok(Self { value, kind })
     }
 
-    /// The object's checksum, if all parts' are known; compared with what the client expects.
+    /// Returns the object's checksum if those of all parts are known, after comparing it with the client's.
     ///
     /// # Errors
-    /// `BadDigest` when they differ; `InvalidRequest` when the client expects one and it can't be verified.
-    pub(crate) fn verified(&self, upload: &Upload, chosen: &Chosen) -> Result<Option<ObjectChecksum>, Error> {
+    /// `BadDigest` when they differ, `InvalidRequest` when the client's can't be verified.
+    pub(crate) fn verified(
+        &self,
+        upload: &Upload,
+        matched: &MatchedParts,
+    ) -> Result<Option<ObjectChecksum>, Error> {
         let declared = upload.checksum_algorithm();
         let Some(algorithm) = self.value.map(|value| value.algorithm()).or(declared) else { return Ok(None) };
         let kind = self.kind.unwrap_or_else(|| match declared {
@@ -57,12 +67,13 @@ impl Expected {
             None if algorithm == ChecksumAlgorithm::Crc64Nvme => ChecksumType::FullObject,
             None => ChecksumType::Composite,
         });
-        let known = chosen.checksums.iter().map(|known| known.filter(|known| known.algorithm() == algorithm));
+        let known =
+            matched.checksums.iter().map(|known| known.filter(|known| known.algorithm() == algorithm));
         let known: Option<Vec<Checksum>> = known.collect();
         let computed = known.and_then(|parts| match kind {
             ChecksumType::Composite => Some(Checksum::composite(algorithm, &parts)),
             ChecksumType::FullObject => {
-                let lengths = chosen.lengths()?;
+                let lengths = matched.lengths()?;
                 Checksum::combine(algorithm, &parts.into_iter().zip(lengths).collect::<Vec<_>>())
             }
         });
@@ -72,13 +83,13 @@ impl Expected {
                 Err(S3Error::new(ErrorCode::BadDigest, message).into())
             }
             (Some(computed), _) => {
-                let parts = (kind == ChecksumType::Composite).then_some(chosen.stored.len());
+                let parts = (kind == ChecksumType::Composite).then_some(matched.stored.len());
                 Ok(Some(ObjectChecksum { value: computed, parts }))
             }
             (None, Some(_)) => {
                 let message = format!(
-                    "The object's {algorithm} can't be verified: list every part with the ETag that UploadPart gave for it, \
-                     and upload parts with this checksum."
+                    "The object's {algorithm} can't be verified: list every part with the ETag that UploadPart \
+                     gave for it, and upload parts with this checksum."
                 );
                 Err(S3Error::invalid_request(message).into())
             }

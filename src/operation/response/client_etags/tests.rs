@@ -1,4 +1,4 @@
-use super::take_back_deletions;
+use super::map_deletions;
 use crate::body::test_support::layout;
 use crate::object::rule::Policies;
 use crate::operation::Resources;
@@ -61,7 +61,7 @@ async fn deletions_on_condition_of_an_etag_name_the_storages() {
     let bucket = BucketName::parse("b").unwrap();
     let taken_back = |resources: &Resources, etag: &str| {
         let mut deletion = xml::delete_objects_request(body(etag).as_bytes()).unwrap();
-        let is_changed = take_back_deletions(resources, &bucket, &mut deletion.objects);
+        let is_changed = map_deletions(resources, &bucket, &mut deletion.objects);
         let mut objects = xml::delete_objects_request(deletion.to_xml().as_bytes()).unwrap().objects;
         assert_eq!(objects.pop().unwrap().object.as_str(), "a-v");
         (objects.pop().unwrap().etag.unwrap(), !is_changed)

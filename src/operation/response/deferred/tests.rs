@@ -5,10 +5,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::error::UpstreamRefusal;
 
-fn finished() -> Completed {
+fn finished() -> DocumentResponse {
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-version-id", HeaderValue::from_static("v1"));
-    Completed { headers, document: "<CopyObjectResult/>".to_owned() }
+    DocumentResponse { headers, document: "<CopyObjectResult/>".to_owned() }
 }
 
 fn refused(status: u16, document: &'static str) -> Error {
@@ -22,7 +22,7 @@ async fn text(response: Response<BoxBody>) -> String {
 }
 
 /// An answer that began before the outcome was there.
-async fn late(outcome: Result<Completed, Error>) -> (StatusCode, String) {
+async fn late(outcome: Result<DocumentResponse, Error>) -> (StatusCode, String) {
     let (sender, receiver) = oneshot::channel();
     let task = tokio::spawn(async move { receiver.await.unwrap() });
     let response = within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::ZERO).await.unwrap();

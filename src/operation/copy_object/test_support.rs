@@ -18,7 +18,8 @@ use crate::s3::{CopySource, Operation, Query, S3Path};
 use crate::sigv4::Payload;
 use crate::test_support;
 
-/// Serves `answer` on a port of its own until the test ends; gives the handlers' view of it, in these buckets.
+/// Serves `answer` on a port of its own until the test ends; gives the handlers' view of it, in these
+/// buckets.
 pub(crate) async fn resources(
     answer: impl Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     buckets: &[&str],

@@ -1,8 +1,9 @@
-//! The copy of what is not native, or is not to be: opened under the source's rule, and sealed while it streams in the format
-//! that the destination's rule writes.
+//! The copy of what is not native, or is not to be: opened under the source's rule, and sealed while it
+//! streams in the format that the destination's rule writes.
 //!
-//! Nothing but the opened plaintext and the client's own metadata gets from one to the other. What the source's format can't
-//! authenticate stays unauthenticated content; from then on it is sealed like everything else.
+//! Nothing but the opened plaintext and the client's own metadata gets from one to the other. What the
+//! source's format can't authenticate stays unauthenticated content; from then on it is sealed like
+//! everything else.
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -10,7 +11,7 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
-use super::{Completed, ObjectCopy, is_unmet};
+use super::{DocumentResponse, ObjectCopy, is_unmet};
 use crate::body::BoxBody;
 use crate::envelope::native::ciphertext_length;
 use crate::error::{Error, UnexpectedResponse};
@@ -20,7 +21,7 @@ use crate::object::plaintext::Plaintext;
 use crate::object::rule::formats::ReadFormat;
 use crate::object::write::BUFFERED;
 use crate::object::write::{NewObject, room_to_seal};
-use crate::operation::request::copy_source::Metadata;
+use crate::operation::request::copy_source::SourceMetadata;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::iso_time;
 use crate::s3::{Checksum, S3Error, xml};
@@ -31,7 +32,7 @@ use crate::wire::limits::MAX_PUT;
 
 impl ObjectCopy {
     /// Copies a source of this format.
-    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<Completed, Error> {
+    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<DocumentResponse, Error> {
         // An object that gets another format changes: so a bucket is moved from one to the other in place.
         if found == self.rule.formats.write.read_as() {
             self.refuse_copy_to_itself()?;
@@ -42,7 +43,7 @@ impl ObjectCopy {
         refuse_large(opened.length)?;
         let (opened, checksums) = self.with_own_checksum(opened, kept).await?;
         let OpenedObject { head, length, body, .. } = opened;
-        let mut headers = self.copied_headers(&Metadata::of(&head.headers))?;
+        let mut headers = self.copied_headers(&SourceMetadata::from_headers(&head.headers))?;
         self.carry_tags(&mut headers).await?;
         let is_pinned = self.pin(&head.headers, &mut headers)?;
         let place = (&self.bucket, &self.object);
@@ -56,15 +57,15 @@ impl ObjectCopy {
             .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
         let last_modified = iso_time(OffsetDateTime::now_utc());
         let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
-        let (mut answer, _) = response.into_parts();
-        answer.headers.remove(ETAG);
-        answer.headers.remove(CONTENT_LENGTH);
+        let (mut stored, _) = response.into_parts();
+        stored.headers.remove(ETAG);
+        stored.headers.remove(CONTENT_LENGTH);
         let version = head.headers.get(VERSION_ID).cloned();
-        answer
+        stored
             .headers
             .extend(version.map(|version| (HeaderName::from_static(COPY_SOURCE_VERSION_ID), version)));
         let told: Vec<_> = checksums.into_iter().map(ObjectChecksum::from).collect();
-        Ok(Completed { headers: answer.headers, document: result.to_object_xml(&told) })
+        Ok(DocumentResponse { headers: stored.headers, document: result.to_object_xml(&told) })
     }
 
     /// The source with the checksums that the copy is to have: those of the source, or the one that the
@@ -83,8 +84,8 @@ impl ObjectCopy {
         }
     }
 
-    /// A copy that takes its source's place may only replace what was read: between the two, somebody may write. True if
-    /// that is the condition on the copy, and not one of the client's.
+    /// A copy that takes its source's place may only replace what was read: between the two, somebody may
+    /// write. True if that is the condition on the copy, and not one of the client's.
     fn pin(&self, source: &HeaderMap, copy: &mut HeaderMap) -> Result<bool, Error> {
         if !self.is_in_place() || copy.contains_key(IF_MATCH) || copy.contains_key(IF_NONE_MATCH) {
             return Ok(false);
