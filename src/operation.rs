@@ -1,4 +1,4 @@
-//! The S3 operations: which one a request is answered by, and which are refused.
+//! The S3 operations: dispatch of requests, and the table of what is refused.
 //!
 //! It must not know sockets or configuration files. Dispatch is exhaustive, so an operation that is not
 //! understood can't compile, and content that can't be sealed is refused and never forwarded.
@@ -37,16 +37,16 @@ use crate::error::Error;
 use crate::s3::{Operation, S3Error, headers};
 use crate::upload;
 
-/// What every operation works with. Cloning shares it.
+/// The resources of every operation. Cloning shares them.
 #[derive(Clone)]
 pub struct Resources {
-    /// What uploads and objects work with.
+    /// The resources of uploads and objects.
     pub upload: upload::Resources,
     /// The storage's CORS responses, cached.
     pub cors: CorsCache,
-    /// How long a client may pause inside a request body.
+    /// Max time between two frames of a client's request body.
     pub client_idle_timeout: Duration,
-    /// The share of the memory for buffered bodies that is for documents of clients.
+    /// The budget for buffered documents of clients.
     pub documents: Budget,
 }
 
@@ -66,10 +66,10 @@ impl DerefMut for Resources {
     }
 }
 
-/// Answers one authenticated, authorized call.
+/// Carries out an authenticated, authorized call and returns the response.
 ///
 /// # Errors
-/// Whatever makes the answer an S3 error document; after an `Ok` a failure can only cut the connection.
+/// Every failure that becomes an S3 error document. After an `Ok`, a failure can only abort the connection.
 pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let with_tab = headers::first_with_tab(&call.headers);
     let etags = ClientEtags::map_request(resources, &mut call);
@@ -78,8 +78,7 @@ pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<Bo
             etags.map_response(&mut response);
             Ok(response)
         }
-        // Storages differ in how they fold a tab that is signed: this is no word about the proxy's
-        // credentials.
+        // Storages differ in how they fold a signed tab, so this error is not about the proxy's credentials.
         (Err(Error::UpstreamCredentials { code }), Some(name)) if code == "SignatureDoesNotMatch" => {
             let message = format!("The storage does not accept the tab in the header {name}.");
             Err(S3Error::invalid_argument(name.as_str(), "", message).into())
@@ -89,7 +88,7 @@ pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<Bo
 }
 
 async fn dispatch(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
-    // On the heap: a connection keeps the room of its last request as long as it lives.
+    // On the heap: a connection keeps the memory of its last request's future for as long as it lives.
     match family(call.operation) {
         Family::PutObject => Box::pin(put_object::put_object(resources, call)).await,
         Family::CopyObject => Box::pin(copy_object::copy_object(resources, call)).await,
@@ -127,7 +126,7 @@ async fn dispatch(resources: &Resources, call: Call) -> Result<Response<BoxBody>
     }
 }
 
-/// How an operation is dealt with.
+/// How an operation is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     PutObject,
@@ -146,9 +145,9 @@ enum Family {
     ListMultipartUploads,
     DeleteObjects,
     RestoreObject,
-    /// Carries no object content: passed as it is.
+    /// Carries no object content, and is passed through.
     PassThrough,
-    /// Can't be done on ciphertext, or is not built; never forwarded.
+    /// Impossible on ciphertext, or not implemented; never forwarded.
     Refused(&'static str),
 }
 
@@ -181,7 +180,7 @@ fn family(operation: Operation) -> Family {
         Op::WriteGetObjectResponse | Op::AppendObject | Op::GetObjectAnnotation | Op::PutObjectAnnotation => {
             Family::Refused(UNKNOWN_CONTENT)
         }
-        // Forms that authenticate themselves come by `post_object`.
+        // Forms with a signature in their fields are handled by `post_object`.
         Op::PostObject => Family::Refused("a form has to carry its signature in its fields, and no other."),
         Op::RenameObject => Family::Refused("an object is sealed for its name."),
         Op::CreateSession | Op::ListDirectoryBuckets => {

@@ -1,7 +1,7 @@
 //! A multipart upload: the token that clients have as its id, its parts, and the storage's upload API.
 //!
 //! It must not know requests of clients. It keeps no state that another process would need: tokens and the
-//! storage's list of parts say everything.
+//! storage's list of parts are sufficient.
 
 pub mod memory;
 pub mod part;
@@ -16,12 +16,12 @@ use std::ops::DerefMut;
 use self::memory::UploadCache;
 use crate::object;
 
-/// What uploads work with. Cloning shares it.
+/// The resources of uploads. Cloning shares them.
 #[derive(Clone)]
 pub struct Resources {
-    /// What objects work with.
+    /// The resources of objects.
     pub object: object::Resources,
-    /// Uploads and parts that this process has seen.
+    /// The uploads and parts that passed through this process.
     pub upload_cache: UploadCache,
 }
 

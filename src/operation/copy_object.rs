@@ -43,11 +43,11 @@ use crate::s3::{
 use crate::upstream::UpstreamRequest;
 
 const REPLACE: HeaderValue = HeaderValue::from_static("REPLACE");
-/// S3's words for it.
+/// S3's message for a copy of an object to itself that changes nothing.
 const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying to copy an object to itself without \
                               changing the object's metadata, storage class, website redirect location or encryption \
                               attributes.";
-/// How often a copy is begun anew because its source was overwritten meanwhile.
+/// Max attempts at a copy whose source is overwritten in the meantime.
 const ATTEMPTS: u32 = 3;
 
 pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
@@ -62,7 +62,7 @@ pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result
     respond_or_defer(copy.run(), call.permit, resource, sse).await
 }
 
-/// A copy, with all that it needs to go on when nobody waits for it any more.
+/// A copy, with all that it needs to continue when the client has disconnected.
 struct ObjectCopy {
     resources: Resources,
     source: SourceReader,
@@ -71,11 +71,12 @@ struct ObjectCopy {
     rule: BucketRule,
     /// The key that the request selects; `None`: the keyring's default.
     key_id: Option<KeyId>,
-    /// What answers call the copy's encryption, if it is a native one.
+    /// The encryption that responses name for the copy, if its format is the native one.
     sse: SseAlgorithm,
-    /// The algorithm of the checksum that the copy is to have; `None`: it keeps the source's.
+    /// The algorithm of the checksum that the client requests for the copy; `None`: the source's checksums
+    /// are kept.
     checksum: Option<ChecksumAlgorithm>,
-    /// What the request says of the destination.
+    /// The request's headers about the destination.
     headers: HeaderMap,
     source_owner: Option<HeaderValue>,
     metadata: Directive,
@@ -110,7 +111,7 @@ impl ObjectCopy {
         })
     }
 
-    /// Copies, and begins anew when the source is not the one that was looked at any more.
+    /// Copies, and starts again when the source is not the one that was examined.
     async fn run(self) -> Result<DocumentResponse, Error> {
         let mut found = match self.source.examine().await? {
             SourceKind::Native(found) if self.rule.formats.write == WriteFormat::Native => found,
@@ -126,7 +127,7 @@ impl ObjectCopy {
                 Err(error) => return Err(error),
             };
             found = match (self.source.examine().await?, unmet) {
-                // So it was a condition on the destination that does not hold.
+                // The source is unchanged, so a condition on the destination does not hold.
                 (SourceKind::Native(again), Some(unmet)) if again.etag == found.etag => return Err(unmet),
                 (SourceKind::Native(again), _) => again,
                 (SourceKind::Foreign(format), _) => return self.reseal(format).await,
@@ -135,7 +136,7 @@ impl ObjectCopy {
         Err(Error::Replaced)
     }
 
-    /// Whether the copy takes its source's place.
+    /// Whether the copy replaces its source.
     fn is_in_place(&self) -> bool {
         let CopySource { bucket, object, version_id } = &self.source.named;
         (bucket, object) == (&self.bucket, &self.object) && version_id.is_none()
@@ -243,7 +244,7 @@ impl ObjectCopy {
         Ok((request, write_key))
     }
 
-    /// What the client said of the copy, and the source's metadata unless they are replaced.
+    /// The client's headers for the copy, and the source's metadata unless the client replaces them.
     fn copied_headers(&self, metadata: &SourceMetadata) -> Result<HeaderMap, Error> {
         if self.metadata == Directive::Replace {
             return Ok(self.headers.clone());
@@ -261,7 +262,7 @@ impl ObjectCopy {
         Ok(headers)
     }
 
-    /// Names the source, and pins it.
+    /// Sets the headers that name the source and pin it to the ETag that was examined.
     fn name_source(&self, found: &NativeSource, headers: &mut HeaderMap) {
         let source = HeaderValue::try_from(self.source.named.to_header()).expect("it is percent-encoded");
         headers.insert(COPY_SOURCE, source);
@@ -272,7 +273,7 @@ impl ObjectCopy {
     }
 }
 
-/// What the answer to a copy tells: the copy's own checksum, else those that it has from its source.
+/// The checksums in the response to a copy: the copy's own one, else those that are kept from the source.
 fn response_checksums(
     unlocked: &OpenedNative,
     own: Option<Checksum>,

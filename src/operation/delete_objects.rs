@@ -78,7 +78,8 @@ fn refusal(resources: &Resources, bucket: &BucketName, object: &ObjectIdentifier
 }
 
 /// # Errors
-/// `NotImplemented` for deletions on condition of a size, which the client means of the plaintext.
+/// `NotImplemented` for deletions on condition of a size: the client's sizes are of plaintexts, the storage's
+/// of ciphertexts.
 fn refuse_sizes(objects: &[ObjectIdentifier]) -> Result<(), S3Error> {
     if objects.iter().all(|object| object.size.is_none()) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! GetObject: what was wanted of the object, in plaintext, opened while it streams.
+//! GetObject: the requested bytes of the object's plaintext, opened while they stream.
 
 use crate::object::response_headers;
 use http::Response;

@@ -1,5 +1,8 @@
-//! GetObjectAttributes: told from HEAD and from what was sealed, since what the storage knows is of the
-//! ciphertext. So it works with storages that do not have the operation.
+//! GetObjectAttributes: built from HEAD and from sealed attributes, since the storage's own are of the
+//! ciphertext.
+//!
+//! It must not call the storage's operation of that name, so it works with storages that do not have it. All
+//! attributes describe the plaintext.
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -23,7 +26,7 @@ const MARKER: &str = "x-amz-part-number-marker";
 
 /// S3's limit to a page of parts.
 const MAX_PAGE: u64 = 1000;
-/// What of the storage's answer to HEAD is told as it is.
+/// Headers of the storage's response to HEAD that are returned unchanged.
 const FORWARDED: [HeaderName; 4] = [
     LAST_MODIFIED,
     HeaderName::from_static(VERSION_ID),
@@ -87,7 +90,7 @@ pub(crate) async fn get_object_attributes(
     Ok(response)
 }
 
-/// The storage's refusal of a HEAD as a document: the storage writes it as an answer to GET.
+/// The storage's refusal of a HEAD as a document, which the storage sends only in response to GET.
 async fn refusal(
     resources: &Resources,
     at: &ObjectLocation<'_>,
@@ -105,7 +108,7 @@ async fn refusal(
     Err(S3Error::from(code).into())
 }
 
-/// What the request asks for.
+/// The attributes that a request names, and the page of parts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "a set of five names")]
 struct RequestedAttributes {
@@ -160,7 +163,7 @@ impl RequestedAttributes {
         Ok(requested)
     }
 
-    /// The parts that the client uploaded, as far as they are on the page.
+    /// The requested page of the parts that the client uploaded.
     fn page(&self, layout: &Layout) -> PartsPage {
         let max = usize::try_from(self.max_parts).expect("at most 1,000");
         let mut rest = layout.parts().iter().filter(|part| u64::from(part.number.value()) > self.marker);

@@ -1,4 +1,4 @@
-//! ListBuckets: passed, less the buckets that a client with patterns may not see.
+//! ListBuckets: passed through, without the buckets that a client with patterns may not see.
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;

@@ -17,7 +17,7 @@ use crate::object::upstream_response;
 use crate::s3::xml::NameEncoding;
 use crate::s3::{ErrorCode, S3Error, headers};
 
-/// What an answer may say of its body, which is another one here.
+/// Headers that describe the storage's body, which is rewritten.
 const BODY_HEADERS: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
 
 pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {

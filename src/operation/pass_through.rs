@@ -1,4 +1,4 @@
-//! Operations without object content: verified, then passed on as they are.
+//! Operations without object content: verified, then passed to the storage unchanged.
 
 use super::request::document::{read_document, request_with_document};
 use super::response::forward::exchange;
@@ -40,12 +40,12 @@ pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Resul
     Ok(response)
 }
 
-/// Where a new bucket is, as us-east-1 says it; the storage might name itself.
+/// The Location of a new bucket, as us-east-1 returns it. The storage's own may name the storage's host.
 fn location(bucket: &BucketName) -> HeaderValue {
     HeaderValue::try_from(encode_path(Some(bucket), None)).expect("a bucket's name is ASCII")
 }
 
-/// Whether an operation changes the key that objects get where their requests name none.
+/// Whether an operation changes the key of objects whose requests name none.
 fn is_about_encryption(operation: Operation) -> bool {
     matches!(
         operation,

@@ -1,5 +1,7 @@
-//! PostObject: the file of a browser's form. Its length shows only at its end, so a small one is read whole
-//! and stored by one PUT, and a longer one becomes a multipart upload, one part in memory at a time.
+//! PostObject: the file of a browser's form. Its length is known only at its end, so a small file is buffered
+//! and stored by one PUT, and a longer one becomes a multipart upload, with one part in memory at a time.
+//!
+//! It must not know how a form is authenticated. A file whose length the policy refuses is never stored.
 
 mod file;
 mod in_parts;
@@ -21,16 +23,15 @@ use crate::object::write::or_default;
 use crate::s3::form::{Stored, Success};
 use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey};
 
-/// A form whose signature was verified, that obeys its policy, and whose signer has the right to store this
-/// object.
+/// A form whose signature is verified, whose fields match its policy, and whose signer may store this object.
 pub struct FormUpload {
-    /// The bucket that it was sent to.
+    /// The bucket that the form was sent to.
     pub bucket: BucketName,
-    /// The key that it names.
+    /// The key that the form names.
     pub object_key: ObjectKey,
-    /// Its fields.
+    /// The form's fields.
     pub form: Form,
-    /// What the policy says of the file's length.
+    /// The lengths of the file that the policy allows.
     pub length: ContentLengthRange,
     /// The file as it comes off the wire.
     pub file: BoxBody,

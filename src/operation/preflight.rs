@@ -1,4 +1,5 @@
-//! CORS preflight: browsers send it without credentials, and the bucket's CORS rules alone answer it.
+//! CORS preflight: browsers send it without credentials, and only the bucket's CORS rules decide the
+//! response.
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, Response};
@@ -10,7 +11,7 @@ use crate::body::BoxBody;
 use crate::error::Error;
 use crate::s3::{ErrorCode, S3Error, S3Path};
 
-/// Passes a preflight on. It carries no content, reads none, and changes nothing.
+/// Passes a preflight to the storage. A preflight carries no content, reads none and changes nothing.
 ///
 /// # Errors
 /// `BadRequest` without an Origin or without a requested method, `AccessDenied` when no rule serves the
@@ -27,7 +28,7 @@ pub async fn preflight(
     pass_refusal(send_preflight(resources, path, request_headers).await)
 }
 
-/// What makes an OPTIONS request a preflight, with S3's sentences.
+/// Checks that an OPTIONS request has the headers of a preflight. The messages are S3's.
 fn check(headers: &HeaderMap) -> Result<(), S3Error> {
     let missing = if !headers.contains_key(ORIGIN) {
         "Insufficient information. Origin request header needed."

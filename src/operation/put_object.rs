@@ -1,4 +1,4 @@
-//! PutObject: the body is sealed while it streams, or at once when it is small.
+//! PutObject: the body is sealed while it streams, or buffered and verified first if it is small.
 
 use crate::object::response_headers;
 use crate::object::write::{BUFFERED, or_default};
@@ -37,7 +37,10 @@ pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     Ok(response)
 }
 
-/// The plaintext's length, which S3 demands before the body.
+/// The plaintext's length in bytes, which S3 requires before the body.
+///
+/// # Errors
+/// `MissingContentLength`; `EntityTooLarge` when the ciphertext exceeds one PUT.
 fn promised_length(call: &Call) -> Result<u64, Error> {
     let Some(length) = call.content_length()? else {
         return Err(
@@ -55,7 +58,7 @@ fn promised_length(call: &Call) -> Result<u64, Error> {
     }
 }
 
-/// Reads a small body to its end; what comes out was verified.
+/// Reads a small body to its end, and verifies it.
 async fn read_whole(body: IngestBody, verdict: &Verdict) -> Result<Plaintext, Error> {
     let mut plaintext = BytesMut::from(&body.collect().await?.to_bytes()[..]);
     plaintext.reserve(TAG);

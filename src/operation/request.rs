@@ -1,4 +1,6 @@
-//! One authenticated request, taken apart.
+//! An authenticated request of a client, and what operations read from it.
+//!
+//! It must not know how a request was authenticated or routed. The body is verified while it is read.
 
 pub mod copy_source;
 pub mod document;
@@ -21,11 +23,11 @@ use crate::wire::header::DECODED_CONTENT_LENGTH;
 
 /// An S3 request whose signature was verified.
 pub struct Call {
-    /// What is asked for.
+    /// The operation that the request calls.
     pub operation: Operation,
-    /// The HTTP method it came with.
+    /// The HTTP method of the request.
     pub method: Method,
-    /// On what.
+    /// The bucket and object of the request.
     pub path: S3Path,
     /// The kind of address that the client used.
     pub addressing: Addressing,
@@ -37,9 +39,9 @@ pub struct Call {
     pub payload: Payload,
     /// The body as it comes off the wire.
     pub body: BoxBody,
-    /// Which buckets a listing of buckets may show to the client; `None`: all.
+    /// The buckets that ListBuckets may show to the client; `None`: all.
     pub visible_buckets: Option<Vec<BucketPattern>>,
-    /// What a copy reads, and the client may read; `None` for every other operation.
+    /// The source of a copy, which the client may read; `None` for every other operation.
     pub copy_source: Option<CopySource>,
     /// Held by work that outlives its client; `None` for a request that no limit counts.
     pub permit: Option<RequestPermit>,
@@ -55,7 +57,10 @@ pub struct Addressing {
 }
 
 impl Call {
-    /// The object the call is about.
+    /// The object of the call.
+    ///
+    /// # Errors
+    /// `MethodNotAllowed` for a path without an object.
     pub(crate) fn object(&self) -> Result<(&BucketName, &ObjectKey), Error> {
         match &self.path {
             S3Path::Object(bucket, object_key) => Ok((bucket, object_key)),
@@ -158,7 +163,8 @@ impl Call {
         Ok(self.ingest_declared(resources, length, &declared))
     }
 
-    /// The same, held to what `declared` says and to no header.
+    /// The plaintext body, verified against `declared` and no header, and the handle to its verdict. Takes
+    /// the body out of the call.
     pub(crate) fn ingest_declared(
         &mut self,
         resources: &Resources,

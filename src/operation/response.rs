@@ -20,7 +20,7 @@ pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>, Error>) -> Result<
     outcome.or_else(|error| error.into_refusal().map(UpstreamRefusal::into_response))
 }
 
-/// Whether the client asked for checksums, and for all of the object, which alone has them.
+/// Whether the client requests checksums and all of the object: ranges and parts have none.
 pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> bool {
     *wanted == RequestedRange::Whole
         && request
@@ -28,7 +28,7 @@ pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> b
             .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
 }
 
-/// Which bytes of plaintext the answer is about; gives its status.
+/// Sets the headers that say which bytes of the plaintext a response has, and returns the response's status.
 pub(crate) fn set_selection(
     headers: &mut HeaderMap,
     selection: Selection,

@@ -1,4 +1,4 @@
-//! RestoreObject: brings an archived object back as it is stored, and nothing else.
+//! RestoreObject: restores an archived object as it is stored. Requests that would read content are refused.
 
 use http::Response;
 

@@ -1,9 +1,9 @@
-//! What this process happens to remember of uploads. Nothing depends on it: another node, or this one after a
-//! restart, does the same work from tokens and from what the storage lists.
+//! A cache of the uploads and parts that passed through this process.
 //!
-//! It spares clients what they could notice: ListMultipartUploads gives the ids they were given, ListParts
-//! the exact length and checksum of every part, and a last part that was sealed before the others were there
-//! need not be sent again.
+//! It must not hold anything that correctness needs: another node, or this one after a restart, does the same
+//! work from tokens and from what the storage lists. With it ListMultipartUploads returns the ids that
+//! clients have, ListParts the exact length and checksum of every part, and a last part that was sealed
+//! before the others were stored is sealed again without the client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use crate::envelope::native::multipart::{Layout, Part, PartReceipt};
 use crate::s3::BucketName;
 use crate::wire::digest::digest_of_fields;
 
-/// Tokens remembered, of about 1 KiB each.
+/// Max cached tokens, of about 1 KiB each.
 const MAX_UPLOADS: u64 = 10_000;
-/// Parts remembered, of about 150 bytes each: ten uploads of the most parts there can be.
+/// Max cached parts, of about 150 bytes each: ten uploads of 10,000 parts.
 const MAX_PARTS: u64 = 100_000;
-/// Bytes of small last parts that are kept, sealed, in case Complete finds that they were sealed too early.
+/// Max bytes of cached last parts, which CompleteMultipartUpload may have to seal again.
 const MAX_LAST_PART_BYTES: u64 = 64 << 20;
-/// How long: from the last part to Complete is seconds, mostly.
+/// How long a last part is cached. In most cases an upload is completed seconds after its last part.
 const MAX_LAST_PART_AGE: Duration = Duration::from_secs(15 * 60);
 
-/// Uploads and parts that came by. Cloning shares them.
+/// Tokens, receipts and sealed last parts. Cloning shares the cache.
 #[derive(Clone)]
 pub struct UploadCache {
     tokens: Cache<(String, String), Arc<str>>,
@@ -33,14 +33,14 @@ pub struct UploadCache {
     last_parts: Cache<[u8; 32], SealedLastPart>,
 }
 
-/// A small last part as it was sealed.
+/// A small last part as it was sealed and stored.
 #[derive(Debug, Clone)]
 pub(crate) struct SealedLastPart {
     /// The whole segment, ciphertext.
     pub(crate) sealed: Bytes,
-    /// The part that it is.
+    /// The number and plaintext length of the part.
     pub(crate) part: Part,
-    /// The layout that it carries.
+    /// The layout that the segment carries, if any.
     pub(crate) layout: Option<Layout>,
 }
 
@@ -67,7 +67,7 @@ impl UploadCache {
         }
     }
 
-    /// The id that the client was given for one of the storage's.
+    /// The token for an upload id of the storage.
     pub(crate) async fn token(&self, bucket: &BucketName, upstream_id: &str) -> Option<Arc<str>> {
         self.tokens.get(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await
     }
@@ -97,7 +97,7 @@ impl UploadCache {
         self.last_parts.insert(part_cache_key(upstream_id, number, etag), last_part).await;
     }
 
-    /// A small last part of this ETag (the storage's), if it is still here.
+    /// The small last part with the storage's ETag `etag`, if it is still cached.
     pub(crate) async fn last_part(
         &self,
         upstream_id: &str,
@@ -107,7 +107,7 @@ impl UploadCache {
         self.last_parts.get(&part_cache_key(upstream_id, number, etag)).await
     }
 
-    /// The upload has become an object of these parts (number, the storage's ETag).
+    /// Removes an upload that has become an object of these parts (number, the storage's ETag).
     pub(crate) async fn completed(&self, bucket: &BucketName, upstream_id: &str, parts: &[(u16, String)]) {
         self.tokens.invalidate(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await;
         for (number, etag) in parts {
@@ -120,7 +120,7 @@ impl UploadCache {
     }
 }
 
-/// The key of a part's bytes in the caches.
+/// The key of a part in the caches.
 fn part_cache_key(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
     digest_of_fields([upstream_id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()])
 }

@@ -17,8 +17,8 @@ use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S
 use crate::upload::Resources;
 use crate::upstream::UpstreamRequest;
 
-/// Takes out of the headers of a request what speaks of the object that comes to be, and not of the upload
-/// that begins: the conditions that count when it is completed.
+/// Takes the client's conditions on the object out of the headers that create an upload. They apply when the
+/// upload is completed.
 pub(crate) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
     let names = [IF_MATCH, IF_NONE_MATCH];
     names.into_iter().filter_map(|name| Some((name.clone(), request.remove(name)?))).collect()
@@ -26,16 +26,16 @@ pub(crate) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
 
 /// An upload whose token was verified for this bucket and object.
 pub(crate) struct Upload {
-    /// What the storage calls it.
+    /// The storage's id of the upload.
     pub(crate) upstream_id: String,
-    /// The key of the object that is to be.
+    /// The content key of the object.
     pub(crate) content_key: Arc<ContentKey>,
-    /// The key that wrapped the data key, as its provider names it.
+    /// The id of the key that wrapped the data key.
     pub(crate) key_id: String,
-    /// The envelope that will stand beside the object.
+    /// The envelope of the object.
     pub(crate) envelope: Envelope,
     checksum: UploadChecksum,
-    /// What the envelope announces: the checksum that the object's last segment is to carry (F-54).
+    /// The checksum that the object's last segment must carry, as the envelope announces it (F-54).
     announced: UploadChecksum,
 }
 
@@ -43,8 +43,8 @@ impl Upload {
     /// The upload that a request names, with the keys to seal its parts.
     ///
     /// # Errors
-    /// `NoSuchUpload` for an id that is not this upload's, or one of the storage's own that this process
-    /// never gave out; when the key service refuses or is away.
+    /// `NoSuchUpload` for an id that is not this upload's, or a storage's own id that is not in the cache;
+    /// the keyring's error when the key service refuses or is unavailable.
     pub(crate) async fn from_id(
         resources: &Resources,
         bucket: &BucketName,
@@ -106,12 +106,12 @@ impl Upload {
         self.checksum.algorithm()
     }
 
-    /// Whether the object's last segment is to carry a checksum of the object.
+    /// Whether the object's last segment must carry a checksum of the object.
     pub(crate) fn must_carry_checksum(&self) -> bool {
         self.announced != UploadChecksum::Undeclared
     }
 
-    /// The checksum that the object's last segment is to carry, from the checksums and lengths in bytes of
+    /// The checksum that the object's last segment must carry, from the checksums and lengths in bytes of
     /// all parts; `None` if it is to carry none, or if a part's checksum is not of the declared algorithm.
     pub(crate) fn carried_checksum(&self, parts: &[(Checksum, u64)]) -> Option<Checksum> {
         let algorithm = self.announced.algorithm()?;
@@ -152,7 +152,7 @@ pub(crate) async fn upstream_id(
     }
 }
 
-/// Adds the parameter that names an upload.
+/// Adds the query parameter that names an upload.
 pub(crate) fn name_upload(request: &mut UpstreamRequest, upstream_id: &str) {
     request.query.push(("uploadId".to_owned(), Some(upstream_id.to_owned())));
 }

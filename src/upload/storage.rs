@@ -129,7 +129,7 @@ impl StorageUpload {
         let invalid = || Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult"));
         let mut all: Vec<ListedPart> = Vec::new();
         let mut marker: Option<String> = None;
-        // A storage that repeats its pages is not asked for ever.
+        // The limit ends a listing of a storage that repeats its pages.
         while all.len() <= usize::from(MAX_PARTS) {
             let mut request = self.request(Method::GET);
             let page = marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker)));
@@ -284,7 +284,7 @@ fn is_of_a_completed_upload(error: &Error) -> bool {
     )
 }
 
-/// The error of a list of parts that the storage refuses, in S3's own words.
+/// Converts the storage's refusal to list parts into the error that S3 has for it.
 fn listing_refused(error: Error) -> Error {
     let refusal = match error.into_refusal() {
         Ok(refusal) => refusal,

@@ -1,4 +1,7 @@
 //! The parts of an upload, as the storage lists them.
+//!
+//! It must not know requests of clients or the cache. Times of different storages are never compared as
+//! times: only their order within one list counts.
 
 use crate::envelope::native::multipart::{PartNumber, StoredPart};
 use crate::s3::xml::ListedPart;
@@ -6,7 +9,7 @@ use crate::s3::xml::ListedPart;
 /// All parts of an upload, by ascending number.
 pub(crate) struct StoredParts {
     parts: Vec<ListedPart>,
-    /// When they were stored, ascending. Times are compared only, so their rank is as good as they are.
+    /// The times of the parts, ascending. A part's rank in this list stands for its time.
     times: Vec<String>,
 }
 
@@ -18,18 +21,18 @@ impl StoredParts {
         Self { parts, times }
     }
 
-    /// The part of this number.
+    /// The part with this number.
     pub(crate) fn number(&self, number: u16) -> Option<&ListedPart> {
         let index = self.parts.binary_search_by_key(&number, |part| part.number).ok()?;
         self.parts.get(index)
     }
 
-    /// The parts as the format's decisions take them, without marks.
+    /// The parts as the envelope format describes them, without receipts.
     pub(crate) fn stored(&self) -> Vec<StoredPart> {
         self.parts.iter().filter_map(|part| self.stored_part(part)).collect()
     }
 
-    /// One part as the format's decisions take it.
+    /// One part as the envelope format describes it.
     pub(crate) fn stored_part(&self, part: &ListedPart) -> Option<StoredPart> {
         let number = PartNumber::new(part.number)?;
         let modified = self.times.partition_point(|time| *time < part.last_modified) as u64;
@@ -41,7 +44,7 @@ impl StoredParts {
 mod tests {
     use super::*;
 
-    /// As the format's decisions need it: who is younger than whom, whatever order the storage lists them in.
+    /// The order in which parts were stored is right whatever order the storage lists them in.
     #[test]
     fn parts_are_ranked_by_their_times() {
         let listed = |number, second: &str| ListedPart {

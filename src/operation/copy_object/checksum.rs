@@ -1,4 +1,4 @@
-//! The checksum that a copy is to have and its source does not have. It is computed over the source's
+//! The checksum that a copy needs and its source does not have. It is computed over the source's
 //! content, which passes through the proxy only for this purpose.
 
 use http::header::{ETAG, HeaderValue};
@@ -12,8 +12,8 @@ use crate::upstream::UpstreamError;
 use crate::wire::checksum::Hasher;
 
 impl ObjectCopy {
-    /// The checksum that the request asks for, of the source with this ETag and the stored checksums `kept`;
-    /// `None` if the request does not ask for one.
+    /// The checksum that the request names, of the source with this ETag and the stored checksums `kept`;
+    /// `None` if the request names none.
     ///
     /// # Errors
     /// As a read of the source, and [`Error::Replaced`] when the source no longer has this ETag.

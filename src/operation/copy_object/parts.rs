@@ -27,19 +27,22 @@ use crate::wire::limits::MAX_COPY;
 /// The number of parts that are copied concurrently.
 const CONCURRENCY: usize = 8;
 
-/// The numbers of segments as parts, and their stored bytes.
+/// The part number of each segment, and the range of its bytes in the stored source.
 type Segments = Vec<(PartNumber, Range<u64>)>;
 
 /// A part that was copied.
 struct CopiedPart {
     number: u16,
-    /// Without quotes.
+    /// The ETag without quotes.
     etag: String,
     source_version: Option<HeaderValue>,
 }
 
 impl ObjectCopy {
-    /// An upload of the source's own segments, under a new envelope.
+    /// Copies the source's segments as the parts of an upload, under a new envelope.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for a source of more than [`MAX_SOURCE`] bytes, and the errors of [`StorageUpload`].
     pub(crate) async fn copy_parts(
         &self,
         found: &NativeSource,
@@ -101,7 +104,7 @@ impl ObjectCopy {
         (headers, xml::CopyResult { etag: result.etag().to_owned(), last_modified })
     }
 
-    /// Puts the source's tags into the headers of what is to be, unless they are replaced.
+    /// Sets the source's tags in the headers of the copy, unless the client replaces them.
     pub(crate) async fn carry_tags(&self, headers: &mut HeaderMap) -> Result<(), Error> {
         if self.tagging == Directive::Replace {
             return Ok(());
@@ -115,14 +118,14 @@ impl ObjectCopy {
         Ok(())
     }
 
-    /// The source's tags as the value of `x-amz-tagging`: an upload takes them from its first request only.
+    /// The source's tags as the value of `x-amz-tagging`. An upload takes tags from its first request only.
     async fn source_tags(&self) -> Result<String, Error> {
         let mut request = self.source.at().request(Method::GET);
         request.query.push(("tagging".to_owned(), None));
         let response = self.resources.upstream.fetch(request).await?;
         match response.status() {
             StatusCode::OK => (),
-            // A storage without tags, or without a set of them here.
+            // The storage does not implement tags, or the object has none.
             StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => return Ok(String::new()),
             _ => return Err(upstream_response::refusal(response).await),
         }
@@ -140,7 +143,7 @@ fn too_large() -> S3Error {
     S3Error::invalid_request(message)
 }
 
-/// The parts keep their numbers, the terminator the one that only it has.
+/// Parts keep their numbers, and a terminator has [`PartNumber::TERMINATOR`].
 fn segments(layout: &Layout) -> Segments {
     let numbers = layout.parts().iter().map(|part| part.number);
     let terminator = layout.is_terminated().then_some(PartNumber::TERMINATOR);

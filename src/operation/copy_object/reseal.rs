@@ -1,9 +1,9 @@
 //! The copy of what is not native, or is not to be: opened under the source's rule, and sealed while it
 //! streams in the format that the destination's rule writes.
 //!
-//! Nothing but the opened plaintext and the client's own metadata gets from one to the other. What the
-//! source's format can't authenticate stays unauthenticated content; from then on it is sealed like
-//! everything else.
+//! It must not know the source's envelope: only the opened plaintext and the client's own metadata are
+//! copied. What the source's format can't authenticate stays unauthenticated content; from then on it is
+//! sealed like everything else.
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -31,9 +31,13 @@ use crate::wire::limits::MAX_COPY;
 use crate::wire::limits::MAX_PUT;
 
 impl ObjectCopy {
-    /// Copies a source of this format.
+    /// Copies a source of the format `found`.
+    ///
+    /// # Errors
+    /// As a read of the source and as PutObject; [`Error::Replaced`] when the source was overwritten
+    /// meanwhile.
     pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<DocumentResponse, Error> {
-        // An object that gets another format changes: so a bucket is moved from one to the other in place.
+        // A change of the format is a change of the object: a bucket is migrated by copying in place.
         if found == self.rule.formats.write.read_as() {
             self.refuse_copy_to_itself()?;
         }
@@ -99,7 +103,7 @@ impl ObjectCopy {
     }
 }
 
-/// A copy like this is one PUT, whatever the source was.
+/// Refuses a source whose copy exceeds one PUT: a resealed copy is never a multipart object.
 fn refuse_large(length: u64) -> Result<(), S3Error> {
     if ciphertext_length(length).is_some_and(|stored| stored <= MAX_PUT) {
         return Ok(());
@@ -110,7 +114,8 @@ fn refuse_large(length: u64) -> Result<(), S3Error> {
     )))
 }
 
-/// A small one is read to its end first, so a request that turns out wrong costs the storage nothing.
+/// The source's content as the plaintext to store. A small one is read to its end first, so that an invalid
+/// source costs the storage nothing.
 async fn plaintext(body: BoxBody, length: u64, checksums: &[Checksum]) -> Result<Plaintext, Error> {
     if length > BUFFERED {
         return Ok(Plaintext::Streaming(body, length, checksums.to_vec()));

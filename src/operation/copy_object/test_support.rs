@@ -1,4 +1,5 @@
-//! What the tests of copies share: a storage that is a closure, and handlers that talk to it.
+//! A storage made of a closure, and the resources of operations that use this storage, for the tests of
+//! copies.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,24 +19,24 @@ use crate::s3::{CopySource, Operation, Query, S3Path};
 use crate::sigv4::Payload;
 use crate::test_support;
 
-/// Serves `answer` on a port of its own until the test ends; gives the handlers' view of it, in these
+/// Serves `respond` on a port of its own until the test ends; gives the handlers' view of it, in these
 /// buckets.
 pub(crate) async fn resources(
-    answer: impl Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    respond: impl Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     buckets: &[&str],
 ) -> (Resources, tempfile::TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let answer = Arc::new(answer);
+    let respond = Arc::new(respond);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
+            let respond = Arc::clone(&respond);
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let answer = Arc::clone(&answer);
+                let respond = Arc::clone(&respond);
                 async move {
                     let (head, body) = request.into_parts();
                     let body = body.collect().await.unwrap().to_bytes();
-                    Ok::<_, Infallible>(answer(Request::from_parts(head, body)))
+                    Ok::<_, Infallible>(respond(Request::from_parts(head, body)))
                 }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -71,7 +72,7 @@ pub(crate) fn copy_call(
     }
 }
 
-/// The whole body of an answer.
+/// The whole body of a response as text.
 pub(crate) async fn text(response: Response<BoxBody>) -> String {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -1,4 +1,4 @@
-//! AbortMultipartUpload: by the id that the client was given, or by the storage's own on any node.
+//! AbortMultipartUpload: by a token, or by the storage's own id. Works on any node.
 
 use http::{Method, Response};
 

@@ -1,5 +1,4 @@
-//! CreateMultipartUpload: a content key for the object that is to be, and an upload id that carries all of
-//! it.
+//! CreateMultipartUpload: makes the object's content key and envelope, and an upload id that contains both.
 
 use crate::object::response_headers;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -42,7 +41,7 @@ pub(crate) async fn create_multipart_upload(
     let write_key = object.write_key(resources, NOMINAL_LENGTH).await?;
     let mut request = object.request(Method::POST);
     request.headers = object.headers.clone();
-    // They are for Complete to send again.
+    // The client sends these conditions again to CompleteMultipartUpload.
     take_conditions(&mut request.headers);
     announce_checksum(resources, &mut request.headers);
     let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
@@ -78,7 +77,7 @@ fn announcing(checksum: UploadChecksum) -> Attributes {
     }
 }
 
-/// The checksum that the client wants of the object.
+/// The checksum of the object that the client declares.
 ///
 /// # Errors
 /// `InvalidRequest` for a type that S3 does not give to the algorithm.
@@ -108,7 +107,7 @@ fn unusable(kind: ChecksumType, algorithm: ChecksumAlgorithm) -> Error {
     S3Error::invalid_request(message).into()
 }
 
-/// The checksum of the ciphertext: S3 takes one of its parts' only if the upload begins with it.
+/// Declares the checksum of the ciphertext: S3 accepts checksums of parts only if the upload declares one.
 fn announce_checksum(resources: &Resources, request: &mut HeaderMap) {
     if let Some(algorithm) = resources.upstream.checksum_algorithm() {
         request.insert(headers::CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));

@@ -1,4 +1,4 @@
-//! ListParts: the storage's own page, in plaintext terms and under the id that the client used.
+//! ListParts: the storage's page, with plaintext sizes and the id that the client used.
 
 use std::collections::HashMap;
 
@@ -42,7 +42,7 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     Ok(with_document(head, document))
 }
 
-/// The storage's 404 in S3's words.
+/// Converts the storage's 404 to `NoSuchUpload`.
 fn into_no_such_upload(error: Error) -> Error {
     match error {
         Error::PassThrough(refusal)

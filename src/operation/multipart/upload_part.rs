@@ -16,7 +16,7 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (&bucket.clone(), &object_key.clone());
     let number = call.part_number()?;
-    // SSE-C, and what else no part can have.
+    // Refuses SSE-C, and other headers that no part can have.
     headers::put_headers(&call.headers)?;
     let length = call.content_length()?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
     check_length(number, length)?;
@@ -42,11 +42,10 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     Ok(uploaded.response)
 }
 
-/// What to compute beside what the part's own headers promise: the checksum that the upload was declared
-/// with.
+/// The checksum to compute beside those of the part's own headers: the one that the upload declares.
 ///
 /// # Errors
-/// `InvalidRequest` for a part with another one.
+/// `InvalidRequest` for a part with a checksum of another algorithm.
 fn wanted_checksum(
     upload: &Upload,
     declared: &DeclaredIntegrity,

@@ -1,4 +1,4 @@
-//! UploadPartCopy: the source is opened and sealed anew as a segment of the upload, while it streams.
+//! UploadPartCopy: the source is opened and sealed again as a segment of the upload, while it streams.
 //!
 //! A part begins and ends where no chunk of the source does, and the upload has a content key of its own.
 //! What fails authentication on its way cuts the request to the storage short, so that no part comes of it.
@@ -43,7 +43,7 @@ pub(crate) async fn upload_part_copy(
     respond_or_defer(copy.run(upload), call.permit, resource, sse).await
 }
 
-/// A copy, with all that it needs to go on when nobody waits for it any more.
+/// A copy, with all that it needs to continue when the client has disconnected.
 struct PartCopy {
     resources: Resources,
     bucket: BucketName,
@@ -52,9 +52,9 @@ struct PartCopy {
     source: CopySource,
     /// First and last byte of the source's plaintext; `None`: all of it.
     range: Option<ByteRange>,
-    /// For the storage, when the source is read: the client's conditions, expected owner, who pays.
+    /// Headers of the requests that read the source: the client's conditions, expected owner, request payer.
     source_headers: HeaderMap,
-    /// For the storage, when the part is written.
+    /// Headers of the requests that write the part.
     part_headers: HeaderMap,
 }
 
@@ -62,7 +62,7 @@ impl PartCopy {
     fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let (bucket, object_key) = call.object()?;
         let number = call.part_number()?;
-        // SSE-C, and what else no copy can have.
+        // Refuses SSE-C, and other headers that no copy can have.
         headers::copy_headers(&call.headers)?;
         Ok(Self {
             resources: resources.clone(),
@@ -135,7 +135,7 @@ impl PartCopy {
         }
     }
 
-    /// What a GET calls an unsatisfiable range is a wrong argument of a copy.
+    /// Converts the error of GET for an unsatisfiable range to the one of a copy, `InvalidArgument`.
     fn range_error(&self, error: Error) -> Error {
         match (self.range, error) {
             (Some(range), Error::Refused(refused)) if refused.code == ErrorCode::InvalidRange => {
@@ -167,7 +167,8 @@ fn source_range(headers: &HeaderMap) -> Result<Option<ByteRange>, S3Error> {
     }
 }
 
-/// The same body, and what has computed its checksum when it has passed.
+/// Wraps a body so that its checksum is computed while it streams. The verifier is complete when the body has
+/// ended, and `None` without an algorithm.
 fn computing(body: BoxBody, algorithm: Option<ChecksumAlgorithm>) -> (BoxBody, Arc<Mutex<Option<Verifier>>>) {
     let verifier =
         algorithm.map(|algorithm| Verifier::new(&DeclaredIntegrity::default()).computing(algorithm));
@@ -179,7 +180,7 @@ fn computing(body: BoxBody, algorithm: Option<ChecksumAlgorithm>) -> (BoxBody, A
     let fed = Arc::clone(&verifier);
     let observed = body.map_frame(move |frame| {
         if let (Some(data), Some(verifier)) =
-            (frame.data_ref(), fed.lock().expect("nobody panics holding it").as_mut())
+            (frame.data_ref(), fed.lock().expect("no holder panics").as_mut())
         {
             verifier.update(data);
         }

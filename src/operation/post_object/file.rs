@@ -21,19 +21,19 @@ pub(crate) const PART_LENGTH: usize = 128 * CHUNK;
 
 /// A piece of a file.
 pub(crate) enum FilePiece {
-    /// All that was left. The file is whole, verified, and as long as it may be.
+    /// The rest of the file. All of it is verified, and its length is allowed.
     Last(BytesMut),
     /// [`PART_LENGTH`] bytes, and more follow.
     Part(BytesMut),
 }
 
-/// A file, and how long it may be.
+/// The file of a form, and its allowed lengths.
 pub(crate) struct FormFile {
     body: IngestBody,
     range: ContentLengthRange,
     length: u64,
     pending: Bytes,
-    /// Of as much as one part has held at most.
+    /// The memory of the largest piece so far.
     share: Share,
 }
 
@@ -49,8 +49,8 @@ impl FormFile {
         Ok(Self { body, range, length: 0, pending: Bytes::new(), share: resources.hold(0)? })
     }
 
-    /// Reads on: a whole part, or to the end. There is room for `expected` bytes and for sealing them in
-    /// place.
+    /// Reads the next piece: a whole part, or the rest. Its buffer has room for `expected` bytes, and for
+    /// sealing them in place.
     ///
     /// # Errors
     /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when other
@@ -70,7 +70,7 @@ impl FormFile {
             self.pending = frame?.into_data().unwrap_or_default();
             self.length += self.pending.len() as u64;
             self.range.check_so_far(self.length)?;
-            // A file that stalls holds what has arrived of it, and not what it promised.
+            // A file that stalls occupies memory for what has arrived, not for its declared length.
             let held = (part.len() + self.pending.len()).next_multiple_of(CHUNK).min(PART_LENGTH);
             if !self.share.grow_to(held as u64) {
                 return Err(slow_down().into());

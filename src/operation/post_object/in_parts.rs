@@ -1,4 +1,6 @@
-//! A long file of a form: an upstream multipart upload of the proxy's own, one part in memory at a time.
+//! A long file of a form: an upstream multipart upload of the proxy's own, with one part in memory at a time.
+//!
+//! It must not know fields or policies. If the form fails or is cancelled, its upload is aborted.
 
 use crate::object::response_headers;
 use bytes::{Bytes, BytesMut};
@@ -37,9 +39,10 @@ pub(crate) async fn upload(
     let mut create = object.request(Method::POST);
     create.headers = object.headers.clone();
     let conditions = take_conditions(&mut create.headers);
-    let attributes = match promised.is_empty() {
-        true => Attributes::default().announcing(UploadChecksum::FullObject(ChecksumAlgorithm::DEFAULT)),
-        false => Attributes::new(promised.clone()),
+    let attributes = if promised.is_empty() {
+        Attributes::default().announcing(UploadChecksum::FullObject(ChecksumAlgorithm::DEFAULT))
+    } else {
+        Attributes::new(promised.clone())
     };
     let content_key = object.seal(&write_key, true, &attributes, &mut create.headers).content_key;
     let expected = Expected::from_request(&create).expect("a native object has an envelope");
@@ -77,7 +80,7 @@ struct FormParts {
     /// The verdict on the whole file once it was read; `None` if the envelope has the file's checksum.
     computed: Option<Verdict>,
     layout: Vec<Part>,
-    /// By part number, without quotes.
+    /// The number of each stored part, and its ETag without quotes.
     etags: Vec<(u16, String)>,
 }
 

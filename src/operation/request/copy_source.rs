@@ -1,4 +1,6 @@
-//! The source of a copy, as the storage describes it now.
+//! The source of a copy: where it is, what it is now, and its content.
+//!
+//! It must not know the destination. Refusals of the source become the errors that S3 has for copies.
 
 use http::header::{ETAG, HeaderValue, RANGE};
 use http::{HeaderMap, Method, StatusCode};
@@ -20,46 +22,46 @@ use crate::operation::request::Call;
 use crate::s3::{CopySource, ErrorCode, S3Error, headers};
 use crate::upstream::{Upstream, UpstreamRequest};
 
-/// S3's sentence for it.
+/// S3's message for a delete marker as the source of a copy.
 const DELETE_MARKER: &str =
     "The source of a copy request may not specifically refer to a delete marker by version id.";
 
-/// Where a copy reads, and under which rule.
+/// Reads the source of a copy under the source's rule.
 pub(crate) struct SourceReader {
     upstream: Upstream,
     pub(crate) named: CopySource,
     pub(crate) rule: BucketRule,
-    /// The client's conditions on it, as those of a read.
+    /// The client's conditions on the source, as those of a read.
     conditions: HeaderMap,
 }
 
-/// An answer to the question what the source is.
+/// The kind of object that the source is.
 pub(crate) enum SourceKind {
     /// A native object.
     Native(NativeSource),
-    /// One of another format, by what it claims.
+    /// An object of another format, as its metadata claim.
     Foreign(ReadFormat),
 }
 
-/// What the source is now.
+/// A source in the native format, as it is now.
 pub(crate) struct NativeSource {
-    /// Which the copy is pinned to.
+    /// The ETag that the copy is pinned to.
     pub(crate) etag: HeaderValue,
-    /// Well-formed, not yet authentic.
+    /// The envelope and the wrapped key: well-formed, not yet authenticated.
     pub(crate) keys: NativeMetadata,
     pub(crate) identity: ObjectIdentity,
     pub(crate) metadata: SourceMetadata,
 }
 
-/// What S3 copies along, without what is ours.
+/// The metadata that S3 copies with an object, without the proxy's own.
 pub(crate) struct SourceMetadata {
     pub(crate) headers: HeaderMap,
-    /// Whether there are more that can be no headers.
+    /// Whether the object has more metadata, which are not valid as headers.
     pub(crate) is_incomplete: bool,
 }
 
 impl SourceMetadata {
-    /// Those of an answer to GET or HEAD.
+    /// Takes the metadata from a response to GET or HEAD.
     pub(crate) fn from_headers(response: &HeaderMap) -> Self {
         let mut headers = HeaderMap::new();
         for (name, value) in response.iter().filter(|(name, _)| headers::is_copied_metadata(name)) {
@@ -70,6 +72,7 @@ impl SourceMetadata {
 }
 
 impl SourceReader {
+    /// The source that a copy names, under the rule that serves it.
     pub(crate) fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let named = call.source()?.clone();
         let rule = resources.policies.of_object(&named.bucket, &named.object)?.clone();
@@ -77,8 +80,8 @@ impl SourceReader {
         Ok(Self { upstream: resources.upstream.clone(), named, rule, conditions })
     }
 
-    /// Asks for the first byte rather than the head alone: so a refusal comes with S3's error document, and
-    /// an object that is archived is refused as it is when it is copied.
+    /// Finds out what the source is now. A GET of the first byte is sent instead of a HEAD, so that a refusal
+    /// has S3's error document, and an archived object is refused as a copy of it is.
     ///
     /// # Errors
     /// `PreconditionFailed` when a condition of the client does not hold, and as a read when the source is of
@@ -96,9 +99,10 @@ impl SourceReader {
         }
         let is_head = response.status() == StatusCode::OK;
         let (head, body) = response.into_parts();
-        let run = match is_head {
-            true => ReceivedRange::from_head(&head.headers)?,
-            false => ReceivedRange::from_response(head.status, &head.headers, &body)?,
+        let run = if is_head {
+            ReceivedRange::from_head(&head.headers)?
+        } else {
+            ReceivedRange::from_response(head.status, &head.headers, &body)?
         };
         if run.partial {
             // Read to its end, the connection can serve another request.
@@ -112,7 +116,7 @@ impl SourceReader {
         }
     }
 
-    /// Where it is, for further questions, which the client's conditions do not concern.
+    /// The location of the source, for further requests, to which the client's conditions do not apply.
     pub(crate) fn at(&self) -> ObjectLocation<'_> {
         let CopySource { bucket, object, version_id } = &self.named;
         let version_id = version_id.as_deref();
@@ -183,10 +187,10 @@ impl NativeSource {
     }
 }
 
-/// Reads the body to its end, for its signature's sake.
+/// Reads the empty body of a copy to its end, which verifies its signature.
 ///
 /// # Errors
-/// `InvalidRequest` when there is one.
+/// `InvalidRequest` when the request has a body.
 pub(crate) async fn refuse_body(resources: &Resources, call: &mut Call) -> Result<(), Error> {
     if call.content_length()?.is_some_and(|length| length > 0) {
         let message = "A copy has its content from its source, and no body of its own.";

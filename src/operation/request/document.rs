@@ -1,4 +1,7 @@
-//! The document that a client sends: read whole, verified, and held against the memory for documents.
+//! The documents that clients send: buffered, verified, and counted against the memory for documents.
+//!
+//! It must not know what a document says. No operation sees a byte of a document before all of it is
+//! verified.
 
 use crate::s3::headers;
 use crate::upstream::{UpstreamBody, UpstreamRequest};
@@ -26,10 +29,10 @@ pub struct NamedKeys {
 }
 
 impl NamedKeys {
-    /// Characters of keys that are kept.
+    /// Max bytes of keys that are kept.
     const KEPT: usize = 256;
 
-    /// Of the keys that a document names.
+    /// Counts the keys that a document names, and keeps the first few.
     pub(crate) fn new<'k>(keys: impl ExactSizeIterator<Item = &'k str>) -> Self {
         let number = keys.len();
         let mut first = String::new();
@@ -50,7 +53,7 @@ impl fmt::Display for NamedKeys {
     }
 }
 
-/// The most bytes of a document, where that is not [`DEFAULT_LIMIT`].
+/// Max bytes of the documents of operations whose limit is not [`DEFAULT_LIMIT`].
 const LIMITS: [(Operation, u64); 3] = [
     // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html>
     (Operation::PutBucketPolicy, 20 << 10),
@@ -62,10 +65,10 @@ const LIMITS: [(Operation, u64); 3] = [
     (Operation::DeleteObjects, 8 << 20),
 ];
 
-/// Lists of a thousand rules, and everything smaller.
+/// Max bytes of other documents: a list of a thousand rules fits.
 const DEFAULT_LIMIT: u64 = 1 << 20;
 
-/// The most bytes of a document that a client may send with `operation`.
+/// Max bytes of the document that a client may send with `operation`.
 pub(crate) fn document_limit(operation: Operation) -> u64 {
     LIMITS.iter().find(|(limited, _)| *limited == operation).map_or(DEFAULT_LIMIT, |(_, limit)| *limit)
 }
@@ -99,7 +102,8 @@ impl Call {
                 return Err(slow_down().into());
             }
             if document.is_empty() {
-                // All at once: what has not arrived takes no memory yet, and nothing has to be moved.
+                // Reserved at once, so that nothing is moved; memory that is not written to is not in use
+                // yet.
                 document.reserve(usize::try_from(length).expect("the limit is one of memory"));
             }
             document.extend_from_slice(&data);
@@ -109,10 +113,10 @@ impl Call {
     }
 }
 
-/// The document of a request, whole and verified.
+/// The document of a request, buffered and verified.
 pub(crate) struct Document {
     pub(crate) bytes: Bytes,
-    /// What the client said of the bytes in a trailer, as headers.
+    /// The checksums that the client sent in trailers, as headers.
     trailers: HeaderMap,
     is_original: bool,
 }
@@ -141,7 +145,7 @@ pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Res
     Ok(Document { bytes, trailers, is_original: true })
 }
 
-/// What the storage is asked: the client's question, with the document.
+/// The client's request as a request to the storage, with the document.
 ///
 /// # Errors
 /// As [`headers::passthrough_headers`].

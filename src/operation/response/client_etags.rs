@@ -1,6 +1,7 @@
-//! The ETags in a request's conditions are the client's, and the storage compares its own: they are mapped
-//! before any operation reads them. So a condition stays one, and is judged by the storage in the same step
-//! as before.
+//! Maps the client's ETags in the conditions of requests to the storage's, before any operation reads them.
+//!
+//! It must not evaluate a condition. Every condition remains one, and the storage evaluates it in the step in
+//! which it reads or writes the object.
 
 use crate::object::response_headers;
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
@@ -20,14 +21,14 @@ static ON_THE_OBJECT: [HeaderName; 3] = [IF_MATCH, IF_NONE_MATCH, IF_RANGE];
 static ON_THE_SOURCE: [HeaderName; 2] =
     [HeaderName::from_static(COPY_SOURCE_IF_MATCH), HeaderName::from_static(COPY_SOURCE_IF_NONE_MATCH)];
 
-/// What a request said of ETags, for an answer that holds no object.
+/// How a request names ETags, to map the ETag of a response without an object.
 pub(crate) struct ClientEtags {
     style: EtagStyle,
     if_none_match: Option<HeaderValue>,
 }
 
 impl ClientEtags {
-    /// Puts the storage's ETags in the place of the client's into a call's conditions.
+    /// Replaces the client's ETags in a call's conditions by the storage's.
     pub(crate) fn map_request(resources: &Resources, call: &mut Call) -> Self {
         let rule = match (call.path.bucket(), call.path.object()) {
             (Some(bucket), Some(object_key)) => resources.policies.of_object(bucket, object_key).ok(),
@@ -44,8 +45,8 @@ impl ClientEtags {
         Self { style, if_none_match }
     }
 
-    /// The ETag in an answer without an object. A 304 does not say which format the object has: an ETag that
-    /// the client named is answered as the client wrote it.
+    /// Maps the ETag in a response without an object. A 304 does not say which format the object has, so an
+    /// ETag that the client named is returned as the client wrote it.
     pub(crate) fn map_response(&self, response: &mut Response<BoxBody>) {
         let status = response.status();
         if status.is_success() {
@@ -63,12 +64,13 @@ impl ClientEtags {
     }
 }
 
-/// Puts the storage's ETags in the place of the client's into the conditions that a form's fields make.
+/// Replaces the client's ETags in the conditions that a form's fields make by the storage's.
 pub(crate) fn map_form_conditions(rule: &BucketRule, headers: &mut HeaderMap) {
     map_conditions(&ON_THE_OBJECT, rule.etag, headers);
 }
 
-/// Puts the storage's ETags into the conditions of objects to delete, and says whether one was changed.
+/// Replaces the client's ETags in the conditions of objects to delete by the storage's. Returns whether a
+/// condition was changed.
 pub(crate) fn map_deletions(
     resources: &Resources,
     bucket: &BucketName,

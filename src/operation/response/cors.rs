@@ -23,41 +23,41 @@ use crate::s3::{BucketName, S3Path, headers};
 use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
 
-/// What a preflight's response has in common with the response to the request itself.
+/// The headers that a preflight's response has in common with the response to the request itself.
 const CORS_RESPONSE_HEADERS: [HeaderName; 4] =
     [ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, VARY];
 
-/// How many answers are remembered, of less than 1 KiB each in the usual case.
+/// Max responses in the cache, of less than 1 KiB each in the usual case.
 const MAX_ENTRIES: u64 = 2_000;
-/// How long: a change of the bucket's rules shows within this time.
+/// How long a response is cached: a change of the bucket's rules shows within this time.
 const MAX_AGE: Duration = Duration::from_secs(30);
-/// Bytes of an Origin header that is asked about: a scheme, a host name of 253 bytes and a port.
+/// Max bytes of an Origin header that is sent to the storage: a scheme, a host name of 253 bytes and a port.
 const MAX_ORIGIN: usize = 300;
-/// An response is not kept waiting for longer.
+/// Max time that a response waits for its CORS headers.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Questions in one second for requests without a valid signature.
+/// Max preflight requests per second for requests without a valid signature.
 const MAX_UNSIGNED_PER_SECOND: u32 = 10;
 
-/// Who a question to the storage is for.
+/// Whether the request that needs CORS headers is authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requester {
     /// A request with a valid signature.
     Signed,
-    /// Any other, for which the storage is asked ten times a second at most.
+    /// Any other request. The storage receives at most ten preflights a second for such requests.
     Unsigned,
 }
 
-/// A request that a page sent.
+/// A request that a page of a browser sent.
 pub struct CorsRequest<'a> {
-    /// The bucket.
+    /// The bucket of the request.
     pub bucket: &'a BucketName,
-    /// Its method.
+    /// The method of the request.
     pub method: &'a Method,
-    /// The value of its Origin header.
+    /// The value of the request's Origin header.
     pub origin: &'a HeaderValue,
 }
 
-/// What the storage has said to origins and methods. Cloning shares it.
+/// The storage's responses by bucket, method and origin. Cloning shares the cache.
 #[derive(Clone)]
 pub struct CorsCache(Arc<Shared>);
 
@@ -66,7 +66,7 @@ struct Shared {
     unsigned: Mutex<Allowance>,
 }
 
-/// Questions that are left of the current second.
+/// The preflights that are left of the current second.
 struct Allowance {
     begun: Instant,
     left: u32,
@@ -120,7 +120,7 @@ pub async fn cors_headers(
     }
 }
 
-/// The storage did not say; it may at the next question.
+/// The storage did not say now. This is not cached.
 struct Unavailable;
 
 async fn fetch(resources: &Resources, request: &CorsRequest<'_>) -> Result<Arc<HeaderMap>, Unavailable> {

@@ -1,5 +1,8 @@
-//! Answers to what may take minutes: as S3 does it, a 200 comes first, then spaces, then the outcome, be it
-//! an error.
+//! Responses to operations that may take minutes: as in S3, a status of 200 comes first, then spaces, then
+//! the outcome, which may be an error.
+//!
+//! It must not know what the work is. The work goes on when the client disconnects, and its permit lives as
+//! long.
 
 use crate::object::response_headers;
 use std::time::Duration;
@@ -21,7 +24,7 @@ const RESPONSE_DEADLINE: Duration = Duration::from_secs(5);
 /// The interval of the spaces that keep the client from timing out.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The success of the work: the response's headers, and its document without XML declaration.
+/// A response of headers and an XML document, which has no XML declaration yet.
 pub(crate) struct DocumentResponse {
     pub(crate) headers: HeaderMap,
     pub(crate) document: String,

@@ -10,7 +10,7 @@ use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::upstream::{UpstreamError, UpstreamRequest};
 
-/// Asks the storage and passes its answer on.
+/// Sends a request to the storage and passes the response on.
 ///
 /// # Errors
 /// As [`upstream_response::pass`], and an upstream error when the storage sends no response.
@@ -21,6 +21,11 @@ pub(crate) async fn forward(
     upstream_response::pass(exchange(resources, request).await?).await
 }
 
+/// Sends a request to the storage and returns the response unchecked. GET is retried, DELETE succeeds for
+/// what is already deleted.
+///
+/// # Errors
+/// An upstream error when the storage sends no response.
 pub(crate) async fn exchange(
     resources: &Resources,
     request: UpstreamRequest,
