@@ -1,4 +1,4 @@
-//! DeleteObjects: the rule of each key is requested, and the storage hears only of keys that a rule serves.
+//! DeleteObjects: the storage receives only the keys that a rule serves; each other key gets an error.
 
 use bytes::Bytes;
 use http::Response;

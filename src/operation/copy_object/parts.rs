@@ -1,5 +1,7 @@
-//! The copy of a multipart object: each stored segment becomes a part of the copy, so that its ETag counts
-//! them again.
+//! The copy of a multipart object: each stored segment becomes a part of the copy, whose ETag then has the
+//! source's number of parts.
+//!
+//! It must not read content. If a copy fails or is cancelled, its upload is aborted.
 
 use crate::object::response_headers;
 use std::collections::BTreeMap;
