@@ -37,7 +37,8 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
         BucketName::parse(arguments.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key = ObjectKey::parse(arguments.object_key.clone())
         .map_err(|error| Failure::Usage(error.message.into()))?;
-    let rule = policies.of_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
+    let rule =
+        policies.for_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
     let refused = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
     let body = File::open(&arguments.body).map_err(failed("opening the body"))?;
     let length = body.metadata().map_err(failed("reading the body's length"))?.len();

@@ -31,7 +31,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         ObjectKey::parse(url.object_key.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let rule = resources
         .policies
-        .of_object(&bucket, &object_key)
+        .for_object(&bucket, &object_key)
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let request = UpstreamRequest::new(Method::HEAD, &bucket, &object_key);
     let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));

@@ -455,7 +455,7 @@ fn the_first_bucket_rule_that_matches_applies() {
     let realm = |bucket: &str, object_key: &str| {
         let bucket = BucketName::parse(bucket).expect("a bucket's name");
         let object_key = ObjectKey::parse(object_key).expect("an object key");
-        policies.of_object(&bucket, &object_key).ok().map(|rule| rule.realm(&bucket).to_owned())
+        policies.for_object(&bucket, &object_key).ok().map(|rule| rule.realm(&bucket).to_owned())
     };
     let cases = [
         ("logs", "secret/x", Some("a")),

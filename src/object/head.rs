@@ -114,7 +114,7 @@ pub(crate) async fn describe_object(
     resources: &Resources,
     description: DescribeRequest<'_>,
 ) -> Result<Box<DescribedObject>, Error> {
-    let rule = resources.policies.of_object(description.bucket, description.object_key)?;
+    let rule = resources.policies.for_object(description.bucket, description.object_key)?;
     for _ in 0..MAX_ATTEMPTS {
         match attempt(resources, rule, &description).await {
             Err(error) if error.is_replaced() || error.is_broken_off() => {}
@@ -223,7 +223,7 @@ async fn native_object(
                     (Err(error), Some(total)) if error.is_archived() && !needs_layout => (total, None),
                     (Err(error), None) if error.is_archived() && !needs_layout => {
                         let etag = etag_of(&head.headers).unwrap_or_default();
-                        let size = resources.size_cache.of_completed(bucket, object_key, etag).await;
+                        let size = resources.size_cache.completed_size(bucket, object_key, etag).await;
                         (size.unwrap_or(stored_total), None)
                     }
                     (Err(error), _) => return Err(error),

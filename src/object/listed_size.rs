@@ -136,8 +136,8 @@ pub(crate) struct Listed {
 
 impl SizeReader {
     /// Returns the size and the ETag suffix of one entry, or the lookup that determines them.
-    pub(crate) fn tell(self: &Arc<Self>, entry: &ListedEntry) -> body::EntryView {
-        let Ok(rule) = self.resources.policies.of_object(&self.bucket, &entry.object) else {
+    pub(crate) fn view(self: &Arc<Self>, entry: &ListedEntry) -> body::EntryView {
+        let Ok(rule) = self.resources.policies.for_object(&self.bucket, &entry.object) else {
             return body::EntryView::Known(ClientEntry { size: entry.size, etag_suffix: "" });
         };
         match estimate_under(rule, entry) {
@@ -284,7 +284,7 @@ impl SizeReader {
         if !listed.is(&head.headers, run.total) {
             return Err(LookupError::Replaced);
         }
-        let rule = self.resources.policies.of_object(&self.bucket, &listed.object)?;
+        let rule = self.resources.policies.for_object(&self.bucket, &listed.object)?;
         let stored = match foreign::detect(rule, &head.headers)? {
             DetectedFormat::Native(stored) => stored,
             DetectedFormat::Foreign(claims) => {

@@ -83,7 +83,7 @@ async fn open_wanted(
     if matches!(read.wanted, RequestedRange::Range(_)) && read.if_range == Some(IfRange::Never) {
         return Ok(None);
     }
-    let rule = resources.policies.of_object(read.bucket, read.object_key)?;
+    let rule = resources.policies.for_object(read.bucket, read.object_key)?;
     let at = ObjectLocation::from_request(read.bucket, read.object_key, &read.query, &read.headers);
     let mut assumption = match read.wanted {
         RequestedRange::Whole => Assumption::Nothing,

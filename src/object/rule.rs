@@ -74,7 +74,7 @@ impl Policies {
     ///
     /// # Errors
     /// `AccessDenied` when no rule matches, since an object that is not configured is not served.
-    pub fn of_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
+    pub fn for_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
         self.0
             .iter()
             .find(|rule| {
@@ -84,7 +84,7 @@ impl Policies {
     }
 
     /// The rules that may apply to objects of the bucket.
-    pub(crate) fn of_bucket<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = &'a BucketRule> {
+    pub(crate) fn for_bucket<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = &'a BucketRule> {
         self.0.iter().filter(|rule| rule.name.matches(bucket.as_str()))
     }
 
@@ -93,7 +93,7 @@ impl Policies {
     /// # Errors
     /// `AccessDenied` when no rule applies.
     pub(crate) fn serve_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
-        if self.of_bucket(bucket).next().is_none() {
+        if self.for_bucket(bucket).next().is_none() {
             return Err(unserved(bucket));
         }
         Ok(())
@@ -125,7 +125,7 @@ mod tests {
     fn realm_of(policies: &Policies, bucket: &str, object_key: &str) -> Option<String> {
         let bucket = BucketName::parse(bucket).unwrap();
         let object_key = ObjectKey::parse(object_key).unwrap();
-        policies.of_object(&bucket, &object_key).ok().map(|rule| rule.realm(&bucket).to_owned())
+        policies.for_object(&bucket, &object_key).ok().map(|rule| rule.realm(&bucket).to_owned())
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl<'a> NewObject<'a> {
         object_key: &'a ObjectKey,
         request: &HeaderMap,
     ) -> Result<Self, Error> {
-        let rule = resources.policies.of_object(bucket, object_key)?;
+        let rule = resources.policies.for_object(bucket, object_key)?;
         foreign::refuse_reserved(rule, request)?;
         let key_id = selected_key(resources, rule, bucket, request).await?;
         let sse = requested_sse(request)?;

@@ -88,7 +88,7 @@ struct ObjectCopy {
 impl ObjectCopy {
     fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let (bucket, object) = call.object()?;
-        let rule = resources.policies.of_object(bucket, object)?;
+        let rule = resources.policies.for_object(bucket, object)?;
         let headers = headers::copy_headers(&call.headers)?;
         let metadata = Directive::for_metadata(&call.headers)?;
         let is_of_the_copy = headers.contains_key("x-amz-storage-class")

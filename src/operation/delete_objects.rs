@@ -68,7 +68,7 @@ fn is_plain(document: &[u8]) -> bool {
 
 /// The error that is returned to the client for a key that no rule serves.
 fn refusal(resources: &Resources, bucket: &BucketName, object: &ObjectIdentifier) -> Option<DeleteError> {
-    let refused = resources.policies.of_object(bucket, &object.object).err()?.to_s3();
+    let refused = resources.policies.for_object(bucket, &object.object).err()?.to_s3();
     Some(DeleteError {
         object: object.object.clone(),
         version_id: object.version_id.clone(),

@@ -15,7 +15,7 @@ use crate::s3::{Hashed, IfRange, headers};
 
 pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    let style = resources.policies.of_object(bucket, object_key)?.etag;
+    let style = resources.policies.for_object(bucket, object_key)?.etag;
     let wanted = RequestedRange::from_request(&call.headers, &call.query)?;
     let read = ReadRequest {
         bucket,

@@ -39,7 +39,7 @@ pub(crate) async fn get_object_attributes(
     call: Call,
 ) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    let rule = resources.policies.of_object(bucket, object_key)?;
+    let rule = resources.policies.for_object(bucket, object_key)?;
     let requested = RequestedAttributes::from_headers(&call.headers)?;
     headers::read_headers(&call.headers)?;
     let query = call.upstream_query(|name| name == "versionId");

@@ -15,7 +15,7 @@ use crate::s3::{IfRange, headers};
 
 pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    let rule = resources.policies.of_object(bucket, object_key)?;
+    let rule = resources.policies.for_object(bucket, object_key)?;
     let wanted = RequestedRange::from_request(&call.headers, &call.query)?;
     let is_part = matches!(wanted, RequestedRange::Part(_));
     let request = DescribeRequest {

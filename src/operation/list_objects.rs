@@ -49,7 +49,7 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     for name in BODY_HEADERS {
         parts.headers.remove(name);
     }
-    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.tell(entry));
+    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.view(entry));
     let rewritten = rewritten.primed().await.map_err(into_error)?;
     Ok(Response::from_parts(parts, boxed(rewritten)))
 }

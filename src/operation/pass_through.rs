@@ -17,7 +17,7 @@ use crate::s3::{BucketName, Operation, encode_path};
 pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     if let Some(bucket) = call.path.bucket() {
         match call.path.object() {
-            Some(object_key) => resources.policies.of_object(bucket, object_key).map(|_| ())?,
+            Some(object_key) => resources.policies.for_object(bucket, object_key).map(|_| ())?,
             None => resources.policies.serve_bucket(bucket)?,
         }
     }
@@ -60,7 +60,7 @@ fn is_about_encryption(operation: Operation) -> bool {
 async fn admit(resources: &Resources, bucket: &BucketName, document: &[u8]) -> Result<(), Error> {
     let requested = xml::default_kms_key(document).map_err(|_| S3Error::from(ErrorCode::MalformedXML))?;
     let Some(requested) = requested else { return Ok(()) };
-    for rule in resources.policies.of_bucket(bucket) {
+    for rule in resources.policies.for_bucket(bucket) {
         if allowed_key(resources, rule, bucket, &requested).await?.is_some() {
             return Ok(());
         }

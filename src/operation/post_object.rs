@@ -52,7 +52,7 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
 async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
     let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
     let mut headers = form.upload_headers()?;
-    map_form_conditions(resources.policies.of_object(&bucket, &object_key)?, &mut headers);
+    map_form_conditions(resources.policies.for_object(&bucket, &object_key)?, &mut headers);
     let declared = DeclaredIntegrity::from_headers(&headers)?;
     let object = NewObject::new(resources, &bucket, &object_key, &headers).await?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);

@@ -15,7 +15,7 @@ pub(crate) async fn restore_object(
     mut call: Call,
 ) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    resources.policies.of_object(bucket, object_key)?;
+    resources.policies.for_object(bucket, object_key)?;
     let document = read_document(resources, &mut call).await?;
     xml::check_restore_request(&document.bytes)?;
     forward(resources, request_with_document(&call, document)?).await

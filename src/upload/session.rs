@@ -51,7 +51,7 @@ impl Upload {
         object_key: &ObjectKey,
         id: &str,
     ) -> Result<Self, Error> {
-        let rule = resources.policies.of_object(bucket, object_key)?;
+        let rule = resources.policies.for_object(bucket, object_key)?;
         let token = match UploadToken::parse(id) {
             Ok(token) => token,
             Err(_) => cached_token(&resources.upload_cache, bucket, id).await?,

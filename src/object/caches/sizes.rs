@@ -49,12 +49,18 @@ impl Default for SizeCache {
 
 impl SizeCache {
     /// Caches the plaintext size of a completed upload.
-    pub(crate) async fn completed(&self, bucket: &BucketName, object_key: &ObjectKey, etag: &str, size: u64) {
+    pub(crate) async fn insert_completed(
+        &self,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+        etag: &str,
+        size: u64,
+    ) {
         self.0.insert(completed_key(bucket, object_key, etag), ListedSize::encrypted(size)).await;
     }
 
-    /// The size that [`Self::completed`] cached for the object with this upstream ETag.
-    pub(crate) async fn of_completed(
+    /// The size that [`Self::insert_completed`] cached for the object with this upstream ETag.
+    pub(crate) async fn completed_size(
         &self,
         bucket: &BucketName,
         object_key: &ObjectKey,

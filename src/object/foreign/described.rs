@@ -72,7 +72,7 @@ pub async fn unlock_stored(
     metadata: &HeaderMap,
     stored: u64,
 ) -> Result<StoredFormat, Error> {
-    let rule = resources.policies.of_object(bucket, object_key)?;
+    let rule = resources.policies.for_object(bucket, object_key)?;
     let claims = match detect(rule, metadata)? {
         DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
         DetectedFormat::Foreign(claims) => claims,

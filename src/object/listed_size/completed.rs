@@ -11,7 +11,7 @@ impl SizeReader {
     /// completion, if this process completed it and the size is still cached, otherwise the stored size.
     pub(crate) async fn closed_size(&self, listed: &Listed) -> ListedSize {
         let etag = listed.etag.as_deref().unwrap_or_default();
-        let known = self.resources.size_cache.of_completed(&self.bucket, &listed.object, etag).await;
+        let known = self.resources.size_cache.completed_size(&self.bucket, &listed.object, etag).await;
         ListedSize::encrypted(known.unwrap_or(listed.stored))
     }
 }

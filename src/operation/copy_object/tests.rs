@@ -113,7 +113,7 @@ impl Storage {
         let path = crate::s3::S3Path::parse(path, None, &[] as &[&str]).unwrap();
         let (bucket, object) = (path.bucket().unwrap(), path.object().unwrap());
         let metadata = self.objects.lock().unwrap()[&format!("/{bucket}/{object}")].metadata.clone();
-        let rule = resources.policies.of_object(bucket, object)?;
+        let rule = resources.policies.for_object(bucket, object)?;
         let unlocked =
             NativeMetadata::from_headers(&metadata)?.unlock(&resources.keyring, rule, bucket, object).await?;
         let mut chunk = BytesMut::new();

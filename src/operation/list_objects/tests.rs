@@ -239,7 +239,7 @@ async fn where_plaintext_is_read_its_etag_stays() {
     let (storage, mut resources, _folder) = storage.serve().await;
     let rule = |etag| {
         let name = BucketName::parse("b").unwrap();
-        let mut rule = resources.policies.of_object(&name, &ObjectKey::parse("k").unwrap()).unwrap().clone();
+        let mut rule = resources.policies.for_object(&name, &ObjectKey::parse("k").unwrap()).unwrap().clone();
         rule.formats.read.push(ReadFormat::Plaintext);
         rule.etag = etag;
         crate::object::rule::Policies::new(vec![rule])

@@ -15,7 +15,7 @@ pub(crate) async fn abort_multipart_upload(
     call: Call,
 ) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    resources.policies.of_object(bucket, object_key)?;
+    resources.policies.for_object(bucket, object_key)?;
     let mut request = call.upstream_request(Method::DELETE);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     name_upload(&mut request, &upstream_id(resources, bucket, object_key, call.upload_id()).await?);

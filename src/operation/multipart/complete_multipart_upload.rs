@@ -59,7 +59,7 @@ pub(crate) async fn complete_multipart_upload(
         location: call.location(),
         account: account_headers(&call.headers),
         conditions: take_conditions(&mut call.headers),
-        etag: resources.policies.of_object(&bucket, &object_key)?.etag,
+        etag: resources.policies.for_object(&bucket, &object_key)?.etag,
         bucket,
         object_key,
         upload,
@@ -200,7 +200,7 @@ impl UploadCompletion {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         if let Some(size) = size {
             let sizes = &self.resources.size_cache;
-            sizes.completed(&self.bucket, &self.object_key, result.etag(), size).await;
+            sizes.insert_completed(&self.bucket, &self.object_key, result.etag(), size).await;
         }
         Ok(self.done(headers, result, checksum))
     }

@@ -21,7 +21,7 @@ use crate::upload::storage::is_no_such_upload;
 
 pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
-    let style = resources.policies.of_object(bucket, object_key)?.etag;
+    let style = resources.policies.for_object(bucket, object_key)?.etag;
     let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;
     let mut request = call.upstream_request(Method::GET);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;

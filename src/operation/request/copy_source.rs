@@ -75,7 +75,7 @@ impl SourceReader {
     /// The source that a copy names, under the rule that serves it.
     pub(crate) fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
         let named = call.source()?.clone();
-        let rule = resources.policies.of_object(&named.bucket, &named.object)?.clone();
+        let rule = resources.policies.for_object(&named.bucket, &named.object)?.clone();
         let conditions = headers::source_read_headers(&call.headers);
         Ok(Self { upstream: resources.upstream.clone(), named, rule, conditions })
     }

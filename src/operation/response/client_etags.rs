@@ -31,14 +31,14 @@ impl ClientEtags {
     /// Replaces the client's ETags in a call's conditions by the storage's.
     pub(crate) fn map_request(resources: &Resources, call: &mut Call) -> Self {
         let rule = match (call.path.bucket(), call.path.object()) {
-            (Some(bucket), Some(object_key)) => resources.policies.of_object(bucket, object_key).ok(),
+            (Some(bucket), Some(object_key)) => resources.policies.for_object(bucket, object_key).ok(),
             (_, None) | (None, _) => None,
         };
         let style = rule.map_or(EtagStyle::Storage, |rule| rule.etag);
         let if_none_match = call.headers.get(IF_NONE_MATCH).cloned();
         map_conditions(&ON_THE_OBJECT, style, &mut call.headers);
         let source = call.copy_source.as_ref();
-        let source = source.and_then(|at| resources.policies.of_object(&at.bucket, &at.object).ok());
+        let source = source.and_then(|at| resources.policies.for_object(&at.bucket, &at.object).ok());
         if let Some(rule) = source {
             map_conditions(&ON_THE_SOURCE, rule.etag, &mut call.headers);
         }
@@ -79,7 +79,7 @@ pub(crate) fn map_deletions(
     let mut is_changed = false;
     for object in objects {
         let Some(etag) = &mut object.etag else { continue };
-        let Ok(rule) = resources.policies.of_object(bucket, &object.object) else { continue };
+        let Ok(rule) = resources.policies.for_object(bucket, &object.object) else { continue };
         let Ok(value) = HeaderValue::try_from(etag.trim()) else { continue };
         let mapped = rule.etag.condition_to_storage(&value);
         if mapped != value {

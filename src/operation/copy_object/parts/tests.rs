@@ -253,7 +253,7 @@ async fn the_upload_has_the_metadata_and_an_envelope_of_its_own() {
         async move {
             let path = S3Path::parse(path, None, &[] as &[&str]).unwrap();
             let (bucket, object) = (path.bucket().unwrap(), path.object().unwrap());
-            let rule = resources.policies.of_object(bucket, object).unwrap();
+            let rule = resources.policies.for_object(bucket, object).unwrap();
             let keys = NativeMetadata::from_headers(&metadata).unwrap();
             assert!(keys.envelope().is_multipart());
             let unlocked = keys.unlock(&resources.keyring, rule, bucket, object).await.unwrap();
@@ -346,7 +346,7 @@ async fn a_source_of_more_than_5_gib_of_plaintext_is_refused() {
         let (storage, resources, _folder, _) = storage(&regular(), |_| ()).await;
         let rule = resources
             .policies
-            .of_object(&BucketName::parse("b").unwrap(), &ObjectKey::parse("k").unwrap())
+            .for_object(&BucketName::parse("b").unwrap(), &ObjectKey::parse("k").unwrap())
             .unwrap();
         let metadata = storage.source.lock().unwrap().0.clone();
         let keys = NativeMetadata::from_headers(&metadata).unwrap();

@@ -9,7 +9,7 @@ const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 fn with_style(resources: &mut Resources, etag: EtagStyle) {
     let (bucket, object_key) = (BucketName::parse("b").unwrap(), ObjectKey::parse("k").unwrap());
-    let mut rule = resources.policies.of_object(&bucket, &object_key).unwrap().clone();
+    let mut rule = resources.policies.for_object(&bucket, &object_key).unwrap().clone();
     rule.etag = etag;
     resources.policies = Policies::new(vec![rule]);
 }
