@@ -169,23 +169,20 @@ impl Error {
     /// # Errors
     /// Every other error, unchanged.
     pub fn into_refusal(self) -> Result<UpstreamRefusal, Self> {
-        match self {
-            Self::PassThrough(refusal) => Ok(*refusal),
-            Self::Shared(error) => match &*error {
-                Self::PassThrough(refusal) => Ok((**refusal).clone()),
-                _ => Err(Self::Shared(error)),
-            },
-            error => Err(error),
+        if let Self::Shared(error) = &self
+            && let Self::PassThrough(refusal) = &**error
+        {
+            return Ok((**refusal).clone());
         }
+        if let Self::PassThrough(refusal) = self { Ok(*refusal) } else { Err(self) }
     }
 
     /// The status of a refusal by the storage that the client may read.
     pub fn refusal_status(&self) -> Option<StatusCode> {
-        match self {
-            Self::PassThrough(refusal) => Some(refusal.status),
-            Self::Shared(error) => error.refusal_status(),
-            _ => None,
+        if let Self::Shared(error) = self {
+            return error.refusal_status();
         }
+        if let Self::PassThrough(refusal) = self { Some(refusal.status) } else { None }
     }
 
     /// The error for a failed request body to the storage, which is the client's body or the source of a

@@ -54,6 +54,7 @@ fn into_no_such_upload(error: Error) -> Error {
         }
         error => error,
     }
+    error
 }
 
 /// A part as it is listed to the client; `None` for what an earlier attempt to complete the upload left

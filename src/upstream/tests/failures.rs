@@ -322,7 +322,7 @@ async fn streamed_content_on_the_wire() {
         assert!(
             header(&head, "authorization").unwrap().starts_with("aws4-hmac-sha256 credential=akidexample/20")
         );
-        if checksum == None {
+        if checksum.is_none() {
             assert_eq!(header(&head, "content-encoding"), Some("gzip"));
             assert_eq!(header(&head, "x-amz-content-sha256"), Some("unsigned-payload"));
             assert_eq!(header(&head, "x-amz-trailer"), None);

@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_goes_to_the_storage_reads_back() {
-        let written = write_complete_request([(1, "a"), (10_000, "b")].into_iter());
+        let written = write_complete_request([(1, "a"), (10_000, "b")]);
         let read = complete_request(written.as_bytes()).unwrap();
         let pairs: Vec<_> = read.iter().map(|part| (part.number, part.etag.as_str())).collect();
         assert_eq!(pairs, [(1, "a"), (10_000, "b")]);
