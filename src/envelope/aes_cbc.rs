@@ -10,13 +10,11 @@ use cbc::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use subtle::{Choice, ConstantTimeEq, ConstantTimeLess};
 use zeroize::Zeroizing;
 
-use super::stream::{StreamOpener, StreamSealer};
-
 use crate::wire::range::ByteRange;
 
 /// Bytes of a block, and of an IV.
 pub(super) const BLOCK: usize = 16;
-const BLOCK_U64: u64 = BLOCK as u64;
+pub(super) const BLOCK_U64: u64 = BLOCK as u64;
 /// The article's code appends the literal text `"/0"` 16 times instead of NUL bytes.
 const LITERAL_ZERO_PADDING: [u8; 2 * BLOCK] = *b"/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0";
 
@@ -48,7 +46,7 @@ pub(super) enum AcceptedPadding {
 
 /// A stored CBC body: its key, the place of its IV, and its padding.
 pub struct CbcBody {
-    key: Zeroizing<[u8; 32]>,
+    pub(super) key: Zeroizing<[u8; 32]>,
     /// `None` if the IV is the first block of the stored body.
     iv: Option<[u8; BLOCK]>,
     accepted: AcceptedPadding,
@@ -117,14 +115,6 @@ impl CbcBody {
         ByteRange::new(self.place(first / BLOCK_U64).first, end - 1).expect("a range of blocks is not empty")
     }
 
-    /// Opens the stored bytes of [`Self::slice`] and returns `length` plaintext bytes from `first` on. It
-    /// does not look at the padding: the caller has determined the plaintext's length before.
-    #[must_use]
-    pub fn opener(&self, first: u64, length: u64) -> StreamOpener {
-        let chain = CbcOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
-        StreamOpener::cbc(chain, first % BLOCK_U64, length)
-    }
-
     /// Opens a whole body in memory. If the plaintext's length was `recorded`, it decides instead of the
     /// padding.
     ///
@@ -144,7 +134,7 @@ impl CbcBody {
     }
 
     /// The place of the block before block `index`: stored, or in the metadata.
-    fn place(&self, index: u64) -> Place {
+    pub(super) fn place(&self, index: u64) -> Place {
         match (index, self.iv) {
             (0, Some(iv)) => Place { first: 0, iv: Some(iv) },
             (_, _) => Place { first: self.header() + index * BLOCK_U64 - BLOCK_U64, iv: None },
@@ -175,11 +165,11 @@ impl CbcBody {
 }
 
 /// The beginning of a run of blocks.
-struct Place {
+pub(super) struct Place {
     /// The first stored byte to read.
-    first: u64,
+    pub(super) first: u64,
     /// `None` if the IV is the first block that is read.
-    iv: Option<[u8; BLOCK]>,
+    pub(super) iv: Option<[u8; BLOCK]>,
 }
 
 /// The length of a PKCS#7 padding, computed in constant time wherever it is wrong.
@@ -236,7 +226,7 @@ pub(super) struct CbcOpener {
 
 impl CbcOpener {
     /// Without an `iv`, the first block of the ciphertext is the IV.
-    fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>) -> Self {
+    pub(super) fn new(key: &[u8; 32], iv: Option<[u8; BLOCK]>) -> Self {
         let decryptor = iv.map(|iv| Decryptor::new(key.into(), &iv.into()));
         Self { key: Zeroizing::new(*key), decryptor, pending: BytesMut::new() }
     }
@@ -283,11 +273,6 @@ fn each_whole(
     let (blocks, rest) = Block::<Aes256>::slice_as_chunks_mut(&mut output[start..]);
     debug_assert!(rest.is_empty(), "whole blocks were appended");
     transform(blocks);
-}
-
-/// A sealer for one body; with `header`, the IV is stored before the blocks.
-pub(super) fn sealer(key: &[u8; 32], iv: &[u8; BLOCK], padding: Padding, header: bool) -> StreamSealer {
-    StreamSealer::cbc(CbcSealer::new(key, iv), padding, header.then_some(*iv))
 }
 
 #[cfg(test)]

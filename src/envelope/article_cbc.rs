@@ -11,7 +11,7 @@
 
 use super::DataKey;
 use super::aes_cbc::{self, AcceptedPadding};
-use super::stream::StreamSealer;
+use super::stream::{self, StreamSealer};
 
 pub use super::aes_cbc::{CbcBody, Padding, Unreadable};
 
@@ -30,7 +30,7 @@ pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
 /// A sealer for one body. The IV must be random, and the data key unique for each object.
 #[must_use]
 pub fn sealer(data_key: &DataKey, iv: &[u8; IV], padding: Padding) -> StreamSealer {
-    aes_cbc::sealer(data_key.expose(), iv, padding, true)
+    stream::cbc_sealer(data_key.expose(), iv, padding, true)
 }
 
 /// The stored body of an object under this data key.

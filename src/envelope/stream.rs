@@ -6,7 +6,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::aes_cbc::{CbcOpener, CbcSealer, Padding};
+use super::aes_cbc::{BLOCK_U64, CbcBody, CbcOpener, CbcSealer, Padding};
 use super::aes_gcm::{BLOCK, Keystream, MessageKey, MessageOpener, MessageSealer, TAG};
 
 /// Plaintext bytes held back from a message that is released before its tag was verified: enough that a
@@ -195,4 +195,18 @@ impl DelayedOpener {
         released.unsplit(self.held);
         Ok(())
     }
+}
+impl CbcBody {
+    /// Opens the stored bytes of [`Self::slice`] and returns `length` plaintext bytes from `first` on. It
+    /// does not look at the padding: the caller has determined the plaintext's length before.
+    #[must_use]
+    pub fn opener(&self, first: u64, length: u64) -> StreamOpener {
+        let chain = CbcOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
+        StreamOpener::cbc(chain, first % BLOCK_U64, length)
+    }
+}
+
+/// A sealer for one body; with `header`, the IV is stored before the blocks.
+pub(super) fn cbc_sealer(key: &[u8; 32], iv: &[u8; BLOCK], padding: Padding, header: bool) -> StreamSealer {
+    StreamSealer::cbc(CbcSealer::new(key, iv), padding, header.then_some(*iv))
 }

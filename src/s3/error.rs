@@ -8,7 +8,6 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::xml;
 pub use crate::wire::error_code::ErrorCode;
 use crate::wire::percent::InvalidEncoding;
 
@@ -63,15 +62,6 @@ impl S3Error {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.code.status()
-    }
-
-    /// The whole response body. `resource` is the request's path as the client sent it.
-    #[must_use]
-    pub fn to_xml(&self, resource: &str, request_id: &str, host_id: &str) -> String {
-        let fixed = [("Code", self.code.code()), ("Message", &self.message)];
-        let extra = self.extra.iter().map(|(field, value)| (*field, value.as_str()));
-        let ids = [("Resource", resource), ("RequestId", request_id), ("HostId", host_id)];
-        xml::error_document(fixed.into_iter().chain(extra).chain(ids))
     }
 }
 

@@ -6,16 +6,13 @@ use std::time::SystemTime;
 
 use s3s::dto::{
     Bucket, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, ListBucketsOutput,
-    Owner, Timestamp,
+    Timestamp,
 };
 use s3s::{S3Result, s3_error};
 
 use super::directory::{Directory, failed};
 use super::lists;
 use super::refusals::lacks;
-
-/// Of the form of AWS's canonical user ids: 64 hexadecimal digits.
-pub(super) const OWNER_ID: &str = "0000000000000000000000000000000000000000000000000000000073337665";
 
 pub(super) fn create(directory: &Directory, input: &CreateBucketInput) -> S3Result<CreateBucketOutput> {
     let path = directory.bucket_path(&input.bucket)?;
@@ -59,12 +56,7 @@ pub(super) fn list(directory: &Directory) -> S3Result<ListBucketsOutput> {
         Bucket { name: Some(name), creation_date: Some(Timestamp::from(made)), ..Default::default() }
     };
     let buckets = directory.buckets()?.into_iter().map(bucket).collect();
-    Ok(ListBucketsOutput { buckets: Some(buckets), owner: Some(owner()), ..Default::default() })
-}
-
-/// Everything has one owner.
-pub(super) fn owner() -> Owner {
-    Owner { display_name: Some("s3veil".to_owned()), id: Some(OWNER_ID.to_owned()) }
+    Ok(ListBucketsOutput { buckets: Some(buckets), owner: Some(lists::owner()), ..Default::default() })
 }
 
 fn refuse_unkept(input: &CreateBucketInput) -> S3Result<()> {

@@ -8,7 +8,7 @@ use aws_lc_rs::aead::Aad;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
-use super::envelope::{FIXED, zero_nonce};
+use super::kdf::zero_nonce;
 use super::{FormatError, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
@@ -137,20 +137,24 @@ pub(super) fn seal(attributes: &Attributes, content_key: &ContentKey, envelope: 
     }
     let mut sealed = attributes.write();
     let tag = attributes_key(content_key, envelope)
-        .seal_in_place_separate_tag(zero_nonce(), Aad::from(&envelope[..FIXED]), sealed.as_mut_slice())
+        .seal_in_place_separate_tag(zero_nonce(), Aad::from(&envelope[..]), sealed.as_mut_slice())
         .expect("a few checksums are far below AES-GCM's limit");
     envelope.extend_from_slice(&sealed);
     envelope.extend_from_slice(tag.as_ref());
 }
 
-/// Opens the attributes of a whole envelope.
-pub(super) fn open(envelope: &[u8], content_key: &ContentKey) -> Result<Attributes, FormatError> {
-    if envelope.len() == FIXED {
+/// Opens the attributes of a whole envelope, whose first `fixed` bytes are the fixed part.
+pub(super) fn open(
+    envelope: &[u8],
+    fixed: usize,
+    content_key: &ContentKey,
+) -> Result<Attributes, FormatError> {
+    if envelope.len() == fixed {
         return Ok(Attributes::default());
     }
-    let mut sealed = Zeroizing::new(envelope[FIXED..].to_vec());
+    let mut sealed = Zeroizing::new(envelope[fixed..].to_vec());
     let plaintext = attributes_key(content_key, envelope)
-        .open_in_place(zero_nonce(), Aad::from(&envelope[..FIXED]), sealed.as_mut_slice())
+        .open_in_place(zero_nonce(), Aad::from(&envelope[..fixed]), sealed.as_mut_slice())
         .map_err(|_| FormatError::EnvelopeTag)?;
     Attributes::parse(plaintext)
 }

@@ -3,13 +3,14 @@
 //! It must not know how the data key is obtained or where the envelope is stored. It promises that a content
 //! key comes out only if data key, realm, object name and every byte of the envelope are those of the writer.
 
-use aws_lc_rs::aead::{Aad, Nonce};
+use aws_lc_rs::aead::Aad;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
+use super::kdf::zero_nonce;
 use super::{Attributes, FormatError, attributes, kdf};
 use crate::envelope::data_key::KEY_LENGTH;
 use crate::envelope::{ContentKey, DataKey};
@@ -326,7 +327,7 @@ impl Envelope {
         let mut exact = Zeroizing::new([0; KEY_LENGTH]);
         exact.copy_from_slice(content_key);
         let content_key = ContentKey::from_zeroizing(exact);
-        let attributes = attributes::open(&self.bytes, &content_key)?;
+        let attributes = attributes::open(&self.bytes, FIXED, &content_key)?;
         Ok(Opened { content_key, attributes, multipart: self.multipart })
     }
 }
@@ -350,10 +351,6 @@ fn derive(
 
 pub(super) fn length_prefix(field: &[u8]) -> [u8; 4] {
     u32::try_from(field.len()).expect("realms and object keys are far shorter than 4 GiB").to_be_bytes()
-}
-
-pub(super) fn zero_nonce() -> Nonce {
-    Nonce::assume_unique_for_key([0; 12])
 }
 
 #[cfg(test)]

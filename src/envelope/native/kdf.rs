@@ -3,6 +3,7 @@
 //! It must not know what a derived key is used for beyond its label. It promises that two labels never give
 //! the same key.
 
+use aws_lc_rs::aead::Nonce;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use zeroize::Zeroizing;
 
@@ -44,6 +45,11 @@ pub(super) fn hkdf<const N: usize>(
         .and_then(|okm| okm.fill(output.as_mut_slice()))
         .expect("at most 64 bytes are requested, HKDF-SHA256 gives up to 255 * 32");
     output
+}
+
+/// The nonce of a key that encrypts one message.
+pub(super) fn zero_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
 }
 
 #[cfg(test)]

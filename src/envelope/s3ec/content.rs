@@ -6,9 +6,9 @@
 use bytes::BytesMut;
 
 use super::S3ecError;
-use super::envelope::message_length;
 use crate::envelope::DataKey;
 use crate::envelope::aes_cbc::{AcceptedPadding, CbcBody};
+use crate::envelope::aes_gcm;
 use crate::envelope::aes_gcm::{BLOCK, Keystream, MessageKey};
 use crate::envelope::stream::{StreamOpener, StreamSealer};
 
@@ -79,4 +79,10 @@ impl MessageBody {
     pub(super) fn sealer(&self) -> StreamSealer {
         StreamSealer::message(&self.0)
     }
+}
+
+/// Plaintext bytes of a message of `stored` bytes.
+pub(super) fn message_length(stored: u64) -> Result<u64, S3ecError> {
+    let plaintext = stored.checked_sub(aes_gcm::TAG as u64).ok_or(S3ecError::Length)?;
+    if plaintext > aes_gcm::MAX_PLAINTEXT { Err(S3ecError::Length) } else { Ok(plaintext) }
 }

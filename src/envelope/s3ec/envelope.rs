@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::content::Content;
+use super::content::message_length;
 use super::context::{self, Context};
 use super::entries::{self as names, Entries};
 use super::kdf::{Derivation, ID};
@@ -305,12 +306,6 @@ impl Envelope {
             }
         })
     }
-}
-
-/// Plaintext bytes of a message of `stored` bytes.
-pub(super) fn message_length(stored: u64) -> Result<u64, S3ecError> {
-    let plaintext = stored.checked_sub(aes_gcm::TAG as u64).ok_or(S3ecError::Length)?;
-    if plaintext > aes_gcm::MAX_PLAINTEXT { Err(S3ecError::Length) } else { Ok(plaintext) }
 }
 
 fn wrapping(name: &str) -> Result<Wrapping, S3ecError> {

@@ -2,6 +2,7 @@
 
 use super::XmlError;
 use super::reader::{Element, Limits, read};
+use crate::s3::error::S3Error;
 
 /// How large an error document may be to be read. S3's are under 2 KiB; a larger one is passed on unread.
 pub const MAX_ERROR_DOCUMENT: usize = 64 << 10;
@@ -41,6 +42,17 @@ impl ErrorDocument {
             region: root.text_of("Region").map(|region| region.trim().to_owned()),
             endpoint: root.text_of("Endpoint").map(|endpoint| endpoint.trim().to_owned()),
         })
+    }
+}
+
+impl S3Error {
+    /// The whole response body. `resource` is the request's path as the client sent it.
+    #[must_use]
+    pub fn to_xml(&self, resource: &str, request_id: &str, host_id: &str) -> String {
+        let fixed = [("Code", self.code.code()), ("Message", &self.message)];
+        let extra = self.extra.iter().map(|(field, value)| (*field, value.as_str()));
+        let ids = [("Resource", resource), ("RequestId", request_id), ("HostId", host_id)];
+        super::error_document(fixed.into_iter().chain(extra).chain(ids))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Layout, Part, PartNumber, SEGMENT_HEADER};
 use crate::envelope::ContentKey;
 use crate::envelope::native::FormatError;
 use crate::envelope::native::chunk::aead_key;
-use crate::envelope::native::envelope::zero_nonce;
+use crate::envelope::native::kdf::zero_nonce;
 
 /// Number of bytes to read from the end of an object of `parts` segments to get its carried layout (F-42).
 pub const fn layout_tail_length(parts: u16) -> u64 {
