@@ -15,7 +15,7 @@ use crate::wire::range::ByteRange;
 /// Bytes of a block, and of an IV.
 pub(super) const BLOCK: usize = 16;
 pub(super) const BLOCK_U64: u64 = BLOCK as u64;
-/// The article's code appends the literal text `"/0"` 16 times instead of NUL bytes.
+/// The published code of `cbc` appends the literal text `"/0"` 16 times instead of NUL bytes.
 const LITERAL_ZERO_PADDING: [u8; 2 * BLOCK] = *b"/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0";
 
 type Encryptor = cbc::Encryptor<Aes256>;

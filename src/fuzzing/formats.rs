@@ -408,7 +408,7 @@ fn hex(digits: &[u8]) -> Option<Vec<u8>> {
     pairs.map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect()
 }
 
-/// An object of the article: a line with its recorded length, then the stored body. Then a new one.
+/// An object of the format `cbc`: a line with its recorded length, then the stored body. Then a new one.
 pub fn cbc(data: &[u8]) {
     let mut input = Input(data);
     let recorded = input.line();

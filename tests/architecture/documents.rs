@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::allowances::MAX_DEAD_PATHS;
+use crate::allowances::{MAX_DEAD_NAMES, MAX_DEAD_PATHS};
 use crate::sources::{self, root};
 
 /// Every rule of the format is cited by the code or a test, and every citation is a rule.
@@ -37,17 +37,23 @@ fn citations(text: &str) -> BTreeSet<String> {
 const FOLDERS: &[&str] =
     &["src/", "crates/", "tests/", "docs/", "scripts/", "benches/", "fuzz/", ".ci/", ".cargo/", ".github/"];
 
-#[test]
-fn every_path_in_a_document_exists() {
+fn documents() -> impl Iterator<Item = (String, String)> {
     let mut documents: Vec<PathBuf> = fs::read_dir(root().join("docs"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
     documents.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)));
+    documents.into_iter().map(|path| {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        (name, fs::read_to_string(path).unwrap())
+    })
+}
+
+#[test]
+fn every_path_in_a_document_exists() {
     let mut dead = Vec::new();
-    for document in documents {
-        let text = fs::read_to_string(&document).unwrap();
+    for (document, text) in documents() {
         let of_a_path =
             |character: char| character.is_ascii_alphanumeric() || "._/-<>{}*…".contains(character);
         for word in text.split(|character| !of_a_path(character)) {
@@ -55,9 +61,28 @@ fn every_path_in_a_document_exists() {
             let is_pattern = path.contains(['<', '>', '{', '}', '*', '…']);
             let is_path = FOLDERS.iter().any(|folder| path.starts_with(folder));
             if is_path && !is_pattern && !root().join(path).exists() {
-                dead.push(format!("{}: {path}", document.strip_prefix(root()).unwrap().display()));
+                dead.push(format!("{document}: {path}"));
             }
         }
     }
     assert!(dead.len() <= MAX_DEAD_PATHS, "{} paths that do not exist:\n{}", dead.len(), dead.join("\n"));
+}
+
+/// Where a document writes `` `src/file.rs`: `name` ``, the file has that name.
+#[test]
+fn every_name_that_a_document_places_in_a_file_is_there() {
+    let mut dead = Vec::new();
+    for (document, text) in documents() {
+        let pieces: Vec<_> = text.split('`').collect();
+        for piece in pieces.windows(3) {
+            let [path, between, name] = piece else { continue };
+            let is_placed = path.ends_with(".rs") && *between == ": " && !name.contains(' ');
+            let Ok(file) = fs::read_to_string(root().join(path)) else { continue };
+            let last = name.rsplit("::").next().unwrap();
+            if is_placed && !file.contains(last) {
+                dead.push(format!("{document}: {name} in {path}"));
+            }
+        }
+    }
+    assert!(dead.len() <= MAX_DEAD_NAMES, "{} names that do not exist:\n{}", dead.len(), dead.join("\n"));
 }

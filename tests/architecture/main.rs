@@ -28,4 +28,6 @@ mod allowances {
     pub const MAX_UNCLEAR_COMMENTS: usize = 187;
     /// Paths in documents that do not exist.
     pub const MAX_DEAD_PATHS: usize = 8;
+    /// Names that documents place in a file which does not have them.
+    pub const MAX_DEAD_NAMES: usize = 4;
 }

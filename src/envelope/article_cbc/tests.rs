@@ -78,7 +78,7 @@ fn both_paddings_of_writing_read_back() {
     }
 }
 
-/// The padding of the article's own code. Where a text is not a whole number of blocks, that code adds no
+/// The padding of the published code. Where a text is not a whole number of blocks, that code adds no
 /// padding and its library refuses; else it appends `"/0"` 16 times.
 #[test]
 fn what_the_articles_code_appends_is_stripped() {

@@ -40,7 +40,7 @@ pub(super) fn check_bound(context: &Context, algorithm: &str) -> Result<(), S3ec
 }
 
 /// Checks that a context is one of the legacy wrapping, and not another format's data key presented as one:
-/// an empty context is the article's, one that names an algorithm belongs to `kms+context`.
+/// an empty context is that of `cbc`, one that names an algorithm belongs to `kms+context`.
 pub(super) fn check_legacy(context: &Context) -> Result<(), S3ecError> {
     refuse_native(context)?;
     if context.contains_key(ALGORITHM) {
