@@ -26,7 +26,7 @@ impl Error {
             Self::UnexpectedResponse(what) => {
                 S3Error::new(ErrorCode::InternalError, format!("The storage responded {what}."))
             }
-            Self::UpstreamFailed { .. } => unavailable("The storage is in trouble. Please try again."),
+            Self::UpstreamFailed { .. } => unavailable("The storage is failing. Please try again."),
             Self::Unsettled => unavailable(
                 "The storage's response was lost, and whether the request was carried out is not known. Please \
                  look, or try again.",
@@ -179,7 +179,7 @@ fn keyring(error: &KeyringError) -> S3Error {
         ),
         KeyringError::Unavailable => unavailable("The key service is unavailable. Please try again."),
         KeyringError::Interrupted => {
-            unavailable("The call of the key service was interrupted. Please try again.")
+            unavailable("The call to the key service was interrupted. Please try again.")
         }
         KeyringError::Credentials
         | KeyringError::Malformed(_)
