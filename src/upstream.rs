@@ -1,6 +1,7 @@
-//! The `upstream` room: one signed request to the store, one response back, over pooled connections or in process.
-//! It knows HTTP and S3's addressing, and must not know what objects mean, how they are sealed, or who asked.
-//! A body that fails or is not of its announced length never becomes a whole request, nor a short response a whole one.
+//! The storage: sends signed requests, over pooled connections or in process, and repeats those that are safe to
+//! repeat. It knows HTTP and S3's addressing, and must not know what objects mean, how they are sealed, or which
+//! client sent the request. A body that fails or is not of its announced length never becomes a complete request,
+//! nor a short response a complete one.
 
 mod address;
 mod advice;
@@ -31,42 +32,42 @@ use tokio::time::Instant;
 use self::address::Address;
 use self::connector::Connector;
 use self::credentials::CredentialSource;
-pub use self::error::{
-    AddressError, CredentialsError, LengthError, Phase, UpstreamError, UpstreamSetupError,
-};
+pub use self::error::{AddressError, Phase, UpstreamError, UpstreamSetupError};
 use self::incoming::{Incoming, ReadAhead, promised_length};
 pub use self::latest_id::{REQUEST_ID, latest_id, watched};
 use self::outgoing::{Stage, Upload};
 use self::pool::Pool;
-use self::request::{Hop, Prepared};
-use self::retry::{Budget, Pace, Replay, Trouble};
+use self::request::{Prepared, TransportSecurity};
+use self::retry::{Budget, FailureClass, Idempotency, Pace};
 pub use self::settings::{
     CONNECT_TIMEOUT, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
-pub use self::transport::{HeadRoom, OriginalHeaders, Sending, Transport};
+#[cfg(feature = "embedded-store")]
+pub use self::transport::OriginalHeaders;
+pub use self::transport::{HeadRoom, Sending, Transport};
 use crate::buffers::ConnectionCounter;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
 use crate::wire::checksum::ChecksumAlgorithm;
 
-/// The error of a body, whatever it was.
+/// The error of a body.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A body of bytes, whatever it is made of.
+/// A body of bytes.
 pub type BoxBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
 /// Maximum bytes of a response body that [`Upstream::fetch`] reads ahead: more than S3 writes in one
 /// configuration or error document.
 pub const MAX_SMALL_BODY: usize = 64 * 1024;
 
-/// How s3veil names itself in `Via`.
+/// The name of s3veil in `Via`.
 pub const VIA: &str = "1.1 s3veil";
 
-/// S3's XML errors have a few hundred bytes; a 503 that is longer is not S3's own.
+/// The maximum bytes of a 503 that is read: S3's XML errors have a few hundred.
 const MAX_ERROR_BODY: usize = 16 * 1024;
 
-/// A request for the store, unsigned.
+/// A request to the storage, unsigned.
 #[derive(Debug)]
 pub struct UpstreamRequest {
     /// The method.
@@ -77,7 +78,7 @@ pub struct UpstreamRequest {
     pub object: Option<ObjectKey>,
     /// Query parameters, decoded, in order; `None` is a bare name (`?acl`).
     pub query: Vec<(String, Option<String>)>,
-    /// End-to-end headers. Those of the hop (host, length, framing, signature) are replaced.
+    /// End-to-end headers. Those of the connection (host, length, framing, signature) are replaced.
     pub headers: HeaderMap,
     /// The body.
     pub body: UpstreamBody,
@@ -101,11 +102,12 @@ impl UpstreamRequest {
     }
 }
 
-/// A request's body, by how it is protected on the way.
+/// A request's body, by how it is protected in transit.
 pub enum UpstreamBody {
-    /// None.
+    /// No body.
     Empty,
-    /// A small document (XML, JSON): signed with its SHA-256, with a Content-MD5 unless it carries another digest.
+    /// A small document (XML, JSON): signed with its SHA-256, with a Content-MD5 unless it carries another
+    /// digest.
     Buffered(Bytes),
     /// Object ciphertext in memory: the checksum goes in a header, and the request can be repeated.
     Content(Bytes),
@@ -113,7 +115,7 @@ pub enum UpstreamBody {
     StreamedContent {
         /// The bytes. An error, or an end before or after `length`, cuts the request.
         body: BoxBody,
-        /// Their exact number.
+        /// The exact number of bytes.
         length: u64,
     },
 }
@@ -129,7 +131,7 @@ impl std::fmt::Debug for UpstreamBody {
     }
 }
 
-/// The store, ready to be asked. Cloning shares pool and credentials.
+/// The client of the storage. Cloning shares pool and credentials.
 #[derive(Clone)]
 pub struct Upstream {
     shared: Arc<Shared>,
@@ -137,9 +139,9 @@ pub struct Upstream {
 
 struct Shared {
     address: Address,
-    hop: Hop,
+    security: TransportSecurity,
     transport: Box<dyn Transport>,
-    /// The responses under way.
+    /// The responses in flight.
     crowd: ConnectionCounter,
     credentials: CredentialSource,
     signer: Signer,
@@ -150,11 +152,12 @@ struct Shared {
 }
 
 impl Upstream {
-    /// Sets up a client that connects to the target of `settings`: reads root certificates, asks for the first
-    /// credentials. Connects to nothing yet.
+    /// Sets up a client that connects to the target of `settings`: reads root certificates, asks for the
+    /// first credentials. Connects to nothing yet.
     ///
     /// # Errors
-    /// [`UpstreamSetupError`]; `NoTransport` for [`Target::Embedded`], which is reached [otherwise](Self::with_transport).
+    /// [`UpstreamSetupError`]; `NoTransport` for [`Target::Embedded`], which is reached
+    /// with a transport of its own.
     pub async fn build(settings: Settings) -> Result<Self, UpstreamSetupError> {
         match settings.target {
             Target::Embedded { .. } => return Err(UpstreamSetupError::NoTransport),
@@ -163,29 +166,38 @@ impl Upstream {
         let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
         let crowd = ConnectionCounter::default();
         let pool = network(&settings, &address, &crowd)?;
-        let hop = if address.is_tls() { Hop::Protected } else { Hop::Open };
-        Self::assemble(settings, address, Box::new(pool), hop, crowd).await
+        let security =
+            if address.is_tls() { TransportSecurity::Encrypted } else { TransportSecurity::Plaintext };
+        Self::assemble(settings, address, Box::new(pool), security, crowd).await
     }
 
-    /// Sets up a client whose requests stay within the process: `transport` carries them, signed with the credentials
-    /// of `settings`. Failures are not repeated, since they would repeat themselves.
+    /// Sets up a client whose requests stay within the process: `transport` carries them, signed with the
+    /// credentials of `settings`. Failures are not repeated, since they would repeat themselves.
     ///
     /// # Errors
     /// As [`Self::build`].
+    #[cfg(feature = "embedded-store")]
     pub async fn with_transport(
         settings: Settings,
         transport: Box<dyn Transport>,
     ) -> Result<Self, UpstreamSetupError> {
         let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
         let settings = Settings { max_retries: 0, ..settings };
-        Self::assemble(settings, address, transport, Hop::Protected, ConnectionCounter::default()).await
+        Self::assemble(
+            settings,
+            address,
+            transport,
+            TransportSecurity::Encrypted,
+            ConnectionCounter::default(),
+        )
+        .await
     }
 
     async fn assemble(
         settings: Settings,
         address: Address,
         transport: Box<dyn Transport>,
-        hop: Hop,
+        security: TransportSecurity,
         crowd: ConnectionCounter,
     ) -> Result<Self, UpstreamSetupError> {
         let Settings { region, credentials, checksum, timeouts, max_retries, via, .. } = settings;
@@ -194,7 +206,7 @@ impl Upstream {
         let via = via.map(HeaderValue::from_static);
         let shared = Shared {
             address,
-            hop,
+            security,
             transport,
             crowd,
             credentials,
@@ -232,26 +244,26 @@ impl Upstream {
         request: UpstreamRequest,
         reading: Reading,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { address, hop, checksum, max_retries, .. } = &*self.shared;
-        let request = Prepared::new(request, address, *hop, *checksum).await?;
+        let Shared { address, security, checksum, max_retries, .. } = &*self.shared;
+        let request = Prepared::new(request, address, *security, *checksum).await?;
         let mut budget = Budget::new(*max_retries);
-        let mut may_be_done = false;
+        let mut may_have_been_done = false;
         loop {
             let outcome = match (reading, self.attempt(&request, budget.time_left()).await) {
                 (Reading::SmallBody, Ok(response)) => read_ahead(response).await,
                 (Reading::Head | Reading::SmallBody, outcome) => outcome,
             };
             if budget.is_spent() {
-                return marked(outcome, may_be_done);
+                return marked(outcome, may_have_been_done);
             }
-            let (outcome, trouble) = assess(outcome, &request).await;
-            let allowed = trouble.filter(|trouble| trouble.allows(request.replay()));
-            let Some((trouble, pause)) = allowed.and_then(|trouble| Some((trouble, budget.spend()?))) else {
-                return marked(outcome, may_be_done);
+            let (outcome, class) = classify(outcome, &request).await;
+            let allowed = class.filter(|class| class.allows(request.idempotency()));
+            let Some((class, pause)) = allowed.and_then(|class| Some((class, budget.spend()?))) else {
+                return marked(outcome, may_have_been_done);
             };
-            may_be_done |= trouble == Trouble::Unsettled;
+            may_have_been_done |= class == FailureClass::Unsettled;
             metrics::counter!("s3veil_upstream_retries_total").increment(1);
-            tracing::debug!(?trouble, ?pause, failure = %failure(&outcome), "trying the store again");
+            tracing::debug!(?class, ?pause, failure = %failure(&outcome), "repeating a request to the storage");
             drop(outcome);
             tokio::time::sleep(pause).await;
         }
@@ -309,9 +321,9 @@ impl Upstream {
         latest_id::note(response.headers());
         let is_early = request.upload().is_some_and(|upload| !upload.is_sent());
         if is_early && response.status().is_success() {
-            // The verdict on the body is still out: this success is none.
+            // The body may still fail, so this is not a success.
             return Err(UpstreamError::Protocol(
-                "the store reported success before it had the whole body".into(),
+                "the storage reported success before it had the whole body".into(),
             ));
         }
         let (head, body) = response.into_parts();
@@ -351,9 +363,9 @@ pub fn is_repeated<B>(response: &Response<B>) -> bool {
     response.extensions().get::<Repeated>().is_some()
 }
 
-fn marked(outcome: Outcome, may_be_done: bool) -> Outcome {
+fn marked(outcome: Outcome, may_have_been_done: bool) -> Outcome {
     outcome.map(|mut response| {
-        if may_be_done {
+        if may_have_been_done {
             response.extensions_mut().insert(Repeated);
         }
         response
@@ -388,7 +400,8 @@ async fn within(exchange: Sending<'_>, limit: Duration) -> Outcome {
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
 }
 
-/// Waits as long as the upload gets on, or waits for its source; not for a store that neither reads nor answers.
+/// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor
+/// responds.
 async fn supervise(mut exchange: Sending<'_>, upload: &Upload, timeouts: Timeouts) -> Outcome {
     let look_again = timeouts.idle.min(timeouts.head);
     loop {
@@ -408,24 +421,24 @@ async fn supervise(mut exchange: Sending<'_>, upload: &Upload, timeouts: Timeout
     }
 }
 
-/// What an outcome means for another attempt. A 503 is read to find out whether it is S3's SlowDown.
-async fn assess(outcome: Outcome, request: &Prepared) -> (Outcome, Option<Trouble>) {
+/// Classifies an outcome for another attempt. A 503 is read to find out whether it is S3's SlowDown.
+async fn classify(outcome: Outcome, request: &Prepared) -> (Outcome, Option<FailureClass>) {
     let untouched = request.upload().is_some_and(|upload| upload.is_untouched());
     match outcome {
         Err(error) => {
-            let trouble = Trouble::of_error(&error, untouched);
-            (Err(error), trouble)
+            let class = FailureClass::from_error(&error, untouched);
+            (Err(error), class)
         }
         Ok(response) => {
-            let trouble = Trouble::of_status(response.status());
+            let class = FailureClass::from_status(response.status());
             let is_unclear = response.status() == StatusCode::SERVICE_UNAVAILABLE
-                && request.replay() == Replay::IfUnprocessed;
-            if is_unclear { read_refusal(response).await } else { (Ok(response), trouble) }
+                && request.idempotency() == Idempotency::IfUnprocessed;
+            if is_unclear { read_refusal(response).await } else { (Ok(response), class) }
         }
     }
 }
 
-async fn read_refusal(response: Response<BoxBody>) -> (Outcome, Option<Trouble>) {
+async fn read_refusal(response: Response<BoxBody>) -> (Outcome, Option<FailureClass>) {
     let (head, mut body) = response.into_parts();
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -436,9 +449,9 @@ async fn read_refusal(response: Response<BoxBody>) -> (Outcome, Option<Trouble>)
         }
     }
     let is_slow_down = String::from_utf8_lossy(&read).contains("<Code>SlowDown</Code>");
-    let trouble = if is_slow_down { Trouble::Refused } else { Trouble::Unsettled };
+    let class = if is_slow_down { FailureClass::Refused } else { FailureClass::Unsettled };
     let body = Full::new(read.freeze()).map_err(|never| match never {}).boxed_unsync();
-    (Ok(Response::from_parts(head, body)), Some(trouble))
+    (Ok(Response::from_parts(head, body)), Some(class))
 }
 
 fn failure(outcome: &Outcome) -> String {

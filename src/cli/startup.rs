@@ -1,4 +1,6 @@
-//! The rooms as the configuration wants them.
+//! Builds every other module as the configuration says, which no other module does.
+//! It must not know requests.
+//! What it returns is complete, or a failure says what to change.
 
 use std::io;
 use std::sync::Arc;
@@ -24,17 +26,17 @@ use crate::{object, upload};
 /// are rare, and the others small.
 const DOCUMENTS: u64 = 8;
 
-/// What is to be done with the storage.
+/// What the storage is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Clients are served.
+    /// To serve clients.
     Serve,
-    /// A command looks at it, perhaps beside a process that serves.
+    /// To read it in a command, perhaps while another process serves it.
     Look,
 }
 
-/// Builds the resources that handlers work with: opens files and the embedded store, but neither listens
-/// nor calls a server. The keyring is built last, so that nothing fails after a keyring was built.
+/// Builds the resources that operations work with: opens files and the embedded store, but neither listens
+/// nor calls a server. The keyring is built last, so that no later step can fail after a keyring file was made.
 ///
 /// # Errors
 /// [`Failure`] with what to change.
@@ -78,7 +80,7 @@ async fn upstream(settings: upstream::Settings) -> Result<Upstream, UpstreamSetu
     Upstream::build(settings).await
 }
 
-/// Builds what answers requests: of the configured clients, and of one more.
+/// Builds the service for the configured clients, and `further` ones.
 ///
 /// # Errors
 /// As [`resources`].
@@ -104,7 +106,7 @@ pub async fn service(
     Ok(service)
 }
 
-/// The keyring alone.
+/// Builds the keyring.
 ///
 /// # Errors
 /// [`Failure::Usage`] with the file or setting, and what to do.
@@ -146,7 +148,7 @@ fn upstream_failed(error: UpstreamSetupError) -> Failure {
     }
 }
 
-/// A file or directory that can't be used, and what to do about it.
+/// The failure for a file or directory that can't be used, with advice.
 fn setup_failed(what: String, kind: io::ErrorKind, key: &str) -> Failure {
     let is_in_the_way = [io::ErrorKind::NotADirectory, io::ErrorKind::AlreadyExists].contains(&kind);
     let advice = if kind == io::ErrorKind::PermissionDenied {

@@ -18,13 +18,13 @@ const EMBEDDED_HOST: &str = "embedded";
 /// <https://github.com/minio/madmin-go> (`/minio/admin`).
 const ADMINISTRATION: [&str; 2] = ["admin", "minio"];
 
-/// A store's address.
+/// The address of a storage.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
     path_style: bool,
-    /// Whether the store may have administration in the place of a bucket.
+    /// Whether the storage may have administration in the place of a bucket.
     has_administration: bool,
 }
 
@@ -42,7 +42,7 @@ impl Address {
                 path_style: true,
                 has_administration: false,
             }),
-            Target::Endpoint(endpoint) => Self::of_endpoint(endpoint, path_style.unwrap_or(true)),
+            Target::Endpoint(endpoint) => Self::from_endpoint(endpoint, path_style.unwrap_or(true)),
             Target::Aws => Ok(Self {
                 scheme: Scheme::HTTPS,
                 authority: aws_host(region)?,
@@ -52,7 +52,7 @@ impl Address {
         }
     }
 
-    fn of_endpoint(endpoint: &Uri, path_style: bool) -> Result<Self, UpstreamSetupError> {
+    fn from_endpoint(endpoint: &Uri, path_style: bool) -> Result<Self, UpstreamSetupError> {
         let refuse = |reason| Err(UpstreamSetupError::Endpoint { endpoint: endpoint.to_string(), reason });
         let scheme = match endpoint.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS => scheme.clone(),
@@ -75,7 +75,7 @@ impl Address {
         Ok(Self { scheme, authority: authority.clone(), path_style, has_administration: true })
     }
 
-    /// Whether the way there is encrypted.
+    /// Whether connections are encrypted.
     pub(super) fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
@@ -83,7 +83,7 @@ impl Address {
     /// The absolute URI, encoded once as it is signed and sent, and the value of `Host`.
     ///
     /// # Errors
-    /// [`AddressError`] for a bucket name that is a path of the store's administration, and for a URI that
+    /// [`AddressError`] for a bucket name that is a path of the storage's administration, and for a URI that
     /// would name another host.
     pub(super) fn locate(
         &self,
@@ -231,7 +231,7 @@ mod tests {
         let address = endpoint("http://127.0.0.1:9000", None).unwrap();
         for name in ADMINISTRATION {
             let refused = address.locate(Some(&bucket(name)), None, &[]).unwrap_err();
-            assert!(matches!(refused, AddressError::Administration(told) if told == name));
+            assert!(matches!(refused, AddressError::Administration(refused) if refused == name));
         }
         assert!(address.locate(Some(&bucket("admins")), None, &[]).is_ok());
         // With the bucket in the host name, and at AWS, there is nothing beside buckets.

@@ -29,15 +29,12 @@ fn tls_advice(error: &rustls::Error, trusts_a_file: bool) -> Option<&'static str
     }
     let rustls::Error::InvalidCertificate(certificate) = error else { return None };
     if certificate.to_string().contains(AUTHORITY_AS_SERVER) {
-        return Some(match trusts_a_file {
-            true => {
-                "the server's certificate is marked as an authority's, as `openssl req -x509` makes it: make it with \
-                 -addext basicConstraints=critical,CA:FALSE, and name the new one in upstream.ca_file"
-            }
-            false => {
-                "the server's certificate is signed by itself and marked as an authority's: make it with -addext \
-                 basicConstraints=critical,CA:FALSE, and name it in upstream.ca_file"
-            }
+        return Some(if trusts_a_file {
+            "the server's certificate is marked as an authority's, as `openssl req -x509` makes it: make it with \
+             -addext basicConstraints=critical,CA:FALSE, and name the new one in upstream.ca_file"
+        } else {
+            "the server's certificate is signed by itself and marked as an authority's: make it with -addext \
+             basicConstraints=critical,CA:FALSE, and name it in upstream.ca_file"
         });
     }
     let is_expired =

@@ -1,5 +1,5 @@
-//! Connections: TCP without Nagle, TLS by rustls, one deadline over both, and a stream that still hears the
-//! answer of a store that hung up on our writing.
+//! Connections: TCP without Nagle, TLS by rustls, one deadline over both, and a stream that still reads
+//! the response of a storage that closed the connection during our write.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -29,7 +29,7 @@ use crate::buffers::{CappedStream, ConnectionCounter};
 /// nothing.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 
-/// Probes on idle connections find peers that vanished without a word (NAT tables forget after minutes).
+/// Probes on idle connections find peers that are gone without a FIN (NAT tables forget after minutes).
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connects, TLS included, within a deadline.
@@ -112,12 +112,12 @@ fn root_certificates(extra: Option<&Path>) -> Result<RootCertStore, UpstreamSetu
 /// A connection, ready for HTTP.
 pub(super) type Connection = MaybeHttpsStream<TcpConnection>;
 
-/// What hyper reads in pieces as large as there is room for them, and writes with patience.
-type TcpConnection = PatientStream<TokioIo<CappedStream<TcpStream>>>;
+/// The TCP stream below TLS: reads are capped by the buffers that are left, and failed writes do not end it.
+type TcpConnection = ReadAfterResetStream<TokioIo<CappedStream<TcpStream>>>;
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
-/// hyper-util's TCP connector with [`CappedStream`] and [`PatientStream`] on top.
+/// hyper-util's TCP connector with [`CappedStream`] and [`ReadAfterResetStream`] on top.
 #[derive(Clone)]
 struct TcpConnector {
     http: HttpConnector,
@@ -138,28 +138,32 @@ impl Service<Uri> for TcpConnector {
         let crowd = self.crowd.clone();
         Box::pin(async move {
             let stream = CappedStream::new(connecting.await?.into_inner(), crowd);
-            Ok(PatientStream { io: TokioIo::new(stream), deaf: false })
+            Ok(ReadAfterResetStream { io: TokioIo::new(stream), write_closed: false })
         })
     }
 }
 
 /// A stream whose reading goes on after its writing has failed.
 ///
-/// S3 refuses an upload (403, 412, 503) before it has read the body, and hangs up. The kernel then fails our next write
-/// with EPIPE or ECONNRESET although the answer may lie in the receive buffer. hyper gives the connection up at the
-/// first failed write; so the failure is swallowed here, and the reader finds what there is to find: the answer, or the
-/// end of the connection, which is reported as such. No caller takes a swallowed write for a success, because success
-/// is a response.
-pub(super) struct PatientStream<T> {
+/// S3 refuses an upload (403, 412, 503) before it has read the body, and hangs up. The kernel then fails our
+/// next write with EPIPE or ECONNRESET although the response may lie in the receive buffer. hyper gives the
+/// connection up at the first failed write; so the failure is ignored here, and the reader finds the
+/// response, or the end of the connection, which is reported as such. No caller mistakes an ignored failure
+/// for success, because success is a response.
+pub(super) struct ReadAfterResetStream<T> {
     io: T,
-    deaf: bool,
+    write_closed: bool,
 }
 
-impl<T> PatientStream<T> {
-    fn swallow(&mut self, written: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
+impl<T> ReadAfterResetStream<T> {
+    fn ignore_write_error(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error)) if is_hang_up(&error) => {
-                self.deaf = true;
+                self.write_closed = true;
                 Poll::Ready(Ok(len))
             }
             Poll::Ready(_) | Poll::Pending => written,
@@ -174,7 +178,7 @@ fn is_hang_up(error: &io::Error) -> bool {
         || kind == io::ErrorKind::ConnectionAborted
 }
 
-impl<T: Read + Unpin> Read for PatientStream<T> {
+impl<T: Read + Unpin> Read for ReadAfterResetStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -184,13 +188,13 @@ impl<T: Read + Unpin> Read for PatientStream<T> {
     }
 }
 
-impl<T: Write + Unpin> Write for PatientStream<T> {
+impl<T: Write + Unpin> Write for ReadAfterResetStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.deaf {
+        if self.write_closed {
             return Poll::Ready(Ok(buf.len()));
         }
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.swallow(written, buf.len())
+        self.ignore_write_error(written, buf.len())
     }
 
     fn poll_write_vectored(
@@ -199,11 +203,11 @@ impl<T: Write + Unpin> Write for PatientStream<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let len = bufs.iter().map(|buf| buf.len()).sum();
-        if self.deaf {
+        if self.write_closed {
             return Poll::Ready(Ok(len));
         }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.swallow(written, len)
+        self.ignore_write_error(written, len)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -211,11 +215,11 @@ impl<T: Write + Unpin> Write for PatientStream<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_flush(cx) }
+        if self.write_closed { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_flush(cx) }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
+        if self.write_closed { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_shutdown(cx) }
     }
 }
 
@@ -225,7 +229,7 @@ impl connect::Connection for CappedStream<TcpStream> {
     }
 }
 
-impl<T: connect::Connection> connect::Connection for PatientStream<T> {
+impl<T: connect::Connection> connect::Connection for ReadAfterResetStream<T> {
     fn connected(&self) -> Connected {
         self.io.connected()
     }

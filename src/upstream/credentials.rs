@@ -1,4 +1,4 @@
-//! The credentials of the moment: fixed ones, or those of AWS's chain, renewed before they expire.
+//! The credentials of requests to the storage: fixed, or from AWS's chain and renewed before they expire.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,16 +11,17 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::error::CredentialsError;
 use super::settings::Credentials;
 
-/// Renewal begins this long before the end: AWS hands out the next role credentials five minutes ahead.
+/// Renewal begins this long before the expiry: AWS issues the next role credentials five minutes ahead.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// At least this long between two attempts to renew, so that a source in trouble is not stormed by every request.
+/// The minimum time between two attempts to renew, so that requests do not overload a failing source.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(2);
 
-/// One attempt's limit: the chain asks several sources in turn, and the instance's answers within a second or not at all.
+/// Timeout of one attempt: the chain tries several sources in turn, and the instance's responds within a
+/// second or not at all.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where requests take their credentials from. Cloning shares it.
+/// The source of credentials. Cloning shares it.
 #[derive(Debug, Clone)]
 pub(super) enum CredentialSource {
     Fixed(AwsCredentials),
@@ -28,7 +29,7 @@ pub(super) enum CredentialSource {
 }
 
 impl CredentialSource {
-    /// Sets the source up; a chain that finds nothing is an error here already, before anything listens.
+    /// Sets the source up. A chain that finds no credentials is an error at once, before anything listens.
     pub(super) async fn new(settings: Credentials, region: &str) -> Result<Self, CredentialsError> {
         match settings {
             Credentials::Static { access_key_id, secret_access_key, session_token } => {
@@ -64,13 +65,13 @@ impl CredentialSource {
     }
 }
 
-/// A cache of one: what the provider gave last, and when it was asked last.
+/// The provider's latest credentials, and the latest attempt to renew them.
 #[derive(Debug)]
 pub(super) struct Renewal {
     provider: SharedCredentialsProvider,
-    held: RwLock<Option<AwsCredentials>>,
-    /// Held by whoever asks the provider; it remembers how the last attempt went.
-    asking: Arc<Mutex<Option<Attempt>>>,
+    cached: RwLock<Option<AwsCredentials>>,
+    /// Locked while the provider is called; holds the outcome of the latest attempt.
+    latest_attempt: Arc<Mutex<Option<Attempt>>>,
 }
 
 #[derive(Debug)]
@@ -87,66 +88,68 @@ enum Freshness {
 
 impl Renewal {
     fn new(provider: SharedCredentialsProvider) -> Self {
-        Self { provider, held: RwLock::new(None), asking: Arc::default() }
+        Self { provider, cached: RwLock::new(None), latest_attempt: Arc::default() }
     }
 
-    /// Fresh ones are returned at once; ageing ones too, while one task renews them; expired ones are waited for.
+    /// Returns fresh credentials at once, and ageing ones while one task renews them; waits for the renewal
+    /// of expired ones.
     async fn current(self: &Arc<Self>) -> Result<AwsCredentials, CredentialsError> {
-        if let Some(held) = self.held() {
-            match freshness(&held) {
-                Freshness::Fresh => return Ok(held),
+        if let Some(cached) = self.cached() {
+            match freshness(&cached) {
+                Freshness::Fresh => return Ok(cached),
                 Freshness::Ageing => {
-                    self.renew_aside();
-                    return Ok(held);
+                    self.renew_in_background();
+                    return Ok(cached);
                 }
                 Freshness::Expired => {}
             }
         }
-        let asking = Arc::clone(&self.asking).lock_owned().await;
-        // Whoever held the lock before us may have brought what we need, or have found that it can't be had.
-        if let Some(held) = self.held().filter(|held| !matches!(freshness(held), Freshness::Expired)) {
-            return Ok(held);
+        let latest_attempt = Arc::clone(&self.latest_attempt).lock_owned().await;
+        // The previous holder of the lock may have renewed the credentials, or may have failed.
+        if let Some(cached) = self.cached().filter(|cached| !matches!(freshness(cached), Freshness::Expired))
+        {
+            return Ok(cached);
         }
-        if let Some(Attempt { at, error: Some(error) }) = &*asking
+        if let Some(Attempt { at, error: Some(error) }) = &*latest_attempt
             && at.elapsed() < RENEWAL_PAUSE
         {
             return Err(error.clone());
         }
-        self.ask(asking).await
+        self.renew(latest_attempt).await
     }
 
-    fn renew_aside(self: &Arc<Self>) {
-        let Ok(asking) = Arc::clone(&self.asking).try_lock_owned() else { return };
-        if asking.as_ref().is_some_and(|last| last.at.elapsed() < RENEWAL_PAUSE) {
+    fn renew_in_background(self: &Arc<Self>) {
+        let Ok(latest_attempt) = Arc::clone(&self.latest_attempt).try_lock_owned() else { return };
+        if latest_attempt.as_ref().is_some_and(|last| last.at.elapsed() < RENEWAL_PAUSE) {
             return;
         }
         let renewal = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = renewal.ask(asking).await {
+            if let Err(error) = renewal.renew(latest_attempt).await {
                 tracing::warn!(reason = error.reason, "upstream credentials could not be renewed yet");
             }
         });
     }
 
-    async fn ask(
+    async fn renew(
         &self,
-        mut asking: OwnedMutexGuard<Option<Attempt>>,
+        mut latest_attempt: OwnedMutexGuard<Option<Attempt>>,
     ) -> Result<AwsCredentials, CredentialsError> {
-        let answer = match tokio::time::timeout(LOAD_TIMEOUT, self.provider.provide_credentials()).await {
+        let outcome = match tokio::time::timeout(LOAD_TIMEOUT, self.provider.provide_credentials()).await {
             Ok(Ok(credentials)) => Ok(credentials),
             Ok(Err(error)) => Err(reason(&error)),
-            Err(_) => Err(format!("no answer within {LOAD_TIMEOUT:?}")),
+            Err(_) => Err(format!("no response within {LOAD_TIMEOUT:?}")),
         };
-        let answer = answer.map_err(|reason| CredentialsError { reason });
-        *asking = Some(Attempt { at: Instant::now(), error: answer.as_ref().err().cloned() });
-        if let Ok(credentials) = &answer {
-            *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
+        let outcome = outcome.map_err(|reason| CredentialsError { reason });
+        *latest_attempt = Some(Attempt { at: Instant::now(), error: outcome.as_ref().err().cloned() });
+        if let Ok(credentials) = &outcome {
+            *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
         }
-        answer
+        outcome
     }
 
-    fn held(&self) -> Option<AwsCredentials> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn cached(&self) -> Option<AwsCredentials> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -159,7 +162,7 @@ fn freshness(credentials: &AwsCredentials) -> Freshness {
     }
 }
 
-/// The error with its causes, which is where AWS's errors say what happened.
+/// The error with its causes, which hold the reason in AWS's errors.
 fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -181,11 +184,11 @@ mod tests {
 
     use super::*;
 
-    /// Answers with the lifetimes given, one after the other (`None`: an error), then with errors.
+    /// Provides credentials of these lifetimes in turn (`None`: an error), then errors.
     #[derive(Debug, Default)]
     struct Script {
         lifetimes: StdMutex<Vec<Option<Duration>>>,
-        asked: AtomicUsize,
+        calls: AtomicUsize,
     }
 
     #[derive(Debug, Clone, Default)]
@@ -197,8 +200,8 @@ mod tests {
             *script.lifetimes.lock().unwrap() = lifetimes.iter().rev().copied().collect();
             Self(Arc::new(script))
         }
-        fn asked(&self) -> usize {
-            self.0.asked.load(Ordering::SeqCst)
+        fn calls(&self) -> usize {
+            self.0.calls.load(Ordering::SeqCst)
         }
     }
 
@@ -208,7 +211,7 @@ mod tests {
             Self: 'a,
         {
             Answer::new(async {
-                let number = self.0.asked.fetch_add(1, Ordering::SeqCst);
+                let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
                 let lifetime = self.0.lifetimes.lock().unwrap().pop().flatten();
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 match lifetime {
@@ -243,7 +246,7 @@ mod tests {
         for task in tasks {
             assert_eq!(task.await.unwrap(), "AK0");
         }
-        assert_eq!(script.asked(), 1);
+        assert_eq!(script.calls(), 1);
     }
 
     #[tokio::test]
@@ -251,12 +254,12 @@ mod tests {
         let script = Scripted::new(&[MINUTE, HOUR]);
         let renewal = renewal(&script);
         assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK0");
-        renewal.asking.lock().await.as_mut().unwrap().at -= RENEWAL_PAUSE;
+        renewal.latest_attempt.lock().await.as_mut().unwrap().at -= RENEWAL_PAUSE;
         assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK0");
-        drop(renewal.asking.lock().await);
+        drop(renewal.latest_attempt.lock().await);
         tokio::time::sleep(Duration::from_millis(60)).await;
         assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK1");
-        assert_eq!(script.asked(), 2);
+        assert_eq!(script.calls(), 2);
     }
 
     #[tokio::test]
@@ -265,12 +268,12 @@ mod tests {
         let renewal = renewal(&script);
         for _ in 0..3 {
             assert_eq!(renewal.current().await.unwrap().access_key_id(), "AK0");
-            if let Some(last) = renewal.asking.lock().await.as_mut() {
+            if let Some(last) = renewal.latest_attempt.lock().await.as_mut() {
                 last.at -= RENEWAL_PAUSE;
             }
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
-        assert!(script.asked() >= 2);
+        assert!(script.calls() >= 2);
     }
 
     #[tokio::test]
@@ -289,7 +292,7 @@ mod tests {
         assert!(text.contains("the script has no more"), "{text}");
         assert!(text.contains("AWS_PROFILE"), "{text}");
         renewal.current().await.unwrap_err();
-        assert_eq!(script.asked(), 1);
+        assert_eq!(script.calls(), 1);
     }
 
     #[test]

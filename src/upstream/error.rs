@@ -1,4 +1,6 @@
-//! What can go wrong between here and the store, told apart by whose fault it is.
+//! The errors of requests to the storage, by who has to act.
+//! They must not say what an object means.
+//! Each error says whether the storage may have acted on the request.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,26 +13,26 @@ use crate::sigv4::SignError;
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// No connection: DNS, TCP or TLS failed. Nothing was sent.
-    #[error("could not connect to the store")]
+    #[error("could not connect to the storage")]
     Connect(#[source] BoxError),
-    /// The store kept us waiting.
-    #[error("the store took longer than {limit:?} ({phase})")]
+    /// The storage exceeded a timeout.
+    #[error("the storage took longer than {limit:?} ({phase})")]
     Timeout {
         /// What was waited for.
         phase: Phase,
         /// The limit that passed.
         limit: Duration,
     },
-    /// The connection broke, or what came back is not HTTP. The store may have acted on the request.
-    #[error("the exchange with the store failed")]
+    /// The connection broke, or the response is not HTTP. The storage may have acted on the request.
+    #[error("the exchange with the storage failed")]
     Protocol(#[source] BoxError),
     /// The response head exceeds the limit of header fields or of bytes. The storage acted on the request.
-    #[error("the head of the store's response is too large")]
+    #[error("the head of the storage's response is too large")]
     HeadTooLarge,
-    /// The body handed in failed: its own error, as it was. The store was cut off before the end.
+    /// The request body failed, with this error. The request was cut before its end.
     #[error("the request body failed")]
     Body(#[source] BoxError),
-    /// The body handed in was shorter or longer than announced. The store was cut off before the end.
+    /// The request body was shorter or longer than announced. The request was cut before its end.
     #[error("the request body is not of the announced length")]
     Length(#[from] LengthError),
     /// There are no valid credentials to sign with.
@@ -39,16 +41,16 @@ pub enum UpstreamError {
     /// The request could not be signed.
     #[error("the request could not be signed")]
     Sign(#[from] SignError),
-    /// The bucket has no address at this store.
+    /// The bucket has no address at this storage.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The names or headers given do not make an HTTP request.
+    /// The names or headers do not make an HTTP request.
     #[error("not an HTTP request: {0}")]
     Request(#[from] http::Error),
 }
 
 impl UpstreamError {
-    /// Whether the same request may well succeed a little later: the store or the way to it is at fault.
+    /// Whether the request may succeed a little later: the storage or the network is at fault.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Timeout { .. } | Self::Protocol(_) | Self::Credentials(_) => true,
@@ -61,7 +63,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether the store may have acted on the request: it was on its way, and no answer came.
+    /// Whether the storage may have acted on the request: it was sent, and no response came.
     pub fn may_have_been_done(&self) -> bool {
         match self {
             Self::Protocol(_)
@@ -82,8 +84,8 @@ impl UpstreamError {
 /// Why a bucket or an object has no address. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// At some stores the first segment of a path is administration under this name, and not a bucket.
-    #[error("the path /{0} is administration at some stores, and no bucket")]
+    /// At some storages the first segment of a path is administration under this name, and not a bucket.
+    #[error("the path /{0} is administration at some storages, and not a bucket")]
     Administration(String),
     /// The URI that was built does not name the configured host and port.
     #[error("the address {uri} is not at the configured endpoint")]
@@ -101,7 +103,7 @@ pub enum AddressError {
 pub enum Phase {
     /// A connection, TLS included.
     Connect,
-    /// The store's reading of the request body.
+    /// The storage's reading of the request body.
     Send,
     /// The response head, after the request was sent.
     Head,
@@ -114,7 +116,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Connect => "to connect",
             Self::Send => "to take in the request body",
-            Self::Head => "to answer",
+            Self::Head => "to respond",
             Self::Idle => "to go on with the response body",
         })
     }
@@ -126,7 +128,7 @@ pub enum LengthError {
     /// The body ended early.
     #[error("the body ended {missing} bytes early")]
     Short {
-        /// Bytes that did not come.
+        /// Bytes that are missing.
         missing: u64,
     },
     /// The body went on after its end.
@@ -141,7 +143,7 @@ pub enum LengthError {
      AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or attach a role to this machine or pod"
 )]
 pub struct CredentialsError {
-    /// What the chain said.
+    /// The error of the chain.
     pub reason: String,
 }
 
@@ -185,6 +187,7 @@ pub enum UpstreamSetupError {
     )]
     NoTransport,
     /// The embedded store's directory.
+    #[cfg_attr(not(feature = "embedded-store"), allow(dead_code))]
     #[error("embedded store {path}")]
     Embedded {
         /// The directory.

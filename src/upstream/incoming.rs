@@ -1,4 +1,4 @@
-//! Response bodies on their way in: whole, or an error that says what is missing; never silently short or still.
+//! Response bodies from the storage: complete, or an error that says what is missing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,15 +19,16 @@ use crate::buffers::ConnectionGuard;
 pub(super) struct Incoming {
     source: BoxBody,
     limit: Duration,
-    /// Runs while a frame is awaited; a slow reader on our side does not wind it. Most small bodies need none.
+    /// Runs only while a frame is awaited, so that a slow reader on our side does not count. Most small
+    /// bodies need none.
     deadline: Option<Pin<Box<Sleep>>>,
     awaiting: bool,
-    /// Bytes that `Content-Length` still promises; `None` if it promises nothing.
+    /// Bytes that are left of `Content-Length`; `None` without one.
     remaining: Option<u64>,
     ended: bool,
-    /// Dropped with the response: an upload that was answered early and still runs then ends.
+    /// Dropped with the response, which ends an upload that is still sent after an early response.
     _interest: Option<oneshot::Sender<()>>,
-    /// Counts this response while it lives.
+    /// Counts this response until it is dropped.
     _member: ConnectionGuard,
 }
 
@@ -56,7 +57,7 @@ impl Incoming {
     }
 }
 
-/// The bytes that will follow this head, if it says so: none after HEAD, 204 and 304 (RFC 9110, 6.4.1).
+/// The bytes that follow this head, if it announces them: none after HEAD, 204 and 304 (RFC 9110, 6.4.1).
 pub(super) fn promised_length(method: &Method, status: StatusCode, headers: &HeaderMap) -> Option<u64> {
     if *method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         return Some(0);
@@ -122,7 +123,7 @@ impl Body for Incoming {
 pub(super) struct ReadAhead {
     pub(super) read: Option<Bytes>,
     pub(super) rest: BoxBody,
-    /// Bytes of both, if that is known.
+    /// Bytes of both parts together, if known.
     pub(super) length: Option<u64>,
 }
 

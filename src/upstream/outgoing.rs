@@ -1,5 +1,5 @@
-//! Request bodies on their way out: exactly as long as announced or cut, framed and checksummed when asked,
-//! and watched, so that a stalled store is told apart from a slow client.
+//! Request bodies to the storage: exactly of the announced length or cut, framed and with a checksum if
+//! needed. Progress is recorded, which distinguishes a stalled storage from a slow client.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,8 +16,8 @@ use super::{BoxBody, BoxError, UpstreamError};
 use crate::sigv4::{self, AwsChunkedEncoder, UPSTREAM_CHUNK_SIZE as CHUNK_SIZE};
 use crate::wire::checksum::{ChecksumAlgorithm, Hasher};
 
-/// Lets exactly `remaining` bytes pass. The last of them wait until the source has ended without an error, so a verdict
-/// that comes with the end of the body is never too late.
+/// Lets exactly `remaining` bytes pass. The last of them wait until the source has ended without an error, so
+/// that an error at the end of the body is never too late.
 pub(super) struct ExactLength {
     source: BoxBody,
     remaining: u64,
@@ -43,7 +43,7 @@ impl ExactLength {
             let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
             self.ended = !matches!(frame, Some(Ok(_)));
             let data = match frame {
-                // Trailers of the source are the business of whoever checks it.
+                // Trailers of the source are checked by the source itself.
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => return Poll::Ready(Some(Err(UpstreamError::Body(error)))),
                 None if self.remaining > 0 => {
@@ -75,7 +75,7 @@ enum Framing {
 
 /// aws-chunked framing, with the running checksum that goes into the trailer.
 struct AwsChunked {
-    /// `None` when the trailer was framed.
+    /// `None` after the trailer was framed.
     encoder: Option<AwsChunkedEncoder>,
     checksum: Hasher,
     /// Framed pieces not yet sent: those of one frame of content at most.
@@ -115,13 +115,13 @@ impl AwsChunked {
 /// Where an upload stands; `supervise` reads it to know what to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing of the body was asked for yet, since then.
+    /// The body was not polled yet, since that time.
     Unbegun(Instant),
-    /// The source has nothing to give at the moment: the client's time, not the store's.
+    /// The source has no data at the moment: the client's time, not the storage's.
     AwaitingSource,
-    /// A frame was handed over, and the next was not asked for since then.
+    /// A frame was passed on at that time, and the next was not polled since.
     AwaitingStore(Instant),
-    /// All was handed over then.
+    /// The last frame was passed on at that time.
     Sent(Instant),
 }
 
@@ -142,7 +142,7 @@ impl Upload {
         Arc::new(Self { state: Mutex::new(UploadState { source: Some(source), stage, failure: None }) })
     }
 
-    /// Whether the source is still whole, so that the upload can be tried again on another connection.
+    /// Whether the source was not polled yet, so that the upload can be sent on another connection.
     pub(super) fn is_untouched(&self) -> bool {
         self.state().source.is_some()
     }
@@ -151,17 +151,17 @@ impl Upload {
         self.state().stage
     }
 
-    /// Whether all of the body was handed over.
+    /// Whether the whole body was passed on.
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.stage(), Stage::Sent(_))
     }
 
-    /// A new attempt begins.
+    /// Begins a new attempt.
     pub(super) fn restart(&self) {
         self.state().stage = Stage::Unbegun(Instant::now());
     }
 
-    /// Why the body failed, if it did; the reason is given once.
+    /// Takes the error of the body, if it failed.
     pub(super) fn take_failure(&self) -> Option<UpstreamError> {
         self.state().failure.take()
     }
@@ -171,26 +171,26 @@ impl Upload {
     }
 }
 
-/// What hyper is told when a body failed; the reason stays in the [`Upload`].
+/// The error that hyper gets when a body failed; the reason is in the [`Upload`].
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the request body was cut")]
 pub(super) struct Cut;
 
-/// A streamed body on the connection: takes the source from its [`Upload`] when first asked for a frame.
+/// A streamed body on the connection: takes the source from its [`Upload`] when first polled.
 pub(super) struct Streamed {
     upload: Arc<Upload>,
     content: Option<ExactLength>,
     content_length: u64,
     wire_length: u64,
     framing: Framing,
-    /// Ends when nobody waits for the answer any more.
+    /// Completes when the response is dropped.
     interest: oneshot::Receiver<()>,
     done: bool,
 }
 
 impl Streamed {
-    /// A body of `length` content bytes, framed as aws-chunked with a trailer if there is an `algorithm`. The sender
-    /// returned with it keeps the body going; when dropped, the body fails at its next frame.
+    /// A body of `length` content bytes, framed as aws-chunked with a trailer if there is an `algorithm`. The
+    /// sender returned with it keeps the body going; when dropped, the body fails at its next frame.
     pub(super) fn new(
         upload: &Arc<Upload>,
         length: u64,
@@ -303,9 +303,9 @@ pub(super) fn wire_length(content_length: u64, algorithm: Option<ChecksumAlgorit
     }
 }
 
-/// Any request body.
+/// A request body.
 pub(super) enum OutgoingBody {
-    /// In memory; empty bodies too.
+    /// A body in memory, or an empty one.
     Whole(Option<Bytes>),
     Streamed(Box<Streamed>),
 }

@@ -1,8 +1,9 @@
 //! Connections that are kept open, each driven by the request that has it.
 //!
-//! A connection has no task of its own: whoever waits for its answer, or reads it, moves it on. So a request is one task from
-//! the client to the storage and back, on one thread, and nothing is handed from one task to another. What nobody has is
-//! idle, and is looked at when it is taken, and from time to time by [`Pool::sweep`].
+//! A connection has no task of its own: the task that waits for its response, or reads it, polls the
+//! connection. So a request is one task from the client to the storage and back, on one thread, without
+//! hand-overs between tasks. An idle connection is polled when it is taken, and from time to time by
+//! [`Pool::sweep`].
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -26,13 +27,13 @@ use super::transport::{HeadRoom, Sending, Transport};
 use super::{BoxBody, BoxError};
 use crate::buffers::{self, ConnectionCounter, PacedBody};
 
-/// How often idle connections are looked at.
+/// How often idle connections are polled.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Limit of header fields for a response that is known to have many: as many metadata entries as an object
 /// can have (1,049: S3's 2,048 bytes in the shortest possible names, without values), and what the storage
 /// adds.
-const MANY_HEADERS: usize = 1_536;
+const MAX_HEADERS: usize = 1_536;
 
 type SentBody = PacedBody<BoxBody>;
 
@@ -42,7 +43,7 @@ pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
     connector: Connector,
-    /// The newest last: those that are not needed grow old and are closed.
+    /// The newest last, and taken first, so that surplus connections reach the idle timeout.
     idle: Mutex<HashMap<Authority, Vec<Idle>>>,
     max_idle: usize,
     idle_timeout: Duration,
@@ -58,13 +59,13 @@ struct Idle {
 /// One connection.
 struct Link {
     sender: SendRequest<SentBody>,
-    /// `None` when it has ended.
+    /// `None` when the connection has ended.
     connection: Option<http1::Connection<Connection, SentBody>>,
     head_room: HeadRoom,
 }
 
 impl Pool {
-    /// Keeps at most `max_idle` connections to one host, none of them idle for longer than `idle_timeout`.
+    /// Keeps at most `max_idle` connections to one host, each idle for no longer than `idle_timeout`.
     pub(super) fn new(
         connector: Connector,
         max_idle: usize,
@@ -84,8 +85,9 @@ impl Pool {
         pool
     }
 
-    /// Sends a request with an absolute URI on an idle connection, or a new one. The connection is idle again when the
-    /// answer's body was read to its end, and closed when either is dropped before.
+    /// Sends a request with an absolute URI on an idle connection, or a new one. The connection is idle again
+    /// when the response's body was read to its end, and closed when the future or the body is dropped
+    /// before.
     ///
     /// # Errors
     /// [`UpstreamError::Connect`] and [`UpstreamError::Timeout`] when there is no connection to be had,
@@ -100,10 +102,10 @@ impl Pool {
         let uri = std::mem::take(request.uri_mut());
         let authority = uri.authority().expect("the address of a storage has a host").clone();
         *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
-        // Who closes an idle connection may do so while a request is on its way to it. What was not written yet can go to
-        // another; as often as there are idle ones.
+        // The peer may close an idle connection while it is reused. A request that was not written yet goes
+        // to another connection, as long as there are idle ones.
         while let Some(mut link) = self.take(&authority, head_room) {
-            match link.ask(request).await {
+            match link.exchange(request).await {
                 Ok(response) => return Ok(self.pooled(response, link, authority)),
                 Err(mut refused) => match refused.take_message() {
                     Some(unsent) => request = unsent,
@@ -112,19 +114,19 @@ impl Pool {
             }
         }
         let mut link = self.connect(uri, head_room).await?;
-        match link.ask(request).await {
+        match link.exchange(request).await {
             Ok(response) => Ok(self.pooled(response, link, authority)),
             Err(refused) => Err(failure(refused)),
         }
     }
 
     async fn connect(&self, uri: Uri, head_room: HeadRoom) -> Result<Box<Link>, UpstreamError> {
-        // On the heap: few requests need it.
+        // On the heap, since few requests need a new connection.
         let connection = Box::pin(self.0.connector.connect(uri)).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(buffers::MAX_ALLOWANCE);
         if head_room == HeadRoom::Large {
-            builder.max_headers(MANY_HEADERS);
+            builder.max_headers(MAX_HEADERS);
         }
         let shaken = builder.handshake(connection).await;
         let (sender, connection) = shaken.map_err(|error| UpstreamError::Connect(error.into()))?;
@@ -143,7 +145,7 @@ impl Pool {
         })
     }
 
-    /// An idle connection that is still open. None has room for a large head.
+    /// Takes an idle connection that is still open. No idle connection has room for a large head.
     fn take(&self, authority: &Authority, head_room: HeadRoom) -> Option<Box<Link>> {
         if head_room == HeadRoom::Large {
             return None;
@@ -164,10 +166,10 @@ impl Pool {
         }
     }
 
-    /// Closes what was idle for too long, or was closed by the other side.
+    /// Closes connections that were idle for too long, or closed by the peer.
     pub(super) fn sweep(&self, now: Instant) {
         let timeout = self.0.idle_timeout;
-        // Closed when the lock is free again: that are system calls.
+        // Dropped after the lock is released, since closing takes system calls.
         let mut closed = Vec::new();
         self.idle().retain(|_, idle| {
             let is_over = |idle: &mut Idle| now.duration_since(idle.since) >= timeout || !idle.link.is_idle();
@@ -189,21 +191,21 @@ impl Transport for Pool {
 }
 
 impl Link {
-    /// One exchange, up to the answer's head.
-    async fn ask(
+    /// One exchange, up to the head of the response.
+    async fn exchange(
         &mut self,
         request: Request<SentBody>,
     ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<SentBody>>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
+        let mut response = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
         poll_fn(move |cx| {
             drive(connection, cx);
-            answer.as_mut().poll(cx)
+            response.as_mut().poll(cx)
         })
         .await
     }
 
-    /// Whether it could take a request now. Nobody is woken by what it waits for.
+    /// Whether the connection could send a request now. Polls without a waker.
     fn is_idle(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         drive(&mut self.connection, &mut cx);
@@ -213,13 +215,15 @@ impl Link {
 
 fn failure(refused: TrySendError<Request<SentBody>>) -> UpstreamError {
     let error = refused.into_error();
-    match error.is_parse_too_large() {
-        true => UpstreamError::HeadTooLarge,
-        false => UpstreamError::Protocol(error.into()),
+    if error.is_parse_too_large() {
+        UpstreamError::HeadTooLarge
+    } else {
+        UpstreamError::Protocol(error.into())
     }
 }
 
-/// Reads and writes what can be read and written. What goes wrong is told to whoever waits for the answer or its body.
+/// Reads and writes as much as possible without waiting. An error reaches the task that waits for the
+/// response or its body.
 fn drive(connection: &mut Option<http1::Connection<Connection, SentBody>>, cx: &mut Context<'_>) {
     if let Some(open) = connection
         && let Poll::Ready(ended) = Pin::new(open).poll(cx)
@@ -231,7 +235,7 @@ fn drive(connection: &mut Option<http1::Connection<Connection, SentBody>>, cx: &
     }
 }
 
-/// The body of an answer, with the connection it comes on.
+/// A response body, with its connection.
 pub(super) struct PooledBody {
     incoming: hyper::body::Incoming,
     /// `None` when the body was read to its end.
@@ -291,7 +295,7 @@ impl Body for PooledBody {
 
 impl Drop for PooledBody {
     fn drop(&mut self) {
-        // Answers without a body are often not asked for one.
+        // An empty body is often never polled.
         if self.incoming.is_end_stream() {
             self.release();
         }

@@ -1,4 +1,6 @@
-//! A request made ready once, so that every attempt needs only a signature: address, headers, framing.
+//! Prepares a request once (address, headers, framing), so that every attempt needs only a signature.
+//! It must not know what the content means, nor how often the request is sent.
+//! The headers that belong to the connection are always this client's own.
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use tokio::sync::oneshot;
 use super::address::Address;
 use super::error::UpstreamError;
 use super::outgoing::{ExactLength, OutgoingBody, Streamed, Upload, wire_length};
-use super::retry::{Pace, Replay};
+use super::retry::{Idempotency, Pace};
 use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
 use crate::sigv4::PayloadSigning;
@@ -23,12 +25,12 @@ use crate::wire::header::{
     TRAILER_NAMES,
 };
 
-/// Who speaks upstream, unless the request says it already.
+/// The `User-Agent` of requests that have none.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
 
-/// What only this hop may say beside [`HOP_BY_HOP`]: framing, identity. `Accept-Encoding` is among them because bodies are
-/// wanted as they are stored, never recoded on the way.
-static OF_THIS_HOP: [HeaderName; 11] = [
+/// Headers that this client sets or removes, besides [`HOP_BY_HOP`]: framing and identity. `Accept-Encoding`
+/// is among them because bodies are needed as they are stored, never recoded on the way.
+static MANAGED_HEADERS: [HeaderName; 11] = [
     header::ACCEPT_ENCODING,
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
@@ -42,7 +44,7 @@ static OF_THIS_HOP: [HeaderName; 11] = [
     HeaderName::from_static(TRAILER_NAMES),
 ];
 
-/// A request but for its signature.
+/// A request without its signature.
 pub(super) struct Prepared {
     method: Method,
     uri: Uri,
@@ -56,26 +58,26 @@ enum Payload {
     Streamed { upload: Arc<Upload>, length: u64, algorithm: Option<ChecksumAlgorithm> },
 }
 
-/// What protects content on its way besides its checksum.
+/// What protects content on its way, besides its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hop {
+pub(super) enum TransportSecurity {
     /// TLS, or no network at all.
-    Protected,
+    Encrypted,
     /// Plain HTTP: content in memory is signed with its SHA-256, which costs 0.7 ms per MiB.
-    Open,
+    Plaintext,
 }
 
 impl Prepared {
     pub(super) async fn new(
         request: UpstreamRequest,
         address: &Address,
-        hop: Hop,
+        security: TransportSecurity,
         algorithm: Option<ChecksumAlgorithm>,
     ) -> Result<Self, UpstreamError> {
-        let pace = Pace::of(&request);
+        let pace = Pace::new(&request);
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let (uri, host) = address.locate(bucket.as_ref(), object.as_ref(), &query)?;
-        for name in HOP_BY_HOP.iter().chain(&OF_THIS_HOP) {
+        for name in HOP_BY_HOP.iter().chain(&MANAGED_HEADERS) {
             headers.remove(name);
         }
         headers.insert(header::HOST, host);
@@ -83,11 +85,11 @@ impl Prepared {
         let payload = match body {
             UpstreamBody::Empty => empty(&method, &mut headers),
             UpstreamBody::Buffered(bytes) => buffered(bytes, &mut headers),
-            UpstreamBody::Content(bytes) => content(bytes, hop, algorithm, &mut headers),
+            UpstreamBody::Content(bytes) => content(bytes, security, algorithm, &mut headers),
             UpstreamBody::StreamedContent { body, length: 0 } => {
-                // hyper asks a body of no length for nothing, so its verdict is heard here.
+                // hyper never polls a body of length 0, so its error, if any, is found here.
                 ended(body).await?;
-                content(Bytes::new(), hop, algorithm, &mut headers)
+                content(Bytes::new(), security, algorithm, &mut headers)
             }
             UpstreamBody::StreamedContent { body, length } => {
                 announce_stream(length, algorithm, &mut headers)?;
@@ -114,7 +116,7 @@ impl Prepared {
         }
     }
 
-    /// The body of one attempt; a streamed one fails when the sender beside it is dropped.
+    /// The body of one attempt. A streamed body fails when the sender that is returned with it is dropped.
     pub(super) fn body(&self) -> (OutgoingBody, Option<oneshot::Sender<()>>) {
         match &self.payload {
             Payload::Whole { bytes, .. } => (OutgoingBody::whole(bytes.clone()), None),
@@ -134,12 +136,12 @@ impl Prepared {
         }
     }
 
-    /// How far this request may be sent again, as things stand.
-    pub(super) fn replay(&self) -> Replay {
+    /// Whether this request may be repeated now: a streamed body can't, after its first byte was read.
+    pub(super) fn idempotency(&self) -> Idempotency {
         match &self.payload {
-            Payload::Whole { .. } => Replay::of(&self.method, &self.headers),
-            Payload::Streamed { upload, .. } if upload.is_untouched() => Replay::IfUnprocessed,
-            Payload::Streamed { .. } => Replay::Never,
+            Payload::Whole { .. } => Idempotency::new(&self.method, &self.headers),
+            Payload::Streamed { upload, .. } if upload.is_untouched() => Idempotency::IfUnprocessed,
+            Payload::Streamed { .. } => Idempotency::Never,
         }
     }
 
@@ -152,22 +154,23 @@ impl Prepared {
         &self.method
     }
 
-    /// How long the store may take.
+    /// How long the storage may take.
     pub(super) fn pace(&self) -> Pace {
         self.pace
     }
 }
 
 fn empty(method: &Method, headers: &mut HeaderMap) -> Payload {
-    // RFC 9110, 8.6: a method that gives a body a meaning says that there is none. radosgw answers 411 otherwise.
+    // RFC 9110, 8.6: methods that define a meaning for a body announce that it is empty. radosgw responds
+    // with 411 otherwise.
     if *method == Method::PUT || *method == Method::POST {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
     }
     Payload::Whole { bytes: Bytes::new(), signing: PayloadSigning::Empty }
 }
 
-/// Several S3 operations with an XML body insist on a digest of it. Content-MD5 is the one that every store knows, and
-/// that never means anything but this body (a checksum on CompleteMultipartUpload means the object).
+/// Several S3 operations with an XML body require a digest of it. Content-MD5 is the digest that every
+/// storage knows, and that always means this body (a checksum on CompleteMultipartUpload means the object).
 fn buffered(bytes: Bytes, headers: &mut HeaderMap) -> Payload {
     let has_digest = headers.contains_key(CONTENT_MD5)
         || headers.keys().any(|name| name.as_str().starts_with("x-amz-checksum-"));
@@ -180,7 +183,12 @@ fn buffered(bytes: Bytes, headers: &mut HeaderMap) -> Payload {
     Payload::Whole { bytes, signing }
 }
 
-fn content(bytes: Bytes, hop: Hop, algorithm: Option<ChecksumAlgorithm>, headers: &mut HeaderMap) -> Payload {
+fn content(
+    bytes: Bytes,
+    security: TransportSecurity,
+    algorithm: Option<ChecksumAlgorithm>,
+    headers: &mut HeaderMap,
+) -> Payload {
     headers.remove(SDK_CHECKSUM_ALGORITHM);
     if let Some(algorithm) = algorithm {
         let value =
@@ -189,9 +197,9 @@ fn content(bytes: Bytes, hop: Hop, algorithm: Option<ChecksumAlgorithm>, headers
         headers.insert(SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    let signing = match hop {
-        Hop::Protected => PayloadSigning::Unsigned,
-        Hop::Open => PayloadSigning::Sha256(sha256(&bytes)),
+    let signing = match security {
+        TransportSecurity::Encrypted => PayloadSigning::Unsigned,
+        TransportSecurity::Plaintext => PayloadSigning::Sha256(sha256(&bytes)),
     };
     Payload::Whole { bytes, signing }
 }

@@ -1,8 +1,8 @@
-//! When a request may be sent again, and how long to wait before.
+//! When a request may be repeated, and how long to wait before.
 //!
-//! The danger is not the second request but the second effect: a PUT with `If-None-Match: *` that was carried out and
-//! whose answer was lost would, sent again, tell the client 412 about its own object; a repeated
-//! CompleteMultipartUpload finds no upload; a repeated CreateMultipartUpload leaves one behind.
+//! The danger is not the second request but the second effect: a PUT with `If-None-Match: *` that was carried
+//! out and whose response was lost would, when repeated, fail with 412 because of the client's own object; a
+//! repeated CompleteMultipartUpload finds no upload; a repeated CreateMultipartUpload leaves one behind.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::{UpstreamBody, UpstreamRequest};
 /// The first pause is drawn from 0 to this, and the range doubles from attempt to attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// No pause is longer; with [`RETRY_WINDOW`] it keeps the answer within a client's own patience.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// The maximum pause: with [`RETRY_WINDOW`], the response comes before a client's own timeout.
+const MAX_PAUSE: Duration = Duration::from_secs(3);
 
 /// No attempt begins later than this after the first one did.
 const RETRY_WINDOW: Duration = Duration::from_secs(20);
@@ -25,20 +25,20 @@ const RETRY_WINDOW: Duration = Duration::from_secs(20);
 /// 50 or 60 s, and a client that has a response by then knows what it may do.
 const RETRIES_END: Duration = Duration::from_secs(45);
 
-/// How far a request may be repeated.
+/// Whether a request may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replay {
-    /// Twice is as good as once.
+pub(super) enum Idempotency {
+    /// A second execution has no further effect.
     Repeatable,
-    /// Only when the store certainly did nothing.
+    /// Only when the storage certainly did nothing.
     IfUnprocessed,
-    /// The body is gone.
+    /// Never: the body was consumed.
     Never,
 }
 
-impl Replay {
-    /// For a request whose body is at hand.
-    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+impl Idempotency {
+    /// For a request whose body is in memory.
+    pub(super) fn new(method: &Method, headers: &HeaderMap) -> Self {
         let is_read = *method == Method::GET || *method == Method::HEAD;
         let is_write = *method == Method::PUT || *method == Method::DELETE;
         let is_conditional = headers.contains_key(header::IF_MATCH)
@@ -48,20 +48,20 @@ impl Replay {
     }
 }
 
-/// What is known of a failed attempt.
+/// What is known about the effect of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// It never got to the store, or not beyond a head whose body did not follow.
+pub(super) enum FailureClass {
+    /// The request did not reach the storage, or only its head did.
     Unsent,
-    /// The store said that it did nothing (429, SlowDown).
+    /// The storage refused to act (429, SlowDown).
     Refused,
-    /// The store may have acted on it.
+    /// The storage may have acted on the request.
     Unsettled,
 }
 
-impl Trouble {
-    /// `None`: repeating does not help.
-    pub(super) fn of_error(error: &UpstreamError, upload_untouched: bool) -> Option<Self> {
+impl FailureClass {
+    /// The class of an error; `None` when repeating does not help.
+    pub(super) fn from_error(error: &UpstreamError, upload_untouched: bool) -> Option<Self> {
         match error {
             UpstreamError::Connect(_) | UpstreamError::Timeout { phase: Phase::Connect, .. } => {
                 Some(Self::Unsent)
@@ -80,8 +80,9 @@ impl Trouble {
         }
     }
 
-    /// `None`: the answer stands. 503 is unsettled until its body says SlowDown.
-    pub(super) fn of_status(status: StatusCode) -> Option<Self> {
+    /// The class of a response; `None` when the response is final. 503 is unsettled unless its body says
+    /// SlowDown.
+    pub(super) fn from_status(status: StatusCode) -> Option<Self> {
         match status.as_u16() {
             429 => Some(Self::Refused),
             500 | 502 | 503 | 504 => Some(Self::Unsettled),
@@ -89,10 +90,10 @@ impl Trouble {
         }
     }
 
-    pub(super) fn allows(self, replay: Replay) -> bool {
-        match (self, replay) {
-            (_, Replay::Never) | (Self::Unsettled, Replay::IfUnprocessed) => false,
-            (Self::Unsent | Self::Refused, Replay::IfUnprocessed) | (_, Replay::Repeatable) => true,
+    pub(super) fn allows(self, idempotency: Idempotency) -> bool {
+        match (self, idempotency) {
+            (_, Idempotency::Never) | (Self::Unsettled, Idempotency::IfUnprocessed) => false,
+            (Self::Unsent | Self::Refused, Idempotency::IfUnprocessed) | (_, Idempotency::Repeatable) => true,
         }
     }
 }
@@ -115,7 +116,7 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    pub(super) fn of(request: &UpstreamRequest) -> Self {
+    pub(super) fn new(request: &UpstreamRequest) -> Self {
         let UpstreamRequest { method, object, query, headers, body, .. } = request;
         let completes = *method == Method::POST && query.iter().any(|(name, _)| name == "uploadId");
         let is_streamed = matches!(body, UpstreamBody::StreamedContent { .. });
@@ -135,7 +136,7 @@ impl Pace {
     }
 }
 
-/// What is left of the patience with one request.
+/// The retries and the time that are left for one request.
 pub(super) struct Budget {
     begun: Instant,
     retries_left: u32,
@@ -147,7 +148,7 @@ impl Budget {
         Self { begun: Instant::now(), retries_left: max_retries, retries_done: 0 }
     }
 
-    /// How long the attempt that begins now may take; `None`: as long as any.
+    /// The time limit of the attempt that begins now; `None` for the first, which has the usual limits alone.
     pub(super) fn time_left(&self) -> Option<Duration> {
         (self.retries_done > 0).then(|| RETRIES_END.saturating_sub(self.begun.elapsed()))
     }
@@ -161,7 +162,7 @@ impl Budget {
         if self.is_spent() {
             return None;
         }
-        let ceiling = FIRST_PAUSE.saturating_mul(1 << self.retries_done.min(16)).min(LONGEST_PAUSE);
+        let ceiling = FIRST_PAUSE.saturating_mul(1 << self.retries_done.min(16)).min(MAX_PAUSE);
         let pause = ceiling.mul_f64(unit_fraction());
         self.retries_left -= 1;
         self.retries_done += 1;
@@ -169,7 +170,7 @@ impl Budget {
     }
 }
 
-/// Uniform in 0..1.
+/// A random number, uniform in 0..1.
 fn unit_fraction() -> f64 {
     let mut bytes = [0; 4];
     // Without randomness the pause is only less well spread.
@@ -192,37 +193,37 @@ mod tests {
             HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static("*"))])
         };
         for (method, headers, expected) in [
-            (Method::GET, plain.clone(), Replay::Repeatable),
-            (Method::GET, conditional("if-match"), Replay::Repeatable),
-            (Method::HEAD, plain.clone(), Replay::Repeatable),
-            (Method::PUT, plain.clone(), Replay::Repeatable),
-            (Method::PUT, conditional("if-none-match"), Replay::IfUnprocessed),
-            (Method::PUT, conditional("if-match"), Replay::IfUnprocessed),
-            (Method::PUT, conditional("x-amz-copy-source-if-match"), Replay::Repeatable),
-            (Method::DELETE, plain.clone(), Replay::Repeatable),
-            (Method::DELETE, conditional("if-match"), Replay::IfUnprocessed),
-            (Method::DELETE, conditional("x-amz-if-match-size"), Replay::IfUnprocessed),
-            (Method::POST, plain.clone(), Replay::IfUnprocessed),
-            (Method::PATCH, plain, Replay::IfUnprocessed),
+            (Method::GET, plain.clone(), Idempotency::Repeatable),
+            (Method::GET, conditional("if-match"), Idempotency::Repeatable),
+            (Method::HEAD, plain.clone(), Idempotency::Repeatable),
+            (Method::PUT, plain.clone(), Idempotency::Repeatable),
+            (Method::PUT, conditional("if-none-match"), Idempotency::IfUnprocessed),
+            (Method::PUT, conditional("if-match"), Idempotency::IfUnprocessed),
+            (Method::PUT, conditional("x-amz-copy-source-if-match"), Idempotency::Repeatable),
+            (Method::DELETE, plain.clone(), Idempotency::Repeatable),
+            (Method::DELETE, conditional("if-match"), Idempotency::IfUnprocessed),
+            (Method::DELETE, conditional("x-amz-if-match-size"), Idempotency::IfUnprocessed),
+            (Method::POST, plain.clone(), Idempotency::IfUnprocessed),
+            (Method::PATCH, plain, Idempotency::IfUnprocessed),
         ] {
-            assert_eq!(Replay::of(&method, &headers), expected, "{method} {headers:?}");
+            assert_eq!(Idempotency::new(&method, &headers), expected, "{method} {headers:?}");
         }
     }
 
     #[test]
     fn unsettled_requests_are_repeated_only_if_twice_is_as_good_as_once() {
-        for (trouble, replay, allowed) in [
-            (Trouble::Unsent, Replay::Repeatable, true),
-            (Trouble::Unsent, Replay::IfUnprocessed, true),
-            (Trouble::Unsent, Replay::Never, false),
-            (Trouble::Refused, Replay::Repeatable, true),
-            (Trouble::Refused, Replay::IfUnprocessed, true),
-            (Trouble::Refused, Replay::Never, false),
-            (Trouble::Unsettled, Replay::Repeatable, true),
-            (Trouble::Unsettled, Replay::IfUnprocessed, false),
-            (Trouble::Unsettled, Replay::Never, false),
+        for (class, idempotency, allowed) in [
+            (FailureClass::Unsent, Idempotency::Repeatable, true),
+            (FailureClass::Unsent, Idempotency::IfUnprocessed, true),
+            (FailureClass::Unsent, Idempotency::Never, false),
+            (FailureClass::Refused, Idempotency::Repeatable, true),
+            (FailureClass::Refused, Idempotency::IfUnprocessed, true),
+            (FailureClass::Refused, Idempotency::Never, false),
+            (FailureClass::Unsettled, Idempotency::Repeatable, true),
+            (FailureClass::Unsettled, Idempotency::IfUnprocessed, false),
+            (FailureClass::Unsettled, Idempotency::Never, false),
         ] {
-            assert_eq!(trouble.allows(replay), allowed, "{trouble:?} {replay:?}");
+            assert_eq!(class.allows(idempotency), allowed, "{class:?} {idempotency:?}");
         }
     }
 
@@ -249,7 +250,7 @@ mod tests {
             if is_copy {
                 request.headers.insert("x-amz-copy-source", HeaderValue::from_static("b/k"));
             }
-            let limit = Pace::of(&request).limit(Duration::from_secs(20));
+            let limit = Pace::new(&request).limit(Duration::from_secs(20));
             assert_eq!(limit.as_secs(), seconds, "{request:?}");
         }
     }
@@ -283,7 +284,7 @@ mod tests {
 
         let mut budget = Budget::new(1000);
         for _ in 0..100 {
-            assert!(budget.spend().unwrap() <= LONGEST_PAUSE);
+            assert!(budget.spend().unwrap() <= MAX_PAUSE);
         }
     }
 }

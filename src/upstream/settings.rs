@@ -1,4 +1,4 @@
-//! What the room is told from outside: where the store is, as whom to speak, how long to wait.
+//! The settings of this module: the storage's address, credentials, timeouts.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,17 +8,21 @@ use zeroize::Zeroizing;
 
 use crate::wire::checksum::ChecksumAlgorithm;
 
-/// TCP and TLS together; a store in the same region answers within 100 ms, so five seconds cover two lost SYNs (1 s + 2 s).
+/// Timeout for TCP and TLS together. A storage in the client's region responds within 100 ms, so five seconds
+/// cover two lost SYNs (1 s + 2 s).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the end of the request to the response head. Listings, requests about many objects and the ends of
-/// streamed bodies have twice that, copies and completed uploads thirty times. With [`CONNECT_TIMEOUT`], an
-/// unresponsive storage is reported to the client after 25 s, or 45 s: before its SDK gives up.
+/// Timeout from the end of the request to the response head. Listings, requests about many objects and the
+/// ends of streamed bodies have twice that, copies and completed uploads thirty times. With
+/// [`CONNECT_TIMEOUT`], an unresponsive storage is reported to the client after 25 s, or 45 s: before its SDK
+/// gives up.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-/// Between two frames of a body, in either direction, while this side is ready for the next.
+/// Timeout between two frames of a body, in either direction, while this side is ready for the next.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an idle connection is kept: below the 20 s after which S3 hangs up, and the 60 s and more of other stores and balancers.
+/// How long an idle connection is kept: below the 20 s after which S3 closes it, and the 60 s and more of
+/// other storages and load balancers.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Idle connections kept ready; more streams than this work, but reconnect. A few hundred kilobytes of kernel memory in all.
+/// Idle connections that are kept; more concurrent streams than this work, but reconnect. They take a few
+/// hundred kilobytes of kernel memory.
 pub const MAX_IDLE_CONNECTIONS: usize = 256;
 /// Attempts after the first; AWS's SDKs make two, and S3's advice on 503 is to go on a little longer.
 pub const MAX_RETRIES: u32 = 3;
@@ -30,9 +34,10 @@ pub struct Settings {
     pub target: Target,
     /// The region of the credential scope, and of the host name for [`Target::Aws`].
     pub region: String,
-    /// `bucket` in the path (true) or in the host name (false). `None`: in the path for an endpoint, in the host name for AWS.
+    /// Whether the bucket is in the path or in the host name. `None`: in the path for an endpoint, in the
+    /// host name for AWS.
     pub path_style: Option<bool>,
-    /// As whom requests are signed. Not used by [`Target::Embedded`], which has credentials of its own.
+    /// The credentials that requests are signed with; [`Target::Embedded`] has its own.
     pub credentials: Credentials,
     /// The checksum sent with object ciphertext, which the storage verifies: CRC-64/NVME is what AWS prefers,
     /// CRC-32C is for storages older than CRC-64/NVME (2024). `None`: no checksum and no aws-chunked framing.
@@ -45,7 +50,7 @@ pub struct Settings {
     pub max_retries: u32,
     /// A PEM file of root certificates trusted beside the system's.
     pub extra_root_ca: Option<PathBuf>,
-    /// What requests say in `Via` (RFC 9110, 7.6.3), unsigned, so that a proxy in front of itself learns it.
+    /// The `Via` of requests (RFC 9110, 7.6.3), unsigned, by which a proxy recognises its own requests.
     pub via: Option<&'static str>,
     /// How [`Target::Embedded`] treats its directory.
     pub embedded: Embedded,
@@ -54,7 +59,7 @@ pub struct Settings {
 /// How the embedded store treats its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedded {
-    /// Whether an object and its place in the directory are on disk (fsync) before its request is answered.
+    /// Whether an object and its entry in the directory are on disk (fsync) before the response is sent.
     pub sync: bool,
     /// Whether the directory is refused while another store that wants it alone has it open.
     pub exclusive: bool,
@@ -93,7 +98,7 @@ pub enum Target {
     Aws,
 }
 
-/// As whom requests are signed.
+/// The credentials that requests are signed with.
 pub enum Credentials {
     /// A fixed key pair.
     Static {
@@ -104,7 +109,8 @@ pub enum Credentials {
         /// For temporary credentials.
         session_token: Option<Zeroizing<String>>,
     },
-    /// Whatever AWS's default chain finds: environment, profile, SSO, web identity, container, instance.
+    /// The credentials that AWS's default chain finds: environment, profile, SSO, web identity, container,
+    /// instance.
     DefaultChain,
 }
 
@@ -126,7 +132,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the end of the request to the response head, of requests that take no longer than others.
     pub head: Duration,
-    /// Between two frames of a body, in either direction.
+    /// Timeout between two frames of a body, in either direction.
     pub idle: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The room against stores that verify signatures, and against peers that misbehave.
+//! The module against storages that verify signatures, and against peers that misbehave.
 
 #[cfg(feature = "embedded-store")]
 mod embedded;

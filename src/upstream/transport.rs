@@ -20,21 +20,22 @@ pub type OriginalHeaders = Vec<(HeaderName, Vec<HeaderValue>)>;
 pub enum HeadRoom {
     /// hyper's usual 100, for which it needs no extra memory.
     Usual,
-    /// As many as an object's metadata can have. Memory for this number of fields takes longer to prepare than the
-    /// rest of the work on a small response.
+    /// As many as an object's metadata can have. Memory for this number of fields takes longer to prepare
+    /// than the rest of the work on a small response.
     Large,
 }
 
 /// The way to a storage.
 pub trait Transport: Send + Sync {
-    /// Changes headers, before they are signed, to what the storage verifies. The fields that are returned replace
-    /// their like after the request was signed.
+    /// Changes headers, before they are signed, to what the storage verifies. The fields that are returned
+    /// replace their like after the request was signed.
     fn adapt(&self, headers: &mut HeaderMap) -> OriginalHeaders {
         _ = headers;
         OriginalHeaders::new()
     }
 
-    /// Sends a request with an absolute URI. Dropping the future, or later the response's body, ends the exchange.
+    /// Sends a request with an absolute URI. Dropping the future, or later the response's body, ends the
+    /// exchange.
     ///
     /// # Errors
     /// `Connect` and `Timeout` when there is no connection to be had, `HeadTooLarge` when the response's head

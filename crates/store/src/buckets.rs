@@ -1,4 +1,4 @@
-//! Buckets: directories.
+//! Buckets, each a directory.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -31,7 +31,7 @@ pub(super) fn create(directory: &Directory, input: &CreateBucketInput) -> S3Resu
     }
 }
 
-/// A bucket with objects stays; its uploads go with it.
+/// Deletes a bucket without objects, and its uploads.
 pub(super) fn delete(directory: &Directory, input: &DeleteBucketInput) -> S3Result<DeleteBucketOutput> {
     let path = directory.bucket(&input.bucket)?;
     if !lists::is_empty(directory, &input.bucket)? {
@@ -40,7 +40,7 @@ pub(super) fn delete(directory: &Directory, input: &DeleteBucketInput) -> S3Resu
     match fs::remove_dir(path) {
         Ok(()) => {
             directory.disk().sync_directory(directory.root()).map_err(failed)?;
-            directory.take_away(&directory.uploads(&input.bucket)?)?;
+            directory.remove_dir(&directory.uploads(&input.bucket)?)?;
             Ok(DeleteBucketOutput {})
         }
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Err(s3_error!(BucketNotEmpty)),
@@ -51,7 +51,7 @@ pub(super) fn delete(directory: &Directory, input: &DeleteBucketInput) -> S3Resu
 
 pub(super) fn list(directory: &Directory) -> S3Result<ListBucketsOutput> {
     let bucket = |(name, metadata): (String, fs::Metadata)| {
-        // Not every file system knows when a directory was made.
+        // Not every file system has the creation time of a directory.
         let made = metadata.created().or_else(|_| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         Bucket { name: Some(name), creation_date: Some(Timestamp::from(made)), ..Default::default() }
     };

@@ -1,5 +1,5 @@
-//! CompleteMultipartUpload: everything is checked first, then the parts become one file beside the upload, and then
-//! the object is there and the upload gone.
+//! CompleteMultipartUpload: everything is checked first, then the parts are copied into one file, which
+//! becomes the object, and then the upload is removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use super::conditions::WriteConditions;
 use super::digest::{Checksums, Composition, checksums_of, etag_of_parts, with_checksums};
 use super::directory::{Directory, failed};
 use super::receive::blocking;
-use super::record::{PartRecord, Record, Stored, now};
+use super::record::{PartRecord, Record, StoredFile, now};
 use super::refusals::{explained, lacks};
 use super::uploads::{self, Upload};
 
-/// S3's limit to all parts but the last.
+/// S3's minimum size, in bytes, of all parts but the last.
 const MIN_PART: u64 = 5 << 20;
 
-/// How long the head of the answer waits for the outcome. Later, as S3 does it, a 200 comes first, then whitespace,
-/// then the outcome, be it an error.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the head of the response waits for the outcome. Later, as S3 does it, a 200 comes first, then
+/// whitespace, then the outcome, be it an error.
+pub(super) const RESPONSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the request asks for, checked against what was uploaded.
 struct Plan {
@@ -39,29 +39,29 @@ struct Plan {
     etags: Vec<String>,
 }
 
-enum Finding {
+enum Examination {
     ToDo(Box<Plan>),
-    /// An earlier request for the same did it.
+    /// An earlier request completed this upload.
     Done(Box<CompleteMultipartUploadOutput>),
 }
 
 pub(super) async fn complete(
     directory: Arc<Directory>,
     input: CompleteMultipartUploadInput,
-    patience: Duration,
+    deadline: Duration,
 ) -> S3Result<CompleteMultipartUploadOutput> {
     let finding = {
         let directory = Arc::clone(&directory);
         blocking(move || examine(&directory, input)).await?
     };
     let plan = match finding {
-        Finding::ToDo(plan) => plan,
-        Finding::Done(output) => return Ok(*output),
+        Examination::ToDo(plan) => plan,
+        Examination::Done(output) => return Ok(*output),
     };
-    // It goes on when nobody waits for it any more.
+    // The work goes on when the request is dropped.
     let message_of = directory.message_of();
     let mut assembling = spawn_blocking(move || plan.carry_out(&directory));
-    match tokio::time::timeout(patience, &mut assembling).await {
+    match tokio::time::timeout(deadline, &mut assembling).await {
         Ok(outcome) => outcome.map_err(S3Error::internal_error)?,
         Err(_) => Ok(CompleteMultipartUploadOutput {
             future: Some(Box::pin(async move {
@@ -73,15 +73,15 @@ pub(super) async fn complete(
     }
 }
 
-fn examine(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<Finding> {
+fn examine(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<Examination> {
     let (bucket, object, upload_id) = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
     let parts = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref());
-    let etag = parts.and_then(asked_etag);
+    let etag = parts.and_then(requested_etag);
     match plan(directory, input) {
-        Ok(plan) => Ok(Finding::ToDo(Box::new(plan))),
-        // Whatever is wrong with it now, it was right when it was done.
+        Ok(plan) => Ok(Examination::ToDo(Box::new(plan))),
+        // The request may repeat one that succeeded: after that, its upload is missing.
         Err(error) => match already_done(directory, &bucket, &object, &upload_id, etag.as_deref()) {
-            Some(output) => Ok(Finding::Done(Box::new(output))),
+            Some(output) => Ok(Examination::Done(Box::new(output))),
             None => Err(error),
         },
     }
@@ -91,14 +91,14 @@ fn plan(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<
     let claimed = checksums_of!(input);
     let CompleteMultipartUploadInput { bucket, key: object, upload_id, multipart_upload, .. } = input;
     let upload = uploads::open(directory, &bucket, &object, &upload_id)?;
-    let asked = multipart_upload
+    let requested = multipart_upload
         .ok_or_else(|| s3_error!(InvalidRequest, "You must specify at least one part"))?
         .parts
         .unwrap_or_default();
-    let asked = in_order(asked)?;
+    let requested = in_order(requested)?;
     let (mut parts, mut etags, mut composition) = (Vec::new(), Vec::new(), Composition::default());
-    for (number, asked) in &asked {
-        let record = examine_part(&upload, *number, asked)?;
+    for (number, requested) in &requested {
+        let record = examine_part(&upload, *number, requested)?;
         composition.add(&record.etag, &record.checksums, record.size).ok_or_else(invalid_part)?;
         parts.push(PartRecord { number: *number, size: record.size });
         etags.push(record.etag);
@@ -114,7 +114,7 @@ fn plan(directory: &Directory, input: CompleteMultipartUploadInput) -> S3Result<
     let (etag, checksums) = composition.finish();
     check_whole(&checksums, &claimed)?;
     let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
-    conditions.check(|| directory.hold(&bucket, &object)?.record())?;
+    conditions.check(|| directory.lock_key(&bucket, &object)?.record())?;
     let record = Record {
         key: object.clone(),
         size,
@@ -137,11 +137,11 @@ fn invalid_part() -> S3Error {
 }
 
 /// The parts with their numbers, which must ascend.
-fn in_order(asked: Vec<CompletedPart>) -> S3Result<Vec<(PartNumber, CompletedPart)>> {
-    if asked.is_empty() {
+fn in_order(requested: Vec<CompletedPart>) -> S3Result<Vec<(PartNumber, CompletedPart)>> {
+    if requested.is_empty() {
         return Err(s3_error!(MalformedXML));
     }
-    let numbered = asked.into_iter().map(|part| {
+    let numbered = requested.into_iter().map(|part| {
         let number = part.part_number.ok_or_else(|| s3_error!(MalformedXML))?;
         Ok((number, part))
     });
@@ -153,11 +153,11 @@ fn in_order(asked: Vec<CompletedPart>) -> S3Result<Vec<(PartNumber, CompletedPar
     }
 }
 
-fn examine_part(upload: &Upload, number: PartNumber, asked: &CompletedPart) -> S3Result<Record> {
-    let stored = Stored::open(&upload.part_path(number)).map_err(failed)?;
-    let Stored { record, .. } = stored.ok_or_else(invalid_part)?;
-    let etag = asked.e_tag.as_ref().map(ETag::value);
-    let is_same = etag == Some(&record.etag) && record.checksums.bear_out(&checksums_of!(asked));
+fn examine_part(upload: &Upload, number: PartNumber, requested: &CompletedPart) -> S3Result<Record> {
+    let stored = StoredFile::open(&upload.part_path(number)).map_err(failed)?;
+    let StoredFile { record, .. } = stored.ok_or_else(invalid_part)?;
+    let etag = requested.e_tag.as_ref().map(ETag::value);
+    let is_same = etag == Some(&record.etag) && record.checksums.verify(&checksums_of!(requested));
     if is_same { Ok(record) } else { Err(invalid_part()) }
 }
 
@@ -167,17 +167,17 @@ fn check_whole(computed: &Checksums, claimed: &Checksums) -> S3Result<()> {
     if [crc32, crc32c, sha1, sha256].into_iter().any(Option::is_some) {
         return Err(lacks("checksums of whole uploads but CRC64NVME"));
     }
-    if computed.bear_out(claimed) { Ok(()) } else { Err(s3_error!(BadDigest)) }
+    if computed.verify(claimed) { Ok(()) } else { Err(s3_error!(BadDigest)) }
 }
 
-/// The ETag that these parts give their object.
-fn asked_etag(asked: &[CompletedPart]) -> Option<String> {
-    let etags = asked.iter().map(|part| part.e_tag.as_ref().map(ETag::value));
+/// The ETag of the object made of these parts.
+fn requested_etag(requested: &[CompletedPart]) -> Option<String> {
+    let etags = requested.iter().map(|part| part.e_tag.as_ref().map(ETag::value));
     etag_of_parts(etags.collect::<Option<Vec<_>>>()?)
 }
 
-/// The answer to a request that another for the same was faster than, or that is repeated because its answer got lost:
-/// as long as the object is the one it made.
+/// The response to a request whose upload another request has completed, or that is repeated because its
+/// response got lost: as long as the object is the one that this upload became.
 fn already_done(
     directory: &Directory,
     bucket: &str,
@@ -214,24 +214,24 @@ impl Plan {
     }
 
     fn assemble(&mut self, directory: &Directory) -> S3Result<CompleteMultipartUploadOutput> {
-        let mut draft = directory.draft()?;
+        let mut temp_file = directory.temp_file()?;
         for (part, etag) in self.record.parts.iter().zip(&self.etags) {
-            let stored = Stored::open(&self.upload.part_path(part.number)).map_err(failed)?;
+            let stored = StoredFile::open(&self.upload.part_path(part.number)).map_err(failed)?;
             let mut stored = stored.ok_or_else(invalid_part)?;
             let is_same = stored.record.etag == *etag && stored.record.size == part.size;
             if !is_same {
                 return Err(invalid_part());
             }
-            draft.append(&mut stored.file, 0..part.size).map_err(failed)?;
+            temp_file.append(&mut stored.file, 0..part.size).map_err(failed)?;
         }
         self.record.modified = now();
-        draft.finish(&self.record)?;
-        let place = directory.hold(&self.bucket, &self.object)?;
+        temp_file.finish(&self.record)?;
+        let lock = directory.lock_key(&self.bucket, &self.object)?;
         uploads::open(directory, &self.bucket, &self.object, &self.upload_id)?;
-        self.conditions.check(|| place.record())?;
-        place.put(draft)?;
-        let taken = directory.take_away(&self.upload.path)?;
-        drop((place, taken));
+        self.conditions.check(|| lock.record())?;
+        lock.put(temp_file)?;
+        let removed = directory.remove_dir(&self.upload.path)?;
+        drop((lock, removed));
         Ok(output(&self.bucket, &self.record))
     }
 }
@@ -245,7 +245,7 @@ mod tests {
 
     use super::*;
     use crate::digest::{Claims, Digest};
-    use crate::uploads::PartPlace;
+    use crate::uploads::PartId;
 
     const CONTENT: &[u8] = b"the only part";
 
@@ -261,16 +261,16 @@ mod tests {
         let mut digest = Digest::new(&Claims::default());
         digest.update(CONTENT);
         let (etag, checksums) = digest.finish(&Claims::default()).unwrap();
-        let mut draft = directory.draft().unwrap();
-        draft.file.write_all(CONTENT).unwrap();
-        draft.size = CONTENT.len() as u64;
-        let place = PartPlace {
+        let mut temp_file = directory.temp_file().unwrap();
+        temp_file.file.write_all(CONTENT).unwrap();
+        temp_file.size = CONTENT.len() as u64;
+        let part_id = PartId {
             bucket: bucket.clone(),
             object: object.clone(),
             upload_id: upload_id.clone(),
             number: 1,
         };
-        place.put(&directory, draft, etag.clone(), checksums).unwrap();
+        part_id.put(&directory, temp_file, etag.clone(), checksums).unwrap();
         let part =
             CompletedPart { e_tag: Some(ETag::Strong(etag)), part_number: Some(1), ..Default::default() };
         let input = CompleteMultipartUploadInput {
@@ -287,10 +287,10 @@ mod tests {
     async fn what_takes_long_is_answered_before_it_is_done() {
         let root = tempfile::tempdir().unwrap();
         let (directory, input) = uploaded(root.path());
-        let place = directory.hold("demo", "k").unwrap();
+        let lock = directory.lock_key("demo", "k").unwrap();
         let output = complete(Arc::clone(&directory), input, Duration::from_millis(20)).await.unwrap();
         assert_eq!(output.e_tag, None);
-        drop(place);
+        drop(lock);
         let output = output.future.unwrap().await.unwrap();
         let record = directory.object("demo", "k").unwrap().record;
         assert_eq!((output.e_tag, record.size), (Some(record.etag()), CONTENT.len() as u64));
@@ -317,11 +317,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (directory, input) = uploaded(root.path());
         let input = CompleteMultipartUploadInput { if_none_match: Some(ETagCondition::Any), ..input };
-        let Finding::ToDo(plan) = examine(&directory, input).unwrap() else { panic!("nothing was done yet") };
+        let Examination::ToDo(plan) = examine(&directory, input).unwrap() else {
+            panic!("nothing was done yet")
+        };
         let other = Record { upload_id: None, size: 0, ..plan.record.clone() };
-        let mut draft = directory.draft().unwrap();
-        draft.finish(&other).unwrap();
-        directory.hold("demo", "k").unwrap().put(draft).unwrap();
+        let mut temp_file = directory.temp_file().unwrap();
+        temp_file.finish(&other).unwrap();
+        directory.lock_key("demo", "k").unwrap().put(temp_file).unwrap();
         let error = plan.carry_out(&directory).unwrap_err();
         assert_eq!(*error.code(), S3ErrorCode::PreconditionFailed);
         assert_eq!(directory.object("demo", "k").unwrap().record, other);

@@ -1,4 +1,4 @@
-//! Conditional requests: what a request demands of the object that is there.
+//! Conditional requests: what a request demands of the existing object.
 
 use s3s::dto::{ETagCondition, Timestamp};
 use s3s::{S3Result, s3_error};
@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 
 use super::record::Record;
 
-/// The conditions of a read, or on the source of a copy (RFC 9110, 13.2.2: If-Match before If-Unmodified-Since,
-/// If-None-Match before If-Modified-Since).
+/// The conditions of a read, or on the source of a copy (RFC 9110, 13.2.2: If-Match before
+/// If-Unmodified-Since, If-None-Match before If-Modified-Since).
 #[derive(Debug, Default)]
 pub(super) struct ReadConditions {
     pub(super) if_match: Option<ETagCondition>,
@@ -60,10 +60,10 @@ pub(super) struct WriteConditions {
 }
 
 impl WriteConditions {
-    /// `existing` is asked only when it matters.
+    /// Checks the conditions on the record that `existing` reads; without conditions, nothing is read.
     ///
     /// # Errors
-    /// `PreconditionFailed`, or `NoSuchKey` when there is nothing that could match.
+    /// `PreconditionFailed`, or `NoSuchKey` when there is no object that could match.
     pub(super) fn check(&self, existing: impl FnOnce() -> S3Result<Option<Record>>) -> S3Result<()> {
         if self.if_match.is_none() && self.if_none_match.is_none() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Content on its way from disk: one piece is read while the one before is sent.
+//! Content on its way from disk: one piece is read while the piece before it is sent.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -11,11 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 use s3s::dto::StreamingBlob;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Two pieces of a stream are in memory at most; a hundred streams side by side must not take a hundred megabytes.
-const PIECE: u64 = 32 << 10;
+/// Bytes of a piece. At most two pieces of a stream are in memory, so that a hundred concurrent streams do
+/// not take a hundred megabytes.
+const PIECE_SIZE: u64 = 32 << 10;
 
-/// The bytes `range` of `file` as a body. For blocking threads: the first piece is read now, so a small body is there
-/// with its head.
+/// The bytes `range` of `file` as a body. For blocking threads: the first piece is read at once, so that a
+/// small body is ready with its head.
 pub(super) fn body_of(mut file: File, range: Range<u64>) -> io::Result<StreamingBlob> {
     file.seek(SeekFrom::Start(range.start))?;
     let length = range.end - range.start;
@@ -23,33 +24,33 @@ pub(super) fn body_of(mut file: File, range: Range<u64>) -> io::Result<Streaming
     if piece.len() as u64 == length {
         return Ok(s3s::Body::from(piece).into());
     }
-    let reading = Reading { file: Some(file), next: Next::Ready(piece), remaining: length };
-    Ok(s3s::Body::http_body(reading).into())
+    let body = FileBody { file: Some(file), next: NextPiece::Ready(piece), remaining: length };
+    Ok(s3s::Body::http_body(body).into())
 }
 
 fn read_piece(file: &mut File, remaining: u64) -> io::Result<Bytes> {
-    let size = remaining.min(PIECE);
-    let mut piece = Vec::with_capacity(usize::try_from(size).expect("at most PIECE"));
+    let size = remaining.min(PIECE_SIZE);
+    let mut piece = Vec::with_capacity(usize::try_from(size).expect("at most PIECE_SIZE"));
     file.take(size).read_to_end(&mut piece)?;
     if piece.len() as u64 == size { Ok(piece.into()) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
-struct Reading {
-    /// With the blocking thread while that reads.
+struct FileBody {
+    /// `None` while a blocking thread reads it.
     file: Option<File>,
-    next: Next,
+    next: NextPiece,
     /// Bytes not yet handed over.
     remaining: u64,
 }
 
-enum Next {
+enum NextPiece {
     Ready(Bytes),
     Task(JoinHandle<io::Result<(File, Bytes)>>),
     /// After the last piece, or an error.
     Nothing,
 }
 
-impl Body for Reading {
+impl Body for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -58,29 +59,29 @@ impl Body for Reading {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let piece = match &mut self.next {
-            Next::Ready(piece) => std::mem::take(piece),
-            Next::Task(task) => {
+            NextPiece::Ready(piece) => std::mem::take(piece),
+            NextPiece::Task(task) => {
                 match ready!(Pin::new(task).poll(cx)).unwrap_or_else(|error| Err(error.into())) {
                     Ok((file, piece)) => {
                         self.file = Some(file);
                         piece
                     }
                     Err(error) => {
-                        self.next = Next::Nothing;
+                        self.next = NextPiece::Nothing;
                         return Poll::Ready(Some(Err(error)));
                     }
                 }
             }
-            Next::Nothing => return Poll::Ready(None),
+            NextPiece::Nothing => return Poll::Ready(None),
         };
         self.remaining -= piece.len() as u64;
         let remaining = self.remaining;
         self.next = match self.file.take().filter(|_| remaining > 0) {
-            Some(mut file) => Next::Task(spawn_blocking(move || {
+            Some(mut file) => NextPiece::Task(spawn_blocking(move || {
                 let piece = read_piece(&mut file, remaining)?;
                 Ok((file, piece))
             })),
-            None => Next::Nothing,
+            None => NextPiece::Nothing,
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

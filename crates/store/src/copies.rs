@@ -1,4 +1,4 @@
-//! CopyObject and UploadPartCopy: from a file to another, inside the store.
+//! CopyObject and UploadPartCopy: from one file to another within the store.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -13,18 +13,18 @@ use s3s::{S3Result, s3_error};
 
 use super::conditions::{ReadConditions, WriteConditions};
 use super::digest::{Checksums, Claims, Digest, with_checksums};
-use super::directory::{Directory, Draft, failed};
+use super::directory::{Directory, TempFile, failed};
 use super::reads::refuse_versions;
 use super::receive::BATCH;
-use super::record::{Attributes, Record, Stored, now};
+use super::record::{Attributes, Record, StoredFile, now};
 use super::refusals::{lacks, refuse_unkept};
 use super::uploads;
 use super::writes::attributes_of;
 
-/// S3's limit to the source of one copy.
+/// S3's maximum bytes of the source of one copy.
 const MAX_COPY: u64 = 5 << 30;
 
-fn source(directory: &Directory, source: &CopySource, conditions: &ReadConditions) -> S3Result<Stored> {
+fn source(directory: &Directory, source: &CopySource, conditions: &ReadConditions) -> S3Result<StoredFile> {
     let (bucket, object, version_id) = match source {
         CopySource::Bucket { bucket, key, version_id } => (bucket, key, version_id),
         CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => {
@@ -48,7 +48,7 @@ macro_rules! source_conditions {
     };
 }
 
-/// The conditions on the destination, which s3s does not know of CopyObject.
+/// The conditions on the destination, which s3s does not parse for CopyObject.
 fn destination_conditions(headers: &HeaderMap) -> S3Result<WriteConditions> {
     let condition = |name| {
         let value = headers.get(name).map(|value| ETagCondition::parse_http_header(value.as_bytes()));
@@ -68,17 +68,17 @@ pub(super) fn copy_object(
     let mut stored = source(directory, &input.copy_source, &source_conditions!(input))?;
     let attributes = attributes_of_copy(&mut input, &stored.record)?;
     require_size(stored.record.size)?;
-    let mut draft = directory.draft()?;
+    let mut temp_file = directory.temp_file()?;
     let (etag, checksums) = if stored.record.parts.is_empty() {
-        draft.append(&mut stored.file, 0..stored.record.size).map_err(failed)?;
+        temp_file.append(&mut stored.file, 0..stored.record.size).map_err(failed)?;
         (stored.record.etag, stored.record.checksums)
     } else {
-        // The ETag of parts is that of no single content.
-        append_hashed(&mut draft, &mut stored, None)?
+        // The ETag of an upload is not the MD5 of its content.
+        append_hashed(&mut temp_file, &mut stored, None)?
     };
     let record = Record {
         key: input.key.clone(),
-        size: draft.size,
+        size: temp_file.size,
         etag,
         modified: now(),
         attributes,
@@ -86,10 +86,10 @@ pub(super) fn copy_object(
         parts: Vec::new(),
         upload_id: None,
     };
-    draft.finish(&record)?;
-    let place = directory.hold(&input.bucket, &input.key)?;
-    conditions.check(|| place.record())?;
-    place.put(draft)?;
+    temp_file.finish(&record)?;
+    let lock = directory.lock_key(&input.bucket, &input.key)?;
+    conditions.check(|| lock.record())?;
+    lock.put(temp_file)?;
     let result = with_checksums!(
         checksums,
         CopyObjectResult {
@@ -101,7 +101,8 @@ pub(super) fn copy_object(
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
 }
 
-/// The source's attributes or those given, as the directives say; what belongs to an object's place is not copied along.
+/// The attributes of the source or of the request, as the directives say. The storage class and the website
+/// redirect are never copied.
 fn attributes_of_copy(input: &mut CopyObjectInput, source: &Record) -> S3Result<Attributes> {
     let replaces = |directive: Option<&str>| match directive {
         None | Some("COPY") => Ok(false),
@@ -146,15 +147,15 @@ pub(super) fn upload_part_copy(
     let range = input.copy_source_range.as_deref();
     let range = range.map(|range| parse_range(range, stored.record.size)).transpose()?;
     require_size(range.as_ref().map_or(stored.record.size, |range| range.end - range.start))?;
-    let mut draft = directory.draft()?;
-    let (etag, checksums) = append_hashed(&mut draft, &mut stored, range)?;
-    let part = uploads::PartPlace {
+    let mut temp_file = directory.temp_file()?;
+    let (etag, checksums) = append_hashed(&mut temp_file, &mut stored, range)?;
+    let part_id = uploads::PartId {
         bucket: input.bucket,
         object: input.key,
         upload_id: input.upload_id,
         number: input.part_number,
     };
-    let record = part.put(directory, draft, etag, checksums)?;
+    let record = part_id.put(directory, temp_file, etag, checksums)?;
     let result = with_checksums!(
         record.checksums.clone(),
         CopyPartResult { e_tag: Some(record.etag()), last_modified: Some(record.modified) }
@@ -181,8 +182,8 @@ fn parse_range(range: &str, size: u64) -> S3Result<Range<u64>> {
 
 /// Copies a range, or all; returns the ETag and checksums of what was copied.
 fn append_hashed(
-    draft: &mut Draft,
-    stored: &mut Stored,
+    temp_file: &mut TempFile,
+    stored: &mut StoredFile,
     range: Option<Range<u64>>,
 ) -> S3Result<(String, Checksums)> {
     let claims = Claims::default();
@@ -196,9 +197,9 @@ fn append_hashed(
         let batch = &mut batch[..size];
         stored.file.read_exact(batch).map_err(failed)?;
         digest.update(batch);
-        draft.file.write_all(batch).map_err(failed)?;
+        temp_file.file.write_all(batch).map_err(failed)?;
         remaining -= size as u64;
-        draft.size += size as u64;
+        temp_file.size += size as u64;
     }
     digest.finish(&claims)
 }

@@ -1,5 +1,5 @@
-//! What is computed over content while it is written: the MD5 that is its ETag, and checksums; and what the client
-//! claims they are.
+//! What is computed over content while it is written (the MD5 that is its ETag, and checksums), and what the
+//! client claims these values to be.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -56,7 +56,7 @@ macro_rules! with_checksums {
 }
 pub(super) use with_checksums;
 
-/// An algorithm.
+/// A checksum algorithm that s3s computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Algorithm {
     Crc32,
@@ -85,8 +85,8 @@ impl Checksums {
         }
     }
 
-    /// Whether all that `claimed` names is so.
-    pub(super) fn bear_out(&self, claimed: &Self) -> bool {
+    /// Whether every checksum in `claimed` is equal.
+    pub(super) fn verify(&self, claimed: &Self) -> bool {
         let holds = |own: &Option<String>, claim: &Option<String>| claim.is_none() || own == claim;
         holds(&self.crc32, &claimed.crc32)
             && holds(&self.crc32c, &claimed.crc32c)
@@ -96,13 +96,13 @@ impl Checksums {
     }
 }
 
-/// What a request says about its own body.
+/// What a request claims about its own body.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// Base64.
+    /// In base64.
     pub(super) content_md5: Option<String>,
     pub(super) checksums: Checksums,
-    /// In the aws-chunked trailer; their values come with the end of the body.
+    /// Checksums in the aws-chunked trailer, whose values come with the end of the body.
     announced: Vec<(Algorithm, &'static str)>,
 }
 
@@ -115,7 +115,7 @@ impl Claims {
         Self { content_md5, checksums, announced }
     }
 
-    /// Adds what the trailer says.
+    /// Adds the checksums in the trailer.
     pub(super) fn take_trailers(&mut self, trailers: Option<&HeaderMap>) -> S3Result<()> {
         for (algorithm, header) in &self.announced {
             let value = trailers.and_then(|trailers| trailers.get(*header)?.to_str().ok());
@@ -135,7 +135,7 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    /// MD5 and CRC64NVME, which every object has, and whatever `claims` needs.
+    /// MD5 and CRC64NVME, which every object has, and the algorithms that `claims` needs.
     pub(super) fn new(claims: &Claims) -> Self {
         let Checksums { crc32, crc32c, crc64nvme: _, sha1, sha256 } = &claims.checksums;
         let is_needed = |algorithm, value: &Option<String>| {
@@ -159,7 +159,7 @@ impl Digest {
     /// The ETag (without quotes) and the checksums.
     ///
     /// # Errors
-    /// `BadDigest` when a claim is not so, `InvalidDigest` when Content-MD5 is none.
+    /// `BadDigest` when a claim differs, `InvalidDigest` when Content-MD5 is not an MD5 in base64.
     pub(super) fn finish(self, claims: &Claims) -> S3Result<(String, Checksums)> {
         let md5 = self.md5.finalize();
         if let Some(claimed) = &claims.content_md5 {
@@ -173,14 +173,14 @@ impl Digest {
         }
         let computed = self.checksums.finalize();
         let checksums = checksums_of!(computed);
-        if !checksums.bear_out(&claims.checksums) {
+        if !checksums.verify(&claims.checksums) {
             return Err(s3_error!(BadDigest, "x-amz-checksum-* is not that of the body"));
         }
         Ok((hex(&md5), checksums))
     }
 }
 
-/// The ETag and the checksum of an object made of parts, from theirs.
+/// The ETag and the checksum of an object made of parts, from those of its parts.
 #[derive(Default)]
 pub(super) struct Composition {
     etags: Vec<String>,
@@ -188,7 +188,7 @@ pub(super) struct Composition {
 }
 
 impl Composition {
-    /// The next part; `None` when its digests are not what this store writes.
+    /// Adds the next part; `None` when its digests are not in the form that this store writes.
     pub(super) fn add(&mut self, etag: &str, checksums: &Checksums, size: u64) -> Option<()> {
         let crc64nvme = STANDARD.decode(checksums.crc64nvme.as_deref()?).ok()?;
         let crc64nvme = u64::from_be_bytes(crc64nvme.try_into().ok()?);
@@ -207,7 +207,7 @@ impl Composition {
     }
 }
 
-/// `MD5 of the MD5s - number of parts`; `None` when an ETag is no MD5 in hexadecimal.
+/// `MD5 of the MD5s - number of parts`; `None` when an ETag is not an MD5 in hexadecimal.
 pub(super) fn etag_of_parts<'a>(etags: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let (mut md5s, mut count) = (Md5::new(), 0_usize);
     for etag in etags {

@@ -1,14 +1,11 @@
-//! The store's directory: where things are, and what two requests may not do at once.
+//! The store's directory: where files are, and what two requests may not do concurrently.
 //!
-//! ```text
-//! <bucket>/<encoded key>                  an object, see `record`
-//! .uploads/<bucket>/<upload id>/upload    what CreateMultipartUpload said
-//! .uploads/<bucket>/<upload id>/<number>  a part, a file like an object's
-//! .temporary/                             what is being written or removed; swept at the start
-//! .locks/                                 empty files
-//! ```
-//! Everything is written under `.temporary` and renamed to its place, and never changed there. Bucket names do not
-//! begin with a dot, and no part of a path is the client's except a checked bucket name.
+//! ```text <bucket>/<encoded key>                  an object, see `record` .uploads/<bucket>/<upload
+//! id>/upload    the record of CreateMultipartUpload .uploads/<bucket>/<upload id>/<number>  a part, a file
+//! like an object's .temporary/                             what is being written or removed; swept at the
+//! start .locks/                                 empty files ``` Everything is written under `.temporary` and
+//! renamed to its place, and never changed there. Bucket names do not begin with a dot, and no part of a path
+//! is the client's except a checked bucket name.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
@@ -22,17 +19,18 @@ use s3s::{S3Error, S3Result, s3_error};
 use uuid::Uuid;
 
 use super::names::StoredName;
-use super::record::{Record, Stored};
+use super::record::{Record, StoredFile};
 use super::{MessageOf, Settings};
 
 const UPLOADS: &str = ".uploads";
 const TEMPORARY: &str = ".temporary";
 const LOCKS: &str = ".locks";
 
-/// Held while a name is looked at and changed, for microseconds: enough that unrelated requests seldom meet.
+/// How many locks there are. One is held while a name is looked at and changed, for microseconds: with this
+/// number, unrelated requests seldom meet.
 const LOCK_COUNT: u64 = 16;
 
-/// The directory, opened.
+/// The open directory.
 #[derive(Debug)]
 pub(super) struct Directory {
     root: PathBuf,
@@ -45,7 +43,7 @@ pub(super) struct Directory {
     message_of: MessageOf,
 }
 
-/// Whether what is written waits for the disk.
+/// Whether writes wait for the disk (fsync).
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     sync: bool,
@@ -72,7 +70,7 @@ impl Disk {
         file.sync_all()
     }
 
-    /// [`Self::sync`] of a directory. One that is gone has no entries to keep.
+    /// [`Self::sync`] for a directory. A missing directory has no entries to keep.
     pub(super) fn sync_directory(&self, path: &Path) -> io::Result<()> {
         if !self.sync {
             return Ok(());
@@ -84,8 +82,8 @@ impl Disk {
         }
     }
 
-    /// [`Self::sync_directory`] of the one that `path` is in.
-    pub(super) fn sync_place(&self, path: &Path) -> io::Result<()> {
+    /// [`Self::sync_directory`] for the directory that `path` is in.
+    pub(super) fn sync_parent(&self, path: &Path) -> io::Result<()> {
         match path.parent() {
             // A relative path of one name is in the working directory.
             Some(parent) if parent.as_os_str().is_empty() => self.sync_directory(Path::new(".")),
@@ -96,11 +94,12 @@ impl Disk {
 }
 
 impl Directory {
-    /// Opens `root`, which is created if missing. Unless another process (or another store of this one) is at work
-    /// there, what an earlier one left half-written is removed.
+    /// Opens `root`, which is created if missing. Half-written files of an earlier process are removed,
+    /// unless another process (or another store of this process) has the directory open.
     ///
     /// # Errors
-    /// [`ErrorKind::ResourceBusy`] when the directory is wanted alone, and another store has it so.
+    /// [`ErrorKind::ResourceBusy`] when `settings` want the directory exclusively, and another store
+    /// has it so.
     pub(super) fn open(root: &Path, settings: Settings) -> io::Result<Self> {
         let disk = Disk::new(settings.sync);
         create(root, &disk)?;
@@ -108,10 +107,7 @@ impl Directory {
             let path = root.join(LOCKS).join(name);
             OpenOptions::new().create(true).truncate(false).write(true).open(path)
         };
-        let owned = match settings.exclusive {
-            true => Some(owned(lock_file("owned")?)?),
-            false => None,
-        };
+        let owned = if settings.exclusive { Some(lock_alone(lock_file("owned")?)?) } else { None };
         let in_use = lock_file("in-use")?;
         match in_use.try_lock() {
             Ok(()) => {
@@ -133,7 +129,7 @@ impl Directory {
         })
     }
 
-    /// How what is written waits for the disk.
+    /// How writes wait for the disk.
     pub(super) fn disk(&self) -> &Disk {
         &self.disk
     }
@@ -163,27 +159,27 @@ impl Directory {
         Ok(buckets)
     }
 
-    /// Where a bucket is, or would be.
+    /// The path of a bucket, which need not exist.
     pub(super) fn bucket_path(&self, bucket: &str) -> S3Result<PathBuf> {
         if check_bucket_name(bucket) { Ok(self.root.join(bucket)) } else { Err(s3_error!(InvalidBucketName)) }
     }
 
-    /// Where a bucket is.
+    /// The path of a bucket that exists.
     pub(super) fn bucket(&self, bucket: &str) -> S3Result<PathBuf> {
         let path = self.bucket_path(bucket)?;
         if path.is_dir() { Ok(path) } else { Err(s3_error!(NoSuchBucket)) }
     }
 
-    /// Where a bucket's uploads are, if it has any.
+    /// The path of a bucket's uploads, which need not exist.
     pub(super) fn uploads(&self, bucket: &str) -> S3Result<PathBuf> {
         self.bucket_path(bucket)?;
         Ok(self.root.join(UPLOADS).join(bucket))
     }
 
-    /// An object, opened.
-    pub(super) fn object(&self, bucket: &str, object: &str) -> S3Result<Stored> {
-        let path = self.bucket_path(bucket)?.join(StoredName::of(object).as_str());
-        match Stored::open(&path).map_err(failed)? {
+    /// Opens an object.
+    pub(super) fn object(&self, bucket: &str, object: &str) -> S3Result<StoredFile> {
+        let path = self.bucket_path(bucket)?.join(StoredName::new(object).as_str());
+        match StoredFile::open(&path).map_err(failed)? {
             Some(stored) if stored.record.key == object => Ok(stored),
             Some(_) => Err(s3_error!(NoSuchKey)),
             None => {
@@ -193,37 +189,37 @@ impl Directory {
         }
     }
 
-    /// The place of an object, for whoever means to change what is there.
-    pub(super) fn hold<'a>(&'a self, bucket: &str, object: &'a str) -> S3Result<Place<'a>> {
-        let name = StoredName::of(object);
+    /// Locks an object's key, which is needed to change the object.
+    pub(super) fn lock_key<'a>(&'a self, bucket: &str, object: &'a str) -> S3Result<KeyLock<'a>> {
+        let name = StoredName::new(object);
         let path = self.bucket(bucket)?.join(name.as_str());
-        // Of what every process calls it, wherever it runs.
+        // From the file name, which is equal in every process.
         let number = checksum(CrcAlgorithm::Crc64Nvme, name.as_str().as_bytes()) % LOCK_COUNT;
         let lock = &self.locks[usize::try_from(number).expect("a number below LOCK_COUNT")];
         let lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.lock().map_err(failed)?;
-        Ok(Place { path, object, lock, disk: &self.disk })
+        Ok(KeyLock { path, object, lock, disk: &self.disk })
     }
 
-    /// A new file.
-    pub(super) fn draft(&self) -> S3Result<Draft> {
+    /// Creates a temporary file.
+    pub(super) fn temp_file(&self) -> S3Result<TempFile> {
         let path = self.temporary_path();
         let file = OpenOptions::new().create_new(true).write(true).open(&path).map_err(failed)?;
-        Ok(Draft { path, file, size: 0, is_placed: false, disk: self.disk.clone() })
+        Ok(TempFile { path, file, size: 0, is_kept: false, disk: self.disk.clone() })
     }
 
-    /// A name that nothing has.
+    /// An unused path.
     pub(super) fn temporary_path(&self) -> PathBuf {
         self.root.join(TEMPORARY).join(Uuid::new_v4().simple().to_string())
     }
 
-    /// Takes a directory away, with all that is in it, at once. `None` if it was not there.
-    pub(super) fn take_away(&self, path: &Path) -> S3Result<Option<TakenAway>> {
-        let taken = TakenAway(self.temporary_path());
-        match fs::rename(path, &taken.0) {
+    /// Removes a directory with all its entries, atomically. `None` if it is missing.
+    pub(super) fn remove_dir(&self, path: &Path) -> S3Result<Option<RemovedDir>> {
+        let removed = RemovedDir(self.temporary_path());
+        match fs::rename(path, &removed.0) {
             Ok(()) => {
-                self.disk.sync_place(path).map_err(failed)?;
-                Ok(Some(taken))
+                self.disk.sync_parent(path).map_err(failed)?;
+                Ok(Some(removed))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
@@ -240,10 +236,10 @@ fn create(root: &Path, disk: &Disk) -> io::Result<()> {
         fs::create_dir_all(root.join(folder))?;
     }
     disk.sync_directory(root)?;
-    missing.into_iter().try_for_each(|made| disk.sync_place(made))
+    missing.into_iter().try_for_each(|made| disk.sync_parent(made))
 }
 
-fn owned(lock: File) -> io::Result<File> {
+fn lock_alone(lock: File) -> io::Result<File> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(io::Error::new(
@@ -263,79 +259,79 @@ fn sweep(temporary: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An object's place, for one request of one process alone while it is held.
-pub(super) struct Place<'a> {
+/// The lock of an object's key: one request of one process has it at a time.
+pub(super) struct KeyLock<'a> {
     path: PathBuf,
     object: &'a str,
     lock: MutexGuard<'a, File>,
     disk: &'a Disk,
 }
 
-impl Place<'_> {
-    /// What is there.
+impl KeyLock<'_> {
+    /// The object's record, if there is an object.
     pub(super) fn record(&self) -> S3Result<Option<Record>> {
-        let stored = Stored::open(&self.path).map_err(failed)?;
+        let stored = StoredFile::open(&self.path).map_err(failed)?;
         Ok(stored.map(|stored| stored.record).filter(|record| record.key == self.object))
     }
 
-    /// Puts a finished draft there instead of whatever was.
-    pub(super) fn put(&self, draft: Draft) -> S3Result<()> {
-        self.is_ours()?;
-        draft.place(&self.path, || s3_error!(NoSuchBucket))
+    /// Makes a finished file the object, in place of an earlier one.
+    pub(super) fn put(&self, temp_file: TempFile) -> S3Result<()> {
+        self.check_key()?;
+        temp_file.rename_to(&self.path, || s3_error!(NoSuchBucket))
     }
 
-    /// Removes what is there, if anything.
+    /// Removes the object, if there is one.
     pub(super) fn remove(&self) -> S3Result<()> {
-        self.is_ours()?;
+        self.check_key()?;
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
-            Ok(()) => self.disk.sync_place(&self.path).map_err(failed),
+            Ok(()) => self.disk.sync_parent(&self.path).map_err(failed),
             Err(_) => Ok(()),
         }
     }
 
-    /// On a file system that takes `A` and `a` for one name, one object must not do away with the other.
-    fn is_ours(&self) -> S3Result<()> {
-        match Stored::open(&self.path) {
+    /// On a file system where `A` and `a` are one name, one object must not replace the other.
+    fn check_key(&self) -> S3Result<()> {
+        match StoredFile::open(&self.path) {
             Ok(Some(stored)) if stored.record.key != self.object => {
                 Err(s3_error!(InternalError, "the file system has one name for this key and another"))
             }
-            // What is damaged may be replaced and removed.
+            // A damaged object may be replaced and removed.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for KeyLock<'_> {
     fn drop(&mut self) {
-        // Closing the file would do it too; only that comes with the end of the store.
+        // The file is closed, and so unlocked, only when the store is dropped.
         let _ = self.lock.unlock();
     }
 }
 
-/// A directory that nobody finds any more, removed with this value: ten thousand parts take their time.
-pub(super) struct TakenAway(PathBuf);
+/// A directory that was moved away, deleted when this value is dropped: ten thousand parts take their time.
+pub(super) struct RemovedDir(PathBuf);
 
-impl Drop for TakenAway {
+impl Drop for RemovedDir {
     fn drop(&mut self) {
-        // What can't be removed now is swept at the next start.
+        // A directory that can't be removed now is removed at the next start.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A file being written, gone with this value unless it was placed.
+/// A file being written, removed when this value is dropped, unless the file was renamed to its final path.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct TempFile {
     path: PathBuf,
     pub(super) file: File,
-    /// Of the content so far.
+    /// Bytes of content so far.
     pub(super) size: u64,
-    is_placed: bool,
+    is_kept: bool,
     disk: Disk,
 }
 
-impl Draft {
-    /// Appends the bytes `range` of another file, by the kernel alone where it can.
+impl TempFile {
+    /// Appends the bytes `range` of another file, within the kernel where possible.
     pub(super) fn append(&mut self, from: &mut File, range: Range<u64>) -> io::Result<()> {
         let length = range.end - range.start;
         from.seek(SeekFrom::Start(range.start))?;
@@ -344,17 +340,17 @@ impl Draft {
         if copied == length { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Makes it an object's or a part's file.
+    /// Appends the record, which makes the file one of an object or a part.
     pub(super) fn finish(&mut self, record: &Record) -> S3Result<()> {
         record.append_to(&mut self.file).and_then(|()| self.disk.sync(&self.file)).map_err(failed)
     }
 
-    /// Gives it its name. `gone` is the error when the directory is not there.
-    pub(super) fn place(mut self, path: &Path, gone: impl FnOnce() -> S3Error) -> S3Result<()> {
+    /// Renames the file to its final path. `gone` makes the error for a missing directory.
+    pub(super) fn rename_to(mut self, path: &Path, gone: impl FnOnce() -> S3Error) -> S3Result<()> {
         match fs::rename(&self.path, path) {
             Ok(()) => {
-                self.is_placed = true;
-                self.disk.sync_place(path).map_err(failed)
+                self.is_kept = true;
+                self.disk.sync_parent(path).map_err(failed)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Err(gone()),
             Err(error) => Err(failed(error)),
@@ -362,16 +358,16 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for TempFile {
     fn drop(&mut self) {
-        if !self.is_placed {
-            // What can't be removed now is swept at the next start.
+        if !self.is_kept {
+            // A directory that can't be removed now is removed at the next start.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The disk's failures are the store's.
+/// The S3 error for a failure of the disk, which is logged.
 pub(super) fn failed(error: io::Error) -> S3Error {
     tracing::warn!(%error, "the embedded store");
     s3_error!(error, InternalError, "the store's disk failed")
@@ -415,7 +411,7 @@ mod tests {
     #[test]
     fn a_relative_path_of_one_name_is_in_the_working_directory() {
         let disk = Disk::new(true);
-        disk.sync_place(Path::new("data")).unwrap();
+        disk.sync_parent(Path::new("data")).unwrap();
         assert_eq!(disk.synced.load(Ordering::Relaxed), 1);
     }
 
@@ -438,12 +434,12 @@ mod tests {
                 parts: Vec::new(),
                 upload_id: None,
             };
-            let mut draft = directory.draft().unwrap();
-            draft.finish(&record).unwrap();
-            let place = directory.hold("demo", "k").unwrap();
-            place.put(draft).unwrap();
+            let mut temp_file = directory.temp_file().unwrap();
+            temp_file.finish(&record).unwrap();
+            let lock = directory.lock_key("demo", "k").unwrap();
+            lock.put(temp_file).unwrap();
             assert_eq!(synced(), count, "put");
-            place.remove().unwrap();
+            lock.remove().unwrap();
             assert_eq!(synced(), count / 2, "remove");
         }
     }

@@ -1,6 +1,7 @@
-//! s3veil's embedded store: S3 on a directory, served inside the process, for trying s3veil out without another server.
-//! The store knows S3's operations and files, and must not know s3veil's keys, formats, configuration or upstream.
-//! Requests are verified by their signatures; an object is there with its content and metadata, or not at all.
+//! s3veil's embedded store: S3 on a directory, served inside the process, for trying s3veil out without
+//! another server. The store knows S3's operations and files, and must not know s3veil's keys, formats,
+//! configuration or upstream. Requests are verified by their signatures; an object is there with its content
+//! and metadata, or not at all.
 
 mod buckets;
 mod completion;
@@ -49,7 +50,7 @@ pub type MessageOf = fn(code: &str) -> Option<&'static str>;
 /// How the store treats its directory, and what it says.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Whether an object and its entry in the directory are on disk (fsync) before its request is answered.
+    /// Whether an object and its entry in the directory are on disk (fsync) before the response is sent.
     pub sync: bool,
     /// Whether the directory is refused while another store that wants it alone has it open.
     pub exclusive: bool,
@@ -83,8 +84,8 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store at `root`, which is created if missing; what an earlier process left half-written is removed.
-    /// The credentials are random, and the only ones that the store accepts.
+    /// Opens the store at `root`, which is created if missing; what an earlier process left half-written is
+    /// removed. The credentials are random, and the only ones that the store accepts.
     ///
     /// # Errors
     /// [`OpenError`]; [`io::ErrorKind::ResourceBusy`] where another store has the directory for itself.
@@ -100,8 +101,8 @@ impl EmbeddedStore {
         Ok((store, KeyPair { access_key_id, secret_access_key }))
     }
 
-    /// Serves one signed request. The work is a task of its own: when the future is dropped, the request's body
-    /// fails and the store cleans up, instead of stopping between two steps on disk.
+    /// Serves one signed request. The work is a task of its own: when the future is dropped, the request's
+    /// body fails and the store cleans up, instead of stopping between two steps on disk.
     ///
     /// # Errors
     /// What s3s itself can't respond to, such as a request without a `Host`.
@@ -123,7 +124,8 @@ impl EmbeddedStore {
         let is_bare = is_head
             || response.status() == StatusCode::NO_CONTENT
             || response.status() == StatusCode::NOT_MODIFIED;
-        // Framing is the connection's, and there is none; only a body that is kept alive with spaces names it.
+        // Framing is the connection's, and there is none; only a body that is kept alive with spaces names
+        // it.
         let is_kept_alive = response.headers_mut().remove(TRANSFER_ENCODING).is_some();
         Ok(response.map(|body| match (is_bare, is_kept_alive) {
             (true, _) => s3s::Body::empty().boxed_unsync(),
@@ -136,9 +138,9 @@ impl EmbeddedStore {
 /// Header fields before [`adapt`] replaced their tabs, each with all its values.
 pub type Unfolded = Vec<(HeaderName, Vec<HeaderValue>)>;
 
-/// Changes the headers of a request, before they are signed, to what s3s verifies. Metadata values that s3s would
-/// decode are encoded. A tab becomes a blank, which s3s verifies in its place: the fields that had one are returned,
-/// and are to be put back after the request was signed.
+/// Changes the headers of a request, before they are signed, to what s3s verifies. Metadata values that s3s
+/// would decode are encoded. A tab becomes a blank, which s3s verifies in its place: the fields that had one
+/// are returned, and are to be put back after the request was signed.
 pub fn adapt(headers: &mut HeaderMap) -> Unfolded {
     metadata::encode_words(headers);
     fold_tabs(headers)

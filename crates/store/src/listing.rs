@@ -1,6 +1,7 @@
-//! A listing over sorted entries: prefix, delimiter, marker and page, as S3 defines them for objects and for uploads.
+//! A listing over sorted entries: prefix, delimiter, marker and page, as S3 defines them for objects and
+//! uploads.
 
-/// What a listing asks for.
+/// The parameters of a listing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query<'a> {
     pub(super) prefix: &'a str,
@@ -10,17 +11,17 @@ pub(super) struct Query<'a> {
     pub(super) max: usize,
 }
 
-/// One page.
+/// One page of a listing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page<T> {
     pub(super) entries: Vec<T>,
     pub(super) common_prefixes: Vec<String>,
-    /// The last thing on the page, if there is more behind it.
+    /// The last name on the page, if more names follow.
     pub(super) next: Option<String>,
 }
 
-/// The page of `entries`, which are (key, entry) in the order of the keys' bytes; those that `is_before` says were on an
-/// earlier page are left out.
+/// The page of `entries`, which are (key, entry) in the order of the keys' bytes. Entries that were on an
+/// earlier page, as `is_before` says, are left out.
 pub(super) fn page<T>(
     entries: Vec<(String, T)>,
     query: &Query<'_>,
@@ -39,9 +40,9 @@ pub(super) fn page<T>(
         let is_folded = folded.is_some();
         let is_before = is_before(&object, &entry);
         let name = folded.unwrap_or(object);
-        let is_told =
+        let is_listed =
             is_folded && (page.common_prefixes.last() == Some(&name) || query.after == Some(name.as_str()));
-        let is_seen = is_before || is_told;
+        let is_seen = is_before || is_listed;
         if is_seen {
             continue;
         }

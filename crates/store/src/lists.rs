@@ -13,13 +13,14 @@ use s3s::{S3Result, s3_error};
 use super::directory::{Directory, failed};
 use super::listing::{Page, Query, page};
 use super::names::{as_token, from_token, object_of};
-use super::record::{Record, Stored};
+use super::record::{Record, StoredFile};
 use super::uploads::{self, UploadRecord};
 
-/// S3's limit to a page of a listing.
+/// S3's maximum of entries on a page of a listing.
 const MAX_KEYS: i32 = 1000;
 
-/// The file names of all objects of a bucket, in the order of their keys. Files of other kinds may be among them.
+/// The file names of all objects of a bucket, in the order of their keys. Files of other kinds may be among
+/// them.
 fn inventory(directory: &Directory, bucket: &str) -> S3Result<Vec<(String, String)>> {
     let path = directory.bucket(bucket)?;
     let mut objects = Vec::new();
@@ -27,7 +28,7 @@ fn inventory(directory: &Directory, bucket: &str) -> S3Result<Vec<(String, Strin
         let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
         let object = match object_of(&name) {
             Some(object) => Some(object),
-            None => Stored::open(&path.join(&name)).map_err(failed)?.map(|stored| stored.record.key),
+            None => StoredFile::open(&path.join(&name)).map_err(failed)?.map(|stored| stored.record.key),
         };
         if let Some(object) = object {
             objects.push((object, name));
@@ -50,12 +51,12 @@ fn list(directory: &Directory, bucket: &str, query: &Query<'_>) -> S3Result<Page
         page(inventory, query, |object, _| query.after.is_some_and(|after| object <= after));
     let mut records = Vec::with_capacity(entries.len());
     for name in entries {
-        match Stored::open(&path.join(&name)) {
+        match StoredFile::open(&path.join(&name)) {
             Ok(Some(stored)) => records.push(stored.record),
-            // Deleted meanwhile.
+            // Deleted since the directory was read.
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, bucket, name, "a file in the embedded store is no object, and not listed");
+                tracing::warn!(%error, bucket, name, "a file in the embedded store is not an object, and not listed");
             }
         }
     }
@@ -68,14 +69,14 @@ fn object(record: Record, url: bool, owner: Option<Owner>) -> Object {
         e_tag: Some(record.etag()),
         size: i64::try_from(record.size).ok(),
         storage_class: Some(record.attributes.storage_class.map_or_else(standard, ObjectStorageClass::from)),
-        key: Some(spelled(&record.key, url)),
+        key: Some(url_encoded(&record.key, url)),
         last_modified: Some(record.modified),
         owner,
         ..Default::default()
     }
 }
 
-/// There are no others: an object is its null version.
+/// The only version of an object, the null version.
 fn version(record: Record, url: bool) -> ObjectVersion {
     let Object { e_tag, size, storage_class, key, last_modified, .. } = object(record, url, None);
     let class = storage_class.map(|class| ObjectVersionStorageClass::from(class.as_str().to_owned()));
@@ -92,8 +93,8 @@ fn version(record: Record, url: bool) -> ObjectVersion {
     }
 }
 
-/// `encoding-type=url`: XML 1.0 has no way to write most control characters.
-fn spelled(name: &str, url: bool) -> String {
+/// A name, percent-encoded where `encoding-type=url` asks for it: XML 1.0 can't hold most control characters.
+fn url_encoded(name: &str, url: bool) -> String {
     const SET: &percent_encoding::AsciiSet =
         &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
     if url { percent_encoding::utf8_percent_encode(name, SET).to_string() } else { name.to_owned() }
@@ -109,7 +110,7 @@ fn page_size(max_keys: i32) -> S3Result<usize> {
 }
 
 fn prefixes(names: &[String], url: bool) -> CommonPrefixList {
-    names.iter().map(|prefix| CommonPrefix { prefix: Some(spelled(prefix, url)) }).collect()
+    names.iter().map(|prefix| CommonPrefix { prefix: Some(url_encoded(prefix, url)) }).collect()
 }
 
 pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3Result<ListObjectsOutput> {
@@ -122,15 +123,15 @@ pub(super) fn list_objects(directory: &Directory, input: ListObjectsInput) -> S3
         max: page_size(max_keys)?,
     };
     let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
-    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    let encode = |name: &Option<String>| name.as_deref().map(|name| url_encoded(name, url));
     Ok(ListObjectsOutput {
-        prefix: spell(&input.prefix).or(Some(String::new())),
-        marker: spell(&input.marker).or(Some(String::new())),
-        delimiter: spell(&input.delimiter),
+        prefix: encode(&input.prefix).or(Some(String::new())),
+        marker: encode(&input.marker).or(Some(String::new())),
+        delimiter: encode(&input.delimiter),
         encoding_type: input.encoding_type,
         max_keys: Some(max_keys),
         is_truncated: Some(next.is_some()),
-        next_marker: spell(&next),
+        next_marker: encode(&next),
         contents: Some(entries.into_iter().map(|record| object(record, url, Some(owner()))).collect()),
         common_prefixes: Some(prefixes(&common_prefixes, url)),
         name: Some(input.bucket),
@@ -155,12 +156,12 @@ pub(super) fn list_objects_v2(
     };
     let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
     let shown_owner = input.fetch_owner.unwrap_or(false).then(owner);
-    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    let encode = |name: &Option<String>| name.as_deref().map(|name| url_encoded(name, url));
     let count = entries.len() + common_prefixes.len();
     Ok(ListObjectsV2Output {
-        prefix: spell(&input.prefix).or(Some(String::new())),
-        start_after: spell(&input.start_after),
-        delimiter: spell(&input.delimiter),
+        prefix: encode(&input.prefix).or(Some(String::new())),
+        start_after: encode(&input.start_after),
+        delimiter: encode(&input.delimiter),
         encoding_type: input.encoding_type,
         max_keys: Some(max_keys),
         key_count: i32::try_from(count).ok(),
@@ -187,18 +188,18 @@ pub(super) fn list_versions(
         max: page_size(max_keys)?,
     };
     let Page { entries, common_prefixes, next } = list(directory, &input.bucket, &query)?;
-    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    let encode = |name: &Option<String>| name.as_deref().map(|name| url_encoded(name, url));
     // The page may end with a common prefix, which has no version.
     let ends_with_version = entries.last().is_some_and(|record| next.as_ref() == Some(&record.key));
     Ok(ListObjectVersionsOutput {
-        prefix: spell(&input.prefix).or(Some(String::new())),
-        key_marker: spell(&input.key_marker).or(Some(String::new())),
+        prefix: encode(&input.prefix).or(Some(String::new())),
+        key_marker: encode(&input.key_marker).or(Some(String::new())),
         version_id_marker: input.version_id_marker.or(Some(String::new())),
-        delimiter: spell(&input.delimiter),
+        delimiter: encode(&input.delimiter),
         encoding_type: input.encoding_type,
         max_keys: Some(max_keys),
         is_truncated: Some(next.is_some()),
-        next_key_marker: spell(&next),
+        next_key_marker: encode(&next),
         next_version_id_marker: ends_with_version.then(|| "null".to_owned()),
         versions: Some(entries.into_iter().map(|record| version(record, url)).collect()),
         common_prefixes: Some(prefixes(&common_prefixes, url)),
@@ -214,7 +215,7 @@ pub(super) fn list_uploads(
     let max_uploads = input.max_uploads.unwrap_or(MAX_KEYS);
     let url = is_url(input.encoding_type.as_ref());
     let key_marker = input.key_marker.as_deref().filter(|marker| !marker.is_empty());
-    // Without a key marker, an upload id marker means nothing.
+    // An upload id marker has no effect unless there is a key marker.
     let id_marker = input.upload_id_marker.as_deref().filter(|id| !id.is_empty() && key_marker.is_some());
     let query = Query {
         prefix: input.prefix.as_deref().unwrap_or_default(),
@@ -222,9 +223,9 @@ pub(super) fn list_uploads(
         after: key_marker,
         max: page_size(max_uploads)?,
     };
-    let uploads = uploads::of_bucket(directory, &input.bucket)?;
+    let uploads = uploads::in_bucket(directory, &input.bucket)?;
     let uploads = uploads.into_iter().map(|(id, record)| (record.key.clone(), (id, record))).collect();
-    // With an upload id marker, the younger uploads of the marked key are still to come.
+    // With an upload id marker, the younger uploads of the marked key follow.
     let is_before = |object: &str, (id, _): &(String, UploadRecord)| match (key_marker, id_marker) {
         (Some(marker), Some(id_marker)) if object == marker => id.as_str() <= id_marker,
         (Some(marker), _) => object <= marker,
@@ -234,24 +235,24 @@ pub(super) fn list_uploads(
     // The page may end with a common prefix, which has no upload id.
     let last_id = entries.last().filter(|(_, record)| next.as_ref() == Some(&record.key));
     let last_id = last_id.map(|(id, _)| id.clone());
-    let spell = |name: &Option<String>| name.as_deref().map(|name| spelled(name, url));
+    let encode = |name: &Option<String>| name.as_deref().map(|name| url_encoded(name, url));
     let upload = |(id, record): (String, UploadRecord)| MultipartUpload {
         initiated: Some(record.initiated),
         initiator: Some(Initiator { display_name: owner().display_name, id: owner().id }),
         owner: Some(owner()),
-        key: Some(spelled(&record.key, url)),
+        key: Some(url_encoded(&record.key, url)),
         upload_id: Some(id),
         ..Default::default()
     };
     Ok(ListMultipartUploadsOutput {
-        prefix: spell(&input.prefix).or(Some(String::new())),
-        key_marker: spell(&input.key_marker).or(Some(String::new())),
+        prefix: encode(&input.prefix).or(Some(String::new())),
+        key_marker: encode(&input.key_marker).or(Some(String::new())),
         upload_id_marker: input.upload_id_marker.clone().or(Some(String::new())),
-        delimiter: spell(&input.delimiter),
+        delimiter: encode(&input.delimiter),
         encoding_type: input.encoding_type,
         max_uploads: Some(max_uploads),
         is_truncated: Some(next.is_some()),
-        next_key_marker: spell(&next),
+        next_key_marker: encode(&next),
         next_upload_id_marker: last_id,
         uploads: Some(entries.into_iter().map(upload).collect()),
         common_prefixes: Some(prefixes(&common_prefixes, url)),

@@ -1,5 +1,5 @@
-//! Metadata values on their way through s3s, which knows RFC 2047: it stores the text of an encoded word instead of
-//! the word, and responds with an encoded word to a value with a tab. S3 does neither.
+//! Metadata values on their way through s3s, which knows RFC 2047: it stores the text of an encoded word
+//! instead of the word, and responds with an encoded word to a value with a tab. S3 does neither.
 
 use std::collections::BTreeMap;
 

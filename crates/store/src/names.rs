@@ -1,15 +1,16 @@
 //! Object keys as file names: flat, reversible, and unable to leave their directory.
 //!
-//! A key is one file name, percent-encoded, `/` too. So `a` and `a/b` live side by side, as in S3 and unlike in a
-//! directory tree, and `//`, `..` or a trailing `/` mean nothing to the file system. A key whose encoding is too long
-//! for a file name is stored under its hash; the key itself is in the object's record.
+//! A key is one file name, percent-encoded, `/` too. So `a` and `a/b` can both exist, as in S3 and unlike in
+//! a directory tree, and `//`, `..` or a trailing `/` have no meaning for the file system. A key whose
+//! encoding is too long for a file name is stored under its hash; the key itself is in the object's record.
 
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// What stays as it is besides letters and digits. `~` does not, since it marks hashes; a leading `.` does not either.
+/// Characters that are kept besides letters and digits. `~` is encoded, since it marks hashes; so is a
+/// leading `.`.
 const IN_FILE_NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -19,24 +20,24 @@ const IN_FILE_NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'+')
     .remove(b'@');
 
-/// Begins the name of an object whose key is too long for one.
+/// The first character of the file name of an object whose key is too long for a file name.
 const HASHED: char = '~';
 
-/// What a file system allows (ext4, XFS, APFS, NTFS).
+/// The maximum bytes of a file name (ext4, XFS, APFS, NTFS).
 const MAX_FILE_NAME: usize = 255;
 
 /// The file name of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StoredName {
-    /// It can be turned back.
+    /// The percent-encoded key.
     Encoded(String),
-    /// Only the object's record knows the key.
+    /// The hash of the key, which is in the object's record.
     Hashed(String),
 }
 
 impl StoredName {
-    /// The name of `object`.
-    pub(super) fn of(object: &str) -> Self {
+    /// The file name of `object`.
+    pub(super) fn new(object: &str) -> Self {
         let mut encoded = utf8_percent_encode(object, IN_FILE_NAME).to_string();
         if encoded.starts_with('.') {
             encoded.replace_range(..1, "%2E");
@@ -56,7 +57,7 @@ impl StoredName {
     }
 }
 
-/// The key of a file name, unless that is a hash.
+/// The key of a file name; `None` for a hash.
 pub(super) fn object_of(name: &str) -> Option<String> {
     if name.starts_with(HASHED) {
         return None;
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn names_stay_readable() {
-        let name = |object| StoredName::of(object).as_str().to_owned();
+        let name = |object| StoredName::new(object).as_str().to_owned();
         assert_eq!(name("photos/2026/cat 1.jpg"), "photos%2F2026%2Fcat 1.jpg");
         assert_eq!(name("dt=2026-01-01/part-0.parquet"), "dt=2026-01-01%2Fpart-0.parquet");
         assert_eq!(name("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn long_keys_are_hashed() {
         for len in [254, 255, 256, 1024] {
-            let stored = StoredName::of(&"k".repeat(len));
+            let stored = StoredName::new(&"k".repeat(len));
             assert_eq!(matches!(stored, StoredName::Hashed(_)), len > MAX_FILE_NAME);
             assert!(stored.as_str().len() <= MAX_FILE_NAME);
         }
@@ -101,7 +102,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_name_is_one_harmless_file_name_and_turns_back(object in "\\PC{1,60}|[/.~%\\x00-\\x7f]{1,60}") {
-            match StoredName::of(&object) {
+            match StoredName::new(&object) {
                 StoredName::Encoded(name) => {
                     prop_assert!(!name.contains('/') && !name.contains('\0') && !name.starts_with(['.', HASHED]));
                     prop_assert_eq!(object_of(&name), Some(object));

@@ -17,12 +17,12 @@ use super::content::body_of;
 use super::digest::{Checksums, with_checksums};
 use super::directory::{Directory, failed};
 use super::metadata::take_headers;
-use super::record::{Attributes, Record, Stored};
+use super::record::{Attributes, Record, StoredFile};
 
-/// S3's limit to a page of parts.
+/// S3's maximum of parts on a page.
 pub(super) const MAX_PARTS: i32 = 1000;
 
-/// There are no versions: every object is the null version.
+/// Refuses every version id but `null`: there are no versions.
 pub(super) fn refuse_versions(version_id: Option<&str>) -> S3Result<()> {
     match version_id {
         None | Some("null") => Ok(()),
@@ -74,7 +74,7 @@ impl Selection {
     }
 }
 
-/// An object that was written at once is its own part 1.
+/// The bytes of a part. An object of one PUT is its own part 1.
 fn span_of_part(record: &Record, number: PartNumber) -> Option<Range<u64>> {
     if record.parts.is_empty() {
         return (number == 1).then_some(0..record.size);
@@ -113,7 +113,7 @@ fn refusal(unmet: Unmet, record: &Record) -> S3Error {
             let expires = expires
                 .clone()
                 .map(|at| HttpDate::from(std::time::SystemTime::from(OffsetDateTime::from(at))));
-            // RFC 9110, 15.4.5: what a 200 would have had, for caches.
+            // RFC 9110, 15.4.5: header fields of a 200 that caches need.
             let further = [
                 (http::header::CACHE_CONTROL, cache_control.clone()),
                 (http::header::EXPIRES, expires.map(|at| at.to_string())),
@@ -129,13 +129,13 @@ fn refusal(unmet: Unmet, record: &Record) -> S3Error {
     }
 }
 
-/// What GetObject and HeadObject have in common.
-struct Reading {
-    stored: Stored,
+/// The object and its bytes that GetObject or HeadObject responds with.
+struct SelectedObject {
+    stored: StoredFile,
     selection: Selection,
 }
 
-/// The fields of the same name in both inputs, taken apart; in both outputs, filled.
+/// Opens the object that an input of GetObject or HeadObject names, and checks its conditions and range.
 macro_rules! read {
     ($directory:expr, $input:expr) => {{
         let input = $input;
@@ -149,14 +149,14 @@ macro_rules! read {
         };
         conditions.check(&stored.record).map_err(|unmet| refusal(unmet, &stored.record))?;
         let selection = Selection::new(&stored.record, input.range, input.part_number)?;
-        Reading { stored, selection }
+        SelectedObject { stored, selection }
     }};
 }
 
 /// The output, and the response headers beside it.
 macro_rules! describe {
-    ($reading:expr, $checksums:expr, $output:ident { $($field:ident: $value:expr),* $(,)? }) => {{
-        let Reading { stored, selection } = $reading;
+    ($selected:expr, $checksums:expr, $output:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+        let SelectedObject { stored, selection } = $selected;
         let record = &stored.record;
         let mut attributes = record.attributes.clone();
         let headers = take_headers(&mut attributes.metadata);
@@ -185,11 +185,11 @@ macro_rules! describe {
     }};
 }
 
-/// Checksums are told when asked for, and of the whole object only.
-fn told(mode: Option<&ChecksumMode>, reading: &Reading) -> Checksums {
-    let is_asked = mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
-    let is_whole = reading.selection.content_range.is_none();
-    if is_asked && is_whole { reading.stored.record.checksums.clone() } else { Checksums::default() }
+/// The checksums for the response: only if the client requests them, and only for a whole object.
+fn requested_checksums(mode: Option<&ChecksumMode>, selected: &SelectedObject) -> Checksums {
+    let is_requested = mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
+    let is_whole = selected.selection.content_range.is_none();
+    if is_requested && is_whole { selected.stored.record.checksums.clone() } else { Checksums::default() }
 }
 
 pub(super) fn get_object(
@@ -197,12 +197,12 @@ pub(super) fn get_object(
     input: GetObjectInput,
 ) -> S3Result<(GetObjectOutput, HeaderMap)> {
     let mode = input.checksum_mode.clone();
-    let reading = read!(directory, input);
-    let checksums = told(mode.as_ref(), &reading);
-    let tag_count = i32::try_from(reading.stored.record.attributes.tags.len()).ok();
+    let selected = read!(directory, input);
+    let checksums = requested_checksums(mode.as_ref(), &selected);
+    let tag_count = i32::try_from(selected.stored.record.attributes.tags.len()).ok();
     let tag_count = tag_count.filter(|count| *count > 0);
-    let (output, headers) = describe!(&reading, checksums, GetObjectOutput { tag_count: tag_count });
-    let Reading { stored, selection } = reading;
+    let (output, headers) = describe!(&selected, checksums, GetObjectOutput { tag_count: tag_count });
+    let SelectedObject { stored, selection } = selected;
     let body = body_of(stored.file, selection.span).map_err(failed)?;
     Ok((GetObjectOutput { body: Some(body), ..output }, headers))
 }
@@ -220,10 +220,10 @@ pub(super) fn head_object(
         input.response_content_type.clone(),
         input.response_expires.clone(),
     );
-    let reading = read!(directory, input);
-    let checksums = told(mode.as_ref(), &reading);
-    let (mut output, headers) = describe!(&reading, checksums, HeadObjectOutput {});
-    // s3s does this for GetObject itself.
+    let selected = read!(directory, input);
+    let checksums = requested_checksums(mode.as_ref(), &selected);
+    let (mut output, headers) = describe!(&selected, checksums, HeadObjectOutput {});
+    // s3s itself does this for GetObject alone.
     output.cache_control = overrides.0.take().or(output.cache_control);
     output.content_disposition = overrides.1.take().or(output.content_disposition);
     output.content_encoding = overrides.2.take().or(output.content_encoding);
@@ -238,25 +238,25 @@ pub(super) fn get_object_attributes(
     input: GetObjectAttributesInput,
 ) -> S3Result<GetObjectAttributesOutput> {
     refuse_versions(input.version_id.as_deref())?;
-    let Stored { record, .. } = directory.object(&input.bucket, &input.key)?;
-    // s3s leaves a list in one header as it is.
-    let asked = input.object_attributes.iter().flat_map(|names| names.as_str().split(',').map(str::trim));
-    let asked: Vec<_> = asked.collect();
-    let is_asked = |name: &str| asked.contains(&name);
+    let StoredFile { record, .. } = directory.object(&input.bucket, &input.key)?;
+    // s3s does not split a list in one header.
+    let requested = input.object_attributes.iter().flat_map(|names| names.as_str().split(',').map(str::trim));
+    let requested: Vec<_> = requested.collect();
+    let is_requested = |name: &str| requested.contains(&name);
     let full = ChecksumType::from_static(ChecksumType::FULL_OBJECT);
     let checksum = with_checksums!(record.checksums.clone(), Checksum { checksum_type: Some(full) });
     let standard = || StorageClass::from_static(StorageClass::STANDARD);
     let storage_class = record.attributes.storage_class.clone().map_or_else(standard, StorageClass::from);
     let has_parts = !record.parts.is_empty();
     let object_parts =
-        if is_asked("ObjectParts") && has_parts { Some(parts(&record, &input)?) } else { None };
+        if is_requested("ObjectParts") && has_parts { Some(parts(&record, &input)?) } else { None };
     Ok(GetObjectAttributesOutput {
-        checksum: is_asked("Checksum").then_some(checksum),
-        e_tag: is_asked("ETag").then(|| record.etag()),
+        checksum: is_requested("Checksum").then_some(checksum),
+        e_tag: is_requested("ETag").then(|| record.etag()),
         last_modified: Some(record.modified.clone()),
         object_parts,
-        object_size: is_asked("ObjectSize").then(|| i64::try_from(record.size).ok()).flatten(),
-        storage_class: is_asked("StorageClass").then_some(storage_class),
+        object_size: is_requested("ObjectSize").then(|| i64::try_from(record.size).ok()).flatten(),
+        storage_class: is_requested("StorageClass").then_some(storage_class),
         ..Default::default()
     })
 }

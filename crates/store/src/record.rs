@@ -1,8 +1,9 @@
-//! An object's file: its content, and behind it one line of JSON, the record, with everything else S3 keeps of it.
+//! An object's file: its content, and behind it one line of JSON, the record, with everything else S3 keeps
+//! of it.
 //!
-//! So content and metadata become visible together, by one rename, and the content is where a person looks for it:
-//! `tail -n 1` shows the record, `head -c SIZE` the content. JSON has no newline outside its own escapes, so the last
-//! line is found from the end without a length.
+//! So content and metadata become visible together, by one rename, and the content is where a person looks
+//! for it: `tail -n 1` shows the record, `head -c SIZE` the content. JSON has no newline outside its own
+//! escapes, so the last line is found from the end without a length.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,10 +17,12 @@ use time::OffsetDateTime;
 
 use super::digest::Checksums;
 
-/// How much of a file's end is read first: the whole record of an object with all of S3's 2 KiB of metadata.
+/// Bytes of a file's end that are read first: the whole record of an object with all of S3's 2 KiB of
+/// metadata.
 const FIRST_LOOK: u64 = 4096;
 
-/// A record is at most this long: 10,000 parts of 60 bytes each, and S3's limits to everything else, fit a quarter.
+/// The maximum bytes of a record: 10,000 parts of 60 bytes each, and S3's limits to everything else, fit a
+/// quarter.
 const MAX_RECORD: u64 = 4 << 20;
 
 /// What S3 keeps of an object besides its content.
@@ -37,10 +40,10 @@ pub(super) struct Record {
     /// Of the whole content, in base64.
     #[serde(default)]
     pub(super) checksums: Checksums,
-    /// In ascending order; empty unless it was a multipart upload.
+    /// The parts in ascending order; empty unless the object was a multipart upload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) parts: Vec<PartRecord>,
-    /// Of the upload that made the object, by which a repeated CompleteMultipartUpload is recognised.
+    /// The upload that became the object, by which a repeated CompleteMultipartUpload is recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) upload_id: Option<String>,
 }
@@ -52,7 +55,7 @@ pub(super) struct PartRecord {
     pub(super) size: u64,
 }
 
-/// What the client says about an object when it makes it, and gets back with it.
+/// What the client sets with an object, and gets back with it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Attributes {
@@ -90,7 +93,7 @@ impl Record {
         ETag::Strong(self.etag.clone())
     }
 
-    /// Writes the record behind the content, where `file` stands.
+    /// Writes the record behind the content, at the position of `file`.
     pub(super) fn append_to(&self, file: &mut File) -> io::Result<()> {
         let mut line = vec![b'\n'];
         serde_json::to_writer(&mut line, self)?;
@@ -98,7 +101,8 @@ impl Record {
         file.write_all(&line)
     }
 
-    /// Reads the record at the end of `file`, and makes sure that the content before it is as long as it says.
+    /// Reads the record at the end of `file`, and makes sure that the content before it is as long as it
+    /// says.
     fn read_from(file: &mut File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut look = FIRST_LOOK;
@@ -126,25 +130,25 @@ fn damaged(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
-/// Now, as precisely as listings tell it.
+/// The current time, with the precision of listings.
 pub(super) fn now() -> Timestamp {
     let now = OffsetDateTime::from(SystemTime::now());
     let precise = now.replace_millisecond(now.millisecond()).expect("a millisecond is in its range");
     precise.into()
 }
 
-/// An object or a part, opened: what happens to its name later does not matter.
+/// An open object or part: renaming or removing it has no effect on a reader.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredFile {
     pub(super) file: File,
     pub(super) record: Record,
 }
 
-impl Stored {
+impl StoredFile {
     /// `None` when there is no such file.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidData`] when the file is none of this store's.
+    /// [`ErrorKind::InvalidData`] when the file is not one of this store.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let mut file = match File::open(path) {
             Ok(file) => file,
@@ -189,7 +193,7 @@ mod tests {
             for length in [0, 1, 3800, 3900, 4000, 4100, 70_000, 1_100_000] {
                 let record = record(content.len() as u64, &"\n".repeat(length / 2));
                 let (_directory, path) = stored(content, &record);
-                let mut opened = Stored::open(&path).unwrap().unwrap();
+                let mut opened = StoredFile::open(&path).unwrap().unwrap();
                 assert_eq!(opened.record, record);
                 opened.file.rewind().unwrap();
                 let mut read = Vec::new();
@@ -207,9 +211,9 @@ mod tests {
         let changed = [[b"x", &whole[..]].concat(), [&whole[..], b"x"].concat(), whole[1..].to_vec()];
         for bytes in lengths.chain(changed) {
             std::fs::write(&path, &bytes).unwrap();
-            let error = Stored::open(&path).unwrap_err();
+            let error = StoredFile::open(&path).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{} bytes", bytes.len());
         }
-        assert!(Stored::open(&path.with_extension("missing")).unwrap().is_none());
+        assert!(StoredFile::open(&path.with_extension("missing")).unwrap().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What the store says when it refuses: AWS's sentences, and of what it has not, that a real storage has it.
+//! The messages of errors: S3's own, and for what the store lacks, that a real storage has it.
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -12,26 +12,26 @@ use super::MessageOf;
 /// Maximum bytes of an error document that is read; those of s3s are under 2 KiB.
 const MAX_ERROR_DOCUMENT: usize = 64 << 10;
 
-/// s3s says this of an operation that the store does not answer.
-const UNANSWERED: &str = " is not implemented yet";
+/// How s3s ends its message about an operation that the store does not implement.
+const UNIMPLEMENTED: &str = " is not implemented yet";
 
-/// The refusal of a feature that would be dropped in silence.
+/// The refusal of a feature that would otherwise be dropped silently.
 pub(super) fn lacks(feature: &str) -> S3Error {
     let message =
         format!("The embedded store, which is for trying s3veil out, has no {feature}; a real storage does.");
     S3Error::with_message(S3ErrorCode::NotImplemented, message)
 }
 
-/// What of a request the store would not keep.
+/// The settings of a request that the store would not keep.
 #[derive(Debug, Default)]
-pub(super) struct Unkept {
+pub(super) struct UnkeptSettings {
     pub(super) acl: Option<ObjectCannedACL>,
     pub(super) has_grants: bool,
     pub(super) has_object_lock: bool,
 }
 
-impl Unkept {
-    /// Refuses all of it. The two ACLs that change nothing for a bucket with one owner pass.
+impl UnkeptSettings {
+    /// Refuses every such setting. The two ACLs that change nothing for a bucket with one owner pass.
     pub(super) fn refuse(&self) -> S3Result<()> {
         let is_own = |acl: &ObjectCannedACL| matches!(acl.as_str(), "private" | "bucket-owner-full-control");
         if self.has_grants || self.acl.as_ref().is_some_and(|acl| !is_own(acl)) {
@@ -45,7 +45,7 @@ impl Unkept {
 /// keep.
 macro_rules! refuse_unkept {
     ($input:expr) => {
-        $crate::refusals::Unkept {
+        $crate::refusals::UnkeptSettings {
             acl: $input.acl.clone(),
             has_grants: $input.grant_full_control.is_some()
                 || $input.grant_read.is_some()
@@ -68,10 +68,10 @@ pub(super) fn explained(mut error: S3Error, message_of: MessageOf) -> S3Error {
     error
 }
 
-/// The message for an error without one, and for an operation that is not implemented. `None`: the message that
-/// is there remains.
+/// The message for an error without one, and for an operation that is not implemented. `None`: the message
+/// that is there remains.
 fn message(code: &str, message: &str, message_of: MessageOf) -> Option<String> {
-    if let Some(operation) = message.strip_suffix(UNANSWERED) {
+    if let Some(operation) = message.strip_suffix(UNIMPLEMENTED) {
         return lacks(operation).message().map(str::to_owned);
     }
     if message.is_empty() { message_of(code).map(str::to_owned) } else { None }
@@ -106,8 +106,8 @@ fn rewritten(document: &[u8], message_of: MessageOf) -> Option<String> {
     Some(format!("{before}</Code><Message>{escaped}</Message>{rest}"))
 }
 
-/// The text between the tags of the first element `name`. Escapes remain: neither codes nor the names of operations
-/// have any.
+/// The text between the tags of the first element `name`. Escapes remain: neither codes nor the names of
+/// operations have any.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
@@ -124,21 +124,21 @@ mod tests {
     #[test]
     fn a_code_without_a_sentence_gets_that_of_aws() {
         let document = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>NoSuchKey</Code><RequestId>r</RequestId></Error>";
-        let told = rewritten(document.as_bytes()).unwrap();
+        let rewritten_once = rewritten(document.as_bytes()).unwrap();
         assert_eq!(
-            told,
+            rewritten_once,
             document.replace("</Code>", "</Code><Message>The specified key does not exist.</Message>")
         );
-        assert_eq!(rewritten(told.as_bytes()), None);
+        assert_eq!(rewritten(rewritten_once.as_bytes()), None);
         assert_eq!(rewritten(b"<Error><Code>Strange</Code></Error>"), None);
     }
 
     #[test]
     fn what_is_not_implemented_says_whose_lack_it_is() {
         let document = "<Error><Code>NotImplemented</Code><Message>GetBucketWebsite is not implemented yet</Message></Error>";
-        let told = rewritten(document.as_bytes()).unwrap();
+        let rewritten_once = rewritten(document.as_bytes()).unwrap();
         let expected = "<Message>The embedded store, which is for trying s3veil out, has no GetBucketWebsite; a real storage \
                         does.</Message>";
-        assert_eq!(told, format!("<Error><Code>NotImplemented</Code>{expected}</Error>"));
+        assert_eq!(rewritten_once, format!("<Error><Code>NotImplemented</Code>{expected}</Error>"));
     }
 }

@@ -1,4 +1,4 @@
-//! The operations the store knows, each handed to the file that does it; s3s answers 501 to the others.
+//! The operations that the store implements, each in a file of its own; s3s responds with 501 to others.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ impl Store {
         Self { directory: Arc::new(directory) }
     }
 
-    /// Does what only waits for the disk.
-    async fn answer<T: Send + 'static>(
+    /// Runs work that only waits for the disk.
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Directory) -> S3Result<T> + Send + 'static,
     ) -> S3Result<S3Response<T>> {
@@ -44,14 +44,14 @@ impl S3 for Store {
         &self,
         req: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
-        self.answer(move |directory| buckets::create(directory, &req.input)).await
+        self.run(move |directory| buckets::create(directory, &req.input)).await
     }
 
     async fn delete_bucket(
         &self,
         req: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
-        self.answer(move |directory| buckets::delete(directory, &req.input)).await
+        self.run(move |directory| buckets::delete(directory, &req.input)).await
     }
 
     async fn get_bucket_location(
@@ -61,10 +61,10 @@ impl S3 for Store {
         let found = move |directory: &Directory| {
             directory.bucket(&req.input.bucket).map(|_| GetBucketLocationOutput::default())
         };
-        self.answer(found).await
+        self.run(found).await
     }
 
-    /// Versioning was never switched on.
+    /// Versioning is never enabled.
     async fn get_bucket_versioning(
         &self,
         req: S3Request<GetBucketVersioningInput>,
@@ -72,21 +72,21 @@ impl S3 for Store {
         let found = move |directory: &Directory| {
             directory.bucket(&req.input.bucket).map(|_| GetBucketVersioningOutput::default())
         };
-        self.answer(found).await
+        self.run(found).await
     }
 
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         let found = move |directory: &Directory| {
             directory.bucket(&req.input.bucket).map(|_| HeadBucketOutput::default())
         };
-        self.answer(found).await
+        self.run(found).await
     }
 
     async fn list_buckets(
         &self,
         _req: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        self.answer(buckets::list).await
+        self.run(buckets::list).await
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -94,39 +94,39 @@ impl S3 for Store {
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        self.answer(move |directory| reads::get_object(directory, req.input)).await.map(with_headers)
+        self.run(move |directory| reads::get_object(directory, req.input)).await.map(with_headers)
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        self.answer(move |directory| reads::head_object(directory, req.input)).await.map(with_headers)
+        self.run(move |directory| reads::head_object(directory, req.input)).await.map(with_headers)
     }
 
     async fn get_object_attributes(
         &self,
         req: S3Request<GetObjectAttributesInput>,
     ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
-        self.answer(move |directory| reads::get_object_attributes(directory, req.input)).await
+        self.run(move |directory| reads::get_object_attributes(directory, req.input)).await
     }
 
     async fn delete_object(
         &self,
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.answer(move |directory| writes::delete_object(directory, req.input)).await
+        self.run(move |directory| writes::delete_object(directory, req.input)).await
     }
 
     async fn delete_objects(
         &self,
         req: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        self.answer(move |directory| writes::delete_objects(directory, req.input)).await
+        self.run(move |directory| writes::delete_objects(directory, req.input)).await
     }
 
     async fn get_object_tagging(
         &self,
         req: S3Request<GetObjectTaggingInput>,
     ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
-        self.answer(move |directory| writes::get_tags(directory, &req.input)).await
+        self.run(move |directory| writes::get_tags(directory, &req.input)).await
     }
 
     async fn put_object_tagging(
@@ -139,7 +139,7 @@ impl S3 for Store {
             writes::set_tags(directory, &bucket, &key, tagging.tag_set)?;
             Ok(PutObjectTaggingOutput::default())
         };
-        self.answer(set).await
+        self.run(set).await
     }
 
     async fn delete_object_tagging(
@@ -152,39 +152,39 @@ impl S3 for Store {
             writes::set_tags(directory, &bucket, &key, TagSet::new())?;
             Ok(DeleteObjectTaggingOutput::default())
         };
-        self.answer(set).await
+        self.run(set).await
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
-        self.answer(move |directory| copies::copy_object(directory, req.input, &req.headers)).await
+        self.run(move |directory| copies::copy_object(directory, req.input, &req.headers)).await
     }
 
     async fn list_objects(
         &self,
         req: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        self.answer(move |directory| lists::list_objects(directory, req.input)).await
+        self.run(move |directory| lists::list_objects(directory, req.input)).await
     }
 
     async fn list_objects_v2(
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        self.answer(move |directory| lists::list_objects_v2(directory, req.input)).await
+        self.run(move |directory| lists::list_objects_v2(directory, req.input)).await
     }
 
     async fn list_object_versions(
         &self,
         req: S3Request<ListObjectVersionsInput>,
     ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
-        self.answer(move |directory| lists::list_versions(directory, req.input)).await
+        self.run(move |directory| lists::list_versions(directory, req.input)).await
     }
 
     async fn create_multipart_upload(
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        self.answer(move |directory| uploads::create(directory, req.input)).await
+        self.run(move |directory| uploads::create(directory, req.input)).await
     }
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
@@ -195,18 +195,18 @@ impl S3 for Store {
         &self,
         req: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
-        self.answer(move |directory| copies::upload_part_copy(directory, req.input)).await
+        self.run(move |directory| copies::upload_part_copy(directory, req.input)).await
     }
 
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
-        self.answer(move |directory| uploads::list_parts(directory, req.input)).await
+        self.run(move |directory| uploads::list_parts(directory, req.input)).await
     }
 
     async fn list_multipart_uploads(
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        self.answer(move |directory| lists::list_uploads(directory, req.input)).await
+        self.run(move |directory| lists::list_uploads(directory, req.input)).await
     }
 
     async fn complete_multipart_upload(
@@ -214,13 +214,13 @@ impl S3 for Store {
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let directory = Arc::clone(&self.directory);
-        completion::complete(directory, req.input, completion::PATIENCE).await.map(S3Response::new)
+        completion::complete(directory, req.input, completion::RESPONSE_DEADLINE).await.map(S3Response::new)
     }
 
     async fn abort_multipart_upload(
         &self,
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
-        self.answer(move |directory| uploads::abort(directory, &req.input)).await
+        self.run(move |directory| uploads::abort(directory, &req.input)).await
     }
 }

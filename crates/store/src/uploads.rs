@@ -1,4 +1,4 @@
-//! Multipart uploads: a directory each, gone at once when the object is there or the upload is aborted.
+//! Multipart uploads: a directory each, removed atomically when the upload is completed or aborted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,20 +17,21 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::digest::{Checksums, checksums_of, with_checksums};
-use super::directory::{Directory, Draft, failed};
+use super::directory::{Directory, TempFile, failed};
 use super::reads::MAX_PARTS;
-use super::receive::{ArrivingBody, blocking, receive};
-use super::record::{Attributes, Record, Stored, now};
+use super::receive::{IncomingBody, blocking, receive};
+use super::record::{Attributes, Record, StoredFile, now};
 use super::refusals::refuse_unkept;
 use super::writes::attributes_of;
 
-/// What CreateMultipartUpload said, in the upload's directory; the other files there are parts, by their numbers.
+/// The file with the [`UploadRecord`] in an upload's directory; the other files there are parts, by their
+/// numbers.
 const UPLOAD: &str = "upload";
 
-/// S3's limit.
+/// S3's limit of part numbers.
 const MAX_PART_NUMBER: PartNumber = 10_000;
 
-/// What is kept of an upload.
+/// What is stored about an upload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct UploadRecord {
     pub(super) key: String,
@@ -39,7 +40,7 @@ pub(super) struct UploadRecord {
     pub(super) attributes: Attributes,
 }
 
-/// An upload that is there.
+/// An existing upload.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) path: PathBuf,
@@ -70,7 +71,7 @@ fn gone(error: std::io::Error) -> S3Error {
     if error.kind() == ErrorKind::NotFound { s3_error!(NoSuchUpload) } else { failed(error) }
 }
 
-/// Upload ids ascend with time, as the markers of ListMultipartUploads need it.
+/// A new upload id. Ids ascend with time, as the markers of ListMultipartUploads need it.
 fn new_upload_id() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (_, random) = Uuid::new_v4().as_u64_pair();
@@ -81,7 +82,7 @@ fn is_upload_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The upload of this id, if it is one to this object.
+/// Opens the upload `id`, which must be one to `object`.
 pub(super) fn open(directory: &Directory, bucket: &str, object: &str, id: &str) -> S3Result<Upload> {
     directory.bucket(bucket)?;
     if !is_upload_id(id) {
@@ -98,7 +99,7 @@ fn read_record(upload: &std::path::Path) -> S3Result<UploadRecord> {
 }
 
 /// All uploads to a bucket, by key and then by age.
-pub(super) fn of_bucket(directory: &Directory, bucket: &str) -> S3Result<Vec<(String, UploadRecord)>> {
+pub(super) fn in_bucket(directory: &Directory, bucket: &str) -> S3Result<Vec<(String, UploadRecord)>> {
     directory.bucket(bucket)?;
     let entries = match fs::read_dir(directory.uploads(bucket)?) {
         Ok(entries) => entries,
@@ -111,7 +112,7 @@ pub(super) fn of_bucket(directory: &Directory, bucket: &str) -> S3Result<Vec<(St
         let Ok(id) = entry.file_name().into_string() else { continue };
         match read_record(&entry.path()) {
             Ok(record) => uploads.push((id, record)),
-            // It ended meanwhile.
+            // Completed or aborted since the directory was read.
             Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchUpload => {}
             Err(error) => return Err(error),
         }
@@ -131,7 +132,7 @@ pub(super) fn create(
     let line = serde_json::to_vec(&record).map_err(|error| failed(error.into()))?;
     let upload_id = new_upload_id();
     let uploads = directory.uploads(&input.bucket)?;
-    // Made elsewhere and moved, so that nobody sees an upload without its record.
+    // Made under a temporary path and renamed, so that no request sees an upload without its record.
     let making = directory.temporary_path();
     let make = || {
         fs::create_dir(&making)?;
@@ -142,7 +143,7 @@ pub(super) fn create(
         fs::create_dir_all(&uploads)?;
         fs::rename(&making, uploads.join(&upload_id))?;
         directory.disk().sync_directory(&uploads)?;
-        directory.disk().sync_place(&uploads)
+        directory.disk().sync_parent(&uploads)
     };
     make().map_err(|error| {
         let _ = fs::remove_dir_all(&making);
@@ -156,17 +157,17 @@ pub(super) fn create(
     })
 }
 
-/// Where a part goes.
+/// A part, by bucket, key, upload and number.
 #[derive(Debug, Clone)]
-pub(super) struct PartPlace {
+pub(super) struct PartId {
     pub(super) bucket: String,
     pub(super) object: String,
     pub(super) upload_id: String,
     pub(super) number: PartNumber,
 }
 
-impl PartPlace {
-    /// Whether the upload is there and may have a part of this number.
+impl PartId {
+    /// Opens the upload, if it exists and may have a part of this number.
     fn check(&self, directory: &Directory) -> S3Result<Upload> {
         if !(1..=MAX_PART_NUMBER).contains(&self.number) {
             return Err(s3_error!(
@@ -177,18 +178,18 @@ impl PartPlace {
         open(directory, &self.bucket, &self.object, &self.upload_id)
     }
 
-    /// Puts a part there instead of whatever was.
+    /// Stores a part, in place of an earlier one of its number.
     pub(super) fn put(
         self,
         directory: &Directory,
-        mut draft: Draft,
+        mut temp_file: TempFile,
         etag: String,
         checksums: Checksums,
     ) -> S3Result<Record> {
         let upload = self.check(directory)?;
         let record = Record {
             key: self.object,
-            size: draft.size,
+            size: temp_file.size,
             etag,
             modified: now(),
             attributes: Attributes::default(),
@@ -196,8 +197,8 @@ impl PartPlace {
             parts: Vec::new(),
             upload_id: None,
         };
-        draft.finish(&record)?;
-        draft.place(&upload.part_path(self.number), || s3_error!(NoSuchUpload))?;
+        temp_file.finish(&record)?;
+        temp_file.rename_to(&upload.part_path(self.number), || s3_error!(NoSuchUpload))?;
         Ok(record)
     }
 }
@@ -207,7 +208,7 @@ pub(super) async fn upload_part(
     req: S3Request<UploadPartInput>,
 ) -> S3Result<UploadPartOutput> {
     let S3Request { input, headers, trailing_headers, .. } = req;
-    let body = ArrivingBody {
+    let body = IncomingBody {
         content: input.body,
         length: input.content_length,
         content_md5: input.content_md5,
@@ -215,18 +216,18 @@ pub(super) async fn upload_part(
         headers,
         trailers: trailing_headers,
     };
-    let place = PartPlace {
+    let part_id = PartId {
         bucket: input.bucket,
         object: input.key,
         upload_id: input.upload_id,
         number: input.part_number,
     };
     if body.is_large() {
-        let (directory, place) = (Arc::clone(&directory), place.clone());
-        blocking(move || place.check(&directory).map(drop)).await?;
+        let (directory, part_id) = (Arc::clone(&directory), part_id.clone());
+        blocking(move || part_id.check(&directory).map(drop)).await?;
     }
-    receive(directory, body, move |directory, arrived| {
-        let record = place.put(directory, arrived.draft, arrived.etag, arrived.checksums)?;
+    receive(directory, body, move |directory, received| {
+        let record = part_id.put(directory, received.temp_file, received.etag, received.checksums)?;
         let e_tag = Some(record.etag());
         Ok(with_checksums!(record.checksums, UploadPartOutput { e_tag, ..Default::default() }))
     })
@@ -243,8 +244,8 @@ pub(super) fn list_parts(directory: &Directory, input: ListPartsInput) -> S3Resu
     let mut rest = stored.into_iter().filter(|(number, _)| *number > marker);
     let mut parts = Vec::new();
     for (number, path) in rest.by_ref().take(limit) {
-        let stored = Stored::open(&path).map_err(failed)?;
-        let Stored { record, .. } = stored.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let stored = StoredFile::open(&path).map_err(failed)?;
+        let StoredFile { record, .. } = stored.ok_or_else(|| s3_error!(NoSuchUpload))?;
         parts.push(with_checksums!(
             record.checksums.clone(),
             Part {
@@ -274,9 +275,9 @@ pub(super) fn abort(
     input: &AbortMultipartUploadInput,
 ) -> S3Result<AbortMultipartUploadOutput> {
     let upload = open(directory, &input.bucket, &input.key, &input.upload_id)?;
-    // Not while it is being completed.
-    let place = directory.hold(&input.bucket, &input.key)?;
-    let taken = directory.take_away(&upload.path)?;
-    drop(place);
-    taken.map(|_| AbortMultipartUploadOutput::default()).ok_or_else(|| s3_error!(NoSuchUpload))
+    // Not during a completion, which has the lock.
+    let lock = directory.lock_key(&input.bucket, &input.key)?;
+    let removed = directory.remove_dir(&upload.path)?;
+    drop(lock);
+    removed.map(|_| AbortMultipartUploadOutput::default()).ok_or_else(|| s3_error!(NoSuchUpload))
 }

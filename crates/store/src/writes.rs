@@ -14,19 +14,19 @@ use super::conditions::WriteConditions;
 use super::digest::{checksums_of, with_checksums};
 use super::directory::{Directory, failed};
 use super::reads::refuse_versions;
-use super::receive::{ArrivingBody, blocking, receive};
+use super::receive::{IncomingBody, blocking, receive};
 use super::record::{Record, now};
 use super::refusals::{explained, lacks, refuse_unkept};
 
-/// S3's limits to the tags of an object.
+/// S3's maximum of tags of an object, and of characters of their keys and values.
 const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 128;
 const MAX_TAG_VALUE: usize = 256;
 
-/// S3's limit to one DeleteObjects.
+/// S3's maximum of keys in one DeleteObjects.
 const MAX_DELETED: usize = 1000;
 
-/// How often a change of tags is tried again that met another change of the object.
+/// Attempts to change tags, each of which may meet another change of the object.
 const RETAG_ATTEMPTS: usize = 10;
 
 /// The attributes that an input of PutObject, CreateMultipartUpload or CopyObject carries.
@@ -37,7 +37,7 @@ macro_rules! attributes_of {
             content_disposition: $input.content_disposition.take(),
             content_encoding: $crate::writes::without_framing($input.content_encoding.take()),
             content_language: $input.content_language.take(),
-            // S3 has this one for objects without.
+            // S3's default.
             content_type: $input.content_type.take().or_else(|| Some("binary/octet-stream".to_owned())),
             expires: $input.expires.take(),
             website_redirect_location: $input.website_redirect_location.take(),
@@ -49,14 +49,15 @@ macro_rules! attributes_of {
 }
 pub(super) use attributes_of;
 
-/// What is left of a Content-Encoding when the framing of this hop is taken away.
+/// A Content-Encoding without the framing of this hop.
 pub(super) fn without_framing(coding: Option<String>) -> Option<String> {
     let codings = coding?;
     let kept: Vec<_> = codings.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked").collect();
     Some(kept.join(",")).filter(|kept| !kept.is_empty())
 }
 
-/// Only what is at hand at once can be had of one disk; the class that all objects have is not told.
+/// The storage class to record: classes with immediate access only; `None` for the default, which is not
+/// shown.
 pub(super) fn storage_class(class: Option<s3s::dto::StorageClass>) -> S3Result<Option<String>> {
     match class.as_ref().map(s3s::dto::StorageClass::as_str) {
         None | Some("STANDARD") => Ok(None),
@@ -67,7 +68,7 @@ pub(super) fn storage_class(class: Option<s3s::dto::StorageClass>) -> S3Result<O
     }
 }
 
-/// `x-amz-tagging`: a query string.
+/// Parses `x-amz-tagging`, a query string.
 pub(super) fn parse_tags(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
     let decoded = |text: &str| {
         let spaced = text.replace('+', " ");
@@ -117,7 +118,7 @@ pub(super) async fn put_object(
     refuse_unkept!(input)?;
     let attributes = attributes_of!(input);
     let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
-    let body = ArrivingBody {
+    let body = IncomingBody {
         content: input.body,
         length: input.content_length,
         content_md5: input.content_md5,
@@ -131,36 +132,36 @@ pub(super) async fn put_object(
         let conditions = conditions.clone();
         blocking(move || {
             directory.bucket(&bucket)?;
-            conditions.check(|| directory.hold(&bucket, &object)?.record())
+            conditions.check(|| directory.lock_key(&bucket, &object)?.record())
         })
         .await?;
     }
-    receive(directory, body, move |directory, mut arrived| {
+    receive(directory, body, move |directory, mut received| {
         let record = Record {
             key: object.clone(),
-            size: arrived.draft.size,
-            etag: arrived.etag,
+            size: received.temp_file.size,
+            etag: received.etag,
             modified: now(),
             attributes,
-            checksums: arrived.checksums.clone(),
+            checksums: received.checksums.clone(),
             parts: Vec::new(),
             upload_id: None,
         };
-        arrived.draft.finish(&record)?;
-        let place = directory.hold(&bucket, &object)?;
-        conditions.check(|| place.record())?;
-        place.put(arrived.draft)?;
+        received.temp_file.finish(&record)?;
+        let lock = directory.lock_key(&bucket, &object)?;
+        conditions.check(|| lock.record())?;
+        lock.put(received.temp_file)?;
         let e_tag = Some(record.etag());
-        Ok(with_checksums!(arrived.checksums, PutObjectOutput { e_tag, ..Default::default() }))
+        Ok(with_checksums!(received.checksums, PutObjectOutput { e_tag, ..Default::default() }))
     })
     .await
 }
 
 pub(super) fn delete_object(directory: &Directory, input: DeleteObjectInput) -> S3Result<DeleteObjectOutput> {
     refuse_versions(input.version_id.as_deref())?;
-    let place = directory.hold(&input.bucket, &input.key)?;
-    WriteConditions { if_match: input.if_match, if_none_match: None }.check(|| place.record())?;
-    place.remove()?;
+    let lock = directory.lock_key(&input.bucket, &input.key)?;
+    WriteConditions { if_match: input.if_match, if_none_match: None }.check(|| lock.record())?;
+    lock.remove()?;
     Ok(DeleteObjectOutput::default())
 }
 
@@ -212,19 +213,20 @@ pub(super) fn get_tags(
     Ok(GetObjectTaggingOutput { tag_set: tags.into_iter().map(tag).collect(), ..Default::default() })
 }
 
-/// Writes the object anew, since files are not changed in place; it stays the same to readers.
+/// Replaces the object's file by one with other tags, since files are not changed in place. Its content, ETag
+/// and time remain.
 pub(super) fn set_tags(directory: &Directory, bucket: &str, object: &str, tags: TagSet) -> S3Result<()> {
     let tags = tags_of(tags)?;
     for _ in 0..RETAG_ATTEMPTS {
         let mut stored = directory.object(bucket, object)?;
         let mut record = stored.record.clone();
         record.attributes.tags = tags.clone();
-        let mut draft = directory.draft()?;
-        draft.append(&mut stored.file, 0..record.size).map_err(failed)?;
-        draft.finish(&record)?;
-        let place = directory.hold(bucket, object)?;
-        if place.record()?.as_ref() == Some(&stored.record) {
-            return place.put(draft);
+        let mut temp_file = directory.temp_file()?;
+        temp_file.append(&mut stored.file, 0..record.size).map_err(failed)?;
+        temp_file.finish(&record)?;
+        let lock = directory.lock_key(bucket, object)?;
+        if lock.record()?.as_ref() == Some(&stored.record) {
+            return lock.put(temp_file);
         }
     }
     Err(s3s::S3Error::new(S3ErrorCode::OperationAborted))

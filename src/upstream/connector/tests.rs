@@ -1,11 +1,11 @@
-//! The order of events that no test on a real socket can force: the write fails before the answer is read.
+//! The order of events that no test on a real socket can force: the write fails before the response is read.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 
 use super::*;
 
-/// Refuses every write as a peer that hung up does, and only then has an answer to read.
+/// Refuses every write as a peer that hung up does, and only then has a response to read.
 struct HungUp {
     answer: &'static [u8],
     is_written: bool,
@@ -42,7 +42,10 @@ impl Write for HungUp {
 }
 
 async fn exchange(answer: &'static str) -> Result<Bytes, hyper::Error> {
-    let io = PatientStream { io: HungUp { answer: answer.as_bytes(), is_written: false }, deaf: false };
+    let io = ReadAfterResetStream {
+        io: HungUp { answer: answer.as_bytes(), is_written: false },
+        write_closed: false,
+    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
     tokio::spawn(connection);
     let body = Full::new(Bytes::from(vec![0; 1 << 20]));

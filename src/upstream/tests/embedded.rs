@@ -1,4 +1,4 @@
-//! The embedded store, through the same door as the others.
+//! The embedded store, through the client that every storage is reached by.
 
 mod copies;
 mod races;
@@ -28,8 +28,8 @@ async fn expect(upstream: &Upstream, request: UpstreamRequest, status: u16) -> (
 }
 
 /// s3s verifies a signature over a header value with each tab replaced by a space, decodes encoded words (RFC
-/// 2047) in a request, and responds to a tab with one. S3 keeps values in ASCII as they are, and responds with
-/// an encoded word to others.
+/// 2047) in a request, and responds to a tab with one. S3 keeps values in ASCII as they are, and responds
+/// with an encoded word to others.
 #[tokio::test]
 async fn metadata_values_come_back_as_they_were_stored() {
     let root = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ async fn list_all(upstream: &Upstream, query: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// A request with a query.
-fn asking(
+fn query_request(
     method: Method,
     object: Option<&str>,
     query: &[(&str, &str)],
@@ -278,7 +278,7 @@ async fn every_object_is_its_null_version() {
         loop {
             let query =
                 [("versions", ""), ("encoding-type", "url"), ("max-keys", max), ("key-marker", &marker)];
-            let list = asking(Method::GET, None, &query, UpstreamBody::Empty);
+            let list = query_request(Method::GET, None, &query, UpstreamBody::Empty);
             let xml = expect_xml(&upstream, list, 200).await;
             assert!(elements(&xml, "VersionId").iter().all(|version| version == "null"), "{xml}");
             found.extend(elements(&xml, "Key"));
@@ -290,13 +290,14 @@ async fn every_object_is_its_null_version() {
         }
         assert_eq!(found, keys);
     }
-    let of = |method, version| asking(method, Some("a"), &[("versionId", version)], UpstreamBody::Empty);
+    let of =
+        |method, version| query_request(method, Some("a"), &[("versionId", version)], UpstreamBody::Empty);
     assert_eq!(expect(&upstream, of(Method::GET, "null"), 200).await.1, pattern(9));
     assert_eq!(refused(&upstream, of(Method::GET, "other"), 400).await, "InvalidArgument");
     expect(&upstream, of(Method::DELETE, "other"), 400).await;
     expect(&upstream, of(Method::DELETE, "null"), 204).await;
     expect(&upstream, get("a"), 404).await;
-    let versioning = asking(Method::GET, None, &[("versioning", "")], UpstreamBody::Empty);
+    let versioning = query_request(Method::GET, None, &[("versioning", "")], UpstreamBody::Empty);
     assert!(!expect_xml(&upstream, versioning, 200).await.contains("<Status>"));
 }
 
@@ -420,14 +421,14 @@ async fn several_objects_are_deleted_at_once() {
     for key in ["a/b", "c//", "kept"] {
         expect(&upstream, put(key, UpstreamBody::Content(pattern(5))), 200).await;
     }
-    for (quiet, told) in [("", 3), ("<Quiet>true</Quiet>", 0)] {
+    for (quiet, listed) in [("", 3), ("<Quiet>true</Quiet>", 0)] {
         let keys =
             "<Object><Key>a/b</Key></Object><Object><Key>c//</Key></Object><Object><Key>none</Key></Object>";
         let xml = format!("<Delete>{quiet}{keys}</Delete>");
         let mut delete = request(Method::POST, None, UpstreamBody::Buffered(xml.into()));
         delete.query = vec![("delete".to_owned(), None)];
         let body = expect(&upstream, delete, 200).await.1;
-        assert_eq!(elements(&String::from_utf8_lossy(&body), "Key").len(), told);
+        assert_eq!(elements(&String::from_utf8_lossy(&body), "Key").len(), listed);
         assert_eq!(list_all(&upstream, &[]).await, ["kept"]);
     }
 }
@@ -506,14 +507,15 @@ async fn tags_are_kept_and_change_nothing_else() {
         &[("x-amz-tagging", "a=1&b%20c=%C3%A9+&d"), ("x-amz-meta-m", "v")],
     );
     let etag = expect(&upstream, tagged, 200).await.0["etag"].clone();
-    let tags = || asking(Method::GET, Some("k"), &[("tagging", "")], UpstreamBody::Empty);
+    let tags = || query_request(Method::GET, Some("k"), &[("tagging", "")], UpstreamBody::Empty);
     let xml = expect_xml(&upstream, tags(), 200).await;
     assert_eq!(elements(&xml, "Key"), ["a", "b c", "d"]);
     assert_eq!(elements(&xml, "Value")[..2], ["1", "é "]);
     assert_eq!(expect(&upstream, get("k"), 200).await.0["x-amz-tagging-count"], "3");
     let modified = expect(&upstream, get("k"), 200).await.0["last-modified"].clone();
-    let set =
-        |xml: String| asking(Method::PUT, Some("k"), &[("tagging", "")], UpstreamBody::Buffered(xml.into()));
+    let set = |xml: String| {
+        query_request(Method::PUT, Some("k"), &[("tagging", "")], UpstreamBody::Buffered(xml.into()))
+    };
     let document = |tags: &str| format!("<Tagging><TagSet>{tags}</TagSet></Tagging>");
     expect(&upstream, set(document("<Tag><Key>x</Key><Value>y</Value></Tag>")), 200).await;
     assert_eq!(elements(&expect_xml(&upstream, tags(), 200).await, "Key"), ["x"]);
@@ -522,7 +524,7 @@ async fn tags_are_kept_and_change_nothing_else() {
     assert_eq!((headers["x-amz-meta-m"].as_bytes(), body), (&b"v"[..], pattern(100)));
     let eleven: String = (0..11).map(|i| format!("<Tag><Key>{i}</Key><Value/></Tag>")).collect();
     assert_eq!(refused(&upstream, set(document(&eleven)), 400).await, "InvalidTag");
-    let delete = asking(Method::DELETE, Some("k"), &[("tagging", "")], UpstreamBody::Empty);
+    let delete = query_request(Method::DELETE, Some("k"), &[("tagging", "")], UpstreamBody::Empty);
     expect(&upstream, delete, 204).await;
     assert_eq!(elements(&expect_xml(&upstream, tags(), 200).await, "Key"), [""; 0]);
 }

@@ -205,7 +205,8 @@ async fn cut_upload(
     (arrived, announced, error)
 }
 
-/// This is a security issue: an object that the client's own checksum condemned must never be whole at the store.
+/// This is a security issue: an object that the client's own checksum condemned must never be whole at the
+/// store.
 #[tokio::test]
 async fn failing_bodies_cut_the_upload() {
     let give = |len| Step::Give(pattern(len));

@@ -32,7 +32,10 @@ async fn pooled(endpoint: &Uri) -> (Upstream, Pool) {
     let crowd = ConnectionCounter::default();
     let pool = network(&settings, &address, &crowd).unwrap();
     let transport = Box::new(pool.clone());
-    (Upstream::assemble(settings, address, transport, Hop::Open, crowd).await.unwrap(), pool)
+    (
+        Upstream::assemble(settings, address, transport, TransportSecurity::Plaintext, crowd).await.unwrap(),
+        pool,
+    )
 }
 
 #[tokio::test]
@@ -50,7 +53,7 @@ async fn one_request_after_the_other_takes_one_connection() {
         for _ in 0..5 {
             let asked = request(method.clone(), Some("k"), UpstreamBody::Empty);
             let response = upstream.send(asked).await.unwrap();
-            // Nobody has to ask for a body that is not there.
+            // An empty body need not be polled.
             if response.body().is_end_stream() { drop(response) } else { drop(read(response).await) }
         }
         assert_eq!(connections.load(Ordering::SeqCst), 1, "{method} {answer}");

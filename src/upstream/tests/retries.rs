@@ -13,8 +13,8 @@ fn answer(status: u16, body: &str) -> String {
     format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
-/// Answers `first` `times` times (an empty one hangs up without a word), then 200. Returns the status that came of it
-/// and the number of requests.
+/// Answers `first` `times` times (an empty one hangs up without a word), then 200. Returns the status that
+/// came of it and the number of requests.
 async fn outcome(
     request: UpstreamRequest,
     first: String,

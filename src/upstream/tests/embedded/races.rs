@@ -195,7 +195,7 @@ async fn vanishing_clients_leave_whole_parts_or_none() {
         let _ = tokio::time::timeout(Duration::from_micros(number * 15), sending).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let list = asking(Method::GET, Some("k"), &[("uploadId", &id)], UpstreamBody::Empty);
+    let list = query_request(Method::GET, Some("k"), &[("uploadId", &id)], UpstreamBody::Empty);
     let xml = expect_xml(&upstream, list, 200).await;
     let sizes = elements(&xml, "Size");
     assert!(sizes.iter().all(|size| size == "400000"));

@@ -9,12 +9,12 @@ use crate::wire;
 const MIN_PART: usize = 5 << 20;
 
 pub(super) async fn create(upstream: &Upstream, key: &str) -> String {
-    let create = asking(Method::POST, Some(key), &[("uploads", "")], UpstreamBody::Empty);
+    let create = query_request(Method::POST, Some(key), &[("uploads", "")], UpstreamBody::Empty);
     elements(&expect_xml(upstream, create, 200).await, "UploadId").remove(0)
 }
 
 pub(super) fn part(key: &str, id: &str, number: i32, body: UpstreamBody) -> UpstreamRequest {
-    asking(Method::PUT, Some(key), &[("partNumber", &number.to_string()), ("uploadId", id)], body)
+    query_request(Method::PUT, Some(key), &[("partNumber", &number.to_string()), ("uploadId", id)], body)
 }
 
 /// Uploads a part and returns its ETag.
@@ -29,11 +29,11 @@ pub(super) fn complete(key: &str, id: &str, parts: &[(i32, &str)]) -> UpstreamRe
     };
     let parts: String = parts.iter().map(part).collect();
     let xml = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-    asking(Method::POST, Some(key), &[("uploadId", id)], UpstreamBody::Buffered(xml.into()))
+    query_request(Method::POST, Some(key), &[("uploadId", id)], UpstreamBody::Buffered(xml.into()))
 }
 
 pub(super) fn abort(key: &str, id: &str) -> UpstreamRequest {
-    asking(Method::DELETE, Some(key), &[("uploadId", id)], UpstreamBody::Empty)
+    query_request(Method::DELETE, Some(key), &[("uploadId", id)], UpstreamBody::Empty)
 }
 
 /// `MD5 of the MD5s - number of parts`.
@@ -58,7 +58,7 @@ async fn parts_in_any_order_and_repeated_become_one_object_with_all_its_headers(
         ("x-amz-meta-encryption-key", "AQIDAHh="),
     ];
     let key = &"k/".repeat(512);
-    let creation = asking(Method::POST, Some(key), &[("uploads", "")], UpstreamBody::Empty);
+    let creation = query_request(Method::POST, Some(key), &[("uploads", "")], UpstreamBody::Empty);
     let created = expect_xml(&upstream, with_headers(creation, &kept), 200).await;
     let id = elements(&created, "UploadId").remove(0);
     let contents = [pattern(MIN_PART), pattern(MIN_PART + 65_537), pattern(1)];
@@ -106,8 +106,9 @@ async fn a_part_of_a_completed_upload_can_be_read() {
     let two = upload(&upstream, "k", &id, 2, &contents[1]).await;
     expect(&upstream, complete("k", &id, &[(1, &one), (2, &two)]), 200).await;
     expect(&upstream, put("simple", UpstreamBody::Content(pattern(10))), 200).await;
-    let of_part =
-        |method, key, number: &str| asking(method, Some(key), &[("partNumber", number)], UpstreamBody::Empty);
+    let of_part = |method, key, number: &str| {
+        query_request(method, Some(key), &[("partNumber", number)], UpstreamBody::Empty)
+    };
     for (number, range, content) in
         [("1", "bytes 0-5242879/5312880", &contents[0]), ("2", "bytes 5242880-5312879/5312880", &contents[1])]
     {
@@ -142,7 +143,10 @@ async fn attributes_tell_size_etag_and_parts_by_page() {
     let parts: Vec<_> = etags.iter().map(|(number, etag)| (*number, etag.as_str())).collect();
     expect(&upstream, complete("k", &id, &parts), 200).await;
     let attributes = |headers: &[(&'static str, &str)]| {
-        with_headers(asking(Method::GET, Some("k"), &[("attributes", "")], UpstreamBody::Empty), headers)
+        with_headers(
+            query_request(Method::GET, Some("k"), &[("attributes", "")], UpstreamBody::Empty),
+            headers,
+        )
     };
     let all = ("x-amz-object-attributes", "ETag,ObjectParts,ObjectSize,StorageClass,Checksum");
     let xml = expect_xml(&upstream, attributes(&[all]), 200).await;
@@ -177,7 +181,7 @@ async fn listed_parts_are_sorted_and_pages_add_up() {
         loop {
             let query =
                 [("uploadId", id.as_str()), ("max-parts", &max.to_string()), ("part-number-marker", &marker)];
-            let list = asking(Method::GET, Some("k"), &query, UpstreamBody::Empty);
+            let list = query_request(Method::GET, Some("k"), &query, UpstreamBody::Empty);
             let xml = expect_xml(&upstream, list, 200).await;
             assert_eq!(elements(&xml, "PartNumber"), elements(&xml, "Size"), "sizes are their numbers");
             found.extend(elements(&xml, "PartNumber").iter().map(|number| number.parse::<i32>().unwrap()));
@@ -212,7 +216,7 @@ async fn listed_uploads_are_sorted_and_pages_add_up() {
                 ("key-marker", &key_marker),
                 ("upload-id-marker", &id_marker),
             ];
-            let list = asking(Method::GET, None, &query, UpstreamBody::Empty);
+            let list = query_request(Method::GET, None, &query, UpstreamBody::Empty);
             let xml = expect_xml(&upstream, list, 200).await;
             let entries = xml.split("<Upload>").skip(1);
             found.extend(
@@ -228,7 +232,8 @@ async fn listed_uploads_are_sorted_and_pages_add_up() {
         assert_eq!(found, uploads, "{max}");
     }
     let folded = [("uploads", ""), ("prefix", "a"), ("delimiter", "/")];
-    let xml = expect_xml(&upstream, asking(Method::GET, None, &folded, UpstreamBody::Empty), 200).await;
+    let xml =
+        expect_xml(&upstream, query_request(Method::GET, None, &folded, UpstreamBody::Empty), 200).await;
     assert_eq!(elements(&xml, "Key"), ["a"]);
     assert!(xml.contains("<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>"), "{xml}");
 }
@@ -280,7 +285,7 @@ async fn uploads_that_are_not_there_have_nothing() {
         for body in [UpstreamBody::Content(pattern(10)), stream(&pattern(400_000), 50_000)] {
             assert_eq!(refused(&upstream, part("k", id, 1, body), 404).await, "NoSuchUpload", "{id}");
         }
-        let list = asking(Method::GET, Some("k"), &[("uploadId", id)], UpstreamBody::Empty);
+        let list = query_request(Method::GET, Some("k"), &[("uploadId", id)], UpstreamBody::Empty);
         for request in [list, complete("k", id, &[(1, "x")]), abort("k", id)] {
             assert_eq!(refused(&upstream, request, 404).await, "NoSuchUpload", "{id}");
         }
@@ -334,7 +339,7 @@ async fn part_checksums_are_told_and_compared() {
     for checksum in [Some(ChecksumAlgorithm::Crc64Nvme), Some(ChecksumAlgorithm::Crc32c)] {
         let settings =
             Settings { checksum, ..Settings::new(Target::Embedded { path: root.path().to_owned() }) };
-        let upstream = Upstream::build(settings).await.unwrap();
+        let upstream = embedded_store::open(settings).await.unwrap();
         open(root.path()).await;
         let algorithm = checksum.unwrap();
         let header = algorithm.header();
@@ -345,7 +350,7 @@ async fn part_checksums_are_told_and_compared() {
             let headers = expect(&upstream, part("k", &id, 1, body), 200).await.0;
             assert_eq!(headers[header], expected.as_str());
         }
-        let list = asking(Method::GET, Some("k"), &[("uploadId", &id)], UpstreamBody::Empty);
+        let list = query_request(Method::GET, Some("k"), &[("uploadId", &id)], UpstreamBody::Empty);
         let xml = expect_xml(&upstream, list, 200).await;
         assert!(xml.contains(&expected), "{xml}");
         let etag = elements(&xml, "ETag").remove(0).replace("&quot;", "");
@@ -360,7 +365,7 @@ async fn part_checksums_are_told_and_compared() {
             let part = format!("<PartNumber>1</PartNumber><ETag>{etag}</ETag><{name}>{value}</{name}>");
             let xml = format!("<CompleteMultipartUpload><Part>{part}</Part></CompleteMultipartUpload>");
             let body = UpstreamBody::Buffered(xml.into());
-            let request = asking(Method::POST, Some("k"), &[("uploadId", &id)], body);
+            let request = query_request(Method::POST, Some("k"), &[("uploadId", &id)], body);
             expect(&upstream, request, status).await;
         }
         let enabled = with_headers(get("k"), &[("x-amz-checksum-mode", "ENABLED")]);
