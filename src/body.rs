@@ -23,11 +23,11 @@ pub use data::{DataBody, PollData};
 pub use form::FormBody;
 pub use ingest::{IngestBody, IngestError, Verdict};
 pub use keep_alive::KeepAliveBody;
-pub use listing::{EntryLookup, EntryView, ListingBody, ListingError, MAX_CONCURRENT_LOOKUPS};
+pub use listing::{EntryView, ListingBody, ListingError};
 pub use metered::MeteredBody;
 pub use observed::{BodyEnd, ObservedBody};
-pub use open::{BoxOpener, OpenBody, OpenError, PlaintextWindow, PrimedBody};
-pub use reclaim::{Leftover, ReclaimableBody};
+pub use open::{BoxOpener, OpenBody, OpenError, PlaintextWindow};
+pub use reclaim::ReclaimableBody;
 pub use seal::SealBody;
 pub use stream::{SealStreamBody, StreamBody};
 #[cfg(test)]

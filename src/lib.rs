@@ -5,27 +5,27 @@
 //! `keyring`, `body` → `envelope`, `sigv4`, `s3` → `wire`. `envelope`, `sigv4`, `s3` and `wire` do no input
 //! or output, and the first three do not depend on each other.
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod admission;
-pub mod body;
-pub mod buffers;
+pub(crate) mod body;
+pub(crate) mod buffers;
 pub mod cli;
 pub mod config;
 pub mod envelope;
-pub mod error;
+pub(crate) mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod keyring;
 pub mod log;
-pub mod meter;
-pub mod object;
-pub mod operation;
+pub(crate) mod meter;
+pub(crate) mod object;
+pub(crate) mod operation;
 pub mod s3;
 pub mod server;
 pub mod service;
 pub mod sigv4;
 #[cfg(test)]
 pub(crate) mod test_support;
-pub mod upload;
-pub mod upstream;
-pub mod wire;
+pub(crate) mod upload;
+pub(crate) mod upstream;
+pub(crate) mod wire;

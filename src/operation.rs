@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use http::Response;
 
-pub use self::post_object::{FormUpload, post_object};
+pub use self::post_object::post_object;
 pub use self::preflight::preflight;
 use self::request::Call;
 use self::response::client_etags::ClientEtags;

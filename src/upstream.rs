@@ -17,6 +17,7 @@ mod retry;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod time_limits;
 mod transport;
 
 use std::error::Error as StdError;
@@ -27,7 +28,6 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use tokio::time::Instant;
 
 use self::address::Address;
 use self::connector::Connector;
@@ -35,7 +35,6 @@ use self::credentials::CredentialSource;
 pub use self::error::{AddressError, Phase, UpstreamError, UpstreamSetupError};
 use self::incoming::{Incoming, ReadAhead, promised_length};
 pub use self::latest_id::{REQUEST_ID, latest_id, watched};
-use self::outgoing::{Stage, Upload};
 use self::pool::Pool;
 use self::request::{Prepared, TransportSecurity};
 use self::retry::{Budget, FailureClass, Idempotency, Pace};
@@ -43,6 +42,7 @@ pub use self::settings::{
     CONNECT_TIMEOUT, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
+use self::time_limits::{supervise, within};
 #[cfg(feature = "embedded-store")]
 pub use self::transport::OriginalHeaders;
 pub use self::transport::{HeadRoom, Sending, Transport};
@@ -394,32 +394,6 @@ async fn read_ahead(response: Response<BoxBody>) -> Outcome {
 }
 
 type Outcome = Result<Response<BoxBody>, UpstreamError>;
-
-async fn within(exchange: Sending<'_>, limit: Duration) -> Outcome {
-    let late = UpstreamError::Timeout { phase: Phase::Head, limit };
-    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
-}
-
-/// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor
-/// responds.
-async fn supervise(mut exchange: Sending<'_>, upload: &Upload, timeouts: Timeouts) -> Outcome {
-    let look_again = timeouts.idle.min(timeouts.head);
-    loop {
-        let now = Instant::now();
-        let (since, limit, phase) = match upload.stage() {
-            Stage::Unbegun(since) => (since, timeouts.connect + timeouts.head, Phase::Send),
-            Stage::AwaitingStore(since) => (since, timeouts.idle, Phase::Send),
-            Stage::Sent(since) => (since, timeouts.head, Phase::Head),
-            Stage::AwaitingSource => (now, look_again, Phase::Send),
-        };
-        if since + limit <= now {
-            return Err(UpstreamError::Timeout { phase, limit });
-        }
-        if let Ok(outcome) = tokio::time::timeout_at(since + limit, exchange.as_mut()).await {
-            return outcome;
-        }
-    }
-}
 
 /// Classifies an outcome for another attempt. A 503 is read to find out whether it is S3's SlowDown.
 async fn classify(outcome: Outcome, request: &Prepared) -> (Outcome, Option<FailureClass>) {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;

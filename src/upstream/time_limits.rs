@@ -1,0 +1,43 @@
+//! The time limits of an exchange with the storage, up to the head of the response.
+//! They must not know what a request means, nor whether it is repeated.
+//! A client that is slow to send a body is never mistaken for a storage that is slow to read.
+
+use std::time::Duration;
+
+use http::Response;
+use tokio::time::Instant;
+
+use super::BoxBody;
+use super::error::{Phase, UpstreamError};
+use super::outgoing::{Stage, Upload};
+use super::settings::Timeouts;
+use super::transport::Sending;
+
+type Outcome = Result<Response<BoxBody>, UpstreamError>;
+
+/// Waits for at most `limit`.
+pub(super) async fn within(exchange: Sending<'_>, limit: Duration) -> Outcome {
+    let late = UpstreamError::Timeout { phase: Phase::Head, limit };
+    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
+}
+
+/// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor
+/// responds.
+pub(super) async fn supervise(mut exchange: Sending<'_>, upload: &Upload, timeouts: Timeouts) -> Outcome {
+    let look_again = timeouts.idle.min(timeouts.head);
+    loop {
+        let now = Instant::now();
+        let (since, limit, phase) = match upload.stage() {
+            Stage::Unbegun(since) => (since, timeouts.connect + timeouts.head, Phase::Send),
+            Stage::AwaitingStore(since) => (since, timeouts.idle, Phase::Send),
+            Stage::Sent(since) => (since, timeouts.head, Phase::Head),
+            Stage::AwaitingSource => (now, look_again, Phase::Send),
+        };
+        if since + limit <= now {
+            return Err(UpstreamError::Timeout { phase, limit });
+        }
+        if let Ok(outcome) = tokio::time::timeout_at(since + limit, exchange.as_mut()).await {
+            return outcome;
+        }
+    }
+}
