@@ -32,7 +32,7 @@ use http_body_util::{BodyExt, Full};
 use self::address::Address;
 use self::connector::Connector;
 use self::credentials::CredentialSource;
-pub use self::error::{AddressError, Phase, UpstreamError, UpstreamSetupError};
+pub use self::error::{AddressError, UpstreamError, UpstreamSetupError};
 use self::incoming::{Incoming, ReadAhead, promised_length};
 pub use self::latest_id::{REQUEST_ID, latest_id, watched};
 use self::pool::Pool;

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::s3::{BucketName, ObjectKey};
+use crate::upstream::error::Phase;
 
 pub(super) const ACCESS_KEY_ID: &str = "AKIDEXAMPLE";
 pub(super) const SECRET: &str = "a secret that both sides know";
