@@ -44,15 +44,11 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
 
 /// Converts the storage's 404 to `NoSuchUpload`.
 fn into_no_such_upload(error: Error) -> Error {
-    match error {
-        Error::PassThrough(refusal)
-            if refusal.status == StatusCode::NOT_FOUND
-                && xml::parse_error_document(&refusal.document)
-                    .is_ok_and(|error| is_no_such_upload(&error)) =>
-        {
-            no_such_upload()
-        }
-        error => error,
+    if let Error::PassThrough(refusal) = &error
+        && refusal.status == StatusCode::NOT_FOUND
+        && xml::parse_error_document(&refusal.document).is_ok_and(|error| is_no_such_upload(&error))
+    {
+        return no_such_upload();
     }
     error
 }

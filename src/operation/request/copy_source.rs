@@ -38,7 +38,7 @@ pub(crate) struct SourceReader {
 /// The kind of object that the source is.
 pub(crate) enum SourceKind {
     /// A native object.
-    Native(NativeSource),
+    Native(Box<NativeSource>),
     /// An object of another format, as its metadata claim.
     Foreign(ReadFormat),
 }
@@ -109,9 +109,9 @@ impl SourceReader {
             read_bounded(body, 1).await.map_err(Error::upstream_body)?;
         }
         match foreign::detect(&self.rule, &head.headers)? {
-            DetectedFormat::Native(keys) => {
-                NativeSource::from_headers(&head.headers, keys, run.total).map(SourceKind::Native)
-            }
+            DetectedFormat::Native(keys) => NativeSource::from_headers(&head.headers, keys, run.total)
+                .map(Box::new)
+                .map(SourceKind::Native),
             DetectedFormat::Foreign(marks) => Ok(SourceKind::Foreign(marks.format())),
         }
     }

@@ -54,7 +54,7 @@ impl MatchedParts {
                 return Err(invalid_part(requested));
             }
         }
-        self.stored.push(StoredPart { receipt: receipt, ..stored });
+        self.stored.push(StoredPart { receipt, ..stored });
         self.etags.push((requested.number, found.etag.clone()));
         self.named.push((requested.number, found.etag.clone()));
         self.checksums.push(computed);
