@@ -187,12 +187,12 @@ pub(crate) fn admit_parts(rule: &BucketRule) -> Result<(), Error> {
     let message = match (rule.formats.write, rule.formats.cbc.multipart) {
         (WriteFormat::Native, _) | (WriteFormat::Cbc, Multipart::Native) => return Ok(()),
         (WriteFormat::Cbc, Multipart::Refuse) => {
-            "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at most \
-             5 GiB), or set cbc_multipart = \"native\" in the proxy's configuration."
+            "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at \
+             most 5 GiB), or set cbc_multipart = \"native\" in the proxy's configuration."
         }
         (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
-            "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one tag \
-             at its end and has no parts. Use a single PUT (at most 5 GiB)."
+            "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one \
+             tag at its end and has no parts. Use a single PUT (at most 5 GiB)."
         }
     };
     Err(S3Error::not_implemented(message).into())

@@ -18,8 +18,6 @@ mod allowances {
     pub const MAX_CIRCLES: usize = 10;
     /// Rows of the table of edges that no file uses.
     pub const MAX_UNUSED_EDGES: usize = 7;
-    /// Uses of one operation's file by another operation's file.
-    pub const MAX_USES_BETWEEN_OPERATIONS: usize = 0;
     /// Functions named `of`.
     pub const MAX_FUNCTIONS_NAMED_OF: usize = 27;
     /// Comment lines wider than the code may be.

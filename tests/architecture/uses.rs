@@ -118,7 +118,7 @@ impl Reader {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 2;
         for token in tokens {
-            match token {
+            match &token {
                 TokenTree::Ident(ident) => {
                     if colons != 2 {
                         self.note_path(std::mem::take(&mut path));
@@ -127,10 +127,10 @@ impl Reader {
                     colons = 0;
                 }
                 TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
-                other => {
+                TokenTree::Punct(_) | TokenTree::Literal(_) | TokenTree::Group(_) => {
                     self.note_path(std::mem::take(&mut path));
                     colons = 2;
-                    if let TokenTree::Group(group) = other {
+                    if let TokenTree::Group(group) = token {
                         self.note_tokens(group.stream());
                     }
                 }
@@ -213,6 +213,7 @@ impl<'ast> Visit<'ast> for Reader {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is not exhaustive")]
 fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     match item {
         syn::Item::Const(item) => &item.attrs,
