@@ -5,30 +5,35 @@
 
 mod authenticate;
 mod canonical;
+mod chunk_signer;
 mod chunked;
 mod claim;
 mod claimed;
 mod credentials;
 mod error;
 mod form;
+mod header;
 mod outbound;
 mod payload;
 mod presigned_v2;
 mod query;
+mod request_head;
 mod scope;
 mod signing_key;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use authenticate::{Authenticated, RequestHead, VerifyPolicy, authenticate};
+pub use authenticate::authenticate;
 pub use chunked::{
     AwsChunkedDecoder, AwsChunkedEncoder, ChunkError, Decoded, EncodeError, Trailers, UPSTREAM_CHUNK_SIZE,
     encoded_length,
 };
 pub use claimed::{access_key_id, claimed_access_key_id};
-pub use credentials::{AccessKeyId, SecretAccessKey};
+pub use credentials::AccessKeyId;
 pub use error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
 pub use form::{AuthenticatedForm, authenticate_form};
 pub use outbound::{PayloadSigning, SignError, Signer};
 pub use payload::{ChunkedPayload, Payload};
+pub use request_head::{Authenticated, RequestHead, VerifyPolicy};
+pub use signing_key::SecretAccessKey;

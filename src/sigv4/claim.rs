@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::DATE;
 
-use super::authenticate::single_header;
 use super::canonical::{ALGORITHM, SignedHeaders};
 use super::credentials::AccessKeyId;
 use super::error::{AuthError, AuthFault, AuthSource};
+use super::header::single_header;
 use super::query::Query;
 use super::scope::{CredentialScope, Timestamp};
 

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::authenticate::{VerifyPolicy, secret_or_decoy};
 use super::canonical::ALGORITHM;
 use super::claim::ECDSA_ALGORITHM;
-use super::credentials::{AccessKeyId, SecretAccessKey};
+use super::credentials::AccessKeyId;
 use super::error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
+use super::request_head::{VerifyPolicy, secret_or_decoy};
 use super::scope::{CredentialScope, Timestamp};
+use super::signing_key::SecretAccessKey;
 use super::signing_key::{Signature, SigningKey};
 use crate::wire::header::SECURITY_TOKEN;
 

@@ -4,9 +4,9 @@ use std::fmt;
 
 use http::HeaderMap;
 
-use super::authenticate::single_header;
-use super::chunked::ChunkSigner;
+use super::chunk_signer::ChunkSigner;
 use super::error::AuthError;
+use super::header::single_header;
 use crate::wire::header::{DECODED_CONTENT_LENGTH, TRAILER_NAMES};
 use crate::wire::hex;
 

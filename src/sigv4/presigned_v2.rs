@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-use super::authenticate::{
-    Authenticated, RequestHead, VerifyPolicy, content_sha256, secret_or_decoy, single_header,
-};
 use super::claim::single_parameter;
-use super::credentials::{AccessKeyId, SecretAccessKey};
+use super::credentials::AccessKeyId;
 use super::error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
+use super::header::single_header;
 use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload};
 use super::query::Query;
+use super::request_head::{Authenticated, RequestHead, VerifyPolicy, content_sha256, secret_or_decoy};
 use super::scope::Timestamp;
+use super::signing_key::SecretAccessKey;
 use super::signing_key::Signature;
 use crate::wire::header::CONTENT_MD5;
 

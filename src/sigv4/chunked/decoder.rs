@@ -310,7 +310,7 @@ impl AwsChunkedDecoder {
         if let Some(signer) = signer {
             if name == TRAILER_SIGNATURE {
                 section.signed = true;
-                let right = signer.trailers_match(&self.trailers, &value);
+                let right = signer.trailers_match(&self.trailers.canonical(), &value);
                 return if right { Ok(()) } else { Err(ChunkError::TrailerSignatureDoesNotMatch) };
             }
             if section.blank_lines > 0 {

@@ -48,7 +48,7 @@ impl Client {
     fn trailer(mut self, name: &str, value: &str, between: &str) -> Self {
         let mut trailers = Trailers::default();
         trailers.push(name.to_owned(), value.to_owned());
-        self.signer.trailers_match(&trailers, "");
+        self.signer.trailers_match(&trailers.canonical(), "");
         let signature = self.signer.previous.as_str().to_owned();
         self.raw(&format!("{name}:{value}{between}x-amz-trailer-signature:{signature}\r\n"))
     }
