@@ -16,7 +16,7 @@ use super::query::Query;
 use super::request_head::{Authenticated, RequestHead, VerifyPolicy, content_sha256, secret_or_decoy};
 use super::scope::Timestamp;
 use super::signing_key::SecretAccessKey;
-use crate::wire::header::{CONTENT_SHA256, SECURITY_TOKEN};
+use crate::wire::header::SECURITY_TOKEN;
 
 /// Verifies the signature of `head` and returns the signer's access key id.
 ///

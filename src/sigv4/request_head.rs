@@ -11,7 +11,8 @@ use http::HeaderMap;
 use super::credentials::AccessKeyId;
 use super::error::AuthError;
 use super::header::single_header;
-use super::payload::{ContentSha256, Payload};
+use super::payload::Payload;
+use super::query::Query;
 use super::signing_key::SecretAccessKey;
 use crate::wire::header::CONTENT_SHA256;
 

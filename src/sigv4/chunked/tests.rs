@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::sigv4::SecretAccessKey;
+use crate::sigv4::chunk_signer::ChunkSigner;
 use crate::sigv4::payload::{ChunkedPayload, Framing};
+use crate::sigv4::scope::{CredentialScope, Timestamp};
+use crate::sigv4::signing_key::SigningKey;
 
 const CRC32: &str = "x-amz-checksum-crc32";
 
