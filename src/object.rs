@@ -1,7 +1,7 @@
 //! What a stored object is: where it is, how it is encrypted, and how it is read and written.
 //!
-//! It must not know operations or requests of clients. Whatever it returns as plaintext was authenticated
-//! first, and whatever it sends to the storage is ciphertext, unless a rule says that a bucket is not encrypted.
+//! It must not know operations or requests of clients. Every byte of plaintext that it returns from a native
+//! object was authenticated first, and no plaintext of an object is sent to the storage.
 
 pub mod caches;
 pub mod checksums;

@@ -1,7 +1,7 @@
-//! The storage: sends signed requests, over pooled connections or in process, and repeats those that are safe to
-//! repeat. It knows HTTP and S3's addressing, and must not know what objects mean, how they are sealed, or which
-//! client sent the request. A body that fails or is not of its announced length never becomes a complete request,
-//! nor a short response a complete one.
+//! The storage: sends signed requests, over pooled connections or in process, and repeats those that are safe
+//! to repeat. It knows HTTP and S3's addressing, and must not know what objects mean, how they are sealed, or
+//! which client sent the request. A body that fails or is not of its announced length never becomes a
+//! complete request, nor a short response a complete one.
 
 mod address;
 mod advice;

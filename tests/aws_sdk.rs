@@ -1,4 +1,5 @@
-//! The Rust AWS SDK as a client of the running binary: against the embedded store, and against LocalStack (S3 and KMS).
+//! The Rust AWS SDK as a client of the running binary, against the embedded store and against LocalStack (S3
+//! and KMS).
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead, BufReader};

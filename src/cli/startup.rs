@@ -36,7 +36,7 @@ pub enum Purpose {
 }
 
 /// Builds the resources that operations work with: opens files and the embedded store, but neither listens
-/// nor calls a server. The keyring is built last, so that no later step can fail after a keyring file was made.
+/// nor calls a server. The keyring is built last, so that no later step can fail after its file was made.
 ///
 /// # Errors
 /// [`Failure`] with what to change.

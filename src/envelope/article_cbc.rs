@@ -6,8 +6,8 @@
 //!            encryption-length: the plaintext's length, decimal; written by s3veil, absent from the
 //!            article's objects
 //! ```
-//! It must not know where body and metadata are stored. Nothing authenticates such an object, so that anyone who
-//! can write to the storage can change it; it promises one error, [`Unreadable`], for everything that is wrong.
+//! It must not know where body and metadata are stored. Nothing authenticates such an object, so that any
+//! writer to the storage can change it; it promises one error, [`Unreadable`], for everything that is wrong.
 
 use super::DataKey;
 use super::aes_cbc::{self, AcceptedPadding};
@@ -51,7 +51,7 @@ pub fn recorded_length(text: &str, stored: u64) -> Result<u64, Unreadable> {
     Ok(length)
 }
 
-/// Whether a plaintext of `length` bytes may have a body of `stored` bytes, under any padding that a reader accepts.
+/// Whether a plaintext of `length` bytes may have a body of `stored` bytes, under any accepted padding.
 fn fits(stored: u64, length: u64) -> bool {
     let padding = stored.checked_sub(IV as u64).and_then(|padded| padded.checked_sub(length));
     stored.is_multiple_of(IV as u64) && padding.is_some_and(|padding| (1..=2 * IV as u64).contains(&padding))

@@ -1,5 +1,5 @@
-//! What is cached about stored objects: layouts of multipart objects, sizes of listed objects, and the keys of
-//! buckets' default encryption.
+//! What is cached about stored objects: layouts of multipart objects, sizes of listed objects, and the keys
+//! of buckets' default encryption.
 //!
 //! It must not know the storage or the keyring. Every entry is bound to the identity of its object, so that a
 //! cached value is never used for another object.

@@ -1,7 +1,7 @@
 //! What a verification reads and returns: the head of a request, the policy, and who signed.
 //!
-//! It must not know the mechanisms (header, query, Version 2). An unknown access key id costs the time of a known
-//! one.
+//! It must not know the mechanisms (header, query, Version 2). An unknown access key id costs the time of a
+//! known one.
 
 use std::sync::LazyLock;
 use std::time::Duration;

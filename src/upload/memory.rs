@@ -1,6 +1,6 @@
 //! A cache of the uploads and parts that passed through this process.
 //!
-//! It must not hold anything that correctness needs: another node, or this one after a restart, does the same
+//! It must not hold anything that correctness needs: another node, or this one after a restart, does equal
 //! work from tokens and from what the storage lists. With it ListMultipartUploads returns the ids that
 //! clients have, ListParts the exact length and checksum of every part, and a last part that was sealed
 //! before the others were stored is sealed again without the client.

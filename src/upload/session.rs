@@ -1,5 +1,5 @@
-//! A multipart upload under way: what its id says, opened and verified before anything is done with it (F-49
-//! to F-52).
+//! A multipart upload that is not complete: its id holds the sealed upload token, which is opened and
+//! verified first (F-49 to F-52).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The same request again and again on many connections, and what came of it.
+//! One request, repeated on many connections, and the figures of its responses.
 
 mod exchange;
 mod plan;
@@ -19,7 +19,7 @@ use crate::http::Wire;
 
 /// Drives, and prints what was measured between the warm-up's end and the deadline.
 pub async fn drive(arguments: &Arguments) -> io::Result<()> {
-    let plan = Rc::new(Plan::of(arguments)?);
+    let plan = Rc::new(Plan::from_arguments(arguments)?);
     let tally = Rc::new(Tally::default());
     let warm_up = Duration::from_millis(arguments.or("warm-up-ms", 300)?);
     let measured = Duration::from_millis(arguments.or("ms", 2000)?);
@@ -32,7 +32,7 @@ pub async fn drive(arguments: &Arguments) -> io::Result<()> {
     tally.begin();
     tokio::time::sleep(measured).await;
     let report = tally.end(begun.elapsed());
-    // Streams that are under way are cut, as clients do that have seen enough.
+    // Streams in flight are cut, as by clients that disconnect.
     tasks.abort_all();
     println!("{report}");
     Ok(())
@@ -65,7 +65,7 @@ async fn converse(plan: &Plan, tally: &Tally, turn: &mut usize) -> io::Result<()
 
 /// Puts `--keys` objects, reads each back and compares.
 pub async fn fill(arguments: &Arguments) -> io::Result<()> {
-    let plan = Plan::of(arguments)?;
+    let plan = Plan::from_arguments(arguments)?;
     let tally = Tally::default();
     let keys: usize = arguments.or("keys", 1)?;
     let mut exchange = Exchange::new(Wire::new(TcpStream::connect(&plan.address).await?), &tally)?;
@@ -81,7 +81,7 @@ pub async fn fill(arguments: &Arguments) -> io::Result<()> {
 
 /// Holds `--connections` that were used once.
 pub async fn idle(arguments: &Arguments) -> io::Result<()> {
-    let plan = Plan::of(arguments)?;
+    let plan = Plan::from_arguments(arguments)?;
     let tally = Tally::default();
     let mut held = Vec::new();
     for connection in 0..arguments.or("connections", 1000usize)? {

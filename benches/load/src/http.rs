@@ -107,8 +107,8 @@ impl Wire {
         }
     }
 
-    /// The head of the answer to a request that was `sent` or not: whoever refuses a request may do so before all of it
-    /// was sent, and the answer says why.
+    /// The head of the response to a request that was `sent` or not: a server may refuse a request before all
+    /// of it was sent, and the response says why.
     pub async fn answer_to(&mut self, sent: io::Result<()>) -> io::Result<AnswerHead> {
         match (self.answer().await, sent) {
             (Ok(answer), _) => Ok(answer),

@@ -60,7 +60,7 @@ async fn serve(arguments: &Arguments) -> io::Result<()> {
     }
 }
 
-/// Ends with whoever started this.
+/// Returns when the parent process closes standard input.
 async fn end_of_input() {
     let mut nothing = [0; 64];
     while !matches!(tokio::io::stdin().read(&mut nothing).await, Ok(0) | Err(_)) {}

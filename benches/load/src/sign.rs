@@ -37,8 +37,8 @@ impl Signer {
         }
     }
 
-    /// The head of a signed request. `path` is percent-encoded, `query` canonical (encoded and sorted), `payload` a
-    /// payload word; `more` are header lines that are not signed.
+    /// The head of a signed request. `path` is percent-encoded, `query` canonical (encoded and sorted),
+    /// `payload` the value of `x-amz-content-sha256`; `more` are header lines that are not signed.
     pub fn head(
         &self,
         method: &str,

@@ -1,7 +1,7 @@
 //! Everything at once for a long time, and every byte that comes back is compared.
 //!
-//! Each worker has objects of its own and does one thing after the other with them, so that it knows what each may be:
-//! one version, or, after a request that failed, any of several. Some requests it gives up in the middle.
+//! Each worker has objects of its own and sends one request after the other about them, so that it knows the
+//! possible versions of each: one, or, after a request that failed, several. Some requests are cut.
 
 use std::io;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! A store that is nothing but fast: S3's requests from memory, without a check of anything.
 //!
-//! Objects whose key begins with `swallow` are read and forgotten. In buckets whose name begins with `faulty`, a
-//! share of the requests is cut off in the middle, as an overloaded store does it.
+//! Objects whose key begins with `swallow` are read and dropped. In buckets whose name begins with `faulty`,
+//! a share of the requests is cut off in the middle, as an overloaded store does it.
 
 mod counts;
 mod listing;
@@ -202,7 +202,7 @@ impl Store {
         if share == 0 || !request.path.starts_with("/faulty") {
             return false;
         }
-        // Knuth's multiplicative hash of a counter: evenly spread, and the same in every run.
+        // Knuth's multiplicative hash of a counter: evenly spread and reproducible.
         let thrown = self.dice.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         thrown % 1_000_000 < share
     }

@@ -63,7 +63,7 @@ impl Binding {
 }
 
 /// The server-side encryption that responses name for the object: the one that its writer requested. The body
-/// is encrypted in the same way under either.
+/// is encrypted alike under either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SseAlgorithm {
     /// `aws:kms`, also for requests that name none.

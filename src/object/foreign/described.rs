@@ -44,8 +44,8 @@ pub struct ForeignObject {
 /// request to the storage.
 ///
 /// # Errors
-/// [`Error::NotReadable`] when the rule does not read its format; otherwise a format error, or an error of the
-/// key service.
+/// [`Error::NotReadable`] when the rule does not read its format; otherwise a format error, or an error of
+/// the key service.
 pub async fn unlock_files(
     keyring: &Keyring,
     rule: &BucketRule,

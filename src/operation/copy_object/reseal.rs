@@ -88,8 +88,8 @@ impl ObjectCopy {
         }
     }
 
-    /// A copy that takes its source's place may only replace what was read: between the two, somebody may
-    /// write. True if that is the condition on the copy, and not one of the client's.
+    /// A copy that takes its source's place may only replace the object that was read, since another write
+    /// may come in between. True if the condition on the copy is this one, and not one of the client's.
     fn pin(&self, source: &HeaderMap, copy: &mut HeaderMap) -> Result<bool, Error> {
         if !self.is_in_place() || copy.contains_key(IF_MATCH) || copy.contains_key(IF_NONE_MATCH) {
             return Ok(false);

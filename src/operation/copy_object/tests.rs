@@ -26,7 +26,7 @@ type Objects = HashMap<String, Object>;
 /// What becomes of the objects just before the copy of this number, from 1.
 type Meddle = fn(&mut Objects, u32);
 
-/// A storage that honours the pin of a copy, while somebody meddles.
+/// A storage that honours the pin of a copy, while its objects change.
 struct Storage {
     objects: Mutex<Objects>,
     copies: Mutex<Vec<HeaderMap>>,

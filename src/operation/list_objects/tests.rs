@@ -42,7 +42,7 @@ struct Storage {
 }
 
 impl Storage {
-    fn of(listing: impl Into<String>) -> Self {
+    fn with_listing(listing: impl Into<String>) -> Self {
         Self { listing: listing.into(), ..Self::default() }
     }
 
@@ -170,7 +170,8 @@ async fn arithmetic_alone_sizes_an_ordinary_bucket() {
         let entries = stored.iter().zip(sizes).map(|((name, _), size)| entry(name, MD5, *size));
         listing(&entries.collect::<Vec<_>>())
     };
-    let (storage, resources, _folder) = Storage::of(page(&stored.map(|(_, size)| size))).serve().await;
+    let (storage, resources, _folder) =
+        Storage::with_listing(page(&stored.map(|(_, size)| size))).serve().await;
     assert_eq!(list(&resources, "b", "list-type=2").await, opaque(&page(&sizes)));
     assert_eq!(*storage.questions(), [""; 0]);
 }
@@ -185,7 +186,7 @@ async fn what_arithmetic_cannot_tell_is_asked_for_once() {
         entry("overwritten", "i", 300),
         entry("of-other-keys", "j", 400),
     ]);
-    let mut storage = Storage::of(&page);
+    let mut storage = Storage::with_listing(&page);
     storage.objects = HashMap::from([
         ("/b/opaque", sealed("e", 65_569, false)),
         ("/b/foreign", foreign(MD5, 65_553)),
@@ -214,7 +215,7 @@ async fn what_arithmetic_cannot_tell_is_asked_for_once() {
 #[tokio::test]
 async fn what_can_not_be_looked_at_keeps_its_size() {
     let page = listing(&[entry("closed", "e", 200), entry("opaque", "f", 300)]);
-    let mut storage = Storage::of(&page);
+    let mut storage = Storage::with_listing(&page);
     storage.objects = HashMap::from([("/b/closed", (403, Vec::new())), ("/b/opaque", (405, Vec::new()))]);
     let (_storage, resources, _folder) = storage.serve().await;
     assert_eq!(list(&resources, "b", "").await, opaque(&page));
@@ -229,7 +230,7 @@ async fn where_plaintext_is_read_its_etag_stays() {
         entry("sealed", MD5, 22),
         entry("closed", MD5, 23),
     ]);
-    let mut storage = Storage::of(&page);
+    let mut storage = Storage::with_listing(&page);
     storage.objects = HashMap::from([
         ("/b/plain", foreign(MD5, 20)),
         ("/b/plain-parts", foreign(&format!("{MD5}-2"), 21)),
@@ -277,7 +278,7 @@ async fn versions_are_asked_for_as_versions() {
             version("null", suffix, second)
         )
     };
-    let mut storage = Storage::of(page("", 65_560, 20));
+    let mut storage = Storage::with_listing(page("", 65_560, 20));
     storage.objects = HashMap::from([("/b/k?versionId=v2", foreign(MD5, 65_560))]);
     let (storage, resources, _folder) = storage.serve().await;
     assert_eq!(list(&resources, "b", "versions").await, page("-v", 65_560, 4));
@@ -287,7 +288,7 @@ async fn versions_are_asked_for_as_versions() {
 #[tokio::test]
 async fn a_key_without_a_rule_keeps_its_size() {
     let page = listing(&[entry("ours/k", MD5, 20), entry("theirs/k", MD5, 20), entry("theirs/l", "e", 20)]);
-    let (storage, resources, _folder) = Storage::of(&page).serve().await;
+    let (storage, resources, _folder) = Storage::with_listing(&page).serve().await;
     let expected = page.replace(&entry("ours/k", MD5, 20), &opaque(&entry("ours/k", MD5, 4)));
     assert_ne!(page, expected);
     assert_eq!(list(&resources, "partly", "").await, expected);
@@ -301,7 +302,7 @@ async fn a_key_without_a_rule_keeps_its_size() {
 
 #[tokio::test]
 async fn the_request_reaches_the_storage_as_it_was() {
-    let mut storage = Storage::of(listing(&[entry("k", "e-2", 20)]));
+    let mut storage = Storage::with_listing(listing(&[entry("k", "e-2", 20)]));
     storage.headers = vec![
         ("content-md5", "AAAA"),
         ("x-amz-bucket-region", "eu-north-1"),
@@ -335,18 +336,18 @@ async fn the_request_reaches_the_storage_as_it_was() {
 async fn the_storages_errors_pass_and_its_nonsense_does_not() {
     let error = "<Error><Code>NoSuchBucket</Code></Error>";
     let (_storage, resources, _folder) =
-        Storage { status: StatusCode::NOT_FOUND, ..Storage::of(error) }.serve().await;
+        Storage { status: StatusCode::NOT_FOUND, ..Storage::with_listing(error) }.serve().await;
     let response = pass_refusal(list_objects(&resources, call("b", "")).await).unwrap();
     assert_eq!(
         (response.status(), &*response.into_body().collect().await.unwrap().to_bytes()),
         (StatusCode::NOT_FOUND, error.as_bytes())
     );
 
-    let (_storage, resources, _folder) = Storage::of(error).serve().await;
+    let (_storage, resources, _folder) = Storage::with_listing(error).serve().await;
     assert_eq!(list(&resources, "b", "").await, error, "an error behind a 200 is one too");
 
     for nonsense in ["", "<html>maintenance</html>", "<ListBucketResult><Contents>"] {
-        let (_storage, resources, _folder) = Storage::of(nonsense).serve().await;
+        let (_storage, resources, _folder) = Storage::with_listing(nonsense).serve().await;
         let outcome = match list_objects(&resources, call("b", "")).await {
             Ok(response) => response.into_body().collect().await.map(drop).map_err(drop),
             Err(error) => {
@@ -358,14 +359,14 @@ async fn the_storages_errors_pass_and_its_nonsense_does_not() {
     }
 
     let (_storage, resources, _folder) =
-        Storage { headers: vec![("content-encoding", "gzip")], ..Storage::of("x") }.serve().await;
+        Storage { headers: vec![("content-encoding", "gzip")], ..Storage::with_listing("x") }.serve().await;
     assert!(matches!(list_objects(&resources, call("b", "")).await, Err(Error::UnexpectedResponse(_))));
 }
 
 /// No wrong size is taken for a right one: the listing fails, and is asked for again.
 #[tokio::test]
 async fn a_size_that_the_storage_cannot_tell_now_fails_the_listing() {
-    let mut storage = Storage::of(listing(&[entry("k", "e-2", 20)]));
+    let mut storage = Storage::with_listing(listing(&[entry("k", "e-2", 20)]));
     storage.objects = HashMap::from([("/b/k", (503, Vec::new()))]);
     let (storage, resources, _folder) = storage.serve().await;
     for round in 1..=2 {
@@ -378,7 +379,7 @@ async fn a_size_that_the_storage_cannot_tell_now_fails_the_listing() {
 #[tokio::test]
 async fn concurrent_listings_share_their_questions() {
     let entries: Vec<_> = (0..100).map(|_| entry("k", "e-2", 20)).collect();
-    let mut storage = Storage::of(listing(&entries));
+    let mut storage = Storage::with_listing(listing(&entries));
     storage.objects = HashMap::from([("/b/k", foreign("e-2", 20))]);
     let (storage, resources, _folder) = storage.serve().await;
     let resources = Arc::new(resources);

@@ -18,7 +18,7 @@ use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 use crate::upload::session::take_conditions;
 use crate::upload::storage::StorageUpload;
 
-/// What an upload counts against the bytes of a shared data key, since nobody knows how long it will be. The
+/// Bytes that an upload counts against the limit of a shared data key, since the length is not known yet. The
 /// data key encrypts none of them (F-01).
 const NOMINAL_LENGTH: u64 = 1 << 30;
 

@@ -35,7 +35,7 @@ enum Operation {
 
 impl Plan {
     /// Reads the plan and signs its requests.
-    pub fn of(arguments: &Arguments) -> io::Result<Self> {
+    pub fn from_arguments(arguments: &Arguments) -> io::Result<Self> {
         let operation = match arguments.or("operation", "get".to_owned())?.as_str() {
             "get" => Operation::Get,
             "put" => Operation::Put,

@@ -1,4 +1,4 @@
-//! ListObjects, both versions: prefixes and delimiters, no pages (nobody stores more than 1,000 objects in a bucket).
+//! ListObjects, both versions: prefixes and delimiters, no pages (a bucket has at most 1,000 objects).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::object::{Object, STORED_XML};
 use super::request::Request;
 
-/// The document. Keys are given out as they stood in the path, which for the benchmark's names is what they are.
+/// The document. Keys are written as in the path: the benchmark's names need no encoding.
 pub(super) fn write(bucket: &str, objects: &BTreeMap<String, Arc<Object>>, request: &Request) -> Vec<u8> {
     let parameter = |name| request.parameter(name).unwrap_or_default().replace("%2F", "/");
     let (prefix, delimiter) = (parameter("prefix"), parameter("delimiter"));

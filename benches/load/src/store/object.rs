@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::http::invalid;
 
-/// When everything was stored, so that no clock is asked.
+/// The modification time of every object, so that no clock is read.
 pub(super) const STORED: &str = "Wed, 01 Jan 2025 00:00:00 GMT";
-/// The same in XML.
+/// [`STORED`] as XML documents have it.
 pub(super) const STORED_XML: &str = "2025-01-01T00:00:00.000Z";
 
 /// A stored object.
@@ -66,8 +66,8 @@ impl Object {
     }
 }
 
-/// An ETag nobody else has. A digest of 64 digits: by what looks like none nobody could tell an object's size from a listing,
-/// and what looks like an MD5 would be taken for the content's.
+/// A unique ETag of 64 hexadecimal digits. An ETag that is not a digest would keep listings from giving
+/// sizes, and one that looks like an MD5 would be taken for the content's.
 pub(super) fn new_etag() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("\"{:064x}\"", NEXT.fetch_add(1, Ordering::Relaxed))
