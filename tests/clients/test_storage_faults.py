@@ -14,6 +14,7 @@ from fakes import silent
 from faulty import HANG_UP, Answer, Faulty, error
 from multiparts import LEAST, Upload, assert_exact, content, refused, upload
 from proxy import s3_client
+from test_post import PART, encode, send, sign
 
 
 @pytest.fixture
@@ -70,6 +71,26 @@ def test_a_storage_that_fails_while_a_resealed_upload_is_completed(node, faulty,
         one.send(3, bodies[3], s3=s3)
         one.complete(s3=s3)
     assert_exact(s3, bucket, b"".join(bodies.values()), list(itertools.accumulate(UNEVEN)))
+
+
+def test_a_completion_that_fails_behind_a_200_is_one_error(node, faulty):
+    """After CompleteMultipartUpload, a copy of a multipart object, and a form that is stored in parts."""
+    running = node(max_retries=0)
+    s3 = running.boto()
+    bucket = new_bucket(s3)
+    fail = lambda: faulty.on(MOMENTS["the upload is completed"], instead=error(200, "AccessDenied"))
+    one = Upload.start(s3, bucket)
+    for number, size in enumerate((LEAST, 99), 1):
+        one.send(number, content(size, seed=number))
+    fail()
+    assert refused(one.complete) == (403, "AccessDenied")
+    one.complete()
+    fail()
+    assert refused(s3.copy_object, Bucket=bucket, Key="copy", CopySource=f"{bucket}/object") == (403, "AccessDenied")
+    url, fields = sign(running, bucket, "form")
+    fail()
+    answer = send(url, encode(fields, content(PART + 5)))
+    assert (answer.status, answer.code) == (403, "AccessDenied")
 
 
 ASKED_OF_A_SILENT_STORAGE = {
