@@ -50,7 +50,7 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// Timeout for a client that takes no byte of a response; then its connection is cut.
     pub idle_timeout: Duration,
-    /// The rate in bytes per second at which the delay of a client, as measured by [`Meter`], stays constant.
+    /// The rate in bytes per second at which the delay of a client, as measured by its meter, stays constant.
     pub min_rate: u64,
     /// Timeout for running requests after the shutdown began.
     pub drain_timeout: Duration,

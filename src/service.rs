@@ -83,7 +83,7 @@ impl Service {
         Self(Arc::new(Inner { resources, clients, verification, domains, admission, unsigned }))
     }
 
-    /// Cuts off every client whose delay, as measured by its [`Meter`], reaches `max_delay`. Ends when the
+    /// Cuts off every client whose delay, as measured by its meter, reaches `max_delay`. Ends when the
     /// last clone of this service is dropped.
     pub fn cut_slow_clients(&self, max_delay: Duration) -> impl Future<Output = ()> + Send + use<> {
         self.0.admission.cut_slow_clients(max_delay)

@@ -89,7 +89,7 @@ impl Readiness {
         }
     }
 
-    /// The last known state. Starts a new assessment if the last one is older than [`ASSESSMENT_INTERVAL`].
+    /// The last known state. Starts a new assessment if the last one is older than `ASSESSMENT_INTERVAL`.
     pub async fn health(&self) -> Health {
         let is_due = is_past(self.state().storage.assessed_at, ASSESSMENT_INTERVAL);
         if is_due && let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() {

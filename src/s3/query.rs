@@ -16,7 +16,7 @@ impl Query {
     ///
     /// # Errors
     /// `InvalidURI` for a malformed escape, bytes that are not UTF-8, or more than
-    /// [`MAX_PARAMETERS`](crate::wire::query::MAX_PARAMETERS).
+    /// `MAX_PARAMETERS`(crate::wire::query::MAX_PARAMETERS).
     pub fn parse(raw: &str) -> Result<Self, S3Error> {
         let parameters = parse_strict(raw).map_err(|error| match error {
             InvalidQuery::TooManyParameters => {

@@ -1,6 +1,6 @@
 //! The errors of S3 about ranges, in a GET and in a copy's source range.
 //!
-//! It must not read an object; the ranges are those of [`crate::wire::range`].
+//! It must not read an object; the ranges are those of `crate::wire::range`.
 //! Each error carries the fields that S3 adds to its document.
 
 use super::error::{ErrorCode, S3Error};

@@ -44,7 +44,7 @@ impl ObjectCopy {
     /// Copies the source's segments as the parts of an upload, under a new envelope.
     ///
     /// # Errors
-    /// `InvalidRequest` for a source of more than [`MAX_SOURCE`] bytes, and the errors of [`StorageUpload`].
+    /// `InvalidRequest` for a source of more than [`MAX_COPY`] bytes, and the errors of [`StorageUpload`].
     pub(crate) async fn copy_parts(
         &self,
         found: &NativeSource,
