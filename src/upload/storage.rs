@@ -190,6 +190,7 @@ impl StorageUpload {
             CompletionResponse::Failed(error) => Err(failed(error)),
             CompletionResponse::Done(result) if result.etag().is_empty() => {
                 let found = self.look_up(expected).await?;
+                head.headers.extend(found.headers);
                 Ok(CompletedUpload { headers: head.headers, result: found.result })
             }
             CompletionResponse::Done(result) => Ok(CompletedUpload { headers: head.headers, result }),
