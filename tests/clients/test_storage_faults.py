@@ -52,7 +52,12 @@ def test_a_storage_that_fails_while_a_resealed_upload_is_completed(node, faulty,
     for number in (3, 1, 2):
         one.send(number, bodies[number])
     fault = faulty.on(MOMENTS[moment], **FAILS[fails])
-    assert refused(one.complete)[0] in (500, 503), "a fault of the storage is not the client's"
+    is_lost = moment == "the upload is completed" and fails == "carries it out, and hangs up"
+    if is_lost:
+        # The response is lost, but the object exists: the proxy finds it, and the client gets the result.
+        one.complete()
+    else:
+        assert refused(one.complete)[0] in (500, 503), "a fault of the storage is not the client's"
     assert fault.times == 0, "the fault did not happen"
     if again_at == "another node":
         s3 = node().boto()
