@@ -1,7 +1,7 @@
 //! Reads a stored object: requests it from the storage, and opens the requested plaintext.
 //!
 //! It must not know operations. Most reads take one request to the storage: a range of an object of which
-//! nothing is known is requested as if the object had been written by one PUT, and requested anew if it had
+//! nothing is known is requested as if the object had been written by one PUT, and requested again if it had
 //! not. No byte is released before it was authenticated, as far as the object's format authenticates content.
 
 use std::sync::Arc;

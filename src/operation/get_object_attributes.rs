@@ -124,7 +124,7 @@ struct RequestedAttributes {
 impl RequestedAttributes {
     /// # Errors
     /// As S3: `InvalidRequest` when nothing is requested for, `InvalidArgument` for an unknown name and for a
-    /// page that is no number.
+    /// page that is not a number.
     fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let page = |name| match headers.get(name) {
             None => Ok(None),

@@ -24,7 +24,7 @@ const UNCLEAR: &[&str] = &[
     "under way",
 ];
 
-/// Of a thousand comment lines so many may have one: at times "the same bucket" is what is meant.
+/// The number of comment lines in a thousand that may have one: "the same bucket" can be what is meant.
 const MAX_UNCLEAR_PER_MILLE: usize = 5;
 
 fn has_word(line: &str, word: &str) -> bool {

@@ -23,7 +23,7 @@ use super::uploads::{self, Upload};
 const MIN_PART: u64 = 5 << 20;
 
 /// How long the head of the response waits for the outcome. Later, as S3 does it, a 200 comes first, then
-/// whitespace, then the outcome, be it an error.
+/// whitespace, then the outcome, which may be an error.
 pub(super) const RESPONSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the request asks for, checked against what was uploaded.

@@ -33,7 +33,7 @@ const OF_A_REQUEST: [&str; 6] = [
 
 impl Form {
     /// The form's settings for its object, as headers of a PutObject. `acl` and `tagging` (an XML document)
-    /// are spelt otherwise there; fields that S3 gives no meaning are left out.
+    /// have another spelling there; fields that S3 gives no meaning are left out.
     ///
     /// # Errors
     /// `InvalidArgument` for a value that can be no header and for two fields of one meaning; `MalformedXML`
