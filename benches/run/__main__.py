@@ -12,12 +12,19 @@ import sys
 from pathlib import Path
 
 import micro
+from budget import budget
 from measure import GIB, KIB, MIB, Case, fill, run_case, tool
 from peers import Peers
 from report import markdown, svg
 from soak import sentence, soak
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+# What is sent as SDKs send it by default over TLS: aws-chunked, with a checksum in a trailer.
+SDK = {"sdk": True}
+# Those that stay connected, and each wait for a response: the first seconds are the connecting.
+CROWD = {"warm_up_ms": 3000}
 
 
 def cases(full):
@@ -30,12 +37,34 @@ def cases(full):
     for connections in (1, 8, 64) if full else (8,):
         loads += [Case("GET 64 MiB", "get", 64 * MIB, connections, keys=2, prefix="get64m-"), Case("PUT 64 MiB", "put", 64 * MIB, connections)]
     loads += [
+        Case("PUT 4 KiB, payload signed", "put", 4 * KIB, 8, options={"signed_payload": True}),
+        Case("PUT 4 KiB, CRC trailer", "put", 4 * KIB, 8, options=SDK),
+        Case("PUT 64 MiB, CRC trailer", "put", 64 * MIB, 8, options=SDK),
         Case("PUT 64 MiB, payload signed", "put", 64 * MIB, 8, options={"signed_payload": True}),
         Case("multipart 64 MiB in 8 MiB parts", "multipart", 64 * MIB, 8, options={"part_size": 8 * MIB}),
         Case("1 MiB ranges", "range", MIB, 8, keys=1, prefix="range-", options={"object_size": range_object(full)}),
         Case("LIST of 1,000", "list", 1, 8, keys=1, prefix="list-"),
     ]
+    for connections in (8, 64) if full else (64,):
+        loads += [Case("GET 4 KiB over TLS", "get", 4 * KIB, connections, prefix="get4k-", tls=True),
+                  Case("PUT 4 KiB over TLS", "put", 4 * KIB, connections, tls=True)]
+    loads += [
+        Case("PUT 4 KiB over TLS, CRC trailer", "put", 4 * KIB, 8, options=SDK, tls=True),
+        Case("GET 64 MiB over TLS", "get", 64 * MIB, 8, keys=2, prefix="get64m-", tls=True),
+        Case("PUT 64 MiB over TLS", "put", 64 * MIB, 8, tls=True),
+    ]
     return loads
+
+
+def crowds():
+    """Loads of many connections, through nginx and s3veil alone."""
+    pair = ("nginx", "s3veil")
+    return [
+        Case("GET 4 KiB", "get", 4 * KIB, 1000, prefix="get4k-", only=pair, options=CROWD),
+        Case("GET 4 KiB", "get", 4 * KIB, 5000, prefix="get4k-", only=pair, options=CROWD),
+        Case("500 × GET 64 MiB", "get", 64 * MIB, 500, keys=2, prefix="get64m-", only=pair),
+        Case("500 × PUT 64 MiB", "put", 64 * MIB, 500, only=pair),
+    ]
 
 
 def range_object(full):
@@ -80,24 +109,28 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
             contestants.append(peers.s3veil("passthrough", binaries["passthrough"]))
         if binaries["rclone"]:
             contestants.append(peers.rclone())
+        contestants.append(peers.direct(tls=True))
+        if binaries["nginx"]:
+            contestants.append(peers.nginx(tls=True))
+        contestants.append(peers.s3veil(tls=True))
+        objects = [("get4k-", 4 * KIB, 64), ("get64m-", 64 * MIB, 2), ("get1m-", MIB, 16), ("range-", range_object(full), 1), ("list-", 16, 1000)]
         for peer in contestants:
-            for prefix, size, keys in [("get4k-", 4 * KIB, 64), ("get1m-", MIB, 16), ("get64m-", 64 * MIB, 2), ("range-", range_object(full), 1), ("list-", 16, 1000)]:
+            for prefix, size, keys in objects[:2] if peer.ca else objects:
                 if not fill(binaries, peer, prefix, size, keys, check=min(keys, 16)):
                     print(f"  {peer.name} could not be prepared with {prefix}*", flush=True)
         for case in cases(full):
             # What these two show is the same for every number of connections.
             shown = [peer for peer in contestants if peer.name not in ("passthrough", "nginx-stock") or case.connections == 8]
             results["cases"].append(run_case(peers, shown, case, rounds, milliseconds))
-        crowd = [Case("500 × GET 64 MiB", "get", 64 * MIB, 500, keys=2, prefix="get64m-", only=("nginx", "s3veil")),
-                 Case("500 × PUT 64 MiB", "put", 64 * MIB, 500, only=("nginx", "s3veil"))]
-        for case in crowd:
-            results["cases"].append(run_case(peers, contestants, case, 1, 12_000 if full else 6_000))
+        for case in crowds():
+            small = case.size < MIB
+            results["cases"].append(run_case(peers, contestants, case, rounds if full or small else 1, milliseconds if small else 6_000))
         results["idle"] = idle(peers)
 
 
 def main():
     arguments = argparse.ArgumentParser(prog="scripts/bench")
-    arguments.add_argument("plan", choices=["quick", "full", "soak"])
+    arguments.add_argument("plan", choices=["quick", "full", "soak", "budget"])
     arguments.add_argument("--s3veil", required=True)
     arguments.add_argument("--load", required=True)
     arguments.add_argument("--nginx", default=shutil.which("nginx") or next((p for p in ["/usr/sbin/nginx"] if os.path.exists(p)), None))
@@ -106,12 +139,15 @@ def main():
     arguments.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md and docs/benchmarks.svg")
     arguments.add_argument("--passthrough", help="s3veil that encrypts nothing")
     arguments.add_argument("--seconds", type=int, default=600, help="of the soak")
+    arguments.add_argument("--log", help="level of s3veil's log in the budget; default: s3veil's own")
+    arguments.add_argument("--counted", help="results of a budget, for the report")
     arguments.add_argument("--soaked", help="results of a soak, for the report")
     arguments.add_argument("--results", required=True)
     asked = arguments.parse_args()
     # Ended from outside, it still ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone, "passthrough": asked.passthrough}
+    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone, "passthrough": asked.passthrough,
+                "scratch": Path(asked.results).resolve().parent}
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
     results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "cases": []}
@@ -121,11 +157,15 @@ def main():
         Path(asked.results).write_text(json.dumps(results))
         print("\n" + "\n".join([sentence(results["soak"]), *results["soak"]["faults"]]))
         return 1 if results["soak"]["faults"] else 0
+    if asked.plan == "budget":
+        return budget(binaries, results, asked.results, asked.log)
+    if asked.counted and Path(asked.counted).exists():
+        results["budget"] = json.loads(Path(asked.counted).read_text())
     if asked.soaked and Path(asked.soaked).exists():
         results["soak"] = json.loads(Path(asked.soaked).read_text())["soak"]
     if asked.criterion:
         results["micro"] = micro.read(Path(asked.criterion))
-    end_to_end(binaries, full, 3, 1500 if full else 1200, results)
+    end_to_end(binaries, full, 9 if full else 3, 1500 if full else 1200, results)
     Path(asked.results).write_text(json.dumps(results))
     text = markdown(results)
     notes = (Path(__file__).parent / "notes.md").read_text()

@@ -1,6 +1,7 @@
 """Rounds: the same load on each peer in turn, and what it cost."""
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -23,10 +24,13 @@ class Case:
     prefix: str = "swallow"
     options: dict = field(default_factory=dict)
     only: tuple = ()
+    tls: bool = False
 
 
 def tool(binaries, what, peer, **options):
     words = [binaries["load"], what, "--to", peer.address, "--bucket", peer.bucket, "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
+    if peer.ca:
+        words += ["--ca", peer.ca]
     for name, value in options.items():
         words += ["--" + name.replace("_", "-"), str(value).lower() if isinstance(value, bool) else str(value)]
     return list(map(str, words))
@@ -46,6 +50,9 @@ def one_round(peers, peer, case, milliseconds):
     options = dict(operation=case.operation, size=case.size, keys=case.keys, prefix=case.prefix, connections=case.connections, ms=milliseconds)
     command = tool(peers.binaries, "drive", peer, **(options | case.options))
     watched = peer if peer.process else None
+    if peer.log:
+        # A round's lines stay on the disk until the next round.
+        os.truncate(peer.log, 0)
     counters = metrics(peer) if hasattr(peer, "admin") else None
     counts, store_before = peers.store_counts(), peers.store.cpu_seconds()
     if watched:
@@ -75,7 +82,7 @@ def one_round(peers, peer, case, milliseconds):
 
 def run_case(peers, contestants, case, rounds, milliseconds):
     """Alternating rounds; the peer that begins changes from round to round."""
-    contestants = [peer for peer in contestants if not case.only or peer.name in case.only]
+    contestants = [peer for peer in contestants if bool(peer.ca) == case.tls and (not case.only or peer.name in case.only)]
     results = {peer.name: [] for peer in contestants}
     for turn in range(rounds):
         order = contestants[turn % len(contestants):] + contestants[:turn % len(contestants)]
@@ -87,7 +94,7 @@ def run_case(peers, contestants, case, rounds, milliseconds):
 
 
 def summary(rounds):
-    """Medians, with the rounds kept for pairing."""
+    """Medians with the lowest and the highest round, and the rounds themselves for pairing."""
     def per(result, cost, amount, unit):
         return result[cost] / result[amount] * unit if result[amount] else None
 
@@ -96,25 +103,36 @@ def summary(rounds):
         result["requests_per_second"] = result["requests"] / result["seconds"]
         result["cpu_per_gib"] = per(result, "cpu_seconds", "all_bytes", GIB)
         result["cpu_per_1000"] = per(result, "cpu_seconds", "all_requests", 1000)
-    def median(name):
-        values = [result[name] for result in rounds if result.get(name) is not None]
-        return statistics.median(values) if values else None
-
-    names = ["bytes_per_second", "requests_per_second", "cpu_per_gib", "cpu_per_1000", "p50_us", "p99_us"]
-    medians = {name: median(name) for name in names}
+        result["refused_per_second"] = result["refused"] / result["seconds"]
+    names = ["bytes_per_second", "requests_per_second", "refused_per_second", "cpu_per_gib", "cpu_per_1000", "p50_us", "p99_us"]
+    spread = {name: spread_of([result.get(name) for result in rounds]) for name in names}
+    medians = {name: values and values[0] for name, values in spread.items()}
+    for name in ("requests", "refused", "timed", "cut"):
+        medians[name] = sum(result[name] for result in rounds)
     medians["peak_mib"] = max(result["peak_mib"] for result in rounds)
     medians["errors"] = sum(result["errors"] for result in rounds)
     medians["first_error"] = next((result["first_error"] for result in rounds if result["first_error"]), None)
-    return {"median": medians, "rounds": rounds}
+    return {"median": medians, "spread": spread, "rounds": rounds}
 
 
-def ratio(outcome, peer, other, name):
-    """The median of the rounds' ratios: what both were given at about the same time is compared."""
+def spread_of(values):
+    """Median, lowest and highest of what there is."""
+    values = [value for value in values if value is not None]
+    return (statistics.median(values), min(values), max(values)) if values else None
+
+
+def ratio_spread(outcome, peer, other, name):
+    """Median, lowest and highest of the rounds' ratios: what both did at about the same time is compared."""
     if peer not in outcome["peers"] or other not in outcome["peers"]:
         return None
     pairs = zip(outcome["peers"][peer]["rounds"], outcome["peers"][other]["rounds"])
-    ratios = [a[name] / b[name] for a, b in pairs if a.get(name) is not None and b.get(name)]
-    return statistics.median(ratios) if ratios else None
+    return spread_of([a[name] / b[name] for a, b in pairs if a.get(name) is not None and b.get(name)])
+
+
+def ratio(outcome, peer, other, name):
+    """The median of the rounds' ratios."""
+    spread = ratio_spread(outcome, peer, other, name)
+    return spread and spread[0]
 
 
 def print_case(outcome):
@@ -128,6 +146,7 @@ def print_case(outcome):
             f"  {name:12} {m['bytes_per_second'] / MIB:8.0f} MiB/s {m['requests_per_second']:9.1f}/s  p50 {show(m['p50_us'], '9.0f')} p99 {show(m['p99_us'], '9.0f')} us"
             f"  CPU {show(m['cpu_per_1000'] if small else m['cpu_per_gib'], '7.3f')} s/{'1000' if small else 'GiB '}  peak {m['peak_mib']:6.1f} MiB"
             f"  of nginx {show(ratio(outcome, name, 'nginx', 'requests_per_second' if small else 'bytes_per_second'), '5.2f')}"
+            + (f"  {m['refused']} refused" if m["refused"] else "")
             + (f"  {m['errors']} ERRORS: {m['first_error'][:200]}" if m["errors"] else ""),
             flush=True,
         )

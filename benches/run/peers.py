@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -26,10 +27,12 @@ def opener():
 
 
 class Peer:
-    """A server that takes the load. `bucket` is where its objects are; `None` for one that is not running here."""
+    """A server that takes the load. `bucket` is where its objects are; `process` is `None` for one that is not running here.
+    With TLS, `ca` is the certificate that its clients trust."""
 
-    def __init__(self, name, port, process=None, bucket=None):
-        self.name, self.port, self.process, self.bucket = name, port, process, bucket
+    def __init__(self, name, port, process=None, bucket=None, ca=None):
+        self.name, self.port, self.process, self.bucket, self.ca = name, port, process, bucket, ca
+        self.log = None
 
     @property
     def address(self):
@@ -96,9 +99,14 @@ class Peers:
 
     def __init__(self, binaries):
         self.binaries = binaries
-        self.directory = Path(tempfile.mkdtemp(prefix="s3veil-bench-"))
+        # On a disk, where `scratch` is one: the logs are written there.
+        self.directory = Path(tempfile.mkdtemp(prefix="s3veil-bench-", dir=binaries.get("scratch")))
+        self.certificate, self.key = self.directory / "cert.pem", self.directory / "key.pem"
         self.running = []
         self.store = None
+        # Thousands of connections, for this process and all that it starts.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def __enter__(self):
         self.store = self._start_store()
@@ -117,13 +125,14 @@ class Peers:
     def _run(self, name, command, **options):
         # setpriv asks the kernel to end the process when this one ends, even by SIGKILL.
         command = ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
-        log = open(self.directory / f"{name}.log", "w")
+        # Appended to, so that it can be emptied while the process writes.
+        log = open(self.directory / f"{name}.log", "a")
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory, **options)
         self.running.append(process)
         return process
 
-    def _await(self, name, process, port):
-        deadline = time.monotonic() + STARTUP
+    def _await(self, name, process, port, patience=STARTUP):
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -135,55 +144,71 @@ class Peers:
         raise SystemExit(f"{name} did not start:\n" + (self.directory / f"{name}.log").read_text()[-2000:])
 
     def _start_store(self):
-        port = free_port()
-        process = self._run("store", [self.binaries["load"], "store", "--listen", f"127.0.0.1:{port}"], stdin=subprocess.PIPE)
+        subprocess.run([self.binaries["load"], "certificate", "--directory", self.directory], check=True)
+        port, tls_port = free_port(), free_port()
+        command = [self.binaries["load"], "store", "--listen", f"127.0.0.1:{port}", "--listen-tls", f"127.0.0.1:{tls_port}"]
+        process = self._run("store", [*command, "--certificate", self.certificate, "--private-key", self.key], stdin=subprocess.PIPE)
         self._await("store", process, port)
-        return Peer("store", port, process)
+        peer = Peer("store", port, process)
+        peer.tls_port = tls_port
+        return peer
 
-    def direct(self):
-        return Peer("direct", self.store.port, None, "plain")
+    def _store_address(self, tls):
+        return f"127.0.0.1:{self.store.tls_port if tls else self.store.port}"
 
-    def nginx(self, tuned=True):
+    def direct(self, tls=False):
+        return Peer("direct", self.store.tls_port if tls else self.store.port, None, "plain", self.certificate if tls else None)
+
+    def nginx(self, tuned=True, tls=False):
         name = "nginx" if tuned else "nginx-stock"
-        port = free_port()
+        port, scheme = free_port(), "https" if tls else "http"
+        secured = f"ssl_certificate {self.certificate}; ssl_certificate_key {self.key}; ssl_protocols TLSv1.2 TLSv1.3; proxy_ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""
         # Tuned: a response goes through memory in large pieces. Either way a request body is passed on as it comes, and
         # nothing is spooled to a disk, or it would be no plain reverse proxy.
         buffers = "proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 512k; client_body_buffer_size 128k;" if tuned else ""
         user = "user root;" if os.geteuid() == 0 else ""
-        folder = self.directory / name
+        run = name + "-tls" if tls else name
+        folder = self.directory / run
         folder.mkdir()
         (folder / "nginx.conf").write_text(f"""
             {user} daemon off; worker_processes {os.cpu_count()}; pid {folder}/pid; error_log {folder}/error.log warn;
-            events {{ worker_connections 8192; }}
+            events {{ worker_connections 32768; }}
             http {{
                 access_log off; client_max_body_size 0; tcp_nodelay on; sendfile on;
                 keepalive_requests 1000000000; keepalive_timeout 600s;
                 client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
                 uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-                upstream store {{ server {self.store.address}; keepalive 256; keepalive_requests 1000000000; }}
+                upstream store {{ server {self._store_address(tls)}; keepalive 4096; keepalive_requests 1000000000; }}
                 server {{
-                    listen 127.0.0.1:{port} backlog=4096;
+                    listen 127.0.0.1:{port} {'ssl' if tls else ''} backlog=4096; {secured}
                     location / {{
-                        proxy_pass http://store; proxy_http_version 1.1; proxy_set_header Connection "";
+                        proxy_pass {scheme}://store; proxy_http_version 1.1; proxy_set_header Connection "";
                         proxy_set_header Host $http_host; proxy_request_buffering off; proxy_max_temp_file_size 0; {buffers}
                     }}
                 }}
             }}""")
-        process = self._run(name, [self.binaries["nginx"], "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"])
-        self._await(name, process, port)
-        return Peer(name, port, process, "plain")
+        process = self._run(run, [self.binaries["nginx"], "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"])
+        self._await(run, process, port)
+        return Peer(name, port, process, "plain", self.certificate if tls else None)
 
-    def s3veil(self, name="s3veil", binary=None, log="warn", settings=""):
+    def s3veil(self, name="s3veil", binary=None, log=None, settings="", tls=False, around=(), patience=STARTUP):
+        """`log` is a level other than the default; `around` a command that runs the server, such as valgrind."""
         port, admin = free_port(), free_port()
-        folder = self.directory / name
+        run = name + "-tls" if tls else name
+        folder = self.directory / run
         folder.mkdir()
+        listen = f'tls = {{ certificate = "{self.certificate}", private_key = "{self.key}" }}' if tls else ""
+        trust = f'ca_file = "{self.certificate}"' if tls else ""
+        level = f'[log]\nlevel = "{log}"' if log else ""
         configuration = f"""
             [listen]
             address = "127.0.0.1:{port}"
+            {listen}
             [admin]
             address = "127.0.0.1:{admin}"
             [upstream]
-            endpoint = "http://{self.store.address}"
+            endpoint = "{'https' if tls else 'http'}://{self._store_address(tls)}"
+            {trust}
             region = "us-east-1"
             access_key_id = "upstream"
             secret_access_key = "upstream-secret"
@@ -196,16 +221,17 @@ class Peers:
             secret_access_key = "{SECRET_KEY}"
             [[bucket]]
             name = "*"
-            [log]
-            level = "{log}"
+            {level}
             """
         (folder / "proxy.toml").write_text(configuration)
         binary = binary or self.binaries["s3veil"]
         subprocess.run([binary, "keygen", "--config", folder / "proxy.toml"], check=True, stdout=subprocess.DEVNULL)
-        process = self._run(name, [binary, "serve", "--config", folder / "proxy.toml"])
-        self._await(name, process, port)
-        peer = Peer(name, port, process, f"sealed-{name}")
-        peer.admin = admin
+        # RUST_LOG would take precedence over the configuration.
+        environment = {variable: value for variable, value in os.environ.items() if variable != "RUST_LOG"}
+        process = self._run(run, [*around, binary, "serve", "--config", folder / "proxy.toml"], env=environment)
+        self._await(run, process, port, patience)
+        peer = Peer(name, port, process, f"sealed-{run}", self.certificate if tls else None)
+        peer.admin, peer.log = admin, self.directory / f"{run}.log"
         return peer
 
     def rclone(self):

@@ -14,8 +14,9 @@ pub struct Arguments {
 impl Arguments {
     /// `WHAT --name value --name value`.
     pub fn parse(mut words: impl Iterator<Item = String>) -> io::Result<Self> {
-        let what =
-            words.next().ok_or_else(|| io::Error::other("say what to do: store, drive, fill, idle, soak"))?;
+        let what = words
+            .next()
+            .ok_or_else(|| io::Error::other("say what to do: store, certificate, drive, fill, idle, soak"))?;
         let mut named = HashMap::new();
         while let Some(word) = words.next() {
             let name =
@@ -28,10 +29,12 @@ impl Arguments {
 
     /// A value that must be there.
     pub fn text(&self, name: &str) -> io::Result<&str> {
-        self.named
-            .get(name)
-            .map(String::as_str)
-            .ok_or_else(|| io::Error::other(format!("--{name} is missing")))
+        self.optional(name).ok_or_else(|| io::Error::other(format!("--{name} is missing")))
+    }
+
+    /// A value that may be missing.
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.named.get(name).map(String::as_str)
     }
 
     /// A value, or what holds without it.

@@ -2,29 +2,38 @@
 
 mod exchange;
 mod plan;
+mod sdk;
 mod tally;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::exchange::Exchange;
 use self::plan::Plan;
 use self::tally::Tally;
 use crate::arguments::Arguments;
-use crate::http::Wire;
 
-/// Drives, and prints what was measured between the warm-up's end and the deadline.
+/// Between a refusal, or an error, and the next request.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Drives, and prints what was measured between the warm-up's end and the deadline, or, with `--requests`,
+/// that so many were answered well.
 pub async fn drive(arguments: &Arguments) -> io::Result<()> {
     let plan = Rc::new(Plan::from_arguments(arguments)?);
     let tally = Rc::new(Tally::default());
     let warm_up = Duration::from_millis(arguments.or("warm-up-ms", 300)?);
     let measured = Duration::from_millis(arguments.or("ms", 2000)?);
-    let mut tasks = tokio::task::JoinSet::new();
-    for connection in 0..arguments.or("connections", 1usize)? {
+    let mut tasks = JoinSet::new();
+    let connections = arguments.or("connections", 1usize)?;
+    let requests = arguments.or("requests", 0usize)?;
+    if requests > 0 {
+        return repeat(plan, requests, connections).await;
+    }
+    for connection in 0..connections {
         tasks.spawn_local(keep_going(Rc::clone(&plan), Rc::clone(&tally), connection));
     }
     tokio::time::sleep(warm_up).await;
@@ -44,23 +53,46 @@ async fn keep_going(plan: Rc<Plan>, tally: Rc<Tally>, connection: usize) {
     loop {
         if let Err(error) = converse(&plan, &tally, &mut turn).await {
             tally.error(&error.to_string());
-            // A target that refuses everything must not be asked a million times.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            // A server that refuses everything must not receive a million requests.
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
 async fn converse(plan: &Plan, tally: &Tally, turn: &mut usize) -> io::Result<()> {
-    let mut exchange = Exchange::new(Wire::new(TcpStream::connect(&plan.address).await?), tally)?;
-    loop {
-        let begun = Instant::now();
-        let closes = plan.once(&mut exchange, *turn).await?;
+    let mut exchange = Exchange::new(plan.dialer.connect().await?, tally);
+    while !exchange.closes() {
+        let begun = tally.started();
+        let outcome = plan.once(&mut exchange, *turn).await;
         *turn += 1;
-        tally.request(begun.elapsed());
-        if closes {
-            return Ok(());
+        tally.ended(begun, &outcome);
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => tokio::time::sleep(PAUSE).await,
+            outcome => outcome?,
         }
     }
+    Ok(())
+}
+
+/// An exact number of requests, shared out to the connections. The first failure ends it.
+async fn repeat(plan: Rc<Plan>, requests: usize, connections: usize) -> io::Result<()> {
+    let mut tasks = JoinSet::new();
+    for connection in 0..connections {
+        let plan = Rc::clone(&plan);
+        tasks.spawn_local(async move {
+            let tally = Tally::default();
+            let mut exchange = Exchange::new(plan.dialer.connect().await?, &tally);
+            for turn in (connection..requests).step_by(connections) {
+                plan.once(&mut exchange, turn).await?;
+            }
+            Ok::<_, io::Error>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.map_err(io::Error::other)??;
+    }
+    println!("{}", serde_json::json!({ "requests": requests }));
+    Ok(())
 }
 
 /// Puts `--keys` objects, reads each back and compares.
@@ -68,7 +100,7 @@ pub async fn fill(arguments: &Arguments) -> io::Result<()> {
     let plan = Plan::from_arguments(arguments)?;
     let tally = Tally::default();
     let keys: usize = arguments.or("keys", 1)?;
-    let mut exchange = Exchange::new(Wire::new(TcpStream::connect(&plan.address).await?), &tally)?;
+    let mut exchange = Exchange::new(plan.dialer.connect().await?, &tally);
     for key in 0..keys {
         plan.put(&mut exchange, key).await?;
     }
@@ -85,8 +117,7 @@ pub async fn idle(arguments: &Arguments) -> io::Result<()> {
     let tally = Tally::default();
     let mut held = Vec::new();
     for connection in 0..arguments.or("connections", 1000usize)? {
-        // A pool of buffers of this size would be this tool's own memory only.
-        let mut exchange = Exchange::new(Wire::new(TcpStream::connect(&plan.address).await?), &tally)?;
+        let mut exchange = Exchange::new(plan.dialer.connect().await?, &tally);
         plan.once(&mut exchange, connection).await?;
         held.push(exchange);
     }

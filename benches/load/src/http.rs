@@ -2,8 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use crate::tls::Stream;
 
 /// Bytes read at once: large enough that the tool's own system calls do not show beside a proxy's.
 const BUFFER: usize = 256 * 1024;
@@ -12,7 +11,7 @@ const MAX_FIELDS: usize = 64;
 
 /// A connection and what was read from it and not used yet.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -42,8 +41,8 @@ pub struct AnswerHead {
 
 impl Wire {
     /// A connection without Nagle's algorithm.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+    pub fn new(stream: Stream) -> io::Result<Self> {
+        stream.tcp().set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0 })
     }
 
@@ -178,31 +177,31 @@ impl Wire {
         let mut written = 0;
         while written < head.len() {
             let slices = [io::IoSlice::new(&head[written..]), io::IoSlice::new(body)];
-            let count = self.stream.write_vectored(&slices).await?;
+            let count = self.stream.write(&slices).await?;
             if count == 0 {
                 return Err(ErrorKind::WriteZero.into());
             }
             written += count;
         }
-        self.stream.write_all(&body[written - head.len()..]).await
+        self.write_counted(&body[written - head.len()..], |_| {}).await
     }
 
-    /// Writes a part of a body and counts it as it goes.
+    /// Writes a part of a body, to its end, and counts it as it goes.
     pub async fn write_counted(&mut self, mut body: &[u8], mut count: impl FnMut(usize)) -> io::Result<()> {
         while !body.is_empty() {
-            let written = self.stream.write(body).await?;
+            let written = self.stream.write(&[io::IoSlice::new(body)]).await?;
             if written == 0 {
                 return Err(ErrorKind::WriteZero.into());
             }
             count(written);
             body = &body[written..];
         }
-        Ok(())
+        self.stream.flush().await
     }
 
     /// Ends the connection with a reset instead of an orderly end, where the system allows it.
     pub fn reset(self) {
-        drop(self.stream.set_zero_linger());
+        drop(self.stream.tcp().set_zero_linger());
     }
 }
 

@@ -1,7 +1,9 @@
 //! The store and the clients of the end-to-end benchmarks: `s3veil-load WHAT [--NAME VALUE]...`
 //!
-//! - `store`: serves S3 from memory on `--listen`, until standard input ends
-//! - `drive`: one kind of request, over and over, on many connections; prints a line of JSON
+//! - `store`: serves S3 from memory on `--listen`, and with TLS on `--listen-tls`, until standard input ends
+//! - `certificate`: writes `cert.pem` and `key.pem` for servers on this machine into `--directory`
+//! - `drive`: one kind of request, over and over, on many connections; prints a line of JSON. For `--ms`, or
+//!   exactly `--requests` times
 //! - `fill`: puts objects, reads them back, compares
 //! - `soak`: everything at once for `--seconds`, comparing every byte that comes back; prints a line of JSON
 //! - `idle`: opens connections, uses each once, says `ready`, and holds them until standard input ends
@@ -13,12 +15,14 @@ mod http;
 mod sign;
 mod soak;
 mod store;
+mod tls;
 
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use self::arguments::Arguments;
 use self::store::Store;
@@ -37,6 +41,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     if arguments.what == "store" {
         return tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(arguments));
     }
+    if arguments.what == "certificate" {
+        return tls::write_certificate(arguments);
+    }
     // One thread drives every connection, so that the processes which are measured have the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
@@ -52,10 +59,14 @@ fn run(arguments: &Arguments) -> io::Result<()> {
 }
 
 async fn serve(arguments: &Arguments) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(arguments.text("listen")?).await?;
+    let listener = TcpListener::bind(arguments.text("listen")?).await?;
     let store = Arc::new(Store::default());
+    if let Some(address) = arguments.optional("listen-tls") {
+        let (listener, acceptor) = (TcpListener::bind(address).await?, tls::acceptor(arguments)?);
+        tokio::spawn(Arc::clone(&store).serve(listener, Some(acceptor)));
+    }
     tokio::select! {
-        served = store.serve(listener) => served,
+        served = store.serve(listener, None) => served,
         () = end_of_input() => Ok(()),
     }
 }

@@ -38,7 +38,8 @@ impl Signer {
     }
 
     /// The head of a signed request. `path` is percent-encoded, `query` canonical (encoded and sorted),
-    /// `payload` the value of `x-amz-content-sha256`; `more` are header lines that are not signed.
+    /// `payload` the value of `x-amz-content-sha256`; of the header lines in `more`, those with a lowercase
+    /// name of S3's (`x-amz-...`) and `content-encoding` are signed.
     pub fn head(
         &self,
         method: &str,
@@ -48,11 +49,15 @@ impl Signer {
         payload: &str,
         more: &str,
     ) -> Vec<u8> {
-        let canonical = format!(
-            "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{}\n\n\
-             host;x-amz-content-sha256;x-amz-date\n{payload}",
-            self.date_time
-        );
+        let mut signed =
+            vec![("host", host), ("x-amz-content-sha256", payload), ("x-amz-date", &*self.date_time)];
+        let is_signed = |name: &str| name.starts_with("x-amz-") || name == "content-encoding";
+        let lines = more.lines().filter_map(|line| line.split_once(": "));
+        signed.extend(lines.filter(|(name, _)| is_signed(name)));
+        signed.sort_unstable();
+        let fields: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+        let canonical = format!("{method}\n{path}\n{query}\n{fields}\n{names}\n{payload}");
         let to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             self.date_time,
@@ -64,7 +69,7 @@ impl Signer {
         format!(
             "{method} {path}{separator}{query} HTTP/1.1\r\nHost: {host}\r\nx-amz-date: {}\r\n\
              x-amz-content-sha256: {payload}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={}/{}, \
-             SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}\r\n{more}\r\n",
+             SignedHeaders={names}, Signature={signature}\r\n{more}\r\n",
             self.date_time, self.access_key_id, self.scope
         )
         .into_bytes()

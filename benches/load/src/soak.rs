@@ -7,13 +7,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::arguments::Arguments;
 use crate::documents::{completion, upload_id};
 use crate::http::{AnswerHead, Wire};
 use crate::sign::{Signer, UNSIGNED, sha256_hex};
+use crate::tls::Dialer;
 
 /// The objects of a worker.
 const KEYS: usize = 6;
@@ -54,7 +54,7 @@ pub async fn soak(arguments: &Arguments) -> io::Result<()> {
     let seconds: u64 = arguments.or("seconds", 600)?;
     let until = Instant::now() + Duration::from_secs(seconds);
     let place = Rc::new(Place {
-        address: arguments.text("to")?.to_owned(),
+        dialer: Dialer::from_arguments(arguments)?,
         bucket: arguments.text("bucket")?.to_owned(),
         access_key: arguments.text("access-key")?.to_owned(),
         secret_key: arguments.text("secret-key")?.to_owned(),
@@ -85,7 +85,7 @@ pub async fn soak(arguments: &Arguments) -> io::Result<()> {
 }
 
 struct Place {
-    address: String,
+    dialer: Dialer,
     bucket: String,
     access_key: String,
     secret_key: String,
@@ -330,13 +330,13 @@ impl Worker {
         payload: &str,
         more: &str,
     ) -> io::Result<Vec<u8>> {
-        let Place { address, access_key, secret_key, .. } = &*self.place;
+        let Place { dialer, access_key, secret_key, .. } = &*self.place;
         if self.wire.is_none() || self.dice.is_multiple_of(50) {
-            let wire = Wire::new(TcpStream::connect(address).await?)?;
+            let wire = dialer.connect().await?;
             self.wire = Some((wire, Signer::new(access_key, secret_key)));
         }
         let (_, signer) = self.wire.as_ref().expect("it was just opened");
-        Ok(signer.head(method, address, path, query, payload, more))
+        Ok(signer.head(method, dialer.address(), path, query, payload, more))
     }
 
     fn path(&self, key: usize) -> String {

@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use self::counts::Counts;
 use self::object::Object;
 use self::request::{Request, Target};
 use self::uploads::Uploads;
 use crate::http::{Framing, Wire};
+use crate::tls::Stream;
 
 /// Where the numbers of the store itself are asked for.
 const COUNTS: &str = "/-/counts";
@@ -42,17 +44,20 @@ pub struct Store {
 
 impl Store {
     /// Serves until the future is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
-            let store = Arc::clone(&self);
+            let (store, tls) = (Arc::clone(&self), tls.clone());
             // A connection's end is the other side's business.
-            tokio::spawn(async move { drop(store.connection(stream).await) });
+            tokio::spawn(async move { drop(store.connection(stream, tls).await) });
         }
     }
 
-    async fn connection(&self, stream: TcpStream) -> io::Result<()> {
-        let mut wire = Wire::new(stream)?;
+    async fn connection(&self, stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<()> {
+        let mut wire = Wire::new(match tls {
+            None => Stream::Plain(stream),
+            Some(acceptor) => Stream::Tls(Box::new(acceptor.accept(stream).await?.into())),
+        })?;
         while let Some(request) = wire.request(Request::parse).await? {
             if request.expects_continue {
                 wire.write(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await?;
@@ -101,7 +106,7 @@ impl Store {
                 wire.write(&xml(listing.len()), &listing).await
             }
             _ => {
-                wire.body(Framing::Length(request.length), |_| {}).await?;
+                wire.body(request.framing(), |_| {}).await?;
                 wire.write(&plain(200, 0), b"").await
             }
         }
@@ -122,18 +127,17 @@ impl Store {
         if keeps {
             content.reserve_exact(usize::try_from(request.length).unwrap_or(0));
         }
-        let framing = Framing::Length(request.length);
-        wire.body(framing, |piece| {
+        let read = wire.body(request.framing(), |piece| {
             if keeps {
                 content.extend_from_slice(piece)
             }
-        })
-        .await?;
-        self.counts.come(request.length);
+        });
+        let read = read.await?;
+        self.counts.come(read);
         if request.is_aws_chunked && keeps {
             content = object::unframed(&content)?;
         }
-        let length = request.decoded_length;
+        let length = request.decoded_length.unwrap_or(read);
         let etag = match part {
             Some(number) => self.uploads.put(request.parameter("uploadId"), number, length, content),
             None => {
@@ -157,7 +161,7 @@ impl Store {
     /// The requests of a multipart upload but for its parts.
     async fn upload(&self, wire: &mut Wire, request: &Request, bucket: &str, key: &str) -> io::Result<()> {
         let mut document = Vec::new();
-        wire.body(Framing::Length(request.length), |piece| document.extend_from_slice(piece)).await?;
+        wire.body(request.framing(), |piece| document.extend_from_slice(piece)).await?;
         let answer = match request.parameter("uploadId") {
             None => self.uploads.begin(bucket, key, &request.metadata),
             Some(id) if request.method == "GET" => self.uploads.list(id, bucket, key),

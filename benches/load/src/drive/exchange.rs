@@ -1,6 +1,6 @@
 //! One request and its answer on a connection.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use super::tally::Tally;
 use crate::http::{AnswerHead, Framing, Wire};
@@ -12,6 +12,7 @@ const QUOTED: usize = 400;
 pub struct Exchange<'a> {
     wire: Wire,
     tally: &'a Tally,
+    closes: bool,
 }
 
 /// What is done with an answer's content.
@@ -25,11 +26,19 @@ pub enum Content<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    pub fn new(wire: io::Result<Wire>, tally: &'a Tally) -> io::Result<Self> {
-        Ok(Self { wire: wire?, tally })
+    pub fn new(wire: Wire, tally: &'a Tally) -> Self {
+        Self { wire, tally, closes: false }
+    }
+
+    /// Whether the connection ended with the last answer.
+    pub fn closes(&self) -> bool {
+        self.closes
     }
 
     /// Sends a request and reads the answer, which must be a success.
+    ///
+    /// # Errors
+    /// After a whole answer with status 503 (SlowDown): [`ErrorKind::ResourceBusy`].
     pub async fn run(&mut self, head: &[u8], body: &[u8], content: Content<'_>) -> io::Result<AnswerHead> {
         let tally = self.tally;
         let sent = match body.len() {
@@ -44,12 +53,14 @@ impl<'a> Exchange<'a> {
             },
         };
         let answer = self.wire.answer_to(sent).await?;
+        self.closes = answer.closes;
         if !(200..300).contains(&answer.status) {
             let mut text = Vec::new();
             self.wire.body(answer.framing, |piece| text.extend_from_slice(piece)).await?;
             text.truncate(QUOTED);
             let text = String::from_utf8_lossy(&text).into_owned();
-            return Err(io::Error::other(format!("status {}: {text}", answer.status)));
+            let kind = if answer.status == 503 { ErrorKind::ResourceBusy } else { ErrorKind::Other };
+            return Err(io::Error::new(kind, format!("status {}: {text}", answer.status)));
         }
         self.read(answer.framing, content).await?;
         Ok(answer)

@@ -3,9 +3,11 @@
 use std::io;
 
 use super::exchange::{Content, Exchange};
+use super::sdk;
 use crate::arguments::Arguments;
 use crate::documents::{completion, upload_id};
 use crate::sign::{Signer, UNSIGNED, sha256_hex};
+use crate::tls::Dialer;
 
 /// As many ranges of an object are asked for in turn.
 const RANGES: u64 = 512;
@@ -13,13 +15,15 @@ const RANGES: u64 = 512;
 /// What to do over and over.
 pub struct Plan {
     /// Where.
-    pub address: String,
+    pub dialer: Dialer,
     operation: Operation,
     signer: Signer,
     bucket: String,
     prefix: String,
     /// The content of every object.
     content: Vec<u8>,
+    /// The content as an SDK frames it, for `--sdk`.
+    framed: Option<Vec<u8>>,
     part_size: usize,
     heads: Vec<Vec<u8>>,
 }
@@ -46,15 +50,19 @@ impl Plan {
         };
         let sends = matches!(operation, Operation::Put | Operation::Multipart) || arguments.what == "fill";
         let mut plan = Self {
-            address: arguments.text("to")?.to_owned(),
+            dialer: Dialer::from_arguments(arguments)?,
             operation,
             signer: Signer::new(arguments.text("access-key")?, arguments.text("secret-key")?),
             bucket: arguments.text("bucket")?.to_owned(),
             prefix: arguments.or("prefix", String::new())?,
             content: if sends { content(arguments.or("size", 4096)?) } else { Vec::new() },
+            framed: None,
             part_size: arguments.or("part-size", 8 << 20)?,
             heads: Vec::new(),
         };
+        if arguments.or("sdk", false)? {
+            plan.framed = Some(sdk::body(&plan.content));
+        }
         plan.heads = plan.sign(arguments)?;
         Ok(plan)
     }
@@ -64,6 +72,10 @@ impl Plan {
         let get = |key, more: &str| self.head("GET", &self.path(key), "", UNSIGNED, more);
         Ok(match self.operation {
             Operation::Get => (0..keys).map(|key| get(key, "")).collect(),
+            Operation::Put if self.framed.is_some() => {
+                let more = sdk::headers(&self.content);
+                (0..keys).map(|key| self.head("PUT", &self.path(key), "", sdk::PAYLOAD, &more)).collect()
+            }
             Operation::Put => {
                 let signed = arguments.or("signed-payload", false)?;
                 let payload = if signed { sha256_hex(&self.content) } else { UNSIGNED.to_owned() };
@@ -86,14 +98,17 @@ impl Plan {
         })
     }
 
-    /// One request, or one whole multipart upload; whether the connection ends with it.
-    pub async fn once(&self, exchange: &mut Exchange<'_>, turn: usize) -> io::Result<bool> {
+    /// One request, or one whole multipart upload.
+    pub async fn once(&self, exchange: &mut Exchange<'_>, turn: usize) -> io::Result<()> {
         if self.operation == Operation::Multipart {
             return self.multipart(exchange, turn).await;
         }
         let head = &self.heads[turn % self.heads.len()];
-        let body = if self.operation == Operation::Put { &self.content[..] } else { &[] };
-        Ok(exchange.run(head, body, Content::Dropped).await?.closes)
+        let body: &[u8] = match self.operation {
+            Operation::Put => self.framed.as_ref().unwrap_or(&self.content),
+            Operation::Get | Operation::Range | Operation::List | Operation::Multipart => &[],
+        };
+        exchange.run(head, body, Content::Dropped).await.map(drop)
     }
 
     /// Stores an object.
@@ -107,7 +122,7 @@ impl Plan {
         exchange.run(&head, b"", Content::Compared(&self.content)).await.map(drop)
     }
 
-    async fn multipart(&self, exchange: &mut Exchange<'_>, turn: usize) -> io::Result<bool> {
+    async fn multipart(&self, exchange: &mut Exchange<'_>, turn: usize) -> io::Result<()> {
         let path = self.path(turn % 64);
         let create = self.head("POST", &path, "uploads=", UNSIGNED, "Content-Length: 0\r\n");
         let mut document = Vec::new();
@@ -127,12 +142,12 @@ impl Plan {
         let head =
             self.head("POST", &path, &format!("uploadId={id}"), &sha256_hex(complete.as_bytes()), &length);
         let mut answer = Vec::new();
-        let closes = exchange.run(&head, complete.as_bytes(), Content::Kept(&mut answer)).await?.closes;
+        exchange.run(&head, complete.as_bytes(), Content::Kept(&mut answer)).await?;
         let answer = String::from_utf8_lossy(&answer);
         if answer.contains("<Error>") {
             return Err(io::Error::other(answer.into_owned()));
         }
-        Ok(closes)
+        Ok(())
     }
 
     fn put_head(&self, key: usize, payload: &str) -> Vec<u8> {
@@ -145,7 +160,7 @@ impl Plan {
     }
 
     fn head(&self, method: &str, path: &str, query: &str, payload: &str, more: &str) -> Vec<u8> {
-        self.signer.head(method, &self.address, path, query, payload, more)
+        self.signer.head(method, self.dialer.address(), path, query, payload, more)
     }
 }
 

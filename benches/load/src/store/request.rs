@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::http::{invalid, number};
+use crate::http::{Framing, invalid, number};
 
 /// The head of a request.
 pub(super) struct Request {
@@ -11,10 +11,11 @@ pub(super) struct Request {
     pub(super) path: String,
     /// As sent; empty if there is none.
     pub(super) query: String,
-    /// Bytes of the body, framing included.
+    /// Bytes of the body, aws-chunked framing included; 0 where the body is in HTTP's chunks.
     pub(super) length: u64,
-    /// Bytes of the content.
-    pub(super) decoded_length: u64,
+    /// Bytes of the content, where the request says so.
+    pub(super) decoded_length: Option<u64>,
+    is_chunked: bool,
     pub(super) is_aws_chunked: bool,
     pub(super) expects_continue: bool,
     /// First and last byte, as asked; what is missing on either side is `None`.
@@ -39,19 +40,19 @@ impl Request {
             path: path.to_owned(),
             query: query.to_owned(),
             length: 0,
-            decoded_length: 0,
+            decoded_length: None,
+            is_chunked: false,
             is_aws_chunked: false,
             expects_continue: false,
             range: None,
             metadata: Vec::new(),
         };
-        let mut decoded = None;
         for field in parsed.headers.iter() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             if is("content-length") {
                 request.length = number(field.value)?;
             } else if is("x-amz-decoded-content-length") {
-                decoded = Some(number(field.value)?);
+                request.decoded_length = Some(number(field.value)?);
             } else if is("content-encoding") {
                 request.is_aws_chunked = field.value.starts_with(b"aws-chunked");
             } else if is("expect") {
@@ -59,7 +60,7 @@ impl Request {
             } else if is("range") {
                 request.range = Some(range(field.value)?);
             } else if is("transfer-encoding") {
-                return Err(invalid("the store takes bodies of a known length only"));
+                request.is_chunked = true;
             } else if is("content-type")
                 || field.name.get(..11).is_some_and(|name| name.eq_ignore_ascii_case("x-amz-meta-"))
             {
@@ -69,8 +70,12 @@ impl Request {
                 request.metadata.extend_from_slice(b"\r\n");
             }
         }
-        request.decoded_length = decoded.unwrap_or(request.length);
         Ok(request)
+    }
+
+    /// How the body ends.
+    pub(super) fn framing(&self) -> Framing {
+        if self.is_chunked { Framing::Chunked } else { Framing::Length(self.length) }
     }
 
     pub(super) fn target(&self) -> Target<'_> {
