@@ -6,7 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use metrics::Gauge;
+
 use crate::meter::Meter;
+use crate::metric::MetricHandle;
 use crate::object::slow_down;
 use crate::s3::S3Error;
 
@@ -23,6 +26,9 @@ const MIN_RECOUNT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How often clients that are too slow are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+static REQUESTS_IN_FLIGHT: MetricHandle<Gauge> =
+    MetricHandle::new(|| metrics::gauge!("s3veil_requests_under_way"));
 
 /// Admits a limited number of requests. Refuses the others at once, since S3 clients retry: a queue would
 /// hold connections and respond after its clients have given up.
@@ -126,7 +132,7 @@ impl Admission {
             requests.make_room(&self.0.limits, client).map_err(|Full| slow_down())?;
             requests.insert(client, meter.clone())
         };
-        metrics::gauge!("s3veil_requests_under_way").increment(1.0);
+        REQUESTS_IN_FLIGHT.with(|gauge| gauge.increment(1.0));
         let meter = meter.clone();
         Ok(RequestPermit(Arc::new(Permit { admission: Arc::clone(&self.0), slot, id, meter })))
     }
@@ -162,7 +168,7 @@ impl RequestPermit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.lock().remove(self.slot, self.id);
-        metrics::gauge!("s3veil_requests_under_way").decrement(1.0);
+        REQUESTS_IN_FLIGHT.with(|gauge| gauge.decrement(1.0));
     }
 }
 

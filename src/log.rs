@@ -4,20 +4,27 @@
 
 mod line;
 mod queue;
+mod settings;
 
 use std::io;
 use std::panic::PanicHookInfo;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
-use self::line::LineFormat;
+pub use self::line::Line;
+use self::line::{LineFormat, format_line};
 use self::queue::{Lines, Queue};
-use crate::config::LogSettings;
+pub use self::settings::{LogFormat, LogSettings};
 
 /// The filter for the embedded store's library, which puts whole requests into spans of level INFO. The
 /// filter in the configuration comes after this one and takes precedence.
 const EMBEDDED_STORE_FILTER: &str = "s3s=off";
+
+/// The output of [`write_line`].
+static OUTPUT: OnceLock<(Arc<Queue>, LogFormat)> = OnceLock::new();
 
 /// The running log. On drop, the queued lines are written within at most a second.
 #[derive(Debug)]
@@ -43,6 +50,7 @@ impl Log {
             .event_format(LineFormat::new(settings.format))
             .finish();
         tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+        OUTPUT.get_or_init(|| (Arc::clone(&queue), settings.format));
         std::panic::set_hook(Box::new(log_panic));
         Ok(Self(queue))
     }
@@ -51,6 +59,14 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         self.0.finish();
+    }
+}
+
+/// Writes one line without an event, which would cost more: for the line of every request. The caller checks
+/// that `level` is enabled for `target`. Before the log is started, nothing is written.
+pub fn write_line(time: SystemTime, level: Level, target: &str, fields: impl FnOnce(&mut Line)) {
+    if let Some((queue, format)) = OUTPUT.get() {
+        format_line(*format, time, level, target, fields, |line| queue.push(line.as_bytes()));
     }
 }
 

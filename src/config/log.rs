@@ -2,35 +2,18 @@
 //! It must not know how a line is written.
 //! It promises a level that `tracing_subscriber` parses as intended.
 
-use super::error::{ConfigError, Refusal};
+use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
+pub use crate::log::{LogFormat, LogSettings};
 
 /// The environment variable that overrides `log.level`, as is usual for Rust programs.
 const ENVIRONMENT: &str = "RUST_LOG";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The log's format and level.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSettings {
-    /// The format of the lines, one per event.
-    pub format: LogFormat,
-    /// A level, or a list such as `info,s3veil=debug`, in the syntax of `tracing_subscriber::EnvFilter`.
-    pub level: String,
-}
-
-/// The format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
-pub(super) fn read(root: &Section<'_>) -> Result<LogSettings, ConfigError> {
+pub(super) fn read(root: &Section<'_>) -> Result<LogSettings> {
     let mut settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
-    if let Some(section) = root.section("log", &["format", "level"])? {
+    if let Some(section) = root.section("log", "format level")? {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         settings.format = section.choice("format", &formats)?.unwrap_or(settings.format);
         settings.level = section.parsed("level", "info", level)?.unwrap_or(settings.level);

@@ -7,12 +7,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use metrics::Counter;
 use moka::Expiry;
 use moka::future::Cache;
 use tracing::Instrument;
 
 use super::KeyringError;
 use super::lease::Lease;
+use crate::metric::LabelledHandles;
 use crate::wire::digest::digest_of_fields;
 
 /// How long an error is cached. Long enough that a burst of requests for one unusable key is not a burst of
@@ -23,14 +25,37 @@ const ERROR_TTL: Duration = Duration::from_millis(250);
 /// again at this interval, so that not every request waits for the provider's timeouts.
 const STALE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The cache key: SHA-256 over its fields, each preceded by its length. Its size is fixed, so an attacker's
-/// longest blob takes no more memory than any other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint([u8; 32]);
+thread_local! {
+    /// Handles by operation and outcome.
+    static LOOKUPS: LabelledHandles<[&'static str; 2], Counter> = const { LabelledHandles::new() };
+}
+
+/// The cache key: a tag, and the fields, each after its length in bytes as 4 bytes, big-endian. If that is
+/// more than [`MAX_FIELDS`], another tag and a SHA-256 over the fields, so that an attacker's longest blob
+/// takes no more memory than a usual one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint(Box<[u8]>);
+
+/// Maximum bytes of fields that are kept unhashed. The blobs of all holders are shorter.
+const MAX_FIELDS: usize = 1024;
 
 impl Fingerprint {
+    /// The key for these fields, each below 4 GiB. Different lists of fields have different keys.
     pub(super) fn new(fields: &[&[u8]]) -> Self {
-        Self(digest_of_fields(fields.iter().copied()))
+        let length: usize = fields.iter().map(|field| 4 + field.len()).sum();
+        let mut key = Vec::with_capacity(1 + length.min(MAX_FIELDS));
+        if length > MAX_FIELDS {
+            key.push(1);
+            key.extend_from_slice(&digest_of_fields(fields.iter().copied()));
+            return Self(key.into_boxed_slice());
+        }
+        key.push(0);
+        for field in fields {
+            let length = u32::try_from(field.len()).expect("all fields together are at most MAX_FIELDS");
+            key.extend_from_slice(&length.to_be_bytes());
+            key.extend_from_slice(field);
+        }
+        Self(key.into_boxed_slice())
     }
 }
 
@@ -171,8 +196,8 @@ impl<V: CacheValue> TtlCache<V> {
     }
 
     /// The cached value; `None` if it is absent, or a fetch is due.
-    pub(super) async fn get(&self, fingerprint: Fingerprint) -> Option<V> {
-        let entry = self.entries.get(&fingerprint).await?;
+    pub(super) async fn get(&self, fingerprint: &Fingerprint) -> Option<V> {
+        let entry = self.entries.get(fingerprint).await?;
         if entry.needs_fetch(self.clock.now(), self.ttl) {
             return None;
         }
@@ -217,8 +242,9 @@ impl<V: CacheValue> TtlCache<V> {
         fingerprint: Fingerprint,
         fetch: impl Future<Output = Result<V, KeyringError>>,
     ) -> Result<V, KeyringError> {
+        let key = fingerprint.clone();
         let fill = async {
-            let cached = self.entries.get(&fingerprint).await;
+            let cached = self.entries.get(&key).await;
             let outcome = fetch.await;
             let now = self.clock.now();
             match outcome {
@@ -242,8 +268,9 @@ impl<V: CacheValue> TtlCache<V> {
     }
 
     fn count(&self, outcome: &'static str) {
-        metrics::counter!("s3veil_keyring_cache_total", "operation" => self.operation, "outcome" => outcome)
-            .increment(1);
+        let operation = self.operation;
+        let register = || metrics::counter!("s3veil_keyring_cache_total", "operation" => operation, "outcome" => outcome);
+        LOOKUPS.with(|lookups| lookups.with([operation, outcome], register, |counter| counter.increment(1)));
     }
 
     #[cfg(test)]
@@ -256,5 +283,23 @@ impl<V: CacheValue> TtlCache<V> {
 impl<V> fmt::Debug for TtlCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TtlCache").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn different_fields_have_different_fingerprints() {
+        let long = vec![b'a'; 2 * MAX_FIELDS];
+        let digest = digest_of_fields([&long[..]]);
+        let lists: [&[&[u8]]; 8] =
+            [&[], &[b""], &[b"", b""], &[b"ab", b"c"], &[b"a", b"bc"], &[b"abc"], &[&long], &[&digest]];
+        let keys: HashSet<_> = lists.iter().map(|fields| Fingerprint::new(fields)).collect();
+        assert_eq!(keys.len(), lists.len(), "This is a security issue: one entry for two keys.");
+        assert_eq!(Fingerprint::new(&[&long]).0.len(), 33);
     }
 }

@@ -2,16 +2,18 @@
 //! It must not know what an event means.
 //! It promises that no value can forge a line or a field, and that every value has a maximum length.
 
-use std::fmt::{self, Debug, Write};
+use std::cell::RefCell;
+use std::fmt::{self, Debug, Display, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use time::UtcDateTime;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::LogFormat;
+use super::settings::LogFormat;
 
 /// Maximum bytes of a value, before escaping.
 const MAX_VALUE: usize = 256;
@@ -19,8 +21,12 @@ const MAX_VALUE: usize = 256;
 /// Higher maximums for some fields: an object's key is shown in full, and the root of a cause comes last.
 const LONG_VALUES: [(&str, usize); 4] = [("object_key", 1024), ("msg", 1024), ("cause", 512), ("error", 512)];
 
-/// Formats each event as one line: a flat JSON object, or logfmt, which is `name=value` with the value in
-/// quotes if it is more than one word. Every string is escaped and cut here, regardless of its origin.
+thread_local! {
+    /// The buffers of this thread's lines.
+    static LINE: RefCell<Line> = RefCell::default();
+}
+
+/// Formats each event as one line.
 #[derive(Debug)]
 pub(super) struct LineFormat(LogFormat);
 
@@ -41,74 +47,140 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let metadata = event.metadata();
-        let json = self.0 == LogFormat::Json;
-        writer.write_str(if json { "{\"ts\":\"" } else { "ts=" })?;
-        SystemTime.format_time(&mut writer)?;
-        if json {
-            writer.write_char('"')?;
-        }
-        let mut fields = Fields { writer, json, scratch: String::new(), outcome: Ok(()) };
-        fields.text("level", metadata.level().as_str());
-        fields.text("target", metadata.target());
-        event.record(&mut fields);
-        let Fields { mut writer, outcome, .. } = fields;
-        outcome?;
-        writer.write_str(if json { "}\n" } else { "\n" })
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        let fields = |line: &mut Line| event.record(line);
+        format_line(self.0, SystemTime::now(), level, target, fields, |line| writer.write_str(line))
     }
 }
 
-/// Writes the fields of one event.
-struct Fields<'a> {
-    writer: Writer<'a>,
-    json: bool,
-    scratch: String,
-    outcome: fmt::Result,
+/// Formats one line with `fields`, in buffers that the thread keeps, and passes it to `write`.
+pub(super) fn format_line<T>(
+    format: LogFormat,
+    time: SystemTime,
+    level: Level,
+    target: &str,
+    fields: impl FnOnce(&mut Line),
+    write: impl FnOnce(&str) -> T,
+) -> T {
+    let mut line = LINE.take();
+    line.begin(format, time);
+    line.text("level", level.as_str());
+    line.text("target", target);
+    fields(&mut line);
+    line.line.push_str(if line.is_json { "}\n" } else { "\n" });
+    let written = write(&line.line);
+    LINE.set(line);
+    written
 }
 
-impl Fields<'_> {
-    fn name(&mut self, name: &str) -> fmt::Result {
-        if self.json { write!(self.writer, ",\"{name}\":") } else { write!(self.writer, " {name}=") }
-    }
+/// A line to which fields are added: a flat JSON object, or logfmt, which is `name=value` with the value in
+/// quotes if it is more than one word. Every string is escaped and cut here, regardless of its origin.
+#[derive(Debug, Default)]
+pub struct Line {
+    line: String,
+    is_json: bool,
+    /// A value before it is escaped.
+    unescaped: String,
+    /// The second of the latest line since 1970, and its text, which many lines share.
+    second: Option<u64>,
+    second_text: String,
+}
 
-    fn text(&mut self, name: &str, text: &str) {
-        if self.outcome.is_ok() {
-            self.outcome = self.name(name).and_then(|()| self.value(text, max_len(name)));
+impl Line {
+    fn begin(&mut self, format: LogFormat, time: SystemTime) {
+        self.is_json = format == LogFormat::Json;
+        self.line.clear();
+        self.line.push_str(if self.is_json { "{\"ts\":\"" } else { "ts=" });
+        self.push_time(time);
+        if self.is_json {
+            self.line.push('"');
         }
     }
 
-    fn number(&mut self, name: &str, number: fmt::Arguments<'_>) {
-        if self.outcome.is_ok() {
-            self.outcome = self.name(name).and_then(|()| self.writer.write_fmt(number));
+    fn push_time(&mut self, time: SystemTime) {
+        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(time.as_secs()) {
+            self.second = Some(time.as_secs());
+            let second = i64::try_from(time.as_secs()).ok();
+            let second = second.and_then(|second| UtcDateTime::from_unix_timestamp(second).ok());
+            let second = second.unwrap_or(UtcDateTime::UNIX_EPOCH);
+            let (year, month, day) = (second.year(), u8::from(second.month()), second.day());
+            let (hour, minute, second) = second.as_hms();
+            self.second_text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        }
+        self.line.push_str(&self.second_text);
+        push(&mut self.line, format_args!(".{:06}Z", time.subsec_micros()));
+    }
+
+    /// Adds a field whose value is `text`.
+    pub fn text(&mut self, name: &str, text: &str) {
+        self.push_name(name);
+        self.push_value(text, max_len(name));
+    }
+
+    /// Adds a field whose value is `text`, if there is one.
+    pub fn optional_text(&mut self, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(name, text);
         }
     }
 
-    fn value(&mut self, text: &str, limit: usize) -> fmt::Result {
-        if !self.json && text.is_empty() {
-            return self.writer.write_char('-');
+    /// Adds a field whose value is the text of `value`.
+    pub fn display(&mut self, name: &str, value: impl Display) {
+        self.formatted(name, format_args!("{value}"));
+    }
+
+    /// Adds a field whose value is `number`.
+    pub fn number(&mut self, name: &str, number: u64) {
+        self.unquoted(name, format_args!("{number}"));
+    }
+
+    fn formatted(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        let mut text = std::mem::take(&mut self.unescaped);
+        text.clear();
+        if text.write_fmt(value).is_ok() {
+            self.text(name, &text);
+        }
+        self.unescaped = text;
+    }
+
+    fn unquoted(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        self.push_name(name);
+        push(&mut self.line, value);
+    }
+
+    fn push_name(&mut self, name: &str) {
+        self.line.push_str(if self.is_json { ",\"" } else { " " });
+        self.line.push_str(name);
+        self.line.push_str(if self.is_json { "\":" } else { "=" });
+    }
+
+    fn push_value(&mut self, text: &str, limit: usize) {
+        if !self.is_json && text.is_empty() {
+            return self.line.push('-');
         }
         let kept = &text[..text.floor_char_boundary(limit)];
         let is_cut = kept.len() < text.len();
-        if !self.json && !is_cut && is_word(kept) {
-            return self.writer.write_str(kept);
+        if !self.is_json && !is_cut && is_word(kept) {
+            return self.line.push_str(kept);
         }
-        self.writer.write_char('"')?;
-        kept.chars().try_for_each(|character| write_escaped(&mut self.writer, character))?;
-        self.writer.write_str(if is_cut { "…\"" } else { "\"" })
+        self.line.push('"');
+        push_escaped(&mut self.line, kept);
+        self.line.push_str(if is_cut { "…\"" } else { "\"" });
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for Line {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.number(field_name(field), format_args!("{value}"));
+        self.unquoted(field_name(field), format_args!("{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.number(field_name(field), format_args!("{value}"));
+        self.number(field_name(field), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.number(field_name(field), format_args!("{value}"));
+        self.unquoted(field_name(field), format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -116,13 +188,13 @@ impl Visit for Fields<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = std::mem::take(&mut self.scratch);
-        text.clear();
-        if write!(text, "{value:?}").is_ok() {
-            self.text(field_name(field), &text);
-        }
-        self.scratch = text;
+        self.formatted(field_name(field), format_args!("{value:?}"));
     }
+}
+
+/// Appends the text of a value that is formatted without errors.
+fn push(line: &mut String, value: fmt::Arguments<'_>) {
+    line.write_fmt(value).expect("numbers are formatted without errors, and a String takes all text");
 }
 
 fn field_name(field: &Field) -> &'static str {
@@ -142,17 +214,31 @@ fn is_word(text: &str) -> bool {
     text != "-" && text.bytes().all(is_plain)
 }
 
-fn write_escaped(writer: &mut impl Write, character: char) -> fmt::Result {
+fn push_escaped(line: &mut String, mut text: &str) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    loop {
+        let (plain, rest) = text.split_at(text.bytes().take_while(|byte| is_plain(*byte)).count());
+        line.push_str(plain);
+        let mut rest = rest.chars();
+        let Some(character) = rest.next() else { return };
+        push_escaped_character(line, character);
+        text = rest.as_str();
+    }
+}
+
+fn push_escaped_character(line: &mut String, character: char) {
     match character {
-        '"' => writer.write_str("\\\""),
-        '\\' => writer.write_str("\\\\"),
-        '\n' => writer.write_str("\\n"),
-        '\r' => writer.write_str("\\r"),
-        '\t' => writer.write_str("\\t"),
+        '"' => line.push_str("\\\""),
+        '\\' => line.push_str("\\\\"),
+        '\n' => line.push_str("\\n"),
+        '\r' => line.push_str("\\r"),
+        '\t' => line.push_str("\\t"),
         _ if is_invisible(character) => {
-            character.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))
+            for unit in character.encode_utf16(&mut [0; 2]).iter() {
+                push(line, format_args!("\\u{unit:04x}"));
+            }
         }
-        _ => writer.write_char(character),
+        _ => line.push(character),
     }
 }
 
@@ -169,6 +255,7 @@ fn is_invisible(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use super::*;
 
@@ -270,5 +357,51 @@ mod tests {
             rest.split_once('"').unwrap().0.trim_end_matches('…').len()
         };
         assert_eq!((value("bucket"), value("object_key")), (256, 1024));
+    }
+
+    #[test]
+    fn a_line_without_an_event_has_the_text_of_an_event() {
+        let (blank, key) = ("a \"b\"\u{1b}", "ä".repeat(2000));
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let event = logged(format, || {
+                tracing::warn!(
+                    target: "here",
+                    blank,
+                    none = None::<&str>,
+                    some = Some("x"),
+                    empty = "",
+                    object_key = key,
+                    peer = %"[::1]:1",
+                    status = 200,
+                    "request"
+                );
+            });
+            let fields = |line: &mut Line| {
+                line.text("msg", "request");
+                line.text("blank", blank);
+                line.optional_text("none", None);
+                line.optional_text("some", Some("x"));
+                line.text("empty", "");
+                line.text("object_key", &key);
+                line.display("peer", "[::1]:1");
+                line.number("status", 200);
+            };
+            let line = format_line(format, SystemTime::now(), Level::WARN, "here", fields, str::to_owned);
+            let after_time = |line: &str| line.split_once("level").unwrap().1.to_owned();
+            assert_eq!(after_time(&line), after_time(&event));
+        }
+    }
+
+    #[test]
+    fn lines_of_one_second_share_its_text_and_no_other_line_does() {
+        let mut line = Line::default();
+        let mut time = |seconds, nanoseconds| {
+            line.begin(LogFormat::Text, UNIX_EPOCH + Duration::new(seconds, nanoseconds));
+            line.line.clone()
+        };
+        assert_eq!(time(1_700_000_000, 123_456_789), "ts=2023-11-14T22:13:20.123456Z");
+        assert_eq!(time(1_700_000_000, 999_999_999), "ts=2023-11-14T22:13:20.999999Z");
+        assert_eq!(time(1_700_000_001, 1_000), "ts=2023-11-14T22:13:21.000001Z");
+        assert_eq!(time(0, 0), "ts=1970-01-01T00:00:00.000000Z");
     }
 }

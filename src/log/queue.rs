@@ -12,8 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Maximum bytes of queued lines. The batch that is being written may have this size too.
 const MAX_QUEUED: usize = 4 << 20;
 
-/// How long the thread collects lines, so that a busy process writes batches and wakes the thread seldom.
-const BATCH_DELAY: Duration = Duration::from_millis(5);
+/// Pause of the thread after a batch, so that a busy process writes batches and never wakes the thread.
+const BATCH_DELAY: Duration = Duration::from_millis(10);
 
 /// Timeout for the last lines at the end of the process.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,7 +22,8 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Notified when the thread has lines to write, and when the thread has ended.
+    /// Notified when the thread that waits for lines has some, when the queue is closed, and when the thread
+    /// has ended.
     changed: Condvar,
 }
 
@@ -33,6 +34,8 @@ struct State {
     dropped: u64,
     /// The thread that writes. Its own lines, which report dropped lines, are never dropped.
     writer: Option<ThreadId>,
+    /// Whether the thread waits for a line, and no line has woken it yet.
+    is_waiting: bool,
     is_closed: bool,
     has_ended: bool,
 }
@@ -50,7 +53,7 @@ impl Queue {
     }
 
     /// Queues a line, or drops and counts the line when the queue is full.
-    fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if !state.accepts(line) {
             state.dropped += 1;
@@ -58,10 +61,10 @@ impl Queue {
             count_dropped(1);
             return;
         }
-        let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
+        let was_waiting = std::mem::take(&mut state.is_waiting);
         drop(state);
-        if was_empty {
+        if was_waiting {
             self.changed.notify_all();
         }
     }
@@ -97,13 +100,15 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for lines and takes all of them; false when the queue is closed and empty.
+    /// Pauses, waits for lines and takes all of them; false when the queue is closed and empty.
     fn next(&self, batch: &mut Vec<u8>) -> bool {
-        let idle = |state: &mut State| state.lines.is_empty() && !state.is_closed;
-        let state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        let is_closing = |state: &mut State| !state.is_closed;
-        let gathered = self.changed.wait_timeout_while(state, BATCH_DELAY, is_closing);
-        let (mut state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        let is_open = |state: &mut State| !state.is_closed;
+        let paused = self.changed.wait_timeout_while(self.lock(), BATCH_DELAY, is_open);
+        let (mut state, _) = paused.unwrap_or_else(PoisonError::into_inner);
+        state.is_waiting = true;
+        let is_idle = |state: &mut State| state.lines.is_empty() && !state.is_closed;
+        let mut state = self.changed.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner);
+        state.is_waiting = false;
         std::mem::swap(&mut state.lines, batch);
         !batch.is_empty()
     }
@@ -187,6 +192,7 @@ impl Write for &Lines {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;
+    use std::time::Instant;
 
     use super::*;
 
@@ -246,6 +252,19 @@ mod tests {
         queue.finish();
         assert_eq!(written.iter().flatten().collect::<Vec<_>>(), b"one\ntwo\n");
         assert_eq!(reported.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_busy_process_writes_batches() {
+        let Running { queue, allow, written, .. } = start();
+        drop(allow);
+        let begun = Instant::now();
+        (0..1000).for_each(|_| queue.push(b"line\n"));
+        queue.finish();
+        let batches: Vec<_> = written.iter().collect();
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 5000);
+        let pauses = begun.elapsed().as_millis() / BATCH_DELAY.as_millis();
+        assert!(batches.len() as u128 <= pauses + 2, "{} batches in {pauses} pauses", batches.len());
     }
 
     #[test]

@@ -5,40 +5,66 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use http::header::HeaderValue;
+use http::header::{Entry, HeaderValue};
 use http::{Method, Response};
 use http_body_util::BodyExt;
+use metrics::{Counter, Histogram};
+use tracing::Level;
 use uuid::Uuid;
 
 use crate::admission::RequestPermit;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
+use crate::log;
+use crate::metric::{LabelledHandles, MetricHandle};
 use crate::operation::request::document::NamedKeys;
 use crate::s3::xml::parse_error_document;
-use crate::s3::{ErrorCode, Operation, S3Path};
+use crate::s3::{BucketName, ErrorCode, ObjectKey, Operation, S3Path};
 use crate::sigv4::AuthError;
 use crate::upstream::REQUEST_ID;
+
+/// The target of the log lines, for filters.
+const TARGET: &str = module_path!();
+
+/// Duration of a request up to which the time of its end is computed from the time of its beginning. The
+/// clock may be set during a longer one.
+const MAX_COMPUTED_DURATION: Duration = Duration::from_secs(1);
+
+static REQUEST_BYTES: MetricHandle<Counter> =
+    MetricHandle::new(|| metrics::counter!("s3veil_request_bytes_total"));
+static RESPONSE_BYTES: MetricHandle<Counter> =
+    MetricHandle::new(|| metrics::counter!("s3veil_response_bytes_total"));
+
+thread_local! {
+    /// Handles by operation and status.
+    static REQUESTS: LabelledHandles<(Option<Operation>, u16), Counter> = const { LabelledHandles::new() };
+    /// Handles by operation.
+    static SECONDS: LabelledHandles<Option<Operation>, Histogram> = const { LabelledHandles::new() };
+}
 
 /// 16 hexadecimal digits, unique in this process. The start is random, so that the ids of two processes
 /// differ.
 ///
 /// A counter, since the system's random generator would cost a system call for each request. The counter
 /// passes a bijection (the finalizer of SplitMix64), so that consecutive ids do not look alike in a log.
-fn next_request_id() -> String {
+fn next_request_id() -> [u8; 16] {
     static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(Uuid::new_v4().as_u64_pair().1));
     let mut mixed = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    format!("{:016X}", mixed ^ (mixed >> 31))
+    mixed ^= mixed >> 31;
+    std::array::from_fn(|index| b"0123456789ABCDEF"[((mixed >> (60 - 4 * index)) & 0xf) as usize])
 }
 
 /// The log line of a request, filled while the request is handled. Contains no secret and no content of a
 /// body.
 pub(super) struct RequestRecord {
-    request_id: String,
+    /// Hexadecimal digits.
+    request_id: [u8; 16],
     started: Instant,
+    started_at: SystemTime,
     peer: SocketAddr,
     method: Method,
     operation: Option<Operation>,
@@ -46,12 +72,12 @@ pub(super) struct RequestRecord {
     /// The access key id named by a request that was not authenticated.
     claimed: Option<String>,
     claimed_operation: Option<Operation>,
-    bucket: String,
-    object_key: String,
+    bucket: Option<BucketName>,
+    object_key: Option<ObjectKey>,
     request_bytes: u64,
     error: Option<Error>,
     /// The request id in the storage's latest response.
-    storage_id: String,
+    storage_id: Option<HeaderValue>,
     permit: Option<RequestPermit>,
 }
 
@@ -61,28 +87,33 @@ impl RequestRecord {
         Self {
             request_id: next_request_id(),
             started: Instant::now(),
+            started_at: SystemTime::now(),
             peer,
             method: parts.method.clone(),
             operation: None,
             access_key_id: String::new(),
             claimed: None,
             claimed_operation: None,
-            bucket: String::new(),
-            object_key: String::new(),
+            bucket: None,
+            object_key: None,
             request_bytes: length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0),
             error: None,
-            storage_id: String::new(),
+            storage_id: None,
             permit: None,
         }
     }
 
     pub(super) fn request_id(&self) -> &str {
-        &self.request_id
+        std::str::from_utf8(&self.request_id).expect("it is hexadecimal")
+    }
+
+    /// When the request began.
+    pub(super) fn started_at(&self) -> SystemTime {
+        self.started_at
     }
 
     pub(super) fn set_target(&mut self, path: &S3Path) {
-        self.bucket = path.bucket().map(|bucket| bucket.as_str().to_owned()).unwrap_or_default();
-        self.object_key = path.object().map(|object_key| object_key.as_str().to_owned()).unwrap_or_default();
+        (self.bucket, self.object_key) = (path.bucket().cloned(), path.object().cloned());
     }
 
     pub(super) fn authenticated(&mut self, access_key_id: &str, operation: Operation) {
@@ -118,7 +149,7 @@ impl RequestRecord {
 
     /// Keeps the request id of the storage's latest response, which is logged when the response itself has
     /// none.
-    pub(super) fn set_storage_id(&mut self, storage_id: String) {
+    pub(super) fn set_storage_id(&mut self, storage_id: Option<HeaderValue>) {
         self.storage_id = storage_id;
     }
 
@@ -126,18 +157,23 @@ impl RequestRecord {
     /// permit until then.
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
         let permit = self.permit.take();
-        let storage_id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        let storage_id = storage_id.map_or_else(|| std::mem::take(&mut self.storage_id), str::to_owned);
         let keys = response.extensions_mut().remove::<NamedKeys>();
-        let request_id = HeaderValue::from_str(&self.request_id).expect("it is hexadecimal");
-        response.headers_mut().entry(REQUEST_ID).or_insert(request_id);
+        let storage_id = match response.headers_mut().entry(REQUEST_ID) {
+            Entry::Occupied(id) => Some(id.get().clone()).filter(|id| id.to_str().is_ok()),
+            Entry::Vacant(entry) => {
+                entry.insert(HeaderValue::from_bytes(&self.request_id).expect("it is hexadecimal"));
+                None
+            }
+        };
+        let storage_id = storage_id.or_else(|| self.storage_id.take());
         let (parts, body) = response.into_parts();
         let (body, storage_code) = match &self.error {
             // A response of the storage, passed on.
             None if parts.status.is_client_error() || parts.status.is_server_error() => {
-                observe_error_code(body)
+                let (body, code) = observe_error_code(body);
+                (body, Some(code))
             }
-            None | Some(_) => (body, Arc::default()),
+            None | Some(_) => (body, None),
         };
         let mut response_record =
             ResponseRecord { status: parts.status.as_u16(), storage_id, storage_code, keys, is_cut: false };
@@ -149,69 +185,99 @@ impl RequestRecord {
         Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
     }
 
-    fn write(&self, response_record: &ResponseRecord, response_bytes: u64, end: BodyEnd) {
-        let status = response_record.status;
-        let operation = self.operation.map_or("-", Operation::name);
+    fn count(&self, status: u16, response_bytes: u64, elapsed: Duration) {
+        let operation = self.operation;
+        let name = operation.map_or("-", Operation::name);
+        let register = || metrics::counter!("s3veil_requests_total", "operation" => name, "status" => status.to_string());
+        REQUESTS.with(|requests| {
+            requests.with((operation, status), register, |counter| counter.increment(1));
+        });
+        let register = || metrics::histogram!("s3veil_request_seconds", "operation" => name);
+        SECONDS.with(|seconds| {
+            seconds.with(operation, register, |histogram| histogram.record(elapsed.as_secs_f64()));
+        });
+        RESPONSE_BYTES.with(|counter| counter.increment(response_bytes));
+        REQUEST_BYTES.with(|counter| counter.increment(self.request_bytes));
+    }
+
+    /// The time when the request ended, for the most part without another call of the clock.
+    fn ended_at(&self, elapsed: Duration) -> SystemTime {
+        let is_short = elapsed <= MAX_COMPUTED_DURATION;
+        let computed = self.started_at.checked_add(elapsed).filter(|_| is_short);
+        computed.unwrap_or_else(SystemTime::now)
+    }
+
+    fn write(&self, response: &ResponseRecord, response_bytes: u64, end: BodyEnd) {
         let elapsed = self.started.elapsed();
-        metrics::counter!("s3veil_requests_total", "operation" => operation, "status" => status.to_string())
-            .increment(1);
-        metrics::histogram!("s3veil_request_seconds", "operation" => operation).record(elapsed.as_secs_f64());
-        metrics::counter!("s3veil_response_bytes_total").increment(response_bytes);
-        metrics::counter!("s3veil_request_bytes_total").increment(self.request_bytes);
+        self.count(response.status, response_bytes, elapsed);
         let (end, cut) = match end {
             BodyEnd::Complete => ("complete", None),
             BodyEnd::Failed(cause) => ("cut", Some(cause)),
-            BodyEnd::Dropped if response_record.is_cut => ("cut: the client was too slow", None),
+            BodyEnd::Dropped if response.is_cut => ("cut: the client was too slow", None),
             BodyEnd::Dropped => ("dropped by client", None),
         };
-        let storage_code = match &self.error {
-            Some(Error::UpstreamCredentials { code }) => code.as_str(),
-            Some(Error::UpstreamDenied { .. }) => ErrorCode::AccessDenied.code(),
-            Some(_) | None => response_record.storage_code.get().map_or("", String::as_str),
+        let error = self.error.as_ref();
+        let is_our_side = cut.is_some() || error.is_some_and(|error| error.blame() != Blame::Downstream);
+        let (level, is_enabled) = if is_our_side {
+            (Level::WARN, tracing::enabled!(target: TARGET, Level::WARN))
+        } else {
+            (Level::INFO, tracing::enabled!(target: TARGET, Level::INFO))
         };
-        let code = self.error.as_ref().map_or(storage_code, |error| error.to_s3().code.code());
-        let is_our_side =
-            cut.is_some() || self.error.as_ref().is_some_and(|error| error.blame() != Blame::Downstream);
-        let cause = cut.or_else(|| self.error.as_ref().map(|error| with_causes(error))).unwrap_or_default();
-        let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::$level!(
-                    request_id = self.request_id,
-                    peer = %self.peer,
-                    client = self.access_key_id,
-                    claimed_client = self.claimed,
-                    method = self.method.as_str(),
-                    operation = self.operation.map(Operation::name),
-                    asked_operation = self.claimed_operation.map(Operation::name),
-                    bucket = self.bucket,
-                    object_key = self.object_key,
-                    keys = response_record.keys.as_ref().map(tracing::field::display),
-                    status,
-                    code,
-                    storage_code,
-                    cause,
-                    request_bytes = self.request_bytes,
-                    response_bytes,
-                    duration_ms,
-                    storage_request_id = response_record.storage_id,
-                    end,
-                    "request"
-                )
-            };
+        if !is_enabled {
+            return;
         }
-        if is_our_side { line!(warn) } else { line!(info) }
+        let storage_code = response.storage_code(error);
+        let storage_id = response.storage_id.as_ref().and_then(|id| id.to_str().ok());
+        let cause = cut.or_else(|| error.map(|error| with_causes(error))).unwrap_or_default();
+        log::write_line(self.ended_at(elapsed), level, TARGET, |line| {
+            line.text("msg", "request");
+            line.text("request_id", self.request_id());
+            line.display("peer", self.peer);
+            line.text("client", &self.access_key_id);
+            line.optional_text("claimed_client", self.claimed.as_deref());
+            line.text("method", self.method.as_str());
+            line.optional_text("operation", self.operation.map(Operation::name));
+            line.optional_text("asked_operation", self.claimed_operation.map(Operation::name));
+            line.text("bucket", self.bucket.as_ref().map_or("", BucketName::as_str));
+            line.text("object_key", self.object_key.as_ref().map_or("", ObjectKey::as_str));
+            if let Some(keys) = &response.keys {
+                line.display("keys", keys);
+            }
+            line.number("status", response.status.into());
+            line.text("code", error.map_or(storage_code, |error| error.to_s3().code.code()));
+            line.text("storage_code", storage_code);
+            line.text("cause", &cause);
+            line.number("request_bytes", self.request_bytes);
+            line.number("response_bytes", response_bytes);
+            line.number("duration_ms", u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+            line.text("storage_request_id", storage_id.unwrap_or_default());
+            line.text("end", end);
+        });
     }
 }
 
 /// The logged properties of a response: known with its head, except for the error code, which its body holds.
 struct ResponseRecord {
     status: u16,
-    storage_id: String,
-    storage_code: Arc<OnceLock<String>>,
+    storage_id: Option<HeaderValue>,
+    /// For an error response of the storage.
+    storage_code: Option<Arc<OnceLock<String>>>,
     keys: Option<NamedKeys>,
     /// Whether the client was cut off.
     is_cut: bool,
+}
+
+impl ResponseRecord {
+    /// The error code of the storage; empty if there is none.
+    fn storage_code<'a>(&'a self, error: Option<&'a Error>) -> &'a str {
+        match error {
+            Some(Error::UpstreamCredentials { code }) => code.as_str(),
+            Some(Error::UpstreamDenied { .. }) => ErrorCode::AccessDenied.code(),
+            Some(_) | None => {
+                self.storage_code.as_ref().and_then(|code| code.get()).map_or("", String::as_str)
+            }
+        }
+    }
 }
 
 /// A body of the storage, and the error code that it contains if it is an error document.
@@ -254,9 +320,9 @@ mod tests {
 
     #[test]
     fn request_ids_are_unique() {
-        let names: HashSet<String> = (0..10_000).map(|_| next_request_id()).collect();
+        let names: HashSet<_> = (0..10_000).map(|_| next_request_id()).collect();
         assert_eq!(names.len(), 10_000);
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
-        assert!(names.iter().all(|name| name.len() == 16 && name.bytes().all(is_digit)));
+        assert!(names.iter().all(|name| name.iter().copied().all(is_digit)));
     }
 }

@@ -3,33 +3,33 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 
 pub use crate::wire::header::REQUEST_ID;
 
 tokio::task_local! {
-    static LATEST: RefCell<String>;
+    static LATEST: RefCell<Option<HeaderValue>>;
 }
 
 /// Work during which the request id in the storage's latest response is kept.
-pub type Watched<F> = TaskLocalFuture<RefCell<String>, F>;
+pub type Watched<F> = TaskLocalFuture<RefCell<Option<HeaderValue>>, F>;
 
 /// Keeps the request id in the latest response that the storage sends for `work`.
 pub fn watched<F: Future>(work: F) -> Watched<F> {
     LATEST.scope(RefCell::default(), work)
 }
 
-/// The request id that was kept. Empty when no response came, or the latest had none.
-pub fn latest_id<F: Future>(work: Pin<&mut Watched<F>>) -> String {
-    work.take_value().map(RefCell::into_inner).unwrap_or_default()
+/// The request id that was kept, which is text. `None` when no response came, or the latest had none.
+pub fn latest_id<F: Future>(work: Pin<&mut Watched<F>>) -> Option<HeaderValue> {
+    work.take_value().and_then(RefCell::into_inner)
 }
 
 /// Keeps the request id in the headers of a response.
 pub(super) fn note(headers: &HeaderMap) {
-    let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let id = headers.get(REQUEST_ID).filter(|id| id.to_str().is_ok()).cloned();
     // Work in the background has no line in the log.
-    let _ = LATEST.try_with(|latest| id.clone_into(&mut latest.borrow_mut()));
+    let _ = LATEST.try_with(|latest| latest.replace(id));
 }
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     fn headers(id: Option<&'static str>) -> HeaderMap {
-        id.map(|id| (http::HeaderName::from_static(REQUEST_ID), http::HeaderValue::from_static(id)))
+        id.map(|id| (http::HeaderName::from_static(REQUEST_ID), HeaderValue::from_static(id)))
             .into_iter()
             .collect()
     }
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(tokio::join!(one.as_mut(), other.as_mut(), none.as_mut()), (7, (), ()));
         assert_eq!(
             (latest_id(one), latest_id(other), latest_id(none)),
-            ("2".to_owned(), String::new(), String::new())
+            (Some(HeaderValue::from_static("2")), None, None)
         );
     }
 }
