@@ -3,20 +3,20 @@
 use std::time::SystemTime;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
 
-use super::canonical::{Folding, canonical_query, canonical_request, string_to_sign};
+use super::canonical::{CanonicalRequest, Folding, with_scratch};
 use super::chunk_signer::ChunkSigner;
 use super::claim::{Claim, Validity, X_AMZ_SIGNATURE};
+use super::credentials::AccessKeyId;
 use super::error::{AuthError, SignatureMismatch};
-use super::header::single_header;
+use super::header::{AUTHORIZATION, single_header};
 use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload, UNSIGNED_PAYLOAD};
 use super::presigned_v2;
 use super::query::Query;
 use super::request_head::{Authenticated, RequestHead, VerifyPolicy, content_sha256, secret_or_decoy};
 use super::scope::Timestamp;
-use super::signing_key::SecretAccessKey;
-use crate::wire::header::SECURITY_TOKEN;
+use super::signing_key::{SecretAccessKey, Signature, SigningKey};
+use crate::wire::header::name::SECURITY_TOKEN;
 
 /// Verifies the signature of `head` and returns the signer's access key id.
 ///
@@ -33,7 +33,7 @@ pub fn authenticate<'k>(
 ) -> Result<Authenticated, AuthError> {
     let query = Query::parse(head.raw_query)?;
     let mechanism = Mechanism::find(head.headers, &query)?;
-    if head.headers.contains_key(SECURITY_TOKEN) || query.contains_ignoring_case(SECURITY_TOKEN) {
+    if head.headers.contains_key(&SECURITY_TOKEN) || query.contains_ignoring_case(SECURITY_TOKEN.as_str()) {
         return Err(AuthError::SecurityToken);
     }
     match mechanism {
@@ -54,7 +54,7 @@ enum Mechanism<'a> {
 
 impl<'a> Mechanism<'a> {
     fn find(headers: &'a HeaderMap, query: &Query) -> Result<Self, AuthError> {
-        let authorization = single_header(headers, AUTHORIZATION.as_str())?;
+        let authorization = single_header(headers, &AUTHORIZATION)?;
         match (authorization, Claim::is_in(query), presigned_v2::is_in(query)) {
             (None, false, false) => Err(AuthError::Anonymous),
             (Some(authorization), false, false) => Ok(Self::Header(authorization)),
@@ -68,57 +68,75 @@ impl<'a> Mechanism<'a> {
 fn verify<'k>(
     head: &RequestHead<'_>,
     query: &Query,
-    claim: Claim,
+    claim: Claim<'_>,
     policy: &VerifyPolicy,
     now: Timestamp,
     lookup: impl Fn(&str) -> Option<&'k SecretAccessKey>,
 ) -> Result<Authenticated, AuthError> {
     claim.check_region(policy.region.as_deref())?;
     claim.check_time(now, policy.max_skew)?;
-    claim.signed_headers.refuse_unsigned(head.headers)?;
+    claim.signed_names.refuse_unsigned(head.headers)?;
     let content_sha256 = match (content_sha256(head.headers, query)?, claim.validity) {
         (Some(word), _) => word,
         (None, Validity::For(_)) => UNSIGNED_PAYLOAD,
         (None, Validity::AroundNow) => return Err(AuthError::MissingContentSha256),
     };
     let word = ContentSha256::parse(content_sha256)?;
-    let canonical_query = canonical_query(query, Some(X_AMZ_SIGNATURE));
-    let canonical = |folding| {
-        let signed = &claim.signed_headers;
-        let (method, path) = (head.method, head.raw_path);
-        canonical_request(method, path, &canonical_query, head.headers, signed, content_sha256, folding)
+    let canonical = CanonicalRequest {
+        method: head.method,
+        raw_path: head.raw_path,
+        query,
+        unsigned_parameter: Some(X_AMZ_SIGNATURE),
+        headers: &claim.signed_names.select(head.headers)?,
+        content_sha256: content_sha256.as_bytes(),
     };
-    let (secret, known) = secret_or_decoy(lookup(claim.access_key_id.as_str()));
-    let signing_key = secret.signing_key(&claim.scope);
-    let compare = |canonical: &[u8]| {
-        let to_sign = string_to_sign(claim.timestamp, &claim.scope, canonical);
-        let signature = signing_key.sign(to_sign.as_bytes());
-        (signature.matches(&claim.signature), signature, to_sign)
-    };
-    let spaces = canonical(Folding::Spaces)?;
-    let (mut matches, mut signature, to_sign) = compare(&spaces);
-    if !matches && claim.signed_headers.is_ambiguous(head.headers) {
-        (matches, signature, _) = compare(&canonical(Folding::WhiteSpace)?);
-    }
+    let (secret, known) = secret_or_decoy(lookup(claim.access_key_id));
+    let cached = secret.cached_signing_key(&claim.scope);
+    let is_cached = cached.is_some();
+    let signing_key = cached.unwrap_or_else(|| SigningKey::derive(secret, &claim.scope));
+    let verified = with_scratch(|buffer| verify_signature(&canonical, &claim, &signing_key, buffer));
     if !known {
-        return Err(AuthError::UnknownAccessKeyId(claim.access_key_id.to_string()));
+        return Err(AuthError::UnknownAccessKeyId(claim.access_key_id.to_owned()));
     }
-    if !matches {
-        return Err(AuthError::SignatureDoesNotMatch(Box::new(SignatureMismatch {
-            access_key_id: claim.access_key_id.to_string(),
-            signature_provided: claim.signature,
-            string_to_sign: to_sign.into_bytes(),
-            canonical_request: Some(spaces),
-        })));
+    let signature = verified.map_err(AuthError::SignatureDoesNotMatch)?;
+    if !is_cached {
+        secret.cache_signing_key(&claim.scope, &signing_key);
     }
-    secret.cache_signing_key(&claim.scope, &signing_key);
 
-    let signer = || Box::new(ChunkSigner::new(signing_key, claim.timestamp, &claim.scope, signature));
+    let signer = || Box::new(ChunkSigner::new(signing_key, claim.time, &claim.scope, signature));
     Ok(Authenticated {
         payload: payload(word, signer, head.headers)?,
-        access_key_id: claim.access_key_id,
+        access_key_id: AccessKeyId::new(claim.access_key_id),
         presigned: claim.validity != Validity::AroundNow,
     })
+}
+
+/// The signature, if it is the one that the client sent, in either way to fold white space.
+fn verify_signature(
+    canonical: &CanonicalRequest<'_>,
+    claim: &Claim<'_>,
+    signing_key: &SigningKey,
+    buffer: &mut Vec<u8>,
+) -> Result<Signature, Box<SignatureMismatch>> {
+    let text = canonical.write(buffer, Folding::Spaces, &claim.time, &claim.scope);
+    let signature = signing_key.sign(text.string_to_sign);
+    if signature.matches(claim.signature) {
+        return Ok(signature);
+    }
+    let mismatch = Box::new(SignatureMismatch {
+        access_key_id: claim.access_key_id.to_owned(),
+        signature_provided: claim.signature.to_owned(),
+        string_to_sign: text.string_to_sign.to_vec(),
+        canonical_request: Some(text.canonical_request.to_vec()),
+    });
+    if canonical.headers.is_ambiguous() {
+        let text = canonical.write(buffer, Folding::WhiteSpace, &claim.time, &claim.scope);
+        let signature = signing_key.sign(text.string_to_sign);
+        if signature.matches(claim.signature) {
+            return Ok(signature);
+        }
+    }
+    Err(mismatch)
 }
 
 /// `signer` is called only for bodies in signed chunks.

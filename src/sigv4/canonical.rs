@@ -1,31 +1,57 @@
 //! The canonical request: one spelling for all requests of one meaning.
 //!
-//! Source: "Create a signed AWS API request" and S3's "Authenticating Requests: Using the Authorization
-//! Header".
+//! It must not know whether a request is verified or signed. Everything is written into one buffer that a
+//! thread keeps. Source: "Create a signed AWS API request" and S3's "Authenticating Requests: Using the
+//! Authorization Header".
 
-use http::{HeaderMap, HeaderValue};
+use std::cell::Cell;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{AuthError, AuthFault};
-use super::query::Query;
-use super::scope::{CredentialScope, Timestamp};
+use super::query::{Parameter, Query};
+use super::scope::{BasicTime, CredentialScope};
 use crate::wire::digest::sha256;
 use crate::wire::hex;
-use crate::wire::percent::{Plus, decode_lenient, encode_path, encode_query};
+use crate::wire::percent::{compare_encoded_query, encode_query, push_canonical_path};
 
 pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// The maximum number of signed headers in one request. S3 accepts 8 KiB of headers; a PUT with as much
 /// metadata under the shortest names and every option set stays below this.
 const MAX_SIGNED_HEADERS: usize = 512;
+/// The signed headers that one allocation has room for.
+const USUAL_SIGNED_HEADERS: usize = 16;
+
+/// The capacity of a new scratch buffer: the canonical request and the string to sign of most requests.
+const USUAL_SCRATCH_BYTES: usize = 2 * 1024;
+/// The capacity of the largest scratch buffer that a thread keeps.
+const MAX_SCRATCH_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Calls `write` with an empty buffer, which the thread keeps for its next signature.
+pub(in crate::sigv4) fn with_scratch<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut buffer = SCRATCH.take();
+    buffer.clear();
+    buffer.reserve(USUAL_SCRATCH_BYTES);
+    let result = write(&mut buffer);
+    if buffer.capacity() <= MAX_SCRATCH_BYTES {
+        SCRATCH.set(buffer);
+    }
+    result
+}
 
 /// The names after `SignedHeaders=`: distinct, lowercase, sorted.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::sigv4) struct SignedHeaders(Vec<String>);
+pub(in crate::sigv4) struct SignedNames<'a>(Vec<&'a str>);
 
-impl SignedHeaders {
+impl<'a> SignedNames<'a> {
     /// Takes a `;`-separated list apart; the order does not matter.
-    pub(in crate::sigv4) fn parse(list: &str) -> Result<Self, AuthFault> {
-        let mut names = Vec::with_capacity(8);
+    pub(in crate::sigv4) fn parse(list: &'a str) -> Result<Self, AuthFault> {
+        let mut names = Vec::with_capacity(USUAL_SIGNED_HEADERS);
         for name in list.split(';') {
             let is_token = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && byte != b':';
             if name.is_empty() || !name.bytes().all(is_token) {
@@ -34,7 +60,7 @@ impl SignedHeaders {
             if names.len() == MAX_SIGNED_HEADERS {
                 return Err(AuthFault::TooManySignedHeaders { limit: MAX_SIGNED_HEADERS });
             }
-            names.push(name.to_owned());
+            names.push(name);
         }
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -43,14 +69,8 @@ impl SignedHeaders {
         Ok(Self(names))
     }
 
-    /// Whether the two ways to fold white space differ for these headers: a value has a tab inside.
-    pub(in crate::sigv4) fn is_ambiguous(&self, headers: &HeaderMap) -> bool {
-        let has_tab = |value: &HeaderValue| value.as_bytes().trim_ascii().contains(&b'\t');
-        self.0.iter().any(|name| headers.get_all(name.as_str()).iter().any(has_tab))
-    }
-
     fn contains(&self, name: &str) -> bool {
-        self.0.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok()
+        self.0.binary_search_by(|signed| (*signed).cmp(name)).is_ok()
     }
 
     /// Refuses a request with headers that change its meaning outside the signature: `host` and every
@@ -68,6 +88,77 @@ impl SignedHeaders {
         unsigned.sort();
         if unsigned.is_empty() { Ok(()) } else { Err(AuthError::HeadersNotSigned(unsigned)) }
     }
+
+    /// The headers of these names, all of which must be there.
+    pub(in crate::sigv4) fn select<'h>(
+        &self,
+        headers: &'h HeaderMap,
+    ) -> Result<SignedHeaders<'h>, AuthError> {
+        let selected = SignedHeaders::new(headers, |name| self.contains(name));
+        // Both are sorted and distinct, and what was selected has a signed name.
+        let missing = {
+            let mut found = selected.groups().map(|(name, _)| name);
+            self.0.iter().find(|signed| found.next() != Some(**signed))
+        };
+        match missing {
+            Some(name) => Err(AuthError::SignedHeaderMissing((*name).to_owned())),
+            None => Ok(selected),
+        }
+    }
+}
+
+type Header<'a> = (&'a HeaderName, &'a HeaderValue);
+
+/// The headers that a signature covers, sorted by name; the values of one name in the order of the request.
+pub(in crate::sigv4) struct SignedHeaders<'a>(Vec<Header<'a>>);
+
+impl<'a> SignedHeaders<'a> {
+    /// The headers whose name is signed.
+    pub(in crate::sigv4) fn new(headers: &'a HeaderMap, is_signed: impl Fn(&str) -> bool) -> Self {
+        let mut signed: Vec<Header<'a>> = Vec::with_capacity(USUAL_SIGNED_HEADERS);
+        signed.extend(headers.iter().filter(|(name, _)| is_signed(name.as_str())));
+        signed.sort_by_key(|(name, _)| name.as_str());
+        Self(signed)
+    }
+
+    /// Whether the two ways to fold white space differ for these headers: a value has a tab inside.
+    pub(in crate::sigv4) fn is_ambiguous(&self) -> bool {
+        self.0.iter().any(|(_, value)| value.as_bytes().trim_ascii().contains(&b'\t'))
+    }
+
+    /// The name of the first value that is not valid UTF-8.
+    pub(in crate::sigv4) fn first_not_text(&self) -> Option<&'a HeaderName> {
+        self.0.iter().find(|(_, value)| str::from_utf8(value.as_bytes()).is_err()).map(|(name, _)| *name)
+    }
+
+    /// Each name with its headers.
+    fn groups(&self) -> impl Iterator<Item = (&'a str, &[Header<'a>])> {
+        self.0.chunk_by(|one, next| one.0 == next.0).map(|group| (group[0].0.as_str(), group))
+    }
+
+    /// Appends a line for each name with all its values.
+    fn push_lines(&self, buffer: &mut Vec<u8>, folding: Folding) {
+        for (name, group) in self.groups() {
+            buffer.extend_from_slice(name.as_bytes());
+            let mut separator = b':';
+            for (_, value) in group {
+                buffer.push(separator);
+                push_folded(buffer, value.as_bytes(), folding);
+                separator = b',';
+            }
+            buffer.push(b'\n');
+        }
+    }
+
+    /// Appends the names, separated by `;`.
+    fn push_names(&self, buffer: &mut Vec<u8>) {
+        for (at, (name, _)) in self.groups().enumerate() {
+            if at > 0 {
+                buffer.push(b';');
+            }
+            buffer.extend_from_slice(name.as_bytes());
+        }
+    }
 }
 
 /// What a signer folds inside a header's value. AWS's documentation says "sequential spaces" and leaves tabs
@@ -79,112 +170,87 @@ pub(in crate::sigv4) enum Folding {
     WhiteSpace,
 }
 
-/// Method, path, query, signed headers, their names and the payload word, a line each. Bytes, because header
-/// values need not be text.
-pub(in crate::sigv4) struct CanonicalRequest {
-    bytes: Vec<u8>,
-    folding: Folding,
+/// What a signature covers.
+pub(in crate::sigv4) struct CanonicalRequest<'a> {
+    pub(in crate::sigv4) method: &'a str,
+    /// Percent-encoded as sent.
+    pub(in crate::sigv4) raw_path: &'a str,
+    pub(in crate::sigv4) query: &'a Query,
+    /// A presigned request can't sign its own signature.
+    pub(in crate::sigv4) unsigned_parameter: Option<&'a str>,
+    pub(in crate::sigv4) headers: &'a SignedHeaders<'a>,
+    /// The payload word.
+    pub(in crate::sigv4) content_sha256: &'a [u8],
 }
 
-impl CanonicalRequest {
-    /// What a request without headers begins with.
-    pub(in crate::sigv4) fn begin(
-        method: &str,
-        raw_path: &str,
-        canonical_query: &str,
+/// What is signed, in bytes, because header values need not be text.
+pub(in crate::sigv4) struct SigningText<'b> {
+    /// Method, path, query, signed headers, their names and the payload word, a line each.
+    pub(in crate::sigv4) canonical_request: &'b [u8],
+    /// The names of the signed headers, separated by `;`.
+    pub(in crate::sigv4) signed_names: &'b [u8],
+    /// Algorithm, time, scope and the canonical request's hash, a line each.
+    pub(in crate::sigv4) string_to_sign: &'b [u8],
+}
+
+impl CanonicalRequest<'_> {
+    /// Writes the text to sign into `buffer`, in place of what is there.
+    pub(in crate::sigv4) fn write<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
         folding: Folding,
-    ) -> Self {
-        let mut canonical = Vec::with_capacity(1024);
-        for line in [method, &canonical_path(raw_path), canonical_query] {
-            canonical.extend_from_slice(line.as_bytes());
-            canonical.push(b'\n');
-        }
-        Self { bytes: canonical, folding }
-    }
+        time: &BasicTime,
+        scope: &CredentialScope<'_>,
+    ) -> SigningText<'b> {
+        buffer.clear();
+        buffer.extend_from_slice(self.method.as_bytes());
+        buffer.push(b'\n');
+        push_path(buffer, self.raw_path);
+        buffer.push(b'\n');
+        push_query(buffer, self.query, self.unsigned_parameter);
+        buffer.push(b'\n');
+        self.headers.push_lines(buffer, folding);
+        buffer.push(b'\n');
+        let names_start = buffer.len();
+        self.headers.push_names(buffer);
+        let names = names_start..buffer.len();
+        buffer.push(b'\n');
+        buffer.extend_from_slice(self.content_sha256);
 
-    /// One signed header with all its values; headers come sorted by their lowercase names.
-    pub(in crate::sigv4) fn header<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a HeaderValue>) {
-        self.bytes.extend_from_slice(name.as_bytes());
-        let mut separator = b':';
-        for value in values {
-            self.bytes.push(separator);
-            push_folded(&mut self.bytes, value.as_bytes(), self.folding);
-            separator = b',';
+        let end = buffer.len();
+        let hash = hex::encode_array(&sha256(buffer));
+        for piece in [ALGORITHM, "\n", time.as_str(), "\n"].into_iter().chain(scope.pieces()) {
+            buffer.extend_from_slice(piece.as_bytes());
         }
-        self.bytes.push(b'\n');
-    }
-
-    /// The whole, whose headers had these names.
-    pub(in crate::sigv4) fn end(self, signed_names: &str, content_sha256: &str) -> Vec<u8> {
-        let mut canonical = self.bytes;
-        for line in ["", signed_names, content_sha256] {
-            canonical.extend_from_slice(line.as_bytes());
-            canonical.push(b'\n');
-        }
-        canonical.pop();
-        canonical
+        buffer.push(b'\n');
+        buffer.extend_from_slice(hash.as_flattened());
+        let (canonical_request, string_to_sign) = buffer.split_at(end);
+        SigningText { canonical_request, signed_names: &canonical_request[names], string_to_sign }
     }
 }
 
-/// The canonical request of a request that came in.
-pub(in crate::sigv4) fn canonical_request(
-    method: &str,
-    raw_path: &str,
-    canonical_query: &str,
-    headers: &HeaderMap,
-    signed_headers: &SignedHeaders,
-    content_sha256: &str,
-    folding: Folding,
-) -> Result<Vec<u8>, AuthError> {
-    let mut canonical = CanonicalRequest::begin(method, raw_path, canonical_query, folding);
-    for name in &signed_headers.0 {
-        let mut values = headers.get_all(name.as_str()).iter().peekable();
-        if values.peek().is_none() {
-            return Err(AuthError::SignedHeaderMissing(name.clone()));
+/// Appends the path decoded once and encoded once: `//`, `.` and `..` are parts of a key and stay.
+pub(in crate::sigv4) fn push_path(buffer: &mut Vec<u8>, raw_path: &str) {
+    push_canonical_path(buffer, if raw_path.is_empty() { "/" } else { raw_path });
+}
+
+/// Appends the query encoded, then sorted by name and value, without the parameter named `except`.
+pub(in crate::sigv4) fn push_query(buffer: &mut Vec<u8>, query: &Query, except: Option<&str>) {
+    let is_signed = |name: &[u8]| except.is_none_or(|except| name != except.as_bytes());
+    let mut parameters: Vec<&Parameter> =
+        query.iter().filter(|parameter| is_signed(&parameter.name)).collect();
+    parameters.sort_unstable_by(|left, right| {
+        compare_encoded_query(&left.name, &right.name)
+            .then_with(|| compare_encoded_query(left.value(), right.value()))
+    });
+    for (at, parameter) in parameters.into_iter().enumerate() {
+        if at > 0 {
+            buffer.push(b'&');
         }
-        canonical.header(name, values);
+        encode_query(&parameter.name).for_each(|piece| buffer.extend_from_slice(piece.as_bytes()));
+        buffer.push(b'=');
+        encode_query(parameter.value()).for_each(|piece| buffer.extend_from_slice(piece.as_bytes()));
     }
-    Ok(canonical.end(&signed_headers.0.join(";"), content_sha256))
-}
-
-/// Algorithm, time, scope and the canonical request's hash, a line each.
-pub(in crate::sigv4) fn string_to_sign(
-    timestamp: Timestamp,
-    scope: &CredentialScope,
-    canonical_request: &[u8],
-) -> String {
-    let mut text = String::with_capacity(192);
-    text.extend([ALGORITHM, "\n", &timestamp.basic(), "\n"]);
-    text.extend(scope.pieces());
-    text.push('\n');
-    text.push_str(&hex::encode(&sha256(canonical_request)));
-    text
-}
-
-/// The path decoded once and encoded once: `//`, `.` and `..` are parts of a key and stay.
-pub(in crate::sigv4) fn canonical_path(raw_path: &str) -> String {
-    if raw_path.is_empty() {
-        return "/".to_owned();
-    }
-    encode_path(&decode_lenient(raw_path, Plus::Literal)).to_string()
-}
-
-/// The query encoded, then sorted by name and value, without the parameter named `except` (a presigned
-/// request can't sign its own signature).
-pub(in crate::sigv4) fn canonical_query(query: &Query, except: Option<&str>) -> String {
-    let encode = |bytes| encode_query(bytes).to_string();
-    let mut pairs: Vec<(String, String)> = query
-        .iter()
-        .filter(|parameter| except.is_none_or(|name| parameter.name != name.as_bytes()))
-        .map(|parameter| (encode(parameter.name.as_slice()), encode(parameter.value())))
-        .collect();
-    pairs.sort();
-    let mut joined = String::new();
-    for (name, value) in &pairs {
-        let separator = if joined.is_empty() { "" } else { "&" };
-        joined.extend([separator, name, "=", value]);
-    }
-    joined
 }
 
 /// The value without blanks around it and with one space for each run of what is folded.
@@ -207,90 +273,4 @@ fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_encoded_once_and_never_normalised() {
-        for (raw, canonical) in [
-            ("", "/"),
-            ("/b/a%20b", "/b/a%20b"),
-            ("/b//.././/c", "/b//.././/c"),
-            ("/b/%2e%2E/%7e", "/b/../~"),
-            ("/b/a+b", "/b/a%2Bb"),
-            ("/b/%c3%a9", "/b/%C3%A9"),
-            ("/b/(1)!*'", "/b/%281%29%21%2A%27"),
-            ("/b/100%", "/b/100%25"),
-            ("/b/%2525", "/b/%2525"),
-            ("/b/%FF%00", "/b/%FF%00"),
-        ] {
-            assert_eq!(canonical_path(raw), canonical, "{raw}");
-        }
-    }
-
-    #[test]
-    fn a_query_is_sorted_as_encoded() {
-        let canonical = |raw: &str, except| canonical_query(&Query::parse(raw).unwrap(), except);
-        assert_eq!(canonical("b=2&a=1&a=0&acl", None), "a=0&a=1&acl=&b=2");
-        assert_eq!(canonical("x=a+b%2B/c", None), "x=a%20b%2B%2Fc");
-        // Decoded, DEL sorts after the tilde; encoded, before it.
-        assert_eq!(canonical("~=2&%7F=1", None), "%7F=1&~=2");
-        assert_eq!(
-            canonical("X-Amz-Signature=1&z=2&x-amz-signature=3", Some("X-Amz-Signature")),
-            "x-amz-signature=3&z=2"
-        );
-    }
-
-    #[test]
-    fn header_values_are_trimmed_folded_and_joined() {
-        let mut headers = HeaderMap::new();
-        headers.append("host", "h".parse().unwrap());
-        headers.append("x-amz-meta-a", "  one   two ".parse().unwrap());
-        headers.append("x-amz-meta-a", "a\tb".parse().unwrap());
-        headers.append("x-amz-meta-empty", "".parse().unwrap());
-        let signed = SignedHeaders::parse("x-amz-meta-empty;host;x-amz-meta-a").unwrap();
-        for (folding, tab) in [(Folding::Spaces, "\t"), (Folding::WhiteSpace, " ")] {
-            let canonical =
-                canonical_request("GET", "/", "", &headers, &signed, "UNSIGNED-PAYLOAD", folding).unwrap();
-            assert_eq!(
-                String::from_utf8(canonical).unwrap(),
-                format!(
-                    "GET\n/\n\nhost:h\nx-amz-meta-a:one two,a{tab}b\nx-amz-meta-empty:\n\n\
-                     host;x-amz-meta-a;x-amz-meta-empty\nUNSIGNED-PAYLOAD"
-                )
-            );
-        }
-    }
-
-    #[test]
-    fn runs_of_white_space_are_one_space() {
-        let folded = |value: &str, folding| {
-            let mut canonical = Vec::new();
-            push_folded(&mut canonical, value.as_bytes(), folding);
-            String::from_utf8(canonical).unwrap()
-        };
-        for (value, spaces, white_space) in [
-            ("a\t\tb \t c", "a\t\tb \t c", "a b c"),
-            ("a  \tb", "a \tb", "a b"),
-            ("a     b   c", "a b c", "a b c"),
-            ("\ta\t", "a", "a"),
-            ("", "", ""),
-        ] {
-            assert_eq!(folded(value, Folding::Spaces), spaces, "{value:?}");
-            assert_eq!(folded(value, Folding::WhiteSpace), white_space, "{value:?}");
-        }
-    }
-
-    #[test]
-    fn signed_header_lists_of_another_shape_are_refused() {
-        for list in ["", "host;", ";host", "Host", "host;host", "host;x amz", "host;a:b", "host;é"] {
-            assert_eq!(SignedHeaders::parse(list), Err(AuthFault::SignedHeadersShape), "{list}");
-        }
-        let long = |count: usize| (0..count).map(|n| format!("h{n}")).collect::<Vec<_>>().join(";");
-        assert!(SignedHeaders::parse(&long(MAX_SIGNED_HEADERS)).is_ok());
-        assert_eq!(
-            SignedHeaders::parse(&long(MAX_SIGNED_HEADERS + 1)),
-            Err(AuthFault::TooManySignedHeaders { limit: MAX_SIGNED_HEADERS })
-        );
-    }
-}
+mod tests;

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::DATE;
 
-use super::canonical::{ALGORITHM, SignedHeaders};
-use super::credentials::AccessKeyId;
+use super::canonical::{ALGORITHM, SignedNames};
 use super::error::{AuthError, AuthFault, AuthSource};
-use super::header::single_header;
+use super::header::{AMZ_DATE, DATE, single_header};
 use super::query::Query;
-use super::scope::{CredentialScope, Timestamp};
+use super::scope::{BasicTime, CredentialScope, Timestamp};
 
 /// The maximum length of an `Authorization` value in bytes: that of the most signed headers with long names.
 const MAX_AUTHORIZATION_LEN: usize = 16 * 1024;
@@ -28,13 +26,15 @@ pub(in crate::sigv4) const X_AMZ_SIGNATURE: &str = "X-Amz-Signature";
 
 /// A claim is well formed and agrees with itself, and is not yet verified.
 #[derive(Debug, PartialEq)]
-pub(in crate::sigv4) struct Claim {
-    pub(in crate::sigv4) access_key_id: AccessKeyId,
-    pub(in crate::sigv4) scope: CredentialScope,
+pub(in crate::sigv4) struct Claim<'a> {
+    pub(in crate::sigv4) access_key_id: &'a str,
+    pub(in crate::sigv4) scope: CredentialScope<'a>,
     pub(in crate::sigv4) timestamp: Timestamp,
-    pub(in crate::sigv4) signed_headers: SignedHeaders,
+    /// The text of `timestamp`.
+    pub(in crate::sigv4) time: BasicTime,
+    pub(in crate::sigv4) signed_names: SignedNames<'a>,
     /// As sent; nothing but a comparison looks at it.
-    pub(in crate::sigv4) signature: String,
+    pub(in crate::sigv4) signature: &'a str,
     pub(in crate::sigv4) validity: Validity,
 }
 
@@ -56,7 +56,7 @@ impl Validity {
     }
 }
 
-impl Claim {
+impl<'a> Claim<'a> {
     /// Whether the query claims a Version 4 signature, well formed or not.
     pub(in crate::sigv4) fn is_in(query: &Query) -> bool {
         [X_AMZ_ALGORITHM, X_AMZ_CREDENTIAL, X_AMZ_SIGNATURE].iter().any(|name| query.contains(name))
@@ -64,7 +64,10 @@ impl Claim {
 
     /// `AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=...`, the fields in any order, with or
     /// without blanks after the commas; the time from `x-amz-date`, else `Date`.
-    pub(in crate::sigv4) fn from_header(authorization: &str, headers: &HeaderMap) -> Result<Self, AuthError> {
+    pub(in crate::sigv4) fn from_header(
+        authorization: &'a str,
+        headers: &HeaderMap,
+    ) -> Result<Self, AuthError> {
         let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Header, fault };
         if authorization.len() > MAX_AUTHORIZATION_LEN {
             return Err(malformed(AuthFault::TooLong { limit: MAX_AUTHORIZATION_LEN }));
@@ -83,15 +86,16 @@ impl Claim {
             access_key_id,
             scope,
             timestamp,
-            signed_headers: SignedHeaders::parse(fields.signed_headers).map_err(malformed)?,
-            signature: fields.signature.to_owned(),
+            time: timestamp.basic(),
+            signed_names: SignedNames::parse(fields.signed_headers).map_err(malformed)?,
+            signature: fields.signature,
             validity: Validity::AroundNow,
         }
         .with_matching_day()
     }
 
     /// `X-Amz-Algorithm`, `-Credential`, `-Date`, `-Expires`, `-SignedHeaders` and `-Signature`, each once.
-    pub(in crate::sigv4) fn from_query(query: &Query) -> Result<Self, AuthError> {
+    pub(in crate::sigv4) fn from_query(query: &'a Query) -> Result<Self, AuthError> {
         let malformed = |fault| AuthError::Malformed { found_in: AuthSource::Query, fault };
         let parameter = |name| single_parameter(query, name).map_err(malformed);
         match parameter(X_AMZ_ALGORITHM)? {
@@ -108,8 +112,9 @@ impl Claim {
             access_key_id,
             scope,
             timestamp,
-            signed_headers: SignedHeaders::parse(parameter(X_AMZ_SIGNED_HEADERS)?).map_err(malformed)?,
-            signature: parameter(X_AMZ_SIGNATURE)?.to_owned(),
+            time: timestamp.basic(),
+            signed_names: SignedNames::parse(parameter(X_AMZ_SIGNED_HEADERS)?).map_err(malformed)?,
+            signature: parameter(X_AMZ_SIGNATURE)?,
             validity: Validity::For(expires),
         }
         .with_matching_day()
@@ -120,7 +125,7 @@ impl Claim {
         match expected {
             Some(expected) if expected != self.scope.region => Err(self.fault(AuthFault::Region {
                 expected: expected.to_owned(),
-                given: self.scope.region.clone(),
+                given: self.scope.region.to_owned(),
             })),
             Some(_) | None => Ok(()),
         }
@@ -151,11 +156,11 @@ impl Claim {
     }
 
     fn with_matching_day(self) -> Result<Self, AuthError> {
-        let request = self.timestamp.day();
-        if self.scope.date == request {
+        let (scope, request) = (self.scope.date, self.time.day());
+        if scope == request {
             return Ok(self);
         }
-        Err(self.fault(AuthFault::ScopeDate { scope: self.scope.date.clone(), request }))
+        Err(self.fault(AuthFault::ScopeDate { scope: scope.to_owned(), request: request.to_owned() }))
     }
 
     fn fault(&self, fault: AuthFault) -> AuthError {
@@ -208,10 +213,10 @@ pub(in crate::sigv4) fn single_parameter<'a>(
 }
 
 fn header_time(headers: &HeaderMap) -> Result<Timestamp, AuthError> {
-    let timestamp = match single_header(headers, "x-amz-date")? {
+    let timestamp = match single_header(headers, &AMZ_DATE)? {
         Some(text) => Timestamp::parse_basic(text),
         // AWS's documentation names the basic form of ISO 8601 for either header.
-        None => single_header(headers, DATE.as_str())?
+        None => single_header(headers, &DATE)?
             .and_then(|text| Timestamp::parse_http_date(text).or_else(|| Timestamp::parse_basic(text))),
     };
     timestamp.ok_or(AuthError::InvalidDate)

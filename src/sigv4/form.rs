@@ -9,8 +9,7 @@ use super::credentials::AccessKeyId;
 use super::error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
 use super::request_head::{VerifyPolicy, secret_or_decoy};
 use super::scope::{CredentialScope, Timestamp};
-use super::signing_key::SecretAccessKey;
-use super::signing_key::{Signature, SigningKey};
+use super::signing_key::{SecretAccessKey, Signature, SigningKey};
 use crate::wire::header::SECURITY_TOKEN;
 
 /// S3 takes a signing key for a week, whatever the policy says.
@@ -64,33 +63,33 @@ pub fn authenticate_form<'f, 'k>(
     let fields = Fields(field);
     let signed = if is_v2 { fields.v2(policy)? } else { fields.v4(policy, now.into())? };
 
-    let (secret, known) = secret_or_decoy(lookup(signed.access_key_id.as_str()));
+    let (secret, known) = secret_or_decoy(lookup(signed.access_key_id));
     let signature = match &signed.scope {
         Some(scope) => SigningKey::derive(secret, scope).sign(signed.policy.as_bytes()),
         None => Signature::v2(secret, signed.policy.as_bytes()),
     };
     let matches = signature.matches(signed.signature);
     if !known {
-        return Err(AuthError::UnknownAccessKeyId(signed.access_key_id.to_string()));
+        return Err(AuthError::UnknownAccessKeyId(signed.access_key_id.to_owned()));
     }
     if !matches {
         return Err(AuthError::SignatureDoesNotMatch(Box::new(SignatureMismatch {
-            access_key_id: signed.access_key_id.to_string(),
+            access_key_id: signed.access_key_id.to_owned(),
             signature_provided: signed.signature.to_owned(),
             string_to_sign: signed.policy.as_bytes().to_vec(),
             canonical_request: None,
         })));
     }
-    Ok(AuthenticatedForm { access_key_id: signed.access_key_id, policy: signed.policy })
+    Ok(AuthenticatedForm { access_key_id: AccessKeyId::new(signed.access_key_id), policy: signed.policy })
 }
 
 struct Fields<F>(F);
 
 /// The claims of a form about its signature, not yet verified.
 struct Signed<'f> {
-    access_key_id: AccessKeyId,
+    access_key_id: &'f str,
     /// The scope of Version 4; Version 2 has none.
-    scope: Option<CredentialScope>,
+    scope: Option<CredentialScope<'f>>,
     policy: &'f str,
     signature: &'f str,
 }
@@ -111,12 +110,13 @@ impl<'f, F: Fn(&str) -> Option<&'f str>> Fields<F> {
             CredentialScope::parse(self.required(V4_CREDENTIAL)?).map_err(malformed)?;
         let signed_at =
             Timestamp::parse_basic(self.required(V4_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
-        if scope.date != signed_at.day() {
-            return Err(malformed(AuthFault::ScopeDate { scope: scope.date, request: signed_at.day() }));
+        if scope.date != signed_at.basic().day() {
+            let (scope, request) = (scope.date.to_owned(), signed_at.basic().day().to_owned());
+            return Err(malformed(AuthFault::ScopeDate { scope, request }));
         }
         match &verification.region {
             Some(expected) if *expected != scope.region => {
-                let (expected, given) = (expected.clone(), scope.region);
+                let (expected, given) = (expected.clone(), scope.region.to_owned());
                 return Err(malformed(AuthFault::Region { expected, given }));
             }
             Some(_) | None => {}
@@ -137,7 +137,7 @@ impl<'f, F: Fn(&str) -> Option<&'f str>> Fields<F> {
         if !verification.allow_sigv2 {
             return Err(AuthError::SigV2NotAllowed);
         }
-        let access_key_id = AccessKeyId::new(self.required(V2_ACCESS_KEY_ID)?);
+        let access_key_id = self.required(V2_ACCESS_KEY_ID)?;
         let (policy, signature) = (self.required(POLICY)?, self.required(V2_SIGNATURE)?);
         Ok(Signed { access_key_id, scope: None, policy, signature })
     }

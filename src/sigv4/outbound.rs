@@ -1,22 +1,27 @@
 //! Signing what goes upstream.
+//!
+//! It must not know how requests are sent. The signing key is derived once a day for one pair of credentials,
+//! and a moment is spelt once a second in each thread.
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::sign::v4::generate_signing_key;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use bytes::Bytes;
+use http::header::{HOST, InvalidHeaderValue};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri};
 use thiserror::Error;
 
-use super::canonical::{ALGORITHM, CanonicalRequest, Folding, canonical_query, string_to_sign};
+use super::canonical::{ALGORITHM, CanonicalRequest, Folding, SignedHeaders, with_scratch};
+use super::header::{AMZ_DATE, AUTHORIZATION};
 use super::payload::{STREAMING_UNSIGNED_TRAILER, UNSIGNED_PAYLOAD};
 use super::query::Query;
-use super::scope::{CredentialScope, SERVICE, Timestamp};
+use super::scope::{BasicTime, CredentialScope, SERVICE, Timestamp};
 use super::signing_key::{EMPTY_SHA256, SigningKey};
-use crate::wire::header::{CONTENT_MD5, CONTENT_SHA256, DATE, SECURITY_TOKEN};
+use crate::wire::header::name::{CONTENT_SHA256, SECURITY_TOKEN};
 use crate::wire::hex;
 
 /// How the signature covers the body.
@@ -49,7 +54,7 @@ pub enum SignError {
     QueryTooLong,
     /// The access key id or the session token has bytes that no header may have.
     #[error("the credentials do not fit a header")]
-    SignatureHeader(#[from] http::header::InvalidHeaderValue),
+    SignatureHeader(#[from] InvalidHeaderValue),
 }
 
 /// Signs requests with Version 4 for S3 in one region.
@@ -61,12 +66,17 @@ pub struct Signer {
     last: Mutex<Option<Arc<SigningContext>>>,
 }
 
-/// The scope and signing key of one day and one pair of credentials.
+/// What all signatures of one day and one pair of credentials have in common.
 #[derive(Debug)]
 struct SigningContext {
     credentials: Credentials,
-    scope: CredentialScope,
+    /// `YYYYMMDD`.
+    day: String,
     key: SigningKey,
+    /// The value of `Authorization` up to the names of the signed headers.
+    prefix: String,
+    /// The value of `x-amz-security-token`, with temporary credentials.
+    token: Option<HeaderValue>,
 }
 
 impl Signer {
@@ -91,100 +101,141 @@ impl Signer {
         credentials: &Credentials,
         now: SystemTime,
     ) -> Result<(), SignError> {
-        let timestamp = Timestamp::from(now);
-        let payload_hash = payload_hash_value(payload);
+        let second = SigningSecond::latest(now);
+        let context = self.signing_context(credentials, second.time.day(), now)?;
+        let content_sha256 = content_sha256(payload)?;
         let headers = &mut parts.headers;
-        headers.remove(AUTHORIZATION);
-        headers.remove(SECURITY_TOKEN);
-        let date_time = timestamp.basic();
-        headers.insert(DATE, HeaderValue::try_from(&date_time)?);
-        headers.insert(CONTENT_SHA256, HeaderValue::try_from(&*payload_hash)?);
-        if let Some(token) = credentials.session_token() {
-            headers.insert(SECURITY_TOKEN, sensitive(token)?);
-        }
+        headers.insert(&AMZ_DATE, second.header);
+        headers.insert(&CONTENT_SHA256, content_sha256.clone());
+        match &context.token {
+            Some(token) => headers.insert(&SECURITY_TOKEN, token.clone()),
+            None => headers.remove(&SECURITY_TOKEN),
+        };
         if !headers.contains_key(HOST) {
             headers.insert(HOST, host_of(&parts.uri).ok_or(SignError::NoHost)?);
         }
-
-        let (canonical, names) = canonical(parts, &payload_hash)?;
-        let signing_context = self.signing_context(credentials, Timestamp::day_of(&date_time), now);
-        let to_sign = string_to_sign(timestamp, &signing_context.scope, &canonical);
-        let signature = signing_context.key.sign(to_sign.as_bytes());
-        let mut authorization = String::with_capacity(512);
-        authorization.extend([ALGORITHM, " Credential=", credentials.access_key_id(), "/"]);
-        authorization.extend(signing_context.scope.pieces());
-        authorization.extend([", SignedHeaders=", &names, ", Signature=", signature.as_str()]);
-        parts.headers.insert(AUTHORIZATION, sensitive(&authorization)?);
+        let authorization = self.authorization(parts, &content_sha256, &context, &second.time)?;
+        parts.headers.insert(&AUTHORIZATION, authorization);
         Ok(())
     }
 
-    fn signing_context(&self, credentials: &Credentials, day: &str, now: SystemTime) -> Arc<SigningContext> {
+    /// The value of `Authorization`.
+    fn authorization(
+        &self,
+        parts: &Parts,
+        content_sha256: &HeaderValue,
+        context: &SigningContext,
+        time: &BasicTime,
+    ) -> Result<HeaderValue, SignError> {
+        let query =
+            Query::parse(parts.uri.query().unwrap_or_default()).map_err(|_| SignError::QueryTooLong)?;
+        let is_text = |bytes| str::from_utf8(bytes).is_ok();
+        if !query.iter().all(|parameter| is_text(&parameter.name) && is_text(parameter.value())) {
+            return Err(SignError::QueryNotText);
+        }
+        let headers = SignedHeaders::new(&parts.headers, is_signed);
+        if let Some(name) = headers.first_not_text() {
+            return Err(SignError::HeaderNotText(name.clone()));
+        }
+        let canonical = CanonicalRequest {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            query: &query,
+            unsigned_parameter: None,
+            headers: &headers,
+            content_sha256: content_sha256.as_bytes(),
+        };
+        let scope = CredentialScope { date: &context.day, region: &self.region };
+        // What MinIO and the embedded store verify, and what AWS's SDKs for Python, JavaScript and Java sign.
+        let folding = Folding::WhiteSpace;
+        let value = with_scratch(|buffer| {
+            let text = canonical.write(buffer, folding, time, &scope);
+            let signature = context.key.sign(text.string_to_sign);
+            let prefix = context.prefix.as_bytes();
+            [prefix, text.signed_names, b", Signature=", signature.as_str().as_bytes()].concat()
+        });
+        Ok(sensitive(HeaderValue::from_maybe_shared(Bytes::from(value))?))
+    }
+
+    fn signing_context(
+        &self,
+        credentials: &Credentials,
+        day: &str,
+        now: SystemTime,
+    ) -> Result<Arc<SigningContext>, InvalidHeaderValue> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(kept) if kept.scope.date == day && kept.credentials == *credentials => Arc::clone(kept),
+            Some(kept) if kept.day == day && kept.credentials == *credentials => Ok(Arc::clone(kept)),
             Some(_) | None => {
                 let secret = credentials.secret_access_key();
                 let key = generate_signing_key(secret, now, &self.region, SERVICE);
+                let scope = CredentialScope { date: day, region: &self.region };
+                let id = credentials.access_key_id();
                 let made = Arc::new(SigningContext {
                     credentials: credentials.clone(),
-                    scope: CredentialScope { date: day.to_owned(), region: self.region.clone() },
+                    day: day.to_owned(),
                     key: SigningKey::from_bytes(key.as_ref()),
+                    prefix: format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders="),
+                    token: credentials.session_token().map(HeaderValue::try_from).transpose()?.map(sensitive),
                 });
                 *last = Some(Arc::clone(&made));
-                made
+                Ok(made)
             }
         }
     }
 }
 
-fn sensitive(value: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
-    let mut value = HeaderValue::try_from(value)?;
+/// A second in which requests are signed.
+#[derive(Clone)]
+struct SigningSecond {
+    start: SystemTime,
+    time: BasicTime,
+    /// The value of `x-amz-date`.
+    header: HeaderValue,
+}
+
+thread_local! {
+    /// The second of the thread's latest signature.
+    static LATEST: RefCell<Option<SigningSecond>> = const { RefCell::new(None) };
+}
+
+impl SigningSecond {
+    fn new(now: SystemTime) -> Self {
+        let timestamp = Timestamp::from(now);
+        let time = timestamp.basic();
+        let header = HeaderValue::from_str(time.as_str()).expect("digits and letters fit a header");
+        Self { start: timestamp.start_of_second(), time, header }
+    }
+
+    /// The second of `now`; made only if the thread's latest signature has another one.
+    fn latest(now: SystemTime) -> Self {
+        LATEST.with_borrow_mut(|latest| match latest {
+            Some(kept) if kept.contains(now) => kept.clone(),
+            Some(_) | None => latest.insert(Self::new(now)).clone(),
+        })
+    }
+
+    fn contains(&self, moment: SystemTime) -> bool {
+        moment.duration_since(self.start).is_ok_and(|age| age < Duration::from_secs(1))
+    }
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
     value.set_sensitive(true);
-    Ok(value)
+    value
 }
 
-fn payload_hash_value(payload: PayloadSigning) -> Cow<'static, str> {
+fn content_sha256(payload: PayloadSigning) -> Result<HeaderValue, InvalidHeaderValue> {
     match payload {
-        PayloadSigning::Empty => EMPTY_SHA256.into(),
-        PayloadSigning::Sha256(hash) => hex::encode(&hash).into(),
-        PayloadSigning::Unsigned => UNSIGNED_PAYLOAD.into(),
-        PayloadSigning::StreamingUnsignedTrailer => STREAMING_UNSIGNED_TRAILER.into(),
+        PayloadSigning::Empty => Ok(HeaderValue::from_static(EMPTY_SHA256)),
+        PayloadSigning::Sha256(hash) => HeaderValue::from_bytes(hex::encode_array(&hash).as_flattened()),
+        PayloadSigning::Unsigned => Ok(HeaderValue::from_static(UNSIGNED_PAYLOAD)),
+        PayloadSigning::StreamingUnsignedTrailer => Ok(HeaderValue::from_static(STREAMING_UNSIGNED_TRAILER)),
     }
 }
 
-/// The canonical request, and the names of the headers in it.
-fn canonical(parts: &Parts, content_sha256: &str) -> Result<(Vec<u8>, String), SignError> {
-    let query = Query::parse(parts.uri.query().unwrap_or_default()).map_err(|_| SignError::QueryTooLong)?;
-    let is_text = |bytes| str::from_utf8(bytes).is_ok();
-    if !query.iter().all(|parameter| is_text(&parameter.name) && is_text(parameter.value())) {
-        return Err(SignError::QueryNotText);
-    }
-    let mut signed: Vec<&HeaderName> = parts.headers.keys().filter(|name| is_signed(name)).collect();
-    signed.sort_unstable_by_key(|name| name.as_str());
-    let query = canonical_query(&query, None);
-    // What MinIO and the embedded store verify, and what AWS's SDKs for Python, JavaScript and Java sign.
-    let folding = Folding::WhiteSpace;
-    let mut canonical = CanonicalRequest::begin(parts.method.as_str(), parts.uri.path(), &query, folding);
-    let mut names = String::with_capacity(256);
-    for name in signed {
-        let values = parts.headers.get_all(name);
-        if !values.iter().all(|value| is_text(value.as_bytes())) {
-            return Err(SignError::HeaderNotText(name.clone()));
-        }
-        canonical.header(name.as_str(), values.iter());
-        let separator = if names.is_empty() { "" } else { ";" };
-        names.extend([separator, name.as_str()]);
-    }
-    let canonical = canonical.end(&names, content_sha256);
-    Ok((canonical, names))
-}
-
-fn is_signed(name: &HeaderName) -> bool {
-    name == HOST
-        || name == CONTENT_TYPE
-        || name == CONTENT_ENCODING
-        || name == CONTENT_MD5
-        || name.as_str().starts_with("x-amz-")
+fn is_signed(name: &str) -> bool {
+    name.starts_with("x-amz-") || matches!(name, "host" | "content-type" | "content-encoding" | "content-md5")
 }
 
 /// The authority without a default port, as HTTP clients write `Host`.
@@ -195,4 +246,20 @@ fn host_of(uri: &Uri) -> Option<HeaderValue> {
         _ => authority.as_str(),
     };
     HeaderValue::from_str(host).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_spelt_as_its_second() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+        for millis in [0, 999, 1_000, 500, 86_399_999, 86_400_000, 86_400_001, 0] {
+            let now = start + Duration::from_millis(millis);
+            let second = SigningSecond::latest(now);
+            assert_eq!(second.time, Timestamp::from(now).basic(), "{millis}");
+            assert_eq!(second.header, second.time.as_str(), "{millis}");
+        }
+    }
 }

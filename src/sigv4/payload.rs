@@ -7,7 +7,8 @@ use http::HeaderMap;
 use super::chunk_signer::ChunkSigner;
 use super::error::AuthError;
 use super::header::single_header;
-use crate::wire::header::{DECODED_CONTENT_LENGTH, TRAILER_NAMES};
+use crate::wire::header::TRAILER_NAMES;
+use crate::wire::header::name::DECODED_CONTENT_LENGTH;
 use crate::wire::hex;
 
 /// Trailers one body may announce; S3 knows one per checksum algorithm.
@@ -46,7 +47,7 @@ impl ChunkedPayload {
     }
 
     pub(in crate::sigv4) fn new(framing: Framing, headers: &HeaderMap) -> Result<Self, AuthError> {
-        let decoded_length = match single_header(headers, DECODED_CONTENT_LENGTH)? {
+        let decoded_length = match single_header(headers, &DECODED_CONTENT_LENGTH)? {
             Some(text) => Some(parse_length(text).ok_or(AuthError::InvalidDecodedLength)?),
             None => None,
         };

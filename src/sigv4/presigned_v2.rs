@@ -5,19 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::claim::single_parameter;
 use super::credentials::AccessKeyId;
 use super::error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
-use super::header::single_header;
+use super::header::{CONTENT_MD5, CONTENT_TYPE, single_header};
 use super::payload::{ChunkedPayload, ContentSha256, Framing, Payload};
 use super::query::Query;
 use super::request_head::{Authenticated, RequestHead, VerifyPolicy, content_sha256, secret_or_decoy};
 use super::scope::Timestamp;
-use super::signing_key::SecretAccessKey;
-use super::signing_key::Signature;
-use crate::wire::header::CONTENT_MD5;
+use super::signing_key::{SecretAccessKey, Signature};
 
 const ACCESS_KEY_ID: &str = "AWSAccessKeyId";
 const SIGNATURE: &str = "Signature";
@@ -139,10 +137,9 @@ pub(in crate::sigv4) fn verify<'k>(
 
 /// Method, Content-MD5, Content-Type and `Expires`, a line each, then the `x-amz-*` lines and the resource.
 fn string_to_sign(head: &RequestHead<'_>, query: &Query, expires: &str) -> Result<Vec<u8>, AuthError> {
-    let text = |name| Ok(single_header(head.headers, name)?.unwrap_or_default().trim());
-    let mut to_sign =
-        format!("{}\n{}\n{}\n{expires}\n", head.method, text(CONTENT_MD5)?, text(CONTENT_TYPE.as_str())?)
-            .into_bytes();
+    let text = |name| single_header(head.headers, name).map(|value| value.unwrap_or_default().trim());
+    let (md5, content_type) = (text(&CONTENT_MD5)?, text(&CONTENT_TYPE)?);
+    let mut to_sign = format!("{}\n{md5}\n{content_type}\n{expires}\n", head.method).into_bytes();
     for (name, value) in amz_values(head, query)? {
         to_sign.extend_from_slice(name.as_bytes());
         to_sign.push(b':');

@@ -14,7 +14,7 @@ use super::header::single_header;
 use super::payload::Payload;
 use super::query::Query;
 use super::signing_key::SecretAccessKey;
-use crate::wire::header::CONTENT_SHA256;
+use crate::wire::header::name::CONTENT_SHA256;
 
 /// Replaces the secret of an unknown access key id, so that the response takes as long as for a known one.
 /// A signature by this secret is never accepted.
@@ -82,11 +82,11 @@ pub(in crate::sigv4) fn content_sha256<'a>(
     headers: &'a HeaderMap,
     query: &'a Query,
 ) -> Result<Option<&'a str>, AuthError> {
-    let mut word = single_header(headers, CONTENT_SHA256)?;
-    for value in query.values_ignoring_case(CONTENT_SHA256) {
+    let mut word = single_header(headers, &CONTENT_SHA256)?;
+    for value in query.values_ignoring_case(CONTENT_SHA256.as_str()) {
         let value = str::from_utf8(value).map_err(|_| AuthError::InvalidContentSha256)?;
         if *word.get_or_insert(value) != value {
-            return Err(AuthError::Contradiction(CONTENT_SHA256.to_owned()));
+            return Err(AuthError::Contradiction(CONTENT_SHA256.to_string()));
         }
     }
     Ok(word)

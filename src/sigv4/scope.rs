@@ -3,34 +3,26 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use time::format_description::StaticFormatDescription;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
-use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
-use super::credentials::AccessKeyId;
 use super::error::AuthFault;
 
 pub(in crate::sigv4) const SERVICE: &str = "s3";
 pub(in crate::sigv4) const TERMINATOR: &str = "aws4_request";
 
-const BASIC_ISO8601: StaticFormatDescription =
-    format_description!("[year][month][day]T[hour][minute][second]Z");
-/// `20130524T000000Z`.
-const BASIC_ISO8601_LEN: usize = 16;
-
 /// `20130524/us-east-1/s3/aws4_request`; the service and the terminator are fixed.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::sigv4) struct CredentialScope {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::sigv4) struct CredentialScope<'a> {
     /// `YYYYMMDD`.
-    pub(in crate::sigv4) date: String,
-    pub(in crate::sigv4) region: String,
+    pub(in crate::sigv4) date: &'a str,
+    pub(in crate::sigv4) region: &'a str,
 }
 
-impl CredentialScope {
+impl<'a> CredentialScope<'a> {
     /// Takes `<access key id>/<date>/<region>/s3/aws4_request` apart, from the right: an access key id may
     /// hold slashes, a scope may not.
-    pub(in crate::sigv4) fn parse(credential: &str) -> Result<(AccessKeyId, Self), AuthFault> {
+    pub(in crate::sigv4) fn parse(credential: &'a str) -> Result<(&'a str, Self), AuthFault> {
         let mut pieces = credential.rsplitn(5, '/');
         let mut next = || pieces.next().filter(|piece| !piece.is_empty()).ok_or(AuthFault::CredentialShape);
         let (terminator, service, region, date, access_key_id) =
@@ -41,19 +33,33 @@ impl CredentialScope {
         if service != SERVICE {
             return Err(AuthFault::Service(service.to_owned()));
         }
-        let scope = Self { date: date.to_owned(), region: region.to_owned() };
-        Ok((AccessKeyId::new(access_key_id), scope))
+        Ok((access_key_id, Self { date, region }))
     }
 
     /// Its text, piece by piece.
-    pub(in crate::sigv4) fn pieces(&self) -> [&str; 7] {
-        [&self.date, "/", &self.region, "/", SERVICE, "/", TERMINATOR]
+    pub(in crate::sigv4) fn pieces(&self) -> [&'a str; 7] {
+        [self.date, "/", self.region, "/", SERVICE, "/", TERMINATOR]
     }
 }
 
-impl fmt::Display for CredentialScope {
+impl fmt::Display for CredentialScope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pieces().into_iter().try_for_each(|piece| f.write_str(piece))
+    }
+}
+
+/// A moment as `YYYYMMDD'T'HHMMSS'Z'`, the form of `x-amz-date`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::sigv4) struct BasicTime([u8; "YYYYMMDDTHHMMSSZ".len()]);
+
+impl BasicTime {
+    pub(in crate::sigv4) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("digits are ASCII")
+    }
+
+    /// `YYYYMMDD`, the scope's day.
+    pub(in crate::sigv4) fn day(&self) -> &str {
+        &self.as_str()[.."YYYYMMDD".len()]
     }
 }
 
@@ -64,10 +70,17 @@ pub(in crate::sigv4) struct Timestamp(OffsetDateTime);
 impl Timestamp {
     /// `YYYYMMDD'T'HHMMSS'Z'`, the form of `x-amz-date`.
     pub(in crate::sigv4) fn parse_basic(text: &str) -> Option<Self> {
-        if text.len() != BASIC_ISO8601_LEN {
+        let [y1, y2, y3, y4, m1, m2, d1, d2, b'T', h1, h2, min1, min2, s1, s2, b'Z'] = *text.as_bytes()
+        else {
             return None;
-        }
-        PrimitiveDateTime::parse(text, BASIC_ISO8601).ok().map(|moment| Self(moment.assume_utc()))
+        };
+        let digit = |byte: u8| byte.is_ascii_digit().then(|| byte - b'0');
+        let number = |tens, ones| Some(digit(tens)? * 10 + digit(ones)?);
+        let year = i32::from(number(y1, y2)?) * 100 + i32::from(number(y3, y4)?);
+        let month = Month::try_from(number(m1, m2)?).ok()?;
+        let date = Date::from_calendar_date(year, month, number(d1, d2)?).ok()?;
+        let time = Time::from_hms(number(h1, h2)?, number(min1, min2)?, number(s1, s2)?).ok()?;
+        Some(Self(PrimitiveDateTime::new(date, time).assume_utc()))
     }
 
     /// `Fri, 24 May 2013 00:00:00 GMT`, the form of `Date`.
@@ -85,7 +98,7 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok().map(Self)
     }
 
-    pub(in crate::sigv4) fn basic(self) -> String {
+    pub(in crate::sigv4) fn basic(self) -> BasicTime {
         let (year, month, day) = self.0.to_calendar_date();
         let (hour, minute, second) = self.0.to_hms();
         let mut digits = *b"00000000T000000Z";
@@ -103,17 +116,16 @@ impl Timestamp {
             digits[at] += u8::try_from(pair / 10 % 10).expect("it is a digit");
             digits[at + 1] += u8::try_from(pair % 10).expect("it is a digit");
         }
-        String::from_utf8(digits.to_vec()).expect("digits are ASCII")
+        BasicTime(digits)
     }
 
-    /// `YYYYMMDD`, the scope's day.
-    pub(in crate::sigv4) fn day(self) -> String {
-        Self::day_of(&self.basic()).to_owned()
+    /// The beginning of the moment's second.
+    pub(in crate::sigv4) fn start_of_second(self) -> SystemTime {
+        self.whole_seconds().into()
     }
 
-    /// The day of a moment in the form of [`Self::basic`].
-    pub(in crate::sigv4) fn day_of(basic: &str) -> &str {
-        &basic[.."YYYYMMDD".len()]
+    fn whole_seconds(self) -> OffsetDateTime {
+        self.0.replace_nanosecond(0).expect("zero is a nanosecond")
     }
 
     pub(in crate::sigv4) fn after(self, duration: Duration) -> Self {
@@ -135,20 +147,50 @@ impl From<SystemTime> for Timestamp {
 /// ISO 8601, as S3 writes times into its errors: `2013-05-24T00:00:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = self.0.replace_nanosecond(0).expect("zero is a nanosecond");
-        f.write_str(&whole.format(&Rfc3339).map_err(|_| fmt::Error)?)
+        f.write_str(&self.whole_seconds().format(&Rfc3339).map_err(|_| fmt::Error)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use time::macros::format_description;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn digits_read_by_hand_are_those_that_a_format_reads(
+            text in "[0-9]{8}T[0-9]{6}Z|[0-2][0-9]{3}[01][0-9][0-3][0-9]T[0-2][0-9][0-6][0-9][0-6][0-9]Z|\\PC{16}",
+        ) {
+            let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+            let expected = PrimitiveDateTime::parse(&text, format).ok().map(PrimitiveDateTime::assume_utc);
+            let parsed = Timestamp::parse_basic(&text);
+            prop_assert_eq!(parsed, expected.map(Timestamp));
+            if let Some(parsed) = parsed {
+                let written = parsed.basic();
+                prop_assert_eq!(written.as_str(), text.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_begins_where_its_digits_say() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+        for nanos in [0, 1, 999_999_999] {
+            let moment = start + Duration::from_nanos(nanos);
+            assert_eq!(Timestamp::from(moment).start_of_second(), start);
+        }
+        let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_millis(500);
+        let start = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Timestamp::from(before_1970).start_of_second(), start);
+    }
 
     #[test]
     fn a_credential_is_taken_apart_from_the_right() {
         let (access_key_id, scope) =
             CredentialScope::parse("a/b/20130524/us-east-1/s3/aws4_request").unwrap();
-        assert_eq!(access_key_id.as_str(), "a/b");
+        assert_eq!(access_key_id, "a/b");
         assert_eq!(scope.to_string(), "20130524/us-east-1/s3/aws4_request");
     }
 
@@ -169,7 +211,7 @@ mod tests {
         assert_eq!(Timestamp::parse_http_date("Fri, 24 May 2013 02:00:00 +0200"), Some(basic));
         assert_eq!(Timestamp::parse_epoch("1369353600"), Some(basic));
         assert_eq!(
-            (basic.basic().as_str(), basic.day().as_str(), basic.to_string().as_str()),
+            (basic.basic().as_str(), basic.basic().day(), basic.to_string().as_str()),
             ("20130524T000000Z", "20130524", "2013-05-24T00:00:00Z")
         );
     }
@@ -180,11 +222,15 @@ mod tests {
             assert_eq!(Timestamp::parse_http_date(text), None, "{text}");
         }
         let last = Timestamp::parse_http_date("Fri, 31 Dec 9999 23:59:59 +0000").unwrap();
-        assert_eq!(last.basic(), "99991231T235959Z");
-        assert_eq!(last.after(Duration::MAX).basic(), "99991231T235959Z");
+        assert_eq!(last.basic().as_str(), "99991231T235959Z");
+        assert_eq!(last.after(Duration::MAX).basic().as_str(), "99991231T235959Z");
         for text in ["Fri, 31 Dec 9999 23:59:59 +2359", "Mon, 01 Jan 1900 00:00:00 +2359"] {
             if let Some(moment) = Timestamp::parse_http_date(text) {
-                assert_eq!((moment.basic().len(), moment.to_string().is_empty()), (16, false), "{text}");
+                assert_eq!(
+                    (moment.basic().as_str().len(), moment.to_string().is_empty()),
+                    (16, false),
+                    "{text}"
+                );
             }
         }
     }

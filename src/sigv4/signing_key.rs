@@ -1,7 +1,7 @@
 //! Signing keys and signatures: the only place that turns a secret into a MAC.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -21,9 +21,16 @@ pub(in crate::sigv4) const EMPTY_SHA256: &str =
 /// Deliberately not `Clone`; share it behind an `Arc`.
 pub struct SecretAccessKey {
     secret: Zeroizing<String>,
-    /// The scope and signing key of the latest valid signature. A client signs for one region all day, and
-    /// the derivation is half the cost of a verification.
-    cached_key: Mutex<Option<(CredentialScope, SigningKey)>>,
+    /// The key of the latest valid signature. A client signs for one region all day, and the derivation is
+    /// half the cost of a verification.
+    cached_key: Mutex<Option<CachedKey>>,
+}
+
+/// A signing key with its scope.
+struct CachedKey {
+    date: String,
+    region: String,
+    key: SigningKey,
 }
 
 impl SecretAccessKey {
@@ -36,21 +43,19 @@ impl SecretAccessKey {
         self.secret.as_bytes()
     }
 
-    /// The signing key for a scope, derived unless it is the cached one.
-    pub(in crate::sigv4) fn signing_key(&self, scope: &CredentialScope) -> SigningKey {
+    /// The cached signing key, if it is that of `scope`.
+    pub(in crate::sigv4) fn cached_signing_key(&self, scope: &CredentialScope<'_>) -> Option<SigningKey> {
         let cached = self.cached_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = cached.as_ref().filter(|(known, _)| known == scope).map(|(_, key)| key.clone());
-        drop(cached);
-        known.unwrap_or_else(|| SigningKey::derive(self, scope))
+        let is_of_scope = |cached: &&CachedKey| cached.date == scope.date && cached.region == scope.region;
+        cached.as_ref().filter(is_of_scope).map(|cached| cached.key.clone())
     }
 
     /// Caches the signing key of a scope that had a valid signature. Keys of invalid signatures are not
     /// cached: otherwise any client could evict the key in use.
-    pub(in crate::sigv4) fn cache_signing_key(&self, scope: &CredentialScope, signing_key: &SigningKey) {
+    pub(in crate::sigv4) fn cache_signing_key(&self, scope: &CredentialScope<'_>, signing_key: &SigningKey) {
+        let (date, region) = (scope.date.to_owned(), scope.region.to_owned());
         let mut cached = self.cached_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached.as_ref().is_none_or(|(known, _)| known != scope) {
-            *cached = Some((scope.clone(), signing_key.clone()));
-        }
+        *cached = Some(CachedKey { date, region, key: signing_key.clone() });
     }
 }
 
@@ -69,8 +74,10 @@ impl fmt::Debug for SecretAccessKey {
 }
 
 /// A secret narrowed to one day, region and service; it signs the head, every chunk and the trailer.
+///
+/// Shared, because a clone of [`hmac::Key`] copies three hash states.
 #[derive(Clone)]
-pub(in crate::sigv4) struct SigningKey(hmac::Key);
+pub(in crate::sigv4) struct SigningKey(Arc<hmac::Key>);
 
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), "s3"), "aws4_request")`.
@@ -78,25 +85,26 @@ impl SigningKey {
     /// The chain is written out here for clients' secrets, because `aws_sigv4::generate_signing_key`, which
     /// derives the keys for upstream, leaves a copy of the secret in freed memory. A test holds the two
     /// against each other.
-    pub(in crate::sigv4) fn derive(secret: &SecretAccessKey, scope: &CredentialScope) -> Self {
+    pub(in crate::sigv4) fn derive(secret: &SecretAccessKey, scope: &CredentialScope<'_>) -> Self {
         let exposed = secret.expose();
         let mut start = Zeroizing::new(Vec::with_capacity(4 + exposed.len()));
         start.extend_from_slice(b"AWS4");
         start.extend_from_slice(exposed);
         let mut key = hmac::Key::new(hmac::HMAC_SHA256, &start);
-        for step in [&scope.date, &scope.region, SERVICE, TERMINATOR] {
+        for step in [scope.date, scope.region, SERVICE, TERMINATOR] {
             key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref());
         }
-        Self(key)
+        Self(Arc::new(key))
     }
 
     /// The key with these bytes, which [`Self::derive`] or aws-sigv4 derives.
     pub(in crate::sigv4) fn from_bytes(key: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)))
     }
 
     pub(in crate::sigv4) fn sign(&self, string_to_sign: &[u8]) -> Signature {
-        Signature(hex::encode(hmac::sign(&self.0, string_to_sign).as_ref()))
+        let tag = hmac::sign(&self.0, string_to_sign);
+        Signature::V4(hex::encode_array(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")))
     }
 }
 
@@ -106,25 +114,40 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A signature this side computed, in the text form clients send: lowercase hex (Version 4) or base64
-/// (Version 2).
+/// A signature this side computed, in the text form clients send.
 #[derive(Clone)]
-pub(in crate::sigv4) struct Signature(String);
+pub(in crate::sigv4) enum Signature {
+    /// HMAC-SHA256 in lowercase hexadecimal digits.
+    V4([[u8; 2]; 32]),
+    /// HMAC-SHA1 in base64.
+    V2([u8; 28]),
+}
 
 impl Signature {
     /// The Version 2 signature: base64 of HMAC-SHA1 under the secret itself.
     pub(in crate::sigv4) fn v2(secret: &SecretAccessKey, string_to_sign: &[u8]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose());
-        Self(STANDARD.encode(hmac::sign(&key, string_to_sign)))
+        let mut text = [0; 28];
+        STANDARD
+            .encode_slice(hmac::sign(&key, string_to_sign), &mut text)
+            .expect("the 20 bytes of HMAC-SHA1 are 28 digits in base64");
+        Self::V2(text)
     }
 
     /// Whether the client sent this text; compared in constant time.
     pub(in crate::sigv4) fn matches(&self, provided: &str) -> bool {
-        self.0.as_bytes().ct_eq(provided.as_bytes()).into()
+        self.as_bytes().ct_eq(provided.as_bytes()).into()
     }
 
     pub(in crate::sigv4) fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(self.as_bytes()).expect("digits are ASCII")
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::V4(digits) => digits.as_flattened(),
+            Self::V2(digits) => digits,
+        }
     }
 }
 
@@ -149,14 +172,14 @@ mod tests {
     #[test]
     fn a_signature_matches_itself_only() {
         let secret = SecretAccessKey::new(String::from("secret"));
-        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        let scope = CredentialScope { date: "20130524", region: "us-east-1" };
         let signature = SigningKey::derive(&secret, &scope).sign(b"text");
         let text = signature.as_str().to_owned();
         assert!(signature.matches(&text));
         assert!(!signature.matches(&text.to_uppercase()));
         assert!(!signature.matches(&text[..63]));
         assert!(!signature.matches(""));
-        let elsewhere = CredentialScope { region: "eu-west-1".into(), ..scope };
+        let elsewhere = CredentialScope { region: "eu-west-1", ..scope };
         assert!(!SigningKey::derive(&secret, &elsewhere).sign(b"text").matches(&text));
     }
 
@@ -166,14 +189,14 @@ mod tests {
         let theirs = generate_signing_key("secret", day, "us-east-1", SERVICE);
         let theirs = SigningKey::from_bytes(theirs.as_ref()).sign(b"text");
         let secret = SecretAccessKey::new(String::from("secret"));
-        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        let scope = CredentialScope { date: "20130524", region: "us-east-1" };
         assert!(SigningKey::derive(&secret, &scope).sign(b"text").matches(theirs.as_str()));
     }
 
     #[test]
     fn neither_key_nor_signature_is_printed() {
         let secret = SecretAccessKey::new(String::from("secret"));
-        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+        let scope = CredentialScope { date: "20130524", region: "us-east-1" };
         let signing_key = SigningKey::derive(&secret, &scope);
         assert_eq!(format!("{signing_key:?}"), "SigningKey(redacted)");
         assert_eq!(format!("{:?}", signing_key.sign(b"")), "Signature(redacted)");
@@ -187,16 +210,17 @@ mod tests {
 
     #[test]
     fn the_remembered_signing_key_is_the_one_of_the_scope() {
-        let scope = |date: &str, region: &str| CredentialScope { date: date.into(), region: region.into() };
+        let scope = |date, region| CredentialScope { date, region };
         let scopes = [scope("20130524", "a"), scope("20130525", "a"), scope("20130525", "b")];
         let secret = SecretAccessKey::new(String::from("secret"));
         for cached in &scopes {
-            secret.cache_signing_key(cached, &secret.signing_key(cached));
+            secret.cache_signing_key(cached, &SigningKey::derive(&secret, cached));
             for requested in &scopes {
                 let derived = SigningKey::derive(&secret, requested).sign(b"text");
-                let signature = secret.signing_key(requested).sign(b"text");
+                let found = secret.cached_signing_key(requested);
+                assert_eq!(found.is_some(), requested == cached);
                 assert!(
-                    signature.matches(derived.as_str()),
+                    found.is_none_or(|key| key.sign(b"text").matches(derived.as_str())),
                     "This is a security issue: a signing key of another scope."
                 );
             }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::canonical::{Folding, SignedHeaders, canonical_query, canonical_request, string_to_sign};
+use super::canonical::{CanonicalRequest, Folding, SignedNames, push_path, push_query};
 use super::claim::X_AMZ_SIGNATURE;
 use super::query::Query;
 use super::scope::{CredentialScope, Timestamp};
@@ -116,9 +116,13 @@ fn sign_as_the_sdk_does(
         PayloadSigning::StreamingUnsignedTrailer => sdk::SignableBody::StreamingUnsignedPayloadTrailer,
     };
     // Its own reading of a query drops what S3 keeps, so it is given the canonical one.
-    let query = canonical_query(&Query::parse(parts.uri.query().unwrap_or_default()).unwrap(), None);
-    let separator = if query.is_empty() { "" } else { "?" };
-    let uri = format!("http://host{}{separator}{query}", super::canonical::canonical_path(parts.uri.path()));
+    let mut uri = b"http://host".to_vec();
+    push_path(&mut uri, parts.uri.path());
+    if let Some(query) = parts.uri.query() {
+        uri.push(b'?');
+        push_query(&mut uri, &Query::parse(query).unwrap(), None);
+    }
+    let uri = String::from_utf8(uri).unwrap();
     let request = sdk::SignableRequest::new(parts.method.as_str(), uri, headers.into_iter(), body).unwrap();
     let (instructions, _) = sdk::sign(request, &params).unwrap().into_parts();
     for header in instructions.into_parts().0 {
@@ -150,29 +154,40 @@ fn signed_get() -> Sent {
     signed("GET", "/bucket/key?versionId=1", &[], PayloadSigning::Empty)
 }
 
+const SCOPE: CredentialScope<'static> = CredentialScope { date: "20130524", region: "us-east-1" };
+
+/// The signature of a client, at [`now`] and for [`SCOPE`].
+fn client_signature(
+    (method, raw_path, raw_query): (&str, &str, &str),
+    headers: &HeaderMap,
+    signed_names: &str,
+    content_sha256: &str,
+    folding: Folding,
+) -> String {
+    let canonical = CanonicalRequest {
+        method,
+        raw_path,
+        query: &Query::parse(raw_query).unwrap(),
+        unsigned_parameter: None,
+        headers: &SignedNames::parse(signed_names).unwrap().select(headers).unwrap(),
+        content_sha256: content_sha256.as_bytes(),
+    };
+    let mut buffer = Vec::new();
+    let text = canonical.write(&mut buffer, folding, &Timestamp::from(now()).basic(), &SCOPE);
+    let key = SigningKey::derive(&SecretAccessKey::new(SECRET.to_owned()), &SCOPE);
+    key.sign(text.string_to_sign).as_str().to_owned()
+}
+
 /// A presigned request over `query`, which holds every parameter but the signature.
 fn presigned(query: &str, signed_headers: &str, content_sha256: &str) -> Sent {
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("127.0.0.1:8333"));
-    let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
-    let timestamp = Timestamp::from(now());
-    let canonical = canonical_request(
-        "PUT",
-        "/bucket/key",
-        &canonical_query(&Query::parse(query).unwrap(), None),
-        &headers,
-        &SignedHeaders::parse(signed_headers).unwrap(),
-        content_sha256,
-        Folding::Spaces,
-    )
-    .unwrap();
-    let to_sign = string_to_sign(timestamp, &scope, &canonical);
-    let signature =
-        SigningKey::derive(&SecretAccessKey::new(SECRET.to_owned()), &scope).sign(to_sign.as_bytes());
+    let request = ("PUT", "/bucket/key", query);
+    let signature = client_signature(request, &headers, signed_headers, content_sha256, Folding::Spaces);
     Sent {
         method: "PUT".into(),
         path: "/bucket/key".into(),
-        query: format!("{query}&{X_AMZ_SIGNATURE}={}", signature.as_str()),
+        query: format!("{query}&{X_AMZ_SIGNATURE}={signature}"),
         headers,
         virtual_host_bucket: None,
     }
@@ -378,9 +393,7 @@ mod header_signed {
     /// both send the value as it is.
     #[test]
     fn a_tab_is_folded_or_not() {
-        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
         let names = "host;x-amz-content-sha256;x-amz-date;x-amz-meta-note";
-        let signed_headers = SignedHeaders::parse(names).unwrap();
         for value in ["left\tright", "a\t\tb \t c", "a  b", "plain"] {
             for folding in [Folding::Spaces, Folding::WhiteSpace] {
                 let mut headers = HeaderMap::new();
@@ -392,21 +405,10 @@ mod header_signed {
                 ] {
                     headers.insert(name, HeaderValue::from_str(value).unwrap());
                 }
-                let canonical = canonical_request(
-                    "PUT",
-                    "/b/k",
-                    "",
-                    &headers,
-                    &signed_headers,
-                    "UNSIGNED-PAYLOAD",
-                    folding,
-                )
-                .unwrap();
-                let to_sign = string_to_sign(Timestamp::from(now()), &scope, &canonical);
-                let key = SigningKey::derive(&SecretAccessKey::new(SECRET.to_owned()), &scope);
+                let request = ("PUT", "/b/k", "");
+                let signature = client_signature(request, &headers, names, "UNSIGNED-PAYLOAD", folding);
                 let authorization = format!(
-                    "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/{scope},SignedHeaders={names},Signature={}",
-                    key.sign(to_sign.as_bytes()).as_str()
+                    "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/{SCOPE},SignedHeaders={names},Signature={signature}"
                 );
                 let (method, path, query) = ("PUT".into(), "/b/k".into(), String::new());
                 let sent = Sent { method, path, query, headers, virtual_host_bucket: None }
@@ -447,17 +449,10 @@ mod header_signed {
         headers.insert("date", HeaderValue::from_str(date).unwrap());
         headers.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
         let names = "date;host;x-amz-content-sha256";
-        let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
-        let signed_headers = SignedHeaders::parse(names).unwrap();
-        let canonical =
-            canonical_request("GET", "/", "", &headers, &signed_headers, "UNSIGNED-PAYLOAD", Folding::Spaces)
-                .unwrap();
-        let to_sign = string_to_sign(Timestamp::from(now()), &scope, &canonical);
-        let signing_key = SigningKey::derive(&SecretAccessKey::new(SECRET.to_owned()), &scope);
-        let signature = signing_key.sign(to_sign.as_bytes());
+        let signature =
+            client_signature(("GET", "/", ""), &headers, names, "UNSIGNED-PAYLOAD", Folding::Spaces);
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/{scope},SignedHeaders={names},Signature={}",
-            signature.as_str()
+            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/{SCOPE},SignedHeaders={names},Signature={signature}"
         );
         let sent = Sent {
             method: "GET".into(),

@@ -6,10 +6,18 @@
 /// Writes `bytes` as lowercase hexadecimal digits.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0x0f)]];
-    let text: Vec<[u8; 2]> = bytes.iter().map(digits).collect();
+    let text: Vec<[u8; 2]> = bytes.iter().copied().map(digits).collect();
     String::from_utf8(text.into_flattened()).expect("digits are ASCII")
+}
+
+/// The two lowercase hexadecimal digits of each byte; `as_flattened` gives them in a row.
+pub fn encode_array<const N: usize>(bytes: &[u8; N]) -> [[u8; 2]; N] {
+    (*bytes).map(digits)
+}
+
+fn digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0x0f)]]
 }
 
 /// Parses exactly `2 * N` hexadecimal digits; `None` for anything else.
@@ -28,7 +36,12 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// The value of one hexadecimal digit.
 pub(super) fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -38,10 +51,15 @@ mod tests {
     #[test]
     fn digits_are_written_in_lower_case_and_read_in_both() {
         assert_eq!(encode(&[0x00, 0x9a, 0xff]), "009aff");
+        assert_eq!(encode_array(&[0x00, 0x9a, 0xff]).as_flattened(), b"009aff");
         assert_eq!(decode("009aff"), Some([0x00, 0x9a, 0xff]));
         assert_eq!(decode("009AFF"), Some([0x00, 0x9a, 0xff]));
         for malformed in ["", "009a", "009af", "009aff0", "009aff00", "009afg", "+09aff", "éé09"] {
             assert_eq!(decode::<3>(malformed), None, "{malformed}");
+        }
+        for byte in 0..=u8::MAX {
+            let value = char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+            assert_eq!(nibble(byte), value, "{byte}");
         }
     }
 }

@@ -3,7 +3,9 @@
 //! It must not know which part of a request a text comes from, beyond what `+` means there.
 //! Strict decoding refuses a malformed escape; lenient decoding keeps a malformed escape as it is.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode, percent_encode};
+use std::cmp::Ordering;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode, percent_encode_byte};
 use thiserror::Error;
 
 use super::hex::nibble;
@@ -38,6 +40,35 @@ pub fn encode_path<T: AsRef<[u8]> + ?Sized>(text: &T) -> PercentEncode<'_> {
     percent_encode(text.as_ref(), PATH)
 }
 
+/// Appends a path decoded as by [`decode_lenient`] and encoded as by [`encode_path`], without a copy between.
+pub fn push_canonical_path(buffer: &mut Vec<u8>, raw_path: &str) {
+    let is_plain = |byte: u8| is_unreserved(byte) || byte == b'/';
+    let mut rest = raw_path.as_bytes();
+    loop {
+        let end = rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len());
+        buffer.extend_from_slice(&rest[..end]);
+        let Some((byte, tail)) = decode_first(&rest[end..]) else { return };
+        if is_plain(byte) {
+            buffer.push(byte);
+        } else {
+            buffer.extend_from_slice(percent_encode_byte(byte).as_bytes());
+        }
+        rest = tail;
+    }
+}
+
+/// The order of two texts as [`encode_query`] writes them, without writing them: an escape begins with `%`,
+/// which sorts before every unreserved character, and its digits sort as the byte does.
+pub fn compare_encoded_query(left: &[u8], right: &[u8]) -> Ordering {
+    let rank = |byte: &u8| (is_unreserved(*byte), *byte);
+    left.iter().map(rank).cmp(right.iter().map(rank))
+}
+
+/// RFC 3986, 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
+}
+
 /// Decodes every `%XX` once, strictly.
 ///
 /// # Errors
@@ -65,14 +96,68 @@ pub fn decode_strict(raw: &str, plus: Plus) -> Result<String, InvalidEncoding> {
 /// result.
 #[must_use]
 pub fn decode_lenient(raw: &str, plus: Plus) -> Vec<u8> {
-    let spaced: Vec<u8> =
-        raw.bytes().map(|byte| if byte == b'+' && plus == Plus::Space { b' ' } else { byte }).collect();
-    percent_decode(&spaced).collect()
+    if !raw.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return raw.as_bytes().to_vec();
+    }
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((byte, tail)) = decode_first(rest) {
+        let is_space = plus == Plus::Space && rest.starts_with(b"+");
+        bytes.push(if is_space { b' ' } else { byte });
+        rest = tail;
+    }
+    bytes
+}
+
+/// The first byte that `text` stands for, and the text after it; a malformed escape stands for itself.
+fn decode_first(text: &[u8]) -> Option<(u8, &[u8])> {
+    if let [b'%', high, low, rest @ ..] = text
+        && let (Some(high), Some(low)) = (nibble(*high), nibble(*low))
+    {
+        return Some((high << 4 | low, rest));
+    }
+    text.split_first().map(|(first, rest)| (*first, rest))
 }
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn short_cuts_change_nothing(raw in "(\\PC|%[0-9A-Fa-f]{2}|[%+/g ~]|[\\x00-\\xff]){0,20}") {
+            for plus in [Plus::Literal, Plus::Space] {
+                let spaced = if plus == Plus::Space { raw.replace('+', " ") } else { raw.clone() };
+                let decoded: Vec<u8> = percent_decode(spaced.as_bytes()).collect();
+                prop_assert_eq!(decode_lenient(&raw, plus), decoded);
+            }
+            let mut path = b"before".to_vec();
+            push_canonical_path(&mut path, &raw);
+            let slow = format!("before{}", encode_path(&decode_lenient(&raw, Plus::Literal)));
+            prop_assert_eq!(String::from_utf8(path).unwrap(), slow);
+        }
+
+        #[test]
+        fn the_order_is_that_of_encoded_texts(
+            left in prop::collection::vec(any::<u8>(), 0..4),
+            right in prop::collection::vec(any::<u8>(), 0..4),
+        ) {
+            let slow = encode_query(&left).to_string().cmp(&encode_query(&right).to_string());
+            prop_assert_eq!(compare_encoded_query(&left, &right), slow);
+        }
+    }
+
+    #[test]
+    fn the_order_of_bytes_is_that_of_their_encodings() {
+        for (left, right) in (0..=u8::MAX).flat_map(|left| (0..=u8::MAX).map(move |right| ([left], [right])))
+        {
+            let slow = encode_query(&left).to_string().cmp(&encode_query(&right).to_string());
+            assert_eq!(compare_encoded_query(&left, &right), slow, "{left:?} {right:?}");
+        }
+    }
 
     #[test]
     fn decodes_once_and_only_whole_escapes() {

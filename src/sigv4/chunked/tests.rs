@@ -13,10 +13,11 @@ const CRC32: &str = "x-amz-checksum-crc32";
 
 /// One chain of signatures; a client and a server have one each.
 fn signer() -> ChunkSigner {
-    let scope = CredentialScope { date: "20130524".into(), region: "us-east-1".into() };
+    let scope = CredentialScope { date: "20130524", region: "us-east-1" };
     let signing_key = SigningKey::derive(&SecretAccessKey::new(String::from("secret")), &scope);
     let seed = signing_key.sign(b"seed");
-    ChunkSigner::new(signing_key, Timestamp::parse_basic("20130524T000000Z").unwrap(), &scope, seed)
+    let time = Timestamp::parse_basic("20130524T000000Z").unwrap().basic();
+    ChunkSigner::new(signing_key, time, &scope, seed)
 }
 
 /// What a client that signs correctly sends, chunk by chunk.
