@@ -97,7 +97,8 @@ fn estimate_under(rule: &BucketRule, entry: &ListedEntry) -> SizeEstimate {
 /// Whether an ETag without a number of parts is a hash in hexadecimal digits, which S3 returns for one PUT.
 fn is_digest(etag: &str) -> bool {
     let etag = unquoted(etag);
-    etag.len() >= 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+    // Without a way out early, since nearly all are.
+    etag.len() >= 32 && etag.bytes().fold(true, |all, byte| all & byte.is_ascii_hexdigit())
 }
 
 /// The reason why a lookup found no size.
@@ -119,11 +120,13 @@ enum LookupError {
 
 /// Determines the sizes for one listing of one bucket.
 pub(crate) struct SizeReader {
-    pub(crate) resources: Resources,
-    pub(crate) bucket: BucketName,
+    resources: Resources,
+    bucket: BucketName,
+    /// The rule of the bucket, if one applies to all its objects.
+    rule: Option<BucketRule>,
     /// The client's headers that every request repeats for the storage to check: the expected bucket owner
     /// and the request payer.
-    pub(crate) headers: HeaderMap,
+    headers: HeaderMap,
 }
 
 /// The identity of one object in a listing.
@@ -135,9 +138,20 @@ pub(crate) struct Listed {
 }
 
 impl SizeReader {
+    /// A reader for the objects of this bucket; `headers` are repeated in every request.
+    pub(crate) fn new(resources: Resources, bucket: BucketName, headers: HeaderMap) -> Self {
+        let rule = resources.policies.for_whole_bucket(&bucket).cloned();
+        Self { resources, bucket, rule, headers }
+    }
+
+    /// The rule of a listed object; `None` if no rule serves it.
+    fn rule(&self, object_key: &ObjectKey) -> Option<&BucketRule> {
+        self.rule.as_ref().or_else(|| self.resources.policies.for_object(&self.bucket, object_key).ok())
+    }
+
     /// Returns the size and the ETag suffix of one entry, or the lookup that determines them.
     pub(crate) fn view(self: &Arc<Self>, entry: &ListedEntry) -> body::EntryView {
-        let Ok(rule) = self.resources.policies.for_object(&self.bucket, &entry.object) else {
+        let Some(rule) = self.rule(&entry.object) else {
             return body::EntryView::Known(ClientEntry { size: entry.size, etag_suffix: "" });
         };
         match estimate_under(rule, entry) {

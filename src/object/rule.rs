@@ -5,10 +5,12 @@
 //! which no rule matches is refused.
 
 pub mod formats;
+mod index;
 
 use std::sync::Arc;
 
-use super::rule::formats::Formats;
+use self::formats::Formats;
+use self::index::RuleIndex;
 use crate::envelope::native;
 use crate::error::Error;
 use crate::keyring::KeyId;
@@ -62,12 +64,19 @@ impl BucketRule {
 
 /// All rules in order of precedence: the first that matches an object applies. Clones share the rules.
 #[derive(Debug, Clone)]
-pub struct Policies(Arc<[BucketRule]>);
+pub struct Policies(Arc<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    rules: Vec<BucketRule>,
+    index: RuleIndex,
+}
 
 impl Policies {
     /// The rules in the given order of precedence.
     pub fn new(rules: Vec<BucketRule>) -> Self {
-        Self(rules.into())
+        let index = RuleIndex::new(rules.iter().map(|rule| (&rule.name, rule.prefix.as_str())));
+        Self(Arc::new(Rules { rules, index }))
     }
 
     /// The rule that applies to an object.
@@ -75,17 +84,34 @@ impl Policies {
     /// # Errors
     /// `AccessDenied` when no rule matches, since an object that is not configured is not served.
     pub fn for_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
-        self.0
-            .iter()
-            .find(|rule| {
-                rule.name.matches(bucket.as_str()) && object_key.as_str().starts_with(rule.prefix.as_str())
-            })
-            .ok_or_else(|| unserved(bucket))
+        let Rules { rules, index } = &*self.0;
+        let (name, object_key) = (bucket.as_str(), object_key.as_str());
+        let named = index.named_with_prefix(name, object_key).min();
+        let matches = |rule: &BucketRule| object_key.starts_with(&*rule.prefix) && rule.name.matches(name);
+        let pattern = index
+            .patterns(name)
+            .filter(|place| named.is_none_or(|named| *place < named) && matches(&rules[*place]))
+            .min();
+        pattern.or(named).map(|place| &rules[place]).ok_or_else(|| unserved(bucket))
     }
 
-    /// The rules that may apply to objects of the bucket.
+    /// The rules that may apply to objects of the bucket, in no order.
     pub(crate) fn for_bucket<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = &'a BucketRule> {
-        self.0.iter().filter(|rule| rule.name.matches(bucket.as_str()))
+        self.places(bucket).map(move |place| &self.0.rules[place])
+    }
+
+    /// The rule of all objects of the bucket, if one applies to all of them.
+    pub(crate) fn for_whole_bucket(&self, bucket: &BucketName) -> Option<&BucketRule> {
+        let first = self.places(bucket).min().map(|place| &self.0.rules[place]);
+        first.filter(|rule| rule.prefix.is_empty())
+    }
+
+    /// The places of the rules that may apply to objects of the bucket.
+    fn places<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = usize> + 'a {
+        let Rules { rules, index } = &*self.0;
+        let name = bucket.as_str();
+        let patterns = index.patterns(name).filter(move |place| rules[*place].name.matches(name));
+        index.named(name).chain(patterns)
     }
 
     /// Checks that at least one rule applies to the bucket.
@@ -107,6 +133,8 @@ fn unserved(bucket: &BucketName) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rule(name: &str, prefix: &str, realm: &str) -> BucketRule {
@@ -152,5 +180,35 @@ mod tests {
         assert_eq!(rule.allowed_keys(&[id("default")]), [id("default"), id("b")]);
         rule.key_id = Some(id("a"));
         assert_eq!(rule.allowed_keys(&[id("default")]), [id("a"), id("b"), id("default")]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+        #[test]
+        fn the_rule_is_that_of_a_search_through_all_rules(
+            rules in prop::collection::vec(("[ab]{1,4}|[ab]{0,3}[*?][ab*?]{0,2}", "[ab/]{0,3}"), 0..30),
+            bucket in "[ab]{1,5}",
+            object_key in "[ab/]{1,5}",
+        ) {
+            let rules: Vec<_> = rules.iter().enumerate()
+                .map(|(place, (name, prefix))| rule(name, prefix, &place.to_string()))
+                .collect();
+            let policies = Policies::new(rules.clone());
+            let is_served = |rule: &&BucketRule| rule.name.matches(&bucket);
+            let first = rules.iter().filter(is_served).find(|rule| object_key.starts_with(&rule.prefix));
+            let expected = first.and_then(|rule| rule.realm.clone());
+            prop_assert_eq!(realm_of(&policies, &bucket, &object_key), expected);
+            let realms = |rules: &[&BucketRule]| {
+                let mut realms: Vec<_> = rules.iter().map(|rule| rule.realm.clone()).collect();
+                realms.sort();
+                realms
+            };
+            let bucket = BucketName::parse(&bucket).unwrap();
+            let served: Vec<_> = rules.iter().filter(is_served).collect();
+            let found: Vec<_> = policies.for_bucket(&bucket).collect();
+            prop_assert_eq!(realms(&found), realms(&served));
+            let whole = served.first().filter(|rule| rule.prefix.is_empty()).map(|rule| &rule.realm);
+            prop_assert_eq!(policies.for_whole_bucket(&bucket).map(|rule| &rule.realm), whole);
+        }
     }
 }

@@ -40,11 +40,8 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Error::UnexpectedResponse(UnexpectedResponse::ContentEncoding));
     }
-    let sizes = Arc::new(SizeReader {
-        resources: object::Resources::clone(resources),
-        bucket: bucket.clone(),
-        headers: account_headers(&call.headers),
-    });
+    let headers = account_headers(&call.headers);
+    let sizes = Arc::new(SizeReader::new(object::Resources::clone(resources), bucket.clone(), headers));
     let (mut parts, listing) = response.into_parts();
     for name in BODY_HEADERS {
         parts.headers.remove(name);

@@ -1,18 +1,27 @@
 //! A listing of objects, rewritten while it streams: the `<Size>` of an entry may change, its `<ETag>` may
 //! get a suffix, and what it says of the stored bytes' checksums is left out. Every other byte stays.
+//!
+//! Entries as S3 writes them are plain and found whole by their shape; every other one is scanned tag by tag,
+//! and read as XML.
+
+mod entry;
+mod shape;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr;
+use memchr::memchr2;
 use quick_xml::escape::unescape;
 
+use self::shape::{NotPlain, PlainElement, Shapes};
 use super::reader::{Step, XmlReader, is_blank};
 use super::stream_scanner::{StreamScanner, Tag};
-use super::{XmlError, push_text, reader};
+use super::{XmlError, reader};
 use crate::s3::name::ObjectKey;
 use crate::wire::percent::{self, Plus};
+
+pub use self::entry::{ClientEntry, ListedEntry};
 
 /// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL,
 /// a version id 1,024; times, ETag, owner, checksum and restore status stay under 2 KiB. The rest is for
@@ -37,95 +46,6 @@ pub enum ListingPiece {
     Entry(ListedEntry),
 }
 
-/// A `<Contents>` or `<Version>` element.
-#[derive(Debug, Clone)]
-pub struct ListedEntry {
-    /// The element.
-    bytes: Bytes,
-    /// Where in it the size is written.
-    digits: Range<usize>,
-    /// Where in it the ETag is written.
-    etag_at: Option<Range<usize>>,
-    /// Where in it the stored bytes' checksums are described, in ascending order.
-    about_ciphertext: Vec<Range<usize>>,
-    /// The object.
-    pub object: ObjectKey,
-    /// The ETag as it is written, mostly in quotes.
-    pub etag: Option<String>,
-    /// The version, in a listing of versions.
-    pub version_id: Option<String>,
-    /// Bytes stored.
-    pub size: u64,
-}
-
-/// An object as its readers see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientEntry {
-    /// Bytes of its content.
-    pub size: u64,
-    /// What its ETag has behind the storage's.
-    pub etag_suffix: &'static str,
-}
-
-impl ListedEntry {
-    /// Writes the element as its readers see the object.
-    pub fn write(&self, shown: ClientEntry, to: &mut BytesMut) {
-        let digits = (shown.size != self.size).then(|| shown.size.to_string());
-        let etag = self.etag_at.as_ref().filter(|_| !shown.etag_suffix.is_empty());
-        let etag = etag.map(|at| suffixed(&self.bytes, at, self.etag.as_deref(), shown.etag_suffix));
-        let digits = digits.as_deref().map(|digits| (self.digits.clone(), Cow::Borrowed(digits)));
-        let mut edits = [digits, etag].map(Option::into_iter).into_iter().flatten();
-        let (mut first, mut second) = (edits.next(), edits.next());
-        if let (Some((one, _)), Some((other, _))) = (&first, &second)
-            && other.start < one.start
-        {
-            std::mem::swap(&mut first, &mut second);
-        }
-        let mut left_out = self.about_ciphertext.iter().peekable();
-        let mut at = 0;
-        for (range, text) in first.into_iter().chain(second) {
-            while let Some(element) = left_out.next_if(|element| element.start < range.start) {
-                to.extend_from_slice(&self.bytes[at..element.start]);
-                at = element.end;
-            }
-            to.extend_from_slice(&self.bytes[at..range.start]);
-            to.extend_from_slice(text.as_bytes());
-            at = range.end;
-        }
-        for element in left_out {
-            to.extend_from_slice(&self.bytes[at..element.start]);
-            at = element.end;
-        }
-        to.extend_from_slice(&self.bytes[at..]);
-    }
-
-    /// How many bytes the element has.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-/// What to write where, so that an ETag has a suffix within its quotes. Quotes may be written as references.
-fn suffixed<'a>(
-    element: &[u8],
-    at: &Range<usize>,
-    etag: Option<&str>,
-    suffix: &'a str,
-) -> (Range<usize>, Cow<'a, str>) {
-    let written = element[at.clone()].trim_ascii_end();
-    let quote = [&b"\""[..], b"&quot;", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
-    let etag = etag.unwrap_or_default();
-    if quote.is_some() != etag.trim_ascii_end().ends_with('"') || memchr(b'<', written).is_some() {
-        let bare = etag.trim_ascii().trim_matches('"');
-        let mut text = String::new();
-        push_text(&mut text, &format!("\"{bare}{suffix}\""));
-        return (at.clone(), Cow::Owned(text));
-    }
-    let end = at.start + written.len() - quote.map_or(0, <[u8]>::len);
-    (end..end, Cow::Borrowed(suffix))
-}
-
 /// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went
 /// in.
 ///
@@ -139,6 +59,9 @@ pub struct ListRewriter {
     /// How many of them the scanner has read.
     scanned: usize,
     held: Option<Held>,
+    shapes: Shapes,
+    /// How long the buffer was when it was the beginning of a plain element and no more; 0 otherwise.
+    partial: usize,
     root: Root,
     encoding: NameEncoding,
     /// Whether the document itself has named the encoding.
@@ -171,6 +94,8 @@ impl ListRewriter {
             buffer: BytesMut::new(),
             scanned: 0,
             held: None,
+            shapes: Shapes::default(),
+            partial: 0,
             root: Root::NotYet,
             encoding: requested,
             is_told: false,
@@ -190,6 +115,38 @@ impl ListRewriter {
     /// an entry that does not say once what its object's key is and how large it is; `TooLarge` past
     /// [`MAX_ENTRY`], or nested too deep.
     pub fn next_piece(&mut self) -> Result<Option<ListingPiece>, XmlError> {
+        let is_between = self.held.is_none() && self.root == Root::Listing && self.scanner.is_at_text(1);
+        if is_between && !self.buffer.is_empty() {
+            let blank = self.buffer.iter().take_while(|byte| is_blank(&[**byte])).count();
+            if blank > 0 {
+                self.scanned = blank;
+                return Ok(self.pass(blank));
+            }
+            if self.buffer.len() == self.partial {
+                return Ok(None);
+            }
+            match self.shapes.find(&self.buffer[..self.buffer.len().min(MAX_ENTRY)]) {
+                Ok(found) => {
+                    self.partial = 0;
+                    let element = self.buffer.split_to(found.length).freeze();
+                    if !found.is_entry {
+                        return Ok(Some(ListingPiece::Passed(element)));
+                    }
+                    return self.entry(element, Some(found)).map(Some);
+                }
+                // Once: in how many pieces an element comes must not decide how often it is looked at.
+                Err(NotPlain::Partial) if self.partial == 0 && self.buffer.len() <= MAX_ENTRY => {
+                    self.partial = self.buffer.len();
+                    return Ok(None);
+                }
+                Err(NotPlain::Partial | NotPlain::Other) => self.partial = 0,
+            }
+        }
+        self.scan()
+    }
+
+    /// The next piece, tag by tag.
+    fn scan(&mut self) -> Result<Option<ListingPiece>, XmlError> {
         loop {
             let (read, tag) = self.scanner.scan(&self.buffer[self.scanned..])?;
             self.scanned += read;
@@ -245,7 +202,7 @@ impl ListRewriter {
                 let element = self.buffer.split_to(self.scanned).freeze();
                 self.scanned = 0;
                 match held {
-                    Held::Entry => self.entry(element).map(Some),
+                    Held::Entry => self.entry(element, None).map(Some),
                     Held::EncodingType => {
                         self.encoding_type(&element)?;
                         Ok(Some(ListingPiece::Passed(element)))
@@ -268,44 +225,47 @@ impl ListRewriter {
         if contradicts { Err(XmlError::Unexpected) } else { Ok(()) }
     }
 
-    fn entry(&mut self, bytes: Bytes) -> Result<ListingPiece, XmlError> {
-        let fields = Fields::parse_plain(&bytes).map_or_else(|| Fields::read(&bytes), Ok);
-        let Fields { key, etag, version_id, size, about_ciphertext } = fields?;
-        let Some((text, digits)) = size else { return Ok(ListingPiece::Passed(bytes)) };
-        let digits = trimmed(&text, &bytes, digits)?;
-        let size = std::str::from_utf8(&bytes[digits.clone()]).ok().and_then(|digits| digits.parse().ok());
-        let size = size.ok_or(XmlError::Unexpected)?;
-        let object = self.object(key.ok_or(XmlError::Unexpected)?)?;
-        let (etag, etag_at) = etag.unzip();
-        let entry = ListedEntry { bytes, digits, etag_at, about_ciphertext, object, etag, version_id, size };
+    /// An entry, of which this was found if it is plain.
+    fn entry(&mut self, bytes: Bytes, found: Option<PlainElement>) -> Result<ListingPiece, XmlError> {
+        let plain = found.and_then(|found| Fields::from_plain(&bytes, found));
+        let Fields { key, etag, version_id, size, about_ciphertext } =
+            plain.map_or_else(|| Fields::read(&bytes), Ok)?;
+        let Some((text, written)) = size else { return Ok(ListingPiece::Passed(bytes)) };
+        let (digits, size) = parse_size(&text, &bytes, written)?;
+        let object = self.object(&key.ok_or(XmlError::Unexpected)?)?;
+        let (etag, etag_at) = etag.map(|(etag, at)| (etag.into_owned(), at)).unzip();
+        let version_id = version_id.map(Cow::into_owned);
+        let entry = ListedEntry { digits, etag_at, about_ciphertext, object, etag, version_id, size, bytes };
         Ok(ListingPiece::Entry(entry))
     }
 
     /// The key behind a name as it is written.
-    fn object(&mut self, name: String) -> Result<ObjectKey, XmlError> {
+    fn object(&mut self, name: &str) -> Result<ObjectKey, XmlError> {
         self.is_used = true;
-        let decoded = match self.encoding {
-            NameEncoding::Verbatim => name,
-            NameEncoding::Url => match percent::decode_strict(&name, Plus::Space) {
-                Ok(decoded) => decoded,
+        let is_url = self.encoding == NameEncoding::Url;
+        let decoded = if is_url && memchr2(b'%', b'+', name.as_bytes()).is_some() {
+            match percent::decode_strict(name, Plus::Space) {
+                Ok(decoded) => Some(decoded),
                 Err(_) if self.is_told => return Err(XmlError::Unexpected),
                 // Requested and never done: the `%` is the name's own.
-                Err(_) => name,
-            },
+                Err(_) => None,
+            }
+        } else {
+            None
         };
-        ObjectKey::parse(decoded).map_err(|_| XmlError::Unexpected)
+        ObjectKey::parse(decoded.as_deref().unwrap_or(name)).map_err(|_| XmlError::Unexpected)
     }
 }
 
 /// What an entry says about its object; other fields, and what is nested deeper, are not read.
 #[derive(Debug, Default, PartialEq)]
-struct Fields {
-    key: Option<String>,
+struct Fields<'a> {
+    key: Option<Cow<'a, str>>,
     /// The text, and where it is written.
-    etag: Option<(String, Range<usize>)>,
-    version_id: Option<String>,
+    etag: Option<(Cow<'a, str>, Range<usize>)>,
+    version_id: Option<Cow<'a, str>>,
     /// The text, and where it is written.
-    size: Option<(String, Range<usize>)>,
+    size: Option<(Cow<'a, str>, Range<usize>)>,
     /// The elements about the stored bytes' checksums; neighbours count as one.
     about_ciphertext: Vec<Range<usize>>,
 }
@@ -313,38 +273,22 @@ struct Fields {
 /// The elements of an entry that describe the checksum of the stored bytes.
 const ABOUT_CIPHERTEXT: [&str; 2] = ["ChecksumAlgorithm", "ChecksumType"];
 
-impl Fields {
-    /// Those of an entry as S3 writes most: one field after the other, none inside another, no attributes, no
-    /// comments. `None` for what is written in any other way, and for what is wrong: that is left to
+impl<'a> Fields<'a> {
+    /// Those of a plain entry. `None` for text that has to be judged, or is wrong: that is left to
     /// [`Self::read`].
-    fn parse_plain(element: &[u8]) -> Option<Self> {
-        let element = std::str::from_utf8(element).ok().filter(|element| !element.contains('\r'))?;
-        let mut fields = Self::default();
-        let (entry, mut rest) = opened(element)?;
-        loop {
-            rest = rest.trim_ascii_start();
-            if let Some(closed) = rest.strip_prefix("</") {
-                return (closed.strip_suffix('>')? == entry).then_some(fields);
-            }
-            let (name, content) = opened(rest)?;
-            let (text, closed) = content.split_at(memchr(b'<', content.as_bytes())?);
-            rest = closed.strip_prefix("</")?.strip_prefix(name)?.strip_prefix('>')?;
-            let begins = element.len() - content.len();
-            let written = begins..begins + text.len();
-            let text = unescape(text).ok()?;
-            let set = match name {
-                "Key" => set(&mut fields.key, text.into_owned()),
-                "ETag" => set(&mut fields.etag, (text.into_owned(), written)),
-                "VersionId" => set(&mut fields.version_id, text.into_owned()),
-                "Size" => set(&mut fields.size, (text.into_owned(), written)),
-                name if ABOUT_CIPHERTEXT.contains(&name) => {
-                    fields.leave_out(begins - name.len() - 2..element.len() - rest.len());
-                    Ok(())
-                }
-                _ => Ok(()),
-            };
-            set.ok()?;
-        }
+    fn from_plain(element: &'a [u8], found: PlainElement) -> Option<Self> {
+        let element = std::str::from_utf8(element).ok().filter(|_| !found.needs_reader)?;
+        let text = |at: Range<usize>| {
+            if found.has_references { unescape(&element[at]) } else { Ok(Cow::Borrowed(&element[at])) }
+        };
+        let written = |at: Range<usize>| text(at.clone()).map(|text| (text, at));
+        Some(Self {
+            key: found.key.map(text).transpose().ok()?,
+            etag: found.etag.map(written).transpose().ok()?,
+            version_id: found.version_id.map(text).transpose().ok()?,
+            size: found.size.map(|at| (Cow::Borrowed(&element[at.clone()]), at)),
+            about_ciphertext: found.about_ciphertext,
+        })
     }
 
     fn read(element: &[u8]) -> Result<Self, XmlError> {
@@ -369,12 +313,12 @@ impl Fields {
                 Step::Text(more) if reader.path().len() == 2 => text.push_str(&more),
                 Step::Text(_) => (),
                 Step::Close if reader.path().len() == 1 => match field.as_str() {
-                    "Key" => set(&mut fields.key, std::mem::take(&mut text))?,
-                    "ETag" => set(&mut fields.etag, (std::mem::take(&mut text), begins..before))?,
-                    "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text))?,
-                    "Size" => set(&mut fields.size, (std::mem::take(&mut text), begins..before))?,
+                    "Key" => set(&mut fields.key, std::mem::take(&mut text).into())?,
+                    "ETag" => set(&mut fields.etag, (std::mem::take(&mut text).into(), begins..before))?,
+                    "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text).into())?,
+                    "Size" => set(&mut fields.size, (std::mem::take(&mut text).into(), begins..before))?,
                     name if ABOUT_CIPHERTEXT.contains(&name) => {
-                        fields.leave_out(tag_begins..reader.position());
+                        leave_out(&mut fields.about_ciphertext, tag_begins..reader.position());
                     }
                     _ => (),
                 },
@@ -383,22 +327,14 @@ impl Fields {
             }
         }
     }
-
-    /// Takes note of an element that stays behind the former ones.
-    fn leave_out(&mut self, element: Range<usize>) {
-        match self.about_ciphertext.last_mut() {
-            Some(last) if last.end == element.start => last.end = element.end,
-            Some(_) | None => self.about_ciphertext.push(element),
-        }
-    }
 }
 
-/// The name in a start tag without attributes and prefix, and what follows the tag.
-fn opened(text: &str) -> Option<(&str, &str)> {
-    let tag = text.strip_prefix('<')?;
-    let length = tag.bytes().take_while(u8::is_ascii_alphanumeric).count();
-    let (name, rest) = tag.split_at(length);
-    Some((name, rest.strip_prefix('>')?)).filter(|_| !name.is_empty())
+/// Takes note of an element that comes after the former ones.
+fn leave_out(elements: &mut Vec<Range<usize>>, element: Range<usize>) {
+    match elements.last_mut() {
+        Some(last) if last.end == element.start => last.end = element.end,
+        Some(_) | None => elements.push(element),
+    }
 }
 
 /// Fills a field that may occur once.
@@ -406,18 +342,14 @@ fn set<T>(field: &mut Option<T>, value: T) -> Result<(), XmlError> {
     field.replace(value).map_or(Ok(()), |_| Err(XmlError::Unexpected))
 }
 
-/// The digits alone, of a size that is written plainly: not in references, not around comments.
-fn trimmed(text: &str, element: &[u8], written: Range<usize>) -> Result<Range<usize>, XmlError> {
-    if element[written.clone()] != *text.as_bytes() {
-        return Err(XmlError::Unexpected);
-    }
-    let begins = text.find(|c: char| c.is_ascii_digit()).ok_or(XmlError::Unexpected)?;
+/// The digits alone, and their number, of a size that is written plainly: not in references, not around
+/// comments.
+fn parse_size(text: &str, element: &[u8], written: Range<usize>) -> Result<(Range<usize>, u64), XmlError> {
+    let begins = written.start + (text.len() - text.trim_ascii_start().len());
     let digits = text.trim_ascii();
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(XmlError::Unexpected);
-    }
-    let begins = written.start + begins;
-    Ok(begins..begins + digits.len())
+    let is_plain = element[written] == *text.as_bytes() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let size = digits.parse().ok().filter(|_| is_plain).ok_or(XmlError::Unexpected)?;
+    Ok((begins..begins + digits.len(), size))
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ impl StreamScanner {
         self.depth
     }
 
+    /// Whether text or a tag comes next, inside so many open elements.
+    pub(super) fn is_at_text(&self, depth: usize) -> bool {
+        matches!(self.state, State::Text) && self.depth == depth
+    }
+
     /// How many of the bytes seen last belong to a tag, or to what may become one, that has not ended.
     pub(super) fn unfinished(&self) -> usize {
         match self.state {

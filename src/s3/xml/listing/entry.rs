@@ -1,0 +1,145 @@
+//! An entry of a listing, and how it is written as its readers see the object.
+//!
+//! It must not know how entries are found. It promises that the element stays as it is but for the digits of
+//! its size, a suffix to its ETag, and the description of the stored bytes' checksums, which is left out.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::slice;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+
+use crate::s3::name::ObjectKey;
+use crate::s3::xml::push_text;
+
+/// A `<Contents>` or `<Version>` element.
+#[derive(Debug, Clone)]
+pub struct ListedEntry {
+    /// The element.
+    pub(super) bytes: Bytes,
+    /// Where in it the size is written.
+    pub(super) digits: Range<usize>,
+    /// Where in it the ETag is written.
+    pub(super) etag_at: Option<Range<usize>>,
+    /// Where in it the stored bytes' checksums are described, in ascending order.
+    pub(super) about_ciphertext: Vec<Range<usize>>,
+    /// The object.
+    pub object: ObjectKey,
+    /// The ETag as it is written, mostly in quotes.
+    pub etag: Option<String>,
+    /// The version, in a listing of versions.
+    pub version_id: Option<String>,
+    /// Bytes stored.
+    pub size: u64,
+}
+
+/// An object as its readers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientEntry {
+    /// Bytes of its content.
+    pub size: u64,
+    /// What its ETag has behind the storage's.
+    pub etag_suffix: &'static str,
+}
+
+impl ListedEntry {
+    /// Writes the element as its readers see the object.
+    pub fn write(&self, shown: ClientEntry, to: &mut BytesMut) {
+        let mut buffer = [0; MAX_DIGITS];
+        let size = if shown.size == self.size {
+            &self.bytes[self.digits.clone()]
+        } else {
+            decimal(shown.size, &mut buffer)
+        };
+        let etag = self.etag_at.as_ref().filter(|_| !shown.etag_suffix.is_empty());
+        let etag = etag.map(|at| suffixed(&self.bytes, at, self.etag.as_deref(), shown.etag_suffix));
+        let mut edited = EditedCopy { from: &self.bytes, at: 0, left_out: self.about_ciphertext.iter(), to };
+        match etag {
+            Some((at, etag)) if at.start < self.digits.start => {
+                edited.replace(&at, etag.as_bytes());
+                edited.replace(&self.digits, size);
+            }
+            Some((at, etag)) => {
+                edited.replace(&self.digits, size);
+                edited.replace(&at, etag.as_bytes());
+            }
+            None => edited.replace(&self.digits, size),
+        }
+        edited.finish();
+    }
+
+    /// How many bytes the element has.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// A copy of an element with changes, which are made in the order of their places.
+struct EditedCopy<'a> {
+    from: &'a [u8],
+    /// How much of it was copied or left out.
+    at: usize,
+    /// What is left out from there on.
+    left_out: slice::Iter<'a, Range<usize>>,
+    to: &'a mut BytesMut,
+}
+
+impl EditedCopy<'_> {
+    /// Writes `text` in the place of these bytes.
+    fn replace(&mut self, place: &Range<usize>, text: &[u8]) {
+        self.copy_until(place.start);
+        self.to.extend_from_slice(text);
+        self.at = place.end;
+    }
+
+    fn finish(mut self) {
+        self.copy_until(self.from.len());
+    }
+
+    fn copy_until(&mut self, end: usize) {
+        while let Some(element) = self.left_out.as_slice().first().filter(|element| element.start < end) {
+            self.to.extend_from_slice(&self.from[self.at..element.start]);
+            self.at = element.end;
+            self.left_out.next();
+        }
+        self.to.extend_from_slice(&self.from[self.at..end]);
+    }
+}
+
+/// How many digits the largest number has.
+const MAX_DIGITS: usize = 20;
+
+/// A number in decimal digits.
+fn decimal(mut number: u64, buffer: &mut [u8; MAX_DIGITS]) -> &[u8] {
+    let mut begins = buffer.len();
+    loop {
+        begins -= 1;
+        buffer[begins] = b"0123456789"[(number % 10) as usize];
+        number /= 10;
+        if number == 0 {
+            return &buffer[begins..];
+        }
+    }
+}
+
+/// What to write where, so that an ETag has a suffix within its quotes. Quotes may be written as references.
+fn suffixed<'a>(
+    element: &[u8],
+    at: &Range<usize>,
+    etag: Option<&str>,
+    suffix: &'a str,
+) -> (Range<usize>, Cow<'a, str>) {
+    let written = element[at.clone()].trim_ascii_end();
+    let quote = [&b"\""[..], b"&quot;", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
+    let etag = etag.unwrap_or_default();
+    if quote.is_some() != etag.trim_ascii_end().ends_with('"') || memchr(b'<', written).is_some() {
+        let bare = etag.trim_ascii().trim_matches('"');
+        let mut text = String::new();
+        push_text(&mut text, &format!("\"{bare}{suffix}\""));
+        return (at.clone(), Cow::Owned(text));
+    }
+    let end = at.start + written.len() - quote.map_or(0, <[u8]>::len);
+    (end..end, Cow::Borrowed(suffix))
+}
