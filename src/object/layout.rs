@@ -1,7 +1,8 @@
 //! Where the bytes of multipart objects lie: proven once by a few small reads, then cached (F-42, F-44).
 //!
 //! It must not know client requests. A layout is cached with the identity of its object, and used only for
-//! responses about an object with an equal identity.
+//! responses about an object with an equal identity. Stored bytes may be requested by a layout that is not
+//! proven yet; nothing is opened by it.
 
 use std::sync::Arc;
 
@@ -85,27 +86,154 @@ pub(crate) async fn remember(
     Ok(known)
 }
 
-/// The segment header that a window needs and does not begin with: from the cache, else from the object.
+/// The layout by which the stored bytes of a range are requested.
+pub(crate) enum ExpectedLayout {
+    /// The object's layout.
+    Proven(Arc<ProvenLayout>),
+    /// The layout that the first segment's header makes most likely.
+    Likely { identity: ObjectIdentity, layout: Layout, content_key: Arc<ContentKey> },
+}
+
+/// The layout to expect of an object that `response` describes: from the cache, else after one small read. An
+/// object that carries no layout is read for its first segment's header only, if the response does not begin
+/// with that.
 ///
 /// # Errors
 /// The errors of [`layout_of`].
-pub(crate) async fn header_apart(
+pub(crate) async fn expect_layout(
     resources: &Resources,
     at: &ObjectLocation<'_>,
-    known: &ProvenLayout,
-    window: &MultipartWindow,
-    content_key: &Arc<ContentKey>,
+    identity: ObjectIdentity,
+    content_key: Arc<ContentKey>,
+    response: (ReceivedRange, BoxBody),
+) -> Result<ExpectedLayout, Error> {
+    if let Some(known) = resources.layout_cache.known(at, &identity).await {
+        return Ok(ExpectedLayout::Proven(known));
+    }
+    let (Some(parts), Some(plaintext_total)) = (identity.parts(), identity.plaintext_total()?) else {
+        // The bytes of a wrong guess are of no use.
+        drop(response);
+        return layout_of(resources, at, &identity, &content_key).await.map(ExpectedLayout::Proven);
+    };
+    let claim = (plaintext_total, parts);
+    let guesses = guess_layouts(resources, at, &identity, &content_key, claim, Some(response));
+    let (_, guesses) = Box::pin(guesses).await?;
+    let layout = guesses.first().ok_or(FormatError::BodyLength)?.unproven().clone();
+    Ok(ExpectedLayout::Likely { identity, layout, content_key })
+}
+
+/// What is needed to open a range of a multipart object.
+pub(crate) struct ProvenRange {
+    pub(crate) known: Arc<ProvenLayout>,
+    /// The stored bytes that were requested; `None` for none.
+    pub(crate) window: Option<MultipartWindow>,
+    /// The segment header that the window needs and does not begin with. Not authentic before
+    /// [`Self::opener`].
+    header: Option<Bytes>,
+}
+
+impl ExpectedLayout {
+    pub(crate) fn identity(&self) -> &ObjectIdentity {
+        match self {
+            Self::Proven(known) => &known.identity,
+            Self::Likely { identity, .. } => identity,
+        }
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        match self {
+            Self::Proven(known) => &known.layout,
+            Self::Likely { layout, .. } => layout,
+        }
+    }
+
+    /// Proves the layout if it is not proven yet, and meanwhile reads the segment header that `window` needs
+    /// and does not begin with. The proven layout may be another one than the expected.
+    ///
+    /// # Errors
+    /// The errors of [`layout_of`].
+    pub(crate) async fn prove(
+        &self,
+        resources: &Resources,
+        at: &ObjectLocation<'_>,
+        window: Option<MultipartWindow>,
+    ) -> Result<ProvenRange, Error> {
+        let (known, header) = match self {
+            Self::Proven(known) => {
+                let header = header_apart(resources, at, &known.identity, known.fingerprint, window).await?;
+                (known.clone(), header)
+            }
+            Self::Likely { identity, content_key, .. } => {
+                let header = header_apart(resources, at, identity, identity.fingerprint(at), window);
+                tokio::try_join!(layout_of(resources, at, identity, content_key), header)?
+            }
+        };
+        Ok(ProvenRange { known, window, header })
+    }
+}
+
+impl ProvenRange {
+    /// Opens the window of the proven layout, which must be the one that was requested, and caches the header
+    /// that was read for it. Only an authentic header is cached, since otherwise a passing fault would last.
+    ///
+    /// # Errors
+    /// The errors of [`RangeOpener::new`].
+    pub(crate) async fn opener(
+        self,
+        resources: &Resources,
+        window: &MultipartWindow,
+        content_key: Arc<ContentKey>,
+    ) -> Result<RangeOpener, FormatError> {
+        let Self { known, header, .. } = self;
+        let opener = RangeOpener::new(content_key, known.layout.clone(), window, header.as_deref())?;
+        if let (Some(header), Some(offset)) = (header, window.header_apart) {
+            resources.layout_cache.headers.entry((known.fingerprint, offset)).or_insert(header).await;
+        }
+        Ok(opener)
+    }
+}
+
+/// The segment header that a window needs and does not begin with: from the cache, else from the object, and
+/// then not authenticated.
+async fn header_apart(
+    resources: &Resources,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
+    fingerprint: [u8; 32],
+    window: Option<MultipartWindow>,
 ) -> Result<Option<Bytes>, Error> {
-    let Some(offset) = window.header_apart else { return Ok(None) };
+    let Some(offset) = window.and_then(|window| window.header_apart) else { return Ok(None) };
+    if let Some(header) = resources.layout_cache.headers.get(&(fingerprint, offset)).await {
+        return Ok(Some(header));
+    }
+    read_stored(resources, at, identity, offset, SEGMENT_HEADER as u64).await.map(Some)
+}
+
+/// The first segment's header of an object that carries no layout, and the layouts that fit it. The header
+/// comes from the cache, else from the response if that begins with it, else from the object.
+async fn guess_layouts(
+    resources: &Resources,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
+    content_key: &ContentKey,
+    (plaintext_total, parts): (u64, u16),
+    response: Option<(ReceivedRange, BoxBody)>,
+) -> Result<(Bytes, Vec<LayoutGuess>), Error> {
+    let guess = |header: &[u8]| LayoutGuess::from_first_header(content_key, header, plaintext_total, parts);
     let read = async {
-        let header = read_stored(resources, at, &known.identity, offset, SEGMENT_HEADER as u64).await?;
-        // Only an authentic header is cached, since otherwise a passing fault would last.
-        RangeOpener::new(content_key.clone(), known.layout.clone(), window, Some(&header))?;
+        let length = SEGMENT_HEADER as u64;
+        let header = match response.filter(|(run, _)| run.first == 0) {
+            Some((run, body)) => read_run(body, run, 0, length).await?,
+            None => read_stored(resources, at, identity, 0, length).await?,
+        };
+        // Only an authentic header is cached.
+        guess(&header)?;
         Ok(header)
     };
     let headers = &resources.layout_cache.headers;
-    let read = headers.try_get_with((known.fingerprint, offset), read);
-    Box::pin(read).await.map(Some).map_err(Error::Shared)
+    let header = headers.try_get_with((identity.fingerprint(at), 0), read).await.map_err(Error::Shared)?;
+    let guesses = guess(&header)?;
+    Ok((header, guesses))
 }
 
 async fn prove(
@@ -128,14 +256,15 @@ async fn prove(
             Ok(Proven::from_tail(content_key, &tail, total, parts)?)
         }
         MultipartLength::Exact(plaintext_total) => {
-            let read = |offset| read_stored(resources, at, identity, offset, SEGMENT_HEADER as u64);
-            let first = read(0).await?;
-            let mut ending = (0, first.clone());
+            let claim = (plaintext_total, parts);
+            let (first, guesses) = guess_layouts(resources, at, identity, content_key, claim, None).await?;
+            let mut ending = (0, first);
             let mut refused = FormatError::BodyLength;
-            for guess in LayoutGuess::from_first_header(content_key, &first, plaintext_total, parts)? {
+            for guess in guesses {
                 let offset = guess.last_header_offset();
                 if offset != ending.0 {
-                    ending = (offset, read(offset).await?);
+                    let header = read_stored(resources, at, identity, offset, SEGMENT_HEADER as u64);
+                    ending = (offset, header.await?);
                 }
                 match guess.prove(content_key, &ending.1) {
                     Ok(layout) => {

@@ -4,6 +4,8 @@
 //! nothing is known is requested as if the object had been written by one PUT, and requested again if it had
 //! not. No byte is released before it was authenticated, as far as the object's format authenticates content.
 
+mod plan;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 use super::caches::ProvenLayout;
 use super::checksums;
 use super::foreign::{self, DetectedFormat, FirstResponse, ForeignMetadata, Source};
-use super::layout;
+use super::layout::{self, ExpectedLayout, ProvenRange};
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange};
 use super::native::{NativeMetadata, OpenedNative};
 use super::opened::OpenedObject;
@@ -23,9 +25,8 @@ use super::range::{RequestedRange, Selection, stored_range};
 use super::rule::BucketRule;
 use super::upstream_response;
 use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, PlaintextWindow};
-use crate::envelope::ContentKey;
-use crate::envelope::native::multipart::{BodyClaim, MultipartOpener, RangeOpener, SEGMENT_HEADER};
-use crate::envelope::native::{ChunkOpener, ReadWindow};
+use crate::envelope::native::ReadWindow;
+use crate::envelope::native::multipart::{MultipartWindow, SEGMENT_HEADER};
 use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
 use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
@@ -88,7 +89,8 @@ async fn open_wanted(
     let mut assumption = match read.wanted {
         RequestedRange::Whole => Assumption::Nothing,
         RequestedRange::Range(_) | RequestedRange::Part(_) => {
-            resources.layout_cache.newest(&at).await.map_or(Assumption::Nothing, Assumption::Layout)
+            let newest = resources.layout_cache.newest(&at).await.map(ExpectedLayout::Proven);
+            newest.map_or(Assumption::Nothing, Assumption::Layout)
         }
     };
     let reader = Reader { resources, rule, read, at };
@@ -116,7 +118,7 @@ async fn open_wanted(
 enum Assumption {
     Nothing,
     /// A multipart object of this layout.
-    Layout(Arc<ProvenLayout>),
+    Layout(ExpectedLayout),
     /// A body of one PUT, in which these stored bytes hold the wanted plaintext.
     Span(ByteRange),
 }
@@ -135,6 +137,13 @@ struct Reader<'a> {
     at: ObjectLocation<'a>,
 }
 
+/// What was read beside the stored bytes that were requested by an expected layout.
+struct ExpectedRange<'a> {
+    /// The object that the layout is expected of. Nothing else here counts for another one.
+    identity: &'a ObjectIdentity,
+    proven: Result<ProvenRange, Error>,
+}
+
 /// How the wanted plaintext is opened from a response.
 struct ReadPlan {
     plaintext_total: u64,
@@ -151,15 +160,26 @@ impl Reader<'_> {
         let mut request = self.at.request(Method::GET);
         request.query.clone_from(&self.read.query);
         request.headers.clone_from(&self.read.headers);
-        if let Some(range) = self.stored_range(assumption)? {
+        let window = self.window(assumption)?;
+        if let Some(range) = self.stored_range(assumption, window) {
             request.headers.insert(RANGE, range);
             if let (RequestedRange::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
                 request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
             }
         }
-        let response = self.resources.upstream.send(request).await?;
+        let upstream = &self.resources.upstream;
+        let (response, expected) = match assumption {
+            Assumption::Nothing | Assumption::Span(_) => (upstream.send(request).await?, None),
+            Assumption::Layout(expected) => {
+                let proven = expected.prove(self.resources, &self.at, window);
+                // On the heap: most reads need no layout.
+                let (response, proven) =
+                    Box::pin(async { tokio::join!(upstream.send(request), proven) }).await;
+                (response?, Some(ExpectedRange { identity: expected.identity(), proven }))
+            }
+        };
         match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, assumption).await,
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, expected).await,
             StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != RequestedRange::Whole => {
                 self.after_unsatisfiable(assumption).await
             }
@@ -167,7 +187,12 @@ impl Reader<'_> {
         }
     }
 
-    async fn open(&self, response: Response<BoxBody>, assumption: &Assumption) -> Result<Attempt, Error> {
+    /// Opens a response; `expected` goes with an assumed layout.
+    async fn open(
+        &self,
+        response: Response<BoxBody>,
+        expected: Option<ExpectedRange<'_>>,
+    ) -> Result<Attempt, Error> {
         let (head, ciphertext) = response.into_parts();
         let run = ReceivedRange::from_response(head.status, &head.headers, &ciphertext)?;
         if run.partial && self.is_replaced(&head.headers) {
@@ -185,28 +210,28 @@ impl Reader<'_> {
         let content_key = Arc::new(opened.content_key);
         let plan = if stored.envelope().is_multipart() {
             let identity = ObjectIdentity::from_headers(&head.headers, &stored, run.total)?;
-            match assumption {
+            match expected {
                 _ if self.wants_whole(run) => {
                     let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
                     self.whole_of_multipart(&identity, run, content_key, looks).await?
                 }
-                Assumption::Layout(known) if known.identity == identity => {
-                    self.range_of_multipart(known, run, content_key).await?
+                Some(expected) if *expected.identity == identity => {
+                    match self.range_of_multipart(expected.proven?, run, content_key).await? {
+                        Ok(plan) => plan,
+                        Err(known) => return Ok(Attempt::Again(Assumption::Layout(known))),
+                    }
                 }
-                Assumption::Nothing | Assumption::Layout(_) | Assumption::Span(_) => {
-                    // The bytes of a wrong guess are of no use.
-                    drop(ciphertext);
-                    let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
-                    return Ok(Attempt::Again(Assumption::Layout(known)));
+                Some(_) | None => {
+                    let response = (run, ciphertext);
+                    let found =
+                        layout::expect_layout(self.resources, &self.at, identity, content_key, response);
+                    return Ok(Attempt::Again(Assumption::Layout(found.await?)));
                 }
             }
+        } else if expected.is_some() && run.partial {
+            return Ok(Attempt::Again(Assumption::Nothing));
         } else {
-            match assumption {
-                Assumption::Layout(_) if run.partial => return Ok(Attempt::Again(Assumption::Nothing)),
-                Assumption::Nothing | Assumption::Layout(_) | Assumption::Span(_) => {
-                    self.put(run, &content_key)?
-                }
-            }
+            self.put(run, &content_key)?
         };
         let ReadPlan { plaintext_total, selection, opener, parts_count, known } = plan;
         let (length, body) = match opener {
@@ -269,105 +294,29 @@ impl Reader<'_> {
         }
     }
 
-    /// The Range to request; `None`: the whole object.
-    fn stored_range(&self, assumption: &Assumption) -> Result<Option<HeaderValue>, Error> {
-        let known = match assumption {
-            Assumption::Nothing => return Ok(self.read.wanted.guess()),
-            Assumption::Span(span) => return Ok(Some(stored_range(span.first(), span.last()))),
-            Assumption::Layout(known) => known,
-        };
-        let layout = &known.layout;
+    /// The stored bytes that are wanted of an object of the assumed layout; `None` without one, and where it
+    /// has no such bytes.
+    fn window(&self, assumption: &Assumption) -> Result<Option<MultipartWindow>, Error> {
+        let Assumption::Layout(expected) = assumption else { return Ok(None) };
+        let layout = expected.layout();
         match self.read.wanted.select(layout.plaintext_total(), Some(layout)) {
-            Ok(Selection::Span(range)) => {
-                let window = layout.window(range.first(), range.last())?;
-                Ok(Some(stored_range(window.ciphertext_first, window.ciphertext_last)))
+            Ok(Selection::Span(range)) => Ok(Some(layout.window(range.first(), range.last())?)),
+            Ok(Selection::Whole | Selection::EmptyPart) | Err(_) => Ok(None),
+        }
+    }
+
+    /// The Range to request; `None`: the whole object.
+    fn stored_range(&self, assumption: &Assumption, window: Option<MultipartWindow>) -> Option<HeaderValue> {
+        match (assumption, window) {
+            (Assumption::Nothing, _) => self.read.wanted.guess(),
+            (Assumption::Span(span), _) => Some(stored_range(span.first(), span.last())),
+            (Assumption::Layout(_), Some(window)) => {
+                Some(stored_range(window.ciphertext_first, window.ciphertext_last))
             }
             // Only the head of the response is needed: it shows whether the object was replaced since its
             // layout showed that it has no such bytes.
-            Ok(Selection::Whole | Selection::EmptyPart) | Err(_) => {
-                Ok(Some(stored_range(0, SEGMENT_HEADER as u64 - 1)))
-            }
+            (Assumption::Layout(_), None) => Some(stored_range(0, SEGMENT_HEADER as u64 - 1)),
         }
-    }
-
-    /// Plans the read of a body of one PUT.
-    fn put(&self, run: ReceivedRange, content_key: &ContentKey) -> Result<ReadPlan, Error> {
-        let whole = ReadWindow::whole(run.total)?;
-        let plaintext_total = whole.plaintext_total;
-        let selection = if self.wants_whole(run) {
-            Selection::Whole
-        } else {
-            self.read.wanted.select(plaintext_total, None)?
-        };
-        let window = match selection {
-            Selection::Whole if run.partial => return Err(PARTIAL),
-            Selection::Whole | Selection::EmptyPart => whole,
-            Selection::Span(range) => ReadWindow::slice(run.total, run.first, range.first(), range.last())?,
-        };
-        let opener = ChunkOpener::for_put(content_key, plaintext_total, window.first_chunk)?;
-        let opener: BoxOpener = Box::new(opener);
-        let opener = Some((opener, (&window).into()));
-        Ok(ReadPlan { plaintext_total, selection, opener, parts_count: None, known: None })
-    }
-
-    /// Plans the read of a whole multipart object in one stream. The response's head declares the length, so
-    /// an object whose stored length does not determine its plaintext length needs its layout first.
-    async fn whole_of_multipart(
-        &self,
-        identity: &ObjectIdentity,
-        run: ReceivedRange,
-        content_key: Arc<ContentKey>,
-        looks_for_checksum: bool,
-    ) -> Result<ReadPlan, Error> {
-        if run.partial {
-            return Err(PARTIAL);
-        }
-        let known = match identity.plaintext_total()? {
-            Some(_) if !looks_for_checksum => None,
-            Some(_) | None => {
-                Some(layout::layout_of(self.resources, &self.at, identity, &content_key).await?)
-            }
-        };
-        let layout = known.as_ref().map(|known| known.layout.clone());
-        let claim = BodyClaim { ciphertext_total: run.total, parts: identity.parts() };
-        let opener = MultipartOpener::new(content_key, claim, layout)?;
-        let plaintext_total = opener.plaintext_total().expect("length or layout determines it");
-        let plaintext_window = PlaintextWindow { discard: 0, skip: 0, length: plaintext_total };
-        let opener: BoxOpener = Box::new(opener);
-        Ok(ReadPlan {
-            plaintext_total,
-            selection: Selection::Whole,
-            opener: Some((opener, plaintext_window)),
-            parts_count: None,
-            known,
-        })
-    }
-
-    /// Plans the read of a range or a part of a multipart object whose layout is known.
-    async fn range_of_multipart(
-        &self,
-        known: &ProvenLayout,
-        run: ReceivedRange,
-        content_key: Arc<ContentKey>,
-    ) -> Result<ReadPlan, Error> {
-        let layout = &known.layout;
-        let plaintext_total = layout.plaintext_total();
-        let selection = self.read.wanted.select(plaintext_total, Some(layout))?;
-        let opener = match selection {
-            Selection::EmptyPart => None,
-            Selection::Whole => return Err(PARTIAL),
-            Selection::Span(range) => {
-                let window = layout.window(range.first(), range.last())?;
-                let discard = window.ciphertext_first.checked_sub(run.first).ok_or(OTHER_BYTES)?;
-                let header =
-                    layout::header_apart(self.resources, &self.at, known, &window, &content_key).await?;
-                let opener = RangeOpener::new(content_key, layout.clone(), &window, header.as_deref())?;
-                let opener: BoxOpener = Box::new(opener);
-                Some((opener, PlaintextWindow { discard, skip: window.skip, length: window.length }))
-            }
-        };
-        let parts_count = matches!(self.read.wanted, RequestedRange::Part(_)).then_some(layout.parts().len());
-        Ok(ReadPlan { plaintext_total, selection, opener, parts_count, known: None })
     }
 
     /// Handles a 416 to the range of stored bytes. The client's error has to contain the plaintext's length,
@@ -420,7 +369,7 @@ impl Reader<'_> {
         let content_key = self.unlock(&stored).await?.opened.content_key;
         let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
         self.read.wanted.select(known.layout.plaintext_total(), Some(&known.layout))?;
-        Ok(Attempt::Again(Assumption::Layout(known)))
+        Ok(Attempt::Again(Assumption::Layout(ExpectedLayout::Proven(known))))
     }
 }
 

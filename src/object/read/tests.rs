@@ -15,6 +15,7 @@ use crate::test_support::{Got, Kept, Oddities, Storage, call, put, respond, uplo
 mod attacks;
 mod if_range;
 mod odd_storages;
+mod round_trips;
 
 const CHUNK_U64: u64 = CHUNK as u64;
 
@@ -88,7 +89,7 @@ async fn a_range_of_a_known_object_costs_one_request_and_two_chunks_at_most() {
     let parts = [4 * CHUNK_U64, 4 * CHUNK_U64, 4 * CHUNK_U64, CHUNK_U64 + 9];
     let uploaded = upload(&resources, "k", &layout(&parts, true)).await;
     storage.keep("k", uploaded.kept("e"));
-    // The guess, the first and the last header, the header of the segment, the range.
+    // The guess, the first header, and at once the last one, that of the segment, and the range.
     let range = |first: usize, last: usize| format!("bytes={first}-{last}");
     let (first, last) = (CHUNK * 6 + 7, CHUNK * 9 + 1);
     for requests in [5, 1, 1] {

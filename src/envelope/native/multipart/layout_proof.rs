@@ -7,7 +7,7 @@
 use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber};
 use crate::envelope::ContentKey;
-use crate::envelope::native::FormatError;
+use crate::envelope::native::{FormatError, Result};
 
 /// A regular layout that fits all that is known. Not authentic before [`Self::prove`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl LayoutGuess {
         header: &[u8],
         plaintext_total: u64,
         parts: u16,
-    ) -> Result<Vec<Self>, FormatError> {
+    ) -> Result<Vec<Self>> {
         let header = Header::parse(header)?;
         header.authenticate(content_key, Purpose::Segment(None))?;
         let Fields { place, part: first, .. } = header.fields;
@@ -56,6 +56,11 @@ impl LayoutGuess {
         if guesses.is_empty() { Err(FormatError::BodyLength) } else { Ok(guesses) }
     }
 
+    /// The layout, for requests that are sent before it is proven. Nothing may be opened by it.
+    pub fn unproven(&self) -> &Layout {
+        &self.0
+    }
+
     /// Offset at which the last segment's header should lie.
     pub fn last_header_offset(&self) -> u64 {
         self.0.last_header_offset()
@@ -68,7 +73,7 @@ impl LayoutGuess {
     /// # Errors
     /// [`FormatError::SegmentHeader`], [`FormatError::SegmentCommitment`] and [`FormatError::SegmentOrder`]
     /// when they are not: the guess was wrong, or the object is not the one that was stored.
-    pub fn prove(self, content_key: &ContentKey, header: &[u8]) -> Result<Layout, FormatError> {
+    pub fn prove(self, content_key: &ContentKey, header: &[u8]) -> Result<Layout> {
         let Self(layout) = self;
         let header = Header::parse(header)?;
         let (expected, digest) = if layout.is_terminated() {
