@@ -14,10 +14,9 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::server::{self, BoundServer, ServeError, Server};
+use crate::server::{self, BoundServer, RequestBody, ServeError, Server, Workers};
 pub use page::Status;
 
 /// Maximum number of connections: probes and scrapers are few, and must not take file descriptors from S3
@@ -26,6 +25,9 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// Timeout for a probe to send its request, and to read the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The text format of Prometheus.
+const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Interval at which histograms are aggregated, so that their memory stays bounded without scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -80,9 +82,8 @@ struct Pages<R> {
 impl Admin {
     /// Opens the listening socket.
     pub async fn bind(settings: Settings) -> Result<Self, ServeError> {
-        let Settings { address } = settings;
         let settings = server::Settings {
-            address,
+            address: settings.address,
             address_key: "admin.address",
             tls: None,
             max_connections: MAX_CONNECTIONS,
@@ -103,19 +104,16 @@ impl Admin {
     /// each `/readyz` request, and must limit its own time. The response is 200 `{"ready":true}`, with
     /// `"degraded":[{"component":"…","message":"…"}]` where a component needs repair, or 503
     /// `{"ready":false,"problems":[…]}`.
-    pub async fn serve<R, F>(
+    pub async fn serve<F: Future<Output = Health> + Send + 'static>(
         self,
         metrics: PrometheusHandle,
         status: Status,
-        readiness: R,
+        readiness: impl Fn() -> F + Send + Sync + 'static,
         shutdown: impl Future<Output = ()>,
-    ) where
-        R: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Health> + Send + 'static,
-    {
+    ) {
         let upkeep = metrics.clone();
         let pages = Arc::new(Pages { metrics, status, started: Instant::now(), readiness });
-        let service = move |request: Request<Incoming>, _| {
+        let service = move |request: Request<RequestBody>, _| {
             let pages = pages.clone();
             async move { pages.respond(request.method(), request.uri().path()).await }
         };
@@ -125,18 +123,15 @@ impl Admin {
                 upkeep.run_upkeep();
             }
         };
+        let workers = Workers::current();
         tokio::select! {
-            _ = self.bound.serve(service, shutdown) => {}
+            _ = self.bound.serve(&workers, service, shutdown) => {}
             () = upkeep => {}
         }
     }
 }
 
-impl<R, F> Pages<R>
-where
-    R: Fn() -> F,
-    F: Future<Output = Health>,
-{
+impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
     async fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
@@ -146,10 +141,7 @@ where
         match path {
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => ready(&(self.readiness)().await),
-            "/metrics" => {
-                let format = "text/plain; version=0.0.4; charset=utf-8";
-                plain(StatusCode::OK, format, self.metrics.render())
-            }
+            "/metrics" => plain(StatusCode::OK, METRICS_FORMAT, self.metrics.render()),
             "/" => text(StatusCode::OK, self.status.page(self.started.elapsed())),
             _ => text(StatusCode::NOT_FOUND, "try /, /healthz, /readyz or /metrics\n".to_owned()),
         }

@@ -18,6 +18,7 @@ pub mod fuzzing;
 pub mod keyring;
 pub mod log;
 pub(crate) mod meter;
+pub mod metric;
 pub(crate) mod object;
 pub(crate) mod operation;
 pub mod s3;

@@ -17,7 +17,8 @@ use s3veil::cli::startup::Purpose;
 use s3veil::cli::{self, Command, CommandLine, Decrypt, Failure, process};
 use s3veil::config;
 use s3veil::log::Log;
-use s3veil::server::{ConnectionInfo, Tls};
+use s3veil::metric;
+use s3veil::server::{ConnectionInfo, RequestBody, Tls, Workers};
 use s3veil::service::Arrival;
 use tokio::runtime::Runtime;
 
@@ -78,8 +79,9 @@ fn run(line: CommandLine) -> Result<(), Failure> {
     }
 }
 
+/// A runtime on this thread. Requests are served on threads of their own.
 fn runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|source| Failure::Io { action: "starting the runtime".to_owned(), source })
 }
 
@@ -88,6 +90,9 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let log = Log::start(&config.log);
     let _log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
     process::raise_descriptor_limit(config.listen.max_connections);
+    let workers = Workers::start();
+    let workers =
+        workers.map_err(|source| Failure::Io { action: "starting the threads".to_owned(), source })?;
     runtime()?.block_on(async {
         let signals = process::outlive_signals().and_then(|()| serve::signals());
         let signals =
@@ -114,18 +119,20 @@ fn serve(path: &Path) -> Result<(), Failure> {
         if has_operators && metrics::set_global_recorder(recorder).is_err() {
             return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
         }
+        // Handles that are kept from here on belong to this recorder.
+        metric::keep_handles();
         let readiness = move || {
             let readiness = readiness.clone();
             async move { readiness.health().await }
         };
-        let respond = move |request: http::Request<hyper::body::Incoming>, connection: ConnectionInfo| {
+        let respond = move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
             let service = service.clone();
             async move {
                 let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
                 service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
             }
         };
-        listeners.serve(respond, readiness, metrics, signals).await;
+        listeners.serve(&workers, respond, readiness, metrics, signals).await;
         Ok(())
     })
 }

@@ -2,15 +2,17 @@
 //! It must not know S3; every request goes to one service function. It promises that a response body that
 //! fails cuts its connection, so that no client takes a part for the whole.
 
+mod activity;
 mod connection;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod unusable;
+mod workers;
 mod write_deadline;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,20 +20,25 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::buffers::ConnectionCounter;
 use crate::meter::Meter;
+use activity::TrackedBody;
 use connection::{Connection, Drain};
 pub use tls::{Tls, TlsError, Validity};
+pub use workers::Workers;
 
 /// Pause after `accept` failed for lack of file descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Maximum number of connections beyond the limit; each receives one refusal.
 const MAX_SURPLUS: usize = 64;
+
+/// The body of a request.
+pub type RequestBody = TrackedBody<Incoming>;
 
 /// Settings of a listener.
 #[derive(Debug, Clone)]
@@ -45,8 +52,8 @@ pub struct Settings {
     /// Maximum number of connections served concurrently. A few more are accepted and refused with a
     /// response; further ones wait in the kernel's backlog until a connection closes.
     pub max_connections: usize,
-    /// Timeout from the opening of a connection, or from the end of the previous response, to the complete
-    /// head of the next request.
+    /// Timeout from the opening of a connection, or from the end of the previous response, to the first byte
+    /// of the next request, and from there to its complete head.
     pub header_timeout: Duration,
     /// Timeout for a client that takes no byte of a response; then its connection is cut.
     pub idle_timeout: Duration,
@@ -137,12 +144,17 @@ impl BoundServer {
         self.settings.tls.is_some()
     }
 
-    /// Serves requests with `service` until `shutdown` is ready. Then stops accepting, closes idle
-    /// connections, lets running requests end within the drain timeout and cuts the rest. Dropping the future
-    /// cuts all at once.
-    pub async fn serve<S, F, B>(self, service: S, shutdown: impl Future<Output = ()>) -> DrainOutcome
+    /// Serves requests with `service`, on the threads of `workers`, until `shutdown` is ready. Then stops
+    /// accepting, closes idle connections, lets running requests end within the drain timeout and cuts the
+    /// rest. Dropping the future cuts all at once.
+    pub async fn serve<S, F, B>(
+        self,
+        workers: &Workers,
+        service: S,
+        shutdown: impl Future<Output = ()>,
+    ) -> DrainOutcome
     where
-        S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
+        S: Fn(Request<RequestBody>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -166,10 +178,12 @@ impl BoundServer {
             let (counter, drain) = (counter.clone(), drain.clone());
             let connection = Connection::new(stream, peer, &settings, counter, drain, permit.is_surplus);
             let service = service.clone();
-            connections.spawn(async move {
+            let (runtime, assigned) = workers.assign();
+            let serving = async move {
                 connection.run(service).await;
-                drop(permit);
-            });
+                drop((permit, assigned));
+            };
+            connections.spawn_on(serving, runtime);
         }
         drop(listener);
         draining.send_replace(true);
@@ -221,7 +235,10 @@ async fn accept(
     let permit = limits.acquire().await;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, limits.upgrade(permit)),
+            Ok((stream, peer)) => match stream.into_std() {
+                Ok(stream) => return (stream, peer, limits.upgrade(permit)),
+                Err(error) => tracing::debug!(%error, "a connection could not be handed to a thread"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -13,21 +13,22 @@ mod unsigned;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body::Body;
 
 use self::access_log::RequestRecord;
 use self::catch_panic::{Panicked, catch_panic};
 pub use self::clients::{Client, ClientAccess, Clients};
 use self::unsigned::UnsignedLimits;
 use crate::admission::Admission;
-use crate::body::{BoxBody, MeteredBody, ReclaimableBody, boxed};
+use crate::body::{BoxBody, BoxError, Leftover, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::meter::Meter;
 use crate::object::slow_down;
@@ -95,18 +96,23 @@ impl Service {
     }
 
     /// Responds to one request.
-    pub async fn call(&self, request: Request<Incoming>, arrival: Arrival) -> Response<BoxBody> {
-        let (parts, body) = request.into_parts();
+    pub async fn call<B>(&self, request: Request<B>, arrival: Arrival) -> Response<BoxBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
+        let (mut parts, body) = request.into_parts();
         let expects_continue = parts.headers.contains_key(EXPECT);
         let expects_needless_continue = expects_continue && body.is_end_stream();
+        let page = Page::from_parts(&parts);
         let mut record = RequestRecord::begin(&parts, arrival.peer);
-        let (body, leftover) = ReclaimableBody::new(body);
+        let (body, leftover) = received(body, &arrival.meter);
         let outcome = if arrival.is_surplus {
             Err(slow_down().into())
         } else {
-            let body = boxed(MeteredBody::new(body, &arrival.meter));
             let (outcome, storage_id) = {
-                let mut work = pin!(watched(catch_panic(self.respond(&parts, body, &arrival, &mut record))));
+                let work = self.respond(&mut parts, body, &arrival, &mut record);
+                let mut work = pin!(watched(catch_panic(work)));
                 (work.as_mut().await, latest_id(work.as_mut()))
             };
             record.set_storage_id(storage_id);
@@ -117,8 +123,11 @@ impl Service {
             record.failed(error);
             response
         });
-        self.add_cors_headers(&parts, &mut response, record.is_authenticated()).await;
-        let was_body_unrequested = leftover.drain(expects_continue);
+        match page {
+            Some(page) => self.add_cors_headers(&page, &mut response, record.is_authenticated()).await,
+            None => headers::remove_cors(response.headers_mut()),
+        }
+        let was_body_unrequested = leftover.is_some_and(|leftover| leftover.drain(expects_continue));
         if expects_needless_continue || was_body_unrequested || arrival.is_surplus {
             // The response is sent without a 100 before it. botocore then takes the next response on this
             // connection for headers; and an unrequested body ends the connection anyway, which the client
@@ -129,19 +138,16 @@ impl Service {
     }
 
     /// Adds the CORS headers that let a page read the response, where the bucket's CORS rules allow it and
-    /// the storage has not set them. The response to a request without `Origin` has no CORS headers.
-    async fn add_cors_headers(&self, parts: &Parts, response: &mut Response<BoxBody>, is_signed: bool) {
-        let Some(origin) = parts.headers.get(ORIGIN) else {
-            headers::remove_cors(response.headers_mut());
-            return;
-        };
-        if parts.method == Method::OPTIONS || response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+    /// the storage has not set them.
+    async fn add_cors_headers(&self, page: &Page, response: &mut Response<BoxBody>, is_signed: bool) {
+        let Page { method, uri, host, origin } = page;
+        if *method == Method::OPTIONS || response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
             return;
         }
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let Ok(path) = S3Path::parse(parts.uri.path(), host, &self.0.domains) else { return };
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        let Ok(path) = S3Path::parse(uri.path(), host, &self.0.domains) else { return };
         let Some(bucket) = path.bucket() else { return };
-        let request = CorsRequest { bucket, method: &parts.method, origin };
+        let request = CorsRequest { bucket, method, origin };
         let requester = if is_signed { Requester::Signed } else { Requester::Unsigned };
         // On the heap, as operations are, so that the future of every request stays small.
         let cors =
@@ -153,7 +159,7 @@ impl Service {
 
     async fn respond(
         &self,
-        parts: &http::request::Parts,
+        parts: &mut Parts,
         body: BoxBody,
         arrival: &Arrival,
         record: &mut RequestRecord,
@@ -161,7 +167,8 @@ impl Service {
         let Inner { resources, clients, verification, domains, admission, unsigned } = &*self.0;
         forwarding_loop::refuse(&parts.headers)?;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let path = S3Path::parse(parts.uri.path(), host, domains)?;
+        let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
+        let path = S3Path::in_namespace(virtual_host.as_deref(), parts.uri.path())?;
         record.set_target(&path);
         headers::refuse_nominations(&parts.headers)?;
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
@@ -170,8 +177,6 @@ impl Service {
             // On the heap, as forms and operations are, so that the future of every request stays small.
             return Box::pin(operation::preflight(resources, &path, &parts.headers)).await;
         }
-
-        let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
         if let S3Path::Bucket(bucket) = &path
             && form::is_form(parts, &path, &query)
         {
@@ -186,14 +191,14 @@ impl Service {
             virtual_host_bucket: virtual_host.as_deref(),
             is_parameter,
         };
-        let authenticated = authenticate(&head, verification, SystemTime::now(), |id| clients.secret(id));
+        let authenticated = authenticate(&head, verification, record.started_at(), |id| clients.secret(id));
         let authenticated = authenticated.inspect_err(|error| {
             let claimed = claimed_access_key_id(head.headers, head.raw_query);
             record.refused_login(error, claimed, route(&parts.method, &path, &query, &parts.headers).ok());
         })?;
-        let mut headers = parts.headers.clone();
+        let mut headers = std::mem::take(&mut parts.headers);
         headers::unhoist(&query, &mut headers)?;
-        let query = query.without_signature().without_log_parameters();
+        let query = query.for_operation();
         let operation = route(&parts.method, &path, &query, &headers)?;
         if operation.is_without_content() {
             // S3 reads this header only with a body: on PutObject and UploadPart, and for documents.
@@ -221,6 +226,36 @@ impl Service {
         };
         operation::handle(resources, call).await
     }
+}
+
+/// A request of a page, which a browser lets read the response only if CORS headers permit it.
+struct Page {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    origin: HeaderValue,
+}
+
+impl Page {
+    /// `None` for a request without `Origin`.
+    fn from_parts(parts: &Parts) -> Option<Self> {
+        let origin = parts.headers.get(ORIGIN)?.clone();
+        let host = parts.headers.get(HOST).cloned();
+        Some(Self { method: parts.method.clone(), uri: parts.uri.clone(), host, origin })
+    }
+}
+
+/// The body of a request, measured, and its unread rest. A request without a body has neither.
+fn received<B>(body: B, meter: &Meter) -> (BoxBody, Option<Leftover<B>>)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    if body.is_end_stream() {
+        return (BoxBody::default(), None);
+    }
+    let (body, leftover) = ReclaimableBody::new(body);
+    (boxed(MeteredBody::new(body, meter)), Some(leftover))
 }
 
 /// Refuses a body with a method that takes none: it would occupy memory without use.

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -17,7 +16,9 @@ use tokio::sync::oneshot;
 pub use super::status::status;
 use crate::admin::{self, Admin, Health, Problem, Status};
 use crate::keyring::KeyId;
-use crate::server::{self, BoundServer, ConnectionInfo, DrainOutcome, ServeError, Server};
+use crate::server::{
+    self, BoundServer, ConnectionInfo, DrainOutcome, RequestBody, ServeError, Server, Workers,
+};
 
 /// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached response to
 /// a large transfer.
@@ -92,17 +93,18 @@ impl Listeners {
         (self.objects.local_address(), self.admin.as_ref().map(Admin::local_address))
     }
 
-    /// Serves requests with `service`, and `/readyz` with `readiness`, until the shutdown. Operators are
-    /// served until the last request has ended; `/readyz` reports the shutdown. `metrics` belongs to a
-    /// [`recorder`].
+    /// Serves requests with `service` on the threads of `workers`, and `/readyz` with `readiness`, until the
+    /// shutdown. Operators are served until the last request has ended; `/readyz` reports the shutdown.
+    /// `metrics` belongs to a [`recorder`].
     pub async fn serve<S, F, B, R, P>(
         self,
+        workers: &Workers,
         service: S,
         readiness: R,
         metrics: PrometheusHandle,
         shutdown: Shutdown<impl Future<Output = ()>, impl Future<Output = ()>>,
     ) where
-        S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
+        S: Fn(Request<RequestBody>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -125,7 +127,7 @@ impl Listeners {
             tracing::info!("shutting down: running requests may end");
         };
         tokio::select! {
-            DrainOutcome { cut } = objects.serve(service, graceful) => match cut {
+            DrainOutcome { cut } = objects.serve(workers, service, graceful) => match cut {
                 0 => tracing::info!("stopped: every request has ended"),
                 _ => tracing::warn!(cut, "stopped: connections were cut when the drain timeout ended"),
             },

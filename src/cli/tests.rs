@@ -14,6 +14,7 @@ use super::serve::{self, Listeners, Shutdown};
 use super::*;
 use crate::admin::Health;
 use crate::config;
+use crate::server::{RequestBody, Workers};
 
 fn parsed(arguments: &[&str]) -> (Command, PathBuf) {
     let line = ["s3veil"].iter().chain(arguments);
@@ -174,7 +175,7 @@ async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
     let arrived = Arc::new(Notify::new());
     let service = {
         let arrived = arrived.clone();
-        move |request: http::Request<hyper::body::Incoming>, _| {
+        move |request: http::Request<RequestBody>, _| {
             let arrived = arrived.clone();
             async move {
                 if request.uri().path() == "/forever" {
@@ -191,7 +192,9 @@ async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
         Shutdown { graceful: async { drop(wait_graceful.await) }, now: async { drop(wait_now.await) } };
     let metrics = serve::recorder().handle();
     let readiness = || std::future::ready(Health::default());
-    let serving = tokio::spawn(listeners.serve(service, readiness, metrics, shutdown));
+    let serving = tokio::spawn(async move {
+        listeners.serve(&Workers::current(), service, readiness, metrics, shutdown).await
+    });
 
     assert!(ask(objects, "/").await.ends_with("hello"));
     assert!(ask(admin, "/readyz").await.starts_with("HTTP/1.1 200"));

@@ -4,8 +4,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::net::{self, SocketAddr};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,17 +15,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::activity::{Activity, TrackedBody};
 use super::unusable::{self, Reason, unusable};
 use super::write_deadline::WriteDeadline;
-use super::{ConnectionInfo, Settings, Tls};
+use super::{ConnectionInfo, RequestBody, Settings, Tls};
 use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
 use crate::meter::Meter;
+use crate::metric::MetricHandle;
 
 /// Maximum bytes of a request's head. Metadata in [`MAX_HEADERS`] lines takes 10 KiB, and its names take
 /// 8 KiB more in the Authorization header; the most metadata that S3 keeps takes 16 KiB in a presigned URL.
@@ -46,9 +51,13 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// Timeout for a TLS handshake: a few round trips on the slowest networks.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection on which no byte moved for two checks at this interval gives back its buffers.
+const IDLE_INTERVAL: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
+
 /// One accepted connection, from its first byte to its last.
 pub(super) struct Connection {
-    stream: TcpStream,
+    /// Not registered with a runtime yet.
+    stream: net::TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
     rules: ConnectionRules,
@@ -75,20 +84,25 @@ impl Drain {
     }
 }
 
+static CONNECTIONS: MetricHandle<Counter> =
+    MetricHandle::new(|| metrics::counter!("s3veil_connections_total"));
+static OPEN_CONNECTIONS: MetricHandle<Gauge> =
+    MetricHandle::new(|| metrics::gauge!("s3veil_connections_open"));
+
 /// Counts an open connection until it is dropped.
 struct OpenConnection;
 
 impl OpenConnection {
     fn count() -> Self {
-        metrics::gauge!("s3veil_connections_open").increment(1.0);
-        metrics::counter!("s3veil_connections_total").increment(1);
+        OPEN_CONNECTIONS.with(|gauge| gauge.increment(1.0));
+        CONNECTIONS.with(|counter| counter.increment(1));
         Self
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        metrics::gauge!("s3veil_connections_open").decrement(1.0);
+        OPEN_CONNECTIONS.with(|gauge| gauge.decrement(1.0));
     }
 }
 
@@ -96,7 +110,7 @@ impl Connection {
     /// A connection that counts in `connections` while it runs. The request of a surplus connection is
     /// refused.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: net::TcpStream,
         peer: SocketAddr,
         settings: &Settings,
         connections: ConnectionCounter,
@@ -112,17 +126,20 @@ impl Connection {
     /// Serves the connection until it ends. Errors are the client's, and are only traced.
     pub(super) async fn run<S, F, B>(self, service: S)
     where
-        S: Fn(Request<Incoming>, ConnectionInfo) -> F,
+        S: Fn(Request<RequestBody>, ConnectionInfo) -> F,
         F: Future<Output = Response<B>>,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { stream, peer, tls, mut rules, is_surplus } = self;
         let (_open, _counted) = (OpenConnection::count(), rules.connections.enter());
-        if let Err(error) = prepare(&stream) {
-            tracing::debug!(%peer, %error, "a connection was lost before it was served");
-            return;
-        }
+        let stream = match prepare(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a connection was lost before it was served");
+                return;
+            }
+        };
         let info = ConnectionInfo { peer, is_tls: tls.is_some(), is_surplus, meter: rules.meter.clone() };
         let service = |request| service(request, info.clone());
         let Some(tls) = tls else {
@@ -146,14 +163,14 @@ impl Connection {
     }
 }
 
-/// Configures the socket. Small responses must not wait for the acknowledgement of earlier ones (Nagle's
-/// algorithm), and large ones must not fill the kernel's buffers: these hold some MiB for a client that
-/// reads nothing, and that is detected only when they are full.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// Configures the socket, and registers it with the current runtime. Small responses must not wait for the
+/// acknowledgement of earlier ones (Nagle's algorithm), and large ones must not fill the kernel's buffers:
+/// these hold some MiB for a client that reads nothing, and that is detected only when they are full.
+fn prepare(stream: net::TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT)?;
-    Ok(())
+    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT)?;
+    TcpStream::from_std(stream)
 }
 
 /// The beginning of a connection at a TLS listener.
@@ -172,45 +189,119 @@ async fn accept_tls(stream: TcpStream, tls: Tls, connections: &ConnectionCounter
     Ok(Handshake::Done(Box::new(stream)))
 }
 
+/// A stream over TCP.
+pub(super) trait OverTcp {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl OverTcp for CappedStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.inner()
+    }
+}
+
+impl OverTcp for TlsStream<CappedStream<TcpStream>> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0.inner()
+    }
+}
+
+/// How hyper's part of a connection ended.
+enum Ended {
+    /// With the connection.
+    Closed(hyper::Result<()>),
+    /// The connection is idle.
+    Idle,
+}
+
 impl ConnectionRules {
-    async fn serve<T, F, B>(self, stream: T, peer: SocketAddr, service: impl Fn(Request<Incoming>) -> F)
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
+    /// Serves requests until the connection ends. While it is idle, it has no buffers of hyper's.
+    async fn serve<T, F, B>(
+        mut self,
+        stream: T,
+        peer: SocketAddr,
+        service: impl Fn(Request<RequestBody>) -> F,
+    ) where
+        T: AsyncRead + AsyncWrite + OverTcp + Unpin + 'static,
         F: Future<Output = Response<B>>,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { header_timeout, idle_timeout, meter, connections, mut drain } = self;
-        let stream = WriteDeadline::new(stream, idle_timeout, &meter);
-        let begins_with_tls = stream.begins_with_tls();
-        let stream = TokioIo::new(stream);
-        let service = service_fn(|request| {
-            let (response, connections) = (service(request), connections.clone());
-            async { Ok::<_, Infallible>(response.await.map(|body| PacedBody::new(body, connections))) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .max_header_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(buffers::MAX_ALLOWANCE)
-            .half_close(false)
-            .serve_connection(stream, service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = drain.begun() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let activity = Activity::default();
+        let mut stream = WriteDeadline::new(stream, self.idle_timeout, &self.meter, activity.clone());
+        let connections = self.connections.clone();
+        let service = |request: Request<Incoming>| {
+            let request = request.map(|body| TrackedBody::new(body, activity.enter()));
+            let (response, in_flight) = (service(request), activity.enter());
+            let connections = connections.clone();
+            async move {
+                let response = response.await;
+                Ok::<_, Infallible>(
+                    response.map(|body| TrackedBody::new(PacedBody::new(body, connections), in_flight)),
+                )
             }
         };
-        match ended {
-            Ok(()) => {}
-            Err(error) if !error.is_parse() => tracing::debug!(%peer, %error, "a connection was cut"),
-            Err(error) if begins_with_tls.load(Ordering::Relaxed) => {
-                unusable(peer, Reason::TlsAtHttp, &error)
+        while self.await_request(stream.inner().tcp()).await {
+            let mut connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.header_timeout)
+                .max_header_size(MAX_HEAD)
+                .max_headers(MAX_HEADERS)
+                .max_buf_size(buffers::MAX_ALLOWANCE)
+                .half_close(false)
+                .serve_connection(TokioIo::new(stream), service_fn(&service));
+            let ended = self.run(Pin::new(&mut connection), &activity).await;
+            let parts = connection.into_parts();
+            stream = parts.io.into_inner();
+            match ended {
+                Ended::Idle => stream.unread(parts.read_buf),
+                Ended::Closed(result) => return closed(result, peer, stream.first()),
             }
-            Err(error) => unusable(peer, Reason::Malformed, &error),
         }
+    }
+
+    /// Waits for the first byte of a request. Returns whether it came before the timeout and the shutdown.
+    async fn await_request(&mut self, stream: &TcpStream) -> bool {
+        tokio::select! {
+            readable = tokio::time::timeout(self.header_timeout, stream.readable()) => {
+                matches!(readable, Ok(Ok(())))
+            }
+            () = self.drain.begun() => false,
+        }
+    }
+
+    /// Drives a connection until it has ended, or was idle for [`IDLE_INTERVAL`].
+    async fn run<C>(&mut self, mut connection: Pin<&mut C>, activity: &Activity) -> Ended
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut moves = activity.moves();
+        let mut checks = tokio::time::interval_at(Instant::now() + IDLE_INTERVAL, IDLE_INTERVAL);
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return Ended::Closed(ended),
+                () = self.drain.begun() => {
+                    connection.as_mut().graceful_shutdown();
+                    return Ended::Closed(connection.await);
+                }
+                _ = checks.tick() => {
+                    let before = std::mem::replace(&mut moves, activity.moves());
+                    if before == moves && activity.is_idle() {
+                        return Ended::Idle;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Logs the end of a connection whose first byte was `first`.
+fn closed(result: hyper::Result<()>, peer: SocketAddr, first: Option<u8>) {
+    match result {
+        Ok(()) => {}
+        Err(error) if !error.is_parse() => tracing::debug!(%peer, %error, "a connection was cut"),
+        Err(error) if first == Some(unusable::TLS_HANDSHAKE) => unusable(peer, Reason::TlsAtHttp, &error),
+        Err(error) => unusable(peer, Reason::Malformed, &error),
     }
 }

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -58,7 +59,7 @@ async fn start(settings: Settings) -> Running {
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let service = {
         let (arrived, release) = (arrived.clone(), release.clone());
-        move |request: Request<Incoming>, connection: ConnectionInfo| {
+        move |request: Request<RequestBody>, connection: ConnectionInfo| {
             let (arrived, release) = (arrived.clone(), release.clone());
             async move {
                 match request.uri().path() {
@@ -85,7 +86,10 @@ async fn start(settings: Settings) -> Running {
         }
     };
     let (shutdown, wait) = oneshot::channel::<()>();
-    let ended = tokio::spawn(bound.serve(service, async { drop(wait.await) }));
+    let ended =
+        tokio::spawn(
+            async move { bound.serve(&Workers::current(), service, async { drop(wait.await) }).await },
+        );
     Running { address, shutdown, ended, arrived, release }
 }
 

@@ -1,18 +1,17 @@
-//! A timeout for the writes of a stream.
+//! A timeout for the writes of a stream, and a record of its activity.
 //! It must not know what is written.
 //! It promises that a client which takes no bytes does not hold its connection for longer than the timeout.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::unusable::TLS_HANDSHAKE;
+use super::activity::Activity;
 use crate::meter::{CutOff, Direction, Meter};
 
 /// A stream whose writes fail with `TimedOut` when the client has taken no byte for `timeout`, or was cut off
@@ -27,28 +26,34 @@ pub(super) struct WriteDeadline<T> {
     sleep: Pin<Box<Sleep>>,
     is_waiting: bool,
     takes: Direction,
-    has_read: bool,
-    begins_with_tls: Arc<AtomicBool>,
+    activity: Activity,
+    /// The first byte that was read.
+    first: Option<u8>,
+    /// Bytes that were read before, and are read again.
+    unread: Bytes,
 }
 
 impl<T> WriteDeadline<T> {
-    pub(super) fn new(stream: T, timeout: Duration, meter: &Meter) -> Self {
+    pub(super) fn new(stream: T, timeout: Duration, meter: &Meter, activity: Activity) -> Self {
         let sleep = Box::pin(tokio::time::sleep(timeout));
         let takes = meter.direction();
-        Self {
-            stream,
-            timeout,
-            sleep,
-            is_waiting: false,
-            takes,
-            has_read: false,
-            begins_with_tls: Arc::default(),
-        }
+        let unread = Bytes::new();
+        Self { stream, timeout, sleep, is_waiting: false, takes, activity, first: None, unread }
     }
 
-    /// Whether the first received byte is that of a TLS handshake.
-    pub(super) fn begins_with_tls(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.begins_with_tls)
+    /// The first byte that was read.
+    pub(super) fn first(&self) -> Option<u8> {
+        self.first
+    }
+
+    /// The stream below.
+    pub(super) fn inner(&self) -> &T {
+        &self.stream
+    }
+
+    /// Makes these bytes, which were read last, the next ones to read.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
     }
 
     fn watch<R>(
@@ -58,12 +63,19 @@ impl<T> WriteDeadline<T> {
         bytes: impl Fn(&R) -> usize,
     ) -> Poll<io::Result<R>> {
         if let Poll::Ready(done) = &progress {
-            self.is_waiting = false;
-            self.takes.moved(done.as_ref().map_or(0, bytes));
+            if std::mem::take(&mut self.is_waiting) {
+                self.activity.set_write_waiting(false);
+            }
+            let written = done.as_ref().map_or(0, bytes);
+            if written > 0 {
+                self.activity.moved();
+            }
+            self.takes.moved(written);
             return progress;
         }
         if !self.is_waiting {
             self.is_waiting = true;
+            self.activity.set_write_waiting(true);
             self.sleep.as_mut().reset(Instant::now() + self.timeout);
         }
         match (self.takes.wait(cx), self.sleep.as_mut().poll(cx)) {
@@ -79,14 +91,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.has_read {
-            return Pin::new(&mut self.stream).poll_read(cx, into);
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(into.remaining());
+            into.put_slice(&self.unread.split_to(length));
+            return Poll::Ready(Ok(()));
         }
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         if let Some(first) = into.filled().get(before) {
-            self.has_read = true;
-            self.begins_with_tls.store(*first == TLS_HANDSHAKE, Ordering::Relaxed);
+            self.activity.moved();
+            self.first.get_or_insert(*first);
         }
         read
     }
@@ -133,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_is_not_read_times_out() {
         let (near, _far) = tokio::io::duplex(16);
-        let error = WriteDeadline::new(near, TIMEOUT, &Meter::new(1))
+        let error = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default())
             .write_all(&[0; 17])
             .await
             .expect_err("a full pipe");
@@ -144,7 +158,7 @@ mod tests {
     async fn a_reader_that_is_cut_off_is_waited_for_no_longer() {
         let (near, _far) = tokio::io::duplex(16);
         let meter = Meter::new(1);
-        let mut near = WriteDeadline::new(near, Duration::from_secs(3600), &meter);
+        let mut near = WriteDeadline::new(near, Duration::from_secs(3600), &meter, Activity::default());
         let writing = tokio::spawn(async move { near.write_all(&[0; 17]).await });
         while meter.delay().is_zero() {
             tokio::task::yield_now().await;
@@ -157,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_that_keeps_reading_is_served() {
         let (near, mut far) = tokio::io::duplex(16);
-        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1));
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default());
         let reader = tokio::spawn(async move {
             let mut taken = 0;
             while taken < 160 {
@@ -169,5 +183,20 @@ mod tests {
         // Ten pauses of a quarter of the timeout each: longer than the timeout in sum.
         near.write_all(&[0; 160]).await.expect("every wait is short");
         assert_eq!(reader.await.expect("the reader ends"), 160);
+    }
+
+    #[tokio::test]
+    async fn bytes_can_be_read_again_before_those_that_follow() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let activity = Activity::default();
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), activity.clone());
+        far.write_all(b"head").await.expect("there is room");
+        let mut read = [0; 3];
+        near.read_exact(&mut read).await.expect("it was sent");
+        assert_eq!((near.first(), activity.moves() > 0), (Some(b'h'), true));
+        near.unread(Bytes::copy_from_slice(&read));
+        let mut whole = [0; 4];
+        near.read_exact(&mut whole).await.expect("it was sent");
+        assert_eq!(&whole, b"head");
     }
 }

@@ -4,16 +4,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use http::request::Parts;
 use http::{Method, Response};
 
 use super::access_log::RequestRecord;
 use super::{Arrival, Client, Inner};
 use crate::body::{BoxBody, FormBody, boxed};
-use crate::error::Error;
+use crate::error::Result;
 use crate::operation;
 use crate::operation::post_object::FormUpload;
+use crate::operation::request::declared_length;
 use crate::s3::{
     BucketName, ErrorCode, ObjectKey, Operation, PostPolicy, Query, S3Error, S3Path, encode_path, route,
 };
@@ -52,12 +53,12 @@ impl FormRequest<'_> {
         inner: &Inner,
         body: BoxBody,
         record: &mut RequestRecord,
-    ) -> Result<Response<BoxBody>, Error> {
+    ) -> Result<Response<BoxBody>> {
         let headers = &self.parts.headers;
-        let request_length = content_length(headers)?;
+        let request_length =
+            declared_length(headers)?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
         refuse_unsigned_settings(headers)?;
-        let content_type =
-            headers.get(CONTENT_TYPE).ok_or(ErrorCode::MalformedPOSTRequest).map_err(S3Error::from)?;
+        let content_type = headers.get(CONTENT_TYPE).ok_or(S3Error::from(ErrorCode::MalformedPOSTRequest))?;
         let permit = inner.unsigned.forms.enter(self.arrival.peer)?;
         let timeout = FIELDS_TIMEOUT.min(inner.resources.client_idle_timeout);
         let (form, file) = FormBody::open(body, content_type, timeout).await?;
@@ -101,13 +102,6 @@ impl FormRequest<'_> {
     }
 }
 
-/// The length of a form, which S3 requires.
-fn content_length(headers: &HeaderMap) -> Result<u64, S3Error> {
-    let length = headers.get(CONTENT_LENGTH).ok_or(ErrorCode::MissingContentLength)?;
-    let length = length.to_str().ok().and_then(|length| length.parse().ok());
-    length.ok_or_else(|| S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number."))
-}
-
 /// Refuses settings in headers: these are not signed, and S3 ignores them. Ignored silently, a setting could
 /// be taken for effective.
 fn refuse_unsigned_settings(headers: &HeaderMap) -> Result<(), S3Error> {
@@ -115,13 +109,7 @@ fn refuse_unsigned_settings(headers: &HeaderMap) -> Result<(), S3Error> {
         let is_condition = ["if-match", "if-none-match", "content-md5"].contains(name);
         is_condition || (name.starts_with("x-amz-") && !IGNORED_HEADERS.contains(name))
     });
-    match setting {
-        None => Ok(()),
-        Some(name) => {
-            let message = format!(
-                "A form sets this in a field, where the policy covers it, and not in the header {name}"
-            );
-            Err(S3Error::not_implemented(message).with("Header", name))
-        }
-    }
+    let Some(name) = setting else { return Ok(()) };
+    let place = "in a field, where the policy covers it, and not in the header";
+    Err(S3Error::not_implemented(format!("A form sets this {place} {name}")).with("Header", name))
 }

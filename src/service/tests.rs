@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::server::{ConnectionInfo, Server, Settings};
+use crate::server::{ConnectionInfo, RequestBody, Server, Settings, Workers};
 use crate::test_support::resources;
 
 /// A recorder that panics once, where a failed authentication is counted: in the middle of a request.
@@ -64,14 +64,15 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
     });
     let bound = bound.await.unwrap();
     let address = bound.local_address();
-    let respond = move |request, connection: ConnectionInfo| {
+    let respond = move |request: Request<RequestBody>, connection: ConnectionInfo| {
         let service = service.clone();
         async move {
             let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
             service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
         }
     };
-    let serving = tokio::spawn(bound.serve(respond, std::future::pending()));
+    let serving =
+        tokio::spawn(async move { bound.serve(&Workers::current(), respond, std::future::pending()).await });
 
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "GET /bucket/key HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -9,18 +9,20 @@ use crate::sources;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("buffers", &[]),
     ("meter", &[]),
+    ("metric", &[]),
+    ("log", &[]),
     ("wire", &[]),
     ("store", &[]),
     ("s3", &["wire"]),
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
-    ("keyring", &["wire", "envelope"]),
+    ("keyring", &["metric", "wire", "envelope"]),
     ("upstream", &["buffers", "wire", "s3", "sigv4"]),
     ("body", &["meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
     ("object", &["buffers", "wire", "s3", "envelope", "keyring", "upstream", "body", "error"]),
-    ("admission", &["meter", "s3", "object"]),
-    ("upload", &["wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object"]),
+    ("admission", &["meter", "metric", "s3", "object"]),
+    ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
     (
         "operation",
         &[
@@ -38,14 +40,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "upload",
         ],
     ),
-    ("service", &["meter", "s3", "sigv4", "upstream", "body", "error", "object", "admission", "operation"]),
-    ("server", &["buffers", "meter"]),
+    (
+        "service",
+        &[
+            "meter",
+            "metric",
+            "log",
+            "s3",
+            "sigv4",
+            "upstream",
+            "body",
+            "error",
+            "object",
+            "admission",
+            "operation",
+        ],
+    ),
+    ("server", &["buffers", "meter", "metric"]),
     ("admin", &["server"]),
     (
         "config",
-        &["wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "service", "server", "admin"],
+        &[
+            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "service", "server",
+            "admin",
+        ],
     ),
-    ("log", &["config"]),
     (
         "cli",
         &[
@@ -69,7 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("fuzzing", &["wire", "s3", "sigv4", "envelope", "keyring", "config"]),
-    ("main", &["service", "server", "config", "log", "cli"]),
+    ("main", &["metric", "service", "server", "config", "log", "cli"]),
 ];
 
 /// What every operation may use of its own folder.

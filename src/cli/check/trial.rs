@@ -9,7 +9,6 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::error::with_causes;
 use crate::s3::{BucketName, BucketPattern, ObjectKey, xml};
-use crate::server::{self, ConnectionInfo, Server};
+use crate::server::{self, ConnectionInfo, RequestBody, Server, Workers};
 use crate::service::{Arrival, Client, ClientAccess, Service};
 use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Credentials, Settings, Target, Timeouts, Upstream, UpstreamBody, UpstreamRequest};
@@ -54,11 +53,8 @@ impl Trial {
     /// [`Failure::Usage`] if no rule matches the bucket.
     pub(crate) fn new(config: &Config, bucket: &BucketName) -> Result<Self, Failure> {
         let rule = config.buckets.iter().find(|rule| rule.name.matches(bucket.as_str()));
-        let rule = rule.ok_or_else(|| {
-            Failure::Usage(format!(
-                "--bucket {bucket}: no [[bucket]] rule is for it: add one, or name another"
-            ))
-        })?;
+        let missing = || format!("--bucket {bucket}: no [[bucket]] rule is for it: add one, or name another");
+        let rule = rule.ok_or_else(|| Failure::Usage(missing()))?;
         let object = format!("{}s3veil-check-{}", rule.prefix, Uuid::new_v4().simple());
         let object = ObjectKey::parse(object).map_err(|error| Failure::Usage(error.message.into()))?;
         let mut secret = [0; 20];
@@ -86,7 +82,7 @@ impl Trial {
     pub(crate) async fn run(self, service: Arc<Service>, report: &mut Report) -> Result<(), Failure> {
         let server = Server::bind(settings()).await?;
         let client = self.connect(server.local_address()).await?;
-        let response = move |request: Request<Incoming>, connection: ConnectionInfo| {
+        let response = move |request: Request<RequestBody>, connection: ConnectionInfo| {
             let service = Arc::clone(&service);
             async move {
                 let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
@@ -94,7 +90,9 @@ impl Trial {
             }
         };
         let (ended, wait) = oneshot::channel::<()>();
-        let serving = tokio::spawn(server.serve(response, async { drop(wait.await) }));
+        let serving = tokio::spawn(async move {
+            server.serve(&Workers::current(), response, async { drop(wait.await) }).await
+        });
         self.steps(&client, report).await;
         drop((client, ended));
         serving.await.map_err(|error| Failure::Internal(error.to_string()))?;
@@ -102,9 +100,8 @@ impl Trial {
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<Upstream, Failure> {
-        let endpoint = format!("http://{address}").parse();
-        let endpoint =
-            endpoint.map_err(|error: http::uri::InvalidUri| Failure::Internal(error.to_string()))?;
+        let endpoint = format!("http://{address}").parse::<http::Uri>();
+        let endpoint = endpoint.map_err(|error| Failure::Internal(error.to_string()))?;
         let settings = Settings {
             region: self.region.clone(),
             credentials: Credentials::Static {
@@ -134,13 +131,11 @@ impl Trial {
         let read = self.send(client, Method::GET, HeaderMap::new(), UpstreamBody::Empty).await;
         report.line(&step("read"), &finding(read, |response| same(&response.2, &content)));
         let range = format!("bytes={}-{}", CROSSING_RANGE.start(), CROSSING_RANGE.end());
-        let range =
-            HeaderMap::from_iter([(RANGE, HeaderValue::try_from(range).expect("digits are visible"))]);
+        let range = HeaderMap::from_iter([(RANGE, HeaderValue::try_from(range).expect("digits are text"))]);
         let read = self.send(client, Method::GET, range, UpstreamBody::Empty).await;
         report.line(&step("range"), &finding(read, |response| same(&response.2, &content[CROSSING_RANGE])));
         let head = self.send(client, Method::HEAD, HeaderMap::new(), UpstreamBody::Empty).await;
-        let length = |response: TrialResponse| match response
-            .1
+        let length = |(_, headers, _): TrialResponse| match headers
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok())
         {

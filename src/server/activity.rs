@@ -1,0 +1,116 @@
+//! What happens on a connection, for the decision to free its buffers.
+//! It must not know HTTP.
+//! It promises that a connection is idle only if no request is in flight, no body is left unread or
+//! unwritten, and no write waits for the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+
+/// The activity of one connection. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Activity(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    in_flight: AtomicUsize,
+    /// The number of reads and writes that moved bytes, modulo 2^64.
+    moves: AtomicUsize,
+    is_write_waiting: AtomicBool,
+}
+
+impl Activity {
+    /// Records that bytes were read or written.
+    pub(super) fn moved(&self) {
+        self.0.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records whether a write waits for the client.
+    pub(super) fn set_write_waiting(&self, is_waiting: bool) {
+        self.0.is_write_waiting.store(is_waiting, Ordering::Relaxed);
+    }
+
+    /// A value that changes with every move of bytes.
+    pub(super) fn moves(&self) -> usize {
+        self.0.moves.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection waits for its next request, or for the rest of a head.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.in_flight.load(Ordering::Relaxed) == 0 && !self.0.is_write_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request, or a body, as in flight.
+    pub(super) fn enter(&self) -> InFlight {
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+}
+
+/// Counts as in flight until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(Activity);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that counts as in flight until it is dropped.
+#[derive(Debug)]
+pub struct TrackedBody<B> {
+    body: B,
+    _in_flight: InFlight,
+}
+
+impl<B> TrackedBody<B> {
+    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
+        Self { body, _in_flight: in_flight }
+    }
+}
+
+impl<B: Body + Unpin> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_idle_when_nothing_is_in_flight_or_waiting() {
+        let activity = Activity::default();
+        assert!(activity.is_idle());
+        let requests = (activity.enter(), activity.enter());
+        drop(requests.0);
+        assert!(!activity.is_idle());
+        drop(requests.1);
+        activity.set_write_waiting(true);
+        assert!(!activity.is_idle());
+        activity.set_write_waiting(false);
+        assert!(activity.is_idle());
+        let before = activity.moves();
+        activity.moved();
+        assert_ne!(activity.moves(), before);
+    }
+}
