@@ -5,6 +5,7 @@
 
 mod address;
 mod advice;
+mod carrier;
 mod connector;
 mod credentials;
 mod error;
@@ -21,6 +22,7 @@ mod time_limits;
 mod transport;
 
 use std::error::Error as StdError;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +32,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 
 use self::address::Address;
+use self::carrier::Carrier;
 use self::connector::Connector;
 use self::credentials::CredentialSource;
 pub use self::error::{AddressError, UpstreamError, UpstreamSetupError};
@@ -140,7 +143,7 @@ pub struct Upstream {
 struct Shared {
     address: Address,
     security: TransportSecurity,
-    transport: Box<dyn Transport>,
+    carrier: Carrier,
     /// The responses in flight.
     crowd: ConnectionCounter,
     credentials: CredentialSource,
@@ -168,7 +171,7 @@ impl Upstream {
         let pool = network(&settings, &address, &crowd)?;
         let security =
             if address.is_tls() { TransportSecurity::Encrypted } else { TransportSecurity::Plaintext };
-        Self::assemble(settings, address, Box::new(pool), security, crowd).await
+        Self::assemble(settings, address, Carrier::Network(pool), security, crowd).await
     }
 
     /// Sets up a client whose requests stay within the process: `transport` carries them, signed with the
@@ -186,7 +189,7 @@ impl Upstream {
         Self::assemble(
             settings,
             address,
-            transport,
+            Carrier::InProcess(transport),
             TransportSecurity::Encrypted,
             ConnectionCounter::default(),
         )
@@ -196,7 +199,7 @@ impl Upstream {
     async fn assemble(
         settings: Settings,
         address: Address,
-        transport: Box<dyn Transport>,
+        carrier: Carrier,
         security: TransportSecurity,
         crowd: ConnectionCounter,
     ) -> Result<Self, UpstreamSetupError> {
@@ -207,7 +210,7 @@ impl Upstream {
         let shared = Shared {
             address,
             security,
-            transport,
+            carrier,
             crowd,
             credentials,
             signer,
@@ -292,11 +295,11 @@ impl Upstream {
         time_left: Option<Duration>,
         head_room: HeadRoom,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { transport, crowd, credentials, signer, timeouts, via, .. } = &*self.shared;
+        let Shared { carrier, crowd, credentials, signer, timeouts, via, .. } = &*self.shared;
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();
-        let original = transport.adapt(&mut head.headers);
+        let original = carrier.adapt(&mut head.headers);
         signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         transport::restore(&mut head.headers, original);
         if let Some(via) = via {
@@ -304,14 +307,13 @@ impl Upstream {
         }
         let (body, interest) = request.body();
         let member = crowd.enter();
-        let request_sent = Request::from_parts(head, body.boxed_unsync());
-        let exchange = transport.send(request_sent, head_room);
+        let mut exchange = pin!(carrier.send(Request::from_parts(head, body), head_room));
         let outcome = match request.upload() {
-            Some(upload) => supervise(exchange, upload, timeouts).await,
+            Some(upload) => supervise(exchange.as_mut(), upload, timeouts).await,
             None => {
                 let limit = timeouts.connect + timeouts.head;
                 let is_short = request.pace() != Pace::Long;
-                within(exchange, time_left.filter(|_| is_short).unwrap_or(limit).min(limit)).await
+                within(exchange.as_mut(), time_left.filter(|_| is_short).unwrap_or(limit).min(limit)).await
             }
         };
         if let Some(failure) = request.upload().and_then(|upload| upload.take_failure()) {

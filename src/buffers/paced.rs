@@ -24,7 +24,8 @@ const SMALL: usize = 16 << 10;
 pub struct PacedBody<B> {
     inner: B,
     connections: ConnectionCounter,
-    in_flight: Arc<InFlight>,
+    /// Created with the first frame that counts: most bodies are small.
+    in_flight: Option<Arc<InFlight>>,
 }
 
 /// The bytes between this body and the connection.
@@ -68,15 +69,27 @@ impl Drop for InFlightBytes {
 impl<B> PacedBody<B> {
     /// A body that paces `inner` by the allowance of `connections`.
     pub fn new(inner: B, connections: ConnectionCounter) -> Self {
-        Self { inner, connections, in_flight: Arc::default() }
+        Self { inner, connections, in_flight: None }
     }
 
-    fn counted(&self, bytes: Bytes) -> Bytes {
+    fn counted(&mut self, bytes: Bytes) -> Bytes {
         if bytes.len() < SMALL {
             return bytes;
         }
-        self.in_flight.lock().bytes += bytes.len();
-        Bytes::from_owner(InFlightBytes { bytes, in_flight: Arc::clone(&self.in_flight) })
+        let in_flight = Arc::clone(self.in_flight.get_or_insert_default());
+        in_flight.lock().bytes += bytes.len();
+        Bytes::from_owner(InFlightBytes { bytes, in_flight })
+    }
+
+    /// Whether the frames before have to be written first; `cx` is woken then.
+    fn is_full(&self, cx: &mut Context<'_>) -> bool {
+        let Some(in_flight) = &self.in_flight else { return false };
+        let mut in_flight = in_flight.lock();
+        let is_full = in_flight.bytes > 0 && in_flight.bytes >= self.connections.allowance();
+        if is_full {
+            in_flight.waiting = Some(cx.waker().clone());
+        }
+        is_full
     }
 }
 
@@ -91,12 +104,9 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut in_flight = self.in_flight.lock();
-        if in_flight.bytes > 0 && in_flight.bytes >= self.connections.allowance() {
-            in_flight.waiting = Some(cx.waker().clone());
+        if self.is_full(cx) {
             return Poll::Pending;
         }
-        drop(in_flight);
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| self.counted(bytes)))))
     }

@@ -23,6 +23,8 @@ const ADMINISTRATION: [&str; 2] = ["admin", "minio"];
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
+    /// The value of `Host` for `authority`.
+    host: HeaderValue,
     path_style: bool,
     /// Whether the storage may have administration in the place of a bucket.
     has_administration: bool,
@@ -36,20 +38,17 @@ impl Address {
         path_style: Option<bool>,
     ) -> Result<Self, UpstreamSetupError> {
         match target {
-            Target::Embedded { .. } => Ok(Self {
-                scheme: Scheme::HTTP,
-                authority: Authority::from_static(EMBEDDED_HOST),
-                path_style: true,
-                has_administration: false,
-            }),
+            Target::Embedded { .. } => {
+                Ok(Self::at(Scheme::HTTP, Authority::from_static(EMBEDDED_HOST), true, false))
+            }
             Target::Endpoint(endpoint) => Self::from_endpoint(endpoint, path_style.unwrap_or(true)),
-            Target::Aws => Ok(Self {
-                scheme: Scheme::HTTPS,
-                authority: aws_host(region)?,
-                path_style: path_style.unwrap_or(false),
-                has_administration: false,
-            }),
+            Target::Aws => Ok(Self::at(Scheme::HTTPS, aws_host(region)?, path_style.unwrap_or(false), false)),
         }
+    }
+
+    fn at(scheme: Scheme, authority: Authority, path_style: bool, has_administration: bool) -> Self {
+        let host = host_header(&scheme, &authority);
+        Self { scheme, authority, host, path_style, has_administration }
     }
 
     fn from_endpoint(endpoint: &Uri, path_style: bool) -> Result<Self, UpstreamSetupError> {
@@ -72,7 +71,7 @@ impl Address {
                 "is an IP address, which cannot carry the bucket in its host name: use path_style = true",
             );
         }
-        Ok(Self { scheme, authority: authority.clone(), path_style, has_administration: true })
+        Ok(Self::at(scheme, authority.clone(), path_style, true))
     }
 
     /// Whether connections are encrypted.
@@ -92,11 +91,15 @@ impl Address {
         query: &[(String, Option<String>)],
     ) -> Result<(Uri, HeaderValue), AddressError> {
         let in_host = bucket.filter(|bucket| self.takes_in_host(bucket));
-        let (authority, mut path) = match in_host {
-            Some(bucket) => (self.with_bucket(bucket)?, encode_path(None, object)),
+        let (authority, host, mut path) = match in_host {
+            Some(bucket) => {
+                let authority = self.with_bucket(bucket)?;
+                let host = host_header(&self.scheme, &authority);
+                (authority, host, encode_path(None, object))
+            }
             None => {
                 self.refuse_administration(bucket)?;
-                (self.authority.clone(), encode_path(bucket, object))
+                (self.authority.clone(), self.host.clone(), encode_path(bucket, object))
             }
         };
         for (index, (name, value)) in query.iter().enumerate() {
@@ -107,7 +110,6 @@ impl Address {
                 path.extend(encode_query(value));
             }
         }
-        let host = HeaderValue::from_str(host_header(&self.scheme, &authority)).map_err(http::Error::from)?;
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(authority);
@@ -144,9 +146,11 @@ impl Address {
 }
 
 /// `Host` without the scheme's default port, which is how every server and SigV4 verifier expects it.
-fn host_header<'a>(scheme: &Scheme, authority: &'a Authority) -> &'a str {
+fn host_header(scheme: &Scheme, authority: &Authority) -> HeaderValue {
     let default_port = if *scheme == Scheme::HTTPS { 443 } else { 80 };
-    if authority.port_u16() == Some(default_port) { authority.host() } else { authority.as_str() }
+    let is_default = authority.port_u16() == Some(default_port);
+    let host = if is_default { authority.host() } else { authority.as_str() };
+    HeaderValue::from_str(host).expect("an authority is visible ASCII")
 }
 
 /// AWS's regional host; the Chinese partition has a domain of its own.

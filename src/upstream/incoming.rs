@@ -11,13 +11,14 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::carrier::ReceivedBody;
 use super::error::{LengthError, Phase};
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::buffers::ConnectionGuard;
 
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
-    source: BoxBody,
+    source: ReceivedBody,
     limit: Duration,
     /// Runs only while a frame is awaited, so that a slow reader on our side does not count. Most small
     /// bodies need none.
@@ -34,7 +35,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(
-        source: BoxBody,
+        source: ReceivedBody,
         remaining: Option<u64>,
         limit: Duration,
         (interest, member): (Option<oneshot::Sender<()>>, ConnectionGuard),
@@ -169,7 +170,7 @@ mod tests {
 
     async fn outcome(source: BoxBody, remaining: Option<u64>) -> Result<usize, String> {
         let incoming = Incoming::new(
-            source,
+            ReceivedBody::InProcess(source),
             remaining,
             Duration::from_secs(5),
             (None, ConnectionCounter::default().enter()),
@@ -190,6 +191,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         let source =
             script([Step::Give(Bytes::from_static(b"a")), Step::Give(Bytes::from_static(b"b")), Step::Stall]);
+        let source = ReceivedBody::InProcess(source);
         let mut incoming = Incoming::new(source, None, limit, (None, ConnectionCounter::default().enter()));
         incoming.frame().await.unwrap().unwrap();
         tokio::time::sleep(limit * 4).await;

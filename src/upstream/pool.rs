@@ -4,10 +4,14 @@
 //! connection. So a request is one task from the client to the storage and back, on one thread, without
 //! hand-overs between tasks. An idle connection is polled when it is taken, and from time to time by
 //! [`Pool::sweep`].
+//!
+//! Each thread has idle connections of its own: a connection belongs to the runtime that opened it, and
+//! threads do not contend for a lock.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -16,15 +20,15 @@ use bytes::Bytes;
 use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use tokio::time::Instant;
 
+use super::BoxError;
 use super::connector::{Connection, Connector};
 use super::error::UpstreamError;
-use super::transport::{HeadRoom, Sending, Transport};
-use super::{BoxBody, BoxError};
+use super::outgoing::OutgoingBody;
+use super::transport::HeadRoom;
 use crate::buffers::{self, ConnectionCounter, PacedBody};
 
 /// How often idle connections are polled.
@@ -35,7 +39,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// adds.
 const MAX_HEADERS: usize = 1_536;
 
-type SentBody = PacedBody<BoxBody>;
+type SentBody = PacedBody<OutgoingBody>;
 
 /// Connections to a storage. Cloning shares them.
 #[derive(Clone)]
@@ -43,13 +47,18 @@ pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
     connector: Connector,
-    /// The newest last, and taken first, so that surplus connections reach the idle timeout.
-    idle: Mutex<HashMap<Authority, Vec<Idle>>>,
+    /// One for each thread, unless there are more threads than cores.
+    idle: Vec<Mutex<IdleConnections>>,
+    /// Maximum number of idle connections of one thread to one host: those of all threads together are about
+    /// as many as the settings allow.
     max_idle: usize,
     idle_timeout: Duration,
     /// The responses in flight.
     crowd: ConnectionCounter,
 }
+
+/// By host, the newest last, and taken first, so that surplus connections reach the idle timeout.
+type IdleConnections = HashMap<Authority, Vec<Idle>>;
 
 struct Idle {
     link: Box<Link>,
@@ -65,14 +74,16 @@ struct Link {
 }
 
 impl Pool {
-    /// Keeps at most `max_idle` connections to one host, each idle for no longer than `idle_timeout`.
+    /// Keeps about `max_idle` connections to one host, each idle for no longer than `idle_timeout`.
     pub(super) fn new(
         connector: Connector,
         max_idle: usize,
         idle_timeout: Duration,
         crowd: ConnectionCounter,
     ) -> Self {
-        let idle = Mutex::default();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let idle = (0..threads).map(|_| Mutex::default()).collect();
+        let max_idle = max_idle.div_ceil(threads);
         let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout, crowd }));
         let swept = Arc::downgrade(&pool.0);
         tokio::spawn(async move {
@@ -93,9 +104,9 @@ impl Pool {
     /// [`UpstreamError::Connect`] and [`UpstreamError::Timeout`] when there is no connection to be had,
     /// [`UpstreamError::HeadTooLarge`] when the response's head does not fit `head_room`, else
     /// [`UpstreamError::Protocol`].
-    async fn exchange(
+    pub(super) async fn send(
         &self,
-        request: Request<BoxBody>,
+        request: Request<OutgoingBody>,
         head_room: HeadRoom,
     ) -> Result<Response<PooledBody>, UpstreamError> {
         let mut request = request.map(|body| PacedBody::new(body, self.0.crowd.clone()));
@@ -171,23 +182,34 @@ impl Pool {
         let timeout = self.0.idle_timeout;
         // Dropped after the lock is released, since closing takes system calls.
         let mut closed = Vec::new();
-        self.idle().retain(|_, idle| {
-            let is_over = |idle: &mut Idle| now.duration_since(idle.since) >= timeout || !idle.link.is_idle();
-            closed.extend(idle.extract_if(.., is_over));
-            !idle.is_empty()
-        });
+        for idle in &self.0.idle {
+            lock(idle).retain(|_, idle| {
+                let is_over =
+                    |idle: &mut Idle| now.duration_since(idle.since) >= timeout || !idle.link.is_idle();
+                closed.extend(idle.extract_if(.., is_over));
+                !idle.is_empty()
+            });
+        }
         drop(closed);
     }
 
-    fn idle(&self) -> MutexGuard<'_, HashMap<Authority, Vec<Idle>>> {
-        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The idle connections of this thread.
+    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
+        lock(&self.0.idle[thread_number() % self.0.idle.len()])
     }
 }
 
-impl Transport for Pool {
-    fn send(&self, request: Request<BoxBody>, head_room: HeadRoom) -> Sending<'_> {
-        Box::pin(async move { Ok(self.exchange(request, head_room).await?.map(BodyExt::boxed_unsync)) })
+fn lock(idle: &Mutex<IdleConnections>) -> MutexGuard<'_, IdleConnections> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The number of the current thread, in the order in which threads first sent a request.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
     }
+    NUMBER.with(|number| *number)
 }
 
 impl Link {

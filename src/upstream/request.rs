@@ -21,8 +21,7 @@ use crate::sigv4::PayloadSigning;
 use crate::wire::checksum::{ChecksumAlgorithm, checksum};
 use crate::wire::digest::sha256;
 use crate::wire::header::{
-    CONTENT_MD5, CONTENT_SHA256, DATE, DECODED_CONTENT_LENGTH, SDK_CHECKSUM_ALGORITHM, SECURITY_TOKEN,
-    TRAILER_NAMES,
+    CONTENT_MD5, CONTENT_SHA256, DATE, DECODED_CONTENT_LENGTH, SECURITY_TOKEN, TRAILER_NAMES, name,
 };
 
 /// The `User-Agent` of requests that have none.
@@ -77,7 +76,8 @@ impl Prepared {
         let pace = Pace::new(&request);
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let (uri, host) = address.locate(bucket.as_ref(), object.as_ref(), &query)?;
-        for name in HOP_BY_HOP.iter().chain(&MANAGED_HEADERS) {
+        let managed: Vec<_> = headers.keys().filter(|name| is_managed(name)).cloned().collect();
+        for name in managed {
             headers.remove(name);
         }
         headers.insert(header::HOST, host);
@@ -160,6 +160,11 @@ impl Prepared {
     }
 }
 
+/// Whether this client sets or removes a header itself.
+fn is_managed(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || MANAGED_HEADERS.contains(name)
+}
+
 fn empty(method: &Method, headers: &mut HeaderMap) -> Payload {
     // RFC 9110, 8.6: methods that define a meaning for a body announce that it is empty. radosgw responds
     // with 411 otherwise.
@@ -189,12 +194,12 @@ fn content(
     algorithm: Option<ChecksumAlgorithm>,
     headers: &mut HeaderMap,
 ) -> Payload {
-    headers.remove(SDK_CHECKSUM_ALGORITHM);
+    headers.remove(&name::SDK_CHECKSUM_ALGORITHM);
     if let Some(algorithm) = algorithm {
         let value =
             HeaderValue::try_from(checksum(algorithm, &bytes).to_string()).expect("base64 is visible ASCII");
         headers.insert(algorithm.header_name(), value);
-        headers.insert(SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
+        headers.insert(&name::SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let signing = match security {
@@ -209,12 +214,12 @@ fn announce_stream(
     algorithm: Option<ChecksumAlgorithm>,
     headers: &mut HeaderMap,
 ) -> Result<(), UpstreamError> {
-    headers.remove(SDK_CHECKSUM_ALGORITHM);
+    headers.remove(&name::SDK_CHECKSUM_ALGORITHM);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(wire_length(length, algorithm)));
     let Some(algorithm) = algorithm else { return Ok(()) };
-    headers.insert(DECODED_CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(TRAILER_NAMES, HeaderValue::from_static(algorithm.header()));
-    headers.insert(SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
+    headers.insert(&name::DECODED_CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(&name::TRAILER_NAMES, HeaderValue::from_static(algorithm.header()));
+    headers.insert(&name::SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     let mut coding = b"aws-chunked".to_vec();
     for value in headers.get_all(header::CONTENT_ENCODING) {
         coding.push(b',');

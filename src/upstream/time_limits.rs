@@ -2,28 +2,31 @@
 //! They must not know what a request means, nor whether it is repeated.
 //! A client that is slow to send a body is never mistaken for a storage that is slow to read.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use http::Response;
 use tokio::time::Instant;
 
-use super::BoxBody;
 use super::error::{Phase, UpstreamError};
 use super::outgoing::{Stage, Upload};
 use super::settings::Timeouts;
-use super::transport::Sending;
-
-type Outcome = Result<Response<BoxBody>, UpstreamError>;
 
 /// Waits for at most `limit`.
-pub(super) async fn within(exchange: Sending<'_>, limit: Duration) -> Outcome {
+pub(super) async fn within<T>(
+    exchange: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
+    limit: Duration,
+) -> Result<T, UpstreamError> {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor
 /// responds.
-pub(super) async fn supervise(mut exchange: Sending<'_>, upload: &Upload, timeouts: Timeouts) -> Outcome {
+pub(super) async fn supervise<T>(
+    mut exchange: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
+    upload: &Upload,
+    timeouts: Timeouts,
+) -> Result<T, UpstreamError> {
     let look_again = timeouts.idle.min(timeouts.head);
     loop {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! What carries a signed request to the storage and its response back.
+//! The interface of a store in this process: it takes signed requests as a storage on the network does.
 //! A transport knows HTTP alone, and must not know S3's operations, signatures, retries or time limits.
 //! A request is sent at most once: the caller decides whether to repeat it.
 
@@ -25,7 +25,7 @@ pub enum HeadRoom {
     Large,
 }
 
-/// The way to a storage.
+/// A store in this process.
 pub trait Transport: Send + Sync {
     /// Changes headers, before they are signed, to what the storage verifies. The fields that are returned
     /// replace their like after the request was signed.

@@ -31,11 +31,8 @@ async fn pooled(endpoint: &Uri) -> (Upstream, Pool) {
     let address = Address::new(&settings.target, &settings.region, settings.path_style).unwrap();
     let crowd = ConnectionCounter::default();
     let pool = network(&settings, &address, &crowd).unwrap();
-    let transport = Box::new(pool.clone());
-    (
-        Upstream::assemble(settings, address, transport, TransportSecurity::Plaintext, crowd).await.unwrap(),
-        pool,
-    )
+    let carrier = Carrier::Network(pool.clone());
+    (Upstream::assemble(settings, address, carrier, TransportSecurity::Plaintext, crowd).await.unwrap(), pool)
 }
 
 #[tokio::test]
@@ -77,8 +74,8 @@ async fn a_connection_is_nobodys_before_the_answer_was_read() {
 #[tokio::test]
 async fn no_more_are_kept_than_may_be_idle() {
     let (endpoint, connections, mut closed) = storage(ANSWER).await;
-    let upstream =
-        Upstream::build(Settings { max_idle_connections: 2, ..settings(&endpoint) }).await.unwrap();
+    let max_idle_connections = 2 * std::thread::available_parallelism().unwrap().get();
+    let upstream = Upstream::build(Settings { max_idle_connections, ..settings(&endpoint) }).await.unwrap();
     let mut responses = Vec::new();
     for _ in 0..5 {
         responses.push(upstream.send(get("k")).await.unwrap());

@@ -1,0 +1,95 @@
+//! The way that a signed request takes: over the network, or to a store in this process.
+//! It must not know what a request means, nor whether it is repeated.
+//! A request over the network is not boxed, since nearly all requests take this way.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use super::outgoing::OutgoingBody;
+use super::pool::{Pool, PooledBody};
+use super::transport::{HeadRoom, OriginalHeaders, Transport};
+use super::{BoxBody, BoxError, UpstreamError};
+
+/// What carries requests to the storage.
+pub(super) enum Carrier {
+    /// Connections.
+    Network(Pool),
+    /// A store in this process.
+    #[cfg_attr(
+        not(feature = "embedded-store"),
+        expect(dead_code, reason = "without the store there is none")
+    )]
+    InProcess(Box<dyn Transport>),
+}
+
+impl Carrier {
+    /// Changes headers before they are signed, as [`Transport::adapt`] does.
+    pub(super) fn adapt(&self, headers: &mut HeaderMap) -> OriginalHeaders {
+        match self {
+            Self::Network(_) => OriginalHeaders::new(),
+            Self::InProcess(transport) => transport.adapt(headers),
+        }
+    }
+
+    /// Sends a request with an absolute URI, once.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub(super) async fn send(
+        &self,
+        request: Request<OutgoingBody>,
+        head_room: HeadRoom,
+    ) -> Result<Response<ReceivedBody>, UpstreamError> {
+        match self {
+            Self::Network(pool) => {
+                pool.send(request, head_room).await.map(|response| response.map(ReceivedBody::Pooled))
+            }
+            Self::InProcess(transport) => {
+                let response = transport.send(request.map(BodyExt::boxed_unsync), head_room).await?;
+                Ok(response.map(ReceivedBody::InProcess))
+            }
+        }
+    }
+}
+
+/// The body of a response, as it is received.
+pub(super) enum ReceivedBody {
+    /// From a connection.
+    Pooled(PooledBody),
+    /// From a store in this process.
+    InProcess(BoxBody),
+}
+
+impl Body for ReceivedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Pooled(body) => Pin::new(body).poll_frame(cx),
+            Self::InProcess(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Pooled(body) => body.is_end_stream(),
+            Self::InProcess(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Pooled(body) => body.size_hint(),
+            Self::InProcess(body) => body.size_hint(),
+        }
+    }
+}
