@@ -27,7 +27,7 @@ pub use listing::{EntryView, ListingBody, ListingError};
 pub use metered::MeteredBody;
 pub use observed::{BodyEnd, ObservedBody};
 pub use open::{BoxOpener, OpenBody, OpenError, PlaintextWindow};
-pub use reclaim::ReclaimableBody;
+pub use reclaim::{Leftover, ReclaimableBody};
 pub use seal::SealBody;
 pub use stream::{SealStreamBody, StreamBody};
 #[cfg(test)]
@@ -62,10 +62,8 @@ pub async fn read_bounded(mut body: BoxBody, limit: usize) -> Result<bytes::Byte
 }
 
 /// Boxes a body and its error.
-pub fn boxed<B>(body: B) -> BoxBody
-where
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+pub fn boxed(
+    body: impl http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
+) -> BoxBody {
     http_body_util::BodyExt::boxed_unsync(http_body_util::BodyExt::map_err(body, Into::into))
 }

@@ -75,7 +75,7 @@ pub struct Check {
 }
 
 fn bucket_name(text: &str) -> Result<BucketName, String> {
-    let parsed = BucketName::parse(text.to_owned());
+    let parsed = BucketName::parse(text);
     parsed
         .map_err(|_| "invalid bucket name: write the name alone, without s3:// and without a key".to_owned())
 }
@@ -203,24 +203,18 @@ impl Failure {
     }
 }
 
+/// The exit code for a kind of the operating system's errors: that of `special` for one kind, else `other`.
+fn exit_code_of(kind: io::ErrorKind, special: (io::ErrorKind, u8), other: u8) -> u8 {
+    let codes = [(io::ErrorKind::PermissionDenied, NO_PERMISSION), special];
+    codes.into_iter().find(|(known, _)| *known == kind).map_or(other, |(_, code)| code)
+}
+
 fn bind_exit_code(kind: io::ErrorKind) -> u8 {
-    if kind == io::ErrorKind::AddrNotAvailable {
-        USAGE
-    } else if kind == io::ErrorKind::PermissionDenied {
-        NO_PERMISSION
-    } else {
-        UNAVAILABLE
-    }
+    exit_code_of(kind, (io::ErrorKind::AddrNotAvailable, USAGE), UNAVAILABLE)
 }
 
 fn io_exit_code(kind: io::ErrorKind) -> u8 {
-    if kind == io::ErrorKind::PermissionDenied {
-        NO_PERMISSION
-    } else if kind == io::ErrorKind::ResourceBusy {
-        UNAVAILABLE
-    } else {
-        IO
-    }
+    exit_code_of(kind, (io::ErrorKind::ResourceBusy, UNAVAILABLE), IO)
 }
 
 /// A hint to add to clap's message about an unknown argument, for frequent mistakes of a first start.

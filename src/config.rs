@@ -30,7 +30,7 @@ pub use error::ConfigError;
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
 
-use error::Refusal;
+use error::{Refusal, Result};
 use section::{Section, Source};
 
 use crate::object::rule::BucketRule;
@@ -62,7 +62,7 @@ pub struct Config {
 
 /// Reads the file at `path`, and the environment variables that it names. Paths in the file are relative to
 /// its directory.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
+pub fn load(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let (mut config, literal_secrets) = read(&Zeroizing::new(text), path, &environment)?;
     if let (Some(key), Some(mode)) = (literal_secrets.first(), mode_for_others(path)) {
@@ -106,23 +106,20 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
 }
 
 /// Parses `text` as the content of `file`; `environment` resolves `env:NAME` values and `RUST_LOG`.
-pub fn parse(
-    text: &str,
-    file: &Path,
-    environment: impl Fn(&str) -> Option<String>,
-) -> Result<Config, ConfigError> {
+pub fn parse(text: &str, file: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Config> {
     read(text, file, &environment).map(|(config, _)| config)
 }
 
 /// Parses like [`parse`], and also returns the keys whose secrets are literal values in the text.
-fn read(
-    text: &str,
-    file: &Path,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Config, Vec<String>), ConfigError> {
-    const TABLES: &[&str] = &["listen", "admin", "upstream", "keyring", "client", "bucket", "log"];
-    let source =
-        Source { file, text, environment, warnings: RefCell::default(), literal_secrets: RefCell::default() };
+fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>)> {
+    const TABLES: &str = "listen admin upstream keyring client bucket log";
+    let source = Source {
+        file,
+        text,
+        environment: env,
+        warnings: RefCell::default(),
+        literal_secrets: RefCell::default(),
+    };
     let document = DeTable::parse(text).map_err(|error| {
         let (offset, refusal) = syntax::refusal(text, &error);
         source.refuse(offset, refusal)
@@ -143,12 +140,7 @@ fn read(
 }
 
 /// A required table.
-fn required<'a>(
-    root: &Section<'a>,
-    name: &'static str,
-    known: &'static [&'static str],
-    fix: &str,
-) -> Result<Section<'a>, ConfigError> {
+fn required<'a>(root: &Section<'a>, name: &str, known: &'static str, fix: &str) -> Result<Section<'a>> {
     let section = root.section(name, known)?;
     section
         .ok_or_else(|| ConfigError::whole(root.source.file, Refusal::new(format!("missing [{name}]"), fix)))

@@ -12,5 +12,6 @@ pub mod native;
 pub mod s3ec;
 mod stream;
 
+pub(crate) use data_key::fill_random;
 pub use data_key::{ContentKey, DataKey};
 pub use stream::{HELD_BACK, StreamError, StreamOpener, StreamSealer};

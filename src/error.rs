@@ -23,6 +23,9 @@ use crate::upstream::UpstreamError;
 pub use self::unexpected::UnexpectedResponse;
 pub use self::upstream_refusal::{UpstreamRefusal, error_code};
 
+/// A result whose error, unless another is named, fails a request.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// A request's failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -122,20 +125,19 @@ impl From<S3Error> for Error {
     }
 }
 
+impl From<UnexpectedResponse> for Error {
+    fn from(response: UnexpectedResponse) -> Self {
+        Self::UnexpectedResponse(response)
+    }
+}
+
 impl From<UpstreamError> for Error {
     /// If the request to the storage was aborted because its body failed, the body's error is the cause.
     fn from(error: UpstreamError) -> Self {
-        match error {
-            UpstreamError::Body(cause) => Self::from_body_error(cause),
-            UpstreamError::Connect(_)
-            | UpstreamError::Timeout { .. }
-            | UpstreamError::Protocol(_)
-            | UpstreamError::HeadTooLarge
-            | UpstreamError::Length(_)
-            | UpstreamError::Credentials(_)
-            | UpstreamError::Sign(_)
-            | UpstreamError::Address(_)
-            | UpstreamError::Request(_) => Self::Upstream(error),
+        if let UpstreamError::Body(cause) = error {
+            Self::from_body_error(cause)
+        } else {
+            Self::Upstream(error)
         }
     }
 }
@@ -164,25 +166,22 @@ pub enum Blame {
 }
 
 impl Error {
+    /// The error itself, without the sharing.
+    fn unshared(&self) -> &Self {
+        if let Self::Shared(error) = self { error.unshared() } else { self }
+    }
+
     /// The storage's refusal that the client may read, if the error is one; else the error.
     ///
     /// # Errors
     /// Every other error, unchanged.
-    pub fn into_refusal(self) -> Result<UpstreamRefusal, Self> {
-        if let Self::Shared(error) = &self
-            && let Self::PassThrough(refusal) = &**error
-        {
-            return Ok((**refusal).clone());
-        }
-        if let Self::PassThrough(refusal) = self { Ok(*refusal) } else { Err(self) }
+    pub fn into_refusal(self) -> Result<UpstreamRefusal> {
+        if let Self::PassThrough(refusal) = self.unshared() { Ok((**refusal).clone()) } else { Err(self) }
     }
 
     /// The status of a refusal by the storage that the client may read.
     pub fn refusal_status(&self) -> Option<StatusCode> {
-        if let Self::Shared(error) = self {
-            return error.refusal_status();
-        }
-        if let Self::PassThrough(refusal) = self { Some(refusal.status) } else { None }
+        if let Self::PassThrough(refusal) = self.unshared() { Some(refusal.status) } else { None }
     }
 
     /// The error for a failed request body to the storage, which is the client's body or the source of a
@@ -198,31 +197,19 @@ impl Error {
         }
     }
 
-    /// The error of a storage response whose body could not be read.
-    pub fn upstream_body(error: BoxError) -> Self {
-        Self::UpstreamBody(error)
-    }
-
     /// Whether the object was replaced while it was read, so that a retry may succeed.
     pub fn is_replaced(&self) -> bool {
-        if let Self::Shared(error) = self { error.is_replaced() } else { matches!(self, Self::Replaced) }
+        matches!(self.unshared(), Self::Replaced)
     }
 
     /// Whether a response of the storage broke off, so that a retry may succeed.
     pub fn is_broken_off(&self) -> bool {
-        if let Self::Shared(error) = self {
-            error.is_broken_off()
-        } else {
-            matches!(self, Self::UpstreamBody(_))
-        }
+        matches!(self.unshared(), Self::UpstreamBody(_))
     }
 
     /// Whether the object is archived, so that it can't be read before it is restored.
     pub fn is_archived(&self) -> bool {
-        if let Self::Shared(error) = self {
-            return error.is_archived();
-        }
-        matches!(self, Self::Refused(refused) if refused.code == ErrorCode::InvalidObjectState)
+        matches!(self.unshared(), Self::Refused(refused) if refused.code == ErrorCode::InvalidObjectState)
     }
 
     /// The party at fault.

@@ -279,7 +279,7 @@ impl Keyring {
         // each.
         for key_id in allowed {
             if let Some(hit) =
-                self.inner.unwrapped.get(blob_fingerprint(purpose, wrapped, context, key_id)).await
+                self.inner.unwrapped.get(&blob_fingerprint(purpose, wrapped, context, key_id)).await
             {
                 return Ok(hit);
             }
@@ -326,7 +326,7 @@ impl Keyring {
     ) -> Option<String> {
         for key_id in allowed {
             if let Some(hit) =
-                self.inner.unwrapped.get(blob_fingerprint(purpose, wrapped, context, key_id)).await
+                self.inner.unwrapped.get(&blob_fingerprint(purpose, wrapped, context, key_id)).await
             {
                 return Some(hit.key_id);
             }

@@ -81,6 +81,28 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
     (resources, folder)
 }
 
+/// Serves a storage that consists of `respond` until the test ends.
+pub(crate) fn serve(
+    listener: TcpListener,
+    respond: impl Fn(Request<Bytes>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+) {
+    let respond = Arc::new(respond);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let respond = Arc::clone(&respond);
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let respond = Arc::clone(&respond);
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await.unwrap().to_bytes();
+                    Ok::<_, std::convert::Infallible>(respond(Request::from_parts(head, body)))
+                }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+}
+
 /// An object as the storage keeps it.
 #[derive(Clone, Default)]
 pub(crate) struct Kept {
@@ -127,16 +149,7 @@ impl Storage {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let storage = Arc::new(Self { endpoint: endpoint.clone(), ..Self::default() });
         let serving = Arc::clone(&storage);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let storage = Arc::clone(&serving);
-                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let response = storage.respond(&request.map(drop));
-                    async move { Ok::<_, std::convert::Infallible>(response) }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
+        serve(listener, move |request| serving.respond(&request.map(drop)));
         let (resources, folder) = resources(&endpoint, &[("b", "")]).await;
         (storage, resources, folder)
     }

@@ -10,8 +10,6 @@ pub mod storage;
 pub mod stored_parts;
 
 use std::ops::Deref;
-#[cfg(test)]
-use std::ops::DerefMut;
 
 use self::memory::UploadCache;
 use crate::object;
@@ -35,8 +33,4 @@ impl Deref for Resources {
 }
 
 #[cfg(test)]
-impl DerefMut for Resources {
-    fn deref_mut(&mut self) -> &mut object::Resources {
-        &mut self.object
-    }
-}
+mod test_support;

@@ -66,13 +66,10 @@ impl<T: PollData + Unpin> Body for DataBody<T> {
 }
 
 /// The next data of a body; its trailers are skipped.
-pub(super) fn poll_next_data<B>(
+pub(super) fn poll_next_data<B: Body<Data = Bytes> + Unpin>(
     body: &mut B,
     context: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, B::Error>>>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+) -> Poll<Option<Result<Bytes, B::Error>>> {
     loop {
         match ready!(Pin::new(&mut *body).poll_frame(context)) {
             Some(Ok(frame)) => {

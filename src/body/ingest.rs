@@ -87,11 +87,6 @@ enum Framing {
     AwsChunked(Box<AwsChunkedDecoder>),
 }
 
-struct Sha256 {
-    hash: digest::Context,
-    expected: [u8; 32],
-}
-
 /// The plaintext body of a request.
 pub type IngestBody = DataBody<Ingest>;
 
@@ -100,7 +95,8 @@ pub struct Ingest {
     wire: BoxBody,
     pending: Bytes,
     framing: Framing,
-    sha256: Option<Sha256>,
+    /// The SHA-256 of the body so far, and the signed one.
+    sha256: Option<(digest::Context, [u8; 32])>,
     verifier: Option<Verifier>,
     /// Bytes that were promised and have not come; `None` when no length was promised.
     left: Option<u64>,
@@ -147,7 +143,7 @@ impl IngestBody {
         let (framing, sha256) = match payload {
             Payload::Unsigned => (Framing::Plain, None),
             Payload::Sha256(expected) => {
-                (Framing::Plain, Some(Sha256 { hash: digest::Context::new(&digest::SHA256), expected }))
+                (Framing::Plain, Some((digest::Context::new(&digest::SHA256), expected)))
             }
             Payload::Chunked(chunked) => {
                 (Framing::AwsChunked(Box::new(AwsChunkedDecoder::new(chunked))), None)
@@ -186,8 +182,8 @@ impl Ingest {
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(data.len() as u64).ok_or(IngestError::TooLong)?;
         }
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.hash.update(&data);
+        if let Some((hash, _)) = &mut self.sha256 {
+            hash.update(&data);
         }
         if let Some(verifier) = &mut self.verifier {
             verifier.update(&data);
@@ -204,8 +200,8 @@ impl Ingest {
         if self.left.is_some_and(|left| left > 0) {
             return Err(IngestError::Incomplete);
         }
-        if let Some(sha256) = self.sha256.take()
-            && sha256.hash.finish().as_ref() != sha256.expected
+        if let Some((hash, expected)) = self.sha256.take()
+            && hash.finish().as_ref() != expected
         {
             return Err(IngestError::Sha256Mismatch);
         }

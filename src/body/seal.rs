@@ -130,11 +130,17 @@ impl<B> SealPieces<B> {
         self.release(sealed)
     }
 
+    /// The bytes before the chunks, once.
+    fn take_header(&mut self) -> Option<Bytes> {
+        let header = std::mem::take(&mut self.header);
+        (!header.is_empty()).then(|| self.release(header))
+    }
+
     /// The pieces still held back when the plaintext has ended, one at a time.
     fn end(&mut self) -> Option<Bytes> {
-        if !self.header.is_empty() {
-            let header = std::mem::take(&mut self.header);
-            return Some(self.release(header));
+        let header = self.take_header();
+        if header.is_some() {
+            return header;
         }
         if let Some(sealer) = self.sealer.take() {
             sealer.seal_last(&mut self.chunk);
@@ -145,31 +151,14 @@ impl<B> SealPieces<B> {
     }
 }
 
-impl<B> PollData for SealPieces<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+impl<B: Body<Data = Bytes> + Unpin> PollData for SealPieces<B> {
     type Error = B::Error;
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {
-        loop {
-            match self.state {
-                State::Reading => (),
-                State::Ending => match self.end() {
-                    Some(sealed) => return Poll::Ready(Some(Ok(sealed))),
-                    None => self.state = State::Ended,
-                },
-                State::Ended => return Poll::Ready(None),
-            }
-            if self.state != State::Reading {
-                continue;
-            }
+        while self.state == State::Reading {
             if self.has_full_chunk() {
-                if !self.header.is_empty() {
-                    let header = std::mem::take(&mut self.header);
-                    return Poll::Ready(Some(Ok(self.release(header))));
-                }
-                return Poll::Ready(Some(Ok(self.seal_full_chunk())));
+                let header = self.take_header();
+                return Poll::Ready(Some(Ok(header.unwrap_or_else(|| self.seal_full_chunk()))));
             }
             if self.fill() {
                 continue;
@@ -186,6 +175,11 @@ where
                 None => self.state = State::Ending,
             }
         }
+        let sealed = if self.state == State::Ending { self.end() } else { None };
+        if sealed.is_none() {
+            self.state = State::Ended;
+        }
+        Poll::Ready(sealed.map(Ok))
     }
 
     fn is_end(&self) -> bool {

@@ -60,10 +60,7 @@ impl<B> OpenStream<B> {
     }
 }
 
-impl<B> PollData for OpenStream<B>
-where
-    B: Body<Data = Bytes, Error = BoxError> + Unpin,
-{
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> PollData for OpenStream<B> {
     type Error = OpenError;
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, OpenError>>> {
@@ -110,10 +107,7 @@ impl<B> SealStreamBody<B> {
     }
 }
 
-impl<B> PollData for SealStream<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+impl<B: Body<Data = Bytes> + Unpin> PollData for SealStream<B> {
     type Error = B::Error;
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, B::Error>>> {

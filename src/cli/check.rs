@@ -85,16 +85,11 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
     for (subject, found) in certificates(&config) {
         report.line(subject, &found);
     }
-    report.line(
-        "file descriptors",
-        &machine::descriptors(descriptors::hard_limit(), config.listen.max_connections),
-    );
+    let found = machine::descriptors(descriptors::hard_limit(), config.listen.max_connections);
+    report.line("file descriptors", &found);
     let names = DependencyNames::new(&config);
     let exact: Vec<_> = config.buckets.iter().filter_map(dependencies::exact_bucket).collect();
-    let trial = match &arguments.bucket {
-        Some(bucket) => Some(trial::Trial::new(&config, bucket)?),
-        None => None,
-    };
+    let trial = arguments.bucket.as_ref().map(|bucket| trial::Trial::new(&config, bucket)).transpose()?;
     let service = startup::service(config, trial.as_ref().map(trial::Trial::client), Purpose::Look).await?;
     let resources = service.resources();
     let default_key = resources.keyring.default_key_id().cloned();
@@ -139,8 +134,7 @@ fn certificates(config: &Config) -> Vec<(&'static str, Finding)> {
         None => Finding::good(validity.describe(now)),
     };
     let own = config.listen.tls.as_ref().map(Tls::validity);
-    let mut lines: Vec<_> =
-        own.map(|validity| ("listen.tls.certificate", found(validity))).into_iter().collect();
+    let mut lines = Vec::from_iter(own.map(|validity| ("listen.tls.certificate", found(validity))));
     let trusted = config.upstream.extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
     for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
         lines.push(("upstream.ca_file", found(validity)));

@@ -39,36 +39,39 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
         .map_err(|error| Failure::Usage(error.message.into()))?;
     let rule =
         policies.for_object(&bucket, &object_key).map_err(|error| Failure::Usage(error.to_string()))?;
-    let refused = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
+
     let body = File::open(&arguments.body).map_err(failed("opening the body"))?;
     let length = body.metadata().map_err(failed("reading the body's length"))?.len();
     let file = arguments.instruction_file.as_deref().map(std::fs::read).transpose();
     let file = file.map_err(failed("reading the instruction file"))?;
     let metadata = metadata(arguments)?;
     let found = unlock_files(&keyring, rule, &metadata, file.as_deref(), length).await;
-    let stored = match found.map_err(|error| refused(&error))? {
+    let stored = match found.map_err(refused)? {
         StoredFormat::Native(stored) => stored,
         StoredFormat::Foreign(object) => return foreign::open(&object.content, body, length, output),
     };
-    let unlocked =
-        stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(|error| refused(&error))?;
+    let unlocked = stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(refused)?;
 
     let is_multipart = stored.envelope().is_multipart();
-    let mut opener =
-        opener(unlocked.opened.content_key, is_multipart, length).map_err(|error| refused(&error))?;
+    let mut opener = opener(unlocked.opened.content_key, is_multipart, length).map_err(refused)?;
     let mut body = BufReader::new(body);
     while let Some(length) = opener.next_length() {
         let mut piece = BytesMut::zeroed(length);
         match body.read_exact(&mut piece) {
             Err(cut) if cut.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(refused(&FormatError::BodyLength));
+                return Err(refused(FormatError::BodyLength));
             }
             outcome => outcome.map_err(failed("reading the body"))?,
         }
-        opener.open_next(&mut piece).map_err(|error| refused(&error))?;
+        opener.open_next(&mut piece).map_err(refused)?;
         output.write_all(&piece).map_err(failed("writing the plaintext"))?;
     }
     output.flush().map_err(failed("writing the plaintext"))
+}
+
+/// The failure for an object that is not authentic, or whose key is not available.
+fn refused(error: impl std::error::Error) -> Failure {
+    Failure::Unavailable(with_causes(&error))
 }
 
 fn failed(action: &'static str) -> impl Fn(io::Error) -> Failure {
@@ -86,8 +89,7 @@ fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<Bo
 
 /// Reads the metadata as headers. Names may have their `x-amz-meta-` prefix or not.
 fn metadata(arguments: &Decrypt) -> Result<HeaderMap, Failure> {
-    let text = std::fs::read_to_string(&arguments.metadata)
-        .map_err(|source: io::Error| Failure::Io { action: "reading the metadata".to_owned(), source })?;
+    let text = std::fs::read_to_string(&arguments.metadata).map_err(failed("reading the metadata"))?;
     let usage = |why: String| Failure::Usage(format!("{}: {why}", arguments.metadata.display()));
     let entries: BTreeMap<String, String> = serde_json::from_str(&text)
         .map_err(|error| usage(format!("must be a JSON object of strings ({error})")))?;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::body::{BoxBody, read_bounded};
+use crate::body::read_bounded;
 use crate::config::Config;
 use crate::error::with_causes;
 use crate::keyring::{self, CheckError, EncryptionContext, KeyId, KeyringError, Provider, Reuse, RoundTrip};
@@ -123,7 +123,7 @@ impl Dependencies {
             }
             KeyringError::Denied => "; the role requires kms:GenerateDataKey and kms:Decrypt of this key",
             KeyringError::KeyNotFound => "; correct key_id, or keyring.region",
-            KeyringError::Malformed(_) | KeyringError::Unexpected { .. } => "; correct keyring.endpoint",
+            KeyringError::Malformed(_) | KeyringError::Unexpected(_) => "; correct keyring.endpoint",
             KeyringError::KeyDisabled => "; enable it in AWS KMS, or correct key_id",
             KeyringError::InvalidKeyState => "; cancel its deletion in AWS KMS, or correct key_id",
             KeyringError::InvalidKeyUsage => "; name a symmetric key for encryption in key_id",
@@ -196,7 +196,6 @@ impl Dependencies {
             DependencyError { message, may_pass: error.is_retryable() }
         })?;
         let (head, body) = response.into_parts();
-        let body: BoxBody = body;
         let read = read_bounded(body, MAX_LISTING).await;
         let body = read.map_err(|error| DependencyError {
             message: format!("{}: its response can't be read: {error}", self.names.storage),
@@ -243,26 +242,19 @@ fn content_type(headers: &HeaderMap) -> String {
 
 /// The storage's line on the status page.
 pub fn storage_line(config: &Config) -> String {
-    let place = storage_place(&config.upstream);
-    match &config.upstream.target {
-        Target::Embedded { .. } => format!("{place}, for trying it out"),
-        Target::Endpoint(_) | Target::Aws => place,
-    }
+    let is_trial = matches!(config.upstream.target, Target::Embedded { .. });
+    storage_place(&config.upstream) + if is_trial { ", for trying it out" } else { "" }
 }
 
 /// The key service's line on the status page.
 pub fn keyring_line(config: &Config) -> String {
-    let place = key_place(&config.keyring);
-    match config.keyring.reuse {
-        Reuse::Bucket => place,
-        Reuse::Off => format!("{place}, a data key per object"),
-    }
+    let is_shared = config.keyring.reuse == Reuse::Bucket;
+    key_place(&config.keyring) + if is_shared { "" } else { ", a data key per object" }
 }
 
 /// The bucket's name of a rule without wildcards.
 pub fn exact_bucket(rule: &BucketRule) -> Option<BucketName> {
-    let name = rule.name.as_str();
-    if name.contains(['*', '?']) { None } else { BucketName::parse(name.to_owned()).ok() }
+    BucketName::parse(rule.name.as_str()).ok().filter(|_| rule.name.is_name())
 }
 
 /// Timeout of one check for readiness.

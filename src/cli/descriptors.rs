@@ -1,7 +1,5 @@
 //! The number of file descriptors that client connections may need, compared with the system's limit.
 
-use std::fmt::{self, Display, Formatter};
-
 use rustix::process::{Resource, getrlimit};
 
 /// Descriptors of each connection: its own, and one to the storage.
@@ -13,7 +11,10 @@ const OTHERS: u64 = 256;
 pub(super) const REMEDY: &str = "lower it, or raise the limit (ulimit -Hn, LimitNOFILE= of systemd)";
 
 /// A limit below what `listen.max_connections` may need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{limit} are too few for listen.max_connections = {max_connections}, which may need {needed}: {REMEDY}"
+)]
 pub(super) struct TooFewDescriptors {
     pub(super) limit: u64,
     pub(super) needed: u64,
@@ -26,16 +27,6 @@ impl TooFewDescriptors {
         let needed = needed(max_connections);
         let limit = limit.filter(|limit| *limit < needed)?;
         Some(Self { limit, needed, max_connections })
-    }
-}
-
-impl Display for TooFewDescriptors {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { limit, needed, max_connections } = self;
-        write!(
-            f,
-            "{limit} are too few for listen.max_connections = {max_connections}, which may need {needed}: {REMEDY}"
-        )
     }
 }
 

@@ -154,10 +154,8 @@ impl State {
     /// The due keys: unchecked ones first, then by the age of their last check.
     fn due_keys(&self, limit: usize) -> Vec<(usize, Option<KeyId>)> {
         let is_due = |track: &Track| {
-            is_past(
-                track.assessed_at,
-                if track.trouble.is_some() { ASSESSMENT_INTERVAL } else { KEY_INTERVAL },
-            )
+            let interval = if track.trouble.is_some() { ASSESSMENT_INTERVAL } else { KEY_INTERVAL };
+            is_past(track.assessed_at, interval)
         };
         let mut due: Vec<_> = self.keys.iter().enumerate().filter(|(_, (_, track))| is_due(track)).collect();
         due.sort_by_key(|(_, (_, track))| track.assessed_at);

@@ -10,9 +10,7 @@ use crate::buffers::Budget;
 use crate::config::{Config, RequestRules};
 use crate::error::with_causes;
 use crate::keyring::{self, Keyring, KeyringSetupError};
-use crate::object::caches::DefaultKeyCache;
-use crate::object::caches::LayoutCache;
-use crate::object::caches::SizeCache;
+use crate::object::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
 use crate::operation::response::cors::CorsCache;
@@ -116,36 +114,22 @@ pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
 
 /// Converts the reason why a keyring could not be built into a [`Failure`], with the exit code of its kind.
 pub fn keyring_failed(error: KeyringSetupError) -> Failure {
-    match error {
-        KeyringSetupError::Io { kind, .. } => setup_failed(error.to_string(), kind, "keyring.file"),
-        KeyringSetupError::Missing { .. }
-        | KeyringSetupError::Exists { .. }
-        | KeyringSetupError::TooOpen { .. }
-        | KeyringSetupError::TooLarge { .. }
-        | KeyringSetupError::Invalid { .. }
-        | KeyringSetupError::Locked { .. }
-        | KeyringSetupError::Endpoint { .. }
-        | KeyringSetupError::NoRegion
-        | KeyringSetupError::Interrupted => Failure::Usage(error.to_string()),
+    let text = error.to_string();
+    if let KeyringSetupError::Io { kind, .. } = error {
+        setup_failed(text, kind, "keyring.file")
+    } else {
+        Failure::Usage(text)
     }
 }
 
 fn upstream_failed(error: UpstreamSetupError) -> Failure {
     let text = with_causes(&error);
-    let io = match &error {
-        UpstreamSetupError::Embedded { source, .. } => source.downcast_ref::<io::Error>(),
-        UpstreamSetupError::Endpoint { .. }
-        | UpstreamSetupError::Region(_)
-        | UpstreamSetupError::RootCertificates { .. }
-        | UpstreamSetupError::SystemRoots(_)
-        | UpstreamSetupError::Tls(_)
-        | UpstreamSetupError::Credentials(_)
-        | UpstreamSetupError::NoTransport => None,
-    };
-    match io {
-        Some(io) => setup_failed(text, io.kind(), "upstream.endpoint"),
-        None => Failure::Usage(text),
+    if let UpstreamSetupError::Embedded { source, .. } = &error
+        && let Some(io) = source.downcast_ref::<io::Error>()
+    {
+        return setup_failed(text, io.kind(), "upstream.endpoint");
     }
+    Failure::Usage(text)
 }
 
 /// The failure for a file or directory that can't be used, with advice.

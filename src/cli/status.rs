@@ -69,55 +69,9 @@ fn bucket_line(rule: &BucketRule) -> String {
 
 /// The name of a readable format, with a note where the format is not authenticated.
 fn describe_read_format(format: ReadFormat) -> String {
-    let name = format.name();
-    match format {
-        ReadFormat::Native | ReadFormat::S3ec => name.to_owned(),
-        ReadFormat::Cbc | ReadFormat::Plaintext => format!("{name} (not authenticated)"),
-    }
+    let is_authenticated = matches!(format, ReadFormat::Native | ReadFormat::S3ec);
+    format!("{}{}", format.name(), if is_authenticated { "" } else { " (not authenticated)" })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config;
-
-    fn lines(buckets: &str) -> Vec<String> {
-        let text = format!(
-            r#"
-            listen = {{ address = "127.0.0.1:0" }}
-            upstream = {{ endpoint = "embedded:data", region = "us-east-1" }}
-            keyring = {{ provider = "local", file = "keyring" }}
-            client = [{{ access_key_id = "app", secret_access_key = "a secret of length" }}]
-            bucket = [{buckets}]
-            "#
-        );
-        status(&config::parse(&text, Path::new("proxy.toml"), |_| None).expect("a valid file")).buckets
-    }
-
-    #[test]
-    fn a_rules_line_says_what_it_writes_reads_and_binds() {
-        let cases = [
-            (r#"{ name = "*" }"#, "*/*  writes native; reads native; bound to realm and object key"),
-            (
-                r#"{ name = "archive", formats = { write = "cbc", read = ["native", "cbc", "plaintext"] }, binding = "none" }"#,
-                "archive/*  writes cbc (not authenticated); reads native, cbc (not authenticated), plaintext (not \
-                 authenticated); bound to nothing",
-            ),
-            (
-                r#"{ name = "a", prefix = "x/", formats = { write = "s3ec-v3" }, s3ec = { ranges = "unauthenticated", legacy = true }, realm = "r", key_id = "k", allowed_key_ids = ["l", "m"] }"#,
-                "a/x/*  writes s3ec-v3; reads s3ec; s3ec: legacy too, not authenticated; s3ec: ranges not \
-                 authenticated; realm r; key k; also under l, m",
-            ),
-            (
-                r#"{ name = "b", formats = { write = "cbc", read = ["cbc", "native"] }, cbc_multipart = "native", binding = "realm" }"#,
-                "b/*  writes cbc (not authenticated), and native for uploads in parts; reads cbc (not \
-                 authenticated), native; bound to the realm",
-            ),
-        ];
-        for (rule, line) in cases {
-            assert_eq!(lines(rule), [line], "{rule}");
-        }
-    }
-}
+mod tests;

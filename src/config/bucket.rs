@@ -2,26 +2,15 @@
 //! It must not know how a rule is applied.
 //! It promises that every rule can match, has a wrapping key, and that no bucket joins a realm by chance.
 
-use super::error::{ConfigError, Refusal};
+use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
 use super::value;
 use crate::keyring::{AwsKms, Provider};
 use crate::object::rule::{Binding, BucketRule};
 use crate::s3::{BucketName, EtagStyle};
 
-const KEYS: &[&str] = &[
-    "name",
-    "prefix",
-    "realm",
-    "key_id",
-    "allowed_key_ids",
-    "formats",
-    "cbc_padding",
-    "cbc_multipart",
-    "s3ec",
-    "binding",
-    "etag",
-];
+const KEYS: &str =
+    "name prefix realm key_id allowed_key_ids formats cbc_padding cbc_multipart s3ec binding etag";
 
 /// Maximum length of a prefix in bytes: that of an object's key.
 const MAX_PREFIX: usize = 1024;
@@ -31,11 +20,7 @@ fn hides(earlier: &BucketRule, later: &BucketRule) -> bool {
     earlier.name.covers(&later.name) && later.prefix.starts_with(&earlier.prefix)
 }
 
-pub(super) fn read(
-    root: &Section<'_>,
-    provider: &Provider,
-    max_buffered: u64,
-) -> Result<Vec<BucketRule>, ConfigError> {
+pub(super) fn read(root: &Section<'_>, provider: &Provider, max_buffered: u64) -> Result<Vec<BucketRule>> {
     let sections = root.sections("bucket", KEYS)?;
     if sections.is_empty() {
         let fix = "write [[bucket]] and below it name = \"*\", for every bucket";
@@ -67,11 +52,7 @@ pub(super) fn read(
 /// pattern without a realm of its own has its name as its realm, so any client that may create this bucket
 /// would join the realm. A rule that gives the bucket's full name, with or without a realm, states that this
 /// is intended.
-fn refuse_chance_realm(
-    section: &Section<'_>,
-    rule: &BucketRule,
-    rules: &[BucketRule],
-) -> Result<(), ConfigError> {
+fn refuse_chance_realm(section: &Section<'_>, rule: &BucketRule, rules: &[BucketRule]) -> Result<()> {
     let Some(realm) = rule.realm.as_deref() else { return Ok(()) };
     if BucketName::parse(realm).is_err() {
         return Ok(());
@@ -96,7 +77,7 @@ fn refuse_chance_realm(
     Ok(())
 }
 
-fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule, ConfigError> {
+fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
     let name = section.parsed("name", "*", value::bucket_pattern)?;
     let name = name.ok_or_else(|| {
         section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")

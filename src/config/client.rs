@@ -4,15 +4,14 @@
 
 use std::net::SocketAddr;
 
-use super::credentials;
-use super::error::{ConfigError, Refusal};
+use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
-use super::value;
+use super::{credentials, value};
 use crate::s3::BucketPattern;
 use crate::service::{Client, ClientAccess};
 use crate::sigv4::SecretAccessKey;
 
-const KEYS: &[&str] = &["access_key_id", "secret_access_key", "secret_access_key_file", "buckets", "access"];
+const KEYS: &str = "access_key_id secret_access_key secret_access_key_file buckets access";
 
 /// The secret of the published `proxy.toml`. It is public, so it is accepted on loopback addresses only.
 pub const DEMO_SECRET: &str = "s3veil-secret";
@@ -20,7 +19,7 @@ pub const DEMO_SECRET: &str = "s3veil-secret";
 /// Minimum length of a secret in bytes: a shorter one can be guessed offline from one signed request.
 const MIN_SECRET: usize = 16;
 
-pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String, Client)>, ConfigError> {
+pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String, Client)>> {
     let sections = root.sections("client", KEYS)?;
     if sections.is_empty() {
         let fix =
@@ -39,7 +38,7 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String
     Ok(clients)
 }
 
-fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client), ConfigError> {
+fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client)> {
     let access_key_id = section.parsed("access_key_id", "my-app", credentials::access_key_id)?;
     let access_key_id = access_key_id.ok_or_else(|| {
         section.refuse("access_key_id", "is missing", "write an id of your choice, such as \"my-app\"")

@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::error::{ConfigError, Refusal};
+use super::error::{Refusal, Result};
 use super::section::Section;
 use crate::upstream;
 
@@ -83,29 +83,28 @@ const LITERAL: &str = "secret_access_key";
 const FILE: &str = "secret_access_key_file";
 
 /// Reads an access key id and its secret: both, or neither for the default chain.
-pub(super) fn read(section: &Section<'_>) -> Result<Credentials, ConfigError> {
+pub(super) fn read(section: &Section<'_>) -> Result<Credentials> {
     let id = section.parsed("access_key_id", "AKIA...", access_key_id)?;
     match (id, read_secret(section)?) {
         (Some(access_key_id), Some(secret_access_key)) => {
             Ok(Credentials::Static { access_key_id, secret_access_key })
         }
         (None, None) => Ok(Credentials::DefaultChain),
-        (Some(_), None) => Err(section.refuse(
-            "access_key_id",
-            "requires a secret",
-            "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain",
-        )),
+        (Some(_), None) => {
+            let fix =
+                "add secret_access_key or secret_access_key_file, or remove it to use the AWS default chain";
+            Err(section.refuse("access_key_id", "requires a secret", fix))
+        }
         (None, Some(_)) => {
-            let word = secret_key(section);
             let problem = format!("requires `{}`", section.path("access_key_id"));
-            Err(section.refuse(word, &problem, "add access_key_id"))
+            Err(section.refuse(secret_key(section), &problem, "add access_key_id"))
         }
     }
 }
 
 /// Reads `secret_access_key`, a literal or `env:NAME`, or the content of `secret_access_key_file` without its
 /// final line break.
-pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>, ConfigError> {
+pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>> {
     if section.has(LITERAL) && section.has(FILE) {
         return Err(section.refuse(FILE, "conflicts with `secret_access_key`", "keep one of the two"));
     }
@@ -133,7 +132,7 @@ pub(super) fn secret_key(section: &Section<'_>) -> &'static str {
     if section.has(FILE) { FILE } else { LITERAL }
 }
 
-fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
+fn from_file(section: &Section<'_>, path: &str) -> Result<Secret> {
     let path = section.source.resolve(path);
     let mut secret = std::fs::read_to_string(&path).map(Secret::new).map_err(|error| {
         let problem = format!("names {}, which can't be read: {error}", path.display());
@@ -149,11 +148,8 @@ fn from_file(section: &Section<'_>, path: &str) -> Result<Secret, ConfigError> {
     if secret.has_blank_edge() {
         let problem =
             format!("names {}, whose content begins or ends with a blank or a line break", path.display());
-        return Err(section.refuse(
-            FILE,
-            &problem,
-            "write the secret alone into it, and one line break at most",
-        ));
+        let fix = "write the secret alone into it, and one line break at most";
+        return Err(section.refuse(FILE, &problem, fix));
     }
     if let Some(mode) = super::mode_for_others(&path) {
         let problem =

@@ -4,11 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+/// A result whose error, unless another is named, is one of the configuration.
+pub(super) type Result<T, E = ConfigError> = std::result::Result<T, E>;
+
 /// An invalid configuration: the position, the problem and its remedy.
 ///
 /// Displayed as one line, `FILE:LINE: PROBLEM: FIX`. Never contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{}: {problem}: {fix}", file.display(), Line(*line))]
+#[error("{}{}: {problem}: {fix}", file.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct ConfigError {
     /// The configuration file, as named on the command line.
     pub file: PathBuf,
@@ -37,13 +40,5 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(problem: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { problem: problem.into(), fix: fix.into() }
-    }
-}
-
-struct Line(Option<usize>);
-
-impl std::fmt::Display for Line {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.map_or(Ok(()), |line| write!(out, ":{line}"))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{ConfigError, Refusal};
+use super::error::{Refusal, Result};
 use super::section::Section;
 use super::value;
 use crate::envelope::article_cbc::Padding;
@@ -22,9 +22,9 @@ const MAX_BUFFER: u64 = 1024 * 1024 * 1024;
 const MAX_CONTEXT: usize = 1024;
 
 /// Reads the formats of a `[[bucket]]`. No buffer may exceed `max_buffered`, the memory of all requests.
-pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, ConfigError> {
+pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats> {
     let mut formats = Formats::default();
-    if let Some(section) = bucket.section("formats", &["write", "read"])? {
+    if let Some(section) = bucket.section("formats", "write read")? {
         let choices = WRITE_FORMATS.map(|format| (format.name(), format));
         formats.write = section.choice("write", &choices)?.unwrap_or(WriteFormat::Native);
         let own = formats.write.read_as();
@@ -32,11 +32,8 @@ pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, C
         let read = section.list("read", "native", |text| super::section::chosen(text, &choices))?;
         formats.read = read.unwrap_or_else(|| vec![own]);
         if !formats.read.contains(&own) {
-            return Err(section.refuse(
-                "read",
-                "does not include the format that is written",
-                format!("add \"{}\"", own.name()),
-            ));
+            let problem = "does not include the format that is written";
+            return Err(section.refuse("read", problem, format!("add \"{}\"", own.name())));
         }
     }
     if formats.write == WriteFormat::Cbc {
@@ -54,7 +51,7 @@ pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats, C
     Ok(formats)
 }
 
-fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<(), ConfigError> {
+fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<()> {
     let paddings = [("pkcs7", Padding::Pkcs7), ("zero", Padding::Zero)];
     formats.cbc.padding = bucket.choice("cbc_padding", &paddings)?.unwrap_or(Padding::Pkcs7);
     let choices = [("refuse", Multipart::Refuse), ("native", Multipart::Native)];
@@ -66,10 +63,10 @@ fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<(), ConfigErr
     Ok(())
 }
 
-fn read_s3ec(bucket: &Section<'_>, max_buffered: u64) -> Result<S3ecRules, ConfigError> {
+fn read_s3ec(bucket: &Section<'_>, max_buffered: u64) -> Result<S3ecRules> {
     let default = S3ecRules::default();
     let default = S3ecRules { buffer: default.buffer.min(max_buffered), ..default };
-    let known = &["legacy", "buffer", "large", "ranges", "context"];
+    let known = "legacy buffer large ranges context";
     let Some(section) = bucket.section("s3ec", known)? else { return Ok(default) };
     let large = [("refuse", Large::Refuse), ("stream", Large::Stream)];
     let ranges = [("verify", Ranges::Verify), ("unauthenticated", Ranges::Unauthenticated)];
@@ -93,10 +90,7 @@ fn read_s3ec(bucket: &Section<'_>, max_buffered: u64) -> Result<S3ecRules, Confi
     })
 }
 
-fn context(
-    section: &Section<'_>,
-    pairs: BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>, ConfigError> {
+fn context(section: &Section<'_>, pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let reserved = |name: &&String| {
         name.starts_with("aws:") || name.starts_with("s3veil:") || name.as_str() == "kms_cmk_id"
     };
@@ -106,11 +100,8 @@ fn context(
     }
     let length: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
     if length > MAX_CONTEXT {
-        return Err(section.refuse(
-            "context",
-            "is longer than metadata may be",
-            format!("write at most {MAX_CONTEXT} bytes"),
-        ));
+        let fix = format!("write at most {MAX_CONTEXT} bytes");
+        return Err(section.refuse("context", "is longer than metadata may be", fix));
     }
     Ok(pairs)
 }

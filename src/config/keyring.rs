@@ -4,25 +4,14 @@
 
 use std::time::Duration;
 
-use super::credentials;
-use super::error::ConfigError;
+use super::error::Result;
 use super::section::Section;
-use super::{required, value};
+use super::{credentials, required, value};
 use crate::keyring::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
 
-const KEYS: &[&str] = &[
-    "provider",
-    "file",
-    "key_id",
-    "endpoint",
-    "region",
-    "access_key_id",
-    "secret_access_key",
-    "secret_access_key_file",
-    "cache",
-    "reuse",
-];
-const CACHE_KEYS: &[&str] = &["max_age", "max_objects", "max_bytes", "entries", "stale_if_error"];
+const KEYS: &str = "provider file key_id endpoint region access_key_id secret_access_key secret_access_key_file cache \
+                    reuse";
+const CACHE_KEYS: &str = "max_age max_objects max_bytes entries stale_if_error";
 
 /// Maximum time to live of a cached key: a revoked key remains usable for this long.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,11 +26,7 @@ const MAX_OBJECTS: u64 = 1 << 32;
 
 /// Reads `[keyring]`. `is_trial`: the storage is the embedded store. Only then a missing keyring file is
 /// created: with another storage, a mistyped path would silently become a new key.
-pub(super) fn read(
-    root: &Section<'_>,
-    upstream_region: &str,
-    is_trial: bool,
-) -> Result<Settings, ConfigError> {
+pub(super) fn read(root: &Section<'_>, upstream_region: &str, is_trial: bool) -> Result<Settings> {
     let fix = "write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file";
     let section = required(root, "keyring", KEYS, fix)?;
     Ok(Settings {
@@ -59,11 +44,7 @@ enum Kind {
     AwsKms,
 }
 
-fn read_provider(
-    section: &Section<'_>,
-    upstream_region: &str,
-    is_trial: bool,
-) -> Result<Provider, ConfigError> {
+fn read_provider(section: &Section<'_>, upstream_region: &str, is_trial: bool) -> Result<Provider> {
     let kind = section.choice("provider", &[("local", Kind::Local), ("aws-kms", Kind::AwsKms)])?;
     match kind {
         None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
@@ -91,7 +72,7 @@ fn read_provider(
     }
 }
 
-fn read_cache(keyring: &Section<'_>) -> Result<CacheSettings, ConfigError> {
+fn read_cache(keyring: &Section<'_>) -> Result<CacheSettings> {
     let mut cache = CacheSettings::default();
     let Some(section) = keyring.section("cache", CACHE_KEYS)? else { return Ok(cache) };
     let bounded_age = |word| {

@@ -6,27 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{ConfigError, Refusal};
+use super::error::{Refusal, Result};
 use super::section::Section;
 use super::{required, value};
 use crate::server::{Tls, TlsError};
 use crate::{admin, server};
 
-const KEYS: &[&str] = &[
-    "address",
-    "domain",
-    "tls",
-    "region",
-    "sigv2",
-    "max_connections",
-    "max_requests",
-    "max_buffered",
-    "header_timeout",
-    "idle_timeout",
-    "min_rate",
-    "drain_timeout",
-    "max_clock_skew",
-];
+const KEYS: &str = "address domain tls region sigv2 max_connections max_requests max_buffered header_timeout \
+                    idle_timeout min_rate drain_timeout max_clock_skew";
 
 /// Maximum of `max_connections`: each connection takes a file descriptor and often another one upstream, and
 /// Linux allows about a million by default.
@@ -71,7 +58,7 @@ pub struct RequestRules {
     pub max_buffered: u64,
 }
 
-pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules), ConfigError> {
+pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules)> {
     let section = required(root, "listen", KEYS, "write [listen] and below it address = \"127.0.0.1:8333\"")?;
     let address = section.parsed("address", "127.0.0.1:8333", value::address)?;
     let address = address.ok_or_else(|| {
@@ -125,8 +112,8 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
     Ok((settings, rules))
 }
 
-fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>, ConfigError> {
-    let Some(section) = listen.section("tls", &["certificate", "private_key"])? else { return Ok(None) };
+fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>> {
+    let Some(section) = listen.section("tls", "certificate private_key")? else { return Ok(None) };
     let (certificate_file, certificates) = read_pem(&section, "certificate", "cert.pem")?;
     let (key_file, private_key) = read_pem(&section, "private_key", "key.pem")?;
     let private_key = zeroize::Zeroizing::new(private_key);
@@ -151,24 +138,15 @@ fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>, ConfigError> {
     Ok(Some(tls))
 }
 
-fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<(PathBuf, Vec<u8>), ConfigError> {
-    let path = section.text(word, example)?;
-    let path = path.ok_or_else(|| {
+fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<(PathBuf, Vec<u8>)> {
+    let file = section.file(word, example, "name a PEM file that s3veil's user may read")?;
+    file.ok_or_else(|| {
         section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
-    })?;
-    let path = section.source.resolve(&path);
-    let pem = std::fs::read(&path).map_err(|error| {
-        let problem = format!("names {}, which can't be read: {error}", path.display());
-        section.refuse(word, &problem, "name a PEM file that s3veil's user may read")
-    })?;
-    Ok((path, pem))
+    })
 }
 
-pub(super) fn read_admin(
-    root: &Section<'_>,
-    listen: SocketAddr,
-) -> Result<Option<admin::Settings>, ConfigError> {
-    let Some(section) = root.section("admin", &["address"])? else { return Ok(None) };
+pub(super) fn read_admin(root: &Section<'_>, listen: SocketAddr) -> Result<Option<admin::Settings>> {
+    let Some(section) = root.section("admin", "address")? else { return Ok(None) };
     let fix = "write for example address = \"127.0.0.1:9333\", or remove [admin]";
     let address = section.parsed("address", "127.0.0.1:9333", value::address)?;
     let address = address.ok_or_else(|| section.refuse("address", "is missing", fix))?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Refusal};
+use super::error::{ConfigError, Refusal, Result};
 use super::suggest::nearest;
 
 /// The configuration file, and the environment that its values may refer to.
@@ -28,29 +28,22 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// Resolves `path` relative to the directory of the file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        match self.file.parent() {
-            Some(directory) => directory.join(path),
-            None => PathBuf::from(path),
-        }
+        self.file.parent().unwrap_or_else(|| Path::new("")).join(path)
     }
 
     /// Returns the text, or for `env:NAME` the value of the environment variable `NAME`. The shell syntax of
     /// a variable is refused: otherwise it would be used as the value itself.
     pub(super) fn expand<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Refusal> {
         if let Some(name) = text.strip_prefix("env:") {
-            return match (self.environment)(name) {
-                Some(value) if !value.is_empty() => Ok(Cow::Owned(value)),
-                Some(_) | None => {
-                    let problem = format!("names the environment variable {name}, which is not set");
-                    Err(Refusal::new(problem, format!("start s3veil with {name} set")))
-                }
-            };
+            let value = (self.environment)(name).filter(|value| !value.is_empty());
+            return value.map(Cow::Owned).ok_or_else(|| {
+                let problem = format!("names the environment variable {name}, which is not set");
+                Refusal::new(problem, format!("start s3veil with {name} set"))
+            });
         }
         if is_shell_variable(text) {
-            return Err(Refusal::new(
-                "is written as a shell's variable, which s3veil does not expand",
-                "write \"env:NAME\" for the value of the environment variable NAME",
-            ));
+            let fix = "write \"env:NAME\" for the value of the environment variable NAME";
+            return Err(Refusal::new("is written as a shell's variable, which s3veil does not expand", fix));
         }
         Ok(Cow::Borrowed(text))
     }
@@ -69,7 +62,8 @@ pub(super) struct Section<'a> {
     /// Byte offset of the table in the file.
     offset: usize,
     table: &'a DeTable<'a>,
-    known: &'static [&'static str],
+    /// The names of its keys, with a space between two.
+    known: &'static str,
 }
 
 impl<'a> Section<'a> {
@@ -79,10 +73,10 @@ impl<'a> Section<'a> {
         name: String,
         offset: usize,
         table: &'a DeTable<'a>,
-        known: &'static [&'static str],
-    ) -> Result<Self, ConfigError> {
+        known: &'static str,
+    ) -> Result<Self> {
         let section = Self { source, name, offset, table, known };
-        let unknown = table.keys().filter(|word| !known.contains(&word.get_ref().as_ref()));
+        let unknown = table.keys().filter(|word| !is_known(known, word.get_ref()));
         match unknown.min_by_key(|word| word.span().start) {
             Some(word) => Err(section.refuse_unknown(word)),
             None => Ok(section),
@@ -90,10 +84,11 @@ impl<'a> Section<'a> {
     }
 
     fn refuse_unknown(&self, word: &Spanned<Cow<'_, str>>) -> ConfigError {
-        let fix = match nearest(word.get_ref(), self.known) {
+        let known: Vec<_> = self.known.split(' ').collect();
+        let fix = match nearest(word.get_ref(), &known) {
             Some(meant) => format!("did you mean `{}`?", self.path(meant)),
-            None if self.name.is_empty() => format!("the tables are {}", self.known.join(", ")),
-            None => format!("the keys of `{}` are {}", self.name, self.known.join(", ")),
+            None if self.name.is_empty() => format!("the tables are {}", known.join(", ")),
+            None => format!("the keys of `{}` are {}", self.name, known.join(", ")),
         };
         let problem = format!("unknown key `{}`", self.path(word.get_ref()));
         self.source.refuse(word.span().start, Refusal { problem, fix })
@@ -105,7 +100,7 @@ impl<'a> Section<'a> {
     }
 
     fn find(&self, word: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        debug_assert!(self.known.contains(&word), "`{word}` is read but not known");
+        debug_assert!(is_known(self.known, word), "`{word}` is read but not known");
         self.table.get(word)
     }
 
@@ -127,8 +122,22 @@ impl<'a> Section<'a> {
     }
 
     /// Refuses `word` if present, because another setting leaves it without effect.
-    pub(super) fn absent(&self, word: &str, problem: &str) -> Result<(), ConfigError> {
+    pub(super) fn absent(&self, word: &str, problem: &str) -> Result<()> {
         if self.has(word) { Err(self.refuse(word, problem, "remove it")) } else { Ok(()) }
+    }
+
+    /// The value of `word` as `read` converts it. An error says that `wanted` was expected, and how to
+    /// `fix` it.
+    fn typed<T>(
+        &self,
+        word: &str,
+        wanted: &str,
+        fix: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.find(word) else { return Ok(None) };
+        let typed = read(value.get_ref());
+        typed.map(Some).ok_or_else(|| self.wrong_type(word, value.get_ref(), wanted, fix))
     }
 
     fn wrong_type(&self, word: &str, value: &DeValue<'_>, wanted: &str, fix: &str) -> ConfigError {
@@ -136,21 +145,29 @@ impl<'a> Section<'a> {
     }
 
     /// A string, or for `env:NAME` the value of the environment variable; `example` is shown in errors.
-    pub(super) fn text(&self, word: &str, example: &str) -> Result<Option<Cow<'a, str>>, ConfigError> {
+    pub(super) fn text(&self, word: &str, example: &str) -> Result<Option<Cow<'a, str>>> {
         let Some(text) = self.literal(word, example)? else { return Ok(None) };
         let text = self.source.expand(text);
         text.map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
     }
 
     /// A string as written in the file, without expansion.
-    pub(super) fn literal(&self, word: &str, example: &str) -> Result<Option<&'a str>, ConfigError> {
-        let Some(value) = self.find(word) else { return Ok(None) };
-        let quoted = || format!("write {word} = \"{example}\"");
-        match value.get_ref().as_str() {
-            Some("") => Err(self.refuse(word, "is empty", quoted())),
-            Some(text) => Ok(Some(text)),
-            None => Err(self.wrong_type(word, value.get_ref(), "a string", &quoted())),
+    pub(super) fn literal(&self, word: &str, example: &str) -> Result<Option<&'a str>> {
+        let quoted = format!("write {word} = \"{example}\"");
+        match self.typed(word, "a string", &quoted, DeValue::as_str)? {
+            Some("") => Err(self.refuse(word, "is empty", quoted)),
+            text => Ok(text),
         }
+    }
+
+    /// The file whose path is the value of `word`, and its content. `fix` says what the file is to hold.
+    pub(super) fn file(&self, word: &str, example: &str, fix: &str) -> Result<Option<(PathBuf, Vec<u8>)>> {
+        let Some(path) = self.text(word, example)? else { return Ok(None) };
+        let path = self.source.resolve(&path);
+        let content = std::fs::read(&path).map_err(|error| {
+            self.refuse(word, &format!("names {}, which can't be read: {error}", path.display()), fix)
+        })?;
+        Ok(Some((path, content)))
     }
 
     /// A string that `parse` converts.
@@ -159,40 +176,26 @@ impl<'a> Section<'a> {
         word: &str,
         example: &str,
         parse: impl Fn(&str) -> Result<T, Refusal>,
-    ) -> Result<Option<T>, ConfigError> {
+    ) -> Result<Option<T>> {
         let Some(text) = self.text(word, example)? else { return Ok(None) };
         parse(&text).map(Some).map_err(|refusal| self.refuse(word, &refusal.problem, refusal.fix))
     }
 
     /// A string that names one of the choices.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        word: &str,
-        choices: &[(&'static str, T)],
-    ) -> Result<Option<T>, ConfigError> {
+    pub(super) fn choice<T: Copy>(&self, word: &str, choices: &[(&'static str, T)]) -> Result<Option<T>> {
         self.parsed(word, choices[0].0, |text| chosen(text, choices))
     }
 
-    pub(super) fn boolean(&self, word: &str) -> Result<Option<bool>, ConfigError> {
-        let Some(value) = self.find(word) else { return Ok(None) };
-        match value.get_ref().as_bool() {
-            Some(set) => Ok(Some(set)),
-            None => Err(self.wrong_type(
-                word,
-                value.get_ref(),
-                "true or false",
-                &format!("write {word} = true or {word} = false, without quotes"),
-            )),
-        }
+    pub(super) fn boolean(&self, word: &str) -> Result<Option<bool>> {
+        let fix = format!("write {word} = true or {word} = false, without quotes");
+        self.typed(word, "true or false", &fix, DeValue::as_bool)
     }
 
     /// A whole number within `range`.
-    pub(super) fn count(&self, word: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
-        let Some(value) = self.find(word) else { return Ok(None) };
+    pub(super) fn count(&self, word: &str, range: RangeInclusive<u64>) -> Result<Option<u64>> {
         let fix = format!("write a number from {} to {}, without quotes", range.start(), range.end());
-        let Some(integer) = value.get_ref().as_integer() else {
-            return Err(self.wrong_type(word, value.get_ref(), "a whole number", &fix));
-        };
+        let integer = self.typed(word, "a whole number", &fix, DeValue::as_integer)?;
+        let Some(integer) = integer else { return Ok(None) };
         match u64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(count) if range.contains(&count) => Ok(Some(count)),
             Ok(_) | Err(_) => Err(self.refuse(word, &format!("can't be {integer}"), fix)),
@@ -205,12 +208,10 @@ impl<'a> Section<'a> {
         word: &str,
         example: &str,
         parse: impl Fn(&str) -> Result<T, Refusal>,
-    ) -> Result<Option<Vec<T>>, ConfigError> {
-        let Some(value) = self.find(word) else { return Ok(None) };
+    ) -> Result<Option<Vec<T>>> {
         let fix = format!("write {word} = [\"{example}\"]");
-        let Some(array) = value.get_ref().as_array() else {
-            return Err(self.wrong_type(word, value.get_ref(), "a list of strings", &fix));
-        };
+        let array = self.typed(word, "a list of strings", &fix, DeValue::as_array)?;
+        let Some(array) = array else { return Ok(None) };
         if array.is_empty() {
             return Err(self.refuse(word, "is empty", fix));
         }
@@ -231,12 +232,10 @@ impl<'a> Section<'a> {
     }
 
     /// A table of strings under names of the user's choice.
-    pub(super) fn strings(&self, word: &str) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
-        let Some(value) = self.find(word) else { return Ok(None) };
+    pub(super) fn strings(&self, word: &str) -> Result<Option<BTreeMap<String, String>>> {
         let fix = format!("write {word} = {{ name = \"value\" }}");
-        let Some(table) = value.get_ref().as_table() else {
-            return Err(self.wrong_type(word, value.get_ref(), "a table of strings", &fix));
-        };
+        let table = self.typed(word, "a table of strings", &fix, DeValue::as_table)?;
+        let Some(table) = table else { return Ok(None) };
         let pair =
             |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| match value.get_ref().as_str() {
                 Some(text) => match self.source.expand(text) {
@@ -249,17 +248,14 @@ impl<'a> Section<'a> {
     }
 
     /// A table inside this one.
-    pub(super) fn section(
-        &self,
-        word: &str,
-        known: &'static [&'static str],
-    ) -> Result<Option<Section<'a>>, ConfigError> {
+    pub(super) fn section(&self, word: &str, known: &'static str) -> Result<Option<Section<'a>>> {
         let Some(value) = self.find(word) else { return Ok(None) };
         let Some(table) = value.get_ref().as_table() else {
             let fix = if self.name.is_empty() {
                 format!("write [{word}] on a line of its own")
             } else {
-                format!("write {word} = {{ {} = ... }}", known[0])
+                let first = known.split(' ').next().unwrap_or(known);
+                format!("write {word} = {{ {first} = ... }}")
             };
             return Err(self.wrong_type(word, value.get_ref(), "a table", &fix));
         };
@@ -267,11 +263,7 @@ impl<'a> Section<'a> {
     }
 
     /// The `[[word]]` tables, in the order of the file.
-    pub(super) fn sections(
-        &self,
-        word: &str,
-        known: &'static [&'static str],
-    ) -> Result<Vec<Section<'a>>, ConfigError> {
+    pub(super) fn sections(&self, word: &str, known: &'static str) -> Result<Vec<Section<'a>>> {
         let Some(value) = self.find(word) else { return Ok(Vec::new()) };
         let wrong = |value: &DeValue<'_>| {
             self.wrong_type(word, value, "a list of tables", &format!("write [[{word}]], in double brackets"))
@@ -283,6 +275,11 @@ impl<'a> Section<'a> {
         };
         array.iter().map(open).collect()
     }
+}
+
+/// Whether `word` is one of the `known` keys.
+fn is_known(known: &str, word: &str) -> bool {
+    known.split(' ').any(|known| known == word)
 }
 
 /// Whether the text is `$NAME` or `${NAME}`.

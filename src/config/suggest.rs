@@ -5,8 +5,7 @@
 /// The most similar candidate, if at most a third of its letters differ from `word`.
 pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let word = word.to_lowercase().replace('-', "_");
-    let distances =
-        candidates.iter().map(|candidate| (distance(&word, &candidate.replace('-', "_")), *candidate));
+    let distances = candidates.iter().map(|name| (distance(&word, &name.replace('-', "_")), *name));
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
     (distance <= candidate.len().max(3) / 3).then_some(candidate)
 }

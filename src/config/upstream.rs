@@ -9,29 +9,14 @@ use http::Uri;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::credentials;
-use super::error::{ConfigError, Refusal};
+use super::error::{Refusal, Result};
 use super::section::Section;
-use super::{required, value};
+use super::{credentials, required, value};
 use crate::upstream::{self, Embedded, Settings, Target, Timeouts};
 use crate::wire::checksum::ChecksumAlgorithm;
 
-const KEYS: &[&str] = &[
-    "endpoint",
-    "region",
-    "path_style",
-    "access_key_id",
-    "secret_access_key",
-    "secret_access_key_file",
-    "checksum",
-    "connect_timeout",
-    "head_timeout",
-    "idle_timeout",
-    "max_retries",
-    "ca_file",
-    "embedded_sync",
-    "embedded_shared",
-];
+const KEYS: &str = "endpoint region path_style access_key_id secret_access_key secret_access_key_file checksum \
+                    connect_timeout head_timeout idle_timeout max_retries ca_file embedded_sync embedded_shared";
 
 /// The prefix of an endpoint that is a directory of the embedded store.
 const EMBEDDED: &str = "embedded:";
@@ -39,7 +24,7 @@ const EMBEDDED: &str = "embedded:";
 /// Maximum of `max_retries`. Each retry waits longer; more than ten would only hide an outage of the storage.
 const MAX_RETRIES: u64 = 10;
 
-pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, ConfigError> {
+pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings> {
     let fix =
         "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
     let section = required(root, "upstream", KEYS, fix)?;
@@ -49,13 +34,8 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings, C
         return Err(section.refuse("endpoint", &problem, "name the storage behind it"));
     }
     let region = section.parsed("region", "us-east-1", value::region)?;
-    let region = region.ok_or_else(|| {
-        section.refuse(
-            "region",
-            "is missing",
-            "write region = \"us-east-1\", or the region your buckets are in",
-        )
-    })?;
+    let fix = "write region = \"us-east-1\", or the region your buckets are in";
+    let region = region.ok_or_else(|| section.refuse("region", "is missing", fix))?;
     if matches!(target, Target::Embedded { .. }) {
         for word in ["path_style", "checksum", "ca_file"].into_iter().chain(credentials::KEYS) {
             section.absent(word, "has no effect with the embedded store")?;
@@ -116,7 +96,7 @@ fn is_address(endpoint: &Uri) -> bool {
     endpoint.host().is_some_and(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
 }
 
-fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
+fn read_target(section: &Section<'_>) -> Result<Target> {
     let source = section.source;
     let target =
         section.parsed("endpoint", "http://127.0.0.1:9000", |text| match text.strip_prefix(EMBEDDED) {
@@ -131,7 +111,7 @@ fn read_target(section: &Section<'_>) -> Result<Target, ConfigError> {
     Ok(target.unwrap_or(Target::Aws))
 }
 
-fn read_embedded(section: &Section<'_>, target: &Target) -> Result<Embedded, ConfigError> {
+fn read_embedded(section: &Section<'_>, target: &Target) -> Result<Embedded> {
     match target {
         Target::Embedded { .. } => Ok(Embedded {
             sync: section.choice("embedded_sync", &[("full", true), ("off", false)])?.unwrap_or(true),
@@ -146,20 +126,15 @@ fn read_embedded(section: &Section<'_>, target: &Target) -> Result<Embedded, Con
     }
 }
 
-fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf>, ConfigError> {
-    let Some(path) = section.text("ca_file", "ca.pem")? else { return Ok(None) };
-    if matches!(target, Target::Endpoint(uri) if uri.scheme_str() == Some("http")) {
-        return Err(section.refuse(
-            "ca_file",
-            "has no effect with an http:// endpoint",
-            "remove it, or write https://",
-        ));
+fn read_ca_file(section: &Section<'_>, target: &Target) -> Result<Option<PathBuf>> {
+    if section.text("ca_file", "ca.pem")?.is_some()
+        && matches!(target, Target::Endpoint(uri) if uri.scheme_str() == Some("http"))
+    {
+        let problem = "has no effect with an http:// endpoint";
+        return Err(section.refuse("ca_file", problem, "remove it, or write https://"));
     }
-    let path = section.source.resolve(&path);
     let fix = "name a PEM file with the certificates to trust";
-    let pem = std::fs::read(&path).map_err(|error| {
-        section.refuse("ca_file", &format!("names {}, which can't be read: {error}", path.display()), fix)
-    })?;
+    let Some((path, pem)) = section.file("ca_file", "ca.pem", fix)? else { return Ok(None) };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
         return Ok(Some(path));

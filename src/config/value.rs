@@ -150,11 +150,8 @@ pub(super) fn key_service(text: &str) -> Result<Uri, Refusal> {
     if is_loopback || uri.scheme_str() == Some("https") {
         return Ok(uri);
     }
-    let problem = format!("sends data keys unencrypted to another machine: {text:?}");
-    Err(Refusal::new(
-        problem,
-        "write an https:// endpoint, or http:// with a host of this machine such as 127.0.0.1",
-    ))
+    let fix = "write an https:// endpoint, or http:// with a host of this machine such as 127.0.0.1";
+    Err(Refusal::new(format!("sends data keys unencrypted to another machine: {text:?}"), fix))
 }
 
 /// Parses a pattern of bucket names.

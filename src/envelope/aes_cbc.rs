@@ -69,7 +69,6 @@ impl CbcBody {
     }
 
     /// Whether a plaintext of `length` bytes may have a body of `stored` bytes.
-    #[must_use]
     pub fn fits(&self, stored: u64, length: u64) -> bool {
         let most = match self.accepted {
             AcceptedPadding::Pkcs7 => BLOCK_U64,
@@ -109,7 +108,6 @@ impl CbcBody {
     }
 
     /// The stored bytes that hold the plaintext bytes `first..=last`.
-    #[must_use]
     pub fn slice(&self, first: u64, last: u64) -> ByteRange {
         let end = self.header() + (last / BLOCK_U64 + 1) * BLOCK_U64;
         ByteRange::new(self.place(first / BLOCK_U64).first, end - 1).expect("a range of blocks is not empty")

@@ -19,7 +19,6 @@ pub use super::aes_cbc::{CbcBody, Padding, Unreadable};
 pub const IV: usize = aes_cbc::BLOCK;
 
 /// Stored bytes of a plaintext of `plaintext` bytes; `None` over 64 bits.
-#[must_use]
 pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
     match aes_cbc::padded(plaintext) {
         Some(padded) => padded.checked_add(IV as u64),
@@ -28,13 +27,11 @@ pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
 }
 
 /// A sealer for one body. The IV must be random, and the data key unique for each object.
-#[must_use]
 pub fn sealer(data_key: &DataKey, iv: &[u8; IV], padding: Padding) -> StreamSealer {
     stream::cbc_sealer(data_key.expose(), iv, padding, true)
 }
 
 /// The stored body of an object under this data key.
-#[must_use]
 pub fn body(data_key: &DataKey) -> CbcBody {
     CbcBody::new(data_key.expose(), None, AcceptedPadding::ZeroOrLiteral)
 }

@@ -5,12 +5,27 @@
 
 use std::fmt;
 
+use aws_lc_rs::hkdf::KeyType;
 use zeroize::Zeroizing;
 
 /// Length in bytes of every key of the format (256 bit).
 pub const KEY_LENGTH: usize = 32;
 /// Length in bytes of the short keys that a foreign format may have (128 bit).
 const SHORT_KEY_LENGTH: usize = 16;
+
+/// Fills the bytes from the system's generator.
+pub(crate) fn fill_random(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the system's random generator works or the process must end");
+}
+
+/// The number of bytes that HKDF is to derive.
+pub(super) struct OutputLength(pub(super) usize);
+
+impl KeyType for OutputLength {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
 
 /// A data key as the key service generates and unwraps it: 256 bits, or 128 bits in objects of one foreign
 /// format.
@@ -91,24 +106,4 @@ impl fmt::Debug for ContentKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_data_key_is_exactly_32_bytes_and_never_printed() {
-        assert!(DataKey::try_from_slice(&[7; 31]).is_none());
-        assert!(DataKey::try_from_slice(&[7; 33]).is_none());
-        let data_key = DataKey::try_from_slice(&[7; 32]).unwrap();
-        assert_eq!(data_key.expose(), &[7; 32]);
-        assert_eq!(format!("{data_key:?}"), "DataKey(redacted)");
-        assert!(!data_key.is_short());
-    }
-
-    #[test]
-    fn a_short_data_key_is_made_on_purpose_only() {
-        assert!(DataKey::short_from_slice(&[7; 32]).is_none());
-        let data_key = DataKey::short_from_slice(&[7; 16]).unwrap();
-        assert!(data_key.is_short());
-        assert_eq!(data_key.as_slice(), &[7; 16]);
-    }
-}
+mod tests;

@@ -29,6 +29,9 @@ pub use sequence::{ChunkOpener, ChunkSealer};
 pub use upload_token::{TokenError, UploadChecksum, UploadTarget, UploadToken};
 pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
 
+/// A result whose error, unless another is named, is a fault of the format.
+pub type Result<T, E = FormatError> = std::result::Result<T, E>;
+
 /// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic:
 /// one failure, one error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -30,7 +30,6 @@ pub const INSTRUCTION_SUFFIX: &str = ".instruction";
 pub const MAX_PLAINTEXT: u64 = aes_gcm::MAX_PLAINTEXT;
 
 /// Stored bytes of a plaintext of `plaintext` bytes, as V2 and V3 are written.
-#[must_use]
 pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
     if plaintext > MAX_PLAINTEXT { None } else { Some(plaintext + aes_gcm::TAG as u64) }
 }

@@ -113,13 +113,11 @@ impl StreamOpener {
     }
 
     /// An opener for `length` bytes that are plaintext already.
-    #[must_use]
     pub fn plaintext(length: u64) -> Self {
         Self { opening: Opening::Plaintext, skip: 0, left: length }
     }
 
     /// Plaintext bytes still to be released.
-    #[must_use]
     pub fn left(&self) -> u64 {
         self.left
     }
@@ -199,7 +197,6 @@ impl DelayedOpener {
 impl CbcBody {
     /// Opens the stored bytes of [`Self::slice`] and returns `length` plaintext bytes from `first` on. It
     /// does not look at the padding: the caller has determined the plaintext's length before.
-    #[must_use]
     pub fn opener(&self, first: u64, length: u64) -> StreamOpener {
         let chain = CbcOpener::new(&self.key, self.place(first / BLOCK_U64).iv);
         StreamOpener::cbc(chain, first % BLOCK_U64, length)

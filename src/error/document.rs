@@ -23,23 +23,19 @@ impl Error {
             Self::Upstream(error) => upstream(error),
             Self::UpstreamBody(_) => unavailable("The storage's response broke off. Please try again."),
             Self::PassThrough(refusal) => refusal.to_s3(),
-            Self::UnexpectedResponse(what) => {
-                S3Error::new(ErrorCode::InternalError, format!("The storage responded {what}."))
-            }
+            Self::UnexpectedResponse(what) => internal(format!("The storage responded {what}.")),
             Self::UpstreamFailed { .. } => unavailable("The storage is failing. Please try again."),
             Self::Unsettled => unavailable(
                 "The storage's response was lost, and whether the request was carried out is not known. Please \
                  look, or try again.",
             ),
-            Self::UpstreamRedirect { .. } => S3Error::new(
-                ErrorCode::InternalError,
+            Self::UpstreamRedirect { .. } => internal(
                 "The storage redirects this bucket to another endpoint; the proxy's upstream.region or \
                  upstream.endpoint is not the bucket's.",
             ),
-            Self::UpstreamCredentials { code } => S3Error::new(
-                ErrorCode::InternalError,
-                format!("The storage refused the proxy's own credentials ({code}), not yours."),
-            ),
+            Self::UpstreamCredentials { code } => {
+                internal(format!("The storage refused the proxy's own credentials ({code}), not yours."))
+            }
             Self::UpstreamDenied { .. } => {
                 S3Error::new(ErrorCode::AccessDenied, "The storage denies this request to the proxy.")
             }
@@ -53,9 +49,7 @@ impl Error {
                 described(found)
             )),
             Self::Replaced => unavailable("The object was replaced while it was read. Please try again."),
-            Self::PartsUnknown => {
-                S3Error::new(ErrorCode::InternalError, format!("Can't read this object: {self}."))
-            }
+            Self::PartsUnknown => internal(format!("Can't read this object: {self}.")),
             Self::Panicked => ErrorCode::InternalError.into(),
             Self::Shared(error) => error.to_s3(),
         }
@@ -73,28 +67,27 @@ fn described(found: &str) -> String {
 /// Faults that the metadata show are named, since a client that may read the object may know them; all faults
 /// of authentication have one error code.
 fn s3ec(error: S3ecError) -> S3Error {
-    match error {
+    let is_not_read = matches!(
+        error,
         S3ecError::LegacyWrapping
-        | S3ecError::LegacyContent
-        | S3ecError::RawWrapping
-        | S3ecError::Algorithm(_) => {
-            S3Error::invalid_request(format!("This object of the S3 Encryption Client is not read: {error}."))
-        }
-        S3ecError::Malformed(_)
-        | S3ecError::Contradiction
-        | S3ecError::InstructionFile
-        | S3ecError::ContextAlgorithm
-        | S3ecError::Context
-        | S3ecError::Commitment
-        | S3ecError::DataKeyLength
-        | S3ecError::Length
-        | S3ecError::Tag => integrity(error.to_string()),
+            | S3ecError::LegacyContent
+            | S3ecError::RawWrapping
+            | S3ecError::Algorithm(_)
+    );
+    if is_not_read {
+        S3Error::invalid_request(format!("This object of the S3 Encryption Client is not read: {error}."))
+    } else {
+        integrity(error.to_string())
     }
 }
 
 fn integrity(what: String) -> S3Error {
     let message = format!("The stored object failed authentication and was not released: {what}.");
     S3Error::new(ErrorCode::IntegrityCheckFailed, message)
+}
+
+fn internal(message: impl Into<Cow<'static, str>>) -> S3Error {
+    S3Error::new(ErrorCode::InternalError, message)
 }
 
 fn unavailable(message: impl Into<Cow<'static, str>>) -> S3Error {
@@ -159,12 +152,10 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::Denied | KeyringError::NotAllowed => refused(ErrorCode::AccessDenied),
         // The keyring's path and its other keys are for the operator, in the log. An altered blob can also be
         // the cause.
-        KeyringError::KeyMissing { key_id, keyring: _ } => S3Error::new(
-            ErrorCode::IntegrityCheckFailed,
-            format!(
-                "The key service refused: the data key was wrapped under {key_id}, which it does not have."
-            ),
-        ),
+        KeyringError::KeyMissing { key_id, keyring: _ } => {
+            let why = format!("the data key was wrapped under {key_id}, which it does not have");
+            S3Error::new(ErrorCode::IntegrityCheckFailed, format!("The key service refused: {why}."))
+        }
         KeyringError::KeyNotFound => refused(ErrorCode::KmsNotFoundException),
         KeyringError::KeyDisabled => refused(ErrorCode::KmsDisabledException),
         KeyringError::InvalidKeyState | KeyringError::InvalidKeyUsage => {
@@ -173,10 +164,10 @@ fn keyring(error: &KeyringError) -> S3Error {
         // An attacker who can alter a blob can also name another key in it, or store a blob wrapped by the
         // attacker's own key.
         KeyringError::InvalidCiphertext | KeyringError::IncorrectKey => integrity(error.to_string()),
-        KeyringError::Throttled => S3Error::new(
-            ErrorCode::SlowDown,
-            "The key service is throttling. Please reduce your request rate.",
-        ),
+        KeyringError::Throttled => {
+            let message = "The key service is throttling. Please reduce your request rate.";
+            S3Error::new(ErrorCode::SlowDown, message)
+        }
         KeyringError::Unavailable => unavailable("The key service is unavailable. Please try again."),
         KeyringError::Interrupted => {
             unavailable("The call to the key service was interrupted. Please try again.")
@@ -184,9 +175,7 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::Credentials
         | KeyringError::Malformed(_)
         | KeyringError::NoKeyNamed
-        | KeyringError::Unexpected { .. } => {
-            S3Error::new(ErrorCode::InternalError, format!("The key service can't be used: {error}."))
-        }
+        | KeyringError::Unexpected(_) => internal(format!("The key service can't be used: {error}.")),
     }
 }
 
@@ -195,14 +184,12 @@ fn upstream(error: &UpstreamError) -> S3Error {
         UpstreamError::Connect(_) => unavailable("The storage can't be reached. Please try again."),
         UpstreamError::Timeout { .. } => unavailable("The storage took too long. Please try again."),
         UpstreamError::Protocol(_) => unavailable("The exchange with the storage failed. Please try again."),
-        UpstreamError::HeadTooLarge => S3Error::new(
-            ErrorCode::InternalError,
+        UpstreamError::HeadTooLarge => internal(
             "The storage's response has more header fields, metadata among them, than this server reads.",
         ),
-        UpstreamError::Credentials(_) => S3Error::new(
-            ErrorCode::InternalError,
-            "The proxy has no credentials for the storage; its log names the fix.",
-        ),
+        UpstreamError::Credentials(_) => {
+            internal("The proxy has no credentials for the storage; its log names the fix.")
+        }
         UpstreamError::Address(AddressError::Administration(name)) => {
             S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name)
         }
@@ -210,8 +197,6 @@ fn upstream(error: &UpstreamError) -> S3Error {
         | UpstreamError::Body(_)
         | UpstreamError::Length(_)
         | UpstreamError::Sign(_)
-        | UpstreamError::Request(_) => {
-            S3Error::new(ErrorCode::InternalError, ErrorCode::InternalError.message())
-        }
+        | UpstreamError::Request(_) => ErrorCode::InternalError.into(),
     }
 }

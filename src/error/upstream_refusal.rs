@@ -22,7 +22,6 @@ pub struct UpstreamRefusal {
 
 impl UpstreamRefusal {
     /// The response that passes the refusal on to the client.
-    #[must_use]
     pub fn into_response(self) -> Response<BoxBody> {
         let mut response = Response::new(boxed(Full::new(self.document)));
         *response.status_mut() = self.status;
@@ -30,11 +29,22 @@ impl UpstreamRefusal {
         response
     }
 
+    /// The error that the document names, if it is an error document.
+    pub fn error(&self) -> Option<xml::ErrorDocument> {
+        xml::parse_error_document(&self.document).ok()
+    }
+
+    /// Whether the storage says that the upload does not exist. radosgw reports an upload as a key: NoSuchKey
+    /// when the upload is finished, or never existed.
+    pub fn is_no_such_upload(&self) -> bool {
+        let codes = [ErrorCode::NoSuchUpload.code(), ErrorCode::NoSuchKey.code()];
+        self.error().is_some_and(|error| codes.contains(&error.code.as_str()))
+    }
+
     /// The refusal as an error document with a status of its own, for a response whose status was already
     /// sent. A code that S3 does not have becomes `InvalidRequest` or `InternalError`.
-    #[must_use]
     pub fn to_s3(&self) -> S3Error {
-        if let Ok(error) = xml::parse_error_document(&self.document) {
+        if let Some(error) = self.error() {
             return S3Error::new(error_code(&error.code, self.status), error.message);
         }
         let message = format!("The storage refused with status {}.", self.status.as_u16());
@@ -43,7 +53,6 @@ impl UpstreamRefusal {
 }
 
 /// The error code with this name. A name that S3 does not have is the client's fault where `status` says so.
-#[must_use]
 pub fn error_code(name: &str, status: StatusCode) -> ErrorCode {
     let unknown = if status.is_client_error() { ErrorCode::InvalidRequest } else { ErrorCode::InternalError };
     ErrorCode::parse(name).unwrap_or(unknown)

@@ -8,38 +8,49 @@ use std::collections::BTreeMap;
 /// A context is not secret, and appears in CloudTrail.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html>
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EncryptionContext {
-    pairs: BTreeMap<String, String>,
-    canonical: Vec<u8>,
-}
+pub struct EncryptionContext(Vec<u8>);
 
 impl EncryptionContext {
     /// The context of the native format: its version and the bucket's realm, never an object's name (F-02).
     pub fn native(realm: &str) -> Self {
-        Self::from_pairs([("s3veil:version", "1"), ("s3veil:realm", realm)])
+        Self::from_sorted(&[("s3veil:realm", realm), ("s3veil:version", "1")])
     }
 
     /// Any context, for the other formats. If a name is repeated, its last value counts.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let pairs: BTreeMap<String, String> =
             pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let mut canonical = len_prefix(pairs.len()).to_vec();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::from_sorted(&pairs)
+    }
+
+    fn from_sorted(pairs: &[(&str, &str)]) -> Self {
+        let mut canonical = Vec::with_capacity(128);
+        canonical.extend_from_slice(&len_prefix(pairs.len()));
         for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
             canonical.extend_from_slice(&len_prefix(text.len()));
             canonical.extend_from_slice(text.as_bytes());
         }
-        Self { pairs, canonical }
+        Self(canonical)
     }
 
-    /// The names and their values.
-    pub fn pairs(&self) -> &BTreeMap<String, String> {
-        &self.pairs
+    /// The names and their values, in the byte order of the names.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        const ENCODED: &str = "the encoding is this type's own";
+        let mut rest = &self.0[4..];
+        let mut texts = std::iter::from_fn(|| {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let (text, after) = after.split_at(usize::try_from(u32::from_be_bytes(*length)).expect(ENCODED));
+            rest = after;
+            Some(String::from_utf8(text.to_vec()).expect(ENCODED))
+        });
+        std::iter::from_fn(|| Some((texts.next()?, texts.next()?))).collect()
     }
 
     /// An injective encoding: `be32(pairs)`, then for each pair in the byte order of the names
     /// `be32(len) | name | be32(len) | value`. So `{"a": "bc"}` and `{"ab": "c"}` differ.
     pub fn canonical(&self) -> &[u8] {
-        &self.canonical
+        &self.0
     }
 }
 
@@ -56,7 +67,8 @@ mod tests {
     #[test]
     fn the_native_context_names_version_and_realm_only() {
         let context = EncryptionContext::native("logs");
-        let pairs: Vec<_> = context.pairs().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let pairs = context.pairs();
+        let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(pairs, [("s3veil:realm", "logs"), ("s3veil:version", "1")]);
     }
 

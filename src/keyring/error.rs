@@ -2,7 +2,6 @@
 //! They must not know how the proxy responds to them.
 //! They promise to carry no key, blob or context, and to say which errors an outage excuses.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use super::KeyId;
@@ -57,12 +56,9 @@ pub enum KeyringError {
     /// Neither the bucket nor the keyring names a wrapping key.
     #[error("no wrapping key is configured")]
     NoKeyNamed,
-    /// An error code of the provider that this version does not know.
-    #[error("the key provider refused: {code}")]
-    Unexpected {
-        /// At most 64 ASCII letters and digits.
-        code: String,
-    },
+    /// An error code of the provider that this version does not know: at most 64 ASCII letters and digits.
+    #[error("the key provider refused: {0}")]
+    Unexpected(String),
     /// The call was cut off by a shutdown or a panic of the proxy.
     #[error("the call to the key provider was interrupted")]
     Interrupted,
@@ -70,7 +66,8 @@ pub enum KeyringError {
 
 /// The reason why [`Keyring::check`](super::Keyring::check) found that a wrapping key does not work: for
 /// operators, not for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}{}", .cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default())]
 pub struct CheckError {
     /// The error that requests receive.
     pub error: KeyringError,
@@ -78,17 +75,6 @@ pub struct CheckError {
     /// further cause.
     pub cause: Option<String>,
 }
-
-impl fmt::Display for CheckError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cause {
-            Some(cause) => write!(f, "{}: {cause}", self.error),
-            None => self.error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for CheckError {}
 
 impl From<KeyringError> for CheckError {
     fn from(error: KeyringError) -> Self {
@@ -122,49 +108,32 @@ pub enum MalformedResponse {
     Unparsable,
 }
 
+/// What a failure concerns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// The provider as a whole: it was unreachable or overloaded, and a later call may succeed.
+    Provider,
+    /// One wrapping key: another one may unwrap the blob.
+    Key,
+    /// This call, whatever its key.
+    Call,
+}
+
 impl KeyringError {
     /// Whether the provider was unreachable or overloaded: a later attempt may succeed, and `stale_if_error`
     /// applies.
     pub fn is_unavailability(&self) -> bool {
-        match self {
-            Self::Throttled | Self::Unavailable => true,
-            Self::Denied
-            | Self::KeyNotFound
-            | Self::KeyDisabled
-            | Self::InvalidKeyState
-            | Self::InvalidKeyUsage
-            | Self::IncorrectKey
-            | Self::KeyMissing { .. }
-            | Self::NotAllowed
-            | Self::InvalidCiphertext
-            | Self::Credentials
-            | Self::Malformed(_)
-            | Self::NoKeyNamed
-            | Self::Unexpected { .. }
-            | Self::Interrupted => false,
-        }
+        self.kind().1 == Scope::Provider
+    }
+
+    /// Whether the blob is one of another wrapping key or context, or was altered.
+    pub fn is_of_another_key(&self) -> bool {
+        matches!(self, Self::InvalidCiphertext | Self::IncorrectKey | Self::KeyMissing { .. })
     }
 
     /// Whether the error concerns one wrapping key only, so that another allowed key may unwrap the blob.
     pub(super) fn is_key_specific(&self) -> bool {
-        match self {
-            Self::Denied
-            | Self::KeyNotFound
-            | Self::KeyDisabled
-            | Self::InvalidKeyState
-            | Self::InvalidKeyUsage
-            | Self::IncorrectKey
-            | Self::KeyMissing { .. }
-            | Self::NotAllowed => true,
-            Self::InvalidCiphertext
-            | Self::Throttled
-            | Self::Unavailable
-            | Self::Credentials
-            | Self::Malformed(_)
-            | Self::NoKeyNamed
-            | Self::Unexpected { .. }
-            | Self::Interrupted => false,
-        }
+        self.kind().1 == Scope::Key
     }
 
     /// Whether `other` explains more. Among the errors of several keys, [`Self::IncorrectKey`] explains
@@ -175,22 +144,27 @@ impl KeyringError {
 
     /// The label of this outcome in metrics.
     pub(super) fn outcome(&self) -> &'static str {
+        self.kind().0
+    }
+
+    /// The label in metrics, and what the failure concerns.
+    fn kind(&self) -> (&'static str, Scope) {
         match self {
-            Self::Denied => "denied",
-            Self::KeyNotFound => "key_not_found",
-            Self::KeyDisabled => "key_disabled",
-            Self::InvalidKeyState => "invalid_key_state",
-            Self::InvalidKeyUsage => "invalid_key_usage",
-            Self::IncorrectKey | Self::KeyMissing { .. } => "incorrect_key",
-            Self::NotAllowed => "not_allowed",
-            Self::InvalidCiphertext => "invalid_ciphertext",
-            Self::Throttled => "throttled",
-            Self::Unavailable => "unavailable",
-            Self::Credentials => "credentials",
-            Self::Malformed(_) => "malformed",
-            Self::NoKeyNamed => "no_key_named",
-            Self::Unexpected { .. } => "unexpected",
-            Self::Interrupted => "interrupted",
+            Self::Denied => ("denied", Scope::Key),
+            Self::KeyNotFound => ("key_not_found", Scope::Key),
+            Self::KeyDisabled => ("key_disabled", Scope::Key),
+            Self::InvalidKeyState => ("invalid_key_state", Scope::Key),
+            Self::InvalidKeyUsage => ("invalid_key_usage", Scope::Key),
+            Self::IncorrectKey | Self::KeyMissing { .. } => ("incorrect_key", Scope::Key),
+            Self::NotAllowed => ("not_allowed", Scope::Key),
+            Self::InvalidCiphertext => ("invalid_ciphertext", Scope::Call),
+            Self::Throttled => ("throttled", Scope::Provider),
+            Self::Unavailable => ("unavailable", Scope::Provider),
+            Self::Credentials => ("credentials", Scope::Call),
+            Self::Malformed(_) => ("malformed", Scope::Call),
+            Self::NoKeyNamed => ("no_key_named", Scope::Call),
+            Self::Unexpected(_) => ("unexpected", Scope::Call),
+            Self::Interrupted => ("interrupted", Scope::Call),
         }
     }
 }
@@ -199,21 +173,15 @@ impl KeyringError {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringSetupError {
     /// The file does not exist, and `create_if_missing` is off.
-    #[error("missing keyring {}: create one with `s3veil keygen`, or correct keyring.file", .file.display())]
-    Missing {
-        /// The configured path.
-        file: PathBuf,
-    },
+    #[error("missing keyring {}: create one with `s3veil keygen`, or correct keyring.file", .0.display())]
+    Missing(PathBuf),
     /// A key generation would have overwritten a keyring.
     #[error(
         "{} exists and is not overwritten: objects written under its keys would be lost; `s3veil keygen --rotate` adds \
          a key to it",
-        .file.display()
+        .0.display()
     )]
-    Exists {
-        /// The existing file.
-        file: PathBuf,
-    },
+    Exists(PathBuf),
     /// Users other than the owner may read or write the file.
     #[error(
         "{} holds keys, but its mode is {mode:04o}: other users may access it; run `chmod 600 {}`",
@@ -257,22 +225,16 @@ pub enum KeyringSetupError {
         /// Description of the problem. Never contains the secret.
         problem: String,
     },
-    /// Another rotation is running, or was interrupted.
+    /// Another rotation is running, or was interrupted: its lock file exists.
     #[error(
         "{} exists: another rotation is running, or was interrupted; if none is running, remove that file and rotate \
          again",
-        .lock.display()
+        .0.display()
     )]
-    Locked {
-        /// The lock file of a rotation.
-        lock: PathBuf,
-    },
+    Locked(PathBuf),
     /// The endpoint is not a valid URL.
-    #[error("invalid keyring.endpoint = {endpoint:?}: requires a URL like \"http://127.0.0.1:4566\"")]
-    Endpoint {
-        /// The configured text.
-        endpoint: String,
-    },
+    #[error("invalid keyring.endpoint = {0:?}: requires a URL like \"http://127.0.0.1:4566\"")]
+    Endpoint(String),
     /// No AWS region is known.
     #[error(
         "no AWS region is known for KMS: set keyring.region, AWS_REGION, or a full key ARN as keyring.key_id"

@@ -85,8 +85,7 @@ impl KeyHolder {
             #[cfg(test)]
             Self::Scripted(scripted) => scripted.generate(key_id, context).await.map_err(CheckError::from),
         };
-        let checked = response.and_then(|response| Ok(response.check()?));
-        let checked = checked.and_then(|made| Ok(check_name(key_id, &made.key_id).map(|()| made)?));
+        let checked = response.and_then(|response| Ok(response.check(key_id)?));
         count_call("generate", key_id, checked)
     }
 
@@ -125,26 +124,27 @@ impl KeyHolder {
                 scripted.decrypt(wrapped, context, key_id).await.map_err(CheckError::from)
             }
         };
-        let checked = response.and_then(|response| Ok(response.check()?));
-        let checked = checked.and_then(|found| Ok(check_name(key_id, &found.key_id).map(|()| found)?));
+        let checked = response.and_then(|response| Ok(response.check(key_id)?));
         count_call("unwrap", key_id, checked)
     }
 }
 
 impl GeneratedKey {
-    fn check(self) -> Result<WriteKey, KeyringError> {
+    fn check(self, requested: &KeyId) -> Result<WriteKey, KeyringError> {
         let Self { data_key, wrapped, key_id } = self;
         if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
             return Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength));
         }
-        Ok(WriteKey { data_key: checked_data_key(data_key)?, wrapped, key_id: checked_key_id(key_id)? })
+        let data_key = checked_data_key(data_key)?;
+        Ok(WriteKey { data_key, wrapped, key_id: checked_key_id(key_id, requested)? })
     }
 }
 
 impl DecryptedKey {
-    fn check(self) -> Result<UnwrappedKey, KeyringError> {
+    fn check(self, requested: &KeyId) -> Result<UnwrappedKey, KeyringError> {
         let Self { data_key, key_id } = self;
-        Ok(UnwrappedKey { data_key: checked_data_key(data_key)?, key_id: checked_key_id(key_id)? })
+        let data_key = checked_data_key(data_key)?;
+        Ok(UnwrappedKey { data_key, key_id: checked_key_id(key_id, requested)? })
     }
 }
 
@@ -157,20 +157,13 @@ fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringEr
     Ok(Arc::new(data_key))
 }
 
-fn checked_key_id(key_id: Option<String>) -> Result<String, KeyringError> {
-    key_id
-        .filter(|key_id| KeyId::parse(key_id).is_ok())
-        .ok_or(KeyringError::Malformed(MalformedResponse::KeyId))
-}
-
 /// # Errors
 /// [`MalformedResponse::OtherKey`] if a response names a key other than the requested one.
-fn check_name(requested: &KeyId, returned: &str) -> Result<(), KeyringError> {
-    if requested.may_be(returned) {
-        Ok(())
-    } else {
-        Err(KeyringError::Malformed(MalformedResponse::OtherKey))
-    }
+fn checked_key_id(key_id: Option<String>, requested: &KeyId) -> Result<String, KeyringError> {
+    let key_id = key_id.filter(|key_id| KeyId::parse(key_id).is_ok());
+    let key_id = key_id.ok_or(KeyringError::Malformed(MalformedResponse::KeyId))?;
+    let is_requested = requested.may_be(&key_id);
+    if is_requested { Ok(key_id) } else { Err(KeyringError::Malformed(MalformedResponse::OtherKey)) }
 }
 
 /// Logs a failure that has a cause. An error without one is complete in the log line of its request.

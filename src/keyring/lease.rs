@@ -25,9 +25,8 @@ struct Remaining {
 }
 
 impl Lease {
-    pub(super) fn new(write_key: WriteKey, max_objects: u64, max_bytes: u64) -> Self {
-        let remaining =
-            Remaining { objects: max_objects, bytes: max_bytes, is_unused: true, is_exhausted: false };
+    pub(super) fn new(write_key: WriteKey, objects: u64, bytes: u64) -> Self {
+        let remaining = Remaining { objects, bytes, is_unused: true, is_exhausted: false };
         Self { write_key, remaining: Mutex::new(remaining) }
     }
 

@@ -43,7 +43,7 @@ impl Keyring {
     ) -> Result<Option<UnwrappedKey>, KeyringError> {
         for key_id in allowed {
             let fingerprint = blob_fingerprint(Purpose::NATIVE, wrapped, context, key_id);
-            match self.inner.unwrapped.get(fingerprint).await {
+            match self.inner.unwrapped.get(&fingerprint).await {
                 None => continue,
                 // Another reader has replaced the cached data key meanwhile.
                 Some(hit) if !is_same(&hit.data_key, &found.data_key) => return Ok(Some(hit)),
@@ -52,7 +52,7 @@ impl Keyring {
             if self.inner.refetched.contains_key(&fingerprint) {
                 return Ok(None);
             }
-            self.inner.refetched.insert(fingerprint, ()).await;
+            self.inner.refetched.insert(fingerprint.clone(), ()).await;
             let again = self.inner.unwrap(Purpose::NATIVE, wrapped, context, key_id).await?;
             if is_same(&again.data_key, &found.data_key) {
                 return Ok(None);

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::caches::DefaultKeyCache;
 use super::upstream_response;
 use crate::body::read_bounded;
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::{BucketName, xml};
 use crate::upstream::UpstreamRequest;
@@ -26,17 +26,13 @@ pub(crate) async fn default_key(
     resources: &Resources,
     bucket: &BucketName,
     account: HeaderMap,
-) -> Result<Option<Arc<str>>, Error> {
+) -> Result<Option<Arc<str>>> {
     let DefaultKeyCache(known) = &resources.default_keys;
     let lookup = Box::pin(fetch(resources, bucket, account));
     known.try_get_with_by_ref(bucket, lookup).await.map_err(Error::Shared)
 }
 
-async fn fetch(
-    resources: &Resources,
-    bucket: &BucketName,
-    account: HeaderMap,
-) -> Result<Option<Arc<str>>, Error> {
+async fn fetch(resources: &Resources, bucket: &BucketName, account: HeaderMap) -> Result<Option<Arc<str>>> {
     let mut request = UpstreamRequest::new(Method::GET, bucket, None);
     request.query.push(("encryption".to_owned(), None));
     request.headers = account;
@@ -52,13 +48,12 @@ async fn fetch(
         Err(error) => return Err(error),
     };
     let document = read_bounded(response.into_body(), xml::MAX_ENCRYPTION_DOCUMENT).await;
-    let document = document.map_err(Error::upstream_body)?;
+    let document = document.map_err(Error::UpstreamBody)?;
     // LocalStack responds with an empty document where the bucket has no default encryption.
     if document.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let key = xml::default_kms_key(&document).map_err(|_| {
-        Error::UnexpectedResponse(UnexpectedResponse::Document("ServerSideEncryptionConfiguration"))
-    })?;
+    let key = xml::default_kms_key(&document)
+        .map_err(|_| UnexpectedResponse::Document("ServerSideEncryptionConfiguration"))?;
     Ok(key.map(Arc::from))
 }

@@ -14,20 +14,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
-pub use super::foreign::described::{ForeignObject, StoredFormat, unlock_files, unlock_stored};
-pub(crate) use super::foreign::read::{FirstResponse, open};
-pub(crate) use super::foreign::source::Source;
-pub(crate) use super::foreign::write::{Target, refuse_reserved, seal};
 use super::native::NativeMetadata;
 use super::rule::BucketRule;
 use super::rule::formats::ReadFormat;
 use crate::envelope::article_cbc::{self, CbcBody, Unreadable};
 use crate::envelope::s3ec::{self, Claim, Content, Entries, Envelope, MessageBody, S3ecError, Suite};
-use crate::error::Error;
-use crate::keyring::{EncryptionContext, Keyring, KeyringError, Purpose};
-use crate::s3::headers;
+use crate::error::{Error, Result};
+use crate::keyring::{EncryptionContext, Keyring, Purpose};
 use crate::s3::{ErrorCode, Hashed, S3Error};
-use crate::wire::header::METADATA;
+use crate::wire::header::{METADATA, name};
+
+pub use super::foreign::described::{ForeignObject, StoredFormat, unlock_files, unlock_stored};
+pub(crate) use super::foreign::read::{FirstResponse, open};
+pub(crate) use super::foreign::source::Source;
+pub(crate) use super::foreign::write::{Target, refuse_reserved, seal};
 
 pub(crate) const CBC: Purpose = Purpose::new("cbc");
 const S3EC_CBC: Purpose = Purpose::new("s3ec/cbc");
@@ -105,42 +105,33 @@ pub enum ForeignContent {
 ///
 /// # Errors
 /// [`Error::NotReadable`], which names the format; or a format error for invalid metadata.
-pub(crate) fn detect(rule: &BucketRule, metadata: &HeaderMap) -> Result<DetectedFormat, Error> {
-    if metadata.contains_key(headers::ENCRYPTION_ENVELOPE) {
+pub(crate) fn detect(rule: &BucketRule, metadata: &HeaderMap) -> Result<DetectedFormat> {
+    if metadata.contains_key(&name::ENCRYPTION_ENVELOPE) {
         admit(rule, ReadFormat::Native)?;
         return NativeMetadata::from_headers(metadata).map(DetectedFormat::Native);
     }
-    if let Some(wrapped) = metadata.get(headers::ENCRYPTION_KEY) {
+    if let Some(wrapped) = metadata.get(&name::ENCRYPTION_KEY) {
         admit(rule, ReadFormat::Cbc)?;
-        let recorded = metadata.get(headers::ENCRYPTION_LENGTH).map(|length| length.as_bytes().to_vec());
-        return Ok(DetectedFormat::Foreign(ForeignMetadata::Cbc {
-            wrapped: wrapped.as_bytes().to_vec(),
-            recorded,
-        }));
+        let recorded = metadata.get(&name::ENCRYPTION_LENGTH).map(|length| length.as_bytes().to_vec());
+        let wrapped = wrapped.as_bytes().to_vec();
+        return Ok(DetectedFormat::Foreign(ForeignMetadata::Cbc { wrapped, recorded }));
     }
     let user = metadata.iter().filter_map(|(name, value)| {
         name.as_str().strip_prefix(METADATA).map(|name| (name, value.as_bytes()))
     });
     let claimed = Entries::from_metadata(user).and_then(|entries| Ok((entries.claim()?, entries)));
-    match claimed {
-        Ok((Claim::Nothing, entries)) => {
-            if !rule.formats.reads(ReadFormat::S3ec) {
-                admit(rule, ReadFormat::Plaintext)?;
-            }
-            Ok(DetectedFormat::Foreign(ForeignMetadata::Unmarked(entries)))
+    if let Ok((Claim::Nothing, entries)) = claimed {
+        if !rule.formats.reads(ReadFormat::S3ec) {
+            admit(rule, ReadFormat::Plaintext)?;
         }
-        Ok((claim, entries)) => {
-            admit(rule, ReadFormat::S3ec)?;
-            Ok(DetectedFormat::Foreign(ForeignMetadata::S3ec(entries, claim)))
-        }
-        Err(error) => {
-            admit(rule, ReadFormat::S3ec)?;
-            Err(error.into())
-        }
+        return Ok(DetectedFormat::Foreign(ForeignMetadata::Unmarked(entries)));
     }
+    admit(rule, ReadFormat::S3ec)?;
+    let (claim, entries) = claimed?;
+    Ok(DetectedFormat::Foreign(ForeignMetadata::S3ec(entries, claim)))
 }
 
-fn admit(rule: &BucketRule, format: ReadFormat) -> Result<(), Error> {
+fn admit(rule: &BucketRule, format: ReadFormat) -> Result<()> {
     if rule.formats.reads(format) {
         return Ok(());
     }
@@ -150,14 +141,11 @@ fn admit(rule: &BucketRule, format: ReadFormat) -> Result<(), Error> {
 /// Removes the headers that a foreign format added to the object's metadata, so that clients see only those
 /// that the object's writer set.
 pub(crate) fn hide(foreign: &ForeignEnvelope, response: &mut HeaderMap) {
-    match foreign {
-        ForeignEnvelope::S3ec(_) => {
-            let names: Vec<_> = response.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
-            for name in names {
-                response.remove(name);
-            }
+    if matches!(foreign, ForeignEnvelope::S3ec(_)) {
+        let names: Vec<_> = response.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
+        for name in names {
+            response.remove(name);
         }
-        ForeignEnvelope::Plaintext | ForeignEnvelope::InstructionFile | ForeignEnvelope::Cbc { .. } => {}
     }
 }
 
@@ -172,11 +160,7 @@ impl ForeignEnvelope {
     ///
     /// # Errors
     /// A format error, a refusal by the rule, or a failed request for the instruction file.
-    pub(crate) async fn resolve(
-        source: &Source<'_>,
-        claims: ForeignMetadata,
-        stored: u64,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn resolve(source: &Source<'_>, claims: ForeignMetadata, stored: u64) -> Result<Self> {
         let file = match &claims {
             ForeignMetadata::Cbc { .. } | ForeignMetadata::S3ec(_, Claim::Whole) => None,
             ForeignMetadata::Unmarked(_) if !source.rule.formats.reads(ReadFormat::S3ec) => None,
@@ -195,19 +179,16 @@ impl ForeignEnvelope {
         claims: ForeignMetadata,
         file: Option<Entries>,
         stored: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let policy = s3ec::Policy { legacy: rule.formats.s3ec.legacy };
         let envelope = match claims {
             ForeignMetadata::Cbc { wrapped, recorded } => {
                 let wrapped = STANDARD.decode(wrapped).map_err(|_| Unreadable)?;
-                let recorded = match recorded {
-                    None => None,
-                    Some(text) => {
-                        let text = std::str::from_utf8(&text).map_err(|_| Unreadable)?;
-                        Some(article_cbc::recorded_length(text, stored)?)
-                    }
-                };
-                return Ok(Self::Cbc { wrapped, recorded });
+                let recorded = recorded.map(|text| {
+                    let text = std::str::from_utf8(&text).map_err(|_| Unreadable)?;
+                    article_cbc::recorded_length(text, stored)
+                });
+                return Ok(Self::Cbc { wrapped, recorded: recorded.transpose()? });
             }
             ForeignMetadata::S3ec(entries, Claim::Whole) => Envelope::parse(&entries, policy)?,
             ForeignMetadata::S3ec(entries, Claim::KeyElsewhere | Claim::Nothing) => {
@@ -239,10 +220,7 @@ impl ForeignEnvelope {
 
     /// Whether the object's content is encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
-        match self {
-            Self::Plaintext | Self::InstructionFile => false,
-            Self::Cbc { .. } | Self::S3ec(_) => true,
-        }
+        !matches!(self, Self::Plaintext | Self::InstructionFile)
     }
 
     /// Unwraps the data key, and returns the content to be opened with the wrapping key's name.
@@ -255,7 +233,7 @@ impl ForeignEnvelope {
         &self,
         keyring: &Keyring,
         rule: &BucketRule,
-    ) -> Result<(ForeignContent, Option<String>), Error> {
+    ) -> Result<(ForeignContent, Option<String>)> {
         let (purpose, wrapped, context) = match self {
             Self::Plaintext => return Ok((ForeignContent::Plaintext, None)),
             Self::InstructionFile => return Ok((ForeignContent::InstructionFile, None)),
@@ -270,17 +248,10 @@ impl ForeignEnvelope {
             }
         };
         let allowed = rule.allowed_keys(keyring.default_allowed());
-        let unwrapped = keyring.unwrap_as(purpose, wrapped, &context, &allowed).await;
-        let unwrapped = match (unwrapped, purpose) {
-            (
-                Err(
-                    KeyringError::InvalidCiphertext
-                    | KeyringError::IncorrectKey
-                    | KeyringError::KeyMissing { .. },
-                ),
-                CBC | S3EC_CBC,
-            ) => return Err(Unreadable.into()),
-            (unwrapped, _) => unwrapped?,
+        let is_chain = [CBC, S3EC_CBC].contains(&purpose);
+        let unwrapped = match keyring.unwrap_as(purpose, wrapped, &context, &allowed).await {
+            Err(error) if is_chain && error.is_of_another_key() => return Err(Unreadable.into()),
+            unwrapped => unwrapped?,
         };
         let unlocked = match self {
             Self::Cbc { recorded, .. } => {
@@ -302,7 +273,7 @@ impl ForeignEnvelope {
     ///
     /// # Errors
     /// The errors of [`Self::unlock`], and a format error if no plaintext has a body of `stored` bytes.
-    pub(crate) async fn length(&self, source: &Source<'_>, etag: &str, stored: u64) -> Result<u64, Error> {
+    pub(crate) async fn length(&self, source: &Source<'_>, etag: &str, stored: u64) -> Result<u64> {
         let known = match self {
             Self::Plaintext | Self::InstructionFile => Some(stored),
             Self::Cbc { recorded, .. } => *recorded,

@@ -9,14 +9,13 @@ use http::{HeaderMap, Method, StatusCode, response};
 
 use super::checksums::{kept_checksums, may_carry_checksum};
 use super::foreign::{self, DetectedFormat, ForeignEnvelope, Source};
-use super::layout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of};
 use super::native::{NativeMetadata, OpenedNative};
 use super::rule::BucketRule;
-use super::upstream_response;
+use super::{layout, upstream_response};
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{self, SseAlgorithm};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{BucketName, Hashed, ObjectKey};
@@ -113,7 +112,7 @@ impl ObjectKeys {
 pub(crate) async fn describe_object(
     resources: &Resources,
     description: DescribeRequest<'_>,
-) -> Result<Box<DescribedObject>, Error> {
+) -> Result<Box<DescribedObject>> {
     let rule = resources.policies.for_object(description.bucket, description.object_key)?;
     for _ in 0..MAX_ATTEMPTS {
         match attempt(resources, rule, &description).await {
@@ -134,7 +133,7 @@ pub async fn object_layout(
     resources: &Resources,
     bucket: &BucketName,
     object_key: &ObjectKey,
-) -> Result<Arc<Layout>, Error> {
+) -> Result<Arc<Layout>> {
     let (query, headers) = (Vec::new(), HeaderMap::new());
     let (needs_layout, needs_checksum) = (true, false);
     let description = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
@@ -146,7 +145,7 @@ async fn attempt(
     resources: &Resources,
     rule: &BucketRule,
     description: &DescribeRequest<'_>,
-) -> Result<Box<DescribedObject>, Error> {
+) -> Result<Box<DescribedObject>> {
     let DescribeRequest { bucket, object_key, query, headers, .. } = description;
     let at = ObjectLocation::from_request(bucket, object_key, query, headers);
     let mut request = at.request(Method::HEAD);
@@ -163,8 +162,7 @@ async fn attempt(
         DetectedFormat::Foreign(metadata) => {
             let source = Source { resources, rule, at: &at };
             let foreign = Box::pin(ForeignEnvelope::resolve(&source, metadata, stored_total)).await?;
-            let etag = etag_of(&head.headers)
-                .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
+            let etag = etag_of(&head.headers).ok_or(UnexpectedResponse::Missing("ETag"))?;
             let plaintext_total = match Box::pin(foreign.length(&source, etag, stored_total)).await {
                 // A foreign object is no multipart upload, so no completed upload recorded its length.
                 Err(error) if error.is_archived() => stored_total,
@@ -192,16 +190,12 @@ async fn native_object(
     at: &ObjectLocation<'_>,
     description: &DescribeRequest<'_>,
     object: Native,
-) -> Result<Box<DescribedObject>, Error> {
+) -> Result<Box<DescribedObject>> {
     let Native { head, stored, stored_total } = object;
     let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = description;
-    let unlocked = if *needs_checksum {
-        Some(stored.unlock(&resources.keyring, rule, bucket, object_key).await?)
-    } else {
-        None
-    };
-    let is_carried =
-        unlocked.as_ref().is_some_and(|unlocked| may_carry_checksum(&unlocked.opened.attributes));
+    let unlock = || stored.unlock(&resources.keyring, rule, bucket, object_key);
+    let unlocked = if *needs_checksum { Some(unlock().await?) } else { None };
+    let is_carried = unlocked.as_ref().is_some_and(|found| may_carry_checksum(&found.opened.attributes));
     let (plaintext_total, known) = if stored.envelope().is_multipart() {
         let identity = ObjectIdentity::from_headers(&head.headers, &stored, stored_total)?;
         match identity.plaintext_total()? {
@@ -213,8 +207,7 @@ async fn native_object(
                         layout::layout_of(resources, at, &identity, &opened.content_key).await
                     }
                     (None, None) => {
-                        let OpenedNative { opened, .. } =
-                            stored.unlock(&resources.keyring, rule, bucket, object_key).await?;
+                        let OpenedNative { opened, .. } = unlock().await?;
                         layout::layout_of(resources, at, &identity, &opened.content_key).await
                     }
                 };

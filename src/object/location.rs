@@ -11,7 +11,7 @@ use super::native::NativeMetadata;
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{MAX_PARTS, MultipartLength, multipart_plaintext_length};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::s3::{BucketName, ByteRange, ErrorCode, ObjectKey, S3Error, xml};
 use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
@@ -83,16 +83,10 @@ impl ObjectIdentity {
     ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] for an object without ETag.
-    pub(crate) fn from_headers(
-        headers: &HeaderMap,
-        stored: &NativeMetadata,
-        stored_total: u64,
-    ) -> Result<Self, Error> {
-        let etag = etag_of(headers)
-            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
-            .to_owned();
+    pub(crate) fn from_headers(headers: &HeaderMap, stored: &NativeMetadata, total: u64) -> Result<Self> {
+        let etag = etag_of(headers).ok_or(UnexpectedResponse::Missing("ETag"))?.to_owned();
         let envelope = digest_of_fields([stored.envelope().to_header().as_bytes()]);
-        Ok(Self { etag, stored_total, envelope })
+        Ok(Self { etag, stored_total: total, envelope })
     }
 
     /// The number of segments that the ETag claims (F-30); `None` for an ETag without a number.
@@ -176,21 +170,17 @@ impl ReceivedRange {
     ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] when the response does not declare which bytes it holds.
-    pub(crate) fn from_response(
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: &BoxBody,
-    ) -> Result<Self, Error> {
+    pub(crate) fn from_response(status: StatusCode, headers: &HeaderMap, body: &BoxBody) -> Result<Self> {
         if status == StatusCode::PARTIAL_CONTENT {
             let (range, total) = headers
                 .get(CONTENT_RANGE)
                 .and_then(|value| value.to_str().ok())
                 .and_then(ByteRange::parse_content_range)
-                .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Invalid("Content-Range")))?;
+                .ok_or(UnexpectedResponse::Invalid("Content-Range"))?;
             return Ok(Self { total, first: range.first(), partial: true });
         }
         let total = content_length(headers).or_else(|| body.size_hint().exact());
-        let total = total.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("Content-Length")))?;
+        let total = total.ok_or(UnexpectedResponse::Missing("Content-Length"))?;
         Ok(Self { total, first: 0, partial: false })
     }
 
@@ -198,9 +188,8 @@ impl ReceivedRange {
     ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] when the response does not declare the object's length.
-    pub(crate) fn from_head(headers: &HeaderMap) -> Result<Self, Error> {
-        let total = content_length(headers)
-            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("Content-Length")))?;
+    pub(crate) fn from_head(headers: &HeaderMap) -> Result<Self> {
+        let total = content_length(headers).ok_or(UnexpectedResponse::Missing("Content-Length"))?;
         Ok(Self { total, first: 0, partial: false })
     }
 }

@@ -14,10 +14,9 @@ use http::{Method, Response, StatusCode};
 use super::location::account_headers;
 use super::upstream_response::buffered;
 use crate::body::BoxBody;
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::s3::headers::{COPY_SOURCE, ENCRYPTION_ENVELOPE};
-use crate::s3::iso_time;
-use crate::s3::{BucketName, ObjectKey, xml};
+use crate::s3::{BucketName, ObjectKey, iso_time, xml};
 use crate::upstream::{self, Upstream, UpstreamError, UpstreamRequest};
 use crate::wire::header::VERSION_ID;
 
@@ -72,11 +71,10 @@ impl Expected {
     ///
     /// # Errors
     /// When the storage does not respond, or responds with a server error.
-    pub(crate) async fn find(&self, upstream: &Upstream) -> Result<Option<Written>, Error> {
+    pub(crate) async fn find(&self, upstream: &Upstream) -> Result<Option<Written>> {
         let mut request = UpstreamRequest::new(Method::HEAD, &self.bucket, &self.object_key);
         request.headers = self.account.clone();
-        let response = upstream.send(request).await?;
-        let (head, _) = response.into_parts();
+        let (head, _) = upstream.send(request).await?.into_parts();
         if head.status.is_server_error() {
             return Err(Error::UpstreamFailed { status: head.status.as_u16() });
         }
@@ -91,14 +89,9 @@ impl Written {
     ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] for an object without ETag.
-    pub(crate) fn etag(&self) -> Result<&str, Error> {
+    pub(crate) fn etag(&self) -> Result<&str> {
         let etag = self.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).filter(|etag| !etag.is_empty());
         etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
-    }
-
-    /// The time of the write, as an HTTP date.
-    fn last_modified(&self) -> Option<&str> {
-        self.headers.get(LAST_MODIFIED)?.to_str().ok()
     }
 
     /// The version header that the lost response to the write would have had.
@@ -111,9 +104,10 @@ impl Written {
     ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] for an object without ETag.
-    pub(crate) fn copy_result(&self) -> Result<xml::CopyResult, Error> {
+    pub(crate) fn copy_result(&self) -> Result<xml::CopyResult> {
         let etag = self.etag()?.to_owned();
-        let time = self.last_modified().and_then(|time| httpdate::parse_http_date(time).ok());
+        let time = self.headers.get(LAST_MODIFIED).and_then(|time| time.to_str().ok());
+        let time = time.and_then(|time| httpdate::parse_http_date(time).ok());
         let last_modified = time.map(|time| iso_time(time.into())).unwrap_or_default();
         Ok(xml::CopyResult { etag, last_modified })
     }
@@ -122,7 +116,7 @@ impl Written {
     ///
     /// # Errors
     /// [`Error::UnexpectedResponse`] for an object without ETag.
-    pub(crate) fn put_response(&self) -> Result<Response<BoxBody>, Error> {
+    pub(crate) fn put_response(&self) -> Result<Response<BoxBody>> {
         self.etag()?;
         let mut response = Response::new(buffered(""));
         *response.headers_mut() = self.version();
@@ -137,7 +131,7 @@ impl Written {
 /// # Errors
 /// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object does not exist,
 /// or no longer exists; otherwise when the storage does not respond.
-pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) -> Result<Sent, Error> {
+pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) -> Result<Sent> {
     let is_copy = request.headers.contains_key(COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
     // Every other write may be repeated without harm.

@@ -12,7 +12,8 @@ use super::rule::BucketRule;
 use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
-use crate::s3::{BucketName, Checksum, ObjectKey, headers};
+use crate::s3::{BucketName, Checksum, ObjectKey};
+use crate::wire::header::name;
 
 /// The two metadata entries of a native object, well-formed but not yet authenticated.
 pub struct NativeMetadata {
@@ -42,8 +43,8 @@ impl NativeMetadata {
     /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the wrapped key is
     /// malformed; a format error when the envelope is malformed.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
-        let wrapped = headers.get(headers::ENCRYPTION_KEY);
-        let envelope = headers.get(headers::ENCRYPTION_ENVELOPE);
+        let wrapped = headers.get(&name::ENCRYPTION_KEY);
+        let envelope = headers.get(&name::ENCRYPTION_ENVELOPE);
         let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
             return Err(Error::MalformedWrappedKey);
         };
@@ -118,8 +119,8 @@ pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
 /// Puts both metadata entries of a native object into the request that stores it (F-03).
 pub(crate) fn write_keys(wrapped: &[u8], envelope: &Envelope, request: &mut HeaderMap) {
     let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
-    request.insert(headers::ENCRYPTION_KEY, base64(wrapped_key_header(wrapped)));
-    request.insert(headers::ENCRYPTION_ENVELOPE, base64(envelope.to_header()));
+    request.insert(&name::ENCRYPTION_KEY, base64(wrapped_key_header(wrapped)));
+    request.insert(&name::ENCRYPTION_ENVELOPE, base64(envelope.to_header()));
 }
 
 #[cfg(test)]
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn one_metadata_entry_without_the_other_is_malformed() {
-        for name in [headers::ENCRYPTION_KEY, headers::ENCRYPTION_ENVELOPE] {
+        for name in [&name::ENCRYPTION_KEY, &name::ENCRYPTION_ENVELOPE] {
             let mut metadata = HeaderMap::new();
             metadata.insert(name, HeaderValue::from_static("AAAA"));
             let error = NativeMetadata::from_headers(&metadata).err().expect("an entry is missing");

@@ -8,7 +8,7 @@ use http::header::{HeaderValue, RANGE};
 
 use crate::envelope::native::PlaintextRange;
 use crate::envelope::native::multipart::{Layout, PartNumber};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::s3::{ByteRange, ErrorCode, Query, RangeSpec, S3Error, range};
 
 /// The part of an object that is to be read.
@@ -38,7 +38,7 @@ impl RequestedRange {
     ///
     /// # Errors
     /// The errors of S3: `InvalidRequest` for both, `InvalidArgument` for a part number out of 1..=10,000.
-    pub(crate) fn from_request(headers: &HeaderMap, query: &Query) -> Result<Self, Error> {
+    pub(crate) fn from_request(headers: &HeaderMap, query: &Query) -> Result<Self> {
         let Some(part) = query.first("partNumber") else {
             let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(RangeSpec::parse);
             return Ok(range.map_or(Self::Whole, Self::Range));
@@ -57,7 +57,7 @@ impl RequestedRange {
     ///
     /// # Errors
     /// `InvalidRange` and `InvalidPartNumber` when the object has no such bytes.
-    pub(crate) fn select(self, total: u64, layout: Option<&Layout>) -> Result<Selection, Error> {
+    pub(crate) fn select(self, total: u64, layout: Option<&Layout>) -> Result<Selection> {
         let span = |first, length| ByteRange::from_length(first, length).map(Selection::Span);
         match (self, layout) {
             (Self::Whole, _) => Ok(Selection::Whole),
@@ -87,6 +87,17 @@ impl RequestedRange {
     }
 }
 
+impl Selection {
+    /// The offset and the number of the selected bytes, in a plaintext of `total` bytes.
+    pub(crate) fn extent(self, total: u64) -> (u64, u64) {
+        match self {
+            Self::Whole => (0, total),
+            Self::EmptyPart => (0, 0),
+            Self::Span(range) => (range.first(), range.len()),
+        }
+    }
+}
+
 /// The value of a Range header for the stored bytes `first..=last`.
 pub(crate) fn stored_range(first: u64, last: u64) -> HeaderValue {
     header_value(RangeSpec::Bounded { first, last })
@@ -97,6 +108,5 @@ fn header_value(range: RangeSpec) -> HeaderValue {
 }
 
 fn no_such_part(count: usize) -> Error {
-    let error = S3Error::new(ErrorCode::InvalidPartNumber, ErrorCode::InvalidPartNumber.message());
-    error.with("ActualPartCount", count.to_string()).into()
+    S3Error::from(ErrorCode::InvalidPartNumber).with("ActualPartCount", count.to_string()).into()
 }

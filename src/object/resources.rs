@@ -5,7 +5,7 @@
 use super::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use super::rule::Policies;
 use crate::buffers::{Budget, Share};
-use crate::error::Error;
+use crate::error::Result;
 use crate::keyring::Keyring;
 use crate::s3::{ErrorCode, S3Error};
 use crate::upstream::Upstream;
@@ -34,7 +34,7 @@ impl Resources {
     ///
     /// # Errors
     /// `SlowDown` when too much of the memory is in use.
-    pub(crate) fn hold(&self, bytes: u64) -> Result<Share, Error> {
+    pub(crate) fn hold(&self, bytes: u64) -> Result<Share> {
         self.memory.take(bytes).ok_or_else(|| slow_down().into())
     }
 }

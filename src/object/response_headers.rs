@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use crate::envelope::native::SseAlgorithm;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, EtagStyle, Hashed, headers};
-use crate::wire::header::{CHECKSUM_TYPE, SSE, SSE_KMS_KEY_ID};
+use crate::wire::header::name;
 
 /// Removes every header that S3 does not have and every header that clients must not see.
 pub(crate) fn retain_s3(headers: &mut HeaderMap) {
@@ -18,14 +18,14 @@ pub(crate) fn retain_s3(headers: &mut HeaderMap) {
 /// Sets the response headers that report the object's encryption, with the algorithm that its writer
 /// requested. As on S3, only `aws:kms` has a key.
 pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
-    headers.remove(SSE_KMS_KEY_ID);
+    headers.remove(&name::SSE_KMS_KEY_ID);
     let (algorithm, key_id) = match sse {
         SseAlgorithm::AwsKms => ("aws:kms", key_id),
         SseAlgorithm::Aes256 => ("AES256", None),
     };
-    headers.insert(SSE, HeaderValue::from_static(algorithm));
+    headers.insert(&name::SSE, HeaderValue::from_static(algorithm));
     if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
-        headers.insert(SSE_KMS_KEY_ID, value);
+        headers.insert(&name::SSE_KMS_KEY_ID, value);
     }
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn set_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
 pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
     let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
     headers.insert(checksum.value.algorithm().header_name(), value);
-    headers.insert(CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
+    headers.insert(&name::CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
 }
 
 /// Replaces the stored length by the plaintext's length.

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::default_key;
 use super::location::account_headers;
 use super::rule::BucketRule;
-use crate::error::Error;
+use crate::error::Result;
 use crate::keyring::{EncryptionContext, KeyId, KeyringError};
 use crate::object::Resources;
 use crate::s3::headers::{self, SseRequest};
@@ -24,7 +24,7 @@ pub(crate) async fn selected_key(
     rule: &BucketRule,
     bucket: &BucketName,
     request: &HeaderMap,
-) -> Result<Option<KeyId>, Error> {
+) -> Result<Option<KeyId>> {
     match headers::sse_request(request)? {
         SseRequest::Kms { key_id: Some(requested) } => {
             let message = "The KMS key of the request is not among key_id and allowed_key_ids of the \
@@ -32,7 +32,7 @@ pub(crate) async fn selected_key(
             let refused = || S3Error::new(ErrorCode::AccessDenied, message);
             Ok(Some(allowed_key(resources, rule, bucket, &requested).await?.ok_or_else(refused)?))
         }
-        SseRequest::None if has_choice(rule) => {
+        SseRequest::None if !rule.allowed_key_ids.is_empty() => {
             let account = account_headers(request);
             let Some(default) = default_key::default_key(resources, bucket, account).await? else {
                 return Ok(rule.key_id.clone());
@@ -46,10 +46,6 @@ pub(crate) async fn selected_key(
     }
 }
 
-fn has_choice(rule: &BucketRule) -> bool {
-    !rule.allowed_key_ids.is_empty()
-}
-
 /// The key called `name`, among the keys that the rule allows. `name` may be an alias, the ARN of an
 /// alias, a key's ARN or its id. A name that the configuration does not contain is compared with the full
 /// names that the key service reports for the configured keys.
@@ -61,7 +57,7 @@ pub(crate) async fn allowed_key(
     rule: &BucketRule,
     bucket: &BucketName,
     name: &str,
-) -> Result<Option<KeyId>, Error> {
+) -> Result<Option<KeyId>> {
     let keyring = &resources.keyring;
     let allowed = rule.allowed_keys(keyring.default_allowed());
     if let Some(key_id) = allowed.iter().find(|key_id| key_id.is_named(name, None)) {

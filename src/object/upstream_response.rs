@@ -12,7 +12,7 @@ use http_body_util::Full;
 
 use super::response_headers;
 use crate::body::{BoxBody, boxed, read_bounded};
-use crate::error::{Error, UnexpectedResponse, UpstreamRefusal, error_code};
+use crate::error::{Error, Result, UnexpectedResponse, UpstreamRefusal, error_code};
 use crate::s3::{S3Error, xml};
 use crate::upstream;
 
@@ -37,7 +37,7 @@ const ARN_PREFIX: &str = "arn:";
 /// [`Error::PassThrough`] for an error that the client may read, and [`Error::UpstreamRedirect`],
 /// [`Error::UpstreamCredentials`], [`Error::UpstreamDenied`] and [`Error::UnexpectedResponse`] for the four
 /// kinds of responses that must not pass.
-pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody>> {
     let status = response.status();
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         return Err(Error::UpstreamRedirect { status: status.as_u16() });
@@ -48,14 +48,14 @@ pub(crate) async fn pass(response: Response<BoxBody>) -> Result<Response<BoxBody
         return Err(Error::UpstreamCredentials { code: "Unauthorized".to_owned() });
     }
     if !is_s3_status(status) {
-        return Err(Error::UnexpectedResponse(UnexpectedResponse::Status(status.as_u16())));
+        return Err(UnexpectedResponse::Status(status.as_u16()).into());
     }
     let (mut parts, body) = response.into_parts();
     response_headers::retain_s3(&mut parts.headers);
     if status.is_success() {
         return Ok(Response::from_parts(parts, body));
     }
-    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::upstream_body)?;
+    let document = read_bounded(body, xml::MAX_ERROR_DOCUMENT).await.map_err(Error::UpstreamBody)?;
     if let Ok(error) = xml::parse_error_document(&document) {
         refuse_proxy_error(&error)?;
     }
@@ -81,7 +81,7 @@ fn is_s3_status(status: StatusCode) -> bool {
 }
 
 /// Refuses an error document about the proxy's own credentials or account.
-fn refuse_proxy_error(error: &xml::ErrorDocument) -> Result<(), Error> {
+fn refuse_proxy_error(error: &xml::ErrorDocument) -> Result<()> {
     if PROXY_CREDENTIAL_CODES.contains(&error.code.as_str()) {
         return Err(Error::UpstreamCredentials { code: error.code.clone() });
     }
@@ -106,7 +106,7 @@ pub(crate) fn deleted(response: Response<BoxBody>) -> Response<BoxBody> {
 ///
 /// # Errors
 /// [`Error::UnexpectedResponse`] for a document that is neither a copy's result nor an error.
-pub(crate) fn parse_copy(document: &[u8]) -> Result<xml::CopyResponse, Error> {
+pub(crate) fn parse_copy(document: &[u8]) -> Result<xml::CopyResponse> {
     xml::parse_copy_response(document).map_err(|error| {
         tracing::warn!(%error, "the response to a copy is invalid");
         Error::UnexpectedResponse(UnexpectedResponse::Document("CopyObjectResult"))
@@ -120,6 +120,21 @@ pub(crate) fn failed(document: xml::ErrorDocument) -> Error {
     }
     let code = error_code(&document.code, StatusCode::INTERNAL_SERVER_ERROR);
     S3Error::new(code, document.message).into()
+}
+
+/// Parses the document of a successful response, of at most `limit` bytes, whose root element is `root`.
+///
+/// # Errors
+/// [`Error::UpstreamBody`] for a body that breaks off or is longer, [`Error::UnexpectedResponse`] for another
+/// document.
+pub(crate) async fn parse_body<T, E>(
+    body: BoxBody,
+    limit: usize,
+    root: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<T> {
+    let document = read_bounded(body, limit).await.map_err(Error::UpstreamBody)?;
+    Ok(parse(&document).map_err(|_| UnexpectedResponse::Document(root))?)
 }
 
 /// A body of buffered bytes.

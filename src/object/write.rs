@@ -4,8 +4,7 @@
 //! is stored can be opened under the object's own name only, as far as its format binds names.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderValue};
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 
 use super::lost_response::{Sent, send_write};
 use super::plaintext::Plaintext;
@@ -86,12 +85,12 @@ impl<'a> NewObject<'a> {
 
     /// Seals the plaintext and stores it by one PUT. Returns the response for the client.
     pub(crate) async fn put(
-        self,
+        mut self,
         resources: &Resources,
         plaintext: Plaintext,
     ) -> Result<Response<BoxBody>, Error> {
         let mut request = self.request(Method::PUT);
-        request.headers = self.headers.clone();
+        request.headers = std::mem::take(&mut self.headers);
         let (sse, key_id) = match (foreign::Target::from_format(self.rule.formats.write), plaintext) {
             (Some(target), plaintext) => {
                 let key_id = self.key_id.as_ref();
@@ -171,9 +170,7 @@ impl<'a> NewObject<'a> {
             attributes,
         };
         let sealed = Envelope::seal(&seal_request, Entropy::fresh());
-        let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
-        request.insert(headers::ENCRYPTION_KEY, base64(native::wrapped_key_header(&write_key.wrapped)));
-        request.insert(headers::ENCRYPTION_ENVELOPE, base64(sealed.envelope.to_header()));
+        native::write_keys(&write_key.wrapped, &sealed.envelope, request);
         sealed
     }
 }

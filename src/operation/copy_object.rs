@@ -11,18 +11,16 @@ mod checksum;
 mod parts;
 mod reseal;
 
-use super::request::copy_source::refuse_body;
-use crate::object::checksums;
-use crate::object::response_headers;
 use http::header::{ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::Resources;
 use super::request::Call;
+use super::request::copy_source::refuse_body;
 use super::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::caches::ProvenLayout;
 use crate::object::lost_response::{Expected, Sent, send_write};
@@ -30,7 +28,7 @@ use crate::object::native::OpenedNative;
 use crate::object::rule::BucketRule;
 use crate::object::rule::formats::{ReadFormat, WriteFormat};
 use crate::object::selected_key::selected_key;
-use crate::object::{native, upstream_response, write};
+use crate::object::{checksums, native, response_headers, upstream_response, write};
 use crate::operation::request::copy_source::{NativeSource, SourceKind, SourceMetadata, SourceReader};
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::headers::{
@@ -50,15 +48,13 @@ const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying 
 /// Max attempts at a copy whose source is overwritten in the meantime.
 const ATTEMPTS: u32 = 3;
 
-pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     let mut copy = ObjectCopy::from_call(resources, &call)?;
     copy.key_id = selected_key(resources, &copy.rule, &copy.bucket, &call.headers).await?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);
     refuse_body(resources, &mut call).await?;
-    let sse = match copy.rule.formats.write {
-        WriteFormat::Native => copy.sse,
-        WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3 => SseAlgorithm::AwsKms,
-    };
+    let is_native = copy.rule.formats.write == WriteFormat::Native;
+    let sse = if is_native { copy.sse } else { SseAlgorithm::AwsKms };
     respond_or_defer(copy.run(), call.permit, resource, sse).await
 }
 
@@ -86,7 +82,7 @@ struct ObjectCopy {
 }
 
 impl ObjectCopy {
-    fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
+    fn from_call(resources: &Resources, call: &Call) -> Result<Self> {
         let (bucket, object) = call.object()?;
         let rule = resources.policies.for_object(bucket, object)?;
         let headers = headers::copy_headers(&call.headers)?;
@@ -112,7 +108,7 @@ impl ObjectCopy {
     }
 
     /// Copies, and starts again when the source is not the one that was examined.
-    async fn run(self) -> Result<DocumentResponse, Error> {
+    async fn run(self) -> Result<DocumentResponse> {
         let mut found = match self.source.examine().await? {
             SourceKind::Native(found) if self.rule.formats.write == WriteFormat::Native => found,
             SourceKind::Native(_) => return self.reseal(ReadFormat::Native).await,
@@ -142,14 +138,14 @@ impl ObjectCopy {
         (bucket, object) == (&self.bucket, &self.object) && version_id.is_none()
     }
 
-    fn refuse_copy_to_itself(&self) -> Result<(), Error> {
+    fn refuse_copy_to_itself(&self) -> Result<()> {
         if self.is_in_place() && !self.changes_something {
             return Err(S3Error::invalid_request(COPY_TO_ITSELF).into());
         }
         Ok(())
     }
 
-    async fn make(&self, found: &NativeSource) -> Result<DocumentResponse, Error> {
+    async fn make(&self, found: &NativeSource) -> Result<DocumentResponse> {
         let SourceReader { named, rule, .. } = &self.source;
         let keyring = &self.resources.keyring;
         let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
@@ -167,7 +163,7 @@ impl ObjectCopy {
         found: &NativeSource,
         unlocked: &OpenedNative,
         own: Option<Checksum>,
-    ) -> Result<DocumentResponse, Error> {
+    ) -> Result<DocumentResponse> {
         let length = plaintext_length(found.identity.stored_total)?;
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         request.headers.insert(METADATA_DIRECTIVE, REPLACE);
@@ -197,17 +193,15 @@ impl ObjectCopy {
         &self,
         response: Response<BoxBody>,
         expected: Option<Expected>,
-    ) -> Result<(HeaderMap, xml::CopyResult), Error> {
+    ) -> Result<(HeaderMap, xml::CopyResult)> {
         let (head, body) = response.into_parts();
-        let trouble = match read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::upstream_body) {
+        let trouble = match read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::UpstreamBody) {
             Ok(document) => match upstream_response::parse_copy(&document)? {
                 xml::CopyResponse::Failed(error) => return Err(upstream_response::failed(error)),
                 xml::CopyResponse::Copied(result) if !result.etag.is_empty() => {
                     return Ok((head.headers, result));
                 }
-                xml::CopyResponse::Copied(_) => {
-                    Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag"))
-                }
+                xml::CopyResponse::Copied(_) => UnexpectedResponse::Missing("ETag").into(),
             },
             Err(error) => error,
         };
@@ -225,7 +219,7 @@ impl ObjectCopy {
         unlocked: &OpenedNative,
         own: Option<Checksum>,
         plaintext_length: u64,
-    ) -> Result<(UpstreamRequest, WriteKey), Error> {
+    ) -> Result<(UpstreamRequest, WriteKey)> {
         let realm = self.rule.realm(&self.bucket);
         let context = EncryptionContext::native(realm);
         let key_id = self.key_id.as_ref();
@@ -245,7 +239,7 @@ impl ObjectCopy {
     }
 
     /// The client's headers for the copy, and the source's metadata unless the client replaces them.
-    fn copied_headers(&self, metadata: &SourceMetadata) -> Result<HeaderMap, Error> {
+    fn copied_headers(&self, metadata: &SourceMetadata) -> Result<HeaderMap> {
         if self.metadata == Directive::Replace {
             return Ok(self.headers.clone());
         }
@@ -254,12 +248,8 @@ impl ObjectCopy {
                            they would be lost.";
             return Err(S3Error::not_implemented(message).into());
         }
-        let mut headers = HeaderMap::new();
         let own = self.headers.iter().filter(|(name, _)| !headers::is_copied_metadata(name));
-        for (name, value) in own.chain(&metadata.headers) {
-            headers.append(name, value.clone());
-        }
-        Ok(headers)
+        Ok(own.chain(&metadata.headers).map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
     /// Sets the headers that name the source and pin it to the ETag that was examined.
@@ -278,7 +268,7 @@ fn response_checksums(
     unlocked: &OpenedNative,
     own: Option<Checksum>,
     layout: Option<&ProvenLayout>,
-) -> Result<Vec<ObjectChecksum>, Error> {
+) -> Result<Vec<ObjectChecksum>> {
     match own {
         Some(own) => Ok(vec![own.into()]),
         None => Ok(checksums::kept_checksums(&unlocked.opened.attributes, layout)?),

@@ -6,21 +6,17 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
 use super::Resources;
 use super::request::Call;
-use super::request::document::NamedKeys;
-use super::request::document::{read_document, request_with_document};
+use super::request::document::{NamedKeys, read_document, request_with_document};
 use super::response::client_etags;
 use super::response::forward::forward;
 use crate::body::{BoxBody, read_bounded};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::slow_down;
 use crate::object::upstream_response::buffered;
 use crate::s3::xml::{self, DeleteError, ObjectIdentifier};
 use crate::s3::{BucketName, ErrorCode, S3Error};
 
-pub(crate) async fn delete_objects(
-    resources: &Resources,
-    mut call: Call,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn delete_objects(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     let Some(bucket) = call.path.bucket().cloned() else {
         return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
     };
@@ -52,9 +48,9 @@ pub(crate) async fn delete_objects(
         return Ok(response);
     }
     let (mut head, body) = response.into_parts();
-    let result = read_bounded(body, xml::MAX_DELETE_REQUEST).await.map_err(Error::upstream_body)?;
+    let result = read_bounded(body, xml::MAX_DELETE_REQUEST).await.map_err(Error::UpstreamBody)?;
     let result = xml::add_delete_errors(&result, refusals.iter().flatten())
-        .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("DeleteResult")))?;
+        .map_err(|_| UnexpectedResponse::Document("DeleteResult"))?;
     head.headers.remove(CONTENT_LENGTH);
     Ok(Response::from_parts(head, buffered(result)))
 }

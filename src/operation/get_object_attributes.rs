@@ -11,7 +11,7 @@ use super::Resources;
 use super::request::Call;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::Layout;
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::head::{DescribeRequest, DescribedObject, describe_object};
 use crate::object::location::{ObjectLocation, account_headers, etag_of};
 use crate::object::range::stored_range;
@@ -34,10 +34,7 @@ const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static(REQUEST_CHARGED),
 ];
 
-pub(crate) async fn get_object_attributes(
-    resources: &Resources,
-    call: Call,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn get_object_attributes(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.for_object(bucket, object_key)?;
     let requested = RequestedAttributes::from_headers(&call.headers)?;
@@ -56,14 +53,10 @@ pub(crate) async fn get_object_attributes(
         Err(error) if error.is_archived() => describe(false).await,
         description => description,
     };
-    let described = match description {
-        Ok(described) => described,
-        Err(error) => match error.refusal_status() {
-            Some(status) => return refusal(resources, &at, status).await,
-            None => return Err(error),
-        },
-    };
-    let DescribedObject { head, keys, plaintext_total, layout, checksums } = *described;
+    if let Some(status) = description.as_ref().err().and_then(Error::refusal_status) {
+        return refusal(resources, &at, status).await;
+    }
+    let DescribedObject { head, keys, plaintext_total, layout, checksums } = *description?;
     let mut attributes = ObjectAttributes::default();
     if requested.etag {
         let etag = etag_of(&head.headers);
@@ -95,7 +88,7 @@ async fn refusal(
     resources: &Resources,
     at: &ObjectLocation<'_>,
     status: StatusCode,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     let mut request = at.request(Method::GET);
     request.headers.insert(RANGE, stored_range(0, 0));
     let response = resources.upstream.send(request).await?;
@@ -125,7 +118,7 @@ impl RequestedAttributes {
     /// # Errors
     /// As S3: `InvalidRequest` when nothing is requested for, `InvalidArgument` for an unknown name and for a
     /// page that is not a number.
-    fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
+    fn from_headers(headers: &HeaderMap) -> Result<Self> {
         let page = |name| match headers.get(name) {
             None => Ok(None),
             Some(value) => {

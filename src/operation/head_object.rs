@@ -1,19 +1,19 @@
 //! HeadObject: the plaintext's length and the client's own metadata, mostly without a call of the key
 //! service.
 
-use crate::object::response_headers;
 use http::Response;
 use http::header::IF_RANGE;
 
 use super::request::Call;
 use super::{Resources, response};
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::head::{DescribeRequest, DescribedObject, describe_object};
-use crate::object::range::{RequestedRange, Selection};
+use crate::object::range::RequestedRange;
+use crate::object::response_headers;
 use crate::s3::{IfRange, headers};
 
-pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.for_object(bucket, object_key)?;
     let wanted = RequestedRange::from_request(&call.headers, &call.query)?;
@@ -28,24 +28,16 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
     };
     let DescribedObject { mut head, keys, plaintext_total, layout, checksums } =
         *describe_object(resources, request).await?;
-    let if_range = call.headers.get(IF_RANGE).map(IfRange::parse);
-    let wanted = match wanted {
-        RequestedRange::Range(_) if if_range.is_some_and(|condition| !condition.holds(&head.headers)) => {
-            RequestedRange::Whole
-        }
-        RequestedRange::Whole | RequestedRange::Range(_) | RequestedRange::Part(_) => wanted,
-    };
+    let is_range = matches!(wanted, RequestedRange::Range(_));
+    let if_range = call.headers.get(IF_RANGE).filter(|_| is_range).map(IfRange::parse);
+    let is_replaced = if_range.is_some_and(|condition| !condition.holds(&head.headers));
+    let wanted = if is_replaced { RequestedRange::Whole } else { wanted };
     let selection = wanted.select(plaintext_total, layout.as_deref())?;
     let mut key_id = keys.likely_key_id(resources, rule, bucket).await;
 
     response_headers::retain_s3(&mut head.headers);
     response_headers::set_etag(&mut head.headers, rule.etag, keys.hashed());
-    let length = match selection {
-        Selection::Whole => plaintext_total,
-        Selection::EmptyPart => 0,
-        Selection::Span(range) => range.len(),
-    };
-    response_headers::set_length(&mut head.headers, length);
+    response_headers::set_length(&mut head.headers, selection.extent(plaintext_total).1);
     let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());
     head.status = response::set_selection(&mut head.headers, selection, plaintext_total, parts_count);
     if let Some((checksums, unlocked_by)) = checksums {

@@ -1,20 +1,19 @@
 //! Operations without object content: verified, then passed to the storage unchanged.
 
-use super::request::document::{read_document, request_with_document};
-use super::response::forward::exchange;
-use crate::object::selected_key::allowed_key;
-use crate::s3::{ErrorCode, S3Error, xml};
 use http::Response;
 use http::header::{HeaderValue, LOCATION};
 
 use super::Resources;
 use super::request::Call;
+use super::request::document::{read_document, request_with_document};
+use super::response::forward::exchange;
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
+use crate::object::selected_key::allowed_key;
 use crate::object::upstream_response;
-use crate::s3::{BucketName, Operation, encode_path};
+use crate::s3::{BucketName, ErrorCode, Operation, S3Error, encode_path, xml};
 
-pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     if let Some(bucket) = call.path.bucket() {
         match call.path.object() {
             Some(object_key) => resources.policies.for_object(bucket, object_key).map(|_| ())?,
@@ -57,7 +56,7 @@ fn is_about_encryption(operation: Operation) -> bool {
 ///
 /// # Errors
 /// `MalformedXML`; `AccessDenied` for a KMS key that no rule of the bucket allows.
-async fn admit(resources: &Resources, bucket: &BucketName, document: &[u8]) -> Result<(), Error> {
+async fn admit(resources: &Resources, bucket: &BucketName, document: &[u8]) -> Result<()> {
     let requested = xml::default_kms_key(document).map_err(|_| S3Error::from(ErrorCode::MalformedXML))?;
     let Some(requested) = requested else { return Ok(()) };
     for rule in resources.policies.for_bucket(bucket) {

@@ -6,7 +6,6 @@
 mod file;
 mod in_parts;
 
-use crate::object::response_headers;
 use http::Response;
 use http::header::ETAG;
 
@@ -15,11 +14,11 @@ use super::post_object::file::{FilePiece, FormFile, PART_LENGTH};
 use super::response::client_etags::map_form_conditions;
 use super::response::pass_refusal;
 use crate::body::{BoxBody, IngestBody};
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::plaintext::Plaintext;
+use crate::object::response_headers;
 use crate::object::upstream_response::buffered;
-use crate::object::write::NewObject;
-use crate::object::write::or_default;
+use crate::object::write::{NewObject, or_default};
 use crate::s3::form::{Stored, Success};
 use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey};
 
@@ -45,11 +44,11 @@ pub struct FormUpload {
 ///
 /// # Errors
 /// As for PutObject, and when the file's length is not what the policy allows.
-pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
+pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>> {
     pass_refusal(store(resources, upload).await)
 }
 
-async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>, Error> {
+async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>> {
     let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
     let mut headers = form.upload_headers()?;
     map_form_conditions(resources.policies.for_object(&bucket, &object_key)?, &mut headers);

@@ -8,7 +8,7 @@ use super::Resources;
 use super::response::cors::send_preflight;
 use super::response::pass_refusal;
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
 use crate::s3::{ErrorCode, S3Error, S3Path};
 
 /// Passes a preflight to the storage. A preflight carries no content, reads none and changes nothing.
@@ -20,7 +20,7 @@ pub async fn preflight(
     resources: &Resources,
     path: &S3Path,
     request_headers: &HeaderMap,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     check(request_headers)?;
     if let Some(bucket) = path.bucket() {
         resources.policies.serve_bucket(bucket)?;

@@ -1,7 +1,7 @@
 //! PutObject: the body is sealed while it streams, or buffered and verified first if it is small.
 
 use crate::object::response_headers;
-use crate::object::write::{BUFFERED, or_default};
+use crate::object::write::{BUFFERED, NewObject, or_default, room_to_seal};
 use crate::wire::limits::MAX_PUT;
 use bytes::BytesMut;
 use http::Response;
@@ -10,10 +10,9 @@ use http_body_util::BodyExt;
 use super::Resources;
 use super::request::Call;
 use crate::body::{BoxBody, IngestBody, Verdict, boxed};
-use crate::envelope::native::{TAG, ciphertext_length};
+use crate::envelope::native::ciphertext_length;
 use crate::error::Error;
 use crate::object::plaintext::Plaintext;
-use crate::object::write::NewObject;
 use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
 
 pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
@@ -23,9 +22,9 @@ pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     let length = promised_length(&call)?;
     let promised = DeclaredIntegrity::from_headers(&call.headers)?;
     let declared = promised.header;
-    let (body, verdict) = call.ingest(resources, length)?;
+    let (body, verdict) = call.ingest_declared(resources, length, &promised);
     let plaintext = if length <= BUFFERED {
-        read_whole(or_default(body, &promised), &verdict).await?
+        read_whole(or_default(body, &promised), &verdict, length).await?
     } else {
         Plaintext::Streaming(boxed(body), length, declared.into_iter().collect())
     };
@@ -58,10 +57,13 @@ fn promised_length(call: &Call) -> Result<u64, Error> {
     }
 }
 
-/// Reads a small body to its end, and verifies it.
-async fn read_whole(body: IngestBody, verdict: &Verdict) -> Result<Plaintext, Error> {
-    let mut plaintext = BytesMut::from(&body.collect().await?.to_bytes()[..]);
-    plaintext.reserve(TAG);
+/// Reads a body of at most [`BUFFERED`] bytes to its end, and verifies it.
+async fn read_whole(mut body: IngestBody, verdict: &Verdict, length: u64) -> Result<Plaintext, Error> {
+    let length = usize::try_from(length).expect("it is at most BUFFERED");
+    let mut plaintext = BytesMut::with_capacity(room_to_seal(0, length));
+    while let Some(frame) = body.frame().await {
+        plaintext.extend_from_slice(&frame?.into_data().unwrap_or_default());
+    }
     let checksums: Vec<Checksum> = verdict.checksums().unwrap_or_default();
     Ok(Plaintext::Whole(plaintext, checksums))
 }

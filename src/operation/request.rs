@@ -12,7 +12,7 @@ use super::Resources;
 use crate::admission::RequestPermit;
 use crate::body::{BoxBody, IngestBody, Verdict};
 use crate::envelope::native::multipart::PartNumber;
-use crate::error::Error;
+use crate::error::Result;
 use crate::s3::{
     BucketName, BucketPattern, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query,
     S3Error, S3Path, encode_path,
@@ -61,7 +61,7 @@ impl Call {
     ///
     /// # Errors
     /// `MethodNotAllowed` for a path without an object.
-    pub(crate) fn object(&self) -> Result<(&BucketName, &ObjectKey), Error> {
+    pub(crate) fn object(&self) -> Result<(&BucketName, &ObjectKey)> {
         match &self.path {
             S3Path::Object(bucket, object_key) => Ok((bucket, object_key)),
             S3Path::Bucket(_) | S3Path::Root => {
@@ -80,7 +80,7 @@ impl Call {
     }
 
     /// The source of a copy.
-    pub(crate) fn source(&self) -> Result<&CopySource, Error> {
+    pub(crate) fn source(&self) -> Result<&CopySource> {
         self.copy_source
             .as_ref()
             .ok_or_else(|| S3Error::invalid_request("A copy needs a copy source.").into())
@@ -107,17 +107,15 @@ impl Call {
     /// # Errors
     /// `InvalidArgument` when Content-Length is not a number, `InvalidRequest` for a body that is aws-chunked
     /// without declaring it.
-    pub(crate) fn content_length(&self) -> Result<Option<u64>, Error> {
+    pub(crate) fn content_length(&self) -> Result<Option<u64>> {
         if let Payload::Chunked(chunked) = &self.payload {
             return Ok(chunked.decoded_length());
         }
-        let Some(value) = self.headers.get(CONTENT_LENGTH) else { return Ok(None) };
-        let length: Option<u64> = value.to_str().ok().and_then(|value| value.parse().ok());
-        let length = length.ok_or_else(|| {
-            S3Error::invalid_argument("Content-Length", "", "Content-Length must be a number.")
-        })?;
-        self.refuse_framing(length)?;
-        Ok(Some(length))
+        let length = declared_length(&self.headers)?;
+        if let Some(length) = length {
+            self.refuse_framing(length)?;
+        }
+        Ok(length)
     }
 
     /// Refuses a body that is aws-chunked although x-amz-content-sha256 does not say so. A body under
@@ -138,7 +136,7 @@ impl Call {
     ///
     /// # Errors
     /// `InvalidArgument` for a number that no part has.
-    pub(crate) fn part_number(&self) -> Result<PartNumber, Error> {
+    pub(crate) fn part_number(&self) -> Result<PartNumber> {
         let text = self.query.first("partNumber").unwrap_or_default();
         let number = text.parse().ok().and_then(PartNumber::new);
         number.ok_or_else(|| {
@@ -154,11 +152,7 @@ impl Call {
 
     /// The plaintext body, verified while it streams, and the handle to its verdict. Takes the body out of
     /// the call.
-    pub(crate) fn ingest(
-        &mut self,
-        resources: &Resources,
-        length: u64,
-    ) -> Result<(IngestBody, Verdict), Error> {
+    pub(crate) fn ingest(&mut self, resources: &Resources, length: u64) -> Result<(IngestBody, Verdict)> {
         let declared = DeclaredIntegrity::from_headers(&self.headers)?;
         Ok(self.ingest_declared(resources, length, &declared))
     }
@@ -181,7 +175,7 @@ impl Call {
     /// # Errors
     /// `InvalidArgument` for a `response-` parameter that is not a valid header value: it has control
     /// characters, or characters beyond Latin-1.
-    pub(crate) fn read_parameters(&self) -> Result<Vec<(String, Option<String>)>, Error> {
+    pub(crate) fn read_parameters(&self) -> Result<Vec<(String, Option<String>)>> {
         for (name, value) in self.query.iter().filter(|(name, _)| name.starts_with("response-")) {
             if !value.chars().all(is_header_char) {
                 let message = "Header value cannot be represented using ISO-8859-1.";
@@ -190,6 +184,17 @@ impl Call {
         }
         Ok(self.upstream_query(|name| name == "versionId" || name.starts_with("response-")))
     }
+}
+
+/// The length of a request's body, as its headers declare it.
+///
+/// # Errors
+/// `InvalidArgument` when Content-Length is not a number.
+pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, S3Error> {
+    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|value| value.parse().ok());
+    let message = "Content-Length must be a number.";
+    length.map(Some).ok_or_else(|| S3Error::invalid_argument("Content-Length", "", message))
 }
 
 fn is_header_char(letter: char) -> bool {

@@ -11,21 +11,18 @@ use http::header::{CONTENT_RANGE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::body::BoxBody;
-use crate::error::{Error, UpstreamRefusal};
-
+use crate::error::{Result, UpstreamRefusal};
 use crate::object::range::{RequestedRange, Selection};
 
 /// Converts a refusal by the storage that the client may read into a response.
-pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>, Error>) -> Result<Response<BoxBody>, Error> {
+pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>>) -> Result<Response<BoxBody>> {
     outcome.or_else(|error| error.into_refusal().map(UpstreamRefusal::into_response))
 }
 
 /// Whether the client requests checksums and all of the object: ranges and parts have none.
 pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> bool {
-    *wanted == RequestedRange::Whole
-        && request
-            .get("x-amz-checksum-mode")
-            .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
+    let mode = request.get("x-amz-checksum-mode").map(HeaderValue::as_bytes);
+    *wanted == RequestedRange::Whole && mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"enabled"))
 }
 
 /// Sets the headers that say which bytes of the plaintext a response has, and returns the response's status.

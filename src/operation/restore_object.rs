@@ -7,13 +7,10 @@ use super::request::Call;
 use super::request::document::{read_document, request_with_document};
 use super::response::forward::forward;
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
 use crate::s3::xml;
 
-pub(crate) async fn restore_object(
-    resources: &Resources,
-    mut call: Call,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn restore_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     resources.policies.for_object(bucket, object_key)?;
     let document = read_document(resources, &mut call).await?;

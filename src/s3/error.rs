@@ -4,15 +4,18 @@
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 
 use std::borrow::Cow;
-use std::fmt;
 
 use http::StatusCode;
 
 pub use crate::wire::error_code::ErrorCode;
 use crate::wire::percent::InvalidEncoding;
 
+/// A result whose error, unless another is named, is one of S3.
+pub type Result<T, E = S3Error> = std::result::Result<T, E>;
+
 /// An error response of S3: a code, a sentence for people, and further fields such as `ArgumentName`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
 pub struct S3Error {
     /// The code, which fixes the status.
     pub code: ErrorCode,
@@ -24,13 +27,11 @@ pub struct S3Error {
 
 impl S3Error {
     /// An error with another sentence than the code's.
-    #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), extra: Vec::new() }
     }
 
     /// `InvalidArgument` about one parameter or header, with the two fields S3 gives it.
-    #[must_use]
     pub fn invalid_argument(
         name: impl Into<String>,
         value: impl Into<String>,
@@ -40,13 +41,11 @@ impl S3Error {
     }
 
     /// `InvalidRequest` with a sentence.
-    #[must_use]
     pub fn invalid_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::InvalidRequest, message)
     }
 
     /// `NotImplemented` (501) with a sentence that says what.
-    #[must_use]
     pub fn not_implemented(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::NotImplemented, message)
     }
@@ -59,7 +58,6 @@ impl S3Error {
     }
 
     /// The status of the response.
-    #[must_use]
     pub fn status(&self) -> StatusCode {
         self.code.status()
     }
@@ -76,14 +74,6 @@ impl From<InvalidEncoding> for S3Error {
         ErrorCode::InvalidURI.into()
     }
 }
-
-impl fmt::Display for S3Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}
-
-impl std::error::Error for S3Error {}
 
 #[cfg(test)]
 mod tests {

@@ -40,7 +40,6 @@ pub enum Hashed {
 impl EtagStyle {
     /// What a client's ETag has behind this one of the storage, which comes without quotes: [`SUFFIX`] or
     /// nothing.
-    #[must_use]
     pub fn suffix(self, etag: &str, hashed: Hashed) -> &'static str {
         let is_suffixed = match (self, hashed) {
             (Self::Storage, _) => false,
@@ -52,7 +51,6 @@ impl EtagStyle {
     }
 
     /// The client's ETag for one of the storage's; quotes and a leading `W/` stay.
-    #[must_use]
     pub fn to_client(self, etag: &str, hashed: Hashed) -> String {
         let written = etag.trim_ascii_end();
         let end = written.len() - usize::from(written.ends_with('"'));
@@ -60,7 +58,6 @@ impl EtagStyle {
     }
 
     /// The storage's ETag for one of a client's, both without quotes.
-    #[must_use]
     pub fn to_storage(self, etag: &str) -> &str {
         match (self, stripped(etag.as_bytes())) {
             (Self::Opaque, Some(shorter)) => &etag[..shorter.len()],
@@ -71,7 +68,6 @@ impl EtagStyle {
     /// The value of a condition (If-Match, If-None-Match, If-Range and the like) with the storage's ETags in
     /// place of the client's. The value may be a list, and some SDKs write an ETag without quotes; all other
     /// text stays.
-    #[must_use]
     pub fn condition_to_storage(self, value: &HeaderValue) -> HeaderValue {
         let text = value.as_bytes();
         if self == Self::Storage || memmem::find(text, SUFFIX.as_bytes()).is_none() {
@@ -90,7 +86,6 @@ impl EtagStyle {
 
     /// The ETag in a client's list, as the client wrote it but in quotes, that stands for this one of the
     /// storage.
-    #[must_use]
     pub fn find_listed(self, list: &HeaderValue, storage: &str) -> Option<HeaderValue> {
         let list = list.as_bytes();
         let is_meant = |tag: &Range<usize>| self.storage_bytes(&list[tag.clone()]) == storage.as_bytes();
@@ -107,7 +102,6 @@ impl EtagStyle {
 }
 
 /// An ETag without its quotes, if it has any, and without the `W/` of a weak one.
-#[must_use]
 pub fn bare(etag: &str) -> &str {
     let etag = etag.trim_ascii();
     let quoted = etag.strip_prefix("W/").filter(|strong| strong.starts_with('"')).unwrap_or(etag);

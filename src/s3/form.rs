@@ -64,7 +64,6 @@ impl Form {
     }
 
     /// The value of a field; `name` in lower case.
-    #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.iter().find(|(candidate, _)| *candidate == name).map(|(_, value)| value)
     }

@@ -19,7 +19,6 @@ pub enum IfRange {
 
 impl IfRange {
     /// Reads the header's value. An ETag without quotes, as some SDKs write conditions, is read as one.
-    #[must_use]
     pub fn parse(value: &HeaderValue) -> Self {
         let Ok(text) = value.to_str().map(str::trim_ascii) else { return Self::Never };
         if text.is_empty() || text.starts_with("W/") {
@@ -33,7 +32,6 @@ impl IfRange {
 
     /// Whether the condition holds for an object with these headers: strong comparison of ETags, equality of
     /// dates.
-    #[must_use]
     pub fn holds(&self, object: &HeaderMap) -> bool {
         let text = |name| object.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         match self {
@@ -49,7 +47,6 @@ impl IfRange {
     }
 
     /// The header for the storage; `None` where the condition never holds.
-    #[must_use]
     pub fn to_header(&self) -> Option<HeaderValue> {
         match self {
             Self::Never => None,

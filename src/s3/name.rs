@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::error::{ErrorCode, S3Error};
 use crate::wire::limits::MAX_OBJECT_KEY;
@@ -22,19 +23,21 @@ const MAX_HOST_LABELS: usize = 63;
 /// Names of one or two bytes are accepted: they can't be misread, and whether a bucket may be created under
 /// them is the storage's decision.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
+///
+/// Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BucketName(String);
+pub struct BucketName(Arc<str>);
 
 impl BucketName {
     /// # Errors
     /// `InvalidBucketName`.
-    pub fn parse(name: impl Into<String>) -> Result<Self, S3Error> {
-        let name = name.into();
+    pub fn parse(name: impl AsRef<str>) -> Result<Self, S3Error> {
+        let name = name.as_ref();
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         let begins = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
         let is_name = begins && name.len() <= MAX_BUCKET_NAME && name.bytes().all(is_allowed);
         if is_name && name.parse::<Ipv4Addr>().is_err() {
-            Ok(Self(name))
+            Ok(Self(name.into()))
         } else {
             Err(S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name))
         }
@@ -62,18 +65,19 @@ impl fmt::Display for BucketName {
     }
 }
 
-/// An object's key, decoded: 1 to 1,024 bytes of any UTF-8, kept exactly as the client meant it.
+/// An object's key, decoded: 1 to 1,024 bytes of any UTF-8, kept exactly as the client meant it. Clones share
+/// the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey(String);
+pub struct ObjectKey(Arc<str>);
 
 impl ObjectKey {
     /// # Errors
     /// `KeyTooLongError` over 1,024 bytes, `InvalidArgument` when empty.
-    pub fn parse(text: impl Into<String>) -> Result<Self, S3Error> {
-        let text = text.into();
+    pub fn parse(text: impl AsRef<str>) -> Result<Self, S3Error> {
+        let text = text.as_ref();
         match text.len() {
             0 => Err(S3Error::new(ErrorCode::InvalidArgument, "An object key must not be empty")),
-            1..=MAX_OBJECT_KEY => Ok(Self(text)),
+            1..=MAX_OBJECT_KEY => Ok(Self(text.into())),
             size => Err(S3Error::from(ErrorCode::KeyTooLongError)
                 .with("Size", size.to_string())
                 .with("MaxSizeAllowed", MAX_OBJECT_KEY.to_string())),

@@ -58,46 +58,26 @@ macro_rules! subresources {
 }
 
 subresources! {
-    Abac "abac"
-    Accelerate "accelerate"
-    Acl "acl"
-    Analytics "analytics"
-    Annotation "annotation"
-    Attributes "attributes"
-    Cors "cors"
-    Delete "delete"
-    Encryption "encryption"
-    IntelligentTiering "intelligent-tiering"
-    Inventory "inventory"
-    LegalHold "legal-hold"
-    Lifecycle "lifecycle"
-    Location "location"
-    Logging "logging"
-    MetadataAnnotationTable "metadataAnnotationTable"
-    MetadataConfiguration "metadataConfiguration"
-    MetadataInventoryTable "metadataInventoryTable"
-    MetadataJournalTable "metadataJournalTable"
-    MetadataTable "metadataTable"
-    Metrics "metrics"
-    Notification "notification"
-    ObjectLock "object-lock"
-    OwnershipControls "ownershipControls"
-    Policy "policy"
-    PolicyStatus "policyStatus"
-    PublicAccessBlock "publicAccessBlock"
-    RenameObject "renameObject"
-    Replication "replication"
-    RequestPayment "requestPayment"
-    Restore "restore"
-    Retention "retention"
-    Select "select"
-    Session "session"
-    Tagging "tagging"
-    Torrent "torrent"
-    UploadId "uploadId"
-    Uploads "uploads"
-    Versioning "versioning"
-    Versions "versions"
+    Abac "abac"                                         Accelerate "accelerate"
+    Acl "acl"                                           Analytics "analytics"
+    Annotation "annotation"                             Attributes "attributes"
+    Cors "cors"                                         Delete "delete"
+    Encryption "encryption"                             IntelligentTiering "intelligent-tiering"
+    Inventory "inventory"                               LegalHold "legal-hold"
+    Lifecycle "lifecycle"                               Location "location"
+    Logging "logging"                                   MetadataAnnotationTable "metadataAnnotationTable"
+    MetadataConfiguration "metadataConfiguration"       MetadataInventoryTable "metadataInventoryTable"
+    MetadataJournalTable "metadataJournalTable"         MetadataTable "metadataTable"
+    Metrics "metrics"                                   Notification "notification"
+    ObjectLock "object-lock"                            OwnershipControls "ownershipControls"
+    Policy "policy"                                     PolicyStatus "policyStatus"
+    PublicAccessBlock "publicAccessBlock"               RenameObject "renameObject"
+    Replication "replication"                           RequestPayment "requestPayment"
+    Restore "restore"                                   Retention "retention"
+    Select "select"                                     Session "session"
+    Tagging "tagging"                                   Torrent "torrent"
+    UploadId "uploadId"                                 Uploads "uploads"
+    Versioning "versioning"                             Versions "versions"
     Website "website"
 }
 
@@ -136,7 +116,6 @@ macro_rules! operations {
             pub const ALL: &'static [Operation] = &[$(Operation::$name,)*];
 
             /// The name in S3's API reference.
-            #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
@@ -288,20 +267,17 @@ impl Operation {
     }
 
     /// What the operation does to the storage.
-    #[must_use]
     pub fn access(self) -> Access {
         self.row().access
     }
 
     /// Whether a client's object bytes travel in the request or the response, or move to another name inside
     /// the storage: such an operation needs a handler that understands it, and is never passed on as it is.
-    #[must_use]
     pub fn carries_object_content(self) -> bool {
         self.row().content
     }
 
     /// Whether the query parameter is the operation's subresource or one that it takes beside it.
-    #[must_use]
     pub fn takes_parameter(self, name: &str) -> bool {
         let row = self.row();
         row.parameters.contains(&name)
@@ -309,20 +285,17 @@ impl Operation {
     }
 
     /// Whether it makes an object, or begins one, by a request that has no body of its own.
-    #[must_use]
     pub fn is_without_content(self) -> bool {
         self.is_copy() || self == Self::CreateMultipartUpload
     }
 
     /// Whether it reads another object than the one it writes.
-    #[must_use]
     pub fn is_copy(self) -> bool {
         matches!(self, Self::CopyObject | Self::UploadPartCopy)
     }
 }
 
 /// Whether a query parameter chooses an operation, or is one that some operation takes.
-#[must_use]
 pub fn is_parameter(name: &str) -> bool {
     Subresource::parse(name).is_some() || ROWS.iter().any(|row| row.parameters.contains(&name))
 }

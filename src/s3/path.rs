@@ -1,8 +1,10 @@
 //! What a request is about: the account, a bucket, or an object; read from the wire and written back to it.
 
+use std::borrow::Cow;
+
 use super::error::{ErrorCode, S3Error};
 use super::name::{BucketName, ObjectKey};
-use crate::wire::percent::{self, Plus};
+use crate::wire::percent::{self, InvalidEncoding, Plus};
 
 /// The resource of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,33 +21,42 @@ impl S3Path {
     /// Reads a path as it came over the wire (percent-encoded, with its leading `/`) together with the Host.
     ///
     /// A host of the form `bucket.domain`, for one of `domains`, names the bucket (virtual-hosted style);
-    /// every other host, and a domain by itself, leaves it to the path (path style). Hosts compare without
-    /// case, port and final dot. The key is kept byte for byte: no segment is normalised, no slash merged.
+    /// every other host, and a domain by itself, leaves it to the path (path style).
+    ///
+    /// # Errors
+    /// As [`Self::in_namespace`].
+    pub fn parse(raw_path: &str, host: Option<&str>, domains: &[impl AsRef<str>]) -> Result<Self, S3Error> {
+        let bucket = host.and_then(|host| virtual_host_bucket(host, domains));
+        Self::in_namespace(bucket.as_deref(), raw_path)
+    }
+
+    /// Reads a path as it came over the wire, below the bucket that the host names (`None`: the path names
+    /// it). The key is kept byte for byte: no segment is normalised, no slash merged.
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>
     ///
     /// # Errors
     /// `InvalidURI` for a bad escape, bytes that are not UTF-8 and a path without leading `/`;
     /// `InvalidBucketName`; `KeyTooLongError`.
-    pub fn parse(raw_path: &str, host: Option<&str>, domains: &[impl AsRef<str>]) -> Result<Self, S3Error> {
+    pub fn in_namespace(virtual_host_bucket: Option<&str>, raw_path: &str) -> Result<Self, S3Error> {
         let path = match raw_path {
             "" => "",
             path => path.strip_prefix('/').ok_or(ErrorCode::InvalidURI)?,
         };
-        if let Some(bucket) = host.and_then(|host| virtual_host_bucket(host, domains)) {
+        if let Some(bucket) = virtual_host_bucket {
             return Self::in_bucket(BucketName::parse(bucket)?, path);
         }
         if path.is_empty() {
             return Ok(Self::Root);
         }
         let (bucket, object) = path.split_once('/').unwrap_or((path, ""));
-        Self::in_bucket(BucketName::parse(percent::decode_strict(bucket, Plus::Literal)?)?, object)
+        Self::in_bucket(BucketName::parse(decoded(bucket)?)?, object)
     }
 
     fn in_bucket(bucket: BucketName, raw_object: &str) -> Result<Self, S3Error> {
         if raw_object.is_empty() {
             return Ok(Self::Bucket(bucket));
         }
-        Ok(Self::Object(bucket, ObjectKey::parse(percent::decode_strict(raw_object, Plus::Literal)?)?))
+        Ok(Self::Object(bucket, ObjectKey::parse(decoded(raw_object)?)?))
     }
 
     /// The bucket, if the resource is one or lies in one.
@@ -67,9 +78,21 @@ impl S3Path {
     }
 }
 
+/// A piece of a path without its escapes.
+fn decoded(raw: &str) -> Result<Cow<'_, str>, InvalidEncoding> {
+    if raw.contains('%') {
+        percent::decode_strict(raw, Plus::Literal).map(Cow::Owned)
+    } else {
+        Ok(Cow::Borrowed(raw))
+    }
+}
+
 /// The `bucket` of a Host `bucket.domain`, in lower case since a host has none; the longest domain wins.
 #[must_use]
 pub fn virtual_host_bucket(host: &str, domains: &[impl AsRef<str>]) -> Option<String> {
+    if domains.is_empty() {
+        return None;
+    }
     let host = without_port(host);
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     domains

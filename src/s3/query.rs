@@ -60,29 +60,29 @@ impl Query {
         self.0.is_empty()
     }
 
-    /// The query without the parameters that are only for the server it was signed for: presigned SigV4
-    /// (`X-Amz-*`, any case, which takes headers hoisted into the URL along, see [`super::headers::unhoist`])
-    /// and presigned SigV2.
-    #[must_use]
-    pub fn without_signature(&self) -> Self {
-        let kept = self.0.iter().filter(|(name, _)| !is_hoisted(name) && !self.is_sigv2(name));
-        Self(kept.cloned().collect())
-    }
-
-    /// Returns the query without the parameters that S3 ignores: their names begin with `x-`, and they are
-    /// only for the access log. `x-amz-*` and the SDKs' `x-id` stay.
+    /// The query without the parameters that are no operation's.
+    ///
+    /// Those of a presigned URL are only for the server that it was signed for: SigV4's (`X-Amz-*`, any case,
+    /// which takes headers hoisted into the URL along, see [`super::headers::unhoist`]) and SigV2's. Other
+    /// parameters whose names begin with `x-`, except the SDKs' `x-id`, S3 ignores: they are only for the
+    /// access log.
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html> (custom access log
     /// information)
     #[must_use]
-    pub fn without_log_parameters(&self) -> Self {
-        let is_for_the_log = |name: &str| name.starts_with("x-") && !is_hoisted(name) && name != "x-id";
-        Self(self.0.iter().filter(|(name, _)| !is_for_the_log(name)).cloned().collect())
+    pub fn for_operation(mut self) -> Self {
+        let is_presigned_v2 = self.has("AWSAccessKeyId");
+        self.0.retain(|(name, _)| {
+            let is_for_the_log = name.starts_with("x-") && name != "x-id";
+            let is_signature = is_hoisted(name) || is_presigned_v2 && is_sigv2(name);
+            !(is_for_the_log || is_signature)
+        });
+        self
     }
 
     /// Whether `name` belongs to a presigned SigV2 URL; `Expires` and `Signature` do so only beside
     /// `AWSAccessKeyId`.
     pub(super) fn is_sigv2(&self, name: &str) -> bool {
-        matches!(name, "AWSAccessKeyId" | "Signature" | "Expires") && self.has("AWSAccessKeyId")
+        is_sigv2(name) && self.has("AWSAccessKeyId")
     }
 
     /// The wire form, every pair as `name=value` in S3's canonical encoding, in order (signing sorts them
@@ -97,6 +97,11 @@ impl Query {
         }
         raw
     }
+}
+
+/// Whether a parameter has a name of a presigned SigV2 URL's.
+fn is_sigv2(name: &str) -> bool {
+    matches!(name, "AWSAccessKeyId" | "Signature" | "Expires")
 }
 
 /// Whether a parameter is of the `X-Amz-` family: SigV4's own, or a request header hoisted into a presigned
@@ -151,11 +156,11 @@ mod tests {
     fn leaves_signatures_behind() {
         let v4 =
             Query::parse("tagging&X-Amz-Signature=00&x-amz-acl=private&versionId=3&X-Amz-Date=x").unwrap();
-        assert_eq!(v4.without_signature().encode(), "tagging=&versionId=3");
+        assert_eq!(v4.for_operation().encode(), "tagging=&versionId=3");
         let v2 = Query::parse("AWSAccessKeyId=a&Signature=b&Expires=1&versionId=3").unwrap();
-        assert_eq!(v2.without_signature().encode(), "versionId=3");
+        assert_eq!(v2.for_operation().encode(), "versionId=3");
         let neither = Query::parse("Expires=1&x-id=GetObject").unwrap();
-        assert_eq!(neither.without_signature(), neither);
+        assert_eq!(neither.clone().for_operation(), neither);
         assert!(!is_hoisted("x-amz") && !is_hoisted("x-ämz-") && is_hoisted("X-AMZ-a"));
     }
 
@@ -164,7 +169,7 @@ mod tests {
         let query =
             Query::parse("x-user=johndoe&acl&x-debug&x-user=b&x-=&x-id=GetObject&x-amz-acl=a&X-Up=1&ax-b")
                 .unwrap();
-        assert_eq!(query.without_log_parameters().encode(), "acl=&x-id=GetObject&x-amz-acl=a&X-Up=1&ax-b=");
+        assert_eq!(query.for_operation().encode(), "acl=&x-id=GetObject&X-Up=1&ax-b=");
     }
 
     #[test]

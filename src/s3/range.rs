@@ -15,7 +15,6 @@ pub fn parse_copy_source(value: &str) -> Result<ByteRange, S3Error> {
 }
 
 /// The error for a value of `x-amz-copy-source-range` that is not `bytes=first-last`.
-#[must_use]
 pub fn invalid_copy_source(value: &str) -> S3Error {
     S3Error::invalid_argument(
         "x-amz-copy-source-range",
@@ -27,7 +26,6 @@ pub fn invalid_copy_source(value: &str) -> S3Error {
 
 /// The 416 error for a range that an object of `total` bytes cannot satisfy, with S3's fields. The response's
 /// `Content-Range` is `bytes */total`.
-#[must_use]
 pub fn unsatisfiable(requested: RangeSpec, total: u64) -> S3Error {
     S3Error::from(ErrorCode::InvalidRange)
         .with("RangeRequested", requested.to_string())

@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, Method};
 
-use super::error::{ErrorCode, S3Error};
+use super::error::{ErrorCode, Result, S3Error};
 use super::headers;
 use super::operation::{Access, Operation, Subresource, Target, Verb};
 use super::path::S3Path;
@@ -18,12 +18,7 @@ use super::query::{Query, is_hoisted};
 /// `MethodNotAllowed` for a known subresource with the wrong method or resource; `NotImplemented` for what is
 /// unknown; `InvalidArgument` for conflicting, repeated, missing or impossible parameters;
 /// `PreconditionFailed` for a POST to a bucket that is not a form.
-pub fn route(
-    method: &Method,
-    path: &S3Path,
-    query: &Query,
-    headers: &HeaderMap,
-) -> Result<Operation, S3Error> {
+pub fn route(method: &Method, path: &S3Path, query: &Query, headers: &HeaderMap) -> Result<Operation> {
     let verb = verb(method)?;
     let target = match path {
         S3Path::Root => Target::Root,
@@ -40,7 +35,7 @@ pub fn route(
     Ok(operation)
 }
 
-fn verb(method: &Method) -> Result<Verb, S3Error> {
+fn verb(method: &Method) -> Result<Verb> {
     match method.as_str() {
         "GET" => Ok(Verb::Get),
         "HEAD" => Ok(Verb::Head),
@@ -57,17 +52,13 @@ fn not_allowed(method: &Method) -> S3Error {
 }
 
 /// The one subresource of a query.
-fn subresource(query: &Query) -> Result<Subresource, S3Error> {
+fn subresource(query: &Query) -> Result<Subresource> {
     let mut found = Subresource::Itself;
     for candidate in query.iter().filter_map(|(name, _)| Subresource::parse(name)) {
         if found != Subresource::Itself {
             let names = format!("{}, {}", found.name(), candidate.name());
-            return Err(S3Error::new(
-                ErrorCode::InvalidArgument,
-                format!("Conflicting query string parameters: {names}"),
-            )
-            .with("ArgumentName", "ResourceType")
-            .with("ArgumentValue", names));
+            let message = format!("Conflicting query string parameters: {names}");
+            return Err(S3Error::invalid_argument("ResourceType", names, message));
         }
         found = candidate;
     }
@@ -84,36 +75,26 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The table's only row for this verb, target and subresource.
+    /// The table's row for this verb, target and subresource. Of two rows the first lists what the other
+    /// reads, if the query names one.
     fn row(&self) -> Option<Operation> {
-        Operation::ALL.iter().copied().find(|operation| {
+        let mut rows = Operation::ALL.iter().copied().filter(|operation| {
             let row = operation.row();
             (row.verb, row.target, row.subresource) == (self.verb, self.target, self.subresource)
-        })
+        });
+        let is_named = |operation: &Operation| {
+            let parameters = operation.row().parameters;
+            ["id", "annotationName"].iter().any(|name| self.query.has(name) && parameters.contains(name))
+        };
+        rows.clone().find(is_named).or_else(|| rows.next())
     }
 
     /// Where S3 gives one verb, target and subresource to several operations, what distinguishes them.
-    fn special_case(&self) -> Result<Option<Operation>, S3Error> {
+    fn special_case(&self) -> Result<Option<Operation>> {
         let operation = match (self.verb, self.target, self.subresource) {
             (Verb::Get, Target::Root, Subresource::Itself) => self.list_buckets(),
             (Verb::Get, Target::Bucket, Subresource::Itself) => self.list_objects()?,
-            (Verb::Get, Target::Bucket, Subresource::Analytics) => self.by_id(
-                Operation::GetBucketAnalyticsConfiguration,
-                Operation::ListBucketAnalyticsConfigurations,
-            ),
-            (Verb::Get, Target::Bucket, Subresource::IntelligentTiering) => self.by_id(
-                Operation::GetBucketIntelligentTieringConfiguration,
-                Operation::ListBucketIntelligentTieringConfigurations,
-            ),
-            (Verb::Get, Target::Bucket, Subresource::Inventory) => self.by_id(
-                Operation::GetBucketInventoryConfiguration,
-                Operation::ListBucketInventoryConfigurations,
-            ),
-            (Verb::Get, Target::Bucket, Subresource::Metrics) => self
-                .by_id(Operation::GetBucketMetricsConfiguration, Operation::ListBucketMetricsConfigurations),
-            (Verb::Get, Target::Object, Subresource::Annotation) if self.query.has("annotationName") => {
-                Operation::GetObjectAnnotation
-            }
+
             (Verb::Post, Target::Bucket, Subresource::Itself) => self.post_to_bucket()?,
             (Verb::Put, Target::Object, Subresource::Itself) => self.put_object()?,
             (Verb::Put, Target::Object, Subresource::UploadId) => self.upload_part()?,
@@ -124,14 +105,11 @@ impl Request<'_> {
 
     fn list_buckets(&self) -> Operation {
         let named = self.query.first("x-id") == Some(Operation::ListDirectoryBuckets.name());
-        if named || self.query.has("max-directory-buckets") {
-            Operation::ListDirectoryBuckets
-        } else {
-            Operation::ListBuckets
-        }
+        let directory = named || self.query.has("max-directory-buckets");
+        if directory { Operation::ListDirectoryBuckets } else { Operation::ListBuckets }
     }
 
-    fn list_objects(&self) -> Result<Operation, S3Error> {
+    fn list_objects(&self) -> Result<Operation> {
         match self.query.first("list-type") {
             None => Ok(Operation::ListObjects),
             Some("2") => Ok(Operation::ListObjectsV2),
@@ -141,13 +119,8 @@ impl Request<'_> {
         }
     }
 
-    fn by_id(&self, one: Operation, all: Operation) -> Operation {
-        if self.query.has("id") { one } else { all }
-    }
-
-    fn post_to_bucket(&self) -> Result<Operation, S3Error> {
-        if self.headers.contains_key("x-amz-request-route")
-            || self.headers.contains_key("x-amz-request-token")
+    fn post_to_bucket(&self) -> Result<Operation> {
+        if ["x-amz-request-route", "x-amz-request-token"].iter().any(|name| self.headers.contains_key(*name))
         {
             return Ok(Operation::WriteGetObjectResponse);
         }
@@ -155,15 +128,12 @@ impl Request<'_> {
             let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
             essence.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
         });
-        if form {
-            Ok(Operation::PostObject)
-        } else {
-            Err(S3Error::from(ErrorCode::PreconditionFailed)
-                .with("Condition", "Bucket POST must be of the enclosure-type multipart/form-data"))
-        }
+        let condition = "Bucket POST must be of the enclosure-type multipart/form-data";
+        let refused = || S3Error::from(ErrorCode::PreconditionFailed).with("Condition", condition);
+        if form { Ok(Operation::PostObject) } else { Err(refused()) }
     }
 
-    fn put_object(&self) -> Result<Operation, S3Error> {
+    fn put_object(&self) -> Result<Operation> {
         if let Some(part) = self.query.first("partNumber") {
             return Err(S3Error::invalid_argument("partNumber", part, "A part number needs an uploadId"));
         }
@@ -179,7 +149,7 @@ impl Request<'_> {
         }
     }
 
-    fn upload_part(&self) -> Result<Operation, S3Error> {
+    fn upload_part(&self) -> Result<Operation> {
         if !self.query.has("partNumber") {
             return Err(S3Error::invalid_argument("partNumber", "", "This operation requires a partNumber"));
         }
@@ -200,7 +170,7 @@ impl Request<'_> {
 /// Refuses what the operation does not take: every unknown parameter of a write, and of a read those without
 /// a value, which is what subresources look like. An unknown parameter with a value does nothing to a read,
 /// in S3 too.
-fn check_parameters(operation: Operation, query: &Query) -> Result<(), S3Error> {
+fn check_parameters(operation: Operation, query: &Query) -> Result<()> {
     let row = operation.row();
     for (index, (name, value)) in query.iter().enumerate() {
         let known = name == "x-id" || Subresource::parse(name).is_some() || row.parameters.contains(&name);
@@ -222,7 +192,7 @@ fn check_parameters(operation: Operation, query: &Query) -> Result<(), S3Error> 
 
 /// SDKs name the operation they mean in `x-id`. A write under another name is one this room mistakes for
 /// something else. (An append is called PutObject there.)
-fn check_hint(operation: Operation, query: &Query) -> Result<(), S3Error> {
+fn check_hint(operation: Operation, query: &Query) -> Result<()> {
     let Some(hint) = query.first("x-id") else { return Ok(()) };
     let agreed = hint == operation.name() || (operation == Operation::AppendObject && hint == "PutObject");
     if operation.access() == Access::Write && !agreed {

@@ -68,61 +68,53 @@ impl UploadCache {
     }
 
     /// The token for an upload id of the storage.
-    pub(crate) async fn token(&self, bucket: &BucketName, upstream_id: &str) -> Option<Arc<str>> {
-        self.tokens.get(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await
+    pub(crate) async fn token(&self, bucket: &BucketName, id: &str) -> Option<Arc<str>> {
+        self.tokens.get(&(bucket.as_str().to_owned(), id.to_owned())).await
     }
 
+    /// Remembers the receipt of a part of this ETag (the storage's), and the part itself if it is a small
+    /// last one.
     pub(crate) async fn remember_part(
         &self,
-        upstream_id: &str,
+        id: &str,
         number: u16,
         etag: &str,
         receipt: PartReceipt,
+        last_part: Option<SealedLastPart>,
     ) {
-        self.receipts.insert(part_cache_key(upstream_id, number, etag), receipt).await;
+        let name = part_cache_key(id, number, etag);
+        self.receipts.insert(name, receipt).await;
+        if let Some(last_part) = last_part {
+            self.last_parts.insert(name, last_part).await;
+        }
     }
 
     /// The receipt of a part of this ETag (the storage's).
-    pub(crate) async fn receipt(&self, upstream_id: &str, number: u16, etag: &str) -> Option<PartReceipt> {
-        self.receipts.get(&part_cache_key(upstream_id, number, etag)).await
-    }
-
-    pub(crate) async fn remember_last_part(
-        &self,
-        upstream_id: &str,
-        number: u16,
-        etag: &str,
-        last_part: SealedLastPart,
-    ) {
-        self.last_parts.insert(part_cache_key(upstream_id, number, etag), last_part).await;
+    pub(crate) async fn receipt(&self, id: &str, number: u16, etag: &str) -> Option<PartReceipt> {
+        self.receipts.get(&part_cache_key(id, number, etag)).await
     }
 
     /// The small last part with the storage's ETag `etag`, if it is still cached.
-    pub(crate) async fn last_part(
-        &self,
-        upstream_id: &str,
-        number: u16,
-        etag: &str,
-    ) -> Option<SealedLastPart> {
-        self.last_parts.get(&part_cache_key(upstream_id, number, etag)).await
+    pub(crate) async fn last_part(&self, id: &str, number: u16, etag: &str) -> Option<SealedLastPart> {
+        self.last_parts.get(&part_cache_key(id, number, etag)).await
     }
 
     /// Removes an upload that has become an object of these parts (number, the storage's ETag).
-    pub(crate) async fn completed(&self, bucket: &BucketName, upstream_id: &str, parts: &[(u16, String)]) {
-        self.tokens.invalidate(&(bucket.as_str().to_owned(), upstream_id.to_owned())).await;
+    pub(crate) async fn completed(&self, bucket: &BucketName, id: &str, parts: &[(u16, String)]) {
+        self.tokens.invalidate(&(bucket.as_str().to_owned(), id.to_owned())).await;
         for (number, etag) in parts {
-            let name = part_cache_key(upstream_id, *number, etag);
+            let name = part_cache_key(id, *number, etag);
             self.receipts.invalidate(&name).await;
         }
         if let Some((number, etag)) = parts.last() {
-            self.last_parts.invalidate(&part_cache_key(upstream_id, *number, etag)).await;
+            self.last_parts.invalidate(&part_cache_key(id, *number, etag)).await;
         }
     }
 }
 
 /// The key of a part in the caches.
-fn part_cache_key(upstream_id: &str, number: u16, etag: &str) -> [u8; 32] {
-    digest_of_fields([upstream_id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()])
+fn part_cache_key(id: &str, number: u16, etag: &str) -> [u8; 32] {
+    digest_of_fields([id.as_bytes(), &number.to_be_bytes(), etag.as_bytes()])
 }
 
 #[cfg(test)]
@@ -137,11 +129,9 @@ mod tests {
         let part = Part { number: PartNumber::new(2).unwrap(), length: 1 };
         let receipt = PartReceipt::plain(1).unwrap();
         for id in ["complete", "going-on"] {
-            known.remember_part(id, 1, "a", receipt).await;
-            known.remember_part(id, 2, "b", receipt).await;
-            known
-                .remember_last_part(id, 2, "b", SealedLastPart { sealed: Bytes::new(), part, layout: None })
-                .await;
+            known.remember_part(id, 1, "a", receipt, None).await;
+            let last_part = SealedLastPart { sealed: Bytes::new(), part, layout: None };
+            known.remember_part(id, 2, "b", receipt, Some(last_part)).await;
         }
         known.completed(&bucket, "complete", &[(1, "a".to_owned()), (2, "b".to_owned())]).await;
         for (id, is_known) in [("complete", false), ("going-on", true)] {

@@ -3,7 +3,6 @@
 //! It must not know where the plaintext comes from. At most a part of 5 MiB is buffered, and only if it may
 //! be the last one; every larger part is sealed while it streams.
 
-use crate::object::response_headers;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +20,8 @@ use crate::envelope::native::multipart::{
     MIN_PART, Part, PartKind, PartNumber, PartReceipt, PartRefused, SegmentEnd, SegmentEntropy,
     SegmentSealer, WaitBudget, decide_part_kind, segment_length,
 };
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Result, UnexpectedResponse};
+use crate::object::response_headers;
 use crate::object::write::seal_whole;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
@@ -70,7 +70,7 @@ pub(crate) struct UploadedPart {
 ///
 /// # Errors
 /// `EntityTooLarge`; `InvalidArgument` for a large part 10,000, whose number a terminator may need (F-45).
-pub(crate) fn check_length(number: PartNumber, length: u64) -> Result<(), Error> {
+pub(crate) fn check_length(number: PartNumber, length: u64) -> Result<()> {
     if segment_length(length).is_none_or(|stored| stored > MAX_PART) {
         let message = "Your proposed upload exceeds the maximum size of a part after encryption (5 GiB less 16 bytes \
                        for every 64 KiB).";
@@ -98,8 +98,8 @@ impl NewPart<'_> {
     pub(crate) async fn store(
         self,
         plaintext: BoxBody,
-        checksums: impl FnOnce() -> Result<Vec<Checksum>, Error>,
-    ) -> Result<UploadedPart, Error> {
+        checksums: impl FnOnce() -> Result<Vec<Checksum>>,
+    ) -> Result<UploadedPart> {
         let part = Part { number: self.number, length: self.length };
         let (decision, listed) = self.decide(part).await?;
         let (end, receipt) = match &decision {
@@ -110,8 +110,8 @@ impl NewPart<'_> {
             }
             PartKind::Wait => unreachable!("decide returns another kind when its time is over"),
         };
-        let mut receipt =
-            receipt.or_else(|| PartReceipt::plain(part.length)).expect("the length was checked");
+        let receipt = receipt.or_else(|| PartReceipt::plain(part.length));
+        let mut receipt = receipt.expect("the length was checked");
         let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
         let (mut last_part, mut checksums, mut known) = (None, Some(checksums), Vec::new());
@@ -121,15 +121,14 @@ impl NewPart<'_> {
         let body = if self.length <= BUFFERED || is_buffered {
             let sealed = if carries_checksum {
                 // The checksum to carry is known when the plaintext has ended.
-                let plaintext = read_all(plaintext, self.length, stored_length).await?;
+                let room = usize::try_from(stored_length).expect("a small part fits in memory");
+                let plaintext = read_all(plaintext, self.length, room).await?;
                 known = checksums.take().map_or_else(|| Ok(Vec::new()), |checksums| checksums())?;
                 let object = self.object_checksum(part, listed.as_ref(), &known).await;
                 receipt = receipt.carrying(object.as_ref());
                 let (content_key, entropy) = (&self.upload.content_key, SegmentEntropy::fresh());
-                seal_segment(
-                    SegmentSealer::carrying(content_key, part, end, object.as_ref(), entropy)?,
-                    plaintext,
-                )
+                let sealer = SegmentSealer::carrying(content_key, part, end, object.as_ref(), entropy)?;
+                seal_segment(sealer, plaintext)
             } else {
                 let sealed = SealBody::segment(plaintext, sealer).collect().await;
                 sealed.map_err(UpstreamError::Body)?.to_bytes()
@@ -188,7 +187,7 @@ impl NewPart<'_> {
     /// Decides the kind of segment (F-46): from the part's length, else from the parts that the storage
     /// lists. The list is requested until it is conclusive or [`MAX_WAIT`] is over, and is returned with the
     /// decision.
-    async fn decide(&self, part: Part) -> Result<(PartKind, Option<StoredParts>), Error> {
+    async fn decide(&self, part: Part) -> Result<(PartKind, Option<StoredParts>)> {
         let decide = |stored: &[_], budget| {
             decide_part_kind(part, stored, budget).map_err(|_| S3Error::from(ErrorCode::EntityTooLarge))
         };
@@ -227,20 +226,17 @@ impl UploadedPart {
             self.checksums.iter().find(|checksum| wanted.is_none_or(|wanted| checksum.algorithm() == wanted));
         let receipt = self.receipt.with_checksum(checksum.copied());
         let known = &resources.upload_cache;
-        known.remember_part(&upload.upstream_id, number.value(), etag, receipt).await;
-        if let Some(last_part) = self.last_part.take() {
-            known.remember_last_part(&upload.upstream_id, number.value(), etag, last_part).await;
-        }
+        let last_part = self.last_part.take();
+        known.remember_part(&upload.upstream_id, number.value(), etag, receipt, last_part).await;
         with_receipt(etag, &receipt)
     }
 }
 
-/// Reads all of a small plaintext into a buffer with room to seal it in place.
+/// Reads all of a small plaintext into a buffer with room for sealing it in place: `room` bytes.
 ///
 /// # Errors
-/// The plaintext's own error, and [`Error::UnexpectedResponse`] when it does not have `length` bytes.
-async fn read_all(mut plaintext: BoxBody, length: u64, stored_length: u64) -> Result<BytesMut, Error> {
-    let room = usize::try_from(stored_length).expect("a small part fits in memory");
+/// The plaintext's own error, and [`UnexpectedResponse`] when it does not have `length` bytes.
+pub(crate) async fn read_all(mut plaintext: BoxBody, length: u64, room: usize) -> Result<BytesMut> {
     let mut all = BytesMut::with_capacity(room);
     while let Some(frame) = plaintext.frame().await {
         if let Ok(data) = frame.map_err(UpstreamError::Body)?.into_data() {
@@ -248,7 +244,7 @@ async fn read_all(mut plaintext: BoxBody, length: u64, stored_length: u64) -> Re
         }
     }
     if all.len() as u64 != length {
-        return Err(Error::UnexpectedResponse(UnexpectedResponse::WrongLength));
+        return Err(UnexpectedResponse::WrongLength.into());
     }
     Ok(all)
 }
@@ -274,9 +270,9 @@ pub(crate) fn with_receipt(etag: &str, receipt: &PartReceipt) -> String {
 /// Sets the ETag of a response; `etag` has no quotes.
 ///
 /// # Errors
-/// [`Error::UnexpectedResponse`] for an ETag that is not a valid header value.
-pub(crate) fn set_etag(response: &mut HeaderMap, etag: &str) -> Result<(), Error> {
+/// [`UnexpectedResponse`] for an ETag that is not a valid header value.
+pub(crate) fn set_etag(response: &mut HeaderMap, etag: &str) -> Result<()> {
     let value = HeaderValue::try_from(format!("\"{etag}\""));
-    response.insert(ETAG, value.map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("ETag")))?);
+    response.insert(ETAG, value.map_err(|_| UnexpectedResponse::Invalid("ETag"))?);
     Ok(())
 }

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 
-use super::memory::UploadCache;
 use crate::envelope::ContentKey;
 use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
-use crate::error::Error;
-use crate::keyring::KeyringError;
+use crate::error::{Error, Result};
 use crate::object::native::NativeMetadata;
-use crate::object::rule::BucketRule;
 use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
 use crate::upstream::UpstreamRequest;
@@ -50,37 +47,22 @@ impl Upload {
         bucket: &BucketName,
         object_key: &ObjectKey,
         id: &str,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let rule = resources.policies.for_object(bucket, object_key)?;
         let token = match UploadToken::parse(id) {
             Ok(token) => token,
-            Err(_) => cached_token(&resources.upload_cache, bucket, id).await?,
+            Err(_) => {
+                let text = resources.upload_cache.token(bucket, id).await;
+                text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)?
+            }
         };
-        Self::open(resources, rule, bucket, object_key, token).await
-    }
-
-    async fn open(
-        resources: &Resources,
-        rule: &BucketRule,
-        bucket: &BucketName,
-        object_key: &ObjectKey,
-        token: UploadToken,
-    ) -> Result<Self, Error> {
         let unlocked =
             NativeMetadata::from_token(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
         let unlocked = unlocked.map_err(|error| {
             // A token of another object, bucket or deployment, or none at all: the client's mistake, not the
             // storage's.
-            let is_foreign = matches!(
-                error,
-                Error::Format(_)
-                    | Error::Keyring(
-                        KeyringError::InvalidCiphertext
-                            | KeyringError::IncorrectKey
-                            | KeyringError::KeyMissing { .. }
-                    )
-            );
-            if is_foreign { no_such_upload() } else { error }
+            let is_of_another_key = matches!(&error, Error::Keyring(keyring) if keyring.is_of_another_key());
+            if is_of_another_key || matches!(error, Error::Format(_)) { no_such_upload() } else { error }
         })?;
         let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
         token.verify(&unlocked.opened.content_key, target).map_err(|_| no_such_upload())?;
@@ -118,15 +100,14 @@ impl Upload {
         if parts.iter().any(|(checksum, _)| checksum.algorithm() != algorithm) {
             return None;
         }
-        let value = match self.announced {
-            UploadChecksum::Undeclared => return None,
-            UploadChecksum::FullObject(_) => Checksum::combine(algorithm, parts)?,
+        match self.announced {
+            UploadChecksum::Undeclared => None,
+            UploadChecksum::FullObject(_) => Checksum::combine(algorithm, parts),
             UploadChecksum::Composite(_) => {
                 let values: Vec<_> = parts.iter().map(|(checksum, _)| *checksum).collect();
-                Checksum::composite(algorithm, &values)
+                Some(Checksum::composite(algorithm, &values))
             }
-        };
-        Some(value)
+        }
     }
 
     /// Whether the checksum that was declared is one of all bytes.
@@ -145,7 +126,7 @@ pub(crate) async fn upstream_id(
     bucket: &BucketName,
     object_key: &ObjectKey,
     id: &str,
-) -> Result<String, Error> {
+) -> Result<String> {
     match UploadToken::parse(id) {
         Ok(_) => Ok(Upload::from_id(resources, bucket, object_key, id).await?.upstream_id),
         Err(_) => Ok(id.to_owned()),
@@ -155,11 +136,6 @@ pub(crate) async fn upstream_id(
 /// Adds the query parameter that names an upload.
 pub(crate) fn name_upload(request: &mut UpstreamRequest, upstream_id: &str) {
     request.query.push(("uploadId".to_owned(), Some(upstream_id.to_owned())));
-}
-
-async fn cached_token(cache: &UploadCache, bucket: &BucketName, id: &str) -> Result<UploadToken, Error> {
-    let text = cache.token(bucket, id).await;
-    text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)
 }
 
 pub(crate) fn no_such_upload() -> Error {

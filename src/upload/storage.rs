@@ -7,13 +7,14 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderMap};
 use http::{Method, Response, StatusCode};
 use tokio::task::JoinHandle;
 
+use super::session::no_such_upload;
 use super::stored_parts::StoredParts;
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::multipart::{MAX_PARTS, PartNumber};
-use crate::error::{Error, UnexpectedResponse, with_causes};
+use crate::error::{Error, Result, UnexpectedResponse, with_causes};
 use crate::object::location::account_headers;
-use crate::object::lost_response::Expected;
-use crate::object::upstream_response::{failed, parse_copy, pass};
+use crate::object::lost_response::{Expected, Written};
+use crate::object::upstream_response::{failed, parse_body, parse_copy, pass};
 use crate::s3::xml::{self, CompletionResponse, CompletionResult, ListedPart};
 use crate::s3::{BucketName, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
@@ -36,6 +37,8 @@ pub(crate) struct CompletedUpload {
     pub(crate) headers: HeaderMap,
     /// The result, which has an ETag.
     pub(crate) result: CompletionResult,
+    /// The object, if it was looked up because the response to the completion was lost.
+    pub(crate) found: Option<Written>,
 }
 
 impl StorageUpload {
@@ -60,7 +63,7 @@ impl StorageUpload {
     pub(crate) async fn create(
         upstream: &Upstream,
         mut request: UpstreamRequest,
-    ) -> Result<(Self, HeaderMap), Error> {
+    ) -> Result<(Self, HeaderMap)> {
         let (Some(bucket), Some(object_key)) = (request.bucket.clone(), request.object.clone()) else {
             unreachable!("an upload makes an object");
         };
@@ -68,10 +71,8 @@ impl StorageUpload {
         request.method = Method::POST;
         request.query = vec![("uploads".to_owned(), None)];
         let (head, body) = pass(upstream.send(request).await?).await?.into_parts();
-        let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
-        let id = xml::parse_upload_id(&document).map_err(|_| {
-            Error::UnexpectedResponse(UnexpectedResponse::Document("InitiateMultipartUploadResult"))
-        })?;
+        let (limit, root) = (xml::MAX_UPLOAD_DOCUMENT, "InitiateMultipartUploadResult");
+        let id = parse_body(body, limit, root, xml::parse_upload_id).await?;
         Ok((Self { upstream: upstream.clone(), bucket, object_key, id, headers }, head.headers))
     }
 
@@ -89,7 +90,7 @@ impl StorageUpload {
         &self,
         number: PartNumber,
         body: UpstreamBody,
-    ) -> Result<(String, Response<BoxBody>), Error> {
+    ) -> Result<(String, Response<BoxBody>)> {
         let mut request = self.part_request(number);
         request.body = body;
         let response = pass(self.upstream.send(request).await?).await?;
@@ -106,15 +107,15 @@ impl StorageUpload {
         &self,
         number: PartNumber,
         source: HeaderMap,
-    ) -> Result<(String, HeaderMap), Error> {
+    ) -> Result<(String, HeaderMap)> {
         let mut request = self.part_request(number);
         request.headers.extend(source);
         let (head, body) = pass(self.upstream.send(request).await?).await?.into_parts();
-        let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::upstream_body)?;
+        let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::UpstreamBody)?;
         match parse_copy(&document)? {
             xml::CopyResponse::Failed(error) => Err(failed(error)),
             xml::CopyResponse::Copied(result) if result.etag.is_empty() => {
-                Err(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
+                Err(UnexpectedResponse::Missing("ETag").into())
             }
             xml::CopyResponse::Copied(result) => Ok((result.etag.trim_matches('"').to_owned(), head.headers)),
         }
@@ -125,8 +126,9 @@ impl StorageUpload {
     /// # Errors
     /// `NoSuchUpload` when there is no such upload; [`Error::UnexpectedResponse`] for a document that is not
     /// a list of parts.
-    pub(crate) async fn list_parts(&self) -> Result<StoredParts, Error> {
-        let invalid = || Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult"));
+    pub(crate) async fn list_parts(&self) -> Result<StoredParts> {
+        const ROOT: &str = "ListPartsResult";
+
         let mut all: Vec<ListedPart> = Vec::new();
         let mut marker: Option<String> = None;
         // The limit ends a listing of a storage that repeats its pages.
@@ -135,9 +137,8 @@ impl StorageUpload {
             let page = marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker)));
             request.query.splice(..0, page);
             let response = pass(self.upstream.fetch(request).await?).await.map_err(listing_refused)?;
-            let document = read_bounded(response.into_body(), xml::MAX_UPLOAD_DOCUMENT).await;
-            let document = document.map_err(Error::upstream_body)?;
-            let page = xml::parse_uploaded_parts(&document).map_err(|_| invalid())?;
+            let (body, limit) = (response.into_body(), xml::MAX_UPLOAD_DOCUMENT);
+            let page = parse_body(body, limit, ROOT, xml::parse_uploaded_parts).await?;
             marker = page.next.clone();
             let is_empty = page.parts.is_empty();
             all.extend(page.parts);
@@ -145,7 +146,7 @@ impl StorageUpload {
                 return Ok(StoredParts::new(all));
             }
         }
-        Err(invalid())
+        Err(UnexpectedResponse::Document(ROOT).into())
     }
 
     /// Makes the object of `parts` (number, the storage's ETag) if the client's `conditions` hold. `expected`
@@ -160,7 +161,7 @@ impl StorageUpload {
         parts: impl IntoIterator<Item = (u16, &'p str)>,
         conditions: &HeaderMap,
         expected: &Expected,
-    ) -> Result<CompletedUpload, Error> {
+    ) -> Result<CompletedUpload> {
         let mut request = self.request(Method::POST);
         request.headers.extend(conditions.clone());
         request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
@@ -173,8 +174,7 @@ impl StorageUpload {
             Ok(response) => response,
             // An earlier attempt, of the client or of the proxy, may have completed the upload.
             Err(refusal) if is_of_a_completed_upload(&refusal) => {
-                let found = self.look_up(expected).await;
-                return found.map_err(|_| refusal);
+                return self.look_up(expected).await.map_err(|_| refusal);
             }
             Err(error) => return Err(error),
         };
@@ -182,25 +182,26 @@ impl StorageUpload {
         let Ok(document) = read_bounded(body, xml::MAX_COPY_RESPONSE).await else {
             return self.look_up(expected).await;
         };
-        let answer = xml::parse_completion_response(&document).map_err(|_| {
-            Error::UnexpectedResponse(UnexpectedResponse::Document("CompleteMultipartUploadResult"))
-        })?;
+        let answer = xml::parse_completion_response(&document)
+            .map_err(|_| UnexpectedResponse::Document("CompleteMultipartUploadResult"))?;
         head.headers.remove(CONTENT_LENGTH);
         match answer {
             CompletionResponse::Failed(error) => Err(failed(error)),
             CompletionResponse::Done(result) if result.etag().is_empty() => {
                 let found = self.look_up(expected).await?;
                 head.headers.extend(found.headers);
-                Ok(CompletedUpload { headers: head.headers, result: found.result })
+                Ok(CompletedUpload { headers: head.headers, ..found })
             }
-            CompletionResponse::Done(result) => Ok(CompletedUpload { headers: head.headers, result }),
+            CompletionResponse::Done(result) => {
+                Ok(CompletedUpload { headers: head.headers, result, found: None })
+            }
         }
     }
 
-    async fn look_up(&self, expected: &Expected) -> Result<CompletedUpload, Error> {
+    async fn look_up(&self, expected: &Expected) -> Result<CompletedUpload> {
         let written = expected.find(&self.upstream).await?.ok_or(Error::Unsettled)?;
         let result = CompletionResult::new(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
-        Ok(CompletedUpload { headers: written.version(), result })
+        Ok(CompletedUpload { headers: written.version(), result, found: Some(written) })
     }
 
     /// Aborts the upload. A failure is logged, not returned.
@@ -241,18 +242,16 @@ pub(crate) struct AbortOnDrop {
 }
 
 impl AbortOnDrop {
-    /// Leaves the upload as it is: it is complete.
-    pub(crate) fn disarm(mut self) {
-        self.upload = None;
-    }
-
-    /// Aborts the upload now, and returns when the storage has responded. If this future is dropped, the
-    /// request goes on.
-    pub(crate) async fn abort(mut self) {
-        if let Some(aborting) = self.begin() {
+    /// Leaves a complete upload as it is. Aborts an upload that failed, and returns when the storage has
+    /// responded; if this future is dropped, the request goes on.
+    pub(crate) async fn settle<T>(mut self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_ok() {
+            self.upload = None;
+        } else if let Some(aborting) = self.begin() {
             // A panic of the task is logged, and changes nothing for the caller.
             let _ = aborting.await;
         }
+        outcome
     }
 
     fn begin(&mut self) -> Option<JoinHandle<()>> {
@@ -271,10 +270,10 @@ impl Drop for AbortOnDrop {
 ///
 /// # Errors
 /// [`Error::UnexpectedResponse`] for a response without ETag.
-pub(crate) fn part_etag(response: &HeaderMap) -> Result<&str, Error> {
+pub(crate) fn part_etag(response: &HeaderMap) -> Result<&str> {
     let etag = response.get(ETAG).and_then(|etag| etag.to_str().ok());
     let etag = etag.map(|etag| etag.trim_matches('"')).filter(|etag| !etag.is_empty());
-    etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))
+    Ok(etag.ok_or(UnexpectedResponse::Missing("ETag"))?)
 }
 
 /// Whether the storage refuses to complete an upload as it does when the upload is complete already.
@@ -294,22 +293,13 @@ fn listing_refused(error: Error) -> Error {
     if refusal.status.is_server_error() {
         return Error::UpstreamFailed { status: refusal.status.as_u16() };
     }
-    let Ok(document) = xml::parse_error_document(&refusal.document) else {
-        return Error::UnexpectedResponse(UnexpectedResponse::Refusal("ListParts"));
-    };
-    if is_no_such_upload(&document) {
-        return S3Error::from(ErrorCode::NoSuchUpload).into();
+    if refusal.is_no_such_upload() {
+        return no_such_upload();
     }
-    match ErrorCode::parse(&document.code) {
-        Some(code) => S3Error::new(code, document.message).into(),
-        None => Error::UnexpectedResponse(UnexpectedResponse::Refusal("ListParts")),
+    match refusal.error().and_then(|error| Some((ErrorCode::parse(&error.code)?, error.message))) {
+        Some((code, message)) => S3Error::new(code, message).into(),
+        None => UnexpectedResponse::Refusal("ListParts").into(),
     }
-}
-
-/// Whether an error of the storage says that the upload does not exist. radosgw reports an upload as a key:
-/// NoSuchKey when the upload is finished, or never existed.
-pub(crate) fn is_no_such_upload(error: &xml::ErrorDocument) -> bool {
-    error.code == ErrorCode::NoSuchUpload.code() || error.code == ErrorCode::NoSuchKey.code()
 }
 
 #[cfg(test)]

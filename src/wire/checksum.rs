@@ -19,123 +19,85 @@ pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 /// The length of the longest value in bytes, SHA-512's.
 const MAX_DIGEST: usize = 64;
 
-/// An algorithm that clients may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ChecksumAlgorithm {
-    /// CRC-32 of ISO-HDLC (zlib, Ethernet); 4 bytes, big-endian.
-    Crc32,
-    /// CRC-32C, Castagnoli (iSCSI); 4 bytes, big-endian.
-    Crc32c,
-    /// CRC-64 of NVM Express; 8 bytes, big-endian.
-    Crc64Nvme,
-    /// SHA-1; 20 bytes.
-    Sha1,
-    /// SHA-256; 32 bytes.
-    Sha256,
-    /// SHA-512; 64 bytes.
-    Sha512,
-    /// MD5; 16 bytes. Not Content-MD5, which is verified and not kept.
-    Md5,
-    /// XXH64 with seed 0; 8 bytes, big-endian.
-    XxHash64,
-    /// XXH3 of 64 bits with seed 0; 8 bytes, big-endian.
-    XxHash3,
-    /// XXH3 of 128 bits with seed 0; 16 bytes, big-endian.
-    XxHash128,
+macro_rules! algorithms {
+    ($($(#[$doc:meta])* $variant:ident $token:literal $name:literal $length:literal;)*) => {
+        /// An algorithm that clients may name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ChecksumAlgorithm {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl ChecksumAlgorithm {
+            /// Every algorithm.
+            pub const ALL: [Self; 10] = [$(Self::$variant,)*];
+
+            /// The name of the header or trailer that carries a value.
+            pub const fn header(self) -> &'static str {
+                match self { $(Self::$variant => concat!("x-amz-checksum-", $name),)* }
+            }
+
+            /// The name in `x-amz-sdk-checksum-algorithm`, `x-amz-checksum-algorithm`, XML and messages.
+            pub const fn token(self) -> &'static str {
+                match self { $(Self::$variant => $token,)* }
+            }
+
+            /// The value's length in bytes, before base64.
+            pub const fn digest_len(self) -> usize {
+                match self { $(Self::$variant => $length,)* }
+            }
+        }
+    };
+}
+
+algorithms! {
+    /// CRC-32 of ISO-HDLC (zlib, Ethernet); big-endian.
+    Crc32 "CRC32" "crc32" 4;
+    /// CRC-32C, Castagnoli (iSCSI); big-endian.
+    Crc32c "CRC32C" "crc32c" 4;
+    /// CRC-64 of NVM Express; big-endian.
+    Crc64Nvme "CRC64NVME" "crc64nvme" 8;
+    /// SHA-1.
+    Sha1 "SHA1" "sha1" 20;
+    /// SHA-256.
+    Sha256 "SHA256" "sha256" 32;
+    /// SHA-512.
+    Sha512 "SHA512" "sha512" 64;
+    /// MD5. Not Content-MD5, which is verified and not kept.
+    Md5 "MD5" "md5" 16;
+    /// XXH64 with seed 0; big-endian.
+    XxHash64 "XXHASH64" "xxhash64" 8;
+    /// XXH3 of 64 bits with seed 0; big-endian.
+    XxHash3 "XXHASH3" "xxhash3" 8;
+    /// XXH3 of 128 bits with seed 0; big-endian.
+    XxHash128 "XXHASH128" "xxhash128" 16;
 }
 
 impl ChecksumAlgorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 10] = [
-        Self::Crc32,
-        Self::Crc32c,
-        Self::Crc64Nvme,
-        Self::Sha1,
-        Self::Sha256,
-        Self::Sha512,
-        Self::Md5,
-        Self::XxHash64,
-        Self::XxHash3,
-        Self::XxHash128,
-    ];
-
     /// The algorithm that S3 uses for an object without a declared checksum.
     pub const DEFAULT: Self = Self::Crc64Nvme;
 
-    /// The name of the header or trailer that carries a value.
-    #[must_use]
-    pub const fn header(self) -> &'static str {
-        match self {
-            Self::Crc32 => "x-amz-checksum-crc32",
-            Self::Crc32c => "x-amz-checksum-crc32c",
-            Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
-            Self::Sha1 => "x-amz-checksum-sha1",
-            Self::Sha256 => "x-amz-checksum-sha256",
-            Self::Sha512 => "x-amz-checksum-sha512",
-            Self::Md5 => "x-amz-checksum-md5",
-            Self::XxHash64 => "x-amz-checksum-xxhash64",
-            Self::XxHash3 => "x-amz-checksum-xxhash3",
-            Self::XxHash128 => "x-amz-checksum-xxhash128",
-        }
-    }
-
     /// [`Self::header`] as a header name.
-    #[must_use]
     pub const fn header_name(self) -> HeaderName {
         HeaderName::from_static(self.header())
     }
 
     /// The algorithm of a header or trailer, in any letter case.
-    #[must_use]
     pub fn from_header(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
     }
 
-    /// The name in `x-amz-sdk-checksum-algorithm`, `x-amz-checksum-algorithm`, XML and messages.
-    #[must_use]
-    pub const fn token(self) -> &'static str {
-        match self {
-            Self::Crc32 => "CRC32",
-            Self::Crc32c => "CRC32C",
-            Self::Crc64Nvme => "CRC64NVME",
-            Self::Sha1 => "SHA1",
-            Self::Sha256 => "SHA256",
-            Self::Sha512 => "SHA512",
-            Self::Md5 => "MD5",
-            Self::XxHash64 => "XXHASH64",
-            Self::XxHash3 => "XXHASH3",
-            Self::XxHash128 => "XXHASH128",
-        }
-    }
-
     /// Reads a [`token`](Self::token), in any letter case.
-    #[must_use]
     pub fn parse(token: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.token().eq_ignore_ascii_case(token))
     }
 
-    /// The value's length in bytes, before base64.
-    #[must_use]
-    pub const fn digest_len(self) -> usize {
-        match self {
-            Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64Nvme | Self::XxHash64 | Self::XxHash3 => 8,
-            Self::Md5 | Self::XxHash128 => 16,
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-            Self::Sha512 => MAX_DIGEST,
-        }
-    }
-
     /// The value's length in base64, with padding.
-    #[must_use]
     pub const fn base64_len(self) -> usize {
         self.digest_len().div_ceil(3) * 4
     }
 
     /// Whether a multipart upload may have a checksum of all bytes: S3 combines the parts' CRCs; other
     /// checksums can't be combined.
-    #[must_use]
     pub const fn is_combinable(self) -> bool {
         self.crc().is_some()
     }
@@ -173,7 +135,6 @@ pub struct Checksum {
 
 impl Checksum {
     /// `None` if `bytes` is not as long as the algorithm's digests are.
-    #[must_use]
     pub fn new(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Option<Self> {
         if bytes.len() != algorithm.digest_len() {
             return None;
@@ -184,24 +145,20 @@ impl Checksum {
     }
 
     /// Parses the form in headers; `None` unless it is canonical base64 of the algorithm's length.
-    #[must_use]
     pub fn parse(algorithm: ChecksumAlgorithm, base64: impl AsRef<[u8]>) -> Option<Self> {
         Self::new(algorithm, &STANDARD.decode(base64).ok()?)
     }
 
     /// The algorithm of the value.
-    #[must_use]
     pub fn algorithm(&self) -> ChecksumAlgorithm {
         self.algorithm
     }
 
     /// Combines the CRCs of consecutive parts, each with its part's length in bytes, to the CRC of all bytes.
     /// `None` when the algorithm is not a CRC.
-    #[must_use]
     pub fn combine(algorithm: ChecksumAlgorithm, parts: &[(Self, u64)]) -> Option<Self> {
         let crc = algorithm.crc()?;
-        let number =
-            |checksum: &Self| checksum.bytes().iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let number = |part: &Self| part.bytes().iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
         let nothing = number(&Hasher::new(algorithm).finish());
         let combined = parts.iter().fold(nothing, |before, (part, length)| {
             if *length == 0 { before } else { crc_fast::checksum_combine(crc, before, number(part), *length) }
@@ -211,7 +168,6 @@ impl Checksum {
     }
 
     /// The checksum of the parts' checksums, which have the same algorithm and are in the order of the parts.
-    #[must_use]
     pub fn composite(algorithm: ChecksumAlgorithm, parts: &[Self]) -> Self {
         let mut hasher = Hasher::new(algorithm);
         parts.iter().for_each(|part| hasher.update(part.bytes()));
@@ -219,7 +175,6 @@ impl Checksum {
     }
 
     /// The value, [`digest_len`](ChecksumAlgorithm::digest_len) bytes, big-endian.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.padded[..self.algorithm.digest_len()]
     }
@@ -253,7 +208,6 @@ enum State {
 
 impl Hasher {
     /// A hasher of the empty stream.
-    #[must_use]
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
         let crc = |crc| State::Crc(algorithm, Box::new(crc_fast::Digest::new(crc)));
         let sha = |sha| State::Sha(algorithm, digest::Context::new(sha));
@@ -272,7 +226,6 @@ impl Hasher {
     }
 
     /// The algorithm of the checksum.
-    #[must_use]
     pub fn algorithm(&self) -> ChecksumAlgorithm {
         match &self.0 {
             State::Crc(algorithm, _) | State::Sha(algorithm, _) => *algorithm,
@@ -296,7 +249,6 @@ impl Hasher {
     }
 
     /// The checksum of all bytes added.
-    #[must_use]
     pub fn finish(self) -> Checksum {
         let algorithm = self.algorithm();
         let checksum = match self.0 {
@@ -316,7 +268,6 @@ impl Hasher {
 }
 
 /// Computes the checksum of `content`.
-#[must_use]
 pub fn checksum(algorithm: ChecksumAlgorithm, content: &[u8]) -> Checksum {
     let mut hasher = Hasher::new(algorithm);
     hasher.update(content);
@@ -343,7 +294,6 @@ impl Md5 {
     }
 
     /// The digest of all bytes added.
-    #[must_use]
     pub fn finish(self) -> [u8; Self::LEN] {
         self.0.finalize().into()
     }

@@ -3,6 +3,8 @@
 //! It must not know what a header means for a request; names that only one file uses stay in that file.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonRequestHeaders.html>
 
+use http::HeaderName;
+
 /// The prefix of user metadata.
 pub const METADATA: &str = "x-amz-meta-";
 /// The wrapped data key, base64; stored with the object, hidden from clients.
@@ -77,3 +79,19 @@ pub const VERSION_ID: &str = "x-amz-version-id";
 pub const COPY_SOURCE_VERSION_ID: &str = "x-amz-copy-source-version-id";
 /// The object's tags, encoded as a query.
 pub const TAGGING: &str = "x-amz-tagging";
+
+/// The names above that every request or response of an object has, as [`HeaderName`]s: a lookup by text
+/// parses the text first.
+pub mod name {
+    use super::HeaderName;
+
+    macro_rules! names {
+        ($($name:ident),+) => {$(
+            #[doc = concat!("[`", stringify!($name), "`](super::", stringify!($name), ").")]
+            pub static $name: HeaderName = HeaderName::from_static(super::$name);
+        )+};
+    }
+
+    names!(CHECKSUM_TYPE, CONTENT_SHA256, DECODED_CONTENT_LENGTH, ENCRYPTION_ENVELOPE, ENCRYPTION_KEY);
+    names!(ENCRYPTION_LENGTH, SDK_CHECKSUM_ALGORITHM, SECURITY_TOKEN, SSE, SSE_KMS_KEY_ID, TRAILER_NAMES);
+}

@@ -51,10 +51,8 @@ fn parse<T>(
         if parameters.len() == MAX_PARAMETERS {
             return Err(InvalidQuery::TooManyParameters);
         }
-        let (name, value) = match piece.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (piece, None),
-        };
+        let valued = piece.split_once('=');
+        let (name, value) = valued.map_or((piece, None), |(name, value)| (name, Some(value)));
         parameters.push((decode(name)?, value.map(&decode).transpose()?));
     }
     Ok(parameters)

@@ -31,7 +31,6 @@ pub enum RangeSpec {
 impl RangeSpec {
     /// Parses a Range header's value. `None` for what S3 ignores, returning the whole object: another unit,
     /// several ranges, `last < first`, anything malformed. Numbers beyond 64 bits count as `u64::MAX`.
-    #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let (unit, range) = value.split_once('=')?;
         if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -49,7 +48,6 @@ impl RangeSpec {
 
     /// The requested bytes of an object of `total` bytes; `None` is 416 `InvalidRange`: no range of an empty
     /// object can be satisfied, and no suffix of no bytes.
-    #[must_use]
     pub fn resolve(self, total: u64) -> Option<ByteRange> {
         let end = total.checked_sub(1)?;
         match self {
@@ -89,51 +87,43 @@ pub struct ByteRange {
 
 impl ByteRange {
     /// `None` if `last < first`, or if `last` is `u64::MAX`.
-    #[must_use]
     pub fn new(first: u64, last: u64) -> Option<Self> {
         (first <= last && last < u64::MAX).then_some(Self { first, last })
     }
 
     /// Offset of the first byte.
-    #[must_use]
     pub fn first(self) -> u64 {
         self.first
     }
 
     /// Offset of the last byte.
-    #[must_use]
     pub fn last(self) -> u64 {
         self.last
     }
 
     /// The number of bytes; never 0.
-    #[must_use]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(self) -> u64 {
         self.last - self.first + 1
     }
 
     /// The range of `length` bytes from `first` on; `None` if `length` is 0 or the end exceeds 64 bits.
-    #[must_use]
     pub fn from_length(first: u64, length: u64) -> Option<Self> {
         Self::new(first, first.checked_add(length)?.checked_sub(1)?)
     }
 
     /// The value of a Range header for exactly these bytes.
-    #[must_use]
     pub fn range_header(self) -> String {
         RangeSpec::from(self).to_string()
     }
 
     /// The value of the Content-Range header of a 206 response.
-    #[must_use]
     pub fn content_range(self, total: u64) -> String {
         format!("bytes {}-{}/{total}", self.first, self.last)
     }
 
     /// Parses a Content-Range header's value: the bytes that a response carries and the size of the whole.
     /// `None` if malformed, inconsistent, or without a total.
-    #[must_use]
     pub fn parse_content_range(value: &str) -> Option<(Self, u64)> {
         let (range, total) = value.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
@@ -143,7 +133,6 @@ impl ByteRange {
 
     /// Parses `bytes=first-last`, the only form of `x-amz-copy-source-range`.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html>
-    #[must_use]
     pub fn parse_bounded(value: &str) -> Option<Self> {
         let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
         Self::new(number(first)?, number(last)?)

@@ -30,6 +30,21 @@ pub(super) struct IncomingBody {
     pub(super) trailers: Option<TrailingHeaders>,
 }
 
+/// The [`IncomingBody`] of a request, from its fields, headers and trailers.
+macro_rules! incoming_body {
+    ($input:expr, $headers:expr, $trailers:expr) => {
+        $crate::receive::IncomingBody {
+            content: $input.body,
+            length: $input.content_length,
+            content_md5: $input.content_md5,
+            checksums: $crate::digest::checksums_of!($input),
+            headers: $headers,
+            trailers: $trailers,
+        }
+    };
+}
+pub(super) use incoming_body;
+
 impl IncomingBody {
     /// Whether checking if the request can succeed pays off before the body is read.
     pub(super) fn is_large(&self) -> bool {

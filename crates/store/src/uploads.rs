@@ -16,10 +16,10 @@ use s3s::{S3Error, S3Request, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::digest::{Checksums, checksums_of, with_checksums};
+use super::digest::{Checksums, with_checksums};
 use super::directory::{Directory, TempFile, failed};
 use super::reads::MAX_PARTS;
-use super::receive::{IncomingBody, blocking, receive};
+use super::receive::{blocking, incoming_body, receive};
 use super::record::{Attributes, Record, StoredFile, now};
 use super::refusals::refuse_unkept;
 use super::writes::attributes_of;
@@ -208,14 +208,7 @@ pub(super) async fn upload_part(
     req: S3Request<UploadPartInput>,
 ) -> S3Result<UploadPartOutput> {
     let S3Request { input, headers, trailing_headers, .. } = req;
-    let body = IncomingBody {
-        content: input.body,
-        length: input.content_length,
-        content_md5: input.content_md5,
-        checksums: checksums_of!(input),
-        headers,
-        trailers: trailing_headers,
-    };
+    let body = incoming_body!(input, headers, trailing_headers);
     let part_id = PartId {
         bucket: input.bucket,
         object: input.key,

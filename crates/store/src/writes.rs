@@ -11,10 +11,10 @@ use s3s::dto::{
 use s3s::{S3ErrorCode, S3Request, S3Result, s3_error};
 
 use super::conditions::WriteConditions;
-use super::digest::{checksums_of, with_checksums};
+use super::digest::with_checksums;
 use super::directory::{Directory, failed};
 use super::reads::refuse_versions;
-use super::receive::{IncomingBody, blocking, receive};
+use super::receive::{blocking, incoming_body, receive};
 use super::record::{Record, now};
 use super::refusals::{explained, lacks, refuse_unkept};
 
@@ -118,14 +118,7 @@ pub(super) async fn put_object(
     refuse_unkept!(input)?;
     let attributes = attributes_of!(input);
     let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
-    let body = IncomingBody {
-        content: input.body,
-        length: input.content_length,
-        content_md5: input.content_md5,
-        checksums: checksums_of!(input),
-        headers,
-        trailers: trailing_headers,
-    };
+    let body = incoming_body!(input, headers, trailing_headers);
     let (bucket, object) = (input.bucket, input.key);
     if body.is_large() {
         let (directory, bucket, object) = (Arc::clone(&directory), bucket.clone(), object.clone());

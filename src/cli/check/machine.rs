@@ -31,9 +31,8 @@ pub(crate) fn clock(ours: SystemTime, theirs: SystemTime) -> Finding {
     };
     let text = format!("{} s {side} the storage's", skew.as_secs());
     if skew >= MAX_SKEW {
-        Finding::failed(format!(
-            "{text}: S3 refuses requests from 15 minutes on; correct this machine's clock"
-        ))
+        let why = "S3 refuses requests from 15 minutes on; correct this machine's clock";
+        Finding::failed(format!("{text}: {why}"))
     } else if skew >= MIN_NOTABLE_SKEW {
         Finding::warning(format!("{text}: correct this machine's clock"))
     } else {

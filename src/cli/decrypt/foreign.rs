@@ -5,11 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use bytes::BytesMut;
 
-use super::failed;
+use super::{failed, refused};
 use crate::cli::Failure;
 use crate::envelope::StreamOpener;
 use crate::envelope::article_cbc::CbcBody;
-use crate::error::{Error, with_causes};
 use crate::object::foreign::ForeignContent;
 
 /// Size of one read, in bytes.
@@ -28,7 +27,7 @@ pub(crate) fn open(
             pass(&mut body, StreamOpener::plaintext(stored), 0, stored, output)
         }
         ForeignContent::Message(message) => {
-            let opener = || message.delayed(stored).map_err(|error| refused(error.into()));
+            let opener = || message.delayed(stored).map_err(refused);
             pass(&mut body, opener()?, 0, stored, &mut io::sink())?;
             pass(&mut body, opener()?, 0, stored, output)
         }
@@ -46,11 +45,11 @@ pub(crate) fn open(
 
 /// The plaintext length of an AES-CBC body, determined by its padding.
 fn length_of(chain: &CbcBody, body: &mut File, stored: u64) -> Result<u64, Failure> {
-    let range = chain.tail(stored).map_err(|error| refused(error.into()))?;
+    let range = chain.tail(stored).map_err(refused)?;
     let mut tail = Vec::new();
     body.seek(SeekFrom::Start(range.first())).map_err(failed("reading the body"))?;
     Read::by_ref(body).take(range.len()).read_to_end(&mut tail).map_err(failed("reading the body"))?;
-    chain.length_by_tail(stored, &tail).map_err(|error| refused(error.into()))
+    chain.length_by_tail(stored, &tail).map_err(refused)
 }
 
 /// Decrypts `take` stored bytes, beginning with the offset `first`.
@@ -66,22 +65,16 @@ fn pass(
     body.seek(SeekFrom::Start(first)).map_err(failed("reading the body"))?;
     while take > 0 {
         piece.clear();
-        Read::by_ref(body)
-            .take(take.min(PIECE))
-            .read_to_end(&mut piece)
-            .map_err(failed("reading the body"))?;
+        let read = Read::by_ref(body).take(take.min(PIECE)).read_to_end(&mut piece);
+        read.map_err(failed("reading the body"))?;
         if piece.is_empty() {
             break;
         }
         take -= piece.len() as u64;
-        opener.push(&piece, &mut released).map_err(|error| refused(error.into()))?;
+        opener.push(&piece, &mut released).map_err(refused)?;
         output.write_all(&released).map_err(failed("writing the plaintext"))?;
         released.clear();
     }
-    opener.finish(&mut released).map_err(|error| refused(error.into()))?;
+    opener.finish(&mut released).map_err(refused)?;
     output.write_all(&released).and_then(|()| output.flush()).map_err(failed("writing the plaintext"))
-}
-
-fn refused(error: Error) -> Failure {
-    Failure::Unavailable(with_causes(&error))
 }

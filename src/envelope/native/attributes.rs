@@ -9,32 +9,22 @@ use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
 use super::kdf::zero_nonce;
-use super::{FormatError, UploadChecksum, kdf};
+use super::{FormatError, Result, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 /// Where the salt lies in an envelope: after version, suite, binding and flags.
 const SALT: std::ops::Range<usize> = 4..36;
 
-/// The bytes that name the algorithms in attributes, part receipts and upload tokens (F-16).
+/// The bytes that name the algorithms in attributes, part receipts and upload tokens, from 1 on in the order
+/// of the enum (F-16).
 impl ChecksumAlgorithm {
     pub(super) fn from_tag(tag: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.tag() == tag)
     }
 
     pub(super) const fn tag(self) -> u8 {
-        match self {
-            Self::Crc32 => 1,
-            Self::Crc32c => 2,
-            Self::Crc64Nvme => 3,
-            Self::Sha1 => 4,
-            Self::Sha256 => 5,
-            Self::Sha512 => 6,
-            Self::Md5 => 7,
-            Self::XxHash64 => 8,
-            Self::XxHash3 => 9,
-            Self::XxHash128 => 10,
-        }
+        self as u8 + 1
     }
 }
 
@@ -105,7 +95,7 @@ impl Attributes {
     }
 
     /// Parses tag(1) | length(1) | value, ascending; kinds of a later version are skipped (F-15).
-    pub(crate) fn parse(mut bytes: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn parse(mut bytes: &[u8]) -> Result<Self> {
         let mut attributes = Self::default();
         let mut before = 0;
         while let [tag, length, rest @ ..] = bytes {
@@ -144,11 +134,7 @@ pub(super) fn seal(attributes: &Attributes, content_key: &ContentKey, envelope: 
 }
 
 /// Opens the attributes of a whole envelope, whose first `fixed` bytes are the fixed part.
-pub(super) fn open(
-    envelope: &[u8],
-    fixed: usize,
-    content_key: &ContentKey,
-) -> Result<Attributes, FormatError> {
+pub(super) fn open(envelope: &[u8], fixed: usize, content_key: &ContentKey) -> Result<Attributes> {
     if envelope.len() == fixed {
         return Ok(Attributes::default());
     }

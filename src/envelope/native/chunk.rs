@@ -6,7 +6,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::BytesMut;
 
-use super::FormatError;
+use super::{FormatError, Result};
 use crate::envelope::data_key::KEY_LENGTH;
 
 /// Plaintext bytes of a full chunk.
@@ -49,7 +49,7 @@ impl ChunkKey {
         is_final: bool,
         sealed: &[u8],
         plaintext: &mut BytesMut,
-    ) -> Result<(), FormatError> {
+    ) -> Result<()> {
         let opened = sealed.split_last_chunk::<TAG>().is_some_and(|(ciphertext, tag)| {
             plaintext.resize(ciphertext.len(), 0);
             let nonce = nonce(index, is_final);
@@ -63,7 +63,7 @@ impl ChunkKey {
     }
 
     /// Opens `chunk` in place: on success it holds the plaintext, on failure it is emptied (F-25).
-    pub(super) fn open(&self, index: u64, is_final: bool, chunk: &mut BytesMut) -> Result<(), FormatError> {
+    pub(super) fn open(&self, index: u64, is_final: bool, chunk: &mut BytesMut) -> Result<()> {
         match self.0.open_in_place(nonce(index, is_final), Aad::empty(), chunk) {
             Ok(plaintext) => {
                 let length = plaintext.len();
@@ -92,55 +92,4 @@ fn nonce(index: u64, is_final: bool) -> Nonce {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chunk_key() -> ChunkKey {
-        ChunkKey::new(&[9; 32])
-    }
-
-    #[test]
-    fn f_21_a_chunk_opens_only_at_its_place() {
-        let mut sealed = BytesMut::from(&b"plaintext"[..]);
-        chunk_key().seal(3, false, &mut sealed);
-        assert_eq!(sealed.len(), 9 + TAG);
-        for (index, is_final) in [(2, false), (4, false), (3, true), (3 + (1 << 40), false)] {
-            let mut moved = sealed.clone();
-            assert_eq!(chunk_key().open(index, is_final, &mut moved), Err(FormatError::ChunkTag));
-            assert!(moved.is_empty(), "F-25: nothing unauthenticated may be left to release");
-        }
-        chunk_key().open(3, false, &mut sealed).unwrap();
-        assert_eq!(&sealed[..], b"plaintext");
-    }
-
-    #[test]
-    fn f_21_on_the_way_to_another_buffer_it_is_the_same() {
-        for length in [0, 1, 100, CHUNK] {
-            let plaintext = vec![5; length];
-            let mut in_place = BytesMut::from(&plaintext[..]);
-            chunk_key().seal(3, true, &mut in_place);
-            for former in [0, 7, 2 * CHUNK] {
-                let mut sealed = BytesMut::from(&vec![6; former][..]);
-                chunk_key().seal_into(3, true, &plaintext, &mut sealed);
-                assert_eq!(sealed, in_place);
-                let mut opened = BytesMut::from(&vec![6; former][..]);
-                chunk_key().open_into(3, true, &sealed, &mut opened).unwrap();
-                assert_eq!(opened, plaintext);
-                for (index, is_final) in [(2, true), (3, false)] {
-                    let refused = chunk_key().open_into(index, is_final, &sealed, &mut opened);
-                    assert_eq!(refused, Err(FormatError::ChunkTag));
-                    assert!(opened.is_empty(), "F-25: nothing unauthenticated may be left to release");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_body_shorter_than_a_tag_is_refused() {
-        let mut short = BytesMut::from(&[0; TAG - 1][..]);
-        assert_eq!(chunk_key().open(0, true, &mut short), Err(FormatError::ChunkTag));
-        let mut other = BytesMut::from(&[1; 9][..]);
-        assert_eq!(chunk_key().open_into(0, true, &[0; TAG - 1], &mut other), Err(FormatError::ChunkTag));
-        assert!(other.is_empty());
-    }
-}
+mod tests;

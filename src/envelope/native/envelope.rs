@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
 use super::kdf::zero_nonce;
-use super::{Attributes, FormatError, attributes, kdf};
-use crate::envelope::data_key::KEY_LENGTH;
+use super::{Attributes, FormatError, Result, attributes, kdf};
+use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::{ContentKey, DataKey};
 use crate::wire::checksum::Checksum;
 
@@ -52,7 +52,7 @@ impl Binding {
         }
     }
 
-    fn parse(byte: u8) -> Result<Self, FormatError> {
+    fn parse(byte: u8) -> Result<Self> {
         match byte {
             0 => Ok(Self::None),
             1 => Ok(Self::RealmAndKey),
@@ -96,14 +96,8 @@ impl EnvelopeSalt {
     /// 32 bytes from the system's generator (F-09).
     pub fn fresh() -> Self {
         let mut salt = Self([0; SALT]);
-        fill(&mut salt.0);
+        fill_random(&mut salt.0);
         salt
-    }
-
-    /// Fixed bytes, for test vectors.
-    #[cfg(test)]
-    pub(super) fn fixed(salt: [u8; SALT]) -> Self {
-        Self(salt)
     }
 }
 
@@ -117,19 +111,9 @@ impl Entropy {
     /// 64 bytes from the system's generator (F-09, F-13).
     pub fn fresh() -> Self {
         let mut content_key = Zeroizing::new([0; KEY_LENGTH]);
-        fill(content_key.as_mut_slice());
+        fill_random(content_key.as_mut_slice());
         Self { salt: EnvelopeSalt::fresh(), content_key }
     }
-
-    /// Fixed bytes, for test vectors.
-    #[cfg(test)]
-    pub(super) fn fixed(salt: [u8; SALT], content_key: [u8; KEY_LENGTH]) -> Self {
-        Self { salt: EnvelopeSalt::fixed(salt), content_key: Zeroizing::new(content_key) }
-    }
-}
-
-fn fill(bytes: &mut [u8]) {
-    aws_lc_rs::rand::fill(bytes).expect("the system's random generator works or the process must end");
 }
 
 /// The content of a new envelope.
@@ -220,9 +204,8 @@ impl Envelope {
             SseAlgorithm::AwsKms => 0,
             SseAlgorithm::Aes256 => FLAG_AES256,
         };
-        let flags = multipart | sse;
         let mut bytes = Vec::with_capacity(FIXED + 64);
-        bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), flags]);
+        bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), multipart | sse]);
         bytes.extend_from_slice(&salt.0);
         let derived = derive(request.data_key, &bytes, request.binding, request.name);
         let (wrap_key, commitment) = derived.split_at(KEY_LENGTH);
@@ -242,7 +225,7 @@ impl Envelope {
     ///
     /// # Errors
     /// A [`FormatError`] for anything that a reader of this version does not know exactly (F-04 to F-08).
-    pub fn parse(value: &[u8]) -> Result<Self, FormatError> {
+    pub fn parse(value: &[u8]) -> Result<Self> {
         if value.len() > MAX_ENVELOPE.div_ceil(3) * 4 {
             return Err(FormatError::EnvelopeLength);
         }
@@ -250,7 +233,7 @@ impl Envelope {
     }
 
     /// Parses the envelope's bytes.
-    pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Self, FormatError> {
+    pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         // Without attributes there is nothing after the fixed part; sealed attributes hold at least one byte.
         if bytes.len() != FIXED && !(FIXED + super::TAG + 1..=MAX_ENVELOPE).contains(&bytes.len()) {
             return Err(FormatError::EnvelopeLength);
@@ -302,12 +285,7 @@ impl Envelope {
     /// the data key, the realm, the name or a byte before the commitment differs (F-11),
     /// [`FormatError::EnvelopeTag`] when the rest was altered, [`FormatError::Attributes`] when authentic
     /// attributes do not parse.
-    pub fn open(
-        &self,
-        data_key: &DataKey,
-        policy: Policy,
-        name: ObjectName<'_>,
-    ) -> Result<Opened, FormatError> {
+    pub fn open(&self, data_key: &DataKey, policy: Policy, name: ObjectName<'_>) -> Result<Opened> {
         if self.binding < policy.least_binding {
             return Err(FormatError::WeakBinding);
         }

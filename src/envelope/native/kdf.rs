@@ -4,10 +4,10 @@
 //! the same key.
 
 use aws_lc_rs::aead::Nonce;
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
-use crate::envelope::data_key::KEY_LENGTH;
+use crate::envelope::data_key::OutputLength;
 
 /// The label of the envelope's wrap key and commitment (F-10).
 pub(super) const ENVELOPE: &[u8] = b"s3veil/v1/envelope\0";
@@ -24,20 +24,8 @@ pub(super) const CHECKSUM: &[u8] = b"s3veil/v1/checksum\0";
 /// The label of an upload token's tag (F-51).
 pub(super) const UPLOAD: &[u8] = b"s3veil/v1/upload\0";
 
-struct OutputLength(usize);
-
-impl KeyType for OutputLength {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
 /// HKDF-SHA256(ikm, salt, info) → `N` bytes; `info` is the concatenation of its pieces.
-pub(super) fn hkdf<const N: usize>(
-    ikm: &[u8; KEY_LENGTH],
-    salt: &[u8],
-    info: &[&[u8]],
-) -> Zeroizing<[u8; N]> {
+pub(super) fn hkdf<const N: usize>(ikm: &[u8; 32], salt: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
     let mut output = Zeroizing::new([0; N]);
     Salt::new(HKDF_SHA256, salt)
         .extract(ikm)

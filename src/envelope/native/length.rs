@@ -3,7 +3,7 @@
 //! It must not know the content. It promises exact lengths in both directions, and refuses lengths that no
 //! plaintext has.
 
-use super::{CHUNK, FormatError, SEALED_CHUNK, TAG};
+use super::{CHUNK, FormatError, Result, SEALED_CHUNK, TAG};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
@@ -27,7 +27,7 @@ pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
 ///
 /// # Errors
 /// [`FormatError::Length`] for a length that no plaintext has (F-24).
-pub const fn plaintext_length(ciphertext: u64) -> Result<u64, FormatError> {
+pub const fn plaintext_length(ciphertext: u64) -> Result<u64> {
     let full = ciphertext / SEALED_U64;
     let rest = ciphertext % SEALED_U64;
     match rest {

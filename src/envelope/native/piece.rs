@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 
-use super::FormatError;
+use super::Result;
 
 /// Opens a run of stored bytes, one piece at a time.
 pub trait PieceOpener {
@@ -18,13 +18,13 @@ pub trait PieceOpener {
     ///
     /// # Errors
     /// The rule that the piece breaks; `piece` is empty then: nothing is released (F-25).
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError>;
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<()>;
 
     /// Opens the next piece out of `sealed` into `plaintext`, whose former content is overwritten.
     ///
     /// # Errors
     /// The rule that the piece breaks; `plaintext` is empty then: nothing is released (F-25).
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError>;
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<()>;
 
     /// Whether all pieces have to be opened before the last plaintext may be released, because the end of the
     /// body is authenticated too (F-43).

@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 
 use super::chunk::ChunkKey;
-use super::{CHUNK, FormatError, PieceOpener, TAG, chunk_count};
+use super::{CHUNK, FormatError, PieceOpener, Result, TAG, chunk_count};
 
 /// Seals the chunks of one sequence in order; the last one consumes it.
 pub struct ChunkSealer {
@@ -66,7 +66,7 @@ impl ChunkOpener {
     ///
     /// # Errors
     /// [`FormatError::BodyLength`] when there is no chunk `first`.
-    pub(super) fn new(chunk_key: ChunkKey, plaintext_total: u64, first: u64) -> Result<Self, FormatError> {
+    pub(super) fn new(chunk_key: ChunkKey, plaintext_total: u64, first: u64) -> Result<Self> {
         let last = chunk_count(plaintext_total) - 1;
         if first > last {
             return Err(FormatError::BodyLength);
@@ -90,7 +90,7 @@ impl PieceOpener for ChunkOpener {
 
     /// Fails with [`FormatError::ChunkTag`] when the chunk fails authentication, [`FormatError::BodyLength`]
     /// when its length is not the announced one or no chunk is left.
-    fn open_next(&mut self, chunk: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next(&mut self, chunk: &mut BytesMut) -> Result<()> {
         if self.next_length() != Some(chunk.len()) {
             chunk.clear();
             return Err(FormatError::BodyLength);
@@ -100,7 +100,7 @@ impl PieceOpener for ChunkOpener {
         Ok(())
     }
 
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<()> {
         if self.next_length() != Some(sealed.len()) {
             plaintext.clear();
             return Err(FormatError::BodyLength);

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use super::envelope::length_prefix;
-use super::{Envelope, FormatError, kdf};
+use super::{Envelope, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::ChecksumAlgorithm;
 
@@ -152,8 +152,7 @@ impl UploadToken {
         if !fields.is_empty() {
             return Err(TokenError::Malformed);
         }
-        let envelope =
-            Envelope::from_bytes(envelope.to_vec()).map_err(|_: FormatError| TokenError::Envelope)?;
+        let envelope = Envelope::from_bytes(envelope.to_vec()).map_err(|_| TokenError::Envelope)?;
         if !envelope.is_multipart() {
             return Err(TokenError::Envelope);
         }

@@ -4,7 +4,7 @@
 //! It must not know how bytes are requested. It promises that the stored bytes of a range are whole chunks
 //! that hold all of it.
 
-use super::{CHUNK, FormatError, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
+use super::{CHUNK, FormatError, Result, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
 use crate::wire::range::RangeSpec;
 
 const CHUNK_U64: u64 = CHUNK as u64;
@@ -59,30 +59,24 @@ impl ReadWindow {
     ///
     /// # Errors
     /// [`FormatError::Length`] when no plaintext has that length.
-    pub fn whole(ciphertext_total: u64) -> Result<Self, FormatError> {
+    pub fn whole(ciphertext_total: u64) -> Result<Self> {
         let plaintext_total = plaintext_length(ciphertext_total)?;
         Ok(Self { plaintext_total, discard: 0, first_chunk: 0, skip: 0, length: plaintext_total })
     }
 
-    /// The plaintext bytes `first..=last` out of stored bytes that begin at `ciphertext_first` and reach at
+    /// The plaintext bytes `first..=last` out of stored bytes that begin at `stored_first` and reach at
     /// least the end of the chunk that holds `last`.
     ///
     /// # Errors
     /// [`FormatError::Length`] when no plaintext has the stored length, [`FormatError::BodyLength`] when the
     /// range is not inside the object or the stored bytes begin after its first chunk.
-    pub fn slice(
-        ciphertext_total: u64,
-        ciphertext_first: u64,
-        first: u64,
-        last: u64,
-    ) -> Result<Self, FormatError> {
+    pub fn slice(ciphertext_total: u64, stored_first: u64, first: u64, last: u64) -> Result<Self> {
         let plaintext_total = plaintext_length(ciphertext_total)?;
         if first > last || last >= plaintext_total {
             return Err(FormatError::BodyLength);
         }
         let first_chunk = first / CHUNK_U64;
-        let discard =
-            (first_chunk * SEALED_U64).checked_sub(ciphertext_first).ok_or(FormatError::BodyLength)?;
+        let discard = (first_chunk * SEALED_U64).checked_sub(stored_first).ok_or(FormatError::BodyLength)?;
         Ok(Self { plaintext_total, discard, first_chunk, skip: first % CHUNK_U64, length: last - first + 1 })
     }
 
@@ -97,78 +91,4 @@ impl ReadWindow {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn f_27_ranges_ask_for_whole_chunks() {
-        assert_eq!(
-            PlaintextRange(RangeSpec::Bounded { first: 0, last: 0 }).ciphertext(),
-            CiphertextRange(RangeSpec::Bounded { first: 0, last: 65_551 })
-        );
-        assert_eq!(
-            PlaintextRange(RangeSpec::Bounded { first: 65_535, last: 65_536 }).ciphertext(),
-            CiphertextRange(RangeSpec::Bounded { first: 0, last: 131_103 })
-        );
-        assert_eq!(
-            PlaintextRange(RangeSpec::From { first: 131_072 }).ciphertext(),
-            CiphertextRange(RangeSpec::From { first: 131_104 })
-        );
-        assert_eq!(
-            PlaintextRange(RangeSpec::Suffix { length: 1 }).ciphertext(),
-            CiphertextRange(RangeSpec::Suffix { length: 131_104 })
-        );
-    }
-
-    #[test]
-    fn offsets_at_the_end_of_64_bits_saturate() {
-        let CiphertextRange(RangeSpec::Bounded { last, .. }) =
-            (PlaintextRange(RangeSpec::Bounded { first: 0, last: u64::MAX })).ciphertext()
-        else {
-            panic!("a bounded range stays bounded")
-        };
-        assert_eq!(last, u64::MAX);
-        assert_eq!(
-            PlaintextRange(RangeSpec::Suffix { length: u64::MAX }).ciphertext(),
-            CiphertextRange(RangeSpec::Suffix { length: u64::MAX })
-        );
-    }
-
-    #[test]
-    fn a_range_outside_the_object_or_before_the_bytes_is_refused() {
-        assert_eq!(ReadWindow::slice(16, 0, 0, 0), Err(FormatError::BodyLength));
-        assert_eq!(ReadWindow::slice(17, 0, 0, 1), Err(FormatError::BodyLength));
-        assert_eq!(ReadWindow::slice(65_569, 65_552, 0, 1), Err(FormatError::BodyLength));
-        assert_eq!(ReadWindow::slice(65_553, 0, 0, 1), Err(FormatError::Length));
-    }
-
-    proptest! {
-        /// At most two chunks more than requested are read, and the bytes read cover the range.
-        #[test]
-        fn a_window_covers_its_range(total in 1_u64..1 << 40, a in any::<u64>(), b in any::<u64>()) {
-            let (first, last) = ((a % total).min(b % total), (a % total).max(b % total));
-            let stored = ciphertext_length(total).unwrap();
-            let window = ReadWindow::slice(stored, 0, first, last).unwrap();
-            prop_assert_eq!(window.first_chunk * CHUNK_U64 + window.skip, first);
-            prop_assert!(window.discard + window.ciphertext_needed() <= stored);
-            let CiphertextRange(RangeSpec::Bounded { first: requested, last: requested_last }) =
-                (PlaintextRange(RangeSpec::Bounded { first, last })).ciphertext() else { unreachable!() };
-            prop_assert_eq!(requested, window.discard);
-            prop_assert!(requested + window.ciphertext_needed() <= requested_last.saturating_add(1));
-            prop_assert!(requested_last - requested < (last - first + 1) + 2 * SEALED_U64 + (last - first) / 4096);
-        }
-
-        #[test]
-        fn a_suffix_asks_for_enough(total in 1_u64..1 << 40, length in 1_u64..1 << 41) {
-            let stored = ciphertext_length(total).unwrap();
-            let CiphertextRange(RangeSpec::Suffix { length: requested }) =
-                (PlaintextRange(RangeSpec::Suffix { length })).ciphertext() else { unreachable!() };
-            let start = stored.saturating_sub(requested);
-            let first = total.saturating_sub(length);
-            let window = ReadWindow::slice(stored, start, first, total - 1).unwrap();
-            prop_assert!(start + window.discard + window.ciphertext_needed() == stored);
-        }
-    }
-}
+mod tests;

@@ -6,11 +6,10 @@
 use bytes::BytesMut;
 
 use super::S3ecError;
-use crate::envelope::DataKey;
 use crate::envelope::aes_cbc::{AcceptedPadding, CbcBody};
-use crate::envelope::aes_gcm;
 use crate::envelope::aes_gcm::{BLOCK, Keystream, MessageKey};
-use crate::envelope::stream::{StreamOpener, StreamSealer};
+use crate::envelope::stream::StreamOpener;
+use crate::envelope::{DataKey, aes_gcm};
 
 /// The content of an object whose data key was unwrapped.
 pub enum Content {
@@ -34,16 +33,13 @@ impl Content {
 }
 
 impl MessageBody {
-    pub(super) fn new(key: MessageKey) -> Self {
-        Self(key)
-    }
-
     /// Plaintext bytes of a body of `stored` bytes.
     ///
     /// # Errors
     /// [`S3ecError::Length`] when no plaintext has that length.
     pub fn plaintext_length(stored: u64) -> Result<u64, S3ecError> {
-        message_length(stored)
+        let plaintext = stored.checked_sub(aes_gcm::TAG as u64).ok_or(S3ecError::Length)?;
+        if plaintext > aes_gcm::MAX_PLAINTEXT { Err(S3ecError::Length) } else { Ok(plaintext) }
     }
 
     /// Opens a whole body in memory: nothing is released unless all of it is authentic.
@@ -60,7 +56,7 @@ impl MessageBody {
     /// # Errors
     /// [`S3ecError::Length`] when no plaintext has that length.
     pub fn delayed(&self, stored: u64) -> Result<StreamOpener, S3ecError> {
-        Ok(StreamOpener::message(&self.0, message_length(stored)?))
+        Ok(StreamOpener::message(&self.0, Self::plaintext_length(stored)?))
     }
 
     /// Opens the stored bytes from offset `first - first % 16` on without authenticating them, and releases
@@ -74,15 +70,4 @@ impl MessageBody {
         let block = u32::try_from(first / BLOCK as u64).map_err(|_| S3ecError::Length)?;
         Ok(StreamOpener::view(Keystream::new(&self.0, block), first % BLOCK as u64, length))
     }
-
-    /// A sealer for the body: its ciphertext, then its tag.
-    pub(super) fn sealer(&self) -> StreamSealer {
-        StreamSealer::message(&self.0)
-    }
-}
-
-/// Plaintext bytes of a message of `stored` bytes.
-pub(super) fn message_length(stored: u64) -> Result<u64, S3ecError> {
-    let plaintext = stored.checked_sub(aes_gcm::TAG as u64).ok_or(S3ecError::Length)?;
-    if plaintext > aes_gcm::MAX_PLAINTEXT { Err(S3ecError::Length) } else { Ok(plaintext) }
 }

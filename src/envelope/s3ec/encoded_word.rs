@@ -16,8 +16,7 @@ pub(super) fn decode(value: &[u8]) -> Option<String> {
     for word in text.split_ascii_whitespace() {
         decoded.push_str(&decode_word(word)?);
     }
-    let bytes: Option<Vec<u8>> =
-        decoded.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
+    let bytes: Option<Vec<u8>> = decoded.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect();
     match bytes.map(String::from_utf8) {
         Some(Ok(text)) => Some(text),
         // Encoded only once: the words held the text itself.

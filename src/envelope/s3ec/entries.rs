@@ -5,54 +5,46 @@
 
 use std::collections::BTreeMap;
 
-use super::S3ecError;
-use super::encoded_word;
+use super::{S3ecError, encoded_word};
 
 /// Longest instruction file. It has a few hundred bytes, mostly the wrapped key and the context; a file
 /// several times as long as all metadata that S3 stores is something else.
 pub const MAX_INSTRUCTION_FILE: usize = 16 * 1024;
 
-pub(super) const KEY_V1: &str = "x-amz-key";
-pub(super) const KEY_V2: &str = "x-amz-key-v2";
-pub(super) const KEY_V3: &str = "x-amz-3";
-pub(super) const IV: &str = "x-amz-iv";
-pub(super) const CONTENT_ALGORITHM: &str = "x-amz-cek-alg";
-pub(super) const WRAP_ALGORITHM: &str = "x-amz-wrap-alg";
-pub(super) const CONTEXT: &str = "x-amz-matdesc";
-pub(super) const TAG_LENGTH: &str = "x-amz-tag-len";
-pub(super) const PLAINTEXT_LENGTH: &str = "x-amz-unencrypted-content-length";
-pub(super) const CONTENT_ALGORITHM_V3: &str = "x-amz-c";
-pub(super) const COMMITMENT: &str = "x-amz-d";
-pub(super) const MESSAGE_ID: &str = "x-amz-i";
-pub(super) const WRAP_ALGORITHM_V3: &str = "x-amz-w";
-pub(super) const CONTEXT_V3: &str = "x-amz-t";
-const MATERIAL_V3: &str = "x-amz-m";
-const PLAINTEXT_MD5: &str = "x-amz-unencrypted-content-md5";
-const INSTRUCTION_MARK: &str = "x-amz-crypto-instr-file";
+macro_rules! names {
+    ({ $($constant:ident $name:literal;)* } ignored { $($ignored:literal;)* }) => {
+        $(pub(super) const $constant: &str = $name;)*
 
-/// Every name of these formats, without `x-amz-meta-`.
-const NAMES: [&str; 17] = [
-    KEY_V1,
-    KEY_V2,
-    KEY_V3,
-    IV,
-    CONTENT_ALGORITHM,
-    WRAP_ALGORITHM,
-    CONTEXT,
-    TAG_LENGTH,
-    PLAINTEXT_LENGTH,
-    CONTENT_ALGORITHM_V3,
-    COMMITMENT,
-    MESSAGE_ID,
-    WRAP_ALGORITHM_V3,
-    CONTEXT_V3,
-    MATERIAL_V3,
-    PLAINTEXT_MD5,
-    INSTRUCTION_MARK,
-];
+        /// Every name of these formats, without `x-amz-meta-`.
+        const NAMES: &[&str] = &[$($name,)* $($ignored,)*];
+    };
+}
+
+names! {
+    {
+        KEY_V1 "x-amz-key";
+        KEY_V2 "x-amz-key-v2";
+        KEY_V3 "x-amz-3";
+        IV "x-amz-iv";
+        CONTENT_ALGORITHM "x-amz-cek-alg";
+        WRAP_ALGORITHM "x-amz-wrap-alg";
+        CONTEXT "x-amz-matdesc";
+        TAG_LENGTH "x-amz-tag-len";
+        PLAINTEXT_LENGTH "x-amz-unencrypted-content-length";
+        CONTENT_ALGORITHM_V3 "x-amz-c";
+        COMMITMENT "x-amz-d";
+        MESSAGE_ID "x-amz-i";
+        WRAP_ALGORITHM_V3 "x-amz-w";
+        CONTEXT_V3 "x-amz-t";
+    }
+    ignored {
+        "x-amz-m";
+        "x-amz-unencrypted-content-md5";
+        "x-amz-crypto-instr-file";
+    }
+}
 
 /// Whether a metadata entry, named without `x-amz-meta-` and in lower case, belongs to these formats.
-#[must_use]
 pub fn is_reserved(name: &str) -> bool {
     NAMES.contains(&name)
 }
@@ -74,9 +66,8 @@ impl Entries {
     ) -> Result<Self, S3ecError> {
         let mut entries = BTreeMap::new();
         for (name, value) in metadata {
-            let Some(name) = NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name)) else {
-                continue;
-            };
+            let known = NAMES.iter().copied().find(|known| known.eq_ignore_ascii_case(name));
+            let Some(name) = known else { continue };
             let text = encoded_word::decode(value).ok_or(S3ecError::Malformed(name))?;
             if !text.is_empty() && entries.insert(name, text).is_some() {
                 return Err(S3ecError::Contradiction);
@@ -94,7 +85,7 @@ impl Entries {
         let pairs: Pairs = serde_json::from_str(text).map_err(|_| S3ecError::InstructionFile)?;
         let mut entries = BTreeMap::new();
         for (name, value) in pairs.0 {
-            let known = NAMES.into_iter().find(|known| **known == name);
+            let known = NAMES.iter().copied().find(|known| *known == name);
             let known = known.ok_or(S3ecError::InstructionFile)?;
             let text = match value {
                 serde_json::Value::String(text) => text,

@@ -6,8 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::content::Content;
-use super::content::message_length;
+use super::content::{Content, MessageBody};
 use super::context::{self, Context};
 use super::entries::{self as names, Entries};
 use super::kdf::{Derivation, ID};
@@ -32,6 +31,9 @@ const RAW: [&str; 8] = [
     "02",
     "22",
 ];
+
+/// The entries of V3 that are on the object itself, also beside an instruction file.
+const ON_OBJECT_V3: [&str; 3] = [names::CONTENT_ALGORITHM_V3, names::COMMITMENT, names::MESSAGE_ID];
 
 /// Longest wrapped data key that AWS KMS accepts.
 const MAX_WRAPPED: usize = 6_144;
@@ -101,10 +103,9 @@ impl Entries {
     /// incomplete.
     pub fn claim(&self) -> Result<Claim, S3ecError> {
         let keys = [names::KEY_V1, names::KEY_V2, names::KEY_V3];
-        let v3 = [names::CONTENT_ALGORITHM_V3, names::COMMITMENT, names::MESSAGE_ID];
         match keys.into_iter().filter(|key| self.has(key)).count() {
-            0 if v3.into_iter().all(|name| self.has(name)) => Ok(Claim::KeyElsewhere),
-            0 if self.has_any(&v3) => Err(S3ecError::Malformed(names::KEY_V3)),
+            0 if ON_OBJECT_V3.into_iter().all(|name| self.has(name)) => Ok(Claim::KeyElsewhere),
+            0 if self.has_any(&ON_OBJECT_V3) => Err(S3ecError::Malformed(names::KEY_V3)),
             0 if self.has(names::IV) => Err(S3ecError::Malformed(names::KEY_V2)),
             0 => Ok(Claim::Nothing),
             1 => Ok(Claim::Whole),
@@ -131,12 +132,11 @@ impl Envelope {
     /// # Errors
     /// Why they are not those of an object that `policy` admits.
     pub fn parse_with_file(object: &Entries, file: &Entries, policy: Policy) -> Result<Self, S3ecError> {
-        let of_object = [names::CONTENT_ALGORITHM_V3, names::COMMITMENT, names::MESSAGE_ID];
         match object.claim()? {
             Claim::Whole => return Err(S3ecError::Contradiction),
             Claim::KeyElsewhere if !file.has(names::KEY_V3) => return Err(S3ecError::InstructionFile),
             Claim::Nothing if file.has(names::KEY_V3) => return Err(S3ecError::InstructionFile),
-            Claim::KeyElsewhere | Claim::Nothing if file.has_any(&of_object) => {
+            Claim::KeyElsewhere | Claim::Nothing if file.has_any(&ON_OBJECT_V3) => {
                 return Err(S3ecError::InstructionFile);
             }
             Claim::KeyElsewhere | Claim::Nothing => {}
@@ -165,14 +165,8 @@ impl Envelope {
     }
 
     fn parse_v2(entries: &Entries) -> Result<Self, S3ecError> {
-        let v3 = [
-            names::CONTENT_ALGORITHM_V3,
-            names::COMMITMENT,
-            names::MESSAGE_ID,
-            names::WRAP_ALGORITHM_V3,
-            names::CONTEXT_V3,
-        ];
-        if entries.has_any(&v3) {
+        let of_key = [names::WRAP_ALGORITHM_V3, names::CONTEXT_V3];
+        if entries.has_any(&ON_OBJECT_V3) || entries.has_any(&of_key) {
             return Err(S3ecError::Contradiction);
         }
         let algorithm = entries.required(names::CONTENT_ALGORITHM)?;
@@ -228,7 +222,6 @@ impl Envelope {
     }
 
     /// How the content is encrypted.
-    #[must_use]
     pub fn suite(&self) -> Suite {
         match self.content {
             ContentEntries::Cbc { .. } => Suite::Cbc,
@@ -238,19 +231,16 @@ impl Envelope {
     }
 
     /// How the data key is wrapped.
-    #[must_use]
     pub fn wrapping(&self) -> Wrapping {
         self.wrapping
     }
 
     /// Whether only `legacy` admits the object.
-    #[must_use]
     pub fn is_legacy(&self) -> bool {
         self.wrapping == Wrapping::Legacy || self.suite() == Suite::Cbc
     }
 
     /// The wrapped data key: 1 to 6,144 bytes.
-    #[must_use]
     pub fn wrapped(&self) -> &[u8] {
         &self.wrapped
     }
@@ -262,7 +252,6 @@ impl Envelope {
 
     /// Whether the context, without the pairs that the format adds, is exactly `own`, the pairs of the
     /// writer.
-    #[must_use]
     pub fn has_own_context(&self, own: &Context) -> bool {
         let reserved = [context::ALGORITHM, context::LEGACY_KEY_ID];
         self.context.iter().filter(|(name, _)| !reserved.contains(&name.as_str())).eq(own)
@@ -276,7 +265,7 @@ impl Envelope {
     pub fn plaintext_length(&self, stored: u64) -> Result<Option<u64>, S3ecError> {
         match self.content {
             ContentEntries::Gcm { .. } | ContentEntries::Committing { .. } => {
-                message_length(stored).map(Some)
+                MessageBody::plaintext_length(stored).map(Some)
             }
             ContentEntries::Cbc { .. } if stored == 0 || !stored.is_multiple_of(16) => Err(S3ecError::Length),
             ContentEntries::Cbc { .. } => Ok(self

@@ -3,25 +3,18 @@
 //! It must not know where message id and commitment are stored. It promises that the content's key comes out
 //! only if the commitment matches.
 
-use aws_lc_rs::hkdf::{HKDF_SHA512, KeyType, Prk, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA512, Prk, Salt};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::S3ecError;
 use crate::envelope::DataKey;
+use crate::envelope::data_key::OutputLength;
 
 /// Bytes of a message id, and of a commitment.
 pub(super) const ID: usize = 28;
 /// The suite's id, which is also the content's additional data.
 pub(super) const SUITE_ID: &[u8] = &[0x00, 0x73];
-
-struct OutputLength(usize);
-
-impl KeyType for OutputLength {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
 
 /// The keys derived from one data key for one message id.
 pub(super) struct Derivation(Prk);

@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::content::MessageBody;
-use super::context;
-use super::entries as names;
 use super::envelope::{COMMITTING, GCM, KMS_CONTEXT, KMS_CONTEXT_V3};
 use super::kdf::{Derivation, ID, SUITE_ID};
+use super::{context, entries as names};
 use crate::envelope::DataKey;
 use crate::envelope::aes_gcm::{self, MessageKey};
 use crate::envelope::stream::StreamSealer;
@@ -57,7 +55,6 @@ pub struct NewObject {
 impl NewObject {
     /// A new object for a data key that was generated in `context`, which is [`Version::context`], and
     /// wrapped as `wrapped`. `random` must be fresh.
-    #[must_use]
     pub fn new(
         version: Version,
         data_key: &DataKey,
@@ -79,8 +76,7 @@ impl NewObject {
                     (names::TAG_LENGTH, "128".to_owned()),
                 ];
                 let key = data_key.as_slice().to_vec().into();
-                let body = MessageBody::new(MessageKey { key, iv, aad: &[] });
-                Self { entries, sealer: body.sealer() }
+                Self { entries, sealer: StreamSealer::message(&MessageKey { key, iv, aad: &[] }) }
             }
             Version::V3 => {
                 let derivation = Derivation::new(data_key, random);
@@ -94,8 +90,8 @@ impl NewObject {
                     (names::WRAP_ALGORITHM_V3, KMS_CONTEXT_V3.to_owned()),
                     (names::CONTEXT_V3, context),
                 ];
-                let body = MessageBody::new(MessageKey { key, iv: [1; aes_gcm::IV], aad: SUITE_ID });
-                Self { entries, sealer: body.sealer() }
+                let message = MessageKey { key, iv: [1; aes_gcm::IV], aad: SUITE_ID };
+                Self { entries, sealer: StreamSealer::message(&message) }
             }
         }
     }

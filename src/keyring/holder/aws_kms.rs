@@ -132,7 +132,7 @@ fn checked_endpoint(endpoint: String) -> Result<String, KeyringSetupError> {
     let is_url = endpoint.parse::<http::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
-    if is_url { Ok(endpoint) } else { Err(KeyringSetupError::Endpoint { endpoint }) }
+    if is_url { Ok(endpoint) } else { Err(KeyringSetupError::Endpoint(endpoint)) }
 }
 
 fn kms_context(context: &EncryptionContext) -> std::collections::HashMap<String, String> {
@@ -145,11 +145,13 @@ fn take_data_key(plaintext: Option<Blob>) -> Option<DataKey> {
     DataKey::try_from_slice(&bytes).or_else(|| DataKey::short_from_slice(&bytes))
 }
 
+/// An error that KMS responds to one of its operations.
+trait ServiceError: ProvideErrorMetadata + Error + 'static {}
+
+impl<E: ProvideErrorMetadata + Error + 'static> ServiceError for E {}
+
 /// The meaning of an error, with a description of the response or of the failed connection.
-fn check_error<E>(error: &SdkError<E, HttpResponse>) -> CheckError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
+fn check_error(error: &SdkError<impl ServiceError, HttpResponse>) -> CheckError {
     let cause = describe_foreign_response(error)
         .unwrap_or_else(|| causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "));
     CheckError { error: classify(error), cause: Some(cause) }
@@ -157,10 +159,7 @@ where
 
 /// Describes a response that did not come from a key service: the responses of KMS are JSON, and its errors
 /// have a code.
-fn describe_foreign_response<E>(error: &SdkError<E, HttpResponse>) -> Option<String>
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
+fn describe_foreign_response(error: &SdkError<impl ServiceError, HttpResponse>) -> Option<String> {
     let response = error.raw_response()?;
     let content_type = response.headers().get("content-type").unwrap_or("none");
     let has_code = error.as_service_error().and_then(ProvideErrorMetadata::code).is_some();
@@ -178,30 +177,14 @@ where
 pub(super) fn log(failure: &CheckError) {
     let CheckError { error, cause } = failure;
     let causes = cause.as_deref().unwrap_or_default();
-    match error {
-        KeyringError::IncorrectKey | KeyringError::KeyMissing { .. } | KeyringError::InvalidCiphertext => {
-            tracing::debug!(causes, "AWS KMS refused");
-        }
-        KeyringError::Denied
-        | KeyringError::KeyNotFound
-        | KeyringError::KeyDisabled
-        | KeyringError::InvalidKeyState
-        | KeyringError::InvalidKeyUsage
-        | KeyringError::NotAllowed
-        | KeyringError::Throttled
-        | KeyringError::Unavailable
-        | KeyringError::Credentials
-        | KeyringError::Malformed(_)
-        | KeyringError::NoKeyNamed
-        | KeyringError::Unexpected { .. }
-        | KeyringError::Interrupted => tracing::warn!(causes, "AWS KMS failed"),
+    if error.is_of_another_key() {
+        tracing::debug!(causes, "AWS KMS refused");
+    } else {
+        tracing::warn!(causes, "AWS KMS failed");
     }
 }
 
-fn classify<E>(error: &SdkError<E, HttpResponse>) -> KeyringError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
+fn classify(error: &SdkError<impl ServiceError, HttpResponse>) -> KeyringError {
     match causes(error).find_map(|cause| cause.downcast_ref()) {
         Some(CredentialsError::ProviderTimedOut(_)) => return KeyringError::Unavailable,
         Some(_) => return KeyringError::Credentials,
@@ -264,10 +247,10 @@ fn classify_code(code: &str, status: u16) -> KeyringError {
             200..=299 => KeyringError::Malformed(MalformedResponse::Unparsable),
             429 => KeyringError::Throttled,
             500.. => KeyringError::Unavailable,
-            _ if unknown.is_empty() => KeyringError::Unexpected { code: format!("HTTP{status}") },
-            _ => KeyringError::Unexpected {
-                code: unknown.chars().filter(char::is_ascii_alphanumeric).take(MAX_CODE_LEN).collect(),
-            },
+            _ if unknown.is_empty() => KeyringError::Unexpected(format!("HTTP{status}")),
+            _ => KeyringError::Unexpected(
+                unknown.chars().filter(char::is_ascii_alphanumeric).take(MAX_CODE_LEN).collect(),
+            ),
         },
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey};
-use aws_lc_rs::{hkdf, rand};
+use aws_lc_rs::hkdf;
 use bytes::Bytes;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -19,7 +19,7 @@ pub(crate) use self::file::reserialize;
 pub use self::file::{generate, rotate};
 
 use super::{DecryptedKey, GeneratedKey};
-use crate::envelope::DataKey;
+use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Local;
 use crate::keyring::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN};
 
@@ -80,7 +80,7 @@ impl LocalHolder {
                         "created a keyring: back it up, it is the only way to the objects"
                     );
                 }
-                Err(KeyringSetupError::Exists { .. }) => {}
+                Err(KeyringSetupError::Exists(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -135,10 +135,8 @@ impl LocalHolder {
         let data_key = wrap_key(wrapping_key, blob.salt)
             .open_in_place(zero_nonce(), associated_data(blob.prefix, context), in_out.as_mut_slice())
             .map_err(|_unauthentic| KeyringError::InvalidCiphertext)?;
-        Ok(DecryptedKey {
-            data_key: DataKey::try_from_slice(data_key),
-            key_id: Some(key_id.as_str().to_owned()),
-        })
+        let data_key = DataKey::try_from_slice(data_key);
+        Ok(DecryptedKey { data_key, key_id: Some(key_id.as_str().to_owned()) })
     }
 
     /// The error for a blob that names a key other than the requested one.
@@ -167,12 +165,8 @@ impl<'a> Blob<'a> {
         let prefix_len = 2 + usize::from(id_len) + SALT_LEN;
         let (prefix, wrapped) = bytes.split_at_checked(prefix_len)?;
         let (key_id, salt) = prefix[2..].split_at(usize::from(id_len));
-        (version == BLOB_VERSION && wrapped.len() == WRAPPED_LEN).then_some(Self {
-            prefix,
-            key_id,
-            salt,
-            wrapped,
-        })
+        let is_well_formed = version == BLOB_VERSION && wrapped.len() == WRAPPED_LEN;
+        is_well_formed.then_some(Self { prefix, key_id, salt, wrapped })
     }
 }
 
@@ -188,10 +182,6 @@ fn zero_nonce() -> Nonce {
 
 fn associated_data(prefix: &[u8], context: &EncryptionContext) -> Aad<Vec<u8>> {
     Aad::from([prefix, context.canonical()].concat())
-}
-
-fn fill_random(bytes: &mut [u8]) {
-    rand::fill(bytes).expect("the operating system has randomness");
 }
 
 const _: () = assert!(2 + MAX_LOCAL_KEY_ID_LEN + SALT_LEN + WRAPPED_LEN <= MAX_WRAPPED_KEY_LEN);

@@ -65,14 +65,6 @@ impl LayoutCache {
         self.proven.get(&self.newest.get(&at.fingerprint()).await?).await
     }
 
-    /// Empties the cache, for tests of the requests that an unknown object needs.
-    #[cfg(test)]
-    pub(crate) fn forget(&self) {
-        self.proven.invalidate_all();
-        self.newest.invalidate_all();
-        self.headers.invalidate_all();
-    }
-
     /// Records that an object was seen at a location, and removes the layout of the object that was seen
     /// there before: that object is gone, or is a version that requests do not name by its id. So a location
     /// that is overwritten often takes the memory of one object.
@@ -86,14 +78,6 @@ impl LayoutCache {
         }
     }
 
-    /// The numbers of cached layouts and segment headers, for tests.
-    #[cfg(test)]
-    pub(crate) async fn sizes(&self) -> (u64, u64) {
-        self.proven.run_pending_tasks().await;
-        self.headers.run_pending_tasks().await;
-        (self.proven.entry_count(), self.headers.entry_count())
-    }
-
     /// The layout of the object with this identity, if it is cached.
     pub(crate) async fn known(
         &self,
@@ -103,3 +87,6 @@ impl LayoutCache {
         self.proven.get(&identity.fingerprint(at)).await
     }
 }
+
+#[cfg(test)]
+mod test_support;

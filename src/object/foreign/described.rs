@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::{DetectedFormat, ForeignContent, ForeignEnvelope, Source, detect};
 use crate::envelope::s3ec::{Entries, Suite};
-use crate::error::Error;
+use crate::error::Result;
 use crate::keyring::Keyring;
 use crate::object::Resources;
 use crate::object::location::ObjectLocation;
@@ -44,21 +44,21 @@ pub struct ForeignObject {
 /// request to the storage.
 ///
 /// # Errors
-/// [`Error::NotReadable`] when the rule does not read its format; otherwise a format error, or an error of
-/// the key service.
+/// [`Error::NotReadable`](crate::error::Error::NotReadable) when the rule does not read its format; otherwise
+/// a format error, or an error of the key service.
 pub async fn unlock_files(
     keyring: &Keyring,
     rule: &BucketRule,
     metadata: &HeaderMap,
     instruction_file: Option<&[u8]>,
     stored: u64,
-) -> Result<StoredFormat, Error> {
+) -> Result<StoredFormat> {
     let claims = match detect(rule, metadata)? {
         DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
         DetectedFormat::Foreign(claims) => claims,
     };
     let file = instruction_file.map(Entries::parse_instruction_file).transpose()?;
-    described(keyring, rule, &ForeignEnvelope::from_claims(rule, claims, file, stored)?).await
+    describe(keyring, rule, &ForeignEnvelope::from_claims(rule, claims, file, stored)?).await
 }
 
 /// Describes an object from the headers of the storage's response to HEAD.
@@ -71,7 +71,7 @@ pub async fn unlock_stored(
     object_key: &ObjectKey,
     metadata: &HeaderMap,
     stored: u64,
-) -> Result<StoredFormat, Error> {
+) -> Result<StoredFormat> {
     let rule = resources.policies.for_object(bucket, object_key)?;
     let claims = match detect(rule, metadata)? {
         DetectedFormat::Native(stored) => return Ok(StoredFormat::Native(stored)),
@@ -79,17 +79,13 @@ pub async fn unlock_stored(
     };
     let at = ObjectLocation { bucket, object_key, version_id: None, headers: HeaderMap::new() };
     let foreign = ForeignEnvelope::resolve(&Source { resources, rule, at: &at }, claims, stored).await?;
-    described(&resources.keyring, rule, &foreign).await
+    describe(&resources.keyring, rule, &foreign).await
 }
 
-async fn described(
-    keyring: &Keyring,
-    rule: &BucketRule,
-    foreign: &ForeignEnvelope,
-) -> Result<StoredFormat, Error> {
-    let (content, key_id) = foreign.unlock(keyring, rule).await?;
+async fn describe(keyring: &Keyring, rule: &BucketRule, object: &ForeignEnvelope) -> Result<StoredFormat> {
+    let (content, key_id) = object.unlock(keyring, rule).await?;
     let nothing = "nothing";
-    let (format, suite, authenticated) = match foreign {
+    let (format, suite, authenticated) = match object {
         ForeignEnvelope::Plaintext => ("plaintext", None, nothing),
         ForeignEnvelope::InstructionFile => ("an instruction file of s3ec, in plaintext", None, nothing),
         ForeignEnvelope::Cbc { .. } => ("cbc", Some("AES-256-CBC"), nothing),
@@ -108,13 +104,9 @@ async fn described(
             ),
         },
     };
-    let context = match foreign {
-        ForeignEnvelope::S3ec(envelope) => {
-            envelope.context().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-        }
-        ForeignEnvelope::Plaintext | ForeignEnvelope::InstructionFile | ForeignEnvelope::Cbc { .. } => {
-            Vec::new()
-        }
-    };
+    let mut context = Vec::new();
+    if let ForeignEnvelope::S3ec(envelope) = object {
+        context.extend(envelope.context().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
     Ok(StoredFormat::Foreign(ForeignObject { format, suite, context, key_id, authenticated, content }))
 }

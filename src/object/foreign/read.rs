@@ -15,7 +15,7 @@ use crate::envelope::StreamOpener;
 use crate::envelope::article_cbc::CbcBody;
 use crate::envelope::native::SseAlgorithm;
 use crate::envelope::s3ec::{Entries, MessageBody};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::location::{ReceivedRange, etag_of};
 use crate::object::opened::OpenedObject;
 use crate::object::range::{RequestedRange, Selection};
@@ -46,11 +46,9 @@ pub(crate) async fn open(
     claims: ForeignMetadata,
     wanted: RequestedRange,
     first: FirstResponse,
-) -> Result<OpenedObject, Error> {
+) -> Result<OpenedObject> {
     let FirstResponse { mut head, stored, content } = first;
-    let etag = etag_of(&head.headers)
-        .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?
-        .to_owned();
+    let etag = etag_of(&head.headers).ok_or(UnexpectedResponse::Missing("ETag"))?.to_owned();
     let foreign = ForeignEnvelope::resolve(&source, claims, stored).await?;
     let (unlocked, key_id) = foreign.unlock(&source.resources.keyring, source.rule).await?;
     let mut reader = ForeignReader { source, wanted, etag, stored, content };
@@ -62,7 +60,7 @@ pub(crate) async fn open(
     };
     foreign.note_read(&source);
     hide(&foreign, &mut head.headers);
-    let length = length_of(selection, plaintext_total);
+    let (_, length) = selection.extent(plaintext_total);
     Ok(OpenedObject {
         head,
         plaintext_total,
@@ -74,23 +72,6 @@ pub(crate) async fn open(
         checksums: Vec::new(),
         parts_count: None,
     })
-}
-
-fn length_of(selection: Selection, total: u64) -> u64 {
-    match selection {
-        Selection::Whole => total,
-        Selection::EmptyPart => 0,
-        Selection::Span(range) => range.len(),
-    }
-}
-
-/// The offset and the number of the selected plaintext bytes.
-fn extent(selection: Selection, total: u64) -> (u64, u64) {
-    match selection {
-        Selection::Whole => (0, total),
-        Selection::EmptyPart => (0, 0),
-        Selection::Span(range) => (range.first(), range.len()),
-    }
 }
 
 /// One read of a foreign object.
@@ -106,14 +87,14 @@ struct ForeignReader<'a> {
 type Opened = (u64, Selection, BoxBody);
 
 impl ForeignReader<'_> {
-    async fn plaintext(&mut self) -> Result<Opened, Error> {
+    async fn plaintext(&mut self) -> Result<Opened> {
         let selection = self.wanted.select(self.stored, None)?;
-        let (first, length) = extent(selection, self.stored);
+        let (first, length) = selection.extent(self.stored);
         let opener = StreamOpener::plaintext(length);
         Ok((self.stored, selection, self.stream(opener, first, length).await?))
     }
 
-    async fn instruction_file(&mut self) -> Result<Opened, Error> {
+    async fn instruction_file(&mut self) -> Result<Opened> {
         let (content, share) = self.whole().await?;
         if Entries::parse_instruction_file(&content).is_err() {
             super::admit(self.source.rule, ReadFormat::Plaintext)?;
@@ -121,43 +102,38 @@ impl ForeignReader<'_> {
         self.cut(share.with(content.freeze()))
     }
 
-    async fn message(&mut self, message: &MessageBody) -> Result<Opened, Error> {
+    async fn message(&mut self, message: &MessageBody) -> Result<Opened> {
         let total = MessageBody::plaintext_length(self.stored)?;
         let selection = self.wanted.select(total, None)?;
         let rules = &self.source.rule.formats.s3ec;
-        let fits = self.stored <= rules.buffer;
-        match (selection, rules.ranges, rules.large) {
-            (Selection::Span(range), Ranges::Unauthenticated, _) if range.len() < total => {
-                let opener = message.view(range.first(), range.len())?;
-                let first = range.first() - range.first() % 16;
-                let body = self.stream(opener, first, range.last() - first + 1).await?;
-                Ok((total, selection, body))
-            }
-            _ if fits => {
-                let (stored, share) = self.whole().await?;
-                let plaintext = message.open_whole(stored)?;
-                self.cut(share.with(plaintext.freeze()))
-            }
-            (Selection::Whole | Selection::EmptyPart, _, Large::Stream) => {
-                let opener = message.delayed(self.stored)?;
-                Ok((total, selection, self.stream(opener, 0, self.stored).await?))
-            }
-            (Selection::Span(range), _, Large::Stream) if range.len() == total => {
-                let opener = message.delayed(self.stored)?;
-                Ok((total, selection, self.stream(opener, 0, self.stored).await?))
-            }
-            (Selection::Span(_), _, _) => Err(too_large(
-                "A range of this object can be verified only with the whole of it, which is larger than the \
-                 bucket's s3ec.buffer; s3ec.ranges = \"unauthenticated\" would read it without.",
-            )),
-            (Selection::Whole | Selection::EmptyPart, _, Large::Refuse) => Err(too_large(
-                "This object can be verified only as a whole, and is larger than the bucket's s3ec.buffer; \
-                 s3ec.large = \"stream\" would release it before it is verified.",
-            )),
+        let is_cut = matches!(selection, Selection::Span(range) if range.len() < total);
+        if let Selection::Span(range) = selection
+            && is_cut
+            && rules.ranges == Ranges::Unauthenticated
+        {
+            let opener = message.view(range.first(), range.len())?;
+            let first = range.first() - range.first() % 16;
+            return Ok((total, selection, self.stream(opener, first, range.last() - first + 1).await?));
         }
+        if self.stored <= rules.buffer {
+            let (stored, share) = self.whole().await?;
+            return self.cut(share.with(message.open_whole(stored)?.freeze()));
+        }
+        if rules.large == Large::Stream && !is_cut {
+            let opener = message.delayed(self.stored)?;
+            return Ok((total, selection, self.stream(opener, 0, self.stored).await?));
+        }
+        let refusal = if matches!(selection, Selection::Span(_)) {
+            "A range of this object can be verified only with the whole of it, which is larger than the \
+             bucket's s3ec.buffer; s3ec.ranges = \"unauthenticated\" would read it without."
+        } else {
+            "This object can be verified only as a whole, and is larger than the bucket's s3ec.buffer; \
+             s3ec.large = \"stream\" would release it before it is verified."
+        };
+        Err(S3Error::invalid_request(refusal).into())
     }
 
-    async fn chain(&mut self, chain: &CbcBody, recorded: Option<u64>) -> Result<Opened, Error> {
+    async fn chain(&mut self, chain: &CbcBody, recorded: Option<u64>) -> Result<Opened> {
         if self.stored <= SMALL_CHAIN {
             let (stored, share) = self.whole().await?;
             let plaintext = chain.open_whole(&stored, recorded)?;
@@ -168,7 +144,7 @@ impl ForeignReader<'_> {
             None => self.source.chain_length(chain, &self.etag, self.stored).await?,
         };
         let selection = self.wanted.select(total, None)?;
-        let (first, length) = extent(selection, total);
+        let (first, length) = selection.extent(total);
         let body = match (first + length).checked_sub(1).filter(|_| length > 0) {
             None => BoxBody::default(),
             Some(last) => {
@@ -181,16 +157,16 @@ impl ForeignReader<'_> {
     }
 
     /// Cuts the requested range out of a whole plaintext.
-    fn cut(&self, plaintext: Bytes) -> Result<Opened, Error> {
+    fn cut(&self, plaintext: Bytes) -> Result<Opened> {
         let total = plaintext.len() as u64;
         let selection = self.wanted.select(total, None)?;
-        let (first, length) = extent(selection, total);
+        let (first, length) = selection.extent(total);
         let index = |offset: u64| usize::try_from(offset).expect("the range lies in the buffered plaintext");
         Ok((total, selection, buffered(plaintext.slice(index(first)..index(first + length)))))
     }
 
     /// Opens `take` stored bytes that begin at offset `first`.
-    async fn stream(&mut self, opener: StreamOpener, first: u64, take: u64) -> Result<BoxBody, Error> {
+    async fn stream(&mut self, opener: StreamOpener, first: u64, take: u64) -> Result<BoxBody> {
         if take == 0 {
             return Ok(BoxBody::default());
         }
@@ -202,23 +178,22 @@ impl ForeignReader<'_> {
             }
         };
         let discard = first.checked_sub(run.first);
-        let discard = discard.ok_or(Error::UnexpectedResponse(UnexpectedResponse::WrongRange))?;
+        let discard = discard.ok_or(UnexpectedResponse::WrongRange)?;
         Ok(boxed(StreamBody::new(body, opener, discard, take)))
     }
 
     /// Buffers all stored bytes. The caller has bounded them by the rule or the format; the [`Share`] counts
     /// them in the global budget of buffered bodies.
-    async fn whole(&mut self) -> Result<(BytesMut, Share), Error> {
+    async fn whole(&mut self) -> Result<(BytesMut, Share)> {
         let share = self.source.resources.hold(self.stored)?;
         let (run, mut body) = match self.content.take() {
             Some((run, body)) if !run.partial => (run, body),
             Some(_) | None => self.source.fetch(&self.etag, self.stored, None).await?,
         };
-        let stored =
-            usize::try_from(self.stored).expect("the length was compared with a bound that fits memory");
+        let stored = usize::try_from(self.stored).expect("it was compared with a bound that fits memory");
         let mut whole = BytesMut::with_capacity(stored);
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(Error::upstream_body)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(Error::UpstreamBody)?.into_data() else { continue };
             if data.len() > stored - whole.len() {
                 return Err(WRONG_LENGTH);
             }
@@ -229,7 +204,3 @@ impl ForeignReader<'_> {
 }
 
 const WRONG_LENGTH: Error = Error::UnexpectedResponse(UnexpectedResponse::WrongLength);
-
-fn too_large(message: &'static str) -> Error {
-    S3Error::invalid_request(message).into()
-}

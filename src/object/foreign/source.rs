@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::article_cbc::{CbcBody, Unreadable};
 use crate::envelope::s3ec::{Entries, INSTRUCTION_SUFFIX, MAX_INSTRUCTION_FILE};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::Resources;
 use crate::object::layout::read_run;
 use crate::object::location::{ObjectLocation, ReceivedRange, etag_of, unreadable};
@@ -30,7 +30,7 @@ pub(crate) struct Source<'a> {
 impl Source<'_> {
     /// The entries of the object's instruction file; `None` if there is none, or if the object of that name
     /// is not an instruction file.
-    pub(crate) async fn instruction_file(&self) -> Result<Option<Entries>, Error> {
+    pub(crate) async fn instruction_file(&self) -> Result<Option<Entries>> {
         let name = format!("{}{INSTRUCTION_SUFFIX}", self.at.object_key.as_str());
         let Ok(object_key) = ObjectKey::parse(name) else { return Ok(None) };
         let mut request = self.at.request(Method::GET);
@@ -52,7 +52,7 @@ impl Source<'_> {
             return Ok(None);
         }
         let content = read_bounded(response.into_body(), MAX_INSTRUCTION_FILE).await;
-        let content = content.map_err(Error::upstream_body)?;
+        let content = content.map_err(Error::UpstreamBody)?;
         Ok(Entries::parse_instruction_file(&content).ok())
     }
 
@@ -71,7 +71,7 @@ impl Source<'_> {
         etag: &str,
         stored: u64,
         range: Option<ByteRange>,
-    ) -> Result<(ReceivedRange, BoxBody), Error> {
+    ) -> Result<(ReceivedRange, BoxBody)> {
         let mut request = self.at.request(Method::GET);
         let pin = HeaderValue::try_from(format!("\"{etag}\"")).expect("the ETag came in a header");
         request.headers.insert(IF_MATCH, pin);
@@ -96,7 +96,7 @@ impl Source<'_> {
     }
 
     /// The plaintext length of an AES-CBC chain, from the padding at its end.
-    pub(crate) async fn chain_length(&self, chain: &CbcBody, etag: &str, stored: u64) -> Result<u64, Error> {
+    pub(crate) async fn chain_length(&self, chain: &CbcBody, etag: &str, stored: u64) -> Result<u64> {
         let range = chain.tail(stored)?;
         let (run, body) = self.fetch(etag, stored, Some(range)).await?;
         let tail: Bytes = read_run(body, run, range.first(), range.len()).await?;

@@ -3,7 +3,6 @@
 //! It must not know how the request is sent. It promises that each object has a data key or a random value of
 //! its own, and that a client cannot set metadata which a reader would take for the format's.
 
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
@@ -11,9 +10,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{CBC, S3EC_COMMITTING, S3EC_GCM, is_reserved};
 use crate::body::{SealStreamBody, boxed};
-use crate::envelope::s3ec::{self, ENTROPY, Version};
-use crate::envelope::{StreamSealer, article_cbc};
-use crate::error::Error;
+use crate::envelope::s3ec::{self, Version};
+use crate::envelope::{StreamSealer, article_cbc, fill_random};
+use crate::error::Result;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::Resources;
 use crate::object::plaintext::Plaintext;
@@ -48,7 +47,7 @@ impl Target {
 ///
 /// # Errors
 /// `InvalidArgument`, which names the metadata entry.
-pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<(), Error> {
+pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<()> {
     let written = Target::from_format(rule.formats.write);
     let reserved = request.keys().find(|name| is_reserved(name.as_str()));
     match (written, reserved) {
@@ -72,7 +71,7 @@ pub(crate) async fn seal(
     key_id: Option<&KeyId>,
     plaintext: Plaintext,
     request: &mut HeaderMap,
-) -> Result<(UpstreamBody, String), Error> {
+) -> Result<(UpstreamBody, String)> {
     let length = match &plaintext {
         Plaintext::Whole(content, _) => content.len() as u64,
         Plaintext::Streaming(_, length, _) => *length,
@@ -104,10 +103,10 @@ async fn seal_cbc(
     key_id: Option<&KeyId>,
     length: u64,
     request: &mut HeaderMap,
-) -> Result<(StreamSealer, u64, String), Error> {
+) -> Result<(StreamSealer, u64, String)> {
     let context = EncryptionContext::from_pairs::<&str, &str>([]);
-    let WriteKey { data_key, wrapped, key_id } =
-        resources.keyring.for_one_object(CBC, key_id, &context).await?;
+    let write_key = resources.keyring.for_one_object(CBC, key_id, &context).await?;
+    let WriteKey { data_key, wrapped, key_id } = write_key;
     request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped)));
     request.insert(headers::ENCRYPTION_LENGTH, HeaderValue::from(length));
     let sealer = article_cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
@@ -122,7 +121,7 @@ async fn seal_s3ec(
     key_id: Option<&KeyId>,
     length: u64,
     request: &mut HeaderMap,
-) -> Result<(StreamSealer, u64, String), Error> {
+) -> Result<(StreamSealer, u64, String)> {
     let pairs = version.context(&rule.formats.s3ec.context);
     let context = EncryptionContext::from_pairs(pairs.clone());
     let keyring = &resources.keyring;
@@ -130,9 +129,8 @@ async fn seal_s3ec(
         Version::V2 => keyring.for_one_object(S3EC_GCM, key_id, &context).await?,
         Version::V3 => keyring.for_write_as(S3EC_COMMITTING, key_id, &context, length).await?,
     };
-    let random: [u8; ENTROPY] = random();
-    let s3ec::NewObject { entries, sealer } =
-        s3ec::NewObject::new(version, &data_key, &wrapped, &pairs, &random);
+    let new = s3ec::NewObject::new(version, &data_key, &wrapped, &pairs, &random());
+    let s3ec::NewObject { entries, sealer } = new;
     for (name, value) in entries {
         let name = HeaderName::try_from(format!("{METADATA}{name}")).expect("the format's names are headers");
         request.insert(name, visible(&value));
@@ -147,6 +145,6 @@ fn visible(text: &str) -> HeaderValue {
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).expect("the operating system has randomness");
+    fill_random(&mut bytes);
     bytes
 }

@@ -5,7 +5,7 @@ use http::header::{ETAG, HeaderValue};
 use http_body_util::BodyExt;
 
 use super::ObjectCopy;
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::opened::OpenedObject;
 use crate::s3::Checksum;
 use crate::upstream::UpstreamError;
@@ -21,7 +21,7 @@ impl ObjectCopy {
         &self,
         etag: &HeaderValue,
         kept: &[Checksum],
-    ) -> Result<Option<Checksum>, Error> {
+    ) -> Result<Option<Checksum>> {
         let Some(algorithm) = self.checksum else { return Ok(None) };
         if let Some(kept) = kept.iter().find(|kept| kept.algorithm() == algorithm) {
             return Ok(Some(*kept));
@@ -38,7 +38,7 @@ impl ObjectCopy {
             }
         }
         if passed != length {
-            return Err(Error::UnexpectedResponse(UnexpectedResponse::WrongLength));
+            return Err(UnexpectedResponse::WrongLength.into());
         }
         Ok(Some(hasher.finish()))
     }

@@ -3,7 +3,6 @@
 //!
 //! It must not read content. If a copy fails or is cancelled, its upload is aborted.
 
-use crate::object::response_headers;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -12,12 +11,11 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::task::JoinSet;
 
 use super::{DocumentResponse, ObjectCopy, response_checksums};
-use crate::body::read_bounded;
 use crate::envelope::native::multipart::{Layout, PartNumber};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result};
 use crate::object::lost_response::Expected;
 use crate::object::native::OpenedNative;
-use crate::object::{layout, upstream_response};
+use crate::object::{layout, response_headers, upstream_response};
 use crate::operation::request::copy_source::NativeSource;
 use crate::s3::headers::{COPY_SOURCE_RANGE, Directive};
 use crate::s3::{Checksum, Hashed, S3Error, xml};
@@ -50,13 +48,16 @@ impl ObjectCopy {
         found: &NativeSource,
         unlocked: &OpenedNative,
         own: Option<Checksum>,
-    ) -> Result<DocumentResponse, Error> {
+    ) -> Result<DocumentResponse> {
         let at = self.source.at();
         let content_key = &unlocked.opened.content_key;
         let known = layout::layout_of(&self.resources, &at, &found.identity, content_key).await?;
         let length = known.layout.plaintext_total();
         if length > MAX_COPY {
-            return Err(too_large().into());
+            let message = format!(
+                "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_COPY}"
+            );
+            return Err(S3Error::invalid_request(message).into());
         }
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         self.carry_tags(&mut request.headers).await?;
@@ -72,14 +73,7 @@ impl ObjectCopy {
             let completed = upload.complete(parts, &conditions, &expected).await?;
             Ok::<_, Error>((copied, completed))
         };
-        let (copied, completed) = match made.await {
-            Ok(made) => made,
-            Err(error) => {
-                abort.abort().await;
-                return Err(error);
-            }
-        };
-        abort.disarm();
+        let (copied, completed) = abort.settle(made.await).await?;
         let (mut headers, mut result) = self.result(completed, &copied, &expected).await;
         response_headers::set_sse(&mut headers, self.sse, Some(&write_key.key_id));
         result.etag = self.rule.etag.to_client(&result.etag, Hashed::Ciphertext);
@@ -94,10 +88,13 @@ impl ObjectCopy {
         copied: &[CopiedPart],
         expected: &Expected,
     ) -> (HeaderMap, xml::CopyResult) {
-        let CompletedUpload { mut headers, result } = completed;
+        let CompletedUpload { mut headers, result, found } = completed;
         response_headers::retain_s3(&mut headers);
         // The response to a completion does not have the time of the object.
-        let found = expected.find(&self.resources.upstream).await.ok().flatten();
+        let found = match found {
+            Some(found) => Some(found),
+            None => expected.find(&self.resources.upstream).await.ok().flatten(),
+        };
         let found = found.and_then(|written| written.copy_result().ok());
         let last_modified = found.map(|found| found.last_modified).unwrap_or_default();
         if let Some(version) = copied.first().and_then(|part| part.source_version.clone()) {
@@ -107,7 +104,7 @@ impl ObjectCopy {
     }
 
     /// Sets the source's tags in the headers of the copy, unless the client replaces them.
-    pub(crate) async fn carry_tags(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+    pub(crate) async fn carry_tags(&self, headers: &mut HeaderMap) -> Result<()> {
         if self.tagging == Directive::Replace {
             return Ok(());
         }
@@ -121,7 +118,7 @@ impl ObjectCopy {
     }
 
     /// The source's tags as the value of `x-amz-tagging`. An upload takes tags from its first request only.
-    async fn source_tags(&self) -> Result<String, Error> {
+    async fn source_tags(&self) -> Result<String> {
         let mut request = self.source.at().request(Method::GET);
         request.query.push(("tagging".to_owned(), None));
         let response = self.resources.upstream.fetch(request).await?;
@@ -131,18 +128,9 @@ impl ObjectCopy {
             StatusCode::NOT_IMPLEMENTED | StatusCode::NOT_FOUND => return Ok(String::new()),
             _ => return Err(upstream_response::refusal(response).await),
         }
-        let document = read_bounded(response.into_body(), xml::MAX_COPY_RESPONSE).await;
-        let document = document.map_err(Error::upstream_body)?;
-        xml::tagging_to_query(&document)
-            .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("Tagging")))
+        let (body, limit) = (response.into_body(), xml::MAX_COPY_RESPONSE);
+        upstream_response::parse_body(body, limit, "Tagging", xml::tagging_to_query).await
     }
-}
-
-fn too_large() -> S3Error {
-    let message = format!(
-        "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_COPY}"
-    );
-    S3Error::invalid_request(message)
 }
 
 /// Parts keep their numbers, and a terminator has [`PartNumber::TERMINATOR`].
@@ -162,7 +150,7 @@ async fn copy_all(
     upload: &StorageUpload,
     segments: &Segments,
     source: &HeaderMap,
-) -> Result<Vec<CopiedPart>, Error> {
+) -> Result<Vec<CopiedPart>> {
     // A source of less than 5 MiB can't be copied by range, and has one segment.
     let is_whole = segments.len() == 1;
     let mut waiting = segments.iter();

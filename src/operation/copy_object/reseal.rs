@@ -5,30 +5,25 @@
 //! copied. What the source's format can't authenticate stays unauthenticated content; from then on it is
 //! sealed like everything else.
 
-use bytes::BytesMut;
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
-use http_body_util::BodyExt;
+use http::header::{CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use time::OffsetDateTime;
 
 use super::{DocumentResponse, ObjectCopy, is_unmet};
 use crate::body::BoxBody;
 use crate::envelope::native::ciphertext_length;
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::location::etag_of;
 use crate::object::opened::OpenedObject;
 use crate::object::plaintext::Plaintext;
 use crate::object::rule::formats::ReadFormat;
-use crate::object::write::BUFFERED;
-use crate::object::write::{NewObject, room_to_seal};
+use crate::object::write::{BUFFERED, NewObject, room_to_seal};
 use crate::operation::request::copy_source::SourceMetadata;
 use crate::s3::checksum::ObjectChecksum;
-use crate::s3::iso_time;
-use crate::s3::{Checksum, S3Error, xml};
-use crate::upstream::UpstreamError;
+use crate::s3::{Checksum, S3Error, iso_time, xml};
+use crate::upload::part::read_all;
 use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
-use crate::wire::limits::MAX_COPY;
-use crate::wire::limits::MAX_PUT;
+use crate::wire::limits::{MAX_COPY, MAX_PUT};
 
 impl ObjectCopy {
     /// Copies a source of the format `found`.
@@ -36,7 +31,7 @@ impl ObjectCopy {
     /// # Errors
     /// As a read of the source and as PutObject; [`Error::Replaced`] when the source was overwritten
     /// meanwhile.
-    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<DocumentResponse, Error> {
+    pub(crate) async fn reseal(&self, found: ReadFormat) -> Result<DocumentResponse> {
         // A change of the format is a change of the object: a bucket is migrated by copying in place.
         if found == self.rule.formats.write.read_as() {
             self.refuse_copy_to_itself()?;
@@ -45,11 +40,13 @@ impl ObjectCopy {
         let kept: Vec<_> =
             opened.checksums.iter().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect();
         refuse_large(opened.length)?;
-        let (opened, checksums) = self.with_own_checksum(opened, kept).await?;
+        let etag = opened.head.headers.get(ETAG).cloned().ok_or(UnexpectedResponse::Missing("ETag"))?;
+        // An envelope is sent before its content, so the source is read first to compute a checksum.
+        let checksums = self.own_checksum(&etag, &kept).await?.map_or(kept, |own| vec![own]);
         let OpenedObject { head, length, body, .. } = opened;
         let mut headers = self.copied_headers(&SourceMetadata::from_headers(&head.headers))?;
         self.carry_tags(&mut headers).await?;
-        let is_pinned = self.pin(&head.headers, &mut headers)?;
+        let is_pinned = self.pin(etag, &mut headers);
         let place = (&self.bucket, &self.object);
         let object = NewObject::for_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
         let plaintext = plaintext(body, length, &checksums).await?;
@@ -57,8 +54,7 @@ impl ObjectCopy {
             Err(error) if is_pinned && is_unmet(&error) => return Err(Error::Replaced),
             response => response?,
         };
-        let etag = etag_of(response.headers())
-            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
+        let etag = etag_of(response.headers()).ok_or(UnexpectedResponse::Missing("ETag"))?;
         let last_modified = iso_time(OffsetDateTime::now_utc());
         let result = xml::CopyResult { etag: format!("\"{etag}\""), last_modified };
         let (mut stored, _) = response.into_parts();
@@ -72,34 +68,15 @@ impl ObjectCopy {
         Ok(DocumentResponse { headers: stored.headers, document: result.to_object_xml(&told) })
     }
 
-    /// The source with the checksums that the copy is to have: those of the source, or the one that the
-    /// request asks for. An envelope is sent before its content, so the source is read first to compute the
-    /// requested checksum.
-    async fn with_own_checksum(
-        &self,
-        opened: OpenedObject,
-        kept: Vec<Checksum>,
-    ) -> Result<(OpenedObject, Vec<Checksum>), Error> {
-        let etag = opened.head.headers.get(ETAG).cloned();
-        let etag = etag.ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
-        match self.own_checksum(&etag, &kept).await? {
-            Some(own) => Ok((opened, vec![own])),
-            None => Ok((opened, kept)),
-        }
-    }
-
     /// A copy that takes its source's place may only replace the object that was read, since another write
     /// may come in between. True if the condition on the copy is this one, and not one of the client's.
-    fn pin(&self, source: &HeaderMap, copy: &mut HeaderMap) -> Result<bool, Error> {
-        if !self.is_in_place() || copy.contains_key(IF_MATCH) || copy.contains_key(IF_NONE_MATCH) {
-            return Ok(false);
+    fn pin(&self, etag: HeaderValue, copy: &mut HeaderMap) -> bool {
+        let is_free = !copy.contains_key(IF_MATCH) && !copy.contains_key(IF_NONE_MATCH);
+        let is_pinned = self.is_in_place() && is_free;
+        if is_pinned {
+            copy.insert(IF_MATCH, etag);
         }
-        let etag = source
-            .get(ETAG)
-            .cloned()
-            .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?;
-        copy.insert(IF_MATCH, etag);
-        Ok(true)
+        is_pinned
     }
 }
 
@@ -116,15 +93,10 @@ fn refuse_large(length: u64) -> Result<(), S3Error> {
 
 /// The source's content as the plaintext to store. A small one is read to its end first, so that an invalid
 /// source costs the storage nothing.
-async fn plaintext(body: BoxBody, length: u64, checksums: &[Checksum]) -> Result<Plaintext, Error> {
+async fn plaintext(body: BoxBody, length: u64, checksums: &[Checksum]) -> Result<Plaintext> {
     if length > BUFFERED {
         return Ok(Plaintext::Streaming(body, length, checksums.to_vec()));
     }
-    let content = body.collect().await.map_err(UpstreamError::Body)?.to_bytes();
-    if content.len() as u64 != length {
-        return Err(Error::UnexpectedResponse(UnexpectedResponse::WrongLength));
-    }
-    let mut whole = BytesMut::with_capacity(room_to_seal(0, content.len()));
-    whole.extend_from_slice(&content);
-    Ok(Plaintext::Whole(whole, checksums.to_vec()))
+    let room = room_to_seal(0, usize::try_from(length).expect("a chunk fits in memory"));
+    Ok(Plaintext::Whole(read_all(body, length, room).await?, checksums.to_vec()))
 }

@@ -1,15 +1,9 @@
 //! A storage made of a closure, and the resources of operations that use this storage, for the tests of
 //! copies.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::body::BoxBody;
@@ -27,21 +21,7 @@ pub(crate) async fn resources(
 ) -> (Resources, tempfile::TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let respond = Arc::new(respond);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let respond = Arc::clone(&respond);
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let respond = Arc::clone(&respond);
-                async move {
-                    let (head, body) = request.into_parts();
-                    let body = body.collect().await.unwrap().to_bytes();
-                    Ok::<_, Infallible>(respond(Request::from_parts(head, body)))
-                }
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
+    test_support::serve(listener, respond);
     let rules: Vec<_> = buckets.iter().map(|bucket| (*bucket, "")).collect();
     test_support::resources(&endpoint, &rules).await
 }

@@ -3,17 +3,14 @@
 use http::{Method, Response};
 
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::upstream_response::{deleted, pass};
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::headers;
 use crate::upload::session::{name_upload, upstream_id};
 
-pub(crate) async fn abort_multipart_upload(
-    resources: &Resources,
-    call: Call,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn abort_multipart_upload(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     resources.policies.for_object(bucket, object_key)?;
     let mut request = call.upstream_request(Method::DELETE);

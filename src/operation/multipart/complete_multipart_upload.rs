@@ -10,29 +10,26 @@ mod matched_parts;
 mod request;
 mod reseal;
 
-use crate::object::response_headers;
 use bytes::Bytes;
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use self::carried_checksum::CarriedChecksum;
 use self::matched_parts::MatchedParts;
 use self::request::CompleteRequest;
-use self::reseal::ResealOutcome;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::{
     Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
 };
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::object::location::account_headers;
 use crate::object::lost_response::Expected;
+use crate::object::response_headers;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::operation::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::xml::{self, CompletionResult};
 use crate::s3::{BucketName, Checksum, DeclaredIntegrity, ErrorCode, EtagStyle, Hashed, ObjectKey, S3Error};
-use crate::upload::memory::SealedLastPart;
 use crate::upload::session::{Upload, take_conditions};
 use crate::upload::storage::{CompletedUpload, StorageUpload};
 use crate::upload::stored_parts::StoredParts;
@@ -41,7 +38,7 @@ use crate::upstream::UpstreamBody;
 pub(crate) async fn complete_multipart_upload(
     resources: &Resources,
     mut call: Call,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     let upload = Upload::from_id(resources, &bucket, &object_key, call.upload_id()).await?;
@@ -87,7 +84,7 @@ struct UploadCompletion {
 }
 
 impl UploadCompletion {
-    async fn run(self) -> Result<DocumentResponse, Error> {
+    async fn run(self) -> Result<DocumentResponse> {
         let listed = match self.storage().list_parts().await {
             Ok(listed) => listed,
             Err(Error::Refused(error)) if error.code == ErrorCode::NoSuchUpload => {
@@ -96,38 +93,32 @@ impl UploadCompletion {
             Err(error) => return Err(error),
         };
         let mut matched = self.match_parts(&listed).await?;
-        let mut displaced = None;
-        let outcome = self.make_object(&listed, &mut matched, &mut displaced).await;
+        let outcome = self.make(&listed, &mut matched).await;
         if outcome.is_ok() {
             // No later request lists these parts, or needs the last one sealed again.
             let cache = &self.resources.upload_cache;
             cache.completed(&self.bucket, &self.upload.upstream_id, &matched.named).await;
-        } else if let Some(part) = displaced {
+        } else if let Some(part) = matched.displaced {
             self.restore_part(part).await;
         }
         outcome
     }
 
     /// Makes the object of the matched parts.
-    async fn make_object(
-        &self,
-        listed: &StoredParts,
-        matched: &mut MatchedParts,
-        displaced: &mut Option<SealedLastPart>,
-    ) -> Result<DocumentResponse, Error> {
+    async fn make(&self, listed: &StoredParts, matched: &mut MatchedParts) -> Result<DocumentResponse> {
         let object = matched.checksum_to_carry(&self.upload);
         let mut decided = completion(&matched.stored);
         if let Err(CompletionRefused::SendAgain(number)) = decided {
-            match self.reseal_last_part(number, listed, matched, object.as_ref(), displaced).await? {
-                ResealOutcome::Stored => decided = completion(&matched.stored),
-                ResealOutcome::Unavailable => self.store_early_terminator(matched).await?,
+            if self.reseal_last_part(number, listed, matched, object.as_ref()).await? {
+                decided = completion(&matched.stored);
+            } else {
+                self.store_early_terminator(matched).await?;
             }
         }
-        if matches!(decided, Ok(Completion::Whole)) {
-            match self.ensure_carried_checksum(listed, matched, object.as_ref(), displaced).await? {
-                CarriedChecksum::Correct => (),
-                CarriedChecksum::MustResend(number) => decided = Err(CompletionRefused::SendAgain(number)),
-            }
+        if matches!(decided, Ok(Completion::Whole))
+            && let Some(number) = self.ensure_carried_checksum(listed, matched, object.as_ref()).await?
+        {
+            decided = Err(CompletionRefused::SendAgain(number));
         }
         let completion = decided.map_err(|refused| into_s3_error(refused, matched))?;
         let checksum = self.request.checksum.verified(&self.upload, matched)?;
@@ -144,11 +135,10 @@ impl UploadCompletion {
     /// # Errors
     /// `InvalidPart` for a part that the storage does not have, `InvalidRequest` for another size of the
     /// object.
-    async fn match_parts(&self, listed: &StoredParts) -> Result<MatchedParts, Error> {
+    async fn match_parts(&self, listed: &StoredParts) -> Result<MatchedParts> {
         let mut matched = MatchedParts::default();
         for part in &self.request.parts {
-            let found =
-                listed.number(part.number).and_then(|found| Some((found, listed.stored_part(found)?)));
+            let found = listed.number(part.number).and_then(|part| Some((part, listed.stored_part(part)?)));
             let (found, stored) = found.ok_or_else(|| matched_parts::invalid_part(part))?;
             let (known, id) = (&self.resources.upload_cache, &self.upload.upstream_id);
             let receipt = known.receipt(id, part.number, &found.etag).await;
@@ -160,18 +150,19 @@ impl UploadCompletion {
     }
 
     /// Stores the terminator, and returns its ETag.
-    async fn store_terminator(&self, layout: &Layout, checksum: Option<&Checksum>) -> Result<String, Error> {
+    async fn store_terminator(&self, layout: &Layout, checksum: Option<&Checksum>) -> Result<String> {
         let sealed = seal_terminator(&self.upload.content_key, layout, checksum, SegmentEntropy::fresh())?;
         self.store_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 
     /// Stores a terminator before the parts are complete, so that every proxy knows that the listed parts are
     /// all, and can seal the last one for them when the client sends it again (F-46, F-47).
-    async fn store_early_terminator(&self, matched: &MatchedParts) -> Result<(), Error> {
+    async fn store_early_terminator(&self, matched: &MatchedParts) -> Result<()> {
         if self.upload.needs_all_parts() {
             return Ok(());
         }
-        if let Some(layout) = matched.layout().filter(|_| listed_below_terminator(matched)) {
+        let is_free = matched.stored.iter().all(|part| part.number < PartNumber::TERMINATOR);
+        if let Some(layout) = matched.layout().filter(|_| is_free) {
             match self.store_terminator(&layout, None).await {
                 // Without a terminator the client only waits a little longer when it sends the part again.
                 Ok(_) | Err(Error::PassThrough(_)) => {}
@@ -182,7 +173,7 @@ impl UploadCompletion {
     }
 
     /// Stores a segment, and returns its ETag.
-    async fn store_part(&self, number: PartNumber, sealed: Bytes) -> Result<String, Error> {
+    async fn store_part(&self, number: PartNumber, sealed: Bytes) -> Result<String> {
         Ok(self.storage().put_part(number, UpstreamBody::Content(sealed)).await?.0)
     }
 
@@ -191,10 +182,10 @@ impl UploadCompletion {
         parts: &[(u16, String)],
         checksum: Option<ObjectChecksum>,
         size: Option<u64>,
-    ) -> Result<DocumentResponse, Error> {
+    ) -> Result<DocumentResponse> {
         let parts = parts.iter().map(|(number, etag)| (*number, etag.as_str()));
         // White space before the storage's document ends here; `respond_or_defer` keeps the client waiting.
-        let CompletedUpload { mut headers, result } =
+        let CompletedUpload { mut headers, result, .. } =
             self.storage().complete(parts, &self.conditions, &self.expected()).await?;
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -219,7 +210,7 @@ impl UploadCompletion {
 
     /// Returns the response that the client missed if the object is the one that this upload made. The
     /// object's envelope shows that, since no other upload has this envelope.
-    async fn completed_before(&self) -> Result<Option<DocumentResponse>, Error> {
+    async fn completed_before(&self) -> Result<Option<DocumentResponse>> {
         let Some(written) = self.expected().find(&self.resources.upstream).await? else { return Ok(None) };
         let mut headers = written.version();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
@@ -241,10 +232,6 @@ impl UploadCompletion {
     }
 }
 
-fn listed_below_terminator(matched: &MatchedParts) -> bool {
-    matched.stored.iter().all(|part| part.number < PartNumber::TERMINATOR)
-}
-
 /// Converts a refusal to complete the upload into the error that S3 has for it.
 fn into_s3_error(refused: CompletionRefused, matched: &MatchedParts) -> Error {
     let about = |error: S3Error, number: PartNumber| error.with("PartNumber", number.value().to_string());
@@ -252,12 +239,13 @@ fn into_s3_error(refused: CompletionRefused, matched: &MatchedParts) -> Error {
         CompletionRefused::Order => ErrorCode::InvalidPartOrder.into(),
         CompletionRefused::TooSmall(number) => {
             let error = S3Error::from(ErrorCode::EntityTooSmall).with("MinSizeAllowed", MIN_PART.to_string());
-            let size = matched.plaintext_length(number);
-            let error = match size {
-                Some(size) => error.with("ProposedSize", size.to_string()),
-                None => error,
-            };
-            about(error, number)
+            about(
+                match matched.plaintext_length(number) {
+                    Some(size) => error.with("ProposedSize", size.to_string()),
+                    None => error,
+                },
+                number,
+            )
         }
         CompletionRefused::NotASegment(number) | CompletionRefused::SendAgain(number) => {
             about(S3Error::new(ErrorCode::InvalidPart, capitalize(refused)), number)

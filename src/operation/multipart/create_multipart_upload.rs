@@ -1,6 +1,5 @@
 //! CreateMultipartUpload: makes the object's content key and envelope, and an upload id that contains both.
 
-use crate::object::response_headers;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
@@ -8,7 +7,8 @@ use http_body_util::BodyExt;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::fits_header;
 use crate::envelope::native::{Attributes, UploadChecksum, UploadTarget, UploadToken};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
+use crate::object::response_headers;
 use crate::object::upstream_response::buffered;
 use crate::object::write::NewObject;
 use crate::operation::Resources;
@@ -25,7 +25,7 @@ const NOMINAL_LENGTH: u64 = 1 << 30;
 pub(crate) async fn create_multipart_upload(
     resources: &Resources,
     mut call: Call,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     let object = NewObject::new(resources, &bucket, &object_key, &call.headers).await?;
@@ -47,16 +47,9 @@ pub(crate) async fn create_multipart_upload(
     let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
     let (storage, mut headers) = StorageUpload::create(&resources.upstream, request).await?;
     let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
-    let wrapped = write_key.wrapped.to_vec();
-    let token = UploadToken::new(
-        &sealed.content_key,
-        target,
-        checksum,
-        storage.id().to_owned(),
-        wrapped,
-        sealed.envelope,
-    )
-    .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("UploadId")))?;
+    let (id, wrapped) = (storage.id().to_owned(), write_key.wrapped.to_vec());
+    let token = UploadToken::new(&sealed.content_key, target, checksum, id, wrapped, sealed.envelope);
+    let token = token.map_err(|_| UnexpectedResponse::Invalid("UploadId"))?;
     resources.upload_cache.remember(&bucket, &token).await;
 
     let document = xml::write_initiated(bucket.as_str(), object_key.as_str(), &token.to_text());
@@ -81,7 +74,7 @@ fn announcing(checksum: UploadChecksum) -> Attributes {
 ///
 /// # Errors
 /// `InvalidRequest` for a type that S3 does not give to the algorithm.
-fn declared_checksum(request: &HeaderMap) -> Result<UploadChecksum, Error> {
+fn declared_checksum(request: &HeaderMap) -> Result<UploadChecksum> {
     let declared = DeclaredIntegrity::from_headers(request)?;
     let Some(algorithm) = declared.requested else {
         if declared.checksum_type.is_some() {

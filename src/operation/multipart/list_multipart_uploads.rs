@@ -7,19 +7,15 @@ use http::{Method, Response};
 
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::UploadToken;
-use crate::error::{Error, UnexpectedResponse};
-use crate::object::upstream_response::pass;
-use crate::object::upstream_response::with_document;
+use crate::error::{Error, Result, UnexpectedResponse};
+use crate::object::upstream_response::{pass, with_document};
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::{ErrorCode, S3Error, headers, xml};
 
 const MARKER: &str = "upload-id-marker";
 
-pub(crate) async fn list_multipart_uploads(
-    resources: &Resources,
-    call: Call,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn list_multipart_uploads(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
     let Some(bucket) = call.path.bucket() else {
         return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
     };
@@ -37,9 +33,8 @@ pub(crate) async fn list_multipart_uploads(
     }
     let response = pass(resources.upstream.send(request).await?).await?;
     let (head, body) = response.into_parts();
-    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
-    let unexpected =
-        |_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListMultipartUploadsResult"));
+    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::UpstreamBody)?;
+    let unexpected = |_| UnexpectedResponse::Document("ListMultipartUploadsResult");
     let mut tokens = HashMap::new();
     for id in xml::upload_ids(&document).map_err(unexpected)? {
         if let Some(token) = resources.upload_cache.token(bucket, &id).await {

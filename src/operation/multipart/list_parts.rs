@@ -4,22 +4,20 @@ use std::collections::HashMap;
 
 use http::{Method, Response, StatusCode};
 
-use crate::body::{BoxBody, read_bounded};
+use crate::body::BoxBody;
 use crate::envelope::native::multipart::{
     MultipartLength, PartNumber, PartReceipt, SEGMENT_HEADER, multipart_plaintext_length,
 };
-use crate::error::{Error, UnexpectedResponse};
-use crate::object::upstream_response::pass;
-use crate::object::upstream_response::with_document;
+use crate::error::{Error, Result};
+use crate::object::upstream_response::{parse_body, pass, with_document};
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::xml::{self, ListedPart, PartEntry};
 use crate::s3::{EtagStyle, Hashed, headers};
 use crate::upload::part::with_receipt;
 use crate::upload::session::{name_upload, no_such_upload, upstream_id};
-use crate::upload::storage::is_no_such_upload;
 
-pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let style = resources.policies.for_object(bucket, object_key)?.etag;
     let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;
@@ -29,9 +27,8 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     name_upload(&mut request, &upstream_id);
     let response = pass(resources.upstream.fetch(request).await?).await.map_err(into_no_such_upload)?;
     let (head, body) = response.into_parts();
-    let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::upstream_body)?;
-    let page = xml::parse_uploaded_parts(&document)
-        .map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Document("ListPartsResult")))?;
+    let (limit, parse) = (xml::MAX_UPLOAD_DOCUMENT, xml::parse_uploaded_parts);
+    let page = parse_body(body, limit, "ListPartsResult", parse).await?;
     let mut receipts = HashMap::new();
     for part in &page.parts {
         if let Some(receipt) = resources.upload_cache.receipt(&upstream_id, part.number, &part.etag).await {
@@ -46,7 +43,7 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
 fn into_no_such_upload(error: Error) -> Error {
     if let Error::PassThrough(refusal) = &error
         && refusal.status == StatusCode::NOT_FOUND
-        && xml::parse_error_document(&refusal.document).is_ok_and(|error| is_no_such_upload(&error))
+        && refusal.is_no_such_upload()
     {
         return no_such_upload();
     }

@@ -4,7 +4,7 @@ use http::Response;
 use http::header::HeaderValue;
 
 use crate::body::{BoxBody, boxed};
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::location::account_headers;
 use crate::operation::Resources;
 use crate::operation::request::Call;
@@ -12,7 +12,7 @@ use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, header
 use crate::upload::part::{NewPart, check_length, set_etag};
 use crate::upload::session::Upload;
 
-pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (&bucket.clone(), &object_key.clone());
     let number = call.part_number()?;
@@ -46,10 +46,7 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
 ///
 /// # Errors
 /// `InvalidRequest` for a part with a checksum of another algorithm.
-fn wanted_checksum(
-    upload: &Upload,
-    declared: &DeclaredIntegrity,
-) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+fn wanted_checksum(upload: &Upload, declared: &DeclaredIntegrity) -> Result<Option<ChecksumAlgorithm>> {
     let wanted = upload.checksum_algorithm();
     match (wanted, declared.algorithm()) {
         (Some(wanted), Some(sent)) if wanted != sent => {
@@ -58,7 +55,7 @@ fn wanted_checksum(
                 wanted.token().to_lowercase(),
                 sent.token().to_lowercase()
             );
-            Err(S3Error::invalid_request(message))
+            Err(S3Error::invalid_request(message).into())
         }
         (wanted, _) => Ok(wanted),
     }

@@ -12,29 +12,24 @@ use time::OffsetDateTime;
 
 use crate::body::{BoxBody, boxed};
 use crate::envelope::native::multipart::PartNumber;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::object::location::account_headers;
 use crate::object::opened::OpenedObject;
 use crate::object::range::{RequestedRange, Selection};
-use crate::object::read::ReadRequest;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::operation::request::copy_source::{open_source, refuse_body};
 use crate::operation::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::s3::headers::{self, COPY_SOURCE_RANGE};
-use crate::s3::iso_time;
 use crate::s3::{
     BucketName, ByteRange, ChecksumAlgorithm, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error,
-    Verifier, range, xml,
+    Verifier, iso_time, range, xml,
 };
 use crate::upload::part::{NewPart, check_length};
 use crate::upload::session::Upload;
 use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
 
-pub(crate) async fn upload_part_copy(
-    resources: &Resources,
-    mut call: Call,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn upload_part_copy(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     let copy = PartCopy::from_call(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);
     refuse_body(resources, &mut call).await?;
@@ -59,7 +54,7 @@ struct PartCopy {
 }
 
 impl PartCopy {
-    fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
+    fn from_call(resources: &Resources, call: &Call) -> Result<Self> {
         let (bucket, object_key) = call.object()?;
         let number = call.part_number()?;
         // Refuses SSE-C, and other headers that no copy can have.
@@ -76,7 +71,7 @@ impl PartCopy {
         })
     }
 
-    async fn run(self, upload: Upload) -> Result<DocumentResponse, Error> {
+    async fn run(self, upload: Upload) -> Result<DocumentResponse> {
         let Self { resources, bucket, object_key, number, .. } = &self;
         let number = *number;
         let opened = *self.open().await.map_err(|error| self.range_error(error))?;
@@ -104,23 +99,9 @@ impl PartCopy {
         Ok(DocumentResponse { headers: head.headers, document: result.to_part_xml(&checksums) })
     }
 
-    async fn open(&self) -> Result<Box<OpenedObject>, Error> {
-        let CopySource { bucket, object, version_id } = &self.source;
-        let wanted = match self.range {
-            None => RequestedRange::Whole,
-            Some(range) => RequestedRange::Range(range.into()),
-        };
-        let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
-        let read = ReadRequest {
-            bucket,
-            object_key: object,
-            wanted,
-            query: version.collect(),
-            headers: self.source_headers.clone(),
-            needs_checksum: false,
-            if_range: None,
-        };
-        open_source(&self.resources, read).await
+    async fn open(&self) -> Result<Box<OpenedObject>> {
+        let wanted = self.range.map_or(RequestedRange::Whole, |range| RequestedRange::Range(range.into()));
+        open_source(&self.resources, &self.source, wanted, self.source_headers.clone(), false).await
     }
 
     /// # Errors
@@ -170,13 +151,9 @@ fn source_range(headers: &HeaderMap) -> Result<Option<ByteRange>, S3Error> {
 /// Wraps a body so that its checksum is computed while it streams. The verifier is complete when the body has
 /// ended, and `None` without an algorithm.
 fn computing(body: BoxBody, algorithm: Option<ChecksumAlgorithm>) -> (BoxBody, Arc<Mutex<Option<Verifier>>>) {
-    let verifier =
-        algorithm.map(|algorithm| Verifier::new(&DeclaredIntegrity::default()).computing(algorithm));
-    let is_computed = verifier.is_some();
-    let verifier = Arc::new(Mutex::new(verifier));
-    if !is_computed {
-        return (body, verifier);
-    }
+    let Some(algorithm) = algorithm else { return (body, Arc::default()) };
+    let verifier = Verifier::new(&DeclaredIntegrity::default()).computing(algorithm);
+    let verifier = Arc::new(Mutex::new(Some(verifier)));
     let fed = Arc::clone(&verifier);
     let observed = body.map_frame(move |frame| {
         if let (Some(data), Some(verifier)) =

@@ -7,7 +7,7 @@ use crate::body::IngestBody;
 use crate::buffers::Share;
 use crate::envelope::native::CHUNK;
 use crate::envelope::native::multipart::SEGMENT_HEADER;
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::slow_down;
 use crate::object::write::room_to_seal;
 use crate::operation::Resources;
@@ -40,11 +40,7 @@ pub(crate) struct FormFile {
 impl FormFile {
     /// # Errors
     /// `SlowDown` when others hold too much memory.
-    pub(crate) fn new(
-        resources: &Resources,
-        body: IngestBody,
-        range: ContentLengthRange,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(resources: &Resources, body: IngestBody, range: ContentLengthRange) -> Result<Self> {
         let range = ContentLengthRange { max: range.max.min(MAX_PUT), ..range };
         Ok(Self { body, range, length: 0, pending: Bytes::new(), share: resources.hold(0)? })
     }
@@ -55,7 +51,7 @@ impl FormFile {
     /// # Errors
     /// `EntityTooLarge` as soon as the file is too long, `EntityTooSmall` at its end, `SlowDown` when other
     /// requests hold too much memory, and the errors of the body.
-    pub(crate) async fn read_piece(&mut self, expected: usize) -> Result<FilePiece, Error> {
+    pub(crate) async fn read_piece(&mut self, expected: usize) -> Result<FilePiece> {
         let mut part = BytesMut::with_capacity(room_to_seal(SEGMENT_HEADER, expected));
         loop {
             let taken = self.pending.split_to(self.pending.len().min(PART_LENGTH - part.len()));

@@ -2,7 +2,6 @@
 //!
 //! It must not know fields or policies. If the form fails or is cancelled, its upload is aborted.
 
-use crate::object::response_headers;
 use bytes::{Bytes, BytesMut};
 use http::header::{ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response};
@@ -14,8 +13,9 @@ use crate::envelope::native::multipart::{
     Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
 use crate::envelope::native::{Attributes, UploadChecksum};
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Result, UnexpectedResponse};
 use crate::object::lost_response::Expected;
+use crate::object::response_headers;
 use crate::object::upstream_response::buffered;
 use crate::object::write::{NewObject, seal_whole};
 use crate::operation::Resources;
@@ -34,7 +34,7 @@ pub(crate) async fn upload(
     first: BytesMut,
     file: FormFile,
     length: u64,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     let write_key = object.write_key(resources, length).await?;
     let mut create = object.request(Method::POST);
     create.headers = object.headers.clone();
@@ -55,18 +55,11 @@ pub(crate) async fn upload(
         layout: Vec::new(),
         etags: Vec::new(),
     };
-    let completed = match upload.run(first, file, &conditions, &expected).await {
-        Ok(completed) => completed,
-        Err(error) => {
-            abort.abort().await;
-            return Err(error);
-        }
-    };
-    abort.disarm();
+    let completed = abort.settle(upload.run(first, file, &conditions, &expected).await).await?;
     let mut response = Response::new(buffered(""));
     *response.headers_mut() = completed.headers;
     let etag = HeaderValue::try_from(completed.result.etag());
-    let etag = etag.map_err(|_| Error::UnexpectedResponse(UnexpectedResponse::Invalid("ETag")))?;
+    let etag = etag.map_err(|_| UnexpectedResponse::Invalid("ETag"))?;
     response.headers_mut().insert(ETAG, etag);
     response_headers::set_sse(response.headers_mut(), object.sse, Some(&write_key.key_id));
     response_headers::set_etag(response.headers_mut(), object.etag_style(), Hashed::Ciphertext);
@@ -92,7 +85,7 @@ impl FormParts {
         mut file: FormFile,
         conditions: &HeaderMap,
         expected: &Expected,
-    ) -> Result<CompletedUpload, Error> {
+    ) -> Result<CompletedUpload> {
         let mut part = first;
         let last = loop {
             self.store_part(part, SegmentEnd::Middle).await?;
@@ -112,7 +105,7 @@ impl FormParts {
         self.storage.complete(parts, conditions, expected).await
     }
 
-    async fn store_part(&mut self, plaintext: BytesMut, end: SegmentEnd<'_>) -> Result<(), Error> {
+    async fn store_part(&mut self, plaintext: BytesMut, end: SegmentEnd<'_>) -> Result<()> {
         let number = u16::try_from(self.layout.len() + 1).ok().and_then(PartNumber::new);
         let number = number.expect("5 GiB have 640 parts");
         let part = Part { number, length: plaintext.len() as u64 };
@@ -125,7 +118,7 @@ impl FormParts {
         self.send_part(number, sealed).await
     }
 
-    async fn store_terminator(&mut self) -> Result<(), Error> {
+    async fn store_terminator(&mut self) -> Result<()> {
         let layout = Layout::terminated(self.layout.clone())?;
         let object = self.object_checksum();
         let sealed = seal_terminator(&self.content_key, &layout, object.as_ref(), SegmentEntropy::fresh())?;
@@ -137,7 +130,7 @@ impl FormParts {
         checksums.first().copied()
     }
 
-    async fn send_part(&mut self, number: PartNumber, sealed: Bytes) -> Result<(), Error> {
+    async fn send_part(&mut self, number: PartNumber, sealed: Bytes) -> Result<()> {
         let (etag, _) = self.storage.put_part(number, UpstreamBody::Content(sealed)).await?;
         self.etags.push((number.value(), etag));
         Ok(())

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::body::read_bounded;
-use crate::error::{Error, UnexpectedResponse};
+use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::foreign::{self, DetectedFormat};
 use crate::object::location::{ObjectIdentity, ObjectLocation, ReceivedRange, account_headers};
 use crate::object::native::NativeMetadata;
@@ -63,17 +63,15 @@ pub(crate) struct SourceMetadata {
 impl SourceMetadata {
     /// Takes the metadata from a response to GET or HEAD.
     pub(crate) fn from_headers(response: &HeaderMap) -> Self {
-        let mut headers = HeaderMap::new();
-        for (name, value) in response.iter().filter(|(name, _)| headers::is_copied_metadata(name)) {
-            headers.append(name, value.clone());
-        }
-        Self { headers, is_incomplete: response.contains_key("x-amz-missing-meta") }
+        let copied = response.iter().filter(|(name, _)| headers::is_copied_metadata(name));
+        let copied = copied.map(|(name, value)| (name.clone(), value.clone()));
+        Self { headers: copied.collect(), is_incomplete: response.contains_key("x-amz-missing-meta") }
     }
 }
 
 impl SourceReader {
     /// The source that a copy names, under the rule that serves it.
-    pub(crate) fn from_call(resources: &Resources, call: &Call) -> Result<Self, Error> {
+    pub(crate) fn from_call(resources: &Resources, call: &Call) -> Result<Self> {
         let named = call.source()?.clone();
         let rule = resources.policies.for_object(&named.bucket, &named.object)?.clone();
         let conditions = headers::source_read_headers(&call.headers);
@@ -86,7 +84,7 @@ impl SourceReader {
     /// # Errors
     /// `PreconditionFailed` when a condition of the client does not hold, and as a read when the source is of
     /// another kind.
-    pub(crate) async fn examine(&self) -> Result<SourceKind, Error> {
+    pub(crate) async fn examine(&self) -> Result<SourceKind> {
         let mut request = self.request(Method::GET);
         request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
         let mut response = self.upstream.fetch(request).await?;
@@ -106,7 +104,7 @@ impl SourceReader {
         };
         if run.partial {
             // Read to its end, the connection can serve another request.
-            read_bounded(body, 1).await.map_err(Error::upstream_body)?;
+            read_bounded(body, 1).await.map_err(Error::UpstreamBody)?;
         }
         match foreign::detect(&self.rule, &head.headers)? {
             DetectedFormat::Native(keys) => NativeSource::from_headers(&head.headers, keys, run.total)
@@ -127,19 +125,8 @@ impl SourceReader {
     ///
     /// # Errors
     /// As [`open_object`], and `PreconditionFailed` when a condition of the client does not hold.
-    pub(crate) async fn open(&self, resources: &Resources) -> Result<Box<OpenedObject>, Error> {
-        let CopySource { bucket, object, version_id } = &self.named;
-        let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
-        let read = ReadRequest {
-            bucket,
-            object_key: object,
-            wanted: RequestedRange::Whole,
-            query: version.collect(),
-            headers: self.conditions.clone(),
-            needs_checksum: true,
-            if_range: None,
-        };
-        open_source(resources, read).await
+    pub(crate) async fn open(&self, resources: &Resources) -> Result<Box<OpenedObject>> {
+        open_source(resources, &self.named, RequestedRange::Whole, self.conditions.clone(), true).await
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {
@@ -149,14 +136,21 @@ impl SourceReader {
     }
 }
 
-/// Opens the source of a copy.
+/// Opens the `wanted` part of a copy's source; `headers` are conditions, and what every request repeats.
 ///
 /// # Errors
 /// As [`open_object`], and as [`source_error`].
 pub(crate) async fn open_source(
     resources: &Resources,
-    read: ReadRequest<'_>,
-) -> Result<Box<OpenedObject>, Error> {
+    source: &CopySource,
+    wanted: RequestedRange,
+    headers: HeaderMap,
+    needs_checksum: bool,
+) -> Result<Box<OpenedObject>> {
+    let CopySource { bucket, object: object_key, version_id } = source;
+    let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
+    let query = version.collect();
+    let read = ReadRequest { bucket, object_key, wanted, query, headers, needs_checksum, if_range: None };
     open_object(resources, read).await.map_err(source_error)
 }
 
@@ -174,14 +168,11 @@ fn source_error(error: Error) -> Error {
 }
 
 impl NativeSource {
-    fn from_headers(headers: &HeaderMap, keys: NativeMetadata, stored_total: u64) -> Result<Self, Error> {
+    fn from_headers(headers: &HeaderMap, keys: NativeMetadata, stored_total: u64) -> Result<Self> {
         Ok(Self {
             identity: ObjectIdentity::from_headers(headers, &keys, stored_total)?,
             keys,
-            etag: headers
-                .get(ETAG)
-                .cloned()
-                .ok_or(Error::UnexpectedResponse(UnexpectedResponse::Missing("ETag")))?,
+            etag: headers.get(ETAG).cloned().ok_or(UnexpectedResponse::Missing("ETag"))?,
             metadata: SourceMetadata::from_headers(headers),
         })
     }
@@ -191,7 +182,7 @@ impl NativeSource {
 ///
 /// # Errors
 /// `InvalidRequest` when the request has a body.
-pub(crate) async fn refuse_body(resources: &Resources, call: &mut Call) -> Result<(), Error> {
+pub(crate) async fn refuse_body(resources: &Resources, call: &mut Call) -> Result<()> {
     if call.content_length()?.is_some_and(|length| length > 0) {
         let message = "A copy has its content from its source, and no body of its own.";
         return Err(S3Error::invalid_request(message).into());

@@ -3,20 +3,19 @@
 //! It must not know what a document says. No operation sees a byte of a document before all of it is
 //! verified.
 
-use crate::s3::headers;
-use crate::upstream::{UpstreamBody, UpstreamRequest};
-use http::header::{HeaderMap, HeaderValue};
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 
 use super::Call;
 use crate::body::Verdict;
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::slow_down;
 use crate::operation::Resources;
-use crate::s3::{DeclaredIntegrity, ErrorCode, Operation, S3Error};
+use crate::s3::{DeclaredIntegrity, ErrorCode, Operation, S3Error, headers};
+use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// Memory is taken in steps of this many bytes, as the document arrives.
 const STEP: usize = 64 << 10;
@@ -85,12 +84,10 @@ impl Call {
         resources: &Resources,
         limit: u64,
         declared: &DeclaredIntegrity,
-    ) -> Result<(Bytes, Verdict), Error> {
+    ) -> Result<(Bytes, Verdict)> {
         let length = self.content_length()?.unwrap_or(0);
         if length > limit {
-            return Err(
-                S3Error::new(ErrorCode::MaxMessageLengthExceeded, "Your request was too large.").into()
-            );
+            return Err(S3Error::from(ErrorCode::MaxMessageLengthExceeded).into());
         }
         let (mut body, verdict) = self.ingest_declared(resources, length, declared);
         let mut share = resources.documents.take(0).ok_or_else(slow_down)?;
@@ -133,7 +130,7 @@ impl Document {
 ///
 /// # Errors
 /// As [`Call::document`].
-pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Result<Document, Error> {
+pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Result<Document> {
     let declared = DeclaredIntegrity::from_headers(&call.headers)?;
     let (bytes, verdict) = call.document(resources, document_limit(call.operation), &declared).await?;
     let mut trailers = HeaderMap::new();
@@ -149,7 +146,7 @@ pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Res
 ///
 /// # Errors
 /// As [`headers::passthrough_headers`].
-pub(crate) fn request_with_document(call: &Call, document: Document) -> Result<UpstreamRequest, Error> {
+pub(crate) fn request_with_document(call: &Call, document: Document) -> Result<UpstreamRequest> {
     let mut request = call.upstream_request(call.method.clone());
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);

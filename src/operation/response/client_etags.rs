@@ -3,11 +3,11 @@
 //! It must not evaluate a condition. Every condition remains one, and the storage evaluates it in the step in
 //! which it reads or writes the object.
 
-use crate::object::response_headers;
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use http::{Response, StatusCode};
 
 use crate::body::BoxBody;
+use crate::object::response_headers;
 use crate::object::rule::BucketRule;
 use crate::operation::Resources;
 use crate::operation::request::Call;

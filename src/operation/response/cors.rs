@@ -16,7 +16,7 @@ use http::{Method, Response, StatusCode};
 use moka::future::Cache;
 
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::s3::{BucketName, S3Path, headers};
@@ -59,11 +59,9 @@ pub struct CorsRequest<'a> {
 
 /// The storage's responses by bucket, method and origin. Cloning shares the cache.
 #[derive(Clone)]
-pub struct CorsCache(Arc<Shared>);
-
-struct Shared {
-    cache: Cache<[u8; 32], Arc<HeaderMap>>,
-    unsigned: Mutex<Allowance>,
+pub struct CorsCache {
+    responses: Cache<[u8; 32], Arc<HeaderMap>>,
+    unsigned: Arc<Mutex<Allowance>>,
 }
 
 /// The preflights that are left of the current second.
@@ -85,9 +83,9 @@ impl Allowance {
 
 impl Default for CorsCache {
     fn default() -> Self {
-        let cache = Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(MAX_AGE).build();
-        let unsigned = Mutex::new(Allowance { begun: Instant::now(), left: MAX_UNSIGNED_PER_SECOND });
-        Self(Arc::new(Shared { cache, unsigned }))
+        let responses = Cache::builder().max_capacity(MAX_ENTRIES).time_to_live(MAX_AGE).build();
+        let unsigned = Allowance { begun: Instant::now(), left: MAX_UNSIGNED_PER_SECOND };
+        Self { responses, unsigned: Arc::new(Mutex::new(unsigned)) }
     }
 }
 
@@ -102,10 +100,10 @@ pub async fn cors_headers(
     if origin.len() > MAX_ORIGIN {
         return Arc::default();
     }
-    let Shared { cache, unsigned } = &*resources.cors.0;
-    let names = [bucket.as_str().as_bytes(), method.as_str().as_bytes(), origin.as_bytes()];
-    let key = digest_of_fields(names);
-    if let Some(headers) = cache.get(&key).await {
+    let CorsCache { responses, unsigned } = &resources.cors;
+    let key = [bucket.as_str().as_bytes(), method.as_str().as_bytes(), origin.as_bytes()];
+    let key = digest_of_fields(key);
+    if let Some(headers) = responses.get(&key).await {
         return headers;
     }
     let is_allowed = requester == Requester::Signed
@@ -113,7 +111,7 @@ pub async fn cors_headers(
     if !is_allowed {
         return Arc::default();
     }
-    let fetching = tokio::time::timeout(MAX_WAIT, cache.try_get_with(key, fetch(resources, request)));
+    let fetching = tokio::time::timeout(MAX_WAIT, responses.try_get_with(key, fetch(resources, request)));
     match fetching.await {
         Ok(Ok(headers)) => headers,
         Ok(Err(_)) | Err(_) => Arc::default(),
@@ -151,7 +149,7 @@ pub(crate) async fn send_preflight(
     resources: &Resources,
     path: &S3Path,
     request_headers: &HeaderMap,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     let mut request = UpstreamRequest::new(Method::OPTIONS, path.bucket(), path.object());
     request.headers = headers::preflight_headers(request_headers);
     upstream_response::pass(resources.upstream.send(request).await?).await

@@ -4,7 +4,6 @@
 //! It must not know what the work is. The work goes on when the client disconnects, and its permit lives as
 //! long.
 
-use crate::object::response_headers;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,8 @@ use tokio::task::JoinHandle;
 use crate::admission::RequestPermit;
 use crate::body::{BoxBody, KeepAliveBody, boxed};
 use crate::envelope::native::SseAlgorithm;
-use crate::error::{Error, with_causes};
+use crate::error::{Error, Result, with_causes};
+use crate::object::response_headers;
 use crate::s3::{ErrorCode, S3Error};
 
 /// How long the response's head waits for the outcome; until then an error has a status of its own. Clients
@@ -37,11 +37,11 @@ pub(crate) struct DocumentResponse {
 /// # Errors
 /// The error of the work, if it fails before the deadline.
 pub(crate) async fn respond_or_defer(
-    work: impl Future<Output = Result<DocumentResponse, Error>> + Send + 'static,
+    work: impl Future<Output = Result<DocumentResponse>> + Send + 'static,
     permit: Option<RequestPermit>,
     resource: String,
     sse: SseAlgorithm,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     let task = tokio::spawn(async move {
         let outcome = work.await;
         drop(permit);
@@ -51,11 +51,11 @@ pub(crate) async fn respond_or_defer(
 }
 
 async fn within(
-    mut task: JoinHandle<Result<DocumentResponse, Error>>,
+    mut task: JoinHandle<Result<DocumentResponse>>,
     resource: String,
     sse: SseAlgorithm,
     deadline: Duration,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<Response<BoxBody>> {
     if let Ok(ended) = tokio::time::timeout(deadline, &mut task).await {
         let DocumentResponse { headers, document } = ended.map_err(|_| task_failed())??;
         return Ok(done(headers, &document));
@@ -81,7 +81,7 @@ fn done(headers: HeaderMap, document: &str) -> Response<BoxBody> {
 }
 
 /// The outcome as a document without XML declaration.
-fn late_document(ended: Result<DocumentResponse, Error>, resource: &str) -> String {
+fn late_document(ended: Result<DocumentResponse>, resource: &str) -> String {
     let error = match ended {
         Ok(DocumentResponse { document, .. }) => return document,
         Err(error) => error,

@@ -5,7 +5,7 @@
 use http::{Method, Response};
 
 use crate::body::BoxBody;
-use crate::error::Error;
+use crate::error::Result;
 use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::upstream::{UpstreamError, UpstreamRequest};
@@ -14,10 +14,7 @@ use crate::upstream::{UpstreamError, UpstreamRequest};
 ///
 /// # Errors
 /// As [`upstream_response::pass`], and an upstream error when the storage sends no response.
-pub(crate) async fn forward(
-    resources: &Resources,
-    request: UpstreamRequest,
-) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn forward(resources: &Resources, request: UpstreamRequest) -> Result<Response<BoxBody>> {
     upstream_response::pass(exchange(resources, request).await?).await
 }
 

@@ -21,7 +21,6 @@ pub enum ChecksumType {
 
 impl ChecksumType {
     /// The value of `x-amz-checksum-type`.
-    #[must_use]
     pub const fn token(self) -> &'static str {
         match self {
             Self::Composite => "COMPOSITE",
@@ -54,7 +53,7 @@ impl DeclaredIntegrity {
     /// one, and for names that contradict; `NotImplemented` for an algorithm that could not be verified here.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, S3Error> {
         let declared = Self {
-            content_md5: content_md5(headers)?,
+            content_md5: Self::content_md5_of(headers)?,
             header: checksum_header(headers)?,
             trailer: checksum_trailer(headers)?,
             requested: requested(headers)?,
@@ -64,8 +63,7 @@ impl DeclaredIntegrity {
             return Err(S3Error::invalid_request("Expecting a single x-amz-checksum- header"));
         }
         if let Some(named) = declared.requested {
-            let contradicted = declared.algorithm().is_some_and(|algorithm| algorithm != named);
-            if contradicted {
+            if declared.algorithm().is_some_and(|algorithm| algorithm != named) {
                 return Err(invalid_header(headers::SDK_CHECKSUM_ALGORITHM));
             }
             if declared.algorithm().is_none() && headers.contains_key(headers::SDK_CHECKSUM_ALGORITHM) {
@@ -91,31 +89,23 @@ impl DeclaredIntegrity {
     /// # Errors
     /// `InvalidDigest` for a malformed one.
     pub fn content_md5_of(headers: &HeaderMap) -> Result<Option<[u8; Md5::LEN]>, S3Error> {
-        content_md5(headers)
+        let value = single(headers, headers::CONTENT_MD5).map_err(|_| ErrorCode::InvalidDigest)?;
+        let Some(value) = value else { return Ok(None) };
+        let decoded = STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
+        decoded.map(Some).ok_or_else(|| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            S3Error::from(ErrorCode::InvalidDigest).with("Content-MD5", text)
+        })
     }
 
     /// The algorithm of the one checksum that is or will be given a value.
-    #[must_use]
     pub fn algorithm(&self) -> Option<ChecksumAlgorithm> {
         self.header.map(|checksum| checksum.algorithm()).or(self.trailer)
     }
 
     /// Whether the body's end can refute it.
-    #[must_use]
     pub fn is_verifiable(&self) -> bool {
         self.content_md5.is_some() || self.algorithm().is_some()
-    }
-}
-
-fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; Md5::LEN]>, S3Error> {
-    let Some(value) = single(headers, headers::CONTENT_MD5).map_err(|_| ErrorCode::InvalidDigest)? else {
-        return Ok(None);
-    };
-    let decoded = STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
-    match decoded {
-        Some(digest) => Ok(Some(digest)),
-        None => Err(S3Error::from(ErrorCode::InvalidDigest)
-            .with("Content-MD5", String::from_utf8_lossy(value.as_bytes()))),
     }
 }
 
@@ -141,14 +131,9 @@ fn checksum_trailer(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3
     let mut found = None;
     for value in headers.get_all(headers::TRAILER_NAMES) {
         for name in value.to_str().map_err(|_| unknown())?.split(',').map(str::trim) {
-            let algorithm = match ChecksumAlgorithm::from_header(name) {
-                Some(algorithm) => algorithm,
-                None if name.to_ascii_lowercase().starts_with(CHECKSUM_PREFIX) => {
-                    return Err(unsupported(name));
-                }
-                None => return Err(unknown()),
-            };
-            if found.replace(algorithm).is_some() {
+            let is_checksum = name.to_ascii_lowercase().starts_with(CHECKSUM_PREFIX);
+            let refusal = || if is_checksum { unsupported(name) } else { unknown() };
+            if found.replace(ChecksumAlgorithm::from_header(name).ok_or_else(refusal)?).is_some() {
                 return Err(multiple());
             }
         }
@@ -198,9 +183,8 @@ fn invalid_header(name: &str) -> S3Error {
 }
 
 fn multiple() -> S3Error {
-    S3Error::invalid_request(
-        "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-    )
+    let message = "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.";
+    S3Error::invalid_request(message)
 }
 
 /// Taking an unknown algorithm for granted would store what was not verified.
@@ -226,7 +210,6 @@ pub struct Verifier {
 
 impl Verifier {
     /// Computes what `declared` needs and no more.
-    #[must_use]
     pub fn new(declared: &DeclaredIntegrity) -> Self {
         Self {
             content_md5: declared.content_md5.map(|expected| (expected, Md5::default())),

@@ -18,7 +18,6 @@ pub struct ObjectChecksum {
 
 impl ObjectChecksum {
     /// The relation of the checksum to the object's parts.
-    #[must_use]
     pub const fn kind(&self) -> ChecksumType {
         match self.parts {
             Some(_) => ChecksumType::Composite,

@@ -315,9 +315,6 @@ fn boundary(content_type: &HeaderValue) -> Result<String, S3Error> {
     };
     let boundary = boundary.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(boundary);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
-    if (1..=MAX_BOUNDARY).contains(&boundary.len()) && boundary.bytes().all(allowed) {
-        Ok(boundary.to_owned())
-    } else {
-        Err(malformed("The boundary is not one"))
-    }
+    let is_valid = (1..=MAX_BOUNDARY).contains(&boundary.len()) && boundary.bytes().all(allowed);
+    if is_valid { Ok(boundary.to_owned()) } else { Err(malformed("The boundary is not one")) }
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Form, is_ignored};
-use crate::s3::error::{ErrorCode, S3Error};
+use crate::s3::error::{ErrorCode, Result, S3Error};
 use crate::s3::name::BucketName;
 
 /// The fields that need no condition: the policy itself, and what is computed from it.
@@ -51,7 +51,7 @@ impl ContentLengthRange {
     ///
     /// # Errors
     /// `EntityTooLarge`.
-    pub fn check_so_far(self, length: u64) -> Result<(), S3Error> {
+    pub fn check_so_far(self, length: u64) -> Result<()> {
         if length <= self.max {
             return Ok(());
         }
@@ -63,7 +63,7 @@ impl ContentLengthRange {
     ///
     /// # Errors
     /// `EntityTooLarge`, `EntityTooSmall`.
-    pub fn check(self, length: u64) -> Result<(), S3Error> {
+    pub fn check(self, length: u64) -> Result<()> {
         self.check_so_far(length)?;
         if length >= self.min {
             return Ok(());
@@ -78,7 +78,7 @@ impl PostPolicy {
     ///
     /// # Errors
     /// `InvalidPolicyDocument`, with what is wrong.
-    pub fn parse(base64: &str) -> Result<Self, S3Error> {
+    pub fn parse(base64: &str) -> Result<Self> {
         // A form may wrap a long value; the signature covers it as sent.
         let packed: String = base64.split(['\r', '\n']).collect();
         let json = STANDARD.decode(packed).map_err(|_| invalid("it is not base64"))?;
@@ -93,12 +93,7 @@ impl PostPolicy {
     /// # Errors
     /// `AccessDenied` when the policy has expired, when a condition is not met, and when a field has no
     /// condition (the bucket, which is no field of its own, included).
-    pub fn check(
-        &self,
-        form: &Form,
-        bucket: &BucketName,
-        now: SystemTime,
-    ) -> Result<ContentLengthRange, S3Error> {
+    pub fn check(&self, form: &Form, bucket: &BucketName, now: SystemTime) -> Result<ContentLengthRange> {
         if OffsetDateTime::from(now) >= self.expiration {
             return Err(violated("Policy expired."));
         }
@@ -139,7 +134,7 @@ impl PostPolicy {
 }
 
 /// `2030-01-01T00:00:00Z`, with or without a fraction of the second. S3 takes the `Z` form alone, no offset.
-fn expiration(text: &str) -> Result<OffsetDateTime, S3Error> {
+fn expiration(text: &str) -> Result<OffsetDateTime> {
     let is_utc = text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T');
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|_| is_utc);
     moment.ok_or_else(|| {

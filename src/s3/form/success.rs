@@ -36,7 +36,6 @@ pub struct Stored<'a> {
 impl Success {
     /// Reads a form. As in S3, an address that is none is no error but as if it were not there, and every
     /// status but 200 and 201 means 204.
-    #[must_use]
     pub fn from_form(form: &Form) -> Self {
         let redirect = form.field("success_action_redirect").or_else(|| form.field("redirect"));
         if let Some(address) = redirect.and_then(web_address) {
@@ -50,7 +49,6 @@ impl Success {
     }
 
     /// The response's status, document and headers; `headers` are those of the storage's response.
-    #[must_use]
     pub fn response(&self, stored: &Stored<'_>, mut headers: HeaderMap) -> Response<String> {
         headers.remove(CONTENT_LENGTH);
         headers.remove(CONTENT_TYPE);

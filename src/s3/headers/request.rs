@@ -185,6 +185,9 @@ pub enum SseRequest {
 /// `NotImplemented` for SSE-C, an encryption context and `aws:kms:dsse`; `InvalidArgument` for another
 /// algorithm, for a key id without `aws:kms` and for a value that is not text.
 pub fn sse_request(headers: &HeaderMap) -> Result<SseRequest, S3Error> {
+    if !headers.keys().any(|name| name.as_str().starts_with(SSE)) {
+        return Ok(SseRequest::None);
+    }
     refuse_customer_key(headers)?;
     if headers.contains_key(SSE_CONTEXT) {
         return Err(not_implemented(SSE_CONTEXT));

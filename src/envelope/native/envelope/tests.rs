@@ -6,6 +6,20 @@ const NAME: ObjectName<'_> = ObjectName { realm: "realm", object_key: b"dir/key"
 const STRICT: Policy = Policy { least_binding: Binding::RealmAndKey };
 const LAX: Policy = Policy { least_binding: Binding::None };
 
+impl EnvelopeSalt {
+    /// Fixed bytes, for test vectors.
+    pub(in crate::envelope::native) fn fixed(salt: [u8; SALT]) -> Self {
+        Self(salt)
+    }
+}
+
+impl Entropy {
+    /// Fixed bytes, for test vectors.
+    pub(in crate::envelope::native) fn fixed(salt: [u8; SALT], content_key: [u8; KEY_LENGTH]) -> Self {
+        Self { salt: EnvelopeSalt::fixed(salt), content_key: Zeroizing::new(content_key) }
+    }
+}
+
 fn data_key() -> DataKey {
     DataKey::from_bytes([1; 32])
 }

@@ -10,34 +10,26 @@ use super::layout::sealed_length;
 use super::segment::{Fields, Header, Place, Purpose, Salt};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER};
 use crate::envelope::ContentKey;
-use crate::envelope::native::FormatError;
 use crate::envelope::native::chunk::aead_key;
 use crate::envelope::native::kdf::zero_nonce;
+use crate::envelope::native::{FormatError, Result};
 
 /// Number of bytes to read from the end of an object of `parts` segments to get its carried layout (F-42).
 pub const fn layout_tail_length(parts: u16) -> u64 {
     sealed_length(parts)
 }
 
-/// The layout that an object of `ciphertext_total` bytes in `parts` segments carries, from its last
+/// The layout that an object of `total` bytes in `parts` segments carries, from its last
 /// [`layout_tail_length`] bytes (F-42).
 ///
 /// # Errors
 /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when there is no footer of this
 /// object, [`FormatError::LayoutTag`] when the layout was altered, [`FormatError::Layout`] when it is not
 /// canonical or the layout of another number of bytes or segments.
-pub fn open_layout_tail(
-    content_key: &ContentKey,
-    tail: &[u8],
-    ciphertext_total: u64,
-    parts: u16,
-) -> Result<Layout, FormatError> {
+pub fn open_layout_tail(content_key: &ContentKey, tail: &[u8], total: u64, parts: u16) -> Result<Layout> {
     let (_, layout) = open(content_key, tail)?;
-    if layout.segments() == parts && layout.stored_total() == ciphertext_total {
-        Ok(layout)
-    } else {
-        Err(FormatError::Layout)
-    }
+    let is_whole = layout.segments() == parts && layout.stored_total() == total;
+    if is_whole { Ok(layout) } else { Err(FormatError::Layout) }
 }
 
 /// The whole tail of a last segment that was sealed with this salt.
@@ -58,7 +50,7 @@ pub(super) fn seal(content_key: &ContentKey, layout: &Layout, fields: Fields, sa
 
 /// Opens sealed layout and footer: `entries | tag(16) | footer(80)`, without the padding. What comes back is
 /// authentic and consistent in itself; that it belongs to the segment at hand is for the caller to compare.
-pub(super) fn open(content_key: &ContentKey, sealed: &[u8]) -> Result<(Header, Layout), FormatError> {
+pub(super) fn open(content_key: &ContentKey, sealed: &[u8]) -> Result<(Header, Layout)> {
     let (entries, footer) = sealed.split_last_chunk::<SEGMENT_HEADER>().ok_or(FormatError::SegmentHeader)?;
     let footer = Header::parse(footer)?;
     let fields = footer.fields;
@@ -77,11 +69,8 @@ pub(super) fn open(content_key: &ContentKey, sealed: &[u8]) -> Result<(Header, L
         Place::Terminator => Some(Part { number: PartNumber::TERMINATOR, length: 0 }),
     };
     // A regular layout has no tail, so it is refused here too (F-37).
-    if ending == Some(fields.part) && layout.tail_length() == fields.tail_length {
-        Ok((footer, layout))
-    } else {
-        Err(FormatError::Layout)
-    }
+    let is_consistent = ending == Some(fields.part) && layout.tail_length() == fields.tail_length;
+    if is_consistent { Ok((footer, layout)) } else { Err(FormatError::Layout) }
 }
 
 #[cfg(test)]

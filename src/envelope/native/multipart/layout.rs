@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::length::{chunks_length, padding_length};
 use super::{MAX_PART_LENGTH, MAX_PARTS, SEGMENT_HEADER};
-use crate::envelope::native::{CHUNK, FormatError, TAG};
+use crate::envelope::native::{CHUNK, FormatError, Result, TAG};
 
 /// Bytes of one entry of a sealed layout: part(2) | length(5).
 pub(super) const ENTRY: usize = 7;
@@ -110,7 +110,7 @@ impl Layout {
     /// # Errors
     /// [`FormatError::Layout`] unless there are parts, ascending by number, none longer than
     /// [`MAX_PART_LENGTH`] and none but the last empty.
-    pub fn ended_by_last(parts: Vec<Part>) -> Result<Self, FormatError> {
+    pub fn ended_by_last(parts: Vec<Part>) -> Result<Self> {
         Self::checked(parts, false)
     }
 
@@ -119,21 +119,18 @@ impl Layout {
     /// # Errors
     /// The errors of [`Self::ended_by_last`], and [`FormatError::Layout`] when the last part is empty or has
     /// the terminator's number.
-    pub fn terminated(parts: Vec<Part>) -> Result<Self, FormatError> {
+    pub fn terminated(parts: Vec<Part>) -> Result<Self> {
         Self::checked(parts, true)
     }
 
-    fn checked(parts: Vec<Part>, terminated: bool) -> Result<Self, FormatError> {
+    fn checked(parts: Vec<Part>, terminated: bool) -> Result<Self> {
         let ascending = parts.windows(2).all(|pair| pair[0].number < pair[1].number);
         let short = parts.iter().all(|part| part.length <= MAX_PART_LENGTH);
         let (last, before) = parts.split_last().ok_or(FormatError::Layout)?;
         let filled = before.iter().all(|part| part.length > 0);
         let ended = !terminated || (last.length > 0 && last.number < PartNumber::TERMINATOR);
-        if ascending && short && filled && ended {
-            Ok(Self { parts, terminated })
-        } else {
-            Err(FormatError::Layout)
-        }
+        let is_valid = ascending && short && filled && ended;
+        if is_valid { Ok(Self { parts, terminated }) } else { Err(FormatError::Layout) }
     }
 
     /// The parts as the client uploaded them, without the terminator.
@@ -167,9 +164,8 @@ impl Layout {
 
     /// Stored bytes of the object.
     pub fn stored_total(&self) -> u64 {
-        SEGMENT_HEADER as u64 * u64::from(self.segments())
-            + self.chunks_total()
-            + u64::from(self.tail_length())
+        let headers = SEGMENT_HEADER as u64 * u64::from(self.segments());
+        headers + self.chunks_total() + u64::from(self.tail_length())
     }
 
     /// Stored bytes before the header of the segment at `index`; the terminator comes after all parts.
@@ -231,7 +227,7 @@ impl Layout {
     }
 
     /// Parses the bytes of [`Self::write`]; the segment says whether the last entry is a terminator (F-41).
-    pub(super) fn parse(bytes: &[u8], terminated: bool) -> Result<Self, FormatError> {
+    pub(super) fn parse(bytes: &[u8], terminated: bool) -> Result<Self> {
         let (entries, []) = bytes.as_chunks::<ENTRY>() else { return Err(FormatError::Layout) };
         let mut parts = Vec::with_capacity(entries.len());
         for [high, low, length @ ..] in entries {

@@ -12,7 +12,7 @@ use super::segment::{Header, Place};
 use super::segment_tracker::SegmentTracker;
 use super::{BodyClaim, Layout, SEGMENT_HEADER, carried_layout};
 use crate::envelope::ContentKey;
-use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
+use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener, Result};
 
 /// The kind of the next bytes of the body.
 enum Stage {
@@ -42,11 +42,7 @@ impl MultipartOpener {
     /// # Errors
     /// [`FormatError::Length`] when no body has these lengths, [`FormatError::BodyLength`] when the layout is
     /// another body's.
-    pub fn new(
-        content_key: Arc<ContentKey>,
-        claim: BodyClaim,
-        layout: Option<Arc<Layout>>,
-    ) -> Result<Self, FormatError> {
+    pub fn new(content_key: Arc<ContentKey>, claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self> {
         let tracker = SegmentTracker::new(claim, layout)?;
         Ok(Self { content_key, tracker, stage: Stage::Header, held: BytesMut::new() })
     }
@@ -70,7 +66,7 @@ impl MultipartOpener {
         }
     }
 
-    fn open_piece(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_piece(&mut self, piece: &mut BytesMut) -> Result<()> {
         match &mut self.stage {
             Stage::Header => self.open_header(piece),
             Stage::Chunks { opener, .. } => {
@@ -93,14 +89,14 @@ impl MultipartOpener {
                     return Err(FormatError::Layout);
                 }
                 self.stage = Stage::Done;
-                self.release_held(piece);
+                *piece = std::mem::take(&mut self.held);
                 Ok(())
             }
             Stage::Done => Err(FormatError::BodyLength),
         }
     }
 
-    fn open_header(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_header(&mut self, piece: &mut BytesMut) -> Result<()> {
         let header = Header::parse(piece)?;
         let digest = (header.fields.place == Place::Terminator).then(|| self.tracker.digest());
         let chunk_key = header.chunk_key(&self.content_key, digest.as_ref())?;
@@ -115,7 +111,7 @@ impl MultipartOpener {
         // The chunk held back of the segment before may be released, unless a layout that could still
         // invalidate it comes next.
         if fields.part.length > 0 || fields.tail_length == 0 {
-            self.release_held(piece);
+            *piece = std::mem::take(&mut self.held);
         } else {
             piece.clear();
         }
@@ -132,10 +128,6 @@ impl MultipartOpener {
             }
             (Place::Last | Place::Terminator, _) => Stage::Layout { header },
         }
-    }
-
-    fn release_held(&mut self, piece: &mut BytesMut) {
-        *piece = std::mem::take(&mut self.held);
     }
 }
 
@@ -155,7 +147,7 @@ impl PieceOpener for MultipartOpener {
     /// Opens the next piece in place. Afterwards `piece` holds the plaintext that may be released now: often
     /// that of the piece, nothing after a header or when the chunk is held back, the chunk held back before
     /// once it may go.
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<()> {
         let opened = match self.next_length() {
             Some(length) if length == piece.len() => self.open_piece(piece),
             Some(_) | None => Err(FormatError::BodyLength),
@@ -166,7 +158,7 @@ impl PieceOpener for MultipartOpener {
         opened
     }
 
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<()> {
         match &mut self.stage {
             Stage::Chunks { opener, .. } => {
                 opener.open_next_into(sealed, plaintext)?;

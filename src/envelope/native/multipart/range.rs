@@ -12,7 +12,7 @@ use super::length::chunks_length;
 use super::segment::{Fields, Header, Place};
 use super::{Layout, Part, SEGMENT_HEADER};
 use crate::envelope::ContentKey;
-use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, PieceOpener, SEALED_CHUNK};
+use crate::envelope::native::{CHUNK, ChunkOpener, FormatError, PieceOpener, Result, SEALED_CHUNK};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
@@ -54,7 +54,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`FormatError::BodyLength`] when the range is not inside the object.
-    pub fn window(&self, first: u64, last: u64) -> Result<MultipartWindow, FormatError> {
+    pub fn window(&self, first: u64, last: u64) -> Result<MultipartWindow> {
         if first > last {
             return Err(FormatError::BodyLength);
         }
@@ -80,7 +80,7 @@ impl Layout {
     }
 
     /// The chunk that holds the plaintext byte at `offset`, and the number of its bytes before that one.
-    fn locate(&self, offset: u64) -> Result<(ChunkAt, u64), FormatError> {
+    fn locate(&self, offset: u64) -> Result<(ChunkAt, u64)> {
         let mut before = 0;
         for (index, part) in self.parts().iter().enumerate() {
             let inside = offset - before;
@@ -107,23 +107,19 @@ impl ChunkOpener {
         index: usize,
         header: &[u8],
         first_chunk: u64,
-    ) -> Result<Self, FormatError> {
+    ) -> Result<Self> {
         let part = layout.parts().get(index).ok_or(FormatError::BodyLength)?;
         let ends = index + 1 == layout.parts().len() && !layout.is_terminated();
-        let (place, tail_length) =
-            if ends { (Place::Last, layout.tail_length()) } else { (Place::Middle, 0) };
-        segment_opener(content_key, Fields { place, part: *part, tail_length }, header, first_chunk)
+        let (place, tail) = if ends { (Place::Last, layout.tail_length()) } else { (Place::Middle, 0) };
+        let fields = Fields { place, part: *part, tail_length: tail };
+        segment_opener(content_key, fields, header, first_chunk)
     }
 
     /// An opener for a last segment without carried layout, when the other parts are unknown.
     ///
     /// # Errors
     /// The errors of [`Self::for_segment`].
-    pub fn for_last_segment(
-        content_key: &ContentKey,
-        part: Part,
-        header: &[u8],
-    ) -> Result<Self, FormatError> {
+    pub fn for_last_segment(content_key: &ContentKey, part: Part, header: &[u8]) -> Result<Self> {
         segment_opener(content_key, Fields { place: Place::Last, part, tail_length: 0 }, header, 0)
     }
 }
@@ -133,7 +129,7 @@ fn segment_opener(
     expected: Fields,
     header: &[u8],
     first_chunk: u64,
-) -> Result<ChunkOpener, FormatError> {
+) -> Result<ChunkOpener> {
     let header = Header::parse(header)?;
     let chunk_key = header.chunk_key(content_key, None)?;
     if header.fields != expected {
@@ -169,7 +165,7 @@ impl RangeOpener {
         layout: Arc<Layout>,
         window: &MultipartWindow,
         header_apart: Option<&[u8]>,
-    ) -> Result<Self, FormatError> {
+    ) -> Result<Self> {
         let MultipartWindow { first, last, .. } = *window;
         let segment = match window.header_apart {
             None => None,
@@ -181,7 +177,7 @@ impl RangeOpener {
         Ok(Self { content_key, layout, at: first, last, segment })
     }
 
-    fn open_header(&mut self, header: &[u8]) -> Result<(), FormatError> {
+    fn open_header(&mut self, header: &[u8]) -> Result<()> {
         let ChunkAt { part, chunk } = self.at;
         self.segment = Some(ChunkOpener::for_segment(&self.content_key, &self.layout, part, header, chunk)?);
         Ok(())
@@ -209,7 +205,7 @@ impl PieceOpener for RangeOpener {
     }
 
     /// Opens the next piece in place: a chunk becomes its plaintext, a header nothing.
-    fn open_next(&mut self, piece: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next(&mut self, piece: &mut BytesMut) -> Result<()> {
         let opened = match self.next_length() {
             Some(length) if length == piece.len() => match &mut self.segment {
                 None => self.open_header(piece).map(|()| piece.clear()),
@@ -223,7 +219,7 @@ impl PieceOpener for RangeOpener {
         opened
     }
 
-    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<(), FormatError> {
+    fn open_next_into(&mut self, sealed: &[u8], plaintext: &mut BytesMut) -> Result<()> {
         let opened = match self.next_length() {
             Some(length) if length == sealed.len() => match &mut self.segment {
                 None => self.open_header(sealed).map(|()| plaintext.clear()),

@@ -2,13 +2,12 @@
 //!
 //! It must not know which parts exist beside the one it seals. It promises that no two segments share a key.
 
+use super::length::chunks_length;
 use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, carried_layout};
 use crate::envelope::ContentKey;
 use crate::envelope::native::chunk::ChunkKey;
-use crate::envelope::native::{ChunkSealer, FormatError};
-
-use super::length::chunks_length;
+use crate::envelope::native::{ChunkSealer, FormatError, Result};
 use crate::wire::checksum::Checksum;
 
 /// Whether a part ends its object, and how.
@@ -46,7 +45,7 @@ impl SegmentSealer {
         part: Part,
         end: SegmentEnd<'_>,
         entropy: SegmentEntropy,
-    ) -> Result<Self, FormatError> {
+    ) -> Result<Self> {
         Self::carrying(content_key, part, end, None, entropy)
     }
 
@@ -61,7 +60,7 @@ impl SegmentSealer {
         end: SegmentEnd<'_>,
         checksum: Option<&Checksum>,
         entropy: SegmentEntropy,
-    ) -> Result<Self, FormatError> {
+    ) -> Result<Self> {
         let (place, layout) = match end {
             SegmentEnd::Middle => (Place::Middle, None),
             SegmentEnd::Last => (Place::Last, None),
@@ -105,7 +104,7 @@ pub fn seal_terminator(
     layout: &Layout,
     checksum: Option<&Checksum>,
     entropy: SegmentEntropy,
-) -> Result<Vec<u8>, FormatError> {
+) -> Result<Vec<u8>> {
     if !layout.is_terminated() {
         return Err(FormatError::Layout);
     }

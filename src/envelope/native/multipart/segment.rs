@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use super::layout::sealed_length;
 use super::{Layout, MAX_PART_LENGTH, MAX_PARTS, Part, PartNumber};
 use crate::envelope::ContentKey;
-use crate::envelope::data_key::KEY_LENGTH;
+use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::native::chunk::ChunkKey;
-use crate::envelope::native::{CHUNK, FormatError, kdf};
+use crate::envelope::native::{CHUNK, FormatError, Result, kdf};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 /// Bytes before the chunks of every segment.
@@ -42,8 +42,7 @@ impl SegmentEntropy {
     /// 32 bytes from the system's generator (F-33).
     pub fn fresh() -> Self {
         let mut salt = [0; SALT];
-        aws_lc_rs::rand::fill(&mut salt)
-            .expect("the system's random generator works or the process must end");
+        fill_random(&mut salt);
         Self(salt)
     }
 
@@ -62,7 +61,7 @@ impl SegmentEntropy {
         content_key: &ContentKey,
         fields: &Fields,
         checksum: Option<&Checksum>,
-    ) -> Result<Salt, FormatError> {
+    ) -> Result<Salt> {
         let Some(checksum) = checksum else { return Ok(Salt::Plain(self.0)) };
         let value = checksum.bytes();
         if value.len() > CARRIED || fields.place == Place::Middle {
@@ -134,7 +133,7 @@ impl Fields {
     }
 
     /// The fields, and whether a checksum follows them.
-    fn parse(bytes: &[u8; FIELDS]) -> Result<(Self, bool), FormatError> {
+    fn parse(bytes: &[u8; FIELDS]) -> Result<(Self, bool)> {
         let [version, flags, part_high, part_low, rest @ ..] = bytes;
         let (tail_length, length) = rest.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
         let tail_length = u32::from_be_bytes(*tail_length);
@@ -152,16 +151,10 @@ impl Fields {
             _ => return Err(FormatError::SegmentHeader),
         };
         let fields = Self { place, part, tail_length };
-        let is_tail_possible = if carries {
-            (sealed_length(1)..=MAX_TAIL).contains(&u64::from(tail_length))
-        } else {
-            tail_length == 0
-        };
-        if *version == VERSION && is_tail_possible && fields.is_possible() {
-            Ok((fields, carries_checksum))
-        } else {
-            Err(FormatError::SegmentHeader)
-        }
+        let tails = if carries { sealed_length(1)..=MAX_TAIL } else { 0..=0 };
+        let is_tail_possible = tails.contains(&u64::from(tail_length));
+        let is_possible = *version == VERSION && is_tail_possible && fields.is_possible();
+        if is_possible { Ok((fields, carries_checksum)) } else { Err(FormatError::SegmentHeader) }
     }
 
     /// Whether a segment at this place may have this number and length (F-31).
@@ -227,7 +220,7 @@ impl Header {
         bytes
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         let bytes: &[u8; SEGMENT_HEADER] = bytes.try_into().map_err(|_| FormatError::SegmentHeader)?;
         let (fields, rest) = bytes.split_first_chunk().ok_or(FormatError::SegmentHeader)?;
         let (fields, carries_checksum) = Fields::parse(fields)?;
@@ -250,13 +243,10 @@ impl Header {
         &self,
         content_key: &ContentKey,
         purpose: Purpose<'_>,
-    ) -> Result<Zeroizing<[u8; KEY_LENGTH]>, FormatError> {
+    ) -> Result<Zeroizing<[u8; KEY_LENGTH]>> {
         let (key, expected) = derive(content_key, &self.fields, &self.salt, purpose);
-        if bool::from(expected.ct_eq(&self.commitment)) {
-            Ok(key)
-        } else {
-            Err(FormatError::SegmentCommitment)
-        }
+        let is_authentic = bool::from(expected.ct_eq(&self.commitment));
+        if is_authentic { Ok(key) } else { Err(FormatError::SegmentCommitment) }
     }
 
     /// The checksum that the header carries; call it only on an authenticated header.
@@ -272,11 +262,7 @@ impl Header {
     }
 
     /// The key of this segment's chunks, which are numbered from 0 as those of a PUT (F-34).
-    pub(super) fn chunk_key(
-        &self,
-        content_key: &ContentKey,
-        digest: Option<&[u8; 32]>,
-    ) -> Result<ChunkKey, FormatError> {
+    pub(super) fn chunk_key(&self, content_key: &ContentKey, digest: Option<&[u8; 32]>) -> Result<ChunkKey> {
         let key = self.authenticate(content_key, Purpose::Segment(digest))?;
         Ok(ChunkKey::new(&key))
     }
@@ -293,7 +279,7 @@ impl CarriedChecksum {
     /// # Errors
     /// [`FormatError::Checksum`] when it is not a checksum of this algorithm: the algorithm's value is longer
     /// than the field, or the bytes after the value are not zeros.
-    pub fn read_as(&self, algorithm: ChecksumAlgorithm) -> Result<Checksum, FormatError> {
+    pub fn read_as(&self, algorithm: ChecksumAlgorithm) -> Result<Checksum> {
         let (value, zeros) = self.0.split_at_checked(algorithm.digest_len()).ok_or(FormatError::Checksum)?;
         match Checksum::new(algorithm, value) {
             Some(checksum) if zeros.iter().all(|byte| *byte == 0) => Ok(checksum),
@@ -331,7 +317,7 @@ pub fn carried_checksum(
     content_key: &ContentKey,
     layout: &Layout,
     ending: Ending<'_>,
-) -> Result<Option<CarriedChecksum>, FormatError> {
+) -> Result<Option<CarriedChecksum>> {
     let digest = layout.is_terminated().then(|| layout.digest());
     let (bytes, purpose) = match ending {
         Ending::Header(bytes) => (bytes, Purpose::Segment(digest.as_ref())),
@@ -358,11 +344,8 @@ fn derive(
         Salt::Plain(salt) => (salt, &[], COMMITMENT),
         Salt::Carrying { salt, sealed } => (salt, sealed, SHORT_COMMITMENT),
     };
-    let derived = kdf::hkdf::<{ KEY_LENGTH + COMMITMENT }>(
-        content_key.expose(),
-        salt,
-        &[label, &fields.write(!sealed.is_empty()), sealed, digest],
-    );
+    let info = [label, &fields.write(!sealed.is_empty()), sealed, digest];
+    let derived = kdf::hkdf::<{ KEY_LENGTH + COMMITMENT }>(content_key.expose(), salt, &info);
     let (mut key, mut commitment) = (Zeroizing::new([0; KEY_LENGTH]), [0; COMMITMENT]);
     key.copy_from_slice(&derived[..KEY_LENGTH]);
     commitment[..stored].copy_from_slice(&derived[KEY_LENGTH..KEY_LENGTH + stored]);

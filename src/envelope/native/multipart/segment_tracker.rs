@@ -9,7 +9,7 @@ use super::layout::{Regularity, SegmentsDigest, tail_length};
 use super::length::chunks_length;
 use super::segment::{Fields, Place};
 use super::{Layout, MultipartLength, PartNumber, SEGMENT_HEADER, multipart_plaintext_length};
-use crate::envelope::native::FormatError;
+use crate::envelope::native::{FormatError, Result};
 
 /// The storage's claims about a body before it is read. They are not trusted: a body that differs from them
 /// is refused before the last of it is released (F-43).
@@ -32,11 +32,9 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self, FormatError> {
-        let length = match claim.parts {
-            Some(parts) => Some(multipart_plaintext_length(claim.ciphertext_total, parts)?),
-            None => None,
-        };
+    fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self> {
+        let length = claim.parts.map(|parts| multipart_plaintext_length(claim.ciphertext_total, parts));
+        let length = length.transpose()?;
         let plaintext_total = match (&layout, length) {
             (Some(layout), _) => {
                 let parts = claim.parts.unwrap_or(layout.segments());
@@ -66,7 +64,7 @@ pub(super) struct SegmentTracker {
 }
 
 impl SegmentTracker {
-    pub(super) fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self, FormatError> {
+    pub(super) fn new(claim: BodyClaim, layout: Option<Arc<Layout>>) -> Result<Self> {
         Ok(Self {
             expected: Expected::new(claim, layout)?,
             segments: 0,
@@ -93,7 +91,7 @@ impl SegmentTracker {
 
     /// The tracker after one more segment, whose header was authenticated; an error if that segment may not
     /// come next.
-    pub(super) fn admit(&self, fields: &Fields) -> Result<Self, FormatError> {
+    pub(super) fn admit(&self, fields: &Fields) -> Result<Self> {
         let mut next = self.clone();
         let part = fields.part;
         let is_part = fields.place != Place::Terminator;
@@ -114,7 +112,7 @@ impl SegmentTracker {
     }
 
     /// Checks that the segment is the one that the layout names at this place, or continues a regular layout.
-    fn check_part(&self, fields: &Fields) -> Result<(), FormatError> {
+    fn check_part(&self, fields: &Fields) -> Result<()> {
         let index = usize::from(self.segments) - 1;
         if let Some(layout) = &self.expected.layout {
             let named = match fields.place {
@@ -133,7 +131,7 @@ impl SegmentTracker {
     }
 
     /// Checks that the segment ends the body exactly where the body ends, and that no other does.
-    fn check_place(&self, fields: &Fields) -> Result<(), FormatError> {
+    fn check_place(&self, fields: &Fields) -> Result<()> {
         let BodyClaim { ciphertext_total, parts } = self.expected.claim;
         let end = SEGMENT_HEADER as u64 * u64::from(self.segments) + self.chunks;
         match fields.place {
@@ -165,10 +163,7 @@ impl SegmentTracker {
     /// Which rule of a regular layout the newest part breaks.
     fn irregular(&self, fields: &Fields) -> FormatError {
         let is_part = fields.place != Place::Terminator;
-        if is_part && fields.part.number.value() != self.segments {
-            FormatError::SegmentOrder
-        } else {
-            FormatError::Irregular
-        }
+        let is_misplaced = is_part && fields.part.number.value() != self.segments;
+        if is_misplaced { FormatError::SegmentOrder } else { FormatError::Irregular }
     }
 }

@@ -189,7 +189,7 @@ async fn missing_credentials_are_no_outage() {
 async fn an_endpoint_that_is_no_url_is_refused_at_once() {
     for endpoint in ["127.0.0.1:4566", "kms", "ftp://kms", "http://", "/kms", ""] {
         let refused = AwsKmsHolder::build(settings(endpoint)).await.err();
-        assert_eq!(refused, Some(KeyringSetupError::Endpoint { endpoint: endpoint.to_owned() }));
+        assert_eq!(refused, Some(KeyringSetupError::Endpoint(endpoint.to_owned())));
     }
 }
 
@@ -236,13 +236,13 @@ fn every_code_has_its_meaning() {
         ("BrandNewServerError", 502, KeyringError::Unavailable),
         ("UnrecognizedClientException", 400, KeyringError::Credentials),
         ("ExpiredTokenException", 400, KeyringError::Credentials),
-        ("ValidationException", 400, KeyringError::Unexpected { code: "ValidationException".to_owned() }),
-        ("", 403, KeyringError::Unexpected { code: "HTTP403".to_owned() }),
+        ("ValidationException", 400, KeyringError::Unexpected("ValidationException".to_owned())),
+        ("", 403, KeyringError::Unexpected("HTTP403".to_owned())),
         ("", 200, KeyringError::Malformed(MalformedResponse::Unparsable)),
-        ("evil\r\ncode", 400, KeyringError::Unexpected { code: "evilcode".to_owned() }),
+        ("evil\r\ncode", 400, KeyringError::Unexpected("evilcode".to_owned())),
     ] {
         assert_eq!(classify_code(code, status), expected, "{code}");
     }
     let long = classify_code(&"x".repeat(1_000), 400);
-    assert_eq!(long, KeyringError::Unexpected { code: "x".repeat(MAX_CODE_LEN) });
+    assert_eq!(long, KeyringError::Unexpected("x".repeat(MAX_CODE_LEN)));
 }

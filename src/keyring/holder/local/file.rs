@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::{MAX_LOCAL_KEY_ID_LEN, WrappingKey, fill_random};
+use super::{MAX_LOCAL_KEY_ID_LEN, WrappingKey};
+use crate::envelope::fill_random;
 use crate::keyring::{KeyId, KeyringSetupError};
 
 const FILE_VERSION: u32 = 1;
@@ -77,7 +78,7 @@ struct SecretText(String);
 /// [`KeyringSetupError::Exists`] if the file exists; otherwise the failed step and its I/O error.
 pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     if file.try_exists().map_err(io_error(file, "look for it"))? {
-        return Err(KeyringSetupError::Exists { file: file.to_owned() });
+        return Err(KeyringSetupError::Exists(file.to_owned()));
     }
     let directory = directory_of(file);
     fs::create_dir_all(directory).map_err(io_error(directory, "create it"))?;
@@ -92,7 +93,7 @@ pub fn generate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     match linked {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(KeyringSetupError::Exists { file: file.to_owned() });
+            return Err(KeyringSetupError::Exists(file.to_owned()));
         }
         Err(error) => return Err(io_error(file, "put it in place")(error)),
     }
@@ -111,7 +112,7 @@ pub fn rotate(file: &Path) -> Result<KeyId, KeyringSetupError> {
     let mut staged = match create_private(&lock) {
         Ok(staged) => staged,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(KeyringSetupError::Locked { lock });
+            return Err(KeyringSetupError::Locked(lock));
         }
         // With a missing directory, the error of reading the keyring is clearer than that of its lock.
         Err(error) => return read(file).and_then(|_| Err(io_error(&lock, "create it")(error))),
@@ -140,7 +141,7 @@ pub fn rotate(file: &Path) -> Result<KeyId, KeyringSetupError> {
 pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     let opened = File::open(file).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            return KeyringSetupError::Missing { file: file.to_owned() };
+            return KeyringSetupError::Missing(file.to_owned());
         }
         io_error(file, "open it")(error)
     })?;
@@ -162,11 +163,8 @@ pub(super) fn read(file: &Path) -> Result<Stored, KeyringSetupError> {
     if len as u64 > MAX_FILE_LEN {
         return Err(KeyringSetupError::TooLarge { file: file.to_owned(), limit: MAX_FILE_LEN });
     }
-    Stored::parse(&text).map_err(|(line, problem)| KeyringSetupError::Invalid {
-        file: file.to_owned(),
-        line,
-        problem,
-    })
+    let parsed = Stored::parse(&text);
+    parsed.map_err(|(line, problem)| KeyringSetupError::Invalid { file: file.to_owned(), line, problem })
 }
 
 /// Parses the text of a keyring's file and serializes the result; `None` if the text is invalid.
@@ -209,10 +207,8 @@ impl Stored {
         text.push_str(&format!("version = {FILE_VERSION}\ncurrent = \"{}\"\n", current.id));
         for stored in &self.keys {
             let created = stored.created.format(&Rfc3339).expect("it was RFC 3339, or now");
-            text.push_str(&format!(
-                "\n[[key]]\nid = \"{}\"\ncreated = \"{created}\"\nsecret = \"",
-                stored.id
-            ));
+            let id = &stored.id;
+            text.push_str(&format!("\n[[key]]\nid = \"{id}\"\ncreated = \"{created}\"\nsecret = \""));
             STANDARD.encode_string(stored.secret.0, &mut text);
             text.push_str("\"\n");
         }

@@ -174,7 +174,7 @@ fn a_generated_keyring_is_private_has_one_key_and_is_never_overwritten() {
     }
     let stored = file::read(&file).unwrap();
     assert_eq!((stored.keys.len(), &stored.keys[0].id, stored.keys[0].current), (1, &made, true));
-    assert_eq!(generate(&file), Err(KeyringSetupError::Exists { file: file.clone() }));
+    assert_eq!(generate(&file), Err(KeyringSetupError::Exists(file.clone())));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
 
@@ -215,12 +215,12 @@ async fn after_a_rotation_the_new_key_writes_and_the_old_one_reads() {
 #[test]
 fn a_rotation_refuses_what_it_can_not_do_and_leaves_the_file() {
     let (_directory, file) = in_directory();
-    assert_eq!(rotate(&file), Err(KeyringSetupError::Missing { file: file.clone() }));
+    assert_eq!(rotate(&file), Err(KeyringSetupError::Missing(file.clone())));
     generate(&file).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     let lock = PathBuf::from(format!("{}.lock", file.display()));
     std::fs::write(&lock, "").unwrap();
-    assert_eq!(rotate(&file), Err(KeyringSetupError::Locked { lock: lock.clone() }));
+    assert_eq!(rotate(&file), Err(KeyringSetupError::Locked(lock.clone())));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     std::fs::remove_file(&lock).unwrap();
     put(&file, "version = 2");
@@ -249,7 +249,7 @@ fn a_file_that_others_may_read_is_refused_with_the_remedy() {
 async fn a_missing_keyring_is_created_only_if_configured() {
     let (_directory, file) = in_directory();
     let missing = Keyring::build(settings(&file, false)).await.unwrap_err();
-    assert_eq!(missing, KeyringSetupError::Missing { file: file.clone() });
+    assert_eq!(missing, KeyringSetupError::Missing(file.clone()));
     assert!(missing.to_string().contains("s3veil keygen"));
     let made = Keyring::build(settings(&file, true)).await.unwrap();
     let again = Keyring::build(settings(&file, true)).await.unwrap();

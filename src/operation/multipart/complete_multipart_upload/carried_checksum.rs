@@ -6,24 +6,15 @@
 
 use super::UploadCompletion;
 use super::matched_parts::MatchedParts;
-use super::reseal::ResealOutcome;
 use crate::envelope::native::multipart::PartNumber;
-use crate::error::Error;
+use crate::error::Result;
 use crate::s3::Checksum;
-use crate::upload::memory::SealedLastPart;
 use crate::upload::stored_parts::StoredParts;
-
-/// Whether the last of the matched parts carries the right checksum.
-pub(crate) enum CarriedChecksum {
-    /// It carries the checksum of the matched parts, or none.
-    Correct,
-    /// It carries a different checksum, or may do so: the client has to send the part again.
-    MustResend(PartNumber),
-}
 
 impl UploadCompletion {
     /// Makes the last of the matched parts carry this checksum of the object, or none. The part is sealed
-    /// again if it is still in the cache.
+    /// again if it is still in the cache. Returns the part's number if it carries a different checksum, or
+    /// may do so: the client has to send it again.
     ///
     /// # Errors
     /// As [`Self::reseal_last_part`].
@@ -32,24 +23,20 @@ impl UploadCompletion {
         listed: &StoredParts,
         matched: &mut MatchedParts,
         object: Option<&Checksum>,
-        displaced: &mut Option<SealedLastPart>,
-    ) -> Result<CarriedChecksum, Error> {
+    ) -> Result<Option<PartNumber>> {
         let Some(last) = matched.stored.last().filter(|_| self.upload.must_carry_checksum()) else {
-            return Ok(CarriedChecksum::Correct);
+            return Ok(None);
         };
         let number = last.number;
         let may_differ = match (&last.receipt, object) {
-            (Some(receipt), Some(object)) if receipt.carries(object) => return Ok(CarriedChecksum::Correct),
+            (Some(receipt), Some(object)) if receipt.carries(object) => return Ok(None),
             (Some(receipt), Some(_)) => receipt.carries_one(),
             (Some(receipt), None) => receipt.carries_one() && matched.has_younger_before_last(),
             (None, _) => matched.has_younger_before_last(),
         };
-        if object.is_some() {
-            match self.reseal_last_part(number, listed, matched, object, displaced).await? {
-                ResealOutcome::Stored => return Ok(CarriedChecksum::Correct),
-                ResealOutcome::Unavailable => {}
-            }
+        if object.is_some() && self.reseal_last_part(number, listed, matched, object).await? {
+            return Ok(None);
         }
-        Ok(if may_differ { CarriedChecksum::MustResend(number) } else { CarriedChecksum::Correct })
+        Ok(may_differ.then_some(number))
     }
 }

@@ -6,7 +6,7 @@
 use http::HeaderMap;
 
 use super::matched_parts::MatchedParts;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::s3::checksum::{ChecksumType, ObjectChecksum};
 use crate::s3::{Checksum, ChecksumAlgorithm, ErrorCode, S3Error, headers};
 use crate::upload::session::Upload;
@@ -23,7 +23,7 @@ impl ExpectedChecksum {
     /// # Errors
     /// `InvalidRequest` for an invalid checksum or more than one, `BadDigest` for an algorithm that is not
     /// the upload's.
-    pub(crate) fn from_headers(request: &HeaderMap, upload: &Upload, parts: usize) -> Result<Self, Error> {
+    pub(crate) fn from_headers(request: &HeaderMap, upload: &Upload, parts: usize) -> Result<Self> {
         let kind = match request.get(headers::CHECKSUM_TYPE).map(|kind| kind.as_bytes().to_ascii_uppercase())
         {
             None => None,
@@ -54,11 +54,7 @@ impl ExpectedChecksum {
     ///
     /// # Errors
     /// `BadDigest` when they differ, `InvalidRequest` when the client's can't be verified.
-    pub(crate) fn verified(
-        &self,
-        upload: &Upload,
-        matched: &MatchedParts,
-    ) -> Result<Option<ObjectChecksum>, Error> {
+    pub(crate) fn verified(&self, upload: &Upload, matched: &MatchedParts) -> Result<Option<ObjectChecksum>> {
         let declared = upload.checksum_algorithm();
         let Some(algorithm) = self.value.map(|value| value.algorithm()).or(declared) else { return Ok(None) };
         let kind = self.kind.unwrap_or_else(|| match declared {
@@ -67,8 +63,7 @@ impl ExpectedChecksum {
             None if algorithm == ChecksumAlgorithm::Crc64Nvme => ChecksumType::FullObject,
             None => ChecksumType::Composite,
         });
-        let known =
-            matched.checksums.iter().map(|known| known.filter(|known| known.algorithm() == algorithm));
+        let known = matched.checksums.iter().map(|sum| sum.filter(|sum| sum.algorithm() == algorithm));
         let known: Option<Vec<Checksum>> = known.collect();
         let computed = known.and_then(|parts| match kind {
             ChecksumType::Composite => Some(Checksum::composite(algorithm, &parts)),

@@ -6,9 +6,10 @@
 use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, PartReceipt, StoredPart, segment_plaintext_length,
 };
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::s3::xml::{CompletedPart, ListedPart};
 use crate::s3::{Checksum, ErrorCode, S3Error};
+use crate::upload::memory::SealedLastPart;
 use crate::upload::session::Upload;
 
 /// The parts that make the object, in ascending order.
@@ -23,6 +24,8 @@ pub(crate) struct MatchedParts {
     pub(crate) named: Vec<(u16, String)>,
     /// The checksum of each part's plaintext, if it is known.
     pub(crate) checksums: Vec<Option<Checksum>>,
+    /// The last part as the client sent it, where the resealed one has replaced it in the storage.
+    pub(crate) displaced: Option<SealedLastPart>,
 }
 
 impl MatchedParts {
@@ -38,7 +41,7 @@ impl MatchedParts {
         found: &ListedPart,
         stored: StoredPart,
         known: Option<PartReceipt>,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let rest = named.strip_prefix(found.etag.as_str()).ok_or_else(|| invalid_part(requested))?;
         // Either the storage's own ETag, as in ListParts, or the one of UploadPart, which ends with a
         // receipt.
@@ -100,9 +103,8 @@ impl MatchedParts {
 
     /// The layout of these parts followed by a terminator, if it is a valid one.
     pub(crate) fn layout(&self) -> Option<Layout> {
-        let lengths = self.lengths()?.into_iter();
-        let parts =
-            self.stored.iter().zip(lengths).map(|(stored, length)| Part { number: stored.number, length });
+        let parts = self.stored.iter().zip(self.lengths()?);
+        let parts = parts.map(|(stored, length)| Part { number: stored.number, length });
         Layout::terminated(parts.collect()).ok()
     }
 

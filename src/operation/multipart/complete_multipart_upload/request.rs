@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::checksum::ExpectedChecksum;
 use super::matched_parts::MatchedParts;
-use crate::error::Error;
+use crate::error::Result;
 use crate::s3::xml::{self, CompletedPart};
 use crate::s3::{ErrorCode, S3Error};
 use crate::upload::session::Upload;
@@ -28,7 +28,7 @@ impl CompleteRequest {
     /// # Errors
     /// `InvalidPartOrder` for parts that do not ascend, `InvalidArgument` for an invalid size, and the errors
     /// of [`xml::complete_request`] and [`ExpectedChecksum::from_headers`].
-    pub(crate) fn parse(document: &[u8], headers: &HeaderMap, upload: &Upload) -> Result<Self, Error> {
+    pub(crate) fn parse(document: &[u8], headers: &HeaderMap, upload: &Upload) -> Result<Self> {
         let parts = xml::complete_request(document)?;
         if parts.windows(2).any(|pair| pair[0].number >= pair[1].number) {
             return Err(S3Error::from(ErrorCode::InvalidPartOrder).into());
@@ -49,7 +49,7 @@ impl CompleteRequest {
     ///
     /// # Errors
     /// `InvalidRequest` when they differ.
-    pub(crate) fn check_size(&self, matched: &MatchedParts) -> Result<(), Error> {
+    pub(crate) fn check_size(&self, matched: &MatchedParts) -> Result<()> {
         let (Some(expected), Some(found)) = (self.size, matched.total()) else { return Ok(()) };
         if expected == found {
             return Ok(());

@@ -14,25 +14,20 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, PartReceipt, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer,
 };
 use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
-use crate::error::{Error, with_causes};
+use crate::error::{Result, with_causes};
 use crate::s3::Checksum;
 use crate::upload::memory::SealedLastPart;
 use crate::upload::stored_parts::StoredParts;
-
-/// The outcome of sealing a last part again.
-pub(crate) enum ResealOutcome {
-    /// The new segment is stored, and replaces the last of the matched parts.
-    Stored,
-    /// The part is not in the cache, or no number is free: the client has to send the part again.
-    Unavailable,
-}
 
 impl UploadCompletion {
     /// Seals the last of the matched parts for the layout that they make, with this checksum of the object,
     /// and stores it under a number of its own. The part as the client sent it stays in the storage: whatever
     /// happens to the storage or to this process before the upload is complete, the ETag that the client has
     /// names a part that exists, at every node. If the storage requires all parts in the object, the resealed
-    /// part replaces the client's part, which is then `displaced`.
+    /// part replaces the client's part, which is then [`displaced`](MatchedParts::displaced).
+    ///
+    /// Returns whether the new segment is stored, and replaces the last of the matched parts. If not, the
+    /// part is not in the cache, or no number is free, and the client has to send the part again.
     ///
     /// # Errors
     /// Those of [`StorageUpload::put_part`](crate::upload::storage::StorageUpload::put_part), and a format
@@ -43,20 +38,19 @@ impl UploadCompletion {
         listed: &StoredParts,
         matched: &mut MatchedParts,
         object: Option<&Checksum>,
-        displaced: &mut Option<SealedLastPart>,
-    ) -> Result<ResealOutcome, Error> {
+    ) -> Result<bool> {
         let (Some(stored), Some((_, etag))) = (matched.stored.last(), matched.etags.last()) else {
-            return Ok(ResealOutcome::Unavailable);
+            return Ok(false);
         };
         let (known, id) = (&self.resources.upload_cache, &self.upload.upstream_id);
         let is_last = stored.number == number;
         let Some(last_part) = known.last_part(id, number.value(), etag).await.filter(|_| is_last) else {
-            return Ok(ResealOutcome::Unavailable);
+            return Ok(false);
         };
         let checksum = stored.receipt.as_ref().and_then(PartReceipt::checksum).copied();
         let at = if self.upload.needs_all_parts() { Some(number) } else { free_number(listed, matched) };
         let (Some(layout), Some(at)) = (layout_of(&last_part, matched), at) else {
-            return Ok(ResealOutcome::Unavailable);
+            return Ok(false);
         };
         let plaintext = open(&self.upload.content_key, &last_part)?;
         let end = if layout.is_regular() { SegmentEnd::Last } else { SegmentEnd::LastCarrying(&layout) };
@@ -65,11 +59,11 @@ impl UploadCompletion {
         let sealed = SealBody::segment(Full::new(plaintext), sealer).collect().await;
         let sealed = sealed.expect("bytes in memory do not fail").to_bytes();
         let stored_length = sealed.len() as u64;
-        *displaced = Some(last_part).filter(|_| at == number);
+        matched.displaced = Some(last_part).filter(|_| at == number);
         let etag = self.store_part(at, sealed).await?;
         let receipt = PartReceipt::for_last(&layout).with_checksum(checksum).carrying(object);
         matched.replace_last(at, etag, stored_length, receipt);
-        Ok(ResealOutcome::Stored)
+        Ok(true)
     }
 
     /// Stores a displaced part again as the client sent it, so that its ETag is the client's, since the
@@ -100,11 +94,9 @@ fn free_number(listed: &StoredParts, matched: &MatchedParts) -> Option<PartNumbe
 /// The layout of the matched parts, whose last one is the cached part.
 fn layout_of(last_part: &SealedLastPart, matched: &MatchedParts) -> Option<Layout> {
     let (_, before) = matched.stored.split_last()?;
-    let lengths = matched.lengths()?.into_iter();
-    let parts = before.iter().zip(lengths).map(|(stored, length)| Part { number: stored.number, length });
-    let mut parts: Vec<_> = parts.collect();
-    parts.push(last_part.part);
-    Layout::ended_by_last(parts).ok()
+    let parts = before.iter().zip(matched.lengths()?);
+    let parts = parts.map(|(stored, length)| Part { number: stored.number, length });
+    Layout::ended_by_last(parts.chain([last_part.part]).collect()).ok()
 }
 
 /// Opens a cached segment. This process sealed it, and authenticates it like every stored segment.
