@@ -164,7 +164,9 @@ impl Keyring {
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
         match self.inner.reuse {
-            Reuse::Off => self.inner.generate(purpose, key_id, context, Verification::Skipped).await,
+            Reuse::Off => {
+                Box::pin(self.inner.generate(purpose, key_id, context, Verification::Skipped)).await
+            }
             Reuse::Bucket => self.lease(purpose, key_id, context, plaintext_bytes).await,
         }
     }
@@ -181,7 +183,7 @@ impl Keyring {
         context: &EncryptionContext,
     ) -> Result<WriteKey, KeyringError> {
         let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
-        self.inner.generate(purpose, key_id, context, Verification::Skipped).await
+        Box::pin(self.inner.generate(purpose, key_id, context, Verification::Skipped)).await
     }
 
     /// Returns the full name of a key, as its provider reports it: from an earlier response, otherwise with
@@ -200,7 +202,8 @@ impl Keyring {
         match self.inner.reuse {
             Reuse::Off => {
                 let made =
-                    self.inner.generate(Purpose::NATIVE, key_id, context, Verification::Skipped).await?;
+                    Box::pin(self.inner.generate(Purpose::NATIVE, key_id, context, Verification::Skipped))
+                        .await?;
                 Ok(made.key_id.into())
             }
             Reuse::Bucket => Ok(self.shared(Purpose::NATIVE, key_id, context).await?.key_id().into()),
@@ -220,7 +223,7 @@ impl Keyring {
                 return Ok(write_key);
             }
         }
-        self.inner.generate(purpose, key_id, context, Verification::Skipped).await
+        Box::pin(self.inner.generate(purpose, key_id, context, Verification::Skipped)).await
     }
 
     /// A data key that objects share. Thousands of objects may depend on it, so it is unwrapped once before

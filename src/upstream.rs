@@ -253,13 +253,17 @@ impl Upstream {
         let mut may_have_been_done = false;
         loop {
             let outcome = match (reading, self.attempt(&request, budget.time_left()).await) {
-                (Reading::SmallBody, Ok(response)) => read_ahead(response).await,
+                (Reading::SmallBody, Ok(response)) => Box::pin(read_ahead(response)).await,
                 (Reading::Head | Reading::SmallBody, outcome) => outcome,
             };
-            if budget.is_spent() {
+            let class = classify(&outcome, &request);
+            if class.is_none() || budget.is_spent() {
                 return marked(outcome, may_have_been_done);
             }
-            let (outcome, class) = classify(outcome, &request).await;
+            let (outcome, class) = match outcome {
+                Ok(response) if is_unclear(&response, &request) => Box::pin(read_refusal(response)).await,
+                outcome => (outcome, class),
+            };
             let allowed = class.filter(|class| class.allows(request.idempotency()));
             let Some((class, pause)) = allowed.and_then(|class| Some((class, budget.spend()?))) else {
                 return marked(outcome, may_have_been_done);
@@ -282,7 +286,7 @@ impl Upstream {
     ) -> Result<Response<BoxBody>, UpstreamError> {
         match self.attempt_within(request, time_left, HeadRoom::Usual).await {
             Err(UpstreamError::HeadTooLarge) if request.is_read() => {
-                self.attempt_within(request, time_left, HeadRoom::Large).await
+                Box::pin(self.attempt_within(request, time_left, HeadRoom::Large)).await
             }
             outcome => outcome,
         }
@@ -397,21 +401,21 @@ async fn read_ahead(response: Response<BoxBody>) -> Outcome {
 
 type Outcome = Result<Response<BoxBody>, UpstreamError>;
 
-/// Classifies an outcome for another attempt. A 503 is read to find out whether it is S3's SlowDown.
-async fn classify(outcome: Outcome, request: &Prepared) -> (Outcome, Option<FailureClass>) {
-    let untouched = request.upload().is_some_and(|upload| upload.is_untouched());
+/// Classifies an outcome for another attempt; `None` for one that is final.
+fn classify(outcome: &Outcome, request: &Prepared) -> Option<FailureClass> {
     match outcome {
         Err(error) => {
-            let class = FailureClass::from_error(&error, untouched);
-            (Err(error), class)
+            let untouched = request.upload().is_some_and(|upload| upload.is_untouched());
+            FailureClass::from_error(error, untouched)
         }
-        Ok(response) => {
-            let class = FailureClass::from_status(response.status());
-            let is_unclear = response.status() == StatusCode::SERVICE_UNAVAILABLE
-                && request.idempotency() == Idempotency::IfUnprocessed;
-            if is_unclear { read_refusal(response).await } else { (Ok(response), class) }
-        }
+        Ok(response) => FailureClass::from_status(response.status()),
     }
+}
+
+/// Whether a 503 has to be read to find out whether it is S3's SlowDown.
+fn is_unclear(response: &Response<BoxBody>, request: &Prepared) -> bool {
+    response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && request.idempotency() == Idempotency::IfUnprocessed
 }
 
 async fn read_refusal(response: Response<BoxBody>) -> (Outcome, Option<FailureClass>) {

@@ -230,7 +230,7 @@ impl<V: CacheValue> TtlCache<V> {
         self.count("miss");
         let cache = self.clone();
         // A task of its own: the request that started the fetch may be cancelled while others wait for it.
-        let fetching = cache.fetch_once(fingerprint, fetch()).in_current_span();
+        let fetching = Box::pin(cache.fetch_once(fingerprint, fetch()).in_current_span());
         match tokio::spawn(fetching).await {
             Ok(outcome) => outcome,
             Err(_panicked_or_shut_down) => Err(KeyringError::Interrupted),

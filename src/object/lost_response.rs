@@ -144,7 +144,7 @@ pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) ->
             && matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
     });
     if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&outcome))
-        && let Ok(Some(written)) = expected.find(upstream).await
+        && let Ok(Some(written)) = Box::pin(expected.find(upstream)).await
     {
         return Ok(Sent::Found(written));
     }

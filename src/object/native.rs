@@ -87,7 +87,8 @@ impl NativeMetadata {
             // The data key is not the object's: the object is damaged, or the key service's response was
             // wrong.
             Err(FormatError::Commitment) => {
-                let again = keyring.unwrap_again(&self.wrapped, &context, &allowed, &unwrapped).await?;
+                let again = keyring.unwrap_again(&self.wrapped, &context, &allowed, &unwrapped);
+                let again = Box::pin(again).await?;
                 let again = again.ok_or(FormatError::Commitment)?;
                 (self.envelope.open(&again.data_key, rule.reading(), name)?, again)
             }

@@ -171,19 +171,20 @@ impl Reader<'_> {
         let (response, expected) = match assumption {
             Assumption::Nothing | Assumption::Span(_) => (upstream.send(request).await?, None),
             Assumption::Layout(expected) => {
-                let proven = expected.prove(self.resources, &self.at, window);
-                // On the heap: most reads need no layout.
-                let (response, proven) =
-                    Box::pin(async { tokio::join!(upstream.send(request), proven) }).await;
+                // On the heap, as all that most reads don't need: it would be room in the future of each.
+                let (response, proven) = Box::pin(async {
+                    tokio::join!(upstream.send(request), expected.prove(self.resources, &self.at, window))
+                })
+                .await;
                 (response?, Some(ExpectedRange { identity: expected.identity(), proven }))
             }
         };
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => self.open(response, expected).await,
             StatusCode::RANGE_NOT_SATISFIABLE if self.read.wanted != RequestedRange::Whole => {
-                self.after_unsatisfiable(assumption).await
+                Box::pin(self.after_unsatisfiable(assumption)).await
             }
-            _ => Err(upstream_response::refusal(response).await),
+            _ => Err(Box::pin(upstream_response::refusal(response)).await),
         }
     }
 
@@ -213,10 +214,10 @@ impl Reader<'_> {
             match expected {
                 _ if self.wants_whole(run) => {
                     let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
-                    self.whole_of_multipart(&identity, run, content_key, looks).await?
+                    Box::pin(self.whole_of_multipart(&identity, run, content_key, looks)).await?
                 }
                 Some(expected) if *expected.identity == identity => {
-                    match self.range_of_multipart(expected.proven?, run, content_key).await? {
+                    match Box::pin(self.range_of_multipart(expected.proven?, run, content_key)).await? {
                         Ok(plan) => plan,
                         Err(known) => return Ok(Attempt::Again(Assumption::Layout(known))),
                     }
@@ -225,7 +226,7 @@ impl Reader<'_> {
                     let response = (run, ciphertext);
                     let found =
                         layout::expect_layout(self.resources, &self.at, identity, content_key, response);
-                    return Ok(Attempt::Again(Assumption::Layout(found.await?)));
+                    return Ok(Attempt::Again(Assumption::Layout(Box::pin(found).await?)));
                 }
             }
         } else if expected.is_some() && run.partial {

@@ -17,6 +17,8 @@ pub(super) struct Activity(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     in_flight: AtomicUsize,
+    /// The number of requests and bodies that were ever in flight, modulo 2^64.
+    entered: AtomicUsize,
     /// The number of reads and writes that moved bytes, modulo 2^64.
     moves: AtomicUsize,
     is_write_waiting: AtomicBool,
@@ -43,8 +45,14 @@ impl Activity {
         self.0.in_flight.load(Ordering::Relaxed) == 0 && !self.0.is_write_waiting.load(Ordering::Relaxed)
     }
 
+    /// A value that changes with every request.
+    pub(super) fn entered(&self) -> usize {
+        self.0.entered.load(Ordering::Relaxed)
+    }
+
     /// Counts a request, or a body, as in flight.
     pub(super) fn enter(&self) -> InFlight {
+        self.0.entered.fetch_add(1, Ordering::Relaxed);
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
     }

@@ -39,10 +39,13 @@ use crate::metric::MetricHandle;
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Maximum number of header fields of a request. S3 accepts 8 KiB of them, which is at most 480 metadata
-/// entries with the shortest names. A higher maximum would cost every request: hyper allocates room for
-/// this count before it reads a head.
+/// entries with the shortest names.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
 const MAX_HEADERS: usize = 512;
+
+/// Maximum lines of a head for which hyper needs no room on the heap: its own limit of 100 fields, and the
+/// request line. The heads of nearly all requests have fewer.
+const MAX_USUAL_LINES: usize = 100;
 
 /// Maximum bytes that the kernel buffers for a client beyond those in flight.
 #[cfg(target_os = "linux")]
@@ -228,7 +231,15 @@ impl ConnectionRules {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let activity = Activity::default();
-        let mut stream = WriteDeadline::new(stream, self.idle_timeout, &self.meter, activity.clone());
+        let mut stream =
+            WriteDeadline::new(stream, self.idle_timeout, &self.meter, activity.clone(), MAX_USUAL_LINES);
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(buffers::MAX_ALLOWANCE)
+            .half_close(false);
         let connections = self.connections.clone();
         let service = |request: Request<Incoming>| {
             let request = request.map(|body| TrackedBody::new(body, activity.enter()));
@@ -241,22 +252,19 @@ impl ConnectionRules {
                 )
             }
         };
-        while self.await_request(stream.inner().tcp()).await {
-            let mut connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.header_timeout)
-                .max_header_size(MAX_HEAD)
-                .max_headers(MAX_HEADERS)
-                .max_buf_size(buffers::MAX_ALLOWANCE)
-                .half_close(false)
-                .serve_connection(TokioIo::new(stream), service_fn(&service));
+        let mut is_arriving = false;
+        while is_arriving || self.await_request(stream.inner().tcp()).await {
+            let mut connection = builder.serve_connection(TokioIo::new(stream), service_fn(&service));
             let ended = self.run(Pin::new(&mut connection), &activity).await;
             let parts = connection.into_parts();
             stream = parts.io.into_inner();
+            is_arriving = stream.take_long_head();
             match ended {
-                Ended::Idle => stream.unread(parts.read_buf),
-                Ended::Closed(result) => return closed(result, peer, stream.first()),
+                Ended::Closed(result) if !is_arriving => return closed(result, peer, stream.first()),
+                Ended::Closed(_) => _ = builder.max_headers(MAX_HEADERS),
+                Ended::Idle => {}
             }
+            stream.unread(parts.read_buf);
         }
     }
 

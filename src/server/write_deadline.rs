@@ -1,4 +1,4 @@
-//! A timeout for the writes of a stream, and a record of its activity.
+//! A timeout for the writes of a stream, a record of its activity, and a limit of the lines in a head.
 //! It must not know what is written.
 //! It promises that a client which takes no bytes does not hold its connection for longer than the timeout.
 
@@ -31,14 +31,38 @@ pub(super) struct WriteDeadline<T> {
     first: Option<u8>,
     /// Bytes that were read before, and are read again.
     unread: Bytes,
+    /// The lines of the head that is being read, or of what came in one read with it.
+    lines: usize,
+    /// The requests before that head, as [`Activity::entered`] counts them.
+    entered: usize,
+    /// Maximum number of lines that are read without a request in flight.
+    max_lines: usize,
 }
 
 impl<T> WriteDeadline<T> {
-    pub(super) fn new(stream: T, timeout: Duration, meter: &Meter, activity: Activity) -> Self {
+    /// A stream that reads at most `max_lines` lines of a head, and fails at the next.
+    pub(super) fn new(
+        stream: T,
+        timeout: Duration,
+        meter: &Meter,
+        activity: Activity,
+        max_lines: usize,
+    ) -> Self {
         let sleep = Box::pin(tokio::time::sleep(timeout));
         let takes = meter.direction();
-        let unread = Bytes::new();
-        Self { stream, timeout, sleep, is_waiting: false, takes, activity, first: None, unread }
+        Self {
+            stream,
+            timeout,
+            sleep,
+            is_waiting: false,
+            takes,
+            activity,
+            first: None,
+            unread: Bytes::new(),
+            lines: 0,
+            entered: 0,
+            max_lines,
+        }
     }
 
     /// The first byte that was read.
@@ -53,7 +77,37 @@ impl<T> WriteDeadline<T> {
 
     /// Makes these bytes, which were read last, the next ones to read.
     pub(super) fn unread(&mut self, bytes: Bytes) {
-        self.unread = bytes;
+        self.unread =
+            if self.unread.is_empty() { bytes } else { [bytes, self.unread.split_off(0)].concat().into() };
+        self.lines = 0;
+    }
+
+    /// Whether reading failed at a head of too many lines. From now on, every head is read.
+    pub(super) fn take_long_head(&mut self) -> bool {
+        let is_long = self.lines > self.max_lines;
+        if is_long {
+            (self.lines, self.max_lines) = (0, usize::MAX);
+        }
+        is_long
+    }
+
+    /// Counts the lines that were just read of a head. They are read again if there are too many.
+    fn count_lines(&mut self, into: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let entered = self.activity.entered();
+        if std::mem::replace(&mut self.entered, entered) != entered {
+            self.lines = 0;
+        }
+        if !self.activity.is_idle() {
+            return Ok(());
+        }
+        let read = &into.filled()[before..];
+        self.lines += memchr::memchr_iter(b'\n', read).count();
+        if self.lines <= self.max_lines {
+            return Ok(());
+        }
+        self.unread = Bytes::copy_from_slice(read);
+        into.set_filled(before);
+        Err(io::Error::other("a head has many lines"))
     }
 
     fn watch<R>(
@@ -93,14 +147,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
     ) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() {
             let length = self.unread.len().min(into.remaining());
+            let before = into.filled().len();
             into.put_slice(&self.unread.split_to(length));
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(self.count_lines(into, before));
         }
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         if let Some(first) = into.filled().get(before) {
-            self.activity.moved();
             self.first.get_or_insert(*first);
+            self.activity.moved();
+            self.count_lines(into, before)?;
         }
         read
     }
@@ -131,6 +187,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lines > self.max_lines {
+            // Its user gives up, and another reads the head.
+            return Poll::Ready(Ok(()));
+        }
         let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.watch(cx, progress, |()| 0)
     }
@@ -147,7 +207,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_is_not_read_times_out() {
         let (near, _far) = tokio::io::duplex(16);
-        let error = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default())
+        let error = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default(), 9)
             .write_all(&[0; 17])
             .await
             .expect_err("a full pipe");
@@ -158,7 +218,7 @@ mod tests {
     async fn a_reader_that_is_cut_off_is_waited_for_no_longer() {
         let (near, _far) = tokio::io::duplex(16);
         let meter = Meter::new(1);
-        let mut near = WriteDeadline::new(near, Duration::from_secs(3600), &meter, Activity::default());
+        let mut near = WriteDeadline::new(near, Duration::from_secs(3600), &meter, Activity::default(), 9);
         let writing = tokio::spawn(async move { near.write_all(&[0; 17]).await });
         while meter.delay().is_zero() {
             tokio::task::yield_now().await;
@@ -171,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_that_keeps_reading_is_served() {
         let (near, mut far) = tokio::io::duplex(16);
-        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default());
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default(), 9);
         let reader = tokio::spawn(async move {
             let mut taken = 0;
             while taken < 160 {
@@ -189,7 +249,7 @@ mod tests {
     async fn bytes_can_be_read_again_before_those_that_follow() {
         let (near, mut far) = tokio::io::duplex(16);
         let activity = Activity::default();
-        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), activity.clone());
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), activity.clone(), 9);
         far.write_all(b"head").await.expect("there is room");
         let mut read = [0; 3];
         near.read_exact(&mut read).await.expect("it was sent");
@@ -198,5 +258,34 @@ mod tests {
         let mut whole = [0; 4];
         near.read_exact(&mut whole).await.expect("it was sent");
         assert_eq!(&whole, b"head");
+    }
+
+    #[tokio::test]
+    async fn a_long_head_fails_once_and_nothing_of_it_is_lost() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let activity = Activity::default();
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), activity.clone(), 2);
+        far.write_all(b"1\n2\n").await.expect("there is room");
+        let mut start = [0; 4];
+        near.read_exact(&mut start).await.expect("two lines");
+        assert!(!near.take_long_head());
+        far.write_all(b"3\n4\n").await.expect("there is room");
+        near.read(&mut [0; 8]).await.expect_err("a third line");
+        assert!(near.take_long_head());
+        near.unread(Bytes::copy_from_slice(&start));
+        let mut whole = [0; 8];
+        near.read_exact(&mut whole).await.expect("every head is read");
+        assert_eq!(&whole, b"1\n2\n3\n4\n");
+
+        let mut near = WriteDeadline::new(near.stream, TIMEOUT, &Meter::new(1), activity.clone(), 2);
+        let in_flight = activity.enter();
+        far.write_all(b"\n\n\n\n").await.expect("there is room");
+        near.read_exact(&mut start).await.expect("the lines of a body do not count");
+        drop(in_flight);
+        for _ in 0..3 {
+            drop(activity.enter());
+            far.write_all(b"1\n2\n").await.expect("there is room");
+            near.read_exact(&mut start).await.expect("each head has two lines");
+        }
     }
 }

@@ -58,7 +58,7 @@ struct Shared {
 }
 
 /// By host, the newest last, and taken first, so that surplus connections reach the idle timeout.
-type IdleConnections = HashMap<Authority, Vec<Idle>>;
+type IdleConnections = HashMap<String, Vec<Idle>>;
 
 struct Idle {
     link: Box<Link>,
@@ -124,7 +124,8 @@ impl Pool {
                 },
             }
         }
-        let mut link = self.connect(uri, head_room).await?;
+        // On the heap, since few requests need a new connection.
+        let mut link = Box::pin(self.connect(uri, head_room)).await?;
         match link.exchange(request).await {
             Ok(response) => Ok(self.pooled(response, link, authority)),
             Err(refused) => Err(failure(refused)),
@@ -132,8 +133,7 @@ impl Pool {
     }
 
     async fn connect(&self, uri: Uri, head_room: HeadRoom) -> Result<Box<Link>, UpstreamError> {
-        // On the heap, since few requests need a new connection.
-        let connection = Box::pin(self.0.connector.connect(uri)).await?;
+        let connection = self.0.connector.connect(uri).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(buffers::MAX_ALLOWANCE);
         if head_room == HeadRoom::Large {
@@ -162,7 +162,7 @@ impl Pool {
             return None;
         }
         loop {
-            let Idle { mut link, since } = self.idle().get_mut(authority)?.pop()?;
+            let Idle { mut link, since } = self.idle().get_mut(authority.as_str())?.pop()?;
             if since.elapsed() < self.0.idle_timeout && link.is_idle() {
                 return Some(link);
             }
@@ -171,7 +171,10 @@ impl Pool {
 
     fn put_back(&self, authority: Authority, link: Box<Link>) {
         let mut idle = self.idle();
-        let idle = idle.entry(authority).or_default();
+        let idle = match idle.get_mut(authority.as_str()) {
+            Some(idle) => idle,
+            None => idle.entry(authority.as_str().to_owned()).or_default(),
+        };
         if idle.len() < self.0.max_idle {
             idle.push(Idle { link, since: Instant::now() });
         }

@@ -88,7 +88,7 @@ impl Prepared {
             UpstreamBody::Content(bytes) => content(bytes, security, algorithm, &mut headers),
             UpstreamBody::StreamedContent { body, length: 0 } => {
                 // hyper never polls a body of length 0, so its error, if any, is found here.
-                ended(body).await?;
+                Box::pin(ended(body)).await?;
                 content(Bytes::new(), security, algorithm, &mut headers)
             }
             UpstreamBody::StreamedContent { body, length } => {
