@@ -33,8 +33,8 @@ pub use log::{LogFormat, LogSettings};
 use error::{Refusal, Result};
 use section::{Section, Source};
 
+use crate::access::Client;
 use crate::object::rule::BucketRule;
-use crate::service::Client;
 use crate::{admin, server};
 
 /// The complete configuration, with defaults for absent keys.

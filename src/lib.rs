@@ -5,6 +5,7 @@
 //! `keyring`, `body` → `envelope`, `sigv4`, `s3` → `wire`. `envelope`, `sigv4`, `s3` and `wire` do no input
 //! or output, and the first three do not depend on each other.
 
+pub mod access;
 pub(crate) mod admin;
 pub mod admission;
 pub(crate) mod body;

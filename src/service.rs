@@ -5,7 +5,6 @@
 
 mod access_log;
 mod catch_panic;
-mod clients;
 mod form;
 mod forwarding_loop;
 mod unsigned;
@@ -25,8 +24,8 @@ use http_body::Body;
 
 use self::access_log::RequestRecord;
 use self::catch_panic::{Panicked, catch_panic};
-pub use self::clients::{Client, ClientAccess, Clients};
 use self::unsigned::UnsignedLimits;
+use crate::access::Clients;
 use crate::admission::Admission;
 use crate::body::{BoxBody, BoxError, Leftover, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;

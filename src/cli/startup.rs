@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::Failure;
+use crate::access::{Client, Clients};
 use crate::buffers::Budget;
 use crate::config::{Config, RequestRules};
 use crate::error::with_causes;
@@ -14,15 +15,15 @@ use crate::object::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
 use crate::operation::response::cors::CorsCache;
-use crate::service::{Client, Clients, Service};
+use crate::service::Service;
 use crate::sigv4::VerifyPolicy;
 use crate::upload::memory::UploadCache;
 use crate::upstream::{self, Upstream, UpstreamSetupError};
 use crate::{object, upload};
 
-/// Divisor for the share of the buffer budget that documents of clients may take (an eighth): the largest
+/// Divisor for the share of the buffer budget that documents of clients may take (a sixteenth): the largest
 /// are rare, and the others small.
-const DOCUMENTS: u64 = 8;
+const DOCUMENTS: u64 = 16;
 
 /// What the storage is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
 use super::{credentials, value};
+use crate::access::{Client, ClientAccess};
 use crate::s3::BucketPattern;
-use crate::service::{Client, ClientAccess};
 use crate::sigv4::SecretAccessKey;
 
 const KEYS: &str = "access_key_id secret_access_key secret_access_key_file buckets access";

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::access::ClientAccess;
 use crate::envelope::article_cbc::Padding;
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
 use crate::object::rule::formats::{
@@ -9,7 +10,6 @@ use crate::object::rule::formats::{
 };
 use crate::object::rule::{Binding, Policies};
 use crate::s3::{BucketName, BucketPattern, EtagStyle, ObjectKey};
-use crate::service::ClientAccess;
 use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Credentials, Target, Timeouts};
 use crate::wire::checksum::ChecksumAlgorithm;

@@ -11,6 +11,10 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+/// The number of tasks that are polled before sockets are looked at. With tokio's 61, a thread that is busy
+/// with requests of one connection after another would answer the others late.
+const EVENT_INTERVAL: u32 = 31;
+
 /// The threads. Dropping them ends all that runs on them.
 #[derive(Debug)]
 pub struct Workers(Vec<Worker>);
@@ -62,7 +66,7 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("worker-{number}"));

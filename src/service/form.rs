@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::{Method, Response};
 
 use super::access_log::RequestRecord;
-use super::{Arrival, Client, Inner};
+use super::{Arrival, Inner};
+use crate::access::Client;
 use crate::body::{BoxBody, FormBody, boxed};
 use crate::error::Result;
 use crate::operation;

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("body", &["meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
     ("object", &["buffers", "wire", "s3", "envelope", "keyring", "upstream", "body", "error"]),
+    ("access", &["s3", "sigv4"]),
     ("admission", &["meter", "metric", "s3", "object"]),
     ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
     (
@@ -52,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "body",
             "error",
             "object",
+            "access",
             "admission",
             "operation",
         ],
@@ -61,7 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "service", "server",
+            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "server",
             "admin",
         ],
     ),
@@ -81,6 +83,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "object",
             "upload",
             "operation",
+            "access",
             "service",
             "server",
             "admin",

@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Finding, Report};
+use crate::access::{Client, ClientAccess};
 use crate::body::{BoxBody, read_bounded};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::error::with_causes;
 use crate::s3::{BucketName, BucketPattern, ObjectKey, xml};
 use crate::server::{self, ConnectionInfo, RequestBody, Server, Workers};
-use crate::service::{Arrival, Client, ClientAccess, Service};
+use crate::service::{Arrival, Service};
 use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Credentials, Settings, Target, Timeouts, Upstream, UpstreamBody, UpstreamRequest};
 use crate::wire::checksum::ChecksumAlgorithm;

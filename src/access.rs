@@ -31,7 +31,7 @@ pub struct Client {
 
 impl Client {
     /// The buckets that a listing of buckets may show; `None`: all.
-    pub(super) fn visible_buckets(&self) -> Option<Vec<BucketPattern>> {
+    pub(crate) fn visible_buckets(&self) -> Option<Vec<BucketPattern>> {
         (!self.buckets.contains(&BucketPattern::any())).then(|| self.buckets.clone())
     }
 
@@ -61,11 +61,11 @@ impl Clients {
     }
 
     /// The number of clients.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
+    pub(crate) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
         self.0.get(access_key_id).map(|(client, _)| &client.secret)
     }
 
@@ -74,7 +74,7 @@ impl Clients {
     ///
     /// # Errors
     /// `AccessDenied`.
-    pub(super) fn authorize(
+    pub(crate) fn authorize(
         &self,
         access_key_id: &AccessKeyId,
         operation: Operation,
