@@ -1,12 +1,14 @@
 //! Admission control: a limit of the requests in flight, and a lower one for each client while there are
 //! others. It must not know what a request does. It promises that a request which waits for its client does
 //! not count against `max_requests`, that at most a quarter of `max_requests` waits in addition, since each
-//! holds memory, and that the slowest are cut off beyond it.
+//! holds memory, and that the slowest are cut off beyond it. A request that finds no place waits for one, not
+//! longer than its client would wait before it repeats the request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use metrics::Gauge;
+use tokio::sync::Notify;
 
 use crate::meter::Meter;
 use crate::metric::MetricHandle;
@@ -24,14 +26,22 @@ const RESERVED_SHARE: usize = 8;
 /// interval.
 const MIN_RECOUNT_INTERVAL: Duration = Duration::from_millis(2);
 
+/// How long a request waits for a place before it is refused: a burst has passed by then, and SDKs repeat a
+/// refused request after about as long.
+const MAX_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(1) };
+
+/// A request that waits looks for a place at this interval too, since one that begins to wait for its client
+/// leaves a place without ending.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How often clients that are too slow are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 static REQUESTS_IN_FLIGHT: MetricHandle<Gauge> =
     MetricHandle::new(|| metrics::gauge!("s3veil_requests_under_way"));
 
-/// Admits a limited number of requests. Refuses the others at once, since S3 clients retry: a queue would
-/// hold connections and respond after its clients have given up.
+/// Admits a limited number of requests. Others wait for a short time and are refused then: S3 clients retry,
+/// and a long queue would respond after its clients have given up.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission(Arc<Inner>);
 
@@ -39,6 +49,8 @@ pub(crate) struct Admission(Arc<Inner>);
 struct Inner {
     limits: Limits,
     requests: Mutex<Requests>,
+    /// Wakes the requests that wait for a place, by client, the first one first.
+    places: Vec<Notify>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +75,10 @@ struct Requests {
     active: Count,
     /// When the last count found the limit reached.
     full_at: Option<Instant>,
+    /// The number of requests that wait for a place, by client.
+    queued: Vec<usize>,
+    /// The client whose request received the last place that became free.
+    last_served: usize,
 }
 
 #[derive(Debug, Default)]
@@ -116,20 +132,51 @@ impl Admission {
     fn with_limits(max_requests: usize, waiting: usize, clients: usize) -> Self {
         let reserved = if clients > 1 { max_requests.div_ceil(RESERVED_SHARE) } else { 0 };
         let limits = Limits { active: max_requests, per_client: (max_requests - reserved).max(1), waiting };
-        let requests =
-            Requests { total: Count::new(clients), active: Count::new(clients), ..Requests::default() };
-        Self(Arc::new(Inner { limits, requests: Mutex::new(requests) }))
+        let requests = Requests {
+            total: Count::new(clients),
+            active: Count::new(clients),
+            queued: vec![0; clients],
+            ..Requests::default()
+        };
+        let places = (0..clients).map(|_| Notify::new()).collect();
+        Self(Arc::new(Inner { limits, requests: Mutex::new(requests), places }))
     }
 
-    /// Admits a request of the client with this number, received on the connection of this meter.
+    /// Admits a request of the client with this number, received on the connection of this meter. At the
+    /// limit, the request waits behind the client's other requests.
     ///
     /// # Errors
-    /// `SlowDown` at the limit.
-    pub(crate) fn admit(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
+    /// `SlowDown` after [`MAX_WAIT`].
+    pub(crate) async fn admit(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
+        let is_first = self.0.lock().queued[client] == 0;
+        if is_first && let Ok(permit) = self.try_admit(client, meter) {
+            return Ok(permit);
+        }
+        // On the heap, since few requests wait.
+        Box::pin(self.wait(client, meter)).await
+    }
+
+    async fn wait(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
+        let _queued = Queued::enter(&self.0, client);
+        let until = tokio::time::Instant::now() + MAX_WAIT;
+        loop {
+            let look_again = until.min(tokio::time::Instant::now() + RETRY_INTERVAL);
+            let is_over =
+                tokio::time::timeout_at(look_again, self.0.places[client].notified()).await.is_err()
+                    && look_again == until;
+            match self.try_admit(client, meter) {
+                Ok(permit) => return Ok(permit),
+                Err(Full) if is_over => return Err(slow_down()),
+                Err(Full) => {}
+            }
+        }
+    }
+
+    fn try_admit(&self, client: usize, meter: &Meter) -> Result<RequestPermit, Full> {
         meter.restart();
         let (slot, id) = {
             let mut requests = self.0.lock();
-            requests.make_room(&self.0.limits, client).map_err(|Full| slow_down())?;
+            requests.make_room(&self.0.limits, client)?;
             requests.insert(client, meter.clone())
         };
         REQUESTS_IN_FLIGHT.with(|gauge| gauge.increment(1.0));
@@ -167,8 +214,34 @@ impl RequestPermit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.lock().remove(self.slot, self.id);
+        let next = {
+            let mut requests = self.admission.lock();
+            requests.remove(self.slot, self.id);
+            requests.next_client(&self.admission.limits)
+        };
+        if let Some(client) = next {
+            self.admission.places[client].notify_one();
+        }
         REQUESTS_IN_FLIGHT.with(|gauge| gauge.decrement(1.0));
+    }
+}
+
+/// Counts a request as waiting for a place until it is dropped.
+struct Queued<'a> {
+    admission: &'a Inner,
+    client: usize,
+}
+
+impl<'a> Queued<'a> {
+    fn enter(admission: &'a Inner, client: usize) -> Self {
+        admission.lock().queued[client] += 1;
+        Self { admission, client }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.admission.lock().queued[self.client] -= 1;
     }
 }
 
@@ -205,6 +278,16 @@ impl Requests {
                 self.active.subtract(request.client);
             }
         }
+    }
+
+    /// The client whose request gets the place that has become free: the next one that has a request waiting,
+    /// and is below its own limit.
+    fn next_client(&mut self, limits: &Limits) -> Option<usize> {
+        let clients = self.queued.len();
+        let mut turns = (1..=clients).map(|turn| (self.last_served + turn) % clients);
+        let next = turns.find(|client| self.queued[*client] > 0 && self.has_room(limits, *client))?;
+        self.last_served = next;
+        Some(next)
     }
 
     fn make_room(&mut self, limits: &Limits, client: usize) -> Result<(), Full> {
@@ -280,111 +363,4 @@ impl Requests {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::{Context, Waker};
-
-    use super::*;
-    use crate::meter::Direction;
-    use crate::s3::ErrorCode;
-
-    fn meter() -> Meter {
-        Meter::new(1024)
-    }
-
-    /// Requests that wait for their client, the longest first.
-    fn waiting(
-        admission: &Admission,
-        client: usize,
-        number: usize,
-    ) -> Vec<(RequestPermit, Meter, Direction)> {
-        let begin = |_| {
-            let meter = meter();
-            let permit = admission.admit(client, &meter).unwrap();
-            let mut sends = meter.direction();
-            sends.wait(&Context::from_waker(Waker::noop())).unwrap();
-            std::thread::sleep(Duration::from_millis(1));
-            (permit, meter, sends)
-        };
-        let requests = (0..number).map(begin).collect();
-        std::thread::sleep(MIN_WAITING_DELAY);
-        requests
-    }
-
-    #[test]
-    fn there_is_room_again_when_a_request_has_ended() {
-        let admission = Admission::new(2, 1);
-        let permit = [0, 0].map(|client| admission.admit(client, &meter()).unwrap());
-        assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
-        drop(permit);
-        admission.admit(0, &meter()).unwrap();
-    }
-
-    #[test]
-    fn requests_that_wait_for_their_client_take_no_place() {
-        let admission = Admission::with_limits(4, 2, 1);
-        let _waiting = waiting(&admission, 0, 4);
-        let _active: Vec<_> = (0..2).map(|_| admission.admit(0, &meter()).unwrap()).collect();
-    }
-
-    #[test]
-    fn when_too_many_wait_the_slowest_is_cut_off() {
-        // Four that work, and two more that wait.
-        let admission = Admission::with_limits(4, 2, 1);
-        let mut slow = waiting(&admission, 0, 4);
-        slow.extend(waiting(&admission, 0, 2));
-        let _active = admission.admit(0, &meter()).unwrap();
-        let cut: Vec<_> = slow.iter().map(|(_, meter, _)| meter.is_cut()).collect();
-        assert_eq!(cut, [true, false, false, false, false, false]);
-        // A request that was cut off and ends later frees no second place.
-        drop(slow);
-        let _more: Vec<_> = (0..3).map(|_| admission.admit(0, &meter()).unwrap()).collect();
-        assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
-    }
-
-    #[test]
-    fn a_request_that_works_is_never_cut_off() {
-        let admission = Admission::new(2, 1);
-        let meters = [meter(), meter()];
-        let _working: Vec<_> = meters.iter().map(|meter| admission.admit(0, meter).unwrap()).collect();
-        std::thread::sleep(2 * MIN_WAITING_DELAY);
-        assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
-        assert!(meters.iter().all(|meter| !meter.is_cut()));
-    }
-
-    #[test]
-    fn one_client_leaves_room_for_the_others() {
-        let admission = Admission::new(16, 2);
-        let _busy: Vec<_> = (0..14).map(|_| admission.admit(0, &meter()).unwrap()).collect();
-        assert_eq!(admission.admit(0, &meter()).unwrap_err().code, ErrorCode::SlowDown);
-        let _other = [1, 1].map(|client| admission.admit(client, &meter()).unwrap());
-        assert_eq!(admission.admit(1, &meter()).unwrap_err().code, ErrorCode::SlowDown);
-    }
-
-    #[test]
-    fn the_client_with_the_most_slow_requests_loses_one_first() {
-        let admission = Admission::with_limits(6, 3, 2);
-        let one = waiting(&admission, 1, 1);
-        let many = waiting(&admission, 0, 5);
-        let many_more = waiting(&admission, 0, 3);
-        let _fresh = admission.admit(1, &meter()).unwrap();
-        let is_cut = |requests: &[(RequestPermit, Meter, Direction)]| {
-            requests.iter().filter(|(_, meter, _)| meter.is_cut()).count()
-        };
-        assert_eq!((is_cut(&one), is_cut(&many), is_cut(&many_more)), (0, 1, 0));
-    }
-
-    #[tokio::test]
-    async fn a_client_that_stays_too_slow_is_cut_off() {
-        let admission = Admission::new(4, 1);
-        let slow = waiting(&admission, 0, 1);
-        let fast = meter();
-        let _fast = admission.admit(0, &fast).unwrap();
-        let sweeping = tokio::spawn(admission.cut_slow_clients(MIN_WAITING_DELAY));
-        while !slow[0].1.is_cut() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(!fast.is_cut());
-        drop((admission, slow, _fast));
-        sweeping.await.unwrap();
-    }
-}
+mod tests;

@@ -133,6 +133,7 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     let keyring = keyring::read(&root, &upstream.region, is_trial)?;
     let clients = client::read(&root, listen.address)?;
     let buckets = bucket::read(&root, &keyring.provider, requests.max_buffered)?;
+    client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
     let warnings = source.warnings.take();
     let config = Config { listen, requests, admin, upstream, keyring, clients, buckets, log, warnings };

@@ -208,7 +208,7 @@ impl Service {
         let (client, number) =
             clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
         refuse_unread_body(&parts.method, &body)?;
-        let permit = record.admitted(admission.admit(number, &arrival.meter)?);
+        let permit = record.admitted(admission.admit(number, &arrival.meter).await?);
 
         let call = Call {
             operation,

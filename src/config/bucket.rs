@@ -86,6 +86,10 @@ fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
         ..=MAX_PREFIX => Ok(text.to_owned()),
         _ => Err(Refusal::new("is longer than an object's key", format!("write at most {MAX_PREFIX} bytes"))),
     })?;
+    if prefix.as_ref().is_some_and(|prefix| prefix.ends_with('*')) {
+        let fix = "remove the *: a prefix matches every key that begins with it";
+        section.warn("prefix", "ends in a *, which is a character of the key here", fix);
+    }
     let bindings = [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
     let etags = [("opaque", EtagStyle::Opaque), ("storage", EtagStyle::Storage)];
     Ok(BucketRule {

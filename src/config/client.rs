@@ -8,6 +8,7 @@ use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
 use super::{credentials, value};
 use crate::access::{Client, ClientAccess};
+use crate::object::rule::BucketRule;
 use crate::s3::BucketPattern;
 use crate::sigv4::SecretAccessKey;
 
@@ -36,6 +37,28 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String
         clients.push((access_key_id, client));
     }
     Ok(clients)
+}
+
+/// Warns of buckets that a client may use and no rule serves.
+pub(super) fn warn_of_unserved(
+    root: &Section<'_>,
+    clients: &[(String, Client)],
+    rules: &[BucketRule],
+) -> Result<()> {
+    let is_served = |pattern: &BucketPattern| {
+        // Two patterns with wildcards may have a name in common.
+        let meets = |rule: &BucketPattern| {
+            rule.covers(pattern) || pattern.covers(rule) || !(rule.is_name() || pattern.is_name())
+        };
+        rules.iter().any(|rule| meets(&rule.name))
+    };
+    for (section, (_, client)) in root.sections("client", KEYS)?.iter().zip(clients) {
+        for pattern in client.buckets.iter().filter(|pattern| !is_served(pattern)) {
+            let problem = format!("has {:?}, which no [[bucket]] serves", pattern.as_str());
+            section.warn("buckets", &problem, "correct the name here or there, or remove it");
+        }
+    }
+    Ok(())
 }
 
 fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client)> {

@@ -617,6 +617,37 @@ fn what_is_valid_and_unwise_is_warned_of() {
     assert_eq!(warnings(DEMO_SECRET), [""; 0]);
 }
 
+#[test]
+fn names_that_miss_each_other_are_warned_of() {
+    let warnings = |buckets: &str, rule: &str| {
+        let secret = "secret_access_key = \"0123456789abcdef\"";
+        let text = with("secret_access_key = \"hunter2\"", &format!("{secret}\nbuckets = [{buckets}]"));
+        let text = text.replace("name = \"*\"", &format!("name = {rule}"));
+        read(&text).expect("a valid file").warnings
+    };
+    let unserved = |name: &str| {
+        [format!(
+            "etc/proxy.toml:12: `client.buckets` has \"{name}\", which no [[bucket]] serves: correct the name here or there, or \
+             remove it"
+        )]
+    };
+    assert_eq!(warnings("\"logs\", \"lgos\"", "\"logs\""), unserved("lgos"));
+    assert_eq!(warnings("\"data-*\"", "\"logs\""), unserved("data-*"));
+    for (buckets, rule) in
+        [("\"logs\"", "\"*\""), ("\"*\"", "\"logs\""), ("\"logs-*\"", "\"logs-eu\""), ("\"a*\"", "\"*b\"")]
+    {
+        assert_eq!(warnings(buckets, rule), [""; 0], "{buckets} {rule}");
+    }
+    let prefix = warnings("\"*\"", "\"*\"\nprefix = \"logs/*\"");
+    assert_eq!(
+        prefix,
+        [
+            "etc/proxy.toml:15: `bucket.prefix` ends in a *, which is a character of the key here: remove the *: a prefix matches \
+          every key that begins with it"
+        ]
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn secrets_that_others_may_read_are_warned_of() {

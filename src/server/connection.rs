@@ -55,7 +55,8 @@ const MAX_UNSENT: u32 = 128 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection on which no byte moved for two checks at this interval gives back its buffers.
-const IDLE_INTERVAL: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
+pub(super) const IDLE_INTERVAL: Duration =
+    if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 
 /// One accepted connection, from its first byte to its last.
 pub(super) struct Connection {
@@ -195,17 +196,29 @@ async fn accept_tls(stream: TcpStream, tls: Tls, connections: &ConnectionCounter
 /// A stream over TCP.
 pub(super) trait OverTcp {
     fn tcp(&self) -> &TcpStream;
+
+    /// Whether the beginning of a request may have been read from TCP already.
+    fn may_have_read(&self) -> bool;
 }
 
 impl OverTcp for CappedStream<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.inner()
     }
+
+    fn may_have_read(&self) -> bool {
+        false
+    }
 }
 
 impl OverTcp for TlsStream<CappedStream<TcpStream>> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0.inner()
+    }
+
+    /// With the end of the handshake.
+    fn may_have_read(&self) -> bool {
+        true
     }
 }
 
@@ -252,7 +265,7 @@ impl ConnectionRules {
                 )
             }
         };
-        let mut is_arriving = false;
+        let mut is_arriving = stream.inner().may_have_read();
         while is_arriving || self.await_request(stream.inner().tcp()).await {
             let mut connection = builder.serve_connection(TokioIo::new(stream), service_fn(&service));
             let ended = self.run(Pin::new(&mut connection), &activity).await;

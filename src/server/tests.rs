@@ -386,6 +386,24 @@ async fn tls_serves_http_1_only() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_with_the_end_of_a_handshake_is_served() {
+    let (tls, trusted) = certificate();
+    let running = start(Settings { tls: Some(tls), ..settings() }).await;
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream = running.connect().await;
+    let early = |client: &mut rustls::ClientConnection| {
+        io::Write::write_all(&mut client.writer(), get("/tls").as_bytes()).expect("room for a request");
+    };
+    let connecting = connector(trusted, &["http/1.1"]).connect_with(name, stream, early);
+    let mut stream = connecting.await.expect("a handshake");
+    assert_eq!(receive(&mut stream).await, (200, "true".to_owned()));
+    // The connection is idle for long enough to lose its buffers.
+    tokio::time::sleep(connection::IDLE_INTERVAL * 6).await;
+    send(&mut stream, &get("/tls")).await;
+    assert_eq!(receive(&mut stream).await, (200, "true".to_owned()));
+}
+
+#[tokio::test]
 async fn a_handshake_in_progress_does_not_hold_up_the_drain() {
     let (tls, _) = certificate();
     let running = start(Settings { tls: Some(tls), ..settings() }).await;

@@ -79,7 +79,7 @@ impl FormRequest<'_> {
         let length = policy.check(&form, self.bucket, now)?;
         let (_, number): (&Client, usize) =
             inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path, None)?;
-        record.admitted(inner.admission.admit(number, &self.arrival.meter)?);
+        record.admitted(inner.admission.admit(number, &self.arrival.meter).await?);
         drop(permit);
 
         let upload = FormUpload {
