@@ -14,7 +14,7 @@ from pathlib import Path
 
 import micro
 from budget import budget
-from measure import GIB, KIB, MIB, Case, fill, run_case, tool
+from measure import GIB, KIB, MIB, Case, fill, one_round, run_case, tool
 from peers import Peers
 from report import markdown, svg
 from soak import sentence, soak
@@ -105,6 +105,28 @@ def idle(peers, connections=1000):
         holder.wait(20)
 
 
+def train(binaries):
+    """Runs what a proxy does most, for a build that is guided by what ran."""
+    with Peers(binaries) as peers:
+        for peer in (peers.s3veil(), peers.s3veil(tls=True)):
+            for prefix, size, keys in [("get4k-", 4 * KIB, 64), ("get1m-", MIB, 16), ("range-", 64 * MIB, 1), ("list-", 16, 1000)]:
+                if not fill(binaries, peer, prefix, size, keys, check=min(keys, 16)):
+                    raise SystemExit(f"{peer.name} could not be prepared with {prefix}*")
+            loads = [
+                (Case("GET 4 KiB", "get", 4 * KIB, 64, prefix="get4k-"), 4000),
+                (Case("PUT 4 KiB", "put", 4 * KIB, 64), 4000),
+                (Case("PUT 4 KiB, CRC trailer", "put", 4 * KIB, 8, options=SDK), 2000),
+                (Case("GET 1 MiB", "get", MIB, 8, keys=16, prefix="get1m-"), 1500),
+                (Case("PUT 1 MiB", "put", MIB, 8), 1500),
+                (Case("1 MiB ranges", "range", MIB, 8, keys=1, prefix="range-", options={"object_size": 64 * MIB}), 1500),
+                (Case("LIST of 1,000", "list", 1, 8, keys=1, prefix="list-"), 1500),
+                (Case("multipart", "multipart", 64 * MIB, 4, options={"part_size": 8 * MIB}), 2000),
+            ]
+            for case, milliseconds in loads:
+                done = one_round(peers, peer, case, milliseconds)
+                print(f"  {peer.name}: {case.name}: {done['all_requests']} requests, {done['errors']} errors", flush=True)
+
+
 def end_to_end(binaries, full, rounds, milliseconds, results):
     with Peers(binaries) as peers:
         contestants = [peers.direct()]
@@ -136,7 +158,7 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
 
 def main():
     arguments = argparse.ArgumentParser(prog="scripts/bench")
-    arguments.add_argument("plan", choices=["quick", "full", "soak", "budget"])
+    arguments.add_argument("plan", choices=["quick", "full", "soak", "budget", "train"])
     arguments.add_argument("--s3veil", required=True)
     arguments.add_argument("--load", required=True)
     arguments.add_argument("--nginx", default=shutil.which("nginx") or next((p for p in ["/usr/sbin/nginx"] if os.path.exists(p)), None))
@@ -163,6 +185,9 @@ def main():
         Path(asked.results).write_text(json.dumps(results))
         print("\n" + "\n".join([sentence(results["soak"]), *results["soak"]["faults"]]))
         return 1 if results["soak"]["faults"] else 0
+    if asked.plan == "train":
+        train(binaries)
+        return 0
     if asked.plan == "budget":
         return budget(binaries, results, asked.results, asked.log)
     if asked.counted and Path(asked.counted).exists():
