@@ -46,9 +46,9 @@ pub use self::settings::{
     POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 use self::time_limits::{supervise, within};
+pub use self::transport::{HeadRoom, Transport};
 #[cfg(feature = "embedded-store")]
-pub use self::transport::OriginalHeaders;
-pub use self::transport::{HeadRoom, Sending, Transport};
+pub use self::transport::{OriginalHeaders, Sending};
 use crate::buffers::ConnectionCounter;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::Signer;
