@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use metrics::{Counter, Gauge};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -53,6 +53,9 @@ const MAX_UNSENT: u32 = 128 * 1024;
 
 /// Timeout for a TLS handshake: a few round trips on the slowest networks.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Timeout for the closing of an idle connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection on which no byte moved for two checks at this interval gives back its buffers.
 pub(super) const IDLE_INTERVAL: Duration =
@@ -279,6 +282,8 @@ impl ConnectionRules {
             }
             stream.unread(parts.read_buf);
         }
+        // A client of TLS is told that nothing was cut off.
+        drop(tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await);
     }
 
     /// Waits for the first byte of a request. Returns whether it came before the timeout and the shutdown.

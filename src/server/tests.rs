@@ -401,6 +401,9 @@ async fn a_request_that_comes_with_the_end_of_a_handshake_is_served() {
     tokio::time::sleep(connection::IDLE_INTERVAL * 6).await;
     send(&mut stream, &get("/tls")).await;
     assert_eq!(receive(&mut stream).await, (200, "true".to_owned()));
+    tokio::time::sleep(connection::IDLE_INTERVAL * 6).await;
+    running.shutdown.send(()).expect("the server runs");
+    assert_eq!(stream.read(&mut [0]).await.expect("a close that says so"), 0);
 }
 
 #[tokio::test]
