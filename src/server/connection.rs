@@ -282,7 +282,7 @@ impl ConnectionRules {
             }
             stream.unread(parts.read_buf);
         }
-        // A client of TLS is told that nothing was cut off.
+        // With TLS this sends a close_notify: the client sees that nothing was cut off (RFC 8446, 6.1).
         drop(tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await);
     }
 

@@ -89,7 +89,7 @@ impl<'a> SignedNames<'a> {
         if unsigned.is_empty() { Ok(()) } else { Err(AuthError::HeadersNotSigned(unsigned)) }
     }
 
-    /// The headers of these names, all of which must be there.
+    /// Selects the headers with these names; a missing one is an error.
     pub(in crate::sigv4) fn select<'h>(
         &self,
         headers: &'h HeaderMap,

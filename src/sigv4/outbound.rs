@@ -1,7 +1,7 @@
 //! Signing what goes upstream.
 //!
 //! It must not know how requests are sent. The signing key is derived once a day for one pair of credentials,
-//! and a moment is spelt once a second in each thread.
+//! and the date is formatted once a second in each thread.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};

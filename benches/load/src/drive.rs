@@ -21,7 +21,7 @@ use crate::arguments::Arguments;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Drives, and prints what was measured between the warm-up's end and the deadline, or, with `--requests`,
-/// that so many were answered well.
+/// that this number of requests succeeded.
 pub async fn drive(arguments: &Arguments) -> io::Result<()> {
     let plan = Rc::new(Plan::from_arguments(arguments)?);
     let tally = Rc::new(Tally::default());

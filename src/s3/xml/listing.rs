@@ -225,7 +225,7 @@ impl ListRewriter {
         if contradicts { Err(XmlError::Unexpected) } else { Ok(()) }
     }
 
-    /// An entry, of which this was found if it is plain.
+    /// Reads and rewrites one entry; `found` is the position of its elements, if the entry is plain.
     fn entry(&mut self, bytes: Bytes, found: Option<PlainElement>) -> Result<ListingPiece, XmlError> {
         let plain = found.and_then(|found| Fields::from_plain(&bytes, found));
         let Fields { key, etag, version_id, size, about_ciphertext } =

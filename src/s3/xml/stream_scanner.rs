@@ -80,7 +80,7 @@ impl StreamScanner {
         self.depth
     }
 
-    /// Whether text or a tag comes next, inside so many open elements.
+    /// Whether text or a tag comes next, inside `depth` open elements.
     pub(super) fn is_at_text(&self, depth: usize) -> bool {
         matches!(self.state, State::Text) && self.depth == depth
     }
