@@ -11,9 +11,9 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// The number of tasks that are polled before sockets are looked at. With tokio's 61, a thread that is busy
-/// with requests of one connection after another would answer the others late.
-const EVENT_INTERVAL: u32 = 31;
+/// The number of tasks that are polled before sockets are looked at. A connection with many requests at once
+/// takes milliseconds for each poll: with tokio's 61, the other connections of its thread would wait too long.
+const EVENT_INTERVAL: u32 = 8;
 
 /// The threads. Dropping them ends all that runs on them.
 #[derive(Debug)]
