@@ -75,8 +75,8 @@ struct Requests {
     active: Count,
     /// When the last count found the limit reached.
     full_at: Option<Instant>,
-    /// The number of requests that wait for a place, by client.
-    queued: Vec<usize>,
+    /// The requests that wait for a place.
+    queued: Count,
     /// The client whose request received the last place that became free.
     last_served: usize,
 }
@@ -135,7 +135,7 @@ impl Admission {
         let requests = Requests {
             total: Count::new(clients),
             active: Count::new(clients),
-            queued: vec![0; clients],
+            queued: Count::new(clients),
             ..Requests::default()
         };
         let places = (0..clients).map(|_| Notify::new()).collect();
@@ -148,8 +148,7 @@ impl Admission {
     /// # Errors
     /// `SlowDown` after [`MAX_WAIT`].
     pub(crate) async fn admit(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
-        let is_first = self.0.lock().queued[client] == 0;
-        if is_first && let Ok(permit) = self.try_admit(client, meter) {
+        if let Ok(permit) = self.admit_unless_queued(client, meter) {
             return Ok(permit);
         }
         // On the heap, since few requests wait.
@@ -172,13 +171,23 @@ impl Admission {
         }
     }
 
+    /// Admits a request unless others of its client wait.
+    fn admit_unless_queued(&self, client: usize, meter: &Meter) -> Result<RequestPermit, Full> {
+        let mut requests = self.0.lock();
+        if requests.queued.by_client[client] > 0 {
+            return Err(Full);
+        }
+        self.admit_to(&mut requests, client, meter)
+    }
+
     fn try_admit(&self, client: usize, meter: &Meter) -> Result<RequestPermit, Full> {
+        self.admit_to(&mut self.0.lock(), client, meter)
+    }
+
+    fn admit_to(&self, requests: &mut Requests, client: usize, meter: &Meter) -> Result<RequestPermit, Full> {
         meter.restart();
-        let (slot, id) = {
-            let mut requests = self.0.lock();
-            requests.make_room(&self.0.limits, client)?;
-            requests.insert(client, meter.clone())
-        };
+        requests.make_room(&self.0.limits, client)?;
+        let (slot, id) = requests.insert(client, meter.clone());
         REQUESTS_IN_FLIGHT.with(|gauge| gauge.increment(1.0));
         let meter = meter.clone();
         Ok(RequestPermit(Arc::new(Permit { admission: Arc::clone(&self.0), slot, id, meter })))
@@ -234,14 +243,14 @@ struct Queued<'a> {
 
 impl<'a> Queued<'a> {
     fn enter(admission: &'a Inner, client: usize) -> Self {
-        admission.lock().queued[client] += 1;
+        admission.lock().queued.add(client);
         Self { admission, client }
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.admission.lock().queued[self.client] -= 1;
+        self.admission.lock().queued.subtract(self.client);
     }
 }
 
@@ -283,9 +292,12 @@ impl Requests {
     /// The client whose request gets the place that has become free: the next one that has a request waiting,
     /// and is below its own limit.
     fn next_client(&mut self, limits: &Limits) -> Option<usize> {
-        let clients = self.queued.len();
-        let mut turns = (1..=clients).map(|turn| (self.last_served + turn) % clients);
-        let next = turns.find(|client| self.queued[*client] > 0 && self.has_room(limits, *client))?;
+        if self.queued.all == 0 {
+            return None;
+        }
+        let queued = &self.queued.by_client;
+        let mut turns = (1..=queued.len()).map(|turn| (self.last_served + turn) % queued.len());
+        let next = turns.find(|client| queued[*client] > 0 && self.has_room(limits, *client))?;
         self.last_served = next;
         Some(next)
     }

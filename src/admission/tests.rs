@@ -109,12 +109,12 @@ async fn a_request_waits_for_a_place_but_not_for_long() {
     assert_eq!(refused.code, ErrorCode::SlowDown);
     let waiting = admission.clone();
     let waiting = tokio::spawn(async move { waiting.admit(0, &meter()).await });
-    while admission.0.lock().queued[0] == 0 {
+    while admission.0.lock().queued.all == 0 {
         tokio::task::yield_now().await;
     }
     drop(permit);
     waiting.await.unwrap().unwrap();
-    assert_eq!(admission.0.lock().queued, [0]);
+    assert_eq!(admission.0.lock().queued.by_client, [0]);
 }
 
 async fn next<T>(order: &mut tokio::sync::mpsc::UnboundedReceiver<T>) -> T {
@@ -134,7 +134,7 @@ async fn places_go_to_the_first_and_to_one_client_after_the_other() {
             let permit = waiting.admit(client, &meter()).await.unwrap();
             admitted.send((number, permit)).unwrap();
         });
-        while admission.0.lock().queued.iter().sum::<usize>() <= number {
+        while admission.0.lock().queued.all <= number {
             tokio::task::yield_now().await;
         }
     }

@@ -188,7 +188,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lines > self.max_lines {
-            // Its user gives up, and another reads the head.
+            // hyper ends its part of the connection, and another part reads the head.
             return Poll::Ready(Ok(()));
         }
         let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
