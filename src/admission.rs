@@ -1,6 +1,6 @@
 //! Admission control: a limit of the requests in flight, and a lower one for each client while there are
 //! others. It must not know what a request does. It promises that a request which waits for its client does
-//! not count against `max_requests`, that at most a quarter of `max_requests` waits in addition, since each
+//! not count against `max_requests`, that at most an eighth of `max_requests` waits in addition, since each
 //! holds memory, and that the slowest are cut off beyond it. A request that finds no place waits for one, not
 //! longer than its client would wait before it repeats the request.
 
@@ -21,6 +21,9 @@ const MIN_WAITING_DELAY: Duration = Duration::from_millis(100);
 
 /// Divisor of the share of `max_requests` that no single client may use while there are others: an eighth.
 const RESERVED_SHARE: usize = 8;
+
+/// Divisor of the share of `max_requests` that may wait for their clients in addition to those that do not.
+const WAITING_SHARE: usize = 8;
 
 /// Counting the active requests takes microseconds, so a full table is not counted again within this
 /// interval.
@@ -126,7 +129,7 @@ struct Permit {
 impl Admission {
     /// Admits up to `max_requests` requests of `clients` clients.
     pub(crate) fn new(max_requests: usize, clients: usize) -> Self {
-        Self::with_limits(max_requests, max_requests.div_ceil(4), clients)
+        Self::with_limits(max_requests, max_requests.div_ceil(WAITING_SHARE), clients)
     }
 
     fn with_limits(max_requests: usize, waiting: usize, clients: usize) -> Self {

@@ -2,18 +2,19 @@
 //! Commands return their output or write to a given output; they must not print or exit.
 //! It promises one message and one exit code of sysexits.h for every failure.
 
-pub mod check;
-pub mod decrypt;
-pub mod dependencies;
+mod check;
+mod decrypt;
+mod dependencies;
 mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
-pub mod inspect;
-pub mod keygen;
-pub mod process;
-pub mod readiness;
-pub mod serve;
-pub mod startup;
+mod inspect;
+mod keygen;
+mod process;
+mod readiness;
+mod run;
+mod serve;
+mod startup;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::run::run;
 use crate::config::ConfigError;
 use crate::s3::BucketName;
 use crate::server::ServeError;

@@ -79,6 +79,7 @@ impl Listeners {
     }
 
     /// The status, for the status page.
+    #[cfg(test)]
     pub fn status(&self) -> &Status {
         &self.status
     }
@@ -89,6 +90,7 @@ impl Listeners {
     }
 
     /// The addresses for S3 clients and for operators.
+    #[cfg(test)]
     pub fn addresses(&self) -> (SocketAddr, Option<SocketAddr>) {
         (self.objects.local_address(), self.admin.as_ref().map(Admin::local_address))
     }

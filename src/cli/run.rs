@@ -1,0 +1,116 @@
+//! Runs a command: loads the configuration, starts the runtime, and hands the command what it works with.
+//! It must not parse arguments, print, or exit. It promises that nothing is created before the configuration
+//! is valid, and that a failed `decrypt` leaves no partial file.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use tokio::runtime::Runtime;
+
+use super::dependencies::{Dependencies, DependencyNames};
+use super::readiness::Readiness;
+use super::serve::{self, Listeners};
+use super::startup::{self, Purpose};
+use super::{Command, CommandLine, Decrypt, Failure, check, inspect, keygen, process};
+use crate::log::Log;
+use crate::server::{ConnectionInfo, RequestBody, Tls, Workers};
+use crate::service::Arrival;
+use crate::{config, metric};
+
+/// Runs the command of `line`; what it shows is written to `output`.
+///
+/// # Errors
+/// [`Failure`], with the exit code of its kind.
+pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
+    let (command, config) = line.into_parts();
+    let shown = match command {
+        Command::Serve => return serve(&config),
+        Command::Decrypt(arguments) => return decrypt(&config, &arguments, output),
+        Command::Check(arguments) => {
+            let config = config::load(&config)?;
+            runtime()?.block_on(check::check(config, &arguments))?
+        }
+        Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
+        Command::Inspect(arguments) => {
+            let config = config::load(&config)?;
+            runtime()?.block_on(inspect::inspect(config, &arguments.object))?
+        }
+        Command::Version => concat!("s3veil ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+    };
+    let written = output.write_all(shown.as_bytes()).and_then(|()| output.flush());
+    written.map_err(|source| Failure::Io { action: "writing the output".to_owned(), source })
+}
+
+/// A runtime on this thread. Requests are served on threads of their own.
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| Failure::Io { action: "starting the runtime".to_owned(), source })
+}
+
+fn serve(path: &Path) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let log = Log::start(&config.log);
+    let _log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
+    process::raise_descriptor_limit(config.listen.max_connections);
+    let workers = Workers::start();
+    let workers =
+        workers.map_err(|source| Failure::Io { action: "starting the threads".to_owned(), source })?;
+    runtime()?.block_on(async {
+        let signals = process::outlive_signals().and_then(|()| serve::signals());
+        let signals =
+            signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let has_operators = config.admin.is_some();
+        // Listeners are opened before any file is created, so that a port in use leaves no files.
+        let mut listeners =
+            Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
+        let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
+        let certificate = config.listen.tls.as_ref().map(Tls::validity);
+        let service = startup::service(config, None, Purpose::Serve).await?;
+        let resources = service.resources();
+        if let Some(key_id) = resources.keyring.default_key_id() {
+            listeners.name_default_key(key_id);
+        }
+        let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificate);
+        readiness.begin();
+        let recorder = serve::recorder();
+        let metrics = recorder.handle();
+        // The recorder is installed only with an admin listener, without which it would grow without bound.
+        if has_operators && metrics::set_global_recorder(recorder).is_err() {
+            return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
+        }
+        // Handles that are kept from here on belong to this recorder.
+        metric::keep_handles();
+        let readiness = move || {
+            let readiness = readiness.clone();
+            async move { readiness.health().await }
+        };
+        let respond = move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
+            let service = service.clone();
+            async move {
+                let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
+                service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
+            }
+        };
+        listeners.serve(&workers, respond, readiness, metrics, signals).await;
+        Ok(())
+    })
+}
+
+fn decrypt(path: &Path, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let runtime = runtime()?;
+    let Some(file) = &arguments.out else {
+        return runtime.block_on(super::decrypt::decrypt(config, arguments, output));
+    };
+    let failed = |source| Failure::Io { action: format!("creating {}", file.display()), source };
+    let mut output = io::BufWriter::new(std::fs::File::create_new(file).map_err(failed)?);
+    let outcome = runtime.block_on(super::decrypt::decrypt(config, arguments, &mut output));
+    if outcome.is_err() {
+        // A part of an object must not be taken for the whole. Only the failure itself is reported.
+        drop(std::fs::remove_file(file));
+    }
+    outcome
+}
