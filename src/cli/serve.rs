@@ -3,6 +3,7 @@
 //! ends at once.
 
 use std::io;
+#[cfg(test)]
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

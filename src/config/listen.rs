@@ -51,7 +51,7 @@ pub struct RequestRules {
     /// Whether a client that is slower than `listen.min_rate` over an idle timeout is cut off.
     pub cut_slow_clients: bool,
     /// Maximum number of requests in flight, each from the verification of its signature to the end of its
-    /// response. Requests that wait for their client do not count; at most a quarter of this number may wait
+    /// response. Requests that wait for their client do not count; at most an eighth of this number may wait
     /// in addition.
     pub max_requests: usize,
     /// Bytes of memory for buffered bodies, for all requests together.
