@@ -70,6 +70,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "metric",
+            "log",
             "buffers",
             "wire",
             "store",
@@ -91,7 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("fuzzing", &["wire", "s3", "sigv4", "envelope", "keyring", "config"]),
-    ("main", &["metric", "service", "server", "config", "log", "cli"]),
+    ("main", &["cli"]),
 ];
 
 /// What every operation may use of its own folder.
