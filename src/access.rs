@@ -90,7 +90,7 @@ impl Clients {
         if let Some(CopySource { bucket, object, .. }) = subject.copy_source {
             check_object(grants, Right::Read, (bucket, object), COPY_SOURCE)?;
         }
-        let is_append = one_of.has(Right::Append) && !held.has(Right::Write);
+        let is_append = one_of.has(Right::Append) && held.has(Right::Append) && !held.has(Right::Write);
         Ok(Authorized { grants, number: *number, is_append })
     }
 }

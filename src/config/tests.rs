@@ -379,7 +379,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 101);
+    assert_eq!(seen, 107);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
