@@ -232,7 +232,8 @@ impl Service {
     /// such a client.
     ///
     /// # Errors
-    /// [`AuthError`]; `InvalidRequest` for a request without a signature that sets response headers, as at S3.
+    /// [`AuthError`]; `InvalidRequest` for a request without a signature that sets response headers, as at
+    /// S3.
     fn identify(
         &self,
         parts: &Parts,

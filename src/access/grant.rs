@@ -1,7 +1,7 @@
 //! Grants: rights of a client in the buckets and below the key prefix that they are for.
 //!
-//! It must not know which rights an operation needs. What no grant covers is refused, and a key that a storage
-//! could take for another one is covered by no prefix.
+//! It must not know which rights an operation needs. What no grant covers is refused, and a key that a
+//! storage could take for another one is covered by no prefix.
 
 use std::sync::Arc;
 

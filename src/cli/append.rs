@@ -1,8 +1,8 @@
-//! Finds out at the start whether the storage can serve clients with the right `append`: whether it refuses to
-//! overwrite an object.
+//! Finds out at the start whether the storage can serve clients with the right `append`: whether it refuses
+//! to overwrite an object.
 //!
-//! It must not know how the storage is tried. No client with this right is served over a storage that is known
-//! to overwrite; where nothing is known yet, the first such request finds out.
+//! It must not know how the storage is tried. No client with this right is served over a storage that is
+//! known to overwrite; where nothing is known yet, the first such request finds out.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Whether the storage honours `If-None-Match: *` on writes, found out with an object of the proxy's own.
 //!
-//! It must not know clients. No write is called conditional before the storage refused one like it in the same
-//! bucket, because its object existed.
+//! It must not know clients. No write is called conditional before the storage refused one like it in the
+//! same bucket, because its object existed.
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
@@ -71,7 +71,8 @@ impl Resources {
         known.try_get_with_by_ref(bucket, Box::pin(trial)).await.map_err(Error::Shared)
     }
 
-    /// Refuses an operation that stores an object where its condition `If-None-Match: *` would not be honoured.
+    /// Refuses an operation that stores an object where its condition `If-None-Match: *` would not be
+    /// honoured.
     ///
     /// # Errors
     /// `NotImplemented`, and as [`Self::find_conditional_writes`].
@@ -86,8 +87,8 @@ impl Resources {
         let ConditionalWrites { put, complete, copy } = found;
         let is_upload =
             matches!(operation, Operation::CreateMultipartUpload | Operation::CompleteMultipartUpload);
-        // A form of a large file becomes an upload. By its source, a copy is one of the storage's, an upload, or
-        // written anew.
+        // A form of a large file becomes an upload. By its source, a copy is one of the storage's, an upload,
+        // or written anew.
         let is_honoured = (put || is_upload)
             && (complete || operation == Operation::PutObject)
             && (copy || operation != Operation::CopyObject);

@@ -1,4 +1,5 @@
-//! AbortMultipartUpload: by a token, or, with the right to delete, by the storage's own id. Works on any node.
+//! AbortMultipartUpload: by a token, or, with the right to delete, by the storage's own id. Works on any
+//! node.
 
 use http::{Method, Response};
 

@@ -1,5 +1,5 @@
-//! Requests that store an object for a client with the right `append` and without `write`: each becomes one on
-//! the condition that there is no object of its name.
+//! Requests that store an object for a client with the right `append` and without `write`: each becomes one
+//! on the condition that there is no object of its name.
 //!
 //! It must not store anything. No such request reaches a storage that is not known to honour the condition.
 
@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::operation::Resources;
 use crate::s3::{BucketName, ObjectKey, Operation};
 
-/// Sets the condition on a call of a client that may append and not overwrite. Calls that store no object stay as they
-/// are.
+/// Sets the condition on a call of a client that may append and not overwrite. Calls that store no object
+/// stay as they are.
 ///
 /// # Errors
 /// As [`set_condition`].
@@ -36,9 +36,9 @@ pub(crate) async fn restrict(resources: &Resources, call: &mut Call) -> Result<(
 /// Makes a request that stores an object one on the condition that there is none of its name.
 ///
 /// # Errors
-/// `AccessDenied` for `If-Match`, which replaces an object; `NotImplemented` where the storage does not honour
-/// the condition; as [`Policies::for_object`](crate::object::rule::Policies::for_object); and the storage's
-/// error where that can't be found out.
+/// `AccessDenied` for `If-Match`, which replaces an object; `NotImplemented` where the storage does not
+/// honour the condition; as [`Policies::for_object`](crate::object::rule::Policies::for_object); and the
+/// storage's error where that can't be found out.
 pub(crate) async fn set_condition(
     resources: &Resources,
     operation: Operation,

@@ -1,5 +1,5 @@
-//! Uploads that a request names by the storage's own id, which only a listing gives, and not by the id that the
-//! proxy handed to their creator.
+//! Uploads that a request names by the storage's own id, which only a listing gives, and not by the id that
+//! the proxy handed to their creator.
 //!
 //! It must not open an upload. A client that may not delete has no means to abort the uploads of others, one
 //! that may not overwrite none to change or complete them.

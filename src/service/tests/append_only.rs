@@ -171,8 +171,8 @@ fn random_request(numbers: &mut Numbers, turn: usize) -> Asked {
     Asked { method, path, query, headers, body }
 }
 
-/// A request about an upload that the client began, or one of the storage's own ids; half of them with headers
-/// that do not belong there.
+/// A request about an upload that the client began, or one of the storage's own ids; half of them with
+/// headers that do not belong there.
 fn upload_request(numbers: &mut Numbers, learned: &Learned) -> Asked {
     let own = (!learned.is_empty()).then(|| learned[numbers.below(learned.len())].clone());
     let is_own = numbers.below(5) > 0;
@@ -283,8 +283,8 @@ impl World {
         }
     }
 
-    /// Sends random requests of `client`. Returns the statuses by operation, and the first request after which
-    /// something that was there before was changed, hidden or gone.
+    /// Sends random requests of `client`. Returns the statuses by operation, and the first request after
+    /// which something that was there before was changed, hidden or gone.
     async fn run(&self, client: &str, count: usize) -> (HashSet<(Operation, u16)>, Option<String>) {
         let (mut numbers, mut learned) = (Numbers(0x9e37_79b9_7f4a_7c15), Learned::new());
         let mut seen = HashSet::new();
