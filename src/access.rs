@@ -1,57 +1,50 @@
-//! Clients and their rights: access keys, bucket patterns, reading and writing. They must not know how a
-//! request proves its access key. They promise that a request outside the client's buckets or rights is
-//! refused, the source of a copy included.
+//! Clients and their rights: who may do what with which bucket and key. It must not know how a request proves
+//! its access key, nor the storage. It promises that what no grant covers is refused before a body is read,
+//! the source of a copy included, with an error that names the right that is missing.
+
+mod client;
+mod grant;
+mod right;
 
 use std::collections::HashMap;
 
-use crate::s3::{Access, BucketName, BucketPattern, CopySource, ErrorCode, Operation, S3Error, S3Path};
+use http::HeaderMap;
+
+pub use self::client::{ANONYMOUS, ANONYMOUS_RIGHTS, Client, SHORT_FORMS};
+pub use self::grant::{Grant, Grants};
+use self::right::{Needed, Place, missing_for_headers, needed};
+pub use self::right::{Right, Rights};
+use crate::s3::headers::COPY_SOURCE;
+use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path};
 use crate::sigv4::{AccessKeyId, SecretAccessKey};
 
-/// The rights of a client in its buckets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAccess {
-    /// All operations.
-    ReadWrite,
-    /// Operations that change nothing.
-    ReadOnly,
-    /// Operations that return no stored data.
-    WriteOnly,
-}
-
-/// One client.
-#[derive(Debug)]
-pub struct Client {
-    /// The secret access key.
-    pub secret: SecretAccessKey,
-    /// The buckets that the client may use.
-    pub buckets: Vec<BucketPattern>,
-    /// The client's rights in these buckets.
-    pub access: ClientAccess,
-}
-
-impl Client {
-    /// The buckets that a listing of buckets may show; `None`: all.
-    pub(crate) fn visible_buckets(&self) -> Option<Vec<BucketPattern>> {
-        (!self.buckets.contains(&BucketPattern::any())).then(|| self.buckets.clone())
-    }
-
-    fn allows(&self, access: Access) -> bool {
-        match (self.access, access) {
-            (ClientAccess::ReadWrite, _)
-            | (ClientAccess::ReadOnly, Access::Read)
-            | (ClientAccess::WriteOnly, Access::Write) => true,
-            (ClientAccess::ReadOnly, Access::Write) | (ClientAccess::WriteOnly, Access::Read) => false,
-        }
-    }
-
-    fn covers(&self, bucket: &BucketName) -> bool {
-        self.buckets.iter().any(|pattern| pattern.matches(bucket.as_str()))
-    }
-}
+/// The element of an error document, and the field of a log line, that names a missing right.
+pub const REQUIRED_RIGHT: &str = "RequiredRight";
 
 /// All clients by access key id, each with a number that is less than the number of clients.
 #[derive(Debug, Default)]
 pub struct Clients(HashMap<String, (Client, usize)>);
+
+/// What a request is about, as far as rights depend on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) path: &'a S3Path,
+    pub(crate) query: &'a Query,
+    /// The headers, those of a presigned URL's query included.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) copy_source: Option<&'a CopySource>,
+}
+
+/// A client that may do what its request asks for.
+#[derive(Debug)]
+pub(crate) struct Authorized<'c> {
+    pub(crate) grants: &'c Grants,
+    /// The number of the client.
+    pub(crate) number: usize,
+    /// Whether the client may store the object only if there is none of its name.
+    pub(crate) is_append: bool,
+}
 
 impl Clients {
     /// The clients by their access key ids.
@@ -66,36 +59,112 @@ impl Clients {
     }
 
     pub(crate) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
-        self.0.get(access_key_id).map(|(client, _)| &client.secret)
+        self.0.get(access_key_id).and_then(|(client, _)| client.secret.as_ref())
     }
 
-    /// The client and its number, if the client has the right to this operation, and for a copy to its
-    /// source.
+    /// Whether requests without a signature are those of a client.
+    pub(crate) fn admit_anonymous(&self) -> bool {
+        self.0.get(ANONYMOUS).is_some_and(|(client, _)| client.is_anonymous())
+    }
+
+    /// The client with this access key, if it has the rights that its request needs.
     ///
     /// # Errors
-    /// `AccessDenied`.
+    /// `AccessDenied`, with the missing right in the field [`REQUIRED_RIGHT`].
     pub(crate) fn authorize(
         &self,
         access_key_id: &AccessKeyId,
-        operation: Operation,
-        path: &S3Path,
-        copy_source: Option<&CopySource>,
-    ) -> Result<(&Client, usize), S3Error> {
-        let denied = |message: String| S3Error::new(ErrorCode::AccessDenied, message);
+        subject: Subject<'_>,
+    ) -> Result<Authorized<'_>, S3Error> {
         let client = self.0.get(access_key_id.as_str());
         let (client, number) = client.ok_or(S3Error::from(ErrorCode::InvalidAccessKeyId))?;
-        if path.bucket().is_some_and(|bucket| !client.covers(bucket)) {
-            return Err(denied("This access key has no rights in this bucket.".to_owned()));
+        let (grants, operation) = (&client.grants, subject.operation);
+        let Needed { one_of, place } = needed(operation);
+        let held = held(grants, place, &subject);
+        if !held.has_any(one_of) {
+            return Err(refusal(grants, place, one_of, &subject));
         }
-        if !client.allows(operation.access()) {
-            return Err(denied(format!("This access key has no right to {}.", operation.name())));
+        if let Some((right, name)) = missing_for_headers(operation, subject.headers, held) {
+            return Err(denied(Rights::new(&[right]), &format!("The header {name}"), "here"));
         }
-        let reads = |source: &CopySource| client.covers(&source.bucket) && client.allows(Access::Read);
-        if copy_source.is_some_and(|source| !reads(source)) {
-            return Err(denied("This access key has no right to read the source of the copy.".to_owned()));
+        if let Some(CopySource { bucket, object, .. }) = subject.copy_source {
+            check_object(grants, Right::Read, (bucket, object), COPY_SOURCE)?;
         }
-        Ok((client, *number))
+        let is_append = one_of.has(Right::Append) && held.has(Right::Append) && !held.has(Right::Write);
+        Ok(Authorized { grants, number: *number, is_append })
     }
+}
+
+/// The rights of a client where its request needs them.
+fn held(grants: &Grants, place: Place, subject: &Subject<'_>) -> Rights {
+    match (place, subject.path) {
+        (Place::Anywhere, _) | (_, S3Path::Root) => grants.anywhere(),
+        (_, S3Path::Object(bucket, object_key)) => grants.for_object(bucket, object_key),
+        (Place::AllKeys, S3Path::Bucket(bucket)) => grants.for_bucket(bucket),
+        (Place::ListedPrefix, S3Path::Bucket(bucket)) => {
+            grants.for_prefix(bucket, subject.query.first("prefix").unwrap_or_default())
+        }
+        (Place::SomeKeys | Place::Object | Place::NamedObjects, S3Path::Bucket(bucket)) => {
+            grants.for_some_keys(bucket)
+        }
+    }
+}
+
+/// The refusal of a request whose client has none of the rights `one_of` where it needs one.
+fn refusal(grants: &Grants, place: Place, one_of: Rights, subject: &Subject<'_>) -> S3Error {
+    let operation = subject.operation.name();
+    let place = match (place, subject.path) {
+        (Place::ListedPrefix, S3Path::Bucket(bucket)) => match grants.prefixes(bucket, Right::List)[..] {
+            [] => "in this bucket".to_owned(),
+            [prefix, ..] => format!("for this prefix, but may list the prefix {prefix:?} or a longer one"),
+        },
+        (Place::Anywhere, _) | (_, S3Path::Root) => "in any bucket".to_owned(),
+        (Place::AllKeys, S3Path::Bucket(_)) => "for all of this bucket".to_owned(),
+        (_, S3Path::Bucket(_)) => "in this bucket".to_owned(),
+        (_, S3Path::Object(..)) => "for this key".to_owned(),
+    };
+    denied(one_of, operation, &place)
+}
+
+/// Checks that a client has `right` for an object; `what` requires it, and begins the error's message.
+///
+/// # Errors
+/// `AccessDenied`.
+pub(crate) fn check_object(
+    grants: &Grants,
+    right: Right,
+    (bucket, object_key): (&BucketName, &ObjectKey),
+    what: &str,
+) -> Result<(), S3Error> {
+    if grants.for_object(bucket, object_key).has(right) {
+        return Ok(());
+    }
+    Err(denied(Rights::new(&[right]), what, "for this key"))
+}
+
+/// Checks that a client may delete an object, by a request with these headers.
+///
+/// # Errors
+/// `AccessDenied`.
+pub(crate) fn check_deletion(
+    grants: &Grants,
+    request: &HeaderMap,
+    (bucket, object_key): (&BucketName, &ObjectKey),
+) -> Result<(), S3Error> {
+    check_object(grants, Right::Delete, (bucket, object_key), "The deletion")?;
+    let held = grants.for_object(bucket, object_key);
+    match missing_for_headers(Operation::DeleteObjects, request, held) {
+        None => Ok(()),
+        Some((right, name)) => {
+            Err(denied(Rights::new(&[right]), &format!("The header {name}"), "for this key"))
+        }
+    }
+}
+
+fn denied(one_of: Rights, what: &str, place: &str) -> S3Error {
+    let names = one_of.names(" or ");
+    let message = format!("{what} requires the right {names}, which this client does not have {place}.");
+    S3Error::new(ErrorCode::AccessDenied, message).with(REQUIRED_RIGHT, names)
 }
 
 #[cfg(test)]

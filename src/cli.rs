@@ -2,6 +2,7 @@
 //! Commands return their output or write to a given output; they must not print or exit.
 //! It promises one message and one exit code of sysexits.h for every failure.
 
+mod append;
 mod check;
 mod decrypt;
 mod dependencies;

@@ -28,7 +28,7 @@ use http::Response;
 
 pub use self::post_object::post_object;
 pub use self::preflight::preflight;
-use self::request::Call;
+use self::request::{Call, append};
 use self::response::client_etags::ClientEtags;
 use self::response::cors::CorsCache;
 use crate::body::BoxBody;
@@ -72,6 +72,9 @@ impl DerefMut for Resources {
 /// Every failure that becomes an S3 error document. After an `Ok`, a failure can only abort the connection.
 pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let with_tab = headers::first_with_tab(&call.headers);
+    if call.is_append {
+        Box::pin(append::restrict(resources, &mut call)).await?;
+    }
     let etags = ClientEtags::map_request(resources, &mut call);
     match (response::pass_refusal(dispatch(resources, call).await), with_tab) {
         (Ok(mut response), _) => {

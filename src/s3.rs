@@ -28,7 +28,7 @@ pub use etag::{EtagStyle, Hashed};
 pub use form::{ContentLengthRange, Form, FormParser, FormPiece, PostPolicy};
 pub use if_range::IfRange;
 pub use name::{BucketName, ObjectKey};
-pub use operation::{Access, Operation, is_parameter};
+pub use operation::{Operation, is_parameter};
 pub use path::{S3Path, encode_path, virtual_host_bucket};
 pub use query::Query;
 pub use route::route;

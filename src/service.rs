@@ -25,7 +25,7 @@ use http_body::Body;
 use self::access_log::RequestRecord;
 use self::catch_panic::{Panicked, catch_panic};
 use self::unsigned::UnsignedLimits;
-use crate::access::Clients;
+use crate::access::{ANONYMOUS, Authorized, Clients, Subject};
 use crate::admission::Admission;
 use crate::body::{BoxBody, BoxError, Leftover, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
@@ -39,8 +39,14 @@ use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
 };
-use crate::sigv4::{RequestHead, VerifyPolicy, authenticate, claimed_access_key_id};
+use crate::sigv4::{
+    AccessKeyId, AuthError, Authenticated, Payload, RequestHead, VerifyPolicy, authenticate,
+    claimed_access_key_id,
+};
 use crate::upstream::{latest_id, watched};
+
+/// S3's message for a request without a signature that sets headers of the response.
+const OVERRIDES: &str = "Request specific response headers cannot be used for anonymous GET requests.";
 
 /// Handles the requests of all clients. Cheap to clone; all clones share their state.
 #[derive(Clone)]
@@ -123,7 +129,7 @@ impl Service {
             response
         });
         match page {
-            Some(page) => self.add_cors_headers(&page, &mut response, record.is_authenticated()).await,
+            Some(page) => self.add_cors_headers(&page, &mut response, record.is_signed()).await,
             None => headers::remove_cors(response.headers_mut()),
         }
         let was_body_unrequested = leftover.is_some_and(|leftover| leftover.drain(expects_continue));
@@ -163,7 +169,7 @@ impl Service {
         arrival: &Arrival,
         record: &mut RequestRecord,
     ) -> Result<Response<BoxBody>, Error> {
-        let Inner { resources, clients, verification, domains, admission, unsigned } = &*self.0;
+        let Inner { resources, clients, domains, admission, unsigned, .. } = &*self.0;
         forwarding_loop::refuse(&parts.headers)?;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
@@ -182,19 +188,7 @@ impl Service {
             let form = form::FormRequest { parts, bucket, is_virtual_host: virtual_host.is_some(), arrival };
             return Box::pin(form.respond(&self.0, body, record)).await;
         }
-        let head = RequestHead {
-            method: parts.method.as_str(),
-            raw_path: parts.uri.path(),
-            raw_query: parts.uri.query().unwrap_or_default(),
-            headers: &parts.headers,
-            virtual_host_bucket: virtual_host.as_deref(),
-            is_parameter,
-        };
-        let authenticated = authenticate(&head, verification, record.started_at(), |id| clients.secret(id));
-        let authenticated = authenticated.inspect_err(|error| {
-            let claimed = claimed_access_key_id(head.headers, head.raw_query);
-            record.refused_login(error, claimed, route(&parts.method, &path, &query, &parts.headers).ok());
-        })?;
+        let authenticated = self.identify(parts, &path, virtual_host.as_deref(), &query, record)?;
         let mut headers = std::mem::take(&mut parts.headers);
         headers::unhoist(&query, &mut headers)?;
         let query = query.for_operation();
@@ -205,8 +199,15 @@ impl Service {
         }
         record.authenticated(authenticated.access_key_id.as_str(), operation);
         let copy_source = copy_source(operation, &headers)?;
-        let (client, number) =
-            clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
+        let subject = Subject {
+            operation,
+            path: &path,
+            query: &query,
+            headers: &headers,
+            copy_source: copy_source.as_ref(),
+        };
+        let Authorized { grants, number, is_append } =
+            clients.authorize(&authenticated.access_key_id, subject)?;
         refuse_unread_body(&parts.method, &body)?;
         let permit = record.admitted(admission.admit(number, &arrival.meter).await?);
 
@@ -219,11 +220,53 @@ impl Service {
             headers,
             payload: authenticated.payload,
             body,
-            visible_buckets: client.visible_buckets(),
+            grants: grants.clone(),
+            is_append,
             copy_source,
             permit: Some(permit),
         };
         operation::handle(resources, call).await
+    }
+
+    /// The client of a request, by its signature; the anonymous client for a request without any, if there is
+    /// such a client.
+    ///
+    /// # Errors
+    /// [`AuthError`]; `InvalidRequest` for a request without a signature that sets response headers, as at
+    /// S3.
+    fn identify(
+        &self,
+        parts: &Parts,
+        path: &S3Path,
+        virtual_host: Option<&str>,
+        query: &Query,
+        record: &mut RequestRecord,
+    ) -> Result<Authenticated, Error> {
+        let Inner { clients, verification, .. } = &*self.0;
+        let head = RequestHead {
+            method: parts.method.as_str(),
+            raw_path: parts.uri.path(),
+            raw_query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+            virtual_host_bucket: virtual_host,
+            is_parameter,
+        };
+        match authenticate(&head, verification, record.started_at(), |id| clients.secret(id)) {
+            Ok(authenticated) => Ok(authenticated),
+            Err(AuthError::Anonymous) if clients.admit_anonymous() => {
+                if query.iter().any(|(name, _)| name.starts_with("response-")) {
+                    return Err(S3Error::invalid_request(OVERRIDES).into());
+                }
+                let access_key_id = AccessKeyId::new(ANONYMOUS);
+                Ok(Authenticated { access_key_id, payload: Payload::Unsigned, presigned: false })
+            }
+            Err(error) => {
+                let claimed = claimed_access_key_id(head.headers, head.raw_query);
+                let operation = route(&parts.method, path, query, &parts.headers).ok();
+                record.refused_login(&error, claimed, operation);
+                Err(error.into())
+            }
+        }
     }
 }
 

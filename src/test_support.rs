@@ -73,7 +73,11 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
     };
     let upload_cache = crate::upload::memory::UploadCache::default();
     let resources = Resources {
-        upload: crate::upload::Resources { object, upload_cache },
+        upload: crate::upload::Resources {
+            object,
+            upload_cache,
+            conditional_writes: crate::upload::conditional_writes::KnownConditionalWrites::default(),
+        },
         cors: crate::operation::response::cors::CorsCache::default(),
         client_idle_timeout: Duration::from_secs(5),
         documents: crate::buffers::Budget::new(8 << 20),
@@ -346,7 +350,8 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
         }),
         payload: Payload::Unsigned,
         body: BoxBody::default(),
-        visible_buckets: None,
+        grants: crate::access::Grants::unlimited(),
+        is_append: false,
         copy_source: None,
         permit: None,
     }

@@ -3,6 +3,7 @@
 //! It must not know requests of clients. It keeps no state that another process would need: tokens and the
 //! storage's list of parts are sufficient.
 
+pub mod conditional_writes;
 pub mod memory;
 pub mod part;
 pub mod session;
@@ -11,6 +12,7 @@ pub mod stored_parts;
 
 use std::ops::Deref;
 
+use self::conditional_writes::KnownConditionalWrites;
 use self::memory::UploadCache;
 use crate::object;
 
@@ -21,6 +23,8 @@ pub struct Resources {
     pub object: object::Resources,
     /// The uploads and parts that passed through this process.
     pub upload_cache: UploadCache,
+    /// The conditional writes that the storage is known to honour.
+    pub conditional_writes: KnownConditionalWrites,
 }
 
 /// An upload may use what objects may use.

@@ -47,7 +47,7 @@ impl Proxy {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let configuration = format!(
             "[listen]\naddress = \"127.0.0.1:{port}\"\n[upstream]\n{upstream}\n[keyring]\n{keyring}\n\
-             [[client]]\naccess_key_id = \"sdk\"\nsecret_access_key = \"sdk-secret\"\n[[bucket]]\nname = \"*\"\n"
+             [[client]]\naccess_key_id = \"sdk\"\nsecret_access_key = \"sdk-secret\"\naccess = \"admin\"\n[[bucket]]\nname = \"*\"\n"
         );
         let file = directory.path().join("proxy.toml");
         std::fs::write(&file, configuration).unwrap();

@@ -219,6 +219,7 @@ class Peers:
             [[client]]
             access_key_id = "{ACCESS_KEY}"
             secret_access_key = "{SECRET_KEY}"
+            access = "admin"
             [[bucket]]
             name = "*"
             {level}

@@ -20,17 +20,20 @@ pub struct Status {
     pub upstream: String,
     /// The holder of the wrapping keys.
     pub keyring: String,
+    /// The buckets that the anonymous client may read, and its rights; `None` without such a client.
+    pub anonymous: Option<String>,
     /// One line for each bucket rule, in the order of matching.
     pub buckets: Vec<String>,
 }
 
 impl Status {
     pub(super) fn page(&self, uptime: Duration) -> String {
-        let Self { version, listen, certificate, upstream, keyring, buckets } = self;
+        let Self { version, listen, certificate, upstream, keyring, anonymous, buckets } = self;
         let certificate = certificate.map(|validity| validity.describe(SystemTime::now()));
         let certificate = certificate.map_or_else(String::new, |text| format!(", certificate {text}"));
+        let anonymous = anonymous.as_ref().map_or_else(String::new, |text| format!("anonymous {text}\n"));
         let mut page = format!(
-            "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\nuptime    {}\n\n\
+            "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\n{anonymous}uptime    {}\n\n\
              bucket rules, the first that matches applies:\n",
             uptime_text(uptime)
         );

@@ -23,6 +23,7 @@ async fn start(health: Health) -> Running {
         }),
         upstream: "embedded store in ./data".to_owned(),
         keyring: "local".to_owned(),
+        anonymous: Some("read of public-*".to_owned()),
         buckets: vec!["*  native".to_owned(), "second".to_owned()],
     };
     let admin =

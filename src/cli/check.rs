@@ -12,12 +12,15 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
+use super::append::{self, AppendGrants, Missing};
 use super::dependencies::{self, Dependencies, DependencyError, DependencyNames, StorageStatus};
 use super::startup::{self, Purpose};
 use super::{Check, Failure, descriptors};
 use crate::config::Config;
+use crate::error::{Error, with_causes};
 use crate::keyring::KeyId;
 use crate::server::{Tls, Validity};
+use crate::upload::conditional_writes::ConditionalWrites;
 
 /// Longer than a request waits for its key service, and than all retries of a storage request.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -89,9 +92,11 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
     report.line("file descriptors", &found);
     let names = DependencyNames::new(&config);
     let exact: Vec<_> = config.buckets.iter().filter_map(dependencies::exact_bucket).collect();
+    let appends = AppendGrants::new(&config.clients);
     let trial = arguments.bucket.as_ref().map(|bucket| trial::Trial::new(&config, bucket)).transpose()?;
     let service = startup::service(config, trial.as_ref().map(trial::Trial::client), Purpose::Look).await?;
     let resources = service.resources();
+    let uploads = resources.upload.clone();
     let default_key = resources.keyring.default_key_id().cloned();
     let dependencies = Dependencies::new(resources, names);
     for key_id in &dependencies.names().key_ids {
@@ -114,11 +119,26 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
         };
         report.line(&format!("bucket {bucket}"), &found);
     }
+    for (bucket, found) in appends.find(&uploads).await {
+        report.line(&format!("append in {bucket}"), &conditional_writes(found));
+    }
     if let Some(trial) = trial {
         trial.run(Arc::new(service), &mut report).await?;
     }
     let Report { text, failed } = report;
     if failed { Err(Failure::Unavailable(text.trim_end().to_owned())) } else { Ok(text) }
+}
+
+/// Whether clients with the right `append` can write to a bucket.
+fn conditional_writes(found: Result<ConditionalWrites, Error>) -> Finding {
+    match found {
+        Ok(found) => match append::missing(found) {
+            None => Finding::good("the storage keeps existing objects"),
+            Some(Missing::Everything) => Finding::failed(append::OVERWRITES),
+            Some(Missing::Partly(text)) => Finding::warning(text),
+        },
+        Err(error) => Finding::warning(format!("not known: {}", with_causes(&error))),
+    }
 }
 
 async fn bounded<T>(work: impl Future<Output = Result<T, DependencyError>>) -> Result<T, DependencyError> {

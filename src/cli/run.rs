@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tokio::runtime::Runtime;
 
+use super::append::AppendGrants;
 use super::dependencies::{Dependencies, DependencyNames};
 use super::readiness::Readiness;
 use super::serve::{self, Listeners};
@@ -68,11 +69,14 @@ fn serve(path: &Path) -> Result<(), Failure> {
             Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
         let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
         let certificate = config.listen.tls.as_ref().map(Tls::validity);
+        let appends = AppendGrants::new(&config.clients);
+        let has_anonymous = config.clients.iter().any(|(_, client)| client.is_anonymous());
         let service = startup::service(config, None, Purpose::Serve).await?;
         let resources = service.resources();
         if let Some(key_id) = resources.keyring.default_key_id() {
             listeners.name_default_key(key_id);
         }
+        appends.require(&resources).await?;
         let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificate);
         readiness.begin();
         let recorder = serve::recorder();
@@ -83,6 +87,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         }
         // Handles that are kept from here on belong to this recorder.
         metric::keep_handles();
+        metrics::gauge!("s3veil_anonymous_client").set(if has_anonymous { 1.0 } else { 0.0 });
         let readiness = move || {
             let readiness = readiness.clone();
             async move { readiness.health().await }

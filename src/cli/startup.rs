@@ -17,6 +17,7 @@ use crate::operation::Resources;
 use crate::operation::response::cors::CorsCache;
 use crate::service::Service;
 use crate::sigv4::VerifyPolicy;
+use crate::upload::conditional_writes::KnownConditionalWrites;
 use crate::upload::memory::UploadCache;
 use crate::upstream::{self, Upstream, UpstreamSetupError};
 use crate::{object, upload};
@@ -63,7 +64,11 @@ pub async fn resources(
         memory,
     };
     Ok(Resources {
-        upload: upload::Resources { object, upload_cache: UploadCache::default() },
+        upload: upload::Resources {
+            object,
+            upload_cache: UploadCache::default(),
+            conditional_writes: KnownConditionalWrites::default(),
+        },
         cors: CorsCache::default(),
         client_idle_timeout: requests.idle_timeout,
         documents,

@@ -3,6 +3,7 @@
 //! It promises that every item of a line comes from the rule itself.
 
 use super::dependencies;
+use crate::access::{Client, Grant};
 use crate::admin::Status;
 use crate::config::Config;
 use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFormat};
@@ -18,8 +19,25 @@ pub fn status(config: &Config) -> Status {
         certificate: config.listen.tls.as_ref().map(Tls::validity),
         upstream: dependencies::storage_line(config),
         keyring: dependencies::keyring_line(config),
+        anonymous: config
+            .clients
+            .iter()
+            .find(|(_, client)| client.is_anonymous())
+            .map(|(_, client)| grants_text(client)),
         buckets: config.buckets.iter().map(bucket_line).collect(),
     }
+}
+
+/// A client's grants, such as `read, list of public-*; read of data/2026/*`.
+fn grants_text(client: &Client) -> String {
+    let grant = |grant: &Grant| {
+        let places = grant.buckets.iter().map(|bucket| match grant.prefix.as_str() {
+            "" => bucket.as_str().to_owned(),
+            prefix => format!("{}/{prefix}*", bucket.as_str()),
+        });
+        format!("{} of {}", grant.rights, places.collect::<Vec<_>>().join(", "))
+    };
+    client.grants.iter().map(grant).collect::<Vec<_>>().join("; ")
 }
 
 /// The line for one rule, each item from the rule itself, such as

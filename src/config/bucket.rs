@@ -77,11 +77,8 @@ fn refuse_chance_realm(section: &Section<'_>, rule: &BucketRule, rules: &[Bucket
     Ok(())
 }
 
-fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
-    let name = section.parsed("name", "*", value::bucket_pattern)?;
-    let name = name.ok_or_else(|| {
-        section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
-    })?;
+/// The prefix of keys that a table is for; empty without one.
+pub(super) fn read_prefix(section: &Section<'_>) -> Result<String> {
     let prefix = section.parsed("prefix", "logs/", |text| match text.len() {
         ..=MAX_PREFIX => Ok(text.to_owned()),
         _ => Err(Refusal::new("is longer than an object's key", format!("write at most {MAX_PREFIX} bytes"))),
@@ -90,11 +87,19 @@ fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
         let fix = "remove the *: a prefix matches every key that begins with it";
         section.warn("prefix", "ends in a *, which is a character of the key here", fix);
     }
+    Ok(prefix.unwrap_or_default())
+}
+
+fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
+    let name = section.parsed("name", "*", value::bucket_pattern)?;
+    let name = name.ok_or_else(|| {
+        section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
+    })?;
     let bindings = [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
     let etags = [("opaque", EtagStyle::Opaque), ("storage", EtagStyle::Storage)];
     Ok(BucketRule {
         name,
-        prefix: prefix.unwrap_or_default(),
+        prefix: read_prefix(section)?,
         realm: section.parsed("realm", "my-realm", value::name)?,
         key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
         allowed_key_ids: section.list("allowed_key_ids", "alias/s3veil", value::key_id)?.unwrap_or_default(),

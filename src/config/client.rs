@@ -1,18 +1,24 @@
 //! `[[client]]`: access keys and rights.
-//! It must not know how a signature is verified.
-//! It promises unique access key ids, and the published secret on loopback addresses only.
+//! It must not know how a signature is verified, nor which rights an operation needs.
+//! It promises unique access key ids, the published secret on loopback addresses only, and a client without a
+//! secret that may only read.
 
 use std::net::SocketAddr;
 
 use super::error::{ConfigError, Refusal, Result};
-use super::section::Section;
-use super::{credentials, value};
-use crate::access::{Client, ClientAccess};
+use super::section::{Section, chosen};
+use super::{bucket, credentials, value};
+use crate::access::{ANONYMOUS, ANONYMOUS_RIGHTS, Client, Grant, Grants, Right, Rights, SHORT_FORMS};
 use crate::object::rule::BucketRule;
 use crate::s3::BucketPattern;
 use crate::sigv4::SecretAccessKey;
 
-const KEYS: &str = "access_key_id secret_access_key secret_access_key_file buckets access";
+const KEYS: &str = "access_key_id secret_access_key secret_access_key_file anonymous buckets access grants";
+
+const GRANT_KEYS: &str = "buckets prefix rights";
+
+/// An example of a list of grants, for errors.
+const GRANTS: &str = "grants = [{ buckets = [\"logs-*\"], rights = [\"read\", \"list\"] }]";
 
 /// The secret of the published `proxy.toml`. It is public, so it is accepted on loopback addresses only.
 pub const DEMO_SECRET: &str = "s3veil-secret";
@@ -31,6 +37,10 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String
     for section in &sections {
         let (access_key_id, client) = read_one(section, listen)?;
         if clients.iter().any(|(other, _)| *other == access_key_id) {
+            if client.is_anonymous() {
+                let fix = "write all grants in one [[client]] with anonymous = true";
+                return Err(section.refuse("anonymous", "is the name of another client", fix));
+            }
             let problem = format!("is used twice: {access_key_id:?}");
             return Err(section.refuse("access_key_id", &problem, "give each client an id of its own"));
         }
@@ -53,15 +63,22 @@ pub(super) fn warn_of_unserved(
         rules.iter().any(|rule| meets(&rule.name))
     };
     for (section, (_, client)) in root.sections("client", KEYS)?.iter().zip(clients) {
-        for pattern in client.buckets.iter().filter(|pattern| !is_served(pattern)) {
-            let problem = format!("has {:?}, which no [[bucket]] serves", pattern.as_str());
-            section.warn("buckets", &problem, "correct the name here or there, or remove it");
+        let tables = section.sections("grants", GRANT_KEYS)?;
+        for (index, grant) in client.grants.iter().enumerate() {
+            let table = tables.get(index).unwrap_or(section);
+            for pattern in grant.buckets.iter().filter(|pattern| !is_served(pattern)) {
+                let problem = format!("has {:?}, which no [[bucket]] serves", pattern.as_str());
+                table.warn("buckets", &problem, "correct the name here or there, or remove it");
+            }
         }
     }
     Ok(())
 }
 
 fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client)> {
+    if section.boolean("anonymous")? == Some(true) {
+        return read_anonymous(section, listen);
+    }
     let access_key_id = section.parsed("access_key_id", "my-app", credentials::access_key_id)?;
     let access_key_id = access_key_id.ok_or_else(|| {
         section.refuse("access_key_id", "is missing", "write an id of your choice, such as \"my-app\"")
@@ -80,17 +97,69 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client
         let fix = "choose a longer one at random, such as `openssl rand -hex 20` prints";
         section.warn(credentials::secret_key(section), &problem, fix);
     }
-    let accesses = [
-        ("read-write", ClientAccess::ReadWrite),
-        ("read-only", ClientAccess::ReadOnly),
-        ("write-only", ClientAccess::WriteOnly),
-    ];
     let client = Client {
-        secret: SecretAccessKey::new(secret_access_key.into_inner()),
-        buckets: section
-            .list("buckets", "logs-*", value::bucket_pattern)?
-            .unwrap_or_else(|| vec![BucketPattern::any()]),
-        access: section.choice("access", &accesses)?.unwrap_or(ClientAccess::ReadWrite),
+        secret: Some(SecretAccessKey::new(secret_access_key.into_inner())),
+        grants: read_grants(section)?,
     };
     Ok((access_key_id, client))
+}
+
+/// The client of requests without a signature, which may only read and list.
+fn read_anonymous(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client)> {
+    for key in credentials::KEYS {
+        section.absent(key, "has no effect: a request without a signature has no access key")?;
+    }
+    if !section.has("grants") && !section.has("access") {
+        let fix = format!("write access = \"read-only\" and buckets, or {GRANTS}");
+        return Err(section.refuse("anonymous", "requires grants", fix));
+    }
+    let grants = read_grants(section)?;
+    let excess = grants.anywhere().without(ANONYMOUS_RIGHTS);
+    if excess != Rights::NONE {
+        let key = if section.has("grants") { "grants" } else { "access" };
+        let problem = format!("gives the anonymous client more than {ANONYMOUS_RIGHTS}: {excess}");
+        return Err(section.refuse(key, &problem, "give these rights to a client with an access key"));
+    }
+    let buckets: Vec<_> = grants.iter().flat_map(|grant| &grant.buckets).map(BucketPattern::as_str).collect();
+    let problem = format!(
+        "lets every sender that reaches {listen} read without a signature from the buckets {}",
+        buckets.join(", ")
+    );
+    section.warn("anonymous", &problem, "remove it unless this is intended");
+    Ok((ANONYMOUS.to_owned(), Client { secret: None, grants }))
+}
+
+/// The grants, or the one that `buckets` and `access` describe.
+fn read_grants(section: &Section<'_>) -> Result<Grants> {
+    if !section.has("grants") {
+        let rights = section.choice("access", &SHORT_FORMS)?.unwrap_or(SHORT_FORMS[0].1);
+        return Ok(Grants::new([Grant { buckets: read_buckets(section)?, prefix: String::new(), rights }]));
+    }
+    for key in ["buckets", "access"] {
+        let fix = "move it into the grants, as buckets and rights, or remove the grants";
+        if section.has(key) {
+            return Err(section.refuse(key, &format!("conflicts with `{}`", section.path("grants")), fix));
+        }
+    }
+    let tables = section.sections("grants", GRANT_KEYS)?;
+    if tables.is_empty() {
+        return Err(section.refuse("grants", "is empty", format!("write {GRANTS}")));
+    }
+    tables.iter().map(read_grant).collect::<Result<Vec<_>>>().map(Grants::new)
+}
+
+fn read_grant(section: &Section<'_>) -> Result<Grant> {
+    let choices = Right::ALL.map(|right| (right.name(), right));
+    let rights = section.list("rights", "read", |text| chosen(text, &choices))?;
+    let rights = rights.ok_or_else(|| {
+        let fix = format!("write rights = [\"read\", \"list\"], of {}", Rights::ALL);
+        section.refuse("rights", "is missing", fix)
+    })?;
+    let prefix = bucket::read_prefix(section)?;
+    Ok(Grant { buckets: read_buckets(section)?, prefix, rights: Rights::new(&rights) })
+}
+
+fn read_buckets(section: &Section<'_>) -> Result<Vec<BucketPattern>> {
+    let buckets = section.list("buckets", "logs-*", value::bucket_pattern)?;
+    Ok(buckets.unwrap_or_else(|| vec![BucketPattern::any()]))
 }

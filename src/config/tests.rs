@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::access::ClientAccess;
+use crate::access::{Client, Right, Rights};
 use crate::envelope::article_cbc::Padding;
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
 use crate::object::rule::formats::{
@@ -90,7 +90,7 @@ fn the_published_comments_are_true() {
         ),
         ("[upstream]", &["connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
         ("[keyring]", &["reuse", "cache"]),
-        ("[[client]]", &["buckets", "access"]),
+        ("[[client]]", &["anonymous", "buckets"]),
         ("[[bucket]]", &["formats", "binding", "etag"]),
     ];
     let mut plain = read(MINIMAL).expect("the minimal file");
@@ -266,14 +266,73 @@ fn keys_clients_and_buckets_can_be_set() {
         stale_if_error: Some(seconds(8)),
     };
     assert_eq!((config.keyring.reuse, config.keyring.cache), (Reuse::Off, cache));
-    assert_eq!(config.clients[0].1.access, ClientAccess::WriteOnly);
-    assert!(config.clients[0].1.buckets[0].matches("logs-1") && config.clients[0].1.buckets.len() == 2);
-    assert_eq!(config.clients[1].1.access, ClientAccess::ReadOnly);
+    let grants: Vec<_> = config.clients.iter().map(|(_, client)| described(client)).collect();
+    assert_eq!(grants, [["logs-* data  write"], ["*  read, list"]]);
     let rule = &config.buckets[0];
     assert_eq!((rule.realm.as_deref(), rule.binding), (Some("logs"), Binding::Realm));
     assert_eq!(rule.etag, EtagStyle::Storage);
     assert_eq!(rule.allowed_key_ids, [KeyId::parse("alias/old").expect("a key id")]);
     assert_eq!(config.log, LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned() });
+}
+
+/// A line for each grant: buckets, prefix, rights.
+fn described(client: &Client) -> Vec<String> {
+    let line = |grant: &crate::access::Grant| {
+        let buckets: Vec<_> = grant.buckets.iter().map(|bucket| bucket.as_str()).collect();
+        format!("{} {} {}", buckets.join(" "), grant.prefix, grant.rights)
+    };
+    client.grants.iter().map(line).collect()
+}
+
+#[test]
+fn a_client_has_the_grants_that_are_written() {
+    let client = |lines: &str| {
+        let mut config = read(&below("[[client]]", lines)).expect("a valid file");
+        config.clients.remove(0).1
+    };
+    assert_eq!(described(&client("")), ["*  read, list, write, delete"]);
+    assert_eq!(described(&client("access = \"append-only\"")), ["*  append"]);
+    let admin = client("access = \"admin\"");
+    assert_eq!(admin.grants.anywhere(), Rights::ALL);
+    let grants = "grants = [{ buckets = [\"backup-*\"], prefix = \"db1/\", rights = [\"append\", \"list\"] }, \
+                  { rights = [\"read\"] }]";
+    let granted = client(grants);
+    assert_eq!(described(&granted), ["backup-* db1/ list, append", "*  read"]);
+    assert!(granted.grants.anywhere().has(Right::Append) && !granted.is_anonymous());
+}
+
+#[test]
+fn a_client_without_a_signature_is_warned_of() {
+    let anonymous = |lines: &str| {
+        let text = format!("{MINIMAL}\n[[client]]\nanonymous = true\n{lines}\n");
+        read(&text)
+    };
+    let config = anonymous("buckets = [\"public-*\"]\naccess = \"read-only\"").expect("a valid file");
+    let (name, client) = &config.clients[1];
+    assert_eq!((name.as_str(), client.is_anonymous()), ("anonymous", true));
+    assert_eq!(described(client), ["public-*  read, list"]);
+    let warning = config.warnings.iter().find(|warning| warning.contains("`client.anonymous`"));
+    let warning = warning.expect("a warning");
+    assert!(warning.contains("127.0.0.1:8333") && warning.contains("public-*"), "{warning}");
+    for (lines, problem) in [
+        ("", "`client.anonymous` requires grants: write access = \"read-only\" and buckets, or grants = ["),
+        (
+            "access = \"read-write\"",
+            "`client.access` gives the anonymous client more than read, list: write, delete",
+        ),
+        (
+            "grants = [{ rights = [\"append\"] }]",
+            "`client.grants` gives the anonymous client more than read, list: append",
+        ),
+        ("access = \"read-only\"\nsecret_access_key = \"x\"", "`client.secret_access_key` has no effect"),
+        (
+            "access = \"read-only\"\n[[client]]\nanonymous = true\naccess = \"read-only\"",
+            "is the name of another client",
+        ),
+    ] {
+        let refused = anonymous(lines).expect_err(lines).to_string();
+        assert!(refused.contains(problem), "{refused}");
+    }
 }
 
 #[test]
@@ -320,7 +379,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 101);
+    assert_eq!(seen, 107);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
@@ -477,7 +536,7 @@ fn secrets_come_from_files_too_and_lose_one_newline() {
     for (content, expected) in cases {
         std::fs::write(directory.path().join("secret"), content).expect("a file");
         let config = parse(&text, &directory.path().join("proxy.toml"), |_| None).expect("a secret");
-        assert_eq!(config.clients[0].1.secret, SecretAccessKey::new(expected.to_owned()));
+        assert_eq!(config.clients[0].1.secret, Some(SecretAccessKey::new(expected.to_owned())));
     }
     for edged in ["hunter2\n\n", "hunter2 \n", "\thunter2", " hunter2"] {
         std::fs::write(directory.path().join("secret"), edged).expect("a file");
@@ -601,7 +660,7 @@ fn every_string_may_come_from_the_environment() {
     let config = config.expect("a valid file");
     assert_eq!((config.upstream.region.as_str(), config.listen.address.port()), ("eu-central-1", 9));
     let client = &config.clients[0].1;
-    assert_eq!((client.buckets[0].as_str(), client.access), ("logs-*", ClientAccess::ReadOnly));
+    assert_eq!(described(client), ["logs-*  read, list"]);
 }
 
 #[test]

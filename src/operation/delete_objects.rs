@@ -1,4 +1,5 @@
-//! DeleteObjects: the storage receives only the keys that a rule serves; each other key gets an error.
+//! DeleteObjects: the storage receives only the keys that a rule serves and that the client may delete; each
+//! other key gets an error.
 
 use bytes::Bytes;
 use http::Response;
@@ -9,6 +10,7 @@ use super::request::Call;
 use super::request::document::{NamedKeys, read_document, request_with_document};
 use super::response::client_etags;
 use super::response::forward::forward;
+use crate::access::check_deletion;
 use crate::body::{BoxBody, read_bounded};
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::slow_down;
@@ -26,11 +28,12 @@ pub(crate) async fn delete_objects(resources: &Resources, mut call: Call) -> Res
     refuse_sizes(&requested.objects)?;
     let named = NamedKeys::new(requested.objects.iter().map(|object| object.object.as_str()));
     let refusals: Vec<Option<DeleteError>> =
-        requested.objects.iter().map(|object| refusal(resources, &bucket, object)).collect();
+        requested.objects.iter().map(|object| refusal(resources, &call, &bucket, object)).collect();
+    let refused_keys = refused_keys(&requested.objects, &refusals);
     if refusals.iter().all(Option::is_some) {
         let mut response = Response::new(buffered(xml::delete_result(refusals.iter().flatten())));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        response.extensions_mut().insert(named);
+        response.extensions_mut().insert(named.with_refused(refused_keys));
         return Ok(response);
     }
     let is_whole = refusals.iter().all(Option::is_none);
@@ -43,7 +46,7 @@ pub(crate) async fn delete_objects(resources: &Resources, mut call: Call) -> Res
         document.replace(share.with(kept));
     }
     let mut response = forward(resources, request_with_document(&call, document)?).await?;
-    response.extensions_mut().insert(named);
+    response.extensions_mut().insert(named.with_refused(refused_keys));
     if is_whole {
         return Ok(response);
     }
@@ -62,15 +65,29 @@ fn is_plain(document: &[u8]) -> bool {
     contains(b"<Delete") && !contains(b"<![CDATA[")
 }
 
-/// The error that is returned to the client for a key that no rule serves.
-fn refusal(resources: &Resources, bucket: &BucketName, object: &ObjectIdentifier) -> Option<DeleteError> {
-    let refused = resources.policies.for_object(bucket, &object.object).err()?.to_s3();
+/// The error that is returned to the client for a key that it may not delete, or that no rule serves.
+fn refusal(
+    resources: &Resources,
+    call: &Call,
+    bucket: &BucketName,
+    object: &ObjectIdentifier,
+) -> Option<DeleteError> {
+    let allowed = check_deletion(&call.grants, &call.headers, (bucket, &object.object));
+    let served = || resources.policies.for_object(bucket, &object.object);
+    let refused = allowed.map_err(Error::from).and_then(|()| served()).err()?.to_s3();
     Some(DeleteError {
         object: object.object.clone(),
         version_id: object.version_id.clone(),
         code: refused.code,
         message: refused.message.into_owned(),
     })
+}
+
+/// The keys that are refused, for the log; `None` if all are passed on.
+fn refused_keys(objects: &[ObjectIdentifier], refusals: &[Option<DeleteError>]) -> Option<String> {
+    let refused = objects.iter().zip(refusals).filter(|(_, refusal)| refusal.is_some());
+    let keys: Vec<_> = refused.map(|(object, _)| object.object.as_str()).collect();
+    (!keys.is_empty()).then(|| NamedKeys::new(keys.into_iter()).to_string())
 }
 
 /// # Errors

@@ -1,4 +1,4 @@
-//! ListBuckets: passed through, without the buckets that a client with patterns may not see.
+//! ListBuckets: passed through, without the buckets that no grant of the client reaches.
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -19,12 +19,12 @@ pub(crate) async fn list_buckets(resources: &Resources, call: Call) -> Result<Re
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
     let response = upstream_response::pass(resources.upstream.send(request).await?).await?;
-    let Some(visible) = call.visible_buckets else {
+    if call.grants.reach_all_buckets() {
         return Ok(response);
-    };
+    }
     let (mut parts, body) = response.into_parts();
     let listing: Bytes = read_bounded(body, MAX_LISTING).await.map_err(Error::UpstreamBody)?;
-    let kept = xml::retain_buckets(&listing, |name| visible.iter().any(|pattern| pattern.matches(name)))
+    let kept = xml::retain_buckets(&listing, |name| call.grants.reach(name))
         .map_err(|_| UnexpectedResponse::Document("ListAllMyBucketsResult"))?;
     parts.headers.remove(CONTENT_LENGTH);
     Ok(Response::from_parts(parts, upstream_response::buffered(kept)))

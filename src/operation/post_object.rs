@@ -6,13 +6,15 @@
 mod file;
 mod in_parts;
 
-use http::Response;
 use http::header::ETAG;
+use http::{HeaderMap, Response};
 
 use super::Resources;
 use super::post_object::file::{FilePiece, FormFile, PART_LENGTH};
+use super::request::append;
 use super::response::client_etags::map_form_conditions;
 use super::response::pass_refusal;
+use crate::access::Grants;
 use crate::body::{BoxBody, IngestBody};
 use crate::error::Result;
 use crate::object::plaintext::Plaintext;
@@ -20,7 +22,7 @@ use crate::object::response_headers;
 use crate::object::upstream_response::buffered;
 use crate::object::write::{NewObject, or_default};
 use crate::s3::form::{Stored, Success};
-use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey};
+use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey, Operation};
 
 /// A form whose signature is verified, whose fields match its policy, and whose signer may store this object.
 pub struct FormUpload {
@@ -30,6 +32,12 @@ pub struct FormUpload {
     pub object_key: ObjectKey,
     /// The form's fields.
     pub form: Form,
+    /// The settings of the form for its object, as headers.
+    pub headers: HeaderMap,
+    /// The grants of the signer.
+    pub grants: Grants,
+    /// Whether the signer may store the object only if there is none of its name.
+    pub is_append: bool,
     /// The lengths of the file that the policy allows.
     pub length: ContentLengthRange,
     /// The file as it comes off the wire.
@@ -49,14 +57,19 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
 }
 
 async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>> {
-    let FormUpload { bucket, object_key, form, length, file, request_length, location } = upload;
-    let mut headers = form.upload_headers()?;
+    let FormUpload { bucket, object_key, form, mut headers, length, file, .. } = upload;
+    if upload.is_append {
+        let at = (&bucket, &object_key);
+        let restricted =
+            append::set_condition(resources, Operation::PostObject, &upload.grants, at, &mut headers);
+        Box::pin(restricted).await?;
+    }
     map_form_conditions(resources.policies.for_object(&bucket, &object_key)?, &mut headers);
     let declared = DeclaredIntegrity::from_headers(&headers)?;
     let object = NewObject::new(resources, &bucket, &object_key, &headers).await?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
     let mut file = FormFile::new(resources, or_default(body, &declared), length)?;
-    let expected = usize::try_from(request_length).unwrap_or(PART_LENGTH).min(PART_LENGTH);
+    let expected = usize::try_from(upload.request_length).unwrap_or(PART_LENGTH).min(PART_LENGTH);
     let mut response = match file.read_piece(expected).await? {
         FilePiece::Last(plaintext) => {
             let checksums = verdict.checksums().unwrap_or_default();
@@ -66,13 +79,13 @@ async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<Box
             object.admit_parts()?;
             let promised: Vec<_> = declared.header.into_iter().collect();
             let known = (promised, verdict.clone());
-            in_parts::upload(resources, object, known, first, file, request_length).await?
+            in_parts::upload(resources, object, known, first, file, upload.request_length).await?
         }
     };
     let verified = verdict.checksums().unwrap_or_default();
     response_headers::set_checksums(response.headers_mut(), &verified);
     let headers = response.into_parts().0.headers;
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();
-    let stored = Stored { location: &location, bucket: &bucket, object_key: &object_key, etag: &etag };
+    let stored = Stored { location: &upload.location, bucket: &bucket, object_key: &object_key, etag: &etag };
     Ok(Success::from_form(&form).response(&stored, headers).map(buffered))
 }

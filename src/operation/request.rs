@@ -2,20 +2,23 @@
 //!
 //! It must not know how a request was authenticated or routed. The body is verified while it is read.
 
+pub mod append;
 pub mod copy_source;
 pub mod document;
+pub mod listed_upload;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, Method};
 
 use super::Resources;
+use crate::access::Grants;
 use crate::admission::RequestPermit;
 use crate::body::{BoxBody, IngestBody, Verdict};
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Result;
 use crate::s3::{
-    BucketName, BucketPattern, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query,
-    S3Error, S3Path, encode_path,
+    BucketName, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path,
+    encode_path,
 };
 use crate::sigv4::Payload;
 use crate::upstream::UpstreamRequest;
@@ -39,8 +42,10 @@ pub struct Call {
     pub payload: Payload,
     /// The body as it comes off the wire.
     pub body: BoxBody,
-    /// The buckets that ListBuckets may show to the client; `None`: all.
-    pub visible_buckets: Option<Vec<BucketPattern>>,
+    /// The grants of the client.
+    pub grants: Grants,
+    /// Whether the client may store the object only if there is none of its name.
+    pub is_append: bool,
     /// The source of a copy, which the client may read; `None` for every other operation.
     pub copy_source: Option<CopySource>,
     /// Held by work that outlives its client; `None` for a request that no limit counts.

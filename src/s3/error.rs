@@ -57,6 +57,11 @@ impl S3Error {
         self
     }
 
+    /// The value of a further element of the document.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.extra.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
+    }
+
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.code.status()

@@ -7,9 +7,10 @@
 
 use std::fmt;
 
-/// What an operation does to the storage, for a client's rights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Access {
+/// What an operation does to the storage: a parameter or header that is not known is ignored on a read, and
+/// refused on a write. The rights that an operation needs are another table, `access::right`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
     /// Changes nothing.
     Read,
     /// Changes, creates or removes something, or hands out a session that may.
@@ -89,7 +90,7 @@ pub(super) struct Row {
     pub(super) subresource: Subresource,
     /// The query parameters it takes beside its subresource.
     pub(super) parameters: &'static [&'static str],
-    access: Access,
+    effect: Effect,
     content: bool,
 }
 
@@ -97,7 +98,7 @@ const CONTENT: bool = true;
 const BARE: bool = false;
 
 macro_rules! operations {
-    ($($name:ident $verb:ident $target:ident $subresource:ident [$($parameter:literal)*] $access:ident $content:ident;)*) => {
+    ($($name:ident $verb:ident $target:ident $subresource:ident [$($parameter:literal)*] $effect:ident $content:ident;)*) => {
         /// An S3 operation. Where S3 has one name for two things that a proxy must distinguish, there are two
         /// here: `AppendObject` is PutObject with a write offset, `CorsPreflight` is OPTIONS.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,7 +106,7 @@ macro_rules! operations {
             $(
                 #[doc = concat!(
                     stringify!($verb), " ", stringify!($target), ", subresource ", stringify!($subresource),
-                    ": ", stringify!($access), "."
+                    ": ", stringify!($effect), "."
                 )]
                 $name,
             )*
@@ -126,7 +127,7 @@ macro_rules! operations {
             target: Target::$target,
             subresource: Subresource::$subresource,
             parameters: &[$($parameter),*],
-            access: Access::$access,
+            effect: Effect::$effect,
             content: $content,
         },)*];
     };
@@ -267,8 +268,8 @@ impl Operation {
     }
 
     /// What the operation does to the storage.
-    pub fn access(self) -> Access {
-        self.row().access
+    pub(super) fn effect(self) -> Effect {
+        self.row().effect
     }
 
     /// Whether a client's object bytes travel in the request or the response, or move to another name inside
@@ -326,12 +327,12 @@ mod tests {
     fn reading_verbs_read_and_writing_verbs_write() {
         for operation in Operation::ALL {
             let expected = match (operation.row().verb, operation) {
-                (Verb::Get, Operation::CreateSession) => Access::Write,
-                (Verb::Post, Operation::SelectObjectContent) => Access::Read,
-                (Verb::Get | Verb::Head | Verb::Options, _) => Access::Read,
-                (Verb::Put | Verb::Post | Verb::Delete, _) => Access::Write,
+                (Verb::Get, Operation::CreateSession) => Effect::Write,
+                (Verb::Post, Operation::SelectObjectContent) => Effect::Read,
+                (Verb::Get | Verb::Head | Verb::Options, _) => Effect::Read,
+                (Verb::Put | Verb::Post | Verb::Delete, _) => Effect::Write,
             };
-            assert_eq!(operation.access(), expected, "{operation}");
+            assert_eq!(operation.effect(), expected, "{operation}");
         }
     }
 

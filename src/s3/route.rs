@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::error::{ErrorCode, Result, S3Error};
 use super::headers;
-use super::operation::{Access, Operation, Subresource, Target, Verb};
+use super::operation::{Effect, Operation, Subresource, Target, Verb};
 use super::path::S3Path;
 use super::query::{Query, is_hoisted};
 
@@ -181,7 +181,7 @@ fn check_parameters(operation: Operation, query: &Query) -> Result<()> {
             continue;
         }
         let of_signature = is_hoisted(name) || query.is_sigv2(name);
-        let harmless = operation.access() == Access::Read && !value.is_empty();
+        let harmless = operation.effect() == Effect::Read && !value.is_empty();
         if !of_signature && !harmless {
             let message = format!("{operation} does not take the query parameter {name:?}, or not yet");
             return Err(S3Error::not_implemented(message).with("Parameter", name));
@@ -195,7 +195,7 @@ fn check_parameters(operation: Operation, query: &Query) -> Result<()> {
 fn check_hint(operation: Operation, query: &Query) -> Result<()> {
     let Some(hint) = query.first("x-id") else { return Ok(()) };
     let agreed = hint == operation.name() || (operation == Operation::AppendObject && hint == "PutObject");
-    if operation.access() == Access::Write && !agreed {
+    if operation.effect() == Effect::Write && !agreed {
         let message = format!("The request says x-id={hint:?} but asks for {operation}");
         return Err(S3Error::not_implemented(message).with("Parameter", "x-id"));
     }

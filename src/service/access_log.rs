@@ -14,6 +14,7 @@ use metrics::{Counter, Histogram};
 use tracing::Level;
 use uuid::Uuid;
 
+use crate::access::{ANONYMOUS, REQUIRED_RIGHT};
 use crate::admission::RequestPermit;
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
@@ -139,8 +140,8 @@ impl RequestRecord {
     }
 
     /// Whether the request had a valid signature.
-    pub(super) fn is_authenticated(&self) -> bool {
-        self.operation.is_some()
+    pub(super) fn is_signed(&self) -> bool {
+        self.operation.is_some() && self.access_key_id != ANONYMOUS
     }
 
     pub(super) fn failed(&mut self, error: Error) {
@@ -229,6 +230,8 @@ impl RequestRecord {
         let storage_code = response.storage_code(error);
         let storage_id = response.storage_id.as_ref().and_then(|id| id.to_str().ok());
         let cause = cut.or_else(|| error.map(|error| with_causes(error))).unwrap_or_default();
+        let refused = error.map(Error::to_s3);
+        let right = refused.as_ref().and_then(|error| error.field(REQUIRED_RIGHT));
         log::write_line(self.ended_at(elapsed), level, TARGET, |line| {
             line.text("msg", "request");
             line.text("request_id", self.request_id());
@@ -242,9 +245,11 @@ impl RequestRecord {
             line.text("object_key", self.object_key.as_ref().map_or("", ObjectKey::as_str));
             if let Some(keys) = &response.keys {
                 line.display("keys", keys);
+                line.optional_text("refused_keys", keys.refused());
             }
             line.number("status", response.status.into());
-            line.text("code", error.map_or(storage_code, |error| error.to_s3().code.code()));
+            line.text("code", refused.as_ref().map_or(storage_code, |error| error.code.code()));
+            line.optional_text("right", right);
             line.text("storage_code", storage_code);
             line.text("cause", &cause);
             line.number("request_bytes", self.request_bytes);

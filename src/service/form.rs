@@ -10,7 +10,7 @@ use http::{Method, Response};
 
 use super::access_log::RequestRecord;
 use super::{Arrival, Inner};
-use crate::access::Client;
+use crate::access::{Authorized, Subject};
 use crate::body::{BoxBody, FormBody, boxed};
 use crate::error::Result;
 use crate::operation;
@@ -77,8 +77,16 @@ impl FormRequest<'_> {
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());
         record.set_target(&path);
         let length = policy.check(&form, self.bucket, now)?;
-        let (_, number): (&Client, usize) =
-            inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path, None)?;
+        let settings = form.upload_headers()?;
+        let subject = Subject {
+            operation: Operation::PostObject,
+            path: &path,
+            query: &Query::default(),
+            headers: &settings,
+            copy_source: None,
+        };
+        let Authorized { grants, number, is_append } =
+            inner.clients.authorize(&signed.access_key_id, subject)?;
         record.admitted(inner.admission.admit(number, &self.arrival.meter).await?);
         drop(permit);
 
@@ -87,6 +95,9 @@ impl FormRequest<'_> {
             bucket: self.bucket.clone(),
             object_key,
             form,
+            headers: settings,
+            grants: grants.clone(),
+            is_append,
             length,
             file: boxed(file),
             request_length,

@@ -30,6 +30,10 @@ pub const METADATA_DIRECTIVE: &str = "x-amz-metadata-directive";
 pub const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 /// The account id that must own the bucket of a copy's source.
 pub const SOURCE_OWNER: &str = "x-amz-source-expected-bucket-owner";
+/// The canned ACL of a new object or bucket.
+pub const CANNED_ACL: &str = "x-amz-acl";
+/// `true` deletes or changes what governance retention protects.
+pub const BYPASS_GOVERNANCE: &str = "x-amz-bypass-governance-retention";
 /// Makes a PUT an append.
 pub const WRITE_OFFSET_BYTES: &str = "x-amz-write-offset-bytes";
 /// The MD5 of the body, base64.

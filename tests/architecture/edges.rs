@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "body",
             "error",
             "object",
+            "access",
             "admission",
             "upload",
         ],

@@ -100,7 +100,7 @@ class Proxy:
             "admin": {"address": f"127.0.0.1:{free_port()}"},
             "upstream": {"region": REGION, **self.upstream},
             "keyring": self.keyring,
-            "client": [{"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY}],
+            "client": [{"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "access": "admin"}],
             "bucket": [{"name": "*"}],
         }
         for name, content in self.sections.items():

@@ -11,8 +11,8 @@ from relay import Relay, reset
 from test_limits import MIB, begun, resident, until
 from test_post import sign
 
-OTHER = {"access_key_id": "client-two", "secret_access_key": "client-two-secret"}
-ONE = {"access_key_id": "client-one", "secret_access_key": "client-one-secret"}
+OTHER = {"access_key_id": "client-two", "secret_access_key": "client-two-secret", "access": "admin"}
+ONE = {"access_key_id": "client-one", "secret_access_key": "client-one-secret", "access": "admin"}
 
 
 def connect(running):

@@ -380,7 +380,7 @@ def test_what_takes_long_is_kept_alive(start, real):
 
 
 CLIENTS = [
-    {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY},
+    {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "access": "admin"},
     {"access_key_id": "logs", "secret_access_key": "logs-secret", "buckets": ["logs-*"]},
     {"access_key_id": "reader", "secret_access_key": "reader-secret", "access": "read-only"},
     {"access_key_id": "writer", "secret_access_key": "writer-secret", "access": "write-only"},

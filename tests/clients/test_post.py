@@ -389,7 +389,7 @@ def test_version_2_can_be_switched_off(start, tmp_path):
 def test_a_client_without_the_right(start, tmp_path):
     backend = embedded_backend(tmp_path)
     clients = [
-        {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY},
+        {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "access": "admin"},
         {"access_key_id": "reader", "secret_access_key": "reader-secret", "access": "read-only"},
         {"access_key_id": "elsewhere", "secret_access_key": "elsewhere-secret", "buckets": ["other"]},
         {"access_key_id": "writer", "secret_access_key": "writer-secret", "access": "write-only"},

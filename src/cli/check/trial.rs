@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Finding, Report};
-use crate::access::{Client, ClientAccess};
+use crate::access::{Client, Right, Rights};
 use crate::body::{BoxBody, read_bounded};
 use crate::cli::Failure;
 use crate::config::Config;
@@ -71,11 +71,8 @@ impl Trial {
     /// The client that may use the proxy of this check.
     pub(crate) fn client(&self) -> (String, Client) {
         let bucket = BucketPattern::parse(self.bucket.as_str()).unwrap_or_else(|_| BucketPattern::any());
-        let client = Client {
-            secret: SecretAccessKey::new(self.secret.clone()),
-            buckets: vec![bucket],
-            access: ClientAccess::ReadWrite,
-        };
+        let rights = Rights::new(&[Right::Read, Right::List, Right::Write, Right::Delete]);
+        let client = Client::new(SecretAccessKey::new(self.secret.clone()), vec![bucket], rights);
         (ACCESS_KEY_ID.to_owned(), client)
     }
 

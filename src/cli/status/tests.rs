@@ -17,6 +17,21 @@ fn lines(buckets: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_anonymous_client_is_shown() {
+    let text = r#"
+        listen = { address = "127.0.0.1:0" }
+        upstream = { endpoint = "embedded:data", region = "us-east-1" }
+        keyring = { provider = "local", file = "keyring" }
+        bucket = [{ name = "*" }]
+        [[client]]
+        anonymous = true
+        grants = [{ buckets = ["a", "b-*"], rights = ["list", "read"] }, { prefix = "p/", rights = ["read"] }]
+        "#;
+    let shown = status(&config::parse(text, Path::new("proxy.toml"), |_| None).expect("a valid file"));
+    assert_eq!(shown.anonymous.as_deref(), Some("read, list of a, b-*; read of */p/*"));
+}
+
+#[test]
 fn a_rules_line_says_what_it_writes_reads_and_binds() {
     let cases = [
         (r#"{ name = "*" }"#, "*/*  writes native; reads native; bound to realm and object key"),

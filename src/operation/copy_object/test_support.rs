@@ -46,7 +46,8 @@ pub(crate) fn copy_call(
         headers: HeaderMap::from_iter(lines),
         payload: Payload::Unsigned,
         body: BoxBody::default(),
-        visible_buckets: None,
+        grants: crate::access::Grants::unlimited(),
+        is_append: false,
         copy_source: Some(CopySource::parse(source.as_bytes()).unwrap()),
         permit: None,
     }

@@ -105,7 +105,8 @@ fn call(bucket: &str, query: &str) -> Call {
         headers: HeaderMap::new(),
         payload: Payload::Unsigned,
         body: BoxBody::default(),
-        visible_buckets: None,
+        grants: crate::access::Grants::unlimited(),
+        is_append: false,
         copy_source: None,
         permit: None,
     }

@@ -16,6 +16,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use self::matched_parts::MatchedParts;
 use self::request::CompleteRequest;
+use crate::access::Right;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::{
     Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
@@ -41,6 +42,7 @@ pub(crate) async fn complete_multipart_upload(
 ) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
+    call.check_listed_upload(Right::Write)?;
     let upload = Upload::from_id(resources, &bucket, &object_key, call.upload_id()).await?;
     if call.content_length()?.is_none() {
         return Err(S3Error::from(ErrorCode::MissingContentLength).into());

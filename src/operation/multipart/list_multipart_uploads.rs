@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use http::{Method, Response};
 
+use crate::access::Right;
 use crate::body::{BoxBody, read_bounded};
 use crate::envelope::native::UploadToken;
 use crate::error::{Error, Result, UnexpectedResponse};
@@ -36,8 +37,11 @@ pub(crate) async fn list_multipart_uploads(resources: &Resources, call: Call) ->
     let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::UpstreamBody)?;
     let unexpected = |_| UnexpectedResponse::Document("ListMultipartUploadsResult");
     let mut tokens = HashMap::new();
+    // With its id anyone may abort an upload, so the ids are for those who may delete.
+    let prefix = call.query.first("prefix").unwrap_or_default();
+    let may_delete = call.grants.for_prefix(bucket, prefix).has(Right::Delete);
     for id in xml::upload_ids(&document).map_err(unexpected)? {
-        if let Some(token) = resources.upload_cache.token(bucket, &id).await {
+        if may_delete && let Some(token) = resources.upload_cache.token(bucket, &id).await {
             tokens.insert(id, token);
         }
     }

@@ -3,6 +3,7 @@
 use http::Response;
 use http::header::HeaderValue;
 
+use crate::access::Right;
 use crate::body::{BoxBody, boxed};
 use crate::error::Result;
 use crate::object::location::account_headers;
@@ -15,6 +16,7 @@ use crate::upload::session::Upload;
 pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (&bucket.clone(), &object_key.clone());
+    call.check_listed_upload(Right::Write)?;
     let number = call.part_number()?;
     // Refuses SSE-C, and other headers that no part can have.
     headers::put_headers(&call.headers)?;

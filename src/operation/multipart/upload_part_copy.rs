@@ -10,6 +10,7 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use time::OffsetDateTime;
 
+use crate::access::Right;
 use crate::body::{BoxBody, boxed};
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::{Error, Result};
@@ -30,6 +31,7 @@ use crate::upload::session::Upload;
 use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
 
 pub(crate) async fn upload_part_copy(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+    call.check_listed_upload(Right::Write)?;
     let copy = PartCopy::from_call(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);
     refuse_body(resources, &mut call).await?;

@@ -25,6 +25,7 @@ const STEP: usize = 64 << 10;
 pub struct NamedKeys {
     number: usize,
     first: String,
+    refused: Option<String>,
 }
 
 impl NamedKeys {
@@ -42,7 +43,17 @@ impl NamedKeys {
             first.push(' ');
             first.push_str(key);
         }
-        Self { number, first }
+        Self { number, first, refused: None }
+    }
+
+    /// Adds the keys that were refused, counted as these.
+    pub(crate) fn with_refused(self, refused: Option<String>) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// The keys that were refused, for the log; `None` if none was.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 }
 

@@ -4,7 +4,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Form, OF_THE_SIGNATURE, is_ignored};
 use crate::s3::error::S3Error;
-use crate::s3::headers::{CHECKSUM_MODE, TRAILER_NAMES};
+use crate::s3::headers::{CANNED_ACL, CHECKSUM_MODE, TRAILER_NAMES};
 use crate::s3::xml;
 
 /// Headers of an upload that are fields of a form under their own names.
@@ -42,7 +42,7 @@ impl Form {
         let mut headers = HeaderMap::new();
         for (field, value) in self.iter().filter(|(field, _)| !is_ignored(field)) {
             let (name, value) = match field {
-                "acl" => ("x-amz-acl", value.to_owned()),
+                "acl" => (CANNED_ACL, value.to_owned()),
                 "tagging" => ("x-amz-tagging", xml::tagging_to_query(value.as_bytes())?),
                 name if OF_THE_SIGNATURE.contains(&name) => continue,
                 name if OF_A_REQUEST.contains(&name) => {

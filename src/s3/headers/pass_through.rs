@@ -6,9 +6,9 @@
 use http::header::{HeaderMap, HeaderName};
 
 use super::request::{HeaderAction, check_text, collect, not_implemented, upload_action};
-use super::{CONTENT_MD5, SDK_CHECKSUM_ALGORITHM, is_checksum_setting};
+use super::{BYPASS_GOVERNANCE, CANNED_ACL, CONTENT_MD5, SDK_CHECKSUM_ALGORITHM, is_checksum_setting};
 use crate::s3::error::S3Error;
-use crate::s3::operation::{Access, Operation, Verb};
+use crate::s3::operation::{Effect, Operation, Verb};
 use crate::wire::checksum::CHECKSUM_PREFIX;
 
 /// For every operation: the page's origin (CORS), the expected owner of the bucket, and who pays.
@@ -17,14 +17,13 @@ const OF_EVERY_OPERATION: [&str; 3] = ["origin", "x-amz-expected-bucket-owner", 
 /// For PUT and POST: what describes the document in the body, beside the values of its checksums.
 const OF_A_DOCUMENT: [&str; 3] = [CONTENT_MD5, "content-type", SDK_CHECKSUM_ALGORITHM];
 
-const BYPASS_GOVERNANCE: &str = "x-amz-bypass-governance-retention";
 const MFA: &str = "x-amz-mfa";
 const LOCK_TOKEN: &str = "x-amz-bucket-object-lock-token";
 const OPTIONAL_ATTRIBUTES: &str = "x-amz-optional-object-attributes";
 
 /// The ACL of a request: a canned one, or its grants.
 const ACL: &[&str] = &[
-    "x-amz-acl",
+    CANNED_ACL,
     "x-amz-grant-full-control",
     "x-amz-grant-read",
     "x-amz-grant-read-acp",
@@ -71,7 +70,7 @@ const TAKEN: &[(Operation, &[&str])] = &[
 /// such headers, as S3 does. `InvalidArgument`, with the header's name, for a value that is not UTF-8.
 pub fn passthrough_headers(operation: Operation, headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     let takes = |name: &str| takes_header(operation, name);
-    if operation.access() == Access::Write
+    if operation.effect() == Effect::Write
         && let Some(name) =
             headers.keys().map(|name| name.as_str()).find(|name| !takes(name) && is_refused(name))
     {

@@ -3,8 +3,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    METADATA, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX,
-    SSE_KMS_KEY_ID, is_checksum_setting,
+    CANNED_ACL, METADATA, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT,
+    SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, is_checksum_setting,
 };
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::{Query, is_hoisted};
@@ -73,7 +73,7 @@ pub(super) fn upload_action(name: &str) -> HeaderAction {
         | "if-match"
         | "if-none-match"
         | "origin" => HeaderAction::Pass,
-        "x-amz-acl"
+        CANNED_ACL
         | "x-amz-expected-bucket-owner"
         | "x-amz-request-payer"
         | "x-amz-storage-class"
