@@ -155,7 +155,7 @@ fn random_request(numbers: &mut Numbers, turn: usize) -> Asked {
         "analytics" | "intelligent-tiering" | "inventory" | "metrics" if numbers.below(2) == 0 => {
             query.push("id", "i");
         }
-        "" if path == "/b" && method == "GET" => query.push("list-type", "2"),
+        "" if path == "/b" && method == "GET" && numbers.below(2) == 0 => query.push("list-type", "2"),
         "annotation" if numbers.below(2) == 0 => query.push("annotationName", "a"),
         _ => {}
     }
