@@ -27,12 +27,31 @@ pub struct Client {
     pub buckets: Vec<BucketPattern>,
     /// The client's rights in these buckets.
     pub access: ClientAccess,
+    /// The name of the client certificate that the access key is bound to, as a connection's certificate has
+    /// it; `None` for a key that requires none.
+    pub certificate_subject: Option<String>,
 }
 
 impl Client {
     /// The buckets that a listing of buckets may show; `None`: all.
     pub(crate) fn visible_buckets(&self) -> Option<Vec<BucketPattern>> {
         (!self.buckets.contains(&BucketPattern::any())).then(|| self.buckets.clone())
+    }
+
+    /// Refuses a request that came on a connection without the certificate that the access key is bound to.
+    /// `names` are those of the connection's verified certificate.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    pub(crate) fn require_certificate(&self, names: Option<&[String]>) -> Result<(), S3Error> {
+        let Some(subject) = &self.certificate_subject else { return Ok(()) };
+        let found = match names {
+            Some(names) if names.contains(subject) => return Ok(()),
+            Some(names) => format!("that of this connection has the names {names:?}"),
+            None => "this connection has none".to_owned(),
+        };
+        let message = format!("This access key requires its own client certificate, and {found}.");
+        Err(S3Error::new(ErrorCode::AccessDenied, message))
     }
 
     fn allows(&self, access: Access) -> bool {

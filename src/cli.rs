@@ -2,6 +2,7 @@
 //! Commands return their output or write to a given output; they must not print or exit.
 //! It promises one message and one exit code of sysexits.h for every failure.
 
+mod certificates;
 mod check;
 mod decrypt;
 mod dependencies;
@@ -10,6 +11,7 @@ mod descriptors;
 pub(crate) mod embedded_store;
 mod inspect;
 mod keygen;
+mod notify;
 mod process;
 mod readiness;
 mod run;
@@ -195,7 +197,7 @@ impl Failure {
     /// as 64.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage(_) => USAGE,
+            Self::Config(_) | Self::Usage(_) | Self::Serve(ServeError::HandedOver { .. }) => USAGE,
             Self::Serve(ServeError::Bind { source, .. }) => bind_exit_code(source.kind()),
             Self::Unavailable(_) => UNAVAILABLE,
             Self::Internal(_) => 70,

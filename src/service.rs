@@ -62,6 +62,9 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// Whether the connection is encrypted.
     pub is_tls: bool,
+    /// The names of the verified client certificate, if the client presented one: its subject in the form of
+    /// RFC 4514, and its subject alternative names.
+    pub certificate_names: Option<Arc<[String]>>,
     /// Whether the connection exceeds the limit of connections: its request is refused.
     pub is_surplus: bool,
     /// Measures the client's delay.
@@ -207,6 +210,7 @@ impl Service {
         let copy_source = copy_source(operation, &headers)?;
         let (client, number) =
             clients.authorize(&authenticated.access_key_id, operation, &path, copy_source.as_ref())?;
+        client.require_certificate(arrival.certificate_names.as_deref())?;
         refuse_unread_body(&parts.method, &body)?;
         let permit = record.admitted(admission.admit(number, &arrival.meter).await?);
 

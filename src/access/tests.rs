@@ -5,6 +5,7 @@ fn clients(buckets: &[&str], access: ClientAccess) -> Clients {
         secret: SecretAccessKey::new("secret".to_owned()),
         buckets: buckets.iter().map(|pattern| BucketPattern::parse(pattern).unwrap()).collect(),
         access,
+        certificate_subject: None,
     };
     Clients::new([("id".to_owned(), client)])
 }
@@ -73,4 +74,28 @@ fn a_copy_needs_the_right_to_read_its_source_and_to_write_its_destination() {
             assert!(!allowed, "This is a security issue: {access:?} {operation}.");
         }
     }
+}
+
+#[test]
+fn an_access_key_bound_to_a_certificate_requires_it() {
+    let bound = Client {
+        secret: SecretAccessKey::new("secret".to_owned()),
+        buckets: vec![BucketPattern::any()],
+        access: ClientAccess::ReadWrite,
+        certificate_subject: Some("CN=backup,O=Example".to_owned()),
+    };
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(bound.require_certificate(Some(&names(&["CN=backup,O=Example", "DNS:backup"]))), Ok(()));
+    for (others, found) in [
+        (None, "and this connection has none."),
+        (Some(names(&["CN=backup"])), "and that of this connection has the names [\"CN=backup\"]."),
+        (Some(names(&["CN=BACKUP,O=Example"])), "[\"CN=BACKUP,O=Example\"]."),
+        (Some(Vec::new()), "has the names []."),
+    ] {
+        let error = bound.require_certificate(others.as_deref()).expect_err("This is a security issue.");
+        assert_eq!(error.code, ErrorCode::AccessDenied);
+        assert!(error.message.ends_with(found), "{}", error.message);
+    }
+    let unbound = Client { certificate_subject: None, ..bound };
+    assert_eq!(unbound.require_certificate(None), Ok(()));
 }

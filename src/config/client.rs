@@ -10,9 +10,11 @@ use super::{credentials, value};
 use crate::access::{Client, ClientAccess};
 use crate::object::rule::BucketRule;
 use crate::s3::BucketPattern;
+use crate::server::{self, Tls};
 use crate::sigv4::SecretAccessKey;
 
-const KEYS: &str = "access_key_id secret_access_key secret_access_key_file buckets access";
+const KEYS: &str =
+    "access_key_id secret_access_key secret_access_key_file buckets access certificate_subject";
 
 /// The secret of the published `proxy.toml`. It is public, so it is accepted on loopback addresses only.
 pub const DEMO_SECRET: &str = "s3veil-secret";
@@ -61,6 +63,19 @@ pub(super) fn warn_of_unserved(
     Ok(())
 }
 
+/// Refuses a client that is bound to a certificate, where the listener verifies none.
+pub(super) fn require_client_ca(root: &Section<'_>, listen: &server::Settings) -> Result<()> {
+    let verifies_clients = listen.tls.as_ref().is_some_and(Tls::verifies_clients);
+    let mut sections = root.sections("client", KEYS)?.into_iter();
+    match sections.find(|section| !verifies_clients && section.has("certificate_subject")) {
+        Some(section) => {
+            let fix = "write client_ca = \"ca.pem\" into [listen.tls], or remove it";
+            Err(section.refuse("certificate_subject", "requires `listen.tls.client_ca`", fix))
+        }
+        None => Ok(()),
+    }
+}
+
 fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client)> {
     let access_key_id = section.parsed("access_key_id", "my-app", credentials::access_key_id)?;
     let access_key_id = access_key_id.ok_or_else(|| {
@@ -91,6 +106,11 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client
             .list("buckets", "logs-*", value::bucket_pattern)?
             .unwrap_or_else(|| vec![BucketPattern::any()]),
         access: section.choice("access", &accesses)?.unwrap_or(ClientAccess::ReadWrite),
+        certificate_subject: section.parsed(
+            "certificate_subject",
+            "CN=backup,O=Example",
+            value::certificate_name,
+        )?,
     };
     Ok((access_key_id, client))
 }

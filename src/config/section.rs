@@ -266,7 +266,12 @@ impl<'a> Section<'a> {
     pub(super) fn sections(&self, word: &str, known: &'static str) -> Result<Vec<Section<'a>>> {
         let Some(value) = self.find(word) else { return Ok(Vec::new()) };
         let wrong = |value: &DeValue<'_>| {
-            self.wrong_type(word, value, "a list of tables", &format!("write [[{word}]], in double brackets"))
+            self.wrong_type(
+                word,
+                value,
+                "a list of tables",
+                &format!("write [[{}]], in double brackets", self.path(word)),
+            )
         };
         let Some(array) = value.get_ref().as_array() else { return Err(wrong(value.get_ref())) };
         let open = |item: &'a Spanned<DeValue<'a>>| match item.get_ref().as_table() {

@@ -58,7 +58,8 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     let text = include_str!("../../proxy.toml");
     let config = parse(text, Path::new("proxy.toml"), |_| None).expect("the published file");
     assert_eq!(config.listen.address, SocketAddr::from(([127, 0, 0, 1], 8333)));
-    assert_eq!(config.admin, Some(admin::Settings { address: SocketAddr::from(([127, 0, 0, 1], 9333)) }));
+    let admin = config.admin.expect("an admin listener");
+    assert_eq!((admin.address, admin.token.is_none()), (SocketAddr::from(([127, 0, 0, 1], 9333)), true));
     assert_eq!(config.upstream.target, Target::Embedded { path: "./data".into() });
     let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
     assert_eq!((keyring.file.as_path(), keyring.create_if_missing), (Path::new("./data/keyring"), true));
@@ -84,6 +85,8 @@ fn the_published_comments_are_true() {
                 "max_buffered",
                 "header_timeout",
                 "min_rate",
+                "reuse_port",
+                "drain_delay",
                 "drain_timeout",
                 "max_clock_skew",
             ][..],
@@ -165,6 +168,8 @@ max_buffered = "16MiB"
 header_timeout = "1s"
 idle_timeout = "2s"
 min_rate = "2KiB"
+reuse_port = true
+drain_delay = "5s"
 drain_timeout = "3s"
 max_clock_skew = "4s"
 [upstream]
@@ -215,6 +220,7 @@ fn listening_and_the_upstream_can_be_set() {
     assert_eq!(config.listen.max_connections, 16);
     assert_eq!(config.listen.min_rate, 2048);
     assert_eq!((config.listen.header_timeout, config.listen.drain_timeout), (seconds(1), seconds(3)));
+    assert_eq!((config.listen.reuse_port, config.listen.drain_delay), (true, seconds(5)));
     let rules = RequestRules {
         domain: Some("s3.example.com".to_owned()),
         region: Some("eu-west-1".to_owned()),
@@ -226,7 +232,7 @@ fn listening_and_the_upstream_can_be_set() {
         max_buffered: 16 << 20,
     };
     assert_eq!(config.requests, rules);
-    assert_eq!(config.admin, None);
+    assert!(config.admin.is_none());
     let upstream = &config.upstream;
     assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
     assert_eq!(
@@ -293,7 +299,7 @@ fn the_listen_address() {
         ("adress = \"127.0.0.1:8333\"", "unknown key `listen.adress`: did you mean `listen.address`?"),
         (
             "port = 8333",
-            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, min_rate, drain_timeout, max_clock_skew",
+            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, reuse_port, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, min_rate, drain_delay, drain_timeout, max_clock_skew",
         ),
     ];
     for (line, message) in cases {

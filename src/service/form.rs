@@ -77,8 +77,9 @@ impl FormRequest<'_> {
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());
         record.set_target(&path);
         let length = policy.check(&form, self.bucket, now)?;
-        let (_, number): (&Client, usize) =
+        let (client, number): (&Client, usize) =
             inner.clients.authorize(&signed.access_key_id, Operation::PostObject, &path, None)?;
+        client.require_certificate(self.arrival.certificate_names.as_deref())?;
         record.admitted(inner.admission.admit(number, &self.arrival.meter).await?);
         drop(permit);
 
