@@ -326,7 +326,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 101);
+    assert_eq!(seen, 110);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
@@ -571,6 +571,107 @@ fn certificates_and_keys_are_read_and_fit() {
     assert!(old.contains("v1.pem, which is a certificate of X.509 version 1"), "{old}");
     let mismatch = tls("cert.pem", "other.pem").expect_err("another's key");
     assert!(mismatch.contains("other.pem, which does not fit the certificate"), "{mismatch}");
+}
+
+/// `proxy.toml` in a directory with certificates: `a` for a.example, `b` for b.example, `wild` for
+/// *.b.example, `ip` for an address.
+fn with_certificates(text: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, host) in [("a", "a.example"), ("b", "b.example"), ("wild", "*.b.example"), ("ip", "192.0.2.1")]
+    {
+        let pair = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
+        let write = |end: &str, pem: String| {
+            std::fs::write(directory.path().join(format!("{name}{end}.pem")), pem).expect("a file");
+        };
+        write("", pair.cert.pem());
+        write("-key", pair.signing_key.serialize_pem());
+    }
+    let folder = format!("{}/", directory.path().display());
+    parse(text, &directory.path().join("proxy.toml"), |_| None)
+        .map_err(|error| error.problem.replace(&folder, ""))
+}
+
+/// [`MINIMAL`] with a table `[listen.tls]` of these lines, and these hosts.
+fn tls_text(lines: &str, hosts: &[&str]) -> String {
+    let pair = |name: &str| format!("certificate = \"{name}.pem\"\nprivate_key = \"{name}-key.pem\"\n");
+    let hosts: String = hosts.iter().map(|name| format!("[[listen.tls.host]]\n{}", pair(name))).collect();
+    with("[upstream]", &format!("[listen.tls]\n{}{lines}\n{hosts}[upstream]", pair("a")))
+}
+
+#[test]
+fn hosts_and_client_authorities_are_read() {
+    let names = |lines: &str, hosts: &[&str]| {
+        with_certificates(&tls_text(lines, hosts)).map(|config| {
+            let tls = config.listen.tls.expect("TLS");
+            tls.validities().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        })
+    };
+    let (default, host) = ("certificate", "host.certificate ");
+    assert_eq!(names("", &[]).expect("one"), [default]);
+    let three = [default.to_owned(), format!("{host}b.example"), format!("{host}*.b.example")];
+    assert_eq!(names("", &["b", "wild"]).expect("three"), three);
+    let authority = names("client_ca = \"b.pem\"", &[]).expect("an authority");
+    assert_eq!(authority, [default, "client_ca CN=rcgen self signed cert"]);
+    for rule in ["required", "optional"] {
+        names(&format!("client_ca = \"b.pem\"\nclient_certificate = \"{rule}\""), &[]).expect(rule);
+    }
+    for (lines, hosts, problem) in [
+        (
+            "",
+            &["b", "b"][..],
+            "`listen.tls.host.certificate` names b.pem, which has the host name \"b.example\", which an earlier certificate \
+             has too",
+        ),
+        (
+            "",
+            &["a"],
+            "`listen.tls.host.certificate` names a.pem, which has the host name \"a.example\", which an earlier certificate \
+             has too",
+        ),
+        (
+            "",
+            &["ip"],
+            "`listen.tls.host.certificate` names ip.pem, which has no host name among its subject alternative names, so no \
+             client would receive it",
+        ),
+        (
+            "client_ca = \"a-key.pem\"",
+            &[],
+            "`listen.tls.client_ca` names a-key.pem, which holds no PEM certificate",
+        ),
+        (
+            "client_certificate = \"optional\"",
+            &[],
+            "`listen.tls.client_certificate` has no effect without `listen.tls.client_ca`",
+        ),
+        (
+            "client_ca = \"a.pem\"\nclient_certificate = \"any\"",
+            &[],
+            "`listen.tls.client_certificate` can't be \"any\"",
+        ),
+    ] {
+        assert_eq!(names(lines, hosts), Err(problem.to_owned()));
+    }
+}
+
+#[test]
+fn an_access_key_is_bound_to_a_certificate_and_operators_have_tls_and_a_token() {
+    let text = tls_text("client_ca = \"b.pem\"", &[]).replace(
+        "[[client]]",
+        "[admin]\naddress = \"0.0.0.0:9333\"\ntls = { certificate = \"b.pem\", private_key = \"b-key.pem\" }\n\
+         bearer_token = \"0123456789abcdef\"\n[[client]]\ncertificate_subject = \"cn=backup, O=Example\"",
+    );
+    let config = with_certificates(&text).expect("a valid file");
+    assert_eq!(config.clients[0].1.certificate_subject.as_deref(), Some("CN=backup,O=Example"));
+    let admin = config.admin.as_ref().expect("an admin listener");
+    assert!(admin.tls.is_some() && admin.token.is_some());
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    let warned =
+        |config: &Config| config.warnings.iter().any(|warning| warning.contains("is sent unencrypted"));
+    assert!(!warned(&config));
+    let tls = "tls = { certificate = \"b.pem\", private_key = \"b-key.pem\" }\n";
+    let plain = with_certificates(&text.replace(tls, "")).expect("a valid file");
+    assert!(warned(&plain), "{:?}", plain.warnings);
 }
 
 #[test]

@@ -82,15 +82,14 @@ async fn connections_that_wait_to_be_accepted_are_served_before_the_port_closes(
 #[tokio::test]
 async fn a_first_request_on_its_way_is_served() {
     let running = start(settings()).await;
-    let mut late = running.connect().await;
-    // The server has accepted the connection when it serves a later one.
-    send(&mut running.connect().await, &get("/wait")).await;
-    running.arrived.notified().await;
+    let (mut late, mut used) = (running.connect().await, running.connect().await);
+    // The server has accepted a connection when it serves a later one.
+    send(&mut used, &get("/")).await;
+    assert_eq!(receive(&mut used).await.0, 200);
     running.shutdown.send(()).expect("the server runs");
-    while TcpStream::connect(running.address).await.is_ok() {}
+    assert!(until_closed(&mut used).await.is_empty(), "the drain has begun");
     send(&mut late, &get("/")).await;
     assert_eq!(receive(&mut late).await, (200, "hello".to_owned()));
-    running.release.notify_one();
     assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
 }
 
