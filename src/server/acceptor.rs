@@ -26,8 +26,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Maximum number of connections beyond the limit; each receives one refusal.
 pub(super) const MAX_SURPLUS: usize = 64;
 
-/// How long a closing port waits for the ends of TCP handshakes: a round trip between continents.
-const CLOSE_DELAY: Duration = Duration::from_millis(250);
+/// How long the closing of a shared port waits for the ends of TCP handshakes: a round trip on a continent.
+const CLOSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Accepts the connections of one listener.
 pub(super) struct Acceptor<'a, S> {
@@ -78,14 +78,18 @@ where
         }
     }
 
-    /// Closes the port. The system would reset the connections that wait to be accepted, and those whose
-    /// handshake is not complete. So new ones are ignored first, which their clients repeat after a second,
-    /// when another process may listen there; then those in progress are served, and those that wait.
+    /// Closes the port, and serves the connections that wait to be accepted: the system would reset them.
+    ///
+    /// If another process shares the port, the system would also reset handshakes in progress, whose clients
+    /// could have reached the other one. So new ones are ignored first, which clients repeat after a second,
+    /// and then reach the other process. Without another process a client should rather be refused at once.
     pub(super) async fn close(&mut self, listener: TcpListener) {
-        if let Err(error) = ignore_new_connections(&listener) {
-            tracing::debug!(%error, "connections that arrive while the port is closed may be reset");
+        if self.settings.reuse_port {
+            if let Err(error) = ignore_new_connections(&listener) {
+                tracing::debug!(%error, "connections that arrive while the port is closed may be reset");
+            }
+            self.accept_until(&listener, tokio::time::sleep(CLOSE_DELAY)).await;
         }
-        self.accept_until(&listener, tokio::time::sleep(CLOSE_DELAY)).await;
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((stream, peer)) = listener.accept() {
             let Some(permit) = self.limits.try_acquire() else { return };

@@ -2,10 +2,10 @@
 
 import http.client
 import os
-import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -17,6 +17,14 @@ from test_limits import until
 from test_operator_mistakes import admin
 
 UPGRADES = 20
+
+# Becomes the process to which sd_listen_fds(3) gives the file of the first argument: its file 3, by its process id.
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 CONTENT = os.urandom(70_000)
 
 
@@ -28,12 +36,15 @@ def configured(tmp_path, **listen):
     return proxy
 
 
+def handing_over(listener, command):
+    return [sys.executable, "-c", HAND_OVER, str(listener.fileno()), *command]
+
+
 def launch(proxy, listener=None, **environment):
     """A process of this configuration, with a listening socket as systemd hands one over; it serves when this returns."""
     command = [binary(), "serve", "--config", str(proxy.config)]
     if listener:
-        run = f"LISTEN_PID=$$ exec {shlex.join(command)} 3<&{listener.fileno()}"
-        command, environment = ["sh", "-c", run], {"LISTEN_FDS": "1", **environment}
+        command, environment = handing_over(listener, command), {"LISTEN_FDS": "1", **environment}
     before = proxy.log_text().count("msg=serving ")
     with proxy.log.open("ab") as log:
         process = subprocess.Popen(
@@ -184,9 +195,9 @@ def test_restarts_over_a_socket_of_the_service_manager(tmp_path):
 def test_a_handed_over_socket_that_nothing_is_configured_for(tmp_path):
     proxy = configured(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
-        command = f"LISTEN_PID=$$ exec {shlex.join([binary(), '--config', str(proxy.config)])} 3<&{other.fileno()}"
+        command = handing_over(other, [binary(), "--config", str(proxy.config)])
         done = subprocess.run(
-            ["sh", "-c", command], env={**proxy.aws_environment(), "PATH": os.environ["PATH"], "LISTEN_FDS": "1"},
+            command, env={**proxy.aws_environment(), "PATH": os.environ["PATH"], "LISTEN_FDS": "1"},
             pass_fds=[other.fileno()], capture_output=True, timeout=30, cwd=proxy.directory,
         )  # fmt: skip
         address = f"127.0.0.1:{other.getsockname()[1]}"

@@ -61,8 +61,8 @@ async fn during_the_delay_requests_are_served_and_their_connections_closed() {
 }
 
 #[tokio::test]
-async fn connections_that_wait_to_be_accepted_are_served_before_the_port_closes() {
-    let running = start(Settings { max_connections: 1, ..settings() }).await;
+async fn connections_that_wait_for_room_are_served_before_a_shared_port_closes() {
+    let running = start(Settings { max_connections: 1, reuse_port: true, ..settings() }).await;
     let mut held = Vec::new();
     for _ in 0..=MAX_SURPLUS {
         let mut one = running.connect().await;
@@ -76,6 +76,22 @@ async fn connections_that_wait_to_be_accepted_are_served_before_the_port_closes(
     drop(held);
     assert_eq!(receive(&mut waiting).await.0, 200);
     running.ended.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn connections_that_wait_to_be_accepted_are_served_before_the_port_closes() {
+    let running = start(settings()).await;
+    // The server, on this thread, accepts none of them meanwhile.
+    let connect = |_| std::net::TcpStream::connect(running.address).expect("a connection");
+    let waiting: Vec<_> = (0..50).map(connect).collect();
+    running.shutdown.send(()).expect("the server runs");
+    for stream in waiting {
+        stream.set_nonblocking(true).expect("a socket");
+        let mut stream = TcpStream::from_std(stream).expect("a socket");
+        send(&mut stream, &get("/")).await;
+        assert_eq!(receive(&mut stream).await.0, 200);
+    }
+    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
 }
 
 /// A client that connected before the shutdown, and whose first request comes after it.
@@ -93,8 +109,6 @@ async fn a_first_request_on_its_way_is_served() {
     assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
 }
 
-/// Without the filter of the closing listener about one connection in ten thousand is lost, so this shows only
-/// that none is refused while both listen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_takes_over_the_port_without_a_refused_connection() {
     let mut old = start(Settings { reuse_port: true, ..settings() }).await;
