@@ -73,8 +73,9 @@ pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Ou
 }
 
 impl Listeners {
-    /// Opens the sockets, except for those that the service manager handed over: clients can connect from now
-    /// on, and wait for [`Listeners::serve`]. Sets `status.listen`, since the system may have chosen the port.
+    /// Opens the sockets, except for those that the service manager handed over: clients can connect from
+    /// now on, and wait for [`Listeners::serve`]. Sets `status.listen`, since the system may have chosen the
+    /// port.
     ///
     /// # Errors
     /// [`ServeError`], also for a handed-over socket that is for neither listener.

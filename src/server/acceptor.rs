@@ -26,8 +26,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Maximum number of connections beyond the limit; each receives one refusal.
 pub(super) const MAX_SURPLUS: usize = 64;
 
-/// How long the closing of a shared port waits for the ends of TCP handshakes: a round trip on a continent.
-const CLOSE_DELAY: Duration = Duration::from_millis(100);
+/// How long the closing of a shared port waits for the ends of TCP handshakes: a round trip within a region.
+/// A longer wait would delay more of those that are ignored meanwhile.
+const CLOSE_DELAY: Duration = Duration::from_millis(20);
 
 /// Accepts the connections of one listener.
 pub(super) struct Acceptor<'a, S> {
