@@ -34,6 +34,8 @@ pub(crate) struct Subject<'a> {
     /// The headers, those of a presigned URL's query included.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) copy_source: Option<&'a CopySource>,
+    /// The names of the verified client certificate of the connection.
+    pub(crate) certificate_names: Option<&'a [String]>,
 }
 
 /// A client that may do what its request asks for.
@@ -70,7 +72,8 @@ impl Clients {
     /// The client with this access key, if it has the rights that its request needs.
     ///
     /// # Errors
-    /// `AccessDenied`, with the missing right in the field [`REQUIRED_RIGHT`].
+    /// `AccessDenied`: with the missing right in the field [`REQUIRED_RIGHT`], or without the client
+    /// certificate that the access key is bound to.
     pub(crate) fn authorize(
         &self,
         access_key_id: &AccessKeyId,
@@ -78,6 +81,7 @@ impl Clients {
     ) -> Result<Authorized<'_>, S3Error> {
         let client = self.0.get(access_key_id.as_str());
         let (client, number) = client.ok_or(S3Error::from(ErrorCode::InvalidAccessKeyId))?;
+        client.require_certificate(subject.certificate_names)?;
         let (grants, operation) = (&client.grants, subject.operation);
         let Needed { one_of, place } = needed(operation);
         let held = held(grants, place, &subject);

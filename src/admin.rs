@@ -1,23 +1,28 @@
 //! The admin listener for operators: liveness, readiness, metrics and a status page.
 //! It must not know how health is assessed, nor any secret.
-//! It promises an address of its own, so that S3 clients can't reach these pages.
+//! It promises an address of its own, so that S3 clients can't reach these pages, and with a token that no
+//! page but the two of probes is served without it.
 
 mod page;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::server::{self, BoundServer, RequestBody, ServeError, Server, Workers};
+use crate::server::{
+    self, BoundServer, CurrentTls, HandedOver, RequestBody, ServeError, Server, Tls, Workers,
+};
 pub use page::Status;
+pub use token::BearerToken;
 
 /// Maximum number of connections: probes and scrapers are few, and must not take file descriptors from S3
 /// clients.
@@ -33,10 +38,16 @@ const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Settings of the admin listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
-    /// The address for plain HTTP without authentication, which only operators may reach.
+    /// The address, which only operators should reach.
     pub address: SocketAddr,
+    /// The certificate and key for TLS; `None` for plain HTTP.
+    pub tls: Option<Tls>,
+    /// The token that requests must carry, except for `/healthz` and `/readyz`; `None`: no authentication.
+    pub token: Option<BearerToken>,
+    /// Whether other processes may listen on the address too.
+    pub reuse_port: bool,
 }
 
 /// The health of the proxy and its dependencies.
@@ -70,9 +81,11 @@ struct Readiness<'a> {
 #[derive(Debug)]
 pub struct Admin {
     bound: BoundServer,
+    token: Option<BearerToken>,
 }
 
 struct Pages<R> {
+    token: Option<BearerToken>,
     metrics: PrometheusHandle,
     status: Status,
     started: Instant,
@@ -80,19 +93,34 @@ struct Pages<R> {
 }
 
 impl Admin {
-    /// Opens the listening socket.
-    pub async fn bind(settings: Settings) -> Result<Self, ServeError> {
+    /// Opens the listening socket, or takes one that was handed over.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn open(settings: Settings, socket: Option<HandedOver>) -> Result<Self, ServeError> {
+        let Settings { address, tls, token, reuse_port } = settings;
         let settings = server::Settings {
-            address: settings.address,
+            address,
             address_key: "admin.address",
-            tls: None,
+            tls,
+            reuse_port,
             max_connections: MAX_CONNECTIONS,
             header_timeout: TIMEOUT,
             idle_timeout: TIMEOUT,
             min_rate: 1,
-            drain_timeout: Duration::ZERO,
+            drain_delay: Duration::ZERO,
+            drain_timeout: TIMEOUT,
         };
-        Ok(Self { bound: Server::bind(settings).await? })
+        let bound = match socket {
+            Some(socket) => Server::adopt(settings, socket)?,
+            None => Server::bind(settings).await?,
+        };
+        Ok(Self { bound, token })
+    }
+
+    /// The TLS of this listener, which can be replaced while it serves; `None` without TLS.
+    pub fn current_tls(&self) -> Option<CurrentTls> {
+        self.bound.current_tls()
     }
 
     /// The local address, with the port that the system chose if none was configured.
@@ -112,10 +140,12 @@ impl Admin {
         shutdown: impl Future<Output = ()>,
     ) {
         let upkeep = metrics.clone();
-        let pages = Arc::new(Pages { metrics, status, started: Instant::now(), readiness });
+        let Self { bound, token } = self;
+        let pages = Arc::new(Pages { token, metrics, status, started: Instant::now(), readiness });
         let service = move |request: Request<RequestBody>, _| {
             let pages = pages.clone();
-            async move { pages.respond(request.method(), request.uri().path()).await }
+            let (parts, _) = request.into_parts();
+            async move { pages.respond(&parts.method, parts.uri.path(), &parts.headers).await }
         };
         let upkeep = async {
             loop {
@@ -125,14 +155,22 @@ impl Admin {
         };
         let workers = Workers::current();
         tokio::select! {
-            _ = self.bound.serve(&workers, service, shutdown) => {}
+            _ = bound.serve(&workers, service, shutdown) => {}
             () = upkeep => {}
         }
     }
 }
 
 impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
-    async fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    async fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let is_open = matches!(path, "/healthz" | "/readyz");
+        if self.token.as_ref().is_some_and(|token| !is_open && !token.authorizes(headers)) {
+            let mut refused =
+                text(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong\n".to_owned());
+            let challenge = HeaderValue::from_static("Bearer realm=\"s3veil\"");
+            refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            return refused;
+        }
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

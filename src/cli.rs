@@ -3,6 +3,7 @@
 //! It promises one message and one exit code of sysexits.h for every failure.
 
 mod append;
+mod certificates;
 mod check;
 mod decrypt;
 mod dependencies;
@@ -11,6 +12,7 @@ mod descriptors;
 pub(crate) mod embedded_store;
 mod inspect;
 mod keygen;
+mod notify;
 mod process;
 mod readiness;
 mod run;
@@ -196,7 +198,7 @@ impl Failure {
     /// as 64.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage(_) => USAGE,
+            Self::Config(_) | Self::Usage(_) | Self::Serve(ServeError::HandedOver { .. }) => USAGE,
             Self::Serve(ServeError::Bind { source, .. }) => bind_exit_code(source.kind()),
             Self::Unavailable(_) => UNAVAILABLE,
             Self::Internal(_) => 70,

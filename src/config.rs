@@ -11,10 +11,12 @@ mod keyring;
 mod listen;
 mod log;
 mod section;
+mod service_manager;
 mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstream;
 mod value;
 
@@ -29,6 +31,7 @@ pub use client::DEMO_SECRET;
 pub use error::ConfigError;
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
+pub use service_manager::ServiceManager;
 
 use error::{Refusal, Result};
 use section::{Section, Source};
@@ -68,7 +71,7 @@ pub fn load(path: &Path) -> Result<Config> {
     if let (Some(key), Some(mode)) = (literal_secrets.first(), mode_for_others(path)) {
         config.warnings.push(format!(
             "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets other users read them: run chmod 640, or write \
-             \"env:NAME\" or secret_access_key_file",
+             \"env:NAME\" or {key}_file",
             path.display()
         ));
     }
@@ -93,6 +96,15 @@ fn mode_for_others(path: &Path) -> Option<u32> {
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// What the service manager handed over and expects. It must be called once, before other threads start:
+/// the sockets are taken out of the environment.
+///
+/// # Errors
+/// When a handed-over file is no TCP socket.
+pub fn service_manager() -> io::Result<ServiceManager> {
+    ServiceManager::new(&environment, listenfd::ListenFd::from_env())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
@@ -127,12 +139,13 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     let root = Section::open(&source, String::new(), 0, document.get_ref(), TABLES)?;
 
     let (listen, requests) = listen::read(&root)?;
-    let admin = listen::read_admin(&root, listen.address)?;
+    let admin = listen::read_admin(&root, &listen)?;
     let upstream = upstream::read(&root, listen.address)?;
     let is_trial = matches!(upstream.target, crate::upstream::Target::Embedded { .. });
     let keyring = keyring::read(&root, &upstream.region, is_trial)?;
     let clients = client::read(&root, listen.address)?;
     let buckets = bucket::read(&root, &keyring.provider, requests.max_buffered)?;
+    client::require_client_ca(&root, &listen)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
     let warnings = source.warnings.take();

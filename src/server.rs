@@ -1,9 +1,13 @@
 //! The HTTP/1.1 server: TCP, TLS, connections with their limits, and a drain that lets running requests end.
 //! It must not know S3; every request goes to one service function. It promises that a response body that
-//! fails cuts its connection, so that no client takes a part for the whole.
+//! fails cuts its connection, so that no client takes a part for the whole, and that a shutdown loses no
+//! connection that the system has accepted.
 
+mod acceptor;
 mod activity;
 mod connection;
+mod drain;
+mod handed_over;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -12,30 +16,30 @@ mod workers;
 mod write_deadline;
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use crate::buffers::ConnectionCounter;
 use crate::meter::Meter;
+use acceptor::Acceptor;
 use activity::TrackedBody;
-use connection::{Connection, Drain};
-pub use tls::{Tls, TlsError, Validity};
+pub use handed_over::HandedOver;
+pub use tls::{
+    CertificateNames, ClientAuthorities, ClientCertificate, CurrentTls, KeyPair, Tls, TlsError, Validity,
+    parse_certificate_name,
+};
 pub use workers::Workers;
 
-/// Pause after `accept` failed for lack of file descriptors or memory: retrying at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Maximum number of connections beyond the limit; each receives one refusal.
-const MAX_SURPLUS: usize = 64;
+/// Maximum number of connections that the system accepts and holds until the server takes them: a process
+/// that takes over the port receives the clients of the one before within a moment. The system lowers it to
+/// `net.core.somaxconn`.
+const BACKLOG: u32 = 1_024;
 
 /// The body of a request.
 pub type RequestBody = TrackedBody<Incoming>;
@@ -49,6 +53,8 @@ pub struct Settings {
     pub address_key: &'static str,
     /// The certificate and key for TLS; `None` for plain HTTP.
     pub tls: Option<Tls>,
+    /// Whether other processes may listen on the address too: each connection goes to one of them.
+    pub reuse_port: bool,
     /// Maximum number of connections served concurrently. A few more are accepted and refused with a
     /// response; further ones wait in the kernel's backlog until a connection closes.
     pub max_connections: usize,
@@ -59,7 +65,10 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The rate in bytes per second at which the delay of a client, as measured by its meter, stays constant.
     pub min_rate: u64,
-    /// Timeout for running requests after the shutdown began.
+    /// How long new connections and requests are still taken after the shutdown began. Every response then
+    /// closes its connection.
+    pub drain_delay: Duration,
+    /// Timeout for running requests after that.
     pub drain_timeout: Duration,
 }
 
@@ -70,6 +79,8 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Whether the connection is encrypted.
     pub is_tls: bool,
+    /// The names of the client certificate, if the client presented one. It was verified.
+    pub certificate_names: Option<CertificateNames>,
     /// Whether the connection exceeds the limit: its request must be refused, and the connection closed.
     pub is_surplus: bool,
     /// Measures the client's delay.
@@ -96,6 +107,14 @@ pub enum ServeError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// A socket that another process handed over can't be used.
+    #[error("the socket handed over as \"{name}\" {problem}")]
+    HandedOver {
+        /// Its name in `LISTEN_FDNAMES`; empty without one.
+        name: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
 }
 
 fn advice(kind: io::ErrorKind) -> &'static str {
@@ -116,13 +135,44 @@ pub enum Server {}
 
 impl Server {
     /// Opens the listening socket. Clients can connect from now on, and wait for [`BoundServer::serve`].
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`].
     pub async fn bind(settings: Settings) -> Result<BoundServer, ServeError> {
-        let Settings { address, address_key: key, .. } = settings;
+        let Settings { address, address_key: key, reuse_port, .. } = settings;
         let refuse = |source| ServeError::Bind { key, address, source };
-        let listener = TcpListener::bind(address).await.map_err(refuse)?;
+        let listener = listen(address, reuse_port).map_err(refuse)?;
         let local_address = listener.local_addr().map_err(refuse)?;
-        Ok(BoundServer { listener, local_address, settings })
+        Ok(BoundServer::new(listener, local_address, settings, Origin::Own))
     }
+
+    /// Listens on a socket that another process opened and may go on using.
+    ///
+    /// # Errors
+    /// [`ServeError::HandedOver`].
+    pub fn adopt(settings: Settings, socket: HandedOver) -> Result<BoundServer, ServeError> {
+        let (listener, local_address) = socket.into_listener(settings.address, settings.address_key)?;
+        Ok(BoundServer::new(listener, local_address, settings, Origin::HandedOver))
+    }
+}
+
+fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    if reuse_port {
+        socket.set_reuseport(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Who opened a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// This process, so that closing it ends it.
+    Own,
+    /// Another process, which may go on with it: what was not accepted waits for that.
+    HandedOver,
 }
 
 /// A listening socket that does not serve yet.
@@ -130,10 +180,17 @@ impl Server {
 pub struct BoundServer {
     listener: TcpListener,
     local_address: SocketAddr,
+    origin: Origin,
+    tls: Option<CurrentTls>,
     settings: Settings,
 }
 
 impl BoundServer {
+    fn new(listener: TcpListener, local_address: SocketAddr, settings: Settings, origin: Origin) -> Self {
+        let tls = settings.tls.as_ref().map(CurrentTls::new);
+        Self { listener, local_address, origin, tls, settings }
+    }
+
     /// The local address, with the port that the system chose if none was configured.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address
@@ -141,12 +198,17 @@ impl BoundServer {
 
     /// Whether clients must use TLS.
     pub fn speaks_tls(&self) -> bool {
-        self.settings.tls.is_some()
+        self.tls.is_some()
     }
 
-    /// Serves requests with `service`, on the threads of `workers`, until `shutdown` is ready. Then stops
-    /// accepting, closes idle connections, lets running requests end within the drain timeout and cuts the
-    /// rest. Dropping the future cuts all at once.
+    /// The TLS of this listener, which can be replaced while it serves; `None` without TLS.
+    pub fn current_tls(&self) -> Option<CurrentTls> {
+        self.tls.clone()
+    }
+
+    /// Serves requests with `service`, on the threads of `workers`, until `shutdown` is ready. Then takes new
+    /// connections and requests for the drain delay, stops accepting, closes idle connections, lets running
+    /// requests end within the drain timeout and cuts the rest. Dropping the future cuts all at once.
     pub async fn serve<S, F, B>(
         self,
         workers: &Workers,
@@ -159,98 +221,25 @@ impl BoundServer {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { listener, local_address: _, settings } = self;
-        let limits = ConnectionLimits::new(settings.max_connections);
-        let (draining, drain) = watch::channel(false);
-        let (drain, counter) = (Drain(drain), ConnectionCounter::default());
-        let mut connections = JoinSet::new();
-        let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            let (stream, peer, permit) = tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                Some(ended) = connections.join_next() => {
-                    log_panic(ended);
-                    continue;
-                }
-                accepted = accept(&listener, &limits) => accepted,
-            };
-            let (counter, drain) = (counter.clone(), drain.clone());
-            let connection = Connection::new(stream, peer, &settings, counter, drain, permit.is_surplus);
-            let service = service.clone();
-            let (runtime, assigned) = workers.assign();
-            let serving = async move {
-                connection.run(service).await;
-                drop((permit, assigned));
-            };
-            connections.spawn_on(serving, runtime);
+        let Self { listener, local_address: _, origin, tls, settings } = self;
+        let (drain, draining) = drain::drain();
+        let mut acceptor = Acceptor::new(&settings, tls, workers, service, draining);
+        acceptor.accept_until(&listener, shutdown).await;
+        drain.leave();
+        acceptor.accept_until(&listener, tokio::time::sleep(settings.drain_delay)).await;
+        match origin {
+            Origin::Own => acceptor.close(listener).await,
+            Origin::HandedOver => drop(listener),
         }
-        drop(listener);
-        draining.send_replace(true);
-        drain_connections(connections, settings.drain_timeout).await
-    }
-}
-
-/// The limits of connections.
-struct ConnectionLimits {
-    regular: Arc<Semaphore>,
-    surplus: Arc<Semaphore>,
-}
-
-/// Counts one connection until it is dropped.
-struct ConnectionPermit {
-    _permit: OwnedSemaphorePermit,
-    is_surplus: bool,
-}
-
-impl ConnectionLimits {
-    fn new(max_connections: usize) -> Self {
-        let regular = Arc::new(Semaphore::new(max_connections));
-        Self { regular, surplus: Arc::new(Semaphore::new(MAX_SURPLUS)) }
-    }
-
-    async fn acquire(&self) -> ConnectionPermit {
-        const OPEN: &str = "the semaphore is never closed";
-        tokio::select! {
-            biased;
-            permit = self.regular.clone().acquire_owned() => ConnectionPermit { _permit: permit.expect(OPEN), is_surplus: false },
-            permit = self.surplus.clone().acquire_owned() => ConnectionPermit { _permit: permit.expect(OPEN), is_surplus: true },
-        }
-    }
-
-    /// Exchanges a surplus permit for a regular one, if one has become free.
-    fn upgrade(&self, permit: ConnectionPermit) -> ConnectionPermit {
-        match self.regular.clone().try_acquire_owned() {
-            Ok(regular) if permit.is_surplus => ConnectionPermit { _permit: regular, is_surplus: false },
-            Ok(_) | Err(_) => permit,
-        }
-    }
-}
-
-/// Accepts the next connection, once the limits allow one. Cancellation loses no connection.
-async fn accept(
-    listener: &TcpListener,
-    limits: &ConnectionLimits,
-) -> (TcpStream, SocketAddr, ConnectionPermit) {
-    let permit = limits.acquire().await;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => match stream.into_std() {
-                Ok(stream) => return (stream, peer, limits.upgrade(permit)),
-                Err(error) => tracing::debug!(%error, "a connection could not be handed to a thread"),
-            },
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        drain.begin();
+        drain_connections(acceptor.into_connections(), settings.drain_timeout).await
     }
 }
 
 async fn drain_connections(mut connections: JoinSet<()>, timeout: Duration) -> DrainOutcome {
     let all_ended = async {
         while let Some(ended) = connections.join_next().await {
-            log_panic(ended);
+            acceptor::log_panic(ended);
         }
     };
     if tokio::time::timeout(timeout, all_ended).await.is_ok() {
@@ -259,13 +248,4 @@ async fn drain_connections(mut connections: JoinSet<()>, timeout: Duration) -> D
     let cut = connections.len();
     connections.shutdown().await;
     DrainOutcome { cut }
-}
-
-/// Logs a panic, which ended only its own connection.
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "a connection ended in a panic");
-    }
 }

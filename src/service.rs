@@ -68,6 +68,9 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// Whether the connection is encrypted.
     pub is_tls: bool,
+    /// The names of the verified client certificate, if the client presented one: its subject in the form of
+    /// RFC 4514, and its subject alternative names.
+    pub certificate_names: Option<Arc<[String]>>,
     /// Whether the connection exceeds the limit of connections: its request is refused.
     pub is_surplus: bool,
     /// Measures the client's delay.
@@ -205,6 +208,7 @@ impl Service {
             query: &query,
             headers: &headers,
             copy_source: copy_source.as_ref(),
+            certificate_names: arrival.certificate_names.as_deref(),
         };
         let Authorized { grants, number, is_append } =
             clients.authorize(&authenticated.access_key_id, subject)?;

@@ -11,7 +11,10 @@ fn clients(grants: &[(&str, &str, Rights)]) -> Clients {
         rights: *rights,
     };
     let secret = Some(SecretAccessKey::new("secret".to_owned()));
-    Clients::new([("id".to_owned(), Client { secret, grants: Grants::new(grants.iter().map(grant)) })])
+    Clients::new([(
+        "id".to_owned(),
+        Client { secret, grants: Grants::new(grants.iter().map(grant)), certificate_subject: None },
+    )])
 }
 
 fn short(name: &str) -> Rights {
@@ -30,8 +33,14 @@ fn judged(clients: &Clients, (operation, path, query, headers): Asked<'_>) -> Re
         .collect();
     let source = operation.is_copy().then(|| CopySource::from_headers(&headers).unwrap());
     let query = Query::parse(query).unwrap();
-    let subject =
-        Subject { operation, path: &path, query: &query, headers: &headers, copy_source: source.as_ref() };
+    let subject = Subject {
+        operation,
+        path: &path,
+        query: &query,
+        headers: &headers,
+        copy_source: source.as_ref(),
+        certificate_names: None,
+    };
     let authorized = clients.authorize(&AccessKeyId::new("id"), subject);
     authorized.map(|authorized| authorized.is_append).map_err(|error| {
         assert_eq!(error.code, ErrorCode::AccessDenied);
@@ -278,10 +287,34 @@ fn no_signature_is_that_of_the_anonymous_client() {
         prefix: String::new(),
         rights,
     }));
-    let anonymous = Clients::new([(ANONYMOUS.to_owned(), Client { secret: None, grants })]);
+    let anonymous =
+        Clients::new([(ANONYMOUS.to_owned(), Client { secret: None, grants, certificate_subject: None })]);
     assert!(anonymous.admit_anonymous() && anonymous.secret(ANONYMOUS).is_none());
     let named = SecretAccessKey::new("secret".to_owned());
     let named = Client::new(named, vec![BucketPattern::any()], Rights::ALL);
     let signed = Clients::new([(ANONYMOUS.to_owned(), named)]);
     assert!(!signed.admit_anonymous() && signed.secret(ANONYMOUS).is_some());
+}
+
+#[test]
+fn an_access_key_bound_to_a_certificate_requires_it() {
+    let secret = SecretAccessKey::new("secret".to_owned());
+    let bound = Client {
+        certificate_subject: Some("CN=backup,O=Example".to_owned()),
+        ..Client::new(secret, vec![BucketPattern::any()], Rights::ALL)
+    };
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(bound.require_certificate(Some(&names(&["CN=backup,O=Example", "DNS:backup"]))), Ok(()));
+    for (others, found) in [
+        (None, "and this connection has none."),
+        (Some(names(&["CN=backup"])), "and that of this connection has the names [\"CN=backup\"]."),
+        (Some(names(&["CN=BACKUP,O=Example"])), "[\"CN=BACKUP,O=Example\"]."),
+        (Some(Vec::new()), "has the names []."),
+    ] {
+        let error = bound.require_certificate(others.as_deref()).expect_err("This is a security issue.");
+        assert_eq!(error.code, ErrorCode::AccessDenied);
+        assert!(error.message.ends_with(found), "{}", error.message);
+    }
+    let unbound = Client { certificate_subject: None, ..bound };
+    assert_eq!(unbound.require_certificate(None), Ok(()));
 }

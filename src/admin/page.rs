@@ -14,8 +14,8 @@ pub struct Status {
     pub version: &'static str,
     /// The URL for S3 clients.
     pub listen: String,
-    /// The validity of the certificate of that listener, if it uses TLS.
-    pub certificate: Option<Validity>,
+    /// The certificates by their configuration keys.
+    pub certificates: Vec<(String, Validity)>,
     /// The storage behind the proxy.
     pub upstream: String,
     /// The holder of the wrapping keys.
@@ -28,17 +28,22 @@ pub struct Status {
 
 impl Status {
     pub(super) fn page(&self, uptime: Duration) -> String {
-        let Self { version, listen, certificate, upstream, keyring, anonymous, buckets } = self;
-        let certificate = certificate.map(|validity| validity.describe(SystemTime::now()));
-        let certificate = certificate.map_or_else(String::new, |text| format!(", certificate {text}"));
+        let Self { version, listen, certificates, upstream, keyring, anonymous, buckets } = self;
         let anonymous = anonymous.as_ref().map_or_else(String::new, |text| format!("anonymous {text}\n"));
         let mut page = format!(
-            "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\n{anonymous}uptime    {}\n\n\
+            "s3veil {version}\n\nlisten    {listen}\nupstream  {upstream}\nkeyring   {keyring}\n{anonymous}uptime    {}\n\n\
              bucket rules, the first that matches applies:\n",
             uptime_text(uptime)
         );
         for rule in buckets {
             writeln!(page, "  {rule}").expect("a string takes every line");
+        }
+        if !certificates.is_empty() {
+            page.push_str("\ncertificates:\n");
+        }
+        for (name, validity) in certificates {
+            let state = validity.describe(SystemTime::now());
+            writeln!(page, "  {name} {state}").expect("a string takes every line");
         }
         page.push_str("\n/healthz  /readyz  /metrics\n");
         page

@@ -11,23 +11,31 @@ struct Running {
 }
 
 async fn start(health: Health) -> Running {
+    start_with(health, None).await
+}
+
+async fn start_with(health: Health, token: Option<BearerToken>) -> Running {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metadata = metrics::Metadata::new("test", metrics::Level::INFO, None);
     recorder.register_counter(&metrics::Key::from_static_name("things_total"), &metadata).increment(3);
     let status = Status {
         version: "1.2.3",
         listen: "https://127.0.0.1:8333".to_owned(),
-        certificate: Some(crate::server::Validity {
-            not_before: std::time::SystemTime::UNIX_EPOCH,
-            not_after: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
-        }),
+        certificates: vec![(
+            "listen.tls.certificate".to_owned(),
+            crate::server::Validity {
+                not_before: std::time::SystemTime::UNIX_EPOCH,
+                not_after: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
+            },
+        )],
         upstream: "embedded store in ./data".to_owned(),
         keyring: "local".to_owned(),
         anonymous: Some("read of public-*".to_owned()),
         buckets: vec!["*  native".to_owned(), "second".to_owned()],
     };
-    let admin =
-        Admin::bind(Settings { address: "127.0.0.1:0".parse().expect("an address") }).await.expect("a port");
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let settings = Settings { address, tls: None, token, reuse_port: false };
+    let admin = Admin::open(settings, None).await.expect("a port");
     let address = admin.local_address();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let handle = recorder.handle();
@@ -40,8 +48,12 @@ async fn start(health: Health) -> Running {
 
 impl Running {
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
+        self.ask_with(method, path, "").await
+    }
+
+    async fn ask_with(&self, method: &str, path: &str, header: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\n{header}connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("a request");
         let mut response = String::new();
         stream.read_to_string(&mut response).await.expect("an response");
@@ -92,7 +104,7 @@ async fn the_page_shows_the_set_up() {
     assert_eq!(status, 200);
     for line in [
         "s3veil 1.2.3",
-        "8333, certificate expired on 1970-01-02",
+        "  listen.tls.certificate expired on 1970-01-02",
         "upstream  embedded store in ./data",
         "uptime    0s",
         "  *  native\n  second\n",
@@ -110,4 +122,25 @@ async fn only_get_and_head() {
     let (status, _, body) = running.ask("HEAD", "/healthz").await;
     assert_eq!((status, body.as_str()), (200, ""));
     assert_eq!(running.ask("GET", "/secrets").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_token_is_required_except_by_probes() {
+    let token = BearerToken::parse("0123456789abcdef");
+    let running = start_with(Health::default(), token).await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(running.ask("GET", path).await.0, 200, "{path}");
+    }
+    for path in ["/", "/metrics", "/secrets", "/healthz/", "//healthz"] {
+        let (status, head, body) = running.ask("GET", path).await;
+        assert_eq!(status, 401, "This is a security issue: {path}.");
+        assert!(head.contains("www-authenticate: bearer realm=\"s3veil\""), "{head}");
+        assert_eq!(body, "the bearer token is missing or wrong\n");
+    }
+    let wrong = "authorization: Bearer 0123456789abcdeg\r\n";
+    assert_eq!(running.ask_with("GET", "/metrics", wrong).await.0, 401);
+    let right = "authorization: Bearer 0123456789abcdef\r\n";
+    for (path, expected) in [("/", 200), ("/metrics", 200), ("/secrets", 404)] {
+        assert_eq!(running.ask_with("GET", path, right).await.0, expected, "{path}");
+    }
 }

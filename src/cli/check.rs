@@ -19,7 +19,7 @@ use super::{Check, Failure, descriptors};
 use crate::config::Config;
 use crate::error::{Error, with_causes};
 use crate::keyring::KeyId;
-use crate::server::{Tls, Validity};
+use crate::server::Validity;
 use crate::upload::conditional_writes::ConditionalWrites;
 
 /// Longer than a request waits for its key service, and than all retries of a storage request.
@@ -86,7 +86,7 @@ pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure>
         report.line("configuration", &Finding::warning(warning));
     }
     for (subject, found) in certificates(&config) {
-        report.line(subject, &found);
+        report.line(&subject, &found);
     }
     let found = machine::descriptors(descriptors::hard_limit(), config.listen.max_connections);
     report.line("file descriptors", &found);
@@ -146,18 +146,18 @@ async fn bounded<T>(work: impl Future<Output = Result<T, DependencyError>>) -> R
     tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Findings for the server's own certificate, and for the certificates of `upstream.ca_file`.
-fn certificates(config: &Config) -> Vec<(&'static str, Finding)> {
+/// Findings for the certificates of this process, and for the certificates of `upstream.ca_file`.
+fn certificates(config: &Config) -> Vec<(String, Finding)> {
     let now = SystemTime::now();
     let found = |validity: Validity| match validity.problem(now) {
         Some(trouble) => Finding::warning(trouble),
         None => Finding::good(validity.describe(now)),
     };
-    let own = config.listen.tls.as_ref().map(Tls::validity);
-    let mut lines = Vec::from_iter(own.map(|validity| ("listen.tls.certificate", found(validity))));
+    let own = super::certificates::certificates(config).into_iter();
+    let mut lines: Vec<_> = own.map(|(name, validity)| (name, found(validity))).collect();
     let trusted = config.upstream.extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
     for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
-        lines.push(("upstream.ca_file", found(validity)));
+        lines.push(("upstream.ca_file".to_owned(), found(validity)));
     }
     lines
 }

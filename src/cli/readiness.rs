@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::certificates;
 use super::dependencies::{Dependencies, DependencyError, PROBE_LIMIT, StorageStatus};
 use crate::admin::{Health, Problem};
 use crate::keyring::{CacheSettings, KeyId};
@@ -32,7 +33,7 @@ const MAX_STORAGE_FAILURES: u32 = 3;
 #[derive(Clone)]
 pub struct Readiness {
     dependencies: Dependencies,
-    certificate: Option<Validity>,
+    certificates: Vec<(String, Validity)>,
     state: Arc<Mutex<State>>,
     /// Locked by the current assessment.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -66,9 +67,13 @@ enum Verdict {
 }
 
 impl Readiness {
-    /// Readiness before the first assessment. `cache`: how long the keyring keeps data keys; `certificate`:
-    /// the server's own.
-    pub fn new(dependencies: Dependencies, cache: &CacheSettings, certificate: Option<Validity>) -> Self {
+    /// Readiness before the first assessment. `cache`: how long the keyring keeps data keys; `certificates`:
+    /// those of the listeners, by name.
+    pub fn new(
+        dependencies: Dependencies,
+        cache: &CacheSettings,
+        certificates: Vec<(String, Validity)>,
+    ) -> Self {
         let keys = dependencies.names().key_ids.iter().map(|key_id| (key_id.clone(), Track::default()));
         let state = State {
             storage: Track::default(),
@@ -76,13 +81,13 @@ impl Readiness {
             cached_for: cache.max_age.saturating_add(cache.stale_if_error.unwrap_or_default()),
         };
         let (state, turn) = (Arc::new(Mutex::new(state)), Arc::default());
-        Self { dependencies, certificate, state, turn }
+        Self { dependencies, certificates, state, turn }
     }
 
     /// Starts the first assessment, which includes every key, and logs its results.
     pub fn begin(&self) {
-        if let Some(trouble) = self.certificate.and_then(|validity| validity.problem(SystemTime::now())) {
-            tracing::warn!(component = "certificate", "the certificate of listen.tls {trouble}");
+        for problem in certificates::problems(&self.certificates, SystemTime::now()) {
+            tracing::warn!(component = "certificate", "{problem}");
         }
         if let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() {
             tokio::spawn(self.clone().assess(turn, usize::MAX));
@@ -97,8 +102,7 @@ impl Readiness {
         }
         drop(tokio::time::timeout(PROBE_WAIT, self.turn.lock()).await);
         let mut health = self.state().health(Instant::now());
-        if let Some(trouble) = self.certificate.and_then(|validity| validity.problem(SystemTime::now())) {
-            let message = format!("the certificate of listen.tls {trouble}");
+        for message in certificates::problems(&self.certificates, SystemTime::now()) {
             health.degraded.push(Problem { component: "certificate", message });
         }
         health

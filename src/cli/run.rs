@@ -12,9 +12,9 @@ use super::dependencies::{Dependencies, DependencyNames};
 use super::readiness::Readiness;
 use super::serve::{self, Listeners};
 use super::startup::{self, Purpose};
-use super::{Command, CommandLine, Decrypt, Failure, check, inspect, keygen, process};
+use super::{Command, CommandLine, Decrypt, Failure, certificates, check, inspect, keygen, process};
 use crate::log::Log;
-use crate::server::{ConnectionInfo, RequestBody, Tls, Workers};
+use crate::server::{ConnectionInfo, RequestBody, Workers};
 use crate::service::Arrival;
 use crate::{config, metric};
 
@@ -49,6 +49,11 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
+    let service_manager = config::service_manager();
+    let service_manager = service_manager.map_err(|source| Failure::Io {
+        action: "taking the sockets that were handed over".to_owned(),
+        source,
+    })?;
     let config = config::load(path)?;
     let log = Log::start(&config.log);
     let _log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
@@ -65,19 +70,20 @@ fn serve(path: &Path) -> Result<(), Failure> {
         }
         let has_operators = config.admin.is_some();
         // Listeners are opened before any file is created, so that a port in use leaves no files.
+        let status = serve::status(&config);
         let mut listeners =
-            Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
+            Listeners::open(config.listen.clone(), config.admin.clone(), status, service_manager).await?;
         let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
-        let certificate = config.listen.tls.as_ref().map(Tls::validity);
         let appends = AppendGrants::new(&config.clients);
         let has_anonymous = config.clients.iter().any(|(_, client)| client.is_anonymous());
+        let certificates = certificates::certificates(&config);
         let service = startup::service(config, None, Purpose::Serve).await?;
         let resources = service.resources();
         if let Some(key_id) = resources.keyring.default_key_id() {
             listeners.name_default_key(key_id);
         }
         appends.require(&resources).await?;
-        let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificate);
+        let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificates.clone());
         readiness.begin();
         let recorder = serve::recorder();
         let metrics = recorder.handle();
@@ -88,6 +94,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         // Handles that are kept from here on belong to this recorder.
         metric::keep_handles();
         metrics::gauge!("s3veil_anonymous_client").set(if has_anonymous { 1.0 } else { 0.0 });
+        certificates::set_expiry_metrics(&certificates);
         let readiness = move || {
             let readiness = readiness.clone();
             async move { readiness.health().await }
@@ -95,8 +102,9 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let respond = move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
             let service = service.clone();
             async move {
-                let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
-                service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
+                let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
+                let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
+                service.call(request, arrival).await
             }
         };
         listeners.serve(&workers, respond, readiness, metrics, signals).await;

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
@@ -14,12 +15,18 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::notify::Notifier;
 pub use super::status::status;
 use crate::admin::{self, Admin, Health, Problem, Status};
+use crate::config::ServiceManager;
 use crate::keyring::KeyId;
 use crate::server::{
-    self, BoundServer, ConnectionInfo, DrainOutcome, RequestBody, ServeError, Server, Workers,
+    self, BoundServer, ConnectionInfo, CurrentTls, DrainOutcome, HandedOver, RequestBody, ServeError, Server,
+    Workers,
 };
+
+/// The names of the sockets that a service manager may hand over, for S3 clients and for operators.
+const SOCKETS: [&str; 2] = ["s3", "admin"];
 
 /// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached response to
 /// a large transfer.
@@ -33,6 +40,10 @@ pub struct Listeners {
     objects: BoundServer,
     admin: Option<Admin>,
     status: Status,
+    /// Whether another process may listen on the addresses of this one.
+    reuse_port: bool,
+    notifier: Notifier,
+    watchdog: Option<Duration>,
 }
 
 /// The two kinds of shutdown.
@@ -62,21 +73,50 @@ pub fn signals() -> io::Result<Shutdown<impl Future<Output = ()>, impl Future<Ou
 }
 
 impl Listeners {
-    /// Opens the sockets: clients can connect from now on, and wait for [`Listeners::serve`]. Sets
-    /// `status.listen`, since the system may have chosen the port.
+    /// Opens the sockets, except for those that the service manager handed over: clients can connect from
+    /// now on, and wait for [`Listeners::serve`]. Sets `status.listen`, since the system may have chosen the
+    /// port.
+    ///
+    /// # Errors
+    /// [`ServeError`], also for a handed-over socket that is for neither listener.
     pub async fn open(
         objects: server::Settings,
         admin: Option<admin::Settings>,
         mut status: Status,
+        service_manager: ServiceManager,
     ) -> Result<Self, ServeError> {
-        let objects = Server::bind(objects).await?;
+        let ServiceManager { mut sockets, notify_socket, watchdog } = service_manager;
+        let mut take = |name, address| HandedOver::take(&mut sockets, name, &SOCKETS, address);
+        let object_socket = take(SOCKETS[0], objects.address);
+        let admin_socket = admin.as_ref().and_then(|settings| take(SOCKETS[1], settings.address));
+        if let Some(unused) = sockets.pop() {
+            return Err(unused.refuse_unused(&SOCKETS));
+        }
+        let reuse_port = objects.reuse_port;
+        let objects = match object_socket {
+            Some(socket) => Server::adopt(objects, socket)?,
+            None => Server::bind(objects).await?,
+        };
         let admin = match admin {
-            Some(settings) => Some(Admin::bind(settings).await?),
+            Some(settings) => Some(Admin::open(settings, admin_socket).await?),
             None => None,
         };
         let scheme = if objects.speaks_tls() { "https" } else { "http" };
         status.listen = format!("{scheme}://{}", objects.local_address());
-        Ok(Self { objects, admin, status })
+        let notifier = Notifier::new(notify_socket.as_deref());
+        Ok(Self { objects, admin, status, reuse_port, notifier, watchdog })
+    }
+
+    /// The notifier of the service manager.
+    #[allow(dead_code, reason = "for a reload")]
+    pub fn notifier(&self) -> Notifier {
+        self.notifier.clone()
+    }
+
+    /// The TLS of the listeners for S3 clients and for operators, which can be replaced while they serve.
+    #[allow(dead_code, reason = "for a reload")]
+    pub fn current_tls(&self) -> (Option<CurrentTls>, Option<CurrentTls>) {
+        (self.objects.current_tls(), self.admin.as_ref().and_then(Admin::current_tls))
     }
 
     /// The status, for the status page.
@@ -97,8 +137,9 @@ impl Listeners {
     }
 
     /// Serves requests with `service` on the threads of `workers`, and `/readyz` with `readiness`, until the
-    /// shutdown. Operators are served until the last request has ended; `/readyz` reports the shutdown.
-    /// `metrics` belongs to a [`recorder`].
+    /// shutdown. Operators are served until the last request has ended, and `/readyz` reports the shutdown;
+    /// where another process may listen on the address, that one serves them from the shutdown on. `metrics`
+    /// belongs to a [`recorder`].
     pub async fn serve<S, F, B, R, P>(
         self,
         workers: &Workers,
@@ -114,7 +155,7 @@ impl Listeners {
         R: Fn() -> P + Send + Sync + 'static,
         P: Future<Output = Health> + Send + 'static,
     {
-        let Self { objects, admin, status } = self;
+        let Self { objects, admin, status, reuse_port, notifier, watchdog } = self;
         let Status { version, listen, upstream, keyring, .. } = &status;
         tracing::info!(version, listen, upstream, keyring, "serving");
         let draining = Arc::new(AtomicBool::new(false));
@@ -124,10 +165,20 @@ impl Listeners {
             let readiness = with_drain(draining.clone(), readiness);
             tokio::spawn(admin.serve(metrics, status, readiness, async { drop(wait.await) }));
         }
+        if let Some(interval) = watchdog {
+            tokio::spawn(notifier.clone().keep_watchdog(interval));
+        }
+        notifier.ready();
+        let mut ended = Some(ended);
+        let ended = &mut ended;
         let graceful = async {
             shutdown.graceful.await;
             draining.store(true, Ordering::Relaxed);
+            notifier.stopping();
             tracing::info!("shutting down: running requests may end");
+            if reuse_port {
+                drop(ended.take());
+            }
         };
         tokio::select! {
             DrainOutcome { cut } = objects.serve(workers, service, graceful) => match cut {
@@ -136,7 +187,6 @@ impl Listeners {
             },
             () = shutdown.now => tracing::warn!("stopped at once: running requests were cut"),
         }
-        drop(ended);
     }
 }
 

@@ -2,13 +2,13 @@
 //! It must not know how a rule is applied.
 //! It promises that every item of a line comes from the rule itself.
 
+use super::certificates::certificates;
 use super::dependencies;
 use crate::access::{Client, Grant};
 use crate::admin::Status;
 use crate::config::Config;
 use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFormat};
 use crate::object::rule::{Binding, BucketRule};
-use crate::server::Tls;
 
 /// The status of a configuration. The listen address is empty, since only
 /// [`Listeners::open`](super::serve::Listeners::open) knows it.
@@ -16,7 +16,7 @@ pub fn status(config: &Config) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION"),
         listen: String::new(),
-        certificate: config.listen.tls.as_ref().map(Tls::validity),
+        certificates: certificates(config),
         upstream: dependencies::storage_line(config),
         keyring: dependencies::keyring_line(config),
         anonymous: config

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::serve::{self, Listeners, Shutdown};
 use super::*;
 use crate::admin::Health;
-use crate::config;
+use crate::config::{self, ServiceManager};
 use crate::server::{RequestBody, Workers};
 
 fn parsed(arguments: &[&str]) -> (Command, PathBuf) {
@@ -137,7 +137,7 @@ fn configuration() -> config::Config {
 async fn open() -> Listeners {
     let config = configuration();
     let status = serve::status(&config);
-    Listeners::open(config.listen, config.admin, status).await.expect("free ports")
+    Listeners::open(config.listen, config.admin, status, ServiceManager::default()).await.expect("free ports")
 }
 
 async fn ask(address: SocketAddr, path: &str) -> String {

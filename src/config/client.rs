@@ -11,9 +11,11 @@ use super::{bucket, credentials, value};
 use crate::access::{ANONYMOUS, ANONYMOUS_RIGHTS, Client, Grant, Grants, Right, Rights, SHORT_FORMS};
 use crate::object::rule::BucketRule;
 use crate::s3::BucketPattern;
+use crate::server::{self, Tls};
 use crate::sigv4::SecretAccessKey;
 
-const KEYS: &str = "access_key_id secret_access_key secret_access_key_file anonymous buckets access grants";
+const KEYS: &str = "access_key_id secret_access_key secret_access_key_file anonymous buckets access grants \
+                    certificate_subject";
 
 const GRANT_KEYS: &str = "buckets prefix rights";
 
@@ -75,6 +77,19 @@ pub(super) fn warn_of_unserved(
     Ok(())
 }
 
+/// Refuses a client that is bound to a certificate, where the listener verifies none.
+pub(super) fn require_client_ca(root: &Section<'_>, listen: &server::Settings) -> Result<()> {
+    let verifies_clients = listen.tls.as_ref().is_some_and(Tls::verifies_clients);
+    let mut sections = root.sections("client", KEYS)?.into_iter();
+    match sections.find(|section| !verifies_clients && section.has("certificate_subject")) {
+        Some(section) => {
+            let fix = "write client_ca = \"ca.pem\" into [listen.tls], or remove it";
+            Err(section.refuse("certificate_subject", "requires `listen.tls.client_ca`", fix))
+        }
+        None => Ok(()),
+    }
+}
+
 fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client)> {
     if section.boolean("anonymous")? == Some(true) {
         return read_anonymous(section, listen);
@@ -100,6 +115,11 @@ fn read_one(section: &Section<'_>, listen: SocketAddr) -> Result<(String, Client
     let client = Client {
         secret: Some(SecretAccessKey::new(secret_access_key.into_inner())),
         grants: read_grants(section)?,
+        certificate_subject: section.parsed(
+            "certificate_subject",
+            "CN=backup,O=Example",
+            value::certificate_name,
+        )?,
     };
     Ok((access_key_id, client))
 }
@@ -109,6 +129,7 @@ fn read_anonymous(section: &Section<'_>, listen: SocketAddr) -> Result<(String, 
     for key in credentials::KEYS {
         section.absent(key, "has no effect: a request without a signature has no access key")?;
     }
+    section.absent("certificate_subject", "has no effect on requests without a signature")?;
     if !section.has("grants") && !section.has("access") {
         let fix = format!("write access = \"read-only\" and buckets, or {GRANTS}");
         return Err(section.refuse("anonymous", "requires grants", fix));
@@ -126,7 +147,7 @@ fn read_anonymous(section: &Section<'_>, listen: SocketAddr) -> Result<(String, 
         buckets.join(", ")
     );
     section.warn("anonymous", &problem, "remove it unless this is intended");
-    Ok((ANONYMOUS.to_owned(), Client { secret: None, grants }))
+    Ok((ANONYMOUS.to_owned(), Client { secret: None, grants, certificate_subject: None }))
 }
 
 /// The grants, or the one that `buckets` and `access` describe.

@@ -105,24 +105,30 @@ pub(super) fn read(section: &Section<'_>) -> Result<Credentials> {
 /// Reads `secret_access_key`, a literal or `env:NAME`, or the content of `secret_access_key_file` without its
 /// final line break.
 pub(super) fn read_secret(section: &Section<'_>) -> Result<Option<Secret>> {
-    if section.has(LITERAL) && section.has(FILE) {
-        return Err(section.refuse(FILE, "conflicts with `secret_access_key`", "keep one of the two"));
+    read_secret_of(section, LITERAL, FILE)
+}
+
+/// Reads the secret under the key `literal`, or in the file that the key `file` names.
+pub(super) fn read_secret_of(section: &Section<'_>, literal: &str, file: &str) -> Result<Option<Secret>> {
+    let key = literal;
+    if section.has(key) && section.has(file) {
+        return Err(section.refuse(file, &format!("conflicts with `{key}`"), "keep one of the two"));
     }
-    if let Some(path) = section.text(FILE, "secret.txt")? {
-        return from_file(section, &path).map(Some);
+    if let Some(path) = section.text(file, "secret.txt")? {
+        return from_file(section, file, &path).map(Some);
     }
-    let Some(literal) = section.literal(LITERAL, "env:NAME")? else { return Ok(None) };
+    let Some(literal) = section.literal(key, "env:NAME")? else { return Ok(None) };
     let secret = section.source.expand(literal).map(|text| Secret::new(text.into_owned()));
     let secret = secret.map_err(|refusal| {
-        let fix = format!("{}; a secret that begins with $ goes into secret_access_key_file", refusal.fix);
-        section.refuse(LITERAL, &refusal.problem, if literal.starts_with('$') { fix } else { refusal.fix })
+        let fix = format!("{}; a secret that begins with $ goes into {file}", refusal.fix);
+        section.refuse(key, &refusal.problem, if literal.starts_with('$') { fix } else { refusal.fix })
     })?;
     if secret.has_blank_edge() {
         let problem = "begins or ends with a blank or a line break";
-        return Err(section.refuse(LITERAL, problem, "remove it: clients would have to sign with it"));
+        return Err(section.refuse(key, problem, "remove it: clients would have to sign with it"));
     }
     if !literal.starts_with("env:") && literal != super::DEMO_SECRET {
-        section.source.literal_secrets.borrow_mut().push(section.path(LITERAL));
+        section.source.literal_secrets.borrow_mut().push(section.path(key));
     }
     Ok(Some(secret))
 }
@@ -132,29 +138,29 @@ pub(super) fn secret_key(section: &Section<'_>) -> &'static str {
     if section.has(FILE) { FILE } else { LITERAL }
 }
 
-fn from_file(section: &Section<'_>, path: &str) -> Result<Secret> {
+fn from_file(section: &Section<'_>, key: &str, path: &str) -> Result<Secret> {
     let path = section.source.resolve(path);
     let mut secret = std::fs::read_to_string(&path).map(Secret::new).map_err(|error| {
         let problem = format!("names {}, which can't be read: {error}", path.display());
-        section.refuse(FILE, &problem, "name a file that holds the secret alone")
+        section.refuse(key, &problem, "name a file that holds the secret alone")
     })?;
     let line_end = if secret.0.ends_with("\r\n") { 2 } else { usize::from(secret.0.ends_with('\n')) };
     let length = secret.0.len() - line_end;
     secret.0.truncate(length);
     if secret.0.is_empty() {
         let problem = format!("names {}, which is empty", path.display());
-        return Err(section.refuse(FILE, &problem, "write the secret into it"));
+        return Err(section.refuse(key, &problem, "write the secret into it"));
     }
     if secret.has_blank_edge() {
         let problem =
             format!("names {}, whose content begins or ends with a blank or a line break", path.display());
         let fix = "write the secret alone into it, and one line break at most";
-        return Err(section.refuse(FILE, &problem, fix));
+        return Err(section.refuse(key, &problem, fix));
     }
     if let Some(mode) = super::mode_for_others(&path) {
         let problem =
             format!("names {}, whose mode {mode:04o} lets other users read the secret", path.display());
-        section.warn(FILE, &problem, &format!("run chmod 640 {}", path.display()));
+        section.warn(key, &problem, &format!("run chmod 640 {}", path.display()));
     }
     Ok(secret)
 }

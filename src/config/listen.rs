@@ -1,19 +1,21 @@
-//! `[listen]` and `[admin]`: addresses, TLS, timeouts and limits.
+//! `[listen]` and `[admin]`: addresses, timeouts and limits.
 //! It must not know how connections are served.
 //! It promises limits that a machine can hold, and different addresses for clients and operators.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Refusal, Result};
 use super::section::Section;
-use super::{required, value};
-use crate::server::{Tls, TlsError};
+use super::{credentials, required, tls, value};
+use crate::admin::BearerToken;
 use crate::{admin, server};
 
-const KEYS: &str = "address domain tls region sigv2 max_connections max_requests max_buffered header_timeout \
-                    idle_timeout min_rate drain_timeout max_clock_skew";
+const KEYS: &str = "address domain tls region sigv2 reuse_port max_connections max_requests max_buffered \
+                    header_timeout idle_timeout min_rate drain_delay drain_timeout max_clock_skew";
+
+const ADMIN_KEYS: &str = "address tls bearer_token bearer_token_file";
+const TOKEN: &str = "bearer_token";
+const TOKEN_FILE: &str = "bearer_token_file";
 
 /// Maximum of `max_connections`: each connection takes a file descriptor and often another one upstream, and
 /// Linux allows about a million by default.
@@ -80,11 +82,13 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
     let settings = server::Settings {
         address,
         address_key: "listen.address",
-        tls: read_tls(&section)?,
+        tls: tls::read(&section)?,
+        reuse_port: section.boolean("reuse_port")?.unwrap_or(false),
         max_connections: usize::try_from(max_connections).expect("a million fits"),
         header_timeout: timeout("header_timeout", 60)?,
         idle_timeout,
         min_rate: min_rate.unwrap_or(DEFAULT_MIN_RATE),
+        drain_delay: section.parsed("drain_delay", "10s", value::duration)?.unwrap_or_default(),
         drain_timeout: timeout("drain_timeout", 30)?,
     };
     let max_clock_skew = timeout("max_clock_skew", 15 * 60)?;
@@ -112,46 +116,32 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
     Ok((settings, rules))
 }
 
-fn read_tls(listen: &Section<'_>) -> Result<Option<Tls>> {
-    let Some(section) = listen.section("tls", "certificate private_key")? else { return Ok(None) };
-    let (certificate_file, certificates) = read_pem(&section, "certificate", "cert.pem")?;
-    let (key_file, private_key) = read_pem(&section, "private_key", "key.pem")?;
-    let private_key = zeroize::Zeroizing::new(private_key);
-    let tls = Tls::from_pem(&certificates, &private_key).map_err(|error| {
-        let (word, fix) = match &error {
-            TlsError::Certificate => ("certificate", "name a PEM file with the server's certificate chain"),
-            TlsError::Version(_) => (
-                "certificate",
-                "make one of version 3, with the host's name: add -addext subjectAltName=DNS:s3.example.com to \
-                 `openssl req -x509`",
-            ),
-            TlsError::PrivateKey => ("private_key", "name a PEM file with the certificate's private key"),
-            TlsError::EncryptedKey => (
-                "private_key",
-                "write it without one, for s3veil's user alone: openssl pkey -in key.pem -out plain.pem",
-            ),
-            TlsError::Mismatch(_) => ("private_key", "name the key that the certificate was made for"),
-        };
-        let file = if word == "certificate" { &certificate_file } else { &key_file };
-        section.refuse(word, &format!("names {}, which {error}", file.display()), fix)
-    })?;
-    Ok(Some(tls))
-}
-
-fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<(PathBuf, Vec<u8>)> {
-    let file = section.file(word, example, "name a PEM file that s3veil's user may read")?;
-    file.ok_or_else(|| {
-        section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
-    })
-}
-
-pub(super) fn read_admin(root: &Section<'_>, listen: SocketAddr) -> Result<Option<admin::Settings>> {
-    let Some(section) = root.section("admin", "address")? else { return Ok(None) };
+pub(super) fn read_admin(root: &Section<'_>, listen: &server::Settings) -> Result<Option<admin::Settings>> {
+    let Some(section) = root.section("admin", ADMIN_KEYS)? else { return Ok(None) };
     let fix = "write for example address = \"127.0.0.1:9333\", or remove [admin]";
     let address = section.parsed("address", "127.0.0.1:9333", value::address)?;
     let address = address.ok_or_else(|| section.refuse("address", "is missing", fix))?;
-    if address == listen && address.port() != 0 {
+    if address == listen.address && address.port() != 0 {
         return Err(section.refuse("address", "equals `listen.address`", "choose another port"));
     }
-    Ok(Some(admin::Settings { address }))
+    let (tls, token) = (tls::read_one(&section)?, read_token(&section)?);
+    if token.is_some() && tls.is_none() && !address.ip().to_canonical().is_loopback() {
+        let problem = format!("is sent unencrypted, and {address} can be reached from outside");
+        let fix = "write [admin.tls] with certificate and private_key";
+        section.warn(TOKEN, &problem, fix);
+    }
+    Ok(Some(admin::Settings { address, tls, token, reuse_port: listen.reuse_port }))
+}
+
+fn read_token(section: &Section<'_>) -> Result<Option<BearerToken>> {
+    let Some(secret) = credentials::read_secret_of(section, TOKEN, TOKEN_FILE)? else { return Ok(None) };
+    let key = if section.has(TOKEN_FILE) { TOKEN_FILE } else { TOKEN };
+    let token = BearerToken::parse(secret.expose()).ok_or_else(|| {
+        let problem = format!(
+            "is an invalid token: it requires at least {} bytes, of letters, digits and - . _ ~ + / =",
+            BearerToken::MIN_LENGTH
+        );
+        section.refuse(key, &problem, "choose one at random, such as `openssl rand -hex 20` prints")
+    })?;
+    Ok(Some(token))
 }

@@ -266,11 +266,7 @@ impl<'a> Section<'a> {
     pub(super) fn sections(&self, word: &str, known: &'static str) -> Result<Vec<Section<'a>>> {
         let Some(value) = self.find(word) else { return Ok(Vec::new()) };
         let wrong = |value: &DeValue<'_>| {
-            let fix = if self.name.is_empty() {
-                format!("write [[{word}]], in double brackets")
-            } else {
-                format!("write {word} = [{{ {} = ... }}]", known.split(' ').next().unwrap_or(known))
-            };
+            let fix = format!("write [[{}]], in double brackets", self.path(word));
             self.wrong_type(word, value, "a list of tables", &fix)
         };
         let Some(array) = value.get_ref().as_array() else { return Err(wrong(value.get_ref())) };

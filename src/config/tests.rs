@@ -58,7 +58,8 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     let text = include_str!("../../proxy.toml");
     let config = parse(text, Path::new("proxy.toml"), |_| None).expect("the published file");
     assert_eq!(config.listen.address, SocketAddr::from(([127, 0, 0, 1], 8333)));
-    assert_eq!(config.admin, Some(admin::Settings { address: SocketAddr::from(([127, 0, 0, 1], 9333)) }));
+    let admin = config.admin.expect("an admin listener");
+    assert_eq!((admin.address, admin.token.is_none()), (SocketAddr::from(([127, 0, 0, 1], 9333)), true));
     assert_eq!(config.upstream.target, Target::Embedded { path: "./data".into() });
     let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
     assert_eq!((keyring.file.as_path(), keyring.create_if_missing), (Path::new("./data/keyring"), true));
@@ -84,6 +85,8 @@ fn the_published_comments_are_true() {
                 "max_buffered",
                 "header_timeout",
                 "min_rate",
+                "reuse_port",
+                "drain_delay",
                 "drain_timeout",
                 "max_clock_skew",
             ][..],
@@ -165,6 +168,8 @@ max_buffered = "16MiB"
 header_timeout = "1s"
 idle_timeout = "2s"
 min_rate = "2KiB"
+reuse_port = true
+drain_delay = "5s"
 drain_timeout = "3s"
 max_clock_skew = "4s"
 [upstream]
@@ -215,6 +220,7 @@ fn listening_and_the_upstream_can_be_set() {
     assert_eq!(config.listen.max_connections, 16);
     assert_eq!(config.listen.min_rate, 2048);
     assert_eq!((config.listen.header_timeout, config.listen.drain_timeout), (seconds(1), seconds(3)));
+    assert_eq!((config.listen.reuse_port, config.listen.drain_delay), (true, seconds(5)));
     let rules = RequestRules {
         domain: Some("s3.example.com".to_owned()),
         region: Some("eu-west-1".to_owned()),
@@ -226,7 +232,7 @@ fn listening_and_the_upstream_can_be_set() {
         max_buffered: 16 << 20,
     };
     assert_eq!(config.requests, rules);
-    assert_eq!(config.admin, None);
+    assert!(config.admin.is_none());
     let upstream = &config.upstream;
     assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
     assert_eq!(
@@ -352,7 +358,7 @@ fn the_listen_address() {
         ("adress = \"127.0.0.1:8333\"", "unknown key `listen.adress`: did you mean `listen.address`?"),
         (
             "port = 8333",
-            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, min_rate, drain_timeout, max_clock_skew",
+            "unknown key `listen.port`: the keys of `listen` are address, domain, tls, region, sigv2, reuse_port, max_connections, max_requests, max_buffered, header_timeout, idle_timeout, min_rate, drain_delay, drain_timeout, max_clock_skew",
         ),
     ];
     for (line, message) in cases {
@@ -379,7 +385,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 107);
+    assert_eq!(seen, 116);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
@@ -624,6 +630,107 @@ fn certificates_and_keys_are_read_and_fit() {
     assert!(old.contains("v1.pem, which is a certificate of X.509 version 1"), "{old}");
     let mismatch = tls("cert.pem", "other.pem").expect_err("another's key");
     assert!(mismatch.contains("other.pem, which does not fit the certificate"), "{mismatch}");
+}
+
+/// `proxy.toml` in a directory with certificates: `a` for a.example, `b` for b.example, `wild` for
+/// *.b.example, `ip` for an address.
+fn with_certificates(text: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, host) in [("a", "a.example"), ("b", "b.example"), ("wild", "*.b.example"), ("ip", "192.0.2.1")]
+    {
+        let pair = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
+        let write = |end: &str, pem: String| {
+            std::fs::write(directory.path().join(format!("{name}{end}.pem")), pem).expect("a file");
+        };
+        write("", pair.cert.pem());
+        write("-key", pair.signing_key.serialize_pem());
+    }
+    let folder = format!("{}/", directory.path().display());
+    parse(text, &directory.path().join("proxy.toml"), |_| None)
+        .map_err(|error| error.problem.replace(&folder, ""))
+}
+
+/// [`MINIMAL`] with a table `[listen.tls]` of these lines, and these hosts.
+fn tls_text(lines: &str, hosts: &[&str]) -> String {
+    let pair = |name: &str| format!("certificate = \"{name}.pem\"\nprivate_key = \"{name}-key.pem\"\n");
+    let hosts: String = hosts.iter().map(|name| format!("[[listen.tls.host]]\n{}", pair(name))).collect();
+    with("[upstream]", &format!("[listen.tls]\n{}{lines}\n{hosts}[upstream]", pair("a")))
+}
+
+#[test]
+fn hosts_and_client_authorities_are_read() {
+    let names = |lines: &str, hosts: &[&str]| {
+        with_certificates(&tls_text(lines, hosts)).map(|config| {
+            let tls = config.listen.tls.expect("TLS");
+            tls.validities().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        })
+    };
+    let (default, host) = ("certificate", "host.certificate ");
+    assert_eq!(names("", &[]).expect("one"), [default]);
+    let three = [default.to_owned(), format!("{host}b.example"), format!("{host}*.b.example")];
+    assert_eq!(names("", &["b", "wild"]).expect("three"), three);
+    let authority = names("client_ca = \"b.pem\"", &[]).expect("an authority");
+    assert_eq!(authority, [default, "client_ca CN=rcgen self signed cert"]);
+    for rule in ["required", "optional"] {
+        names(&format!("client_ca = \"b.pem\"\nclient_certificate = \"{rule}\""), &[]).expect(rule);
+    }
+    for (lines, hosts, problem) in [
+        (
+            "",
+            &["b", "b"][..],
+            "`listen.tls.host.certificate` names b.pem, which has the host name \"b.example\", which an earlier certificate \
+             has too",
+        ),
+        (
+            "",
+            &["a"],
+            "`listen.tls.host.certificate` names a.pem, which has the host name \"a.example\", which an earlier certificate \
+             has too",
+        ),
+        (
+            "",
+            &["ip"],
+            "`listen.tls.host.certificate` names ip.pem, which has no host name among its subject alternative names, so no \
+             client would receive it",
+        ),
+        (
+            "client_ca = \"a-key.pem\"",
+            &[],
+            "`listen.tls.client_ca` names a-key.pem, which holds no PEM certificate",
+        ),
+        (
+            "client_certificate = \"optional\"",
+            &[],
+            "`listen.tls.client_certificate` has no effect without `listen.tls.client_ca`",
+        ),
+        (
+            "client_ca = \"a.pem\"\nclient_certificate = \"any\"",
+            &[],
+            "`listen.tls.client_certificate` can't be \"any\"",
+        ),
+    ] {
+        assert_eq!(names(lines, hosts), Err(problem.to_owned()));
+    }
+}
+
+#[test]
+fn an_access_key_is_bound_to_a_certificate_and_operators_have_tls_and_a_token() {
+    let text = tls_text("client_ca = \"b.pem\"", &[]).replace(
+        "[[client]]",
+        "[admin]\naddress = \"0.0.0.0:9333\"\ntls = { certificate = \"b.pem\", private_key = \"b-key.pem\" }\n\
+         bearer_token = \"0123456789abcdef\"\n[[client]]\ncertificate_subject = \"cn=backup, O=Example\"",
+    );
+    let config = with_certificates(&text).expect("a valid file");
+    assert_eq!(config.clients[0].1.certificate_subject.as_deref(), Some("CN=backup,O=Example"));
+    let admin = config.admin.as_ref().expect("an admin listener");
+    assert!(admin.tls.is_some() && admin.token.is_some());
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    let warned =
+        |config: &Config| config.warnings.iter().any(|warning| warning.contains("is sent unencrypted"));
+    assert!(!warned(&config));
+    let tls = "tls = { certificate = \"b.pem\", private_key = \"b-key.pem\" }\n";
+    let plain = with_certificates(&text.replace(tls, "")).expect("a valid file");
+    assert!(warned(&plain), "{:?}", plain.warnings);
 }
 
 #[test]

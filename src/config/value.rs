@@ -10,6 +10,7 @@ use http::Uri;
 use super::error::Refusal;
 use crate::keyring::KeyId;
 use crate::s3::{BucketPattern, InvalidPattern};
+use crate::server::parse_certificate_name;
 
 /// Parses `500ms`, `10s`, `5m`, `1h`, `1d`: a whole number and a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
@@ -152,6 +153,15 @@ pub(super) fn key_service(text: &str) -> Result<Uri, Refusal> {
     }
     let fix = "write an https:// endpoint, or http:// with a host of this machine such as 127.0.0.1";
     Err(Refusal::new(format!("sends data keys unencrypted to another machine: {text:?}"), fix))
+}
+
+/// Parses the name of a client certificate: a subject in the form of RFC 4514, or a subject alternative name.
+pub(super) fn certificate_name(text: &str) -> Result<String, Refusal> {
+    parse_certificate_name(text).ok_or_else(|| {
+        let fix = "write the subject as `openssl x509 -noout -subject -nameopt RFC2253` prints it, such as \
+                   \"CN=backup,O=Example\", or \"DNS:...\", \"URI:...\", \"email:...\"";
+        Refusal::new(format!("is an invalid certificate name: {text:?}"), fix)
+    })
 }
 
 /// Parses a pattern of bucket names.

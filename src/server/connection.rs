@@ -6,10 +6,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,17 +19,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use metrics::{Counter, Gauge};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, TrackedBody};
+use super::drain::{Draining, FIRST_REQUEST_TIMEOUT};
+use super::tls::certificate_names;
 use super::unusable::{self, Reason, unusable};
 use super::write_deadline::WriteDeadline;
-use super::{ConnectionInfo, RequestBody, Settings, Tls};
+use super::{ConnectionInfo, RequestBody, Settings};
 use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
 use crate::meter::Meter;
 use crate::metric::MetricHandle;
@@ -66,7 +70,7 @@ pub(super) struct Connection {
     /// Not registered with a runtime yet.
     stream: net::TcpStream,
     peer: SocketAddr,
-    tls: Option<Tls>,
+    tls: Option<Arc<ServerConfig>>,
     rules: ConnectionRules,
     is_surplus: bool,
 }
@@ -77,18 +81,7 @@ struct ConnectionRules {
     idle_timeout: Duration,
     meter: Meter,
     connections: ConnectionCounter,
-    drain: Drain,
-}
-
-/// Notifies a connection that the shutdown began.
-#[derive(Debug, Clone)]
-pub(super) struct Drain(pub(super) watch::Receiver<bool>);
-
-impl Drain {
-    async fn begun(&mut self) {
-        // A dropped sender means the shutdown too.
-        drop(self.0.wait_for(|draining| *draining).await);
-    }
+    draining: Draining,
 }
 
 static CONNECTIONS: MetricHandle<Counter> =
@@ -120,14 +113,15 @@ impl Connection {
         stream: net::TcpStream,
         peer: SocketAddr,
         settings: &Settings,
+        tls: Option<Arc<ServerConfig>>,
         connections: ConnectionCounter,
-        drain: Drain,
+        draining: Draining,
         is_surplus: bool,
     ) -> Self {
-        let &Settings { ref tls, header_timeout, idle_timeout, min_rate, .. } = settings;
-        let rules =
-            ConnectionRules { header_timeout, idle_timeout, meter: Meter::new(min_rate), connections, drain };
-        Self { stream, peer, tls: tls.clone(), rules, is_surplus }
+        let &Settings { header_timeout, idle_timeout, min_rate, .. } = settings;
+        let meter = Meter::new(min_rate);
+        let rules = ConnectionRules { header_timeout, idle_timeout, meter, connections, draining };
+        Self { stream, peer, tls, rules, is_surplus }
     }
 
     /// Serves the connection until it ends. Errors are the client's, and are only traced.
@@ -147,24 +141,32 @@ impl Connection {
                 return;
             }
         };
-        let info = ConnectionInfo { peer, is_tls: tls.is_some(), is_surplus, meter: rules.meter.clone() };
-        let service = |request| service(request, info.clone());
+        let mut info = ConnectionInfo {
+            peer,
+            is_tls: tls.is_some(),
+            certificate_names: None,
+            is_surplus,
+            meter: rules.meter.clone(),
+        };
         let Some(tls) = tls else {
             let stream = CappedStream::new(stream, rules.connections.clone());
-            return rules.serve(stream, peer, service).await;
+            return rules.serve(stream, peer, |request| service(request, info.clone())).await;
         };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept_tls(stream, tls, &rules.connections));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
-            () = rules.drain.begun() => return,
+            () = rules.draining.begun_for_handshake() => return,
         };
         match handshake {
-            Ok(Ok(Handshake::Done(stream))) => rules.serve(*stream, peer, service).await,
+            Ok(Ok(Handshake::Done(stream))) => {
+                info.certificate_names = certificate_names(stream.get_ref().1.peer_certificates());
+                rules.serve(*stream, peer, |request| service(request, info.clone())).await;
+            }
             Ok(Ok(Handshake::PlainHttp(stream))) => {
                 unusable(peer, Reason::HttpAtTls, &"a request without TLS");
                 unusable::refuse_plain_http(stream).await;
             }
-            Ok(Err(error)) => unusable(peer, Reason::Handshake, &error),
+            Ok(Err(error)) => unusable(peer, Reason::from_handshake(&error), &error),
             Err(elapsed) => unusable(peer, Reason::HandshakeTimeout, &elapsed),
         }
     }
@@ -187,12 +189,16 @@ enum Handshake {
     PlainHttp(TcpStream),
 }
 
-async fn accept_tls(stream: TcpStream, tls: Tls, connections: &ConnectionCounter) -> io::Result<Handshake> {
+async fn accept_tls(
+    stream: TcpStream,
+    tls: Arc<ServerConfig>,
+    connections: &ConnectionCounter,
+) -> io::Result<Handshake> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && unusable::begins_http(first[0]) {
         return Ok(Handshake::PlainHttp(stream));
     }
-    let stream = TlsAcceptor::from(tls.0).accept(CappedStream::new(stream, connections.clone())).await?;
+    let stream = TlsAcceptor::from(tls).accept(CappedStream::new(stream, connections.clone())).await?;
     Ok(Handshake::Done(Box::new(stream)))
 }
 
@@ -256,20 +262,23 @@ impl ConnectionRules {
             .max_header_size(MAX_HEAD)
             .max_buf_size(buffers::MAX_ALLOWANCE)
             .half_close(false);
-        let connections = self.connections.clone();
+        let (connections, draining) = (self.connections.clone(), self.draining.clone());
         let service = |request: Request<Incoming>| {
             let request = request.map(|body| TrackedBody::new(body, activity.enter()));
             let (response, in_flight) = (service(request), activity.enter());
-            let connections = connections.clone();
+            let (connections, draining) = (connections.clone(), &draining);
             async move {
-                let response = response.await;
+                let mut response = response.await;
+                if draining.is_leaving() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(
                     response.map(|body| TrackedBody::new(PacedBody::new(body, connections), in_flight)),
                 )
             }
         };
         let mut is_arriving = stream.inner().may_have_read();
-        while is_arriving || self.await_request(stream.inner().tcp()).await {
+        while is_arriving || self.await_request(stream.inner().tcp(), &activity).await {
             let mut connection = builder.serve_connection(TokioIo::new(stream), service_fn(&service));
             let ended = self.run(Pin::new(&mut connection), &activity).await;
             let parts = connection.into_parts();
@@ -287,12 +296,14 @@ impl ConnectionRules {
     }
 
     /// Waits for the first byte of a request. Returns whether it came before the timeout and the shutdown.
-    async fn await_request(&mut self, stream: &TcpStream) -> bool {
+    async fn await_request(&mut self, stream: &TcpStream, activity: &Activity) -> bool {
         tokio::select! {
+            // A request that has arrived is served.
+            biased;
             readable = tokio::time::timeout(self.header_timeout, stream.readable()) => {
                 matches!(readable, Ok(Ok(())))
             }
-            () = self.drain.begun() => false,
+            () = must_close(&mut self.draining, activity) => false,
         }
     }
 
@@ -303,11 +314,12 @@ impl ConnectionRules {
     {
         let mut moves = activity.moves();
         let mut checks = tokio::time::interval_at(Instant::now() + IDLE_INTERVAL, IDLE_INTERVAL);
+        let mut must_close = std::pin::pin!(must_close(&mut self.draining, activity));
         loop {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return Ended::Closed(ended),
-                () = self.drain.begun() => {
+                () = &mut must_close => {
                     connection.as_mut().graceful_shutdown();
                     return Ended::Closed(connection.await);
                 }
@@ -319,6 +331,14 @@ impl ConnectionRules {
                 }
             }
         }
+    }
+}
+
+/// Ready when the drain has begun, and the connection has had a request or enough time to send one.
+async fn must_close(draining: &mut Draining, activity: &Activity) {
+    draining.begun().await;
+    if activity.entered() == 0 {
+        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
     }
 }
 

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -9,16 +10,17 @@ use http::StatusCode;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
-use tokio_rustls::TlsConnector;
 
+use super::acceptor::MAX_SURPLUS;
 use super::*;
+
+mod drain;
+mod tls;
 
 type TestResponse = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
@@ -30,10 +32,12 @@ fn settings() -> Settings {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         address_key: "listen.address",
         tls: None,
+        reuse_port: false,
         max_connections: 100,
         header_timeout: LONG,
         idle_timeout: LONG,
         min_rate: 1024,
+        drain_delay: Duration::ZERO,
         drain_timeout: LONG,
     }
 }
@@ -45,6 +49,7 @@ fn respond(status: StatusCode, text: impl Into<Bytes>) -> TestResponse {
 
 struct Running {
     address: SocketAddr,
+    tls: Option<CurrentTls>,
     shutdown: oneshot::Sender<()>,
     ended: JoinHandle<DrainOutcome>,
     /// Notified when a request has come to `/wait`, and the channel that lets it continue.
@@ -54,8 +59,11 @@ struct Running {
 
 /// A server of a few paths, one for each behaviour of a service.
 async fn start(settings: Settings) -> Running {
-    let bound = Server::bind(settings).await.expect("a port of the system's choice");
-    let address = bound.local_address();
+    start_bound(Server::bind(settings).await.expect("a port of the system's choice"))
+}
+
+fn start_bound(bound: BoundServer) -> Running {
+    let (address, tls) = (bound.local_address(), bound.current_tls());
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let service = {
         let (arrived, release) = (arrived.clone(), release.clone());
@@ -74,6 +82,7 @@ async fn start(settings: Settings) -> Running {
                         respond(StatusCode::OK, "waited")
                     }
                     "/tls" => respond(StatusCode::OK, connection.is_tls.to_string()),
+                    "/certificate" => respond(StatusCode::OK, format!("{:?}", connection.certificate_names)),
                     "/headers" => respond(StatusCode::OK, request.headers().len().to_string()),
                     "/large" => respond(StatusCode::OK, vec![b'x'; 64 << 20]),
                     "/surplus" => respond(StatusCode::OK, connection.is_surplus.to_string()),
@@ -90,7 +99,7 @@ async fn start(settings: Settings) -> Running {
         tokio::spawn(
             async move { bound.serve(&Workers::current(), service, async { drop(wait.await) }).await },
         );
-    Running { address, shutdown, ended, arrived, release }
+    Running { address, tls, shutdown, ended, arrived, release }
 }
 
 /// Ten bytes, a pause in which they are sent, then an error.
@@ -308,38 +317,6 @@ async fn connections_beyond_the_limit_are_refused_and_then_wait() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_running_requests_end_and_takes_no_new_ones() {
-    let running = start(settings()).await;
-    let (mut idle, mut busy) = (running.connect().await, running.connect().await);
-    send(&mut idle, &get("/")).await;
-    assert_eq!(receive(&mut idle).await.0, 200);
-    send(&mut busy, &get("/wait")).await;
-    running.arrived.notified().await;
-    running.shutdown.send(()).expect("the server runs");
-
-    assert!(until_closed(&mut idle).await.is_empty());
-    let refused = TcpStream::connect(running.address).await.expect_err("the listener is closed");
-    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    running.release.notify_one();
-    assert_eq!(receive(&mut busy).await, (200, "waited".to_owned()));
-    assert!(until_closed(&mut busy).await.is_empty());
-    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
-}
-
-#[tokio::test]
-async fn a_drain_cuts_what_does_not_end() {
-    let running = start(Settings { drain_timeout: SHORT, ..settings() }).await;
-    let mut busy = running.connect().await;
-    send(&mut busy, &get("/wait")).await;
-    running.arrived.notified().await;
-    let begun = Instant::now();
-    running.shutdown.send(()).expect("the server runs");
-    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 1 });
-    assert!(begun.elapsed() >= SHORT);
-    assert!(until_closed(&mut busy).await.is_empty());
-}
-
-#[tokio::test]
 async fn dropping_the_server_cuts_at_once() {
     let running = start(settings()).await;
     let mut busy = running.connect().await;
@@ -347,74 +324,6 @@ async fn dropping_the_server_cuts_at_once() {
     running.arrived.notified().await;
     running.ended.abort();
     assert!(until_closed(&mut busy).await.is_empty());
-}
-
-fn certificate() -> (Tls, CertificateDer<'static>) {
-    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let tls = Tls::from_pem(pair.cert.pem().as_bytes(), pair.signing_key.serialize_pem().as_bytes());
-    (tls.expect("a pair"), pair.cert.der().clone())
-}
-
-fn connector(trusted: CertificateDer<'static>, protocols: &[&str]) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    TlsConnector::from(Arc::new(config))
-}
-
-#[tokio::test]
-async fn tls_serves_http_1_only() {
-    let (tls, trusted) = certificate();
-    let running = start(Settings { tls: Some(tls), ..settings() }).await;
-    let name = ServerName::try_from("localhost").expect("a name");
-    let connector = connector(trusted, &["h2", "http/1.1"]);
-    let mut stream = connector.connect(name, running.connect().await).await.expect("a handshake");
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    for _ in 0..2 {
-        send(&mut stream, &get("/tls")).await;
-        assert_eq!(receive(&mut stream).await, (200, "true".to_owned()));
-    }
-    let mut plain = running.connect().await;
-    send(&mut plain, &get("/tls")).await;
-    let response = until_closed(&mut plain).await;
-    let response = String::from_utf8(response).expect("text");
-    assert!(response.starts_with("HTTP/1.1 400"), "plain HTTP was served on a TLS port: {response}");
-    assert!(response.ends_with("This address speaks TLS: use https:// in place of http://.\n"), "{response}");
-}
-
-#[tokio::test]
-async fn a_request_that_comes_with_the_end_of_a_handshake_is_served() {
-    let (tls, trusted) = certificate();
-    let running = start(Settings { tls: Some(tls), ..settings() }).await;
-    let name = ServerName::try_from("localhost").expect("a name");
-    let stream = running.connect().await;
-    let early = |client: &mut rustls::ClientConnection| {
-        io::Write::write_all(&mut client.writer(), get("/tls").as_bytes()).expect("room for a request");
-    };
-    let connecting = connector(trusted, &["http/1.1"]).connect_with(name, stream, early);
-    let mut stream = connecting.await.expect("a handshake");
-    assert_eq!(receive(&mut stream).await, (200, "true".to_owned()));
-    // The connection is idle for long enough to lose its buffers.
-    tokio::time::sleep(connection::IDLE_INTERVAL * 6).await;
-    send(&mut stream, &get("/tls")).await;
-    assert_eq!(receive(&mut stream).await, (200, "true".to_owned()));
-    tokio::time::sleep(connection::IDLE_INTERVAL * 6).await;
-    running.shutdown.send(()).expect("the server runs");
-    assert_eq!(stream.read(&mut [0]).await.expect("a close that says so"), 0);
-}
-
-#[tokio::test]
-async fn a_handshake_in_progress_does_not_hold_up_the_drain() {
-    let (tls, _) = certificate();
-    let running = start(Settings { tls: Some(tls), ..settings() }).await;
-    let mut stream = running.connect().await;
-    send(&mut stream, "\x16\x03\x01").await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    running.shutdown.send(()).expect("the server runs");
-    assert_eq!(running.ended.await.expect("no panic"), DrainOutcome { cut: 0 });
 }
 
 #[tokio::test]

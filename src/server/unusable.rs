@@ -1,8 +1,10 @@
 //! Connections without a valid request, counted by reason and logged.
 //! It must not know what a request means.
-//! It promises a limited number of log lines, however many connections fail.
+//! It promises a limited number of log lines for each reason, however many connections fail, so that a flood
+//! of one reason hides no other.
 
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +24,8 @@ const SPEAK_TLS: &str = "This address speaks TLS: use https:// in place of http:
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 const MAX_DRAINED: u64 = 64 << 10;
 
-/// Maximum number of log lines in a period.
-const MAX_LINES: u32 = 10;
+/// Maximum number of log lines for one reason in a period.
+const MAX_LINES: u32 = 5;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// The reason why a connection could not be used.
@@ -31,6 +33,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 pub(super) enum Reason {
     /// A TLS handshake failed.
     Handshake,
+    /// A client presented no certificate where one is required, or an invalid one.
+    ClientCertificate,
     /// A TLS handshake took too long.
     HandshakeTimeout,
     /// HTTP at a TLS listener.
@@ -41,10 +45,23 @@ pub(super) enum Reason {
     Malformed,
 }
 
+/// The number of reasons.
+const REASONS: usize = 6;
+
 impl Reason {
+    /// The reason for a failed TLS handshake.
+    pub(super) fn from_handshake(error: &io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        let is_about_certificate = cause.is_some_and(|cause| {
+            matches!(cause, rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
+        });
+        if is_about_certificate { Self::ClientCertificate } else { Self::Handshake }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Handshake => "tls_handshake",
+            Self::ClientCertificate => "tls_client_certificate",
             Self::HandshakeTimeout => "tls_handshake_timeout",
             Self::HttpAtTls => "http_at_tls",
             Self::TlsAtHttp => "tls_at_http",
@@ -55,16 +72,17 @@ impl Reason {
 
 /// Counts and logs a connection that could not be used.
 pub(super) fn unusable(peer: SocketAddr, reason: Reason, error: &dyn Display) {
-    static WRITTEN: Mutex<Written> = Mutex::new(Written { since: None, lines: 0, omitted: 0 });
+    static WRITTEN: Mutex<[Written; REASONS]> = Mutex::new([Written::NONE; REASONS]);
+    let index = reason as usize;
     let reason = reason.name();
     metrics::counter!("s3veil_connections_unusable_total", "reason" => reason).increment(1);
-    let line = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).line(Instant::now());
+    let line = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner)[index].line(Instant::now());
     if let Some(omitted) = line {
         tracing::info!(%peer, reason, %error, left_out = omitted, "a connection could not be used");
     }
 }
 
-/// The log lines of the current period.
+/// The log lines for one reason in the current period.
 struct Written {
     since: Option<Instant>,
     lines: u32,
@@ -72,6 +90,8 @@ struct Written {
 }
 
 impl Written {
+    const NONE: Self = Self { since: None, lines: 0, omitted: 0 };
+
     /// The number of lines omitted before this one; `None` if this one must be omitted too.
     fn line(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| now.duration_since(since) >= PERIOD) {
@@ -113,11 +133,11 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_a_few_lines_and_a_count() {
-        let mut written = Written { since: None, lines: 0, omitted: 0 };
+        let mut written = Written::NONE;
         let now = Instant::now();
         let lines: Vec<_> = (0..100).map(|_| written.line(now)).collect();
         assert_eq!(lines.iter().flatten().count(), MAX_LINES as usize);
-        assert_eq!(written.line(now + PERIOD), Some(90));
+        assert_eq!(written.line(now + PERIOD), Some(95));
         assert_eq!(written.line(now + PERIOD), Some(0));
     }
 }

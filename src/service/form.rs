@@ -84,6 +84,7 @@ impl FormRequest<'_> {
             query: &Query::default(),
             headers: &settings,
             copy_source: None,
+            certificate_names: self.arrival.certificate_names.as_deref(),
         };
         let Authorized { grants, number, is_append } =
             inner.clients.authorize(&signed.access_key_id, subject)?;

@@ -58,10 +58,12 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         address_key: "listen.address",
         tls: None,
+        reuse_port: false,
         max_connections: 10,
         header_timeout: timeout,
         idle_timeout: timeout,
         min_rate: 1024,
+        drain_delay: Duration::ZERO,
         drain_timeout: timeout,
     });
     let bound = bound.await.unwrap();
@@ -69,8 +71,9 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
     let respond = move |request: Request<RequestBody>, connection: ConnectionInfo| {
         let service = service.clone();
         async move {
-            let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
-            service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
+            let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
+            let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
+            service.call(request, arrival).await
         }
     };
     let serving =

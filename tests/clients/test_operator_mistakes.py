@@ -301,7 +301,7 @@ def self_signed(directory, ca, days=(-1, 10)):
 def test_an_expired_certificate(tmp_path):
     backend = embedded_backend(tmp_path)
     with Proxy(tmp_path / "proxy", backend.upstream, backend.keyring, certificate=expired_certificate(tmp_path / "tls")) as running:
-        until(lambda: "the certificate of listen.tls expired on" in running.log_text(), running.log_text())
+        until(lambda: "listen.tls.certificate expired on" in running.log_text(), running.log_text())
         answer = ready(running, lambda answer: answer["ready"])
         assert [problem["component"] for problem in answer["degraded"]] == ["certificate"]
         assert "certificate expired on" in admin(running, "/")[1]

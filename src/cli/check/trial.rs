@@ -83,8 +83,9 @@ impl Trial {
         let response = move |request: Request<RequestBody>, connection: ConnectionInfo| {
             let service = Arc::clone(&service);
             async move {
-                let ConnectionInfo { peer, is_tls, is_surplus, meter } = connection;
-                service.call(request, Arrival { peer, is_tls, is_surplus, meter }).await
+                let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
+                let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
+                service.call(request, arrival).await
             }
         };
         let (ended, wait) = oneshot::channel::<()>();
@@ -172,10 +173,12 @@ fn settings() -> server::Settings {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         address_key: "127.0.0.1",
         tls: None,
+        reuse_port: false,
         max_connections: 16,
         header_timeout: TIMEOUT,
         idle_timeout: TIMEOUT,
         min_rate: 1,
+        drain_delay: Duration::ZERO,
         drain_timeout: Duration::ZERO,
     }
 }

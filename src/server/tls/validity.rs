@@ -12,8 +12,9 @@ use super::certificate::Certificate;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A certificate of several months should be renewed this long before its end, as ACME clients do.
-const RENEWAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A certificate of several months should have been renewed this long before its end: ACME clients do so 30
+/// days before it.
+const RENEWAL: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The time in which a certificate is valid (RFC 5280, 4.1.2.5), both ends included, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Validity {
     }
 
     /// The problem of the certificate at `now`: `expired on 2026-01-31, 3 days ago`. Reported before the end
-    /// of the certificate in the last quarter of its lifetime, and at most for its last 30 days.
+    /// of the certificate in the last quarter of its lifetime, and at most for its last 14 days.
     pub fn problem(&self, now: SystemTime) -> Option<String> {
         if now < self.not_before {
             return Some(format!("is not valid before {}", date(self.not_before)));
@@ -88,7 +89,8 @@ mod tests {
         let year = Validity { not_before: at(0), not_after: at(365) };
         assert_eq!(year.problem(at(1)), None);
         assert_eq!(year.describe(at(265)), "valid until 1971-01-01, 100 days");
-        assert_eq!(year.problem(at(340)).unwrap(), "expires on 1971-01-01, in 25 days");
+        assert_eq!(year.problem(at(351)), None, "14 days are left");
+        assert_eq!(year.problem(at(352)).unwrap(), "expires on 1971-01-01, in 13 days");
         assert_eq!(year.problem(at(366)).unwrap(), "expired on 1971-01-01, 1 day ago");
         let short = Validity { not_before: at(100), not_after: at(108) };
         assert_eq!(short.problem(at(99)).unwrap(), "is not valid before 1970-04-11");

@@ -263,6 +263,7 @@ impl World {
         let arrival = Arrival {
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             is_tls: false,
+            certificate_names: None,
             is_surplus: false,
             meter: Meter::new(1024),
         };
