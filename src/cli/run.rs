@@ -11,7 +11,7 @@ use super::dependencies::{Dependencies, DependencyNames};
 use super::readiness::Readiness;
 use super::serve::{self, Listeners};
 use super::startup::{self, Purpose};
-use super::{Command, CommandLine, Decrypt, Failure, check, inspect, keygen, process};
+use super::{Check, Command, CommandLine, Decrypt, Failure, check, inspect, keygen, process};
 use crate::log::Log;
 use crate::server::{ConnectionInfo, RequestBody, Tls, Workers};
 use crate::service::Arrival;
@@ -26,10 +26,7 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
     let shown = match command {
         Command::Serve => return serve(&config),
         Command::Decrypt(arguments) => return decrypt(&config, &arguments, output),
-        Command::Check(arguments) => {
-            let config = config::load(&config)?;
-            runtime()?.block_on(check::check(config, &arguments))?
-        }
+        Command::Check(arguments) => return check(&config, &arguments, output),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
         Command::Inspect(arguments) => {
             let config = config::load(&config)?;
@@ -37,8 +34,23 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Version => concat!("s3veil ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
     };
+    write(output, &shown)
+}
+
+fn write(output: &mut dyn Write, shown: &str) -> Result<(), Failure> {
     let written = output.write_all(shown.as_bytes()).and_then(|()| output.flush());
     written.map_err(|source| Failure::Io { action: "writing the output".to_owned(), source })
+}
+
+/// Writes the report, also one of failures.
+fn check(path: &Path, arguments: &Check, output: &mut dyn Write) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let report = runtime()?.block_on(check::check(config, arguments))?;
+    write(output, &report.render(arguments.format))?;
+    match report.failed() {
+        0 => Ok(()),
+        failed => Err(Failure::Unavailable(format!("{failed} of {} checks failed", report.total()))),
+    }
 }
 
 /// A runtime on this thread. Requests are served on threads of their own.
@@ -68,12 +80,14 @@ fn serve(path: &Path) -> Result<(), Failure> {
             Listeners::open(config.listen.clone(), config.admin.clone(), serve::status(&config)).await?;
         let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
         let certificate = config.listen.tls.as_ref().map(Tls::validity);
+        let certificates = certificate.map(|validity| ("the certificate of listen.tls".to_owned(), validity));
         let service = startup::service(config, None, Purpose::Serve).await?;
         let resources = service.resources();
         if let Some(key_id) = resources.keyring.default_key_id() {
             listeners.name_default_key(key_id);
         }
-        let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificate);
+        let readiness =
+            Readiness::new(Dependencies::new(&resources, names), &cache, Vec::from_iter(certificates));
         readiness.begin();
         let recorder = serve::recorder();
         let metrics = recorder.handle();
