@@ -75,8 +75,8 @@ pub fn load(path: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// The mode of a file, if users other than its owner may write it, or others than its owner and group may read
-/// it. A group that may read it (0640) is how a service reads what root owns.
+/// The mode of a file, if users other than its owner may write it, or others than its owner and group may
+/// read it. A group that may read it (0640) is how a service reads what root owns.
 fn mode_for_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
