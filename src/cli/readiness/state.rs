@@ -213,7 +213,7 @@ impl State {
                 };
                 Verdict::Degraded(format!("{message}; {why}"))
             }
-            verdict => verdict,
+            verdict @ (Verdict::Ready | Verdict::Degraded(_) | Verdict::Unusable(_)) => verdict,
         });
         let keys: Vec<_> = keys.collect();
         self.add(&mut health, "keyring", keys);
