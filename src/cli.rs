@@ -28,6 +28,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::check::ReportFormat;
 pub use self::run::run;
 use crate::config::ConfigError;
 use crate::s3::BucketName;
@@ -74,9 +75,12 @@ pub enum Command {
 /// `check`
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Check {
-    /// Write, read, list and remove an object in this bucket too
+    /// Write, read, list, copy and remove objects in this bucket too
     #[arg(long, value_name = "NAME", value_parser = bucket_name)]
     pub bucket: Option<BucketName>,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
 }
 
 fn bucket_name(text: &str) -> Result<BucketName, String> {

@@ -70,7 +70,7 @@ pub fn load(path: &Path) -> Result<Config> {
     let (mut config, literal_secrets) = read(&Zeroizing::new(text), path, &environment)?;
     if let (Some(key), Some(mode)) = (literal_secrets.first(), mode_for_others(path)) {
         config.warnings.push(format!(
-            "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets other users read them: run chmod 640, or write \
+            "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets other users read or change them: run chmod 640, or write \
              \"env:NAME\" or {key}_file",
             path.display()
         ));
@@ -78,13 +78,14 @@ pub fn load(path: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// The mode of a file, if users other than its owner and group may read the file.
+/// The mode of a file, if users other than its owner may write it, or others than its owner and group may
+/// read it. A group that may read it (0640) is how a service reads what root owns.
 fn mode_for_others(path: &Path) -> Option<u32> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-        (mode & 0o004 != 0).then_some(mode)
+        (mode & 0o026 != 0).then_some(mode)
     }
     #[cfg(not(unix))]
     {

@@ -10,13 +10,13 @@ mod holder;
 mod key_id;
 mod lease;
 mod purpose;
+mod round_trip;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod verification;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moka::future::Cache;
@@ -26,11 +26,13 @@ pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResp
 pub use self::holder::local;
 pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
+pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::settings::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
 
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;
 use self::lease::Lease;
+use self::round_trip::Successes;
 use self::verification::{Verification, is_same};
 use crate::envelope::DataKey;
 
@@ -63,6 +65,8 @@ struct Inner {
     refetched: Cache<Fingerprint, ()>,
     /// The full names of wrapping keys, as the provider last returned them.
     full_names: Cache<KeyId, Arc<str>>,
+    /// The last successful calls of a remote provider.
+    successes: Successes,
 }
 
 /// The data key for one object to be written.
@@ -83,17 +87,6 @@ pub struct UnwrappedKey {
     pub data_key: Arc<DataKey>,
     /// The wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
     pub key_id: String,
-}
-
-/// The result of [`Keyring::check`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoundTrip {
-    /// The wrapping key as the provider names it: the full ARN for AWS KMS.
-    pub key_id: String,
-    /// How long generating a data key took.
-    pub generate: Duration,
-    /// How long unwrapping that data key took.
-    pub unwrap: Duration,
 }
 
 impl Keyring {
@@ -118,6 +111,7 @@ impl Keyring {
                 unwrapped: TtlCache::new("unwrap", entries, max_age, stale_if_error, clock),
                 refetched: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
                 full_names: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
+                successes: Successes::default(),
             }),
         }
     }
@@ -336,32 +330,20 @@ impl Keyring {
         }
         None
     }
-
-    /// Generates a data key and unwraps it, bypassing the caches, to find out whether this key works in this
-    /// context now.
-    ///
-    /// # Errors
-    /// The provider's failure, or [`MalformedResponse::RoundTrip`] if another data key comes back.
-    pub async fn check(
-        &self,
-        key_id: Option<&KeyId>,
-        context: &EncryptionContext,
-    ) -> Result<RoundTrip, CheckError> {
-        let key_id = key_id.or_else(|| self.default_key_id()).ok_or(KeyringError::NoKeyNamed)?;
-        let started = Instant::now();
-        let written = self.inner.holder.try_generate(key_id, context).await?;
-        let generate = started.elapsed();
-        let started = Instant::now();
-        let read = self.inner.holder.try_unwrap(&written.wrapped, context, key_id).await?;
-        let unwrap = started.elapsed();
-        if !is_same(&written.data_key, &read.data_key) {
-            return Err(KeyringError::Malformed(MalformedResponse::RoundTrip).into());
-        }
-        Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
-    }
 }
 
 impl Inner {
+    /// Records a successful call of a remote provider.
+    fn note(&self, call: KeyCall, key_id: &KeyId) {
+        if self.holder.is_remote() {
+            self.successes.record(call, key_id);
+        }
+    }
+
+    fn note_unwrapped(&self, key_id: &KeyId) {
+        self.note(KeyCall::Unwrap, key_id);
+    }
+
     /// Generates a data key, and caches it for reads under the requested name of its wrapping key and the
     /// full name.
     async fn generate(
@@ -372,6 +354,7 @@ impl Inner {
         verification: Verification,
     ) -> Result<WriteKey, KeyringError> {
         let write_key = self.holder.generate(key_id, context).await?;
+        self.note(KeyCall::Generate, key_id);
         // A local keyring returns and wraps one and the same value in this process.
         if verification == Verification::RoundTrip && self.holder.is_remote() {
             self.verify_round_trip(&write_key, key_id, context).await?;
@@ -396,6 +379,7 @@ impl Inner {
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, KeyringError> {
         let unwrapped = self.holder.unwrap(wrapped, context, key_id).await?;
+        self.note_unwrapped(key_id);
         self.full_names.insert(key_id.clone(), unwrapped.key_id.as_str().into()).await;
         if unwrapped.data_key.is_short() && !purpose.accepts_short_keys() {
             return Err(KeyringError::Malformed(MalformedResponse::DataKeyLength));

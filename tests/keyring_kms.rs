@@ -155,7 +155,7 @@ async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
         cold.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err(),
         KeyringError::KeyDisabled
     );
-    assert_eq!(cold.check(None, &context()).await.unwrap_err().error, KeyringError::KeyDisabled);
+    assert_eq!(cold.check(None, &context()).await.unwrap_err().failure.error, KeyringError::KeyDisabled);
 
     kms.enable_key().key_id(arn.as_str()).send().await.unwrap();
     keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap();

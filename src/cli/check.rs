@@ -1,17 +1,21 @@
 //! `check`: verifies the configuration, this machine's limits and clock, a round trip through the key
-//! service, the storage, and, on request, a trial object that is written, read, listed and removed.
+//! service, the storages, and, on request, trial objects that are written, read, listed and removed.
 //! It must not know how requests are served.
-//! It promises one line per finding, free of secrets, and a failure if anything would not work.
+//! It promises one finding per check, free of secrets, and a failure if anything would not work.
 
+mod existing;
 mod machine;
+mod report;
 mod trial;
 
-use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
+use self::report::Finding;
+pub use self::report::{Report, ReportFormat};
 use super::append::{self, AppendGrants, Missing};
 use super::dependencies::{self, Dependencies, DependencyError, DependencyNames, StorageStatus};
 use super::startup::{self, Purpose};
@@ -19,114 +23,58 @@ use super::{Check, Failure, descriptors};
 use crate::config::Config;
 use crate::error::{Error, with_causes};
 use crate::keyring::KeyId;
+use crate::s3::BucketName;
 use crate::server::Validity;
 use crate::upload::conditional_writes::ConditionalWrites;
 
 /// Longer than a request waits for its key service, and than all retries of a storage request.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The report, one line per finding.
-struct Report {
-    text: String,
-    failed: bool,
-}
-
-impl Report {
-    fn line(&mut self, subject: &str, found: &Finding) {
-        let Finding { kind, text } = found;
-        let mark = match kind {
-            Kind::Good => "",
-            Kind::Warning => "WARNING: ",
-            Kind::Failed => "FAILED: ",
-        };
-        self.failed |= *kind == Kind::Failed;
-        // Text from a server can't begin a line of the report.
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        _ = writeln!(self.text, "{subject}: {mark}{text}");
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Good,
-    /// Requests are served, but a setting should be changed.
-    Warning,
-    Failed,
-}
-
-/// The content of one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Finding {
-    kind: Kind,
-    text: String,
-}
-
-impl Finding {
-    fn good(text: impl Into<String>) -> Self {
-        Self { kind: Kind::Good, text: text.into() }
-    }
-
-    fn warning(text: impl Into<String>) -> Self {
-        Self { kind: Kind::Warning, text: text.into() }
-    }
-
-    fn failed(text: impl Into<String>) -> Self {
-        Self { kind: Kind::Failed, text: text.into() }
-    }
-}
-
 /// Runs all checks and returns the report.
 ///
 /// # Errors
-/// [`Failure::Unavailable`] with the report, if anything would not work.
-pub async fn check(config: Config, arguments: &Check) -> Result<String, Failure> {
-    let mut report = Report { text: String::new(), failed: false };
-    report.line("configuration", &Finding::good("valid"));
+/// [`Failure`] if the proxy would not start, or --bucket names a bucket without a rule.
+pub async fn check(config: Config, arguments: &Check) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    report.add("configuration", "configuration", None, Finding::good("valid"));
     for warning in &config.warnings {
-        report.line("configuration", &Finding::warning(warning));
+        report.add("configuration", "configuration", None, Finding::warning(warning));
     }
-    for (subject, found) in certificates(&config) {
-        report.line(&subject, &found);
-    }
+    certificates(&config, &mut report);
     let found = machine::descriptors(descriptors::hard_limit(), config.listen.max_connections);
-    report.line("file descriptors", &found);
+    report.add("file_descriptors", "file descriptors", None, found);
     let names = DependencyNames::new(&config);
-    let exact: Vec<_> = config.buckets.iter().filter_map(dependencies::exact_bucket).collect();
     let appends = AppendGrants::new(&config.clients);
+    let mut buckets: Vec<_> = config.buckets.iter().filter_map(dependencies::exact_bucket).collect();
+    let named = arguments.bucket.clone();
+    buckets.extend(named.filter(|named| !buckets.contains(named)));
     let trial = arguments.bucket.as_ref().map(|bucket| trial::Trial::new(&config, bucket)).transpose()?;
     let service = startup::service(config, trial.as_ref().map(trial::Trial::client), Purpose::Look).await?;
     let resources = service.resources();
     let uploads = resources.upload.clone();
     let default_key = resources.keyring.default_key_id().cloned();
-    let dependencies = Dependencies::new(resources, names);
-    for key_id in &dependencies.names().key_ids {
+    let dependencies = Dependencies::new(&resources, names);
+    for key_id in dependencies.key_ids() {
         let shown = key_id.as_ref().or(default_key.as_ref()).map_or("the keyring's own", KeyId::as_str);
-        report.line(&format!("key {shown}"), &key(&dependencies, key_id.as_ref()).await);
+        report.add("key", &format!("key {shown}"), Some(shown), key(&dependencies, key_id.as_ref()).await);
     }
-    match bounded(dependencies.storage()).await {
-        Ok(found) => storage(&mut report, &found, &dependencies.names().storage),
-        Err(trouble) => report.line("storage", &Finding::failed(trouble.message)),
-    }
-    for bucket in exact {
-        let found = match bounded(dependencies.bucket(&bucket)).await {
-            Ok(StatusCode::OK) => Finding::good("is there"),
-            Ok(StatusCode::NOT_FOUND) => Finding::warning("is not there: create it, or correct bucket.name"),
-            Ok(StatusCode::FORBIDDEN) => {
-                Finding::warning("HEAD is refused (403): the proxy's role has no s3:ListBucket there")
-            }
-            Ok(status) => Finding::failed(format!("HEAD returns {status}")),
-            Err(trouble) => Finding::failed(trouble.message),
-        };
-        report.line(&format!("bucket {bucket}"), &found);
+    storages(&dependencies, &mut report).await;
+    for bucket in &buckets {
+        let found = self::bucket(&dependencies, bucket).await;
+        report.add("bucket", &format!("bucket {bucket}"), Some(bucket.as_str()), found);
     }
     for (bucket, found) in appends.find(&uploads).await {
-        report.line(&format!("append in {bucket}"), &conditional_writes(found));
+        let title = format!("append in {bucket}");
+        report.add("append", &title, Some(bucket.as_str()), conditional_writes(found));
     }
     if let Some(trial) = trial {
+        let bucket = trial.bucket().clone();
+        let found = bounded(existing::existing(&resources, &dependencies, &bucket)).await;
+        let found = found.unwrap_or_else(|trouble| Finding::warning(trouble.message));
+        report.add("existing_object", &format!("objects in {bucket}"), Some(bucket.as_str()), found);
         trial.run(Arc::new(service), &mut report).await?;
     }
-    let Report { text, failed } = report;
-    if failed { Err(Failure::Unavailable(text.trim_end().to_owned())) } else { Ok(text) }
+    Ok(report)
 }
 
 /// Whether clients with the right `append` can write to a bucket.
@@ -142,24 +90,41 @@ fn conditional_writes(found: Result<ConditionalWrites, Error>) -> Finding {
 }
 
 async fn bounded<T>(work: impl Future<Output = Result<T, DependencyError>>) -> Result<T, DependencyError> {
-    let late = || DependencyError { message: format!("no response within {TIMEOUT:?}"), may_pass: true };
+    let late = || DependencyError { message: format!("no response within {TIMEOUT:?}") };
     tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Findings for the certificates of this process, and for the certificates of `upstream.ca_file`.
-fn certificates(config: &Config) -> Vec<(String, Finding)> {
+/// Adds findings for the certificates of this process, for those of its clients' authorities, and for those
+/// of `upstream.ca_file`. Clients refuse a server's certificate that has ended; of several authorities one
+/// may have ended.
+fn certificates(config: &Config, report: &mut Report) {
     let now = SystemTime::now();
-    let found = |validity: Validity| match validity.problem(now) {
+    for (name, validity) in super::certificates::certificates(config) {
+        let is_authority = name.contains(".client_ca ");
+        let found = if is_authority { authority(validity, now) } else { own_certificate(validity, now) };
+        report.add("certificate", &name, Some(&name), found);
+    }
+    let read = |file: &Path| std::fs::read(file).ok();
+    let trusted = config.upstream.extra_root_ca.as_deref().and_then(read);
+    for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
+        report.add("certificate", "upstream.ca_file", Some("upstream.ca_file"), authority(validity, now));
+    }
+}
+
+fn authority(validity: Validity, now: SystemTime) -> Finding {
+    match validity.problem(now) {
         Some(trouble) => Finding::warning(trouble),
         None => Finding::good(validity.describe(now)),
-    };
-    let own = super::certificates::certificates(config).into_iter();
-    let mut lines: Vec<_> = own.map(|(name, validity)| (name, found(validity))).collect();
-    let trusted = config.upstream.extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
-    for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
-        lines.push(("upstream.ca_file".to_owned(), found(validity)));
     }
-    lines
+}
+
+fn own_certificate(validity: Validity, now: SystemTime) -> Finding {
+    let is_valid = (validity.not_before..=validity.not_after).contains(&now);
+    match validity.problem(now) {
+        Some(trouble) if is_valid => Finding::warning(trouble),
+        Some(trouble) => Finding::failed(format!("{trouble}: clients refuse it; renew it")),
+        None => Finding::good(validity.describe(now)),
+    }
 }
 
 /// Generates and unwraps one data key, bypassing the cache.
@@ -175,10 +140,38 @@ async fn key(dependencies: &Dependencies, key_id: Option<&KeyId>) -> Finding {
     }
 }
 
-fn storage(report: &mut Report, found: &StorageStatus, place: &str) {
-    let text = format!("{} ({place})", found.text);
-    report.line("storage", &if found.is_throttling { Finding::warning(text) } else { Finding::good(text) });
-    if let Some(date) = found.date {
-        report.line("clock", &machine::clock(SystemTime::now(), date));
+async fn storages(dependencies: &Dependencies, report: &mut Report) {
+    let is_alone = dependencies.storages().len() == 1;
+    for storage in dependencies.storages() {
+        let name = &storage.name().name;
+        let title = if is_alone { "storage".to_owned() } else { format!("storage {name}") };
+        match bounded(storage.probe()).await {
+            Ok(found) => {
+                let StorageStatus { text, is_throttling, date } = found;
+                let text = format!("{text} ({})", storage.name().place);
+                let found = if is_throttling { Finding::warning(text) } else { Finding::good(text) };
+                report.add("storage", &title, Some(name), found);
+                if let Some(date) = date {
+                    let title = if is_alone { "clock".to_owned() } else { format!("clock of {name}") };
+                    report.add("clock", &title, Some(name), machine::clock(SystemTime::now(), date));
+                }
+            }
+            Err(trouble) => report.add("storage", &title, Some(name), Finding::failed(trouble.message)),
+        }
+    }
+}
+
+async fn bucket(dependencies: &Dependencies, bucket: &BucketName) -> Finding {
+    let Some(storage) = dependencies.storages().first() else {
+        return Finding::skipped("there is no storage");
+    };
+    match bounded(storage.bucket(bucket)).await {
+        Ok(StatusCode::OK) => Finding::good("is there"),
+        Ok(StatusCode::NOT_FOUND) => Finding::warning("is not there: create it, or correct bucket.name"),
+        Ok(StatusCode::FORBIDDEN) => {
+            Finding::warning("HEAD is refused (403): the proxy's role has no s3:ListBucket there")
+        }
+        Ok(status) => Finding::failed(format!("HEAD returns {status}")),
+        Err(trouble) => Finding::failed(trouble.message),
     }
 }

@@ -1,42 +1,42 @@
-//! Checks of the key service and the storage, for `check`, for `serve`'s log and for `/readyz`.
+//! Checks of the key service and the storages, for `check`, for `serve`'s log and for `/readyz`.
 //! They must not know how often a check runs, nor what follows from it.
 //! They promise that every failure names the dependency, its response, and the setting to change.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+mod storage;
 
-use http::header::{CONTENT_TYPE, DATE};
-use http::{HeaderMap, Method, StatusCode};
+use std::time::{Duration, Instant};
 
-use crate::body::read_bounded;
+pub use self::storage::{Storage, StorageName, StorageStatus};
 use crate::config::Config;
-use crate::error::with_causes;
-use crate::keyring::{self, CheckError, EncryptionContext, KeyId, KeyringError, Provider, Reuse, RoundTrip};
+use crate::keyring::{
+    self, CheckError, EncryptionContext, KeyId, Keyring, KeyringError, Provider, Reuse, RoundTrip,
+    RoundTripError,
+};
 use crate::object::rule::BucketRule;
 use crate::operation::Resources;
-use crate::s3::{BucketName, xml};
-use crate::upstream::{self, Target, UpstreamRequest};
+use crate::s3::BucketName;
+use crate::upstream::Upstream;
 
-/// A listing of 10,000 buckets, the most that AWS gives an account, has under 2 MiB.
-const MAX_LISTING: usize = 8 << 20;
+/// The realm of checks. A policy that allows a key for certain realms only has to include it.
+const REALM: &str = "s3veil-check";
 
-/// Descriptions of the key service and the storage.
-#[derive(Debug, Clone)]
+/// The key service and the storages in words, known before they are built.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DependencyNames {
-    /// The storage in words: `http://127.0.0.1:9000 (us-east-1)`.
-    pub storage: String,
-    /// The key service in words: `AWS KMS in us-east-1`.
+    /// The storages, the default one first.
+    pub storages: Vec<StorageName>,
+    /// The key service: `AWS KMS in us-east-1`.
     pub keys: String,
     /// Every key that a rule writes with; `None` is the keyring's default key.
     pub key_ids: Vec<Option<KeyId>>,
-    trusts_a_file: bool,
 }
 
-/// The key service and the storage, ready for checks.
-#[derive(Clone)]
+/// The key service and the storages, ready for checks.
 pub struct Dependencies {
-    resources: Arc<Resources>,
-    names: DependencyNames,
+    keyring: Keyring,
+    storages: Vec<Storage>,
+    keys: String,
+    key_ids: Vec<Option<KeyId>>,
 }
 
 /// The failure of a dependency.
@@ -44,23 +44,10 @@ pub struct Dependencies {
 pub struct DependencyError {
     /// A message for operators, without secrets.
     pub message: String,
-    /// Whether the failure may end without a change of configuration: refused connections, timeouts, 5xx.
-    pub may_pass: bool,
-}
-
-/// The response of a working storage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StorageStatus {
-    /// The response in words: `lists its buckets`.
-    pub text: &'static str,
-    /// Whether the storage works, but responds with `SlowDown`.
-    pub is_throttling: bool,
-    /// The `Date` of the response.
-    pub date: Option<SystemTime>,
 }
 
 impl DependencyNames {
-    /// Describes the key service and the storage of `config`.
+    /// Describes the key service and the storages of `config`.
     pub fn new(config: &Config) -> Self {
         let mut key_ids = Vec::new();
         for rule in &config.buckets {
@@ -68,22 +55,8 @@ impl DependencyNames {
                 key_ids.push(rule.key_id.clone());
             }
         }
-        Self {
-            storage: storage_place(&config.upstream),
-            keys: key_place(&config.keyring),
-            key_ids,
-            trusts_a_file: config.upstream.extra_root_ca.is_some(),
-        }
-    }
-}
-
-fn storage_place(upstream: &upstream::Settings) -> String {
-    match &upstream.target {
-        Target::Embedded { path } => format!("embedded store in {}", path.display()),
-        Target::Endpoint(endpoint) => {
-            format!("{} ({})", endpoint.to_string().trim_end_matches('/'), upstream.region)
-        }
-        Target::Aws => format!("AWS S3 in {}", upstream.region),
+        let storages = vec![StorageName::new("default", &config.upstream)];
+        Self { storages, keys: key_place(&config.keyring), key_ids }
     }
 }
 
@@ -98,152 +71,106 @@ fn key_place(keyring: &keyring::Settings) -> String {
     }
 }
 
+/// The storages of `resources`, the default one first.
+fn upstreams(resources: &Resources) -> Vec<Upstream> {
+    vec![resources.upstream.clone()]
+}
+
 impl Dependencies {
-    /// Dependencies of `resources` at their `places`.
-    pub fn new(resources: Arc<Resources>, names: DependencyNames) -> Self {
-        Self { resources, names }
+    /// The dependencies of `resources`, with the names of the same configuration.
+    pub fn new(resources: &Resources, names: DependencyNames) -> Self {
+        let DependencyNames { storages, keys, key_ids } = names;
+        let storages = storages.into_iter().zip(upstreams(resources));
+        let storages = storages.map(|(name, upstream)| Storage::new(name, upstream)).collect();
+        Self { keyring: resources.keyring.clone(), storages, keys, key_ids }
     }
 
-    /// The descriptions of the dependencies.
-    pub fn names(&self) -> &DependencyNames {
-        &self.names
+    /// The storages, the default one first.
+    pub fn storages(&self) -> &[Storage] {
+        &self.storages
+    }
+
+    /// Every key that a rule writes with; `None` is the keyring's default key.
+    pub fn key_ids(&self) -> &[Option<KeyId>] {
+        &self.key_ids
+    }
+
+    /// The key service in words.
+    pub fn key_service(&self) -> &str {
+        &self.keys
     }
 
     /// Generates and unwraps one data key, bypassing the cache.
     pub async fn key(&self, key_id: Option<&KeyId>) -> Result<RoundTrip, DependencyError> {
-        let context = EncryptionContext::native("s3veil-check");
-        self.resources.keyring.check(key_id, &context).await.map_err(|failure| self.key_error(&failure))
+        let context = EncryptionContext::native(REALM);
+        let checked = self.keyring.check(key_id, &context).await;
+        checked.map_err(|failed| key_error(&self.keys, &failed))
     }
 
-    fn key_error(&self, failure: &CheckError) -> DependencyError {
-        let advice = match &failure.error {
-            KeyringError::Credentials => {
-                "; set keyring.access_key_id and keyring.secret_access_key, or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or attach a role to this machine or pod"
-            }
-            KeyringError::Denied => "; the role requires kms:GenerateDataKey and kms:Decrypt of this key",
-            KeyringError::KeyNotFound => "; correct key_id, or keyring.region",
-            KeyringError::Malformed(_) | KeyringError::Unexpected(_) => "; correct keyring.endpoint",
-            KeyringError::KeyDisabled => "; enable it in AWS KMS, or correct key_id",
-            KeyringError::InvalidKeyState => "; cancel its deletion in AWS KMS, or correct key_id",
-            KeyringError::InvalidKeyUsage => "; name a symmetric key for encryption in key_id",
-            KeyringError::IncorrectKey
-            | KeyringError::KeyMissing { .. }
-            | KeyringError::NotAllowed
-            | KeyringError::InvalidCiphertext
-            | KeyringError::Throttled
-            | KeyringError::Unavailable
-            | KeyringError::NoKeyNamed
-            | KeyringError::Interrupted => "",
-        };
-        DependencyError {
-            message: format!("{}: {failure}{advice}", self.names.keys),
-            may_pass: failure.error.is_unavailability(),
-        }
-    }
-
-    /// Lists the buckets. A storage that denies only this to the proxy's role works too.
-    pub async fn storage(&self) -> Result<StorageStatus, DependencyError> {
-        let (status, headers, body) = self.send(Method::GET, None).await?;
-        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        let found = |text| StorageStatus { text, is_throttling: false, date };
-        if status.is_success() {
-            return match xml::retain_buckets(&body, |_| true) {
-                Ok(_) => Ok(found("lists its buckets")),
-                Err(_) => Err(self.permanent(format!(
-                    "responds to a listing of buckets with a document of another kind ({}), as no S3 storage does: \
-                     correct upstream.endpoint",
-                    content_type(&headers)
-                ))),
-            };
-        }
-        let Ok(document) = xml::parse_error_document(&body) else {
-            let tls =
-                if status == StatusCode::BAD_REQUEST { "; if it expects TLS, write https://" } else { "" };
-            let message = format!(
-                "responds {status} to a listing of buckets, without an error document of S3 ({}): if this persists, \
-                 correct upstream.endpoint{tls}",
-                content_type(&headers)
-            );
-            let may_pass = status.is_server_error();
-            return Err(DependencyError { may_pass, ..self.permanent(message) });
-        };
-        match document.code.as_str() {
-            "AccessDenied" => Ok(found("responds; the proxy's role may not list buckets, and need not")),
-            "NotImplemented" | "MethodNotAllowed" => Ok(found("responds; it has no listing of buckets")),
-            "SlowDown" => Ok(StorageStatus { is_throttling: true, ..found("asks for fewer requests") }),
-            _ => Err(self.refused(status, &document)),
-        }
-    }
-
-    /// The status of a HEAD request for a bucket.
-    pub async fn bucket(&self, bucket: &BucketName) -> Result<StatusCode, DependencyError> {
-        self.send(Method::HEAD, Some(bucket)).await.map(|(status, _, _)| status)
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        bucket: Option<&BucketName>,
-    ) -> Result<(StatusCode, HeaderMap, bytes::Bytes), DependencyError> {
-        let request = UpstreamRequest::new(method, bucket, None);
-        let sent = self.resources.upstream.send(request).await;
-        let response = sent.map_err(|error| {
-            let advice = error.advice(self.names.trusts_a_file);
-            let advice = advice.map_or_else(String::new, |advice| format!(": {advice}"));
-            let message = format!("{}: {}{advice}", self.names.storage, with_causes(&error));
-            DependencyError { message, may_pass: error.is_retryable() }
-        })?;
-        let (head, body) = response.into_parts();
-        let read = read_bounded(body, MAX_LISTING).await;
-        let body = read.map_err(|error| DependencyError {
-            message: format!("{}: its response can't be read: {error}", self.names.storage),
-            may_pass: true,
-        })?;
-        Ok((head.status, head.headers, body))
-    }
-
-    fn permanent(&self, message: impl std::fmt::Display) -> DependencyError {
-        DependencyError { message: format!("{} {message}", self.names.storage), may_pass: false }
-    }
-
-    /// The failure for an error document that shows an invalid configuration.
-    fn refused(&self, status: StatusCode, document: &xml::ErrorDocument) -> DependencyError {
-        let xml::ErrorDocument { code, message, region, endpoint, .. } = document;
-        let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
-        let advice = match (code.as_str(), region, endpoint) {
-            ("InvalidAccessKeyId", _, _) => "; correct upstream.access_key_id".to_owned(),
-            ("SignatureDoesNotMatch", _, _) => "; correct upstream.secret_access_key".to_owned(),
-            ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _, _) => {
-                "; renew the session that the credentials are of".to_owned()
-            }
-            ("RequestTimeTooSkewed", _, _) => "; correct this machine's clock".to_owned(),
-            (_, Some(region), _) => format!("; write upstream.region = {:?}", shown(region)),
-            (_, None, Some(endpoint)) => {
-                format!("; the storage names {:?}: correct upstream.endpoint", shown(endpoint))
-            }
-            (_, None, None) => String::new(),
-        };
-        let message = format!(
-            "responds {} to a listing of buckets: {}: {}{advice}",
-            status.as_u16(),
-            shown(code),
-            shown(message)
-        );
-        DependencyError { may_pass: status.is_server_error(), ..self.permanent(message) }
+    /// The time since which ordinary requests have generated and unwrapped a data key under this key.
+    pub fn last_key_success(&self, key_id: Option<&KeyId>) -> Option<Instant> {
+        self.keyring.last_success(key_id)
     }
 }
 
-fn content_type(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
-    format!("Content-Type: {}", value.chars().take(60).collect::<String>())
+/// The failure of a round trip through the key service at `place`: the call, the key, the cause, and what to
+/// change.
+fn key_error(place: &str, failed: &RoundTripError) -> DependencyError {
+    let RoundTripError { call, key_id, failure } = failed;
+    let key = key_id.as_ref().map_or_else(String::new, |key_id| format!(" for key {key_id}"));
+    let verb = if is_refusal(&failure.error) { "refused" } else { "failed at" };
+    let advice = advice(failure);
+    DependencyError { message: format!("{place} {verb} {}{key}: {failure}{advice}", call.action()) }
+}
+
+/// Whether the key service responded, and the response says no.
+fn is_refusal(error: &KeyringError) -> bool {
+    match error {
+        KeyringError::Denied
+        | KeyringError::KeyNotFound
+        | KeyringError::KeyDisabled
+        | KeyringError::InvalidKeyState
+        | KeyringError::InvalidKeyUsage
+        | KeyringError::IncorrectKey
+        | KeyringError::KeyMissing { .. }
+        | KeyringError::NotAllowed
+        | KeyringError::InvalidCiphertext
+        | KeyringError::Throttled
+        | KeyringError::Unexpected(_) => true,
+        KeyringError::Unavailable
+        | KeyringError::Credentials
+        | KeyringError::Malformed(_)
+        | KeyringError::NoKeyNamed
+        | KeyringError::Interrupted => false,
+    }
+}
+
+fn advice(failure: &CheckError) -> &'static str {
+    match &failure.error {
+        KeyringError::Credentials => {
+            "; set keyring.access_key_id and keyring.secret_access_key, or AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or attach a role to this machine or pod"
+        }
+        KeyringError::Denied => "; the role requires kms:GenerateDataKey and kms:Decrypt of this key",
+        KeyringError::KeyNotFound => "; correct key_id, or keyring.region or keyring.file",
+        KeyringError::Malformed(_) | KeyringError::Unexpected(_) => "; correct keyring.endpoint",
+        KeyringError::KeyDisabled => "; enable it in AWS KMS, or correct key_id",
+        KeyringError::InvalidKeyState => "; cancel its deletion in AWS KMS, or correct key_id",
+        KeyringError::InvalidKeyUsage => "; name a symmetric key for encryption in key_id",
+        KeyringError::IncorrectKey
+        | KeyringError::KeyMissing { .. }
+        | KeyringError::NotAllowed
+        | KeyringError::InvalidCiphertext
+        | KeyringError::Throttled
+        | KeyringError::Unavailable
+        | KeyringError::NoKeyNamed
+        | KeyringError::Interrupted => "",
+    }
 }
 
 /// The storage's line on the status page.
 pub fn storage_line(config: &Config) -> String {
-    let is_trial = matches!(config.upstream.target, Target::Embedded { .. });
-    storage_place(&config.upstream) + if is_trial { ", for trying it out" } else { "" }
+    storage::line(&config.upstream)
 }
 
 /// The key service's line on the status page.
@@ -259,3 +186,36 @@ pub fn exact_bucket(rule: &BucketRule) -> Option<BucketName> {
 
 /// Timeout of one check for readiness.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::KeyCall;
+
+    #[test]
+    fn a_failure_names_endpoint_call_key_cause_and_remedy() {
+        let failed = RoundTripError {
+            call: KeyCall::Generate,
+            key_id: Some(KeyId::parse("alias/logs").expect("a key id")),
+            failure: CheckError {
+                error: KeyringError::Denied,
+                cause: Some("AccessDeniedException: no policy allows it".to_owned()),
+            },
+        };
+        let expected = "AWS KMS in eu-west-1 at https://kms.example refused kms:GenerateDataKey for key alias/logs: access \
+                        to the wrapping key was denied: AccessDeniedException: no policy allows it; the role requires \
+                        kms:GenerateDataKey and kms:Decrypt of this key";
+        let message = key_error("AWS KMS in eu-west-1 at https://kms.example", &failed).message;
+        assert_eq!(message, expected);
+        let away = RoundTripError {
+            call: KeyCall::Unwrap,
+            failure: CheckError { error: KeyringError::Unavailable, cause: None },
+            ..failed
+        };
+        let message = key_error("AWS KMS in eu-west-1", &away).message;
+        assert!(
+            message.starts_with("AWS KMS in eu-west-1 failed at kms:Decrypt for key alias/logs"),
+            "{message}"
+        );
+    }
+}

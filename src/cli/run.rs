@@ -12,7 +12,7 @@ use super::dependencies::{Dependencies, DependencyNames};
 use super::readiness::Readiness;
 use super::serve::{self, Listeners};
 use super::startup::{self, Purpose};
-use super::{Command, CommandLine, Decrypt, Failure, certificates, check, inspect, keygen, process};
+use super::{Check, Command, CommandLine, Decrypt, Failure, certificates, check, inspect, keygen, process};
 use crate::log::Log;
 use crate::server::{ConnectionInfo, RequestBody, Workers};
 use crate::service::Arrival;
@@ -27,10 +27,7 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
     let shown = match command {
         Command::Serve => return serve(&config),
         Command::Decrypt(arguments) => return decrypt(&config, &arguments, output),
-        Command::Check(arguments) => {
-            let config = config::load(&config)?;
-            runtime()?.block_on(check::check(config, &arguments))?
-        }
+        Command::Check(arguments) => return check(&config, &arguments, output),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
         Command::Inspect(arguments) => {
             let config = config::load(&config)?;
@@ -38,8 +35,23 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Version => concat!("s3veil ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
     };
+    write(output, &shown)
+}
+
+fn write(output: &mut dyn Write, shown: &str) -> Result<(), Failure> {
     let written = output.write_all(shown.as_bytes()).and_then(|()| output.flush());
     written.map_err(|source| Failure::Io { action: "writing the output".to_owned(), source })
+}
+
+/// Writes the report, also one of failures.
+fn check(path: &Path, arguments: &Check, output: &mut dyn Write) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let report = runtime()?.block_on(check::check(config, arguments))?;
+    write(output, &report.render(arguments.format))?;
+    match report.failed() {
+        0 => Ok(()),
+        failed => Err(Failure::Unavailable(format!("{failed} of {} checks failed", report.total()))),
+    }
 }
 
 /// A runtime on this thread. Requests are served on threads of their own.
@@ -83,7 +95,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             listeners.name_default_key(key_id);
         }
         appends.require(&resources).await?;
-        let readiness = Readiness::new(Dependencies::new(resources, names), &cache, certificates.clone());
+        let readiness = Readiness::new(Dependencies::new(&resources, names), &cache, certificates.clone());
         readiness.begin();
         let recorder = serve::recorder();
         let metrics = recorder.handle();

@@ -42,9 +42,12 @@ fn serve_is_the_default() {
     assert_eq!(parsed(&["-c", "other.toml"]), (Command::Serve, other.clone()));
     assert_eq!(parsed(&["version"]).0, Command::Version);
     let logs = BucketName::parse("logs").expect("a bucket's name");
-    assert_eq!(parsed(&["check", "--bucket", "logs"]).0, Command::Check(Check { bucket: Some(logs) }));
+    let check = |bucket, format| Command::Check(Check { bucket, format });
+    assert_eq!(parsed(&["check", "--bucket", "logs"]).0, check(Some(logs), ReportFormat::Text));
+    assert_eq!(parsed(&["check", "--format", "json"]).0, check(None, ReportFormat::Json));
+    assert!(refused(&["check", "--format", "yaml"]).contains("json"));
     assert!(refused(&["check", "--bucket", "a/b"]).contains("--bucket"));
-    assert_eq!(parsed(&["--config", "other.toml", "check"]), (Command::Check(Check { bucket: None }), other));
+    assert_eq!(parsed(&["--config", "other.toml", "check"]), (check(None, ReportFormat::Text), other));
 }
 
 #[test]

@@ -158,8 +158,10 @@ fn from_file(section: &Section<'_>, key: &str, path: &str) -> Result<Secret> {
         return Err(section.refuse(key, &problem, fix));
     }
     if let Some(mode) = super::mode_for_others(&path) {
-        let problem =
-            format!("names {}, whose mode {mode:04o} lets other users read the secret", path.display());
+        let problem = format!(
+            "names {}, whose mode {mode:04o} lets other users read or change the secret",
+            path.display()
+        );
         section.warn(key, &problem, &format!("run chmod 640 {}", path.display()));
     }
     Ok(secret)

@@ -838,7 +838,14 @@ fn secrets_that_others_may_read_are_warned_of() {
     assert_eq!(warnings(&literal, 0o640), [""; 0]);
     let in_file = with("secret_access_key = \"hunter2\"", "secret_access_key_file = \"secret\"");
     let [warning] = &warnings(&in_file, 0o604)[..] else { panic!("one warning") };
-    assert!(warning.contains("secret, whose mode 0604 lets other users read the secret"), "{warning}");
+    assert!(
+        warning.contains("secret, whose mode 0604 lets other users read or change the secret"),
+        "{warning}"
+    );
+    for mode in [0o620, 0o660, 0o602] {
+        assert_eq!(warnings(&in_file, mode).len(), 1, "{mode:o}: others may replace the secret");
+        assert_eq!(warnings(&literal, mode).len(), 1, "{mode:o}");
+    }
     let demo = with("secret_access_key = \"hunter2\"", "secret_access_key = \"s3veil-secret\"");
     assert_eq!(warnings(&demo, 0o644), [""; 0], "the demo secret is published");
 }

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq;
 use self::aws_kms::AwsKmsHolder;
 use self::local::LocalHolder;
 use super::{
-    CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
+    CheckError, EncryptionContext, KeyCall, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
     MalformedResponse, Provider, UnwrappedKey, WriteKey,
 };
 use crate::envelope::DataKey;
@@ -70,7 +70,8 @@ impl KeyHolder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, KeyringError> {
-        self.try_generate(key_id, context).await.map_err(log_failure)
+        let generated = self.try_generate(key_id, context).await;
+        generated.map_err(|failure| self.log_failure(KeyCall::Generate, key_id, failure))
     }
 
     /// [`Self::generate`] with the cause of a failure, which is not logged here.
@@ -81,7 +82,7 @@ impl KeyHolder {
     ) -> Result<WriteKey, CheckError> {
         let response = match self {
             Self::AwsKms(kms) => kms.generate(key_id, context).await,
-            Self::Local(local) => local.generate(key_id, context).map_err(CheckError::from),
+            Self::Local(local) => local.generate(key_id, context).map_err(|error| local.explain(error)),
             #[cfg(test)]
             Self::Scripted(scripted) => scripted.generate(key_id, context).await.map_err(CheckError::from),
         };
@@ -106,7 +107,8 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, KeyringError> {
-        self.try_unwrap(wrapped, context, key_id).await.map_err(log_failure)
+        let unwrapped = self.try_unwrap(wrapped, context, key_id).await;
+        unwrapped.map_err(|failure| self.log_failure(KeyCall::Unwrap, key_id, failure))
     }
 
     /// [`Self::unwrap`] with the cause of a failure, which is not logged here.
@@ -118,7 +120,9 @@ impl KeyHolder {
     ) -> Result<UnwrappedKey, CheckError> {
         let response = match self {
             Self::AwsKms(kms) => kms.decrypt(wrapped, context, key_id).await,
-            Self::Local(local) => local.decrypt(wrapped, context, key_id).map_err(CheckError::from),
+            Self::Local(local) => {
+                local.decrypt(wrapped, context, key_id).map_err(|error| local.explain(error))
+            }
             #[cfg(test)]
             Self::Scripted(scripted) => {
                 scripted.decrypt(wrapped, context, key_id).await.map_err(CheckError::from)
@@ -126,6 +130,31 @@ impl KeyHolder {
         };
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
         count_call("unwrap", key_id, checked)
+    }
+
+    /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
+    /// the log line of its request; a failure that any client with the right to store objects can cause is
+    /// not logged as a warning.
+    fn log_failure(&self, call: KeyCall, key_id: &KeyId, failure: CheckError) -> KeyringError {
+        let CheckError { error, cause } = failure;
+        let Some(causes) = cause else { return error };
+        let (at, call) = (self.place(), call.action());
+        if error.is_of_another_key() {
+            tracing::debug!(at, call, %key_id, causes, "the key provider refused");
+        } else {
+            tracing::warn!(at, call, %key_id, causes, "the key provider failed: {error}");
+        }
+        error
+    }
+
+    /// The address of the key service, or the keyring's file.
+    fn place(&self) -> String {
+        match self {
+            Self::AwsKms(kms) => kms.place().to_owned(),
+            Self::Local(local) => local.place(),
+            #[cfg(test)]
+            Self::Scripted(_) => "a script".to_owned(),
+        }
     }
 }
 
@@ -164,14 +193,6 @@ fn checked_key_id(key_id: Option<String>, requested: &KeyId) -> Result<String, K
     let key_id = key_id.ok_or(KeyringError::Malformed(MalformedResponse::KeyId))?;
     let is_requested = requested.may_be(&key_id);
     if is_requested { Ok(key_id) } else { Err(KeyringError::Malformed(MalformedResponse::OtherKey)) }
-}
-
-/// Logs a failure that has a cause. An error without one is complete in the log line of its request.
-fn log_failure(failure: CheckError) -> KeyringError {
-    if failure.cause.is_some() {
-        aws_kms::log(&failure);
-    }
-    failure.error
 }
 
 fn count_call<T>(

@@ -627,10 +627,29 @@ async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
         wrapped: another.into(),
         key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     });
-    let mismatch = bench.keyring.check(None, &realm("r")).await.unwrap_err().error;
-    assert_eq!(mismatch, KeyringError::Malformed(MalformedResponse::RoundTrip));
+    let mismatch = bench.keyring.check(None, &realm("r")).await.unwrap_err();
+    assert_eq!(mismatch.failure.error, KeyringError::Malformed(MalformedResponse::RoundTrip));
+    assert_eq!(mismatch.call, KeyCall::Unwrap);
     bench.provider.refuse("bucket", KeyringError::Denied);
-    assert_eq!(bench.keyring.check(None, &realm("r")).await.unwrap_err().error, KeyringError::Denied);
+    let denied = bench.keyring.check(None, &realm("r")).await.unwrap_err();
+    assert_eq!((denied.call, denied.failure.error), (KeyCall::Generate, KeyringError::Denied));
+}
+
+#[tokio::test]
+async fn the_calls_of_requests_show_that_a_key_works() {
+    let bench = Bench::new();
+    let key = bench.keyring.default_key_id().cloned();
+    bench.provider.remote.store(true, Ordering::Relaxed);
+    assert_eq!(bench.keyring.last_success(None), None);
+    bench.provider.refuse("bucket", KeyringError::Denied);
+    bench.write(1).await.unwrap_err();
+    assert_eq!(bench.keyring.last_success(None), None, "a refusal");
+    let bench = Bench::new();
+    bench.provider.remote.store(true, Ordering::Relaxed);
+    bench.write(1).await.unwrap();
+    let both = bench.keyring.last_success(None);
+    assert!(both.is_some_and(|both| both <= Instant::now()), "a shared data key is unwrapped before its use");
+    assert_eq!(bench.keyring.last_success(key.as_ref()), both);
 }
 
 #[test]

@@ -78,7 +78,10 @@ impl Inner {
         context: &EncryptionContext,
     ) -> Result<(), KeyringError> {
         match self.holder.unwrap(&write_key.wrapped, context, key_id).await {
-            Ok(read) if is_same(&read.data_key, &write_key.data_key) => Ok(()),
+            Ok(read) if is_same(&read.data_key, &write_key.data_key) => {
+                self.note_unwrapped(key_id);
+                Ok(())
+            }
             Ok(_) => {
                 tracing::error!(%key_id, "the key provider returned a data key that its blob does not hold");
                 Err(KeyringError::Malformed(MalformedResponse::RoundTrip))

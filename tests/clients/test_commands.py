@@ -49,7 +49,8 @@ def test_check_says_what_fails(start, real):
     done = subprocess.run([binary(), "check", "--config", running.config], capture_output=True, timeout=60,
                           env={**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"})  # fmt: skip
     assert done.returncode == 69
-    assert "FAILED" in done.stderr.decode() and "storage: lists its buckets" in done.stderr.decode()
+    assert "FAILED" in done.stdout.decode() and "storage: lists its buckets" in done.stdout.decode()
+    assert done.stderr.decode().startswith("s3veil: 1 of ")
 
 
 def test_inspect(command, stored, bucket):

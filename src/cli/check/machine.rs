@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::super::descriptors::TooFewDescriptors;
-use super::Finding;
+use super::report::Finding;
 
 /// Minimum clock difference for a warning.
 const MIN_NOTABLE_SKEW: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub(crate) fn clock(ours: SystemTime, theirs: SystemTime) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Kind;
+    use crate::cli::check::report::Kind;
 
     #[test]
     fn too_few_descriptors_are_a_warning() {

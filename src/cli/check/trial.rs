@@ -1,75 +1,138 @@
-//! Writes, reads, lists and deletes a trial object through a proxy in this process: authentication, rules,
-//! key service and storage take part as in `serve`.
+//! Trial objects that are written, read, listed, copied and deleted through a proxy in this process:
+//! authentication, rules, key service and storage take part as in `serve`. It must not know the storage
+//! behind that proxy. It promises that nothing stays behind, also after a failed step or an interrupt.
+
+mod steps;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, RANGE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Finding, Report};
+use super::report::{Finding, Report};
 use crate::access::{Client, Right, Rights};
 use crate::body::{BoxBody, read_bounded};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::error::with_causes;
+use crate::object::rule::BucketRule;
+use crate::object::rule::formats::{Multipart, WriteFormat};
 use crate::s3::{BucketName, BucketPattern, ObjectKey, xml};
 use crate::server::{self, ConnectionInfo, RequestBody, Server, Workers};
 use crate::service::{Arrival, Service};
 use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Credentials, Settings, Target, Timeouts, Upstream, UpstreamBody, UpstreamRequest};
 use crate::wire::checksum::ChecksumAlgorithm;
+use crate::wire::header::VERSION_ID;
 
 /// The access key id of the trial, accepted only by the proxy of this check.
 const ACCESS_KEY_ID: &str = "s3veil-check";
 
-/// More than one chunk of 64 KiB, so that a range can cross a boundary.
-const OBJECT_LENGTH: usize = 100_000;
-const CROSSING_RANGE: std::ops::RangeInclusive<usize> = 65_530..=65_545;
+/// The prefix of trial objects, below the prefix of their rule.
+pub(super) const PREFIX: &str = ".s3veil-check/";
 
 /// Timeout of each response's head.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum bytes of a response's body.
-const MAX_RESPONSE: usize = 1 << 20;
+const MAX_RESPONSE: usize = 8 << 20;
 
-/// The trial object, and the credentials of its client.
-pub(crate) struct Trial {
+/// The trial objects, and the credentials of their client.
+pub(super) struct Trial {
     bucket: BucketName,
-    object: ObjectKey,
+    /// The prefix of the trial objects: random, so that two checks do not meet.
+    prefix: String,
+    /// Why the rule has no multipart uploads.
+    without_parts: Option<&'static str>,
     region: String,
     secret: String,
+    leftovers: Mutex<Leftovers>,
 }
 
-type TrialResponse = (StatusCode, HeaderMap, Bytes);
+/// What the trial has written, or may have written.
+#[derive(Default)]
+struct Leftovers {
+    /// The objects, with the version that a versioned bucket has made.
+    objects: Vec<(ObjectKey, Option<String>)>,
+    /// The uploads that are not complete, with their ids.
+    uploads: Vec<(ObjectKey, String)>,
+}
+
+/// A request of the trial.
+struct TrialRequest {
+    method: Method,
+    object: Option<ObjectKey>,
+    query: Vec<(String, Option<String>)>,
+    headers: HeaderMap,
+    body: UpstreamBody,
+}
+
+/// A successful response.
+struct TrialResponse {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A request without a successful response.
+struct TrialError {
+    /// `None` without a response.
+    status: Option<StatusCode>,
+    text: String,
+}
+
+impl TrialRequest {
+    fn new(method: Method, object: &ObjectKey) -> Self {
+        Self { object: Some(object.clone()), ..Self::on_bucket(method) }
+    }
+
+    fn on_bucket(method: Method) -> Self {
+        Self { method, object: None, query: Vec::new(), headers: HeaderMap::new(), body: UpstreamBody::Empty }
+    }
+
+    fn query(mut self, name: &str, value: impl Into<Option<String>>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn content(self, content: &Bytes) -> Self {
+        Self { body: UpstreamBody::Content(content.clone()), ..self }
+    }
+}
 
 impl Trial {
-    /// A trial object with a random key in `bucket`, under the prefix of the first rule for that bucket.
+    /// Trial objects with random keys in `bucket`, under the prefix of the first rule for that bucket.
     ///
     /// # Errors
     /// [`Failure::Usage`] if no rule matches the bucket.
-    pub(crate) fn new(config: &Config, bucket: &BucketName) -> Result<Self, Failure> {
+    pub(super) fn new(config: &Config, bucket: &BucketName) -> Result<Self, Failure> {
         let rule = config.buckets.iter().find(|rule| rule.name.matches(bucket.as_str()));
         let missing = || format!("--bucket {bucket}: no [[bucket]] rule is for it: add one, or name another");
         let rule = rule.ok_or_else(|| Failure::Usage(missing()))?;
-        let object = format!("{}s3veil-check-{}", rule.prefix, Uuid::new_v4().simple());
-        let object = ObjectKey::parse(object).map_err(|error| Failure::Usage(error.message.into()))?;
+        let prefix = format!("{}{PREFIX}{}/", rule.prefix, Uuid::new_v4().simple());
+        ObjectKey::parse(prefix.as_str()).map_err(|error| Failure::Usage(error.message.into()))?;
         let mut secret = [0; 20];
         rand::fill(&mut secret).map_err(|_| Failure::Internal("the system has no randomness".to_owned()))?;
         Ok(Self {
             bucket: bucket.clone(),
-            object,
+            prefix,
+            without_parts: without_parts(rule),
             region: config.requests.region.clone().unwrap_or_else(|| config.upstream.region.clone()),
             secret: secret.iter().map(|byte| format!("{byte:02x}")).collect(),
+            leftovers: Mutex::default(),
         })
     }
 
+    /// The bucket of the trial objects.
+    pub(super) fn bucket(&self) -> &BucketName {
+        &self.bucket
+    }
+
     /// The client that may use the proxy of this check.
-    pub(crate) fn client(&self) -> (String, Client) {
+    pub(super) fn client(&self) -> (String, Client) {
         let bucket = BucketPattern::parse(self.bucket.as_str()).unwrap_or_else(|_| BucketPattern::any());
         let rights = Rights::new(&[Right::Read, Right::List, Right::Write, Right::Delete]);
         let client = Client::new(SecretAccessKey::new(self.secret.clone()), vec![bucket], rights);
@@ -77,7 +140,10 @@ impl Trial {
     }
 
     /// Serves on a loopback port during the trial, and reports each step.
-    pub(crate) async fn run(self, service: Arc<Service>, report: &mut Report) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// [`Failure`] if no server can be started on the loopback address.
+    pub(super) async fn run(self, service: Arc<Service>, report: &mut Report) -> Result<(), Failure> {
         let server = Server::bind(settings()).await?;
         let client = self.connect(server.local_address()).await?;
         let response = move |request: Request<RequestBody>, connection: ConnectionInfo| {
@@ -92,7 +158,14 @@ impl Trial {
         let serving = tokio::spawn(async move {
             server.serve(&Workers::current(), response, async { drop(wait.await) }).await
         });
-        self.steps(&client, report).await;
+        let is_interrupted = tokio::select! {
+            () = self.steps(&client, report) => false,
+            _ = tokio::signal::ctrl_c() => true,
+        };
+        if is_interrupted {
+            report.add("interrupted", "interrupted", None, Finding::failed("the trial was not finished"));
+        }
+        self.clean_up(&client, report).await;
         drop((client, ended));
         serving.await.map_err(|error| Failure::Internal(error.to_string()))?;
         Ok(())
@@ -116,55 +189,87 @@ impl Trial {
         Upstream::build(settings).await.map_err(|error| Failure::Internal(with_causes(&error)))
     }
 
-    /// Writes, reads and lists the trial object. A written object is removed even if another step fails.
-    async fn steps(&self, client: &Upstream, report: &mut Report) {
-        let content: Bytes = (0..OBJECT_LENGTH).map(|at| (at % 251) as u8).collect();
-        let step = |name: &str| format!("object {}/{} {name}", self.bucket, self.object.as_str());
-        let written =
-            self.send(client, Method::PUT, HeaderMap::new(), UpstreamBody::Content(content.clone())).await;
-        let is_written = written.is_ok();
-        report.line(&step("write"), &finding(written, |_| Ok(format!("{OBJECT_LENGTH} bytes"))));
-        if !is_written {
-            return;
-        }
-        let read = self.send(client, Method::GET, HeaderMap::new(), UpstreamBody::Empty).await;
-        report.line(&step("read"), &finding(read, |response| same(&response.2, &content)));
-        let range = format!("bytes={}-{}", CROSSING_RANGE.start(), CROSSING_RANGE.end());
-        let range = HeaderMap::from_iter([(RANGE, HeaderValue::try_from(range).expect("digits are text"))]);
-        let read = self.send(client, Method::GET, range, UpstreamBody::Empty).await;
-        report.line(&step("range"), &finding(read, |response| same(&response.2, &content[CROSSING_RANGE])));
-        let head = self.send(client, Method::HEAD, HeaderMap::new(), UpstreamBody::Empty).await;
-        let length = |(_, headers, _): TrialResponse| match headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok())
-        {
-            Some(length) if length == OBJECT_LENGTH.to_string() => Ok(format!("{length} bytes")),
-            length => Err(format!("Content-Length is {}", length.unwrap_or("missing"))),
-        };
-        report.line(&step("head"), &finding(head, length));
-        report.line(&step("list"), &finding(self.list(client).await, |response| listed(&response.2)));
-        let removed = self.send(client, Method::DELETE, HeaderMap::new(), UpstreamBody::Empty).await;
-        report.line(&step("remove"), &finding(removed, |_| Ok("done".to_owned())));
+    /// The key of a trial object.
+    fn object(&self, name: &str) -> ObjectKey {
+        let key = format!("{}{name}", self.prefix);
+        ObjectKey::parse(key).expect("the prefix is a key, and far below the limit of 1,024 bytes")
     }
 
-    async fn send(
+    fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, client: &Upstream, request: TrialRequest) -> Result<TrialResponse, TrialError> {
+        let TrialRequest { method, object, query, headers, body } = request;
+        let mut request = UpstreamRequest::new(method, &self.bucket, object.as_ref());
+        (request.query, request.headers, request.body) = (query, headers, body);
+        let sent = client.send(request).await;
+        let failed = |text| TrialError { status: None, text };
+        successful(sent.map_err(|error| failed(with_causes(&error)))?).await
+    }
+
+    /// Sends a request that makes an object, which is removed at the end whatever the response is.
+    async fn write(&self, client: &Upstream, request: TrialRequest) -> Result<TrialResponse, TrialError> {
+        let Some(object) = request.object.clone() else { return self.send(client, request).await };
+        self.leftovers().objects.push((object.clone(), None));
+        let written = self.send(client, request).await;
+        if let Some(version) = written.as_ref().ok().and_then(|response| version_id(&response.headers)) {
+            self.leftovers().objects.push((object, Some(version)));
+        }
+        written
+    }
+
+    /// Removes everything that was written and not removed yet. Reports only what may have stayed.
+    async fn clean_up(&self, client: &Upstream, report: &mut Report) {
+        let Leftovers { objects, uploads } = std::mem::take(&mut *self.leftovers());
+        let mut stayed = Vec::new();
+        for (object, id) in uploads {
+            let abort = TrialRequest::new(Method::DELETE, &object).query("uploadId", id);
+            stayed.extend(self.send(client, abort).await.err());
+        }
+        for (object, version) in objects {
+            stayed.extend(self.remove(client, &object, version).await.err());
+        }
+        let is_gone = |error: &TrialError| error.status == Some(StatusCode::NOT_FOUND);
+        if let Some(error) = stayed.iter().find(|error| !is_gone(error)) {
+            let why = format!("objects under {} may have stayed: {}", self.prefix, error.text);
+            report.add("leftovers", "leftovers", Some(self.bucket.as_str()), Finding::warning(why));
+        }
+    }
+
+    /// Deletes an object or one version of it; in a versioned bucket also the delete marker that this makes.
+    async fn remove(
         &self,
         client: &Upstream,
-        method: Method,
-        headers: HeaderMap,
-        body: UpstreamBody,
-    ) -> Result<TrialResponse, String> {
-        let mut request = UpstreamRequest::new(method, &self.bucket, &self.object);
-        request.headers = headers;
-        request.body = body;
-        successful(client.send(request).await.map_err(|error| with_causes(&error))?).await
+        object: &ObjectKey,
+        version: Option<String>,
+    ) -> Result<(), TrialError> {
+        let delete = || TrialRequest::new(Method::DELETE, object);
+        let Some(version) = version else {
+            let deleted = self.send(client, delete()).await?;
+            if let Some(marker) = version_id(&deleted.headers) {
+                self.send(client, delete().query("versionId", marker)).await?;
+            }
+            return Ok(());
+        };
+        self.send(client, delete().query("versionId", version)).await.map(drop)
     }
+}
 
-    async fn list(&self, client: &Upstream) -> Result<TrialResponse, String> {
-        let parameter = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
-        let mut request = UpstreamRequest::new(Method::GET, &self.bucket, None);
-        request.query = vec![parameter("list-type", "2"), parameter("prefix", self.object.as_str())];
-        successful(client.send(request).await.map_err(|error| with_causes(&error))?).await
+/// The version that a versioned bucket has made.
+fn version_id(headers: &HeaderMap) -> Option<String> {
+    let version = headers.get(VERSION_ID)?.to_str().ok()?;
+    (version != "null").then(|| version.to_owned())
+}
+
+/// Why objects under the rule are not uploaded in parts.
+fn without_parts(rule: &BucketRule) -> Option<&'static str> {
+    match (rule.formats.write, rule.formats.cbc.multipart) {
+        (WriteFormat::Native, _) | (WriteFormat::Cbc, Multipart::Native) => None,
+        (WriteFormat::Cbc, Multipart::Refuse) => Some("the rule writes \"cbc\", which has no parts"),
+        (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
+            Some("the rule writes \"s3ec\", which has no parts")
+        }
     }
 }
 
@@ -184,43 +289,18 @@ fn settings() -> server::Settings {
 }
 
 /// The response if it is a success, otherwise the message of its error document.
-async fn successful(response: Response<BoxBody>) -> Result<TrialResponse, String> {
+async fn successful(response: Response<BoxBody>) -> Result<TrialResponse, TrialError> {
     let (head, body) = response.into_parts();
+    let status = Some(head.status);
+    let body = read_bounded(body, MAX_RESPONSE).await;
     let body =
-        read_bounded(body, MAX_RESPONSE).await.map_err(|error| format!("the response broke off: {error}"))?;
+        body.map_err(|error| TrialError { status, text: format!("the response broke off: {error}") })?;
     if head.status.is_success() {
-        return Ok((head.status, head.headers, body));
+        return Ok(TrialResponse { headers: head.headers, body });
     }
-    Err(match xml::parse_error_document(&body) {
+    let text = match xml::parse_error_document(&body) {
         Ok(document) => format!("{} {}: {}", head.status.as_u16(), document.code, document.message),
         Err(_) => head.status.to_string(),
-    })
-}
-
-fn finding(
-    response: Result<TrialResponse, String>,
-    judge: impl FnOnce(TrialResponse) -> Result<String, String>,
-) -> Finding {
-    match response.and_then(judge) {
-        Ok(text) => Finding::good(text),
-        Err(why) => Finding::failed(why),
-    }
-}
-
-fn same(read: &[u8], written: &[u8]) -> Result<String, String> {
-    if read == written {
-        Ok(format!("{} bytes, as they were written", read.len()))
-    } else {
-        Err(format!("{} bytes, which are not those that were written", read.len()))
-    }
-}
-
-/// Checks that the listing contains the object with its plaintext's size.
-fn listed(document: &[u8]) -> Result<String, String> {
-    let size = format!("<Size>{OBJECT_LENGTH}</Size>");
-    if String::from_utf8_lossy(document).contains(&size) {
-        Ok(format!("{OBJECT_LENGTH} bytes"))
-    } else {
-        Err(format!("the listing has no object of {OBJECT_LENGTH} bytes"))
-    }
+    };
+    Err(TrialError { status, text })
 }

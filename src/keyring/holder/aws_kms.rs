@@ -44,6 +44,8 @@ const MAX_CODE_LEN: usize = 64;
 pub(in crate::keyring) struct AwsKmsHolder {
     client: aws_sdk_kms::Client,
     key_id: Option<KeyId>,
+    /// The endpoint, or the region whose own endpoint is used, for the log.
+    place: String,
 }
 
 impl AwsKmsHolder {
@@ -60,6 +62,8 @@ impl AwsKmsHolder {
         let shared = loader.load().await;
         let arn_region = key_id.as_ref().and_then(KeyId::region).map(|region| Region::new(region.to_owned()));
         let region = shared.region().cloned().or(arn_region).ok_or(KeyringSetupError::NoRegion)?;
+        let default_place = || format!("AWS KMS in {region}");
+        let place = endpoint.as_deref().or(shared.endpoint_url()).map_or_else(default_place, str::to_owned);
         let mut config = aws_sdk_kms::config::Builder::from(&shared)
             .region(region)
             .timeout_config(
@@ -78,7 +82,12 @@ impl AwsKmsHolder {
         if let Some(endpoint) = endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Ok(Self { client: aws_sdk_kms::Client::from_conf(config.build()), key_id })
+        Ok(Self { client: aws_sdk_kms::Client::from_conf(config.build()), key_id, place })
+    }
+
+    /// The endpoint of the service, or its region.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     pub(super) fn default_key_id(&self) -> &[KeyId] {
@@ -153,6 +162,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> ServiceError for E {}
 /// The meaning of an error, with a description of the response or of the failed connection.
 fn check_error(error: &SdkError<impl ServiceError, HttpResponse>) -> CheckError {
     let cause = describe_foreign_response(error)
+        .or_else(|| describe_response(error))
         .unwrap_or_else(|| causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "));
     CheckError { error: classify(error), cause: Some(cause) }
 }
@@ -172,16 +182,12 @@ fn describe_foreign_response(error: &SdkError<impl ServiceError, HttpResponse>) 
     })
 }
 
-/// Logs why requests fail, for operators. A failure that any client with the right to store objects can cause
-/// is not logged as a warning.
-pub(super) fn log(failure: &CheckError) {
-    let CheckError { error, cause } = failure;
-    let causes = cause.as_deref().unwrap_or_default();
-    if error.is_of_another_key() {
-        tracing::debug!(causes, "AWS KMS refused");
-    } else {
-        tracing::warn!(causes, "AWS KMS failed");
-    }
+/// The code and the message of an error response: `AccessDeniedException: User … is not authorized …`.
+fn describe_response(error: &SdkError<impl ServiceError, HttpResponse>) -> Option<String> {
+    let response = error.as_service_error()?;
+    let code = response.code()?;
+    let message = response.message().map(|message| format!(": {message}")).unwrap_or_default();
+    Some(format!("{code}{message}"))
 }
 
 fn classify(error: &SdkError<impl ServiceError, HttpResponse>) -> KeyringError {

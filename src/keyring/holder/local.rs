@@ -21,7 +21,9 @@ pub use self::file::{generate, rotate};
 use super::{DecryptedKey, GeneratedKey};
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Local;
-use crate::keyring::{EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN};
+use crate::keyring::{
+    CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
+};
 
 /// Version of the `CiphertextBlob` layout:
 /// ```text
@@ -94,6 +96,24 @@ impl LocalHolder {
         &self.ids
     }
 
+    /// The keyring's file.
+    pub(super) fn place(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    /// Adds the keyring's file and ids to an error about a key that the keyring does not have.
+    pub(super) fn explain(&self, error: KeyringError) -> CheckError {
+        let cause = (error == KeyringError::KeyNotFound).then(|| format!("not in {}", self.describe()));
+        CheckError { error, cause }
+    }
+
+    /// The keyring's file and the ids in it: `./data/keyring (has: local-1, local-2)`.
+    fn describe(&self) -> String {
+        let ids: Vec<_> = self.ids.iter().take(SHOWN_IDS).map(KeyId::as_str).collect();
+        let rest = if self.ids.len() > SHOWN_IDS { ", …" } else { "" };
+        format!("{} (has: {}{rest})", self.file.display(), ids.join(", "))
+    }
+
     pub(super) fn generate(
         &self,
         key_id: &KeyId,
@@ -144,10 +164,7 @@ impl LocalHolder {
         let named = std::str::from_utf8(named).ok().and_then(|named| KeyId::parse(named).ok());
         match named {
             Some(key_id) if !self.ids.contains(&key_id) => {
-                let ids: Vec<_> = self.ids.iter().take(SHOWN_IDS).map(KeyId::as_str).collect();
-                let rest = if self.ids.len() > SHOWN_IDS { ", …" } else { "" };
-                let keyring = format!("{} (has: {}{rest})", self.file.display(), ids.join(", "));
-                KeyringError::KeyMissing { key_id, keyring }
+                KeyringError::KeyMissing { key_id, keyring: self.describe() }
             }
             Some(_) | None => KeyringError::IncorrectKey,
         }

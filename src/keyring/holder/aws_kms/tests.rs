@@ -144,9 +144,10 @@ async fn a_throttled_call_is_tried_again_within_bounds() {
 #[tokio::test]
 async fn a_denied_call_is_not_tried_again() {
     let canned = Canned::responding(400, r#"{"__type":"AccessDeniedException","Message":"no"}"#).await;
-    let refused =
-        canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err().map(|failure| failure.error);
-    assert_eq!(refused, Some(KeyringError::Denied));
+    let refused = canned.kms().await.decrypt(b"blob", &context(), &key_id()).await.err();
+    let refused = refused.expect("a refusal");
+    assert_eq!(refused.error, KeyringError::Denied);
+    assert_eq!(refused.cause.as_deref(), Some("AccessDeniedException: no"), "code and message");
     assert_eq!(canned.requests.lock().unwrap().len(), 1);
 }
 
@@ -177,7 +178,8 @@ async fn missing_credentials_are_no_outage() {
     let canned = Canned::responding(400, "{}").await;
     let provider = provide_credentials_fn(|| async { Err(CredentialsError::not_loaded("none")) });
     let config = canned.kms().await.client.config().to_builder().credentials_provider(provider).build();
-    let kms = AwsKmsHolder { client: aws_sdk_kms::Client::from_conf(config), key_id: None };
+    let kms =
+        AwsKmsHolder { client: aws_sdk_kms::Client::from_conf(config), key_id: None, place: String::new() };
     assert_eq!(
         kms.generate(&key_id(), &context()).await.err().map(|failure| failure.error),
         Some(KeyringError::Credentials)

@@ -113,6 +113,13 @@ fn a_blob_of_a_key_that_is_not_there_names_it_and_where_it_was_looked_for() {
 }
 
 #[test]
+fn a_key_that_is_not_in_the_keyring_is_explained_by_the_ids_that_are() {
+    let explained = keys(&[("k", 1), ("j", 2)]).explain(KeyringError::KeyNotFound);
+    assert_eq!(explained.to_string(), "the wrapping key was not found: not in ring (has: k, j)");
+    assert_eq!(keys(&[("k", 1)]).explain(KeyringError::InvalidCiphertext).cause, None);
+}
+
+#[test]
 fn other_unknown_and_changed_keys_are_refused_as_kms_does_it() {
     let context = EncryptionContext::native("r");
     let both = keys(&[("k", 1), ("j", 2)]);

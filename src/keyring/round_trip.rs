@@ -1,0 +1,155 @@
+//! Whether wrapping keys work: a round trip that bypasses the caches, and the times of the last successful
+//! calls. It must not know what an operator does with the result. It promises that only a call that the
+//! provider carried out counts as a success.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{CheckError, EncryptionContext, KeyId, Keyring, KeyringError, MalformedResponse, is_same};
+
+/// Maximum number of keys whose calls are remembered. The names are those of the configuration.
+const MAX_REMEMBERED: usize = 1_000;
+
+/// The result of [`Keyring::check`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// The wrapping key as the provider names it: the full ARN for AWS KMS.
+    pub key_id: String,
+    /// How long generating a data key took.
+    pub generate: Duration,
+    /// How long unwrapping that data key took.
+    pub unwrap: Duration,
+}
+
+/// One of the two calls of a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCall {
+    /// A new data key is generated.
+    Generate,
+    /// A wrapped data key is unwrapped.
+    Unwrap,
+}
+
+impl KeyCall {
+    /// The action of AWS KMS that a policy has to allow for this call.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Generate => "kms:GenerateDataKey",
+            Self::Unwrap => "kms:Decrypt",
+        }
+    }
+}
+
+/// The failure of [`Keyring::check`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundTripError {
+    /// The call that failed.
+    pub call: KeyCall,
+    /// The wrapping key as it was requested; `None` if no key is configured.
+    pub key_id: Option<KeyId>,
+    /// The error and its cause.
+    pub failure: CheckError,
+}
+
+/// When calls of the provider last succeeded, by the requested key.
+#[derive(Debug, Default)]
+pub(super) struct Successes(Mutex<HashMap<KeyId, LastSuccess>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct LastSuccess {
+    generate: Option<Instant>,
+    unwrap: Option<Instant>,
+}
+
+impl Successes {
+    pub(super) fn record(&self, call: KeyCall, key_id: &KeyId) {
+        let mut successes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !successes.contains_key(key_id) {
+            if successes.len() >= MAX_REMEMBERED {
+                return;
+            }
+            successes.insert(key_id.clone(), LastSuccess::default());
+        }
+        let Some(last) = successes.get_mut(key_id) else { return };
+        match call {
+            KeyCall::Generate => last.generate = Some(Instant::now()),
+            KeyCall::Unwrap => last.unwrap = Some(Instant::now()),
+        }
+    }
+
+    /// The time since which both calls have succeeded.
+    fn both(&self, key_id: &KeyId) -> Option<Instant> {
+        let successes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let LastSuccess { generate, unwrap } = *successes.get(key_id)?;
+        Some(generate?.min(unwrap?))
+    }
+}
+
+impl Keyring {
+    /// Generates a data key and unwraps it, bypassing the caches, to find out whether this key works in this
+    /// context now. `None` is the default key.
+    ///
+    /// # Errors
+    /// The provider's failure, or [`MalformedResponse::RoundTrip`] if another data key comes back.
+    pub async fn check(
+        &self,
+        key_id: Option<&KeyId>,
+        context: &EncryptionContext,
+    ) -> Result<RoundTrip, RoundTripError> {
+        let failed =
+            |call, key_id: Option<&KeyId>, failure| RoundTripError { call, key_id: key_id.cloned(), failure };
+        let Some(key_id) = key_id.or_else(|| self.default_key_id()) else {
+            return Err(failed(KeyCall::Generate, None, KeyringError::NoKeyNamed.into()));
+        };
+        let holder = &self.inner.holder;
+        let started = Instant::now();
+        let written = holder.try_generate(key_id, context).await;
+        let written = written.map_err(|failure| failed(KeyCall::Generate, Some(key_id), failure))?;
+        let generate = started.elapsed();
+        let started = Instant::now();
+        let read = holder.try_unwrap(&written.wrapped, context, key_id).await;
+        let read = read.map_err(|failure| failed(KeyCall::Unwrap, Some(key_id), failure))?;
+        let unwrap = started.elapsed();
+        if !is_same(&written.data_key, &read.data_key) {
+            let error = KeyringError::Malformed(MalformedResponse::RoundTrip);
+            return Err(failed(KeyCall::Unwrap, Some(key_id), error.into()));
+        }
+        Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
+    }
+
+    /// The time since which ordinary requests have had a data key both generated and unwrapped under this
+    /// key; `None` if either has not happened, or the holder is a local file. `None` as `key_id` is the
+    /// default key.
+    pub fn last_success(&self, key_id: Option<&KeyId>) -> Option<Instant> {
+        self.inner.successes.both(key_id.or_else(|| self.default_key_id())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_is_one_of_both_calls_and_as_old_as_the_older() {
+        let (successes, key) = (Successes::default(), KeyId::parse("alias/a").expect("a key id"));
+        successes.record(KeyCall::Unwrap, &key);
+        assert_eq!(successes.both(&key), None, "nothing was generated");
+        let before = Instant::now();
+        successes.record(KeyCall::Generate, &key);
+        let both = successes.both(&key).expect("both succeeded");
+        assert!(both <= before, "the unwrapping is the older");
+        successes.record(KeyCall::Unwrap, &key);
+        assert!(successes.both(&key).expect("both succeeded") >= before);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let successes = Successes::default();
+        for number in 0..2 * MAX_REMEMBERED {
+            let key = KeyId::parse(&format!("alias/{number}")).expect("a key id");
+            successes.record(KeyCall::Generate, &key);
+        }
+        assert_eq!(successes.0.lock().expect("no panic").len(), MAX_REMEMBERED);
+    }
+}
