@@ -135,7 +135,7 @@ fn certificates(config: &Config) -> Vec<(&'static str, Finding)> {
     };
     let own = config.listen.tls.as_ref().map(Tls::validity);
     let mut lines = Vec::from_iter(own.map(|validity| ("listen.tls.certificate", found(validity))));
-    let trusted = config.upstream.extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
+    let trusted = config.upstream().extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
     for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
         lines.push(("upstream.ca_file", found(validity)));
     }

@@ -69,10 +69,10 @@ impl DependencyNames {
             }
         }
         Self {
-            storage: storage_place(&config.upstream),
+            storage: storage_place(config.upstream()),
             keys: key_place(&config.keyring),
             key_ids,
-            trusts_a_file: config.upstream.extra_root_ca.is_some(),
+            trusts_a_file: config.upstream().extra_root_ca.is_some(),
         }
     }
 }
@@ -188,7 +188,7 @@ impl Dependencies {
         bucket: Option<&BucketName>,
     ) -> Result<(StatusCode, HeaderMap, bytes::Bytes), DependencyError> {
         let request = UpstreamRequest::new(method, bucket, None);
-        let sent = self.resources.upstream.send(request).await;
+        let sent = self.resources.upstreams.send(request).await;
         let response = sent.map_err(|error| {
             let advice = error.advice(self.names.trusts_a_file);
             let advice = advice.map_or_else(String::new, |advice| format!(": {advice}"));
@@ -240,10 +240,18 @@ fn content_type(headers: &HeaderMap) -> String {
     format!("Content-Type: {}", value.chars().take(60).collect::<String>())
 }
 
-/// The storage's line on the status page.
+/// The line of the storages on the status page.
 pub fn storage_line(config: &Config) -> String {
-    let is_trial = matches!(config.upstream.target, Target::Embedded { .. });
-    storage_place(&config.upstream) + if is_trial { ", for trying it out" } else { "" }
+    let line = |upstream: &upstream::Settings| {
+        let is_trial = matches!(upstream.target, Target::Embedded { .. });
+        storage_place(upstream) + if is_trial { ", for trying it out" } else { "" }
+    };
+    match config.upstreams.as_slice() {
+        [only] => line(only),
+        several => {
+            several.iter().map(|it| format!("{}: {}", it.name, line(it))).collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 /// The key service's line on the status page.

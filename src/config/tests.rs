@@ -59,7 +59,7 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     let config = parse(text, Path::new("proxy.toml"), |_| None).expect("the published file");
     assert_eq!(config.listen.address, SocketAddr::from(([127, 0, 0, 1], 8333)));
     assert_eq!(config.admin, Some(admin::Settings { address: SocketAddr::from(([127, 0, 0, 1], 9333)) }));
-    assert_eq!(config.upstream.target, Target::Embedded { path: "./data".into() });
+    assert_eq!(config.upstream().target, Target::Embedded { path: "./data".into() });
     let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
     assert_eq!((keyring.file.as_path(), keyring.create_if_missing), (Path::new("./data/keyring"), true));
     assert_eq!(config.clients[0].0, "s3veil");
@@ -227,7 +227,7 @@ fn listening_and_the_upstream_can_be_set() {
     };
     assert_eq!(config.requests, rules);
     assert_eq!(config.admin, None);
-    let upstream = &config.upstream;
+    let upstream = config.upstream();
     assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
     assert_eq!(
         (upstream.path_style, upstream.checksum, upstream.max_retries),
@@ -599,7 +599,7 @@ fn every_string_may_come_from_the_environment() {
         _ => None,
     });
     let config = config.expect("a valid file");
-    assert_eq!((config.upstream.region.as_str(), config.listen.address.port()), ("eu-central-1", 9));
+    assert_eq!((config.upstream().region.as_str(), config.listen.address.port()), ("eu-central-1", 9));
     let client = &config.clients[0].1;
     assert_eq!((client.buckets[0].as_str(), client.access), ("logs-*", ClientAccess::ReadOnly));
 }

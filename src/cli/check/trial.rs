@@ -63,7 +63,7 @@ impl Trial {
         Ok(Self {
             bucket: bucket.clone(),
             object,
-            region: config.requests.region.clone().unwrap_or_else(|| config.upstream.region.clone()),
+            region: config.requests.region.clone().unwrap_or_else(|| config.upstream().region.clone()),
             secret: secret.iter().map(|byte| format!("{byte:02x}")).collect(),
         })
     }
