@@ -88,10 +88,10 @@ fn the_published_comments_are_true() {
                 "max_clock_skew",
             ][..],
         ),
-        ("[upstream]", &["connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
+        ("[upstream]", &["name", "connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
         ("[keyring]", &["reuse", "cache"]),
         ("[[client]]", &["buckets", "access"]),
-        ("[[bucket]]", &["formats", "binding", "etag"]),
+        ("[[bucket]]", &["upstream", "formats", "binding", "etag"]),
     ];
     let mut plain = read(MINIMAL).expect("the minimal file");
     plain.warnings.clear();
@@ -104,8 +104,9 @@ fn the_published_comments_are_true() {
         }
     }
     let others = ["region", "domain"].map(|key| below("[listen]", &shown(key)));
-    for other in
-        others.into_iter().chain(["realm", "key_id", "prefix"].map(|key| below("[[bucket]]", &shown(key))))
+    for other in others
+        .into_iter()
+        .chain(["realm", "key_id", "prefix", "stored_as"].map(|key| below("[[bucket]]", &shown(key))))
     {
         read(&other).expect(&other);
     }
@@ -241,6 +242,54 @@ fn listening_and_the_upstream_can_be_set() {
     assert_eq!((access_key_id.as_str(), secret_access_key.as_str()), ("AKIA", "from the environment"));
 }
 
+const SEVERAL: &str = "\
+[[upstream]]
+name = \"aws\"
+region = \"eu-central-1\"
+[[upstream]]
+name = \"archive\"
+checksum = \"none\"
+endpoint = \"http://storage.example:9000\"";
+
+#[test]
+fn several_upstreams_and_routes_to_them_can_be_set() {
+    let text = with("[upstream]", SEVERAL).replace("endpoint = \"embedded:./data\"\n", "");
+    let rules = "[[bucket]]\nname = \"logs-*\"\nprefix = \"a/\"\n[[bucket]]\nname = \"logs-*\"\nupstream = \"archive\"\n\
+                 stored_as = \"company-{bucket}\"\n[[bucket]]\nname = \"data\"\nstored_as = \"other\"\n[[bucket]]";
+    let config = read(&text.replace("[[bucket]]", rules)).expect("a valid file");
+    let found: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|it| (it.name.as_str(), it.region.as_str(), it.checksum.is_some(), it.via.is_some()))
+        .collect();
+    assert_eq!(found, [("aws", "eu-central-1", true, true), ("archive", "us-east-1", false, true)]);
+    assert_eq!(config.upstream().target, Target::Aws);
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| (route.buckets.as_str(), route.upstream, route.stored_as.is_some()))
+        .collect();
+    assert_eq!(routes, [("logs-*", 1, true), ("data", 0, true), ("*", 0, false)]);
+    let named = read(&below("[upstream]", "name = \"main\"")).expect("a valid file");
+    assert_eq!(named.upstream().name, "main");
+}
+
+#[test]
+fn no_upstream_is_this_proxy_itself() {
+    let text = with("[upstream]", SEVERAL).replace("endpoint = \"embedded:./data\"\n", "");
+    let own = text.replace("storage.example:9000", "127.0.0.1:8333");
+    let refused = refused(&own);
+    assert!(refused.contains(":9: `upstream.endpoint` is this proxy's own address"), "{refused}");
+}
+
+/// A changed file keeps what it does not change: settings can be compared.
+#[test]
+fn equal_settings_are_equal() {
+    let upstreams = |text: &str| read(text).expect("a valid file").upstreams;
+    assert_eq!(upstreams(EVERYTHING), upstreams(EVERYTHING));
+    assert_ne!(upstreams(EVERYTHING), upstreams(&EVERYTHING.replace("env:APP_SECRET", "another")));
+}
+
 #[test]
 fn slow_clients_can_be_left_alone() {
     let cuts = |line: &str| read(&below("[listen]", line)).expect("a valid file").requests.cut_slow_clients;
@@ -320,7 +369,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 101);
+    assert_eq!(seen, 112);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
