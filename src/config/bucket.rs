@@ -1,7 +1,7 @@
 //! `[[bucket]]`: the rules for buckets, and the routes to their storages.
 //! It must not know how a rule is applied.
-//! It promises that every rule can match, has a wrapping key, that no bucket joins a realm by chance, and that
-//! no two buckets are plainly one stored bucket.
+//! It promises that every rule can match, has a wrapping key, that no bucket joins a realm by chance, and
+//! that no two buckets are plainly one stored bucket.
 
 use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;

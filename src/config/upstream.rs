@@ -1,6 +1,6 @@
-//! `[upstream]`, or several `[[upstream]]`: the storages, their credentials and timeouts. It must not know how
-//! a request is sent. It promises that names are unique, that no endpoint is recognisably this proxy itself,
-//! and that no setting is silently without effect.
+//! `[upstream]`, or several `[[upstream]]`: the storages, their credentials and timeouts. It must not know
+//! how a request is sent. It promises that names are unique, that no endpoint is recognisably this proxy
+//! itself, and that no setting is silently without effect.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

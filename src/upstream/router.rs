@@ -3,12 +3,16 @@
 //! It must not know what a request means. It promises that a request reaches no other storage than its
 //! bucket's, and that no stored name of a bucket is in a refusal.
 
+mod renamed;
+mod route;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::route::{Located, Route, Routes};
-use super::{AddressError, BoxBody, Reading, Upstream, UpstreamError, UpstreamRequest, renamed};
+use self::route::Located;
+pub use self::route::{Conflict, InvalidStoredName, Route, Routes, StoredName};
+use super::{AddressError, BoxBody, Reading, Upstream, UpstreamError, UpstreamRequest};
 use crate::s3::headers::COPY_SOURCE;
 use crate::s3::{BucketName, BucketPattern, CopySource};
 use crate::wire::checksum::ChecksumAlgorithm;

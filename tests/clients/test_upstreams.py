@@ -36,7 +36,7 @@ def storages(localstack, tmp_path_factory):
     credentials = {"path_style": True, "access_key_id": "test", "secret_access_key": "test"}
     upstreams = [
         {"name": "main", "endpoint": localstack[0], **credentials},
-        {"name": "far", "endpoint": second.endpoint, **credentials, "region": "eu-west-1", "checksum": "crc32c"},
+        {"name": "far", "endpoint": second.endpoint, **credentials, "region": "eu-west-1", "checksum": "none"},
         {"name": "archive", "endpoint": f"embedded:{data}", "embedded_sync": "off"},
         {"name": "away", "endpoint": f"http://127.0.0.1:{free_port()}", **credentials, "max_retries": 1},
     ]
@@ -178,7 +178,7 @@ def test_copies_between_storages(storages, aws, tmp_path, source, target):
     for file in (small, large):
         aws("s3", "cp", "--no-progress", file, f"s3://{source}/{file.name}", running=storages.proxy)
         # `aws` copies objects of more than 8 MiB with UploadPartCopy.
-        aws("s3", "cp", "--no-progress", f"s3://{source}/{file.name}", f"s3://{target}/{file.name}", "--copy-props", "none", running=storages.proxy)
+        aws("s3", "cp", "--no-progress", f"s3://{source}/{file.name}", f"s3://{target}/{file.name}", running=storages.proxy)
         back = tmp_path / "back"
         aws("s3", "cp", "--no-progress", f"s3://{target}/{file.name}", back, running=storages.proxy)
         assert back.read_bytes() == file.read_bytes()
@@ -244,7 +244,7 @@ def test_a_second_sync_moves_nothing(storages, aws, tmp_path):
     s3 = storages.proxy.boto()
     for number in range(5):
         s3.put_object(Bucket=source, Key=f"d/{number}", Body=b"x" * (number * 1000))
-    sync = ("s3", "sync", "--no-progress", f"s3://{source}", f"s3://{target}", "--copy-props", "none")
+    sync = ("s3", "sync", "--no-progress", f"s3://{source}", f"s3://{target}")
     assert len(aws(*sync, running=storages.proxy).stdout.splitlines()) == 5
     assert aws(*sync, running=storages.proxy).stdout == ""
 
@@ -281,8 +281,8 @@ def test_each_storage_is_told_that_the_request_came_through_the_proxy(tmp_path):
             for bucket in ("b-1", "b-2"):
                 assert running.raw().request("HEAD", f"/{bucket}/k").status == 404
         for number, stand_in in enumerate((first, second), 1):
-            (asked,) = stand_in.asked
-            assert (asked.path, asked.headers["via"]) == (f"/b-{number}/k", "1.1 s3veil")
+            assert [asked.path for asked in stand_in.asked if asked.path != "/"] == [f"/b-{number}/k"]
+            assert all(asked.headers["via"] == "1.1 s3veil" for asked in stand_in.asked)
 
 
 REGION_REDIRECT = b"<Error><Code>TemporaryRedirect</Code><Message>Elsewhere.</Message></Error>"
@@ -302,5 +302,5 @@ def test_a_redirect_to_another_region_never_reaches_the_client(tmp_path):
         with Proxy(tmp_path / "proxy", stand_in.upstream, keyring) as running:
             for path in ("/b-1/k", "/b-1/k", "/b-2/k"):
                 assert running.raw().request("HEAD", path).status == 404
-        regions = [asked.headers["authorization"].split("/")[2] for asked in stand_in.asked]
+        regions = [asked.headers["authorization"].split("/")[2] for asked in stand_in.asked if asked.path != "/"]
         assert regions == ["us-east-1", "eu-1", "eu-1", "us-east-1"]

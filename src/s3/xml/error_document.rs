@@ -31,7 +31,7 @@ pub fn parse_error_document(body: &[u8]) -> Result<ErrorDocument, XmlError> {
     ErrorDocument::from_element(&read(body, LIMITS)?).ok_or(XmlError::Unexpected)
 }
 
-/// An error document with another name of the bucket in the place of `stored`. The texts of keys and ids stay.
+/// An error document with `name` in the place of `stored`, the name of its bucket. Keys and ids stay.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for a document that is no `Error`.

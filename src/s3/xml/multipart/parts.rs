@@ -72,8 +72,8 @@ pub struct PartEntry {
 }
 
 impl UploadedParts {
-    /// The page for the client, under the bucket's name and upload id that the client used: `entry_of` returns each part as the
-    /// client sees it, or hides the part.
+    /// The page for the client, under the name of the bucket and the upload id that the client used:
+    /// `entry_of` returns each part as the client sees it, or hides the part.
     #[must_use]
     pub fn write(
         mut self,

@@ -43,8 +43,8 @@ pub fn upload_ids(document: &[u8]) -> Result<Vec<String>, XmlError> {
     Ok(uploads.filter_map(|upload| Some(upload.text_of("UploadId")?.trim().to_owned())).collect())
 }
 
-/// A page of ListMultipartUploads for the client, under the name that it has for the bucket: `known` gives the id that the client was given for one of
-/// the storage's; other ids stay as they are.
+/// A page of ListMultipartUploads for the client, under its name for the bucket: `known` gives the id that
+/// the client was given for one of the storage's; other ids stay as they are.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for another document.

@@ -8,9 +8,9 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderName, Response};
 use http_body_util::{BodyExt, Full};
 
-use super::{BoxBody, UpstreamError};
 use crate::s3::BucketName;
 use crate::s3::xml::{MAX_ERROR_DOCUMENT, rename_bucket};
+use crate::upstream::{BoxBody, UpstreamError};
 
 /// `arn:aws:s3:::` and the stored name.
 const BUCKET_ARN: HeaderName = HeaderName::from_static("x-amz-bucket-arn");

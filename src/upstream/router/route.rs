@@ -3,8 +3,8 @@
 //! It must not know requests or how storages are reached. It promises that a bucket of a client is in one
 //! storage under one name, and that two buckets of clients are never one stored bucket.
 
-use super::error::AddressError;
 use crate::s3::{BucketName, BucketPattern, PatternIndex};
+use crate::upstream::AddressError;
 
 /// What stands for the client's name of a bucket in the pattern of its stored name.
 const PLACEHOLDER: &str = "{bucket}";
@@ -96,11 +96,11 @@ pub struct Routes {
 
 /// Where a bucket is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Located {
+pub(in crate::upstream) struct Located {
     /// The place of the storage in the configuration.
-    pub(super) upstream: usize,
+    pub(in crate::upstream) upstream: usize,
     /// The bucket's name there, if it is another one.
-    pub(super) stored: Option<BucketName>,
+    pub(in crate::upstream) stored: Option<BucketName>,
 }
 
 /// Two buckets of clients that would be one stored bucket.
@@ -122,7 +122,7 @@ impl Routes {
     }
 
     /// Whether every bucket is in the default storage, under the name that clients use.
-    pub(super) fn are_trivial(&self) -> bool {
+    pub(in crate::upstream) fn are_trivial(&self) -> bool {
         self.routes.iter().all(|route| route.upstream == 0 && route.stored_as.is_none())
     }
 
@@ -138,7 +138,7 @@ impl Routes {
     /// # Errors
     /// [`AddressError::NoStoredName`] when its stored name would be no bucket's name, and
     /// [`AddressError::AnotherBucket`] when the stored bucket is another bucket of clients.
-    pub(super) fn locate(&self, bucket: &BucketName) -> Result<Located, AddressError> {
+    pub(in crate::upstream) fn locate(&self, bucket: &BucketName) -> Result<Located, AddressError> {
         let route = self.place(bucket).map(|place| &self.routes[place]);
         let upstream = self.upstream(bucket);
         let stored = match route.and_then(|route| route.stored_as.as_ref()) {
@@ -154,7 +154,7 @@ impl Routes {
     }
 
     /// The place of the storage that has a bucket.
-    pub(super) fn upstream(&self, bucket: &BucketName) -> usize {
+    pub(in crate::upstream) fn upstream(&self, bucket: &BucketName) -> usize {
         self.place(bucket).map_or(0, |place| self.routes[place].upstream)
     }
 
@@ -172,7 +172,11 @@ impl Routes {
     }
 
     /// The client's name of a stored bucket; `None` if no bucket of clients is stored there under this name.
-    pub(super) fn client_name(&self, upstream: usize, stored: &BucketName) -> Option<BucketName> {
+    pub(in crate::upstream) fn client_name(
+        &self,
+        upstream: usize,
+        stored: &BucketName,
+    ) -> Option<BucketName> {
         self.renamed(upstream, stored).next().or_else(|| {
             let route = self.place(stored).map(|place| &self.routes[place]);
             let is_here =
@@ -182,7 +186,7 @@ impl Routes {
     }
 
     /// Whether a bucket that one of `patterns` matches can be in the storage.
-    pub(super) fn can_reach(&self, patterns: &[BucketPattern], upstream: usize) -> bool {
+    pub(in crate::upstream) fn can_reach(&self, patterns: &[BucketPattern], upstream: usize) -> bool {
         let mut here = self.routes.iter().filter(|route| route.upstream == upstream);
         let is_default = |pattern: &BucketPattern| {
             upstream == 0 && !self.routes.iter().any(|route| route.buckets.covers(pattern))
