@@ -38,6 +38,7 @@ use section::{Section, Source};
 
 use crate::access::Client;
 use crate::object::rule::BucketRule;
+use crate::upstream::{Route, Target};
 use crate::{admin, server};
 
 /// The complete configuration, with defaults for absent keys.
@@ -49,18 +50,27 @@ pub struct Config {
     pub requests: RequestRules,
     /// `[admin]`: the listener for operators, if configured.
     pub admin: Option<admin::Settings>,
-    /// `[upstream]`: the storage.
-    pub upstream: crate::upstream::Settings,
+    /// `[upstream]` or `[[upstream]]`: the storages, the default first. Never empty.
+    pub upstreams: Vec<crate::upstream::Settings>,
     /// `[keyring]`: the holder of the wrapping keys.
     pub keyring: crate::keyring::Settings,
     /// `[[client]]`: the clients by their unique access key ids. Never empty.
     pub clients: Vec<(String, Client)>,
     /// `[[bucket]]`: the rules for buckets, of which the first match applies. Never empty.
     pub buckets: Vec<BucketRule>,
+    /// `[[bucket]]`: the storages that buckets are in, in the order of the rules.
+    pub routes: Vec<Route>,
     /// `[log]`: format and level of the log.
     pub log: LogSettings,
     /// Warnings about valid settings that should be changed. Each names file, line and key.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// The default storage.
+    pub fn upstream(&self) -> &crate::upstream::Settings {
+        &self.upstreams[0]
+    }
 }
 
 /// Reads the file at `path`, and the environment variables that it names. Paths in the file are relative to
@@ -141,16 +151,18 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
 
     let (listen, requests) = listen::read(&root)?;
     let admin = listen::read_admin(&root, &listen)?;
-    let upstream = upstream::read(&root, listen.address)?;
-    let is_trial = matches!(upstream.target, crate::upstream::Target::Embedded { .. });
-    let keyring = keyring::read(&root, &upstream.region, is_trial)?;
+    let upstreams = upstream::read(&root, listen.address)?;
+    let is_embedded =
+        |upstream: &crate::upstream::Settings| matches!(upstream.target, Target::Embedded { .. });
+    let keyring = keyring::read(&root, &upstreams[0].region, upstreams.iter().all(is_embedded))?;
     let clients = client::read(&root, listen.address)?;
-    let buckets = bucket::read(&root, &keyring.provider, requests.max_buffered)?;
+    let (buckets, routes) = bucket::read(&root, &keyring.provider, requests.max_buffered, &upstreams)?;
     client::require_client_ca(&root, &listen)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
     let warnings = source.warnings.take();
-    let config = Config { listen, requests, admin, upstream, keyring, clients, buckets, log, warnings };
+    let config =
+        Config { listen, requests, admin, upstreams, keyring, clients, buckets, routes, log, warnings };
     Ok((config, source.literal_secrets.take()))
 }
 

@@ -34,7 +34,7 @@ use crate::s3::{
     headers,
 };
 use crate::sigv4::Payload;
-use crate::upstream::{Credentials, Settings, Target, Upstream};
+use crate::upstream::{Credentials, Settings, Target, Upstream, Upstreams};
 
 /// Resources of operations for a storage at `endpoint`, with rules by bucket and prefix, and a keyring in the
 /// returned folder.
@@ -63,7 +63,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         etag: crate::s3::EtagStyle::Opaque,
     };
     let object = crate::object::Resources {
-        upstream: Upstream::build(settings).await.unwrap(),
+        upstreams: Upstreams::new(Upstream::build(settings).await.unwrap(), Vec::new(), Vec::new()),
         keyring: Keyring::build(keys).await.unwrap(),
         policies: Policies::new(rules.iter().map(rule).collect()),
         size_cache: SizeCache::default(),

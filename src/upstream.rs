@@ -9,12 +9,16 @@ mod carrier;
 mod connector;
 mod credentials;
 mod error;
+mod follow;
 mod incoming;
 mod latest_id;
+mod outcome;
 mod outgoing;
 mod pool;
+mod regions;
 mod request;
 mod retry;
+mod router;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -26,24 +30,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt;
 
-use self::address::Address;
 use self::carrier::Carrier;
 use self::connector::Connector;
 use self::credentials::CredentialSource;
 pub use self::error::{AddressError, UpstreamError, UpstreamSetupError};
-use self::incoming::{Incoming, ReadAhead, promised_length};
+use self::incoming::{Incoming, promised_length};
 pub use self::latest_id::{REQUEST_ID, latest_id, watched};
+pub use self::outcome::is_repeated;
+use self::outcome::{classify, failure, is_unclear, marked, read_ahead, read_refusal};
 use self::pool::Pool;
+use self::regions::{Regions, Site};
 use self::request::{Prepared, TransportSecurity};
-use self::retry::{Budget, FailureClass, Idempotency, Pace};
+use self::retry::{Budget, FailureClass, Pace};
+pub use self::router::{Conflict, InvalidStoredName, Route, Routes, StoredName, Upstreams};
 pub use self::settings::{
     CONNECT_TIMEOUT, Credentials, Embedded, HEAD_TIMEOUT, IDLE_TIMEOUT, MAX_IDLE_CONNECTIONS, MAX_RETRIES,
-    POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
+    NAME, POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 use self::time_limits::{supervise, within};
 pub use self::transport::{HeadRoom, Transport};
@@ -51,7 +57,6 @@ pub use self::transport::{HeadRoom, Transport};
 pub use self::transport::{OriginalHeaders, Sending};
 use crate::buffers::ConnectionCounter;
 use crate::s3::{BucketName, ObjectKey};
-use crate::sigv4::Signer;
 use crate::wire::checksum::ChecksumAlgorithm;
 
 /// The error of a body.
@@ -67,8 +72,8 @@ pub const MAX_SMALL_BODY: usize = 64 * 1024;
 /// The name of s3veil in `Via`.
 pub const VIA: &str = "1.1 s3veil";
 
-/// The maximum bytes of a 503 that is read: S3's XML errors have a few hundred.
-const MAX_ERROR_BODY: usize = 16 * 1024;
+/// Max changes of a request's region: a remembered one may be wrong, and be named anew.
+const MAX_MOVES: u32 = 2;
 
 /// A request to the storage, unsigned.
 #[derive(Debug)]
@@ -141,13 +146,13 @@ pub struct Upstream {
 }
 
 struct Shared {
-    address: Address,
+    name: String,
+    regions: Regions,
     security: TransportSecurity,
     carrier: Carrier,
     /// The responses in flight.
     crowd: ConnectionCounter,
     credentials: CredentialSource,
-    signer: Signer,
     checksum: Option<ChecksumAlgorithm>,
     timeouts: Timeouts,
     max_retries: u32,
@@ -166,12 +171,12 @@ impl Upstream {
             Target::Embedded { .. } => return Err(UpstreamSetupError::NoTransport),
             Target::Endpoint(_) | Target::Aws => {}
         }
-        let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
+        let regions = Regions::new(&settings.target, &settings.region, settings.path_style)?;
+        let is_tls = regions.home().address.is_tls();
         let crowd = ConnectionCounter::default();
-        let pool = network(&settings, &address, &crowd)?;
-        let security =
-            if address.is_tls() { TransportSecurity::Encrypted } else { TransportSecurity::Plaintext };
-        Self::assemble(settings, address, Carrier::Network(pool), security, crowd).await
+        let pool = network(&settings, is_tls, &crowd)?;
+        let security = if is_tls { TransportSecurity::Encrypted } else { TransportSecurity::Plaintext };
+        Self::assemble(settings, regions, Carrier::Network(pool), security, crowd).await
     }
 
     /// Sets up a client whose requests stay within the process: `transport` carries them, signed with the
@@ -184,11 +189,11 @@ impl Upstream {
         settings: Settings,
         transport: Box<dyn Transport>,
     ) -> Result<Self, UpstreamSetupError> {
-        let address = Address::new(&settings.target, &settings.region, settings.path_style)?;
+        let regions = Regions::new(&settings.target, &settings.region, settings.path_style)?;
         let settings = Settings { max_retries: 0, ..settings };
         Self::assemble(
             settings,
-            address,
+            regions,
             Carrier::InProcess(transport),
             TransportSecurity::Encrypted,
             ConnectionCounter::default(),
@@ -198,28 +203,37 @@ impl Upstream {
 
     async fn assemble(
         settings: Settings,
-        address: Address,
+        regions: Regions,
         carrier: Carrier,
         security: TransportSecurity,
         crowd: ConnectionCounter,
     ) -> Result<Self, UpstreamSetupError> {
-        let Settings { region, credentials, checksum, timeouts, max_retries, via, .. } = settings;
+        let Settings { name, region, credentials, checksum, timeouts, max_retries, via, .. } = settings;
         let credentials = CredentialSource::new(credentials, &region).await?;
-        let signer = Signer::new(region);
         let via = via.map(HeaderValue::from_static);
         let shared = Shared {
-            address,
+            name,
+            regions,
             security,
             carrier,
             crowd,
             credentials,
-            signer,
             checksum,
             timeouts,
             max_retries,
             via,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The storage's name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The configured region.
+    pub fn region(&self) -> &str {
+        self.shared.regions.home().region()
     }
 
     /// The algorithm of the checksum that is sent with ciphertext.
@@ -247,15 +261,33 @@ impl Upstream {
         request: UpstreamRequest,
         reading: Reading,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { address, security, checksum, max_retries, .. } = &*self.shared;
-        let request = Prepared::new(request, address, *security, *checksum).await?;
+        let Shared { name, regions, security, checksum, max_retries, .. } = &*self.shared;
+        let mut site = match self.find_site(&request) {
+            Ok(site) => site,
+            Err(bucket) => Box::pin(self.learn_site(&bucket)).await,
+        };
+        let address = &regions.site(&site).address;
+        let mut request = Prepared::new(request, address, *security, *checksum).await?;
         let mut budget = Budget::new(*max_retries);
-        let mut may_have_been_done = false;
+        let (mut may_have_been_done, mut moves) = (false, 0);
         loop {
-            let outcome = match (reading, self.attempt(&request, budget.time_left()).await) {
+            let sent = self.attempt(&request, regions.site(&site), budget.time_left()).await;
+            let mut outcome = match (reading, sent) {
                 (Reading::SmallBody, Ok(response)) => Box::pin(read_ahead(response)).await,
                 (Reading::Head | Reading::SmallBody, outcome) => outcome,
             };
+            if let Ok(response) = &outcome
+                && moves < MAX_MOVES
+                && regions.may_redirect(response)
+            {
+                match Box::pin(self.follow(outcome, &mut request, &site)).await {
+                    Ok(moved) => {
+                        (site, moves) = (moved, moves + 1);
+                        continue;
+                    }
+                    Err(unmoved) => outcome = unmoved,
+                }
+            }
             let class = classify(&outcome, &request);
             if class.is_none() || budget.is_spent() {
                 return marked(outcome, may_have_been_done);
@@ -269,7 +301,7 @@ impl Upstream {
                 return marked(outcome, may_have_been_done);
             };
             may_have_been_done |= class == FailureClass::Unsettled;
-            metrics::counter!("s3veil_upstream_retries_total").increment(1);
+            metrics::counter!("s3veil_upstream_retries_total", "upstream" => name.clone()).increment(1);
             tracing::debug!(?class, ?pause, failure = %failure(&outcome), "repeating a request to the storage");
             drop(outcome);
             tokio::time::sleep(pause).await;
@@ -282,11 +314,12 @@ impl Upstream {
     async fn attempt(
         &self,
         request: &Prepared,
+        site: &Site,
         time_left: Option<Duration>,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        match self.attempt_within(request, time_left, HeadRoom::Usual).await {
+        match self.attempt_within(request, site, time_left, HeadRoom::Usual).await {
             Err(UpstreamError::HeadTooLarge) if request.is_read() => {
-                Box::pin(self.attempt_within(request, time_left, HeadRoom::Large)).await
+                Box::pin(self.attempt_within(request, site, time_left, HeadRoom::Large)).await
             }
             outcome => outcome,
         }
@@ -296,15 +329,16 @@ impl Upstream {
     async fn attempt_within(
         &self,
         request: &Prepared,
+        site: &Site,
         time_left: Option<Duration>,
         head_room: HeadRoom,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { carrier, crowd, credentials, signer, timeouts, via, .. } = &*self.shared;
+        let Shared { carrier, crowd, credentials, timeouts, via, .. } = &*self.shared;
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();
         let original = carrier.adapt(&mut head.headers);
-        signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
+        site.signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
         transport::restore(&mut head.headers, original);
         if let Some(via) = via {
             head.headers.insert(header::VIA, via.clone());
@@ -340,13 +374,9 @@ impl Upstream {
 }
 
 /// The connections to a storage that is reached over the network.
-fn network(
-    settings: &Settings,
-    address: &Address,
-    crowd: &ConnectionCounter,
-) -> Result<Pool, UpstreamSetupError> {
+fn network(settings: &Settings, is_tls: bool, crowd: &ConnectionCounter) -> Result<Pool, UpstreamSetupError> {
     let extra = settings.extra_root_ca.as_deref();
-    let connector = Connector::new(address.is_tls(), extra, settings.timeouts, crowd.clone())?;
+    let connector = Connector::new(is_tls, extra, settings.timeouts, crowd.clone())?;
     Ok(Pool::new(connector, settings.max_idle_connections, POOL_IDLE_TIMEOUT, crowd.clone()))
 }
 
@@ -357,86 +387,4 @@ enum Reading {
     Head,
     /// Its body too, if that is small.
     SmallBody,
-}
-
-/// In the extensions of a response: an earlier attempt of its request may have been carried out.
-#[derive(Debug, Clone, Copy)]
-struct Repeated;
-
-/// Whether an earlier attempt of the request may have been carried out. If so, an error response may be the
-/// result of what that attempt did.
-pub fn is_repeated<B>(response: &Response<B>) -> bool {
-    response.extensions().get::<Repeated>().is_some()
-}
-
-fn marked(outcome: Outcome, may_have_been_done: bool) -> Outcome {
-    outcome.map(|mut response| {
-        if may_have_been_done {
-            response.extensions_mut().insert(Repeated);
-        }
-        response
-    })
-}
-
-/// Reads a body to its end, or as far as [`MAX_SMALL_BODY`].
-async fn read_ahead(response: Response<BoxBody>) -> Outcome {
-    let (head, mut rest) = response.into_parts();
-    let mut read = BytesMut::new();
-    while read.len() < MAX_SMALL_BODY {
-        match rest.frame().await {
-            Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Some(Err(error)) => {
-                return Err(error.downcast().map_or_else(UpstreamError::Protocol, |error| *error));
-            }
-            None => {
-                rest = BoxBody::default();
-                break;
-            }
-        }
-    }
-    let length = rest.size_hint().exact().map(|rest| rest + read.len() as u64);
-    let body = ReadAhead { read: Some(read.freeze()).filter(|read| !read.is_empty()), rest, length };
-    Ok(Response::from_parts(head, body.boxed_unsync()))
-}
-
-type Outcome = Result<Response<BoxBody>, UpstreamError>;
-
-/// Classifies an outcome for another attempt; `None` for one that is final.
-fn classify(outcome: &Outcome, request: &Prepared) -> Option<FailureClass> {
-    match outcome {
-        Err(error) => {
-            let untouched = request.upload().is_some_and(|upload| upload.is_untouched());
-            FailureClass::from_error(error, untouched)
-        }
-        Ok(response) => FailureClass::from_status(response.status()),
-    }
-}
-
-/// Whether a 503 has to be read to find out whether it is S3's SlowDown.
-fn is_unclear(response: &Response<BoxBody>, request: &Prepared) -> bool {
-    response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && request.idempotency() == Idempotency::IfUnprocessed
-}
-
-async fn read_refusal(response: Response<BoxBody>) -> (Outcome, Option<FailureClass>) {
-    let (head, mut body) = response.into_parts();
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        match frame.map(|frame| frame.into_data().unwrap_or_default()) {
-            Ok(data) if read.len() + data.len() <= MAX_ERROR_BODY => read.extend_from_slice(&data),
-            Ok(_) => return (Err(UpstreamError::Protocol("an endless 503".into())), None),
-            Err(error) => return (Err(UpstreamError::Protocol(error)), None),
-        }
-    }
-    let is_slow_down = String::from_utf8_lossy(&read).contains("<Code>SlowDown</Code>");
-    let class = if is_slow_down { FailureClass::Refused } else { FailureClass::Unsettled };
-    let body = Full::new(read.freeze()).map_err(|never| match never {}).boxed_unsync();
-    (Ok(Response::from_parts(head, body)), Some(class))
-}
-
-fn failure(outcome: &Outcome) -> String {
-    match outcome {
-        Ok(response) => response.status().to_string(),
-        Err(error) => error.to_string(),
-    }
 }

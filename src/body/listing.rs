@@ -95,6 +95,13 @@ where
         })
     }
 
+    /// The listing of a bucket that the storage knows by another name than `bucket`, the client's.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: &str) -> Self {
+        self.source.rewriter = self.source.rewriter.map(|rewriter| rewriter.with_bucket(bucket));
+        self
+    }
+
     /// Waits for the first bytes, so that a response that is not a listing is refused with a proper response
     /// instead of a broken connection.
     ///

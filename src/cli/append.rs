@@ -16,7 +16,7 @@ use crate::error::{Error, Result, with_causes};
 use crate::s3::{BucketName, xml};
 use crate::upload;
 use crate::upload::conditional_writes::ConditionalWrites;
-use crate::upstream::UpstreamRequest;
+use crate::upstream::{Upstream, UpstreamRequest};
 
 /// How long the start waits for the storage.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -95,8 +95,7 @@ impl AppendGrants {
     ) -> Vec<(BucketName, Result<ConditionalWrites>)> {
         let patterns = || self.0.iter().flat_map(|grant| grant.buckets.iter().map(move |name| (grant, name)));
         let needs_listing = patterns().any(|(_, pattern)| !pattern.is_name());
-        let listed =
-            if needs_listing { list_buckets(resources).await.unwrap_or_default() } else { Vec::new() };
+        let listed = if needs_listing { list_buckets(resources).await } else { Vec::new() };
         let mut found: Vec<(BucketName, Result<ConditionalWrites>)> = Vec::new();
         for (grant, pattern) in patterns() {
             let named = BucketName::parse(pattern.as_str()).ok().filter(|_| pattern.is_name());
@@ -114,15 +113,24 @@ impl AppendGrants {
     }
 }
 
-/// The buckets of the storage.
-async fn list_buckets(resources: &upload::Resources) -> Result<Vec<BucketName>> {
-    let response = resources.upstream.fetch(UpstreamRequest::new(Method::GET, None, None)).await?;
+/// The buckets of the storages, by their names for clients. A storage that lists none, refuses or fails
+/// leaves it to the first append of a client.
+async fn list_buckets(resources: &upload::Resources) -> Vec<BucketName> {
+    let mut buckets = Vec::new();
+    for (place, (_, upstream)) in resources.upstreams.all().enumerate() {
+        let stored = stored_buckets(upstream).await.unwrap_or_default();
+        buckets.extend(stored.iter().filter_map(|stored| resources.upstreams.client_name(place, stored)));
+    }
+    buckets
+}
+
+async fn stored_buckets(upstream: &Upstream) -> Result<Vec<BucketName>> {
+    let response = upstream.fetch(UpstreamRequest::new(Method::GET, None, None)).await?;
     let document = read_bounded(response.into_body(), MAX_LISTING).await.map_err(Error::UpstreamBody)?;
     let names = RefCell::new(Vec::new());
     let collect = |name: &str| {
         names.borrow_mut().extend(BucketName::parse(name));
         true
     };
-    // A storage that lists none, or refuses to, leaves it to the first append of a client.
     Ok(xml::retain_buckets(&document, collect).map(|_| names.into_inner()).unwrap_or_default())
 }

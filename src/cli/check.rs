@@ -8,7 +8,7 @@ mod machine;
 mod report;
 mod trial;
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -104,9 +104,10 @@ fn certificates(config: &Config, report: &mut Report) {
         let found = if is_authority { authority(validity, now) } else { own_certificate(validity, now) };
         report.add("certificate", &name, Some(&name), found);
     }
-    let read = |file: &Path| std::fs::read(file).ok();
-    let trusted = config.upstream.extra_root_ca.as_deref().and_then(read);
-    for validity in trusted.map(|pem| Validity::from_pem(&pem)).unwrap_or_default() {
+    let files: BTreeSet<_> =
+        config.upstreams.iter().filter_map(|upstream| upstream.extra_root_ca.as_deref()).collect();
+    let trusted = files.into_iter().filter_map(|file| std::fs::read(file).ok());
+    for validity in trusted.flat_map(|pem| Validity::from_pem(&pem)) {
         report.add("certificate", "upstream.ca_file", Some("upstream.ca_file"), authority(validity, now));
     }
 }
@@ -162,10 +163,7 @@ async fn storages(dependencies: &Dependencies, report: &mut Report) {
 }
 
 async fn bucket(dependencies: &Dependencies, bucket: &BucketName) -> Finding {
-    let Some(storage) = dependencies.storages().first() else {
-        return Finding::skipped("there is no storage");
-    };
-    match bounded(storage.bucket(bucket)).await {
+    match bounded(dependencies.storage_for(bucket).bucket(bucket)).await {
         Ok(StatusCode::OK) => Finding::good("is there"),
         Ok(StatusCode::NOT_FOUND) => Finding::warning("is not there: create it, or correct bucket.name"),
         Ok(StatusCode::FORBIDDEN) => {

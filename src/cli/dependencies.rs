@@ -15,7 +15,7 @@ use crate::keyring::{
 use crate::object::rule::BucketRule;
 use crate::operation::Resources;
 use crate::s3::BucketName;
-use crate::upstream::Upstream;
+use crate::upstream::Upstreams;
 
 /// The realm of checks. A policy that allows a key for certain realms only has to include it.
 const REALM: &str = "s3veil-check";
@@ -35,6 +35,7 @@ pub struct DependencyNames {
 pub struct Dependencies {
     keyring: Keyring,
     storages: Vec<Storage>,
+    upstreams: Upstreams,
     keys: String,
     key_ids: Vec<Option<KeyId>>,
 }
@@ -55,7 +56,7 @@ impl DependencyNames {
                 key_ids.push(rule.key_id.clone());
             }
         }
-        let storages = vec![StorageName::new("default", &config.upstream)];
+        let storages = config.upstreams.iter().map(StorageName::new).collect();
         Self { storages, keys: key_place(&config.keyring), key_ids }
     }
 }
@@ -71,23 +72,28 @@ fn key_place(keyring: &keyring::Settings) -> String {
     }
 }
 
-/// The storages of `resources`, the default one first.
-fn upstreams(resources: &Resources) -> Vec<Upstream> {
-    vec![resources.upstream.clone()]
-}
-
 impl Dependencies {
     /// The dependencies of `resources`, with the names of the same configuration.
     pub fn new(resources: &Resources, names: DependencyNames) -> Self {
         let DependencyNames { storages, keys, key_ids } = names;
-        let storages = storages.into_iter().zip(upstreams(resources));
-        let storages = storages.map(|(name, upstream)| Storage::new(name, upstream)).collect();
-        Self { keyring: resources.keyring.clone(), storages, keys, key_ids }
+        let upstreams = resources.upstreams.clone();
+        let storages = storages.into_iter().zip(upstreams.all());
+        let storages = storages
+            .map(|(name, (_, upstream))| Storage::new(name, upstream.clone(), upstreams.clone()))
+            .collect();
+        Self { keyring: resources.keyring.clone(), storages, upstreams, keys, key_ids }
     }
 
     /// The storages, the default one first.
     pub fn storages(&self) -> &[Storage] {
         &self.storages
+    }
+
+    /// The storage that has a bucket.
+    pub fn storage_for(&self, bucket: &BucketName) -> &Storage {
+        let name = self.upstreams.for_bucket(bucket).name();
+        let found = self.storages.iter().find(|storage| storage.name().name == name);
+        found.expect("every storage of the configuration is listed")
     }
 
     /// Every key that a rule writes with; `None` is the keyring's default key.
@@ -168,9 +174,15 @@ fn advice(failure: &CheckError) -> &'static str {
     }
 }
 
-/// The storage's line on the status page.
+/// The line of the storages on the status page.
 pub fn storage_line(config: &Config) -> String {
-    storage::line(&config.upstream)
+    match config.upstreams.as_slice() {
+        [only] => storage::line(only),
+        several => {
+            let lines = several.iter().map(|it| format!("{}: {}", it.name, storage::line(it)));
+            lines.collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 /// The key service's line on the status page.

@@ -22,9 +22,15 @@ use crate::upstream::UpstreamRequest;
 /// # Errors
 /// [`Failure::Unavailable`] if the object is not available or its envelope is not authentic.
 pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure> {
-    let resources =
-        startup::resources(config.upstream, config.keyring, config.buckets, &config.requests, Purpose::Look)
-            .await?;
+    let resources = startup::resources(
+        config.upstreams,
+        config.routes,
+        config.keyring,
+        config.buckets,
+        &config.requests,
+        Purpose::Look,
+    )
+    .await?;
     let bucket =
         BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key =
@@ -35,7 +41,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let request = UpstreamRequest::new(Method::HEAD, &bucket, &object_key);
     let unavailable = |error: &dyn std::error::Error| Failure::Unavailable(with_causes(error));
-    let response = resources.upstream.send(request).await.map_err(|error| unavailable(&error))?;
+    let response = resources.upstreams.send(request).await.map_err(|error| unavailable(&error))?;
     if !response.status().is_success() {
         return Err(absent(url, response.status()));
     }

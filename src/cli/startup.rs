@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::sigv4::VerifyPolicy;
 use crate::upload::conditional_writes::KnownConditionalWrites;
 use crate::upload::memory::UploadCache;
-use crate::upstream::{self, Upstream, UpstreamSetupError};
+use crate::upstream::{self, Route, Upstream, UpstreamSetupError, Upstreams};
 use crate::{object, upload};
 
 /// Divisor for the share of the buffer budget that documents of clients may take (a sixteenth): the largest
@@ -41,21 +41,19 @@ pub enum Purpose {
 /// # Errors
 /// [`Failure`] with what to change.
 pub async fn resources(
-    mut upstream: upstream::Settings,
+    upstreams: Vec<upstream::Settings>,
+    routes: Vec<Route>,
     keyring: keyring::Settings,
     buckets: Vec<BucketRule>,
     requests: &RequestRules,
     purpose: Purpose,
 ) -> Result<Resources, Failure> {
-    if purpose == Purpose::Look {
-        upstream.embedded.exclusive = false;
-    }
-    let upstream = self::upstream(upstream).await.map_err(upstream_failed)?;
+    let upstreams = self::upstreams(upstreams, routes, purpose).await?;
     let keyring = self::keyring(keyring).await?;
     let memory = Budget::new(requests.max_buffered);
     let documents = memory.part(requests.max_buffered / DOCUMENTS);
     let object = object::Resources {
-        upstream,
+        upstreams,
         keyring,
         policies: Policies::new(buckets),
         size_cache: SizeCache::default(),
@@ -75,7 +73,29 @@ pub async fn resources(
     })
 }
 
-/// Sets up the client of the storage; opens the embedded store, where that is the storage.
+/// Sets up the clients of the storages, of which the first is the default.
+///
+/// # Errors
+/// [`Failure`] with what to change.
+async fn upstreams(
+    settings: Vec<upstream::Settings>,
+    routes: Vec<Route>,
+    purpose: Purpose,
+) -> Result<Upstreams, Failure> {
+    let is_single = settings.len() == 1;
+    let mut built = Vec::with_capacity(settings.len());
+    for mut settings in settings {
+        if purpose == Purpose::Look {
+            settings.embedded.exclusive = false;
+        }
+        let prefix = if is_single { String::new() } else { format!("upstream {:?}: ", settings.name) };
+        built.push(upstream(settings).await.map_err(|error| upstream_failed(error, &prefix))?);
+    }
+    let default = built.remove(0);
+    Ok(Upstreams::new(default, built, routes))
+}
+
+/// Sets up the client of a storage; opens the embedded store, where that is the storage.
 async fn upstream(settings: upstream::Settings) -> Result<Upstream, UpstreamSetupError> {
     #[cfg(feature = "embedded-store")]
     if matches!(settings.target, upstream::Target::Embedded { .. }) {
@@ -93,9 +113,9 @@ pub async fn service(
     further: Option<(String, Client)>,
     purpose: Purpose,
 ) -> Result<Service, Failure> {
-    let Config { requests, upstream, keyring, mut clients, buckets, .. } = config;
+    let Config { requests, upstreams, routes, keyring, mut clients, buckets, .. } = config;
     clients.extend(further);
-    let resources = resources(upstream, keyring, buckets, &requests, purpose).await?;
+    let resources = resources(upstreams, routes, keyring, buckets, &requests, purpose).await?;
     let verification = VerifyPolicy {
         region: requests.region,
         max_skew: requests.max_clock_skew,
@@ -128,8 +148,8 @@ pub fn keyring_failed(error: KeyringSetupError) -> Failure {
     }
 }
 
-fn upstream_failed(error: UpstreamSetupError) -> Failure {
-    let text = with_causes(&error);
+fn upstream_failed(error: UpstreamSetupError, prefix: &str) -> Failure {
+    let text = format!("{prefix}{}", with_causes(&error));
     if let UpstreamSetupError::Embedded { source, .. } = &error
         && let Some(io) = source.downcast_ref::<io::Error>()
     {

@@ -1,16 +1,18 @@
-//! `[[bucket]]`: the rules for buckets.
+//! `[[bucket]]`: the rules for buckets, and the routes to their storages.
 //! It must not know how a rule is applied.
-//! It promises that every rule can match, has a wrapping key, and that no bucket joins a realm by chance.
+//! It promises that every rule can match, has a wrapping key, that no bucket joins a realm by chance, and
+//! that no two buckets are plainly one stored bucket.
 
 use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
+use super::suggest::nearest;
 use super::value;
 use crate::keyring::{AwsKms, Provider};
 use crate::object::rule::{Binding, BucketRule};
 use crate::s3::{BucketName, EtagStyle};
+use crate::upstream::{Conflict, InvalidStoredName, Route, Routes, Settings, StoredName};
 
-const KEYS: &str =
-    "name prefix realm key_id allowed_key_ids formats cbc_padding cbc_multipart s3ec binding etag";
+const KEYS: &str = "name prefix upstream stored_as realm key_id allowed_key_ids formats cbc_padding cbc_multipart s3ec binding etag";
 
 /// Maximum length of a prefix in bytes: that of an object's key.
 const MAX_PREFIX: usize = 1024;
@@ -20,7 +22,13 @@ fn hides(earlier: &BucketRule, later: &BucketRule) -> bool {
     earlier.name.covers(&later.name) && later.prefix.starts_with(&earlier.prefix)
 }
 
-pub(super) fn read(root: &Section<'_>, provider: &Provider, max_buffered: u64) -> Result<Vec<BucketRule>> {
+/// The rules, and the routes of those that are for whole buckets.
+pub(super) fn read(
+    root: &Section<'_>,
+    provider: &Provider,
+    max_buffered: u64,
+    upstreams: &[Settings],
+) -> Result<(Vec<BucketRule>, Vec<Route>)> {
     let sections = root.sections("bucket", KEYS)?;
     if sections.is_empty() {
         let fix = "write [[bucket]] and below it name = \"*\", for every bucket";
@@ -45,7 +53,66 @@ pub(super) fn read(root: &Section<'_>, provider: &Provider, max_buffered: u64) -
     for (section, rule) in sections.iter().zip(&rules) {
         refuse_chance_realm(section, rule, &rules)?;
     }
-    Ok(rules)
+    let routes = read_routes(&sections, &rules, upstreams)?;
+    Ok((rules, routes))
+}
+
+/// The routes of the rules for whole buckets, in their order: a bucket is in one storage as a whole.
+fn read_routes(sections: &[Section<'_>], rules: &[BucketRule], upstreams: &[Settings]) -> Result<Vec<Route>> {
+    let mut routed = Vec::new();
+    let mut routes = Vec::new();
+    for (section, rule) in sections.iter().zip(rules) {
+        if rule.prefix.is_empty() {
+            routes.push(read_route(section, rule, upstreams)?);
+            routed.push(section);
+            continue;
+        }
+        for word in ["upstream", "stored_as"] {
+            if section.has(word) {
+                let fix = "write it in the [[bucket]] without a prefix that serves the rest of the bucket";
+                return Err(section.refuse(
+                    word,
+                    "can't be set with a `prefix`: a bucket is in one upstream",
+                    fix,
+                ));
+            }
+        }
+    }
+    if let Some(Conflict { route, other, stored }) = Routes::new(routes.clone()).conflict() {
+        let word = if routed[route].has("stored_as") { "stored_as" } else { "name" };
+        let problem = format!("is stored as {stored}, and the bucket {other} too");
+        let fix = "choose another stored_as for one of them, or another upstream";
+        return Err(routed[route].refuse(word, &problem, fix));
+    }
+    Ok(routes)
+}
+
+fn read_route(section: &Section<'_>, rule: &BucketRule, upstreams: &[Settings]) -> Result<Route> {
+    let names: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    let upstream = section.parsed("upstream", names[0], |text| {
+        names.iter().position(|name| *name == text).ok_or_else(|| {
+            let fix = match nearest(text, &names) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => format!(
+                    "write one of \"{}\", or add an [[upstream]] with this name",
+                    names.join("\", \"")
+                ),
+            };
+            Refusal::new(format!("names no upstream: {text:?}"), fix)
+        })
+    })?;
+    let stored_as = section.parsed("stored_as", "company-{bucket}", |text| {
+        StoredName::parse(text, &rule.name).map_err(|error| {
+            let fix = match error {
+                InvalidStoredName::Unchanged => "remove it",
+                InvalidStoredName::OneForAll | InvalidStoredName::Characters => {
+                    "write for example \"company-{bucket}\", in which {bucket} stands for the name that clients use"
+                }
+            };
+            Refusal::new(format!("{error}: {text:?}"), fix)
+        })
+    })?;
+    Ok(Route { buckets: rule.name.clone(), upstream: upstream.unwrap_or(0), stored_as })
 }
 
 /// Refuses a realm that a bucket could share by chance. A bucket with the realm's name that is served by a

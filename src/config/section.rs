@@ -108,6 +108,11 @@ impl<'a> Section<'a> {
         self.find(word).is_some()
     }
 
+    /// Whether the value of `word` is a list, such as `[[word]]` tables are with at least one of them.
+    pub(super) fn has_list(&self, word: &str) -> bool {
+        self.find(word).and_then(|value| value.get_ref().as_array()).is_some_and(|list| !list.is_empty())
+    }
+
     /// An error at the value of `word`, or at the table if `word` is absent; `problem` follows the key's
     /// name.
     pub(super) fn refuse(&self, word: &str, problem: &str, fix: impl Into<String>) -> ConfigError {

@@ -58,9 +58,9 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     let text = include_str!("../../proxy.toml");
     let config = parse(text, Path::new("proxy.toml"), |_| None).expect("the published file");
     assert_eq!(config.listen.address, SocketAddr::from(([127, 0, 0, 1], 8333)));
-    let admin = config.admin.expect("an admin listener");
+    let admin = config.admin.as_ref().expect("an admin listener");
     assert_eq!((admin.address, admin.token.is_none()), (SocketAddr::from(([127, 0, 0, 1], 9333)), true));
-    assert_eq!(config.upstream.target, Target::Embedded { path: "./data".into() });
+    assert_eq!(config.upstream().target, Target::Embedded { path: "./data".into() });
     let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
     assert_eq!((keyring.file.as_path(), keyring.create_if_missing), (Path::new("./data/keyring"), true));
     assert_eq!(config.clients[0].0, "s3veil");
@@ -91,10 +91,10 @@ fn the_published_comments_are_true() {
                 "max_clock_skew",
             ][..],
         ),
-        ("[upstream]", &["connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
+        ("[upstream]", &["name", "connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
         ("[keyring]", &["reuse", "cache"]),
         ("[[client]]", &["anonymous", "buckets"]),
-        ("[[bucket]]", &["formats", "binding", "etag"]),
+        ("[[bucket]]", &["upstream", "formats", "binding", "etag"]),
     ];
     let mut plain = read(MINIMAL).expect("the minimal file");
     plain.warnings.clear();
@@ -107,8 +107,9 @@ fn the_published_comments_are_true() {
         }
     }
     let others = ["region", "domain"].map(|key| below("[listen]", &shown(key)));
-    for other in
-        others.into_iter().chain(["realm", "key_id", "prefix"].map(|key| below("[[bucket]]", &shown(key))))
+    for other in others
+        .into_iter()
+        .chain(["realm", "key_id", "prefix", "stored_as"].map(|key| below("[[bucket]]", &shown(key))))
     {
         read(&other).expect(&other);
     }
@@ -233,7 +234,7 @@ fn listening_and_the_upstream_can_be_set() {
     };
     assert_eq!(config.requests, rules);
     assert!(config.admin.is_none());
-    let upstream = &config.upstream;
+    let upstream = config.upstream();
     assert_eq!(upstream.target, Target::Endpoint("https://storage.example.com".parse().expect("a URL")));
     assert_eq!(
         (upstream.path_style, upstream.checksum, upstream.max_retries),
@@ -245,6 +246,54 @@ fn listening_and_the_upstream_can_be_set() {
         panic!("the credentials were configured")
     };
     assert_eq!((access_key_id.as_str(), secret_access_key.as_str()), ("AKIA", "from the environment"));
+}
+
+const SEVERAL: &str = "\
+[[upstream]]
+name = \"aws\"
+region = \"eu-central-1\"
+[[upstream]]
+name = \"archive\"
+checksum = \"none\"
+endpoint = \"http://storage.example:9000\"";
+
+#[test]
+fn several_upstreams_and_routes_to_them_can_be_set() {
+    let text = with("[upstream]", SEVERAL).replace("endpoint = \"embedded:./data\"\n", "");
+    let rules = "[[bucket]]\nname = \"logs-*\"\nprefix = \"a/\"\n[[bucket]]\nname = \"logs-*\"\nupstream = \"archive\"\n\
+                 stored_as = \"company-{bucket}\"\n[[bucket]]\nname = \"data\"\nstored_as = \"other\"\n[[bucket]]";
+    let config = read(&text.replace("[[bucket]]", rules)).expect("a valid file");
+    let found: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|it| (it.name.as_str(), it.region.as_str(), it.checksum.is_some(), it.via.is_some()))
+        .collect();
+    assert_eq!(found, [("aws", "eu-central-1", true, true), ("archive", "us-east-1", false, true)]);
+    assert_eq!(config.upstream().target, Target::Aws);
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| (route.buckets.as_str(), route.upstream, route.stored_as.is_some()))
+        .collect();
+    assert_eq!(routes, [("logs-*", 1, true), ("data", 0, true), ("*", 0, false)]);
+    let named = read(&below("[upstream]", "name = \"main\"")).expect("a valid file");
+    assert_eq!(named.upstream().name, "main");
+}
+
+#[test]
+fn no_upstream_is_this_proxy_itself() {
+    let text = with("[upstream]", SEVERAL).replace("endpoint = \"embedded:./data\"\n", "");
+    let own = text.replace("storage.example:9000", "127.0.0.1:8333");
+    let refused = refused(&own);
+    assert!(refused.contains(":9: `upstream.endpoint` is this proxy's own address"), "{refused}");
+}
+
+/// A changed file keeps what it does not change: settings can be compared.
+#[test]
+fn equal_settings_are_equal() {
+    let upstreams = |text: &str| read(text).expect("a valid file").upstreams;
+    assert_eq!(upstreams(EVERYTHING), upstreams(EVERYTHING));
+    assert_ne!(upstreams(EVERYTHING), upstreams(&EVERYTHING.replace("env:APP_SECRET", "another")));
 }
 
 #[test]
@@ -385,7 +434,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 116);
+    assert_eq!(seen, 127);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
@@ -765,7 +814,7 @@ fn every_string_may_come_from_the_environment() {
         _ => None,
     });
     let config = config.expect("a valid file");
-    assert_eq!((config.upstream.region.as_str(), config.listen.address.port()), ("eu-central-1", 9));
+    assert_eq!((config.upstream().region.as_str(), config.listen.address.port()), ("eu-central-1", 9));
     let client = &config.clients[0].1;
     assert_eq!(described(client), ["logs-*  read, list"]);
 }

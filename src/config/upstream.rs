@@ -1,6 +1,6 @@
-//! `[upstream]`: the storage, its credentials and timeouts. It must not know how a request is sent. It
-//! promises that the endpoint is not recognisably this proxy itself, and that no setting is silently without
-//! effect.
+//! `[upstream]`, or several `[[upstream]]`: the storages, their credentials and timeouts. It must not know
+//! how a request is sent. It promises that names are unique, that no endpoint is recognisably this proxy
+//! itself, and that no setting is silently without effect.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,20 +15,55 @@ use super::{credentials, required, value};
 use crate::upstream::{self, Embedded, Settings, Target, Timeouts};
 use crate::wire::checksum::ChecksumAlgorithm;
 
-const KEYS: &str = "endpoint region path_style access_key_id secret_access_key secret_access_key_file checksum \
+const KEYS: &str = "name endpoint region path_style access_key_id secret_access_key secret_access_key_file checksum \
                     connect_timeout head_timeout idle_timeout max_retries ca_file embedded_sync embedded_shared";
 
 /// The prefix of an endpoint that is a directory of the embedded store.
 const EMBEDDED: &str = "embedded:";
 
+/// Max length of a storage's name, which is a label of metrics.
+const MAX_NAME: usize = 64;
+
 /// Maximum of `max_retries`. Each retry waits longer; more than ten would only hide an outage of the storage.
 const MAX_RETRIES: u64 = 10;
 
-pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings> {
-    let fix =
-        "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
-    let section = required(root, "upstream", KEYS, fix)?;
-    let target = read_target(&section)?;
+/// The storages, the default first. Never empty.
+pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<Settings>> {
+    if !root.has_list("upstream") {
+        let fix = "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
+        let section = required(root, "upstream", KEYS, fix)?;
+        let name = read_name(&section)?.unwrap_or_else(|| upstream::NAME.to_owned());
+        return Ok(vec![read_one(&section, name, listen)?]);
+    }
+    let mut upstreams: Vec<Settings> = Vec::new();
+    for section in &root.sections("upstream", KEYS)? {
+        let name = read_name(section)?.ok_or_else(|| {
+            let fix =
+                "write name = \"archive\", or another name for [[bucket]] rules to use as their upstream";
+            section.refuse("name", "is missing", fix)
+        })?;
+        if upstreams.iter().any(|other| other.name == name) {
+            let problem = format!("is used twice: {name:?}");
+            return Err(section.refuse("name", &problem, "give each [[upstream]] a name of its own"));
+        }
+        upstreams.push(read_one(section, name, listen)?);
+    }
+    Ok(upstreams)
+}
+
+fn read_name(section: &Section<'_>) -> Result<Option<String>> {
+    section.parsed("name", "archive", |text| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if text.len() <= MAX_NAME && text.bytes().all(is_allowed) {
+            return Ok(text.to_owned());
+        }
+        let fix = "write up to 64 letters, digits, '.', '-', '_'";
+        Err(Refusal::new(format!("is an invalid name: {text:?}"), fix))
+    })
+}
+
+fn read_one(section: &Section<'_>, name: String, listen: SocketAddr) -> Result<Settings> {
+    let target = read_target(section)?;
     if matches!(&target, Target::Endpoint(endpoint) if is_own(endpoint, listen)) {
         let problem = format!("is this proxy's own address, {listen}");
         return Err(section.refuse("endpoint", &problem, "name the storage behind it"));
@@ -57,8 +92,9 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings> {
     let max_retries =
         section.count("max_retries", 0..=MAX_RETRIES)?.unwrap_or(u64::from(upstream::MAX_RETRIES));
     Ok(Settings {
+        name,
         path_style,
-        credentials: credentials::read(&section)?.for_storage(),
+        credentials: credentials::read(section)?.for_storage(),
         checksum: section.choice("checksum", &checksums)?.unwrap_or(Some(ChecksumAlgorithm::DEFAULT)),
         timeouts: Timeouts {
             connect: timeout("connect_timeout", upstream::CONNECT_TIMEOUT)?,
@@ -67,9 +103,9 @@ pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Settings> {
         },
         max_idle_connections: upstream::MAX_IDLE_CONNECTIONS,
         max_retries: u32::try_from(max_retries).expect("ten fits"),
-        extra_root_ca: read_ca_file(&section, &target)?,
+        extra_root_ca: read_ca_file(section, &target)?,
         via: Some(upstream::VIA),
-        embedded: read_embedded(&section, &target)?,
+        embedded: read_embedded(section, &target)?,
         target,
         region,
     })

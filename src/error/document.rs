@@ -190,10 +190,16 @@ fn upstream(error: &UpstreamError) -> S3Error {
         UpstreamError::Credentials(_) => {
             internal("The proxy has no credentials for the storage; its log names the fix.")
         }
-        UpstreamError::Address(AddressError::Administration(name)) => {
+        UpstreamError::Address(AddressError::Administration(name) | AddressError::NoStoredName(name)) => {
             S3Error::from(ErrorCode::InvalidBucketName).with("BucketName", name)
         }
-        UpstreamError::Address(AddressError::AnotherHost { .. } | AddressError::NotAUri(_))
+        UpstreamError::Address(AddressError::AnotherBucket(name)) => {
+            let message = format!("The storage has another bucket under the name '{name}'.");
+            S3Error::new(ErrorCode::AccessDenied, message)
+        }
+        UpstreamError::Address(
+            AddressError::AnotherHost { .. } | AddressError::NotAUri(_) | AddressError::AnotherStorage,
+        )
         | UpstreamError::Body(_)
         | UpstreamError::Length(_)
         | UpstreamError::Sign(_)

@@ -53,12 +53,12 @@ pub fn xml_response(data: &[u8]) {
         assert_eq!(xml::parse_upload_id(written.as_bytes()), Ok(without_nul(&id)));
     }
     if let Ok(ids) = xml::upload_ids(data) {
-        let written = xml::rewrite_uploads(data, |_| None).expect("its ids were read");
+        let written = xml::rewrite_uploads(data, "bucket", |_| None).expect("its ids were read");
         let ids = ids.iter().map(|id| without_nul(id)).collect();
         assert_eq!(xml::upload_ids(written.as_bytes()), Ok(ids));
     }
     if let Ok(page) = xml::parse_uploaded_parts(data) {
-        let written = page.clone().write("upload", |_| None);
+        let written = page.clone().write("bucket", "upload", |_| None);
         xml::parse_uploaded_parts(written.as_bytes()).expect("it was written here");
     }
     if let Ok(CopyResponse::Copied(mut result)) = xml::parse_copy_response(data) {

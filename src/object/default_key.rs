@@ -36,7 +36,7 @@ async fn fetch(resources: &Resources, bucket: &BucketName, account: HeaderMap) -
     let mut request = UpstreamRequest::new(Method::GET, bucket, None);
     request.query.push(("encryption".to_owned(), None));
     request.headers = account;
-    let response = resources.upstream.fetch(request).await?;
+    let response = resources.upstreams.fetch(request).await?;
     if response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED {
         return Err(Error::UpstreamFailed { status: response.status().as_u16() });
     }

@@ -151,7 +151,7 @@ async fn attempt(
     let mut request = at.request(Method::HEAD);
     request.query.clone_from(query);
     request.headers.clone_from(headers);
-    let response = resources.upstream.send(request).await?;
+    let response = resources.upstreams.send(request).await?;
     if response.status() != StatusCode::OK {
         return Err(upstream_response::refusal(response).await);
     }

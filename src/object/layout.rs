@@ -289,7 +289,7 @@ async fn fetch_part_count(
     let mut request = at.request(Method::HEAD);
     request.query.push(("partNumber".to_owned(), Some("1".to_owned())));
     identity.pin(&mut request.headers);
-    let response = resources.upstream.send(request).await?;
+    let response = resources.upstreams.send(request).await?;
     if matches!(response.status(), StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND) {
         return Err(Error::Replaced);
     }
@@ -314,7 +314,7 @@ async fn read_stored(
     let mut request = at.request(Method::GET);
     request.headers.insert(RANGE, stored_range(first, first + length - 1));
     identity.pin(&mut request.headers);
-    let response = resources.upstream.fetch(request).await?;
+    let response = resources.upstreams.fetch(request).await?;
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
         status if status.is_server_error() => {

@@ -255,7 +255,7 @@ impl SizeReader {
         listed: &Listed,
         request: UpstreamRequest,
     ) -> Result<Response<BoxBody>, LookupError> {
-        let sent = self.resources.upstream.send(request).await;
+        let sent = self.resources.upstreams.send(request).await;
         if matches!(sent, Err(UpstreamError::HeadTooLarge)) {
             return Err(LookupError::Closed);
         }

@@ -17,7 +17,7 @@ use crate::body::BoxBody;
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::s3::headers::{COPY_SOURCE, ENCRYPTION_ENVELOPE};
 use crate::s3::{BucketName, ObjectKey, iso_time, xml};
-use crate::upstream::{self, Upstream, UpstreamError, UpstreamRequest};
+use crate::upstream::{self, UpstreamError, UpstreamRequest, Upstreams};
 use crate::wire::header::VERSION_ID;
 
 const VERSION: HeaderName = HeaderName::from_static(VERSION_ID);
@@ -71,10 +71,10 @@ impl Expected {
     ///
     /// # Errors
     /// When the storage does not respond, or responds with a server error.
-    pub(crate) async fn find(&self, upstream: &Upstream) -> Result<Option<Written>> {
+    pub(crate) async fn find(&self, upstreams: &Upstreams) -> Result<Option<Written>> {
         let mut request = UpstreamRequest::new(Method::HEAD, &self.bucket, &self.object_key);
         request.headers = self.account.clone();
-        let (head, _) = upstream.send(request).await?.into_parts();
+        let (head, _) = upstreams.send(request).await?.into_parts();
         if head.status.is_server_error() {
             return Err(Error::UpstreamFailed { status: head.status.as_u16() });
         }
@@ -131,12 +131,12 @@ impl Written {
 /// # Errors
 /// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object does not exist,
 /// or no longer exists; otherwise when the storage does not respond.
-pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) -> Result<Sent> {
+pub(crate) async fn send_write(upstreams: &Upstreams, request: UpstreamRequest) -> Result<Sent> {
     let is_copy = request.headers.contains_key(COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
     // Every other write may be repeated without harm.
     let expected = if is_copy || is_conditional { Expected::from_request(&request) } else { None };
-    let outcome = upstream.send(request).await;
+    let outcome = upstreams.send(request).await;
     let refuses_itself = outcome.as_ref().is_ok_and(|response| {
         let status = response.status();
         is_copy
@@ -144,7 +144,7 @@ pub(crate) async fn send_write(upstream: &Upstream, request: UpstreamRequest) ->
             && matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
     });
     if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&outcome))
-        && let Ok(Some(written)) = Box::pin(expected.find(upstream)).await
+        && let Ok(Some(written)) = Box::pin(expected.find(upstreams)).await
     {
         return Ok(Sent::Found(written));
     }

@@ -167,13 +167,13 @@ impl Reader<'_> {
                 request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
             }
         }
-        let upstream = &self.resources.upstream;
+        let upstreams = &self.resources.upstreams;
         let (response, expected) = match assumption {
-            Assumption::Nothing | Assumption::Span(_) => (upstream.send(request).await?, None),
+            Assumption::Nothing | Assumption::Span(_) => (upstreams.send(request).await?, None),
             Assumption::Layout(expected) => {
                 // On the heap, as all that most reads don't need: it would be room in the future of each.
                 let (response, proven) = Box::pin(async {
-                    tokio::join!(upstream.send(request), expected.prove(self.resources, &self.at, window))
+                    tokio::join!(upstreams.send(request), expected.prove(self.resources, &self.at, window))
                 })
                 .await;
                 (response?, Some(ExpectedRange { identity: expected.identity(), proven }))
@@ -335,7 +335,7 @@ impl Reader<'_> {
         let mut request = self.at.request(Method::HEAD);
         request.query.clone_from(&self.read.query);
         request.headers.clone_from(&self.read.headers);
-        let response = self.resources.upstream.send(request).await?;
+        let response = self.resources.upstreams.send(request).await?;
         match response.status() {
             StatusCode::OK => {}
             status if status.is_server_error() => {

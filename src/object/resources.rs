@@ -1,4 +1,4 @@
-//! The long-lived resources that reading and writing objects needs: storage, keys, rules, caches and memory.
+//! The long-lived resources that reading and writing objects needs: storages, keys, rules, caches and memory.
 //!
 //! It must not know operations or clients. Clones share one set of caches and one memory budget.
 
@@ -8,13 +8,13 @@ use crate::buffers::{Budget, Share};
 use crate::error::Result;
 use crate::keyring::Keyring;
 use crate::s3::{ErrorCode, S3Error};
-use crate::upstream::Upstream;
+use crate::upstream::Upstreams;
 
-/// Storage, keys, rules, caches and memory for objects. Clones share all of them.
+/// Storages, keys, rules, caches and memory for objects. Clones share all of them.
 #[derive(Clone)]
 pub struct Resources {
-    /// The storage.
-    pub upstream: Upstream,
+    /// The storages.
+    pub upstreams: Upstreams,
     /// The source of data keys.
     pub keyring: Keyring,
     /// The rules of buckets.

@@ -5,16 +5,14 @@
 //! which no rule matches is refused.
 
 pub mod formats;
-mod index;
 
 use std::sync::Arc;
 
 use self::formats::Formats;
-use self::index::RuleIndex;
 use crate::envelope::native;
 use crate::error::Error;
 use crate::keyring::KeyId;
-use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, S3Error};
+use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, PatternIndex, S3Error};
 
 pub use crate::envelope::native::Binding;
 
@@ -69,13 +67,13 @@ pub struct Policies(Arc<Rules>);
 #[derive(Debug)]
 struct Rules {
     rules: Vec<BucketRule>,
-    index: RuleIndex,
+    index: PatternIndex,
 }
 
 impl Policies {
     /// The rules in the given order of precedence.
     pub fn new(rules: Vec<BucketRule>) -> Self {
-        let index = RuleIndex::new(rules.iter().map(|rule| (&rule.name, rule.prefix.as_str())));
+        let index = PatternIndex::new(rules.iter().map(|rule| (&rule.name, rule.prefix.as_str())));
         Self(Arc::new(Rules { rules, index }))
     }
 

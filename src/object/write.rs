@@ -119,7 +119,7 @@ impl<'a> NewObject<'a> {
                 (self.sse, write_key.key_id)
             }
         };
-        let response = match send_write(&resources.upstream, request).await? {
+        let response = match send_write(&resources.upstreams, request).await? {
             Sent::Response(response) => response,
             Sent::Found(written) => written.put_response()?,
         };

@@ -1,6 +1,6 @@
 //! CopyObject: the storage copies the ciphertext; the proxy makes a new envelope, for the name of the copy
 //! (F-53). Where source or copy is not in the native format, the content is opened and sealed again
-//! (`resealed`).
+//! (`reseal`), and also where another storage has the source.
 //!
 //! The content of native objects does not pass through the proxy, unless the copy needs a checksum that the
 //! source does not have (`checksum`). A multipart object is copied part by part, so that it stays one. The
@@ -109,8 +109,10 @@ impl ObjectCopy {
 
     /// Copies, and starts again when the source is not the one that was examined.
     async fn run(self) -> Result<DocumentResponse> {
+        let is_one_storage = self.resources.upstreams.is_one(&self.source.named.bucket, &self.bucket);
+        let is_copied_there = is_one_storage && self.rule.formats.write == WriteFormat::Native;
         let mut found = match self.source.examine().await? {
-            SourceKind::Native(found) if self.rule.formats.write == WriteFormat::Native => found,
+            SourceKind::Native(found) if is_copied_there => found,
             SourceKind::Native(_) => return self.reseal(ReadFormat::Native).await,
             SourceKind::Foreign(format) => return self.reseal(format).await,
         };
@@ -172,7 +174,7 @@ impl ObjectCopy {
         }
         self.name_source(found, &mut request.headers);
         let expected = Expected::from_request(&request);
-        let (mut headers, mut result) = match send_write(&self.resources.upstream, request).await? {
+        let (mut headers, mut result) = match send_write(&self.resources.upstreams, request).await? {
             Sent::Found(written) => (written.version(), written.copy_result()?),
             Sent::Response(response) if response.status() != StatusCode::OK => {
                 return Err(upstream_response::refusal(response).await);
@@ -206,7 +208,7 @@ impl ObjectCopy {
             Err(error) => error,
         };
         let Some(expected) = expected else { return Err(trouble) };
-        match expected.find(&self.resources.upstream).await? {
+        match expected.find(&self.resources.upstreams).await? {
             Some(written) => Ok((head.headers, written.copy_result()?)),
             None => Err(trouble),
         }

@@ -91,7 +91,7 @@ async fn refusal(
 ) -> Result<Response<BoxBody>> {
     let mut request = at.request(Method::GET);
     request.headers.insert(RANGE, stored_range(0, 0));
-    let response = resources.upstream.send(request).await?;
+    let response = resources.upstreams.send(request).await?;
     upstream_response::pass(response).await?;
     let code = match status {
         StatusCode::NOT_FOUND => ErrorCode::NoSuchKey,

@@ -36,7 +36,7 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     let mut request = call.upstream_request(Method::GET);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|_| true);
-    let response = upstream_response::pass(resources.upstream.fetch(request).await?).await?;
+    let response = upstream_response::pass(resources.upstreams.fetch(request).await?).await?;
     if response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Error::UnexpectedResponse(UnexpectedResponse::ContentEncoding));
     }
@@ -46,7 +46,10 @@ pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Re
     for name in BODY_HEADERS {
         parts.headers.remove(name);
     }
-    let rewritten = ListingBody::new(listing, requested, move |entry| sizes.view(entry));
+    let mut rewritten = ListingBody::new(listing, requested, move |entry| sizes.view(entry));
+    if resources.upstreams.is_renamed(bucket) {
+        rewritten = rewritten.with_bucket(bucket.as_str());
+    }
     let rewritten = rewritten.primed().await.map_err(into_error)?;
     Ok(Response::from_parts(parts, boxed(rewritten)))
 }

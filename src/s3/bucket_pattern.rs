@@ -99,6 +99,34 @@ impl BucketPattern {
     pub fn covers(&self, other: &Self) -> bool {
         self.0 == "*" || self == other || (other.is_name() && self.matches(&other.0))
     }
+
+    /// Whether some text matches both patterns.
+    pub fn meets(&self, other: &Self) -> bool {
+        let (left, right) = (self.0.as_bytes(), other.0.as_bytes());
+        // For each number of bytes of both patterns, whether one text can match so much of each.
+        let mut reached = vec![vec![false; right.len() + 1]; left.len() + 1];
+        reached[0][0] = true;
+        for at in 0..=left.len() {
+            for to in 0..=right.len() {
+                if !reached[at][to] {
+                    continue;
+                }
+                match (left.get(at), right.get(to)) {
+                    (Some(b'*'), Some(_)) | (Some(_), Some(b'*')) => {
+                        reached[at + 1][to] = true;
+                        reached[at][to + 1] = true;
+                    }
+                    (Some(b'*'), None) => reached[at + 1][to] = true,
+                    (None, Some(b'*')) => reached[at][to + 1] = true,
+                    (Some(one), Some(other)) if one == other || *one == b'?' || *other == b'?' => {
+                        reached[at + 1][to + 1] = true;
+                    }
+                    (Some(_), _) | (None, _) => {}
+                }
+            }
+        }
+        reached[left.len()][right.len()]
+    }
 }
 
 #[cfg(test)]

@@ -15,13 +15,15 @@ mod stream_scanner;
 mod tagging;
 
 pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
-pub use buckets::retain_buckets;
+pub use buckets::{
+    BucketOwner, BucketPage, ListedBucket, MAX_BUCKETS_DOCUMENT, parse_buckets, retain_buckets, write_buckets,
+};
 pub use copy_result::{CopyResponse, CopyResult, MAX_COPY_RESPONSE, parse_copy_response};
 pub use delete_objects::{
     DeleteError, DeleteRequest, MAX_DELETE_REQUEST, ObjectIdentifier, add_delete_errors,
     delete_objects_request, delete_result,
 };
-pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document};
+pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document, rename_bucket};
 pub use listing::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
 pub use multipart::{
     CompletedPart, CompletionResponse, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST,

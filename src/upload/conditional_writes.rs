@@ -19,7 +19,7 @@ use crate::object::lost_response::Expected;
 use crate::object::upstream_response::{pass, refusal};
 use crate::s3::headers::{COPY_SOURCE, METADATA_DIRECTIVE};
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, S3Error};
-use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
+use crate::upstream::{UpstreamBody, UpstreamRequest, Upstreams};
 use crate::wire::header::VERSION_ID;
 use crate::wire::limits::MAX_OBJECT_KEY;
 
@@ -64,7 +64,7 @@ impl Resources {
     ) -> Result<ConditionalWrites> {
         let KnownConditionalWrites(known) = &self.conditional_writes;
         let trial = async {
-            let probe = Probe::new(&self.object.upstream, bucket, prefix, account)?;
+            let probe = Probe::new(&self.object.upstreams, bucket, prefix, account)?;
             // A task of its own: a client that leaves would leave the object behind.
             tokio::spawn(probe.run()).await.unwrap_or(Err(Error::Panicked))
         };
@@ -105,7 +105,7 @@ impl Resources {
 
 /// An object of the proxy's own that must not be overwritten.
 struct Probe {
-    upstream: Upstream,
+    upstreams: Upstreams,
     bucket: BucketName,
     object_key: ObjectKey,
     account: HeaderMap,
@@ -114,12 +114,12 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(upstream: &Upstream, bucket: &BucketName, prefix: &str, account: HeaderMap) -> Result<Self> {
+    fn new(upstreams: &Upstreams, bucket: &BucketName, prefix: &str, account: HeaderMap) -> Result<Self> {
         let name = format!("{NAME}{}", Uuid::new_v4().simple());
         let room = prefix.floor_char_boundary(MAX_OBJECT_KEY - name.len());
         let object_key = ObjectKey::parse(format!("{}{name}", &prefix[..room]))?;
-        let (upstream, bucket) = (upstream.clone(), bucket.clone());
-        Ok(Self { upstream, bucket, object_key, account, versions: Vec::new() })
+        let (upstreams, bucket) = (upstreams.clone(), bucket.clone());
+        Ok(Self { upstreams, bucket, object_key, account, versions: Vec::new() })
     }
 
     async fn run(mut self) -> Result<ConditionalWrites> {
@@ -164,7 +164,7 @@ impl Probe {
         }
         request.headers.extend(headers);
         request.headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
-        let response = match self.upstream.send(request).await {
+        let response = match self.upstreams.send(request).await {
             Ok(response) => response,
             Err(error) => {
                 self.versions.push(None);
@@ -179,7 +179,7 @@ impl Probe {
 
     /// Whether an upload of one part that is completed on the condition is refused.
     async fn complete(&mut self) -> Result<bool> {
-        let (upload, _) = StorageUpload::create(&self.upstream, self.request(Method::POST)).await?;
+        let (upload, _) = StorageUpload::create(&self.upstreams, self.request(Method::POST)).await?;
         let completed = async {
             let number = PartNumber::new(1).expect("parts begin with 1");
             let content = UpstreamBody::Content(Bytes::from_static(b"\0"));
@@ -212,7 +212,7 @@ impl Probe {
             let mut request = self.request(Method::DELETE);
             let version = version.as_ref().and_then(|version| version.to_str().ok());
             request.query.extend(version.map(|id| ("versionId".to_owned(), Some(id.to_owned()))));
-            let outcome = match self.upstream.send(request).await {
+            let outcome = match self.upstreams.send(request).await {
                 Ok(response) => pass(response).await.map(drop),
                 Err(error) => Err(error.into()),
             };

@@ -181,7 +181,7 @@ impl NewPart<'_> {
     /// The upload in the storage.
     fn storage(&self) -> StorageUpload {
         let Self { resources, bucket, object_key, upload, headers, .. } = self;
-        StorageUpload::new(&resources.upstream, bucket, object_key, &upload.upstream_id, headers.clone())
+        StorageUpload::new(&resources.upstreams, bucket, object_key, &upload.upstream_id, headers.clone())
     }
 
     /// Decides the kind of segment (F-46): from the part's length, else from the parts that the storage

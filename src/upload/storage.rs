@@ -17,12 +17,12 @@ use crate::object::lost_response::{Expected, Written};
 use crate::object::upstream_response::{failed, parse_body, parse_copy, pass};
 use crate::s3::xml::{self, CompletionResponse, CompletionResult, ListedPart};
 use crate::s3::{BucketName, ErrorCode, ObjectKey, S3Error};
-use crate::upstream::{Upstream, UpstreamBody, UpstreamRequest};
+use crate::upstream::{UpstreamBody, UpstreamRequest, Upstreams};
 
 /// An upload in the storage.
 #[derive(Clone)]
 pub(crate) struct StorageUpload {
-    upstream: Upstream,
+    upstreams: Upstreams,
     bucket: BucketName,
     object_key: ObjectKey,
     /// The storage's id of the upload.
@@ -44,14 +44,14 @@ pub(crate) struct CompletedUpload {
 impl StorageUpload {
     /// The upload that the storage knows by `id`; `headers` are repeated on every request.
     pub(crate) fn new(
-        upstream: &Upstream,
+        upstreams: &Upstreams,
         bucket: &BucketName,
         object_key: &ObjectKey,
         id: &str,
         headers: HeaderMap,
     ) -> Self {
-        let (upstream, id) = (upstream.clone(), id.to_owned());
-        Self { upstream, bucket: bucket.clone(), object_key: object_key.clone(), id, headers }
+        let (upstreams, id) = (upstreams.clone(), id.to_owned());
+        Self { upstreams, bucket: bucket.clone(), object_key: object_key.clone(), id, headers }
     }
 
     /// Creates the upload that the headers of `request` describe, and returns the storage's response headers,
@@ -61,7 +61,7 @@ impl StorageUpload {
     /// [`Error::PassThrough`] when the storage refuses, [`Error::UnexpectedResponse`] for a response without
     /// an upload id, and an upstream error.
     pub(crate) async fn create(
-        upstream: &Upstream,
+        upstreams: &Upstreams,
         mut request: UpstreamRequest,
     ) -> Result<(Self, HeaderMap)> {
         let (Some(bucket), Some(object_key)) = (request.bucket.clone(), request.object.clone()) else {
@@ -70,10 +70,10 @@ impl StorageUpload {
         let headers = account_headers(&request.headers);
         request.method = Method::POST;
         request.query = vec![("uploads".to_owned(), None)];
-        let (head, body) = pass(upstream.send(request).await?).await?.into_parts();
+        let (head, body) = pass(upstreams.send(request).await?).await?.into_parts();
         let (limit, root) = (xml::MAX_UPLOAD_DOCUMENT, "InitiateMultipartUploadResult");
         let id = parse_body(body, limit, root, xml::parse_upload_id).await?;
-        Ok((Self { upstream: upstream.clone(), bucket, object_key, id, headers }, head.headers))
+        Ok((Self { upstreams: upstreams.clone(), bucket, object_key, id, headers }, head.headers))
     }
 
     /// The storage's id of the upload.
@@ -93,7 +93,7 @@ impl StorageUpload {
     ) -> Result<(String, Response<BoxBody>)> {
         let mut request = self.part_request(number);
         request.body = body;
-        let response = pass(self.upstream.send(request).await?).await?;
+        let response = pass(self.upstreams.send(request).await?).await?;
         let etag = part_etag(response.headers())?.to_owned();
         Ok((etag, response))
     }
@@ -110,7 +110,7 @@ impl StorageUpload {
     ) -> Result<(String, HeaderMap)> {
         let mut request = self.part_request(number);
         request.headers.extend(source);
-        let (head, body) = pass(self.upstream.send(request).await?).await?.into_parts();
+        let (head, body) = pass(self.upstreams.send(request).await?).await?.into_parts();
         let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::UpstreamBody)?;
         match parse_copy(&document)? {
             xml::CopyResponse::Failed(error) => Err(failed(error)),
@@ -136,7 +136,7 @@ impl StorageUpload {
             let mut request = self.request(Method::GET);
             let page = marker.into_iter().map(|marker| ("part-number-marker".to_owned(), Some(marker)));
             request.query.splice(..0, page);
-            let response = pass(self.upstream.fetch(request).await?).await.map_err(listing_refused)?;
+            let response = pass(self.upstreams.fetch(request).await?).await.map_err(listing_refused)?;
             let (body, limit) = (response.into_body(), xml::MAX_UPLOAD_DOCUMENT);
             let page = parse_body(body, limit, ROOT, xml::parse_uploaded_parts).await?;
             marker = page.next.clone();
@@ -165,7 +165,7 @@ impl StorageUpload {
         let mut request = self.request(Method::POST);
         request.headers.extend(conditions.clone());
         request.body = UpstreamBody::Buffered(xml::write_complete_request(parts).into());
-        let response = match self.upstream.send(request).await {
+        let response = match self.upstreams.send(request).await {
             Ok(response) => pass(response).await,
             Err(error) if error.may_have_been_done() => return self.look_up(expected).await,
             Err(error) => return Err(error.into()),
@@ -199,14 +199,14 @@ impl StorageUpload {
     }
 
     async fn look_up(&self, expected: &Expected) -> Result<CompletedUpload> {
-        let written = expected.find(&self.upstream).await?.ok_or(Error::Unsettled)?;
+        let written = expected.find(&self.upstreams).await?.ok_or(Error::Unsettled)?;
         let result = CompletionResult::new(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
         Ok(CompletedUpload { headers: written.version(), result, found: Some(written) })
     }
 
     /// Aborts the upload. A failure is logged, not returned.
     pub(crate) async fn abort(&self) {
-        let failure = match self.upstream.send(self.request(Method::DELETE)).await {
+        let failure = match self.upstreams.send(self.request(Method::DELETE)).await {
             Ok(response) if response.status().is_success() || response.status() == StatusCode::NOT_FOUND => {
                 return;
             }
@@ -318,8 +318,8 @@ mod tests {
         request
     }
 
-    async fn answered(upstream: &Upstream, request: UpstreamRequest) -> String {
-        let response = upstream.send(request).await.unwrap();
+    async fn answered(upstreams: &Upstreams, request: UpstreamRequest) -> String {
+        let response = upstreams.send(request).await.unwrap();
         let body = read_bounded(response.into_body(), xml::MAX_UPLOAD_DOCUMENT).await.unwrap();
         String::from_utf8(body.to_vec()).unwrap()
     }
@@ -330,15 +330,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings::new(Target::Embedded { path: root.path().to_owned() });
         let upstream = crate::cli::embedded_store::open(settings).await.unwrap();
-        answered(&upstream, request(Method::PUT, false, &[])).await;
-        let started = answered(&upstream, request(Method::POST, true, &[("uploads", None)])).await;
+        let upstreams = Upstreams::new(upstream, Vec::new(), Vec::new());
+        answered(&upstreams, request(Method::PUT, false, &[])).await;
+        let started = answered(&upstreams, request(Method::POST, true, &[("uploads", None)])).await;
         let id = xml::parse_upload_id(started.as_bytes()).unwrap();
-        let listed = async || answered(&upstream, request(Method::GET, false, &[("uploads", None)])).await;
+        let listed = async || answered(&upstreams, request(Method::GET, false, &[("uploads", None)])).await;
         assert!(listed().await.contains("<Upload>"));
 
         let (bucket, object_key) =
             (BucketName::parse("bucket").unwrap(), ObjectKey::parse("object").unwrap());
-        let upload = StorageUpload::new(&upstream, &bucket, &object_key, &id, HeaderMap::new());
+        let upload = StorageUpload::new(&upstreams, &bucket, &object_key, &id, HeaderMap::new());
         drop(upload.abort_on_drop());
         for _ in 0..500 {
             if !listed().await.contains("<Upload>") {

@@ -87,6 +87,15 @@ pub enum AddressError {
     /// At some storages the first segment of a path is administration under this name, and not a bucket.
     #[error("the path /{0} is administration at some storages, and not a bucket")]
     Administration(String),
+    /// The rule of the bucket makes a stored name that no bucket can have.
+    #[error("the stored name of the bucket {0} is invalid")]
+    NoStoredName(String),
+    /// The name is that of another bucket in the storage.
+    #[error("the storage has another bucket under the name {0}")]
+    AnotherBucket(String),
+    /// The source of a copy is in another storage than the copy.
+    #[error("the source of the copy is in another storage")]
+    AnotherStorage,
     /// The URI that was built does not name the configured host and port.
     #[error("the address {uri} is not at the configured endpoint")]
     AnotherHost {

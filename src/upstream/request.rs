@@ -12,11 +12,13 @@ use md5::{Digest, Md5};
 use tokio::sync::oneshot;
 
 use super::address::Address;
-use super::error::UpstreamError;
+use super::error::{AddressError, UpstreamError};
 use super::outgoing::{ExactLength, OutgoingBody, Streamed, Upload, wire_length};
+use super::regions::makes_bucket;
 use super::retry::{Idempotency, Pace};
 use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
+use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::PayloadSigning;
 use crate::wire::checksum::{ChecksumAlgorithm, checksum};
 use crate::wire::digest::sha256;
@@ -46,6 +48,9 @@ static MANAGED_HEADERS: [HeaderName; 11] = [
 /// A request without its signature.
 pub(super) struct Prepared {
     method: Method,
+    bucket: Option<BucketName>,
+    object: Option<ObjectKey>,
+    query: Vec<(String, Option<String>)>,
     uri: Uri,
     headers: HeaderMap,
     payload: Payload,
@@ -96,7 +101,29 @@ impl Prepared {
                 Payload::Streamed { upload: Upload::new(body), length, algorithm }
             }
         };
-        Ok(Self { method, uri, headers, payload, pace })
+        Ok(Self { method, bucket, object, query, uri, headers, payload, pace })
+    }
+
+    /// Prepares the request for another address.
+    ///
+    /// # Errors
+    /// As [`Address::locate`].
+    pub(super) fn relocate(&mut self, address: &Address) -> Result<(), AddressError> {
+        let (uri, host) = address.locate(self.bucket.as_ref(), self.object.as_ref(), &self.query)?;
+        self.uri = uri;
+        self.headers.insert(header::HOST, host);
+        Ok(())
+    }
+
+    /// The bucket of the request, whose region may be another; `None` for a request that makes the bucket.
+    pub(super) fn bucket_to_follow(&self) -> Option<&BucketName> {
+        let makes_bucket = makes_bucket(&self.method, self.object.as_ref(), &self.query);
+        self.bucket.as_ref().filter(|_| !makes_bucket)
+    }
+
+    /// Whether nothing of the body is lost yet.
+    pub(super) fn can_be_sent_again(&self) -> bool {
+        self.upload().is_none_or(|upload| upload.is_untouched())
     }
 
     /// The unsigned head of one attempt.

@@ -27,9 +27,14 @@ pub const MAX_IDLE_CONNECTIONS: usize = 256;
 /// Attempts after the first; AWS's SDKs make two, and S3's advice on 503 is to go on a little longer.
 pub const MAX_RETRIES: u32 = 3;
 
+/// The name of a storage that the configuration names none.
+pub const NAME: &str = "default";
+
 /// Everything [`Upstream::build`](super::Upstream::build) needs; `config` fills it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The storage's name, for routes, the log and metrics.
+    pub name: String,
     /// Where the objects are.
     pub target: Target,
     /// The region of the credential scope, and of the host name for [`Target::Aws`].
@@ -69,6 +74,7 @@ impl Settings {
     /// The defaults for `target`, in `us-east-1`, with the AWS default credential chain.
     pub fn new(target: Target) -> Self {
         Self {
+            name: NAME.to_owned(),
             target,
             region: "us-east-1".to_owned(),
             path_style: None,
@@ -99,6 +105,7 @@ pub enum Target {
 }
 
 /// The credentials that requests are signed with.
+#[derive(PartialEq, Eq)]
 pub enum Credentials {
     /// A fixed key pair.
     Static {

@@ -5,7 +5,10 @@ mod embedded;
 mod failures;
 mod fake;
 mod pool;
+#[cfg(feature = "embedded-store")]
+mod regions;
 mod retries;
+mod router;
 mod signed;
 
 use std::collections::VecDeque;

@@ -91,6 +91,10 @@ class Proxy:
         self.endpoint = f"{self.scheme}://127.0.0.1:{self.port}"
         self.ca = str(self.certificate.authority) if self.certificate else None
 
+    def several(self):
+        """The [[upstream]] tables, where `upstream` is a list of several."""
+        return [{"region": REGION, **one} for one in self.upstream] if isinstance(self.upstream, list) else []
+
     def configuration(self):
         listen = {"address": f"127.0.0.1:{self.port}", "region": REGION}
         if self.certificate:
@@ -98,7 +102,7 @@ class Proxy:
         sections = {
             "listen": listen,
             "admin": {"address": f"127.0.0.1:{free_port()}"},
-            "upstream": {"region": REGION, **self.upstream},
+            "upstream": several if (several := self.several()) else {"region": REGION, **self.upstream},
             "keyring": self.keyring,
             "client": [{"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "access": "admin"}],
             "bucket": [{"name": "*"}],

@@ -120,7 +120,7 @@ impl Trial {
             bucket: bucket.clone(),
             prefix,
             without_parts: without_parts(rule),
-            region: config.requests.region.clone().unwrap_or_else(|| config.upstream.region.clone()),
+            region: config.requests.region.clone().unwrap_or_else(|| config.upstream().region.clone()),
             secret: secret.iter().map(|byte| format!("{byte:02x}")).collect(),
             leftovers: Mutex::default(),
         })

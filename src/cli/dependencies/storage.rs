@@ -12,7 +12,7 @@ use super::DependencyError;
 use crate::body::read_bounded;
 use crate::error::with_causes;
 use crate::s3::{BucketName, xml};
-use crate::upstream::{Settings, Target, Upstream, UpstreamRequest};
+use crate::upstream::{Settings, Target, Upstream, UpstreamRequest, Upstreams};
 
 /// A listing of 10,000 buckets, the most that AWS gives an account, has under 2 MiB.
 const MAX_LISTING: usize = 8 << 20;
@@ -32,9 +32,9 @@ pub struct StorageName {
 
 impl StorageName {
     /// The name of a storage with these settings.
-    pub fn new(name: &str, settings: &Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
-            name: name.to_owned(),
+            name: settings.name.clone(),
             place: place(settings),
             trusts_a_file: settings.extra_root_ca.is_some(),
         }
@@ -72,12 +72,14 @@ pub struct StorageStatus {
 pub struct Storage {
     name: StorageName,
     upstream: Upstream,
+    /// All storages, for requests about buckets, which this one may have under other names.
+    upstreams: Upstreams,
 }
 
 impl Storage {
-    /// A storage behind `upstream`.
-    pub fn new(name: StorageName, upstream: Upstream) -> Self {
-        Self { name, upstream }
+    /// A storage behind `upstream`, which is one of `upstreams`.
+    pub fn new(name: StorageName, upstream: Upstream, upstreams: Upstreams) -> Self {
+        Self { name, upstream, upstreams }
     }
 
     /// The name of the storage.
@@ -136,7 +138,11 @@ impl Storage {
         request: UpstreamRequest,
     ) -> Result<(StatusCode, HeaderMap, Bytes), DependencyError> {
         let place = &self.name.place;
-        let response = self.upstream.send(request).await.map_err(|error| {
+        let sent = match &request.bucket {
+            Some(_) => self.upstreams.send(request).await,
+            None => self.upstream.send(request).await,
+        };
+        let response = sent.map_err(|error| {
             let advice = error.advice(self.name.trusts_a_file);
             let advice = advice.map_or_else(String::new, |advice| format!(": {advice}"));
             DependencyError { message: format!("{place}: {}{advice}", with_causes(&error)) }

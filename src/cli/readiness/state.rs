@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{ASSESSMENT_INTERVAL, NamedCertificate};
 use crate::admin::{Health, Problem};
+use crate::cli::certificates;
 use crate::cli::dependencies::{Dependencies, DependencyError};
 use crate::keyring::{CacheSettings, KeyId};
 

@@ -36,7 +36,7 @@ impl Source<'_> {
         let mut request = self.at.request(Method::GET);
         request.object = Some(object_key);
         request.query.clear();
-        let response = self.resources.upstream.send(request).await?;
+        let response = self.resources.upstreams.send(request).await?;
         match response.status() {
             StatusCode::OK => {}
             // S3 responds 403 instead of 404 to a caller that may not list the bucket.
@@ -78,7 +78,7 @@ impl Source<'_> {
         if let Some(range) = range {
             request.headers.insert(RANGE, stored_range(range.first(), range.last()));
         }
-        let response = self.resources.upstream.send(request).await?;
+        let response = self.resources.upstreams.send(request).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
             StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {

@@ -63,7 +63,7 @@ impl ObjectCopy {
         self.carry_tags(&mut request.headers).await?;
         let conditions = take_conditions(&mut request.headers);
         let expected = Expected::from_request(&request).expect("a native copy has an envelope");
-        let (upload, _) = StorageUpload::create(&self.resources.upstream, request).await?;
+        let (upload, _) = StorageUpload::create(&self.resources.upstreams, request).await?;
         let abort = upload.abort_on_drop();
         let mut source = HeaderMap::new();
         self.name_source(found, &mut source);
@@ -93,7 +93,7 @@ impl ObjectCopy {
         // The response to a completion does not have the time of the object.
         let found = match found {
             Some(found) => Some(found),
-            None => expected.find(&self.resources.upstream).await.ok().flatten(),
+            None => expected.find(&self.resources.upstreams).await.ok().flatten(),
         };
         let found = found.and_then(|written| written.copy_result().ok());
         let last_modified = found.map(|found| found.last_modified).unwrap_or_default();
@@ -121,7 +121,7 @@ impl ObjectCopy {
     async fn source_tags(&self) -> Result<String> {
         let mut request = self.source.at().request(Method::GET);
         request.query.push(("tagging".to_owned(), None));
-        let response = self.resources.upstream.fetch(request).await?;
+        let response = self.resources.upstreams.fetch(request).await?;
         match response.status() {
             StatusCode::OK => (),
             // The storage does not implement tags, or the object has none.

@@ -1,5 +1,5 @@
-//! The copy of what is not native, or is not to be: opened under the source's rule, and sealed while it
-//! streams in the format that the destination's rule writes.
+//! The copy of what is not native, or is not to be, or is in another storage: opened under the source's rule,
+//! and sealed while it streams in the format that the destination's rule writes.
 //!
 //! It must not know the source's envelope: only the opened plaintext and the client's own metadata are
 //! copied. What the source's format can't authenticate stays unauthenticated content; from then on it is

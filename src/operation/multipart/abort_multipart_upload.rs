@@ -19,5 +19,5 @@ pub(crate) async fn abort_multipart_upload(resources: &Resources, call: Call) ->
     let mut request = call.upstream_request(Method::DELETE);
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     name_upload(&mut request, &upstream_id(resources, bucket, object_key, call.upload_id()).await?);
-    pass(deleted(resources.upstream.send(request).await?)).await
+    pass(deleted(resources.upstreams.send(request).await?)).await
 }

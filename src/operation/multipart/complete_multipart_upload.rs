@@ -206,14 +206,14 @@ impl UploadCompletion {
     ) -> DocumentResponse {
         response_headers::set_sse(&mut headers, self.upload.envelope.sse(), Some(&self.upload.key_id));
         let etag = self.etag.to_client(result.etag(), Hashed::Ciphertext);
-        let result = result.with_etag(&etag);
+        let result = result.with_etag(&etag).with_bucket(self.bucket.as_str());
         DocumentResponse { headers, document: result.write(&self.location, checksum) }
     }
 
     /// Returns the response that the client missed if the object is the one that this upload made. The
     /// object's envelope shows that, since no other upload has this envelope.
     async fn completed_before(&self) -> Result<Option<DocumentResponse>> {
-        let Some(written) = self.expected().find(&self.resources.upstream).await? else { return Ok(None) };
+        let Some(written) = self.expected().find(&self.resources.upstreams).await? else { return Ok(None) };
         let mut headers = written.version();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let result = CompletionResult::new(self.bucket.as_str(), self.object_key.as_str(), written.etag()?);
@@ -230,7 +230,7 @@ impl UploadCompletion {
     /// The upload in the storage.
     fn storage(&self) -> StorageUpload {
         let Self { resources, bucket, object_key, upload, account, .. } = self;
-        StorageUpload::new(&resources.upstream, bucket, object_key, &upload.upstream_id, account.clone())
+        StorageUpload::new(&resources.upstreams, bucket, object_key, &upload.upstream_id, account.clone())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::object::write::NewObject;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::checksum::ChecksumType;
-use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
+use crate::s3::{BucketName, ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 use crate::upload::session::take_conditions;
 use crate::upload::storage::StorageUpload;
 
@@ -43,9 +43,9 @@ pub(crate) async fn create_multipart_upload(
     request.headers = object.headers.clone();
     // The client sends these conditions again to CompleteMultipartUpload.
     take_conditions(&mut request.headers);
-    announce_checksum(resources, &mut request.headers);
+    announce_checksum(resources, &bucket, &mut request.headers);
     let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
-    let (storage, mut headers) = StorageUpload::create(&resources.upstream, request).await?;
+    let (storage, mut headers) = StorageUpload::create(&resources.upstreams, request).await?;
     let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
     let (id, wrapped) = (storage.id().to_owned(), write_key.wrapped.to_vec());
     let token = UploadToken::new(&sealed.content_key, target, checksum, id, wrapped, sealed.envelope);
@@ -101,8 +101,8 @@ fn unusable(kind: ChecksumType, algorithm: ChecksumAlgorithm) -> Error {
 }
 
 /// Declares the checksum of the ciphertext: S3 accepts checksums of parts only if the upload declares one.
-fn announce_checksum(resources: &Resources, request: &mut HeaderMap) {
-    if let Some(algorithm) = resources.upstream.checksum_algorithm() {
+fn announce_checksum(resources: &Resources, bucket: &BucketName, request: &mut HeaderMap) {
+    if let Some(algorithm) = resources.upstreams.checksum_algorithm(bucket) {
         request.insert(headers::CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
         let kind = HeaderValue::from_static(ChecksumType::FullObject.token());
         request.insert(headers::CHECKSUM_TYPE, kind);

@@ -32,7 +32,7 @@ pub(crate) async fn list_multipart_uploads(resources: &Resources, call: Call) ->
             *value = Some(token.upstream_id().to_owned());
         }
     }
-    let response = pass(resources.upstream.send(request).await?).await?;
+    let response = pass(resources.upstreams.send(request).await?).await?;
     let (head, body) = response.into_parts();
     let document = read_bounded(body, xml::MAX_UPLOAD_DOCUMENT).await.map_err(Error::UpstreamBody)?;
     let unexpected = |_| UnexpectedResponse::Document("ListMultipartUploadsResult");
@@ -46,5 +46,5 @@ pub(crate) async fn list_multipart_uploads(resources: &Resources, call: Call) ->
         }
     }
     let known = |id: &str| tokens.get(id).map(|token| token.to_string());
-    Ok(with_document(head, xml::rewrite_uploads(&document, known).map_err(unexpected)?))
+    Ok(with_document(head, xml::rewrite_uploads(&document, bucket.as_str(), known).map_err(unexpected)?))
 }

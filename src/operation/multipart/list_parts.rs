@@ -25,7 +25,7 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
     request.headers = headers::passthrough_headers(call.operation, &call.headers)?;
     request.query = call.upstream_query(|name| name != "uploadId");
     name_upload(&mut request, &upstream_id);
-    let response = pass(resources.upstream.fetch(request).await?).await.map_err(into_no_such_upload)?;
+    let response = pass(resources.upstreams.fetch(request).await?).await.map_err(into_no_such_upload)?;
     let (head, body) = response.into_parts();
     let (limit, parse) = (xml::MAX_UPLOAD_DOCUMENT, xml::parse_uploaded_parts);
     let page = parse_body(body, limit, "ListPartsResult", parse).await?;
@@ -35,7 +35,8 @@ pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Resp
             receipts.insert(part.number, receipt);
         }
     }
-    let document = page.write(call.upload_id(), |part| part_entry(part, receipts.get(&part.number), style));
+    let entry = |part: &ListedPart| part_entry(part, receipts.get(&part.number), style);
+    let document = page.write(bucket.as_str(), call.upload_id(), entry);
     Ok(with_document(head, document))
 }
 

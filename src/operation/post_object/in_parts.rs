@@ -46,7 +46,7 @@ pub(crate) async fn upload(
     };
     let content_key = object.seal(&write_key, true, &attributes, &mut create.headers).content_key;
     let expected = Expected::from_request(&create).expect("a native object has an envelope");
-    let (storage, _) = StorageUpload::create(&resources.upstream, create).await?;
+    let (storage, _) = StorageUpload::create(&resources.upstreams, create).await?;
     let abort = storage.abort_on_drop();
     let mut upload = FormParts {
         storage,

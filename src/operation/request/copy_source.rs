@@ -20,7 +20,7 @@ use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::{CopySource, ErrorCode, S3Error, headers};
-use crate::upstream::{Upstream, UpstreamRequest};
+use crate::upstream::{UpstreamRequest, Upstreams};
 
 /// S3's message for a delete marker as the source of a copy.
 const DELETE_MARKER: &str =
@@ -28,7 +28,7 @@ const DELETE_MARKER: &str =
 
 /// Reads the source of a copy under the source's rule.
 pub(crate) struct SourceReader {
-    upstream: Upstream,
+    upstreams: Upstreams,
     pub(crate) named: CopySource,
     pub(crate) rule: BucketRule,
     /// The client's conditions on the source, as those of a read.
@@ -75,7 +75,7 @@ impl SourceReader {
         let named = call.source()?.clone();
         let rule = resources.policies.for_object(&named.bucket, &named.object)?.clone();
         let conditions = headers::source_read_headers(&call.headers);
-        Ok(Self { upstream: resources.upstream.clone(), named, rule, conditions })
+        Ok(Self { upstreams: resources.upstreams.clone(), named, rule, conditions })
     }
 
     /// Finds out what the source is now. A GET of the first byte is sent instead of a HEAD, so that a refusal
@@ -87,9 +87,9 @@ impl SourceReader {
     pub(crate) async fn examine(&self) -> Result<SourceKind> {
         let mut request = self.request(Method::GET);
         request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
-        let mut response = self.upstream.fetch(request).await?;
+        let mut response = self.upstreams.fetch(request).await?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            response = self.upstream.send(self.request(Method::HEAD)).await?;
+            response = self.upstreams.send(self.request(Method::HEAD)).await?;
         }
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => (),

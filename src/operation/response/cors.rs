@@ -152,7 +152,7 @@ pub(crate) async fn send_preflight(
 ) -> Result<Response<BoxBody>> {
     let mut request = UpstreamRequest::new(Method::OPTIONS, path.bucket(), path.object());
     request.headers = headers::preflight_headers(request_headers);
-    upstream_response::pass(resources.upstream.send(request).await?).await
+    upstream_response::pass(resources.upstreams.send(request).await?).await
 }
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ pub(crate) async fn exchange(
     request: UpstreamRequest,
 ) -> Result<Response<BoxBody>, UpstreamError> {
     match request.method {
-        Method::GET => resources.upstream.fetch(request).await,
-        Method::DELETE => resources.upstream.send(request).await.map(upstream_response::deleted),
-        _ => resources.upstream.send(request).await,
+        Method::GET => resources.upstreams.fetch(request).await,
+        Method::DELETE => resources.upstreams.send(request).await.map(upstream_response::deleted),
+        _ => resources.upstreams.send(request).await,
     }
 }

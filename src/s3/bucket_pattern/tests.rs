@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -39,5 +41,39 @@ fn what_no_bucket_is_called_is_refused() {
     for bad in ["", "logs/", "[a-z]", "{a,b}", "a b", "_localstack", ".b", "-b", "10.0.0.1", &"a".repeat(256)]
     {
         assert!(BucketPattern::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn patterns_meet_where_a_name_matches_both() {
+    let cases = [
+        ("*", "a", true),
+        ("logs-*", "*-eu", true),
+        ("logs-*", "data-*", false),
+        ("logs-?", "logs-*1", true),
+        ("a?", "a", false),
+        ("a*b", "*ba", false),
+        ("a*b", "*b*a*", true),
+        ("exact", "exact", true),
+        ("exact", "exactly", false),
+    ];
+    for (one, other, expected) in cases {
+        let (one, other) = (BucketPattern::parse(one).unwrap(), BucketPattern::parse(other).unwrap());
+        assert_eq!(one.meets(&other), expected, "{one:?} {other:?}");
+        assert_eq!(other.meets(&one), expected, "{other:?} {one:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_name_that_matches_both_shows_that_patterns_meet(
+        one in "[ab*?]{1,4}", other in "[ab*?]{1,4}", names in prop::collection::vec("[ab]{1,5}", 40),
+    ) {
+        let (one, other) = (BucketPattern(one), BucketPattern(other));
+        let shown = names.iter().any(|name| one.matches(name) && other.matches(name));
+        prop_assert!(!shown || one.meets(&other));
+        if one.is_name() {
+            prop_assert_eq!(one.meets(&other), other.matches(one.as_str()));
+        }
     }
 }

@@ -1,7 +1,94 @@
-//! The response to ListBuckets, without the buckets that a client may not see.
+//! The response to ListBuckets: without the buckets that a client may not see, and of several storages.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html>
 
 use super::XmlError;
-use super::reader::{Step, XmlReader};
+use super::reader::{Element, Limits, Step, XmlReader, read};
+
+/// The maximum bytes of a page of buckets: 10,000 (S3's page) of less than 1 KiB each.
+pub const MAX_BUCKETS_DOCUMENT: usize = 16 << 20;
+/// 10,000 buckets of up to 10 elements.
+const LIMITS: Limits = Limits { bytes: MAX_BUCKETS_DOCUMENT, elements: 110_000 };
+
+/// A bucket as the storage lists it.
+#[derive(Debug)]
+pub struct ListedBucket {
+    /// Its name.
+    pub name: String,
+    /// Its region, if the storage names it.
+    pub region: Option<String>,
+    element: Element,
+}
+
+impl ListedBucket {
+    /// The bucket under the name that clients use. An ARN, which has the stored name, is left out.
+    #[must_use]
+    pub fn renamed(mut self, name: &str) -> Self {
+        if self.name != name {
+            self.element.set("Name", name);
+            self.element.remove(&["BucketArn"]);
+            self.name = name.to_owned();
+        }
+        self
+    }
+}
+
+/// The owner of buckets.
+#[derive(Debug)]
+pub struct BucketOwner(Element);
+
+/// A page of buckets.
+#[derive(Debug)]
+pub struct BucketPage {
+    /// The buckets.
+    pub buckets: Vec<ListedBucket>,
+    /// Their owner.
+    pub owner: Option<BucketOwner>,
+    /// The token to go on with, if there is more.
+    pub next: Option<String>,
+}
+
+/// Reads a page.
+///
+/// # Errors
+/// Any [`XmlError`]; `Unexpected` for another document, or a bucket without a name.
+pub fn parse_buckets(document: &[u8]) -> Result<BucketPage, XmlError> {
+    let root = read(document, LIMITS)?;
+    if root.name != "ListAllMyBucketsResult" {
+        return Err(XmlError::Unexpected);
+    }
+    let mut page = BucketPage { buckets: Vec::new(), owner: None, next: None };
+    for child in root.children {
+        match child.name.as_str() {
+            "Buckets" => {
+                for element in child.children.into_iter().filter(|element| element.name == "Bucket") {
+                    let name = element.text_of("Name").ok_or(XmlError::Unexpected)?.to_owned();
+                    let region = element.text_of("BucketRegion").map(str::to_owned);
+                    page.buckets.push(ListedBucket { name, region, element });
+                }
+            }
+            "Owner" => page.owner = Some(BucketOwner(child)),
+            "ContinuationToken" => page.next = Some(child.text).filter(|token| !token.is_empty()),
+            _ => (),
+        }
+    }
+    Ok(page)
+}
+
+/// Writes a page: `next` is the token to go on with, `prefix` the one that was requested.
+#[must_use]
+pub fn write_buckets(
+    owner: Option<BucketOwner>,
+    buckets: impl IntoIterator<Item = ListedBucket>,
+    next: Option<&str>,
+    prefix: Option<&str>,
+) -> String {
+    let buckets = buckets.into_iter().map(|bucket| bucket.element).collect();
+    let mut children = Vec::from_iter(owner.map(|BucketOwner(owner)| owner));
+    children.push(Element::with_children("Buckets", buckets));
+    children.extend(next.map(|next| Element::with_text("ContinuationToken", next)));
+    children.extend(prefix.map(|prefix| Element::with_text("Prefix", prefix)));
+    Element::with_children("ListAllMyBucketsResult", children).to_document()
+}
 
 /// Removes the `<Bucket>` elements whose Name `keep` refuses; every other byte stays as it is.
 ///
@@ -101,6 +188,36 @@ mod tests {
         assert!(
             kept.starts_with("\u{feff}<?xml") && kept.contains("<Buckets>\n  \n  <Bucket><CreationDate>x<")
         );
+    }
+
+    #[test]
+    fn a_page_is_read_and_written() {
+        let page = "<ListAllMyBucketsResult><Buckets><Bucket><BucketArn>arn:aws:s3:::x-a</BucketArn>\
+                    <BucketRegion>eu-west-1</BucketRegion><Name>x-a</Name></Bucket><Bucket><Name>b</Name></Bucket></Buckets>\
+                    <Owner><ID>1</ID></Owner><ContinuationToken>t</ContinuationToken></ListAllMyBucketsResult>";
+        let BucketPage { buckets, owner, next } = parse_buckets(page.as_bytes()).unwrap();
+        assert_eq!(next.as_deref(), Some("t"));
+        assert_eq!(buckets[0].region.as_deref(), Some("eu-west-1"));
+        let buckets = buckets.into_iter().map(|bucket| {
+            let name = bucket.name.trim_start_matches("x-").to_owned();
+            bucket.renamed(&name)
+        });
+        let written = write_buckets(owner, buckets, Some("u"), Some("p"));
+        assert!(
+            written.ends_with(
+                "<Owner><ID>1</ID></Owner><Buckets><Bucket><BucketRegion>eu-west-1</BucketRegion><Name>a</Name></Bucket>\
+                 <Bucket><Name>b</Name></Bucket></Buckets><ContinuationToken>u</ContinuationToken><Prefix>p</Prefix>\
+                 </ListAllMyBucketsResult>"
+            ),
+            "{written}"
+        );
+        let empty = "<ListAllMyBucketsResult><ContinuationToken/></ListAllMyBucketsResult>";
+        assert_eq!(parse_buckets(empty.as_bytes()).unwrap().next, None);
+        for bad in
+            ["<Error/>", "<ListAllMyBucketsResult><Buckets><Bucket/></Buckets></ListAllMyBucketsResult>"]
+        {
+            assert_eq!(parse_buckets(bad.as_bytes()).unwrap_err(), XmlError::Unexpected, "{bad}");
+        }
     }
 
     #[test]

@@ -42,9 +42,16 @@ impl Element {
         document
     }
 
-    fn push(&self, document: &mut String, is_root: bool) {
+    /// The document without a namespace, as S3's errors are.
+    pub(super) fn to_document_without_namespace(&self) -> String {
+        let mut document = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
+        self.push(&mut document, false);
+        document
+    }
+
+    fn push(&self, document: &mut String, has_namespace: bool) {
         document.extend(["<", &self.name]);
-        if is_root {
+        if has_namespace {
             document.extend([" xmlns=\"", NAMESPACE, "\""]);
         }
         document.push('>');

@@ -31,6 +31,49 @@ pub fn parse_error_document(body: &[u8]) -> Result<ErrorDocument, XmlError> {
     ErrorDocument::from_element(&read(body, LIMITS)?).ok_or(XmlError::Unexpected)
 }
 
+/// An error document with `name` in the place of `stored`, the name of its bucket. Keys and ids stay.
+///
+/// # Errors
+/// Any [`XmlError`]; `Unexpected` for a document that is no `Error`.
+pub fn rename_bucket(body: &[u8], stored: &str, name: &str) -> Result<String, XmlError> {
+    let mut root = read(body, LIMITS)?;
+    if root.name != "Error" {
+        return Err(XmlError::Unexpected);
+    }
+    for field in &mut root.children {
+        match field.name.as_str() {
+            "Key" | "RequestId" | "HostId" | "UploadId" | "VersionId" => (),
+            // The bucket, and then the key.
+            "Resource" => field.text = replace_name(&field.text, stored, name, 1),
+            _ => field.text = replace_name(&field.text, stored, name, usize::MAX),
+        }
+    }
+    Ok(root.to_document_without_namespace())
+}
+
+/// Replaces a bucket's name up to `limit` times where it is a word of its own.
+fn replace_name(text: &str, stored: &str, name: &str, limit: usize) -> String {
+    let is_of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let mut replaced = String::with_capacity(text.len());
+    let (mut copied, mut left) = (0, limit);
+    for (at, _) in text.match_indices(stored) {
+        let (before, after) = (&text[..at], &text.as_bytes()[at + stored.len()..]);
+        // A full stop may end a sentence.
+        let ends = match after {
+            [b'.', next, ..] => !is_of_a_name(next),
+            [b'.'] | [] => true,
+            [next, ..] => !is_of_a_name(next),
+        };
+        if left > 0 && ends && !before.as_bytes().last().is_some_and(is_of_a_name) {
+            replaced.extend([&text[copied..at], name]);
+            copied = at + stored.len();
+            left -= 1;
+        }
+    }
+    replaced.push_str(&text[copied..]);
+    replaced
+}
+
 impl ErrorDocument {
     /// What an `Error` with a `Code` says; `None` for any other element.
     pub(super) fn from_element(root: &Element) -> Option<Self> {
@@ -87,6 +130,22 @@ mod tests {
         let read = parse_error_document(document.as_bytes()).unwrap();
         assert_eq!(read.region.as_deref(), Some("eu-west-1"));
         assert_eq!(read.endpoint.as_deref(), Some("s3.eu-west-1.example"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_bucket_as_clients_do() {
+        let document = "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>In company-a: company-a-b, x.company-a, no \
+                        company-a.</Message><BucketName>company-a</BucketName><Key>company-a</Key>\
+                        <Resource>/company-a/company-a</Resource><HostId>company-a</HostId></Error>";
+        let renamed = rename_bucket(document.as_bytes(), "company-a", "a").unwrap();
+        assert_eq!(
+            renamed,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>In a: company-a-b, \
+             x.company-a, no a.</Message><BucketName>a</BucketName><Key>company-a</Key><Resource>/a/company-a</Resource>\
+             <HostId>company-a</HostId></Error>"
+        );
+        assert_eq!(rename_bucket(b"<html>a</html>", "a", "b"), Err(XmlError::Unexpected));
+        assert_eq!(replace_name("a b ab a", "a", "x", 1), "x b ab a");
     }
 
     #[test]

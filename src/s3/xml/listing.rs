@@ -17,7 +17,7 @@ use quick_xml::escape::unescape;
 use self::shape::{NotPlain, PlainElement, Shapes};
 use super::reader::{Step, XmlReader, is_blank};
 use super::stream_scanner::{StreamScanner, Tag};
-use super::{XmlError, reader};
+use super::{XmlError, push_text, reader};
 use crate::s3::name::ObjectKey;
 use crate::wire::percent::{self, Plus};
 
@@ -47,7 +47,7 @@ pub enum ListingPiece {
 }
 
 /// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went
-/// in.
+/// in, but for the name of the bucket after [`Self::with_bucket`].
 ///
 /// It holds what was pushed and not yet taken out, and at most one entry of [`MAX_ENTRY`] bytes for want of
 /// its end.
@@ -68,6 +68,8 @@ pub struct ListRewriter {
     is_told: bool,
     /// Whether a name was read by it.
     is_used: bool,
+    /// The bucket's name for the client, if it is not the storage's.
+    bucket: Option<String>,
 }
 
 /// An element that is read whole before it is passed on.
@@ -75,6 +77,8 @@ pub struct ListRewriter {
 enum Held {
     Entry,
     EncodingType,
+    /// The name of the bucket.
+    Name,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +104,14 @@ impl ListRewriter {
             encoding: requested,
             is_told: false,
             is_used: false,
+            bucket: None,
         }
+    }
+
+    /// Writes `bucket` in the place of the bucket's name.
+    #[must_use]
+    pub fn with_bucket(self, bucket: &str) -> Self {
+        Self { bucket: Some(bucket.to_owned()), ..self }
     }
 
     /// Adds bytes of the document, cut anywhere.
@@ -192,6 +203,7 @@ impl ListRewriter {
                 self.held = match self.scanner.local_name() {
                     b"Contents" | b"Version" => Some(Held::Entry),
                     b"EncodingType" => Some(Held::EncodingType),
+                    b"Name" if self.bucket.is_some() => Some(Held::Name),
                     _ => return Ok(None),
                 };
                 let before = self.scanned - self.scanner.tag().len();
@@ -206,6 +218,12 @@ impl ListRewriter {
                     Held::EncodingType => {
                         self.encoding_type(&element)?;
                         Ok(Some(ListingPiece::Passed(element)))
+                    }
+                    Held::Name => {
+                        let mut renamed = "<Name>".to_owned();
+                        push_text(&mut renamed, self.bucket.as_deref().unwrap_or_default());
+                        renamed.push_str("</Name>");
+                        Ok(Some(ListingPiece::Passed(renamed.into())))
                     }
                 }
             }

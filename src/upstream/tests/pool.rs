@@ -28,11 +28,11 @@ async fn storage(answer: &'static str) -> (Uri, Arc<std::sync::atomic::AtomicUsi
 /// A client, and the connections that it has.
 async fn pooled(endpoint: &Uri) -> (Upstream, Pool) {
     let settings = settings(endpoint);
-    let address = Address::new(&settings.target, &settings.region, settings.path_style).unwrap();
+    let regions = Regions::new(&settings.target, &settings.region, settings.path_style).unwrap();
     let crowd = ConnectionCounter::default();
-    let pool = network(&settings, &address, &crowd).unwrap();
+    let pool = network(&settings, false, &crowd).unwrap();
     let carrier = Carrier::Network(pool.clone());
-    (Upstream::assemble(settings, address, carrier, TransportSecurity::Plaintext, crowd).await.unwrap(), pool)
+    (Upstream::assemble(settings, regions, carrier, TransportSecurity::Plaintext, crowd).await.unwrap(), pool)
 }
 
 #[tokio::test]

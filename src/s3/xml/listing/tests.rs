@@ -77,6 +77,36 @@ fn entries(document: &str, requested: NameEncoding) -> Result<Vec<ListedEntry>, 
     .map(|_| found)
 }
 
+#[test]
+fn the_bucket_has_the_clients_name() {
+    let name = |document: &str, cut: usize| {
+        let mut rewriter = ListRewriter::new(NameEncoding::Url).with_bucket("mine&");
+        let mut output = BytesMut::new();
+        for part in [&document.as_bytes()[..cut], &document.as_bytes()[cut..]] {
+            rewriter.push(part);
+            while let Some(piece) = rewriter.next_piece().unwrap() {
+                match piece {
+                    ListingPiece::Passed(bytes) => output.extend_from_slice(&bytes),
+                    ListingPiece::Entry(entry) => {
+                        entry.write(ClientEntry { size: entry.size, etag_suffix: "" }, &mut output);
+                    }
+                }
+            }
+        }
+        rewriter.finish().unwrap();
+        String::from_utf8(output.to_vec()).unwrap()
+    };
+    let shown = rewrite(AWS.as_bytes(), &[], NameEncoding::Url, |entry| entry.size).unwrap();
+    let shown = String::from_utf8(shown).unwrap().replace("<Name>b</Name>", "<Name>mine&amp;</Name>");
+    for cut in 0..AWS.len() {
+        assert_eq!(name(AWS, cut), shown, "{cut}");
+    }
+    // Some storages write the name behind the entries; a name within an entry is another one.
+    let late = "<ListBucketResult><Contents><Key>k</Key><Size>1</Size><Owner><Name>b</Name></Owner></Contents>\
+                <Name>b</Name></ListBucketResult>";
+    assert_eq!(name(late, 0), late.replace("</Contents><Name>b<", "</Contents><Name>mine&amp;<"));
+}
+
 fn listing(inside: &str) -> String {
     format!("<ListBucketResult>{inside}</ListBucketResult>")
 }

@@ -147,6 +147,13 @@ impl CompletionResult {
         self
     }
 
+    /// The result with the name of the bucket that the client uses.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: &str) -> Self {
+        self.root.set("Bucket", bucket);
+        self
+    }
+
     /// The response for the client: at the client's address, with the plaintext's checksum in place of the
     /// ciphertext's. A composite checksum's text ends in `-` and the number of parts. Without XML
     /// declaration.

@@ -72,15 +72,17 @@ pub struct PartEntry {
 }
 
 impl UploadedParts {
-    /// The page for the client, under the upload id that the client used: `entry_of` returns each part as the
-    /// client sees it, or hides the part.
+    /// The page for the client, under the name of the bucket and the upload id that the client used:
+    /// `entry_of` returns each part as the client sees it, or hides the part.
     #[must_use]
     pub fn write(
         mut self,
+        bucket: &str,
         upload_id: &str,
         mut entry_of: impl FnMut(&ListedPart) -> Option<PartEntry>,
     ) -> String {
         self.root.remove(&ABOUT_CIPHERTEXT);
+        self.root.set("Bucket", bucket);
         self.root.set("UploadId", upload_id);
         let listed = std::mem::take(&mut self.parts);
         let mut listed = listed.iter();
@@ -126,7 +128,7 @@ mod tests {
             last_modified: "2026-01-01T00:00:00.000Z".into(),
         };
         assert_eq!(page.parts[0], first);
-        let written = page.write("token", |part| {
+        let written = page.write("mine", "token", |part| {
             let checksum = Checksum::parse(ChecksumAlgorithm::Crc32, "y/Q5Jg==");
             (part.number == 1).then(|| PartEntry { etag: format!("{}-mark", part.etag), size: 1, checksum })
         });
@@ -135,6 +137,7 @@ mod tests {
             "{written}"
         );
         for expected in [
+            "<Bucket>mine</Bucket>",
             "<UploadId>token</UploadId>",
             "<ETag>\"a-mark\"</ETag><Size>1</Size><ChecksumCRC32>y/Q5Jg==</ChecksumCRC32></Part><Initiator>",
             "<NextPartNumberMarker>2<",

@@ -43,16 +43,21 @@ pub fn upload_ids(document: &[u8]) -> Result<Vec<String>, XmlError> {
     Ok(uploads.filter_map(|upload| Some(upload.text_of("UploadId")?.trim().to_owned())).collect())
 }
 
-/// A page of ListMultipartUploads for the client: `known` gives the id that the client was given for one of
-/// the storage's; other ids stay as they are.
+/// A page of ListMultipartUploads for the client, under its name for the bucket: `known` gives the id that
+/// the client was given for one of the storage's; other ids stay as they are.
 ///
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for another document.
-pub fn rewrite_uploads(document: &[u8], known: impl Fn(&str) -> Option<String>) -> Result<String, XmlError> {
+pub fn rewrite_uploads(
+    document: &[u8],
+    bucket: &str,
+    known: impl Fn(&str) -> Option<String>,
+) -> Result<String, XmlError> {
     let mut root = read(document, LIMITS)?;
     if root.name != "ListMultipartUploadsResult" {
         return Err(XmlError::Unexpected);
     }
+    root.set("Bucket", bucket);
     for upload in root.children.iter_mut().filter(|child| child.name == "Upload") {
         upload.remove(&ABOUT_CIPHERTEXT);
         if let Some(id) = upload.text_of("UploadId").and_then(|id| known(id.trim())) {
@@ -88,13 +93,14 @@ mod tests {
             </ListMultipartUploadsResult>";
         assert_eq!(upload_ids(listed.as_bytes()).unwrap(), ["1", "2"]);
         let written =
-            rewrite_uploads(listed.as_bytes(), |id| (id == "1").then(|| "token".to_owned())).unwrap();
+            rewrite_uploads(listed.as_bytes(), "mine", |id| (id == "1").then(|| "token".to_owned())).unwrap();
         assert!(written.contains("<Upload><Key>k</Key><UploadId>token</UploadId></Upload>"), "{written}");
         assert!(
             written.contains("<UploadId>2</UploadId>") && written.contains("<NextUploadIdMarker>2<"),
             "{written}"
         );
+        assert!(written.contains("<Bucket>mine</Bucket>"), "{written}");
         assert!(written.contains("<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>"), "{written}");
-        assert_eq!(rewrite_uploads(b"<Error/>", |_| None), Err(XmlError::Unexpected));
+        assert_eq!(rewrite_uploads(b"<Error/>", "mine", |_| None), Err(XmlError::Unexpected));
     }
 }

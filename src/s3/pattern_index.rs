@@ -6,21 +6,21 @@
 use std::collections::{BTreeMap, HashMap};
 use std::iter;
 
-use crate::s3::BucketPattern;
+use super::bucket_pattern::BucketPattern;
 
 /// Rules by the buckets and prefixes of object keys that they apply to. A rule is given as its place in the
 /// order of precedence.
 #[derive(Debug)]
-pub(super) struct RuleIndex {
+pub struct PatternIndex {
     /// Rules for one bucket, by its name, and then by the prefix of object keys.
     named: HashMap<Box<str>, PrefixMap>,
     /// Rules for several buckets, by what their pattern has before the first `*` or `?`.
     patterns: PrefixMap,
 }
 
-impl RuleIndex {
+impl PatternIndex {
     /// An index of rules in the order of precedence, each given by its bucket pattern and prefix.
-    pub(super) fn new<'a>(rules: impl Iterator<Item = (&'a BucketPattern, &'a str)>) -> Self {
+    pub fn new<'a>(rules: impl Iterator<Item = (&'a BucketPattern, &'a str)>) -> Self {
         let mut named: HashMap<&str, BTreeMap<&str, Vec<usize>>> = HashMap::new();
         let mut patterns: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (rule, (name, prefix)) in rules.enumerate() {
@@ -36,17 +36,17 @@ impl RuleIndex {
     }
 
     /// The rules for this bucket alone.
-    pub(super) fn named(&self, bucket: &str) -> impl Iterator<Item = usize> {
+    pub fn named(&self, bucket: &str) -> impl Iterator<Item = usize> {
         self.named.get(bucket).into_iter().flat_map(PrefixMap::all)
     }
 
     /// The rules for this bucket alone that apply to this object.
-    pub(super) fn named_with_prefix(&self, bucket: &str, object_key: &str) -> impl Iterator<Item = usize> {
+    pub fn named_with_prefix(&self, bucket: &str, object_key: &str) -> impl Iterator<Item = usize> {
         self.named.get(bucket).into_iter().flat_map(move |rules| rules.matching(object_key))
     }
 
     /// Rules whose pattern may match the bucket.
-    pub(super) fn patterns(&self, bucket: &str) -> impl Iterator<Item = usize> {
+    pub fn patterns(&self, bucket: &str) -> impl Iterator<Item = usize> {
         self.patterns.matching(bucket)
     }
 }
