@@ -72,7 +72,7 @@ pub const MAX_SMALL_BODY: usize = 64 * 1024;
 /// The name of s3veil in `Via`.
 pub const VIA: &str = "1.1 s3veil";
 
-/// Max changes of a request's region: a remembered one may be wrong, and be named anew.
+/// Max changes of a request's region: a remembered one may be wrong, and be corrected.
 const MAX_MOVES: u32 = 2;
 
 /// A request to the storage, unsigned.

@@ -35,7 +35,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with the same rights for all keys of these buckets.
+    /// A client with these rights for all keys of these buckets.
     pub fn new(secret: SecretAccessKey, buckets: Vec<BucketPattern>, rights: Rights) -> Self {
         let grants = Grants::new([Grant { buckets, prefix: String::new(), rights }]);
         Self { secret: Some(secret), grants, certificate_subject: None }

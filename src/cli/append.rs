@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use crate::access::{Client, Grant, Right};
+use crate::access::{Client, Grant, Right, Rights};
 use crate::body::read_bounded;
 use crate::cli::Failure;
 use crate::error::{Error, Result, with_causes};
@@ -50,14 +50,14 @@ pub(super) fn missing(found: ConditionalWrites) -> Option<Missing> {
     }
 }
 
-/// The grants with the right `append`.
+/// The grants with the right `append` and without `write`, which would allow to overwrite.
 pub(super) struct AppendGrants(Vec<Grant>);
 
 impl AppendGrants {
     /// Those of `clients`.
     pub(super) fn new(clients: &[(String, Client)]) -> Self {
         let grants = clients.iter().flat_map(|(_, client)| client.grants.iter());
-        Self(grants.filter(|grant| grant.rights.has(Right::Append)).cloned().collect())
+        Self(grants.filter(|grant| is_restricted(grant.rights)).cloned().collect())
     }
 
     /// Refuses the start where the storage overwrites. What is not known within [`MAX_WAIT`] is logged.
@@ -111,6 +111,10 @@ impl AppendGrants {
         }
         found
     }
+}
+
+fn is_restricted(rights: Rights) -> bool {
+    rights.has(Right::Append) && !rights.has(Right::Write)
 }
 
 /// The buckets of the storages, by their names for clients. A storage that lists none, refuses or fails

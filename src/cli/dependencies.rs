@@ -73,7 +73,7 @@ fn key_place(keyring: &keyring::Settings) -> String {
 }
 
 impl Dependencies {
-    /// The dependencies of `resources`, with the names of the same configuration.
+    /// The dependencies of `resources`, with the names that belong to them.
     pub fn new(resources: &Resources, names: DependencyNames) -> Self {
         let DependencyNames { storages, keys, key_ids } = names;
         let upstreams = resources.upstreams.clone();

@@ -88,7 +88,7 @@ impl Resources {
         let is_upload =
             matches!(operation, Operation::CreateMultipartUpload | Operation::CompleteMultipartUpload);
         // A form of a large file becomes an upload. By its source, a copy is one of the storage's, an upload,
-        // or written anew.
+        // or read and written by the proxy.
         let is_honoured = (put || is_upload)
             && (complete || operation == Operation::PutObject)
             && (copy || operation != Operation::CopyObject);

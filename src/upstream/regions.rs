@@ -155,7 +155,7 @@ impl Regions {
         Some(site)
     }
 
-    /// Forgets a bucket, which may be made anew in another region.
+    /// Forgets a bucket, which may be created again in another region.
     pub(super) fn forget(&self, bucket: &BucketName) {
         if self.is_any_away.load(Ordering::Relaxed) {
             self.known.write().unwrap_or_else(PoisonError::into_inner).buckets.remove(bucket);

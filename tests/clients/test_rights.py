@@ -10,6 +10,7 @@ from conftest import EMBEDDED, LOCALSTACK, embedded_backend
 from judge import assert_refused
 from proxy import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from rawsig import RawClient, Signer
+from test_limits import until
 
 CLIENTS = [
     {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "access": "admin"},
@@ -223,7 +224,9 @@ def test_what_is_refused_names_the_right_and_is_logged(granted, filled):
     running, _, _ = granted
     answer = client(running, "append").request("DELETE", f"/{filled}/a/1")
     assert_refused_with(answer, "delete")
-    lines = [line for line in running.log_text().splitlines() if answer.text_of("RequestId") in line]
+    found = lambda: [line for line in running.log_text().splitlines() if answer.text_of("RequestId") in line]
+    until(found)
+    lines = found()
     assert len(lines) == 1
     for field in ("client=append ", "right=delete ", f"bucket={filled} ", "object_key=a/1 ", "code=AccessDenied "):
         assert field in lines[0], lines[0]

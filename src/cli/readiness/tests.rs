@@ -8,12 +8,12 @@ fn trouble<T>(message: &str) -> Result<T, DependencyError> {
     Err(DependencyError { message: message.to_owned() })
 }
 
-/// One storage, and so many keys, of which nothing is known.
+/// One storage and `keys` keys, without results.
 fn state(keys: usize) -> State {
     State::with_tracks(vec![Track::default()], vec![Track::default(); keys], CACHED_FOR)
 }
 
-/// One storage, and so many keys, all of which work.
+/// One storage and keys that work.
 fn well(keys: usize) -> State {
     let mut state = state(keys);
     state.record_storage(0, 0, Ok(None));

@@ -81,7 +81,7 @@ async fn connections_that_wait_for_room_are_served_before_a_shared_port_closes()
 #[tokio::test]
 async fn connections_that_wait_to_be_accepted_are_served_before_the_port_closes() {
     let running = start(settings()).await;
-    // The server, on this thread, accepts none of them meanwhile.
+    // The server runs on this thread, and accepts no connection meanwhile.
     let connect = |_| std::net::TcpStream::connect(running.address).expect("a connection");
     let waiting: Vec<_> = (0..50).map(connect).collect();
     running.shutdown.send(()).expect("the server runs");

@@ -18,7 +18,7 @@ use crate::s3::{BucketPattern, xml};
 use crate::sigv4::{PayloadSigning, SecretAccessKey, Signer};
 use crate::test_support::serve;
 
-/// Numbers that look random, the same ones in each run.
+/// Numbers that look random, and repeat in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -131,7 +131,10 @@ fn random_request(numbers: &mut Numbers, turn: usize) -> Asked {
     const METHODS: &[&str] = &["GET", "HEAD", "PUT", "PUT", "POST", "DELETE", "DELETE"];
     const PATHS: &[&str] = &["/b/", "/b/", "/b/", "/b", "/"];
 
-    let object_key = format!("{}{}", numbers.pick(&["seed-", "seed-", "new-"]), numbers.below(4));
+    let object_key = match numbers.below(3) {
+        0 => format!("new-{}", numbers.below(1_000)),
+        _ => format!("seed-{}", numbers.below(4)),
+    };
     let method = METHODS[turn % METHODS.len()];
     let mut path = PATHS[turn / METHODS.len() % PATHS.len()].to_owned();
     let subresource = SUBRESOURCES[turn / (METHODS.len() * PATHS.len()) % SUBRESOURCES.len()];
@@ -287,7 +290,9 @@ impl World {
     /// Sends random requests of `client`. Returns the statuses by operation, and the first request after
     /// which something that was there before was changed, hidden or gone.
     async fn run(&self, client: &str, count: usize) -> (HashSet<(Operation, u16)>, Option<String>) {
-        let (mut numbers, mut learned) = (Numbers(0x9e37_79b9_7f4a_7c15), Learned::new());
+        // Each client asks for other keys.
+        let (mut numbers, mut learned) =
+            (Numbers(0x9e37_79b9_7f4a_7c15 ^ client.len() as u64), Learned::new());
         let mut seen = HashSet::new();
         let mut before = self.model.lock().unwrap().objects.clone();
         for turn in 0..count {
