@@ -49,24 +49,41 @@ impl Client {
     }
 }
 
-/// All clients by access key id, each with a number that is less than the number of clients.
+/// All clients by access key id, each with a number of its own, by which its requests are counted.
 #[derive(Debug, Default)]
-pub struct Clients(HashMap<String, (Client, usize)>);
+pub struct Clients {
+    clients: HashMap<String, (Client, usize)>,
+    numbers: usize,
+}
 
 impl Clients {
     /// The clients by their access key ids.
     pub fn new(clients: impl IntoIterator<Item = (String, Client)>) -> Self {
-        let numbered = clients.into_iter().enumerate();
-        Self(numbered.map(|(number, (id, client))| (id, (client, number))).collect())
+        Self::replacing(clients, &Self::default())
     }
 
-    /// The number of clients.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// The clients by their access key ids, numbered after the `earlier` ones: a client keeps its number, and
+    /// no other one receives it.
+    pub(crate) fn replacing(clients: impl IntoIterator<Item = (String, Client)>, earlier: &Self) -> Self {
+        let mut next = earlier.numbers();
+        let numbered = clients.into_iter().map(|(id, client)| {
+            let number = earlier.clients.get(&id).map(|(_, number)| *number).unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+            (id, (client, number))
+        });
+        let clients = numbered.collect();
+        Self { clients, numbers: next }
+    }
+
+    /// How many numbers clients have received: each number is less.
+    pub(crate) fn numbers(&self) -> usize {
+        self.numbers
     }
 
     pub(crate) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
-        self.0.get(access_key_id).map(|(client, _)| &client.secret)
+        self.clients.get(access_key_id).map(|(client, _)| &client.secret)
     }
 
     /// The client and its number, if the client has the right to this operation, and for a copy to its
@@ -82,7 +99,7 @@ impl Clients {
         copy_source: Option<&CopySource>,
     ) -> Result<(&Client, usize), S3Error> {
         let denied = |message: String| S3Error::new(ErrorCode::AccessDenied, message);
-        let client = self.0.get(access_key_id.as_str());
+        let client = self.clients.get(access_key_id.as_str());
         let (client, number) = client.ok_or(S3Error::from(ErrorCode::InvalidAccessKeyId))?;
         if path.bucket().is_some_and(|bucket| !client.covers(bucket)) {
             return Err(denied("This access key has no rights in this bucket.".to_owned()));

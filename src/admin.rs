@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -74,7 +75,7 @@ pub struct Admin {
 
 struct Pages<R> {
     metrics: PrometheusHandle,
-    status: Status,
+    status: Arc<ArcSwap<Status>>,
     started: Instant,
     readiness: R,
 }
@@ -107,7 +108,7 @@ impl Admin {
     pub async fn serve<F: Future<Output = Health> + Send + 'static>(
         self,
         metrics: PrometheusHandle,
-        status: Status,
+        status: Arc<ArcSwap<Status>>,
         readiness: impl Fn() -> F + Send + Sync + 'static,
         shutdown: impl Future<Output = ()>,
     ) {
@@ -142,7 +143,7 @@ impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => ready(&(self.readiness)().await),
             "/metrics" => plain(StatusCode::OK, METRICS_FORMAT, self.metrics.render()),
-            "/" => text(StatusCode::OK, self.status.page(self.started.elapsed())),
+            "/" => text(StatusCode::OK, self.status.load().page(self.started.elapsed())),
             _ => text(StatusCode::NOT_FOUND, "try /, /healthz, /readyz or /metrics\n".to_owned()),
         }
     }

@@ -20,7 +20,7 @@ mod value;
 
 use std::cell::RefCell;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 use zeroize::Zeroizing;
@@ -58,6 +58,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Warnings about valid settings that should be changed. Each names file, line and key.
     pub warnings: Vec<String>,
+    /// The files that hold the configuration: `proxy.toml`, and those whose content it refers to.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads the file at `path`, and the environment variables that it names. Paths in the file are relative to
@@ -119,6 +121,7 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
         environment: env,
         warnings: RefCell::default(),
         literal_secrets: RefCell::default(),
+        files: RefCell::default(),
     };
     let document = DeTable::parse(text).map_err(|error| {
         let (offset, refusal) = syntax::refusal(text, &error);
@@ -135,8 +138,9 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     let buckets = bucket::read(&root, &keyring.provider, requests.max_buffered)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
-    let warnings = source.warnings.take();
-    let config = Config { listen, requests, admin, upstream, keyring, clients, buckets, log, warnings };
+    let (warnings, mut files) = (source.warnings.take(), source.files.take());
+    files.insert(0, file.to_owned());
+    let config = Config { listen, requests, admin, upstream, keyring, clients, buckets, log, warnings, files };
     Ok((config, source.literal_secrets.take()))
 }
 

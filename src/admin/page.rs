@@ -22,15 +22,29 @@ pub struct Status {
     pub keyring: String,
     /// One line for each bucket rule, in the order of matching.
     pub buckets: Vec<String>,
+    /// When the configuration was last loaded.
+    pub loaded_at: SystemTime,
+    /// When a later configuration was refused, and why.
+    pub reload_failure: Option<(SystemTime, String)>,
 }
 
 impl Status {
+    /// Adds the default key to the line of the keyring.
+    pub fn name_default_key(&mut self, key_id: &str) {
+        self.keyring.push_str(&format!(", {key_id}"));
+    }
+
     pub(super) fn page(&self, uptime: Duration) -> String {
-        let Self { version, listen, certificate, upstream, keyring, buckets } = self;
+        let Self { version, listen, certificate, upstream, keyring, buckets, loaded_at, reload_failure } = self;
+        let mut configuration = format!("loaded {}", httpdate::fmt_http_date(*loaded_at));
+        if let Some((at, cause)) = reload_failure {
+            let at = httpdate::fmt_http_date(*at);
+            write!(configuration, "; what came later is not in effect: {cause} ({at})").expect("a string takes it");
+        }
         let certificate = certificate.map(|validity| validity.describe(SystemTime::now()));
         let certificate = certificate.map_or_else(String::new, |text| format!(", certificate {text}"));
         let mut page = format!(
-            "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\nuptime    {}\n\n\
+            "s3veil {version}\n\nlisten    {listen}{certificate}\nupstream  {upstream}\nkeyring   {keyring}\nuptime    {}\nconfig    {configuration}\n\n\
              bucket rules, the first that matches applies:\n",
             uptime_text(uptime)
         );

@@ -3,10 +3,12 @@
 //! ends at once.
 
 use std::io;
+#[cfg(test)]
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use http_body::Body;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -15,7 +17,6 @@ use tokio::sync::oneshot;
 
 pub use super::status::status;
 use crate::admin::{self, Admin, Health, Problem, Status};
-use crate::keyring::KeyId;
 use crate::server::{
     self, BoundServer, ConnectionInfo, DrainOutcome, RequestBody, ServeError, Server, Workers,
 };
@@ -31,7 +32,7 @@ const SECONDS: &[f64] = &[
 pub struct Listeners {
     objects: BoundServer,
     admin: Option<Admin>,
-    status: Status,
+    status: Arc<ArcSwap<Status>>,
 }
 
 /// The two kinds of shutdown.
@@ -75,18 +76,12 @@ impl Listeners {
         };
         let scheme = if objects.speaks_tls() { "https" } else { "http" };
         status.listen = format!("{scheme}://{}", objects.local_address());
-        Ok(Self { objects, admin, status })
+        Ok(Self { objects, admin, status: Arc::new(ArcSwap::from_pointee(status)) })
     }
 
-    /// The status, for the status page.
-    #[cfg(test)]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Adds the default key to the status, once the keyring is open.
-    pub fn name_default_key(&mut self, key_id: &KeyId) {
-        self.status.keyring.push_str(&format!(", {key_id}"));
+    /// The status that the status page shows. It can be replaced while serving.
+    pub fn status(&self) -> Arc<ArcSwap<Status>> {
+        Arc::clone(&self.status)
     }
 
     /// The addresses for S3 clients and for operators.
@@ -114,7 +109,7 @@ impl Listeners {
         P: Future<Output = Health> + Send + 'static,
     {
         let Self { objects, admin, status } = self;
-        let Status { version, listen, upstream, keyring, .. } = &status;
+        let Status { version, listen, upstream, keyring, .. } = &**status.load();
         tracing::info!(version, listen, upstream, keyring, "serving");
         let draining = Arc::new(AtomicBool::new(false));
         let (ended, wait) = oneshot::channel::<()>();

@@ -2,6 +2,8 @@
 //! It must not know how a rule is applied.
 //! It promises that every item of a line comes from the rule itself.
 
+use std::time::SystemTime;
+
 use super::dependencies;
 use crate::admin::Status;
 use crate::config::Config;
@@ -19,6 +21,8 @@ pub fn status(config: &Config) -> Status {
         upstream: dependencies::storage_line(config),
         keyring: dependencies::keyring_line(config),
         buckets: config.buckets.iter().map(bucket_line).collect(),
+        loaded_at: SystemTime::now(),
+        reload_failure: None,
     }
 }
 

@@ -28,7 +28,7 @@ pub const MAX_IDLE_CONNECTIONS: usize = 256;
 pub const MAX_RETRIES: u32 = 3;
 
 /// Everything [`Upstream::build`](super::Upstream::build) needs; `config` fills it.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where the objects are.
     pub target: Target,
@@ -99,6 +99,7 @@ pub enum Target {
 }
 
 /// The credentials that requests are signed with.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A fixed key pair.
     Static {
