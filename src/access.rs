@@ -21,9 +21,12 @@ use crate::sigv4::{AccessKeyId, SecretAccessKey};
 /// The element of an error document, and the field of a log line, that names a missing right.
 pub const REQUIRED_RIGHT: &str = "RequiredRight";
 
-/// All clients by access key id, each with a number that is less than the number of clients.
+/// All clients by access key id, each with a number of its own, by which its requests are counted.
 #[derive(Debug, Default)]
-pub struct Clients(HashMap<String, (Client, usize)>);
+pub struct Clients {
+    clients: HashMap<String, (Client, usize)>,
+    numbers: usize,
+}
 
 /// What a request is about, as far as rights depend on it.
 #[derive(Clone, Copy)]
@@ -51,22 +54,36 @@ pub(crate) struct Authorized<'c> {
 impl Clients {
     /// The clients by their access key ids.
     pub fn new(clients: impl IntoIterator<Item = (String, Client)>) -> Self {
-        let numbered = clients.into_iter().enumerate();
-        Self(numbered.map(|(number, (id, client))| (id, (client, number))).collect())
+        Self::replacing(clients, &Self::default())
     }
 
-    /// The number of clients.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// The clients by their access key ids, numbered after the `earlier` ones: a client keeps its number, and
+    /// no other one receives it.
+    pub(crate) fn replacing(clients: impl IntoIterator<Item = (String, Client)>, earlier: &Self) -> Self {
+        let mut next = earlier.numbers();
+        let numbered = clients.into_iter().map(|(id, client)| {
+            let number = earlier.clients.get(&id).map(|(_, number)| *number).unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+            (id, (client, number))
+        });
+        let clients = numbered.collect();
+        Self { clients, numbers: next }
+    }
+
+    /// How many numbers clients have received: each number is less.
+    pub(crate) fn numbers(&self) -> usize {
+        self.numbers
     }
 
     pub(crate) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
-        self.0.get(access_key_id).and_then(|(client, _)| client.secret.as_ref())
+        self.clients.get(access_key_id).and_then(|(client, _)| client.secret.as_ref())
     }
 
     /// Whether requests without a signature are those of a client.
     pub(crate) fn admit_anonymous(&self) -> bool {
-        self.0.get(ANONYMOUS).is_some_and(|(client, _)| client.is_anonymous())
+        self.clients.get(ANONYMOUS).is_some_and(|(client, _)| client.is_anonymous())
     }
 
     /// The client with this access key, if it has the rights that its request needs.
@@ -79,7 +96,7 @@ impl Clients {
         access_key_id: &AccessKeyId,
         subject: Subject<'_>,
     ) -> Result<Authorized<'_>, S3Error> {
-        let client = self.0.get(access_key_id.as_str());
+        let client = self.clients.get(access_key_id.as_str());
         let (client, number) = client.ok_or(S3Error::from(ErrorCode::InvalidAccessKeyId))?;
         client.require_certificate(subject.certificate_names)?;
         let (grants, operation) = (&client.grants, subject.operation);

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -81,13 +82,16 @@ struct Readiness<'a> {
 #[derive(Debug)]
 pub struct Admin {
     bound: BoundServer,
-    token: Option<BearerToken>,
+    token: CurrentToken,
 }
 
+/// The token that requests must carry, which can be replaced while the listener serves. Clones share it.
+pub type CurrentToken = Arc<ArcSwapOption<BearerToken>>;
+
 struct Pages<R> {
-    token: Option<BearerToken>,
+    token: CurrentToken,
     metrics: PrometheusHandle,
-    status: Status,
+    status: Arc<ArcSwap<Status>>,
     started: Instant,
     readiness: R,
 }
@@ -115,7 +119,12 @@ impl Admin {
             Some(socket) => Server::adopt(settings, socket)?,
             None => Server::bind(settings).await?,
         };
-        Ok(Self { bound, token })
+        Ok(Self { bound, token: Arc::new(ArcSwapOption::from_pointee(token)) })
+    }
+
+    /// The token that requests must carry, which can be replaced while this listener serves.
+    pub fn current_token(&self) -> CurrentToken {
+        Arc::clone(&self.token)
     }
 
     /// The TLS of this listener, which can be replaced while it serves; `None` without TLS.
@@ -135,7 +144,7 @@ impl Admin {
     pub async fn serve<F: Future<Output = Health> + Send + 'static>(
         self,
         metrics: PrometheusHandle,
-        status: Status,
+        status: Arc<ArcSwap<Status>>,
         readiness: impl Fn() -> F + Send + Sync + 'static,
         shutdown: impl Future<Output = ()>,
     ) {
@@ -164,7 +173,7 @@ impl Admin {
 impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
     async fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let is_open = matches!(path, "/healthz" | "/readyz");
-        if self.token.as_ref().is_some_and(|token| !is_open && !token.authorizes(headers)) {
+        if self.token.load().as_ref().is_some_and(|token| !is_open && !token.authorizes(headers)) {
             let mut refused =
                 text(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong\n".to_owned());
             let challenge = HeaderValue::from_static("Bearer realm=\"s3veil\"");
@@ -180,7 +189,7 @@ impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => ready(&(self.readiness)().await),
             "/metrics" => plain(StatusCode::OK, METRICS_FORMAT, self.metrics.render()),
-            "/" => text(StatusCode::OK, self.status.page(self.started.elapsed())),
+            "/" => text(StatusCode::OK, self.status.load().page(self.started.elapsed())),
             _ => text(StatusCode::NOT_FOUND, "try /, /healthz, /readyz or /metrics\n".to_owned()),
         }
     }

@@ -4,7 +4,7 @@
 //! holds memory, and that the slowest are cut off beyond it. A request that finds no place waits for one, not
 //! longer than its client would wait before it repeats the request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::Gauge;
@@ -37,9 +37,6 @@ const MAX_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { D
 /// leaves a place without ending.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often clients that are too slow are searched for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
 static REQUESTS_IN_FLIGHT: MetricHandle<Gauge> =
     MetricHandle::new(|| metrics::gauge!("s3veil_requests_under_way"));
 
@@ -49,12 +46,7 @@ static REQUESTS_IN_FLIGHT: MetricHandle<Gauge> =
 pub(crate) struct Admission(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    limits: Limits,
-    requests: Mutex<Requests>,
-    /// Wakes the requests that wait for a place, by client, the first one first.
-    places: Vec<Notify>,
-}
+struct Inner(Mutex<Requests>);
 
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -66,9 +58,19 @@ struct Limits {
     waiting: usize,
 }
 
+impl Limits {
+    fn new(max_requests: usize, waiting: usize, clients: usize) -> Self {
+        let reserved = if clients > 1 { max_requests.div_ceil(RESERVED_SHARE) } else { 0 };
+        Self { active: max_requests, per_client: (max_requests - reserved).max(1), waiting }
+    }
+}
+
 /// The requests in flight.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Requests {
+    limits: Limits,
+    /// Wakes the requests that wait for a place, by client, the first one first.
+    places: Vec<Arc<Notify>>,
     slots: Vec<Option<InFlightRequest>>,
     free: Vec<usize>,
     next_id: u64,
@@ -93,6 +95,11 @@ struct Count {
 impl Count {
     fn new(clients: usize) -> Self {
         Self { all: 0, by_client: vec![0; clients] }
+    }
+
+    fn grow(&mut self, clients: usize) {
+        let clients = clients.max(self.by_client.len());
+        self.by_client.resize(clients, 0);
     }
 
     fn add(&mut self, client: usize) {
@@ -133,16 +140,30 @@ impl Admission {
     }
 
     fn with_limits(max_requests: usize, waiting: usize, clients: usize) -> Self {
-        let reserved = if clients > 1 { max_requests.div_ceil(RESERVED_SHARE) } else { 0 };
-        let limits = Limits { active: max_requests, per_client: (max_requests - reserved).max(1), waiting };
         let requests = Requests {
+            limits: Limits::new(max_requests, waiting, clients),
+            places: (0..clients).map(|_| Arc::default()).collect(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            next_id: 0,
             total: Count::new(clients),
             active: Count::new(clients),
+            full_at: None,
             queued: Count::new(clients),
-            ..Requests::default()
+            last_served: 0,
         };
-        let places = (0..clients).map(|_| Notify::new()).collect();
-        Self(Arc::new(Inner { limits, requests: Mutex::new(requests), places }))
+        Self(Arc::new(Inner(Mutex::new(requests))))
+    }
+
+    /// Changes the limits to `max_requests` and at least as many clients as before. The requests in flight
+    /// count against the new limits.
+    pub(crate) fn resize(&self, max_requests: usize, clients: usize) {
+        let mut requests = self.0.lock();
+        requests.limits = Limits::new(max_requests, max_requests.div_ceil(WAITING_SHARE), clients);
+        let clients = clients.max(requests.places.len());
+        requests.places.resize_with(clients, Arc::default);
+        let Requests { total, active, queued, .. } = &mut *requests;
+        [total, active, queued].into_iter().for_each(|count| count.grow(clients));
     }
 
     /// Admits a request of the client with this number, received on the connection of this meter. At the
@@ -159,13 +180,12 @@ impl Admission {
     }
 
     async fn wait(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
-        let _queued = Queued::enter(&self.0, client);
+        let (_queued, place) = Queued::enter(&self.0, client);
         let until = tokio::time::Instant::now() + MAX_WAIT;
         loop {
             let look_again = until.min(tokio::time::Instant::now() + RETRY_INTERVAL);
             let is_over =
-                tokio::time::timeout_at(look_again, self.0.places[client].notified()).await.is_err()
-                    && look_again == until;
+                tokio::time::timeout_at(look_again, place.notified()).await.is_err() && look_again == until;
             match self.try_admit(client, meter) {
                 Ok(permit) => return Ok(permit),
                 Err(Full) if is_over => return Err(slow_down()),
@@ -189,31 +209,22 @@ impl Admission {
 
     fn admit_to(&self, requests: &mut Requests, client: usize, meter: &Meter) -> Result<RequestPermit, Full> {
         meter.restart();
-        requests.make_room(&self.0.limits, client)?;
+        requests.make_room(client)?;
         let (slot, id) = requests.insert(client, meter.clone());
         REQUESTS_IN_FLIGHT.with(|gauge| gauge.increment(1.0));
         let meter = meter.clone();
         Ok(RequestPermit(Arc::new(Permit { admission: Arc::clone(&self.0), slot, id, meter })))
     }
 
-    /// Cuts off every client whose delay has reached `max_delay`, until the last clone of this value is
-    /// dropped.
-    pub(crate) fn cut_slow_clients(&self, max_delay: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let inner: Weak<Inner> = Arc::downgrade(&self.0);
-        async move {
-            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-            loop {
-                ticks.tick().await;
-                let Some(inner) = inner.upgrade() else { return };
-                inner.lock().cut_slower_than(max_delay);
-            }
-        }
+    /// Cuts off every client whose delay has reached `max_delay`.
+    pub(crate) fn cut_slower_than(&self, max_delay: Duration) {
+        self.0.lock().cut_slower_than(max_delay);
     }
 }
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,10 +240,10 @@ impl Drop for Permit {
         let next = {
             let mut requests = self.admission.lock();
             requests.remove(self.slot, self.id);
-            requests.next_client(&self.admission.limits)
+            requests.next_client().map(|client| Arc::clone(&requests.places[client]))
         };
-        if let Some(client) = next {
-            self.admission.places[client].notify_one();
+        if let Some(place) = next {
+            place.notify_one();
         }
         REQUESTS_IN_FLIGHT.with(|gauge| gauge.decrement(1.0));
     }
@@ -245,9 +256,11 @@ struct Queued<'a> {
 }
 
 impl<'a> Queued<'a> {
-    fn enter(admission: &'a Inner, client: usize) -> Self {
-        admission.lock().queued.add(client);
-        Self { admission, client }
+    /// Also returns what wakes the request.
+    fn enter(admission: &'a Inner, client: usize) -> (Self, Arc<Notify>) {
+        let mut requests = admission.lock();
+        requests.queued.add(client);
+        (Self { admission, client }, Arc::clone(&requests.places[client]))
     }
 }
 
@@ -294,20 +307,21 @@ impl Requests {
 
     /// The client whose request gets the place that has become free: the next one that has a request waiting,
     /// and is below its own limit.
-    fn next_client(&mut self, limits: &Limits) -> Option<usize> {
+    fn next_client(&mut self) -> Option<usize> {
         if self.queued.all == 0 {
             return None;
         }
         let queued = &self.queued.by_client;
         let mut turns = (1..=queued.len()).map(|turn| (self.last_served + turn) % queued.len());
-        let next = turns.find(|client| queued[*client] > 0 && self.has_room(limits, *client))?;
+        let next = turns.find(|client| queued[*client] > 0 && self.has_room(*client))?;
         self.last_served = next;
         Some(next)
     }
 
-    fn make_room(&mut self, limits: &Limits, client: usize) -> Result<(), Full> {
+    fn make_room(&mut self, client: usize) -> Result<(), Full> {
+        let limits = self.limits;
         let has_memory = self.total.all < limits.active + limits.waiting;
-        let has_room = self.has_room(limits, client);
+        let has_room = self.has_room(client);
         if has_room && has_memory {
             return Ok(());
         }
@@ -317,7 +331,7 @@ impl Requests {
             return Err(Full);
         }
         self.count_active();
-        if !self.has_room(limits, client) {
+        if !self.has_room(client) {
             self.full_at = Some(now);
             return Err(Full);
         }
@@ -328,10 +342,10 @@ impl Requests {
         Ok(())
     }
 
-    fn has_room(&self, limits: &Limits, client: usize) -> bool {
+    fn has_room(&self, client: usize) -> bool {
         let all = self.active.all.min(self.total.all);
         let of_client = self.active.by_client[client].min(self.total.by_client[client]);
-        all < limits.active && of_client < limits.per_client
+        all < self.limits.active && of_client < self.limits.per_client
     }
 
     fn count_active(&mut self) {

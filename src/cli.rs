@@ -10,11 +10,13 @@ mod dependencies;
 mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
+mod file_contents;
 mod inspect;
 mod keygen;
 mod notify;
 mod process;
 mod readiness;
+mod reload;
 mod run;
 mod serve;
 mod startup;

@@ -22,7 +22,7 @@ mod value;
 
 use std::cell::RefCell;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 use zeroize::Zeroizing;
@@ -64,6 +64,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Warnings about valid settings that should be changed. Each names file, line and key.
     pub warnings: Vec<String>,
+    /// The files that hold the configuration: `proxy.toml`, and those whose content it refers to.
+    pub files: Vec<PathBuf>,
 }
 
 impl Config {
@@ -142,6 +144,7 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
         environment: env,
         warnings: RefCell::default(),
         literal_secrets: RefCell::default(),
+        files: RefCell::default(),
     };
     let document = DeTable::parse(text).map_err(|error| {
         let (offset, refusal) = syntax::refusal(text, &error);
@@ -160,9 +163,21 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     client::require_client_ca(&root, &listen)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
-    let warnings = source.warnings.take();
-    let config =
-        Config { listen, requests, admin, upstreams, keyring, clients, buckets, routes, log, warnings };
+    let (warnings, mut files) = (source.warnings.take(), source.files.take());
+    files.insert(0, file.to_owned());
+    let config = Config {
+        listen,
+        requests,
+        admin,
+        upstreams,
+        keyring,
+        clients,
+        buckets,
+        routes,
+        log,
+        warnings,
+        files,
+    };
     Ok((config, source.literal_secrets.take()))
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 pub use self::line::Line;
 use self::line::{LineFormat, format_line};
@@ -27,9 +27,11 @@ const EMBEDDED_STORE_FILTER: &str = "s3s=off";
 static OUTPUT: OnceLock<(Arc<Queue>, LogFormat)> = OnceLock::new();
 
 /// The running log. On drop, the queued lines are written within at most a second.
-#[derive(Debug)]
 #[must_use]
-pub struct Log(Arc<Queue>);
+pub struct Log {
+    queue: Arc<Queue>,
+    level: Box<dyn Fn(&str) -> Result<(), reload::Error> + Send + Sync>,
+}
 
 impl Log {
     /// Starts logging with `settings`, panics included. Once per process.
@@ -43,23 +45,37 @@ impl Log {
             .name("log".to_owned())
             .spawn(move || writer.write_to(&mut io::stderr(), report_dropped))?;
         let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(format!("{EMBEDDED_STORE_FILTER},{}", settings.level)))
             .with_writer(Lines(Arc::clone(&queue)))
             .with_ansi(false)
             .log_internal_errors(false)
             .event_format(LineFormat::new(settings.format))
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+            .with_env_filter(filter(&settings.level))
+            .with_filter_reloading();
+        let handle = subscriber.reload_handle();
+        let level = Box::new(move |level: &str| handle.reload(filter(level)));
+        tracing::subscriber::set_global_default(subscriber.finish()).map_err(io::Error::other)?;
         OUTPUT.get_or_init(|| (Arc::clone(&queue), settings.format));
         std::panic::set_hook(Box::new(log_panic));
-        Ok(Self(queue))
+        Ok(Self { queue, level })
+    }
+
+    /// Changes the level, in the syntax of [`LogSettings::level`].
+    ///
+    /// # Errors
+    /// [`reload::Error`] when the subscriber is gone.
+    pub fn set_level(&self, level: &str) -> Result<(), reload::Error> {
+        (self.level)(level)
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.finish();
+        self.queue.finish();
     }
+}
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("{EMBEDDED_STORE_FILTER},{level}"))
 }
 
 /// Writes one line without an event, which would cost more: for the line of every request. The caller checks

@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
@@ -47,18 +48,33 @@ use crate::upstream::{latest_id, watched};
 
 /// S3's message for a request without a signature that sets headers of the response.
 const OVERRIDES: &str = "Request specific response headers cannot be used for anonymous GET requests.";
+/// How often clients that are too slow are searched for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Handles the requests of all clients. Cheap to clone; all clones share their state.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<Shared>);
 
-struct Inner {
-    resources: Arc<Resources>,
-    clients: Clients,
-    verification: VerifyPolicy,
-    domains: Vec<String>,
+struct Shared {
+    state: ArcSwap<State>,
     admission: Admission,
     unsigned: UnsignedLimits,
+}
+
+/// What a configuration decides about requests. A request keeps the state that it began with.
+pub struct State {
+    /// What operations work with.
+    pub resources: Arc<Resources>,
+    /// The clients and their rights.
+    pub clients: Clients,
+    /// The requirements of signatures.
+    pub verification: VerifyPolicy,
+    /// The domains of virtual-hosted-style requests.
+    pub domains: Vec<String>,
+    /// Maximum number of requests in flight; others receive `SlowDown`.
+    pub max_requests: usize,
+    /// A client whose delay, as measured by its meter, reaches this is cut off.
+    pub max_delay: Option<Duration>,
 }
 
 /// Properties of the connection that a request was received on.
@@ -78,29 +94,40 @@ pub struct Arrival {
 }
 
 impl Service {
-    /// Serves `clients` with `resources`; `domains` are those of virtual-hosted-style requests. Requests
-    /// beyond `max_requests` in flight receive `SlowDown`.
-    pub fn new(
-        resources: Arc<Resources>,
-        clients: Clients,
-        verification: VerifyPolicy,
-        domains: Vec<String>,
-        max_requests: usize,
-    ) -> Self {
-        let admission = Admission::new(max_requests, clients.len());
+    /// Serves requests with `state`.
+    pub fn new(state: State) -> Self {
+        let admission = Admission::new(state.max_requests, state.clients.numbers());
         let unsigned = UnsignedLimits::default();
-        Self(Arc::new(Inner { resources, clients, verification, domains, admission, unsigned }))
+        Self(Arc::new(Shared { state: ArcSwap::from_pointee(state), admission, unsigned }))
     }
 
-    /// Cuts off every client whose delay, as measured by its meter, reaches `max_delay`. Ends when the
-    /// last clone of this service is dropped.
-    pub fn cut_slow_clients(&self, max_delay: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.0.admission.cut_slow_clients(max_delay)
+    /// Serves the requests that begin from now on with `state`, whose clients were numbered after those of
+    /// the current one ([`Clients::replacing`]).
+    pub fn replace(&self, state: State) {
+        // The numbers of new clients are known before their first request.
+        self.0.admission.resize(state.max_requests, state.clients.numbers());
+        self.0.state.store(Arc::new(state));
     }
 
-    /// The keyring, the upstream and the rules that operations use, for health checks.
-    pub fn resources(&self) -> Arc<Resources> {
-        Arc::clone(&self.0.resources)
+    /// The state of requests that begin now.
+    pub fn state(&self) -> Arc<State> {
+        self.0.state.load_full()
+    }
+
+    /// Cuts off every client whose delay reaches the `max_delay` of the state. Ends when the last clone of
+    /// this service is dropped.
+    pub fn cut_slow_clients(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::downgrade(&self.0);
+        async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                ticks.tick().await;
+                let Some(shared) = shared.upgrade() else { return };
+                if let Some(max_delay) = shared.state.load().max_delay {
+                    shared.admission.cut_slower_than(max_delay);
+                }
+            }
+        }
     }
 
     /// Responds to one request.
@@ -113,13 +140,14 @@ impl Service {
         let expects_continue = parts.headers.contains_key(EXPECT);
         let expects_needless_continue = expects_continue && body.is_end_stream();
         let page = Page::from_parts(&parts);
+        let state = self.state();
         let mut record = RequestRecord::begin(&parts, arrival.peer);
         let (body, leftover) = received(body, &arrival.meter);
         let outcome = if arrival.is_surplus {
             Err(slow_down().into())
         } else {
             let (outcome, storage_id) = {
-                let work = self.respond(&mut parts, body, &arrival, &mut record);
+                let work = self.respond(&state, &mut parts, body, &arrival, &mut record);
                 let mut work = pin!(watched(catch_panic(work)));
                 (work.as_mut().await, latest_id(work.as_mut()))
             };
@@ -132,7 +160,7 @@ impl Service {
             response
         });
         match page {
-            Some(page) => self.add_cors_headers(&page, &mut response, record.is_signed()).await,
+            Some(page) => add_cors_headers(&state, &page, &mut response, record.is_signed()).await,
             None => headers::remove_cors(response.headers_mut()),
         }
         let was_body_unrequested = leftover.is_some_and(|leftover| leftover.drain(expects_continue));
@@ -145,34 +173,16 @@ impl Service {
         record.finish(response)
     }
 
-    /// Adds the CORS headers that let a page read the response, where the bucket's CORS rules allow it and
-    /// the storage has not set them.
-    async fn add_cors_headers(&self, page: &Page, response: &mut Response<BoxBody>, is_signed: bool) {
-        let Page { method, uri, host, origin } = page;
-        if *method == Method::OPTIONS || response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-            return;
-        }
-        let host = host.as_ref().and_then(|host| host.to_str().ok());
-        let Ok(path) = S3Path::parse(uri.path(), host, &self.0.domains) else { return };
-        let Some(bucket) = path.bucket() else { return };
-        let request = CorsRequest { bucket, method, origin };
-        let requester = if is_signed { Requester::Signed } else { Requester::Unsigned };
-        // On the heap, as operations are, so that the future of every request stays small.
-        let cors =
-            Box::pin(operation::response::cors::cors_headers(&self.0.resources, &request, requester)).await;
-        for (name, value) in cors.iter() {
-            response.headers_mut().append(name, value.clone());
-        }
-    }
-
     async fn respond(
         &self,
+        state: &State,
         parts: &mut Parts,
         body: BoxBody,
         arrival: &Arrival,
         record: &mut RequestRecord,
     ) -> Result<Response<BoxBody>, Error> {
-        let Inner { resources, clients, domains, admission, unsigned, .. } = &*self.0;
+        let Shared { admission, unsigned, .. } = &*self.0;
+        let State { resources, clients, domains, .. } = state;
         forwarding_loop::refuse(&parts.headers)?;
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
@@ -189,9 +199,9 @@ impl Service {
             && form::is_form(parts, &path, &query)
         {
             let form = form::FormRequest { parts, bucket, is_virtual_host: virtual_host.is_some(), arrival };
-            return Box::pin(form.respond(&self.0, body, record)).await;
+            return Box::pin(form.respond(&self.0, state, body, record)).await;
         }
-        let authenticated = self.identify(parts, &path, virtual_host.as_deref(), &query, record)?;
+        let authenticated = state.identify(parts, &path, virtual_host.as_deref(), &query, record)?;
         let mut headers = std::mem::take(&mut parts.headers);
         headers::unhoist(&query, &mut headers)?;
         let query = query.for_operation();
@@ -231,6 +241,15 @@ impl Service {
         };
         operation::handle(resources, call).await
     }
+}
+
+impl State {
+    /// A state with these resources and clients, and the usual limits.
+    #[cfg(test)]
+    pub(crate) fn new(resources: Resources, clients: Clients) -> Self {
+        let (resources, verification) = (Arc::new(resources), VerifyPolicy::default());
+        Self { resources, clients, verification, domains: Vec::new(), max_requests: 100, max_delay: None }
+    }
 
     /// The client of a request, by its signature; the anonymous client for a request without any, if there is
     /// such a client.
@@ -246,7 +265,7 @@ impl Service {
         query: &Query,
         record: &mut RequestRecord,
     ) -> Result<Authenticated, Error> {
-        let Inner { clients, verification, .. } = &*self.0;
+        let Self { clients, verification, .. } = self;
         let head = RequestHead {
             method: parts.method.as_str(),
             raw_path: parts.uri.path(),
@@ -288,6 +307,25 @@ impl Page {
         let origin = parts.headers.get(ORIGIN)?.clone();
         let host = parts.headers.get(HOST).cloned();
         Some(Self { method: parts.method.clone(), uri: parts.uri.clone(), host, origin })
+    }
+}
+
+/// Adds the CORS headers that let a page read the response, where the bucket's CORS rules allow it and
+/// the storage has not set them.
+async fn add_cors_headers(state: &State, page: &Page, response: &mut Response<BoxBody>, is_signed: bool) {
+    let Page { method, uri, host, origin } = page;
+    if *method == Method::OPTIONS || response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return;
+    }
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let Ok(path) = S3Path::parse(uri.path(), host, &state.domains) else { return };
+    let Some(bucket) = path.bucket() else { return };
+    let request = CorsRequest { bucket, method, origin };
+    let requester = if is_signed { Requester::Signed } else { Requester::Unsigned };
+    // On the heap, as operations are, so that the future of every request stays small.
+    let cors = Box::pin(operation::response::cors::cors_headers(&state.resources, &request, requester)).await;
+    for (name, value) in cors.iter() {
+        response.headers_mut().append(name, value.clone());
     }
 }
 

@@ -24,14 +24,39 @@ pub struct Status {
     pub anonymous: Option<String>,
     /// One line for each bucket rule, in the order of matching.
     pub buckets: Vec<String>,
+    /// When the configuration was last loaded.
+    pub loaded_at: SystemTime,
+    /// When a later configuration was refused, and why.
+    pub reload_failure: Option<(SystemTime, String)>,
 }
 
 impl Status {
+    /// Adds the default key to the line of the keyring.
+    pub fn name_default_key(&mut self, key_id: &str) {
+        self.keyring.push_str(&format!(", {key_id}"));
+    }
+
     pub(super) fn page(&self, uptime: Duration) -> String {
-        let Self { version, listen, certificates, upstream, keyring, anonymous, buckets } = self;
+        let Self {
+            version,
+            listen,
+            certificates,
+            upstream,
+            keyring,
+            anonymous,
+            buckets,
+            loaded_at,
+            reload_failure,
+        } = self;
         let anonymous = anonymous.as_ref().map_or_else(String::new, |text| format!("anonymous {text}\n"));
+        let mut configuration = format!("loaded {}", httpdate::fmt_http_date(*loaded_at));
+        if let Some((at, cause)) = reload_failure {
+            let at = httpdate::fmt_http_date(*at);
+            write!(configuration, "; a later version is not in effect, since {at}: {cause}")
+                .expect("a string takes every text");
+        }
         let mut page = format!(
-            "s3veil {version}\n\nlisten    {listen}\nupstream  {upstream}\nkeyring   {keyring}\n{anonymous}uptime    {}\n\n\
+            "s3veil {version}\n\nlisten    {listen}\nupstream  {upstream}\nkeyring   {keyring}\n{anonymous}uptime    {}\nconfig    {configuration}\n\n\
              bucket rules, the first that matches applies:\n",
             uptime_text(uptime)
         );

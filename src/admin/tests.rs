@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use metrics::Recorder;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,7 +34,10 @@ async fn start_with(health: Health, token: Option<BearerToken>) -> Running {
         keyring: "local".to_owned(),
         anonymous: Some("read of public-*".to_owned()),
         buckets: vec!["*  native".to_owned(), "second".to_owned()],
+        loaded_at: SystemTime::UNIX_EPOCH,
+        reload_failure: Some((SystemTime::UNIX_EPOCH, "proxy.toml:3: unknown key".to_owned())),
     };
+    let status = Arc::new(ArcSwap::from_pointee(status));
     let address = "127.0.0.1:0".parse().expect("an address");
     let settings = Settings { address, tls: None, token, reuse_port: false };
     let admin = Admin::open(settings, None).await.expect("a port");
@@ -107,6 +112,8 @@ async fn the_page_shows_the_set_up() {
         "  listen.tls.certificate expired on 1970-01-02",
         "upstream  embedded store in ./data",
         "uptime    0s",
+        "config    loaded Thu, 01 Jan 1970 00:00:00 GMT; a later version is not in effect, since Thu, 01 Jan 1970 00:00:00 \
+         GMT: proxy.toml:3: unknown key",
         "  *  native\n  second\n",
     ] {
         assert!(body.contains(line), "{line}: {body}");

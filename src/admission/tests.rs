@@ -86,19 +86,30 @@ fn the_client_with_the_most_slow_requests_loses_one_first() {
     assert_eq!((is_cut(&one), is_cut(&many), is_cut(&many_more)), (0, 1, 0));
 }
 
-#[tokio::test]
-async fn a_client_that_stays_too_slow_is_cut_off() {
+#[test]
+fn a_client_that_stays_too_slow_is_cut_off() {
     let admission = Admission::new(4, 1);
     let slow = waiting(&admission, 0, 1);
     let fast = meter();
     let _fast = admission.try_admit(0, &fast).unwrap();
-    let sweeping = tokio::spawn(admission.cut_slow_clients(MIN_WAITING_DELAY));
-    while !slow[0].1.is_cut() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(!fast.is_cut());
-    drop((admission, slow, _fast));
-    sweeping.await.unwrap();
+    admission.cut_slower_than(MIN_WAITING_DELAY);
+    assert!(slow[0].1.is_cut() && !fast.is_cut());
+}
+
+#[test]
+fn new_limits_count_the_requests_in_flight() {
+    let admission = Admission::new(1, 1);
+    let first = admission.try_admit(0, &meter()).unwrap();
+    admission.resize(8, 3);
+    let _more: Vec<_> = (0..6).map(|_| admission.try_admit(0, &meter()).unwrap()).collect();
+    assert_eq!(admission.try_admit(0, &meter()).unwrap_err(), Full);
+    let _other = admission.try_admit(2, &meter()).unwrap();
+    assert_eq!(admission.try_admit(1, &meter()).unwrap_err(), Full);
+    drop(first);
+    let _last = admission.try_admit(1, &meter()).unwrap();
+    // A client that is gone keeps its number while its requests are in flight.
+    admission.resize(8, 1);
+    assert_eq!(admission.try_admit(2, &meter()).unwrap_err(), Full);
 }
 
 #[tokio::test]

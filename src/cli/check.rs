@@ -25,6 +25,7 @@ use crate::error::{Error, with_causes};
 use crate::keyring::KeyId;
 use crate::s3::BucketName;
 use crate::server::Validity;
+use crate::service::Service;
 use crate::upload::conditional_writes::ConditionalWrites;
 
 /// Longer than a request waits for its key service, and than all retries of a storage request.
@@ -49,8 +50,9 @@ pub async fn check(config: Config, arguments: &Check) -> Result<Report, Failure>
     let named = arguments.bucket.clone();
     buckets.extend(named.filter(|named| !buckets.contains(named)));
     let trial = arguments.bucket.as_ref().map(|bucket| trial::Trial::new(&config, bucket)).transpose()?;
-    let service = startup::service(config, trial.as_ref().map(trial::Trial::client), Purpose::Look).await?;
-    let resources = service.resources();
+    let client = trial.as_ref().map(trial::Trial::client);
+    let service = Service::new(startup::state(config, client, Purpose::Look).await?);
+    let resources = Arc::clone(&service.state().resources);
     let uploads = resources.upload.clone();
     let default_key = resources.keyring.default_key_id().cloned();
     let dependencies = Dependencies::new(&resources, names);

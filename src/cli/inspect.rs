@@ -22,15 +22,7 @@ use crate::upstream::UpstreamRequest;
 /// # Errors
 /// [`Failure::Unavailable`] if the object is not available or its envelope is not authentic.
 pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure> {
-    let resources = startup::resources(
-        config.upstreams,
-        config.routes,
-        config.keyring,
-        config.buckets,
-        &config.requests,
-        Purpose::Look,
-    )
-    .await?;
+    let resources = startup::resources(&config, Purpose::Look).await?;
     let bucket =
         BucketName::parse(url.bucket.clone()).map_err(|error| Failure::Usage(error.message.into()))?;
     let object_key =

@@ -35,7 +35,6 @@ impl Notifier {
     }
 
     /// The configuration is read again; [`Self::ready`] must follow, also when it was refused.
-    #[allow(dead_code, reason = "for a reload")]
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;

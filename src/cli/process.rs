@@ -33,25 +33,21 @@ pub fn raise_descriptor_limit(max_connections: usize) {
     }
 }
 
-/// Logs the signals that are often sent as a request for something (SIGHUP, SIGUSR1, SIGUSR2), which by
-/// default would end the process. Must be called within a Tokio runtime.
+/// Logs the signals that are often sent as a request for something (SIGUSR1, SIGUSR2), which by default would
+/// end the process. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// When a signal handler cannot be installed.
 pub fn outlive_signals() -> io::Result<()> {
     // The log, or the embedded store, receives the error of the write instead.
     drop(signal(SignalKind::from_raw(SIGXFSZ))?);
-    for (kind, name) in [
-        (SignalKind::hangup(), "SIGHUP"),
-        (SignalKind::user_defined1(), "SIGUSR1"),
-        (SignalKind::user_defined2(), "SIGUSR2"),
-    ] {
+    for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 tracing::warn!(
                     signal = name,
-                    "a signal without meaning was ignored: nothing is read again; SIGTERM stops the process"
+                    "a signal without meaning was ignored: SIGHUP loads the configuration again, SIGTERM stops the process"
                 );
             }
         });

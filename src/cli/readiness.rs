@@ -65,7 +65,6 @@ impl Readiness {
 
     /// Replaces the dependencies, after the configuration was loaded again, and assesses those that are new.
     /// A process that was ready stays so.
-    #[allow(dead_code, reason = "for the reload of the configuration")]
     pub fn replace(
         &self,
         dependencies: Dependencies,

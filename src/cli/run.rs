@@ -6,16 +6,20 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::append::AppendGrants;
 use super::dependencies::{Dependencies, DependencyNames};
+use super::file_contents::FileContents;
 use super::readiness::Readiness;
+use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
-use super::startup::{self, Purpose};
+use super::startup::{self, Origin, Purpose};
 use super::{Check, Command, CommandLine, Decrypt, Failure, certificates, check, inspect, keygen, process};
+use crate::config::{Config, ServiceManager};
 use crate::log::Log;
 use crate::server::{ConnectionInfo, RequestBody, Workers};
-use crate::service::Arrival;
+use crate::service::{Arrival, Service};
 use crate::{config, metric};
 
 /// Runs the command of `line`; what it shows is written to `output`.
@@ -68,60 +72,82 @@ fn serve(path: &Path) -> Result<(), Failure> {
     })?;
     let config = config::load(path)?;
     let log = Log::start(&config.log);
-    let _log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
+    let log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
     process::raise_descriptor_limit(config.listen.max_connections);
     let workers = Workers::start();
     let workers =
         workers.map_err(|source| Failure::Io { action: "starting the threads".to_owned(), source })?;
-    runtime()?.block_on(async {
-        let signals = process::outlive_signals().and_then(|()| serve::signals());
-        let signals =
-            signals.map_err(|source| Failure::Io { action: "catching signals".to_owned(), source })?;
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
-        let has_operators = config.admin.is_some();
-        // Listeners are opened before any file is created, so that a port in use leaves no files.
-        let status = serve::status(&config);
-        let mut listeners =
-            Listeners::open(config.listen.clone(), config.admin.clone(), status, service_manager).await?;
-        let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
-        let appends = AppendGrants::new(&config.clients);
-        let has_anonymous = config.clients.iter().any(|(_, client)| client.is_anonymous());
-        let certificates = certificates::certificates(&config);
-        let service = startup::service(config, None, Purpose::Serve).await?;
-        let resources = service.resources();
-        if let Some(key_id) = resources.keyring.default_key_id() {
-            listeners.name_default_key(key_id);
-        }
-        appends.require(&resources).await?;
-        let readiness = Readiness::new(Dependencies::new(&resources, names), &cache, certificates.clone());
-        readiness.begin();
-        let recorder = serve::recorder();
-        let metrics = recorder.handle();
-        // The recorder is installed only with an admin listener, without which it would grow without bound.
-        if has_operators && metrics::set_global_recorder(recorder).is_err() {
-            return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
-        }
-        // Handles that are kept from here on belong to this recorder.
-        metric::keep_handles();
-        metrics::gauge!("s3veil_anonymous_client").set(if has_anonymous { 1.0 } else { 0.0 });
-        certificates::set_expiry_metrics(&certificates);
-        let readiness = move || {
+    runtime()?.block_on(serve_with(config, service_manager, path, &log, &workers))
+}
+
+async fn serve_with(
+    config: Config,
+    service_manager: ServiceManager,
+    path: &Path,
+    log: &Log,
+    workers: &Workers,
+) -> Result<(), Failure> {
+    let catching = |source| Failure::Io { action: "catching signals".to_owned(), source };
+    let hangups = process::outlive_signals().and_then(|()| signal(SignalKind::hangup())).map_err(catching)?;
+    let shutdown = serve::signals().map_err(catching)?;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    // The recorder is installed only with an admin listener, without which it would grow without bound.
+    let recorder = serve::recorder();
+    let metrics = recorder.handle();
+    if config.admin.is_some() && metrics::set_global_recorder(recorder).is_err() {
+        return Err(Failure::Internal("a metrics recorder is installed already".to_owned()));
+    }
+    // Handles that are kept from here on belong to this recorder.
+    metric::keep_handles();
+    // Listeners are opened before any file is created, so that a port in use leaves no files.
+    let (listen, admin, status) = (config.listen.clone(), config.admin.clone(), serve::status(&config));
+    let listeners = Listeners::open(listen, admin, status, service_manager).await?;
+    let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
+    let appends = AppendGrants::new(&config.clients);
+    let certificates = certificates::certificates(&config);
+    let fixed = Fixed::new(&config);
+    let origin = Origin::new(&config, FileContents::read(config.files.iter().cloned()));
+    let service = Service::new(startup::state(config, None, Purpose::Serve).await?);
+    tokio::spawn(service.cut_slow_clients());
+    let state = service.state();
+    appends.require(&state.resources).await?;
+    let dependencies = Dependencies::new(&state.resources, names);
+    let readiness = Readiness::new(dependencies, &cache, certificates.clone());
+    let loaded = Loaded::new(&state, certificates);
+    loaded.show(&listeners.status());
+    readiness.begin();
+    let health = {
+        let readiness = readiness.clone();
+        move || {
             let readiness = readiness.clone();
             async move { readiness.health().await }
-        };
-        let respond = move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
+        }
+    };
+    let respond = {
+        let service = service.clone();
+        move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
             let service = service.clone();
             async move {
                 let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
                 let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
                 service.call(request, arrival).await
             }
-        };
-        listeners.serve(&workers, respond, readiness, metrics, signals).await;
-        Ok(())
-    })
+        }
+    };
+    let reloader = Reloader {
+        path: path.to_owned(),
+        origin,
+        fixed,
+        service,
+        readiness,
+        replaceable: listeners.replaceable(),
+        log,
+    };
+    tokio::select! {
+        () = listeners.serve(workers, respond, health, metrics, shutdown) => {}
+        () = reloader.run(hangups) => {}
+    }
+    Ok(())
 }
 
 fn decrypt(path: &Path, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {

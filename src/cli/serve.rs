@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use http_body::Body;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -17,9 +18,8 @@ use tokio::sync::oneshot;
 
 use super::notify::Notifier;
 pub use super::status::status;
-use crate::admin::{self, Admin, Health, Problem, Status};
+use crate::admin::{self, Admin, CurrentToken, Health, Problem, Status};
 use crate::config::ServiceManager;
-use crate::keyring::KeyId;
 use crate::server::{
     self, BoundServer, ConnectionInfo, CurrentTls, DrainOutcome, HandedOver, RequestBody, ServeError, Server,
     Workers,
@@ -39,11 +39,25 @@ const SECONDS: &[f64] = &[
 pub struct Listeners {
     objects: BoundServer,
     admin: Option<Admin>,
-    status: Status,
+    status: Arc<ArcSwap<Status>>,
     /// Whether another process may listen on the addresses of this one.
     reuse_port: bool,
     notifier: Notifier,
     watchdog: Option<Duration>,
+}
+
+/// What can be replaced while the listeners serve.
+pub(super) struct Replaceable {
+    /// What the status page shows.
+    pub(super) status: Arc<ArcSwap<Status>>,
+    /// The certificates of the listener for S3 clients.
+    pub(super) tls: Option<CurrentTls>,
+    /// The certificate of the admin listener.
+    pub(super) admin_tls: Option<CurrentTls>,
+    /// The token of the admin listener; `None` without that listener.
+    pub(super) admin_token: Option<CurrentToken>,
+    /// Tells the service manager of a reload.
+    pub(super) notifier: Notifier,
 }
 
 /// The two kinds of shutdown.
@@ -104,30 +118,25 @@ impl Listeners {
         let scheme = if objects.speaks_tls() { "https" } else { "http" };
         status.listen = format!("{scheme}://{}", objects.local_address());
         let notifier = Notifier::new(notify_socket.as_deref());
+        let status = Arc::new(ArcSwap::from_pointee(status));
         Ok(Self { objects, admin, status, reuse_port, notifier, watchdog })
     }
 
-    /// The notifier of the service manager.
-    #[allow(dead_code, reason = "for a reload")]
-    pub fn notifier(&self) -> Notifier {
-        self.notifier.clone()
+    /// What can be replaced while the listeners serve.
+    pub(super) fn replaceable(&self) -> Replaceable {
+        let admin = self.admin.as_ref();
+        Replaceable {
+            status: self.status(),
+            tls: self.objects.current_tls(),
+            admin_tls: admin.and_then(Admin::current_tls),
+            admin_token: admin.map(Admin::current_token),
+            notifier: self.notifier.clone(),
+        }
     }
 
-    /// The TLS of the listeners for S3 clients and for operators, which can be replaced while they serve.
-    #[allow(dead_code, reason = "for a reload")]
-    pub fn current_tls(&self) -> (Option<CurrentTls>, Option<CurrentTls>) {
-        (self.objects.current_tls(), self.admin.as_ref().and_then(Admin::current_tls))
-    }
-
-    /// The status, for the status page.
-    #[cfg(test)]
-    pub fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Adds the default key to the status, once the keyring is open.
-    pub fn name_default_key(&mut self, key_id: &KeyId) {
-        self.status.keyring.push_str(&format!(", {key_id}"));
+    /// The status that the status page shows. It can be replaced while serving.
+    pub fn status(&self) -> Arc<ArcSwap<Status>> {
+        Arc::clone(&self.status)
     }
 
     /// The addresses for S3 clients and for operators.
@@ -156,7 +165,7 @@ impl Listeners {
         P: Future<Output = Health> + Send + 'static,
     {
         let Self { objects, admin, status, reuse_port, notifier, watchdog } = self;
-        let Status { version, listen, upstream, keyring, .. } = &status;
+        let Status { version, listen, upstream, keyring, .. } = &**status.load();
         tracing::info!(version, listen, upstream, keyring, "serving");
         let draining = Arc::new(AtomicBool::new(false));
         let (ended, wait) = oneshot::channel::<()>();

@@ -6,16 +6,17 @@ use std::io;
 use std::sync::Arc;
 
 use super::Failure;
+use super::file_contents::FileContents;
 use crate::access::{Client, Clients};
 use crate::buffers::Budget;
-use crate::config::{Config, RequestRules};
+use crate::config::Config;
 use crate::error::with_causes;
-use crate::keyring::{self, Keyring, KeyringSetupError};
+use crate::keyring::{self, Keyring, KeyringSetupError, Provider};
 use crate::object::caches::{DefaultKeyCache, LayoutCache, SizeCache};
-use crate::object::rule::{BucketRule, Policies};
+use crate::object::rule::Policies;
 use crate::operation::Resources;
 use crate::operation::response::cors::CorsCache;
-use crate::service::Service;
+use crate::service::State;
 use crate::sigv4::VerifyPolicy;
 use crate::upload::conditional_writes::KnownConditionalWrites;
 use crate::upload::memory::UploadCache;
@@ -35,64 +36,147 @@ pub enum Purpose {
     Look,
 }
 
+/// What a state was built from, by which the next one finds what has not changed.
+#[derive(Debug)]
+pub struct Origin {
+    upstreams: Vec<upstream::Settings>,
+    routes: Vec<Route>,
+    keyring: keyring::Settings,
+    max_buffered: u64,
+    /// The content of the configuration's files.
+    pub files: FileContents,
+}
+
+/// A state that another one is to replace.
+pub struct Earlier<'a> {
+    /// The state itself.
+    pub state: &'a State,
+    /// What it was built from.
+    pub origin: &'a Origin,
+}
+
+impl Origin {
+    /// The origin of the state that `config` is built into, when its files had this content.
+    pub fn new(config: &Config, files: FileContents) -> Self {
+        let Config { requests, upstreams, routes, keyring, .. } = config;
+        let (upstreams, routes, keyring) = (upstreams.clone(), routes.clone(), keyring.clone());
+        Self { upstreams, routes, keyring, max_buffered: requests.max_buffered, files }
+    }
+
+    /// The place of the upstream with these settings and root certificates. An embedded store stays as it was
+    /// opened, since no other store can have its directory at that time.
+    fn place_of(&self, settings: &upstream::Settings, files: &FileContents) -> Option<usize> {
+        let is_open = matches!(settings.target, upstream::Target::Embedded { .. });
+        let has_roots = || settings.extra_root_ca.as_ref().is_none_or(|file| self.files.agree(files, file));
+        self.upstreams.iter().position(|earlier| {
+            let is_there = settings.target == earlier.target && settings.name == earlier.name;
+            is_there && (is_open || (settings == earlier && has_roots()))
+        })
+    }
+
+    fn has_keyring(&self, settings: &keyring::Settings, files: &FileContents) -> bool {
+        let has_keys = match &settings.provider {
+            Provider::Local(local) => self.files.agree(files, &local.file),
+            Provider::AwsKms(_) => true,
+        };
+        *settings == self.keyring && has_keys
+    }
+}
+
 /// Builds the resources that operations work with: opens files and the embedded store, but neither listens
 /// nor calls a server. The keyring is built last, so that no later step can fail after its file was made.
 ///
 /// # Errors
 /// [`Failure`] with what to change.
-pub async fn resources(
-    upstreams: Vec<upstream::Settings>,
-    routes: Vec<Route>,
-    keyring: keyring::Settings,
-    buckets: Vec<BucketRule>,
-    requests: &RequestRules,
-    purpose: Purpose,
+pub async fn resources(config: &Config, purpose: Purpose) -> Result<Resources, Failure> {
+    let mut upstreams = Vec::with_capacity(config.upstreams.len());
+    for settings in &config.upstreams {
+        let mut settings = settings.clone();
+        if purpose == Purpose::Look {
+            settings.embedded.exclusive = false;
+        }
+        upstreams.push(named_upstream(settings, config).await?);
+    }
+    let upstreams = Upstreams::new(upstreams.remove(0), upstreams, config.routes.clone());
+    let keyring = self::keyring(config.keyring.clone()).await?;
+    let memory = Budget::new(config.requests.max_buffered);
+    Ok(assemble(config, upstreams, keyring, memory))
+}
+
+/// Builds the resources that follow earlier ones. Connections, data keys and cached values are kept as far as
+/// the configuration allows the same use of them.
+async fn next_resources(
+    config: &Config,
+    origin: &Origin,
+    earlier: &Earlier<'_>,
 ) -> Result<Resources, Failure> {
-    let upstreams = self::upstreams(upstreams, routes, purpose).await?;
-    let keyring = self::keyring(keyring).await?;
-    let memory = Budget::new(requests.max_buffered);
-    let documents = memory.part(requests.max_buffered / DOCUMENTS);
+    let kept = &earlier.state.resources;
+    let mut upstreams = Vec::with_capacity(config.upstreams.len());
+    let mut are_kept = origin.upstreams == earlier.origin.upstreams && origin.routes == earlier.origin.routes;
+    for settings in &config.upstreams {
+        let place = earlier.origin.place_of(settings, &origin.files);
+        let upstream = place.and_then(|place| kept.upstreams.all().nth(place));
+        are_kept &= upstream.is_some();
+        upstreams.push(match upstream {
+            Some((_, upstream)) => upstream.clone(),
+            None => named_upstream(settings.clone(), config).await?,
+        });
+    }
+    let upstreams = Upstreams::new(upstreams.remove(0), upstreams, config.routes.clone());
+    let is_keyring_kept = earlier.origin.has_keyring(&config.keyring, &origin.files);
+    let keyring =
+        if is_keyring_kept { kept.keyring.clone() } else { self::keyring(config.keyring.clone()).await? };
+    let is_memory_kept = earlier.origin.max_buffered == origin.max_buffered;
+    let memory = if is_memory_kept { kept.memory.clone() } else { Budget::new(config.requests.max_buffered) };
+    let mut next = assemble(config, upstreams, keyring, memory);
+    if are_kept {
+        next.upload.upload_cache = kept.upload_cache.clone();
+        next.upload.conditional_writes = kept.conditional_writes.clone();
+        next.cors = kept.cors.clone();
+    }
+    // What the caches hold was read under the rules and keys of its time.
+    if are_kept && is_keyring_kept && kept.policies.are(&config.buckets) {
+        next.upload.object.size_cache = kept.size_cache.clone();
+        next.upload.object.layout_cache = kept.layout_cache.clone();
+        next.upload.object.default_keys = kept.default_keys.clone();
+    }
+    if is_memory_kept {
+        next.documents = kept.documents.clone();
+    }
+    Ok(next)
+}
+
+fn assemble(config: &Config, upstreams: Upstreams, keyring: Keyring, memory: Budget) -> Resources {
+    let documents = memory.part(config.requests.max_buffered / DOCUMENTS);
     let object = object::Resources {
         upstreams,
         keyring,
-        policies: Policies::new(buckets),
+        policies: Policies::new(config.buckets.clone()),
         size_cache: SizeCache::default(),
         layout_cache: LayoutCache::default(),
         default_keys: DefaultKeyCache::default(),
         memory,
     };
-    Ok(Resources {
+    Resources {
         upload: upload::Resources {
             object,
             upload_cache: UploadCache::default(),
             conditional_writes: KnownConditionalWrites::default(),
         },
         cors: CorsCache::default(),
-        client_idle_timeout: requests.idle_timeout,
+        client_idle_timeout: config.requests.idle_timeout,
         documents,
-    })
+    }
 }
 
-/// Sets up the clients of the storages, of which the first is the default.
+/// Sets up the client of one of the storages, which a failure names where there are several.
 ///
 /// # Errors
 /// [`Failure`] with what to change.
-async fn upstreams(
-    settings: Vec<upstream::Settings>,
-    routes: Vec<Route>,
-    purpose: Purpose,
-) -> Result<Upstreams, Failure> {
-    let is_single = settings.len() == 1;
-    let mut built = Vec::with_capacity(settings.len());
-    for mut settings in settings {
-        if purpose == Purpose::Look {
-            settings.embedded.exclusive = false;
-        }
-        let prefix = if is_single { String::new() } else { format!("upstream {:?}: ", settings.name) };
-        built.push(upstream(settings).await.map_err(|error| upstream_failed(error, &prefix))?);
-    }
-    let default = built.remove(0);
-    Ok(Upstreams::new(default, built, routes))
+async fn named_upstream(settings: upstream::Settings, config: &Config) -> Result<Upstream, Failure> {
+    let is_single = config.upstreams.len() == 1;
+    let prefix = if is_single { String::new() } else { format!("upstream {:?}: ", settings.name) };
+    upstream(settings).await.map_err(|error| upstream_failed(error, &prefix))
 }
 
 /// Sets up the client of a storage; opens the embedded store, where that is the storage.
@@ -104,30 +188,46 @@ async fn upstream(settings: upstream::Settings) -> Result<Upstream, UpstreamSetu
     Upstream::build(settings).await
 }
 
-/// Builds the service for the configured clients, and `further` ones.
+/// Builds the state of the service for the configured clients, and `further` ones.
 ///
 /// # Errors
 /// As [`resources`].
-pub async fn service(
+pub async fn state(
     config: Config,
     further: Option<(String, Client)>,
     purpose: Purpose,
-) -> Result<Service, Failure> {
-    let Config { requests, upstreams, routes, keyring, mut clients, buckets, .. } = config;
-    clients.extend(further);
-    let resources = resources(upstreams, routes, keyring, buckets, &requests, purpose).await?;
-    let verification = VerifyPolicy {
-        region: requests.region,
-        max_skew: requests.max_clock_skew,
-        allow_sigv2: requests.sigv2,
-    };
-    let domains = requests.domain.into_iter().collect();
-    let clients = Clients::new(clients);
-    let service = Service::new(Arc::new(resources), clients, verification, domains, requests.max_requests);
-    if requests.cut_slow_clients {
-        tokio::spawn(service.cut_slow_clients(requests.idle_timeout));
+) -> Result<State, Failure> {
+    let resources = resources(&config, purpose).await?;
+    Ok(state_with(resources, config, |clients| Clients::new(clients.into_iter().chain(further))))
+}
+
+/// Builds the state that follows an earlier one.
+///
+/// # Errors
+/// As [`resources`]; nothing was changed then.
+pub async fn next_state(config: Config, origin: &Origin, earlier: &Earlier<'_>) -> Result<State, Failure> {
+    let resources = next_resources(&config, origin, earlier).await?;
+    Ok(state_with(resources, config, |clients| Clients::replacing(clients, &earlier.state.clients)))
+}
+
+fn state_with(
+    resources: Resources,
+    config: Config,
+    number: impl FnOnce(Vec<(String, Client)>) -> Clients,
+) -> State {
+    let Config { requests, clients, .. } = config;
+    State {
+        resources: Arc::new(resources),
+        clients: number(clients),
+        verification: VerifyPolicy {
+            region: requests.region,
+            max_skew: requests.max_clock_skew,
+            allow_sigv2: requests.sigv2,
+        },
+        domains: requests.domain.into_iter().collect(),
+        max_requests: requests.max_requests,
+        max_delay: requests.cut_slow_clients.then_some(requests.idle_timeout),
     }
-    Ok(service)
 }
 
 /// Builds the keyring.

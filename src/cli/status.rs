@@ -2,6 +2,8 @@
 //! It must not know how a rule is applied.
 //! It promises that every item of a line comes from the rule itself.
 
+use std::time::SystemTime;
+
 use super::certificates::certificates;
 use super::dependencies;
 use crate::access::{Client, Grant};
@@ -25,6 +27,8 @@ pub fn status(config: &Config) -> Status {
             .find(|(_, client)| client.is_anonymous())
             .map(|(_, client)| grants_text(client)),
         buckets: config.buckets.iter().map(bucket_line).collect(),
+        loaded_at: SystemTime::now(),
+        reload_failure: None,
     }
 }
 

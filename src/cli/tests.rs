@@ -156,6 +156,7 @@ async fn ask(address: SocketAddr, path: &str) -> String {
 async fn the_status_says_what_is_served_and_no_secret() {
     let listeners = open().await;
     let status = listeners.status();
+    let status = status.load();
     assert_eq!(status.listen, format!("http://{}", listeners.addresses().0));
     assert_eq!(status.upstream, "embedded store in /etc/data, for trying it out");
     assert_eq!(status.keyring, "local keyring /etc/keyring");

@@ -140,6 +140,7 @@ pub(super) fn secret_key(section: &Section<'_>) -> &'static str {
 
 fn from_file(section: &Section<'_>, key: &str, path: &str) -> Result<Secret> {
     let path = section.source.resolve(path);
+    section.source.files.borrow_mut().push(path.clone());
     let mut secret = std::fs::read_to_string(&path).map(Secret::new).map_err(|error| {
         let problem = format!("names {}, which can't be read: {error}", path.display());
         section.refuse(key, &problem, "name a file that holds the secret alone")

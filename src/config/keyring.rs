@@ -56,7 +56,9 @@ fn read_provider(section: &Section<'_>, upstream_region: &str, is_trial: bool) -
                 let fix = "write for example file = \"./data/keyring\"";
                 section.refuse("file", "is missing, and the local keyring requires it", fix)
             })?;
-            Ok(Provider::Local(Local { file: section.source.resolve(&file), create_if_missing: is_trial }))
+            let file = section.source.resolve(&file);
+            section.source.files.borrow_mut().push(file.clone());
+            Ok(Provider::Local(Local { file, create_if_missing: is_trial }))
         }
         Some(Kind::AwsKms) => {
             section.absent("file", "has no effect with AWS KMS")?;

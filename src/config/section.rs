@@ -23,6 +23,8 @@ pub(super) struct Source<'a> {
     pub(super) warnings: RefCell<Vec<String>>,
     /// The keys whose secrets are literal values in the file.
     pub(super) literal_secrets: RefCell<Vec<String>>,
+    /// The further files whose content is part of the configuration.
+    pub(super) files: RefCell<Vec<PathBuf>>,
 }
 
 impl Source<'_> {
@@ -169,6 +171,7 @@ impl<'a> Section<'a> {
     pub(super) fn file(&self, word: &str, example: &str, fix: &str) -> Result<Option<(PathBuf, Vec<u8>)>> {
         let Some(path) = self.text(word, example)? else { return Ok(None) };
         let path = self.source.resolve(&path);
+        self.source.files.borrow_mut().push(path.clone());
         let content = std::fs::read(&path).map_err(|error| {
             self.refuse(word, &format!("names {}, which can't be read: {error}", path.display()), fix)
         })?;

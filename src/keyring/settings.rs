@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use super::KeyId;
 
 /// The keyring's part of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The holder of the wrapping keys.
     pub provider: Provider,
@@ -20,7 +20,7 @@ pub struct Settings {
 }
 
 /// The holder of the wrapping keys, with its settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Provider {
     /// AWS KMS, or a service with its API.
     AwsKms(AwsKms),
@@ -29,7 +29,7 @@ pub enum Provider {
 }
 
 /// AWS KMS, or a service with its API.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AwsKms {
     /// The wrapping key for new objects of buckets that name none.
     pub key_id: Option<KeyId>,

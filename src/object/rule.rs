@@ -17,7 +17,7 @@ use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, Patt
 pub use crate::envelope::native::Binding;
 
 /// One rule: the objects that it applies to, and how they are sealed and opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketRule {
     /// The buckets that the rule applies to.
     pub name: BucketPattern,
@@ -75,6 +75,11 @@ impl Policies {
     pub fn new(rules: Vec<BucketRule>) -> Self {
         let index = PatternIndex::new(rules.iter().map(|rule| (&rule.name, rule.prefix.as_str())));
         Self(Arc::new(Rules { rules, index }))
+    }
+
+    /// Whether these are all rules, in this order.
+    pub(crate) fn are(&self, rules: &[BucketRule]) -> bool {
+        self.0.rules == rules
     }
 
     /// The rule that applies to an object.

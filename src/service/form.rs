@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Method, Response};
 
 use super::access_log::RequestRecord;
-use super::{Arrival, Inner};
+use super::{Arrival, Shared, State};
 use crate::access::{Authorized, Subject};
 use crate::body::{BoxBody, FormBody, boxed};
 use crate::error::Result;
@@ -51,7 +51,8 @@ pub(super) fn is_form(parts: &Parts, path: &S3Path, query: &Query) -> bool {
 impl FormRequest<'_> {
     pub(super) async fn respond(
         &self,
-        inner: &Inner,
+        shared: &Shared,
+        state: &State,
         body: BoxBody,
         record: &mut RequestRecord,
     ) -> Result<Response<BoxBody>> {
@@ -60,13 +61,13 @@ impl FormRequest<'_> {
             declared_length(headers)?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
         refuse_unsigned_settings(headers)?;
         let content_type = headers.get(CONTENT_TYPE).ok_or(S3Error::from(ErrorCode::MalformedPOSTRequest))?;
-        let permit = inner.unsigned.forms.enter(self.arrival.peer)?;
-        let timeout = FIELDS_TIMEOUT.min(inner.resources.client_idle_timeout);
+        let permit = shared.unsigned.forms.enter(self.arrival.peer)?;
+        let timeout = FIELDS_TIMEOUT.min(state.resources.client_idle_timeout);
         let (form, file) = FormBody::open(body, content_type, timeout).await?;
 
         let now = SystemTime::now();
-        let secret_of = |id: &str| inner.clients.secret(id);
-        let signed = authenticate_form(|name| form.field(name), &inner.verification, now, secret_of);
+        let secret_of = |id: &str| state.clients.secret(id);
+        let signed = authenticate_form(|name| form.field(name), &state.verification, now, secret_of);
         let signed = signed.inspect_err(|error| {
             let claimed = form.field("x-amz-credential").or_else(|| form.field("awsaccesskeyid"));
             record.refused_login(error, claimed.map(access_key_id), Some(Operation::PostObject));
@@ -87,8 +88,8 @@ impl FormRequest<'_> {
             certificate_names: self.arrival.certificate_names.as_deref(),
         };
         let Authorized { grants, number, is_append } =
-            inner.clients.authorize(&signed.access_key_id, subject)?;
-        record.admitted(inner.admission.admit(number, &self.arrival.meter).await?);
+            state.clients.authorize(&signed.access_key_id, subject)?;
+        record.admitted(shared.admission.admit(number, &self.arrival.meter).await?);
         drop(permit);
 
         let upload = FormUpload {
@@ -103,7 +104,7 @@ impl FormRequest<'_> {
             file: boxed(file),
             request_length,
         };
-        operation::post_object(&inner.resources, upload).await
+        operation::post_object(&state.resources, upload).await
     }
 
     /// The object's URL, with the scheme and host that the client used.

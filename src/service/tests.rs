@@ -52,7 +52,7 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let (resources, _folder) = resources("http://127.0.0.1:1", &[("*", "")]).await;
     let clients = Clients::default();
-    let service = Service::new(Arc::new(resources), clients, VerifyPolicy::default(), Vec::new(), 10);
+    let service = Service::new(State::new(resources, clients));
     let timeout = Duration::from_secs(20);
     let bound = Server::bind(Settings {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -31,7 +31,7 @@ pub const MAX_RETRIES: u32 = 3;
 pub const NAME: &str = "default";
 
 /// Everything [`Upstream::build`](super::Upstream::build) needs; `config` fills it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The storage's name, for routes, the log and metrics.
     pub name: String,
@@ -105,7 +105,7 @@ pub enum Target {
 }
 
 /// The credentials that requests are signed with.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A fixed key pair.
     Static {

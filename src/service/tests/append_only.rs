@@ -243,8 +243,7 @@ impl World {
             client("append", Rights::new(&[Right::Append])),
             client("append-and-read", Rights::new(&[Right::Append, Right::Read, Right::List])),
         ]);
-        let policy = VerifyPolicy::default();
-        let service = Service::new(Arc::new(resources), clients, policy, Vec::new(), 100);
+        let service = Service::new(State::new(resources, clients));
         Self { model, service, signer: Signer::new("us-east-1"), _folder: folder }
     }
 
