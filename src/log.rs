@@ -26,11 +26,14 @@ const EMBEDDED_STORE_FILTER: &str = "s3s=off";
 /// The output of [`write_line`].
 static OUTPUT: OnceLock<(Arc<Queue>, LogFormat)> = OnceLock::new();
 
+/// Changes the level of the subscriber, whose type has no name.
+type SetLevel = Box<dyn Fn(&str) -> Result<(), reload::Error> + Send + Sync>;
+
 /// The running log. On drop, the queued lines are written within at most a second.
 #[must_use]
 pub struct Log {
     queue: Arc<Queue>,
-    level: Box<dyn Fn(&str) -> Result<(), reload::Error> + Send + Sync>,
+    set_level: SetLevel,
 }
 
 impl Log {
@@ -52,11 +55,11 @@ impl Log {
             .with_env_filter(filter(&settings.level))
             .with_filter_reloading();
         let handle = subscriber.reload_handle();
-        let level = Box::new(move |level: &str| handle.reload(filter(level)));
+        let set_level = Box::new(move |level: &str| handle.reload(filter(level)));
         tracing::subscriber::set_global_default(subscriber.finish()).map_err(io::Error::other)?;
         OUTPUT.get_or_init(|| (Arc::clone(&queue), settings.format));
         std::panic::set_hook(Box::new(log_panic));
-        Ok(Self { queue, level })
+        Ok(Self { queue, set_level })
     }
 
     /// Changes the level, in the syntax of [`LogSettings::level`].
@@ -64,7 +67,7 @@ impl Log {
     /// # Errors
     /// [`reload::Error`] when the subscriber is gone.
     pub fn set_level(&self, level: &str) -> Result<(), reload::Error> {
-        (self.level)(level)
+        (self.set_level)(level)
     }
 }
 

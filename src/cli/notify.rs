@@ -20,7 +20,7 @@ struct Target {
 }
 
 impl Notifier {
-    /// A notifier for the socket at a path, or with an abstract name behind `@`; without one, nothing is sent.
+    /// A notifier for the socket at a path, or with an abstract name behind `@`. `None`: nothing is sent.
     pub fn new(socket: Option<&str>) -> Self {
         let target = socket.map(Target::open).transpose();
         let target = target.inspect_err(|error| {

@@ -190,9 +190,6 @@ impl Reloader<'_> {
                 token.store(admin.token.map(Arc::new));
             }
         }
-        if let Err(error) = self.log.set_level(&level) {
-            tracing::error!(%error, "the level of the log could not be changed");
-        }
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let unchanged = self.fixed.changed_in(&fixed);
         if !unchanged.is_empty() {
@@ -202,6 +199,10 @@ impl Reloader<'_> {
         let changed: Vec<_> =
             origin.files.changed_since(&self.origin.files).map(|file| file.display().to_string()).collect();
         tracing::info!(changed = changed.join(", "), "the configuration was loaded again");
+        // Last, so that the level before shows the lines above.
+        if let Err(error) = self.log.set_level(&level) {
+            tracing::error!(%error, "the level of the log could not be changed");
+        }
         self.origin = origin;
         Ok(())
     }

@@ -191,7 +191,7 @@ fn upload_request(numbers: &mut Numbers, learned: &Learned) -> Asked {
             query.push("uploads", "");
             "POST"
         }
-        1 | 2 | 3 => {
+        1..=3 => {
             query.push("partNumber", "1");
             body = Bytes::from_static(b"a part");
             "PUT"
