@@ -87,9 +87,9 @@ def test_a_certificate_near_its_end_is_named_everywhere(tmp_path, authority):
 def mutual(start, tmp_path, authority, rule, certificate_subject=None):
     """A proxy that verifies client certificates. Its second access key is bound to one."""
     server = authority.issue("mutual", [("CN", "localhost")], [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    clients = [{"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY}]
+    clients = [{"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY, "access": "admin"}]
     if certificate_subject:
-        clients.append({**BOUND, "certificate_subject": certificate_subject})
+        clients.append({**BOUND, "access": "admin", "certificate_subject": certificate_subject})
     tls = {**pair(server), "client_ca": authority.file, "client_certificate": rule}
     running = start(embedded_backend(tmp_path), listen={"tls": tls}, client=clients)
     running.endpoint, running.ca = f"https://127.0.0.1:{running.port}", str(authority.file)

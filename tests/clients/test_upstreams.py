@@ -49,8 +49,8 @@ def storages(localstack, tmp_path_factory):
     ]
     sees = ["main-*", f"{RENAMED_THERE}*", f"{FAR}*", f"{ARCHIVE}*"]
     clients = [
-        {"access_key_id": "client-one", "secret_access_key": "client-one-secret", "buckets": sees},
-        {"access_key_id": ALL, "secret_access_key": ALL_SECRET},
+        {"access_key_id": "client-one", "secret_access_key": "client-one-secret", "buckets": sees, "access": "admin"},
+        {"access_key_id": ALL, "secret_access_key": ALL_SECRET, "access": "admin"},
     ]
     keyring = {"provider": "local", "file": write_keyring(directory / "keyring", "key")}
     with Proxy(directory / "proxy", upstreams, keyring, {"bucket": buckets, "client": clients}) as running:
