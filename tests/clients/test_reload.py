@@ -1,5 +1,6 @@
 """The configuration loaded again while requests are served: what changes, what stays, and what a mistake does."""
 
+import ipaddress
 import shutil
 import signal
 import ssl
@@ -10,7 +11,7 @@ from cryptography import x509
 
 from authority import Authority
 from conftest import embedded_backend, new_bucket
-from proxy import ACCESS_KEY_ID, Proxy, toml_text
+from proxy import ACCESS_KEY_ID, Proxy, toml_text, write_keyring
 from test_drain import Load, begun
 from test_limits import until
 from test_operator_mistakes import admin
@@ -192,12 +193,32 @@ def serial(proxy):
     return x509.load_pem_x509_certificate(pem.encode()).serial_number
 
 
-def test_no_request_fails_for_a_reload(running):
-    own = running.written["client"][0]
-    with Load(running, begun(running)) as load:
-        for turn in range(RELOADS):
-            further = [{**SECOND, "secret_access_key": f"another-secret-{turn:04}"}][: turn % 2]
-            rules = [{"name": f"unused-{turn}"}, {"name": "*"}]
-            write(running, client=[own, *further], bucket=rules, log={"level": "info" if turn % 2 else "info,hyper=warn"})
-            reload(running)
-    assert load.failures == [] and load.served > RELOADS
+def test_no_request_fails_for_a_reload(tmp_path, real):
+    """Each reload changes clients, rules, the storage's credentials, certificate and authorities; some the keyring too."""
+    authority, others = Authority(tmp_path / "authority"), Authority(tmp_path / "others", "other clients")
+    address = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = [authority.issue(f"server-{number}", [("CN", "localhost")], address) for number in range(5)]
+    files, clients_ca = (tmp_path / "cert.pem", tmp_path / "key.pem"), tmp_path / "clients.pem"
+    place(made[0], files)
+    shutil.copy(authority.file, clients_ca)
+    keyring = {"provider": "local", "file": write_keyring(tmp_path / "keyring", "test-key")}
+    tls = {"certificate": files[0], "private_key": files[1], "client_ca": clients_ca, "client_certificate": "optional"}
+    proxy = Proxy(tmp_path / "proxy", real.upstream, keyring, {"listen": {"tls": tls}})
+    proxy.endpoint, proxy.ca = f"https://127.0.0.1:{proxy.port}", str(authority.file)
+    with proxy:
+        proxy.written = proxy.configuration()
+        proxy.written["admin"]["address"] = proxy.config.read_text().split("[admin]")[1].split('"')[1]
+        own, upstream = proxy.written["client"][0], proxy.written["upstream"]
+        with Load(proxy, begun(proxy)) as load:
+            for turn in range(RELOADS):
+                place(made[turn % len(made)], files)
+                shutil.copy((authority, others)[turn % 2].file, clients_ca)
+                if turn % 20 == 10:
+                    assert proxy.command("keygen", "--rotate", keyring["file"], cwd=proxy.directory).returncode == 0
+                further = [{**SECOND, "secret_access_key": f"another-secret-{turn:04}"}][: turn % 2]
+                rules = [{"name": f"unused-{turn}"}, {"name": "*"}]
+                storage = {**upstream, "secret_access_key": f"test-{turn}"}
+                level = {"level": "info" if turn % 2 else "info,hyper=warn"}
+                write(proxy, client=[own, *further], bucket=rules, upstream=storage, log=level)
+                reload(proxy)
+    assert load.failures == [] and load.served > RELOADS, f"{len(load.failures)} failed beside {load.served}: {load.failures[:3]}"
