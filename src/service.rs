@@ -102,7 +102,7 @@ impl Service {
     }
 
     /// Serves the requests that begin from now on with `state`, whose clients were numbered after those of
-    /// the current one ([`Clients::replacing`]).
+    /// the current one (`Clients::replacing`).
     pub fn replace(&self, state: State) {
         // The numbers of new clients are known before their first request.
         self.0.admission.resize(state.max_requests, state.clients.numbers());
