@@ -53,7 +53,7 @@ pub struct Settings {
     pub address_key: &'static str,
     /// The certificate and key for TLS; `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// Whether other processes may listen on the address too: each connection goes to one of them.
+    /// Whether other processes may listen on the address too; the kernel chooses one for each connection.
     pub reuse_port: bool,
     /// Maximum number of connections served concurrently. A few more are accepted and refused with a
     /// response; further ones wait in the kernel's backlog until a connection closes.

@@ -126,7 +126,7 @@ pub(crate) enum Place {
     NamedObjects,
 }
 
-/// The rights of which an operation needs one, and where.
+/// An operation needs one of these rights, at this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needed {
     pub(crate) one_of: Rights,

@@ -56,7 +56,7 @@ pub(super) struct Replaceable {
     pub(super) admin_tls: Option<CurrentTls>,
     /// The token of the admin listener; `None` without that listener.
     pub(super) admin_token: Option<CurrentToken>,
-    /// Tells the service manager of a reload.
+    /// Notifies the service manager of a reload.
     pub(super) notifier: Notifier,
 }
 

@@ -110,7 +110,7 @@ impl<'a> Section<'a> {
         self.find(word).is_some()
     }
 
-    /// Whether the value of `word` is a list, such as `[[word]]` tables are with at least one of them.
+    /// Whether the value of `word` is a list. `[[word]]` tables are one.
     pub(super) fn has_list(&self, word: &str) -> bool {
         self.find(word).and_then(|value| value.get_ref().as_array()).is_some_and(|list| !list.is_empty())
     }

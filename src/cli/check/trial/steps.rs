@@ -177,7 +177,7 @@ impl Trial {
         match self.send(client, TrialRequest::new(Method::HEAD, &object)).await {
             Ok(_) => Err("the object is still there".to_owned()),
             Err(error) if error.status == Some(StatusCode::NOT_FOUND) => Ok(Finding::good("ok")),
-            // Without s3:ListBucket, S3 does not say that there is no object.
+            // Without s3:ListBucket, S3 returns 403 for a missing object.
             Err(error) if error.status == Some(StatusCode::FORBIDDEN) => Ok(Finding::good("ok")),
             Err(error) => Err(error.text),
         }
