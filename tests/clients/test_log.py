@@ -143,7 +143,7 @@ def test_what_is_queued_is_written_at_the_end(tmp_path):
     assert "stopped" in lines[-1]
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
 def test_signals_that_mean_nothing_end_nothing(start, tmp_path, name):
     running = start(embedded_backend(tmp_path))
     running.process.send_signal(getattr(signal, name))
