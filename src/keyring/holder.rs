@@ -5,6 +5,9 @@
 mod aws_kms;
 pub mod local;
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,38 +21,88 @@ use super::{
 };
 use crate::envelope::DataKey;
 
-/// A holder's response to GenerateDataKey, unchecked.
+/// A holder's response to the request for a new data key, unchecked.
 #[derive(Debug)]
 pub(super) struct GeneratedKey {
+    /// 256 bits; `None` if the response had another length.
     pub(super) data_key: Option<DataKey>,
+    /// The wrapped data key.
     pub(super) wrapped: Bytes,
+    /// The full name of the wrapping key.
     pub(super) key_id: Option<String>,
 }
 
-/// A holder's response to Decrypt, unchecked.
+/// A holder's response to the request to unwrap a data key, unchecked.
 #[derive(Debug)]
 pub(super) struct DecryptedKey {
+    /// 256 or 128 bits; `None` if the response had another length.
     pub(super) data_key: Option<DataKey>,
+    /// The full name of the wrapping key.
     pub(super) key_id: Option<String>,
 }
 
-#[derive(Debug)]
-pub(super) enum KeyHolder {
-    AwsKms(AwsKmsHolder),
-    Local(LocalHolder),
-    #[cfg(test)]
-    Scripted(Arc<super::tests::ScriptedHolder>),
+/// The response of a holder, or the reason why there is none.
+pub(super) type Response<'a, T> = Pin<Box<dyn Future<Output = Result<T, CheckError>> + Send + 'a>>;
+
+/// A service or file that has wrapping keys: what each provider implements, in a file of its own. Responses
+/// are checked by [`KeyHolder`], and calls are not repeated beyond what the provider's own client does.
+pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
+    /// The address of the service, or the file, for messages to operators.
+    fn place(&self) -> String;
+
+    /// Whether responses come over a network, where a response may differ from what the service sent.
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    /// The configured wrapping keys, beginning with the one for new data keys; more than one only where older
+    /// keys are separate keys. Empty if every bucket's rule names its key.
+    fn key_ids(&self) -> &[KeyId];
+
+    /// Makes a new data key of 256 bits and wraps it under `key_id`, bound to `context`.
+    ///
+    /// # Errors
+    /// The service's refusal or outage in the keyring's terms, with the service's own words as the cause.
+    fn generate<'a>(
+        &'a self,
+        key_id: &'a KeyId,
+        context: &'a EncryptionContext,
+    ) -> Response<'a, GeneratedKey>;
+
+    /// Unwraps `wrapped` under `key_id` and under no other key, whatever key the blob names.
+    ///
+    /// # Errors
+    /// As [`Self::generate`]. A blob of another key or context, or an altered one, is
+    /// [`KeyringError::IncorrectKey`] or [`KeyringError::InvalidCiphertext`].
+    fn decrypt<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, DecryptedKey>;
+}
+
+/// One holder of wrapping keys: its provider, behind the checks that all providers' responses go through.
+#[derive(Debug, Clone)]
+pub(super) struct KeyHolder {
+    provider: Arc<dyn KeyProvider>,
 }
 
 impl KeyHolder {
     pub(super) async fn build(provider: Provider) -> Result<Self, KeyringSetupError> {
-        match provider {
-            Provider::AwsKms(settings) => AwsKmsHolder::build(settings).await.map(Self::AwsKms),
-            Provider::Local(settings) => tokio::task::spawn_blocking(|| LocalHolder::open(settings))
-                .await
-                .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)?
-                .map(Self::Local),
-        }
+        Ok(match provider {
+            Provider::AwsKms(settings) => Self::new(AwsKmsHolder::build(settings).await?),
+            Provider::Local(settings) => Self::new(
+                tokio::task::spawn_blocking(|| LocalHolder::open(settings))
+                    .await
+                    .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)??,
+            ),
+        })
+    }
+
+    /// A holder whose keys this provider has.
+    pub(super) fn new(provider: impl KeyProvider + 'static) -> Self {
+        Self { provider: Arc::new(provider) }
     }
 
     pub(super) fn default_key_id(&self) -> Option<&KeyId> {
@@ -57,12 +110,7 @@ impl KeyHolder {
     }
 
     pub(super) fn default_allowed(&self) -> &[KeyId] {
-        match self {
-            Self::AwsKms(kms) => kms.default_key_id(),
-            Self::Local(local) => local.key_ids(),
-            #[cfg(test)]
-            Self::Scripted(scripted) => scripted.key_ids(),
-        }
+        self.provider.key_ids()
     }
 
     pub(super) async fn generate(
@@ -80,24 +128,14 @@ impl KeyHolder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
-        let response = match self {
-            Self::AwsKms(kms) => kms.generate(key_id, context).await,
-            Self::Local(local) => local.generate(key_id, context).map_err(|error| local.explain(error)),
-            #[cfg(test)]
-            Self::Scripted(scripted) => scripted.generate(key_id, context).await.map_err(CheckError::from),
-        };
+        let response = self.provider.generate(key_id, context).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
         count_call("generate", key_id, checked)
     }
 
     /// Whether responses come over a network, where a response may differ from what the holder sent.
     pub(super) fn is_remote(&self) -> bool {
-        match self {
-            Self::AwsKms(_) => true,
-            Self::Local(_) => false,
-            #[cfg(test)]
-            Self::Scripted(scripted) => scripted.is_remote(),
-        }
+        self.provider.is_remote()
     }
 
     /// Unwraps the blob under exactly this key.
@@ -118,16 +156,7 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, CheckError> {
-        let response = match self {
-            Self::AwsKms(kms) => kms.decrypt(wrapped, context, key_id).await,
-            Self::Local(local) => {
-                local.decrypt(wrapped, context, key_id).map_err(|error| local.explain(error))
-            }
-            #[cfg(test)]
-            Self::Scripted(scripted) => {
-                scripted.decrypt(wrapped, context, key_id).await.map_err(CheckError::from)
-            }
-        };
+        let response = self.provider.decrypt(wrapped, context, key_id).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
         count_call("unwrap", key_id, checked)
     }
@@ -138,23 +167,13 @@ impl KeyHolder {
     fn log_failure(&self, call: KeyCall, key_id: &KeyId, failure: CheckError) -> KeyringError {
         let CheckError { error, cause } = failure;
         let Some(causes) = cause else { return error };
-        let (at, call) = (self.place(), call.action());
+        let (at, call) = (self.provider.place(), call.action());
         if error.is_of_another_key() {
             tracing::debug!(at, call, %key_id, causes, "the key provider refused");
         } else {
             tracing::warn!(at, call, %key_id, causes, "the key provider failed: {error}");
         }
         error
-    }
-
-    /// The address of the key service, or the keyring's file.
-    fn place(&self) -> String {
-        match self {
-            Self::AwsKms(kms) => kms.place().to_owned(),
-            Self::Local(local) => local.place(),
-            #[cfg(test)]
-            Self::Scripted(_) => "a script".to_owned(),
-        }
     }
 }
 

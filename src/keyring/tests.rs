@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::holder::{DecryptedKey, GeneratedKey};
+use super::holder::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,11 +35,7 @@ pub(super) struct ScriptedHolder {
 }
 
 impl ScriptedHolder {
-    pub(super) fn key_ids(&self) -> &[KeyId] {
-        &self.ids
-    }
-
-    pub(super) async fn generate(
+    async fn generate(
         &self,
         key_id: &KeyId,
         context: &EncryptionContext,
@@ -61,7 +57,7 @@ impl ScriptedHolder {
         })
     }
 
-    pub(super) async fn decrypt(
+    async fn decrypt(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
@@ -95,10 +91,6 @@ impl ScriptedHolder {
         }
     }
 
-    pub(super) fn is_remote(&self) -> bool {
-        self.remote.load(Ordering::SeqCst)
-    }
-
     fn calls(&self) -> (u64, u64) {
         (self.generated.load(Ordering::SeqCst), self.decrypted.load(Ordering::SeqCst))
     }
@@ -109,6 +101,37 @@ impl ScriptedHolder {
 
     fn accept_all(&self) {
         self.refusals.lock().unwrap().clear();
+    }
+}
+
+impl KeyProvider for Arc<ScriptedHolder> {
+    fn place(&self) -> String {
+        "a script".to_owned()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.remote.load(Ordering::SeqCst)
+    }
+
+    fn key_ids(&self) -> &[KeyId] {
+        &self.ids
+    }
+
+    fn generate<'a>(
+        &'a self,
+        key_id: &'a KeyId,
+        context: &'a EncryptionContext,
+    ) -> Response<'a, GeneratedKey> {
+        Box::pin(async move { Ok(ScriptedHolder::generate(self, key_id, context).await?) })
+    }
+
+    fn decrypt<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, DecryptedKey> {
+        Box::pin(async move { Ok(ScriptedHolder::decrypt(self, wrapped, context, key_id).await?) })
     }
 }
 
@@ -143,7 +166,7 @@ impl Bench {
         });
         let now = Arc::new(Mutex::new(Instant::now()));
         let keyring = Keyring::new(
-            KeyHolder::Scripted(Arc::clone(&provider)),
+            KeyHolder::new(Arc::clone(&provider)),
             &cache,
             reuse,
             Clock::Manual(Arc::clone(&now)),
@@ -154,7 +177,7 @@ impl Bench {
     /// Another process with this provider and empty caches.
     fn elsewhere(&self) -> Self {
         let keyring = Keyring::new(
-            KeyHolder::Scripted(Arc::clone(&self.provider)),
+            KeyHolder::new(Arc::clone(&self.provider)),
             &CacheSettings::default(),
             Reuse::Bucket,
             Clock::Manual(Arc::clone(&self.now)),

@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{DecryptedKey, GeneratedKey};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use crate::envelope::DataKey;
 use crate::keyring::settings::AwsKms;
 use crate::keyring::{
@@ -85,16 +85,7 @@ impl AwsKmsHolder {
         Ok(Self { client: aws_sdk_kms::Client::from_conf(config.build()), key_id, place })
     }
 
-    /// The endpoint of the service, or its region.
-    pub(super) fn place(&self) -> &str {
-        &self.place
-    }
-
-    pub(super) fn default_key_id(&self) -> &[KeyId] {
-        self.key_id.as_slice()
-    }
-
-    pub(super) async fn generate(
+    async fn generate(
         &self,
         key_id: &KeyId,
         context: &EncryptionContext,
@@ -115,7 +106,7 @@ impl AwsKmsHolder {
         })
     }
 
-    pub(super) async fn decrypt(
+    async fn decrypt(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
@@ -133,6 +124,33 @@ impl AwsKmsHolder {
             .await
             .map_err(|error| check_error(&error))?;
         Ok(DecryptedKey { data_key: take_data_key(response.plaintext), key_id: response.key_id })
+    }
+}
+
+impl KeyProvider for AwsKmsHolder {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn key_ids(&self) -> &[KeyId] {
+        self.key_id.as_slice()
+    }
+
+    fn generate<'a>(
+        &'a self,
+        key_id: &'a KeyId,
+        context: &'a EncryptionContext,
+    ) -> Response<'a, GeneratedKey> {
+        Box::pin(self.generate(key_id, context))
+    }
+
+    fn decrypt<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, DecryptedKey> {
+        Box::pin(self.decrypt(wrapped, context, key_id))
     }
 }
 

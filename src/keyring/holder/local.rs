@@ -7,6 +7,7 @@ mod file;
 mod tests;
 
 use std::fmt;
+use std::future::ready;
 use std::path::PathBuf;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey};
@@ -18,7 +19,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub(crate) use self::file::reserialize;
 pub use self::file::{generate, rotate};
 
-use super::{DecryptedKey, GeneratedKey};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Local;
 use crate::keyring::{
@@ -92,17 +93,8 @@ impl LocalHolder {
         Ok(Self { ids, file, wrapping_keys })
     }
 
-    pub(super) fn key_ids(&self) -> &[KeyId] {
-        &self.ids
-    }
-
-    /// The keyring's file.
-    pub(super) fn place(&self) -> String {
-        self.file.display().to_string()
-    }
-
     /// Adds the keyring's file and ids to an error about a key that the keyring does not have.
-    pub(super) fn explain(&self, error: KeyringError) -> CheckError {
+    fn explain(&self, error: KeyringError) -> CheckError {
         let cause = (error == KeyringError::KeyNotFound).then(|| format!("not in {}", self.describe()));
         CheckError { error, cause }
     }
@@ -114,11 +106,7 @@ impl LocalHolder {
         format!("{} (has: {}{rest})", self.file.display(), ids.join(", "))
     }
 
-    pub(super) fn generate(
-        &self,
-        key_id: &KeyId,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KeyringError> {
+    fn generate(&self, key_id: &KeyId, context: &EncryptionContext) -> Result<GeneratedKey, KeyringError> {
         let wrapping_key = self.wrapping_key(key_id)?;
         let mut data_key = Zeroizing::new([0; DATA_KEY_LEN]);
         fill_random(data_key.as_mut_slice());
@@ -138,7 +126,7 @@ impl LocalHolder {
         })
     }
 
-    pub(super) fn decrypt(
+    fn decrypt(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
@@ -173,6 +161,37 @@ impl LocalHolder {
     fn wrapping_key(&self, key_id: &KeyId) -> Result<&WrappingKey, KeyringError> {
         let position = self.ids.iter().position(|id| id == key_id).ok_or(KeyringError::KeyNotFound)?;
         Ok(&self.wrapping_keys[position])
+    }
+}
+
+impl KeyProvider for LocalHolder {
+    fn place(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    fn key_ids(&self) -> &[KeyId] {
+        &self.ids
+    }
+
+    fn generate<'a>(
+        &'a self,
+        key_id: &'a KeyId,
+        context: &'a EncryptionContext,
+    ) -> Response<'a, GeneratedKey> {
+        Box::pin(ready(self.generate(key_id, context).map_err(|error| self.explain(error))))
+    }
+
+    fn decrypt<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, DecryptedKey> {
+        Box::pin(ready(self.decrypt(wrapped, context, key_id).map_err(|error| self.explain(error))))
     }
 }
 
