@@ -28,6 +28,8 @@ pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::settings::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
+#[cfg(feature = "pkcs11")]
+pub use self::settings::{Pkcs11, TokenName};
 
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;

@@ -64,6 +64,8 @@ impl DependencyNames {
 fn key_place(keyring: &keyring::Settings) -> String {
     match &keyring.provider {
         Provider::Local(local) => format!("local keyring {}", local.file.display()),
+        #[cfg(feature = "pkcs11")]
+        Provider::Pkcs11(settings) => settings.token.to_string(),
         Provider::AwsKms(kms) => {
             let region = kms.region.as_deref().unwrap_or("the default region");
             let place = kms.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));

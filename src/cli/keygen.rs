@@ -28,9 +28,15 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
 fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> {
     match config::load(configuration)?.keyring.provider {
         Provider::Local(keyring) => Ok(keyring.file),
-        Provider::AwsKms(_) => Err(Failure::Usage(format!(
-            "{} has an AWS KMS keyring, whose keys are made there; name a FILE for a local one",
-            configuration.display()
-        ))),
+        Provider::AwsKms(_) => Err(made_elsewhere(configuration, "an AWS KMS keyring")),
+        #[cfg(feature = "pkcs11")]
+        Provider::Pkcs11(_) => Err(made_elsewhere(configuration, "a PKCS#11 token")),
     }
+}
+
+fn made_elsewhere(configuration: &std::path::Path, keyring: &str) -> Failure {
+    Failure::Usage(format!(
+        "{} has {keyring}, whose keys are made there; name a FILE for a local one",
+        configuration.display()
+    ))
 }

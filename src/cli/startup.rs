@@ -78,6 +78,8 @@ impl Origin {
         let has_keys = match &settings.provider {
             Provider::Local(local) => self.files.agree(files, &local.file),
             Provider::AwsKms(_) => true,
+            #[cfg(feature = "pkcs11")]
+            Provider::Pkcs11(_) => true,
         };
         *settings == self.keyring && has_keys
     }

@@ -240,6 +240,17 @@ pub enum KeyringSetupError {
         "no AWS region is known for KMS: set keyring.region, AWS_REGION, or a full key ARN as keyring.key_id"
     )]
     NoRegion,
+    /// A PKCS#11 token, its login or its keys are not as configured.
+    #[cfg(feature = "pkcs11")]
+    #[error("{at}: {problem}: {fix}")]
+    Token {
+        /// The token.
+        at: String,
+        /// The problem, with the token's own words.
+        problem: String,
+        /// The remedy.
+        fix: &'static str,
+    },
     /// The work was cut off by a shutdown or a panic of the proxy.
     #[error("opening the keyring was interrupted")]
     Interrupted,

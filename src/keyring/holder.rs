@@ -4,6 +4,8 @@
 
 mod aws_kms;
 pub mod local;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 
 use std::fmt;
 use std::future::Future;
@@ -15,6 +17,8 @@ use subtle::ConstantTimeEq;
 
 use self::aws_kms::AwsKmsHolder;
 use self::local::LocalHolder;
+#[cfg(feature = "pkcs11")]
+use self::pkcs11::Pkcs11Holder;
 use super::{
     CheckError, EncryptionContext, KeyCall, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
     MalformedResponse, Provider, UnwrappedKey, WriteKey,
@@ -97,6 +101,8 @@ impl KeyHolder {
                     .await
                     .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)??,
             ),
+            #[cfg(feature = "pkcs11")]
+            Provider::Pkcs11(settings) => Self::new(Pkcs11Holder::build(settings).await?),
         })
     }
 

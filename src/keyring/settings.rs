@@ -26,6 +26,9 @@ pub enum Provider {
     AwsKms(AwsKms),
     /// Wrapping keys in a file of this machine.
     Local(Local),
+    /// Wrapping keys in a PKCS#11 token.
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(Pkcs11),
 }
 
 /// AWS KMS, or a service with its API.
@@ -48,6 +51,42 @@ pub struct Local {
     pub file: PathBuf,
     /// Whether a file with one new key is created if there is none.
     pub create_if_missing: bool,
+}
+
+/// Wrapping keys in a PKCS#11 token: a hardware security module or a smart card.
+#[cfg(feature = "pkcs11")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcs11 {
+    /// The vendor's shared library.
+    pub library: PathBuf,
+    /// The token that has the key.
+    pub token: TokenName,
+    /// The file with the user's PIN, read at each login.
+    pub pin_file: PathBuf,
+    /// CKA_LABEL of the wrapping keys: at most 256 bytes.
+    pub key_label: String,
+    /// CKA_ID of the key for new data keys: at most 64 bytes. `None`: one key has the label.
+    pub key_id: Option<Vec<u8>>,
+}
+
+/// How a PKCS#11 token is found.
+#[cfg(feature = "pkcs11")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenName {
+    /// By its label, in whichever slot: at most 32 bytes.
+    Label(String),
+    /// By the number of its slot.
+    Slot(u64),
+}
+
+#[cfg(feature = "pkcs11")]
+impl std::fmt::Display for TokenName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Label(label) => write!(f, "the PKCS#11 token {label:?}"),
+            Self::Slot(slot) => write!(f, "the PKCS#11 token in slot {slot}"),
+        }
+    }
 }
 
 /// Whether objects share data keys.
