@@ -299,7 +299,11 @@ impl Uploaded {
 }
 
 async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Sealed, Vec<(String, String)>) {
-    let write_key = resources.keyring.for_write(&KeyRule::default(), None, &EncryptionContext::native("b"), 1).await.unwrap();
+    let write_key = resources
+        .keyring
+        .for_write(&KeyRule::default(), None, &EncryptionContext::native("b"), 1)
+        .await
+        .unwrap();
     let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
     let request = SealRequest {
         data_key: &write_key.data_key,

@@ -12,7 +12,7 @@ use crate::object::rule::{Binding, BucketRule};
 use crate::s3::{BucketName, EtagStyle};
 use crate::upstream::{Conflict, InvalidStoredName, Route, Routes, Settings, StoredName};
 
-const KEYS: &str = "name prefix upstream stored_as realm key_id allowed_key_ids holders allowed_holders holders_required formats cbc_padding cbc_multipart s3ec binding etag";
+const KEYS: &str = "name prefix upstream stored_as realm key_id allowed_key_ids holders allowed_holders holders_required recovery formats cbc_padding cbc_multipart s3ec binding etag";
 
 /// Maximum length of a prefix in bytes: that of an object's key.
 const MAX_PREFIX: usize = 1024;

@@ -36,7 +36,8 @@ pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result
             }
         }
         None if holders.is_empty() => {
-            let fix = "write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file";
+            let fix =
+                "write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file";
             return Err(ConfigError::whole(root.source.file, Refusal::new("missing [keyring]", fix)));
         }
         None => {}

@@ -220,9 +220,13 @@ impl KeyHolder {
             Some(_) | None => self.health.responded(),
         }
         let outcome = error.map_or("ok", KeyringError::outcome);
+        let labels = [
+            ("operation", operation.into()),
+            ("outcome", outcome.into()),
+            ("holder", Arc::clone(&self.name).into()),
+        ];
         let labels =
-            [("operation", operation.into()), ("outcome", outcome.into()), ("holder", Arc::clone(&self.name).into())];
-        let labels = labels.map(|(name, value): (&str, metrics::SharedString)| metrics::Label::new(name, value));
+            labels.map(|(name, value): (&str, metrics::SharedString)| metrics::Label::new(name, value));
         metrics::counter!("s3veil_keyring_calls_total", labels.into()).increment(1);
         tracing::debug!(holder = self.name(), operation, outcome, %key_id, "called the key provider");
         response

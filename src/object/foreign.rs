@@ -248,10 +248,11 @@ impl ForeignEnvelope {
             }
         };
         let is_chain = [CBC, S3EC_CBC].contains(&purpose);
-        let unwrapped = match keyring.unwrap_as(purpose, &rule.keys, Wrappings::single(wrapped), &context).await {
-            Err(error) if is_chain && error.is_of_another_key() => return Err(Unreadable.into()),
-            unwrapped => unwrapped?,
-        };
+        let unwrapped =
+            match keyring.unwrap_as(purpose, &rule.keys, Wrappings::single(wrapped), &context).await {
+                Err(error) if is_chain && error.is_of_another_key() => return Err(Unreadable.into()),
+                unwrapped => unwrapped?,
+            };
         let unlocked = match self {
             Self::Cbc { recorded, .. } => {
                 ForeignContent::Chain(article_cbc::body(&unwrapped.data_key), *recorded)
