@@ -12,7 +12,7 @@ use super::rule::BucketRule;
 use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, Wrappings, WriteKey};
-use crate::s3::{BucketName, Checksum, ObjectKey};
+use crate::s3::{BucketName, Checksum, ObjectKey, headers};
 use crate::wire::header::name;
 
 /// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is authenticated yet.
@@ -125,7 +125,15 @@ pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
 }
 
 /// Puts the metadata entries of a native object into the request that stores it (F-03, F-60).
-pub(crate) fn write_keys(write_key: &WriteKey, envelope: &Envelope, request: &mut HeaderMap) {
+///
+/// # Errors
+/// `MetadataTooLarge` if the further wrappings leave too little of S3's metadata for the client's own. Without
+/// further wrappings the storage decides that: there are storages that take more than S3.
+pub(crate) fn write_keys(
+    write_key: &WriteKey,
+    envelope: &Envelope,
+    request: &mut HeaderMap,
+) -> Result<(), Error> {
     const BASE64: &str = "base64 is a header value";
     let wrapped = HeaderValue::try_from(wrapped_key_header(&write_key.wrapped)).expect(BASE64);
     request.insert(&name::ENCRYPTION_KEY, wrapped);
@@ -133,7 +141,9 @@ pub(crate) fn write_keys(write_key: &WriteKey, envelope: &Envelope, request: &mu
     if let Some(further) = &write_key.further {
         let further = HeaderValue::from_maybe_shared(further.clone()).expect(BASE64);
         request.insert(&name::ENCRYPTION_HOLDERS, further);
+        headers::check_metadata_size(request)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

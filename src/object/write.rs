@@ -104,7 +104,7 @@ impl<'a> NewObject<'a> {
             (None, Plaintext::Whole(plaintext, checksums)) => {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
                 let attributes = Attributes::new(checksums);
-                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers)?;
                 let chunks = ChunkSealer::for_put(&sealed.content_key);
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 (self.sse, write_key.key_id)
@@ -112,7 +112,7 @@ impl<'a> NewObject<'a> {
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
                 let attributes = Attributes::new(checksums);
-                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers)?;
                 let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
@@ -160,7 +160,7 @@ impl<'a> NewObject<'a> {
         multipart: bool,
         attributes: &Attributes,
         request: &mut HeaderMap,
-    ) -> Sealed {
+    ) -> Result<Sealed, Error> {
         let seal_request = SealRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
@@ -170,8 +170,8 @@ impl<'a> NewObject<'a> {
             attributes,
         };
         let sealed = Envelope::seal(&seal_request, Entropy::fresh());
-        native::write_keys(write_key, &sealed.envelope, request);
-        sealed
+        native::write_keys(write_key, &sealed.envelope, request)?;
+        Ok(sealed)
     }
 }
 

@@ -237,7 +237,7 @@ impl ObjectCopy {
         let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
         let mut request = UpstreamRequest::new(Method::PUT, &self.bucket, &self.object);
         request.headers = self.copied_headers(&found.metadata)?;
-        native::write_keys(&write_key, &envelope, &mut request.headers);
+        native::write_keys(&write_key, &envelope, &mut request.headers)?;
         Ok((request, write_key))
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn create_multipart_upload(
     // The client sends these conditions again to CompleteMultipartUpload.
     take_conditions(&mut request.headers);
     announce_checksum(resources, &bucket, &mut request.headers);
-    let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
+    let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers)?;
     let (storage, mut headers) = StorageUpload::create(&resources.upstreams, request).await?;
     let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
     let id = storage.id().to_owned();
