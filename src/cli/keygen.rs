@@ -26,17 +26,26 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
 }
 
 fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> {
-    match config::load(configuration)?.keyring.provider {
-        Provider::Local(keyring) => Ok(keyring.file),
-        Provider::AwsKms(_) => Err(made_elsewhere(configuration, "an AWS KMS keyring")),
+    let holders = config::load(configuration)?.keyring.holders;
+    let mut files = holders.into_iter().filter_map(|holder| match holder.provider {
+        Provider::Local(keyring) => Some(keyring.file),
+        Provider::AwsKms(_) => None,
         #[cfg(feature = "pkcs11")]
-        Provider::Pkcs11(_) => Err(made_elsewhere(configuration, "a PKCS#11 token")),
+        Provider::Pkcs11(_) => None,
+        #[cfg(feature = "gcp-kms")]
+        Provider::GcpKms(_) => None,
+        #[cfg(feature = "azure-key-vault")]
+        Provider::AzureKeyVault(_) => None,
+    });
+    match (files.next(), files.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Failure::Usage(format!(
+            "{} has no local keyring, and the keys of a service are made there; name a FILE for a local one",
+            configuration.display()
+        ))),
+        (Some(_), Some(_)) => Err(Failure::Usage(format!(
+            "{} has several local keyrings: name the FILE of one of them",
+            configuration.display()
+        ))),
     }
-}
-
-fn made_elsewhere(configuration: &std::path::Path, keyring: &str) -> Failure {
-    Failure::Usage(format!(
-        "{} has {keyring}, whose keys are made there; name a FILE for a local one",
-        configuration.display()
-    ))
 }

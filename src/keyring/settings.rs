@@ -1,25 +1,40 @@
-//! The keyring's settings: the holder of the wrapping keys, the limits of the caches, and the reuse of data
+//! The keyring's settings: the holders of wrapping keys, the limits of the caches, and the reuse of data
 //! keys. They must not know how a configuration file spells them. Their defaults are the documented ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
+use http::Uri;
 
 use super::KeyId;
 
 /// The keyring's part of the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The holder of the wrapping keys.
-    pub provider: Provider,
+    /// The holders of wrapping keys, which rules name by their places here. Never empty.
+    pub holders: Vec<HolderSettings>,
     /// Limits of the data keys in memory.
     pub cache: CacheSettings,
     /// Whether objects share data keys.
     pub reuse: Reuse,
 }
 
-/// The holder of the wrapping keys, with its settings.
+/// One holder of wrapping keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HolderSettings {
+    /// Unique name, for messages and metrics.
+    pub name: String,
+    /// The service or file that has the keys.
+    pub provider: Provider,
+    /// The place of the holder whose blobs this one opens, too: its key is a replica of that one's key, such
+    /// as a multi-Region key of AWS KMS. A replica wraps nothing.
+    /// <https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html>
+    pub replica_of: Option<usize>,
+}
+
+/// A service or file that has wrapping keys, with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Provider {
     /// AWS KMS, or a service with its API.
@@ -29,6 +44,29 @@ pub enum Provider {
     /// Wrapping keys in a PKCS#11 token.
     #[cfg(feature = "pkcs11")]
     Pkcs11(Pkcs11),
+    /// A key of Google Cloud KMS.
+    #[cfg(feature = "gcp-kms")]
+    GcpKms(GcpKms),
+    /// A key of Azure Key Vault or a Managed HSM.
+    #[cfg(feature = "azure-key-vault")]
+    AzureKeyVault(AzureKeyVault),
+}
+
+impl Provider {
+    /// The files whose content the provider reads when it is built.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::AwsKms(_) => Vec::new(),
+            Self::Local(local) => vec![&local.file],
+            // Files with PINs, secrets and tokens are read at each login.
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(_) => Vec::new(),
+            #[cfg(feature = "gcp-kms")]
+            Self::GcpKms(_) => Vec::new(),
+            #[cfg(feature = "azure-key-vault")]
+            Self::AzureKeyVault(_) => Vec::new(),
+        }
+    }
 }
 
 /// AWS KMS, or a service with its API.
@@ -87,6 +125,124 @@ impl std::fmt::Display for TokenName {
             Self::Slot(slot) => write!(f, "the PKCS#11 token in slot {slot}"),
         }
     }
+}
+
+/// A key of Google Cloud KMS. Its [`KeyId`] is its resource name.
+#[cfg(feature = "gcp-kms")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcpKms {
+    /// `projects/*/locations/*/keyRings/*/cryptoKeys/*`, with the purpose ENCRYPT_DECRYPT.
+    pub key_id: KeyId,
+    /// `https://cloudkms.googleapis.com`, or `http://` with a loopback address; no path.
+    pub endpoint: Uri,
+    /// How a token is had.
+    pub login: GcpLogin,
+    /// `http://metadata.google.internal`: a service of the virtual machine's own host.
+    pub metadata: Uri,
+}
+
+/// How an access token of Google Cloud is had. Every file is read at each login.
+#[cfg(feature = "gcp-kms")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GcpLogin {
+    /// The key of a service account.
+    ServiceAccount {
+        /// The JSON file that Google made for the key.
+        key_file: PathBuf,
+    },
+    /// The service account of the virtual machine, or of the pod, by the metadata server.
+    Metadata,
+    /// A token in a file, which another program replaces before it ends.
+    Token {
+        /// The file that holds the token alone.
+        token_file: PathBuf,
+    },
+}
+
+/// A key of Azure Key Vault or a Managed HSM. Its [`KeyId`] is its identifier without a version:
+/// `https://<vault>/keys/<name>`.
+#[cfg(feature = "azure-key-vault")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzureKeyVault {
+    /// `https://<name>.vault.azure.net`, or `http://` with a loopback address; no path.
+    pub vault: Uri,
+    /// The key's name: letters, digits and `-`.
+    pub key: String,
+    /// How new data keys are wrapped.
+    pub algorithm: AzureAlgorithm,
+    /// How a token is had.
+    pub login: AzureLogin,
+    /// `https://login.microsoftonline.com`, or that of another cloud.
+    pub authority: Uri,
+    /// `http://169.254.169.254`: a service of the virtual machine's own host.
+    pub metadata: Uri,
+}
+
+/// An algorithm by which Azure wraps data keys.
+#[cfg(feature = "azure-key-vault")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AzureAlgorithm {
+    /// RSA with OAEP and SHA-256. The public key is enough to wrap.
+    RsaOaep256,
+    /// AES key wrap with 256 bits (RFC 3394), of a Managed HSM alone.
+    A256Kw,
+}
+
+#[cfg(feature = "azure-key-vault")]
+impl AzureAlgorithm {
+    /// The name in requests (RFC 7518).
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::RsaOaep256 => "RSA-OAEP-256",
+            Self::A256Kw => "A256KW",
+        }
+    }
+
+    /// The number in blobs.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::RsaOaep256 => 1,
+            Self::A256Kw => 2,
+        }
+    }
+
+    pub(super) fn from_tag(tag: u8) -> Option<Self> {
+        [Self::RsaOaep256, Self::A256Kw].into_iter().find(|algorithm| algorithm.tag() == tag)
+    }
+}
+
+/// How an access token for Azure Key Vault is had. Every file is read at each login.
+#[cfg(feature = "azure-key-vault")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AzureLogin {
+    /// The secret of an app registration.
+    ClientSecret {
+        /// The tenant's id or domain.
+        tenant: String,
+        /// The application's id.
+        client_id: String,
+        /// The file that holds the secret alone.
+        secret_file: PathBuf,
+    },
+    /// The token of another identity provider, such as Kubernetes: workload identity.
+    Federated {
+        /// The tenant's id or domain.
+        tenant: String,
+        /// The application's id.
+        client_id: String,
+        /// The file that holds the other provider's token, which that one replaces.
+        assertion_file: PathBuf,
+    },
+    /// The managed identity of the virtual machine.
+    ManagedIdentity {
+        /// Which one, of several user-assigned.
+        client_id: Option<String>,
+    },
+    /// A token in a file, which another program replaces before it ends.
+    Token {
+        /// The file that holds the token alone.
+        token_file: PathBuf,
+    },
 }
 
 /// Whether objects share data keys.

@@ -12,7 +12,8 @@ pub use connection::refuse_nominations;
 pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers};
 pub use pass_through::{passthrough_headers, remove_digests};
 pub use request::{
-    SseRequest, first_with_tab, preflight_headers, put_headers, read_headers, sse_request, unhoist,
+    SseRequest, check_metadata_size, first_with_tab, preflight_headers, put_headers, read_headers,
+    sse_request, unhoist,
 };
 pub use response::{keep_s3_headers, remove_cors};
 
@@ -21,9 +22,9 @@ use http::header::{self, HeaderName};
 pub use crate::wire::header::{
     BYPASS_GOVERNANCE, CANNED_ACL, CHECKSUM_ALGORITHM, CHECKSUM_MODE, CHECKSUM_TYPE, CONTENT_MD5,
     COPY_SOURCE, COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH, COPY_SOURCE_RANGE, ENCRYPTION_ENVELOPE,
-    ENCRYPTION_KEY, ENCRYPTION_LENGTH, METADATA, METADATA_DIRECTIVE, RESERVED, SDK_CHECKSUM_ALGORITHM,
-    SOURCE_OWNER, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, TAGGING_DIRECTIVE,
-    TRAILER_NAMES, WRITE_OFFSET_BYTES,
+    ENCRYPTION_HOLDERS, ENCRYPTION_KEY, ENCRYPTION_LENGTH, METADATA, METADATA_DIRECTIVE, RESERVED,
+    SDK_CHECKSUM_ALGORITHM, SOURCE_OWNER, SSE, SSE_BUCKET_KEY, SSE_CONTEXT, SSE_CUSTOMER_PREFIX,
+    SSE_KMS_KEY_ID, TAGGING_DIRECTIVE, TRAILER_NAMES, WRITE_OFFSET_BYTES,
 };
 
 /// Connection-level headers (RFC 9110 §7.6.1, and two that predate it).

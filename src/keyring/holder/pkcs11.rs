@@ -25,6 +25,7 @@ use self::labelled_keys::{LabelledKeys, NO_ID, id_name};
 use self::threads::Threads;
 use self::token::Token;
 use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::{Pkcs11, TokenName};
 use crate::keyring::{CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError};
@@ -177,6 +178,14 @@ impl Pkcs11Holder {
 }
 
 impl KeyProvider for Pkcs11Holder {
+    fn kind(&self) -> HolderKind {
+        HolderKind::Pkcs11
+    }
+
+    fn may_have_wrapped(&self, blob: &[u8]) -> bool {
+        Blob::parse(blob).is_some()
+    }
+
     fn place(&self) -> String {
         self.token.settings().token.to_string()
     }
