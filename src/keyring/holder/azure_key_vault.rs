@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use self::blob::{Blob, is_key_version};
 use self::login::AzureTokens;
 use self::refusal::{Call, refusal};
-use super::bearer_service::BearerService;
+use super::bearer_service::{BearerService, secret};
 use super::http_client::HttpResponse;
 use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use crate::envelope::native::HolderKind;
@@ -54,6 +54,7 @@ struct KeyOperation<'a> {
 struct KeyOperationResult {
     /// The key's identifier with its version.
     kid: String,
+    #[serde(deserialize_with = "secret")]
     value: Zeroizing<String>,
 }
 

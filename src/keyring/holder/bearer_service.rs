@@ -16,7 +16,7 @@ use http_body_util::Full;
 use moka::Expiry;
 use moka::future::Cache;
 use rustls::RootCertStore;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
@@ -199,6 +199,7 @@ impl AccessToken {
     pub(super) fn from_response(response: &HttpResponse) -> Result<Self, CheckError> {
         #[derive(Deserialize)]
         struct Granted {
+            #[serde(deserialize_with = "secret")]
             access_token: Zeroizing<String>,
             expires_in: Value,
         }
@@ -235,6 +236,11 @@ impl AccessToken {
         let value = bearer(&token).ok_or_else(|| unusable("token_file", file, "it holds no token"))?;
         Ok(Self { value, lifetime: TOKEN_FILE_AGE })
     }
+}
+
+/// Reads a text that is erased after use.
+pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(deserializer).map(Zeroizing::new)
 }
 
 fn bearer(token: &str) -> Option<HeaderValue> {

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use self::login::GcpTokens;
 use self::refusal::{Call, refusal};
-use super::bearer_service::BearerService;
+use super::bearer_service::{BearerService, secret};
 use super::http_client::HttpResponse;
 use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use crate::envelope::native::HolderKind;
@@ -83,6 +83,7 @@ struct EncryptResponse {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DecryptResponse {
+    #[serde(deserialize_with = "secret")]
     plaintext: Zeroizing<String>,
     plaintext_crc32c: Option<Value>,
 }

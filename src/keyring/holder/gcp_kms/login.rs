@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::keyring::holder::Response;
 use crate::keyring::holder::bearer_service::{
-    AccessToken, TokenSource, form_request, is_safe_for_secrets, metadata_request, read_secret, unusable,
+    AccessToken, TokenSource, form_request, is_safe_for_secrets, metadata_request, read_secret, secret,
+    unusable,
 };
 use crate::keyring::holder::http_client::HttpClient;
 use crate::keyring::settings::GcpLogin;
@@ -45,6 +46,7 @@ struct ServiceAccountKey {
     client_email: String,
     private_key_id: String,
     /// PKCS #8 in PEM.
+    #[serde(deserialize_with = "secret")]
     private_key: Zeroizing<String>,
     token_uri: String,
 }
