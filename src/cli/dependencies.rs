@@ -142,6 +142,8 @@ fn is_refusal(error: &KeyringError) -> bool {
         | KeyringError::NotAllowed
         | KeyringError::InvalidCiphertext
         | KeyringError::Throttled
+        | KeyringError::ContextIgnored
+        | KeyringError::Unsupported
         | KeyringError::Unexpected(_) => true,
         KeyringError::Unavailable
         | KeyringError::Credentials
@@ -168,6 +170,8 @@ fn advice(failure: &CheckError) -> &'static str {
         | KeyringError::NotAllowed
         | KeyringError::InvalidCiphertext
         | KeyringError::Throttled
+        | KeyringError::ContextIgnored
+        | KeyringError::Unsupported
         | KeyringError::Unavailable
         | KeyringError::NoKeyNamed
         | KeyringError::Interrupted => "",

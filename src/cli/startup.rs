@@ -78,6 +78,7 @@ impl Origin {
         let has_keys = match &settings.provider {
             Provider::Local(local) => self.files.agree(files, &local.file),
             Provider::AwsKms(_) => true,
+            Provider::Vault(vault) => vault.ca_file.as_ref().is_none_or(|file| self.files.agree(files, file)),
         };
         *settings == self.keyring && has_keys
     }
