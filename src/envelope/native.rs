@@ -6,11 +6,13 @@
 mod attributes;
 mod chunk;
 mod envelope;
+mod holders;
 mod kdf;
 mod length;
 pub mod multipart;
 mod piece;
 mod put;
+mod recovery;
 mod sequence;
 mod upload_token;
 #[cfg(test)]
@@ -23,8 +25,10 @@ pub use envelope::{
     Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,
     SseAlgorithm,
 };
+pub use holders::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob, seal_under};
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
 pub use piece::PieceOpener;
+pub use recovery::{RecoveryKeyError, RecoveryPrivateKey, RecoveryPublicKey};
 pub use sequence::{ChunkOpener, ChunkSealer};
 pub use upload_token::{TokenError, UploadChecksum, UploadTarget, UploadToken};
 pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
@@ -100,4 +104,16 @@ pub enum FormatError {
     /// The body ends before its last chunk, or goes on after it (F-26).
     #[error("the body does not have the length that was announced")]
     BodyLength,
+    /// The entries of the further holders do not parse (F-61).
+    #[error("the entries of the further key holders are malformed")]
+    Holders,
+    /// The entries of the further holders are longer than S3's limit for metadata allows (F-60).
+    #[error("the entries of the further key holders are too long")]
+    HoldersLength,
+    /// The entry of one holder has an impossible length (F-63, F-66).
+    #[error("the entry of a further key holder is malformed")]
+    HolderBlob,
+    /// The entry of one holder fails authentication: another key, realm or entry (F-63, F-66).
+    #[error("the entry of a further key holder fails authentication")]
+    HolderTag,
 }

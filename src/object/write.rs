@@ -145,7 +145,7 @@ impl<'a> NewObject<'a> {
     /// A data key for `length` bytes of plaintext of a native object.
     pub(crate) async fn write_key(&self, resources: &Resources, length: u64) -> Result<WriteKey, Error> {
         let context = EncryptionContext::native(self.rule.realm(self.bucket));
-        Ok(resources.keyring.for_write(self.key_id.as_ref(), &context, length).await?)
+        Ok(resources.keyring.for_write(&self.rule.keys, self.key_id.as_ref(), &context, length).await?)
     }
 
     /// A new request to the storage about this object.
@@ -153,7 +153,7 @@ impl<'a> NewObject<'a> {
         UpstreamRequest::new(method, self.bucket, self.object_key)
     }
 
-    /// Seals a new envelope and inserts both metadata entries of a native object into the request.
+    /// Seals a new envelope and inserts the metadata entries of a native object into the request.
     pub(crate) fn seal(
         &self,
         write_key: &WriteKey,
@@ -170,7 +170,7 @@ impl<'a> NewObject<'a> {
             attributes,
         };
         let sealed = Envelope::seal(&seal_request, Entropy::fresh());
-        native::write_keys(&write_key.wrapped, &sealed.envelope, request);
+        native::write_keys(write_key, &sealed.envelope, request);
         sealed
     }
 }

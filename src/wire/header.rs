@@ -11,10 +11,12 @@ pub const METADATA: &str = "x-amz-meta-";
 pub const ENCRYPTION_KEY: &str = "x-amz-meta-encryption-key";
 /// The envelope around the content key, base64; stored with the object, hidden from clients.
 pub const ENCRYPTION_ENVELOPE: &str = "x-amz-meta-encryption-envelope";
+/// The data key, wrapped for further holders, base64; stored with the object, hidden from clients.
+pub const ENCRYPTION_HOLDERS: &str = "x-amz-meta-encryption-holders";
 /// A plaintext length, decimal; stored with some formats' objects, hidden from clients.
 pub const ENCRYPTION_LENGTH: &str = "x-amz-meta-encryption-length";
 /// The user metadata names that belong to the proxy.
-pub const RESERVED: [&str; 3] = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION_LENGTH];
+pub const RESERVED: [&str; 4] = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS, ENCRYPTION_LENGTH];
 
 /// The source of a copy; makes a PUT a copy.
 pub const COPY_SOURCE: &str = "x-amz-copy-source";
@@ -96,6 +98,14 @@ pub mod name {
         )+};
     }
 
-    names!(CHECKSUM_TYPE, CONTENT_SHA256, DECODED_CONTENT_LENGTH, ENCRYPTION_ENVELOPE, ENCRYPTION_KEY);
-    names!(ENCRYPTION_LENGTH, SDK_CHECKSUM_ALGORITHM, SECURITY_TOKEN, SSE, SSE_KMS_KEY_ID, TRAILER_NAMES);
+    names!(CHECKSUM_TYPE, CONTENT_SHA256, DECODED_CONTENT_LENGTH, ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS);
+    names!(
+        ENCRYPTION_KEY,
+        ENCRYPTION_LENGTH,
+        SDK_CHECKSUM_ALGORITHM,
+        SECURITY_TOKEN,
+        SSE,
+        SSE_KMS_KEY_ID,
+        TRAILER_NAMES
+    );
 }

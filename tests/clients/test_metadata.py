@@ -49,7 +49,7 @@ def test_aws_chunked_is_no_content_encoding(proxy, bucket, backend):
         assert raw.request("HEAD", f"/{bucket}/object").headers.get("content-encoding") == kept
 
 
-@pytest.mark.parametrize("name", ["encryption-key", "encryption-envelope"])
+@pytest.mark.parametrize("name", ["encryption-key", "encryption-envelope", "encryption-holders"])
 def test_a_client_can_not_speak_for_the_envelope(s3, bucket, name):
     """Refused, or overruled; never stored as if the proxy had written it."""
     try:

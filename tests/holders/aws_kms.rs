@@ -4,7 +4,7 @@
 use aws_credential_types::Credentials;
 use s3veil::keyring::{AwsKms, KeyId, KeyringError, Provider};
 
-use crate::bench::{Bench, Delete, Disable, Name, Rotate};
+use crate::bench::{Bench, Delete, Disable, Name, Rotate, is_refusal_of_blob};
 use crate::conformance;
 
 const REGION: &str = "us-east-1";
@@ -53,7 +53,7 @@ impl Bench for KmsBench {
 
     fn is_refusal_of_blob(error: &KeyringError) -> bool {
         // LocalStack finds a key by the blob's first bytes, where AWS responds InvalidCiphertextException.
-        error.is_of_another_key() || *error == KeyringError::KeyNotFound
+        is_refusal_of_blob(error) || *error == KeyringError::KeyNotFound
     }
 }
 

@@ -2,7 +2,8 @@
 //! further traits as far as its service has such states; a case names the trait that it needs.
 
 use s3veil::keyring::{
-    CacheSettings, EncryptionContext, Keyring, KeyringError, Provider, Reuse, Settings, UnwrappedKey, WriteKey,
+    CacheSettings, CheckError, EncryptionContext, HolderSettings, KeyRule, Keyring, KeyringError, Provider,
+    Reuse, RoundTrip, Settings, UnwrappedKey, Wrappings, WriteKey,
 };
 
 /// One wrapping key of its own at one service, and the settings of a provider for it.
@@ -15,8 +16,13 @@ pub(crate) trait Bench: Sized {
 
     /// Whether `error` is the right one for a blob that was altered, or is none.
     fn is_refusal_of_blob(error: &KeyringError) -> bool {
-        error.is_of_another_key()
+        is_refusal_of_blob(error)
     }
+}
+
+/// A blob that no holder may have wrapped is not sent to any, which is [`KeyringError::NotAllowed`].
+pub(crate) fn is_refusal_of_blob(error: &KeyringError) -> bool {
+    error.is_of_another_key() || *error == KeyringError::NotAllowed
 }
 
 /// A service whose keys are named in the settings.
@@ -65,9 +71,10 @@ pub(crate) trait IgnoreContext: Bench {
     async fn key_without_context(&self) -> Provider;
 }
 
-/// A keyring with caches of its own: each one stands for another process.
+/// A keyring with one holder and with caches of its own: each one stands for another process.
 pub(crate) async fn keyring(provider: Provider) -> Keyring {
-    let settings = Settings { provider, cache: CacheSettings::default(), reuse: Reuse::Bucket };
+    let holder = HolderSettings { name: "holder".to_owned(), provider, replica_of: None };
+    let settings = Settings { holders: vec![holder], cache: CacheSettings::default(), reuse: Reuse::Bucket };
     Keyring::build(settings).await.expect("the settings are complete")
 }
 
@@ -78,7 +85,12 @@ pub(crate) fn context() -> EncryptionContext {
 
 /// A new data key, made in another process.
 pub(crate) async fn write(provider: Provider) -> Result<WriteKey, KeyringError> {
-    keyring(provider).await.for_write(None, &context(), 1).await
+    write_with(&keyring(provider).await).await
+}
+
+/// A new data key, made by this keyring.
+pub(crate) async fn write_with(keyring: &Keyring) -> Result<WriteKey, KeyringError> {
+    keyring.for_write(&KeyRule::default(), None, &context(), 1).await
 }
 
 /// Unwraps a data key of the suite's realm in another process.
@@ -93,5 +105,11 @@ pub(crate) async fn read_in(
     context: &EncryptionContext,
 ) -> Result<UnwrappedKey, KeyringError> {
     let keyring = keyring(provider).await;
-    keyring.unwrap(wrapped, context, keyring.default_allowed()).await
+    keyring.unwrap(&KeyRule::default(), Wrappings::single(wrapped), context).await
+}
+
+/// Generates and unwraps a data key, as `check` does; a failure comes with its cause.
+pub(crate) async fn check(provider: Provider) -> Result<RoundTrip, CheckError> {
+    let checked = keyring(provider).await.check(0, None, &context()).await;
+    checked.map_err(|failed| failed.failure)
 }

@@ -4,7 +4,7 @@
 use s3veil::keyring::{EncryptionContext, KeyringError};
 
 use crate::bench::{
-    Bench, Delete, Deny, Disable, IgnoreContext, Login, Name, Rotate, context, keyring, read, read_in, write,
+    Bench, Delete, Deny, Disable, IgnoreContext, Login, Name, Rotate, check, keyring, read, read_in, write,
 };
 
 /// Longest blob that a keyring opens, in bytes.
@@ -33,7 +33,11 @@ pub(crate) async fn another_realm_does_not_open<B: Bench>() {
     ];
     for other in others {
         let refused = read_in(bench.provider(), &written.wrapped, &other).await;
-        assert_eq!(refused.expect_err("This is a security issue."), KeyringError::InvalidCiphertext, "{other:?}");
+        assert_eq!(
+            refused.expect_err("This is a security issue."),
+            KeyringError::InvalidCiphertext,
+            "{other:?}"
+        );
     }
     read(bench.provider(), &written.wrapped).await.expect("its own realm opens it after all refusals");
 }
@@ -67,7 +71,11 @@ pub(crate) async fn what_is_no_blob_does_not_open<B: Bench>() {
     let blobs = [b"no blob at all".to_vec(), vec![0], vec![0xff; 64], vec![b'A'; MAX_BLOB_LEN]];
     for blob in blobs {
         let refused = read(bench.provider(), &blob).await.expect_err("This is a security issue.");
-        assert!(B::is_refusal_of_blob(&refused), "{refused:?} for {}", blob[..blob.len().min(32)].escape_ascii());
+        assert!(
+            B::is_refusal_of_blob(&refused),
+            "{refused:?} for {}",
+            blob[..blob.len().min(32)].escape_ascii()
+        );
     }
 }
 
@@ -76,13 +84,16 @@ pub(crate) async fn a_missing_key_neither_writes_nor_reads<B: Name>() {
     let written = write(bench.provider()).await.expect("the key is usable");
     let missing = bench.missing_key();
     assert_eq!(write(missing.clone()).await.expect_err("there is no key"), KeyringError::KeyNotFound);
-    assert_eq!(read(missing, &written.wrapped).await.expect_err("there is no key"), KeyringError::KeyNotFound);
+    assert_eq!(
+        read(missing, &written.wrapped).await.expect_err("there is no key"),
+        KeyringError::KeyNotFound
+    );
 }
 
 pub(crate) async fn a_check_makes_the_round_trip<B: Bench>() {
     let bench = B::new().await;
     let written = write(bench.provider()).await.expect("the key is usable");
-    let checked = keyring(bench.provider()).await.check(None, &context()).await.expect("the key is usable");
+    let checked = check(bench.provider()).await.expect("the key is usable");
     assert_eq!(checked.key_id, written.key_id);
 }
 
@@ -95,8 +106,8 @@ pub(crate) async fn a_disabled_key_neither_writes_nor_reads<B: Disable>() {
         read(bench.provider(), &written.wrapped).await.expect_err("disabled"),
         KeyringError::KeyDisabled
     );
-    let checked = keyring(bench.provider()).await.check(None, &context()).await.expect_err("disabled");
-    assert_eq!(checked.failure.error, KeyringError::KeyDisabled);
+    let checked = check(bench.provider()).await.expect_err("disabled");
+    assert_eq!(checked.error, KeyringError::KeyDisabled);
     bench.enable().await;
     let read = read(bench.provider(), &written.wrapped).await.expect("the key is enabled again");
     assert_eq!(read.data_key.expose(), written.data_key.expose());
@@ -143,11 +154,11 @@ pub(crate) async fn wrong_credentials_are_told_apart<B: Login>() {
 pub(crate) async fn a_key_that_ignores_the_context_is_refused<B: IgnoreContext>() {
     let bench = B::new().await;
     let provider = bench.key_without_context().await;
-    let refused = keyring(provider.clone()).await.prove().await.expect_err("This is a security issue.");
+    let refused = keyring(provider.clone()).await.prove(0).await.expect_err("This is a security issue.");
     assert_eq!(refused.error, KeyringError::ContextIgnored);
     let refused = write(provider.clone()).await.expect_err("This is a security issue.");
     assert_eq!(refused, KeyringError::ContextIgnored);
-    let checked = keyring(provider).await.check(None, &context()).await.expect_err("This is a security issue.");
-    assert_eq!(checked.failure.error, KeyringError::ContextIgnored);
-    keyring(bench.provider()).await.prove().await.expect("the other key is bound to its context");
+    let checked = check(provider).await.expect_err("This is a security issue.");
+    assert_eq!(checked.error, KeyringError::ContextIgnored);
+    keyring(bench.provider()).await.prove(0).await.expect("the other key is bound to its context");
 }

@@ -95,13 +95,11 @@ pub(crate) async fn a_silent_service_is_unavailable<S: Scripted>() {
 }
 
 pub(crate) async fn a_response_that_is_none_gives_no_key<S: Scripted>() {
-    let texts = ["", "null", "[]", "{}", r#"{"data":null}"#, r#"{"data":{"plaintext":7}}"#, "<html>welcome</html>"];
+    let texts =
+        ["", "null", "[]", "{}", r#"{"data":null}"#, r#"{"data":{"plaintext":7}}"#, "<html>welcome</html>"];
     for text in texts {
-        assert_no_key::<S>(
-            move |_| json(200, text),
-            |error| matches!(error, KeyringError::Malformed(_)),
-        )
-        .await;
+        assert_no_key::<S>(move |_| json(200, text), |error| matches!(error, KeyringError::Malformed(_)))
+            .await;
     }
 }
 

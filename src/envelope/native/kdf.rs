@@ -23,6 +23,10 @@ pub(super) const LAYOUT: &[u8] = b"s3veil/v1/layout\0";
 pub(super) const CHECKSUM: &[u8] = b"s3veil/v1/checksum\0";
 /// The label of an upload token's tag (F-51).
 pub(super) const UPLOAD: &[u8] = b"s3veil/v1/upload\0";
+/// The label of the key that seals a data key for a further holder (F-63).
+pub(super) const HOLDER: &[u8] = b"s3veil/v1/holder\0";
+/// The label in the HPKE `info` of a recovery key's entry (F-66).
+pub(super) const RECOVERY: &[u8] = b"s3veil/v1/recovery\0";
 
 /// HKDF-SHA256(ikm, salt, info) → `N` bytes; `info` is the concatenation of its pieces.
 pub(super) fn hkdf<const N: usize>(ikm: &[u8; 32], salt: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {

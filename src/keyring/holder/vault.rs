@@ -31,6 +31,7 @@ use self::login::Login;
 use self::refusal::Refusal;
 use self::sessions::Sessions;
 use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Vault;
 use crate::keyring::{
@@ -46,7 +47,7 @@ const MAX_ATTEMPTS: u32 = 4;
 /// The longest backoff before the second attempt, doubled before each further one.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// What the blobs of Transit begin with, in OpenBao and in Vault: `vault:v<version>:<base64>`.
-const BLOB_PREFIX: &[u8] = b"vault:v";
+const BLOB_PREFIX: &str = "vault:v";
 
 #[derive(Debug)]
 pub(in crate::keyring) struct VaultHolder {
@@ -230,6 +231,14 @@ impl VaultHolder {
 }
 
 impl KeyProvider for VaultHolder {
+    fn kind(&self) -> HolderKind {
+        HolderKind::Vault
+    }
+
+    fn may_have_wrapped(&self, blob: &[u8]) -> bool {
+        blob.starts_with(BLOB_PREFIX.as_bytes())
+    }
+
     fn place(&self) -> String {
         self.address.clone()
     }
@@ -283,11 +292,21 @@ impl KeyProvider for VaultHolder {
     }
 }
 
-/// The blob as Transit spells it. What is none is refused without a call.
+/// The blob as Transit spells it. What is none is refused without a call, and so is the version 0, another
+/// spelling of 1 that Transit also opens.
 fn parse_blob(wrapped: &[u8]) -> Result<&str, CheckError> {
-    let is_blob = wrapped.starts_with(BLOB_PREFIX) && wrapped.iter().all(u8::is_ascii_graphic);
-    let blob = std::str::from_utf8(wrapped).ok().filter(|_| is_blob);
-    blob.ok_or_else(|| KeyringError::InvalidCiphertext.into())
+    let is_version = |version: &str| {
+        !version.is_empty() && !version.starts_with('0') && version.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    std::str::from_utf8(wrapped)
+        .ok()
+        .filter(|blob| blob.bytes().all(|byte| byte.is_ascii_graphic()))
+        .filter(|blob| {
+            blob.strip_prefix(BLOB_PREFIX)
+                .and_then(|rest| rest.split_once(':'))
+                .is_some_and(|(version, _)| is_version(version))
+        })
+        .ok_or_else(|| KeyringError::InvalidCiphertext.into())
 }
 
 fn parse(response: &HttpResponse) -> Result<TransitData<'_>, CheckError> {

@@ -303,6 +303,7 @@ fn what_is_ours_or_the_ciphertexts_is_hidden() {
     let mut headers = map(&[
         (ENCRYPTION_KEY, b"x"),
         (ENCRYPTION_ENVELOPE, b"x"),
+        (ENCRYPTION_HOLDERS, b"x"),
         (ENCRYPTION_LENGTH, b"x"),
         (SSE, b"AES256"),
         (SSE_KMS_KEY_ID, b"x"),

@@ -126,6 +126,8 @@ impl Keeper {
         loop {
             let number = self.latest.borrow().number;
             let upkeep = self.upkeep;
+            // The future must not hold the channel's lock.
+            let demand = async { wanted.wait_for(|wanted| *wanted > number).await.is_ok() };
             let due = async {
                 match upkeep {
                     Some(upkeep) => {
@@ -136,8 +138,8 @@ impl Keeper {
                 }
             };
             tokio::select! {
-                is_wanted = wanted.wait_for(|wanted| *wanted > number) => {
-                    if is_wanted.is_err() {
+                is_wanted = demand => {
+                    if !is_wanted {
                         return;
                     }
                     let outcome = self.log_in(number + 1).await;
@@ -186,8 +188,7 @@ impl Keeper {
         self.pace().await;
         let outcome = self.login.log_in(number, prepared).await;
         let label = outcome.as_ref().err().map_or("ok", |failure| failure.error.outcome());
-        metrics::counter!("s3veil_keyring_calls_total", "operation" => "login", "outcome" => label)
-            .increment(1);
+        metrics::counter!("s3veil_keyring_logins_total", "outcome" => label).increment(1);
         tracing::debug!(at = %self.login.place(), outcome = label, "logged in to the key provider");
         self.refused = match (&outcome, fingerprint) {
             (Err(failure), Some(fingerprint)) if failure.error == KeyringError::Credentials => {

@@ -109,7 +109,21 @@ fn a_response_of_another_server_is_described() {
 #[test]
 fn only_a_blob_of_transit_is_sent() {
     assert_eq!(parse_blob(b"vault:v1:AAAA").unwrap(), "vault:v1:AAAA");
-    for blob in [&b""[..], b"vault", b"AAAA", b"vault:v1:\xff", b"vault:v1:A A", b"vault:v1:\n"] {
+    assert_eq!(parse_blob(b"vault:v10:AAAA").unwrap(), "vault:v10:AAAA");
+    let others = [
+        &b""[..],
+        b"vault",
+        b"AAAA",
+        b"vault:v1",
+        b"vault:v:AAAA",
+        b"vault:v0:AAAA",
+        b"vault:v01:AAAA",
+        b"vault:v+1:AAAA",
+        b"vault:v1:\xff",
+        b"vault:v1:A A",
+        b"vault:v1:\n",
+    ];
+    for blob in others {
         assert_eq!(parse_blob(blob).unwrap_err().error, KeyringError::InvalidCiphertext);
     }
 }
