@@ -91,7 +91,7 @@ impl Storage {
         let (_, bucket_and_key) = path.split_once('/').unwrap();
         let (bucket, key) = bucket_and_key.split_once('/').unwrap();
         let context = EncryptionContext::native(bucket);
-        let write_key = resources.keyring.for_write(None, &context, 5).await.unwrap();
+        let write_key = resources.keyring.for_write(&KeyRule::default(), None, &context, 5).await.unwrap();
         let request = SealRequest {
             data_key: &write_key.data_key,
             binding: crate::envelope::native::Binding::RealmAndKey,
@@ -102,7 +102,7 @@ impl Storage {
         };
         let mut metadata = HeaderMap::new();
         let envelope = Envelope::seal(&request, Entropy::fresh()).envelope;
-        native::write_keys(&write_key.wrapped, &envelope, &mut metadata);
+        native::write_keys(&write_key, &envelope, &mut metadata).unwrap();
         metadata.insert("x-amz-meta-a", HeaderValue::from_str(etag).unwrap());
         let object = Object { etag: etag.to_owned(), metadata };
         self.objects.lock().unwrap().insert(path.to_owned(), object);
