@@ -302,6 +302,16 @@ impl Keyring {
         Err(refused)
     }
 
+    /// The data key of a native object's `wrapped` if it is cached. Never calls the provider.
+    pub async fn cached(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        allowed: &[KeyId],
+    ) -> Option<UnwrappedKey> {
+        self.cached_as(Purpose::NATIVE, wrapped, context, allowed).await
+    }
+
     /// The wrapping key's full name if the data key of a native object's `wrapped` is cached, for responses
     /// without a body. Never calls the provider.
     pub async fn known_key_id(
@@ -321,11 +331,20 @@ impl Keyring {
         context: &EncryptionContext,
         allowed: &[KeyId],
     ) -> Option<String> {
+        self.cached_as(purpose, wrapped, context, allowed).await.map(|hit| hit.key_id)
+    }
+
+    async fn cached_as(
+        &self,
+        purpose: Purpose,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        allowed: &[KeyId],
+    ) -> Option<UnwrappedKey> {
         for key_id in allowed {
-            if let Some(hit) =
-                self.inner.unwrapped.get(&blob_fingerprint(purpose, wrapped, context, key_id)).await
-            {
-                return Some(hit.key_id);
+            let fingerprint = blob_fingerprint(purpose, wrapped, context, key_id);
+            if let Some(hit) = self.inner.unwrapped.get(&fingerprint).await {
+                return Some(hit);
             }
         }
         None
