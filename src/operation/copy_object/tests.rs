@@ -8,7 +8,7 @@ use http_body_util::Full;
 use super::test_support::{copy_call, resources, text};
 use super::*;
 use crate::envelope::native::{
-    Attributes, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
+    Attributes, BodyKind, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
 };
 use crate::object::native::NativeMetadata;
 use crate::operation::response::pass_refusal;
@@ -95,7 +95,7 @@ impl Storage {
         let request = SealRequest {
             data_key: &write_key.data_key,
             binding: crate::envelope::native::Binding::RealmAndKey,
-            multipart: false,
+            body: BodyKind::Put { plaintext_length: 5 },
             sse: SseAlgorithm::AwsKms,
             name: ObjectName { realm: bucket, object_key: key.as_bytes() },
             attributes: &Attributes::default(),

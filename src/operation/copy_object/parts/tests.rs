@@ -12,7 +12,8 @@ use crate::body::BoxBody;
 use crate::body::test_support::{pattern, seal_segments};
 use crate::envelope::native::multipart::{Part, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator};
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
+    Attributes, Binding, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest,
+    SseAlgorithm,
 };
 use crate::keyring::{EncryptionContext, KeyRule};
 use crate::object::native::{NativeMetadata, write_keys};
@@ -187,7 +188,7 @@ async fn storage(
     let request = SealRequest {
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
-        multipart: true,
+        body: BodyKind::Multipart,
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: b"k" },
         attributes: &Attributes::default(),
