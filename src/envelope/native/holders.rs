@@ -331,3 +331,5 @@ fn associated_data(kind: HolderKind, fingerprint: HolderFingerprint, context: &[
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
