@@ -304,7 +304,7 @@ impl<'a> ServiceBlob<'a> {
     /// Opens the sealed data key with the key that the holder unwrapped from [`Self::inner`].
     ///
     /// # Errors
-    /// [`FormatError::HolderTag`] if the holder's key, the kind, the fingerprint, the context or a sealed byte
+    /// [`FormatError::HolderTag`] if the holder's key, kind, fingerprint, the context or a sealed byte
     /// is another.
     pub fn open(
         &self,
