@@ -7,9 +7,11 @@ mod client;
 mod credentials;
 mod error;
 mod formats;
+mod holder;
 mod keyring;
 mod listen;
 mod log;
+mod rule_keys;
 mod section;
 mod service_manager;
 mod suggest;
@@ -52,7 +54,7 @@ pub struct Config {
     pub admin: Option<admin::Settings>,
     /// `[upstream]` or `[[upstream]]`: the storages, the default first. Never empty.
     pub upstreams: Vec<crate::upstream::Settings>,
-    /// `[keyring]`: the holder of the wrapping keys.
+    /// `[keyring]` and `[[holder]]`: the holders of wrapping keys, and the limits of cached data keys.
     pub keyring: crate::keyring::Settings,
     /// `[[client]]`: the clients by their unique access key ids. Never empty.
     pub clients: Vec<(String, Client)>,
@@ -137,7 +139,7 @@ pub fn parse(text: &str, file: &Path, environment: impl Fn(&str) -> Option<Strin
 
 /// Parses like [`parse`], and also returns the keys whose secrets are literal values in the text.
 fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>)> {
-    const TABLES: &str = "listen admin upstream keyring client bucket log";
+    const TABLES: &str = "listen admin upstream keyring holder client bucket log";
     let source = Source {
         file,
         text,
@@ -157,9 +159,13 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     let upstreams = upstream::read(&root, listen.address)?;
     let is_embedded =
         |upstream: &crate::upstream::Settings| matches!(upstream.target, Target::Embedded { .. });
-    let keyring = keyring::read(&root, &upstreams[0].region, upstreams.iter().all(is_embedded))?;
+    let surroundings = holder::Surroundings {
+        upstream_region: &upstreams[0].region,
+        is_trial: upstreams.iter().all(is_embedded),
+    };
+    let keyring = keyring::read(&root, surroundings)?;
     let clients = client::read(&root, listen.address)?;
-    let (buckets, routes) = bucket::read(&root, &keyring.provider, requests.max_buffered, &upstreams)?;
+    let (buckets, routes) = bucket::read(&root, &keyring.holders, requests.max_buffered, &upstreams)?;
     client::require_client_ca(&root, &listen)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;

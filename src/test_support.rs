@@ -23,7 +23,7 @@ use crate::envelope::native::{
     Attributes, Binding, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed, SseAlgorithm,
 };
 use crate::error::Error;
-use crate::keyring::{self, CacheSettings, EncryptionContext, Keyring, Reuse};
+use crate::keyring::{self, CacheSettings, EncryptionContext, HolderSettings, KeyRule, Keyring, Reuse};
 use crate::object::caches::{LayoutCache, SizeCache};
 use crate::object::native;
 use crate::object::rule::{BucketRule, Policies};
@@ -51,13 +51,13 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         file: folder.path().join("keyring"),
         create_if_missing: true,
     });
-    let keys = keyring::Settings { provider, cache: CacheSettings::default(), reuse: Reuse::default() };
+    let holders = vec![HolderSettings { name: "test".to_owned(), provider, replica_of: None }];
+    let keys = keyring::Settings { holders, cache: CacheSettings::default(), reuse: Reuse::default() };
     let rule = |(name, prefix): &(&str, &str)| BucketRule {
         name: BucketPattern::parse(name).unwrap(),
         prefix: (*prefix).to_owned(),
         realm: None,
-        key_id: None,
-        allowed_key_ids: Vec::new(),
+        keys: KeyRule::default(),
         formats: crate::object::rule::formats::Formats::default(),
         binding: Binding::RealmAndKey,
         etag: crate::s3::EtagStyle::Opaque,
@@ -299,7 +299,11 @@ impl Uploaded {
 }
 
 async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Sealed, Vec<(String, String)>) {
-    let write_key = resources.keyring.for_write(None, &EncryptionContext::native("b"), 1).await.unwrap();
+    let write_key = resources
+        .keyring
+        .for_write(&KeyRule::default(), None, &EncryptionContext::native("b"), 1)
+        .await
+        .unwrap();
     let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
     let request = SealRequest {
         data_key: &write_key.data_key,

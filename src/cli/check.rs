@@ -17,7 +17,7 @@ use http::StatusCode;
 use self::report::Finding;
 pub use self::report::{Report, ReportFormat};
 use super::append::{self, AppendGrants, Missing};
-use super::dependencies::{self, Dependencies, DependencyError, DependencyNames, StorageStatus};
+use super::dependencies::{self, Dependencies, DependencyError, DependencyNames, HolderKey, StorageStatus};
 use super::startup::{self, Purpose};
 use super::{Check, Failure, descriptors};
 use crate::config::Config;
@@ -54,11 +54,14 @@ pub async fn check(config: Config, arguments: &Check) -> Result<Report, Failure>
     let service = Service::new(startup::state(config, client, Purpose::Look).await?);
     let resources = Arc::clone(&service.state().resources);
     let uploads = resources.upload.clone();
-    let default_key = resources.keyring.default_key_id().cloned();
     let dependencies = Dependencies::new(&resources, names);
-    for key_id in dependencies.key_ids() {
-        let shown = key_id.as_ref().or(default_key.as_ref()).map_or("the keyring's own", KeyId::as_str);
-        report.add("key", &format!("key {shown}"), Some(shown), key(&dependencies, key_id.as_ref()).await);
+    let holders: Vec<_> = resources.keyring.holders().collect();
+    for key in dependencies.keys() {
+        let (holder, default_key) = holders[key.holder];
+        let shown = key.key_id.as_ref().or(default_key).map_or("the keyring's own", KeyId::as_str);
+        let title =
+            if holders.len() == 1 { format!("key {shown}") } else { format!("key {shown} of {holder}") };
+        report.add("key", &title, Some(shown), self::key(&dependencies, key).await);
     }
     storages(&dependencies, &mut report).await;
     for bucket in &buckets {
@@ -131,8 +134,8 @@ fn own_certificate(validity: Validity, now: SystemTime) -> Finding {
 }
 
 /// Generates and unwraps one data key, bypassing the cache.
-async fn key(dependencies: &Dependencies, key_id: Option<&KeyId>) -> Finding {
-    match bounded(dependencies.key(key_id)).await {
+async fn key(dependencies: &Dependencies, key: &HolderKey) -> Finding {
+    match bounded(dependencies.key(key)).await {
         Ok(trip) => Finding::good(format!(
             "{} generates in {} ms and unwraps in {} ms",
             trip.key_id,

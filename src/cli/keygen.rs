@@ -33,10 +33,19 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
 }
 
 fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> {
-    match config::load(configuration)?.keyring.provider {
-        Provider::Local(keyring) => Ok(keyring.file),
-        Provider::AwsKms(_) => Err(Failure::Usage(format!(
-            "{} has an AWS KMS keyring, whose keys are made there; name a FILE for a local one",
+    let holders = config::load(configuration)?.keyring.holders;
+    let mut files = holders.into_iter().filter_map(|holder| match holder.provider {
+        Provider::Local(keyring) => Some(keyring.file),
+        Provider::AwsKms(_) => None,
+    });
+    match (files.next(), files.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Failure::Usage(format!(
+            "{} has no local keyring, and the keys of a service are made there; name a FILE for a local one",
+            configuration.display()
+        ))),
+        (Some(_), Some(_)) => Err(Failure::Usage(format!(
+            "{} has several local keyrings: name the FILE of one of them",
             configuration.display()
         ))),
     }

@@ -136,9 +136,9 @@ impl Readiness {
         };
         let key_service = async {
             for index in keys {
-                let key_id = dependencies.key_ids()[index].as_ref();
-                let place = dependencies.key_service();
-                let outcome = bounded(place, dependencies.key(key_id)).await;
+                let key = &dependencies.keys()[index];
+                let place = &key.place;
+                let outcome = bounded(place, dependencies.key(key)).await;
                 let changed = self.state().record_key(generation, index, outcome.map(drop));
                 log(changed, "keyring", place);
             }

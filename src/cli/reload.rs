@@ -66,7 +66,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     pub(super) fn new(state: &State, certificates: Vec<(String, Validity)>) -> Self {
-        let default_key = state.resources.keyring.default_key_id().cloned();
+        let default_key = state.resources.keyring.holders().next().and_then(|(_, key_id)| key_id.cloned());
         Self { default_key, has_anonymous: state.clients.admit_anonymous(), certificates }
     }
 

@@ -11,7 +11,7 @@ use crate::access::{Client, Clients};
 use crate::buffers::Budget;
 use crate::config::Config;
 use crate::error::with_causes;
-use crate::keyring::{self, Keyring, KeyringSetupError, Provider};
+use crate::keyring::{self, Keyring, KeyringSetupError};
 use crate::object::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use crate::object::rule::Policies;
 use crate::operation::Resources;
@@ -75,11 +75,8 @@ impl Origin {
     }
 
     fn has_keyring(&self, settings: &keyring::Settings, files: &FileContents) -> bool {
-        let has_keys = match &settings.provider {
-            Provider::Local(local) => self.files.agree(files, &local.file),
-            Provider::AwsKms(_) => true,
-        };
-        *settings == self.keyring && has_keys
+        let mut read = settings.holders.iter().flat_map(|holder| holder.provider.files());
+        *settings == self.keyring && read.all(|file| self.files.agree(files, file))
     }
 }
 

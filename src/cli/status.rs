@@ -9,6 +9,7 @@ use super::dependencies;
 use crate::access::{Client, Grant};
 use crate::admin::Status;
 use crate::config::Config;
+use crate::keyring::{HolderSettings, KeyRule, RequiredHolders};
 use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFormat};
 use crate::object::rule::{Binding, BucketRule};
 
@@ -26,7 +27,7 @@ pub fn status(config: &Config) -> Status {
             .iter()
             .find(|(_, client)| client.is_anonymous())
             .map(|(_, client)| grants_text(client)),
-        buckets: config.buckets.iter().map(bucket_line).collect(),
+        buckets: config.buckets.iter().map(|rule| bucket_line(rule, &config.keyring.holders)).collect(),
         loaded_at: SystemTime::now(),
         reload_failure: None,
     }
@@ -46,8 +47,8 @@ fn grants_text(client: &Client) -> String {
 
 /// The line for one rule, each item from the rule itself, such as
 /// `logs/a/*  writes native; reads native, cbc; bound to realm and key; realm r; key k`.
-fn bucket_line(rule: &BucketRule) -> String {
-    let BucketRule { name, prefix, realm, key_id, allowed_key_ids, formats, binding, etag: _ } = rule;
+fn bucket_line(rule: &BucketRule, holders: &[HolderSettings]) -> String {
+    let BucketRule { name, prefix, realm, keys, formats, binding, etag: _ } = rule;
     let mut writes = formats.write.name().to_owned();
     if formats.write == WriteFormat::Cbc {
         writes.push_str(" (not authenticated)");
@@ -79,14 +80,39 @@ fn bucket_line(rule: &BucketRule) -> String {
     if let Some(realm) = realm {
         line.push_str(&format!("; realm {realm}"));
     }
+    line.push_str(&keys_text(keys, holders));
+    line
+}
+
+/// The holders and keys of a rule, such as `; holders aws, bao; 1 recovery key; key k; also under l, m`.
+fn keys_text(keys: &KeyRule, holders: &[HolderSettings]) -> String {
+    let KeyRule { wrapping, unwrapping, required, recovery, key_id, allowed_key_ids } = keys;
+    let names = |places: &[usize]| {
+        places.iter().map(|place| holders[*place].name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = String::new();
+    if holders.len() > 1 {
+        text.push_str(&format!("; holders {}", names(wrapping)));
+        if wrapping.len() > 1 && *required == RequiredHolders::First {
+            text.push_str(", the first required");
+        }
+    }
+    if !unwrapping.is_empty() {
+        text.push_str(&format!("; also opened by {}", names(unwrapping)));
+    }
+    match recovery.len() {
+        0 => {}
+        1 => text.push_str("; 1 recovery key"),
+        count => text.push_str(&format!("; {count} recovery keys")),
+    }
     if let Some(key_id) = key_id {
-        line.push_str(&format!("; key {key_id}"));
+        text.push_str(&format!("; key {key_id}"));
     }
     if !allowed_key_ids.is_empty() {
         let ids: Vec<_> = allowed_key_ids.iter().map(ToString::to_string).collect();
-        line.push_str(&format!("; also under {}", ids.join(", ")));
+        text.push_str(&format!("; also under {}", ids.join(", ")));
     }
-    line
+    text
 }
 
 /// The name of a readable format, with a note where the format is not authenticated.

@@ -6,13 +6,13 @@
 use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
 use super::suggest::nearest;
-use super::value;
-use crate::keyring::{AwsKms, Provider};
+use super::{rule_keys, value};
+use crate::keyring::HolderSettings;
 use crate::object::rule::{Binding, BucketRule};
 use crate::s3::{BucketName, EtagStyle};
 use crate::upstream::{Conflict, InvalidStoredName, Route, Routes, Settings, StoredName};
 
-const KEYS: &str = "name prefix upstream stored_as realm key_id allowed_key_ids formats cbc_padding cbc_multipart s3ec binding etag";
+const KEYS: &str = "name prefix upstream stored_as realm key_id allowed_key_ids holders allowed_holders holders_required recovery formats cbc_padding cbc_multipart s3ec binding etag";
 
 /// Maximum length of a prefix in bytes: that of an object's key.
 const MAX_PREFIX: usize = 1024;
@@ -25,7 +25,7 @@ fn hides(earlier: &BucketRule, later: &BucketRule) -> bool {
 /// The rules, and the routes of those that are for whole buckets.
 pub(super) fn read(
     root: &Section<'_>,
-    provider: &Provider,
+    holders: &[HolderSettings],
     max_buffered: u64,
     upstreams: &[Settings],
 ) -> Result<(Vec<BucketRule>, Vec<Route>)> {
@@ -36,13 +36,7 @@ pub(super) fn read(
     }
     let mut rules = Vec::with_capacity(sections.len());
     for section in &sections {
-        let rule = read_one(section, max_buffered)?;
-        if let Provider::AwsKms(AwsKms { key_id: None, .. }) = provider
-            && rule.key_id.is_none()
-        {
-            let fix = "write key_id here, or in [keyring] for every bucket";
-            return Err(section.refuse("key_id", "is missing, and `keyring.key_id` too", fix));
-        }
+        let rule = read_one(section, holders, max_buffered)?;
         if let Some(earlier) = rules.iter().find(|earlier| hides(earlier, &rule)) {
             let problem =
                 format!("can never match: the rule {:?} above it does first", earlier.name.as_str());
@@ -157,7 +151,7 @@ pub(super) fn read_prefix(section: &Section<'_>) -> Result<String> {
     Ok(prefix.unwrap_or_default())
 }
 
-fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
+fn read_one(section: &Section<'_>, holders: &[HolderSettings], max_buffered: u64) -> Result<BucketRule> {
     let name = section.parsed("name", "*", value::bucket_pattern)?;
     let name = name.ok_or_else(|| {
         section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
@@ -168,8 +162,7 @@ fn read_one(section: &Section<'_>, max_buffered: u64) -> Result<BucketRule> {
         name,
         prefix: read_prefix(section)?,
         realm: section.parsed("realm", "my-realm", value::name)?,
-        key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
-        allowed_key_ids: section.list("allowed_key_ids", "alias/s3veil", value::key_id)?.unwrap_or_default(),
+        keys: rule_keys::read(section, holders)?,
         formats: super::formats::read(section, max_buffered)?,
         binding: section.choice("binding", &bindings)?.unwrap_or(Binding::RealmAndKey),
         etag: section.choice("etag", &etags)?.unwrap_or_default(),

@@ -1,16 +1,16 @@
-//! `[keyring]`: the holder of the wrapping keys, and the limits of cached data keys.
+//! `[keyring]`: the limits of cached data keys, and the holder of wrapping keys if there is only one.
 //! It must not know how a holder is called.
-//! It promises that a missing keyring file is created only for the embedded store.
+//! It promises that every configuration has a holder of wrapping keys.
 
 use std::time::Duration;
 
-use super::error::Result;
+use super::error::{ConfigError, Refusal, Result};
+use super::holder::{self, Surroundings};
 use super::section::Section;
-use super::{credentials, required, value};
-use crate::keyring::{AwsKms, CacheSettings, Local, Provider, Reuse, Settings};
+use super::value;
+use crate::keyring::{CacheSettings, Reuse, Settings};
 
-const KEYS: &str = "provider file key_id endpoint region access_key_id secret_access_key secret_access_key_file cache \
-                    reuse";
+const KEYS: &str = concat!(holder::provider_keys!(), " cache reuse");
 const CACHE_KEYS: &str = "max_age max_objects max_bytes entries stale_if_error";
 
 /// Maximum time to live of a cached key: a revoked key remains usable for this long.
@@ -24,54 +24,29 @@ const MAX_ENTRIES: u64 = 1_000_000;
 /// many objects one leaked data key opens, not the use of nonces.
 const MAX_OBJECTS: u64 = 1 << 32;
 
-/// Reads `[keyring]`. `is_trial`: the storage is the embedded store. Only then a missing keyring file is
-/// created: with another storage, a mistyped path would silently become a new key.
-pub(super) fn read(root: &Section<'_>, upstream_region: &str, is_trial: bool) -> Result<Settings> {
-    let fix = "write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file";
-    let section = required(root, "keyring", KEYS, fix)?;
-    Ok(Settings {
-        provider: read_provider(&section, upstream_region, is_trial)?,
-        reuse: section
-            .choice("reuse", &[("bucket", Reuse::Bucket), ("off", Reuse::Off)])?
-            .unwrap_or(Reuse::Bucket),
-        cache: read_cache(&section)?,
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Local,
-    AwsKms,
-}
-
-fn read_provider(section: &Section<'_>, upstream_region: &str, is_trial: bool) -> Result<Provider> {
-    let kind = section.choice("provider", &[("local", Kind::Local), ("aws-kms", Kind::AwsKms)])?;
-    match kind {
-        None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
-        Some(Kind::Local) => {
-            for word in ["key_id", "endpoint", "region"].into_iter().chain(credentials::KEYS) {
-                section.absent(word, "has no effect with the local keyring")?;
+/// Reads `[keyring]` and `[[holder]]`.
+pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Settings> {
+    let section = root.section("keyring", KEYS)?;
+    let mut holders = holder::read(root, surroundings)?;
+    match &section {
+        Some(section) if holders.is_empty() => holders.push(holder::read_single(section, surroundings)?),
+        Some(section) => {
+            for word in holder::provider_keys!().split(' ') {
+                section.absent(word, "has no effect beside [[holder]]")?;
             }
-            let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
-                let fix = "write for example file = \"./data/keyring\"";
-                section.refuse("file", "is missing, and the local keyring requires it", fix)
-            })?;
-            let file = section.source.resolve(&file);
-            section.source.files.borrow_mut().push(file.clone());
-            Ok(Provider::Local(Local { file, create_if_missing: is_trial }))
         }
-        Some(Kind::AwsKms) => {
-            section.absent("file", "has no effect with AWS KMS")?;
-            let region = section.parsed("region", "us-east-1", value::region)?;
-            let endpoint = section.parsed("endpoint", "http://127.0.0.1:4566", value::key_service)?;
-            Ok(Provider::AwsKms(AwsKms {
-                key_id: section.parsed("key_id", "alias/s3veil", value::key_id)?,
-                endpoint: endpoint.map(|endpoint| endpoint.to_string()),
-                region: Some(region.unwrap_or_else(|| upstream_region.to_owned())),
-                credentials: credentials::read(section)?.for_kms(),
-            }))
+        None if holders.is_empty() => {
+            let fix =
+                "write [keyring] and below it provider = \"aws-kms\" with a key_id, or \"local\" with a file";
+            return Err(ConfigError::whole(root.source.file, Refusal::new("missing [keyring]", fix)));
         }
+        None => {}
     }
+    let Some(section) = section else {
+        return Ok(Settings { holders, cache: CacheSettings::default(), reuse: Reuse::default() });
+    };
+    let reuse = section.choice("reuse", &[("bucket", Reuse::Bucket), ("off", Reuse::Off)])?;
+    Ok(Settings { holders, reuse: reuse.unwrap_or_default(), cache: read_cache(&section)? })
 }
 
 fn read_cache(keyring: &Section<'_>) -> Result<CacheSettings> {

@@ -289,7 +289,7 @@ pub fn upload_token(data: &[u8]) {
     };
     let target = UploadTarget { bucket: "bucket", object_key: NAME.object_key };
     let id = String::from_utf8_lossy(input.line()).into_owned();
-    let token = UploadToken::new(&content_key, target, checksum, id, input.line().to_vec(), envelope);
+    let token = UploadToken::new(&content_key, target, checksum, id, (input.line().to_vec(), None), envelope);
     let Ok(token) = token else { return };
     let text = token.to_text();
     let parsed = UploadToken::parse(&text).expect("it was written here");

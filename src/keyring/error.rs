@@ -56,6 +56,9 @@ pub enum KeyringError {
     /// Neither the bucket nor the keyring names a wrapping key.
     #[error("no wrapping key is configured")]
     NoKeyNamed,
+    /// The wrappings of one data key take more metadata than S3 stores with an object.
+    #[error("the wrappings of all holders together are too long for an object's metadata")]
+    TooManyWrappings,
     /// An error code of the provider that this version does not know: at most 64 ASCII letters and digits.
     #[error("the key provider refused: {0}")]
     Unexpected(String),
@@ -126,6 +129,11 @@ impl KeyringError {
         self.kind().1 == Scope::Provider
     }
 
+    /// Whether the provider can't serve any key now, for which another holder may respond instead.
+    pub(super) fn is_outage(&self) -> bool {
+        self.is_unavailability() || matches!(self, Self::Credentials | Self::Malformed(_))
+    }
+
     /// Whether the blob is one of another wrapping key or context, or was altered.
     pub fn is_of_another_key(&self) -> bool {
         matches!(self, Self::InvalidCiphertext | Self::IncorrectKey | Self::KeyMissing { .. })
@@ -136,10 +144,16 @@ impl KeyringError {
         self.kind().1 == Scope::Key
     }
 
-    /// Whether `other` explains more. Among the errors of several keys, [`Self::IncorrectKey`] explains
-    /// least.
+    /// Whether `other` explains more. Among the errors of several keys and holders, that of an outage
+    /// explains most, since a later attempt may succeed, and [`Self::IncorrectKey`] least.
     pub(super) fn is_less_specific_than(&self, other: &Self) -> bool {
-        *self == Self::NotAllowed || (*self == Self::IncorrectKey && *other != Self::IncorrectKey)
+        let rank = |error: &Self| match error {
+            Self::NotAllowed => 0,
+            Self::IncorrectKey => 1,
+            error if error.is_unavailability() => 3,
+            _ => 2,
+        };
+        rank(self) < rank(other)
     }
 
     /// The label of this outcome in metrics.
@@ -162,6 +176,7 @@ impl KeyringError {
             Self::Unavailable => ("unavailable", Scope::Provider),
             Self::Credentials => ("credentials", Scope::Call),
             Self::Malformed(_) => ("malformed", Scope::Call),
+            Self::TooManyWrappings => ("too_many_wrappings", Scope::Call),
             Self::NoKeyNamed => ("no_key_named", Scope::Call),
             Self::Unexpected(_) => ("unexpected", Scope::Call),
             Self::Interrupted => ("interrupted", Scope::Call),

@@ -9,17 +9,20 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use self::aws_kms::AwsKmsHolder;
 use self::local::LocalHolder;
+use super::health::Health;
 use super::{
-    CheckError, EncryptionContext, KeyCall, KeyId, KeyringError, KeyringSetupError, MAX_WRAPPED_KEY_LEN,
-    MalformedResponse, Provider, UnwrappedKey, WriteKey,
+    CheckError, EncryptionContext, HolderSettings, KeyCall, KeyId, KeyringError, KeyringSetupError,
+    MAX_WRAPPED_KEY_LEN, MalformedResponse, Provider, UnwrappedKey, WriteKey,
 };
 use crate::envelope::DataKey;
+use crate::envelope::native::HolderKind;
 
 /// A holder's response to the request for a new data key, unchecked.
 #[derive(Debug)]
@@ -47,6 +50,12 @@ pub(super) type Response<'a, T> = Pin<Box<dyn Future<Output = Result<T, CheckErr
 /// A service or file that has wrapping keys: what each provider implements, in a file of its own. Responses
 /// are checked by [`KeyHolder`], and calls are not repeated beyond what the provider's own client does.
 pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
+    /// The kind of this provider in the stored format.
+    fn kind(&self) -> HolderKind;
+
+    /// Whether a blob may have been wrapped by this provider, as far as its first bytes show.
+    fn may_have_wrapped(&self, blob: &[u8]) -> bool;
+
     /// The address of the service, or the file, for messages to operators.
     fn place(&self) -> String;
 
@@ -83,34 +92,56 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
 }
 
 /// One holder of wrapping keys: its provider, behind the checks that all providers' responses go through.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct KeyHolder {
-    provider: Arc<dyn KeyProvider>,
+    /// The name in the configuration.
+    name: Arc<str>,
+    provider: Box<dyn KeyProvider>,
+    /// The place of the holder of the original key, where this one's key is a replica.
+    replica_of: Option<usize>,
+    pub(super) health: Health,
 }
 
 impl KeyHolder {
-    pub(super) async fn build(provider: Provider) -> Result<Self, KeyringSetupError> {
-        Ok(match provider {
-            Provider::AwsKms(settings) => Self::new(AwsKmsHolder::build(settings).await?),
-            Provider::Local(settings) => Self::new(
+    pub(super) async fn build(settings: HolderSettings) -> Result<Self, KeyringSetupError> {
+        let HolderSettings { name, provider, replica_of } = settings;
+        let provider: Box<dyn KeyProvider> = match provider {
+            Provider::AwsKms(settings) => Box::new(AwsKmsHolder::build(settings).await?),
+            Provider::Local(settings) => Box::new(
                 tokio::task::spawn_blocking(|| LocalHolder::open(settings))
                     .await
                     .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)??,
             ),
-        })
+        };
+        Ok(Self { name: name.into(), provider, replica_of, health: Health::default() })
     }
 
-    /// A holder whose keys this provider has.
-    pub(super) fn new(provider: impl KeyProvider + 'static) -> Self {
-        Self { provider: Arc::new(provider) }
+    /// A holder called `name` whose keys this provider has.
+    #[cfg(test)]
+    pub(super) fn new(name: &str, provider: impl KeyProvider + 'static) -> Self {
+        Self { name: name.into(), provider: Box::new(provider), replica_of: None, health: Health::default() }
     }
 
-    pub(super) fn default_key_id(&self) -> Option<&KeyId> {
-        self.default_allowed().first()
+    /// The name in the configuration.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    pub(super) fn default_allowed(&self) -> &[KeyId] {
+    pub(super) fn kind(&self) -> HolderKind {
+        self.provider.kind()
+    }
+
+    pub(super) fn replica_of(&self) -> Option<usize> {
+        self.replica_of
+    }
+
+    /// The configured wrapping keys, beginning with the one for new data keys.
+    pub(super) fn key_ids(&self) -> &[KeyId] {
         self.provider.key_ids()
+    }
+
+    pub(super) fn may_have_wrapped(&self, blob: &[u8]) -> bool {
+        self.provider.may_have_wrapped(blob)
     }
 
     pub(super) async fn generate(
@@ -130,7 +161,7 @@ impl KeyHolder {
     ) -> Result<WriteKey, CheckError> {
         let response = self.provider.generate(key_id, context).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        count_call("generate", key_id, checked)
+        self.record("generate", key_id, checked)
     }
 
     /// Whether responses come over a network, where a response may differ from what the holder sent.
@@ -158,7 +189,7 @@ impl KeyHolder {
     ) -> Result<UnwrappedKey, CheckError> {
         let response = self.provider.decrypt(wrapped, context, key_id).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        count_call("unwrap", key_id, checked)
+        self.record("unwrap", key_id, checked)
     }
 
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
@@ -167,13 +198,38 @@ impl KeyHolder {
     fn log_failure(&self, call: KeyCall, key_id: &KeyId, failure: CheckError) -> KeyringError {
         let CheckError { error, cause } = failure;
         let Some(causes) = cause else { return error };
-        let (at, call) = (self.provider.place(), call.action());
+        let (holder, at, call) = (self.name(), self.provider.place(), call.action());
         if error.is_of_another_key() {
-            tracing::debug!(at, call, %key_id, causes, "the key provider refused");
+            tracing::debug!(holder, at, call, %key_id, causes, "the key provider refused");
         } else {
-            tracing::warn!(at, call, %key_id, causes, "the key provider failed: {error}");
+            tracing::warn!(holder, at, call, %key_id, causes, "the key provider failed: {error}");
         }
         error
+    }
+
+    /// Counts a call, and takes note of whether the holder responds.
+    fn record<T>(
+        &self,
+        operation: &'static str,
+        key_id: &KeyId,
+        response: Result<T, CheckError>,
+    ) -> Result<T, CheckError> {
+        let error = response.as_ref().err().map(|failure| &failure.error);
+        match error {
+            Some(error) if error.is_outage() => self.health.failed(Instant::now()),
+            Some(_) | None => self.health.responded(),
+        }
+        let outcome = error.map_or("ok", KeyringError::outcome);
+        let labels = [
+            ("operation", operation.into()),
+            ("outcome", outcome.into()),
+            ("holder", Arc::clone(&self.name).into()),
+        ];
+        let labels =
+            labels.map(|(name, value): (&str, metrics::SharedString)| metrics::Label::new(name, value));
+        metrics::counter!("s3veil_keyring_calls_total", labels.to_vec()).increment(1);
+        tracing::debug!(holder = self.name(), operation, outcome, %key_id, "called the key provider");
+        response
     }
 }
 
@@ -184,7 +240,7 @@ impl GeneratedKey {
             return Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength));
         }
         let data_key = checked_data_key(data_key)?;
-        Ok(WriteKey { data_key, wrapped, key_id: checked_key_id(key_id, requested)? })
+        Ok(WriteKey { data_key, wrapped, further: None, key_id: checked_key_id(key_id, requested)? })
     }
 }
 
@@ -212,16 +268,4 @@ fn checked_key_id(key_id: Option<String>, requested: &KeyId) -> Result<String, K
     let key_id = key_id.ok_or(KeyringError::Malformed(MalformedResponse::KeyId))?;
     let is_requested = requested.may_be(&key_id);
     if is_requested { Ok(key_id) } else { Err(KeyringError::Malformed(MalformedResponse::OtherKey)) }
-}
-
-fn count_call<T>(
-    operation: &'static str,
-    key_id: &KeyId,
-    response: Result<T, CheckError>,
-) -> Result<T, CheckError> {
-    let outcome = response.as_ref().err().map_or("ok", |failure| failure.error.outcome());
-    metrics::counter!("s3veil_keyring_calls_total", "operation" => operation, "outcome" => outcome)
-        .increment(1);
-    tracing::debug!(operation, outcome, %key_id, "called the key provider");
-    response
 }

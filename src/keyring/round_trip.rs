@@ -52,9 +52,9 @@ pub struct RoundTripError {
     pub failure: CheckError,
 }
 
-/// When calls of the provider last succeeded, by the requested key.
+/// When calls of the providers last succeeded, by the holder and the requested key.
 #[derive(Debug, Default)]
-pub(super) struct Successes(Mutex<HashMap<KeyId, LastSuccess>>);
+pub(super) struct Successes(Mutex<HashMap<(usize, KeyId), LastSuccess>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct LastSuccess {
@@ -63,15 +63,13 @@ struct LastSuccess {
 }
 
 impl Successes {
-    pub(super) fn record(&self, call: KeyCall, key_id: &KeyId) {
+    pub(super) fn record(&self, call: KeyCall, holder: usize, key_id: &KeyId) {
         let mut successes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !successes.contains_key(key_id) {
-            if successes.len() >= MAX_REMEMBERED {
-                return;
-            }
-            successes.insert(key_id.clone(), LastSuccess::default());
+        let key = (holder, key_id.clone());
+        if successes.len() >= MAX_REMEMBERED && !successes.contains_key(&key) {
+            return;
         }
-        let Some(last) = successes.get_mut(key_id) else { return };
+        let last = successes.entry(key).or_default();
         match call {
             KeyCall::Generate => last.generate = Some(Instant::now()),
             KeyCall::Unwrap => last.unwrap = Some(Instant::now()),
@@ -79,50 +77,62 @@ impl Successes {
     }
 
     /// The time since which both calls have succeeded.
-    fn both(&self, key_id: &KeyId) -> Option<Instant> {
+    fn both(&self, holder: usize, key_id: &KeyId) -> Option<Instant> {
         let successes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let LastSuccess { generate, unwrap } = *successes.get(key_id)?;
+        let LastSuccess { generate, unwrap } = *successes.get(&(holder, key_id.clone()))?;
         Some(generate?.min(unwrap?))
     }
 }
 
 impl Keyring {
-    /// Generates a data key and unwraps it, bypassing the caches, to find out whether this key works in this
-    /// context now. `None` is the default key.
+    /// Generates a data key and unwraps it, bypassing the caches, to find out whether a holder's key works in
+    /// this context now. `holder` is a place in [`Settings::holders`](super::Settings::holders), and `None`
+    /// its default key. A replica unwraps what the holder of the original key generates.
     ///
     /// # Errors
     /// The provider's failure, or [`MalformedResponse::RoundTrip`] if another data key comes back.
     pub async fn check(
         &self,
+        holder: usize,
         key_id: Option<&KeyId>,
         context: &EncryptionContext,
     ) -> Result<RoundTrip, RoundTripError> {
         let failed =
             |call, key_id: Option<&KeyId>, failure| RoundTripError { call, key_id: key_id.cloned(), failure };
-        let Some(key_id) = key_id.or_else(|| self.default_key_id()) else {
+        let reader = &self.inner.holders[holder];
+        let writer = reader.replica_of().map_or(reader, |original| &self.inner.holders[original]);
+        let read_id = key_id.or(reader.key_ids().first());
+        let written_id = if reader.replica_of().is_some() { writer.key_ids().first() } else { read_id };
+        let (Some(read_id), Some(written_id)) = (read_id, written_id) else {
             return Err(failed(KeyCall::Generate, None, KeyringError::NoKeyNamed.into()));
         };
-        let holder = &self.inner.holder;
         let started = Instant::now();
-        let written = holder.try_generate(key_id, context).await;
-        let written = written.map_err(|failure| failed(KeyCall::Generate, Some(key_id), failure))?;
+        let written = writer.try_generate(written_id, context).await;
+        let written = written.map_err(|failure| failed(KeyCall::Generate, Some(written_id), failure))?;
         let generate = started.elapsed();
         let started = Instant::now();
-        let read = holder.try_unwrap(&written.wrapped, context, key_id).await;
-        let read = read.map_err(|failure| failed(KeyCall::Unwrap, Some(key_id), failure))?;
+        let read = reader.try_unwrap(&written.wrapped, context, read_id).await;
+        let read = read.map_err(|failure| failed(KeyCall::Unwrap, Some(read_id), failure))?;
         let unwrap = started.elapsed();
         if !is_same(&written.data_key, &read.data_key) {
             let error = KeyringError::Malformed(MalformedResponse::RoundTrip);
-            return Err(failed(KeyCall::Unwrap, Some(key_id), error.into()));
+            return Err(failed(KeyCall::Unwrap, Some(read_id), error.into()));
         }
-        Ok(RoundTrip { key_id: written.key_id, generate, unwrap })
+        Ok(RoundTrip { key_id: read.key_id, generate, unwrap })
     }
 
-    /// The time since which ordinary requests have had a data key both generated and unwrapped under this
-    /// key; `None` if either has not happened, or the holder is a local file. `None` as `key_id` is the
-    /// default key.
-    pub fn last_success(&self, key_id: Option<&KeyId>) -> Option<Instant> {
-        self.inner.successes.both(key_id.or_else(|| self.default_key_id())?)
+    /// The time since which ordinary requests have had a data key both generated and unwrapped under this key
+    /// of a holder; `None` if either has not happened, or the holder is a local file. `None` as `key_id` is
+    /// the holder's default key.
+    pub fn last_success(&self, holder: usize, key_id: Option<&KeyId>) -> Option<Instant> {
+        let key_id = key_id.or(self.inner.holders[holder].key_ids().first())?;
+        self.inner.successes.both(holder, key_id)
+    }
+
+    /// The names of the holders in the configuration, in the order of
+    /// [`Settings::holders`](super::Settings::holders), each with its default key.
+    pub fn holders(&self) -> impl Iterator<Item = (&str, Option<&KeyId>)> {
+        self.inner.holders.iter().map(|holder| (holder.name(), holder.key_ids().first()))
     }
 }
 
@@ -133,14 +143,14 @@ mod tests {
     #[test]
     fn a_success_is_one_of_both_calls_and_as_old_as_the_older() {
         let (successes, key) = (Successes::default(), KeyId::parse("alias/a").expect("a key id"));
-        successes.record(KeyCall::Unwrap, &key);
-        assert_eq!(successes.both(&key), None, "nothing was generated");
+        successes.record(KeyCall::Unwrap, 0, &key);
+        assert_eq!(successes.both(0, &key), None, "nothing was generated");
         let before = Instant::now();
-        successes.record(KeyCall::Generate, &key);
-        let both = successes.both(&key).expect("both succeeded");
+        successes.record(KeyCall::Generate, 0, &key);
+        let both = successes.both(0, &key).expect("both succeeded");
         assert!(both <= before, "the unwrapping is the older");
-        successes.record(KeyCall::Unwrap, &key);
-        assert!(successes.both(&key).expect("both succeeded") >= before);
+        successes.record(KeyCall::Unwrap, 0, &key);
+        assert!(successes.both(0, &key).expect("both succeeded") >= before);
     }
 
     #[test]
@@ -148,7 +158,7 @@ mod tests {
         let successes = Successes::default();
         for number in 0..2 * MAX_REMEMBERED {
             let key = KeyId::parse(&format!("alias/{number}")).expect("a key id");
-            successes.record(KeyCall::Generate, &key);
+            successes.record(KeyCall::Generate, 0, &key);
         }
         assert_eq!(successes.0.lock().expect("no panic").len(), MAX_REMEMBERED);
     }

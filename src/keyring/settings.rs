@@ -1,7 +1,7 @@
-//! The keyring's settings: the holder of the wrapping keys, the limits of the caches, and the reuse of data
+//! The keyring's settings: the holders of wrapping keys, the limits of the caches, and the reuse of data
 //! keys. They must not know how a configuration file spells them. Their defaults are the documented ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -11,21 +11,44 @@ use super::KeyId;
 /// The keyring's part of the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The holder of the wrapping keys.
-    pub provider: Provider,
+    /// The holders of wrapping keys, which rules name by their places here. Never empty.
+    pub holders: Vec<HolderSettings>,
     /// Limits of the data keys in memory.
     pub cache: CacheSettings,
     /// Whether objects share data keys.
     pub reuse: Reuse,
 }
 
-/// The holder of the wrapping keys, with its settings.
+/// One holder of wrapping keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HolderSettings {
+    /// Unique name, for messages and metrics.
+    pub name: String,
+    /// The service or file that has the keys.
+    pub provider: Provider,
+    /// The place of the holder whose blobs this one opens, too: its key is a replica of that one's key, such
+    /// as a multi-Region key of AWS KMS. A replica wraps nothing.
+    /// <https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html>
+    pub replica_of: Option<usize>,
+}
+
+/// A service or file that has wrapping keys, with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Provider {
     /// AWS KMS, or a service with its API.
     AwsKms(AwsKms),
     /// Wrapping keys in a file of this machine.
     Local(Local),
+}
+
+impl Provider {
+    /// The files whose content the provider reads when it is built.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::AwsKms(_) => Vec::new(),
+            Self::Local(local) => vec![&local.file],
+        }
+    }
 }
 
 /// AWS KMS, or a service with its API.

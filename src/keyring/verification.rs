@@ -6,8 +6,8 @@
 use subtle::ConstantTimeEq;
 
 use super::{
-    EncryptionContext, Inner, KeyId, Keyring, KeyringError, MalformedResponse, Purpose, UnwrappedKey,
-    WriteKey, blob_fingerprint,
+    EncryptionContext, Inner, KeyCall, KeyId, KeyRule, Keyring, KeyringError, MalformedResponse, Purpose,
+    UnwrappedKey, Wrappings, WriteKey,
 };
 use crate::envelope::DataKey;
 
@@ -26,7 +26,7 @@ pub(super) fn is_same(one: &DataKey, other: &DataKey) -> bool {
 }
 
 impl Keyring {
-    /// Requests the data key of a native object's `wrapped` again, bypassing the cache, because the object
+    /// Requests the data key of a native object's `wrappings` again, bypassing the cache, because the object
     /// indicates that it was sealed with a data key other than `found`. Returns `None` if the provider
     /// returned `found` again, or was already called again within the cache's time to live. So a wrong data
     /// key is used only until one object contradicts it, and a damaged object does not cost a provider call
@@ -36,30 +36,32 @@ impl Keyring {
     /// As [`Self::unwrap_as`].
     pub async fn unwrap_again(
         &self,
-        wrapped: &[u8],
+        rule: &KeyRule,
+        wrappings: Wrappings<'_>,
         context: &EncryptionContext,
-        allowed: &[KeyId],
         found: &UnwrappedKey,
     ) -> Result<Option<UnwrappedKey>, KeyringError> {
-        for key_id in allowed {
-            let fingerprint = blob_fingerprint(Purpose::NATIVE, wrapped, context, key_id);
-            match self.inner.unwrapped.get(&fingerprint).await {
-                None => continue,
-                // Another reader has replaced the cached data key meanwhile.
-                Some(hit) if !is_same(&hit.data_key, &found.data_key) => return Ok(Some(hit)),
-                Some(_) => {}
+        for wrapping in self.inner.candidates(rule, wrappings).await {
+            for key_id in &wrapping.key_ids {
+                let fingerprint = wrapping.fingerprint(Purpose::NATIVE, context, key_id);
+                match self.inner.unwrapped.get(&fingerprint).await {
+                    None => continue,
+                    // Another reader has replaced the cached data key meanwhile.
+                    Some(hit) if !is_same(&hit.data_key, &found.data_key) => return Ok(Some(hit)),
+                    Some(_) => {}
+                }
+                if self.inner.refetched.contains_key(&fingerprint) {
+                    return Ok(None);
+                }
+                self.inner.refetched.insert(fingerprint.clone(), ()).await;
+                let again = self.inner.unwrap(Purpose::NATIVE, &wrapping, context, key_id).await?;
+                if is_same(&again.data_key, &found.data_key) {
+                    return Ok(None);
+                }
+                tracing::warn!(%key_id, "the key provider opened one blob to two different data keys");
+                self.inner.unwrapped.insert(fingerprint, again.clone()).await;
+                return Ok(Some(again));
             }
-            if self.inner.refetched.contains_key(&fingerprint) {
-                return Ok(None);
-            }
-            self.inner.refetched.insert(fingerprint.clone(), ()).await;
-            let again = self.inner.unwrap(Purpose::NATIVE, wrapped, context, key_id).await?;
-            if is_same(&again.data_key, &found.data_key) {
-                return Ok(None);
-            }
-            tracing::warn!(%key_id, "the key provider opened one blob to two different data keys");
-            self.inner.unwrapped.insert(fingerprint, again.clone()).await;
-            return Ok(Some(again));
         }
         Ok(None)
     }
@@ -73,13 +75,14 @@ impl Inner {
     /// unwrap call except [`KeyringError::Denied`]: a proxy that may only write cannot verify the data key.
     pub(super) async fn verify_round_trip(
         &self,
+        holder: usize,
         write_key: &WriteKey,
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<(), KeyringError> {
-        match self.holder.unwrap(&write_key.wrapped, context, key_id).await {
+        match self.holders[holder].unwrap(&write_key.wrapped, context, key_id).await {
             Ok(read) if is_same(&read.data_key, &write_key.data_key) => {
-                self.note_unwrapped(key_id);
+                self.note(KeyCall::Unwrap, holder, key_id);
                 Ok(())
             }
             Ok(_) => {

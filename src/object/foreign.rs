@@ -20,7 +20,7 @@ use super::rule::formats::ReadFormat;
 use crate::envelope::article_cbc::{self, CbcBody, Unreadable};
 use crate::envelope::s3ec::{self, Claim, Content, Entries, Envelope, MessageBody, S3ecError, Suite};
 use crate::error::{Error, Result};
-use crate::keyring::{EncryptionContext, Keyring, Purpose};
+use crate::keyring::{EncryptionContext, Keyring, Purpose, Wrappings};
 use crate::s3::{ErrorCode, Hashed, S3Error};
 use crate::wire::header::{METADATA, name};
 
@@ -247,12 +247,12 @@ impl ForeignEnvelope {
                 (purpose, envelope.wrapped(), EncryptionContext::from_pairs(envelope.context()))
             }
         };
-        let allowed = rule.allowed_keys(keyring.default_allowed());
         let is_chain = [CBC, S3EC_CBC].contains(&purpose);
-        let unwrapped = match keyring.unwrap_as(purpose, wrapped, &context, &allowed).await {
-            Err(error) if is_chain && error.is_of_another_key() => return Err(Unreadable.into()),
-            unwrapped => unwrapped?,
-        };
+        let unwrapped =
+            match keyring.unwrap_as(purpose, &rule.keys, Wrappings::single(wrapped), &context).await {
+                Err(error) if is_chain && error.is_of_another_key() => return Err(Unreadable.into()),
+                unwrapped => unwrapped?,
+            };
         let unlocked = match self {
             Self::Cbc { recorded, .. } => {
                 ForeignContent::Chain(article_cbc::body(&unwrapped.data_key), *recorded)

@@ -74,8 +74,7 @@ impl ObjectKeys {
         match self {
             Self::Native(stored) => stored.likely_key_id(&resources.keyring, rule, bucket).await,
             Self::Foreign(foreign) if foreign.is_encrypted() => {
-                let allowed = rule.allowed_keys(resources.keyring.default_allowed());
-                allowed.first().map(|key_id| key_id.as_str().to_owned())
+                resources.keyring.allowed_keys(&rule.keys).next().map(|key_id| key_id.as_str().to_owned())
             }
             Self::Foreign(_) => None,
         }

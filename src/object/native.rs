@@ -11,13 +11,15 @@ use http::header::HeaderValue;
 use super::rule::BucketRule;
 use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
 use crate::error::Error;
-use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN};
-use crate::s3::{BucketName, Checksum, ObjectKey};
+use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, Wrappings, WriteKey};
+use crate::s3::{BucketName, Checksum, ObjectKey, headers};
 use crate::wire::header::name;
 
-/// The two metadata entries of a native object, well-formed but not yet authenticated.
+/// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is authenticated yet.
 pub struct NativeMetadata {
     wrapped: Vec<u8>,
+    /// The value of `x-amz-meta-encryption-holders`, not yet parsed.
+    further: Option<Vec<u8>>,
     envelope: Envelope,
 }
 
@@ -53,18 +55,25 @@ impl NativeMetadata {
             .ok()
             .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
             .ok_or(Error::MalformedWrappedKey)?;
+        let further = headers.get(&name::ENCRYPTION_HOLDERS).map(|value| value.as_bytes().to_vec());
         let envelope = Envelope::parse(envelope.as_bytes())?;
-        Ok(Self { wrapped, envelope })
+        Ok(Self { wrapped, further, envelope })
     }
 
     /// The metadata of the object that an upload makes, from the upload's token.
     pub(crate) fn from_token(token: &UploadToken) -> Self {
-        Self { wrapped: token.wrapped_key().to_vec(), envelope: token.envelope().clone() }
+        let further = token.further().map(<[u8]>::to_vec);
+        Self { wrapped: token.wrapped_key().to_vec(), further, envelope: token.envelope().clone() }
     }
 
     /// The envelope, which is not authenticated before [`Self::unlock`] succeeds.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// The wrappings of the data key, which are not authenticated.
+    pub fn wrappings(&self) -> Wrappings<'_> {
+        Wrappings { first: &self.wrapped, further: self.further.as_deref() }
     }
 
     /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
@@ -79,15 +88,14 @@ impl NativeMetadata {
         object_key: &ObjectKey,
     ) -> Result<OpenedNative, Error> {
         let realm = rule.realm(bucket);
-        let allowed = rule.allowed_keys(keyring.default_allowed());
         let context = EncryptionContext::native(realm);
-        let unwrapped = keyring.unwrap(&self.wrapped, &context, &allowed).await?;
+        let unwrapped = keyring.unwrap(&rule.keys, self.wrappings(), &context).await?;
         let name = ObjectName { realm, object_key: object_key.as_bytes() };
         let (opened, unwrapped) = match self.envelope.open(&unwrapped.data_key, rule.reading(), name) {
             // The data key is not the object's: the object is damaged, or the key service's response was
             // wrong.
             Err(FormatError::Commitment) => {
-                let again = keyring.unwrap_again(&self.wrapped, &context, &allowed, &unwrapped);
+                let again = keyring.unwrap_again(&rule.keys, self.wrappings(), &context, &unwrapped);
                 let again = Box::pin(again).await?;
                 let again = again.ok_or(FormatError::Commitment)?;
                 (self.envelope.open(&again.data_key, rule.reading(), name)?, again)
@@ -105,10 +113,9 @@ impl NativeMetadata {
         rule: &BucketRule,
         bucket: &BucketName,
     ) -> Option<String> {
-        let allowed = rule.allowed_keys(keyring.default_allowed());
         let context = EncryptionContext::native(rule.realm(bucket));
-        let known = keyring.known_key_id(&self.wrapped, &context, &allowed).await;
-        known.or_else(|| allowed.first().map(|key_id| key_id.as_str().to_owned()))
+        let known = keyring.known_key_id(&rule.keys, self.wrappings(), &context).await;
+        known.or_else(|| keyring.allowed_keys(&rule.keys).next().map(|key_id| key_id.as_str().to_owned()))
     }
 }
 
@@ -117,11 +124,26 @@ pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
     STANDARD.encode(wrapped)
 }
 
-/// Puts both metadata entries of a native object into the request that stores it (F-03).
-pub(crate) fn write_keys(wrapped: &[u8], envelope: &Envelope, request: &mut HeaderMap) {
-    let base64 = |text: String| HeaderValue::try_from(text).expect("base64 is a header value");
-    request.insert(&name::ENCRYPTION_KEY, base64(wrapped_key_header(wrapped)));
-    request.insert(&name::ENCRYPTION_ENVELOPE, base64(envelope.to_header()));
+/// Puts the metadata entries of a native object into the request that stores it (F-03, F-60).
+///
+/// # Errors
+/// `MetadataTooLarge` if the further wrappings leave too little of S3's metadata for the client's own. Without
+/// further wrappings the storage decides that: there are storages that take more than S3.
+pub(crate) fn write_keys(
+    write_key: &WriteKey,
+    envelope: &Envelope,
+    request: &mut HeaderMap,
+) -> Result<(), Error> {
+    const BASE64: &str = "base64 is a header value";
+    let wrapped = HeaderValue::try_from(wrapped_key_header(&write_key.wrapped)).expect(BASE64);
+    request.insert(&name::ENCRYPTION_KEY, wrapped);
+    request.insert(&name::ENCRYPTION_ENVELOPE, HeaderValue::try_from(envelope.to_header()).expect(BASE64));
+    if let Some(further) = &write_key.further {
+        let further = HeaderValue::from_maybe_shared(further.clone()).expect(BASE64);
+        request.insert(&name::ENCRYPTION_HOLDERS, further);
+        headers::check_metadata_size(request)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

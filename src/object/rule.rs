@@ -11,7 +11,7 @@ use std::sync::Arc;
 use self::formats::Formats;
 use crate::envelope::native;
 use crate::error::Error;
-use crate::keyring::KeyId;
+use crate::keyring::KeyRule;
 use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, PatternIndex, S3Error};
 
 pub use crate::envelope::native::Binding;
@@ -25,10 +25,8 @@ pub struct BucketRule {
     pub prefix: String,
     /// The realm that data keys and envelopes are bound to; `None`: the bucket's name.
     pub realm: Option<String>,
-    /// The key that wraps data keys; `None`: the keyring's default.
-    pub key_id: Option<KeyId>,
-    /// Further keys that a request may select and that may unwrap.
-    pub allowed_key_ids: Vec<KeyId>,
+    /// The holders and keys that wrap and unwrap its data keys.
+    pub keys: KeyRule,
     /// The formats that objects under this rule may have.
     pub formats: Formats,
     /// The binding of new native envelopes, and the weakest binding that is accepted from stored ones.
@@ -46,17 +44,6 @@ impl BucketRule {
     /// The policy that an envelope must satisfy to be opened.
     pub(crate) fn reading(&self) -> native::Policy {
         native::Policy { least_binding: self.binding }
-    }
-
-    /// The keys that may unwrap under this rule, beginning with those that wrap.
-    pub(crate) fn allowed_keys(&self, default: &[KeyId]) -> Vec<KeyId> {
-        let own: &[KeyId] = match &self.key_id {
-            Some(key_id) => std::slice::from_ref(key_id),
-            None => default,
-        };
-        let mut allowed = own.to_vec();
-        allowed.extend(self.allowed_key_ids.iter().filter(|other| !own.contains(other)).cloned());
-        allowed
     }
 }
 
@@ -145,8 +132,7 @@ mod tests {
             name: BucketPattern::parse(name).unwrap(),
             prefix: prefix.to_owned(),
             realm: (!realm.is_empty()).then(|| realm.to_owned()),
-            key_id: None,
-            allowed_key_ids: Vec::new(),
+            keys: KeyRule::default(),
             formats: Formats::default(),
             binding: Binding::RealmAndKey,
             etag: EtagStyle::Opaque,
@@ -172,17 +158,6 @@ mod tests {
         assert_eq!(realm_of(&policies, "other", "x"), None);
         assert!(policies.serve_bucket(&BucketName::parse("other").unwrap()).is_err());
         assert!(policies.serve_bucket(&BucketName::parse("logs-us").unwrap()).is_ok());
-    }
-
-    #[test]
-    fn the_writing_key_comes_first_and_no_key_twice() {
-        let id = |text: &str| KeyId::parse(text).unwrap();
-        let mut rule = rule("*", "", "");
-        assert_eq!(rule.allowed_keys(&[id("default")]), [id("default")]);
-        rule.allowed_key_ids = vec![id("b"), id("default")];
-        assert_eq!(rule.allowed_keys(&[id("default")]), [id("default"), id("b")]);
-        rule.key_id = Some(id("a"));
-        assert_eq!(rule.allowed_keys(&[id("default")]), [id("a"), id("b"), id("default")]);
     }
 
     proptest! {

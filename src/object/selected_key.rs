@@ -32,16 +32,16 @@ pub(crate) async fn selected_key(
             let refused = || S3Error::new(ErrorCode::AccessDenied, message);
             Ok(Some(allowed_key(resources, rule, bucket, &requested).await?.ok_or_else(refused)?))
         }
-        SseRequest::None if !rule.allowed_key_ids.is_empty() => {
+        SseRequest::None if !rule.keys.allowed_key_ids.is_empty() => {
             let account = account_headers(request);
             let Some(default) = default_key::default_key(resources, bucket, account).await? else {
-                return Ok(rule.key_id.clone());
+                return Ok(rule.keys.key_id.clone());
             };
             let allowed = allowed_key(resources, rule, bucket, &default).await?;
-            Ok(allowed.or_else(|| rule.key_id.clone()))
+            Ok(allowed.or_else(|| rule.keys.key_id.clone()))
         }
         SseRequest::None | SseRequest::Kms { key_id: None } | SseRequest::S3Managed => {
-            Ok(rule.key_id.clone())
+            Ok(rule.keys.key_id.clone())
         }
     }
 }
@@ -59,14 +59,13 @@ pub(crate) async fn allowed_key(
     name: &str,
 ) -> Result<Option<KeyId>> {
     let keyring = &resources.keyring;
-    let allowed = rule.allowed_keys(keyring.default_allowed());
-    if let Some(key_id) = allowed.iter().find(|key_id| key_id.is_named(name, None)) {
+    if let Some(key_id) = keyring.allowed_keys(&rule.keys).find(|key_id| key_id.is_named(name, None)) {
         return Ok(Some(key_id.clone()));
     }
     let context = EncryptionContext::native(rule.realm(bucket));
-    for key_id in allowed.into_iter().filter(KeyId::is_alias) {
-        match keyring.full_name(&key_id, &context).await {
-            Ok(full_name) if key_id.is_named(name, Some(&full_name)) => return Ok(Some(key_id)),
+    for key_id in keyring.allowed_keys(&rule.keys).filter(|key_id| key_id.is_alias()) {
+        match keyring.full_name(&rule.keys, key_id, &context).await {
+            Ok(full_name) if key_id.is_named(name, Some(&full_name)) => return Ok(Some(key_id.clone())),
             Ok(_) => {}
             Err(error) if error.is_unavailability() || error == KeyringError::Interrupted => {
                 return Err(error.into());

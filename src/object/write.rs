@@ -104,7 +104,7 @@ impl<'a> NewObject<'a> {
             (None, Plaintext::Whole(plaintext, checksums)) => {
                 let write_key = self.write_key(resources, plaintext.len() as u64).await?;
                 let attributes = Attributes::new(checksums);
-                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers)?;
                 let chunks = ChunkSealer::for_put(&sealed.content_key);
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 (self.sse, write_key.key_id)
@@ -112,7 +112,7 @@ impl<'a> NewObject<'a> {
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
                 let attributes = Attributes::new(checksums);
-                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers);
+                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers)?;
                 let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
@@ -145,7 +145,7 @@ impl<'a> NewObject<'a> {
     /// A data key for `length` bytes of plaintext of a native object.
     pub(crate) async fn write_key(&self, resources: &Resources, length: u64) -> Result<WriteKey, Error> {
         let context = EncryptionContext::native(self.rule.realm(self.bucket));
-        Ok(resources.keyring.for_write(self.key_id.as_ref(), &context, length).await?)
+        Ok(resources.keyring.for_write(&self.rule.keys, self.key_id.as_ref(), &context, length).await?)
     }
 
     /// A new request to the storage about this object.
@@ -153,14 +153,14 @@ impl<'a> NewObject<'a> {
         UpstreamRequest::new(method, self.bucket, self.object_key)
     }
 
-    /// Seals a new envelope and inserts both metadata entries of a native object into the request.
+    /// Seals a new envelope and inserts the metadata entries of a native object into the request.
     pub(crate) fn seal(
         &self,
         write_key: &WriteKey,
         multipart: bool,
         attributes: &Attributes,
         request: &mut HeaderMap,
-    ) -> Sealed {
+    ) -> Result<Sealed, Error> {
         let seal_request = SealRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
@@ -170,8 +170,8 @@ impl<'a> NewObject<'a> {
             attributes,
         };
         let sealed = Envelope::seal(&seal_request, Entropy::fresh());
-        native::write_keys(&write_key.wrapped, &sealed.envelope, request);
-        sealed
+        native::write_keys(write_key, &sealed.envelope, request)?;
+        Ok(sealed)
     }
 }
 

@@ -225,7 +225,8 @@ impl ObjectCopy {
         let realm = self.rule.realm(&self.bucket);
         let context = EncryptionContext::native(realm);
         let key_id = self.key_id.as_ref();
-        let write_key = self.resources.keyring.for_write(key_id, &context, plaintext_length).await?;
+        let write_key =
+            self.resources.keyring.for_write(&self.rule.keys, key_id, &context, plaintext_length).await?;
         let rewrap = RewrapRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
@@ -236,7 +237,7 @@ impl ObjectCopy {
         let envelope = unlocked.opened.rewrap(&rewrap, EnvelopeSalt::fresh());
         let mut request = UpstreamRequest::new(Method::PUT, &self.bucket, &self.object);
         request.headers = self.copied_headers(&found.metadata)?;
-        native::write_keys(&write_key.wrapped, &envelope, &mut request.headers);
+        native::write_keys(&write_key, &envelope, &mut request.headers)?;
         Ok((request, write_key))
     }
 

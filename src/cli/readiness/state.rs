@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{ASSESSMENT_INTERVAL, NamedCertificate};
 use crate::admin::{Health, Problem};
 use crate::cli::certificates;
-use crate::cli::dependencies::{Dependencies, DependencyError};
+use crate::cli::dependencies::{Dependencies, DependencyError, HolderKey};
 use crate::keyring::{CacheSettings, KeyId};
 
 /// Minimum time between two round trips through the key service, whatever the number of probes and of keys:
@@ -97,9 +97,8 @@ impl State {
         certificates: Vec<NamedCertificate>,
     ) {
         let storages = dependencies.storages().iter().map(|storage| storage.name().place.clone());
-        let place = dependencies.key_service();
-        let shown = |key_id: &Option<KeyId>| key_id.as_ref().map_or("", KeyId::as_str).to_owned();
-        let keys = dependencies.key_ids().iter().map(|key_id| format!("{place} {}", shown(key_id)));
+        let shown = |key: &HolderKey| key.key_id.as_ref().map_or("", KeyId::as_str).to_owned();
+        let keys = dependencies.keys().iter().map(|key| format!("{} {}", key.place, shown(key)));
         self.storages = kept_tracks(&self.storages, storages);
         self.keys = kept_tracks(&self.keys, keys);
         self.dependencies = Some(Arc::new(dependencies));
@@ -155,12 +154,12 @@ impl State {
     /// Takes successful calls of ordinary requests for successful checks of their keys.
     pub(super) fn learn_from_requests(&mut self) {
         let Some(dependencies) = self.dependencies.clone() else { return };
-        for (index, key_id) in dependencies.key_ids().iter().enumerate() {
-            let Some(succeeded_at) = dependencies.last_key_success(key_id.as_ref()) else { continue };
+        for (index, key) in dependencies.keys().iter().enumerate() {
+            let Some(succeeded_at) = dependencies.last_key_success(key) else { continue };
             let track = &mut self.keys[index];
             if track.assessed_at.is_none_or(|assessed_at| assessed_at < succeeded_at) {
                 let changed = track.record(Ok(None), succeeded_at);
-                super::log(changed, "keyring", dependencies.key_service());
+                super::log(changed, "keyring", &key.place);
             }
         }
         self.note_readiness();

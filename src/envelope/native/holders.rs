@@ -102,6 +102,11 @@ impl HolderFingerprint {
         let digest = hash.finish();
         Self(*digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
     }
+
+    /// The bytes as they are in an entry.
+    pub fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
 }
 
 /// 16 lowercase hexadecimal digits.

@@ -4,6 +4,8 @@
 //! It must not know a secret of the server: the content key inside, once unwrapped, authenticates the rest.
 //! It promises that a verified token was made for this bucket, object key and upload.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
@@ -17,11 +19,13 @@ const VERSION: u8 = 1;
 const TAG: usize = 32;
 /// Longest upload id of a storage. AWS documents no limit; its ids have about 130 characters.
 const MAX_ID: usize = 1_024;
+/// Longest value of the metadata entry with the further wrappings: S3 stores no longer one.
+const MAX_FURTHER: usize = 2_048;
 /// Longest wrapped data key: AWS KMS accepts no longer `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
 const MAX_WRAPPED: usize = 6_144;
-/// Longest token in bytes: version, checksum, three fields with their lengths, tag.
-const MAX_TOKEN: usize = 2 + 3 * 2 + MAX_ID + MAX_WRAPPED + super::envelope::MAX_ENVELOPE + TAG;
+/// Longest token in bytes: version, checksum, four fields with their lengths, tag.
+const MAX_TOKEN: usize = 2 + 4 * 2 + MAX_ID + MAX_WRAPPED + MAX_FURTHER + super::envelope::MAX_ENVELOPE + TAG;
 
 /// Why an upload id is not a token, or not the token of this upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +105,7 @@ pub struct UploadToken {
     checksum: UploadChecksum,
     upstream_id: String,
     wrapped_key: Vec<u8>,
+    further: Vec<u8>,
     envelope: Envelope,
     tag: [u8; TAG],
 }
@@ -116,16 +121,20 @@ impl UploadToken {
         target: UploadTarget<'_>,
         checksum: UploadChecksum,
         upstream_id: String,
-        wrapped_key: Vec<u8>,
+        (wrapped_key, further): (Vec<u8>, Option<Vec<u8>>),
         envelope: Envelope,
     ) -> Result<Self, TokenError> {
-        if !(1..=MAX_ID).contains(&upstream_id.len()) || !(1..=MAX_WRAPPED).contains(&wrapped_key.len()) {
+        let further = further.unwrap_or_default();
+        let has_valid_lengths = (1..=MAX_ID).contains(&upstream_id.len())
+            && (1..=MAX_WRAPPED).contains(&wrapped_key.len())
+            && further.len() <= MAX_FURTHER;
+        if !has_valid_lengths {
             return Err(TokenError::Malformed);
         }
         if !envelope.is_multipart() {
             return Err(TokenError::Envelope);
         }
-        let mut token = Self { checksum, upstream_id, wrapped_key, envelope, tag: [0; TAG] };
+        let mut token = Self { checksum, upstream_id, wrapped_key, further, envelope, tag: [0; TAG] };
         token.tag = token.expected_tag(content_key, target);
         Ok(token)
     }
@@ -146,9 +155,10 @@ impl UploadToken {
         }
         let (checksum, rest) = rest.split_first().ok_or(TokenError::Malformed)?;
         let (fields, tag) = rest.split_last_chunk().ok_or(TokenError::Malformed)?;
-        let (upstream_id, fields) = take_field(fields, MAX_ID)?;
-        let (wrapped_key, fields) = take_field(fields, MAX_WRAPPED)?;
-        let (envelope, fields) = take_field(fields, super::envelope::MAX_ENVELOPE)?;
+        let (upstream_id, fields) = take_field(fields, 1..=MAX_ID)?;
+        let (wrapped_key, fields) = take_field(fields, 1..=MAX_WRAPPED)?;
+        let (further, fields) = take_field(fields, 0..=MAX_FURTHER)?;
+        let (envelope, fields) = take_field(fields, 1..=super::envelope::MAX_ENVELOPE)?;
         if !fields.is_empty() {
             return Err(TokenError::Malformed);
         }
@@ -160,6 +170,7 @@ impl UploadToken {
             checksum: UploadChecksum::parse(*checksum)?,
             upstream_id: String::from_utf8(upstream_id.to_vec()).map_err(|_| TokenError::Malformed)?,
             wrapped_key: wrapped_key.to_vec(),
+            further: further.to_vec(),
             envelope,
             tag: *tag,
         })
@@ -195,15 +206,22 @@ impl UploadToken {
         &self.wrapped_key
     }
 
+    /// The further wrappings of the data key, as the value of their metadata entry (F-60).
+    pub fn further(&self) -> Option<&[u8]> {
+        Some(&self.further[..]).filter(|further| !further.is_empty())
+    }
+
     /// The envelope that is stored with the object.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// version(1) | checksum(1) | len16 | upstream id | len16 | wrapped data key | len16 | envelope (F-50).
+    /// version(1) | checksum(1) | len16 | upstream id | len16 | wrapped data key | len16 | further wrappings |
+    /// len16 | envelope (F-50).
     fn fields(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.checksum.to_byte()];
-        for field in [self.upstream_id.as_bytes(), &self.wrapped_key, self.envelope.as_bytes()] {
+        let wrappings = [&self.wrapped_key[..], &self.further];
+        for field in [self.upstream_id.as_bytes(), wrappings[0], wrappings[1], self.envelope.as_bytes()] {
             let length = u16::try_from(field.len()).expect("every field has a limit far below 64 KiB");
             bytes.extend_from_slice(&length.to_be_bytes());
             bytes.extend_from_slice(field);
@@ -220,11 +238,11 @@ impl UploadToken {
     }
 }
 
-/// len16 | field, neither empty nor longer than `longest`.
-fn take_field(bytes: &[u8], longest: usize) -> Result<(&[u8], &[u8]), TokenError> {
+/// len16 | field, of one of these lengths.
+fn take_field(bytes: &[u8], lengths: RangeInclusive<usize>) -> Result<(&[u8], &[u8]), TokenError> {
     let (length, rest) = bytes.split_first_chunk().ok_or(TokenError::Malformed)?;
     let length = usize::from(u16::from_be_bytes(*length));
-    if !(1..=longest).contains(&length) {
+    if !lengths.contains(&length) {
         return Err(TokenError::Malformed);
     }
     rest.split_at_checked(length).ok_or(TokenError::Malformed)

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use crate::envelope::DataKey;
+use crate::envelope::native::HolderKind;
 use crate::keyring::settings::AwsKms;
 use crate::keyring::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedResponse,
@@ -128,6 +129,15 @@ impl AwsKmsHolder {
 }
 
 impl KeyProvider for AwsKmsHolder {
+    fn kind(&self) -> HolderKind {
+        HolderKind::AwsKms
+    }
+
+    fn may_have_wrapped(&self, blob: &[u8]) -> bool {
+        // The blobs of AWS KMS are opaque, but not text, as those of Vault are.
+        !blob.starts_with(b"vault:")
+    }
+
     fn place(&self) -> String {
         self.place.clone()
     }

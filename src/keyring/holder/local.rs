@@ -20,6 +20,7 @@ pub(crate) use self::file::reserialize;
 pub use self::file::{generate, rotate};
 
 use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Local;
 use crate::keyring::{
@@ -165,6 +166,14 @@ impl LocalHolder {
 }
 
 impl KeyProvider for LocalHolder {
+    fn kind(&self) -> HolderKind {
+        HolderKind::Local
+    }
+
+    fn may_have_wrapped(&self, blob: &[u8]) -> bool {
+        Blob::parse(blob).is_some()
+    }
+
     fn place(&self) -> String {
         self.file.display().to_string()
     }

@@ -105,8 +105,8 @@ async fn seal_cbc(
     request: &mut HeaderMap,
 ) -> Result<(StreamSealer, u64, String)> {
     let context = EncryptionContext::from_pairs::<&str, &str>([]);
-    let write_key = resources.keyring.for_one_object(CBC, key_id, &context).await?;
-    let WriteKey { data_key, wrapped, key_id } = write_key;
+    let write_key = resources.keyring.for_one_object(CBC, &rule.keys, key_id, &context).await?;
+    let WriteKey { data_key, wrapped, key_id, .. } = write_key;
     request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped)));
     request.insert(headers::ENCRYPTION_LENGTH, HeaderValue::from(length));
     let sealer = article_cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
@@ -125,9 +125,9 @@ async fn seal_s3ec(
     let pairs = version.context(&rule.formats.s3ec.context);
     let context = EncryptionContext::from_pairs(pairs.clone());
     let keyring = &resources.keyring;
-    let WriteKey { data_key, wrapped, key_id } = match version {
-        Version::V2 => keyring.for_one_object(S3EC_GCM, key_id, &context).await?,
-        Version::V3 => keyring.for_write_as(S3EC_COMMITTING, key_id, &context, length).await?,
+    let WriteKey { data_key, wrapped, key_id, .. } = match version {
+        Version::V2 => keyring.for_one_object(S3EC_GCM, &rule.keys, key_id, &context).await?,
+        Version::V3 => keyring.for_write_as(S3EC_COMMITTING, &rule.keys, key_id, &context, length).await?,
     };
     let new = s3ec::NewObject::new(version, &data_key, &wrapped, &pairs, &random());
     let s3ec::NewObject { entries, sealer } = new;

@@ -44,11 +44,12 @@ pub(crate) async fn create_multipart_upload(
     // The client sends these conditions again to CompleteMultipartUpload.
     take_conditions(&mut request.headers);
     announce_checksum(resources, &bucket, &mut request.headers);
-    let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers);
+    let sealed = object.seal(&write_key, true, &announcing(checksum), &mut request.headers)?;
     let (storage, mut headers) = StorageUpload::create(&resources.upstreams, request).await?;
     let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
-    let (id, wrapped) = (storage.id().to_owned(), write_key.wrapped.to_vec());
-    let token = UploadToken::new(&sealed.content_key, target, checksum, id, wrapped, sealed.envelope);
+    let id = storage.id().to_owned();
+    let wrappings = (write_key.wrapped.to_vec(), write_key.further.as_ref().map(|further| further.to_vec()));
+    let token = UploadToken::new(&sealed.content_key, target, checksum, id, wrappings, sealed.envelope);
     let token = token.map_err(|_| UnexpectedResponse::Invalid("UploadId"))?;
     resources.upload_cache.remember(&bucket, &token).await;
 

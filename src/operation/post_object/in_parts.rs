@@ -44,7 +44,7 @@ pub(crate) async fn upload(
     } else {
         Attributes::new(promised.clone())
     };
-    let content_key = object.seal(&write_key, true, &attributes, &mut create.headers).content_key;
+    let content_key = object.seal(&write_key, true, &attributes, &mut create.headers)?.content_key;
     let expected = Expected::from_request(&create).expect("a native object has an envelope");
     let (storage, _) = StorageUpload::create(&resources.upstreams, create).await?;
     let abort = storage.abort_on_drop();

@@ -28,9 +28,15 @@ fn sealed(multipart: bool) -> Sealed {
 
 fn token() -> (UploadToken, ContentKey) {
     let Sealed { envelope, content_key } = sealed(true);
-    let token =
-        UploadToken::new(&content_key, TARGET, CHECKSUM, "upstream~id.42".to_owned(), vec![9; 184], envelope)
-            .unwrap();
+    let token = UploadToken::new(
+        &content_key,
+        TARGET,
+        CHECKSUM,
+        "upstream~id.42".to_owned(),
+        (vec![9; 184], None),
+        envelope,
+    )
+    .unwrap();
     (token, content_key)
 }
 
@@ -117,7 +123,8 @@ fn f_49_everything_else_is_refused() {
 fn f_50_a_token_is_made_within_its_limits_only() {
     let make = |multipart, id: usize, wrapped| {
         let Sealed { envelope, content_key } = sealed(multipart);
-        UploadToken::new(&content_key, TARGET, CHECKSUM, "i".repeat(id), vec![0; wrapped], envelope).err()
+        UploadToken::new(&content_key, TARGET, CHECKSUM, "i".repeat(id), (vec![0; wrapped], None), envelope)
+            .err()
     };
     assert_eq!(make(true, 1_024, 6_144), None);
     assert_eq!(make(true, 0, 1), Some(TokenError::Malformed));

@@ -1,0 +1,157 @@
+//! The wrapping keys that checks ask for, and what a failure of one means.
+//! It must not know how often a check runs.
+//! It promises that every failure names the service, the call, the key, the cause and the setting to change.
+
+use super::DependencyError;
+use crate::config::Config;
+use crate::keyring::{CheckError, HolderSettings, KeyId, KeyringError, Provider, Reuse, RoundTripError};
+
+/// A wrapping key of a holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderKey {
+    /// The place of the holder in the keyring's settings.
+    pub holder: usize,
+    /// The service or file that has the key: `AWS KMS in us-east-1`.
+    pub place: String,
+    /// The key that a rule names; `None`: the holder's default.
+    pub key_id: Option<KeyId>,
+}
+
+/// Every key that a rule of `config` writes or reads with, and the replicas of these keys.
+pub(super) fn all(config: &Config) -> Vec<HolderKey> {
+    let holders = &config.keyring.holders;
+    let mut keys = Vec::new();
+    let mut add = |holder: usize, key_id: Option<&KeyId>| {
+        let key = HolderKey { holder, place: place(&holders[holder]), key_id: key_id.cloned() };
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    };
+    for rule in config.buckets.iter().map(|rule| &rule.keys) {
+        add(rule.first(), rule.key_id.as_ref());
+        for holder in rule.wrapping[1..].iter().chain(&rule.unwrapping) {
+            add(*holder, None);
+        }
+    }
+    for (place, holder) in holders.iter().enumerate() {
+        if holder.replica_of.is_some() {
+            add(place, None);
+        }
+    }
+    keys
+}
+
+/// A holder in words.
+fn place(holder: &HolderSettings) -> String {
+    match &holder.provider {
+        Provider::Local(local) => format!("local keyring {}", local.file.display()),
+        Provider::AwsKms(kms) => {
+            let region = kms.region.as_deref().unwrap_or("the default region");
+            let place = kms.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+            format!("AWS KMS in {region}{}", place.trim_end_matches('/'))
+        }
+    }
+}
+
+/// The line of the key services on the status page.
+pub fn keyring_line(config: &Config) -> String {
+    let is_shared = config.keyring.reuse == Reuse::Bucket;
+    let places = match config.keyring.holders.as_slice() {
+        [only] => place(only),
+        several => {
+            let named = several.iter().map(|holder| format!("{}: {}", holder.name, place(holder)));
+            named.collect::<Vec<_>>().join("; ")
+        }
+    };
+    places + if is_shared { "" } else { ", a data key per object" }
+}
+
+/// The failure of a round trip through the key service at `place`: the call, the key, the cause, and what to
+/// change.
+pub(super) fn failure(place: &str, failed: &RoundTripError) -> DependencyError {
+    let RoundTripError { call, key_id, failure } = failed;
+    let key = key_id.as_ref().map_or_else(String::new, |key_id| format!(" for key {key_id}"));
+    let verb = if is_refusal(&failure.error) { "refused" } else { "failed at" };
+    let advice = advice(failure);
+    DependencyError { message: format!("{place} {verb} {}{key}: {failure}{advice}", call.action()) }
+}
+
+/// Whether the key service responded, and the response says no.
+fn is_refusal(error: &KeyringError) -> bool {
+    match error {
+        KeyringError::Denied
+        | KeyringError::KeyNotFound
+        | KeyringError::KeyDisabled
+        | KeyringError::InvalidKeyState
+        | KeyringError::InvalidKeyUsage
+        | KeyringError::IncorrectKey
+        | KeyringError::KeyMissing { .. }
+        | KeyringError::NotAllowed
+        | KeyringError::InvalidCiphertext
+        | KeyringError::Throttled
+        | KeyringError::Unexpected(_) => true,
+        KeyringError::Unavailable
+        | KeyringError::Credentials
+        | KeyringError::Malformed(_)
+        | KeyringError::NoKeyNamed
+        | KeyringError::TooManyWrappings
+        | KeyringError::Interrupted => false,
+    }
+}
+
+fn advice(failure: &CheckError) -> &'static str {
+    match &failure.error {
+        KeyringError::Credentials => {
+            "; set keyring.access_key_id and keyring.secret_access_key, or AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or attach a role to this machine or pod"
+        }
+        KeyringError::Denied => "; the role requires kms:GenerateDataKey and kms:Decrypt of this key",
+        KeyringError::KeyNotFound => "; correct key_id, or keyring.region or keyring.file",
+        KeyringError::Malformed(_) | KeyringError::Unexpected(_) => "; correct keyring.endpoint",
+        KeyringError::KeyDisabled => "; enable it in AWS KMS, or correct key_id",
+        KeyringError::InvalidKeyState => "; cancel its deletion in AWS KMS, or correct key_id",
+        KeyringError::InvalidKeyUsage => "; name a symmetric key for encryption in key_id",
+        KeyringError::IncorrectKey
+        | KeyringError::KeyMissing { .. }
+        | KeyringError::NotAllowed
+        | KeyringError::InvalidCiphertext
+        | KeyringError::Throttled
+        | KeyringError::Unavailable
+        | KeyringError::NoKeyNamed
+        | KeyringError::Interrupted => "",
+        KeyringError::TooManyWrappings => "; name fewer holders or recovery keys in the bucket's rule",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::KeyCall;
+
+    #[test]
+    fn a_failure_names_endpoint_call_key_cause_and_remedy() {
+        let failed = RoundTripError {
+            call: KeyCall::Generate,
+            key_id: Some(KeyId::parse("alias/logs").expect("a key id")),
+            failure: CheckError {
+                error: KeyringError::Denied,
+                cause: Some("AccessDeniedException: no policy allows it".to_owned()),
+            },
+        };
+        let expected = "AWS KMS in eu-west-1 at https://kms.example refused kms:GenerateDataKey for key alias/logs: access \
+                        to the wrapping key was denied: AccessDeniedException: no policy allows it; the role requires \
+                        kms:GenerateDataKey and kms:Decrypt of this key";
+        let message = failure("AWS KMS in eu-west-1 at https://kms.example", &failed).message;
+        assert_eq!(message, expected);
+        let away = RoundTripError {
+            call: KeyCall::Unwrap,
+            failure: CheckError { error: KeyringError::Unavailable, cause: None },
+            ..failed
+        };
+        let message = failure("AWS KMS in eu-west-1", &away).message;
+        assert!(
+            message.starts_with("AWS KMS in eu-west-1 failed at kms:Decrypt for key alias/logs"),
+            "{message}"
+        );
+    }
+}
