@@ -119,8 +119,7 @@ impl NativeMetadata {
         object_key: &ObjectKey,
     ) -> Result<Option<String>, Error> {
         let realm = rule.realm(bucket);
-        let allowed = rule.allowed_keys(keyring.default_allowed());
-        let cached = keyring.cached(&self.wrapped, &EncryptionContext::native(realm), &allowed).await;
+        let cached = keyring.cached(&rule.keys, self.wrappings(), &EncryptionContext::native(realm)).await;
         let Some(cached) = cached else { return Ok(None) };
         let name = ObjectName { realm, object_key: object_key.as_bytes() };
         if self.envelope.is_committed(&cached.data_key, name) {

@@ -31,7 +31,7 @@ export function hkdf(secret, salt, info, length) {
 }
 
 /** AES-256-GCM; a tag that does not verify is refused for `reason`. */
-function unseal(key, nonce, sealed, aad, reason) {
+export function unseal(key, nonce, sealed, aad, reason) {
   demand(sealed.length >= TAG, reason);
   const cipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG });
   cipher.setAAD(aad).setAuthTag(sealed.subarray(-TAG));

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::keyring::{CacheSettings, Keyring, Provider, Reuse, Settings};
+use crate::keyring::{CacheSettings, HolderSettings, KeyRule, Keyring, Provider, Reuse, Settings, Wrappings};
 
 fn id(text: &str) -> KeyId {
     KeyId::parse(text).unwrap()
