@@ -6,6 +6,7 @@
 mod cache;
 mod context;
 mod error;
+mod examination;
 mod health;
 mod holder;
 mod key_id;
@@ -27,6 +28,7 @@ use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
 pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
+pub use self::examination::{ExaminedWrapping, WrappingName};
 pub use self::holder::local;
 pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;

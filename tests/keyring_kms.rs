@@ -4,7 +4,8 @@
 
 use aws_credential_types::Credentials;
 use s3veil::keyring::{
-    AwsKms, CacheSettings, EncryptionContext, KeyId, Keyring, KeyringError, Provider, Reuse, Settings,
+    AwsKms, CacheSettings, EncryptionContext, HolderSettings, KeyId, KeyRule, Keyring, KeyringError,
+    Provider, Reuse, Settings, Wrappings,
 };
 
 const REGION: &str = "us-east-1";
@@ -55,9 +56,15 @@ async fn keyring(key_id: &KeyId) -> Keyring {
         region: Some(REGION.to_owned()),
         credentials: Some(credentials()),
     });
-    Keyring::build(Settings { provider, cache: CacheSettings::default(), reuse: Reuse::Bucket })
+    let holders = vec![HolderSettings { name: "kms".to_owned(), provider, replica_of: None }];
+    Keyring::build(Settings { holders, cache: CacheSettings::default(), reuse: Reuse::Bucket })
         .await
         .expect("the settings are complete")
+}
+
+/// The rule of the first holder under these keys, of which the first one is for new objects.
+fn under(key_ids: &[KeyId]) -> KeyRule {
+    KeyRule { key_id: Some(key_ids[0].clone()), allowed_key_ids: key_ids[1..].to_vec(), ..KeyRule::default() }
 }
 
 fn context() -> EncryptionContext {
@@ -68,13 +75,17 @@ fn context() -> EncryptionContext {
 #[ignore = "needs LocalStack"]
 async fn a_data_key_comes_back_in_another_process() {
     let Key { alias, arn } = new_key(&kms().await).await;
-    let written = keyring(&alias).await.for_write(None, &context(), 1).await.unwrap();
+    let written = keyring(&alias).await.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     assert_eq!(written.key_id, arn.as_str(), "the full ARN");
     let elsewhere = keyring(&alias).await;
-    let read = elsewhere.unwrap(&written.wrapped, &context(), std::slice::from_ref(&alias)).await.unwrap();
+    let read = elsewhere
+        .unwrap(&under(&[alias.clone()]), Wrappings::single(&written.wrapped), &context())
+        .await
+        .unwrap();
     assert_eq!(read.data_key.expose(), written.data_key.expose());
     assert_eq!(read.key_id, arn.as_str());
-    let known = elsewhere.known_key_id(&written.wrapped, &context(), &[alias]).await;
+    let known =
+        elsewhere.known_key_id(&under(&[alias]), Wrappings::single(&written.wrapped), &context()).await;
     assert_eq!(known, Some(read.key_id));
 }
 
@@ -85,11 +96,16 @@ async fn every_name_of_a_key_writes_and_reads() {
     let (account, id) = arn.as_str().rsplit_once(":key/").unwrap();
     let alias_arn = KeyId::parse(&format!("{account}:{alias}")).unwrap();
     let id = KeyId::parse(id).unwrap();
-    let written = keyring(&alias).await.for_write(None, &context(), 1).await.unwrap();
+    let written = keyring(&alias).await.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     for name in [alias, alias_arn, id, arn.clone()] {
         let keyring = keyring(&name).await;
-        assert_eq!(keyring.for_write(None, &context(), 1).await.unwrap().key_id, arn.as_str(), "{name}");
-        let read = keyring.unwrap(&written.wrapped, &context(), &[name]).await.unwrap();
+        assert_eq!(
+            keyring.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap().key_id,
+            arn.as_str(),
+            "{name}"
+        );
+        let read =
+            keyring.unwrap(&under(&[name]), Wrappings::single(&written.wrapped), &context()).await.unwrap();
         assert_eq!(read.data_key.expose(), written.data_key.expose());
     }
 }
@@ -99,10 +115,12 @@ async fn every_name_of_a_key_writes_and_reads() {
 async fn another_context_does_not_open() {
     let key_id = new_key(&kms().await).await.alias;
     let keyring = keyring(&key_id).await;
-    let written = keyring.for_write(None, &context(), 1).await.unwrap();
+    let written = keyring.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     for other in [EncryptionContext::native("other"), EncryptionContext::from_pairs::<&str, &str>([])] {
-        let refused =
-            keyring.unwrap(&written.wrapped, &other, std::slice::from_ref(&key_id)).await.unwrap_err();
+        let refused = keyring
+            .unwrap(&under(&[key_id.clone()]), Wrappings::single(&written.wrapped), &other)
+            .await
+            .unwrap_err();
         assert_eq!(refused, KeyringError::InvalidCiphertext, "This is a security issue.");
     }
 }
@@ -113,11 +131,17 @@ async fn only_allowed_keys_open() {
     let kms = kms().await;
     let (mine, other) = (new_key(&kms).await.alias, new_key(&kms).await);
     let theirs = other.alias;
-    let forged = keyring(&theirs).await.for_write(None, &context(), 1).await.unwrap();
+    let forged = keyring(&theirs).await.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     let keyring = keyring(&mine).await;
-    let refused = keyring.unwrap(&forged.wrapped, &context(), std::slice::from_ref(&mine)).await.unwrap_err();
+    let refused = keyring
+        .unwrap(&under(&[mine.clone()]), Wrappings::single(&forged.wrapped), &context())
+        .await
+        .unwrap_err();
     assert_eq!(refused, KeyringError::IncorrectKey, "This is a security issue.");
-    let read = keyring.unwrap(&forged.wrapped, &context(), &[mine, theirs]).await.unwrap();
+    let read = keyring
+        .unwrap(&under(&[mine, theirs]), Wrappings::single(&forged.wrapped), &context())
+        .await
+        .unwrap();
     assert_eq!(
         (read.data_key.expose(), read.key_id.as_str()),
         (forged.data_key.expose(), other.arn.as_str())
@@ -129,12 +153,18 @@ async fn only_allowed_keys_open() {
 async fn a_tampered_blob_does_not_open() {
     let key_id = new_key(&kms().await).await.alias;
     let keyring = keyring(&key_id).await;
-    let written = keyring.for_write(None, &context(), 1).await.unwrap();
+    let written = keyring.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     let mut tampered = written.wrapped.to_vec();
     *tampered.last_mut().unwrap() ^= 1;
-    let refused = keyring.unwrap(&tampered, &context(), std::slice::from_ref(&key_id)).await.unwrap_err();
+    let refused = keyring
+        .unwrap(&under(&[key_id.clone()]), Wrappings::single(&tampered), &context())
+        .await
+        .unwrap_err();
     assert_eq!(refused, KeyringError::InvalidCiphertext, "This is a security issue.");
-    let garbage = keyring.unwrap(b"no blob at all", &context(), &[key_id]).await.unwrap_err();
+    let garbage = keyring
+        .unwrap(&under(&[key_id]), Wrappings::single(b"no blob at all"), &context())
+        .await
+        .unwrap_err();
     // LocalStack looks a key up by the blob's first bytes, where AWS says InvalidCiphertextException.
     assert!(matches!(garbage, KeyringError::InvalidCiphertext | KeyringError::KeyNotFound), "{garbage:?}");
 }
@@ -144,18 +174,21 @@ async fn a_tampered_blob_does_not_open() {
 async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
     let kms = kms().await;
     let Key { alias: key_id, arn } = new_key(&kms).await;
-    let written = keyring(&key_id).await.for_write(None, &context(), 1).await.unwrap();
+    let written = keyring(&key_id).await.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
 
     // What changes a key takes no alias.
     kms.disable_key().key_id(arn.as_str()).send().await.unwrap();
     let cold = keyring(&key_id).await;
     let allowed = std::slice::from_ref(&key_id);
-    assert_eq!(cold.for_write(None, &context(), 1).await.unwrap_err(), KeyringError::KeyDisabled);
+    assert_eq!(
+        cold.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap_err(),
+        KeyringError::KeyDisabled
+    );
     assert_eq!(
         cold.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err(),
         KeyringError::KeyDisabled
     );
-    assert_eq!(cold.check(None, &context()).await.unwrap_err().failure.error, KeyringError::KeyDisabled);
+    assert_eq!(cold.check(0, None, &context()).await.unwrap_err().failure.error, KeyringError::KeyDisabled);
 
     kms.enable_key().key_id(arn.as_str()).send().await.unwrap();
     keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap();
@@ -166,7 +199,8 @@ async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
 
     for missing in ["alias/s3veil-missing", "00000000-0000-0000-0000-000000000000"] {
         let missing = KeyId::parse(missing).unwrap();
-        let refused = keyring(&missing).await.for_write(None, &context(), 1).await.unwrap_err();
+        let refused =
+            keyring(&missing).await.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap_err();
         assert_eq!(refused, KeyringError::KeyNotFound);
     }
 }
@@ -175,5 +209,5 @@ async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
 #[ignore = "needs LocalStack"]
 async fn a_check_makes_the_round_trip() {
     let Key { alias, arn } = new_key(&kms().await).await;
-    assert_eq!(keyring(&alias).await.check(None, &context()).await.unwrap().key_id, arn.as_str());
+    assert_eq!(keyring(&alias).await.check(0, None, &context()).await.unwrap().key_id, arn.as_str());
 }

@@ -9,11 +9,16 @@ use http::{Method, StatusCode};
 use super::startup::{self, Purpose};
 use super::{Failure, ObjectUrl};
 use crate::config::Config;
+use crate::envelope::DataKey;
 use crate::envelope::native::multipart::Layout;
-use crate::envelope::native::{Binding, SseAlgorithm, plaintext_length};
+use crate::envelope::native::{Binding, BodyKind, HolderKind, ObjectName, SseAlgorithm};
 use crate::error::with_causes;
+use crate::keyring::{EncryptionContext, ExaminedWrapping, WrappingName};
+use crate::object::Resources;
 use crate::object::foreign::{ForeignObject, StoredFormat, unlock_stored};
 use crate::object::head::object_layout;
+use crate::object::native::NativeMetadata;
+use crate::object::rule::BucketRule;
 use crate::s3::{BucketName, ObjectKey};
 use crate::upstream::UpstreamRequest;
 
@@ -48,15 +53,14 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     };
     let mut report =
         String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
-    let is_multipart = stored.envelope().is_multipart();
-    _ = writeln!(report, "body: {}", if is_multipart { "multipart upload" } else { "one PUT" });
+    let body = stored.envelope().body();
+    _ = writeln!(report, "body: {}", if body.is_multipart() { "multipart upload" } else { "one PUT" });
     _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
     _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));
-    if !is_multipart {
-        let plaintext = plaintext_length(stored_length);
-        let plaintext = plaintext.map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
-        _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
+    if let BodyKind::Put { plaintext_length } = body {
+        _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext_length} bytes");
     }
+    report.push_str(&describe_wrappings(&resources, rule, &bucket, &object_key, &stored).await);
     let unlocked = stored.unlock(&resources.keyring, rule, &bucket, &object_key).await.map_err(|error| {
         Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", with_causes(&error)))
     })?;
@@ -69,7 +73,10 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     for checksum in unlocked.checksums() {
         _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
     }
-    if is_multipart {
+    body.put_length(stored_length).map_err(|error| {
+        Failure::Unavailable(format!("{report}envelope: authentic\nlength: NOT authentic: {error}"))
+    })?;
+    if body.is_multipart() {
         let layout = object_layout(&resources, &bucket, &object_key).await.map_err(|error| {
             Failure::Unavailable(format!(
                 "{report}envelope: authentic\nlayout: NOT authentic, or not to be had: {}",
@@ -89,6 +96,53 @@ fn absent(url: &ObjectUrl, status: StatusCode) -> Failure {
         _ => format!("the storage responds {status} to HEAD"),
     };
     Failure::Unavailable(format!("s3://{bucket}/{object_key}: {why}"))
+}
+
+/// Describes every wrapping of the object's data key: its holder, and whether the holder opens it now.
+async fn describe_wrappings(
+    resources: &Resources,
+    rule: &BucketRule,
+    bucket: &BucketName,
+    object_key: &ObjectKey,
+    stored: &NativeMetadata,
+) -> String {
+    let realm = rule.realm(bucket);
+    let context = EncryptionContext::native(realm);
+    let examined = resources.keyring.examine(&rule.keys, stored.wrappings(), &context).await;
+    let examined = match examined {
+        Ok(examined) => examined,
+        Err(_) => return "wrappings: x-amz-meta-encryption-holders is malformed\n".to_owned(),
+    };
+    let is_the_objects = |data_key: &DataKey| {
+        let name = ObjectName { realm, object_key: object_key.as_bytes() };
+        stored.envelope().open(data_key, rule.reading(), name).is_ok()
+    };
+    let mut text = String::new();
+    for ExaminedWrapping { wrapping, attempt } in examined {
+        let name = match wrapping {
+            WrappingName::First => "first".to_owned(),
+            WrappingName::Further(kind, fingerprint) => format!("{kind} {fingerprint}"),
+        };
+        let outcome = match (wrapping, attempt) {
+            (_, Some((holder, Ok(opened)))) if is_the_objects(&opened.data_key) => {
+                format!("{holder} opens it with {}", opened.key_id)
+            }
+            (_, Some((holder, Ok(opened)))) => {
+                format!("{holder} opens it with {}, but NOT to the object's data key", opened.key_id)
+            }
+            (_, Some((holder, Err(error)))) => format!("{holder} does not open it: {error}"),
+            (WrappingName::Further(HolderKind::Recovery, fingerprint), None) => {
+                let is_known = rule.keys.recovery.iter().any(|key| key.fingerprint() == fingerprint);
+                let whose = if is_known { "" } else { " that the bucket's rule does not name" };
+                format!(
+                    "for a recovery key{whose}: opens with its private key, by s3veil decrypt --recovery-key"
+                )
+            }
+            (_, None) => "no holder of the bucket's rule made it".to_owned(),
+        };
+        _ = writeln!(text, "wrapping {name}: {outcome}");
+    }
+    text
 }
 
 /// Describes an object in a foreign format whose data key was unwrapped.

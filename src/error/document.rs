@@ -172,6 +172,9 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::Interrupted => {
             unavailable("The call to the key service was interrupted. Please try again.")
         }
+        KeyringError::TooManyWrappings => {
+            S3Error::new(ErrorCode::MetadataTooLarge, format!("The object can't be stored: {error}."))
+        }
         KeyringError::Credentials
         | KeyringError::Malformed(_)
         | KeyringError::NoKeyNamed

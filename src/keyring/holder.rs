@@ -271,7 +271,7 @@ impl KeyHolder {
         ];
         let labels =
             labels.map(|(name, value): (&str, metrics::SharedString)| metrics::Label::new(name, value));
-        metrics::counter!("s3veil_keyring_calls_total", labels.into()).increment(1);
+        metrics::counter!("s3veil_keyring_calls_total", labels.to_vec()).increment(1);
         tracing::debug!(holder = self.name(), operation, outcome, %key_id, "called the key provider");
         response
     }

@@ -71,6 +71,7 @@ mod tests {
         let write_key = WriteKey {
             data_key: Arc::new(DataKey::from_bytes([7; 32])),
             wrapped: Bytes::from_static(b"wrapped"),
+            further: None,
             key_id: "k".to_owned(),
         };
         Lease::new(write_key, max_objects, max_bytes)

@@ -14,7 +14,7 @@ use super::health::Availability;
 use super::holder::KeyHolder;
 use super::{
     EncryptionContext, Inner, KeyCall, KeyId, KeyRule, Keyring, KeyringError, MAX_WRAPPED_KEY_LEN,
-    MalformedResponse, Purpose, UnwrappedKey, Wrappings, blob_fingerprint,
+    MalformedResponse, Purpose, UnwrappedKey, WrappingName, Wrappings, blob_fingerprint,
 };
 use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob};
 
@@ -41,6 +41,19 @@ enum Form {
 }
 
 impl Candidate {
+    /// The place of the holder that may open the wrapping.
+    pub(super) fn holder(&self) -> usize {
+        self.holder
+    }
+
+    /// Where the wrapping is in the object.
+    pub(super) fn name(&self) -> WrappingName {
+        match &self.form {
+            Form::First(_) => WrappingName::First,
+            Form::Further(entry) => WrappingName::Further(entry.kind, entry.fingerprint),
+        }
+    }
+
     /// The cache key of the data key, if it is unwrapped under this key.
     pub(super) fn fingerprint(
         &self,
@@ -91,6 +104,16 @@ impl Keyring {
             return Ok(hit);
         }
         Box::pin(self.open(purpose, rule, wrappings, context)).await
+    }
+
+    /// The data key of a native object if it is cached. Never calls a provider.
+    pub async fn cached(
+        &self,
+        rule: &KeyRule,
+        wrappings: Wrappings<'_>,
+        context: &EncryptionContext,
+    ) -> Option<UnwrappedKey> {
+        self.inner.cached(Purpose::NATIVE, rule, wrappings, context).await
     }
 
     /// The wrapping key's full name if the data key of a native object is cached, for responses without a

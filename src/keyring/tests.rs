@@ -1,5 +1,6 @@
 //! The caches under a scripted provider: counted, slow, failing, forging.
 
+mod holders;
 mod purposes;
 mod verification;
 
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::holder::{DecryptedKey, GeneratedKey, KeyProvider, Response};
 use super::*;
+use crate::envelope::native::HolderKind;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,6 +34,24 @@ pub(super) struct ScriptedHolder {
     /// The error of every Decrypt.
     deny_decrypt: Mutex<Option<KeyringError>>,
     remote: AtomicBool,
+}
+
+impl Default for ScriptedHolder {
+    fn default() -> Self {
+        Self {
+            ids: Vec::new(),
+            generated: AtomicU64::new(0),
+            decrypted: AtomicU64::new(0),
+            refusals: Mutex::default(),
+            gate: Semaphore::new(1_000),
+            zero_keys: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+            respond_with: Mutex::new(None),
+            decrypt_with: Mutex::new(None),
+            deny_decrypt: Mutex::new(None),
+            remote: AtomicBool::new(false),
+        }
+    }
 }
 
 impl ScriptedHolder {
@@ -105,6 +125,14 @@ impl ScriptedHolder {
 }
 
 impl KeyProvider for Arc<ScriptedHolder> {
+    fn kind(&self) -> HolderKind {
+        HolderKind::AwsKms
+    }
+
+    fn may_have_wrapped(&self, _blob: &[u8]) -> bool {
+        true
+    }
+
     fn place(&self) -> String {
         "a script".to_owned()
     }
@@ -151,22 +179,11 @@ impl Bench {
     }
 
     fn with(cache: CacheSettings, reuse: Reuse) -> Self {
-        let provider = Arc::new(ScriptedHolder {
-            ids: vec![id("bucket"), id("older")],
-            generated: AtomicU64::new(0),
-            decrypted: AtomicU64::new(0),
-            refusals: Mutex::default(),
-            gate: Semaphore::new(1_000),
-            zero_keys: AtomicBool::new(false),
-            panics: AtomicBool::new(false),
-            respond_with: Mutex::new(None),
-            decrypt_with: Mutex::new(None),
-            deny_decrypt: Mutex::new(None),
-            remote: AtomicBool::new(false),
-        });
+        let provider =
+            Arc::new(ScriptedHolder { ids: vec![id("bucket"), id("older")], ..ScriptedHolder::default() });
         let now = Arc::new(Mutex::new(Instant::now()));
         let keyring = Keyring::new(
-            KeyHolder::new(Arc::clone(&provider)),
+            vec![KeyHolder::new("one", Arc::clone(&provider))],
             &cache,
             reuse,
             Clock::Manual(Arc::clone(&now)),
@@ -177,7 +194,7 @@ impl Bench {
     /// Another process with this provider and empty caches.
     fn elsewhere(&self) -> Self {
         let keyring = Keyring::new(
-            KeyHolder::new(Arc::clone(&self.provider)),
+            vec![KeyHolder::new("one", Arc::clone(&self.provider))],
             &CacheSettings::default(),
             Reuse::Bucket,
             Clock::Manual(Arc::clone(&self.now)),
@@ -190,12 +207,17 @@ impl Bench {
     }
 
     async fn write(&self, bytes: u64) -> Result<WriteKey, KeyringError> {
-        self.keyring.for_write(None, &realm("r"), bytes).await
+        self.keyring.for_write(&KeyRule::default(), None, &realm("r"), bytes).await
     }
 
     async fn read(&self, written: &WriteKey) -> Result<UnwrappedKey, KeyringError> {
-        self.keyring.unwrap(&written.wrapped, &realm("r"), &[id("bucket")]).await
+        self.keyring.unwrap(&under(&[id("bucket")]), Wrappings::single(&written.wrapped), &realm("r")).await
     }
+}
+
+/// The rule of the first holder under these keys, of which the first one is for new objects.
+fn under(key_ids: &[KeyId]) -> KeyRule {
+    KeyRule { key_id: Some(key_ids[0].clone()), allowed_key_ids: key_ids[1..].to_vec(), ..KeyRule::default() }
 }
 
 fn id(text: &str) -> KeyId {
@@ -333,7 +355,11 @@ async fn what_was_written_here_is_read_without_a_call_by_either_name_of_its_key(
     let bench = Bench::new();
     let object = bench.write(1).await.unwrap();
     for name in ["bucket", "arn:aws:kms:eu-west-3:1:key/bucket"] {
-        let read = bench.keyring.unwrap(&object.wrapped, &realm("r"), &[id(name)]).await.unwrap();
+        let read = bench
+            .keyring
+            .unwrap(&under(&[id(name)]), Wrappings::single(&object.wrapped), &realm("r"))
+            .await
+            .unwrap();
         assert_eq!(read.data_key.expose(), object.data_key.expose());
         assert_eq!(read.key_id, "arn:aws:kms:eu-west-3:1:key/bucket");
     }
@@ -346,7 +372,11 @@ async fn the_known_key_id_is_a_peek() {
     let object = bench.write(1).await.unwrap();
     let known = |bench: &Bench| {
         let (keyring, wrapped) = (bench.keyring.clone(), object.wrapped.clone());
-        async move { keyring.known_key_id(&wrapped, &realm("r"), &[id("older"), id("bucket")]).await }
+        async move {
+            keyring
+                .known_key_id(&under(&[id("older"), id("bucket")]), Wrappings::single(&wrapped), &realm("r"))
+                .await
+        }
     };
     assert_eq!(known(&bench).await.as_deref(), Some("arn:aws:kms:eu-west-3:1:key/bucket"));
     assert_eq!(known(&bench.elsewhere()).await, None);
@@ -361,7 +391,12 @@ async fn a_cached_key_is_found_under_its_blob_its_context_and_its_wrapping_key_o
     let object = bench.write(1).await.unwrap();
     let unwrap = |wrapped: &[u8], context, key_id| {
         let (keyring, wrapped) = (bench.keyring.clone(), wrapped.to_vec());
-        async move { keyring.unwrap(&wrapped, &context, &[id(key_id)]).await.map(|unwrapped| unwrapped.key_id) }
+        async move {
+            keyring
+                .unwrap(&under(&[id(key_id)]), Wrappings::single(&wrapped), &context)
+                .await
+                .map(|unwrapped| unwrapped.key_id)
+        }
     };
     let other_context = unwrap(&object.wrapped, realm("other"), "bucket").await;
     assert_eq!(other_context, Err(KeyringError::InvalidCiphertext));
@@ -377,13 +412,13 @@ async fn writers_of_other_realms_or_keys_share_no_data_key() {
     let bench = Bench::new();
     let keyring = &bench.keyring;
     let keys = [
-        keyring.for_write(None, &realm("a"), 1).await.unwrap(),
-        keyring.for_write(None, &realm("b"), 1).await.unwrap(),
-        keyring.for_write(Some(&id("older")), &realm("a"), 1).await.unwrap(),
+        keyring.for_write(&KeyRule::default(), None, &realm("a"), 1).await.unwrap(),
+        keyring.for_write(&KeyRule::default(), None, &realm("b"), 1).await.unwrap(),
+        keyring.for_write(&KeyRule::default(), Some(&id("older")), &realm("a"), 1).await.unwrap(),
     ];
     assert_eq!(bench.provider.calls(), (3, 0));
     assert_eq!(
-        keyring.for_write(Some(&id("bucket")), &realm("a"), 1).await.unwrap().wrapped,
+        keyring.for_write(&KeyRule::default(), Some(&id("bucket")), &realm("a"), 1).await.unwrap().wrapped,
         keys[0].wrapped
     );
     assert_eq!(bench.provider.calls(), (3, 0), "the default key by its name is the default key");
@@ -392,21 +427,34 @@ async fn writers_of_other_realms_or_keys_share_no_data_key() {
 #[tokio::test]
 async fn a_blob_under_a_key_that_is_not_allowed_does_not_open() {
     let attacker = Bench::new();
-    let forged = attacker.keyring.for_write(Some(&id("attackers")), &realm("r"), 1).await.unwrap();
+    let forged = attacker
+        .keyring
+        .for_write(&KeyRule::default(), Some(&id("attackers")), &realm("r"), 1)
+        .await
+        .unwrap();
     let victim = attacker.elsewhere();
     assert_eq!(victim.read(&forged).await.unwrap_err(), KeyringError::IncorrectKey);
-    let refused = victim.keyring.unwrap(&forged.wrapped, &realm("r"), &[]).await.unwrap_err();
+    let refused = victim
+        .keyring
+        .unwrap(&KeyRule::default(), Wrappings::single(&forged.wrapped), &realm("r"))
+        .await
+        .unwrap_err();
     assert_eq!(refused, KeyringError::NotAllowed);
 }
 
 #[tokio::test]
 async fn allowed_keys_are_tried_in_order_and_the_one_that_opened_is_remembered() {
     let written = Bench::new();
-    let old = written.keyring.for_write(Some(&id("older")), &realm("r"), 1).await.unwrap();
+    let old =
+        written.keyring.for_write(&KeyRule::default(), Some(&id("older")), &realm("r"), 1).await.unwrap();
     let bench = written.elsewhere();
     let allowed = [id("bucket"), id("older")];
     for _ in 0..10 {
-        let read = bench.keyring.unwrap(&old.wrapped, &realm("r"), &allowed).await.unwrap();
+        let read = bench
+            .keyring
+            .unwrap(&under(&allowed), Wrappings::single(&old.wrapped), &realm("r"))
+            .await
+            .unwrap();
         assert_eq!(read.key_id, "arn:aws:kms:eu-west-3:1:key/older");
         bench.pass(Duration::from_secs(10));
     }
@@ -416,23 +464,29 @@ async fn allowed_keys_are_tried_in_order_and_the_one_that_opened_is_remembered()
 #[tokio::test]
 async fn one_unusable_key_does_not_hide_another_that_opens() {
     let written = Bench::new();
-    let old = written.keyring.for_write(Some(&id("older")), &realm("r"), 1).await.unwrap();
+    let old =
+        written.keyring.for_write(&KeyRule::default(), Some(&id("older")), &realm("r"), 1).await.unwrap();
     let allowed = [id("bucket"), id("older")];
     for refusal in [KeyringError::Denied, KeyringError::KeyDisabled, KeyringError::KeyNotFound] {
         let bench = written.elsewhere();
         bench.provider.refuse("bucket", refusal);
-        bench.keyring.unwrap(&old.wrapped, &realm("r"), &allowed).await.unwrap();
+        bench.keyring.unwrap(&under(&allowed), Wrappings::single(&old.wrapped), &realm("r")).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn the_most_specific_of_several_errors_is_reported() {
     let written = Bench::new();
-    let object = written.keyring.for_write(Some(&id("older")), &realm("r"), 1).await.unwrap();
+    let object =
+        written.keyring.for_write(&KeyRule::default(), Some(&id("older")), &realm("r"), 1).await.unwrap();
     let bench = written.elsewhere();
     bench.provider.refuse("older", KeyringError::KeyDisabled);
     for allowed in [[id("bucket"), id("older")], [id("older"), id("bucket")]] {
-        let refused = bench.keyring.unwrap(&object.wrapped, &realm("r"), &allowed).await.unwrap_err();
+        let refused = bench
+            .keyring
+            .unwrap(&under(&allowed), Wrappings::single(&object.wrapped), &realm("r"))
+            .await
+            .unwrap_err();
         assert_eq!(refused, KeyringError::KeyDisabled);
     }
 }
@@ -587,7 +641,7 @@ async fn a_zero_data_key_is_never_used() {
     bench.provider.zero_keys.store(true, Ordering::SeqCst);
     assert_eq!(bench.write(1).await.unwrap_err(), malformed, "This is a security issue.");
     let blob = [b"bucket\0", realm("r").canonical(), b"\0", &[0; 32]].concat();
-    let read = bench.keyring.unwrap(&blob, &realm("r"), &[id("bucket")]).await;
+    let read = bench.keyring.unwrap(&under(&[id("bucket")]), Wrappings::single(&blob), &realm("r")).await;
     assert_eq!(read.unwrap_err(), malformed, "This is a security issue.");
 }
 
@@ -611,7 +665,8 @@ async fn malformed_responses_are_refused() {
         assert_eq!(bench.write(1).await.unwrap_err(), KeyringError::Malformed(expected));
     }
     let blob = [b"bucket\0", realm("r").canonical(), b"\0", &[7; 31]].concat();
-    let short = Bench::new().keyring.unwrap(&blob, &realm("r"), &[id("bucket")]).await;
+    let short =
+        Bench::new().keyring.unwrap(&under(&[id("bucket")]), Wrappings::single(&blob), &realm("r")).await;
     assert_eq!(short.unwrap_err(), KeyringError::Malformed(MalformedResponse::DataKeyLength));
 }
 
@@ -619,7 +674,11 @@ async fn malformed_responses_are_refused() {
 async fn an_impossible_blob_is_refused_without_a_call() {
     let bench = Bench::new();
     for blob in [vec![], vec![0; MAX_WRAPPED_KEY_LEN + 1]] {
-        let refused = bench.keyring.unwrap(&blob, &realm("r"), &[id("bucket")]).await.unwrap_err();
+        let refused = bench
+            .keyring
+            .unwrap(&under(&[id("bucket")]), Wrappings::single(&blob), &realm("r"))
+            .await
+            .unwrap_err();
         assert_eq!(refused, KeyringError::InvalidCiphertext);
     }
     assert_eq!(bench.provider.calls(), (0, 0));
@@ -629,7 +688,7 @@ async fn an_impossible_blob_is_refused_without_a_call() {
 async fn the_caches_hold_so_many_entries_and_no_more() {
     let bench = Bench::with(CacheSettings { entries: 10, ..CacheSettings::default() }, Reuse::Bucket);
     for n in 0..200 {
-        bench.keyring.for_write(None, &realm(&n.to_string()), 1).await.unwrap();
+        bench.keyring.for_write(&KeyRule::default(), None, &realm(&n.to_string()), 1).await.unwrap();
     }
     assert!(bench.keyring.inner.leases.settled_len().await <= 10);
     assert!(bench.keyring.inner.unwrapped.settled_len().await <= 10);
@@ -640,7 +699,7 @@ async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
     let bench = Bench::new();
     bench.write(1).await.unwrap();
     assert_eq!(
-        bench.keyring.check(None, &realm("r")).await.unwrap().key_id,
+        bench.keyring.check(0, None, &realm("r")).await.unwrap().key_id,
         "arn:aws:kms:eu-west-3:1:key/bucket"
     );
     assert_eq!(bench.provider.calls(), (2, 1));
@@ -650,29 +709,29 @@ async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
         wrapped: another.into(),
         key_id: Some("arn:aws:kms:eu-west-3:1:key/bucket".to_owned()),
     });
-    let mismatch = bench.keyring.check(None, &realm("r")).await.unwrap_err();
+    let mismatch = bench.keyring.check(0, None, &realm("r")).await.unwrap_err();
     assert_eq!(mismatch.failure.error, KeyringError::Malformed(MalformedResponse::RoundTrip));
     assert_eq!(mismatch.call, KeyCall::Unwrap);
     bench.provider.refuse("bucket", KeyringError::Denied);
-    let denied = bench.keyring.check(None, &realm("r")).await.unwrap_err();
+    let denied = bench.keyring.check(0, None, &realm("r")).await.unwrap_err();
     assert_eq!((denied.call, denied.failure.error), (KeyCall::Generate, KeyringError::Denied));
 }
 
 #[tokio::test]
 async fn the_calls_of_requests_show_that_a_key_works() {
     let bench = Bench::new();
-    let key = bench.keyring.default_key_id().cloned();
+    let key = bench.keyring.holders().next().and_then(|(_, key_id)| key_id.cloned());
     bench.provider.remote.store(true, Ordering::Relaxed);
-    assert_eq!(bench.keyring.last_success(None), None);
+    assert_eq!(bench.keyring.last_success(0, None), None);
     bench.provider.refuse("bucket", KeyringError::Denied);
     bench.write(1).await.unwrap_err();
-    assert_eq!(bench.keyring.last_success(None), None, "a refusal");
+    assert_eq!(bench.keyring.last_success(0, None), None, "a refusal");
     let bench = Bench::new();
     bench.provider.remote.store(true, Ordering::Relaxed);
     bench.write(1).await.unwrap();
-    let both = bench.keyring.last_success(None);
+    let both = bench.keyring.last_success(0, None);
     assert!(both.is_some_and(|both| both <= Instant::now()), "a shared data key is unwrapped before its use");
-    assert_eq!(bench.keyring.last_success(key.as_ref()), both);
+    assert_eq!(bench.keyring.last_success(0, key.as_ref()), both);
 }
 
 #[test]
@@ -680,6 +739,7 @@ fn no_debug_output_shows_a_key() {
     let written = WriteKey {
         data_key: Arc::new(DataKey::from_bytes([0xAB; 32])),
         wrapped: Bytes::from_static(b"w"),
+        further: None,
         key_id: "k".to_owned(),
     };
     let text = format!("{written:?} {:?}", lease::Lease::new(written.clone(), 1, 1));

@@ -81,7 +81,7 @@ impl Inner {
             }
             let (inner, data_key, context) = (Arc::clone(self), Arc::clone(data_key), context.clone());
             calls.spawn(async move {
-                (order, holder, inner.wrap_by(holder, &data_key, &context, verification).await)
+                (order, holder, inner.wrap_by(holder, data_key, &context, verification).await)
             });
         }
         let mut entries = Vec::with_capacity(rule.wrapping.len() + rule.recovery.len());
@@ -112,7 +112,7 @@ impl Inner {
     async fn wrap_by(
         &self,
         holder: usize,
-        data_key: &DataKey,
+        data_key: Arc<DataKey>,
         context: &EncryptionContext,
         verification: Verification,
     ) -> Result<HolderEntry, KeyringError> {
@@ -120,9 +120,9 @@ impl Inner {
         let own = self.generate_by(holder, key_id, context, verification).await?;
         let kind = self.holders[holder].kind();
         let fingerprint = HolderFingerprint::new(kind, own.key_id.as_bytes());
-        let blob = seal_under(&own.data_key, &own.wrapped, data_key, kind, fingerprint, context.canonical());
+        let blob = seal_under(&own.data_key, &own.wrapped, &data_key, kind, fingerprint, context.canonical());
         let entry = HolderEntry { kind, fingerprint, blob };
-        let unwrapped = UnwrappedKey { data_key: Arc::new(data_key.clone()), key_id: own.key_id };
+        let unwrapped = UnwrappedKey { data_key, key_id: own.key_id };
         let cached_as = blob_fingerprint(Purpose::NATIVE, holder, &entry.blob, context, key_id);
         self.unwrapped.insert(cached_as, unwrapped).await;
         Ok(entry)

@@ -12,7 +12,7 @@ use super::rule::BucketRule;
 use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, Wrappings, WriteKey};
-use crate::s3::{BucketName, Checksum, ObjectKey};
+use crate::s3::{BucketName, Checksum, ObjectKey, headers};
 use crate::wire::header::name;
 
 /// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is authenticated yet.
@@ -105,6 +105,30 @@ impl NativeMetadata {
         Ok(OpenedNative { opened, key_id: unwrapped.key_id })
     }
 
+    /// Authenticates what stands in clear in the envelope, the kind and the length of the body among it, if
+    /// the data key is cached: without a call of the key service. The name of the key that wrapped the data
+    /// key; `None` if it is not cached.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`], when the cached data key is not the envelope's.
+    pub(crate) async fn authenticate_cached(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+    ) -> Result<Option<String>, Error> {
+        let realm = rule.realm(bucket);
+        let cached = keyring.cached(&rule.keys, self.wrappings(), &EncryptionContext::native(realm)).await;
+        let Some(cached) = cached else { return Ok(None) };
+        let name = ObjectName { realm, object_key: object_key.as_bytes() };
+        if self.envelope.is_committed(&cached.data_key, name) {
+            return Ok(Some(cached.key_id));
+        }
+        // The object is damaged, or the key service's response was wrong: unlocking it tells.
+        Ok(Some(Box::pin(self.unlock(keyring, rule, bucket, object_key)).await?.key_id))
+    }
+
     /// The name of the key that probably wrapped the data key, without a call of the key service: from the
     /// cache, else the key that the rule writes with.
     pub(crate) async fn likely_key_id(
@@ -125,7 +149,15 @@ pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
 }
 
 /// Puts the metadata entries of a native object into the request that stores it (F-03, F-60).
-pub(crate) fn write_keys(write_key: &WriteKey, envelope: &Envelope, request: &mut HeaderMap) {
+///
+/// # Errors
+/// `MetadataTooLarge` if the further wrappings leave too little of S3's metadata for the client's own. Without
+/// further wrappings the storage decides that: there are storages that take more than S3.
+pub(crate) fn write_keys(
+    write_key: &WriteKey,
+    envelope: &Envelope,
+    request: &mut HeaderMap,
+) -> Result<(), Error> {
     const BASE64: &str = "base64 is a header value";
     let wrapped = HeaderValue::try_from(wrapped_key_header(&write_key.wrapped)).expect(BASE64);
     request.insert(&name::ENCRYPTION_KEY, wrapped);
@@ -133,7 +165,9 @@ pub(crate) fn write_keys(write_key: &WriteKey, envelope: &Envelope, request: &mu
     if let Some(further) = &write_key.further {
         let further = HeaderValue::from_maybe_shared(further.clone()).expect(BASE64);
         request.insert(&name::ENCRYPTION_HOLDERS, further);
+        headers::check_metadata_size(request)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

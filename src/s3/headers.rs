@@ -12,7 +12,8 @@ pub use connection::refuse_nominations;
 pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers};
 pub use pass_through::{passthrough_headers, remove_digests};
 pub use request::{
-    SseRequest, first_with_tab, preflight_headers, put_headers, read_headers, sse_request, unhoist,
+    SseRequest, check_metadata_size, first_with_tab, preflight_headers, put_headers, read_headers,
+    sse_request, unhoist,
 };
 pub use response::{keep_s3_headers, remove_cors};
 

@@ -63,10 +63,19 @@ async fn a_wrong_response_to_decrypt_is_requested_again_once() {
     let allowed = [id("bucket")];
     let lie = DecryptedKey { data_key: data_key(9), key_id: Some(written.key_id.clone()) };
     *reader.provider.decrypt_with.lock().unwrap() = Some(lie);
-    let read = async || reader.keyring.unwrap(&written.wrapped, &realm("r"), &allowed).await.unwrap();
+    let read = async || {
+        reader
+            .keyring
+            .unwrap(&under(&allowed), Wrappings::single(&written.wrapped), &realm("r"))
+            .await
+            .unwrap()
+    };
     let wrong = read().await;
     assert_ne!(wrong.data_key.expose(), written.data_key.expose());
-    let again = reader.keyring.unwrap_again(&written.wrapped, &realm("r"), &allowed, &wrong).await;
+    let again = reader
+        .keyring
+        .unwrap_again(&under(&allowed), Wrappings::single(&written.wrapped), &realm("r"), &wrong)
+        .await;
     assert_eq!(again.unwrap().unwrap().data_key.expose(), written.data_key.expose());
     let right = read().await;
     assert_eq!(right.data_key.expose(), written.data_key.expose(), "the right one is kept");
@@ -74,7 +83,10 @@ async fn a_wrong_response_to_decrypt_is_requested_again_once() {
     // An object that is damaged contradicts the right data key too, at every read.
     let calls = reader.provider.calls();
     for _ in 0..5 {
-        let again = reader.keyring.unwrap_again(&written.wrapped, &realm("r"), &allowed, &right).await;
+        let again = reader
+            .keyring
+            .unwrap_again(&under(&allowed), Wrappings::single(&written.wrapped), &realm("r"), &right)
+            .await;
         assert!(again.unwrap().is_none());
     }
     assert!(reader.provider.calls().1 <= calls.1 + 1);
@@ -93,7 +105,11 @@ async fn a_response_for_a_key_that_was_not_requested_is_refused() {
     assert_eq!(bench.write(1).await.unwrap_err(), malformed);
     *bench.provider.decrypt_with.lock().unwrap() =
         Some(DecryptedKey { data_key: data_key(9), key_id: other });
-    let read = bench.elsewhere().keyring.unwrap(&written.wrapped, &realm("r"), &[id("bucket")]).await;
+    let read = bench
+        .elsewhere()
+        .keyring
+        .unwrap(&under(&[id("bucket")]), Wrappings::single(&written.wrapped), &realm("r"))
+        .await;
     assert_eq!(read.unwrap_err(), malformed);
 }
 
@@ -102,7 +118,8 @@ async fn a_full_name_is_learned_once() {
     for reuse in [Reuse::Bucket, Reuse::Off] {
         let bench = Bench::with(CacheSettings::default(), reuse);
         for _ in 0..3 {
-            let full_name = bench.keyring.full_name(&id("bucket"), &realm("r")).await.unwrap();
+            let full_name =
+                bench.keyring.full_name(&KeyRule::default(), &id("bucket"), &realm("r")).await.unwrap();
             assert_eq!(&*full_name, "arn:aws:kms:eu-west-3:1:key/bucket");
         }
         assert_eq!(bench.provider.calls(), (1, 0));

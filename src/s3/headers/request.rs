@@ -48,11 +48,18 @@ pub fn put_headers(headers: &HeaderMap) -> Result<HeaderMap, S3Error> {
     } else {
         upstream.remove(header::CONTENT_ENCODING);
     }
-    if metadata_size(&upstream) > MAX_METADATA {
-        return Err(ErrorCode::MetadataTooLarge.into());
-    }
+    check_metadata_size(&upstream)?;
     check_text(&upstream)?;
     Ok(upstream)
+}
+
+/// Checks that S3 stores the user metadata of a request.
+///
+/// # Errors
+/// `MetadataTooLarge` for more than 2,048 bytes.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
+pub fn check_metadata_size(headers: &HeaderMap) -> Result<(), S3Error> {
+    if metadata_size(headers) > MAX_METADATA { Err(ErrorCode::MetadataTooLarge.into()) } else { Ok(()) }
 }
 
 /// Bytes of user metadata as S3 counts them.
