@@ -178,7 +178,6 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::Credentials
         | KeyringError::Malformed(_)
         | KeyringError::NoKeyNamed
-        | KeyringError::TooManyWrappings
         | KeyringError::ContextIgnored
         | KeyringError::Unsupported
         | KeyringError::Unexpected(_) => internal(format!("The key service can't be used: {error}.")),
