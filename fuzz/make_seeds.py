@@ -56,6 +56,12 @@ def native():
         write("native_envelope", name, json.loads((VECTORS / "format" / f"{name}.json").read_text())["envelope"].encode())
 
 
+def holders():
+    for name in ("ok_service_among_others", "ok_kinds_of_later_versions", "ok_inner_of_a_byte", "header_repeated"):
+        write("holders", name, json.loads((VECTORS / "holders" / f"{name}.json").read_text())["header"].encode())
+    write("recovery_key", "private", json.loads((VECTORS / "holders" / "ok_recovery.json").read_text())["recovery_key"].encode())
+
+
 def s3ec():
     for name, vector in vectors("s3ec"):
         if "data_key_hex" not in vector:
@@ -70,4 +76,5 @@ def s3ec():
 if __name__ == "__main__":
     signatures()
     native()
+    holders()
     s3ec()

@@ -33,6 +33,7 @@ use clap::{Args, Parser, Subcommand};
 use self::check::ReportFormat;
 pub use self::run::run;
 use crate::config::ConfigError;
+use crate::envelope::native::Binding;
 use crate::s3::BucketName;
 use crate::server::ServeError;
 
@@ -64,7 +65,7 @@ pub enum Command {
     Serve,
     /// Check the configuration, the keyring and the upstream, and report what would not work
     Check(Check),
-    /// Create a local keyring, or add a new current key to one
+    /// Create a local keyring, or add a new current key to one; or make a recovery key
     Keygen(Keygen),
     /// Show how an object is stored: its format, its keys, its lengths
     Inspect(Inspect),
@@ -98,9 +99,16 @@ pub struct Keygen {
     /// readable
     #[arg(long)]
     pub rotate: bool,
+    /// Make a recovery key instead: FILE with the private half, default recovery.pem, and beside it one with
+    /// the public half, whose name ends in .pub.pem
+    #[arg(long, conflicts_with = "rotate")]
+    pub recovery: bool,
     /// The keyring's file; default: keyring.file of the configuration
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Another way to write FILE
+    #[arg(long = "file", value_name = "FILE", conflicts_with = "file", hide = true)]
+    pub named_file: Option<PathBuf>,
 }
 
 /// `inspect`
@@ -121,7 +129,7 @@ pub struct Decrypt {
     #[arg(long, value_name = "FILE.json")]
     pub metadata: PathBuf,
     /// The object's instruction file, if the S3 Encryption Client wrote one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "recovery_key")]
     pub instruction_file: Option<PathBuf>,
     /// The bucket the object is in
     #[arg(long)]
@@ -132,6 +140,24 @@ pub struct Decrypt {
     /// Where to write the plaintext; without it, standard output
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Open the object by the private half of a recovery key, without keyring and configuration
+    #[arg(long, value_name = "FILE.pem")]
+    pub recovery_key: Option<PathBuf>,
+    /// With --recovery-key: the bucket's realm, if its rule has one; default: the bucket
+    #[arg(long, value_name = "NAME", requires = "recovery_key")]
+    pub realm: Option<String>,
+    /// With --recovery-key: the binding of the bucket's rule, realm+key, realm or none
+    #[arg(long, default_value = "realm+key", value_parser = binding)]
+    pub binding: Binding,
+}
+
+fn binding(text: &str) -> Result<Binding, String> {
+    match text {
+        "realm+key" => Ok(Binding::RealmAndKey),
+        "realm" => Ok(Binding::Realm),
+        "none" => Ok(Binding::None),
+        _ => Err("write realm+key, realm or none".to_owned()),
+    }
 }
 
 /// `s3://BUCKET/KEY`. The key is not percent-decoded.

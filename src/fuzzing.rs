@@ -6,6 +6,7 @@
 
 mod documents;
 mod formats;
+mod holders;
 mod requests;
 mod settings;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use documents::{listing, xml_request, xml_response};
 pub use formats::{attributes, cbc, multipart_body, native_body, native_envelope, s3ec, upload_token};
+pub use holders::{holders, recovery_key};
 pub use requests::{authorization, aws_chunked, dates, form, form_policy, headers, ranges, routing};
 pub use settings::{configuration, keyring_file};
 
@@ -30,12 +32,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("form", form),
     ("form_policy", form_policy),
     ("headers", headers),
+    ("holders", holders),
     ("keyring_file", keyring_file),
     ("listing", listing),
     ("multipart_body", multipart_body),
     ("native_body", native_body),
     ("native_envelope", native_envelope),
     ("ranges", ranges),
+    ("recovery_key", recovery_key),
     ("routing", routing),
     ("s3ec", s3ec),
     ("upload_token", upload_token),

@@ -34,7 +34,9 @@ pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::rule::{KeyRule, RequiredHolders};
-pub use self::settings::{AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings};
+pub use self::settings::{
+    AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
+};
 #[cfg(feature = "azure-key-vault")]
 pub use self::settings::{AzureAlgorithm, AzureKeyVault, AzureLogin};
 #[cfg(feature = "gcp-kms")]

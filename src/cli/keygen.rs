@@ -1,4 +1,6 @@
-//! `keygen`: creates a local keyring, or adds a new current key to one.
+//! `keygen`: creates a local keyring, adds a new current key to one, or makes a recovery key.
+
+mod recovery;
 
 use std::path::PathBuf;
 
@@ -6,12 +8,17 @@ use super::{Failure, Keygen, startup};
 use crate::config;
 use crate::keyring::{Provider, local};
 
-/// Creates or rotates the keyring, and returns a message. Without a file, `configuration` names the keyring.
+/// Creates or rotates the keyring, or makes a recovery key, and returns a message. Without a file,
+/// `configuration` names the keyring.
 ///
 /// # Errors
 /// [`Failure::Usage`] with the file and the remedy.
 pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<String, Failure> {
-    let file = match &arguments.file {
+    let file = arguments.file.as_ref().or(arguments.named_file.as_ref());
+    if arguments.recovery {
+        return recovery::make_pair(file.map_or(recovery::DEFAULT_FILE.as_ref(), PathBuf::as_path));
+    }
+    let file = match file {
         Some(file) => file.clone(),
         None => configured_file(configuration)?,
     };
@@ -29,7 +36,7 @@ fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> 
     let holders = config::load(configuration)?.keyring.holders;
     let mut files = holders.into_iter().filter_map(|holder| match holder.provider {
         Provider::Local(keyring) => Some(keyring.file),
-        Provider::AwsKms(_) => None,
+        Provider::AwsKms(_) | Provider::Vault(_) => None,
         #[cfg(feature = "pkcs11")]
         Provider::Pkcs11(_) => None,
         #[cfg(feature = "gcp-kms")]

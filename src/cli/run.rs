@@ -15,7 +15,9 @@ use super::readiness::Readiness;
 use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
 use super::startup::{self, Origin, Purpose};
-use super::{Check, Command, CommandLine, Decrypt, Failure, certificates, check, inspect, keygen, process};
+use super::{
+    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, inspect, keygen, process,
+};
 use crate::config::{Config, ServiceManager};
 use crate::log::Log;
 use crate::server::{ConnectionInfo, RequestBody, Workers};
@@ -151,14 +153,17 @@ async fn serve_with(
 }
 
 fn decrypt(path: &Path, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
-    let config = config::load(path)?;
-    let runtime = runtime()?;
-    let Some(file) = &arguments.out else {
-        return runtime.block_on(super::decrypt::decrypt(config, arguments, output));
+    let decrypt: Box<dyn FnOnce(&mut dyn Write) -> Result<(), Failure>> = match &arguments.recovery_key {
+        Some(file) => Box::new(|output| decrypt::decrypt_by_recovery_key(file, arguments, output)),
+        None => {
+            let (config, runtime) = (config::load(path)?, runtime()?);
+            Box::new(move |output| runtime.block_on(decrypt::decrypt(config, arguments, output)))
+        }
     };
+    let Some(file) = &arguments.out else { return decrypt(output) };
     let failed = |source| Failure::Io { action: format!("creating {}", file.display()), source };
     let mut output = io::BufWriter::new(std::fs::File::create_new(file).map_err(failed)?);
-    let outcome = runtime.block_on(super::decrypt::decrypt(config, arguments, &mut output));
+    let outcome = decrypt(&mut output);
     if outcome.is_err() {
         // A part of an object must not be taken for the whole. Only the failure itself is reported.
         drop(std::fs::remove_file(file));

@@ -53,9 +53,13 @@ fn serve_is_the_default() {
 #[test]
 fn commands_and_their_arguments() {
     let command = |arguments: &[&str]| parsed(arguments).0;
-    assert_eq!(command(&["keygen"]), Command::Keygen(Keygen { rotate: false, file: None }));
-    let rotate = Keygen { rotate: true, file: Some("keys".into()) };
+    let plain = Keygen { rotate: false, recovery: false, file: None, named_file: None };
+    assert_eq!(command(&["keygen"]), Command::Keygen(plain.clone()));
+    let rotate = Keygen { rotate: true, file: Some("keys".into()), ..plain.clone() };
     assert_eq!(command(&["keygen", "--rotate", "keys"]), Command::Keygen(rotate));
+    let recovery = Keygen { recovery: true, named_file: Some("ops.pem".into()), ..plain };
+    assert_eq!(command(&["keygen", "--recovery", "--file", "ops.pem"]), Command::Keygen(recovery));
+    assert!(refused(&["keygen", "--recovery", "--rotate"]).contains("--rotate"));
     let object = ObjectUrl { bucket: "b".to_owned(), object_key: "a//b%20c/".to_owned() };
     assert_eq!(command(&["inspect", "s3://b/a//b%20c/"]), Command::Inspect(Inspect { object }));
     let decrypt = Decrypt {
@@ -65,9 +69,19 @@ fn commands_and_their_arguments() {
         bucket: "bucket".to_owned(),
         object_key: "-key".to_owned(),
         out: None,
+        recovery_key: None,
+        realm: None,
+        binding: Binding::RealmAndKey,
     };
     let line = ["decrypt", "--body", "b", "--metadata", "m.json", "--bucket", "bucket", "--key=-key"];
-    assert_eq!(command(&line), Command::Decrypt(decrypt));
+    assert_eq!(command(&line), Command::Decrypt(decrypt.clone()));
+    let by_recovery_key = ["--recovery-key", "ops.pem", "--realm", "logs", "--binding", "none"];
+    let recovery_key = Some("ops.pem".into());
+    let realm = Some("logs".to_owned());
+    let decrypt = Decrypt { recovery_key, realm, binding: Binding::None, ..decrypt };
+    assert_eq!(command(&[&line[..], &by_recovery_key].concat()), Command::Decrypt(decrypt));
+    assert!(refused(&[&line[..], &["--realm", "logs"]].concat()).contains("--recovery-key"));
+    assert!(refused(&[&line[..], &["--binding", "key"]].concat()).contains("realm+key, realm or none"));
 }
 
 #[test]

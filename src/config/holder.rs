@@ -10,6 +10,7 @@ mod gcp_kms;
 mod local;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod vault;
 
 use super::error::{Refusal, Result};
 use super::section::Section;
@@ -48,11 +49,13 @@ enum Kind {
     GcpKms,
     Local,
     Pkcs11,
+    Vault,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 6] = [
     ("aws-kms", Kind::AwsKms),
     ("local", Kind::Local),
+    ("vault", Kind::Vault),
     ("pkcs11", Kind::Pkcs11),
     ("gcp-kms", Kind::GcpKms),
     ("azure-key-vault", Kind::AzureKeyVault),
@@ -86,9 +89,14 @@ pub(super) fn read_single(section: &Section<'_>, surroundings: Surroundings<'_>)
 
 fn read_provider(section: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Provider> {
     match section.choice("provider", &KINDS)? {
-        None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
+        None => Err(section.refuse(
+            "provider",
+            "is missing",
+            "write provider = \"aws-kms\", \"vault\" or \"local\"",
+        )),
         Some(Kind::AwsKms) => aws_kms::read(section, surroundings),
         Some(Kind::Local) => local::read(section, surroundings),
+        Some(Kind::Vault) => vault::read(section, surroundings),
         #[cfg(feature = "pkcs11")]
         Some(Kind::Pkcs11) => pkcs11::read(section),
         #[cfg(not(feature = "pkcs11"))]

@@ -2,6 +2,7 @@
 
     python read_native.py BODY METADATA.json REALM KEY --data-key HEX     (the data key, as KMS Decrypt gives it)
     python read_native.py BODY METADATA.json REALM KEY --keyring FILE     (a local keyring)
+    python read_native.py BODY METADATA.json REALM KEY --recovery-key FILE.pem      (the private half of a recovery key)
 
 METADATA.json holds the stored object's user metadata; the plaintext goes to standard output.
 """
@@ -14,16 +15,21 @@ import json
 import sys
 import tomllib
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-CHUNK, TAG = 65_536, 16
+CHUNK, TAG, FIXED = 65_536, 16, 124
 NO_BINDING, REALM_AND_KEY, REALM = 0, 1, 2
 HEADER, MIDDLE, LAST, TERMINATOR, LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT = 80, 0, 1, 3, 5, 7
 LAST_PART, MULTIPART, AES256 = 10_000, 1, 4
 CARRIES_CHECKSUM, UPLOAD_CHECKSUM, FULL_OBJECT = 8, 11, 0x80
+LOCAL, RECOVERY, MAX_HOLDERS, SEALED_KEY = 2, 16, 1_536, 48
 DIGEST_LENGTHS = {1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16}
+LENGTHS = DIGEST_LENGTHS | {UPLOAD_CHECKSUM: 1}
 
 
 class Refused(Exception):
@@ -42,23 +48,32 @@ def name_binding(binding, realm, key):
 
 
 def content_key(data_key, envelope, realm, key):
-    pre, salt, commit, wrapped = envelope[:4], envelope[4:36], envelope[36:68], envelope[68:116]
-    if len(envelope) < 116 or pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~(MULTIPART | AES256):
+    pre, salt, commit, wrapped = envelope[:12], envelope[12:44], envelope[44:76], envelope[76:FIXED]
+    if len(envelope) != FIXED and not FIXED + TAG < len(envelope) <= 1536:
+        raise Refused("no envelope is so long")
+    if pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~(MULTIPART | AES256):
         raise Refused("not an envelope of version 1, suite 1")
+    if put_length(envelope) >= (1 if pre[3] & MULTIPART else 1 << 40):
+        raise Refused("a length that no body of this kind has")
     keys = hkdf(data_key, salt, b"s3veil/v1/envelope\0" + pre + name_binding(pre[2], realm, key), 64)
     if not hmac.compare_digest(keys[32:], commit):
         raise Refused("another data key, realm or object key")
     return AESGCM(keys[:32]).decrypt(bytes(12), wrapped, pre + salt + commit)
 
 
+def put_length(envelope):
+    """The plaintext length of the body of one PUT; 0 in the envelope of a multipart upload. Authentic once `content_key` is there."""
+    return int.from_bytes(envelope[4:12], "big")
+
+
 def attributes(content, envelope):
     """{tag: value} of what the envelope says of the plaintext."""
-    if len(envelope) == 116:
+    if len(envelope) == FIXED:
         return {}
-    key = hkdf(content, envelope[4:36], b"s3veil/v1/attributes\0", 32)
-    rest, values = AESGCM(key).decrypt(bytes(12), envelope[116:], envelope[:116]), {}
+    key = hkdf(content, envelope[12:44], b"s3veil/v1/attributes\0", 32)
+    rest, values = AESGCM(key).decrypt(bytes(12), envelope[FIXED:], envelope[:FIXED]), {}
     while rest:
-        if len(rest) < 2 or len(rest) < 2 + rest[1] or rest[0] <= max(values, default=0):
+        if len(rest) < 2 or len(rest) < 2 + rest[1] or rest[0] <= max(values, default=0) or rest[1] != LENGTHS.get(rest[0], rest[1]):
             raise Refused("attributes that are not canonical")
         values[rest[0]], rest = rest[2 : 2 + rest[1]], rest[2 + rest[1] :]
     return values
@@ -85,7 +100,10 @@ def open_chunks(key, body):
     return b"".join(cipher.decrypt(i.to_bytes(11, "big") + bytes([i == last]), chunk, None) for i, chunk in enumerate(chunks))
 
 
-def open_body(content, body):
+def open_body(content, body, length):
+    """The plaintext of the body of one PUT, of which the envelope says `length`."""
+    if len(body) != max(chunks_length(length), TAG):
+        raise Refused("the stored length is not that of the plaintext")
     return open_chunks(hkdf(content, b"", b"s3veil/v1/put\0", 32), body)
 
 
@@ -189,20 +207,138 @@ def canonical(context):
 
 def unwrap_local(keyring, blob, context):
     """The data key of a local keyring's blob: version(1)=1 | len8 | key id | salt(32) | wrapped(48)."""
-    end = 2 + blob[1] + 32
-    prefix, key_id, salt, wrapped = blob[:end], blob[2 : end - 32].decode(), blob[end - 32 : end], blob[end:]
+    end = 34 + int.from_bytes(blob[1:2])
+    prefix, key_id, salt, wrapped = blob[:end], blob[2 : end - 32].decode(errors="replace"), blob[end - 32 : end], blob[end:]
     secrets = {key["id"]: base64.b64decode(key["secret"]) for key in keyring["key"]}
-    if blob[0] != 1 or len(wrapped) != 48 or key_id not in secrets:
+    if blob[:1] != b"\1" or len(wrapped) != 48 or key_id not in secrets:
         raise Refused("no key of this keyring")
     wrap_key = hkdf(secrets[key_id], salt, b"s3veil/keyring/local/v1\0", 32)
     return AESGCM(wrap_key).decrypt(bytes(12), wrapped, prefix + canonical(context))
 
 
-def read_native(body, metadata, realm, key, unwrap):
-    """`unwrap(blob, context)` gives the data key; raises Refused or InvalidTag for anything that was not sealed so."""
-    blob, envelope = (base64.b64decode(metadata["encryption-" + name], validate=True) for name in ("key", "envelope"))
-    content = content_key(unwrap(blob, context(realm)), envelope, realm, key)
-    return open_multipart(content, body) if envelope[3] & MULTIPART else open_body(content, body)
+def decode(text):
+    """The bytes of base64 with padding, in its one spelling."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except ValueError:
+        decoded = b""
+    if base64.b64encode(decoded).decode() != text:
+        raise Refused("base64 that is not canonical")
+    return decoded
+
+
+def fingerprint(kind, name):
+    return hashlib.sha256(bytes([kind]) + name).digest()[:8]
+
+
+def parse_holders(text):
+    """{(kind, fingerprint): blob} of the metadata entry `encryption-holders`."""
+    if len(text) > MAX_HOLDERS // 3 * 4:
+        raise Refused("HoldersLength")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Refused("Holders") from None
+    if base64.b64encode(data).decode() != text or data[:1] != b"\1" or len(data) < 2:
+        raise Refused("Holders")
+    entries, at = {}, 2
+    for _ in range(data[1]):
+        end = at + 11 + int.from_bytes(data[at + 9 : at + 11], "big")
+        name = int.from_bytes(data[at : at + 1]), data[at + 1 : at + 9]
+        if not at + 11 < end <= len(data) or name in entries:
+            raise Refused("Holders")
+        entries[name], at = data[at + 11 : end], end
+    if at != len(data) or not entries:
+        raise Refused("Holders")
+    return entries
+
+
+def holder_cipher(holder_key):
+    return AESGCM(hkdf(holder_key, b"", b"s3veil/v1/holder\0", 32))
+
+
+def open_service(name, blob, context, unwrap):
+    """The data key in a service's entry of this (kind, fingerprint); `unwrap` is its holder's, as of `read_native`."""
+    inner, sealed = blob[2 : -SEALED_KEY], blob[-SEALED_KEY:]
+    if len(blob) < 3 + SEALED_KEY or len(inner) != int.from_bytes(blob[:2], "big"):
+        raise Refused("HolderBlob")
+    kind, mark = name
+    try:
+        return holder_cipher(unwrap(inner, context)).decrypt(bytes(12), sealed, bytes([kind]) + mark + canonical(context))
+    except InvalidTag:
+        raise Refused("HolderTag") from None
+
+
+def labeled_extract(suite, salt, label, secret):
+    return hmac.digest(salt, b"HPKE-v1" + suite + label + secret, "sha256")
+
+
+def labeled_expand(suite, key, label, info, length):
+    return HKDFExpand(SHA256(), length, length.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info).derive(key)
+
+
+def hpke_keys(shared, enc, public, info, aead=2, key_length=32):
+    """Key and nonce of the first message (RFC 9180, 4.1 and 5.1): base mode, X25519, HKDF-SHA256; AEAD 2 is AES-256-GCM."""
+    kem, suite = b"KEM\0\x20", b"HPKE\0\x20\0\1" + aead.to_bytes(2, "big")
+    secret = labeled_expand(kem, labeled_extract(kem, b"", b"eae_prk", shared), b"shared_secret", enc + public, 32)
+    schedule = b"\0" + labeled_extract(suite, b"", b"psk_id_hash", b"") + labeled_extract(suite, b"", b"info_hash", info)
+    secret = labeled_extract(suite, secret, b"secret", b"")
+    return labeled_expand(suite, secret, b"key", schedule, key_length), labeled_expand(suite, secret, b"base_nonce", schedule, 12)
+
+
+def raw(public):
+    return public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def recovery_info(context):
+    return b"s3veil/v1/recovery\0" + canonical(context)
+
+
+def open_recovery(private, blob, context):
+    """The data key that was sealed for this recovery key: enc(32) | ciphertext(48)."""
+    if len(blob) != 32 + SEALED_KEY:
+        raise Refused("HolderBlob")
+    enc = blob[:32]
+    try:
+        shared = private.exchange(X25519PublicKey.from_public_bytes(enc))
+        key, nonce = hpke_keys(shared, enc, raw(private.public_key()), recovery_info(context))
+        return AESGCM(key).decrypt(nonce, blob[32:], b"")
+    except (InvalidTag, ValueError):
+        raise Refused("HolderTag") from None
+
+
+def data_keys(metadata, context, unwrap, further, recovery):
+    """What each wrapping that the reader can open opens to, the first holder's first; `read_native` explains the arguments."""
+    if unwrap:
+        yield lambda: unwrap(decode(metadata["encryption-key"]), context)
+    if "encryption-holders" not in metadata or not (further or recovery):
+        return
+    for name, blob in parse_holders(metadata["encryption-holders"]).items():
+        if recovery and name == (RECOVERY, fingerprint(RECOVERY, raw(recovery.public_key()))):
+            yield lambda blob=blob: open_recovery(recovery, blob, context)
+        for (kind, key_name), holder in further.items():
+            if name == (kind, fingerprint(kind, key_name)):
+                yield lambda name=name, blob=blob, holder=holder: open_service(name, blob, context, holder)
+
+
+def read_native(body, metadata, realm, key, unwrap=None, further=None, recovery=None):
+    """Raises Refused or InvalidTag for anything that was not sealed so. `unwrap(blob, context)` gives the data key of the first
+    holder; `further` is {(kind, canonical key name in bytes): such a function} for other holders; `recovery` is a private key."""
+    envelope, refused = decode(metadata["encryption-envelope"]), Refused("NoHolder")
+    for data_key in data_keys(metadata, context(realm), unwrap, further or {}, recovery):
+        try:
+            content = content_key(data_key(), envelope, realm, key)
+        except (Refused, InvalidTag, ValueError) as error:
+            refused = error
+            continue
+        attributes(content, envelope)
+        return open_multipart(content, body) if envelope[3] & MULTIPART else open_body(content, body, put_length(envelope))
+    raise refused
+
+
+def local_holders(keyring):
+    """`further` of `read_native`, for every key of a local keyring."""
+    return {(LOCAL, key["id"].encode()): lambda blob, context: unwrap_local(keyring, blob, context) for key in keyring["key"]}
 
 
 def main():
@@ -212,11 +348,16 @@ def main():
     source = arguments.add_mutually_exclusive_group(required=True)
     source.add_argument("--data-key", type=bytes.fromhex)
     source.add_argument("--keyring", type=argparse.FileType("rb"))
+    source.add_argument("--recovery-key", type=argparse.FileType("rb"))
     given = arguments.parse_args()
     metadata = {name.lower().removeprefix("x-amz-meta-"): value for name, value in json.load(open(given.metadata)).items()}
-    keyring = tomllib.load(given.keyring) if given.keyring else None
-    unwrap = (lambda blob, context: unwrap_local(keyring, blob, context)) if keyring else (lambda *_: given.data_key)
-    sys.stdout.buffer.write(read_native(open(given.body, "rb").read(), metadata, given.realm, given.key, unwrap))
+    opener = {"unwrap": lambda *_: given.data_key}
+    if given.keyring:
+        keyring = tomllib.load(given.keyring)
+        opener = {"unwrap": lambda blob, context: unwrap_local(keyring, blob, context), "further": local_holders(keyring)}
+    if given.recovery_key:
+        opener = {"recovery": serialization.load_pem_private_key(given.recovery_key.read(), None)}
+    sys.stdout.buffer.write(read_native(open(given.body, "rb").read(), metadata, given.realm, given.key, **opener))
 
 
 if __name__ == "__main__":

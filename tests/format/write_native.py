@@ -4,17 +4,19 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from read_native import (
-    CARRIES_CHECKSUM, CHUNK, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, chunks_length,
-    hkdf, is_regular, name_binding, tail_length,
+    CARRIES_CHECKSUM, CHUNK, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, canonical, chunks_length,
+    hkdf, holder_cipher, hpke_keys, is_regular, name_binding, raw, recovery_info, tail_length,
 )  # fmt: skip
 
 
 @dataclass
 class Seal:
-    """The choices of one sealed object; the defaults are those of an honest writer."""
+    """The choices of one sealed object. The defaults are those of an honest writer, of an empty object: `length` is the
+    plaintext's of one PUT, and stays 0 for an upload in parts."""
 
     data_key: bytes
     realm: str
@@ -23,11 +25,12 @@ class Seal:
     suite: int = 1
     binding: int = REALM_AND_KEY
     flags: int = 0
+    length: int = 0
     content_key: bytes = field(default_factory=lambda: os.urandom(32))
     salt: bytes = field(default_factory=lambda: os.urandom(32))
 
     def envelope(self):
-        pre = bytes([self.version, self.suite, self.binding, self.flags])
+        pre = bytes([self.version, self.suite, self.binding, self.flags]) + self.length.to_bytes(8, "big")
         keys = hkdf(self.data_key, self.salt, b"s3veil/v1/envelope\0" + pre + name_binding(self.binding, self.realm, self.key), 64)
         wrapped = AESGCM(keys[:32]).encrypt(bytes(12), self.content_key, pre + self.salt + keys[32:])
         return pre + self.salt + keys[32:] + wrapped
@@ -88,3 +91,23 @@ class Seal:
         if terminated:
             sealed.append(self.terminator(parts, layout, salt=salts[len(parts)] if salts else None, checksum=checksum))
         return sealed
+
+
+def seal_service(holder_key, inner, data_key, kind, mark, context):
+    """The blob of a service's entry: the data key, sealed under a key that the holder made for this alone."""
+    sealed = holder_cipher(holder_key).encrypt(bytes(12), data_key, bytes([kind]) + mark + canonical(context))
+    return len(inner).to_bytes(2, "big") + inner + sealed
+
+
+def seal_recovery(public, data_key, context, ephemeral=None):
+    """The blob of a recovery key's entry: HPKE in base mode, enc(32) | ciphertext(48)."""
+    ephemeral = ephemeral or X25519PrivateKey.generate()
+    enc = raw(ephemeral.public_key())
+    key, nonce = hpke_keys(ephemeral.exchange(public), enc, raw(public), recovery_info(context))
+    return enc + AESGCM(key).encrypt(nonce, data_key, b"")
+
+
+def holders_entry(entries):
+    """The metadata entry `encryption-holders`, before base64, of [(kind, fingerprint, blob), ...]."""
+    parts = (bytes([kind]) + mark + len(blob).to_bytes(2, "big") + blob for kind, mark, blob in entries)
+    return bytes([1, len(entries)]) + b"".join(parts)

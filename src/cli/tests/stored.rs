@@ -66,6 +66,9 @@ async fn decrypt_opens_an_upload_and_nothing_that_was_cut() {
             bucket: "b".to_owned(),
             object_key: "k".to_owned(),
             out: None,
+            recovery_key: None,
+            realm: None,
+            binding: Binding::RealmAndKey,
         };
         let body = uploaded.segments.concat();
         let segment = uploaded.segments[0].len();

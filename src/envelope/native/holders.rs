@@ -151,9 +151,8 @@ impl HolderEntries {
     /// Takes the entries of a new object.
     ///
     /// # Errors
-    /// [`FormatError::HoldersLength`] if they are longer than [`Self::MAX_LEN`] together, which S3 stores with
-    /// no object; [`FormatError::Holders`] if there is none, one is empty, or two have the same kind and
-    /// fingerprint.
+    /// [`FormatError::HoldersLength`] if they are longer than [`Self::MAX_LEN`] together, which S3 does not
+    /// store; [`FormatError::Holders`] if there is none, one is empty, or two have one kind and fingerprint.
     pub fn new(entries: Vec<HolderEntry>) -> Result<Self> {
         let length: usize = entries.iter().map(|entry| ENTRY_PREFIX + entry.blob.len()).sum();
         if 2 + length > Self::MAX_LEN {
@@ -310,7 +309,8 @@ impl<'a> ServiceBlob<'a> {
     /// Opens the sealed data key with the key that the holder unwrapped from [`Self::inner`].
     ///
     /// # Errors
-    /// [`FormatError::HolderTag`] if the holder's key, kind, fingerprint, context or a sealed byte is another.
+    /// [`FormatError::HolderTag`] if the holder's key, kind, fingerprint, the context or a sealed byte
+    /// is another.
     pub fn open(
         &self,
         holder_key: &DataKey,
@@ -336,3 +336,5 @@ fn associated_data(kind: HolderKind, fingerprint: HolderFingerprint, context: &[
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

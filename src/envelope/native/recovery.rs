@@ -58,7 +58,8 @@ pub enum RecoveryKeyError {
 pub struct RecoveryPublicKey(<X25519HkdfSha256 as Kem>::PublicKey);
 
 impl RecoveryPublicKey {
-    /// Parses a PEM file (RFC 7468) of one SubjectPublicKeyInfo (RFC 8410), as `openssl pkey -pubout` writes it.
+    /// Parses a PEM file (RFC 7468) of one SubjectPublicKeyInfo (RFC 8410), as `openssl pkey -pubout` writes
+    /// it.
     ///
     /// # Errors
     /// [`RecoveryKeyError`], also for a point of low order (F-67).

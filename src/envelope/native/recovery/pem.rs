@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{RecoveryKeyError, X25519_KEY};
 
-/// PKCS#8 PrivateKeyInfo: SEQUENCE { version 0, SEQUENCE { OID 1.3.101.110 }, OCTET STRING { OCTET STRING } }.
+/// PKCS#8 PrivateKeyInfo: SEQUENCE { INTEGER 0, SEQUENCE { OID 1.3.101.110 }, OCTET STRING { OCTET STRING } }
 const PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22, 0x04, 0x20];
 /// SubjectPublicKeyInfo: SEQUENCE { SEQUENCE { OID 1.3.101.110 }, BIT STRING }.
