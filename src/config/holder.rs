@@ -10,6 +10,8 @@ mod gcp_kms;
 mod local;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 use super::error::{Refusal, Result};
@@ -92,7 +94,7 @@ fn read_provider(section: &Section<'_>, surroundings: Surroundings<'_>) -> Resul
         None => Err(section.refuse(
             "provider",
             "is missing",
-            "write provider = \"aws-kms\", \"vault\" or \"local\"",
+            "write provider = \"aws-kms\", \"vault\", \"pkcs11\", \"gcp-kms\", \"azure-key-vault\" or \"local\"",
         )),
         Some(Kind::AwsKms) => aws_kms::read(section, surroundings),
         Some(Kind::Local) => local::read(section, surroundings),

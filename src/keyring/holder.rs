@@ -9,7 +9,6 @@ mod azure_key_vault;
 mod bearer_service;
 #[cfg(feature = "gcp-kms")]
 mod gcp_kms;
-#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
 mod http_client;
 pub mod local;
 #[cfg(feature = "pkcs11")]

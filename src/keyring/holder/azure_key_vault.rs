@@ -119,13 +119,13 @@ impl AzureKeyVaultHolder {
             return Err(refusal(response, call));
         }
         let result: KeyOperationResult =
-            serde_json::from_slice(&response.body).map_err(|_| response.unparsable())?;
+            serde_json::from_slice(&response.body).map_err(|_| response.malformed())?;
         let version = result.kid.strip_prefix(self.key_id.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let Some(version) = version.filter(|version| is_key_version(version.as_bytes())) else {
             return Err(KeyringError::Malformed(MalformedResponse::OtherKey).into());
         };
         let value =
-            URL_SAFE_NO_PAD.decode(result.value.trim_end_matches('=')).map_err(|_| response.unparsable())?;
+            URL_SAFE_NO_PAD.decode(result.value.trim_end_matches('=')).map_err(|_| response.malformed())?;
         Ok((version.to_owned(), Zeroizing::new(value)))
     }
 

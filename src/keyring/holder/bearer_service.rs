@@ -103,7 +103,7 @@ impl BearerService {
             let problem = "the system has no root certificates: install them (Debian: ca-certificates)";
             return Err(KeyringSetupError::Setting(problem.to_owned()));
         }
-        let client = HttpClient::new(roots)
+        let client = HttpClient::new(roots, None)
             .map_err(|error| KeyringSetupError::Setting(format!("TLS could not be set up: {error}")))?;
         let token = Cache::builder().max_capacity(1).expire_after(TokenAge).build();
         Ok(Self { client, source, token })
@@ -175,7 +175,7 @@ impl BearerService {
         if response.status == StatusCode::UNAUTHORIZED {
             return Err(Refusal::Token {
                 token,
-                words: response.words(std::str::from_utf8(&response.body).ok()),
+                words: response.quote(std::str::from_utf8(&response.body).ok()),
             });
         }
         read(&response).map_err(Refusal::Failed)
@@ -220,13 +220,13 @@ impl AccessToken {
             };
             return Err(CheckError {
                 error,
-                cause: Some(format!("login: {}", response.words(words.as_deref()))),
+                cause: Some(format!("login: {}", response.quote(words.as_deref()))),
             });
         }
-        let granted: Granted = serde_json::from_slice(&response.body).map_err(|_| response.unparsable())?;
+        let granted: Granted = serde_json::from_slice(&response.body).map_err(|_| response.malformed())?;
         let seconds = granted.expires_in.as_u64().or_else(|| granted.expires_in.as_str()?.parse().ok());
-        let value = bearer(&granted.access_token).ok_or_else(|| response.unparsable())?;
-        let lifetime = Duration::from_secs(seconds.ok_or_else(|| response.unparsable())?);
+        let value = bearer(&granted.access_token).ok_or_else(|| response.malformed())?;
+        let lifetime = Duration::from_secs(seconds.ok_or_else(|| response.malformed())?);
         Ok(Self { value, lifetime })
     }
 

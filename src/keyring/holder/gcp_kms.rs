@@ -122,7 +122,7 @@ impl GcpKmsHolder {
             return Err(refusal(response, Call::Encrypt));
         }
         let encrypted: EncryptResponse =
-            serde_json::from_slice(&response.body).map_err(|_| response.unparsable())?;
+            serde_json::from_slice(&response.body).map_err(|_| response.malformed())?;
         let version = encrypted.name.strip_prefix(self.key_id.as_str());
         if !version.is_some_and(|version| version.starts_with("/cryptoKeyVersions/")) {
             return Err(KeyringError::Malformed(MalformedResponse::OtherKey).into());
@@ -130,7 +130,7 @@ impl GcpKmsHolder {
         if !encrypted.verified_plaintext_crc32c || !encrypted.verified_additional_authenticated_data_crc32c {
             return Err(corrupted("the service received no checksum of the request"));
         }
-        let ciphertext = STANDARD.decode(&encrypted.ciphertext).map_err(|_| response.unparsable())?;
+        let ciphertext = STANDARD.decode(&encrypted.ciphertext).map_err(|_| response.malformed())?;
         check_crc32c(&ciphertext, encrypted.ciphertext_crc32c.as_ref())?;
         Ok(ciphertext.into())
     }
@@ -216,9 +216,9 @@ fn read_decrypted(response: &HttpResponse) -> Result<Option<DataKey>, CheckError
         return Err(refusal(response, Call::Decrypt));
     }
     let decrypted: DecryptResponse =
-        serde_json::from_slice(&response.body).map_err(|_| response.unparsable())?;
+        serde_json::from_slice(&response.body).map_err(|_| response.malformed())?;
     let plaintext =
-        Zeroizing::new(STANDARD.decode(decrypted.plaintext.as_bytes()).map_err(|_| response.unparsable())?);
+        Zeroizing::new(STANDARD.decode(decrypted.plaintext.as_bytes()).map_err(|_| response.malformed())?);
     check_crc32c(&plaintext, decrypted.plaintext_crc32c.as_ref())?;
     Ok(DataKey::try_from_slice(&plaintext).or_else(|| DataKey::short_from_slice(&plaintext)))
 }

@@ -17,8 +17,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+use super::causes;
 use crate::keyring::{CheckError, KeyringError, MalformedResponse};
 
 /// A connection that takes longer will not succeed.
@@ -32,6 +34,7 @@ const MAX_RESPONSE_LEN: usize = 64 * 1024;
 /// Room for a usual response, so that its buffer is not moved and left behind.
 const USUAL_RESPONSE_LEN: usize = 4 * 1024;
 /// Maximum length of a service's words in an error, in characters.
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
 const MAX_WORDS_LEN: usize = 400;
 
 /// Connections to servers that are trusted by one set of root certificates. Clones share them.
@@ -44,16 +47,20 @@ impl fmt::Debug for HttpClient {
     }
 }
 
+/// A client certificate with its chain and private key.
+pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// A response, read to its end.
 pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
-    content_type: Option<HeaderValue>,
+    pub(super) content_type: Option<HeaderValue>,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
 impl HttpResponse {
     /// `text`, which the service sent, on one line and shortened; without a text the kind of the response.
-    pub(super) fn words(&self, text: Option<&str>) -> String {
+    pub(super) fn quote(&self, text: Option<&str>) -> String {
         let status = self.status.as_u16();
         match text {
             Some(text) => {
@@ -71,9 +78,9 @@ impl HttpResponse {
     }
 
     /// A success whose body is not what the API defines.
-    pub(super) fn unparsable(&self) -> CheckError {
+    pub(super) fn malformed(&self) -> CheckError {
         let error = KeyringError::Malformed(MalformedResponse::Unparsable);
-        CheckError { error, cause: Some(self.words(None)) }
+        CheckError { error, cause: Some(self.quote(None)) }
     }
 
     /// The meaning of a status that says enough by itself.
@@ -87,13 +94,19 @@ impl HttpResponse {
 }
 
 impl HttpClient {
-    /// A client that trusts servers of these roots.
-    pub(super) fn new(roots: RootCertStore) -> Result<Self, rustls::Error> {
+    /// A client that trusts servers of these roots, and presents a certificate where it is given one.
+    ///
+    /// # Errors
+    /// A key that does not belong to the certificate, or is of an unknown kind.
+    pub(super) fn new(roots: RootCertStore, identity: Option<Identity>) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match identity {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key)?,
+            None => config.with_no_client_auth(),
+        };
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -147,7 +160,6 @@ async fn read(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, CheckError> {
 
 /// The failure of a connection, or before the end of a response.
 fn unreachable(error: &(dyn Error + 'static)) -> CheckError {
-    let causes = std::iter::successors(Some(error), |&cause| cause.source());
-    let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let cause = causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     CheckError { error: KeyringError::Unavailable, cause: Some(cause) }
 }

@@ -43,13 +43,13 @@ struct InnerError<'a> {
 pub(super) fn refusal(response: &HttpResponse, call: Call) -> CheckError {
     let parsed = serde_json::from_slice::<ErrorBody<'_>>(&response.body).ok().map(|body| body.error);
     let Some(KeyVaultError { code, message, innererror }) = parsed else {
-        return CheckError { error: response.classify_status(), cause: Some(response.words(None)) };
+        return CheckError { error: response.classify_status(), cause: Some(response.quote(None)) };
     };
     let inner = innererror.and_then(|inner| inner.code).unwrap_or_default();
     let error = classify(&code, &inner, call).unwrap_or_else(|| response.classify_status());
     let text =
         if inner.is_empty() { format!("{code}: {message}") } else { format!("{code}, {inner}: {message}") };
-    CheckError { error, cause: Some(response.words(Some(&text))) }
+    CheckError { error, cause: Some(response.quote(Some(&text))) }
 }
 
 pub(super) fn classify(code: &str, inner: &str, call: Call) -> Option<KeyringError> {

@@ -35,10 +35,10 @@ struct Status<'a> {
 pub(super) fn refusal(response: &HttpResponse, call: Call) -> CheckError {
     let parsed = serde_json::from_slice::<ErrorBody<'_>>(&response.body).ok().map(|body| body.error);
     let Some(Status { status, message }) = parsed else {
-        return CheckError { error: response.classify_status(), cause: Some(response.words(None)) };
+        return CheckError { error: response.classify_status(), cause: Some(response.quote(None)) };
     };
     let error = classify(&status, &message, call).unwrap_or_else(|| response.classify_status());
-    CheckError { error, cause: Some(response.words(Some(&format!("{status}: {message}")))) }
+    CheckError { error, cause: Some(response.quote(Some(&format!("{status}: {message}")))) }
 }
 
 pub(super) fn classify(status: &str, message: &str, call: Call) -> Option<KeyringError> {
