@@ -257,7 +257,7 @@ fn json_request(uri: &Uri, body: Bytes) -> Request<Full<Bytes>> {
 /// A form, as login services take it. The values are encoded already.
 pub(super) fn form_request(uri: &Uri, fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
     let mut form = Zeroizing::new(Vec::with_capacity(2_048));
-    for (at, (name, value)) in fields.iter().enumerate() {
+    for (at, &(name, value)) in fields.iter().enumerate() {
         let parts = [if at == 0 { "" } else { "&" }, name, "=", value];
         parts.iter().for_each(|part| form.extend_from_slice(part.as_bytes()));
     }

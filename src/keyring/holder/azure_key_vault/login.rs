@@ -79,9 +79,9 @@ impl TokenSource for AzureTokens {
                     let client_id = encode_query(client_id).to_string();
                     let fields = [
                         ("grant_type", "client_credentials"),
-                        ("scope", &scope),
-                        ("client_id", &client_id),
-                        ("client_secret", &secret),
+                        ("scope", scope.as_str()),
+                        ("client_id", client_id.as_str()),
+                        ("client_secret", secret.as_str()),
                     ];
                     form_request(&self.uri, &fields)
                 }
@@ -91,10 +91,10 @@ impl TokenSource for AzureTokens {
                     let client_id = encode_query(client_id).to_string();
                     let fields = [
                         ("grant_type", "client_credentials"),
-                        ("scope", &scope),
-                        ("client_id", &client_id),
+                        ("scope", scope.as_str()),
+                        ("client_id", client_id.as_str()),
                         ("client_assertion_type", JWT_BEARER),
-                        ("client_assertion", &assertion),
+                        ("client_assertion", assertion.as_str()),
                     ];
                     form_request(&self.uri, &fields)
                 }

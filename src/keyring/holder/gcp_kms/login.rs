@@ -90,7 +90,7 @@ impl TokenSource for GcpTokens {
                     let text = read_secret("key_file", key_file).await?;
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
                     let (uri, assertion) = assertion(&text, key_file, now)?;
-                    let fields = [("grant_type", JWT_BEARER), ("assertion", &assertion)];
+                    let fields = [("grant_type", JWT_BEARER), ("assertion", assertion.as_str())];
                     AccessToken::from_response(&client.send(form_request(&uri, &fields)).await?)
                 }
             }
