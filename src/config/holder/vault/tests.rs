@@ -106,7 +106,9 @@ fn each_mistake_says_what_to_write() {
             "9: `holder.auth.secret_id_file` is missing: write secret_id_file = \"secret-id\"",
         ),
         (
-            format!("{address}\nkey = \"k\"\nauth = {{ method = \"token\", token_file = \"t\", role = \"r\" }}"),
+            format!(
+                "{address}\nkey = \"k\"\nauth = {{ method = \"token\", token_file = \"t\", role = \"r\" }}"
+            ),
             "9: `holder.auth.role` has no effect with this method: remove it",
         ),
         (

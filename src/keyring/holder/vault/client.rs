@@ -1,6 +1,6 @@
 //! JSON over HTTP to OpenBao or Vault: one request, one bounded response. It must not know logins or Transit.
-//! It promises that a request ends within [`ATTEMPT_TIMEOUT`], that no redirect is followed, and that response
-//! bodies, which may hold data keys and tokens, are erased after use.
+//! It promises that a request ends within [`ATTEMPT_TIMEOUT`], that no redirect is followed, and that
+//! its copies of responses, which may hold data keys and tokens, are erased after use.
 
 use std::fmt;
 use std::sync::Arc;
