@@ -3,6 +3,7 @@
 //! a cached data key costs no call, that no holder is asked for what another one wrapped, as far as that can
 //! be known, and that a holder which does not respond delays a request only briefly if another one can.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -153,12 +154,12 @@ impl Keyring {
         let mut running = JoinSet::new();
         let mut refused = KeyringError::NotAllowed;
         loop {
-            if let Some(candidate) = waiting.next() {
+            if let Some(candidate) = waiting.pop_front() {
                 let (inner, context, holder) = (Arc::clone(&self.inner), context.clone(), candidate.holder);
                 called.push(holder);
                 running.spawn(async move { (holder, inner.attempt(purpose, candidate, &context).await) });
             }
-            let delay = if waiting.len() == 0 { Duration::MAX } else { HEDGE_DELAY };
+            let delay = if waiting.is_empty() { Duration::MAX } else { HEDGE_DELAY };
             match tokio::time::timeout(delay, running.join_next()).await {
                 Ok(Some(Ok((holder, Ok(unwrapped))))) => {
                     self.inner.note_slow(&called, holder);
@@ -166,6 +167,9 @@ impl Keyring {
                 }
                 Ok(Some(Ok((holder, Err(error))))) => {
                     called.retain(|called| *called != holder);
+                    if error.is_outage() {
+                        waiting.retain(|candidate| candidate.holder != holder);
+                    }
                     if refused.is_less_specific_than(&error) {
                         refused = error;
                     }
@@ -208,8 +212,8 @@ impl Inner {
         None
     }
 
-    /// The wrappings that the rule's holders may open, in the order of the rule, each after the others before
-    /// its replicas.
+    /// The wrappings that the rule's holders may open: the first one by the first holder, the further ones by
+    /// their holders, then the first one by the others. Each holder is followed by its replicas.
     pub(super) async fn candidates(&self, rule: &KeyRule, wrappings: Wrappings<'_>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let first = Form::First(Bytes::copy_from_slice(wrappings.first));
@@ -225,6 +229,10 @@ impl Inner {
                     self.push_with_replicas(rule, holder, &Form::Further(entry.clone()), &mut candidates);
                 }
             }
+        }
+        // An object that was written when another holder was the first one.
+        for holder in others {
+            self.push_with_replicas(rule, holder, &first, &mut candidates);
         }
         candidates
     }
