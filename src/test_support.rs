@@ -20,7 +20,8 @@ use crate::body::BoxBody;
 use crate::body::test_support::{pattern, seal_all, seal_segments};
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{
-    Attributes, Binding, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed, SseAlgorithm,
+    Attributes, Binding, BodyKind, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed,
+    SseAlgorithm,
 };
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, HolderSettings, KeyRule, Keyring, Reuse};
@@ -298,7 +299,7 @@ impl Uploaded {
     }
 }
 
-async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Sealed, Vec<(String, String)>) {
+async fn sealed(resources: &Resources, object_key: &str, body: BodyKind) -> (Sealed, Vec<(String, String)>) {
     let write_key = resources
         .keyring
         .for_write(&KeyRule::default(), None, &EncryptionContext::native("b"), 1)
@@ -308,7 +309,7 @@ async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Se
     let request = SealRequest {
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
-        multipart,
+        body,
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: object_key.as_bytes() },
         attributes: &Attributes::new(vec![checksum]),
@@ -323,7 +324,7 @@ async fn sealed(resources: &Resources, object_key: &str, multipart: bool) -> (Se
 
 /// Seals a multipart upload of this layout for bucket `b`.
 pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
-    let (sealed, metadata) = sealed(resources, object_key, true).await;
+    let (sealed, metadata) = sealed(resources, object_key, BodyKind::Multipart).await;
     let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
     let segments = seal_segments(&sealed.content_key, layout, &content);
     Uploaded { content, segments, metadata }
@@ -331,7 +332,8 @@ pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Lay
 
 /// Seals an object of one PUT for bucket `b`.
 pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
-    let (sealed, headers) = sealed(resources, object_key, false).await;
+    let kind = BodyKind::Put { plaintext_length: content.len() as u64 };
+    let (sealed, headers) = sealed(resources, object_key, kind).await;
     let body = seal_all(ChunkSealer::for_put(&sealed.content_key), content).into();
     Kept { etag: etag.to_owned(), headers, body, parts: Vec::new() }
 }

@@ -292,7 +292,7 @@ mod tests {
     async fn a_whole_object_comes_back_whatever_the_framing() {
         for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
             let (content, stored, content_key) = object(length);
-            let window = ReadWindow::whole(stored.len() as u64).unwrap();
+            let window = ReadWindow::whole(length as u64);
             for cuts in [&[][..], &[1, 2, 3], &[SEALED_CHUNK], &[16, SEALED_CHUNK - 1, SEALED_CHUNK + 1]] {
                 assert_eq!(read(&stored, &content_key, &window, cuts).await.unwrap(), content);
             }
@@ -302,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_ends_early_is_an_error_and_not_a_short_object() {
         let (_, stored, content_key) = object(2 * CHUNK + 9);
-        let window = ReadWindow::whole(stored.len() as u64).unwrap();
+        let window = ReadWindow::whole(2 * CHUNK as u64 + 9);
         for cut in [0, 5, SEALED_CHUNK, 2 * SEALED_CHUNK, stored.len() - 1] {
             let error = read(&stored[..cut], &content_key, &window, &[]).await.unwrap_err();
             assert!(matches!(error, OpenError::Format(FormatError::BodyLength)), "cut at {cut}");
@@ -313,7 +313,7 @@ mod tests {
     async fn nothing_of_a_damaged_chunk_is_released() {
         let (content, mut stored, content_key) = object(3 * CHUNK);
         stored[SEALED_CHUNK + 100] ^= 1;
-        let window = ReadWindow::whole(stored.len() as u64).unwrap();
+        let window = ReadWindow::whole(3 * CHUNK as u64);
         let mut body = open(frames(&stored, &[]), &content_key, &window);
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, content[..CHUNK]);
@@ -326,7 +326,7 @@ mod tests {
     async fn priming_reports_a_damaged_first_chunk_before_the_response() {
         let (_, mut stored, content_key) = object(10);
         stored[0] ^= 1;
-        let window = ReadWindow::whole(stored.len() as u64).unwrap();
+        let window = ReadWindow::whole(10);
         let body = open(frames(&stored, &[]), &content_key, &window);
         assert!(body.primed().await.is_err());
     }
@@ -335,7 +335,7 @@ mod tests {
     async fn the_empty_object_is_authenticated_too() {
         let (_, mut stored, content_key) = object(0);
         stored[3] ^= 1;
-        let window = ReadWindow::whole(16).unwrap();
+        let window = ReadWindow::whole(0);
         assert!(read(&stored, &content_key, &window, &[]).await.is_err());
     }
 
@@ -450,7 +450,7 @@ mod tests {
                 CiphertextRange(RangeSpec::Suffix { length }) => (total.saturating_sub(length), total),
             };
             let window =
-                ReadWindow::slice(total, start, slice.start as u64, slice.end as u64 - 1).unwrap();
+                ReadWindow::slice(length as u64, start, slice.start as u64, slice.end as u64 - 1).unwrap();
             let part = &stored[start as usize..end as usize];
             let got = runtime.block_on(read(part, &content_key, &window, &cuts)).unwrap();
             prop_assert_eq!(got, &content[slice]);

@@ -12,8 +12,8 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName, PieceOpener,
-    SealRequest, SseAlgorithm, plaintext_length,
+    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName,
+    PieceOpener, SealRequest, SseAlgorithm, plaintext_length,
 };
 use crate::envelope::{ContentKey, DataKey};
 
@@ -87,7 +87,7 @@ pub(crate) fn new_object() -> (ContentKey, ChunkSealer) {
     let request = SealRequest {
         data_key: &data_key,
         binding: Binding::None,
-        multipart: false,
+        body: BodyKind::Put { plaintext_length: 0 },
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "", object_key: b"" },
         attributes: &Attributes::default(),

@@ -18,9 +18,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::{Decrypt, Failure, startup};
 use crate::body::BoxOpener;
 use crate::config::Config;
-use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{BodyClaim, MultipartOpener};
-use crate::envelope::native::{ChunkOpener, FormatError, plaintext_length};
+use crate::envelope::native::{ChunkOpener, FormatError, Opened};
 use crate::error::with_causes;
 use crate::object::foreign::{StoredFormat, unlock_files};
 use crate::object::rule::Policies;
@@ -51,9 +50,7 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
     };
     let unlocked = stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(refused)?;
 
-    let is_multipart = stored.envelope().is_multipart();
-    let opener = opener(unlocked.opened.content_key, is_multipart, length).map_err(refused)?;
-    write_plaintext(opener, body, output)
+    write_plaintext(opener(unlocked.opened, length).map_err(refused)?, body, output)
 }
 
 /// Writes the plaintext of a native object to `output` as [`decrypt`] does, by the recovery key in `file`:
@@ -76,8 +73,8 @@ pub fn decrypt_by_recovery_key(
         object_key: &object_key,
         least_binding: arguments.binding,
     };
-    let (content_key, is_multipart) = object.unlock(file, &private_key)?;
-    write_plaintext(opener(content_key, is_multipart, length).map_err(refused)?, body, output)
+    let opened = object.unlock(file, &private_key)?;
+    write_plaintext(opener(opened, length).map_err(refused)?, body, output)
 }
 
 fn name(arguments: &Decrypt) -> Result<(BucketName, ObjectKey), Failure> {
@@ -119,13 +116,14 @@ fn failed(action: &'static str) -> impl Fn(io::Error) -> Failure {
     move |source| Failure::Io { action: action.to_owned(), source }
 }
 
-/// Opener for a whole stored body of `length` bytes; the part count is read from the body.
-fn opener(content_key: ContentKey, is_multipart: bool, length: u64) -> Result<BoxOpener, FormatError> {
-    if is_multipart {
-        let claim = BodyClaim { ciphertext_total: length, parts: None };
-        return Ok(Box::new(MultipartOpener::new(Arc::new(content_key), claim, None)?));
+/// Opener for a whole stored body of `length` bytes, which the envelope of one PUT must name (F-24); the part
+/// count of an upload is read from the body.
+fn opener(opened: Opened, length: u64) -> Result<BoxOpener, FormatError> {
+    if let Some(plaintext_length) = opened.body.put_length(length)? {
+        return Ok(Box::new(ChunkOpener::for_put(&opened.content_key, plaintext_length, 0)?));
     }
-    Ok(Box::new(ChunkOpener::for_put(&content_key, plaintext_length(length)?, 0)?))
+    let claim = BodyClaim { ciphertext_total: length, parts: None };
+    Ok(Box::new(MultipartOpener::new(Arc::new(opened.content_key), claim, None)?))
 }
 
 /// Reads the metadata as headers. Names may have their `x-amz-meta-` prefix or not.

@@ -11,7 +11,7 @@ use super::{Failure, ObjectUrl};
 use crate::config::Config;
 use crate::envelope::DataKey;
 use crate::envelope::native::multipart::Layout;
-use crate::envelope::native::{Binding, HolderKind, ObjectName, SseAlgorithm, plaintext_length};
+use crate::envelope::native::{Binding, BodyKind, HolderKind, ObjectName, SseAlgorithm};
 use crate::error::with_causes;
 use crate::keyring::{EncryptionContext, ExaminedWrapping, WrappingName};
 use crate::object::Resources;
@@ -53,14 +53,12 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     };
     let mut report =
         String::from("format: native, version 1, suite 1 (HKDF-SHA256, AES-256-GCM, 64 KiB chunks)\n");
-    let is_multipart = stored.envelope().is_multipart();
-    _ = writeln!(report, "body: {}", if is_multipart { "multipart upload" } else { "one PUT" });
+    let body = stored.envelope().body();
+    _ = writeln!(report, "body: {}", if body.is_multipart() { "multipart upload" } else { "one PUT" });
     _ = writeln!(report, "bound to: {}", bound_to(stored.envelope().binding(), rule.realm(&bucket)));
     _ = writeln!(report, "encryption context: s3veil:version=1, s3veil:realm={}", rule.realm(&bucket));
-    if !is_multipart {
-        let plaintext = plaintext_length(stored_length);
-        let plaintext = plaintext.map_or_else(|error| error.to_string(), |length| format!("{length} bytes"));
-        _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext}");
+    if let BodyKind::Put { plaintext_length } = body {
+        _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext_length} bytes");
     }
     report.push_str(&describe_wrappings(&resources, rule, &bucket, &object_key, &stored).await);
     let unlocked = stored.unlock(&resources.keyring, rule, &bucket, &object_key).await.map_err(|error| {
@@ -75,7 +73,10 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     for checksum in unlocked.checksums() {
         _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
     }
-    if is_multipart {
+    body.put_length(stored_length).map_err(|error| {
+        Failure::Unavailable(format!("{report}envelope: authentic\nlength: NOT authentic: {error}"))
+    })?;
+    if body.is_multipart() {
         let layout = object_layout(&resources, &bucket, &object_key).await.map_err(|error| {
             Failure::Unavailable(format!(
                 "{report}envelope: authentic\nlayout: NOT authentic, or not to be had: {}",

@@ -61,7 +61,9 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     let admin = config.admin.as_ref().expect("an admin listener");
     assert_eq!((admin.address, admin.token.is_none()), (SocketAddr::from(([127, 0, 0, 1], 9333)), true));
     assert_eq!(config.upstream().target, Target::Embedded { path: "./data".into() });
-    let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
+    let Provider::Local(keyring) = &config.keyring.holders[0].provider else {
+        panic!("the keyring is local")
+    };
     assert_eq!((keyring.file.as_path(), keyring.create_if_missing), (Path::new("./data/keyring"), true));
     assert_eq!(config.clients[0].0, "s3veil");
     assert_eq!(config.buckets[0].name, BucketPattern::any());
@@ -307,7 +309,7 @@ fn slow_clients_can_be_left_alone() {
 fn keys_clients_and_buckets_can_be_set() {
     let config = read(EVERYTHING).expect("a valid file");
     let seconds = Duration::from_secs;
-    let Provider::AwsKms(kms) = config.keyring.provider else { panic!("AWS KMS was configured") };
+    let Provider::AwsKms(kms) = &config.keyring.holders[0].provider else { panic!("AWS KMS was configured") };
     assert_eq!(
         (kms.key_id, kms.endpoint.as_deref(), kms.region.as_deref()),
         (None, Some("http://127.0.0.1:4566/"), Some("eu-west-2"))
@@ -326,7 +328,7 @@ fn keys_clients_and_buckets_can_be_set() {
     let rule = &config.buckets[0];
     assert_eq!((rule.realm.as_deref(), rule.binding), (Some("logs"), Binding::Realm));
     assert_eq!(rule.etag, EtagStyle::Storage);
-    assert_eq!(rule.allowed_key_ids, [KeyId::parse("alias/old").expect("a key id")]);
+    assert_eq!(rule.keys.allowed_key_ids, [KeyId::parse("alias/old").expect("a key id")]);
     assert_eq!(config.log, LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned() });
 }
 
@@ -957,6 +959,8 @@ fn files_that_cannot_be_read() {
     assert!(error.problem.starts_with("can't be read: "), "{error}");
     std::fs::write(&missing, MINIMAL).expect("a file");
     let config = load(&missing).expect("a file");
-    let Provider::Local(keyring) = config.keyring.provider else { panic!("the keyring is local") };
+    let Provider::Local(keyring) = &config.keyring.holders[0].provider else {
+        panic!("the keyring is local")
+    };
     assert_eq!(keyring.file, directory.path().join("keyring"));
 }

@@ -4,6 +4,7 @@
 //! It must not know where bytes come from. It promises that no byte is released that was not authenticated.
 
 mod attributes;
+mod body_kind;
 mod chunk;
 mod envelope;
 mod holders;
@@ -20,6 +21,7 @@ mod vectors;
 mod window;
 
 pub use attributes::Attributes;
+pub use body_kind::BodyKind;
 pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
 pub use envelope::{
     Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,
@@ -61,6 +63,9 @@ pub enum FormatError {
     /// A flag this code does not know (F-08).
     #[error("the envelope has unknown flags")]
     Flags,
+    /// A plaintext length that no body of the envelope's kind has (F-17).
+    #[error("the envelope names a plaintext length that no such body has")]
+    PlaintextLength,
     /// The key commitment does not match: another data key, realm, object name or header (F-11).
     #[error("the envelope does not belong to this object and data key")]
     Commitment,
@@ -70,8 +75,8 @@ pub enum FormatError {
     /// The sealed attributes do not parse (F-15).
     #[error("the envelope's attributes are malformed")]
     Attributes,
-    /// No plaintext has a ciphertext of this length (F-24).
-    #[error("the stored length is impossible")]
+    /// The stored length is not that of the plaintext, or that of no plaintext (F-24, F-38).
+    #[error("the stored length is not that of the plaintext")]
     Length,
     /// A chunk fails authentication (F-25).
     #[error("a chunk of the body fails authentication")]

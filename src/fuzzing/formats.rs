@@ -15,9 +15,9 @@ use crate::envelope::native::multipart::{
     open_layout_tail, seal_terminator,
 };
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, FormatError, ObjectName,
-    PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed, SseAlgorithm, UploadChecksum,
-    UploadTarget, UploadToken, plaintext_length,
+    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, FormatError,
+    ObjectName, PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed, SseAlgorithm,
+    UploadChecksum, UploadTarget, UploadToken,
 };
 use crate::envelope::{ContentKey, DataKey, article_cbc, s3ec};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
@@ -30,12 +30,15 @@ fn data_key() -> DataKey {
     DataKey::from_bytes([7; 32])
 }
 
-/// A new envelope, as the first byte chooses.
+/// A new envelope, as the first byte chooses; that of one PUT has its length from the upper bits.
 fn sealed(choice: u8, attributes: &Attributes) -> Sealed {
     let request = SealRequest {
         data_key: &data_key(),
         binding: Binding::RealmAndKey,
-        multipart: choice & 1 != 0,
+        body: match choice & 1 {
+            0 => BodyKind::Put { plaintext_length: u64::from(choice) << (choice >> 3) },
+            _ => BodyKind::Multipart,
+        },
         sse: if choice & 2 == 0 { SseAlgorithm::AwsKms } else { SseAlgorithm::Aes256 },
         name: NAME,
         attributes,
@@ -64,7 +67,7 @@ pub fn native_envelope(data: &[u8]) {
     let honest = Attributes::new(vec![checksum]);
     let Sealed { envelope, .. } = sealed(input.byte(), &honest);
     let opened = envelope.open(&data_key(), STRICT, NAME).expect("it was sealed so");
-    assert_eq!(opened.attributes, honest);
+    assert_eq!((&opened.attributes, opened.body), (&honest, envelope.body()));
     assert!(envelope.open(&data_key(), STRICT, OTHER_NAME).is_err(), "This is a security issue.");
     let mut header = envelope.to_header().into_bytes();
     let at = input.below(header.len());
@@ -83,7 +86,7 @@ pub fn native_body(data: &[u8]) {
         let first = input.below(content.len());
         let last = (first + input.below(content.len())).min(end);
         let window =
-            ReadWindow::slice(honest.len() as u64, 0, first as u64, last as u64).expect("it is inside");
+            ReadWindow::slice(content.len() as u64, 0, first as u64, last as u64).expect("it is inside");
         let mut opener =
             ChunkOpener::for_put(&content_key, content.len() as u64, window.first_chunk).expect("inside");
         let mut chunk = BytesMut::from(next_of(&honest[index(window.discard)..], opener.next_length()));
@@ -94,7 +97,7 @@ pub fn native_body(data: &[u8]) {
     let mut chunks: Vec<_> = honest.chunks(SEALED_CHUNK).map(<[u8]>::to_vec).collect();
     alter(&mut chunks, &mut input);
     let body = chunks.concat();
-    match open_put(&content_key, &body) {
+    match open_put(&content_key, content.len(), &body) {
         Ok(opened) => {
             assert!(body == honest, "This is a security issue: an altered body opens.");
             assert!(opened == content);
@@ -125,8 +128,11 @@ fn seal_chunks(mut sealer: ChunkSealer, content: &[u8]) -> Vec<u8> {
     body
 }
 
-fn open_put(content_key: &ContentKey, body: &[u8]) -> Result<Vec<u8>, FormatError> {
-    let mut opener = ChunkOpener::for_put(content_key, plaintext_length(body.len() as u64)?, 0)?;
+/// Opens the body of one PUT whose envelope names a plaintext of `length` bytes.
+fn open_put(content_key: &ContentKey, length: usize, body: &[u8]) -> Result<Vec<u8>, FormatError> {
+    let kind = BodyKind::Put { plaintext_length: length as u64 };
+    let plaintext_length = kind.put_length(body.len() as u64)?.expect("it is the body of one PUT");
+    let mut opener = ChunkOpener::for_put(content_key, plaintext_length, 0)?;
     let (mut rest, mut content) = (body, Vec::new());
     while let Some(length) = opener.next_length() {
         let (chunk, after) = rest.split_at_checked(length).ok_or(FormatError::BodyLength)?;

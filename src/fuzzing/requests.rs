@@ -191,7 +191,7 @@ pub fn ranges(data: &[u8]) {
         );
         let stored = ciphertext_length(total).expect("2^62 bytes have a stored length");
         let (first, last) = stored_range(native.ciphertext(), stored);
-        let window = ReadWindow::slice(stored, first, bytes.first(), bytes.last()).expect("it is inside");
+        let window = ReadWindow::slice(total, first, bytes.first(), bytes.last()).expect("it is inside");
         assert_eq!(window.length, bytes.len());
         assert!(first + window.discard + window.ciphertext_needed() <= last + 1, "{text} of {total}");
     }

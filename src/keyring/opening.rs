@@ -106,6 +106,16 @@ impl Keyring {
         Box::pin(self.open(purpose, rule, wrappings, context)).await
     }
 
+    /// The data key of a native object if it is cached. Never calls a provider.
+    pub async fn cached(
+        &self,
+        rule: &KeyRule,
+        wrappings: Wrappings<'_>,
+        context: &EncryptionContext,
+    ) -> Option<UnwrappedKey> {
+        self.inner.cached(Purpose::NATIVE, rule, wrappings, context).await
+    }
+
     /// The wrapping key's full name if the data key of a native object is cached, for responses without a
     /// body. Never calls a provider.
     pub async fn known_key_id(

@@ -1,7 +1,8 @@
 //! Describes a stored object without its content: metadata, the plaintext's length, and where its parts lie.
 //!
 //! It must not know operations or client requests. A length that was not authenticated is the one that the
-//! storage claims; a layout and a checksum are returned only if they were authenticated.
+//! storage claims; a layout and a checksum are returned only if they were authenticated. The length of the
+//! body of one PUT is authenticated where that takes no call of the key service.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of};
 use super::native::{NativeMetadata, OpenedNative};
 use super::rule::BucketRule;
 use super::{layout, upstream_response};
+use crate::envelope::native::SseAlgorithm;
 use crate::envelope::native::multipart::Layout;
-use crate::envelope::native::{self, SseAlgorithm};
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
@@ -43,15 +44,16 @@ pub(crate) struct DescribedObject {
     pub(crate) head: response::Parts,
     /// The keys that its metadata hold.
     pub(crate) keys: ObjectKeys,
-    /// Plaintext length in bytes: as the storage claims, unless the layout is here. For an archived object
-    /// whose length only its content could show: the length recorded when the upload was completed, else the
+    /// Plaintext length in bytes. Authentic for the body of one PUT if `key_id` is here, and for a multipart
+    /// upload if `layout` is; else as the storage claims. For an archived object whose length only its content could show: the length recorded when the upload was completed, else the
     /// stored bytes, as in listings.
     pub(crate) plaintext_total: u64,
     /// The layout of a multipart upload, if it was needed for the length, the checksum or the caller.
     pub(crate) layout: Option<Arc<Layout>>,
-    /// The checksums and the name of the key that wrapped the data key, if they were requested and the object
-    /// is native.
-    pub(crate) checksums: Option<(Vec<ObjectChecksum>, String)>,
+    /// The checksums, if they were requested and the object is native.
+    pub(crate) checksums: Option<Vec<ObjectChecksum>>,
+    /// The name of the key that wrapped the data key, if the envelope was authenticated.
+    pub(crate) key_id: Option<String>,
 }
 
 /// The keys of a described object.
@@ -169,7 +171,8 @@ async fn attempt(
             };
             foreign::hide(&foreign, &mut head.headers);
             let keys = ObjectKeys::Foreign(foreign);
-            let described = DescribedObject { head, keys, plaintext_total, layout: None, checksums: None };
+            let (layout, checksums, key_id) = (None, None, None);
+            let described = DescribedObject { head, keys, plaintext_total, layout, checksums, key_id };
             return Ok(Box::new(described));
         }
     };
@@ -195,7 +198,9 @@ async fn native_object(
     let unlock = || stored.unlock(&resources.keyring, rule, bucket, object_key);
     let unlocked = if *needs_checksum { Some(unlock().await?) } else { None };
     let is_carried = unlocked.as_ref().is_some_and(|found| may_carry_checksum(&found.opened.attributes));
-    let (plaintext_total, known) = if stored.envelope().is_multipart() {
+    let (plaintext_total, known) = if let Some(total) = stored.envelope().body().put_length(stored_total)? {
+        (total, None)
+    } else {
         let identity = ObjectIdentity::from_headers(&head.headers, &stored, stored_total)?;
         match identity.plaintext_total()? {
             Some(total) if !needs_layout && !is_carried => (total, None),
@@ -223,16 +228,15 @@ async fn native_object(
                 }
             }
         }
-    } else {
-        (native::plaintext_length(stored_total)?, None)
     };
-    let checksums = match unlocked {
+    let (checksums, key_id) = match unlocked {
         Some(OpenedNative { opened, key_id }) => {
-            Some((kept_checksums(&opened.attributes, known.as_deref())?, key_id))
+            (Some(kept_checksums(&opened.attributes, known.as_deref())?), Some(key_id))
         }
-        None => None,
+        None if stored.envelope().is_multipart() => (None, None),
+        None => (None, stored.authenticate_cached(&resources.keyring, rule, bucket, object_key).await?),
     };
     let (keys, layout) = (ObjectKeys::Native(stored), known.map(|known| known.layout.clone()));
-    let described = DescribedObject { head, keys, plaintext_total, layout, checksums };
+    let described = DescribedObject { head, keys, plaintext_total, layout, checksums, key_id };
     Ok(Box::new(described))
 }

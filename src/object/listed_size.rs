@@ -309,10 +309,8 @@ impl SizeReader {
                 return Ok(ListedSize { size, hashed: foreign.hashed() });
             }
         };
-        if !stored.envelope().is_multipart() {
-            return Ok(native::plaintext_length(run.total)
-                .map(ListedSize::encrypted)
-                .map_err(Error::from)?);
+        if let Some(length) = stored.envelope().body().put_length(run.total).map_err(Error::from)? {
+            return Ok(ListedSize::encrypted(length));
         }
         let identity = ObjectIdentity::from_headers(&head.headers, &stored, run.total)?;
         if let Some(length) = identity.plaintext_total().map_err(Error::from)? {

@@ -105,6 +105,31 @@ impl NativeMetadata {
         Ok(OpenedNative { opened, key_id: unwrapped.key_id })
     }
 
+    /// Authenticates what stands in clear in the envelope, the kind and the length of the body among it, if
+    /// the data key is cached: without a call of the key service. The name of the key that wrapped the data
+    /// key; `None` if it is not cached.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`], when the cached data key is not the envelope's.
+    pub(crate) async fn authenticate_cached(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        bucket: &BucketName,
+        object_key: &ObjectKey,
+    ) -> Result<Option<String>, Error> {
+        let realm = rule.realm(bucket);
+        let allowed = rule.allowed_keys(keyring.default_allowed());
+        let cached = keyring.cached(&self.wrapped, &EncryptionContext::native(realm), &allowed).await;
+        let Some(cached) = cached else { return Ok(None) };
+        let name = ObjectName { realm, object_key: object_key.as_bytes() };
+        if self.envelope.is_committed(&cached.data_key, name) {
+            return Ok(Some(cached.key_id));
+        }
+        // The object is damaged, or the key service's response was wrong: unlocking it tells.
+        Ok(Some(Box::pin(self.unlock(keyring, rule, bucket, object_key)).await?.key_id))
+    }
+
     /// The name of the key that probably wrapped the data key, without a call of the key service: from the
     /// cache, else the key that the rule writes with.
     pub(crate) async fn likely_key_id(

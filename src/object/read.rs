@@ -209,7 +209,13 @@ impl Reader<'_> {
         };
         let OpenedNative { opened, key_id } = self.unlock(&stored).await?;
         let content_key = Arc::new(opened.content_key);
-        let plan = if stored.envelope().is_multipart() {
+        let put_length = opened.body.put_length(run.total)?;
+        let plan = if let Some(plaintext_total) = put_length {
+            if expected.is_some() && run.partial {
+                return Ok(Attempt::Again(Assumption::Nothing));
+            }
+            self.put(run, plaintext_total, &content_key)?
+        } else {
             let identity = ObjectIdentity::from_headers(&head.headers, &stored, run.total)?;
             match expected {
                 _ if self.wants_whole(run) => {
@@ -229,10 +235,6 @@ impl Reader<'_> {
                     return Ok(Attempt::Again(Assumption::Layout(Box::pin(found).await?)));
                 }
             }
-        } else if expected.is_some() && run.partial {
-            return Ok(Attempt::Again(Assumption::Nothing));
-        } else {
-            self.put(run, &content_key)?
         };
         let ReadPlan { plaintext_total, selection, opener, parts_count, known } = plan;
         let (length, body) = match opener {
@@ -321,7 +323,7 @@ impl Reader<'_> {
     }
 
     /// Handles a 416 to the range of stored bytes. The client's error has to contain the plaintext's length,
-    /// so the object's length is requested; a range that lies within the object after all (some storages
+    /// so the object's length is requested and authenticated; a range that lies within the object after all (some storages
     /// refuse a suffix longer than the object) is requested again, with both ends.
     ///
     /// # Errors
@@ -356,19 +358,15 @@ impl Reader<'_> {
                 return self.foreign(metadata, self.read.wanted, first).await;
             }
         };
-        if !stored.envelope().is_multipart() {
-            let total = ReadWindow::whole(run.total)?.plaintext_total;
+        let opened = self.unlock(&stored).await?.opened;
+        if let Some(total) = opened.body.put_length(run.total)? {
             let Selection::Span(range) = self.read.wanted.select(total, None)? else { return Err(PARTIAL) };
-            let window = ReadWindow::slice(run.total, 0, range.first(), range.last())?;
+            let window = ReadWindow::slice(total, 0, range.first(), range.last())?;
             let span = ByteRange::new(window.discard, window.discard + window.ciphertext_needed() - 1);
             return Ok(Attempt::Again(Assumption::Span(span.ok_or(OTHER_BYTES)?)));
         }
         let identity = ObjectIdentity::from_headers(response.headers(), &stored, run.total)?;
-        if let Some(total) = identity.plaintext_total()? {
-            self.read.wanted.select(total, None)?;
-        }
-        let content_key = self.unlock(&stored).await?.opened.content_key;
-        let known = layout::layout_of(self.resources, &self.at, &identity, &content_key).await?;
+        let known = layout::layout_of(self.resources, &self.at, &identity, &opened.content_key).await?;
         self.read.wanted.select(known.layout.plaintext_total(), Some(&known.layout))?;
         Ok(Attempt::Again(Assumption::Layout(ExpectedLayout::Proven(known))))
     }

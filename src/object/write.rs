@@ -14,8 +14,8 @@ use super::selected_key::selected_key;
 use super::{foreign, native, response_headers, upstream_response};
 use crate::body::{BoxBody, IngestBody, SealBody, boxed};
 use crate::envelope::native::{
-    Attributes, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SEALED_CHUNK, SealRequest, Sealed,
-    SseAlgorithm, TAG, ciphertext_length,
+    Attributes, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SEALED_CHUNK, SealRequest,
+    Sealed, SseAlgorithm, TAG, ciphertext_length,
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
@@ -102,9 +102,11 @@ impl<'a> NewObject<'a> {
                 (SseAlgorithm::AwsKms, key_id)
             }
             (None, Plaintext::Whole(plaintext, checksums)) => {
-                let write_key = self.write_key(resources, plaintext.len() as u64).await?;
+                let plaintext_length = plaintext.len() as u64;
+                let write_key = self.write_key(resources, plaintext_length).await?;
                 let attributes = Attributes::new(checksums);
-                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers)?;
+                let kind = BodyKind::Put { plaintext_length };
+                let sealed = self.seal(&write_key, kind, &attributes, &mut request.headers)?;
                 let chunks = ChunkSealer::for_put(&sealed.content_key);
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
                 (self.sse, write_key.key_id)
@@ -112,7 +114,8 @@ impl<'a> NewObject<'a> {
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
                 let attributes = Attributes::new(checksums);
-                let sealed = self.seal(&write_key, false, &attributes, &mut request.headers)?;
+                let kind = BodyKind::Put { plaintext_length: length };
+                let sealed = self.seal(&write_key, kind, &attributes, &mut request.headers)?;
                 let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
@@ -157,14 +160,14 @@ impl<'a> NewObject<'a> {
     pub(crate) fn seal(
         &self,
         write_key: &WriteKey,
-        multipart: bool,
+        body: BodyKind,
         attributes: &Attributes,
         request: &mut HeaderMap,
     ) -> Result<Sealed, Error> {
         let seal_request = SealRequest {
             data_key: &write_key.data_key,
             binding: self.rule.binding,
-            multipart,
+            body,
             sse: self.sse,
             name: ObjectName { realm: self.rule.realm(self.bucket), object_key: self.object_key.as_bytes() },
             attributes,

@@ -19,7 +19,7 @@ use super::request::Call;
 use super::request::copy_source::refuse_body;
 use super::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm, plaintext_length};
+use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm};
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::caches::ProvenLayout;
@@ -151,22 +151,22 @@ impl ObjectCopy {
         let SourceReader { named, rule, .. } = &self.source;
         let keyring = &self.resources.keyring;
         let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
+        let put_length = unlocked.opened.body.put_length(found.identity.stored_total)?;
         let own = self.own_checksum(&found.etag, &unlocked.checksums()).await?;
-        if found.keys.envelope().is_multipart() {
-            self.copy_parts(found, &unlocked, own).await
-        } else {
-            self.copy_whole(found, &unlocked, own).await
+        match put_length {
+            None => self.copy_parts(found, &unlocked, own).await,
+            Some(length) => self.copy_whole(found, &unlocked, own, length).await,
         }
     }
 
-    /// The storage's own CopyObject, under a new envelope.
+    /// The storage's own CopyObject of `length` bytes of plaintext, under a new envelope.
     async fn copy_whole(
         &self,
         found: &NativeSource,
         unlocked: &OpenedNative,
         own: Option<Checksum>,
+        length: u64,
     ) -> Result<DocumentResponse> {
-        let length = plaintext_length(found.identity.stored_total)?;
         let (mut request, write_key) = self.request(found, unlocked, own, length).await?;
         request.headers.insert(METADATA_DIRECTIVE, REPLACE);
         if self.tagging == Directive::Replace {

@@ -56,13 +56,13 @@ pub(crate) async fn get_object_attributes(resources: &Resources, call: Call) -> 
     if let Some(status) = description.as_ref().err().and_then(Error::refusal_status) {
         return refusal(resources, &at, status).await;
     }
-    let DescribedObject { head, keys, plaintext_total, layout, checksums } = *description?;
+    let DescribedObject { head, keys, plaintext_total, layout, checksums, .. } = *description?;
     let mut attributes = ObjectAttributes::default();
     if requested.etag {
         let etag = etag_of(&head.headers);
         attributes.etag = etag.map(|etag| rule.etag.to_client(etag, keys.hashed()));
     }
-    if let Some((checksums, _)) = checksums {
+    if let Some(checksums) = checksums {
         attributes.checksums = checksums;
     }
     if requested.parts {

@@ -26,23 +26,25 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         needs_layout: is_part,
         needs_checksum: response::wants_checksums(&call.headers, &wanted),
     };
-    let DescribedObject { mut head, keys, plaintext_total, layout, checksums } =
+    let DescribedObject { mut head, keys, plaintext_total, layout, checksums, key_id } =
         *describe_object(resources, request).await?;
     let is_range = matches!(wanted, RequestedRange::Range(_));
     let if_range = call.headers.get(IF_RANGE).filter(|_| is_range).map(IfRange::parse);
     let is_replaced = if_range.is_some_and(|condition| !condition.holds(&head.headers));
     let wanted = if is_replaced { RequestedRange::Whole } else { wanted };
     let selection = wanted.select(plaintext_total, layout.as_deref())?;
-    let mut key_id = keys.likely_key_id(resources, rule, bucket).await;
+    let key_id = match key_id {
+        Some(key_id) => Some(key_id),
+        None => keys.likely_key_id(resources, rule, bucket).await,
+    };
 
     response_headers::retain_s3(&mut head.headers);
     response_headers::set_etag(&mut head.headers, rule.etag, keys.hashed());
     response_headers::set_length(&mut head.headers, selection.extent(plaintext_total).1);
     let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());
     head.status = response::set_selection(&mut head.headers, selection, plaintext_total, parts_count);
-    if let Some((checksums, unlocked_by)) = checksums {
-        checksums.iter().for_each(|checksum| response_headers::set_checksum(&mut head.headers, checksum));
-        key_id = Some(unlocked_by);
+    for checksum in checksums.iter().flatten() {
+        response_headers::set_checksum(&mut head.headers, checksum);
     }
     if keys.is_encrypted() {
         response_headers::set_sse(&mut head.headers, keys.sse(), key_id.as_deref());

@@ -108,7 +108,7 @@ def attacks(house, honest, other, elsewhere):
     realm = context(house.bucket)
     mine = seal_service(secret, inner, secret, kind, mark, realm)
     public = house.recovery.public_key()
-    forged = Seal(secret, house.bucket, KEY)
+    forged = Seal(secret, house.bucket, KEY, length=len(OTHER_CONTENT))
     forgery = with_metadata(Stored(forged.body(OTHER_CONTENT), honest.metadata), envelope=forged.envelope())
     header = base64.b64decode(honest.metadata["encryption-holders"])
     made = {

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from backing import Stored
-from judge import assert_fails_closed
+from judge import assert_fails_closed, assert_refused
 from rawsig import flip_bit
-from read_native import CHUNK, TAG, context
+from read_native import CHUNK, FIXED, TAG, context
 from write_native import Seal
 
 SEALED = CHUNK + TAG
 PLAINTEXT = os.urandom(2 * CHUNK + 1000)
-REGIONS = {"version": 0, "suite": 1, "binding": 2, "flags": 3, "salt": 4, "commit": 36, "wrapped": 68, "tag": 115}
+REGIONS = {"version": 0, "suite": 1, "binding": 2, "flags": 3, "length": 11, "salt": 12, "commit": 44, "wrapped": 76, "tag": 123}
 
 
 @pytest.fixture
@@ -90,6 +90,73 @@ def test_the_body(honest, read, attack):
     assert_fails_closed(read(replace(honest, body=BODIES[attack](honest.body))), PLAINTEXT)
 
 
+OTHER_LENGTHS = {name: attack for name, attack in BODIES.items() if len(attack(bytes(3 * SEALED - 9))) != 3 * SEALED - 9}
+RANGES = ["0-0", f"{CHUNK - 5}-{CHUNK + 5}", f"{CHUNK}-", f"{2 * CHUNK + 10}-{2 * CHUNK + 20}", "-20", f"{10 * CHUNK}-"]
+
+
+def every_read(proxy, path):
+    """What any read of the object gives: whole, by ranges (one lies behind its end), by part number, for a copy; then HEAD."""
+    raw = proxy.raw()
+    yield "whole", raw.request("GET", path)
+    for span in RANGES:
+        yield span, raw.request("GET", path, headers={"range": f"bytes={span}"})
+    yield "part", raw.request("GET", path, [("partNumber", "1")])
+    yield "copy", raw.request("PUT", path + "-copy", headers={"x-amz-copy-source": path})
+    attributes = {"x-amz-object-attributes": "ObjectSize"}
+    yield "attributes", raw.request("GET", path, [("attributes", "")], headers=attributes)
+    for headers in ({}, {"range": "bytes=0-0"}, {"x-amz-checksum-mode": "ENABLED"}):
+        yield f"HEAD {headers}", raw.request("HEAD", path, headers=headers)
+
+
+def assert_nothing_released(proxy, path):
+    for what, answer in every_read(proxy, path):
+        if what.startswith("HEAD"):
+            assert answer.status == 502, f"{what}: {answer.status}: a false length: this is a security issue"
+        else:
+            assert not answer.broken, what
+            assert_refused(answer, 502, "IntegrityCheckFailed")
+
+
+@pytest.mark.parametrize("attack", OTHER_LENGTHS)
+def test_a_body_of_another_length_releases_nothing(honest, real_proxy, real_bucket, real, attack):
+    """The storage claims the length that its body has, everywhere alike: no 206, no byte, no total."""
+    real.store.write(real_bucket, "object", replace(honest, body=OTHER_LENGTHS[attack](honest.body)))
+    assert_nothing_released(real_proxy, f"/{real_bucket}/object")
+
+
+def with_length(stored, length):
+    envelope = envelope_of(stored)
+    return with_envelope(stored, envelope[:4] + length.to_bytes(8, "big") + envelope[12:])
+
+
+@pytest.mark.parametrize("length", [0, CHUNK, 2 * CHUNK])
+def test_a_cut_body_under_a_length_that_fits_releases_nothing(honest, real_proxy, real_bucket, real, length):
+    """The length in the envelope is the cut one's too, but for that no key is needed, and for its commitment one is."""
+    cut = honest.body[: length + max(1, length // CHUNK) * TAG]
+    real.store.write(real_bucket, "object", with_length(replace(honest, body=cut), length))
+    assert_nothing_released(real_proxy, f"/{real_bucket}/object")
+
+
+def test_a_cut_body_under_a_length_that_fits_and_a_proxy_without_the_key(honest, start, real_bucket, real):
+    """HEAD calls no key service: where the data key is not at hand, the length is what the storage says. After a GET it is."""
+    cut = with_length(replace(honest, body=honest.body[:SEALED]), CHUNK)
+    real.store.write(real_bucket, "object", cut)
+    running, path = start(real), f"/{real_bucket}/object"
+    described = running.raw().request("HEAD", path)
+    assert (described.status, described.headers["content-length"]) == (200, str(CHUNK))
+    assert_nothing_released(running, path)
+
+
+@pytest.mark.parametrize("size", [0, 100, CHUNK, 2 * CHUNK, 2 * CHUNK + 999, 3 * CHUNK])
+def test_the_body_of_another_object_or_version_releases_nothing(honest, real_proxy, real_bucket, real, size):
+    path = f"/{real_bucket}/object"
+    assert real_proxy.raw().request("PUT", path, body=PLAINTEXT[:1] * size).status == 200
+    other = real.store.read(real_bucket, "object")
+    for stored in (replace(honest, body=other.body), replace(other, body=honest.body)):
+        real.store.write(real_bucket, "object", stored)
+        assert_nothing_released(real_proxy, path)
+
+
 @pytest.mark.parametrize("attack", BODIES)
 @pytest.mark.parametrize("first, last", [(0, 10), (CHUNK - 5, CHUNK + 5), (2 * CHUNK + 10, 2 * CHUNK + 20)])
 def test_ranges_of_the_body(honest, read, attack, first, last):
@@ -118,7 +185,7 @@ def test_every_byte_of_the_envelope(honest, read):
     for index in range(len(envelope)):
         answer = read(with_envelope(honest, flip_bit(envelope, index)))
         # Attributes are sealed apart; whether or not a reader opens them, the content must be right or refused.
-        if index >= 116 and answer.status == 200 and not answer.broken:
+        if index >= FIXED and answer.status == 200 and not answer.broken:
             assert answer.body == PLAINTEXT
         else:
             assert_fails_closed(answer, PLAINTEXT)
@@ -215,9 +282,13 @@ def forge(honest, kms, real_bucket):
     data_key = kms.decrypt(CiphertextBlob=blob, EncryptionContext=context(real_bucket))["Plaintext"]
 
     def sealed(plaintext=PLAINTEXT, body=None, **choices):
-        seal = Seal(data_key, **{"realm": real_bucket, "key": "object", **choices})
-        forged = with_key(Stored(body(seal) if body else seal.body(plaintext), {}), blob)
-        return with_envelope(forged, seal.envelope())
+        seal = Seal(data_key, **{"realm": real_bucket, "key": "object", "length": len(plaintext), **choices})
+        made = body(seal) if body else seal.body(plaintext)
+        if body:
+            # The length that fits, so that only the chunks can refuse it.
+            full, rest = divmod(len(made), SEALED)
+            seal.length = full * CHUNK + max(rest - TAG, 0)
+        return with_envelope(with_key(Stored(made, {}), blob), seal.envelope())
 
     return sealed
 
@@ -229,7 +300,8 @@ def test_the_independent_writer_is_understood(forge, read, size):
 
 @pytest.mark.parametrize("choices", [
     {"binding": 0}, {"binding": 2}, {"binding": 3}, {"binding": 255},
-    {"version": 0}, {"version": 2}, {"suite": 0}, {"suite": 2}, {"flags": 1}, {"flags": 2}, {"flags": 128},
+    {"version": 0}, {"version": 2}, {"suite": 0}, {"suite": 2}, {"flags": 1}, {"flags": 1, "length": 0}, {"flags": 2}, {"flags": 128},
+    {"length": 0}, {"length": len(PLAINTEXT) - 1}, {"length": len(PLAINTEXT) + 1}, {"length": len(PLAINTEXT) - CHUNK}, {"length": 1 << 63},
     {"key": "other"}, {"realm": "other"}, {"realm": "", "key": "object"},
 ], ids=str)  # fmt: skip
 def test_labels_that_the_bucket_does_not_allow(forge, read, choices):

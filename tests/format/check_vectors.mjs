@@ -85,13 +85,15 @@ function makeObject(vector) {
 const openEnvelope = (envelope, { realm, object_key: objectKey, least_binding: leastBinding = "none", ...keys }) =>
   reader.openEnvelope(envelope, decodeHex(keys.data_key), { realm, objectKey, leastBinding });
 
-/** Opens ranges: each gives its slice of the plaintext or, of a refused object, some of it or a refusal. */
+/** Opens ranges: each gives its slice of the plaintext or, of a refused object, some of it or a refusal; of one of
+    another length, a refusal. */
 function openRanges(openRange, plaintext, refusal) {
   const edges = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, plaintext.length - 1, plaintext.length];
   for (const from of edges) {
     for (const to of edges.filter((edge) => from >= 0 && from < edge && edge <= plaintext.length)) {
       try {
         const range = openRange(from, to), end = refusal ? from + range.length : to;
+        demand(refusal?.message !== "Length", `a range from ${from} to ${to} of a body of another length`);
         demand(range.equals(plaintext.subarray(from, end)), `another range from ${from} to ${to}`);
       } catch (error) {
         if (!(refusal && error instanceof Refused)) throw error;
@@ -103,13 +105,13 @@ function openRanges(openRange, plaintext, refusal) {
 /** Opens the object whole, then in ranges; throws Refused, or an Error that names a wrong result. */
 function openVector(vector) {
   const { plaintext, checksum, body } = makeObject(vector), segments = vector.claimed_parts;
-  const { contentKey, isMultipart, attributes } = openEnvelope(vector.envelope, vector.opened_as);
+  const { contentKey, isMultipart, length, attributes } = openEnvelope(vector.envelope, vector.opened_as);
   const isAnnounced = attributes.has(11) && (attributes.get(11)[0] & 0x7f) <= 10;
   let refusal = null;
   try {
     const whole = isMultipart
       ? reader.readMultipart(contentKey, body, segments)
-      : { plaintext: reader.readPut(contentKey, body), checksum: null };
+      : { plaintext: reader.readPut(contentKey, body, length), checksum: null };
     demand(whole.plaintext.equals(plaintext), "another plaintext");
     const carried = reader.readChecksum(attributes, whole.checksum);
     demand(isAnnounced && checksum ? carried.value.equals(checksum) : carried === null, "another checksum");
@@ -119,10 +121,10 @@ function openVector(vector) {
   }
   if (vector.copied_from) {
     const source = openEnvelope(vector.copied_from.envelope, vector.copied_from);
-    demand(isDeepStrictEqual(source, { contentKey, isMultipart, attributes }), "no copy of copied_from");
+    demand(isDeepStrictEqual(source, { contentKey, isMultipart, length, attributes }), "no copy of copied_from");
   }
   const openRange = (from, to) => isMultipart
-    ? readMultipartRange(contentKey, body, segments, from, to) : reader.readPut(contentKey, body, from, to);
+    ? readMultipartRange(contentKey, body, segments, from, to) : reader.readPut(contentKey, body, length, from, to);
   if (segments !== null) openRanges(openRange, plaintext, refusal);
   if (refusal) throw refusal;
 }

@@ -27,17 +27,18 @@ def pattern(length):
 
 
 def seal(**choices):
-    return Seal(**{"data_key": DATA_KEY, "realm": "realm", "key": "dir/key", "content_key": CONTENT_KEY, "salt": SALT} | choices)
+    """By default that of a vector whose plaintext has 5 bytes."""
+    return Seal(**{"data_key": DATA_KEY, "realm": "realm", "key": "dir/key", "content_key": CONTENT_KEY, "salt": SALT, "length": 5} | choices)
 
 
 def attributes(envelope, sealed):
     """Appends attributes, sealed under their own key."""
-    key = hkdf(CONTENT_KEY, envelope[4:36], b"s3veil/v1/attributes\0", 32)
+    key = hkdf(CONTENT_KEY, envelope[12:44], b"s3veil/v1/attributes\0", 32)
     return envelope + AESGCM(key).encrypt(bytes(12), sealed, envelope)
 
 
 def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=None, length=5, chunks=None, body=None, told=None, copied_from=None):
-    sealer = sealer or seal()
+    sealer = sealer or seal(length=length)
     whole = sealer.body(pattern(length))
     envelope = sealer.envelope() if envelope is None else envelope
     document = {
@@ -109,26 +110,27 @@ def bad_envelopes():
     header = base64.b64encode(plain).decode()
     vector("base64_unpadded", "padding missing", "Encoding", "F-04", header=header.rstrip("="))
     vector("base64_url_alphabet", "- and _ for + and /", "Encoding", "F-04", header="-_" + header[2:])
-    last = header[-2]
-    vector("base64_trailing_bits", "unused bits set in the last character", "Encoding", "F-04", header=header[:-2] + chr(ord(last) + 1) + "=")
-    vector("envelope_short", "115 bytes", "EnvelopeLength", "F-04", envelope=plain[:-1])
-    vector("envelope_with_a_tag_of_nothing", "132 bytes: attributes can't be empty", "EnvelopeLength", "F-04", envelope=plain + bytes(16))
+    last = header[-3]
+    vector("base64_trailing_bits", "unused bits set in the last character", "Encoding", "F-04", header=header[:-3] + chr(ord(last) + 1) + "==")
+    vector("envelope_short", "123 bytes", "EnvelopeLength", "F-04", envelope=plain[:-1])
+    vector("envelope_with_a_tag_of_nothing", "140 bytes: attributes can't be empty", "EnvelopeLength", "F-04", envelope=plain + bytes(16))
     vector("version_2", "sealed as version 2", "Version", "F-05", sealer=seal(version=2))
     vector("suite_2", "sealed as suite 2", "Suite", "F-06", sealer=seal(suite=2))
     vector("binding_3", "sealed with binding 3", "UnknownBinding", "F-07", sealer=seal(binding=3))
     vector("binding_weaker_than_policy", "binding 2 where 1 is demanded", "WeakBinding", "F-07", sealer=seal(binding=REALM))
     vector("binding_relabelled", "binding 1 made 2", "Commitment", "F-07", envelope=plain[:2] + b"\2" + plain[3:], told={"least_binding": "none"})
     vector("flags_unknown", "sealed with flag 2", "Flags", "F-08", sealer=seal(flags=2))
-    vector("flags_relabelled", "multipart flag set afterwards", "Commitment", "F-08", envelope=plain[:3] + b"\1" + plain[4:])
+    empty = seal(length=0).envelope()
+    vector("flags_relabelled", "multipart flag set afterwards", "Commitment", "F-08", length=0, envelope=flipped(empty, 3))
     vector("flags_aes256_removed", "flag 2 removed afterwards", "Commitment", "F-08", envelope=flipped_bits(seal(flags=4).envelope(), 3, 4))
-    vector("salt_altered", "one bit", "Commitment", "F-11", envelope=flipped(plain, 4))
-    vector("commitment_altered", "one bit", "Commitment", "F-11", envelope=flipped(plain, 36))
-    vector("wrapped_key_altered", "one bit", "EnvelopeTag", "F-12", envelope=flipped(plain, 68))
+    vector("salt_altered", "one bit", "Commitment", "F-11", envelope=flipped(plain, 12))
+    vector("commitment_altered", "one bit", "Commitment", "F-11", envelope=flipped(plain, 44))
+    vector("wrapped_key_altered", "one bit", "EnvelopeTag", "F-12", envelope=flipped(plain, 76))
     vector("data_key_zero", "opened with a key of zeros", "Commitment", "F-11", told={"data_key": bytes(32).hex()})
     vector("other_realm", "moved to another realm", "Commitment", "F-10", told={"realm": "other"})
     vector("other_object_key", "moved to another key", "Commitment", "F-10", told={"object_key": "dir/other"})
     vector("fields_shifted", "realm|key to rea|lmkey", "Commitment", "F-10", told={"realm": "real", "object_key": "mdir/key"})
-    vector("attributes_altered", "one bit", "EnvelopeTag", "F-14", envelope=flipped(attributes(plain, bytes([1, 4, 1, 2, 3, 4])), 118))
+    vector("attributes_altered", "one bit", "EnvelopeTag", "F-14", envelope=flipped(attributes(plain, bytes([1, 4, 1, 2, 3, 4])), 126))
     for name, sealed in [
         ("descending", bytes([2, 4, 1, 2, 3, 4, 1, 4, 1, 2, 3, 4])),
         ("repeated", bytes([1, 4, 1, 2, 3, 4, 1, 4, 1, 2, 3, 4])),
@@ -140,30 +142,63 @@ def bad_envelopes():
         vector(f"attributes_{name}", "authentic, but not canonical", "Attributes", "F-15", envelope=attributes(plain, sealed))
 
 
+def bad_lengths():
+    for name, comment, length, told in [
+        ("a_byte_short", "5 bytes, the envelope says 4", 5, 4),
+        ("a_byte_long", "5 bytes, the envelope says 6", 5, 6),
+        ("a_chunk_short", "three chunks, the envelope says two", 2 * CHUNK + 5, CHUNK + 5),
+        ("a_chunk_long", "two chunks, the envelope says three", CHUNK + 5, 2 * CHUNK + 5),
+        ("of_empty_object", "5 bytes, the envelope says 0", 5, 0),
+        ("of_no_chunk", "no bytes, the envelope says a chunk", 0, CHUNK),
+    ]:
+        vector(f"length_{name}", comment, "Length", "F-24", sealer=seal(length=told), length=length)
+    three, whole = {"length": 2 * CHUNK + 5}, seal(length=2 * CHUNK + 5).envelope()
+    fitting = whole[:4] + (2 * CHUNK).to_bytes(8, "big") + whole[12:]
+    vector("length_cut_with_body", "cut at a chunk edge, in body and envelope", "Commitment", "F-17", envelope=fitting, chunks=[0, 1], **three)
+    vector("length_altered", "one bit", "Commitment", "F-17", envelope=flipped(seal().envelope(), 11))
+    vector("length_of_40_bits", "2^40 bytes", "PlaintextLength", "F-17", sealer=seal(length=1 << 40))
+    vector("length_of_64_bits", "2^64 - 1 bytes", "PlaintextLength", "F-17", sealer=seal(length=(1 << 64) - 1))
+    cut = {"sealer": seal(length=2 * CHUNK), **three}
+    vector("length_sealed_as_cut", "an authentic length of two chunks, of which none is final", "ChunkTag", "F-26", chunks=[0, 1], **cut)
+    early = {"sealer": seal(length=3 * CHUNK), "length": 2 * CHUNK}
+    vector("length_sealed_as_extended", "an authentic length of three chunks, of which the second is final", "ChunkTag", "F-26", chunks=[0, 1, 1], **early)
+    copy = seal(key="copy", salt=bytes(range(132, 164)), length=4)
+    vector("copied_with_another_length", "the copy's envelope says 4 of 5 bytes", "Length", "F-53", sealer=copy, told={"object_key": "copy"})
+
+
 def bad_bodies():
     sealer = seal()
     body = sealer.body(pattern(5))
     vector("body_bit_flipped", "first byte", "ChunkTag", "F-25", body=flipped(body, 0))
     vector("body_tag_flipped", "last byte", "ChunkTag", "F-25", body=flipped(body, len(body) - 1))
-    vector("body_cut_in_chunk", "last byte missing", "ChunkTag", "F-26", body=body[:-1])
+    vector("body_cut_in_chunk", "last byte missing", "Length", "F-24", body=body[:-1])
+    vector("body_extended", "one byte more", "Length", "F-24", body=body + b"\0")
     vector("body_shorter_than_a_tag", "15 bytes", "Length", "F-24", body=body[:15])
     vector("body_missing", "no bytes at all", "Length", "F-24", body=b"")
     vector("body_of_other_object", "sealed under another content key", "ChunkTag", "F-20", body=seal(content_key=bytes(32)).body(pattern(5)))
+    vector("body_of_shorter_object", "4 bytes under another content key", "Length", "F-24", body=seal(content_key=bytes(32)).body(pattern(4)))
     vector("body_no_final", "the only chunk is not final", "ChunkTag", "F-21", body=sealer.chunks([pattern(5)], final=9)[0])
     three = {"length": 2 * CHUNK + 5}
-    vector("chunks_tail_dropped", "cut at a chunk edge", "ChunkTag", "F-26", chunks=[0, 1], **three)
+    vector("chunks_tail_dropped", "cut at a chunk edge", "Length", "F-24", chunks=[0, 1], **three)
     vector("chunks_swapped", "1 0 2", "ChunkTag", "F-21", chunks=[1, 0, 2], **three)
-    vector("chunks_repeated", "0 0 1 2", "ChunkTag", "F-21", chunks=[0, 0, 1, 2], **three)
-    vector("chunks_first_dropped", "1 2", "ChunkTag", "F-21", chunks=[1, 2], **three)
-    vector("chunks_middle_dropped", "0 2", "ChunkTag", "F-21", chunks=[0, 2], **three)
-    vector("chunks_appended", "0 1 2 2", "ChunkTag", "F-26", chunks=[0, 1, 2, 2], **three)
+    vector("chunks_last_moved", "0 2 1", "ChunkTag", "F-21", chunks=[0, 2, 1], **three)
+    vector("chunks_last_first", "2 0 1", "ChunkTag", "F-21", chunks=[2, 0, 1], **three)
+    vector("chunks_first_twice", "0 0 2", "ChunkTag", "F-21", chunks=[0, 0, 2], **three)
+    vector("chunks_repeated", "0 0 1 2", "Length", "F-24", chunks=[0, 0, 1, 2], **three)
+    vector("chunks_first_dropped", "1 2", "Length", "F-24", chunks=[1, 2], **three)
+    vector("chunks_middle_dropped", "0 2", "Length", "F-24", chunks=[0, 2], **three)
+    vector("chunks_appended", "0 1 2 2", "Length", "F-24", chunks=[0, 1, 2, 2], **three)
+    full = {"length": 3 * CHUNK}
+    vector("chunks_full_swapped", "0 2 1, all of one length", "ChunkTag", "F-21", chunks=[0, 2, 1], **full)
+    vector("chunks_full_last_repeated", "0 2 2, all of one length", "ChunkTag", "F-21", chunks=[0, 2, 2], **full)
+    vector("chunks_full_last_dropped", "0 1 1: the last chunk is not final", "ChunkTag", "F-26", chunks=[0, 1, 1], **full)
     vector("length_impossible", "a full chunk and 16 bytes: an empty last chunk", "Length", "F-24", length=CHUNK, chunks=[0, "empty"])
 
 
-def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1, checksum=None):
+def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1, told=0, checksum=None):
     """The object of an upload of these parts, [(number, length), ...], and what a storage makes of it: `pieces` are numbers of
-    segments, or (number, from, to[, flip]), or bytes. `checksum` is (what the envelope announces, what the last segment carries)."""
-    sealer = seal(flags=flags)
+    segments, or (number, from, to[, flip]), or bytes. `told` is the length in the envelope. `checksum` is (what the envelope announces, what the last segment carries)."""
+    sealer = seal(flags=flags, length=told)
     length = sum(length for _, length in parts)
     if claimed_parts is ...:
         whole = pieces and all(isinstance(piece, int) for piece in pieces)
@@ -286,7 +321,10 @@ def bad_segments():
     multipart("multipart_number_altered", "one bit", "SegmentCommitment", "F-32", [(1, 5)], pieces=[(0, 0, 101, 2)])
     multipart("multipart_relabelled_as_middle", "the flag last removed", "SegmentCommitment", "F-32", [(1, 5)], pieces=[(0, 0, 101, 1)])
     multipart("multipart_chunk_altered", "one bit", "ChunkTag", "F-34", [(1, 5)], pieces=[(0, 0, 101, 80)])
-    multipart("multipart_envelope_of_put", "a multipart body under an envelope without the flag", "ChunkTag", "F-28", [(1, 5)], flags=0)
+    of_put = "a multipart body of 101 bytes under an envelope without the flag"
+    multipart("multipart_envelope_of_put", of_put, "ChunkTag", "F-28", [(1, 5)], flags=0, told=101 - 16)
+    multipart("multipart_envelope_of_empty_put", of_put, "Length", "F-24", [(1, 5)], flags=0)
+    multipart("multipart_with_length", "the envelope says 5 bytes, which the part has", "PlaintextLength", "F-17", [(1, 5)], told=5)
 
 
 def bad_order():
@@ -356,6 +394,7 @@ def main():
     good()
     copied()
     bad_envelopes()
+    bad_lengths()
     bad_bodies()
     good_multipart()
     carried_checksums()

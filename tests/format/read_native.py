@@ -22,13 +22,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-CHUNK, TAG = 65_536, 16
+CHUNK, TAG, FIXED = 65_536, 16, 124
 NO_BINDING, REALM_AND_KEY, REALM = 0, 1, 2
 HEADER, MIDDLE, LAST, TERMINATOR, LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT = 80, 0, 1, 3, 5, 7
 LAST_PART, MULTIPART, AES256 = 10_000, 1, 4
 CARRIES_CHECKSUM, UPLOAD_CHECKSUM, FULL_OBJECT = 8, 11, 0x80
 LOCAL, RECOVERY, MAX_HOLDERS, SEALED_KEY = 2, 16, 1_536, 48
 DIGEST_LENGTHS = {1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16}
+LENGTHS = DIGEST_LENGTHS | {UPLOAD_CHECKSUM: 1}
 
 
 class Refused(Exception):
@@ -47,23 +48,32 @@ def name_binding(binding, realm, key):
 
 
 def content_key(data_key, envelope, realm, key):
-    pre, salt, commit, wrapped = envelope[:4], envelope[4:36], envelope[36:68], envelope[68:116]
-    if len(envelope) < 116 or pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~(MULTIPART | AES256):
+    pre, salt, commit, wrapped = envelope[:12], envelope[12:44], envelope[44:76], envelope[76:FIXED]
+    if len(envelope) != FIXED and not FIXED + TAG < len(envelope) <= 1536:
+        raise Refused("no envelope is so long")
+    if pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~(MULTIPART | AES256):
         raise Refused("not an envelope of version 1, suite 1")
+    if put_length(envelope) >= (1 if pre[3] & MULTIPART else 1 << 40):
+        raise Refused("a length that no body of this kind has")
     keys = hkdf(data_key, salt, b"s3veil/v1/envelope\0" + pre + name_binding(pre[2], realm, key), 64)
     if not hmac.compare_digest(keys[32:], commit):
         raise Refused("another data key, realm or object key")
     return AESGCM(keys[:32]).decrypt(bytes(12), wrapped, pre + salt + commit)
 
 
+def put_length(envelope):
+    """The plaintext length of the body of one PUT; 0 in the envelope of a multipart upload. Authentic once `content_key` is there."""
+    return int.from_bytes(envelope[4:12], "big")
+
+
 def attributes(content, envelope):
     """{tag: value} of what the envelope says of the plaintext."""
-    if len(envelope) == 116:
+    if len(envelope) == FIXED:
         return {}
-    key = hkdf(content, envelope[4:36], b"s3veil/v1/attributes\0", 32)
-    rest, values = AESGCM(key).decrypt(bytes(12), envelope[116:], envelope[:116]), {}
+    key = hkdf(content, envelope[12:44], b"s3veil/v1/attributes\0", 32)
+    rest, values = AESGCM(key).decrypt(bytes(12), envelope[FIXED:], envelope[:FIXED]), {}
     while rest:
-        if len(rest) < 2 or len(rest) < 2 + rest[1] or rest[0] <= max(values, default=0):
+        if len(rest) < 2 or len(rest) < 2 + rest[1] or rest[0] <= max(values, default=0) or rest[1] != LENGTHS.get(rest[0], rest[1]):
             raise Refused("attributes that are not canonical")
         values[rest[0]], rest = rest[2 : 2 + rest[1]], rest[2 + rest[1] :]
     return values
@@ -90,7 +100,10 @@ def open_chunks(key, body):
     return b"".join(cipher.decrypt(i.to_bytes(11, "big") + bytes([i == last]), chunk, None) for i, chunk in enumerate(chunks))
 
 
-def open_body(content, body):
+def open_body(content, body, length):
+    """The plaintext of the body of one PUT, of which the envelope says `length`."""
+    if len(body) != max(chunks_length(length), TAG):
+        raise Refused("the stored length is not that of the plaintext")
     return open_chunks(hkdf(content, b"", b"s3veil/v1/put\0", 32), body)
 
 
@@ -203,6 +216,17 @@ def unwrap_local(keyring, blob, context):
     return AESGCM(wrap_key).decrypt(bytes(12), wrapped, prefix + canonical(context))
 
 
+def decode(text):
+    """The bytes of base64 with padding, in its one spelling."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except ValueError:
+        decoded = b""
+    if base64.b64encode(decoded).decode() != text:
+        raise Refused("base64 that is not canonical")
+    return decoded
+
+
 def fingerprint(kind, name):
     return hashlib.sha256(bytes([kind]) + name).digest()[:8]
 
@@ -286,7 +310,7 @@ def open_recovery(private, blob, context):
 def data_keys(metadata, context, unwrap, further, recovery):
     """What each wrapping that the reader can open opens to, the first holder's first; `read_native` explains the arguments."""
     if unwrap:
-        yield lambda: unwrap(base64.b64decode(metadata["encryption-key"], validate=True), context)
+        yield lambda: unwrap(decode(metadata["encryption-key"]), context)
     if "encryption-holders" not in metadata or not (further or recovery):
         return
     for name, blob in parse_holders(metadata["encryption-holders"]).items():
@@ -300,14 +324,15 @@ def data_keys(metadata, context, unwrap, further, recovery):
 def read_native(body, metadata, realm, key, unwrap=None, further=None, recovery=None):
     """Raises Refused or InvalidTag for anything that was not sealed so. `unwrap(blob, context)` gives the data key of the first
     holder; `further` is {(kind, canonical key name in bytes): such a function} for other holders; `recovery` is a private key."""
-    envelope, refused = base64.b64decode(metadata["encryption-envelope"], validate=True), Refused("NoHolder")
+    envelope, refused = decode(metadata["encryption-envelope"]), Refused("NoHolder")
     for data_key in data_keys(metadata, context(realm), unwrap, further or {}, recovery):
         try:
             content = content_key(data_key(), envelope, realm, key)
         except (Refused, InvalidTag, ValueError) as error:
             refused = error
             continue
-        return open_multipart(content, body) if envelope[3] & MULTIPART else open_body(content, body)
+        attributes(content, envelope)
+        return open_multipart(content, body) if envelope[3] & MULTIPART else open_body(content, body, put_length(envelope))
     raise refused
 
 

@@ -3,7 +3,7 @@
 
 import { createDecipheriv, createHash, createHmac, timingSafeEqual } from "node:crypto";
 
-export const CHUNK = 65_536, TAG = 16, HEADER = 80, LAST_PART = 10_000;
+export const CHUNK = 65_536, TAG = 16, FIXED = 124, HEADER = 80, LAST_PART = 10_000;
 const LAST = 1, TERMINATOR = 2, LAYOUT = 4, CHECKSUM = 8;
 const BINDINGS = ["none", "realm+key", "realm"], WEAKEST_FIRST = ["none", "realm", "realm+key"];
 const CHECKSUM_LENGTHS = { 1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16 };
@@ -42,32 +42,34 @@ export function unseal(key, nonce, sealed, aad, reason) {
   }
 }
 
-/** Content key, kind of body and attributes, of an envelope in base64 (F-01, F-04 to F-16). */
+/** Content key, kind and plaintext length of the body, and attributes, of an envelope in base64 (F-01, F-04 to F-17). */
 export function openEnvelope(text, dataKey, { realm, objectKey, leastBinding }) {
-  const bytes = Buffer.from(text, "base64"), [version, suite, binding, flags] = bytes, salt = bytes.subarray(4, 36);
+  const bytes = Buffer.from(text, "base64"), [version, suite, binding, flags] = bytes, salt = bytes.subarray(12, 44);
   demand(bytes.toString("base64") === text, "Encoding");
-  demand(bytes.length === 116 || (bytes.length >= 133 && bytes.length <= 1536), "EnvelopeLength");
+  demand(bytes.length === FIXED || (bytes.length > FIXED + TAG && bytes.length <= 1536), "EnvelopeLength");
   demand(version === 1, "Version");
   demand(suite === 1, "Suite");
   demand(binding < BINDINGS.length, "UnknownBinding");
   demand(WEAKEST_FIRST.indexOf(BINDINGS[binding]) >= WEAKEST_FIRST.indexOf(leastBinding), "WeakBinding");
   demand((flags & ~5) === 0, "Flags");
+  const length = Number(bytes.readBigUInt64BE(4)), isMultipart = (flags & 1) === 1;
+  demand(isMultipart ? length === 0 : length < 2 ** 40, "PlaintextLength");
   const names = [binding === 0 ? "" : realm, binding === 1 ? objectKey : ""].map((name) => Buffer.from(name));
   const bound = names.flatMap((name) => [encode(name.length, 4), name]);
-  const keys = hkdf(dataKey, salt, join(encodeLabel("envelope"), bytes.subarray(0, 4), ...bound), 64);
-  demand(dataKey.length === 32 && timingSafeEqual(keys.subarray(32), bytes.subarray(36, 68)), "Commitment");
-  const [clear, wrapped, sealed] = [[0, 68], [68, 116], [116]].map((range) => bytes.subarray(...range));
+  const keys = hkdf(dataKey, salt, join(encodeLabel("envelope"), bytes.subarray(0, 12), ...bound), 64);
+  demand(dataKey.length === 32 && timingSafeEqual(keys.subarray(32), bytes.subarray(44, 76)), "Commitment");
+  const [clear, wrapped, sealed] = [[0, 76], [76, FIXED], [FIXED]].map((range) => bytes.subarray(...range));
   const contentKey = unseal(keys.subarray(0, 32), ZERO_NONCE, wrapped, clear, "EnvelopeTag"), attributes = new Map();
   if (sealed.length > 0) {
     const key = hkdf(contentKey, salt, encodeLabel("attributes"), 32);
-    let rest = unseal(key, ZERO_NONCE, sealed, bytes.subarray(0, 116), "EnvelopeTag");
+    let rest = unseal(key, ZERO_NONCE, sealed, bytes.subarray(0, FIXED), "EnvelopeTag");
     for (let before = 0; rest.length > 0; before = rest[0], rest = rest.subarray(2 + rest[1])) {
       const [tag, length] = rest;
       demand(rest.length >= 2 + length && tag > before && length === (ATTRIBUTE_LENGTHS[tag] ?? length), "Attributes");
       attributes.set(tag, rest.subarray(2, 2 + length));
     }
   }
-  return { contentKey, isMultipart: (flags & 1) === 1, attributes };
+  return { contentKey, isMultipart, length, attributes };
 }
 
 /** Plaintext of chunks `first` to `last` of those in `sealed` (F-21, F-22, F-25, F-26). */
@@ -80,10 +82,10 @@ export function openChunks(key, sealed, first = 0, last = Infinity) {
   return join(...plaintext);
 }
 
-/** Plaintext bytes `from` to before `to` of the body of one PUT (F-20 to F-27). */
-export function readPut(contentKey, body, from = 0, to = Infinity) {
-  const r = body.length % (CHUNK + TAG), key = hkdf(contentKey, NOTHING, encodeLabel("put"), 32);
-  demand(body.length >= TAG && !(body.length > CHUNK + TAG && r >= 1 && r <= TAG), "Length");
+/** Plaintext bytes `from` to before `to` of the body of one PUT, of which the envelope says `length` (F-20 to F-27). */
+export function readPut(contentKey, body, length, from = 0, to = Infinity) {
+  const key = hkdf(contentKey, NOTHING, encodeLabel("put"), 32);
+  demand(body.length === Math.max(TAG, computeChunksLength(length)), "Length");
   const first = Math.floor(from / CHUNK), plaintext = openChunks(key, body, first, Math.ceil(to / CHUNK) - 1);
   return plaintext.subarray(from - first * CHUNK, to - first * CHUNK);
 }

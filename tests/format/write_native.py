@@ -15,7 +15,8 @@ from read_native import (
 
 @dataclass
 class Seal:
-    """The choices of one sealed object; the defaults are those of an honest writer."""
+    """The choices of one sealed object. The defaults are those of an honest writer, of an empty object: `length` is the
+    plaintext's of one PUT, and stays 0 for an upload in parts."""
 
     data_key: bytes
     realm: str
@@ -24,11 +25,12 @@ class Seal:
     suite: int = 1
     binding: int = REALM_AND_KEY
     flags: int = 0
+    length: int = 0
     content_key: bytes = field(default_factory=lambda: os.urandom(32))
     salt: bytes = field(default_factory=lambda: os.urandom(32))
 
     def envelope(self):
-        pre = bytes([self.version, self.suite, self.binding, self.flags])
+        pre = bytes([self.version, self.suite, self.binding, self.flags]) + self.length.to_bytes(8, "big")
         keys = hkdf(self.data_key, self.salt, b"s3veil/v1/envelope\0" + pre + name_binding(self.binding, self.realm, self.key), 64)
         wrapped = AESGCM(keys[:32]).encrypt(bytes(12), self.content_key, pre + self.salt + keys[32:])
         return pre + self.salt + keys[32:] + wrapped

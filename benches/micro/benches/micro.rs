@@ -13,8 +13,8 @@ use crc_fast::CrcAlgorithm;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Request};
 use s3veil::envelope::native::{
-    Attributes, Binding, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName, PieceOpener,
-    SealRequest, SseAlgorithm, TAG,
+    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName,
+    PieceOpener, SealRequest, SseAlgorithm, TAG,
 };
 use s3veil::envelope::s3ec::{self, Content, ENTROPY, Entries, NewObject, Policy, Version};
 use s3veil::envelope::{ContentKey, DataKey};
@@ -31,7 +31,7 @@ fn content_key() -> ContentKey {
     let request = SealRequest {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
-        multipart: false,
+        body: BodyKind::Put { plaintext_length: 1 },
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "bench", object_key: b"key" },
         attributes: &attributes,

@@ -1,4 +1,4 @@
-//! `decrypt --recovery-key`: the content key of a native object by the private half of a recovery key.
+//! `decrypt --recovery-key`: opens the envelope of a native object by the private half of a recovery key.
 //!
 //! It must not know how a body is opened. It promises that no key service, keyring or configuration is used,
 //! and that a failure names the keys for which the object is wrapped.
@@ -10,9 +10,8 @@ use zeroize::Zeroizing;
 
 use super::{failed, refused};
 use crate::cli::Failure;
-use crate::envelope::ContentKey;
 use crate::envelope::native::{
-    Binding, Envelope, FormatError, HolderEntries, HolderKind, ObjectName, Policy, RecoveryPrivateKey,
+    Binding, Envelope, FormatError, HolderEntries, HolderKind, ObjectName, Opened, Policy, RecoveryPrivateKey,
 };
 use crate::keyring::EncryptionContext;
 use crate::s3::ObjectKey;
@@ -40,15 +39,11 @@ pub(super) fn read_private_key(file: &Path) -> Result<RecoveryPrivateKey, Failur
 }
 
 impl Object<'_> {
-    /// The content key, and whether the body is a multipart upload's.
+    /// The content key, and what else the envelope says.
     ///
     /// # Errors
     /// [`Failure::Unavailable`] if the object has no entry that this key opens, or is not authentic.
-    pub(super) fn unlock(
-        &self,
-        file: &Path,
-        private_key: &RecoveryPrivateKey,
-    ) -> Result<(ContentKey, bool), Failure> {
+    pub(super) fn unlock(&self, file: &Path, private_key: &RecoveryPrivateKey) -> Result<Opened, Failure> {
         let &Self { metadata, realm, object_key, least_binding } = self;
         let envelope = metadata.get(&name::ENCRYPTION_ENVELOPE).ok_or_else(|| {
             let has_no_envelope = "the metadata have no encryption-envelope";
@@ -79,11 +74,10 @@ impl Object<'_> {
         })?;
         // F-65: the entry is only a claim; the envelope says whether this is the object's data key.
         let object_name = ObjectName { realm, object_key: object_key.as_bytes() };
-        let opened = envelope.open(&data_key, Policy { least_binding }, object_name).map_err(|error| {
+        envelope.open(&data_key, Policy { least_binding }, object_name).map_err(|error| {
             let is_weak = error == FormatError::WeakBinding;
             let advice = if is_weak { ": --binding says what that is, by default realm+key" } else { "" };
             Failure::Unavailable(format!("{error}{advice}"))
-        })?;
-        Ok((opened.content_key, envelope.is_multipart()))
+        })
     }
 }

@@ -13,8 +13,8 @@ use super::{FormatError, Result, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
-/// Where the salt lies in an envelope: after version, suite, binding and flags.
-const SALT: std::ops::Range<usize> = 4..36;
+/// Where the salt lies in an envelope: after version, suite, binding, flags and plaintext length.
+const SALT: std::ops::Range<usize> = 12..44;
 
 /// The bytes that name the algorithms in attributes, part receipts and upload tokens, from 1 on in the order
 /// of the enum (F-16).

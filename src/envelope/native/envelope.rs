@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
 use super::kdf::zero_nonce;
-use super::{Attributes, FormatError, Result, attributes, kdf};
+use super::{Attributes, BodyKind, FormatError, Result, attributes, kdf};
 use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::{ContentKey, DataKey};
 use crate::wire::checksum::Checksum;
@@ -21,7 +21,10 @@ const SUITE: u8 = 1;
 const FLAG_MULTIPART: u8 = 1;
 const FLAG_AES256: u8 = 4;
 
-const PREFIX: usize = 4;
+/// Version, suite, binding and flags.
+const FLAGS_END: usize = 4;
+/// The fields before the salt, the last of which is the plaintext length in 8 bytes (F-17).
+const PREFIX: usize = FLAGS_END + 8;
 const SALT: usize = 32;
 const COMMITMENT: usize = 32;
 const AUTHENTICATED: usize = PREFIX + SALT + COMMITMENT;
@@ -123,8 +126,8 @@ pub struct SealRequest<'a> {
     pub data_key: &'a DataKey,
     /// The binding.
     pub binding: Binding,
-    /// Whether the body is a multipart upload's (F-08).
-    pub multipart: bool,
+    /// The body that is sealed under the content key: its kind (F-08) and its length (F-17).
+    pub body: BodyKind,
     /// The encryption that responses name for the object (F-08).
     pub sse: SseAlgorithm,
     /// The name of the object.
@@ -162,31 +165,32 @@ pub struct Opened {
     pub content_key: ContentKey,
     /// The attributes of the plaintext that the writer knew.
     pub attributes: Attributes,
-    multipart: bool,
+    /// The body that the content key opens: its kind, and the length of the body of one PUT.
+    pub body: BodyKind,
 }
 
 impl Opened {
     /// Wraps the content key again, with a salt of its own, for a copy of the same body under another name or
-    /// data key. The multipart flag and the attributes are those of the opened envelope; a checksum of the
-    /// copy replaces the checksums among them (F-53).
+    /// data key. The kind of body, its length and the attributes are those of the opened envelope; a checksum
+    /// of the copy replaces the checksums among them (F-53).
     pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
         let &RewrapRequest { data_key, binding, sse, name, checksum } = request;
         let attributes = match checksum {
             Some(checksum) => &self.attributes.replaced_by(checksum),
             None => &self.attributes,
         };
-        let sealing = SealRequest { data_key, binding, multipart: self.multipart, sse, name, attributes };
+        let sealing = SealRequest { data_key, binding, body: self.body, sse, name, attributes };
         Envelope::wrap(&sealing, &salt, &self.content_key)
     }
 }
 
-/// A well-formed envelope: `pre(4) | salt(32) | commit(32) | wrapped(48) | attributes`. It is authentic only
-/// if [`Envelope::open`] succeeds.
+/// A well-formed envelope: `flags and others(4) | plaintext length(8) | salt(32) | commit(32) | wrapped(48) |
+/// attributes`. It is authentic only if [`Envelope::open`] succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     bytes: Vec<u8>,
     binding: Binding,
-    multipart: bool,
+    body: BodyKind,
     sse: SseAlgorithm,
 }
 
@@ -200,13 +204,14 @@ impl Envelope {
 
     /// The salt must be fresh: that no key encrypts twice depends on it (F-09).
     fn wrap(request: &SealRequest<'_>, salt: &EnvelopeSalt, content_key: &ContentKey) -> Self {
-        let multipart = if request.multipart { FLAG_MULTIPART } else { 0 };
+        let multipart = if request.body.is_multipart() { FLAG_MULTIPART } else { 0 };
         let sse = match request.sse {
             SseAlgorithm::AwsKms => 0,
             SseAlgorithm::Aes256 => FLAG_AES256,
         };
         let mut bytes = Vec::with_capacity(FIXED + 64);
         bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), multipart | sse]);
+        bytes.extend_from_slice(&request.body.length_field());
         bytes.extend_from_slice(&salt.0);
         let derived = derive(request.data_key, &bytes, request.binding, request.name);
         let (wrap_key, commitment) = derived.split_at(KEY_LENGTH);
@@ -219,13 +224,14 @@ impl Envelope {
         bytes.extend_from_slice(wrapped.as_slice());
         bytes.extend_from_slice(tag.as_ref());
         attributes::seal(request.attributes, content_key, &mut bytes);
-        Self { bytes, binding: request.binding, multipart: request.multipart, sse: request.sse }
+        Self { bytes, binding: request.binding, body: request.body, sse: request.sse }
     }
 
     /// Parses the value of the envelope header: canonical, padded, standard base64 (RFC 4648, section 4).
     ///
     /// # Errors
-    /// A [`FormatError`] for anything that a reader of this version does not know exactly (F-04 to F-08).
+    /// A [`FormatError`] for anything that a reader of this version does not know exactly (F-04 to F-08,
+    /// F-17).
     pub fn parse(value: &[u8]) -> Result<Self> {
         if value.len() > MAX_ENVELOPE.div_ceil(3) * 4 {
             return Err(FormatError::EnvelopeLength);
@@ -249,9 +255,10 @@ impl Envelope {
         if bytes[3] & !(FLAG_MULTIPART | FLAG_AES256) != 0 {
             return Err(FormatError::Flags);
         }
-        let multipart = bytes[3] & FLAG_MULTIPART != 0;
+        let length = bytes[FLAGS_END..PREFIX].try_into().expect("it has 8 bytes");
+        let body = BodyKind::from_fields(bytes[3] & FLAG_MULTIPART != 0, length)?;
         let sse = if bytes[3] & FLAG_AES256 == 0 { SseAlgorithm::AwsKms } else { SseAlgorithm::Aes256 };
-        Ok(Self { bytes, binding, multipart, sse })
+        Ok(Self { bytes, binding, body, sse })
     }
 
     /// The value of the envelope header.
@@ -271,7 +278,12 @@ impl Envelope {
 
     /// Whether the envelope claims a multipart body.
     pub fn is_multipart(&self) -> bool {
-        self.multipart
+        self.body.is_multipart()
+    }
+
+    /// The kind of body that the envelope claims, and the length of the body of one PUT.
+    pub fn body(&self) -> BodyKind {
+        self.body
     }
 
     /// The server-side encryption that the envelope claims.
@@ -290,24 +302,38 @@ impl Envelope {
         if self.binding < policy.least_binding {
             return Err(FormatError::WeakBinding);
         }
+        // F-11: one data key only, before anything is unwrapped.
+        let keys = self.committed_keys(data_key, name)?;
         let (authenticated, sealed) = self.bytes.split_at(AUTHENTICATED);
-        let (before_commitment, commitment) = authenticated.split_at(PREFIX + SALT);
-        let derived = derive(data_key, before_commitment, self.binding, name);
-        let (wrap_key, expected) = derived.split_at(KEY_LENGTH);
-        // F-11: one data key only, compared in constant time and before anything is unwrapped.
-        if !bool::from(expected.ct_eq(commitment)) {
-            return Err(FormatError::Commitment);
-        }
         let mut wrapped = Zeroizing::new([0; WRAPPED]);
         wrapped.copy_from_slice(&sealed[..WRAPPED]);
-        let content_key = aead_key(wrap_key)
+        let content_key = aead_key(&keys[..KEY_LENGTH])
             .open_in_place(zero_nonce(), Aad::from(authenticated), wrapped.as_mut_slice())
             .map_err(|_| FormatError::EnvelopeTag)?;
         let mut exact = Zeroizing::new([0; KEY_LENGTH]);
         exact.copy_from_slice(content_key);
         let content_key = ContentKey::from_zeroizing(exact);
         let attributes = attributes::open(&self.bytes, FIXED, &content_key)?;
-        Ok(Opened { content_key, attributes, multipart: self.multipart })
+        Ok(Opened { content_key, attributes, body: self.body })
+    }
+
+    /// Whether everything before the commitment, the kind and the length of the body among it, is as it was
+    /// sealed for an object of this name. Unwraps nothing, and does not compare the binding with a policy.
+    pub fn is_committed(&self, data_key: &DataKey, name: ObjectName<'_>) -> bool {
+        self.committed_keys(data_key, name).is_ok()
+    }
+
+    /// The wrap key and the commitment that data key and name give, if that is the envelope's commitment,
+    /// compared in constant time (F-11).
+    fn committed_keys(
+        &self,
+        data_key: &DataKey,
+        name: ObjectName<'_>,
+    ) -> Result<Zeroizing<[u8; KEY_LENGTH + COMMITMENT]>> {
+        let (before_commitment, rest) = self.bytes.split_at(PREFIX + SALT);
+        let derived = derive(data_key, before_commitment, self.binding, name);
+        let is_equal = derived[KEY_LENGTH..].ct_eq(&rest[..COMMITMENT]);
+        if bool::from(is_equal) { Ok(derived) } else { Err(FormatError::Commitment) }
     }
 }
 

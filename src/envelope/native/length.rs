@@ -1,13 +1,17 @@
 //! Length arithmetic of the body of one PUT (F-24).
 //!
 //! It must not know the content. It promises exact lengths in both directions, and refuses lengths that no
-//! plaintext has.
+//! plaintext has. A length that was computed from the stored length is the storage's claim; the authentic
+//! length is the envelope's ([`super::BodyKind`]).
 
 use super::{CHUNK, FormatError, Result, SEALED_CHUNK, TAG};
 
 const CHUNK_U64: u64 = CHUNK as u64;
 const SEALED_U64: u64 = SEALED_CHUNK as u64;
 const TAG_U64: u64 = TAG as u64;
+
+/// The largest plaintext length that an envelope or a segment may name (F-17, F-31). S3 takes less: 5 GiB.
+pub(super) const MAX_PLAINTEXT: u64 = (1 << 40) - 1;
 
 /// Number of chunks of a plaintext of `plaintext` bytes: at least one (F-23).
 pub const fn chunk_count(plaintext: u64) -> u64 {
@@ -23,7 +27,7 @@ pub const fn ciphertext_length(plaintext: u64) -> Option<u64> {
     }
 }
 
-/// Plaintext bytes of a stored body of `ciphertext` bytes.
+/// Plaintext bytes of a stored body of `ciphertext` bytes, for listings, which see no envelope.
 ///
 /// # Errors
 /// [`FormatError::Length`] for a length that no plaintext has (F-24).

@@ -22,8 +22,8 @@ impl ChunkSealer {
 impl ChunkOpener {
     /// An opener for the body of one PUT of `plaintext_total` bytes that begins at chunk `first`.
     ///
-    /// The total comes from the storage and is not trusted: the chunk it makes the last one opens only if it
-    /// was sealed as the last one (F-26).
+    /// The total is the envelope's (F-17), and opens nothing by itself: the chunk that it makes the last one
+    /// opens only if it was sealed as the last one (F-26).
     ///
     /// # Errors
     /// [`FormatError::BodyLength`] when there is no chunk `first`.

@@ -4,7 +4,7 @@
 //! It must not know how bytes are requested. It promises that the stored bytes of a range are whole chunks
 //! that hold all of it.
 
-use super::{CHUNK, FormatError, Result, SEALED_CHUNK, chunk_count, ciphertext_length, plaintext_length};
+use super::{CHUNK, FormatError, Result, SEALED_CHUNK, chunk_count, ciphertext_length};
 use crate::wire::range::RangeSpec;
 
 const CHUNK_U64: u64 = CHUNK as u64;
@@ -55,23 +55,18 @@ pub struct ReadWindow {
 }
 
 impl ReadWindow {
-    /// The whole body of `ciphertext_total` stored bytes.
-    ///
-    /// # Errors
-    /// [`FormatError::Length`] when no plaintext has that length.
-    pub fn whole(ciphertext_total: u64) -> Result<Self> {
-        let plaintext_total = plaintext_length(ciphertext_total)?;
-        Ok(Self { plaintext_total, discard: 0, first_chunk: 0, skip: 0, length: plaintext_total })
+    /// The whole body of `plaintext_total` bytes.
+    pub fn whole(plaintext_total: u64) -> Self {
+        Self { plaintext_total, discard: 0, first_chunk: 0, skip: 0, length: plaintext_total }
     }
 
-    /// The plaintext bytes `first..=last` out of stored bytes that begin at `stored_first` and reach at
-    /// least the end of the chunk that holds `last`.
+    /// The plaintext bytes `first..=last` of `plaintext_total`, out of stored bytes that begin at
+    /// `stored_first` and reach at least the end of the chunk that holds `last`.
     ///
     /// # Errors
-    /// [`FormatError::Length`] when no plaintext has the stored length, [`FormatError::BodyLength`] when the
-    /// range is not inside the object or the stored bytes begin after its first chunk.
-    pub fn slice(ciphertext_total: u64, stored_first: u64, first: u64, last: u64) -> Result<Self> {
-        let plaintext_total = plaintext_length(ciphertext_total)?;
+    /// [`FormatError::BodyLength`] when the range is not inside the object or the stored bytes begin after
+    /// its first chunk.
+    pub fn slice(plaintext_total: u64, stored_first: u64, first: u64, last: u64) -> Result<Self> {
         if first > last || last >= plaintext_total {
             return Err(FormatError::BodyLength);
         }

@@ -16,10 +16,14 @@ use crate::object::location::{ObjectIdentity, ReceivedRange};
 use crate::object::range::{RequestedRange, Selection};
 
 impl Reader<'_> {
-    /// Plans the read of a body of one PUT.
-    pub(super) fn put(&self, run: ReceivedRange, content_key: &ContentKey) -> Result<ReadPlan, Error> {
-        let whole = ReadWindow::whole(run.total)?;
-        let plaintext_total = whole.plaintext_total;
+    /// Plans the read of a body of one PUT, whose authentic length is `plaintext_total` (F-24).
+    pub(super) fn put(
+        &self,
+        run: ReceivedRange,
+        plaintext_total: u64,
+        content_key: &ContentKey,
+    ) -> Result<ReadPlan, Error> {
+        let whole = ReadWindow::whole(plaintext_total);
         let selection = if self.wants_whole(run) {
             Selection::Whole
         } else {
@@ -28,7 +32,9 @@ impl Reader<'_> {
         let window = match selection {
             Selection::Whole if run.partial => return Err(PARTIAL),
             Selection::Whole | Selection::EmptyPart => whole,
-            Selection::Span(range) => ReadWindow::slice(run.total, run.first, range.first(), range.last())?,
+            Selection::Span(range) => {
+                ReadWindow::slice(plaintext_total, run.first, range.first(), range.last())?
+            }
         };
         let opener = ChunkOpener::for_put(content_key, plaintext_total, window.first_chunk)?;
         let opener: BoxOpener = Box::new(opener);

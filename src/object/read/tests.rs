@@ -14,6 +14,7 @@ use crate::test_support::{Got, Kept, Oddities, Storage, call, put, respond, uplo
 
 mod attacks;
 mod if_range;
+mod lengths;
 mod odd_storages;
 mod round_trips;
 

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use super::test_support::{copy_call, resources, text};
 use super::*;
 use crate::envelope::native::{
-    Attributes, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
+    Attributes, BodyKind, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
 };
 use crate::object::native::NativeMetadata;
 use crate::operation::response::pass_refusal;
@@ -91,18 +91,18 @@ impl Storage {
         let (_, bucket_and_key) = path.split_once('/').unwrap();
         let (bucket, key) = bucket_and_key.split_once('/').unwrap();
         let context = EncryptionContext::native(bucket);
-        let write_key = resources.keyring.for_write(None, &context, 5).await.unwrap();
+        let write_key = resources.keyring.for_write(&KeyRule::default(), None, &context, 5).await.unwrap();
         let request = SealRequest {
             data_key: &write_key.data_key,
             binding: crate::envelope::native::Binding::RealmAndKey,
-            multipart: false,
+            body: BodyKind::Put { plaintext_length: 5 },
             sse: SseAlgorithm::AwsKms,
             name: ObjectName { realm: bucket, object_key: key.as_bytes() },
             attributes: &Attributes::default(),
         };
         let mut metadata = HeaderMap::new();
         let envelope = Envelope::seal(&request, Entropy::fresh()).envelope;
-        native::write_keys(&write_key.wrapped, &envelope, &mut metadata);
+        native::write_keys(&write_key, &envelope, &mut metadata).unwrap();
         metadata.insert("x-amz-meta-a", HeaderValue::from_str(etag).unwrap());
         let object = Object { etag: etag.to_owned(), metadata };
         self.objects.lock().unwrap().insert(path.to_owned(), object);

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{
-    Attributes, Binding, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
+    Attributes, Binding, BodyKind, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm, plaintext_length,
 };
 use crate::object::rule::formats::ReadFormat;
 use crate::operation::response::pass_refusal;
@@ -144,10 +144,14 @@ fn listing(entries: &[String]) -> String {
 /// What a HEAD of a native object says.
 fn sealed(etag: &str, length: u64, multipart: bool) -> Metadata {
     let data_key = DataKey::from_bytes([1; 32]);
+    let body = match multipart {
+        true => BodyKind::Multipart,
+        false => BodyKind::Put { plaintext_length: plaintext_length(length).unwrap_or_default() },
+    };
     let request = SealRequest {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
-        multipart,
+        body,
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: b"k" },
         attributes: &Attributes::default(),

@@ -12,7 +12,7 @@ use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
     Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
-use crate::envelope::native::{Attributes, UploadChecksum};
+use crate::envelope::native::{Attributes, BodyKind, UploadChecksum};
 use crate::error::{Result, UnexpectedResponse};
 use crate::object::lost_response::Expected;
 use crate::object::response_headers;
@@ -44,7 +44,8 @@ pub(crate) async fn upload(
     } else {
         Attributes::new(promised.clone())
     };
-    let content_key = object.seal(&write_key, true, &attributes, &mut create.headers)?.content_key;
+    let content_key =
+        object.seal(&write_key, BodyKind::Multipart, &attributes, &mut create.headers)?.content_key;
     let expected = Expected::from_request(&create).expect("a native object has an envelope");
     let (storage, _) = StorageUpload::create(&resources.upstreams, create).await?;
     let abort = storage.abort_on_drop();

@@ -5,6 +5,7 @@ use crate::wire::checksum::ChecksumAlgorithm;
 const NAME: ObjectName<'_> = ObjectName { realm: "realm", object_key: b"dir/key" };
 const STRICT: Policy = Policy { least_binding: Binding::RealmAndKey };
 const LAX: Policy = Policy { least_binding: Binding::None };
+const BODY: BodyKind = BodyKind::Put { plaintext_length: 5 };
 
 impl EnvelopeSalt {
     /// Fixed bytes, for test vectors.
@@ -29,15 +30,13 @@ fn attributes() -> Attributes {
 }
 
 fn sealed_as(binding: Binding, attributes: &Attributes) -> Envelope {
+    sealed_for(BODY, binding, attributes)
+}
+
+fn sealed_for(body: BodyKind, binding: Binding, attributes: &Attributes) -> Envelope {
     let data_key = data_key();
-    let request = SealRequest {
-        data_key: &data_key,
-        binding,
-        multipart: false,
-        sse: SseAlgorithm::AwsKms,
-        name: NAME,
-        attributes,
-    };
+    let request =
+        SealRequest { data_key: &data_key, binding, body, sse: SseAlgorithm::AwsKms, name: NAME, attributes };
     Envelope::seal(&request, Entropy::fixed([2; 32], [3; 32])).envelope
 }
 
@@ -54,16 +53,16 @@ fn what_was_sealed_opens() {
             assert_eq!(parsed, envelope);
             let opened = parsed.open(&data_key(), LAX, NAME).unwrap();
             assert_eq!(opened.content_key.expose(), &[3; 32]);
-            assert_eq!(opened.attributes, attributes);
+            assert_eq!((opened.attributes, opened.body), (attributes, BODY));
         }
     }
 }
 
 #[test]
-fn f_04_without_attributes_the_envelope_has_116_bytes() {
-    assert_eq!(sealed_as(Binding::RealmAndKey, &Attributes::default()).bytes.len(), 116);
+fn f_04_without_attributes_the_envelope_has_124_bytes() {
+    assert_eq!(sealed_as(Binding::RealmAndKey, &Attributes::default()).bytes.len(), 124);
     let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
-    for length in [0, 1, 115, 117, 116 + super::super::TAG] {
+    for length in [0, 1, 123, 125, 124 + super::super::TAG] {
         assert_eq!(reparsed(&bytes[..length.min(bytes.len())]), Err(FormatError::EnvelopeLength), "{length}");
     }
     assert_eq!(reparsed(&[1; MAX_ENVELOPE + 1]), Err(FormatError::EnvelopeLength));
@@ -76,9 +75,9 @@ fn f_04_only_canonical_base64_is_read() {
     let spaced = format!("{} {}", &header[..4], &header[4..]);
     let mut trailing_bits = unpadded.to_owned();
     let last = trailing_bits.pop().expect("it is not empty");
-    // 116 bytes leave two used bits... the last character carries unused bits that must be zero.
+    // The last character stands for two bits of the last byte, and for four unused ones that must be zero.
     trailing_bits.push(char::from(u8::try_from(last).unwrap() + 1));
-    trailing_bits.push('=');
+    trailing_bits.push_str("==");
     for other in [unpadded, &spaced, &header.replace('+', "-").replace('/', "_"), "~~~~", &trailing_bits] {
         if other != header {
             assert_eq!(Envelope::parse(other.as_bytes()), Err(FormatError::Encoding), "{other}");
@@ -120,13 +119,40 @@ fn f_07_a_binding_weaker_than_the_policy_is_refused() {
 #[test]
 fn f_07_and_f_08_relabelling_breaks_the_commitment() {
     let bytes = sealed_as(Binding::RealmAndKey, &Attributes::default()).bytes;
-    for (at, value) in [(2, 0), (2, 2), (3, 1)] {
+    let empty = BodyKind::Put { plaintext_length: 0 };
+    let bytes_of_empty = sealed_for(empty, Binding::RealmAndKey, &Attributes::default()).bytes;
+    for (bytes, at, value) in [(&bytes, 2, 0), (&bytes, 2, 2), (&bytes_of_empty, 3, 1)] {
         let mut relabelled = bytes.clone();
         relabelled[at] = value;
         let envelope = reparsed(&relabelled).unwrap();
         let refused = envelope.open(&data_key(), LAX, NAME).unwrap_err();
         assert_eq!(refused, FormatError::Commitment, "This is a security issue: byte {at} is not bound.");
     }
+}
+
+#[test]
+fn f_17_the_plaintext_length_is_committed_to() {
+    let bytes = sealed_as(Binding::RealmAndKey, &attributes()).bytes;
+    for (at, value) in [(11, 4), (11, 6), (9, 1), (7, 1)] {
+        let mut altered = bytes.clone();
+        altered[at] = value;
+        let envelope = reparsed(&altered).unwrap();
+        assert!(!envelope.is_committed(&data_key(), NAME), "This is a security issue: byte {at} is free.");
+        assert_eq!(envelope.open(&data_key(), LAX, NAME).unwrap_err(), FormatError::Commitment);
+    }
+    for (at, value) in [(3, 1), (6, 1), (4, 0x80)] {
+        let mut impossible = bytes.clone();
+        impossible[at] = value;
+        assert_eq!(reparsed(&impossible), Err(FormatError::PlaintextLength), "byte {at} = {value}");
+    }
+}
+
+#[test]
+fn f_11_the_commitment_alone_shows_whether_an_envelope_is_that_of_key_and_name() {
+    let envelope = sealed_as(Binding::RealmAndKey, &attributes());
+    assert!(envelope.is_committed(&data_key(), NAME));
+    assert!(!envelope.is_committed(&other_data_key(), NAME));
+    assert!(!envelope.is_committed(&data_key(), COPY));
 }
 
 #[test]
@@ -191,7 +217,7 @@ fn f_09_and_f_13_every_envelope_is_new() {
     let request = SealRequest {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
-        multipart: false,
+        body: BODY,
         sse: SseAlgorithm::AwsKms,
         name: NAME,
         attributes: &Attributes::default(),
@@ -230,7 +256,7 @@ fn f_53_a_copys_envelope_opens_under_its_own_name_and_data_key_only() {
             let copy = Envelope::parse(copy.to_header().as_bytes()).unwrap();
             let opened = copy.open(&other_data_key(), STRICT, COPY).unwrap();
             assert_eq!(opened.content_key.expose(), &[3; 32]);
-            assert_eq!(opened.attributes, attributes);
+            assert_eq!((opened.attributes, opened.body), (attributes, BODY));
             let renamed = ObjectName { object_key: NAME.object_key, ..COPY };
             let moved = ObjectName { realm: NAME.realm, ..COPY };
             for (data_key, name) in [
@@ -258,38 +284,29 @@ fn f_53_every_rewrap_has_a_salt_of_its_own() {
 }
 
 #[test]
-fn f_53_the_multipart_flag_is_kept() {
-    for multipart in [false, true] {
-        let data_key = data_key();
-        let request = SealRequest {
-            data_key: &data_key,
-            binding: Binding::Realm,
-            multipart,
-            sse: SseAlgorithm::AwsKms,
-            name: NAME,
-            attributes: &Attributes::default(),
-        };
-        let envelope = Envelope::seal(&request, Entropy::fresh()).envelope;
-        assert_eq!(rewrapped(&envelope, EnvelopeSalt::fresh()).is_multipart(), multipart);
+fn f_53_the_kind_of_body_and_its_length_are_kept() {
+    for kind in [BodyKind::Put { plaintext_length: 0 }, BODY, BodyKind::Multipart] {
+        let envelope = sealed_for(kind, Binding::Realm, &Attributes::default());
+        assert_eq!(rewrapped(&envelope, EnvelopeSalt::fresh()).body(), kind);
     }
 }
 
 #[test]
 fn f_08_the_encryption_that_answers_name_is_a_flag_of_its_own() {
-    for (multipart, sse, flags) in [
-        (false, SseAlgorithm::AwsKms, 0),
-        (true, SseAlgorithm::AwsKms, 1),
-        (false, SseAlgorithm::Aes256, 4),
-        (true, SseAlgorithm::Aes256, 5),
+    for (body, sse, flags) in [
+        (BODY, SseAlgorithm::AwsKms, 0),
+        (BodyKind::Multipart, SseAlgorithm::AwsKms, 1),
+        (BODY, SseAlgorithm::Aes256, 4),
+        (BodyKind::Multipart, SseAlgorithm::Aes256, 5),
     ] {
         let (data_key, attributes) = (data_key(), Attributes::default());
         let binding = Binding::RealmAndKey;
         let request =
-            SealRequest { data_key: &data_key, binding, multipart, sse, name: NAME, attributes: &attributes };
+            SealRequest { data_key: &data_key, binding, body, sse, name: NAME, attributes: &attributes };
         let bytes = Envelope::seal(&request, Entropy::fresh()).envelope.bytes;
         assert_eq!(bytes[3], flags);
         let parsed = reparsed(&bytes).unwrap();
-        assert_eq!((parsed.is_multipart(), parsed.sse()), (multipart, sse));
+        assert_eq!((parsed.body(), parsed.sse()), (body, sse));
         assert!(parsed.open(&data_key, STRICT, NAME).is_ok());
         let mut relabelled = bytes.clone();
         relabelled[3] ^= 4;

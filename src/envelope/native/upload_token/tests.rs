@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{
-    Attributes, Binding, Entropy, ObjectName, Policy, SealRequest, Sealed, SseAlgorithm,
+    Attributes, Binding, BodyKind, Entropy, ObjectName, Policy, SealRequest, Sealed, SseAlgorithm,
 };
 use crate::wire::checksum::ChecksumAlgorithm;
 
@@ -12,13 +12,13 @@ const TARGET: UploadTarget<'_> = UploadTarget { bucket: "bucket", object_key: b"
 
 const CHECKSUM: UploadChecksum = UploadChecksum::FullObject(ChecksumAlgorithm::Crc64Nvme);
 
-fn sealed(multipart: bool) -> Sealed {
+fn sealed(body: BodyKind) -> Sealed {
     let data_key = DataKey::from_bytes([3; 32]);
     let name = ObjectName { realm: "bucket", object_key: TARGET.object_key };
     let request = SealRequest {
         data_key: &data_key,
         binding: Binding::RealmAndKey,
-        multipart,
+        body,
         sse: SseAlgorithm::AwsKms,
         name,
         attributes: &Attributes::default(),
@@ -27,7 +27,7 @@ fn sealed(multipart: bool) -> Sealed {
 }
 
 fn token() -> (UploadToken, ContentKey) {
-    let Sealed { envelope, content_key } = sealed(true);
+    let Sealed { envelope, content_key } = sealed(BodyKind::Multipart);
     let token = UploadToken::new(
         &content_key,
         TARGET,
@@ -112,26 +112,29 @@ fn f_49_everything_else_is_refused() {
     not_utf8[6] = 0xff;
     assert_eq!(parse(&not_utf8), Err(TokenError::Malformed));
     let mut flags = bytes.clone();
-    let envelope = bytes.len() - 32 - 116;
+    let envelope = bytes.len() - 32 - 124;
     flags[envelope + 3] = 0;
     assert_eq!(parse(&flags), Err(TokenError::Envelope), "the envelope of one PUT");
     flags[envelope] = 9;
     assert_eq!(parse(&flags), Err(TokenError::Envelope), "no envelope at all");
+    let mut with_length = bytes.clone();
+    with_length[envelope + 11] = 1;
+    assert_eq!(parse(&with_length), Err(TokenError::Envelope), "F-17: an upload with a length of its own");
 }
 
 #[test]
 fn f_50_a_token_is_made_within_its_limits_only() {
-    let make = |multipart, id: usize, wrapped| {
-        let Sealed { envelope, content_key } = sealed(multipart);
+    let make = |body, id: usize, wrapped| {
+        let Sealed { envelope, content_key } = sealed(body);
         UploadToken::new(&content_key, TARGET, CHECKSUM, "i".repeat(id), (vec![0; wrapped], None), envelope)
             .err()
     };
-    assert_eq!(make(true, 1_024, 6_144), None);
-    assert_eq!(make(true, 0, 1), Some(TokenError::Malformed));
-    assert_eq!(make(true, 1_025, 1), Some(TokenError::Malformed));
-    assert_eq!(make(true, 1, 0), Some(TokenError::Malformed));
-    assert_eq!(make(true, 1, 6_145), Some(TokenError::Malformed));
-    assert_eq!(make(false, 1, 1), Some(TokenError::Envelope));
+    assert_eq!(make(BodyKind::Multipart, 1_024, 6_144), None);
+    assert_eq!(make(BodyKind::Multipart, 0, 1), Some(TokenError::Malformed));
+    assert_eq!(make(BodyKind::Multipart, 1_025, 1), Some(TokenError::Malformed));
+    assert_eq!(make(BodyKind::Multipart, 1, 0), Some(TokenError::Malformed));
+    assert_eq!(make(BodyKind::Multipart, 1, 6_145), Some(TokenError::Malformed));
+    assert_eq!(make(BodyKind::Put { plaintext_length: 0 }, 1, 1), Some(TokenError::Envelope));
 }
 
 proptest! {

@@ -123,11 +123,20 @@ async fn malformed_responses_are_distinguished_from_an_outage() {
     ] {
         let canned = Canned::responding(200, &body).await;
         let keyring = Keyring::build(Settings {
-            provider: Provider::AwsKms(settings(&canned.endpoint)),
+            holders: vec![HolderSettings {
+                name: "kms".to_owned(),
+                provider: Provider::AwsKms(settings(&canned.endpoint)),
+                replica_of: None,
+            }],
             cache: CacheSettings::default(),
             reuse: Reuse::Bucket,
         });
-        let refused = keyring.await.unwrap().unwrap(b"blob", &context(), &[key_id()]).await.unwrap_err();
+        let refused = keyring
+            .await
+            .unwrap()
+            .unwrap(&KeyRule::default(), Wrappings::single(b"blob"), &context())
+            .await
+            .unwrap_err();
         assert_eq!(refused, KeyringError::Malformed(expected), "{body}");
     }
 }

@@ -12,9 +12,10 @@ use crate::body::BoxBody;
 use crate::body::test_support::{pattern, seal_segments};
 use crate::envelope::native::multipart::{Part, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator};
 use crate::envelope::native::{
-    Attributes, Binding, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm,
+    Attributes, Binding, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest,
+    SseAlgorithm,
 };
-use crate::keyring::EncryptionContext;
+use crate::keyring::{EncryptionContext, KeyRule};
 use crate::object::native::{NativeMetadata, write_keys};
 use crate::operation::Resources;
 use crate::operation::copy_object::copy_object;
@@ -183,11 +184,11 @@ async fn storage(
     let serving = Arc::clone(&storage);
     let (resources, folder) = resources(move |request| serving.respond(&request), &["b", "other"]).await;
     let context = EncryptionContext::native("b");
-    let write_key = resources.keyring.for_write(None, &context, 1).await.unwrap();
+    let write_key = resources.keyring.for_write(&KeyRule::default(), None, &context, 1).await.unwrap();
     let request = SealRequest {
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
-        multipart: true,
+        body: BodyKind::Multipart,
         sse: SseAlgorithm::AwsKms,
         name: ObjectName { realm: "b", object_key: b"k" },
         attributes: &Attributes::default(),
@@ -196,7 +197,7 @@ async fn storage(
     let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
     let segments = seal_segments(&sealed.content_key, layout, &content);
     let mut metadata = HeaderMap::new();
-    write_keys(&write_key.wrapped, &sealed.envelope, &mut metadata);
+    write_keys(&write_key, &sealed.envelope, &mut metadata).unwrap();
     metadata.insert("x-amz-meta-a", HeaderValue::from_static("1"));
     *storage.source.lock().unwrap() = (metadata, segments.concat().into());
     (storage, resources, folder, segments)
