@@ -148,8 +148,8 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Result<UnwrappedKey, KeyringError> {
-        let mut waiting =
-            self.inner.by_availability(self.inner.candidates(rule, wrappings).await).into_iter();
+        let candidates = self.inner.candidates(rule, wrappings).await;
+        let mut waiting = VecDeque::from(self.inner.by_availability(candidates));
         let mut called = Vec::with_capacity(waiting.len());
         let mut running = JoinSet::new();
         let mut refused = KeyringError::NotAllowed;
@@ -217,9 +217,9 @@ impl Inner {
     pub(super) async fn candidates(&self, rule: &KeyRule, wrappings: Wrappings<'_>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let first = Form::First(Bytes::copy_from_slice(wrappings.first));
-        for holder in rule.holders().filter(|holder| self.holders[*holder].may_have_wrapped(wrappings.first))
-        {
-            self.push_with_replicas(rule, holder, &first, &mut candidates);
+        let may_have_wrapped = |holder: &usize| self.holders[*holder].may_have_wrapped(wrappings.first);
+        if may_have_wrapped(&rule.first()) {
+            self.push_with_replicas(rule, rule.first(), &first, &mut candidates);
         }
         // A malformed value is as good as none: what the first wrapping opens to needs nothing else.
         let further = wrappings.further.and_then(|header| HolderEntries::parse(header).ok());
@@ -230,8 +230,8 @@ impl Inner {
                 }
             }
         }
-        // An object that was written when another holder was the first one.
-        for holder in others {
+        // The object may have been written when another holder was the first one.
+        for holder in rule.holders().skip(1).filter(may_have_wrapped) {
             self.push_with_replicas(rule, holder, &first, &mut candidates);
         }
         candidates
