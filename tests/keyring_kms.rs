@@ -185,16 +185,24 @@ async fn disabled_doomed_and_missing_keys_neither_write_nor_read() {
         KeyringError::KeyDisabled
     );
     assert_eq!(
-        cold.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err(),
+        cold.unwrap(&under(allowed), Wrappings::single(&written.wrapped), &context()).await.unwrap_err(),
         KeyringError::KeyDisabled
     );
     assert_eq!(cold.check(0, None, &context()).await.unwrap_err().failure.error, KeyringError::KeyDisabled);
 
     kms.enable_key().key_id(arn.as_str()).send().await.unwrap();
-    keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap();
+    keyring(&key_id)
+        .await
+        .unwrap(&under(allowed), Wrappings::single(&written.wrapped), &context())
+        .await
+        .unwrap();
 
     kms.schedule_key_deletion().key_id(arn.as_str()).pending_window_in_days(7).send().await.unwrap();
-    let doomed = keyring(&key_id).await.unwrap(&written.wrapped, &context(), allowed).await.unwrap_err();
+    let doomed = keyring(&key_id)
+        .await
+        .unwrap(&under(allowed), Wrappings::single(&written.wrapped), &context())
+        .await
+        .unwrap_err();
     assert_eq!(doomed, KeyringError::InvalidKeyState);
 
     for missing in ["alias/s3veil-missing", "00000000-0000-0000-0000-000000000000"] {

@@ -46,11 +46,6 @@ impl Health {
         }
     }
 
-    /// Whether the last call failed.
-    pub(super) fn is_away(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     /// Records a response, whatever it said.
     pub(super) fn responded(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -81,12 +76,10 @@ mod tests {
         health.failed(start);
         health.failed(start);
         assert_eq!(health.availability(start), Away);
-        assert!(health.is_away());
         let later = start + FIRST_PAUSE;
         assert_eq!([health.availability(later), health.availability(later)], [Present, Away]);
         health.responded();
         assert_eq!([health.availability(later), health.availability(later)], [Present, Present]);
-        assert!(!health.is_away());
     }
 
     #[test]

@@ -259,10 +259,14 @@ impl KeyHolder {
         response: Result<T, CheckError>,
     ) -> Result<T, CheckError> {
         let error = response.as_ref().err().map(|failure| &failure.error);
-        match error {
-            Some(error) if error.is_outage() => self.health.failed(Instant::now()),
-            Some(_) | None => self.health.responded(),
+        let is_outage = error.is_some_and(KeyringError::is_outage);
+        if is_outage {
+            self.health.failed(Instant::now());
+        } else {
+            self.health.responded();
         }
+        let up = metrics::gauge!("s3veil_keyring_holder_up", "holder" => Arc::clone(&self.name));
+        up.set(if is_outage { 0.0 } else { 1.0 });
         let outcome = error.map_or("ok", KeyringError::outcome);
         let labels = [
             ("operation", operation.into()),

@@ -10,6 +10,7 @@ use super::*;
 use crate::envelope::native::{
     Attributes, BodyKind, ChunkSealer, Entropy, Envelope, FormatError, SealRequest, SseAlgorithm,
 };
+use crate::keyring::KeyRule;
 use crate::object::native::NativeMetadata;
 use crate::operation::response::pass_refusal;
 use crate::s3::ErrorCode;
