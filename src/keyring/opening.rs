@@ -3,6 +3,7 @@
 //! a cached data key costs no call, that no holder is asked for what another one wrapped, as far as that can
 //! be known, and that a holder which does not respond delays a request only briefly if another one can.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,18 +148,18 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Result<UnwrappedKey, KeyringError> {
-        let mut waiting =
-            self.inner.by_availability(self.inner.candidates(rule, wrappings).await).into_iter();
+        let candidates = self.inner.candidates(rule, wrappings).await;
+        let mut waiting = VecDeque::from(self.inner.by_availability(candidates));
         let mut called = Vec::with_capacity(waiting.len());
         let mut running = JoinSet::new();
         let mut refused = KeyringError::NotAllowed;
         loop {
-            if let Some(candidate) = waiting.next() {
+            if let Some(candidate) = waiting.pop_front() {
                 let (inner, context, holder) = (Arc::clone(&self.inner), context.clone(), candidate.holder);
                 called.push(holder);
                 running.spawn(async move { (holder, inner.attempt(purpose, candidate, &context).await) });
             }
-            let delay = if waiting.len() == 0 { Duration::MAX } else { HEDGE_DELAY };
+            let delay = if waiting.is_empty() { Duration::MAX } else { HEDGE_DELAY };
             match tokio::time::timeout(delay, running.join_next()).await {
                 Ok(Some(Ok((holder, Ok(unwrapped))))) => {
                     self.inner.note_slow(&called, holder);
@@ -166,6 +167,9 @@ impl Keyring {
                 }
                 Ok(Some(Ok((holder, Err(error))))) => {
                     called.retain(|called| *called != holder);
+                    if error.is_outage() {
+                        waiting.retain(|candidate| candidate.holder != holder);
+                    }
                     if refused.is_less_specific_than(&error) {
                         refused = error;
                     }
@@ -208,14 +212,14 @@ impl Inner {
         None
     }
 
-    /// The wrappings that the rule's holders may open, in the order of the rule, each after the others before
-    /// its replicas.
+    /// The wrappings that the rule's holders may open: the first one by the first holder, the further ones by
+    /// their holders, then the first one by the others. Each holder is followed by its replicas.
     pub(super) async fn candidates(&self, rule: &KeyRule, wrappings: Wrappings<'_>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let first = Form::First(Bytes::copy_from_slice(wrappings.first));
-        for holder in rule.holders().filter(|holder| self.holders[*holder].may_have_wrapped(wrappings.first))
-        {
-            self.push_with_replicas(rule, holder, &first, &mut candidates);
+        let may_have_wrapped = |holder: &usize| self.holders[*holder].may_have_wrapped(wrappings.first);
+        if may_have_wrapped(&rule.first()) {
+            self.push_with_replicas(rule, rule.first(), &first, &mut candidates);
         }
         // A malformed value is as good as none: what the first wrapping opens to needs nothing else.
         let further = wrappings.further.and_then(|header| HolderEntries::parse(header).ok());
@@ -225,6 +229,10 @@ impl Inner {
                     self.push_with_replicas(rule, holder, &Form::Further(entry.clone()), &mut candidates);
                 }
             }
+        }
+        // The object may have been written when another holder was the first one.
+        for holder in rule.holders().skip(1).filter(may_have_wrapped) {
+            self.push_with_replicas(rule, holder, &first, &mut candidates);
         }
         candidates
     }

@@ -189,7 +189,7 @@ def test_what_was_altered_is_refused(place, offline, ops):
     running.boto().put_object(Bucket=bucket, Key=KEY, Body=CONTENT)
     stored = seal_for(ops)
     header = base64.b64decode(stored.metadata["encryption-holders"])
-    forged = Seal(bytes(32), bucket, KEY)
+    forged = Seal(bytes(32), bucket, KEY, length=len(CONTENT))
     bodies = [flip_bit(stored.body, 5), stored.body[:-1], stored.body + b"x", b""]
     headers = [flip_bit(header, at) for at in range(len(header))] + [header[:-1], header + b"\0", b""]
     attacks = [replace(stored, body=body) for body in bodies]

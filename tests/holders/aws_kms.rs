@@ -1,5 +1,5 @@
-//! AWS KMS in the suite: LocalStack at `S3VEIL_TEST_KMS_ENDPOINT`. `tests/keyring_kms.rs` has what concerns AWS
-//! alone, such as aliases and ARNs.
+//! AWS KMS in the suite: LocalStack at `S3VEIL_TEST_KMS_ENDPOINT`. `tests/keyring_kms.rs` has what concerns
+//! AWS alone, such as aliases and ARNs.
 
 use aws_credential_types::Credentials;
 use s3veil::keyring::{AwsKms, KeyId, KeyringError, Provider};

@@ -1,5 +1,5 @@
-//! The cases for a service that works, or refuses by a state of its keys. They must not know any provider, and
-//! each begins with a key of its own. What reads is another keyring than the one that wrote.
+//! The cases for a service that works, or refuses by a state of its keys. They must not know any provider,
+//! and each begins with a key of its own. What reads is another keyring than the one that wrote.
 
 use s3veil::keyring::{EncryptionContext, KeyringError};
 

@@ -1,5 +1,5 @@
-//! The cases for a service that is overloaded, broken or malicious, played by a scripted server. They must not
-//! know any provider. None of them may end in a data key.
+//! The cases for a service that is overloaded, broken or malicious, played by a scripted server. They must
+//! not know any provider. None of them may end in a data key.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use crate::bench::{read, write};
 use crate::scripted_server::{Reply, ScriptedServer, json};
 
 /// A provider whose service speaks HTTP, and what a healthy service responds.
-pub(crate) trait Scripted {
+pub(crate) trait Scripted: 'static {
     /// Settings of a provider at `http://<address>`. `directory` is for files that the settings name.
     fn provider(address: &str, directory: &Path) -> Provider;
 
-    /// What a healthy service responds to `request`, where `data_key` is every data key that it makes or opens.
+    /// What a healthy service responds to `request`, where `data_key` is every data key that it makes or
+    /// opens.
     fn respond(request: &Request<Bytes>, data_key: &[u8]) -> Reply;
 
     /// Whether the request is a login, which the faults leave alone.

@@ -11,7 +11,7 @@ pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Res
     only(section, "local", "provider file")?;
     let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
         let fix = "write for example file = \"./data/keyring\"";
-        section.refuse("file", "is missing, and provider = \"local\" requires it", fix)
+        section.refuse("file", "is missing, and the local keyring requires it", fix)
     })?;
     let file = section.source.resolve(&file);
     section.source.files.borrow_mut().push(file.clone());

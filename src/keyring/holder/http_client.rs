@@ -1,7 +1,7 @@
 //! Requests to a key service or a login service over HTTP/1.1: one request, one bounded response. It must not
 //! know what a request means.
-//! It promises that a request ends within [`ATTEMPT_TIMEOUT`], that no redirect is followed, and that response
-//! bodies, which may hold data keys and tokens, are erased after use.
+//! It promises that a request ends within [`ATTEMPT_TIMEOUT`], that no redirect is followed, and that its
+//! copies of responses, which may hold data keys and tokens, are erased after use.
 
 use std::error::Error;
 use std::fmt;

@@ -1,6 +1,6 @@
-//! The holder for Transit of OpenBao and HashiCorp Vault: `datakey/plaintext`, `decrypt` and `rewrap`, bound to
-//! the encryption context by the key's derivation. It must not know caches or other holders. It promises that
-//! no data key is returned before the key was proved to be derived, and that every call ends within
+//! The holder for Transit of OpenBao and HashiCorp Vault: `datakey/plaintext`, `decrypt` and `rewrap`, bound
+//! to the encryption context by the key's derivation. It must not know caches or other holders. It promises
+//! that no data key is returned before the key was proved to be derived, and that every call ends within
 //! [`OPERATION_TIMEOUT`].
 
 mod client;

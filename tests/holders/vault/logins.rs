@@ -26,6 +26,7 @@ struct Vault {
     logins: AtomicU64,
     /// Tokens of logins up to this one are rejected.
     expired: AtomicU64,
+    /// Whether logins fail, and tokens are rejected.
     is_down: AtomicBool,
     lease: u64,
     is_renewable: bool,
@@ -38,10 +39,10 @@ impl Vault {
     }
 
     fn reply(&self, request: &Request<Bytes>) -> Reply {
-        if self.is_down.load(Ordering::SeqCst) {
-            return json(503, r#"{"errors":["Vault is sealed"]}"#);
-        }
         if request.uri().path() == LOGIN {
+            if self.is_down.load(Ordering::SeqCst) {
+                return json(503, r#"{"errors":["internal error"]}"#);
+            }
             let number = self.logins.fetch_add(1, Ordering::SeqCst) + 1;
             return token(&format!("s.{number}"), self.lease, self.is_renewable);
         }
@@ -107,7 +108,7 @@ async fn one_login_serves_all_calls() {
     let vault = Vault::new(3600, true);
     let (server, _directory, keyring) = start(&vault).await;
     assert!(server.received("").is_empty(), "a login before the first call");
-    let opened = futures_of(&keyring, 0..100).await;
+    let opened = open_all(&keyring, 0..100).await;
     assert!(opened.iter().all(Result::is_ok), "{opened:?}");
     assert_eq!(server.received(LOGIN).len(), 1);
 }
@@ -117,7 +118,7 @@ async fn an_expired_token_costs_one_login_for_a_hundred_calls() {
     let vault = Vault::new(3600, true);
     let (server, _directory, keyring) = start(&vault).await;
     for round in 0..3 {
-        let opened = futures_of(&keyring, round * 100..(round + 1) * 100).await;
+        let opened = open_all(&keyring, round * 100..(round + 1) * 100).await;
         assert!(opened.iter().all(Result::is_ok), "round {round}: {opened:?}");
         assert_eq!(server.received(LOGIN).len(), round + 1, "round {round}");
         vault.expire();
@@ -130,11 +131,12 @@ async fn tokens_that_are_all_rejected_end_in_an_error_and_slow_logins() {
     let vault = Vault::new(3600, true);
     vault.expired.store(u64::MAX, Ordering::SeqCst);
     let (server, _directory, keyring) = start(&vault).await;
-    let opened = futures_of(&keyring, 0..100).await;
-    for refused in opened {
+    let started = Instant::now();
+    for refused in open_all(&keyring, 0..100).await {
         assert_eq!(refused.expect_err("no token is accepted"), KeyringError::Credentials);
     }
-    assert_eq!(server.received(LOGIN).len(), 2, "one login anew for all calls");
+    let logins = server.received(LOGIN).len() as u64;
+    assert!(logins <= 2 + started.elapsed().as_secs(), "{logins} logins");
     assert_paced(&server, LOGIN);
 }
 
@@ -148,7 +150,7 @@ async fn an_outage_gives_no_wrong_byte_and_few_logins() {
     let outage = Instant::now();
     let mut realm = 1;
     while outage.elapsed() < Duration::from_secs(3) {
-        for refused in futures_of(&keyring, realm..realm + 20).await {
+        for refused in open_all(&keyring, realm..realm + 20).await {
             assert_eq!(refused.expect_err("the service is down"), KeyringError::Unavailable);
         }
         realm += 20;
@@ -264,7 +266,7 @@ async fn the_task_ends_with_the_keyring() {
 }
 
 /// Opens the blobs of these realms at the same time.
-async fn futures_of(
+async fn open_all(
     keyring: &Keyring,
     realms: std::ops::Range<usize>,
 ) -> Vec<Result<UnwrappedKey, KeyringError>> {

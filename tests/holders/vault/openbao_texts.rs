@@ -1,5 +1,5 @@
-//! The refusals of the pinned server in its own words: `src/keyring/holder/vault/refusal.rs` tells them apart by
-//! these texts, so a server that changes one fails here, and not at an operator's.
+//! The refusals of the pinned server in its own words: `src/keyring/holder/vault/refusal.rs` tells them apart
+//! by these texts, so a server that changes one fails here, and not at an operator's.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

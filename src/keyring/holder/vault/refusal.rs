@@ -1,6 +1,6 @@
-//! What a response of OpenBao or Vault that is no success means, by its status and its text: nearly every refusal
-//! has the status 400. It must not know which request was refused. It promises that the server's own words
-//! are the cause, shortened and on one line.
+//! What a response of OpenBao or Vault that is no success means, by its status and its text: nearly every
+//! refusal has the status 400. It must not know which request was refused. It promises that the server's own
+//! words are the cause, shortened and on one line.
 
 use std::borrow::Cow;
 
@@ -33,8 +33,8 @@ impl From<CheckError> for Refusal {
     }
 }
 
-/// The texts of OpenBao 2.7.2, which are Vault's, for the status 400: what the first error begins with or, after
-/// a name that varies, ends with. tests/holders/vault/texts.rs compares them with a server.
+/// The texts of OpenBao 2.7.2, which are Vault's, for the status 400: what the first error begins with or,
+/// after a name that varies, ends with. tests/holders/vault/openbao_texts.rs compares them with a server.
 const TEXTS: &[(Part, &str, KeyringError)] = &[
     // Wrong context, another key's blob or an altered one; before it stands the cipher's name.
     (Part::End, "message authentication failed", KeyringError::InvalidCiphertext),
