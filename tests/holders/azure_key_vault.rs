@@ -1,5 +1,5 @@
-//! Azure Key Vault in the suite, played by a fake that was written from its documentation: no emulator can be had.
-//! <https://learn.microsoft.com/en-us/rest/api/keyvault/keys/wrap-key/wrap-key>,
+//! Azure Key Vault in the suite, played by a fake that was written from its documentation: no emulator can be
+//! had. <https://learn.microsoft.com/en-us/rest/api/keyvault/keys/wrap-key/wrap-key>,
 //! <https://learn.microsoft.com/en-us/azure/key-vault/general/rest-error-codes>,
 //! <https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
 

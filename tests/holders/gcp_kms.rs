@@ -1,4 +1,5 @@
-//! Google Cloud KMS in the suite, played by a fake that was written from its documentation: no emulator can be had.
+//! Google Cloud KMS in the suite, played by a fake that was written from its documentation: no emulator can
+//! be had.
 //! <https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys/encrypt>,
 //! <https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys/decrypt>
 

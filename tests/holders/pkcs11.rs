@@ -1,5 +1,5 @@
-//! PKCS#11 tokens in the suite: SoftHSM2, where `S3VEIL_TEST_PKCS11_LIBRARY` names it. The unit tests of the holder
-//! have what concerns tokens alone: logins, attributes of keys, lost sessions.
+//! PKCS#11 tokens in the suite: SoftHSM2, where `S3VEIL_TEST_PKCS11_LIBRARY` names it. The unit tests of the
+//! holder have what concerns tokens alone: logins, attributes of keys, lost sessions.
 
 use s3veil::keyring::{KeyringError, Pkcs11, Provider, TokenName};
 

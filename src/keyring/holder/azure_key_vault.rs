@@ -1,10 +1,10 @@
-//! The holder for Azure Key Vault and Managed HSM: `wrapkey` and `unwrapkey` of their REST API, version 7.4. It
-//! must not know caches or other holders. It promises that a blob opens only in the encryption context that it
-//! was made in, and by the configured key alone.
+//! The holder for Azure Key Vault and Managed HSM: `wrapkey` and `unwrapkey` of their REST API, version 7.4.
+//! It must not know caches or other holders. It promises that a blob opens only in the encryption context
+//! that it was made in, and by the configured key alone.
 //!
 //! <https://learn.microsoft.com/en-us/rest/api/keyvault/keys/wrap-key/wrap-key>,
-//! <https://learn.microsoft.com/en-us/azure/key-vault/general/rest-error-codes>. Written from this documentation;
-//! never run against the service.
+//! <https://learn.microsoft.com/en-us/azure/key-vault/general/rest-error-codes>. Written from this
+//! documentation; never run against the service.
 
 mod blob;
 mod login;

@@ -1,7 +1,6 @@
-//! A JSON service of a cloud behind access tokens: calls with repetition, and one token for all of them. It must
-//! not know what a call or a token means.
-//! It promises that every call ends within [`OPERATION_TIMEOUT`], that calls which need a token share one login,
-//! and that there is at most one login a second.
+//! A JSON service of a cloud behind access tokens: calls with repetition, and one token for all of them. It
+//! must not know what a call or a token means. It promises that every call ends within [`OPERATION_TIMEOUT`],
+//! that calls which need a token share one login, and that there is at most one login a second.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -191,8 +190,8 @@ impl BearerService {
 }
 
 impl AccessToken {
-    /// A token of a login service: `{"access_token": ..., "expires_in": seconds}`, RFC 6749 section 5.1. Azure's
-    /// service for managed identities writes the seconds as text.
+    /// A token of a login service: `{"access_token": ..., "expires_in": seconds}`, RFC 6749 section 5.1.
+    /// Azure's service for managed identities writes the seconds as text.
     ///
     /// # Errors
     /// The service's refusal: [`KeyringError::Credentials`] for `{"error": ...}`, RFC 6749 section 5.2.

@@ -1,6 +1,6 @@
-//! The holder for Google Cloud KMS: `encrypt` and `decrypt` of its REST API, bound to the encryption context by
-//! `additionalAuthenticatedData`. It must not know caches or other holders. It promises that the checksums of
-//! request and response are compared, and that a data key is opened by the configured key alone.
+//! The holder for Google Cloud KMS: `encrypt` and `decrypt` of its REST API, bound to the encryption context
+//! by `additionalAuthenticatedData`. It must not know caches or other holders. It promises that the checksums
+//! of request and response are compared, and that a data key is opened by the configured key alone.
 //!
 //! <https://cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys/encrypt>,
 //! <https://cloud.google.com/kms/docs/data-integrity-guidelines>. Written from this documentation; never run
@@ -41,7 +41,8 @@ pub(in crate::keyring) struct GcpKmsHolder {
     service: BearerService,
 }
 
-/// The body of `encrypt`. Bytes are base64; checksums are CRC32C in decimal digits, as JSON has 64-bit integers.
+/// The body of `encrypt`. Bytes are base64; checksums are CRC32C in decimal digits, as JSON has 64-bit
+/// integers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EncryptRequest<'a> {

@@ -51,8 +51,8 @@ impl Pkcs11Holder {
     /// a refused PIN and a missing or disabled key are no errors yet: requests fail until they are corrected.
     ///
     /// # Errors
-    /// [`KeyringSetupError::Token`] if the library or the token is unfit, if a key may be read or may leave the
-    /// token, or if several keys have the label and none is named.
+    /// [`KeyringSetupError::Token`] if the library or the token is unfit, if a key may be read or may leave
+    /// the token, or if several keys have the label and none is named.
     pub(super) async fn build(settings: Pkcs11) -> Result<Self, KeyringSetupError> {
         let holder = Self::unconnected(settings, DEADLINE);
         match holder.connect().await {
@@ -93,7 +93,7 @@ impl Pkcs11Holder {
         let settings = self.token.settings();
         let keys = LabelledKeys::new(keys, settings.key_id.as_deref(), &settings.key_label)?;
         let names = keys.ids().map(|id| key_name(&label, &settings.key_label, id));
-        // A concurrent call may have been first: both saw the same token.
+        // A concurrent call may have been first: both saw one token.
         let _ = self.found.set(names.collect());
         keys.check_current()
     }

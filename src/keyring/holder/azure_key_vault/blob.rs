@@ -1,7 +1,6 @@
-//! The layout of a data key that Azure Key Vault wrapped.
-//! It must not know the service.
-//! It promises that the encryption context, which the service does not know, is authenticated together with all
-//! that the blob says.
+//! The layout of a data key that Azure Key Vault wrapped. It must not know the service. It promises that the
+//! encryption context, which the service does not know, is authenticated together with all that the blob
+//! says.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign, verify};

@@ -1,6 +1,6 @@
-//! Access tokens of Microsoft Entra ID for Key Vault: by a client secret, a federated token, a managed identity,
-//! or from a file. It must not know Key Vault's operations.
-//! It promises that secrets are read at each login, and sent to the login service alone.
+//! Access tokens of Microsoft Entra ID for Key Vault: by a client secret, a federated token, a managed
+//! identity, or from a file. It must not know Key Vault's operations. It promises that secrets are read at
+//! each login, and sent to the login service alone.
 //!
 //! <https://learn.microsoft.com/en-us/entra/identity-platform/v2-oauth2-client-creds-grant-flow>,
 //! <https://learn.microsoft.com/en-us/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>

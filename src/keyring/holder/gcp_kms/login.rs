@@ -1,6 +1,5 @@
-//! Access tokens of Google Cloud: by the key of a service account, from the metadata server, or from a file. It
-//! must not know Cloud KMS.
-//! It promises that a private key goes nowhere: a login is a signature.
+//! Access tokens of Google Cloud: by the key of a service account, from the metadata server, or from a file.
+//! It must not know Cloud KMS. It promises that a private key goes nowhere: a login is a signature.
 //!
 //! <https://developers.google.com/identity/protocols/oauth2/service-account#authorizingrequests>,
 //! <https://cloud.google.com/compute/docs/access/authenticate-workloads#applications>

@@ -5,8 +5,8 @@
 /// ```text
 /// version(1)=1 | len8 | CKA_ID (0 to 64 bytes) | IV(12) | AES-256-GCM(wrapping key, IV, data key, AAD)  = 48
 /// ```
-/// The AAD is the canonical encryption context alone: an altered id is one of another key, which does not open
-/// the ciphertext.
+/// The AAD is the canonical encryption context alone: an altered id is one of another key, which does not
+/// open the ciphertext.
 const VERSION: u8 = 1;
 /// Maximum length of a CKA_ID, in bytes: every object's metadata holds one, and S3 limits metadata to 2,048
 /// bytes.

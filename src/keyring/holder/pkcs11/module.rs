@@ -4,8 +4,8 @@
 //!
 //! The standard lets a process initialise a library once, and counts a login for all sessions of the process.
 //! So a library, once opened, is shared by every holder that names it, also by those of a reloaded
-//! configuration beside the old ones, and stays open until the process ends: C_Finalize would end the sessions
-//! of all. There are as many as configurations have named paths.
+//! configuration beside the old ones, and stays open until the process ends: C_Finalize would end the
+//! sessions of all. There are as many as configurations have named paths.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Module {
         &self.functions
     }
 
-    /// The slot that holds the token, and the token's label. Looked up anew for each session, since a token
+    /// The slot that holds the token, and the token's label. Looked up again for each session, since a token
     /// that was taken out may come back in another slot.
     pub(super) fn slot(&self, name: &TokenName) -> Result<(Slot, String), Failure> {
         let absent = || Failure::new(KeyringError::Unavailable, format!("{name} is not there"));

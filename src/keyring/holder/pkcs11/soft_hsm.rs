@@ -1,6 +1,6 @@
-//! Tokens of SoftHSM2 for tests, made within the process: the library sees no token that another process makes.
-//! It must not know the holder.
-//! It promises tokens that no other test uses. `scripts/test` says where the library is.
+//! Tokens of SoftHSM2 for tests, made within the process: the library sees no token that another process
+//! makes. It must not know the holder. It promises tokens that no other test uses. `scripts/test` says where
+//! the library is.
 
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
@@ -17,8 +17,8 @@ pub(crate) const PIN: &str = "1234";
 /// How many tokens a process makes for its tests.
 const TOKENS: usize = 40;
 
-/// The tokens that no test has taken. All are made before the first one is used: SoftHSM2 can't make a token while
-/// other threads work with its slots.
+/// The tokens that no test has taken. All are made before the first one is used: SoftHSM2 can't make a token
+/// while other threads work with its slots.
 static UNUSED: LazyLock<Option<Unused>> = LazyLock::new(|| library().map(Unused::new));
 
 struct Unused {

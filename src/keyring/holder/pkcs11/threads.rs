@@ -34,8 +34,8 @@ impl Threads {
         }
     }
 
-    /// Runs `call` on a thread of its own. After the deadline its outcome is dropped; the thread goes on until
-    /// the call returns.
+    /// Runs `call` on a thread of its own. After the deadline its outcome is dropped; the thread goes on
+    /// until the call returns.
     ///
     /// # Errors
     /// The error of `call`; [`KeyringError::Unavailable`] at the deadline, and at once if every thread is
