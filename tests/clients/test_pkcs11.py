@@ -123,7 +123,7 @@ def test_check_names_token_and_key(token, proxies, tmp_path):
     token.make_key("01")
     done = proxies(token.settings()).start().command("check", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f'the PKCS#11 token "{LABEL}"' in done.stdout.decode()
+    assert f"{LABEL}/wrap/01" in done.stdout.decode()
 
 
 def test_rotation_by_a_second_key_of_the_label(token, proxies):

@@ -15,7 +15,9 @@ use s3veil::keyring::{AzureAlgorithm, AzureKeyVault, AzureLogin, KeyringError, P
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::bench::{Bench, Delete, Deny, Disable, Login, Name, Rotate, keyring, write_with};
+use crate::bench::{
+    Bench, Delete, Deny, Disable, Login, Name, Rotate, is_refusal_of_blob, keyring, write_with,
+};
 use crate::conformance;
 use crate::fault_cases::Scripted;
 use crate::scripted_server::{Reply, ScriptedServer, json};
@@ -228,7 +230,7 @@ impl Login for AzureBench {
 
 /// A blob whose key version has no key: the service says KeyNotFound for it.
 fn is_of_missing_version(error: &KeyringError) -> bool {
-    error.is_of_another_key() || *error == KeyringError::KeyNotFound
+    is_refusal_of_blob(error) || *error == KeyringError::KeyNotFound
 }
 
 conformance! { cases::<AzureBench>:

@@ -138,7 +138,7 @@ fn a_key_of_azure_has_a_vault_and_a_name() {
             ("!address", "`holder.address` is missing: write address = \"https://NAME.vault.azure.net\""),
             ("address = \"http://v.vault.azure.net\"", "sends data keys unencrypted"),
             ("key = \"k/1\"", "`holder.key` is an invalid name"),
-            ("algorithm = \"RSA-OAEP\"", "did you mean \"RSA-OAEP-256\"?"),
+            ("algorithm = \"RSA-OAEP\"", "write one of \"RSA-OAEP-256\", \"A256KW\""),
             (
                 "auth = { method = \"token\", token_file = \"t\", authority = \"https://login\" }",
                 "`holder.auth.authority` has no effect with this method",
