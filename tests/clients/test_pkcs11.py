@@ -94,10 +94,14 @@ def assert_reads(running, bucket, key="object"):
 
 
 def assert_refused(proxy, *words):
-    with pytest.raises(AssertionError) as refused:
+    """The process ends, for a reason with these words. Its port may have been open before."""
+    try:
         proxy.start()
+    except AssertionError:
+        pass
+    assert proxy.process.wait(30) != 0
     for word in words:
-        assert word in str(refused.value)
+        assert word in proxy.log_text()
 
 
 def test_objects_open_by_the_token_alone(token, proxies):
@@ -177,7 +181,11 @@ def test_a_wrong_pin_is_tried_once_whatever_the_number_of_requests(token, proxie
     assert calls.read_text(errors="replace").count(": C_Login\n") == 1
     assert "CKR_PIN_INCORRECT" in calls.read_text(errors="replace")
     token.pin_file.write_text(PIN + "\n")
-    assert put(running, bucket) == 200, "another PIN in the file is tried"
+    deadline = time.monotonic() + 30
+    # A failure is remembered for a moment.
+    while put(running, bucket) != 200:
+        assert time.monotonic() < deadline, "another PIN in the file was not tried"
+        time.sleep(0.1)
     assert_reads(running, bucket)
     assert calls.read_text(errors="replace").count(": C_Login\n") == 2
 
