@@ -8,7 +8,7 @@ use crate::config::section::Section;
 use crate::keyring::{Local, Provider};
 
 pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Provider> {
-    only(section, "local", "provider file")?;
+    only(section, "the local keyring", "provider file")?;
     let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
         let fix = "write for example file = \"./data/keyring\"";
         section.refuse("file", "is missing, and the local keyring requires it", fix)
