@@ -5,6 +5,7 @@
 
 mod cache;
 mod context;
+mod endpoint;
 mod error;
 mod holder;
 mod key_id;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
+pub use self::endpoint::is_private_endpoint;
 pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
 pub use self::holder::local;
 pub use self::key_id::{InvalidKeyId, KeyId};
