@@ -52,12 +52,10 @@ fn read_provider(section: &Section<'_>, upstream_region: &str, is_trial: bool) -
             for word in ["key_id", "endpoint", "region"].into_iter().chain(credentials::KEYS) {
                 section.absent(word, "has no effect with the local keyring")?;
             }
-            let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
+            let file = section.secret_file_path("file", "./data/keyring")?.ok_or_else(|| {
                 let fix = "write for example file = \"./data/keyring\"";
                 section.refuse("file", "is missing, and the local keyring requires it", fix)
             })?;
-            let file = section.source.resolve(&file);
-            section.source.files.borrow_mut().push(file.clone());
             Ok(Provider::Local(Local { file, create_if_missing: is_trial }))
         }
         Some(Kind::AwsKms) => {
