@@ -5,6 +5,7 @@
 
 mod cache;
 mod context;
+mod endpoint;
 mod error;
 mod examination;
 mod health;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
+pub use self::endpoint::is_private_endpoint;
 pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
 pub use self::examination::{ExaminedWrapping, WrappingName};
 pub use self::holder::local;
