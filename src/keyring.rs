@@ -36,7 +36,9 @@ pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::rule::{KeyRule, RequiredHolders};
-pub use self::settings::{AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings};
+pub use self::settings::{
+    AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
+};
 
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;

@@ -36,7 +36,7 @@ fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> 
     let holders = config::load(configuration)?.keyring.holders;
     let mut files = holders.into_iter().filter_map(|holder| match holder.provider {
         Provider::Local(keyring) => Some(keyring.file),
-        Provider::AwsKms(_) => None,
+        Provider::AwsKms(_) | Provider::Vault(_) => None,
     });
     match (files.next(), files.next()) {
         (Some(only), None) => Ok(only),

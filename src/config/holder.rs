@@ -4,6 +4,7 @@
 
 mod aws_kms;
 mod local;
+mod vault;
 
 use super::error::{Refusal, Result};
 use super::section::Section;
@@ -14,7 +15,8 @@ use crate::keyring::{HolderSettings, Provider};
 /// The keys that describe a provider, with a space between two.
 macro_rules! provider_keys {
     () => {
-        "provider file key_id endpoint region access_key_id secret_access_key secret_access_key_file"
+        "provider file key_id endpoint region access_key_id secret_access_key secret_access_key_file \
+         address mount key namespace ca_file auth"
     };
 }
 pub(super) use provider_keys;
@@ -38,9 +40,10 @@ pub(super) struct Surroundings<'a> {
 enum Kind {
     AwsKms,
     Local,
+    Vault,
 }
 
-const KINDS: [(&str, Kind); 2] = [("aws-kms", Kind::AwsKms), ("local", Kind::Local)];
+const KINDS: [(&str, Kind); 3] = [("aws-kms", Kind::AwsKms), ("local", Kind::Local), ("vault", Kind::Vault)];
 
 /// Reads every `[[holder]]`.
 pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Vec<HolderSettings>> {
@@ -70,9 +73,14 @@ pub(super) fn read_single(section: &Section<'_>, surroundings: Surroundings<'_>)
 
 fn read_provider(section: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Provider> {
     match section.choice("provider", &KINDS)? {
-        None => Err(section.refuse("provider", "is missing", "write provider = \"aws-kms\" or \"local\"")),
+        None => Err(section.refuse(
+            "provider",
+            "is missing",
+            "write provider = \"aws-kms\", \"vault\" or \"local\"",
+        )),
         Some(Kind::AwsKms) => aws_kms::read(section, surroundings),
         Some(Kind::Local) => local::read(section, surroundings),
+        Some(Kind::Vault) => vault::read(section, surroundings),
     }
 }
 

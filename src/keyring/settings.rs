@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use http::Uri;
 
 use super::KeyId;
 
@@ -39,6 +40,8 @@ pub enum Provider {
     AwsKms(AwsKms),
     /// Wrapping keys in a file of this machine.
     Local(Local),
+    /// The Transit engine of OpenBao or HashiCorp Vault.
+    Vault(Vault),
 }
 
 impl Provider {
@@ -47,6 +50,7 @@ impl Provider {
         match self {
             Self::AwsKms(_) => Vec::new(),
             Self::Local(local) => vec![&local.file],
+            Self::Vault(vault) => vault.ca_file.as_deref().into_iter().collect(),
         }
     }
 }
@@ -71,6 +75,63 @@ pub struct Local {
     pub file: PathBuf,
     /// Whether a file with one new key is created if there is none.
     pub create_if_missing: bool,
+}
+
+/// A key of the Transit engine of OpenBao or HashiCorp Vault. Its [`KeyId`] is `mount/key`, or in a namespace
+/// `namespace/mount/key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vault {
+    /// `https://host:port`, or `http://` with a loopback address; no path.
+    pub address: Uri,
+    /// The path at which the engine is mounted, without slashes at its ends: `transit`.
+    pub mount: String,
+    /// The key's name, made with `derived=true`.
+    pub key: String,
+    /// The namespace of the mount and of the login, without slashes at its ends.
+    pub namespace: Option<String>,
+    /// A PEM file of root certificates, trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How a token is had.
+    pub login: VaultLogin,
+}
+
+/// How a token of OpenBao or Vault is had. Every file is read at each login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VaultLogin {
+    /// A token in a file, which another program may replace.
+    Token {
+        /// The file that holds the token alone.
+        token_file: PathBuf,
+    },
+    /// The AppRole method.
+    AppRole {
+        /// Where the method is mounted below `auth/`.
+        mount: String,
+        /// The role's id, which is not secret.
+        role_id: String,
+        /// The file that holds the secret id alone.
+        secret_id_file: PathBuf,
+    },
+    /// The Kubernetes method, or the JWT method, whose logins are the same.
+    Kubernetes {
+        /// Where the method is mounted below `auth/`.
+        mount: String,
+        /// The role's name.
+        role: String,
+        /// The file of the service account's token.
+        jwt_file: PathBuf,
+    },
+    /// The certificate method: TLS with a client certificate.
+    Certificate {
+        /// Where the method is mounted below `auth/`.
+        mount: String,
+        /// The role's name; `None` tries every role of the mount.
+        name: Option<String>,
+        /// A PEM file of the certificate and its chain.
+        certificate_file: PathBuf,
+        /// A PEM file of the private key.
+        key_file: PathBuf,
+    },
 }
 
 /// Whether objects share data keys.

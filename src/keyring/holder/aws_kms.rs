@@ -18,7 +18,7 @@ use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, causes};
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
 use crate::keyring::settings::AwsKms;
@@ -129,6 +129,28 @@ impl AwsKmsHolder {
             .map_err(|error| check_error(&error))?;
         Ok(DecryptedKey { data_key: take_data_key(response.plaintext), key_id: response.key_id })
     }
+
+    /// ReEncrypt from the key to itself: its newest material wraps the data key, which stays in KMS.
+    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ReEncrypt.html>
+    async fn rewrap(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Bytes, CheckError> {
+        let response = self
+            .client
+            .re_encrypt()
+            .ciphertext_blob(Blob::new(wrapped))
+            .source_key_id(key_id.as_str())
+            .destination_key_id(key_id.as_str())
+            .set_source_encryption_context(Some(kms_context(context)))
+            .set_destination_encryption_context(Some(kms_context(context)))
+            .send()
+            .await
+            .map_err(|error| check_error(&error))?;
+        Ok(response.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default())
+    }
 }
 
 impl KeyProvider for AwsKmsHolder {
@@ -164,6 +186,15 @@ impl KeyProvider for AwsKmsHolder {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey> {
         Box::pin(self.decrypt(wrapped, context, key_id))
+    }
+
+    fn rewrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, Bytes> {
+        Box::pin(self.rewrap(wrapped, context, key_id))
     }
 }
 
@@ -247,12 +278,6 @@ fn classify(error: &SdkError<impl ServiceError, HttpResponse>) -> KeyringError {
     error.raw_response().map_or(KeyringError::Unavailable, |response| {
         classify_code(code.unwrap_or_default(), response.status().as_u16())
     })
-}
-
-/// The error and its causes. To be shown by `Display` only: `Debug` shows the response, which may hold a data
-/// key.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// The errors of GenerateDataKey and Decrypt, and those common to all of AWS, by their codes on the wire.
