@@ -39,6 +39,12 @@ pub use self::rule::{KeyRule, RequiredHolders};
 pub use self::settings::{
     AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
 };
+#[cfg(feature = "azure-key-vault")]
+pub use self::settings::{AzureAlgorithm, AzureKeyVault, AzureLogin};
+#[cfg(feature = "gcp-kms")]
+pub use self::settings::{GcpKms, GcpLogin};
+#[cfg(feature = "pkcs11")]
+pub use self::settings::{Pkcs11, TokenName};
 
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;

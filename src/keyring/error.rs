@@ -273,6 +273,17 @@ pub enum KeyringSetupError {
     /// A setting of a holder can't be used. The text names the setting, the problem and the remedy.
     #[error("{0}")]
     Setting(String),
+    /// A PKCS#11 token, its login or its keys are not as configured.
+    #[cfg(feature = "pkcs11")]
+    #[error("{at}: {problem}: {fix}")]
+    Token {
+        /// The token.
+        at: String,
+        /// The problem, with the token's own words.
+        problem: String,
+        /// The remedy.
+        fix: &'static str,
+    },
     /// The work was cut off by a shutdown or a panic of the proxy.
     #[error("opening the keyring was interrupted")]
     Interrupted,
