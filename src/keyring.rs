@@ -165,8 +165,8 @@ impl Keyring {
         }
     }
 
-    /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new objects.
-    /// A rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
+    /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new
+    /// objects. A rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
     pub fn allowed_keys<'a>(&'a self, rule: &'a KeyRule) -> impl Iterator<Item = &'a KeyId> {
         self.inner.allowed_keys(rule)
     }
