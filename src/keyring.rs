@@ -5,6 +5,7 @@
 
 mod cache;
 mod context;
+mod endpoint;
 mod error;
 mod examination;
 mod health;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
+pub use self::endpoint::is_private_endpoint;
 pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
 pub use self::examination::{ExaminedWrapping, WrappingName};
 pub use self::holder::local;
@@ -163,8 +165,8 @@ impl Keyring {
         }
     }
 
-    /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new objects.
-    /// A rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
+    /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new
+    /// objects. A rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
     pub fn allowed_keys<'a>(&'a self, rule: &'a KeyRule) -> impl Iterator<Item = &'a KeyId> {
         self.inner.allowed_keys(rule)
     }

@@ -195,7 +195,7 @@ pub(super) fn holder_named(name: &str, holders: &[HolderSettings]) -> Result<usi
 /// Refuses every key of a provider that is not among those that this provider reads.
 fn only(section: &Section<'_>, provider: &str, known: &str) -> Result<()> {
     for word in provider_keys!().split(' ').filter(|word| !known.split(' ').any(|known| known == *word)) {
-        section.absent(word, &format!("has no effect with provider = {provider:?}"))?;
+        section.absent(word, &format!("has no effect with {provider}"))?;
     }
     Ok(())
 }
