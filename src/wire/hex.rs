@@ -35,6 +35,7 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// Parses any even number of hexadecimal digits; `None` for anything else.
+#[cfg(feature = "pkcs11")]
 #[must_use]
 pub fn decode_bytes(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
