@@ -5,6 +5,7 @@
 
 mod cache;
 mod context;
+mod endpoint;
 mod error;
 mod examination;
 mod health;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
+pub use self::endpoint::is_private_endpoint;
 pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
 pub use self::examination::{ExaminedWrapping, WrappingName};
 pub use self::holder::local;
@@ -34,7 +36,15 @@ pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::rule::{KeyRule, RequiredHolders};
-pub use self::settings::{AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings};
+pub use self::settings::{
+    AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
+};
+#[cfg(feature = "azure-key-vault")]
+pub use self::settings::{AzureAlgorithm, AzureKeyVault, AzureLogin};
+#[cfg(feature = "gcp-kms")]
+pub use self::settings::{GcpKms, GcpLogin};
+#[cfg(feature = "pkcs11")]
+pub use self::settings::{Pkcs11, TokenName};
 
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;

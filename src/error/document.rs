@@ -178,6 +178,8 @@ fn keyring(error: &KeyringError) -> S3Error {
         KeyringError::Credentials
         | KeyringError::Malformed(_)
         | KeyringError::NoKeyNamed
+        | KeyringError::ContextIgnored
+        | KeyringError::Unsupported
         | KeyringError::Unexpected(_) => internal(format!("The key service can't be used: {error}.")),
     }
 }

@@ -62,6 +62,12 @@ pub enum KeyringError {
     /// An error code of the provider that this version does not know: at most 64 ASCII letters and digits.
     #[error("the key provider refused: {0}")]
     Unexpected(String),
+    /// The key opens data keys under any context: it would open those of every realm.
+    #[error("the wrapping key ignores the encryption context")]
+    ContextIgnored,
+    /// The provider has no such operation.
+    #[error("the key provider does not support this operation")]
+    Unsupported,
     /// The call was cut off by a shutdown or a panic of the proxy.
     #[error("the call to the key provider was interrupted")]
     Interrupted,
@@ -171,6 +177,7 @@ impl KeyringError {
             Self::InvalidKeyUsage => ("invalid_key_usage", Scope::Key),
             Self::IncorrectKey | Self::KeyMissing { .. } => ("incorrect_key", Scope::Key),
             Self::NotAllowed => ("not_allowed", Scope::Key),
+            Self::ContextIgnored => ("context_ignored", Scope::Key),
             Self::InvalidCiphertext => ("invalid_ciphertext", Scope::Call),
             Self::Throttled => ("throttled", Scope::Provider),
             Self::Unavailable => ("unavailable", Scope::Provider),
@@ -179,6 +186,7 @@ impl KeyringError {
             Self::TooManyWrappings => ("too_many_wrappings", Scope::Call),
             Self::NoKeyNamed => ("no_key_named", Scope::Call),
             Self::Unexpected(_) => ("unexpected", Scope::Call),
+            Self::Unsupported => ("unsupported", Scope::Call),
             Self::Interrupted => ("interrupted", Scope::Call),
         }
     }
@@ -199,7 +207,8 @@ pub enum KeyringSetupError {
     Exists(PathBuf),
     /// Users other than the owner may read or write the file.
     #[error(
-        "{} holds keys, but its mode is {mode:04o}: other users may access it; run `chmod 600 {}`",
+        "{} holds keys, but its mode is {mode:04o}: other users may access it; run `chmod 600 {}` (Kubernetes: \
+         defaultMode: 0400 in the secret's volume)",
         .file.display(), .file.display()
     )]
     TooOpen {
@@ -250,11 +259,31 @@ pub enum KeyringSetupError {
     /// The endpoint is not a valid URL.
     #[error("invalid keyring.endpoint = {0:?}: requires a URL like \"http://127.0.0.1:4566\"")]
     Endpoint(String),
+    /// The environment or the AWS profile names an endpoint that would receive data keys unencrypted.
+    #[error(
+        "AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL or the AWS profile names the endpoint {0:?} for KMS, which is invalid or \
+         sends data keys unencrypted to another machine: write an https:// endpoint there, or in keyring.endpoint"
+    )]
+    InheritedEndpoint(String),
     /// No AWS region is known.
     #[error(
         "no AWS region is known for KMS: set keyring.region, AWS_REGION, or a full key ARN as keyring.key_id"
     )]
     NoRegion,
+    /// A setting of a holder can't be used. The text names the setting, the problem and the remedy.
+    #[error("{0}")]
+    Setting(String),
+    /// A PKCS#11 token, its login or its keys are not as configured.
+    #[cfg(feature = "pkcs11")]
+    #[error("{at}: {problem}: {fix}")]
+    Token {
+        /// The token.
+        at: String,
+        /// The problem, with the token's own words.
+        problem: String,
+        /// The remedy.
+        fix: &'static str,
+    },
     /// The work was cut off by a shutdown or a panic of the proxy.
     #[error("opening the keyring was interrupted")]
     Interrupted,

@@ -3,10 +3,21 @@
 //! keys, and the name of the key.
 
 mod aws_kms;
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault;
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
+mod bearer_service;
+#[cfg(feature = "gcp-kms")]
+mod gcp_kms;
+mod http_client;
 pub mod local;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
+mod vault;
 
+use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +26,14 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use self::aws_kms::AwsKmsHolder;
+#[cfg(feature = "azure-key-vault")]
+use self::azure_key_vault::AzureKeyVaultHolder;
+#[cfg(feature = "gcp-kms")]
+use self::gcp_kms::GcpKmsHolder;
 use self::local::LocalHolder;
+#[cfg(feature = "pkcs11")]
+use self::pkcs11::Pkcs11Holder;
+use self::vault::VaultHolder;
 use super::health::Health;
 use super::{
     CheckError, EncryptionContext, HolderSettings, KeyCall, KeyId, KeyringError, KeyringSetupError,
@@ -89,6 +107,29 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         context: &'a EncryptionContext,
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey>;
+
+    /// Proves that the configured key binds data keys to their context, where the provider has keys that do
+    /// not. Such a provider returns no data key before a proof has succeeded, whether or not this was called.
+    ///
+    /// # Errors
+    /// [`KeyringError::ContextIgnored`], or as [`Self::generate`] if no proof was possible.
+    fn prove(&self) -> Response<'_, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Wraps the data key of `wrapped` again under the newest version of `key_id`, bound to the same context,
+    /// without the data key leaving the service.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt`]; [`KeyringError::Unsupported`] if the provider can't do so.
+    fn rewrap<'a>(
+        &'a self,
+        _wrapped: &'a [u8],
+        _context: &'a EncryptionContext,
+        _key_id: &'a KeyId,
+    ) -> Response<'a, Bytes> {
+        Box::pin(ready(Err(KeyringError::Unsupported.into())))
+    }
 }
 
 /// One holder of wrapping keys: its provider, behind the checks that all providers' responses go through.
@@ -107,11 +148,18 @@ impl KeyHolder {
         let HolderSettings { name, provider, replica_of } = settings;
         let provider: Box<dyn KeyProvider> = match provider {
             Provider::AwsKms(settings) => Box::new(AwsKmsHolder::build(settings).await?),
+            Provider::Vault(settings) => Box::new(VaultHolder::build(settings)?),
             Provider::Local(settings) => Box::new(
                 tokio::task::spawn_blocking(|| LocalHolder::open(settings))
                     .await
                     .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)??,
             ),
+            #[cfg(feature = "pkcs11")]
+            Provider::Pkcs11(settings) => Box::new(Pkcs11Holder::build(settings).await?),
+            #[cfg(feature = "gcp-kms")]
+            Provider::GcpKms(settings) => Box::new(GcpKmsHolder::build(settings)?),
+            #[cfg(feature = "azure-key-vault")]
+            Provider::AzureKeyVault(settings) => Box::new(AzureKeyVaultHolder::build(settings)?),
         };
         Ok(Self { name: name.into(), provider, replica_of, health: Health::default() })
     }
@@ -192,6 +240,23 @@ impl KeyHolder {
         self.record("unwrap", key_id, checked)
     }
 
+    pub(super) async fn prove(&self) -> Result<(), CheckError> {
+        self.provider.prove().await
+    }
+
+    /// # Errors
+    /// The provider's failure, or [`MalformedResponse::WrappedKeyLength`].
+    pub(super) async fn rewrap(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Bytes, CheckError> {
+        let response = self.provider.rewrap(wrapped, context, key_id).await;
+        let checked = response.and_then(|wrapped| Ok(checked_blob(wrapped)?));
+        self.record("rewrap", key_id, checked)
+    }
+
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
     /// the log line of its request; a failure that any client with the right to store objects can cause is
     /// not logged as a warning.
@@ -240,9 +305,7 @@ impl KeyHolder {
 impl GeneratedKey {
     fn check(self, requested: &KeyId) -> Result<WriteKey, KeyringError> {
         let Self { data_key, wrapped, key_id } = self;
-        if wrapped.is_empty() || wrapped.len() > MAX_WRAPPED_KEY_LEN {
-            return Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength));
-        }
+        let wrapped = checked_blob(wrapped)?;
         let data_key = checked_data_key(data_key)?;
         Ok(WriteKey { data_key, wrapped, further: None, key_id: checked_key_id(key_id, requested)? })
     }
@@ -254,6 +317,11 @@ impl DecryptedKey {
         let data_key = checked_data_key(data_key)?;
         Ok(UnwrappedKey { data_key, key_id: checked_key_id(key_id, requested)? })
     }
+}
+
+fn checked_blob(wrapped: Bytes) -> Result<Bytes, KeyringError> {
+    let is_valid = (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len());
+    if is_valid { Ok(wrapped) } else { Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength)) }
 }
 
 fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringError> {
@@ -272,4 +340,9 @@ fn checked_key_id(key_id: Option<String>, requested: &KeyId) -> Result<String, K
     let key_id = key_id.ok_or(KeyringError::Malformed(MalformedResponse::KeyId))?;
     let is_requested = requested.may_be(&key_id);
     if is_requested { Ok(key_id) } else { Err(KeyringError::Malformed(MalformedResponse::OtherKey)) }
+}
+
+/// The error and its causes. To be shown by `Display` only: `Debug` of a response may show a data key.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
 }

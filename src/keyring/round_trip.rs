@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{CheckError, EncryptionContext, KeyId, Keyring, KeyringError, MalformedResponse, is_same};
 
 /// Maximum number of keys whose calls are remembered. The names are those of the configuration.
@@ -119,6 +121,31 @@ impl Keyring {
             return Err(failed(KeyCall::Unwrap, Some(read_id), error.into()));
         }
         Ok(RoundTrip { key_id: read.key_id, generate, unwrap })
+    }
+
+    /// Proves that a holder's key binds data keys to their encryption context, where its provider has keys
+    /// that do not. `holder` is a place in [`Settings::holders`](super::Settings::holders). For the start: without it the proof is made before the first data key is returned.
+    ///
+    /// # Errors
+    /// [`KeyringError::ContextIgnored`], or the failure that prevented a proof, which is no reason to refuse a
+    /// start if [`KeyringError::is_unavailability`].
+    pub async fn prove(&self, holder: usize) -> Result<(), CheckError> {
+        self.inner.holders[holder].prove().await
+    }
+
+    /// Wraps a holder's data key again under the newest version of its wrapping key, without the data key
+    /// leaving the service. The new blob has the same context. Bypasses the caches.
+    ///
+    /// # Errors
+    /// The provider's failure, or [`KeyringError::Unsupported`] if it can't do so.
+    pub async fn rewrap(
+        &self,
+        holder: usize,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Bytes, CheckError> {
+        self.inner.holders[holder].rewrap(wrapped, context, key_id).await
     }
 
     /// The time since which ordinary requests have had a data key both generated and unwrapped under this key

@@ -50,6 +50,13 @@ fn place(holder: &HolderSettings) -> String {
             let place = kms.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
             format!("AWS KMS in {region}{}", place.trim_end_matches('/'))
         }
+        Provider::Vault(vault) => format!("Vault at {}", vault.address.to_string().trim_end_matches('/')),
+        #[cfg(feature = "pkcs11")]
+        Provider::Pkcs11(settings) => settings.token.to_string(),
+        #[cfg(feature = "gcp-kms")]
+        Provider::GcpKms(settings) => format!("Google Cloud KMS at {}", settings.endpoint),
+        #[cfg(feature = "azure-key-vault")]
+        Provider::AzureKeyVault(settings) => format!("Azure Key Vault at {}", settings.vault),
     }
 }
 
@@ -89,6 +96,8 @@ fn is_refusal(error: &KeyringError) -> bool {
         | KeyringError::NotAllowed
         | KeyringError::InvalidCiphertext
         | KeyringError::Throttled
+        | KeyringError::ContextIgnored
+        | KeyringError::Unsupported
         | KeyringError::Unexpected(_) => true,
         KeyringError::Unavailable
         | KeyringError::Credentials
@@ -118,6 +127,8 @@ fn advice(failure: &CheckError) -> &'static str {
         | KeyringError::Throttled
         | KeyringError::Unavailable
         | KeyringError::NoKeyNamed
+        | KeyringError::ContextIgnored
+        | KeyringError::Unsupported
         | KeyringError::Interrupted => "",
         KeyringError::TooManyWrappings => "; name fewer holders or recovery keys in the bucket's rule",
     }

@@ -8,21 +8,23 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{DataKeySpec, EncryptionAlgorithmSpec};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, causes};
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
 use crate::keyring::settings::AwsKms;
 use crate::keyring::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedResponse,
+    is_private_endpoint,
 };
 
 /// KMS is in the same region: a connection that takes longer will not succeed.
@@ -64,7 +66,8 @@ impl AwsKmsHolder {
         let arn_region = key_id.as_ref().and_then(KeyId::region).map(|region| Region::new(region.to_owned()));
         let region = shared.region().cloned().or(arn_region).ok_or(KeyringSetupError::NoRegion)?;
         let default_place = || format!("AWS KMS in {region}");
-        let place = endpoint.as_deref().or(shared.endpoint_url()).map_or_else(default_place, str::to_owned);
+        let inherited = if endpoint.is_none() { inherited_endpoint(&shared)? } else { None };
+        let place = endpoint.clone().or(inherited).unwrap_or_else(default_place);
         let mut config = aws_sdk_kms::config::Builder::from(&shared)
             .region(region)
             .timeout_config(
@@ -126,6 +129,28 @@ impl AwsKmsHolder {
             .map_err(|error| check_error(&error))?;
         Ok(DecryptedKey { data_key: take_data_key(response.plaintext), key_id: response.key_id })
     }
+
+    /// ReEncrypt from the key to itself: its newest material wraps the data key, which stays in KMS.
+    /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ReEncrypt.html>
+    async fn rewrap(
+        &self,
+        wrapped: &[u8],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<Bytes, CheckError> {
+        let response = self
+            .client
+            .re_encrypt()
+            .ciphertext_blob(Blob::new(wrapped))
+            .source_key_id(key_id.as_str())
+            .destination_key_id(key_id.as_str())
+            .set_source_encryption_context(Some(kms_context(context)))
+            .set_destination_encryption_context(Some(kms_context(context)))
+            .send()
+            .await
+            .map_err(|error| check_error(&error))?;
+        Ok(response.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default())
+    }
 }
 
 impl KeyProvider for AwsKmsHolder {
@@ -162,6 +187,30 @@ impl KeyProvider for AwsKmsHolder {
     ) -> Response<'a, DecryptedKey> {
         Box::pin(self.decrypt(wrapped, context, key_id))
     }
+
+    fn rewrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, Bytes> {
+        Box::pin(self.rewrap(wrapped, context, key_id))
+    }
+}
+
+/// The endpoint that the SDK takes from `AWS_ENDPOINT_URL_KMS`, `AWS_ENDPOINT_URL` or the AWS profile.
+///
+/// # Errors
+/// [`KeyringSetupError::InheritedEndpoint`] if data keys would leave this machine unencrypted.
+fn inherited_endpoint(shared: &SdkConfig) -> Result<Option<String>, KeyringSetupError> {
+    let key = ServiceConfigKey::builder().service_id("KMS").env("AWS_ENDPOINT_URL").profile("endpoint_url");
+    let key = key.build().expect("every field is set");
+    let own = shared.service_config().and_then(|services| services.load_config(key));
+    let Some(url) = own.or_else(|| shared.endpoint_url().map(str::to_owned)) else { return Ok(None) };
+    if url.parse().is_ok_and(|endpoint| is_private_endpoint(&endpoint)) {
+        return Ok(Some(url));
+    }
+    Err(KeyringSetupError::InheritedEndpoint(url))
 }
 
 /// Refuses an invalid URL at once: later it would look like an outage, at every call.
@@ -229,12 +278,6 @@ fn classify(error: &SdkError<impl ServiceError, HttpResponse>) -> KeyringError {
     error.raw_response().map_or(KeyringError::Unavailable, |response| {
         classify_code(code.unwrap_or_default(), response.status().as_u16())
     })
-}
-
-/// The error and its causes. To be shown by `Display` only: `Debug` shows the response, which may hold a data
-/// key.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// The errors of GenerateDataKey and Decrypt, and those common to all of AWS, by their codes on the wire.
