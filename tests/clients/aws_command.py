@@ -28,7 +28,8 @@ class Aws:
             # Nothing of the caller's environment is in effect while the command is loaded, as for the commands.
             environment = {"PATH": os.environ["PATH"], "HOME": os.devnull}
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
-        self.socket.settimeout(TIMEOUT)
+        # A command ends itself before, and the next one can be run.
+        self.socket.settimeout(TIMEOUT + 60)
 
     def stop(self):
         if self.process is not None:
