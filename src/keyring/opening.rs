@@ -23,6 +23,10 @@ use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, Hol
 /// milliseconds, from another continent within 200.
 const HEDGE_DELAY: Duration = Duration::from_millis(250);
 
+/// Maximum number of entries of one object that a holder is called for: a writer makes one, and a storage
+/// that forges many must not cost a call each while the full name of the holder's key is not known.
+const MAX_ENTRIES: usize = 4;
+
 /// A wrapping that a holder may open.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
@@ -98,7 +102,7 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Result<UnwrappedKey, KeyringError> {
-        if wrappings.first.is_empty() || wrappings.first.len() > MAX_WRAPPED_KEY_LEN {
+        if !has_valid_length(wrappings.first) && wrappings.further.is_none() {
             return Err(KeyringError::InvalidCiphertext);
         }
         if let Some(hit) = self.inner.cached(purpose, rule, wrappings, context).await {
@@ -217,16 +221,20 @@ impl Inner {
     pub(super) async fn candidates(&self, rule: &KeyRule, wrappings: Wrappings<'_>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let first = Form::First(Bytes::copy_from_slice(wrappings.first));
-        let may_have_wrapped = |holder: &usize| self.holders[*holder].may_have_wrapped(wrappings.first);
+        let may_have_wrapped = |holder: &usize| {
+            has_valid_length(wrappings.first) && self.holders[*holder].may_have_wrapped(wrappings.first)
+        };
         if may_have_wrapped(&rule.first()) {
             self.push_with_replicas(rule, rule.first(), &first, &mut candidates);
         }
         // A malformed value is as good as none: what the first wrapping opens to needs nothing else.
         let further = wrappings.further.and_then(|header| HolderEntries::parse(header).ok());
-        for entry in further.iter().flat_map(HolderEntries::iter) {
-            for holder in rule.holders() {
-                if self.may_open(rule, holder, entry).await {
+        for holder in rule.holders() {
+            let mut entries = 0;
+            for entry in further.iter().flat_map(HolderEntries::iter) {
+                if entries < MAX_ENTRIES && self.may_open(rule, holder, entry).await {
                     self.push_with_replicas(rule, holder, &Form::Further(entry.clone()), &mut candidates);
+                    entries += 1;
                 }
             }
         }
@@ -390,6 +398,11 @@ impl<'a> KeyHolderNames<'a> {
         };
         Self { kind: inner.holders[holder].kind(), key_ids }
     }
+}
+
+/// Whether a blob may be a wrapped key, by its length.
+fn has_valid_length(blob: &[u8]) -> bool {
+    (1..=MAX_WRAPPED_KEY_LEN).contains(&blob.len())
 }
 
 /// Whether a configured name is the key's full name, which is what a fingerprint is made of (F-62).

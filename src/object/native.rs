@@ -18,6 +18,7 @@ use crate::wire::header::name;
 /// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is
 /// authenticated yet.
 pub struct NativeMetadata {
+    /// Empty if it is malformed, which there may be further ones for.
     wrapped: Vec<u8>,
     /// The value of `x-amz-meta-encryption-holders`, not yet parsed.
     further: Option<Vec<u8>>,
@@ -43,20 +44,22 @@ impl NativeMetadata {
     /// Reads both metadata entries from the headers of a response to GET or HEAD (F-03, F-28).
     ///
     /// # Errors
-    /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the wrapped key is
-    /// malformed; a format error when the envelope is malformed.
+    /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the only wrapped key
+    /// is malformed; a format error when the envelope is malformed.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let wrapped = headers.get(&name::ENCRYPTION_KEY);
         let envelope = headers.get(&name::ENCRYPTION_ENVELOPE);
         let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
             return Err(Error::MalformedWrappedKey);
         };
+        let further = headers.get(&name::ENCRYPTION_HOLDERS).map(|value| value.as_bytes().to_vec());
         let wrapped = STANDARD
             .decode(wrapped)
             .ok()
             .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
+            // F-61: a further wrapping opens the object even if the first one is damaged.
+            .or_else(|| further.as_ref().map(|_| Vec::new()))
             .ok_or(Error::MalformedWrappedKey)?;
-        let further = headers.get(&name::ENCRYPTION_HOLDERS).map(|value| value.as_bytes().to_vec());
         let envelope = Envelope::parse(envelope.as_bytes())?;
         Ok(Self { wrapped, further, envelope })
     }
