@@ -12,6 +12,7 @@ mod keyring;
 mod listen;
 mod log;
 mod rule_keys;
+mod secret_file;
 mod section;
 mod service_manager;
 mod suggest;
@@ -82,30 +83,14 @@ impl Config {
 pub fn load(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     let (mut config, literal_secrets) = read(&Zeroizing::new(text), path, &environment)?;
-    if let (Some(key), Some(mode)) = (literal_secrets.first(), mode_for_others(path)) {
+    if let (Some(key), Some(exposure)) = (literal_secrets.first(), secret_file::exposure(path)) {
+        let secret_file::Exposure { problem, fix } = exposure;
         config.warnings.push(format!(
-            "{}: holds secrets such as `{key}`, and its mode {mode:04o} lets other users read or change them: run chmod 640, or write \
-             \"env:NAME\" or {key}_file",
+            "{}: holds secrets such as `{key}`, and its mode {problem}: {fix}, or write \"env:NAME\" or {key}_file",
             path.display()
         ));
     }
     Ok(config)
-}
-
-/// The mode of a file, if users other than its owner may write it, or others than its owner and group may
-/// read it. A group that may read it (0640) is how a service reads what root owns.
-fn mode_for_others(path: &Path) -> Option<u32> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-        (mode & 0o026 != 0).then_some(mode)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]

@@ -5,6 +5,7 @@
 
 mod cache;
 mod context;
+mod endpoint;
 mod error;
 mod examination;
 mod health;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
+pub use self::endpoint::is_private_endpoint;
 pub use self::error::{CheckError, KeyringError, KeyringSetupError, MalformedResponse};
 pub use self::examination::{ExaminedWrapping, WrappingName};
 pub use self::holder::local;
@@ -37,6 +39,12 @@ pub use self::rule::{KeyRule, RequiredHolders};
 pub use self::settings::{
     AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
 };
+#[cfg(feature = "azure-key-vault")]
+pub use self::settings::{AzureAlgorithm, AzureKeyVault, AzureLogin};
+#[cfg(feature = "gcp-kms")]
+pub use self::settings::{GcpKms, GcpLogin};
+#[cfg(feature = "pkcs11")]
+pub use self::settings::{Pkcs11, TokenName};
 
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;
@@ -157,8 +165,8 @@ impl Keyring {
         }
     }
 
-    /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new objects.
-    /// A rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
+    /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new
+    /// objects. A rotated local keyring lists its older keys too; AWS KMS rotates inside one key.
     pub fn allowed_keys<'a>(&'a self, rule: &'a KeyRule) -> impl Iterator<Item = &'a KeyId> {
         self.inner.allowed_keys(rule)
     }

@@ -37,6 +37,12 @@ fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> 
     let mut files = holders.into_iter().filter_map(|holder| match holder.provider {
         Provider::Local(keyring) => Some(keyring.file),
         Provider::AwsKms(_) | Provider::Vault(_) => None,
+        #[cfg(feature = "pkcs11")]
+        Provider::Pkcs11(_) => None,
+        #[cfg(feature = "gcp-kms")]
+        Provider::GcpKms(_) => None,
+        #[cfg(feature = "azure-key-vault")]
+        Provider::AzureKeyVault(_) => None,
     });
     match (files.next(), files.next()) {
         (Some(only), None) => Ok(only),

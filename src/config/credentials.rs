@@ -2,6 +2,8 @@
 //! It must not know what the credentials are used for.
 //! It promises that no error and no formatter shows a secret.
 
+use std::path::Path;
+
 use zeroize::Zeroizing;
 
 use super::error::{Refusal, Result};
@@ -114,8 +116,9 @@ pub(super) fn read_secret_of(section: &Section<'_>, literal: &str, file: &str) -
     if section.has(key) && section.has(file) {
         return Err(section.refuse(file, &format!("conflicts with `{key}`"), "keep one of the two"));
     }
-    if let Some(path) = section.text(file, "secret.txt")? {
-        return from_file(section, file, &path).map(Some);
+    let fix = "name a file that holds the secret alone";
+    if let Some((path, content)) = section.secret_file(file, "secret.txt", fix)? {
+        return from_file(section, file, &path, &content).map(Some);
     }
     let Some(literal) = section.literal(key, "env:NAME")? else { return Ok(None) };
     let secret = section.source.expand(literal).map(|text| Secret::new(text.into_owned()));
@@ -138,11 +141,9 @@ pub(super) fn secret_key(section: &Section<'_>) -> &'static str {
     if section.has(FILE) { FILE } else { LITERAL }
 }
 
-fn from_file(section: &Section<'_>, key: &str, path: &str) -> Result<Secret> {
-    let path = section.source.resolve(path);
-    section.source.files.borrow_mut().push(path.clone());
-    let mut secret = std::fs::read_to_string(&path).map(Secret::new).map_err(|error| {
-        let problem = format!("names {}, which can't be read: {error}", path.display());
+fn from_file(section: &Section<'_>, key: &str, path: &Path, content: &[u8]) -> Result<Secret> {
+    let mut secret = std::str::from_utf8(content).map(|text| Secret::new(text.to_owned())).map_err(|_| {
+        let problem = format!("names {}, which is not UTF-8 text", path.display());
         section.refuse(key, &problem, "name a file that holds the secret alone")
     })?;
     let line_end = if secret.0.ends_with("\r\n") { 2 } else { usize::from(secret.0.ends_with('\n')) };
@@ -157,13 +158,6 @@ fn from_file(section: &Section<'_>, key: &str, path: &str) -> Result<Secret> {
             format!("names {}, whose content begins or ends with a blank or a line break", path.display());
         let fix = "write the secret alone into it, and one line break at most";
         return Err(section.refuse(key, &problem, fix));
-    }
-    if let Some(mode) = super::mode_for_others(&path) {
-        let problem = format!(
-            "names {}, whose mode {mode:04o} lets other users read or change the secret",
-            path.display()
-        );
-        section.warn(key, &problem, &format!("run chmod 640 {}", path.display()));
     }
     Ok(secret)
 }

@@ -3,7 +3,15 @@
 //! no key of a table is without effect.
 
 mod aws_kms;
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault;
+#[cfg(feature = "gcp-kms")]
+mod gcp_kms;
 mod local;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
+#[cfg(test)]
+mod tests;
 mod vault;
 
 use super::error::{Refusal, Result};
@@ -16,7 +24,7 @@ use crate::keyring::{HolderSettings, Provider};
 macro_rules! provider_keys {
     () => {
         "provider file key_id endpoint region access_key_id secret_access_key secret_access_key_file \
-         address mount key namespace ca_file auth"
+         address mount key namespace ca_file auth library token_label slot pin_file key_label algorithm"
     };
 }
 pub(super) use provider_keys;
@@ -39,11 +47,21 @@ pub(super) struct Surroundings<'a> {
 #[derive(Clone, Copy)]
 enum Kind {
     AwsKms,
+    AzureKeyVault,
+    GcpKms,
     Local,
+    Pkcs11,
     Vault,
 }
 
-const KINDS: [(&str, Kind); 3] = [("aws-kms", Kind::AwsKms), ("local", Kind::Local), ("vault", Kind::Vault)];
+const KINDS: [(&str, Kind); 6] = [
+    ("aws-kms", Kind::AwsKms),
+    ("local", Kind::Local),
+    ("vault", Kind::Vault),
+    ("pkcs11", Kind::Pkcs11),
+    ("gcp-kms", Kind::GcpKms),
+    ("azure-key-vault", Kind::AzureKeyVault),
+];
 
 /// Reads every `[[holder]]`.
 pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Vec<HolderSettings>> {
@@ -76,12 +94,71 @@ fn read_provider(section: &Section<'_>, surroundings: Surroundings<'_>) -> Resul
         None => Err(section.refuse(
             "provider",
             "is missing",
-            "write provider = \"aws-kms\", \"vault\" or \"local\"",
+            "write provider = \"aws-kms\", \"vault\", \"pkcs11\", \"gcp-kms\", \"azure-key-vault\" or \"local\"",
         )),
         Some(Kind::AwsKms) => aws_kms::read(section, surroundings),
         Some(Kind::Local) => local::read(section, surroundings),
         Some(Kind::Vault) => vault::read(section, surroundings),
+        #[cfg(feature = "pkcs11")]
+        Some(Kind::Pkcs11) => pkcs11::read(section),
+        #[cfg(not(feature = "pkcs11"))]
+        Some(Kind::Pkcs11) => Err(left_out(section, "pkcs11")),
+        #[cfg(feature = "gcp-kms")]
+        Some(Kind::GcpKms) => gcp_kms::read(section),
+        #[cfg(not(feature = "gcp-kms"))]
+        Some(Kind::GcpKms) => Err(left_out(section, "gcp-kms")),
+        #[cfg(feature = "azure-key-vault")]
+        Some(Kind::AzureKeyVault) => azure_key_vault::read(section),
+        #[cfg(not(feature = "azure-key-vault"))]
+        Some(Kind::AzureKeyVault) => Err(left_out(section, "azure-key-vault")),
     }
+}
+
+/// The refusal of a provider whose feature, which has its name, is off.
+#[cfg(not(all(feature = "pkcs11", feature = "gcp-kms", feature = "azure-key-vault")))]
+fn left_out(section: &Section<'_>, provider: &str) -> super::ConfigError {
+    let problem = format!("is {provider:?}, which this s3veil was built without");
+    let fix = format!("build s3veil with the feature {provider}, or choose another provider");
+    section.refuse("provider", &problem, fix)
+}
+
+/// The `method` of the table `auth`, and a refusal of the keys that this method does not read.
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
+fn read_method<'a, T: Copy>(
+    section: &Section<'a>,
+    known: &'static str,
+    methods: &[(&'static str, (T, &str))],
+    example: &str,
+) -> Result<(Section<'a>, T)> {
+    let auth = section.section("auth", known)?;
+    let auth =
+        auth.ok_or_else(|| section.refuse("auth", "is missing", format!("write auth = {{ {example} }}")))?;
+    let choices: Vec<_> = methods.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
+    let method = auth.choice("method", &choices)?;
+    let method =
+        method.ok_or_else(|| auth.refuse("method", "is missing", format!("write auth = {{ {example} }}")))?;
+    let (method, words) = methods[method].1;
+    for word in
+        known.split(' ').filter(|word| *word != "method" && !words.split(' ').any(|read| read == *word))
+    {
+        auth.absent(word, "has no effect with this method")?;
+    }
+    Ok((auth, method))
+}
+
+/// The path of a file that is read later, at each login.
+#[cfg(any(feature = "pkcs11", feature = "gcp-kms", feature = "azure-key-vault"))]
+fn later_file(section: &Section<'_>, word: &str, example: &str) -> Result<std::path::PathBuf> {
+    let file = required_text(section, word, example)?;
+    Ok(section.source.resolve(&file))
+}
+
+#[cfg(any(feature = "pkcs11", feature = "gcp-kms", feature = "azure-key-vault"))]
+fn required_text(section: &Section<'_>, word: &str, example: &str) -> Result<String> {
+    let text = section.text(word, example)?;
+    let text =
+        text.ok_or_else(|| section.refuse(word, "is missing", format!("write {word} = \"{example}\"")))?;
+    Ok(text.into_owned())
 }
 
 /// The place of the holder that the `place`th holder is a replica of.
@@ -118,7 +195,7 @@ pub(super) fn holder_named(name: &str, holders: &[HolderSettings]) -> Result<usi
 /// Refuses every key of a provider that is not among those that this provider reads.
 fn only(section: &Section<'_>, provider: &str, known: &str) -> Result<()> {
     for word in provider_keys!().split(' ').filter(|word| !known.split(' ').any(|known| known == *word)) {
-        section.absent(word, &format!("has no effect with provider = {provider:?}"))?;
+        section.absent(word, &format!("has no effect with {provider}"))?;
     }
     Ok(())
 }

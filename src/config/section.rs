@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use zeroize::Zeroizing;
+
 use super::error::{ConfigError, Refusal, Result};
+use super::secret_file;
 use super::suggest::nearest;
 
 /// The configuration file, and the environment that its values may refer to.
@@ -169,13 +172,46 @@ impl<'a> Section<'a> {
 
     /// The file whose path is the value of `word`, and its content. `fix` says what the file is to hold.
     pub(super) fn file(&self, word: &str, example: &str, fix: &str) -> Result<Option<(PathBuf, Vec<u8>)>> {
+        let Some(path) = self.file_path(word, example)? else { return Ok(None) };
+        let content = self.content(word, &path, fix)?;
+        Ok(Some((path, content)))
+    }
+
+    /// Like [`Section::file`], for a file with a secret.
+    pub(super) fn secret_file(
+        &self,
+        word: &str,
+        example: &str,
+        fix: &str,
+    ) -> Result<Option<(PathBuf, Zeroizing<Vec<u8>>)>> {
+        let Some(path) = self.secret_file_path(word, example)? else { return Ok(None) };
+        let content = self.content(word, &path, fix).map(Zeroizing::new)?;
+        Ok(Some((path, content)))
+    }
+
+    /// The path in `word` of a file with a secret, which is read elsewhere. Adds a warning if other users may
+    /// read or change the file.
+    pub(super) fn secret_file_path(&self, word: &str, example: &str) -> Result<Option<PathBuf>> {
+        let Some(path) = self.file_path(word, example)? else { return Ok(None) };
+        if let Some(exposure) = secret_file::exposure(&path) {
+            let problem = format!("names {}, whose mode {}", path.display(), exposure.problem);
+            self.warn(word, &problem, &exposure.fix);
+        }
+        Ok(Some(path))
+    }
+
+    /// The path in `word` of a file whose content is part of the configuration.
+    fn file_path(&self, word: &str, example: &str) -> Result<Option<PathBuf>> {
         let Some(path) = self.text(word, example)? else { return Ok(None) };
         let path = self.source.resolve(&path);
         self.source.files.borrow_mut().push(path.clone());
-        let content = std::fs::read(&path).map_err(|error| {
+        Ok(Some(path))
+    }
+
+    fn content(&self, word: &str, path: &Path, fix: &str) -> Result<Vec<u8>> {
+        std::fs::read(path).map_err(|error| {
             self.refuse(word, &format!("names {}, which can't be read: {error}", path.display()), fix)
-        })?;
-        Ok(Some((path, content)))
+        })
     }
 
     /// A string that `parse` converts.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -886,19 +887,86 @@ fn secrets_that_others_may_read_are_warned_of() {
         warning.contains("`client.secret_access_key`, and its mode 0644 lets other users read"),
         "{warning}"
     );
-    assert_eq!(warnings(&literal, 0o640), [""; 0]);
+    assert!(warning.contains(&format!("run chmod 600 {}", file.display())), "{warning}");
     let in_file = with("secret_access_key = \"hunter2\"", "secret_access_key_file = \"secret\"");
     let [warning] = &warnings(&in_file, 0o604)[..] else { panic!("one warning") };
     assert!(
-        warning.contains("secret, whose mode 0604 lets other users read or change the secret"),
+        warning.contains("secret, whose mode 0604 lets other users read or change it: run chmod 600"),
         "{warning}"
     );
-    for mode in [0o620, 0o660, 0o602] {
+    for mode in [0o640, 0o620, 0o660, 0o602] {
         assert_eq!(warnings(&in_file, mode).len(), 1, "{mode:o}: others may replace the secret");
         assert_eq!(warnings(&literal, mode).len(), 1, "{mode:o}");
     }
+    assert_eq!(warnings(&in_file, 0o600), [""; 0]);
     let demo = with("secret_access_key = \"hunter2\"", "secret_access_key = \"s3veil-secret\"");
     assert_eq!(warnings(&demo, 0o644), [""; 0], "the demo secret is published");
+}
+
+/// A secret that is read from a file by whichever key is one that other users must not read.
+#[cfg(unix)]
+#[test]
+fn every_file_with_a_secret_is_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("its owner");
+    };
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    for name in ["cert.pem", "ca.pem"] {
+        place(name, &certified.cert.pem());
+    }
+    for name in ["key.pem", "admin.pem"] {
+        place(name, &certified.signing_key.serialize_pem());
+    }
+    for name in ["client", "storage", "kms", "token", "keyring"] {
+        place(name, "0123456789abcdef");
+    }
+    let text = |keyring: &str| {
+        format!(
+            "[listen]
+address = \"127.0.0.1:8333\"
+tls = {{ certificate = \"cert.pem\", private_key = \"key.pem\", client_ca = \"ca.pem\" }}
+[admin]
+address = \"127.0.0.1:9333\"
+tls = {{ certificate = \"cert.pem\", private_key = \"admin.pem\" }}
+bearer_token_file = \"token\"
+[upstream]
+region = \"us-east-1\"
+ca_file = \"ca.pem\"
+access_key_id = \"a\"
+secret_access_key_file = \"storage\"
+[keyring]
+{keyring}
+[[client]]
+access_key_id = \"app\"
+secret_access_key_file = \"client\"
+[[bucket]]
+name = \"*\"
+"
+        )
+    };
+    let exposed = |keyring: &str| {
+        let config = parse(&text(keyring), &directory.path().join("proxy.toml"), |_| None);
+        let warnings = config.expect("a valid file").warnings;
+        let key = |warning: &String| warning.split('`').nth(1).map(str::to_owned);
+        let about = warnings.iter().filter(|warning| warning.contains("whose mode 0644"));
+        about.filter_map(key).collect::<BTreeSet<_>>()
+    };
+    let everywhere = [
+        "listen.tls.private_key",
+        "admin.tls.private_key",
+        "admin.bearer_token_file",
+        "upstream.secret_access_key_file",
+        "client.secret_access_key_file",
+    ];
+    let and = |key: &str| everywhere.into_iter().chain([key]).map(str::to_owned).collect::<BTreeSet<_>>();
+    let kms = "provider = \"aws-kms\"\nkey_id = \"alias/a\"\naccess_key_id = \"a\"\nsecret_access_key_file = \"kms\"";
+    assert_eq!(exposed(kms), and("keyring.secret_access_key_file"));
+    assert_eq!(exposed("provider = \"local\"\nfile = \"keyring\""), and("keyring.file"));
 }
 
 #[test]

@@ -44,9 +44,14 @@ const AUTHORITIES: &str =
 
 /// The pair, and the certificate's file.
 fn read_pair(section: &Section<'_>) -> Result<(KeyPair, PathBuf)> {
-    let (certificate_file, certificates) = read_pem(section, "certificate", "cert.pem")?;
-    let (key_file, private_key) = read_pem(section, "private_key", "key.pem")?;
-    let private_key = zeroize::Zeroizing::new(private_key);
+    const FIX: &str = "name a PEM file that s3veil's user may read";
+    let missing = |word: &str, example: &str| {
+        section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
+    };
+    let certificate = section.file("certificate", "cert.pem", FIX)?;
+    let (certificate_file, certificates) = certificate.ok_or_else(|| missing("certificate", "cert.pem"))?;
+    let private_key = section.secret_file("private_key", "key.pem", FIX)?;
+    let (key_file, private_key) = private_key.ok_or_else(|| missing("private_key", "key.pem"))?;
     let pair = KeyPair::from_pem(&certificates, &private_key).map_err(|error| match &error {
         TlsError::PrivateKey | TlsError::EncryptedKey | TlsError::Mismatch(_) => {
             refuse(section, "private_key", &key_file, &error)
@@ -58,13 +63,6 @@ fn read_pair(section: &Section<'_>) -> Result<(KeyPair, PathBuf)> {
         | TlsError::Authority(_) => refuse(section, "certificate", &certificate_file, &error),
     })?;
     Ok((pair, certificate_file))
-}
-
-fn read_pem(section: &Section<'_>, word: &str, example: &str) -> Result<(PathBuf, Vec<u8>)> {
-    let file = section.file(word, example, "name a PEM file that s3veil's user may read")?;
-    file.ok_or_else(|| {
-        section.refuse(word, "is missing", format!("write {word} = \"{example}\" beside the other"))
-    })
 }
 
 fn refuse(section: &Section<'_>, word: &str, file: &Path, error: &TlsError) -> super::ConfigError {

@@ -2,13 +2,13 @@
 //! They must not know which key a value belongs to.
 //! They promise that an error names its remedy, and that no error repeats a secret.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
 
 use super::error::Refusal;
-use crate::keyring::KeyId;
+use crate::keyring::{KeyId, is_private_endpoint};
 use crate::s3::{BucketPattern, InvalidPattern};
 use crate::server::parse_certificate_name;
 
@@ -143,12 +143,7 @@ pub(super) fn key_id(text: &str) -> Result<KeyId, Refusal> {
 /// loopback address.
 pub(super) fn key_service(text: &str) -> Result<Uri, Refusal> {
     let uri = endpoint(text)?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = match host.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    };
-    if is_loopback || uri.scheme_str() == Some("https") {
+    if is_private_endpoint(&uri) {
         return Ok(uri);
     }
     let fix = "write an https:// endpoint, or http:// with a host of this machine such as 127.0.0.1";

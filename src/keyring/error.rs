@@ -207,7 +207,8 @@ pub enum KeyringSetupError {
     Exists(PathBuf),
     /// Users other than the owner may read or write the file.
     #[error(
-        "{} holds keys, but its mode is {mode:04o}: other users may access it; run `chmod 600 {}`",
+        "{} holds keys, but its mode is {mode:04o}: other users may access it; run `chmod 600 {}` (Kubernetes: \
+         defaultMode: 0400 in the secret's volume)",
         .file.display(), .file.display()
     )]
     TooOpen {
@@ -258,6 +259,12 @@ pub enum KeyringSetupError {
     /// The endpoint is not a valid URL.
     #[error("invalid keyring.endpoint = {0:?}: requires a URL like \"http://127.0.0.1:4566\"")]
     Endpoint(String),
+    /// The environment or the AWS profile names an endpoint that would receive data keys unencrypted.
+    #[error(
+        "AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL or the AWS profile names the endpoint {0:?} for KMS, which is invalid or \
+         sends data keys unencrypted to another machine: write an https:// endpoint there, or in keyring.endpoint"
+    )]
+    InheritedEndpoint(String),
     /// No AWS region is known.
     #[error(
         "no AWS region is known for KMS: set keyring.region, AWS_REGION, or a full key ARN as keyring.key_id"
@@ -266,6 +273,17 @@ pub enum KeyringSetupError {
     /// A setting of a holder can't be used. The text names the setting, the problem and the remedy.
     #[error("{0}")]
     Setting(String),
+    /// A PKCS#11 token, its login or its keys are not as configured.
+    #[cfg(feature = "pkcs11")]
+    #[error("{at}: {problem}: {fix}")]
+    Token {
+        /// The token.
+        at: String,
+        /// The problem, with the token's own words.
+        problem: String,
+        /// The remedy.
+        fix: &'static str,
+    },
     /// The work was cut off by a shutdown or a panic of the proxy.
     #[error("opening the keyring was interrupted")]
     Interrupted,

@@ -1,6 +1,6 @@
 //! A circuit breaker for one holder of keys: after failures, the holder is passed over for a while if another
-//! one can respond in its place. It must not know what a call is for. It promises that a holder is tried again
-//! within [`MAX_PAUSE`], by one request at a time.
+//! one can respond in its place. It must not know what a call is for. It promises that a holder is tried
+//! again within [`MAX_PAUSE`], by one request at a time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ struct Outage {
 }
 
 impl Health {
-    /// Whether to call the holder at the time `now`. Of the callers after a pause, the first one is to call it.
+    /// Whether to call the holder at the time `now`. Of the callers after a pause, the first is to call it.
     pub(super) fn availability(&self, now: Instant) -> Availability {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(outage) if now < outage.retry_at => Availability::Away,

@@ -3,7 +3,16 @@
 //! keys, and the name of the key.
 
 mod aws_kms;
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault;
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
+mod bearer_service;
+#[cfg(feature = "gcp-kms")]
+mod gcp_kms;
+mod http_client;
 pub mod local;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod vault;
 
 use std::error::Error;
@@ -17,7 +26,13 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use self::aws_kms::AwsKmsHolder;
+#[cfg(feature = "azure-key-vault")]
+use self::azure_key_vault::AzureKeyVaultHolder;
+#[cfg(feature = "gcp-kms")]
+use self::gcp_kms::GcpKmsHolder;
 use self::local::LocalHolder;
+#[cfg(feature = "pkcs11")]
+use self::pkcs11::Pkcs11Holder;
 use self::vault::VaultHolder;
 use super::health::Health;
 use super::{
@@ -139,6 +154,12 @@ impl KeyHolder {
                     .await
                     .map_err(|_panicked_or_shut_down| KeyringSetupError::Interrupted)??,
             ),
+            #[cfg(feature = "pkcs11")]
+            Provider::Pkcs11(settings) => Box::new(Pkcs11Holder::build(settings).await?),
+            #[cfg(feature = "gcp-kms")]
+            Provider::GcpKms(settings) => Box::new(GcpKmsHolder::build(settings)?),
+            #[cfg(feature = "azure-key-vault")]
+            Provider::AzureKeyVault(settings) => Box::new(AzureKeyVaultHolder::build(settings)?),
         };
         Ok(Self { name: name.into(), provider, replica_of, health: Health::default() })
     }

@@ -42,6 +42,15 @@ pub enum Provider {
     Local(Local),
     /// The Transit engine of OpenBao or HashiCorp Vault.
     Vault(Vault),
+    /// Wrapping keys in a PKCS#11 token.
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(Pkcs11),
+    /// A key of Google Cloud KMS.
+    #[cfg(feature = "gcp-kms")]
+    GcpKms(GcpKms),
+    /// A key of Azure Key Vault or a Managed HSM.
+    #[cfg(feature = "azure-key-vault")]
+    AzureKeyVault(AzureKeyVault),
 }
 
 impl Provider {
@@ -51,6 +60,13 @@ impl Provider {
             Self::AwsKms(_) => Vec::new(),
             Self::Local(local) => vec![&local.file],
             Self::Vault(vault) => vault.ca_file.as_deref().into_iter().collect(),
+            // Files with PINs, secrets and tokens are read at each login.
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(_) => Vec::new(),
+            #[cfg(feature = "gcp-kms")]
+            Self::GcpKms(_) => Vec::new(),
+            #[cfg(feature = "azure-key-vault")]
+            Self::AzureKeyVault(_) => Vec::new(),
         }
     }
 }
@@ -75,6 +91,160 @@ pub struct Local {
     pub file: PathBuf,
     /// Whether a file with one new key is created if there is none.
     pub create_if_missing: bool,
+}
+
+/// Wrapping keys in a PKCS#11 token: a hardware security module or a smart card.
+#[cfg(feature = "pkcs11")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcs11 {
+    /// The vendor's shared library.
+    pub library: PathBuf,
+    /// The token that has the key.
+    pub token: TokenName,
+    /// The file with the user's PIN, read at each login.
+    pub pin_file: PathBuf,
+    /// CKA_LABEL of the wrapping keys: at most 256 bytes.
+    pub key_label: String,
+    /// CKA_ID of the key for new data keys: at most 64 bytes. `None`: one key has the label.
+    pub key_id: Option<Vec<u8>>,
+}
+
+/// How a PKCS#11 token is found.
+#[cfg(feature = "pkcs11")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenName {
+    /// By its label, in whichever slot: at most 32 bytes.
+    Label(String),
+    /// By the number of its slot.
+    Slot(u64),
+}
+
+#[cfg(feature = "pkcs11")]
+impl std::fmt::Display for TokenName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Label(label) => write!(f, "the PKCS#11 token {label:?}"),
+            Self::Slot(slot) => write!(f, "the PKCS#11 token in slot {slot}"),
+        }
+    }
+}
+
+/// A key of Google Cloud KMS. Its [`KeyId`] is its resource name.
+#[cfg(feature = "gcp-kms")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcpKms {
+    /// `projects/*/locations/*/keyRings/*/cryptoKeys/*`, with the purpose ENCRYPT_DECRYPT.
+    pub key_id: KeyId,
+    /// `https://cloudkms.googleapis.com`, or `http://` with a loopback address; no path.
+    pub endpoint: Uri,
+    /// How a token is had.
+    pub login: GcpLogin,
+    /// `http://metadata.google.internal`: a service of the virtual machine's own host.
+    pub metadata: Uri,
+}
+
+/// How an access token of Google Cloud is had. Every file is read at each login.
+#[cfg(feature = "gcp-kms")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GcpLogin {
+    /// The key of a service account.
+    ServiceAccount {
+        /// The JSON file that Google made for the key.
+        key_file: PathBuf,
+    },
+    /// The service account of the virtual machine, or of the pod, by the metadata server.
+    Metadata,
+    /// A token in a file, which another program replaces before it ends.
+    Token {
+        /// The file that holds the token alone.
+        token_file: PathBuf,
+    },
+}
+
+/// A key of Azure Key Vault or a Managed HSM. Its [`KeyId`] is its identifier without a version:
+/// `https://<vault>/keys/<name>`.
+#[cfg(feature = "azure-key-vault")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzureKeyVault {
+    /// `https://<name>.vault.azure.net`, or `http://` with a loopback address; no path.
+    pub vault: Uri,
+    /// The key's name: letters, digits and `-`.
+    pub key: String,
+    /// How new data keys are wrapped.
+    pub algorithm: AzureAlgorithm,
+    /// How a token is had.
+    pub login: AzureLogin,
+    /// `https://login.microsoftonline.com`, or that of another cloud.
+    pub authority: Uri,
+    /// `http://169.254.169.254`: a service of the virtual machine's own host.
+    pub metadata: Uri,
+}
+
+/// An algorithm by which Azure wraps data keys.
+#[cfg(feature = "azure-key-vault")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AzureAlgorithm {
+    /// RSA with OAEP and SHA-256. The public key is enough to wrap.
+    RsaOaep256,
+    /// AES key wrap with 256 bits (RFC 3394), of a Managed HSM alone.
+    A256Kw,
+}
+
+#[cfg(feature = "azure-key-vault")]
+impl AzureAlgorithm {
+    /// The name in requests (RFC 7518).
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::RsaOaep256 => "RSA-OAEP-256",
+            Self::A256Kw => "A256KW",
+        }
+    }
+
+    /// The number in blobs.
+    pub(super) const fn tag(self) -> u8 {
+        match self {
+            Self::RsaOaep256 => 1,
+            Self::A256Kw => 2,
+        }
+    }
+
+    pub(super) fn from_tag(tag: u8) -> Option<Self> {
+        [Self::RsaOaep256, Self::A256Kw].into_iter().find(|algorithm| algorithm.tag() == tag)
+    }
+}
+
+/// How an access token for Azure Key Vault is had. Every file is read at each login.
+#[cfg(feature = "azure-key-vault")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AzureLogin {
+    /// The secret of an app registration.
+    ClientSecret {
+        /// The tenant's id or domain.
+        tenant: String,
+        /// The application's id.
+        client_id: String,
+        /// The file that holds the secret alone.
+        secret_file: PathBuf,
+    },
+    /// The token of another identity provider, such as Kubernetes: workload identity.
+    Federated {
+        /// The tenant's id or domain.
+        tenant: String,
+        /// The application's id.
+        client_id: String,
+        /// The file that holds the other provider's token, which that one replaces.
+        assertion_file: PathBuf,
+    },
+    /// The managed identity of the virtual machine.
+    ManagedIdentity {
+        /// Which one, of several user-assigned.
+        client_id: Option<String>,
+    },
+    /// A token in a file, which another program replaces before it ends.
+    Token {
+        /// The file that holds the token alone.
+        token_file: PathBuf,
+    },
 }
 
 /// A key of the Transit engine of OpenBao or HashiCorp Vault. Its [`KeyId`] is `mount/key`, or in a namespace

@@ -107,8 +107,8 @@ impl Inner {
         Ok(Some(header.into()))
     }
 
-    /// Wraps a data key by one holder: seals it under a data key of the holder's own, so that the holder needs
-    /// no right but those to make and to unwrap data keys.
+    /// Wraps a data key by one holder: seals it under a data key of the holder's own, so that the holder
+    /// needs no right but those to make and to unwrap data keys.
     async fn wrap_by(
         &self,
         holder: usize,

@@ -15,7 +15,8 @@ use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, Wrappings,
 use crate::s3::{BucketName, Checksum, ObjectKey, headers};
 use crate::wire::header::name;
 
-/// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is authenticated yet.
+/// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is
+/// authenticated yet.
 pub struct NativeMetadata {
     wrapped: Vec<u8>,
     /// The value of `x-amz-meta-encryption-holders`, not yet parsed.
@@ -151,8 +152,8 @@ pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
 /// Puts the metadata entries of a native object into the request that stores it (F-03, F-60).
 ///
 /// # Errors
-/// `MetadataTooLarge` if the further wrappings leave too little of S3's metadata for the client's own. Without
-/// further wrappings the storage decides that: there are storages that take more than S3.
+/// `MetadataTooLarge` if the further wrappings leave too little of S3's metadata for the client's own.
+/// Without further wrappings the storage decides that: there are storages that take more than S3.
 pub(crate) fn write_keys(
     write_key: &WriteKey,
     envelope: &Envelope,

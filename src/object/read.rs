@@ -209,8 +209,7 @@ impl Reader<'_> {
         };
         let OpenedNative { opened, key_id } = self.unlock(&stored).await?;
         let content_key = Arc::new(opened.content_key);
-        let put_length = opened.body.put_length(run.total)?;
-        let plan = if let Some(plaintext_total) = put_length {
+        let plan = if let Some(plaintext_total) = opened.body.put_length(run.total)? {
             if expected.is_some() && run.partial {
                 return Ok(Attempt::Again(Assumption::Nothing));
             }
@@ -241,10 +240,8 @@ impl Reader<'_> {
             None => (0, BoxBody::default()),
             Some((opener, plaintext_window)) => {
                 let plaintext = OpenBody::new(ciphertext, opener, plaintext_window).primed().await?;
-                (
-                    plaintext_window.length,
-                    plaintext.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync(),
-                )
+                let plaintext = plaintext.map_err(|error| -> BoxError { Box::new(error) });
+                (plaintext_window.length, plaintext.boxed_unsync())
             }
         };
         let checksums = checksums::kept_checksums(&opened.attributes, known.as_deref())?;
@@ -323,8 +320,8 @@ impl Reader<'_> {
     }
 
     /// Handles a 416 to the range of stored bytes. The client's error has to contain the plaintext's length,
-    /// so the object's length is requested and authenticated; a range that lies within the object after all (some storages
-    /// refuse a suffix longer than the object) is requested again, with both ends.
+    /// so the object's length is requested and authenticated; a range that lies within it after all (some
+    /// storages refuse a suffix longer than the object) is requested again, with both ends.
     ///
     /// # Errors
     /// `InvalidRange` with the plaintext's length when the range lies outside the object.

@@ -34,6 +34,15 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// Parses any even number of hexadecimal digits; `None` for anything else.
+#[cfg(feature = "pkcs11")]
+#[must_use]
+pub fn decode_bytes(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| Some(nibble(*high)? << 4 | nibble(*low)?);
+    rest.is_empty().then(|| pairs.iter().map(byte).collect())?
+}
+
 /// The value of one hexadecimal digit.
 pub(super) fn nibble(digit: u8) -> Option<u8> {
     match digit {

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from proxy import free_port, s3_client
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCALSTACK_START_SECONDS = 60
+LOCALSTACK_START_SECONDS = 120
 
 
 @dataclass

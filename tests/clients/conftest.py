@@ -1,19 +1,55 @@
 """Fixtures: what is behind the proxy (both kinds), a proxy per kind and scheme for the whole session, a bucket per test."""
 
+import functools
 import os
-import subprocess
-import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+from aws_command import Aws
 from backing import EmbeddedStore, LocalStack, LocalStackStore, localstack_from_environment
+from judge import appeared_late
 from proxy import Certificate, Proxy, kms_client, write_keyring
 
 EMBEDDED, LOCALSTACK = "embedded", "localstack"
 KEY_ALIAS = "alias/s3veil"  # as README's configuration names the key
+
+
+# Files of which one process runs every test, since what they set up takes long: servers of their own, hundreds of MiB.
+WHOLE_FILES = {"test_multipart_attacks.py", "test_radosgw.py", "test_upstreams.py"}
+
+
+class Scheduler(LoadScopeScheduling):
+    """Any other test is run by the process that has time. The marker xdist_group would do, but has no effect on pytest 9.2."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return file if Path(file).name in WHOLE_FILES else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Fails a test after which something appeared in a bucket that has to stay empty, or the test that runs a second later. What
+    another file, or another backend, tests may stop the proxy, so none goes on before."""
+    goes_on = nextitem is not None and nextitem.path == item.path and backend_of(nextitem) == backend_of(item)
+    try:
+        late = appeared_late(wait=not goes_on)
+    finally:
+        outcome = yield
+    assert not late, f"appeared after the test had ended: {late}"
+    return outcome
+
+
+def backend_of(item):
+    return getattr(item, "callspec", None) and item.callspec.params.get("backend")
 
 
 @pytest.fixture(scope="session")
@@ -154,34 +190,59 @@ def s3(proxy):
     return proxy.boto()
 
 
-@pytest.fixture
-def bucket(proxy):
-    return new_bucket(proxy.boto())
+# A boto3 client takes longer to make than a bucket.
+@pytest.fixture(scope="session")
+def bucket_maker(proxy):
+    return proxy.boto()
+
+
+@pytest.fixture(scope="session")
+def real_bucket_maker(real_proxy):
+    return real_proxy.boto()
+
+
+@pytest.fixture(scope="session")
+def tls_bucket_maker(tls):
+    return tls[0].boto()
 
 
 @pytest.fixture
-def real_bucket(real_proxy):
-    return new_bucket(real_proxy.boto())
+def bucket(bucket_maker):
+    return new_bucket(bucket_maker)
 
 
 @pytest.fixture
-def tls_bucket(tls):
-    return new_bucket(tls[0].boto())
+def real_bucket(real_bucket_maker):
+    return new_bucket(real_bucket_maker)
 
 
 @pytest.fixture
-def aws(proxy, tmp_path):
-    """aws("s3", "ls", ...): the `aws` command against the proxy; a failure is the test's unless `check=False`."""
-    command = Path(sys.executable).with_name("aws")
+def tls_bucket(tls_bucket_maker):
+    return new_bucket(tls_bucket_maker)
 
-    def run(*arguments, check=True, running=proxy, **streams):
+
+@pytest.fixture(scope="session")
+def aws_process():
+    process = Aws()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def aws_at(aws_process, tmp_path):
+    """aws_at(running, "s3", "ls", ...): the `aws` command against a proxy; a failure is the test's unless `check=False`."""
+
+    def run(running, *arguments, check=True, **streams):
         environment = running.aws_environment() | {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-        done = subprocess.run(
-            [sys.executable, command, "--endpoint-url", running.endpoint, *map(str, arguments)],
-            text=True, timeout=300, env=environment, cwd=tmp_path, **streams,
-        )  # fmt: skip
+        arguments = ["--endpoint-url", running.endpoint, *map(str, arguments)]
+        done = aws_process.run(arguments, environment, tmp_path, **streams)
         assert not check or done.returncode == 0, f"aws {arguments}: {done.stderr}\n{running.log_text()[-2000:]}"
         return done
 
     return run
+
+
+@pytest.fixture
+def aws(proxy, aws_at):
+    """aws("s3", "ls", ...): the `aws` command against the proxy of the session."""
+    return functools.partial(aws_at, proxy)

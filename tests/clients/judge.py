@@ -1,9 +1,11 @@
 """What every refusal and every read is held to."""
 
+import os
 import re
 import time
 
 SETTLE_SECONDS = 1.0
+SETTLING = []
 
 
 def assert_refused(answer, status, code):
@@ -25,11 +27,29 @@ def assert_code(answer, status, code):
 
 
 def assert_nothing_stored(store, bucket):
-    """No object, whole or partial, and no upload in progress; it may not appear a moment later either."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < deadline:
-        assert store.keys(bucket) == []
-        time.sleep(SETTLE_SECONDS / 5)
+    """No object, whole or partial, and no upload in progress; none may appear a moment later either, which is looked at while
+    other tests run (`appeared_late`). For a bucket that nothing is stored in afterwards, and a proxy that outlives the test."""
+    assert store.keys(bucket) == []
+    SETTLING.append((time.monotonic() + SETTLE_SECONDS, store, bucket, os.environ.get("PYTEST_CURRENT_TEST")))
+
+
+def assert_nothing_comes(store, bucket):
+    """As `assert_nothing_stored`, for a bucket that is used again: waits for the moment to pass."""
+    assert store.keys(bucket) == []
+    time.sleep(SETTLE_SECONDS)
+    assert store.keys(bucket) == []
+
+
+def appeared_late(wait):
+    """What is in buckets that `assert_nothing_stored` found empty, [(test, bucket, keys), ...]; of those whose moment has passed,
+    or with `wait` of all."""
+    found = []
+    while SETTLING and (wait or SETTLING[0][0] <= time.monotonic()):
+        due, store, bucket, test = SETTLING.pop(0)
+        time.sleep(max(0, due - time.monotonic()))
+        if keys := store.keys(bucket):
+            found.append((test, bucket, keys))
+    return found
 
 
 def assert_not_stored(store, bucket):

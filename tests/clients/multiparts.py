@@ -19,6 +19,8 @@ NOISE = os.urandom(16 * MIB)
 def content(size, seed=0):
     """So many bytes that look random; another seed gives others at every place."""
     start = seed * 7_919 % CHUNK
+    if start + size <= len(NOISE):
+        return NOISE[start : start + size]
     noise = NOISE[start:] + NOISE[:start]
     return (noise * (size // len(noise) + 1))[:size]
 

@@ -2,11 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import transfers
+
 SIZES = [0, 1, 65_535, 65_536, 65_537]
-LARGE = 100 << 20
+LARGE = min(transfers.LARGE, 100 << 20)  # in one PUT
 
 
 @pytest.mark.parametrize("size", [*SIZES, pytest.param(LARGE, marks=pytest.mark.timeout(300))])
@@ -98,6 +103,16 @@ def test_removing_a_bucket(aws):
     assert name in aws("s3", "ls").stdout
     aws("s3", "rb", f"s3://{name}")
     assert name not in aws("s3", "ls").stdout
+
+
+def test_the_command_as_it_is_installed(proxy, bucket, tmp_path):
+    """The other tests run its entry point in a fork of a process that has loaded it."""
+    (tmp_path / "file").write_text("content")
+    for arguments in (["cp", "file", f"s3://{bucket}/object"], ["cp", f"s3://{bucket}/object", "back"]):
+        command = [Path(sys.executable).with_name("aws"), "--endpoint-url", proxy.endpoint, "s3", *arguments]
+        environment = proxy.aws_environment() | {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=60, env=environment, cwd=tmp_path)
+    assert (tmp_path / "back").read_text() == "content"
 
 
 def test_a_missing_object_is_reported_as_s3_does(aws, bucket, tmp_path):

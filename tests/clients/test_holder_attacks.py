@@ -149,7 +149,8 @@ def attacks(house, honest, other, elsewhere):
     return made
 
 
-MUST_OPEN = {"stripped", "empty", "no base64", "longest"}
+# One genuine wrapping is left in each of these, and the holders' answers show which.
+MUST_OPEN = {"stripped", "empty", "no base64", "longest", "first of an unknown key", "first altered", "first exchanged"}
 
 
 def assert_right_or_nothing(answer, content):
@@ -168,7 +169,7 @@ def test_the_entries(house):
         house.backend.store.write(house.bucket, KEY, stored)
         # One proxy has the keys in its cache, the other has seen nothing.
         opened = [assert_right_or_nothing(proxy.raw().request("GET", f"/{house.bucket}/{KEY}"), CONTENT) for proxy in (house.writer, house.cold())]
-        assert all(opened) or name not in MUST_OPEN, f"{name}: the first wrapping is as it was"
+        assert all(opened) or name not in MUST_OPEN, f"{name}: a genuine wrapping is left"
     house.backend.store.write(house.bucket, KEY, honest)
     assert house.proxy().raw().request("GET", f"/{house.bucket}/{KEY}").body == CONTENT
 

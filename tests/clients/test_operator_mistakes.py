@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -250,13 +251,41 @@ def test_secrets_that_others_may_read_or_guess(start, tmp_path):
         {"access_key_id": "three", "secret_access_key_file": writable},
     ]
     running = start(backend, client=clients)
-    for warning in (
+    warnings = [
         "has fewer than 16 bytes",
-        f"{secret}, whose mode 0644",
+        f"{secret}, whose mode 0644 lets other users read or change it: run chmod 600 {secret}",
         f"{writable}, whose mode 0620",
         f"{running.config}: holds secrets such as `client.secret_access_key`",
-    ):
+    ]
+    for warning in warnings:
         until(lambda: warning in running.log_text(), running.log_text())
+    report = running.command("check", cwd=tmp_path).stdout.decode()
+    assert all(warning in report for warning in warnings) and "defaultMode: 0400" in report, report
+    for file in (writable, running.config):
+        file.chmod(0o600)
+    before = running.log_text()
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: "was loaded again" in running.log_text(), running.log_text())
+    reloaded = running.log_text().removeprefix(before)
+    assert str(secret) in reloaded and str(writable) not in reloaded and "holds secrets" not in reloaded, reloaded
+
+
+@pytest.mark.parametrize("place", ["keyring.endpoint", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL", "profile"])
+def test_data_keys_travel_to_other_machines_under_tls_alone(tmp_path, sections, place):
+    """Wherever the endpoint of KMS comes from."""
+    sections["keyring"] = {"provider": "aws-kms", "key_id": "alias/a", "region": "us-east-1"}
+    (tmp_path / "profile").write_text("[default]\nservices = dev\n[services dev]\nkms =\n  endpoint_url = http://kms.internal:4566\n")
+    environment = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    if place == "keyring.endpoint":
+        sections["keyring"]["endpoint"] = "http://kms.internal:4566"
+    elif place == "profile":
+        environment["AWS_CONFIG_FILE"] = str(tmp_path / "profile")
+    else:
+        environment[place] = "http://kms.internal:4566"
+    done = run(tmp_path, "serve", content=sections, environment=environment)
+    assert done.returncode == USAGE, told(done)
+    line = line_of(done.stderr, "proxy.toml:" if place == "keyring.endpoint" else "AWS_ENDPOINT_URL_KMS")
+    assert place in line and "http://kms.internal:4566" in line and "write an https:// endpoint" in line, line
 
 
 def test_a_start_that_fails_makes_no_keyring(start, tmp_path):

@@ -21,7 +21,7 @@ import pytest
 import urllib3
 
 from conftest import embedded_backend, new_bucket
-from judge import assert_not_stored, assert_nothing_stored, assert_refused
+from judge import assert_not_stored, assert_nothing_comes, assert_nothing_stored, assert_refused
 from proxy import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from rawsig import read_answer
 from read_native import read_native as open_object
@@ -232,7 +232,7 @@ def test_checksums_of_the_file(proxy, bucket, backend):
         proxy.boto().delete_object(Bucket=bucket, Key="object")
         for wrong in ({"x-amz-checksum-sha256": sha}, {"Content-MD5": md5}):
             assert_refused(post(proxy, bucket, content[:-1] + b"?", fields=wrong), 400, "BadDigest")
-            assert_nothing_stored(backend.store, bucket)
+            assert_nothing_comes(backend.store, bucket)
 
 
 def test_a_key_of_the_keyring_may_be_named(start, tmp_path):
@@ -431,7 +431,7 @@ def test_forms_with_too_little_or_too_much(proxy, bucket, backend):
     chunked = {"content-length": None, "transfer-encoding": "chunked"}
     frames = [f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"]
     assert_refused(send(url, body, chunked, frames), 411, "MissingContentLength")
-    assert_nothing_stored(backend.store, bucket)
+    assert_nothing_comes(backend.store, bucket)
     assert send(url, encode([*pairs, ("x-ignore-a", "1"), ("x-ignore-a", "2")], b"x")).status == 204
 
 

@@ -11,8 +11,6 @@ from faulty import Faulty, error
 from multiparts import LEAST, Upload, assert_exact, content, read, refused, upload
 from proxy import REGION, free_port, s3_client, write_keyring
 
-# One cluster for all of them, also in a parallel run.
-pytestmark = pytest.mark.xdist_group("radosgw")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "radosgw"
 ACCESS_KEY_ID, SECRET = "test", "testsecret"
 

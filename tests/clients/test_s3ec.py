@@ -251,7 +251,7 @@ def test_what_was_relabelled_is_refused_under_every_policy(start, real, amazon, 
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_a_mixed_bucket_is_exact_and_the_default_reads_native_objects_only(everything, start, real, amazon, kms, kms_key, aws, tmp_path):
+def test_a_mixed_bucket_is_exact_and_the_default_reads_native_objects_only(everything, start, real, amazon, kms, kms_key, aws_at, tmp_path):
     rule = {"name": "*", "formats": {"read": EVERYTHING}} if everything else {"name": "*"}
     running = start(real, bucket=[rule])
     s3 = running.boto()
@@ -284,9 +284,9 @@ def test_a_mixed_bucket_is_exact_and_the_default_reads_native_objects_only(every
         assert ("ServerSideEncryption" in answer) == (key not in ("plain", "instr.instruction"))
         assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == len(content)
     mirror = tmp_path / "mirror"
-    aws("s3", "sync", f"s3://{bucket}", mirror, running=running)
+    aws_at(running, "s3", "sync", f"s3://{bucket}", mirror)
     assert {path.name: path.read_bytes() for path in mirror.iterdir()} == contents
-    again = aws("s3", "sync", f"s3://{bucket}", mirror, running=running)
+    again = aws_at(running, "s3", "sync", f"s3://{bucket}", mirror)
     assert "download" not in again.stdout, "a second sync has nothing to do"
     assert "a plaintext object is read" in running.log_text()
     assert "an unauthenticated AES-CBC object is read" in running.log_text()

@@ -96,12 +96,12 @@ def test_a_bucket_is_in_the_storage_that_its_rule_names(storages):
     assert s3.get_bucket_location(Bucket=made[FAR])["LocationConstraint"] == "eu-west-1"
 
 
-def test_one_list_shows_the_buckets_of_all(storages, aws):
+def test_one_list_shows_the_buckets_of_all(storages, aws_at):
     made = sorted(new_bucket(storages, prefix) for prefix in ("main-", RENAMED_THERE, FAR, ARCHIVE))
     # The storage has this one, but clients would find it in another storage.
     hidden = f"{FAR}{uuid.uuid4().hex}"
     storages.main.client.create_bucket(Bucket=hidden)
-    shown = [line.split()[-1] for line in aws("s3", "ls", running=storages.proxy).stdout.splitlines()]
+    shown = [line.split()[-1] for line in aws_at(storages.proxy, "s3", "ls").stdout.splitlines()]
     assert set(made) <= set(shown) and hidden not in shown and shown == sorted(shown)
     assert not [name for name in shown if "company" in name]
     s3 = storages.proxy.boto()
@@ -170,17 +170,17 @@ COPIES = [("main-", FAR), (FAR, RENAMED_THERE), ("main-", ARCHIVE), (ARCHIVE, FA
 
 
 @pytest.mark.parametrize(("source", "target"), COPIES)
-def test_copies_between_storages(storages, aws, tmp_path, source, target):
+def test_copies_between_storages(storages, aws_at, tmp_path, source, target):
     source, target = new_bucket(storages, source), new_bucket(storages, target)
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(b"small" * 1000)
     large.write_bytes(bytes(range(256)) * (11 * MIB // 256) + b"end")
     for file in (small, large):
-        aws("s3", "cp", "--no-progress", file, f"s3://{source}/{file.name}", running=storages.proxy)
+        aws_at(storages.proxy, "s3", "cp", "--no-progress", file, f"s3://{source}/{file.name}")
         # `aws` copies objects of more than 8 MiB with UploadPartCopy.
-        aws("s3", "cp", "--no-progress", f"s3://{source}/{file.name}", f"s3://{target}/{file.name}", running=storages.proxy)
+        aws_at(storages.proxy, "s3", "cp", "--no-progress", f"s3://{source}/{file.name}", f"s3://{target}/{file.name}")
         back = tmp_path / "back"
-        aws("s3", "cp", "--no-progress", f"s3://{target}/{file.name}", back, running=storages.proxy)
+        aws_at(storages.proxy, "s3", "cp", "--no-progress", f"s3://{target}/{file.name}", back)
         assert back.read_bytes() == file.read_bytes()
     s3 = storages.proxy.boto()
     # One CopyObject of an upload in parts, and parts by a lower threshold.
@@ -239,14 +239,14 @@ def test_a_damaged_source_is_not_copied(storages):
     assert storages.far.objects(target) == []
 
 
-def test_a_second_sync_moves_nothing(storages, aws, tmp_path):
+def test_a_second_sync_moves_nothing(storages, aws_at, tmp_path):
     source, target = new_bucket(storages, "main-"), new_bucket(storages, ARCHIVE)
     s3 = storages.proxy.boto()
     for number in range(5):
         s3.put_object(Bucket=source, Key=f"d/{number}", Body=b"x" * (number * 1000))
     sync = ("s3", "sync", "--no-progress", f"s3://{source}", f"s3://{target}")
-    assert len(aws(*sync, running=storages.proxy).stdout.splitlines()) == 5
-    assert aws(*sync, running=storages.proxy).stdout == ""
+    assert len(aws_at(storages.proxy, *sync).stdout.splitlines()) == 5
+    assert aws_at(storages.proxy, *sync).stdout == ""
 
 
 def test_one_storage_that_is_away_concerns_its_buckets_alone(storages):

@@ -4,12 +4,20 @@
 //!
 //! Cases with a real server are ignored unless requested, and need what the environment names:
 //! `S3VEIL_TEST_KMS_ENDPOINT` (LocalStack), `S3VEIL_TEST_VAULT_ADDRESS` (OpenBao). `scripts/test` sets both.
+//! PKCS#11 tokens need `S3VEIL_TEST_PKCS11_LIBRARY` and `SOFTHSM2_CONF`; their tests end at once where these
+//! are not set. Google Cloud KMS and Azure Key Vault are played by fakes.
 
 mod aws_kms;
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault;
 mod bench;
 mod cases;
 mod fault_cases;
+#[cfg(feature = "gcp-kms")]
+mod gcp_kms;
 mod local;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod scripted_server;
 mod vault;
 

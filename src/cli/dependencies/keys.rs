@@ -51,6 +51,12 @@ fn place(holder: &HolderSettings) -> String {
             format!("AWS KMS in {region}{}", place.trim_end_matches('/'))
         }
         Provider::Vault(vault) => format!("Vault at {}", vault.address.to_string().trim_end_matches('/')),
+        #[cfg(feature = "pkcs11")]
+        Provider::Pkcs11(settings) => settings.token.to_string(),
+        #[cfg(feature = "gcp-kms")]
+        Provider::GcpKms(settings) => format!("Google Cloud KMS at {}", settings.endpoint),
+        #[cfg(feature = "azure-key-vault")]
+        Provider::AzureKeyVault(settings) => format!("Azure Key Vault at {}", settings.vault),
     }
 }
 

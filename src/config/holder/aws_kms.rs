@@ -11,7 +11,7 @@ use crate::keyring::{AwsKms, Provider};
 const KEYS: &str = "provider key_id endpoint region access_key_id secret_access_key secret_access_key_file";
 
 pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Provider> {
-    only(section, "aws-kms", KEYS)?;
+    only(section, "AWS KMS", KEYS)?;
     let region = section.parsed("region", "us-east-1", value::region)?;
     let endpoint = section.parsed("endpoint", "http://127.0.0.1:4566", value::key_service)?;
     Ok(Provider::AwsKms(AwsKms {

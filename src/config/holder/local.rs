@@ -8,12 +8,10 @@ use crate::config::section::Section;
 use crate::keyring::{Local, Provider};
 
 pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Provider> {
-    only(section, "local", "provider file")?;
-    let file = section.text("file", "./data/keyring")?.ok_or_else(|| {
+    only(section, "the local keyring", "provider file")?;
+    let file = section.secret_file_path("file", "./data/keyring")?.ok_or_else(|| {
         let fix = "write for example file = \"./data/keyring\"";
         section.refuse("file", "is missing, and the local keyring requires it", fix)
     })?;
-    let file = section.source.resolve(&file);
-    section.source.files.borrow_mut().push(file.clone());
     Ok(Provider::Local(Local { file, create_if_missing: surroundings.is_trial }))
 }

@@ -216,8 +216,8 @@ impl UploadToken {
         &self.envelope
     }
 
-    /// version(1) | checksum(1) | len16 | upstream id | len16 | wrapped data key | len16 | further wrappings |
-    /// len16 | envelope (F-50).
+    /// version(1) | checksum(1) | len16 | upstream id | len16 | wrapped data key |
+    /// len16 | further wrappings | len16 | envelope (F-50).
     fn fields(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.checksum.to_byte()];
         let wrappings = [&self.wrapped_key[..], &self.further];

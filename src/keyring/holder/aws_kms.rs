@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{DataKeySpec, EncryptionAlgorithmSpec};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
@@ -23,6 +24,7 @@ use crate::envelope::native::HolderKind;
 use crate::keyring::settings::AwsKms;
 use crate::keyring::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedResponse,
+    is_private_endpoint,
 };
 
 /// KMS is in the same region: a connection that takes longer will not succeed.
@@ -64,7 +66,8 @@ impl AwsKmsHolder {
         let arn_region = key_id.as_ref().and_then(KeyId::region).map(|region| Region::new(region.to_owned()));
         let region = shared.region().cloned().or(arn_region).ok_or(KeyringSetupError::NoRegion)?;
         let default_place = || format!("AWS KMS in {region}");
-        let place = endpoint.as_deref().or(shared.endpoint_url()).map_or_else(default_place, str::to_owned);
+        let inherited = if endpoint.is_none() { inherited_endpoint(&shared)? } else { None };
+        let place = endpoint.clone().or(inherited).unwrap_or_else(default_place);
         let mut config = aws_sdk_kms::config::Builder::from(&shared)
             .region(region)
             .timeout_config(
@@ -193,6 +196,21 @@ impl KeyProvider for AwsKmsHolder {
     ) -> Response<'a, Bytes> {
         Box::pin(self.rewrap(wrapped, context, key_id))
     }
+}
+
+/// The endpoint that the SDK takes from `AWS_ENDPOINT_URL_KMS`, `AWS_ENDPOINT_URL` or the AWS profile.
+///
+/// # Errors
+/// [`KeyringSetupError::InheritedEndpoint`] if data keys would leave this machine unencrypted.
+fn inherited_endpoint(shared: &SdkConfig) -> Result<Option<String>, KeyringSetupError> {
+    let key = ServiceConfigKey::builder().service_id("KMS").env("AWS_ENDPOINT_URL").profile("endpoint_url");
+    let key = key.build().expect("every field is set");
+    let own = shared.service_config().and_then(|services| services.load_config(key));
+    let Some(url) = own.or_else(|| shared.endpoint_url().map(str::to_owned)) else { return Ok(None) };
+    if url.parse().is_ok_and(|endpoint| is_private_endpoint(&endpoint)) {
+        return Ok(Some(url));
+    }
+    Err(KeyringSetupError::InheritedEndpoint(url))
 }
 
 /// Refuses an invalid URL at once: later it would look like an outage, at every call.

@@ -151,7 +151,8 @@ async fn stripped_swapped_and_forged_wrappings_open_nothing_else() {
     let stripped = Wrappings { further: None, ..one.wrappings() };
     let read = reader.keyring.unwrap(&rule, stripped, &context).await.unwrap();
     assert_eq!(read.data_key.expose(), one.data_key.expose());
-    // A genuine wrapping of another object opens to that object's data key, which no envelope of this one fits.
+    // A genuine wrapping of another object opens to that object's data key, which this one's envelope
+    // refuses.
     let reader = holders.elsewhere();
     reader.providers[0].refuse("key-0", KeyringError::Unavailable);
     let swapped = Wrappings { further: other.further.as_deref(), ..one.wrappings() };

@@ -204,6 +204,18 @@ async fn an_endpoint_that_is_no_url_is_refused_at_once() {
     }
 }
 
+#[test]
+fn an_endpoint_of_the_environment_keeps_data_keys_private_too() {
+    let inherited = |url: &str| inherited_endpoint(&SdkConfig::builder().endpoint_url(url).build());
+    for url in ["http://kms.internal:4566", "http://10.0.0.1", "kms.internal:4566", "ftp://kms"] {
+        assert_eq!(inherited(url), Err(KeyringSetupError::InheritedEndpoint(url.to_owned())));
+    }
+    for url in ["https://kms.internal", "http://127.0.0.1:4566", "http://localhost:4566"] {
+        assert_eq!(inherited(url), Ok(Some(url.to_owned())));
+    }
+    assert_eq!(inherited_endpoint(&SdkConfig::builder().build()), Ok(None));
+}
+
 #[tokio::test]
 async fn the_region_of_an_arn_will_do() {
     let canned = Canned::responding(400, "{}").await;
