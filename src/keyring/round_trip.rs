@@ -128,8 +128,8 @@ impl Keyring {
     /// without it the proof is made before the first data key is returned.
     ///
     /// # Errors
-    /// [`KeyringError::ContextIgnored`], or the failure that prevented a proof, which is no reason to refuse a
-    /// start if [`KeyringError::is_unavailability`].
+    /// [`KeyringError::ContextIgnored`], or the failure that prevented a proof, which is no reason to refuse
+    /// a start if [`KeyringError::is_unavailability`].
     pub async fn prove(&self, holder: usize) -> Result<(), CheckError> {
         self.inner.holders[holder].prove().await
     }
