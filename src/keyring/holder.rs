@@ -117,7 +117,7 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Wraps the data key of `wrapped` again under the newest version of `key_id`, bound to the same context,
+    /// Wraps the data key of `wrapped` again under the newest version of `key_id`, bound to `context`, too,
     /// without the data key leaving the service.
     ///
     /// # Errors

@@ -124,17 +124,18 @@ impl Keyring {
     }
 
     /// Proves that a holder's key binds data keys to their encryption context, where its provider has keys
-    /// that do not. `holder` is a place in [`Settings::holders`](super::Settings::holders). For the start: without it the proof is made before the first data key is returned.
+    /// that do not. `holder` is a place in [`Settings::holders`](super::Settings::holders). For the start:
+    /// without it the proof is made before the first data key is returned.
     ///
     /// # Errors
-    /// [`KeyringError::ContextIgnored`], or the failure that prevented a proof, which is no reason to refuse a
-    /// start if [`KeyringError::is_unavailability`].
+    /// [`KeyringError::ContextIgnored`], or the failure that prevented a proof, which is no reason to refuse
+    /// a start if [`KeyringError::is_unavailability`].
     pub async fn prove(&self, holder: usize) -> Result<(), CheckError> {
         self.inner.holders[holder].prove().await
     }
 
     /// Wraps a holder's data key again under the newest version of its wrapping key, without the data key
-    /// leaving the service. The new blob has the same context. Bypasses the caches.
+    /// leaving the service. The context of the blob stays. Bypasses the caches.
     ///
     /// # Errors
     /// The provider's failure, or [`KeyringError::Unsupported`] if it can't do so.

@@ -282,7 +282,7 @@ pub enum VaultLogin {
         /// The file that holds the secret id alone.
         secret_id_file: PathBuf,
     },
-    /// The Kubernetes method, or the JWT method, whose logins are the same.
+    /// The Kubernetes method, or the JWT method, whose logins have its form.
     Kubernetes {
         /// Where the method is mounted below `auth/`.
         mount: String,

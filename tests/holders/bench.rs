@@ -49,7 +49,7 @@ pub(crate) trait Delete: Bench {
 
 /// A service that rotates inside one key.
 pub(crate) trait Rotate: Bench {
-    /// Makes new key material, under the same name.
+    /// Makes new key material; the key's name stays.
     async fn rotate(&self);
 }
 

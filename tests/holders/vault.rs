@@ -80,7 +80,8 @@ mod openbao {
 
     impl IgnoreContext for BaoBench {
         async fn key_without_context(&self) -> Provider {
-            self.admin.new_key(false).await.provider()
+            let key = self.admin.new_key(false).await;
+            self.key.provider_with_root(&key.name)
         }
     }
 

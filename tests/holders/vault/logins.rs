@@ -265,7 +265,7 @@ async fn the_task_ends_with_the_keyring() {
     assert!(count() <= after + 1, "{} requests after the end", count() - after);
 }
 
-/// Opens the blobs of these realms at the same time.
+/// Opens the blobs of these realms concurrently.
 async fn open_all(
     keyring: &Keyring,
     realms: std::ops::Range<usize>,

@@ -1,5 +1,5 @@
 //! Logins to OpenBao and Vault, and the renewal of tokens: one request each. It must not know when they are
-//! due. It promises that each login reads its files anew, and that no token or secret is in an error.
+//! due. It promises that each login reads its files again, and that no token or secret is in an error.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

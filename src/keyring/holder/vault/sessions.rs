@@ -1,5 +1,5 @@
-//! The current token: one task logs in, renews the token at half of its life, and logs in anew where it can't
-//! be renewed. It must not know what a token is used for. It promises at most one request of the task a
+//! The current token: one task logs in, renews the token at half of its life, and logs in again where it
+//! can't be renewed. It must not know what a token is used for. It promises at most one request of the task a
 //! second, however many calls want a token, and that the task ends with the [`Sessions`] that started it.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::keyring::{CheckError, KeyringError};
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest random addition to [`MIN_INTERVAL`], so that many processes do not log in in step.
 const MAX_JITTER: Duration = Duration::from_millis(500);
-/// How long an AppRole login that was refused is not repeated with the same secret. Vault locks a role out
+/// How long an AppRole login that was refused is not repeated with its secret. Vault locks a role out
 /// for a quarter of an hour after five wrong secrets; a new secret in the file is tried at once.
 const REFUSED_LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// After a failed renewal or early login, while the token is still valid.
