@@ -146,8 +146,16 @@ fn read_method<'a, T: Copy>(
     Ok((auth, method))
 }
 
-/// The path of a file that is read later, at each login.
+/// The path of a file with a secret that is read later, at each login. Adds a warning if other users may read
+/// or change the file.
 #[cfg(any(feature = "pkcs11", feature = "gcp-kms", feature = "azure-key-vault"))]
+fn later_secret(section: &Section<'_>, word: &str, example: &str) -> Result<std::path::PathBuf> {
+    let path = section.secret_file_path(word, example)?;
+    path.ok_or_else(|| section.refuse(word, "is missing", format!("write {word} = \"{example}\"")))
+}
+
+/// The path of a file with a token that another program replaces, and that is read later, at each login.
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
 fn later_file(section: &Section<'_>, word: &str, example: &str) -> Result<std::path::PathBuf> {
     let file = required_text(section, word, example)?;
     Ok(section.source.resolve(&file))

@@ -4,7 +4,7 @@
 
 use http::Uri;
 
-use super::{later_file, only, read_method, required_text};
+use super::{later_file, later_secret, only, read_method, required_text};
 use crate::config::error::Result;
 use crate::config::section::Section;
 use crate::config::value;
@@ -72,7 +72,7 @@ fn read_login(section: &Section<'_>) -> Result<(AzureLogin, Uri)> {
         Method::ClientSecret => AzureLogin::ClientSecret {
             tenant: tenant()?,
             client_id: client_id()?,
-            secret_file: later_file(&auth, "client_secret_file", "/etc/s3veil/client-secret")?,
+            secret_file: later_secret(&auth, "client_secret_file", "/etc/s3veil/client-secret")?,
         },
         Method::Federated => AzureLogin::Federated {
             tenant: tenant()?,

@@ -4,7 +4,7 @@
 
 use http::Uri;
 
-use super::{later_file, only, read_method, required_text};
+use super::{later_file, later_secret, only, read_method, required_text};
 use crate::config::error::Result;
 use crate::config::section::Section;
 use crate::config::value;
@@ -50,7 +50,7 @@ fn read_login(section: &Section<'_>) -> Result<GcpLogin> {
     let (auth, method) = read_method(section, "method key_file token_file", &methods, example)?;
     Ok(match method {
         Method::ServiceAccount => {
-            GcpLogin::ServiceAccount { key_file: later_file(&auth, "key_file", "service-account.json")? }
+            GcpLogin::ServiceAccount { key_file: later_secret(&auth, "key_file", "service-account.json")? }
         }
         Method::Metadata => GcpLogin::Metadata,
         Method::Token => GcpLogin::Token { token_file: later_file(&auth, "token_file", "/run/gcp/token")? },

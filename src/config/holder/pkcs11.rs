@@ -2,7 +2,7 @@
 //! It must not know how a token is used.
 //! It promises names that a token can have, and exactly one way to find the token.
 
-use super::{later_file, only, required_text};
+use super::{later_secret, only, required_text};
 use crate::config::error::{Refusal, Result};
 use crate::config::section::Section;
 use crate::keyring::{Pkcs11, Provider, TokenName};
@@ -27,7 +27,7 @@ pub(super) fn read(section: &Section<'_>) -> Result<Provider> {
     Ok(Provider::Pkcs11(Pkcs11 {
         library: section.source.resolve(&library),
         token: read_token(section)?,
-        pin_file: later_file(section, "pin_file", "/etc/s3veil/pin")?,
+        pin_file: later_secret(section, "pin_file", "/etc/s3veil/pin")?,
         key_label,
         key_id: section.parsed("key_id", "01", cka_id)?,
     }))
