@@ -45,8 +45,9 @@ pub(crate) struct DescribedObject {
     /// The keys that its metadata hold.
     pub(crate) keys: ObjectKeys,
     /// Plaintext length in bytes. Authentic for the body of one PUT if `key_id` is here, and for a multipart
-    /// upload if `layout` is; else as the storage claims. For an archived object whose length only its content
-    /// could show: the length recorded when the upload was completed, else the stored bytes, as in listings.
+    /// upload if `layout` is; else as the storage claims. For an archived object whose length only its
+    /// content could show: the length recorded when the upload was completed, else the stored bytes, as in
+    /// listings.
     pub(crate) plaintext_total: u64,
     /// The layout of a multipart upload, if it was needed for the length, the checksum or the caller.
     pub(crate) layout: Option<Arc<Layout>>,
