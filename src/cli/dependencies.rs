@@ -84,7 +84,7 @@ impl Dependencies {
     pub async fn key(&self, key: &HolderKey) -> Result<RoundTrip, DependencyError> {
         let context = EncryptionContext::native(REALM);
         let checked = self.keyring.check(key.holder, key.key_id.as_ref(), &context).await;
-        checked.map_err(|failed| keys::failure(&key.place, &failed))
+        checked.map_err(|failed| keys::failure(&key.place, key.is_aws, &failed))
     }
 
     /// The time since which ordinary requests have generated and unwrapped a data key under this key.

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Failure;
 use super::file_contents::FileContents;
@@ -11,7 +12,7 @@ use crate::access::{Client, Clients};
 use crate::buffers::Budget;
 use crate::config::Config;
 use crate::error::with_causes;
-use crate::keyring::{self, Keyring, KeyringSetupError};
+use crate::keyring::{self, Keyring, KeyringError, KeyringSetupError};
 use crate::object::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use crate::object::rule::Policies;
 use crate::operation::Resources;
@@ -26,6 +27,9 @@ use crate::{object, upload};
 /// Divisor for the share of the buffer budget that documents of clients may take (a sixteenth): the largest
 /// are rare, and the others small.
 const DOCUMENTS: u64 = 16;
+
+/// How long a start waits for the proof that a holder binds data keys to their context.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the storage is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +100,9 @@ pub async fn resources(config: &Config, purpose: Purpose) -> Result<Resources, F
     }
     let upstreams = Upstreams::new(upstreams.remove(0), upstreams, config.routes.clone());
     let keyring = self::keyring(config.keyring.clone()).await?;
+    if purpose == Purpose::Serve {
+        prove(&keyring).await?;
+    }
     let memory = Budget::new(config.requests.max_buffered);
     Ok(assemble(config, upstreams, keyring, memory))
 }
@@ -121,8 +128,13 @@ async fn next_resources(
     }
     let upstreams = Upstreams::new(upstreams.remove(0), upstreams, config.routes.clone());
     let is_keyring_kept = earlier.origin.has_keyring(&config.keyring, &origin.files);
-    let keyring =
-        if is_keyring_kept { kept.keyring.clone() } else { self::keyring(config.keyring.clone()).await? };
+    let keyring = if is_keyring_kept {
+        kept.keyring.clone()
+    } else {
+        let keyring = self::keyring(config.keyring.clone()).await?;
+        prove(&keyring).await?;
+        keyring
+    };
     let is_memory_kept = earlier.origin.max_buffered == origin.max_buffered;
     let memory = if is_memory_kept { kept.memory.clone() } else { Budget::new(config.requests.max_buffered) };
     let mut next = assemble(config, upstreams, keyring, memory);
@@ -233,6 +245,23 @@ fn state_with(
 /// [`Failure::Usage`] with the file or setting, and what to do.
 pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
     Keyring::build(settings).await.map_err(keyring_failed)
+}
+
+/// Refuses a keyring with a holder that opens data keys in another context than their own. A holder that can't
+/// respond now is proven before its first data key is used.
+///
+/// # Errors
+/// [`Failure::Usage`] with the key and what to do.
+async fn prove(keyring: &Keyring) -> Result<(), Failure> {
+    for (place, (name, _)) in keyring.holders().enumerate() {
+        match tokio::time::timeout(PROOF_TIMEOUT, keyring.prove(place)).await {
+            Ok(Err(failure)) if failure.error == KeyringError::ContextIgnored => {
+                return Err(Failure::Usage(format!("holder {name:?}: {failure}")));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Converts the reason why a keyring could not be built into a [`Failure`], with the exit code of its kind.

@@ -94,7 +94,8 @@ impl Keyring {
     ///
     /// # Errors
     /// With several keys or holders, that of an outage, else the first error that is more specific than
-    /// [`KeyringError::IncorrectKey`]. No allowed key is [`KeyringError::NotAllowed`].
+    /// [`KeyringError::IncorrectKey`]. No allowed key is [`KeyringError::NotAllowed`]; wrappings that none of
+    /// the holders may have made are [`KeyringError::InvalidCiphertext`].
     pub async fn unwrap_as(
         &self,
         purpose: Purpose,
@@ -153,6 +154,9 @@ impl Keyring {
         context: &EncryptionContext,
     ) -> Result<UnwrappedKey, KeyringError> {
         let candidates = self.inner.candidates(rule, wrappings).await;
+        if candidates.is_empty() {
+            return Err(KeyringError::InvalidCiphertext);
+        }
         let mut waiting = VecDeque::from(self.inner.by_availability(candidates));
         let mut called = Vec::with_capacity(waiting.len());
         let mut running = JoinSet::new();

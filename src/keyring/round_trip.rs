@@ -41,6 +41,14 @@ impl KeyCall {
             Self::Unwrap => "kms:Decrypt",
         }
     }
+
+    /// The call in words, for other services.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::Generate => "to make a data key",
+            Self::Unwrap => "to unwrap a data key",
+        }
+    }
 }
 
 /// The failure of [`Keyring::check`].

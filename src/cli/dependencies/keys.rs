@@ -13,6 +13,8 @@ pub struct HolderKey {
     pub holder: usize,
     /// The service or file that has the key: `AWS KMS in us-east-1`.
     pub place: String,
+    /// Whether it is AWS KMS, whose words are used then.
+    pub is_aws: bool,
     /// The key that a rule names; `None`: the holder's default.
     pub key_id: Option<KeyId>,
 }
@@ -22,7 +24,12 @@ pub(super) fn all(config: &Config) -> Vec<HolderKey> {
     let holders = &config.keyring.holders;
     let mut keys = Vec::new();
     let mut add = |holder: usize, key_id: Option<&KeyId>| {
-        let key = HolderKey { holder, place: place(&holders[holder]), key_id: key_id.cloned() };
+        let key = HolderKey {
+            holder,
+            place: place(&holders[holder]),
+            is_aws: matches!(holders[holder].provider, Provider::AwsKms(_)),
+            key_id: key_id.cloned(),
+        };
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -75,12 +82,17 @@ pub fn keyring_line(config: &Config) -> String {
 
 /// The failure of a round trip through the key service at `place`: the call, the key, the cause, and what to
 /// change.
-pub(super) fn failure(place: &str, failed: &RoundTripError) -> DependencyError {
+pub(super) fn failure(place: &str, is_aws: bool, failed: &RoundTripError) -> DependencyError {
     let RoundTripError { call, key_id, failure } = failed;
     let key = key_id.as_ref().map_or_else(String::new, |key_id| format!(" for key {key_id}"));
-    let verb = if is_refusal(&failure.error) { "refused" } else { "failed at" };
-    let advice = advice(failure);
-    DependencyError { message: format!("{place} {verb} {}{key}: {failure}{advice}", call.action()) }
+    let verb = match (is_refusal(&failure.error), is_aws) {
+        (true, _) => "refused",
+        (false, true) => "failed at",
+        (false, false) => "failed",
+    };
+    let call = if is_aws { call.action() } else { call.described() };
+    let advice = if is_aws { advice_for_aws(failure) } else { advice(failure) };
+    DependencyError { message: format!("{place} {verb} {}{key}: {failure}{advice}", call) }
 }
 
 /// Whether the key service responded, and the response says no.
@@ -109,6 +121,17 @@ fn is_refusal(error: &KeyringError) -> bool {
 }
 
 fn advice(failure: &CheckError) -> &'static str {
+    let error = &failure.error;
+    if *error == KeyringError::KeyNotFound {
+        "; correct the name of the key, or keyring.file"
+    } else if is_refusal(error) || *error == KeyringError::Credentials {
+        "; docs/HOLDERS.md lists the key, the rights and the logins that it requires"
+    } else {
+        ""
+    }
+}
+
+fn advice_for_aws(failure: &CheckError) -> &'static str {
     match &failure.error {
         KeyringError::Credentials => {
             "; set keyring.access_key_id and keyring.secret_access_key, or AWS_ACCESS_KEY_ID and \
@@ -152,14 +175,14 @@ mod tests {
         let expected = "AWS KMS in eu-west-1 at https://kms.example refused kms:GenerateDataKey for key alias/logs: access \
                         to the wrapping key was denied: AccessDeniedException: no policy allows it; the role requires \
                         kms:GenerateDataKey and kms:Decrypt of this key";
-        let message = failure("AWS KMS in eu-west-1 at https://kms.example", &failed).message;
+        let message = failure("AWS KMS in eu-west-1 at https://kms.example", true, &failed).message;
         assert_eq!(message, expected);
         let away = RoundTripError {
             call: KeyCall::Unwrap,
             failure: CheckError { error: KeyringError::Unavailable, cause: None },
             ..failed
         };
-        let message = failure("AWS KMS in eu-west-1", &away).message;
+        let message = failure("AWS KMS in eu-west-1", true, &away).message;
         assert!(
             message.starts_with("AWS KMS in eu-west-1 failed at kms:Decrypt for key alias/logs"),
             "{message}"
