@@ -247,8 +247,8 @@ pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
     Keyring::build(settings).await.map_err(keyring_failed)
 }
 
-/// Refuses a keyring with a holder that opens data keys in another context than their own. A holder that can't
-/// respond now is proven before its first data key is used.
+/// Refuses a keyring with a holder that opens data keys in another context than their own. A holder that
+/// can't respond now is proven before its first data key is used.
 ///
 /// # Errors
 /// [`Failure::Usage`] with the key and what to do.

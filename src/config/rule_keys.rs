@@ -2,6 +2,9 @@
 //! It must not know how a rule is applied.
 //! It promises that each holder of a rule has a wrapping key, and wraps or unwraps once.
 
+#[cfg(test)]
+mod tests;
+
 use super::error::{Refusal, Result};
 use super::holder::holder_named;
 use super::section::Section;

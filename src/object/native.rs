@@ -44,8 +44,8 @@ impl NativeMetadata {
     /// Reads both metadata entries from the headers of a response to GET or HEAD (F-03, F-28).
     ///
     /// # Errors
-    /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the only wrapped key
-    /// is malformed; a format error when the envelope is malformed.
+    /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the only wrapped
+    /// key is malformed; a format error when the envelope is malformed.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let wrapped = headers.get(&name::ENCRYPTION_KEY);
         let envelope = headers.get(&name::ENCRYPTION_ENVELOPE);

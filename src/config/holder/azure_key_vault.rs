@@ -33,7 +33,7 @@ enum Method {
 }
 
 pub(super) fn read(section: &Section<'_>) -> Result<Provider> {
-    only(section, "azure-key-vault", "provider address key algorithm auth")?;
+    only(section, "provider = \"azure-key-vault\"", "provider address key algorithm auth")?;
     let vault = section.parsed("address", ADDRESS, value::key_service)?;
     let vault = vault
         .ok_or_else(|| section.refuse("address", "is missing", format!("write address = \"{ADDRESS}\"")))?;

@@ -24,7 +24,7 @@ enum Method {
 }
 
 pub(super) fn read(section: &Section<'_>) -> Result<Provider> {
-    only(section, "gcp-kms", "provider key endpoint auth")?;
+    only(section, "provider = \"gcp-kms\"", "provider key endpoint auth")?;
     let key = required_text(section, "key", KEY)?;
     let key_id = KeyId::parse(&key).ok().filter(|_| is_key_name(&key));
     let key_id = key_id.ok_or_else(|| {

@@ -18,7 +18,7 @@ const MAX_ID_LEN: usize = 64;
 const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 pub(super) fn read(section: &Section<'_>) -> Result<Provider> {
-    only(section, "pkcs11", "provider library token_label slot pin_file key_label key_id")?;
+    only(section, "provider = \"pkcs11\"", "provider library token_label slot pin_file key_label key_id")?;
     let library = required_text(section, "library", LIBRARY)?;
     let key_label = required_text(section, "key_label", "s3veil")?;
     if key_label.len() > MAX_KEY_LABEL_LEN {

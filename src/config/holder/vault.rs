@@ -31,7 +31,7 @@ const METHODS: [(&str, Method); 4] = [
 ];
 
 pub(super) fn read(section: &Section<'_>, _surroundings: Surroundings<'_>) -> Result<Provider> {
-    only(section, "vault", "provider address mount key namespace ca_file auth")?;
+    only(section, "provider = \"vault\"", "provider address mount key namespace ca_file auth")?;
     let address = section.parsed("address", "https://bao.internal:8200", value::key_service)?;
     let address = address.ok_or_else(|| missing(section, "address", "https://bao.internal:8200"))?;
     let key = section.parsed("key", "s3veil", key_name)?.ok_or_else(|| missing(section, "key", "s3veil"))?;
