@@ -82,7 +82,7 @@ fn each_mistake_says_what_to_write() {
             "",
             "26: `bucket.holders` is missing, and there are several [[holder]]: write the names of the holders",
         ),
-        ("holders = [\"awz\"]", "28: `bucket.holders` names no holder: \"awz\": did you mean \"aws\"?"),
+        ("holders = [\"awz\"]", "27: `bucket.holders` names no holder: \"awz\": did you mean \"aws\"?"),
         ("holders = [\"aws\", \"aws\"]", "`bucket.holders` names \"aws\" twice: remove one of them"),
         (
             "holders = [\"ireland\"]",
