@@ -79,7 +79,7 @@ async fn a_data_key_comes_back_in_another_process() {
     assert_eq!(written.key_id, arn.as_str(), "the full ARN");
     let elsewhere = keyring(&alias).await;
     let read = elsewhere
-        .unwrap(&under(&[alias.clone()]), Wrappings::single(&written.wrapped), &context())
+        .unwrap(&under(std::slice::from_ref(&alias)), Wrappings::single(&written.wrapped), &context())
         .await
         .unwrap();
     assert_eq!(read.data_key.expose(), written.data_key.expose());
@@ -118,7 +118,7 @@ async fn another_context_does_not_open() {
     let written = keyring.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     for other in [EncryptionContext::native("other"), EncryptionContext::from_pairs::<&str, &str>([])] {
         let refused = keyring
-            .unwrap(&under(&[key_id.clone()]), Wrappings::single(&written.wrapped), &other)
+            .unwrap(&under(std::slice::from_ref(&key_id)), Wrappings::single(&written.wrapped), &other)
             .await
             .unwrap_err();
         assert_eq!(refused, KeyringError::InvalidCiphertext, "This is a security issue.");
@@ -134,7 +134,7 @@ async fn only_allowed_keys_open() {
     let forged = keyring(&theirs).await.for_write(&KeyRule::default(), None, &context(), 1).await.unwrap();
     let keyring = keyring(&mine).await;
     let refused = keyring
-        .unwrap(&under(&[mine.clone()]), Wrappings::single(&forged.wrapped), &context())
+        .unwrap(&under(std::slice::from_ref(&mine)), Wrappings::single(&forged.wrapped), &context())
         .await
         .unwrap_err();
     assert_eq!(refused, KeyringError::IncorrectKey, "This is a security issue.");
@@ -157,7 +157,7 @@ async fn a_tampered_blob_does_not_open() {
     let mut tampered = written.wrapped.to_vec();
     *tampered.last_mut().unwrap() ^= 1;
     let refused = keyring
-        .unwrap(&under(&[key_id.clone()]), Wrappings::single(&tampered), &context())
+        .unwrap(&under(std::slice::from_ref(&key_id)), Wrappings::single(&tampered), &context())
         .await
         .unwrap_err();
     assert_eq!(refused, KeyringError::InvalidCiphertext, "This is a security issue.");

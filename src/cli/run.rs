@@ -152,12 +152,24 @@ async fn serve_with(
     Ok(())
 }
 
+/// What opens the data key of an object to decrypt.
+enum KeySource<'a> {
+    /// The file of a private recovery key.
+    Recovery(&'a Path),
+    /// The holders of the configuration, called in a runtime.
+    Configured(Box<Config>, Runtime),
+}
+
 fn decrypt(path: &Path, arguments: &Decrypt, output: &mut dyn Write) -> Result<(), Failure> {
-    let decrypt: Box<dyn FnOnce(&mut dyn Write) -> Result<(), Failure>> = match &arguments.recovery_key {
-        Some(file) => Box::new(|output| decrypt::decrypt_by_recovery_key(file, arguments, output)),
-        None => {
-            let (config, runtime) = (config::load(path)?, runtime()?);
-            Box::new(move |output| runtime.block_on(decrypt::decrypt(config, arguments, output)))
+    // Nothing is created before the configuration is known to be valid, where one is needed.
+    let source = match &arguments.recovery_key {
+        Some(file) => KeySource::Recovery(file),
+        None => KeySource::Configured(Box::new(config::load(path)?), runtime()?),
+    };
+    let decrypt = |output: &mut dyn Write| match source {
+        KeySource::Recovery(file) => decrypt::decrypt_by_recovery_key(file, arguments, output),
+        KeySource::Configured(config, runtime) => {
+            runtime.block_on(decrypt::decrypt(*config, arguments, output))
         }
     };
     let Some(file) = &arguments.out else { return decrypt(output) };

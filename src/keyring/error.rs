@@ -153,11 +153,9 @@ impl KeyringError {
     /// Whether `other` explains more. Among the errors of several keys and holders, that of an outage
     /// explains most, since a later attempt may succeed, and [`Self::IncorrectKey`] least.
     pub(super) fn is_less_specific_than(&self, other: &Self) -> bool {
-        let rank = |error: &Self| match error {
-            Self::NotAllowed => 0,
-            Self::IncorrectKey => 1,
-            error if error.is_unavailability() => 3,
-            _ => 2,
+        let rank = |error: &Self| {
+            let is_vague = [Self::NotAllowed, Self::IncorrectKey].contains(error);
+            (error.is_unavailability(), !is_vague, *error == Self::IncorrectKey)
         };
         rank(self) < rank(other)
     }

@@ -213,10 +213,10 @@ impl AccessToken {
                 Some(description) => format!("{}: {description}", refused.error),
                 None => refused.error,
             });
-            let error = match response.classify_status() {
-                KeyringError::Unexpected(_) if words.is_some() => KeyringError::Credentials,
-                error => error,
-            };
+            let mut error = response.classify_status();
+            if matches!(error, KeyringError::Unexpected(_)) && words.is_some() {
+                error = KeyringError::Credentials;
+            }
             return Err(CheckError {
                 error,
                 cause: Some(format!("login: {}", response.quote(words.as_deref()))),

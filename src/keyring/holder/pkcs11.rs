@@ -137,7 +137,7 @@ impl Pkcs11Holder {
         let (token, context) = (Arc::clone(&self.token), context.clone());
         let (cka_id, plaintext) = (id.clone(), data_key.clone());
         let wrapped =
-            self.threads.run(move || token.encrypt(&cka_id, context.canonical(), &*plaintext)).await?;
+            self.threads.run(move || token.encrypt(&cka_id, context.canonical(), &plaintext)).await?;
         Ok(GeneratedKey {
             data_key: DataKey::try_from_slice(data_key.as_slice()),
             wrapped: Bytes::from(Blob { id: &id, iv: &wrapped.iv, ciphertext: &wrapped.ciphertext }.encode()),

@@ -13,10 +13,8 @@ fn read(lines: &str) -> Result<Vault, ConfigError> {
          [[client]]\naccess_key_id = \"app\"\nsecret_access_key = \"hunter2\"\n[[bucket]]\nname = \"*\"\n"
     );
     let config = parse(&text, Path::new("etc/proxy.toml"), |_| None)?;
-    match &config.keyring.holders[0].provider {
-        Provider::Vault(vault) => Ok(vault.clone()),
-        other => panic!("{other:?}"),
-    }
+    let Provider::Vault(vault) = &config.keyring.holders[0].provider else { panic!("Vault was configured") };
+    Ok(vault.clone())
 }
 
 fn refused(lines: &str) -> String {
