@@ -99,7 +99,7 @@ fn read_recovery(section: &Section<'_>) -> Result<Vec<RecoveryPublicKey>> {
     Ok(keys)
 }
 
-/// Refuses a rule with a holder of which no key is named: the first holder's may be named by the rule.
+/// Refuses a rule if one of its holders has no key. Only the first holder's key may be named by the rule.
 fn require_keys(section: &Section<'_>, rule: &KeyRule, holders: &[HolderSettings]) -> Result<()> {
     let first = rule.first();
     for place in rule.wrapping.iter().chain(&rule.unwrapping).copied() {

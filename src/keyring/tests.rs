@@ -215,7 +215,7 @@ impl Bench {
     }
 }
 
-/// The rule of the first holder under these keys, of which the first one is for new objects.
+/// A rule of the first holder with these keys; the first key is for new objects.
 fn under(key_ids: &[KeyId]) -> KeyRule {
     KeyRule { key_id: Some(key_ids[0].clone()), allowed_key_ids: key_ids[1..].to_vec(), ..KeyRule::default() }
 }

@@ -101,7 +101,7 @@ mod openbao {
         a_key_that_ignores_the_context_is_refused,
     }
 
-    /// An AppRole with the least policy for the key; its tokens live so many seconds. Returns the role's id.
+    /// Makes an AppRole with the least policy for the key and a token lifetime in seconds. Returns its id.
     async fn new_role(bench: &BaoBench, settings: serde_json::Value) -> String {
         let (admin, name) = (&bench.admin, &bench.key.name);
         let mut role = json!({ "token_policies": [name] });

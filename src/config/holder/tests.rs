@@ -3,7 +3,7 @@ use std::path::Path;
 use crate::config::{ConfigError, parse};
 use crate::keyring::Provider;
 
-/// The provider of a `[[holder]]` with these lines, the first of which is the 8th of the file.
+/// The provider of a `[[holder]]` with these lines; they begin at line 8 of the file.
 fn read(provider: &str, lines: &str) -> Result<Provider, ConfigError> {
     let text = format!(
         "[listen]\naddress = \"127.0.0.1:8333\"\n[upstream]\nendpoint = \"embedded:./data\"\nregion = \"us-east-1\"\n\

@@ -33,7 +33,7 @@ secret_access_key = \"hunter2\"
 name = \"*\"
 ";
 
-/// A configuration of four holders whose only rule has these lines, the first of which is the 27th.
+/// A configuration of four holders whose only rule has these lines; they begin at line 27.
 fn read(lines: &str) -> Result<Config, ConfigError> {
     parse(&format!("{HOLDERS}{lines}"), Path::new("etc/proxy.toml"), |_| None)
 }

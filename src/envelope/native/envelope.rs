@@ -23,7 +23,7 @@ const FLAG_AES256: u8 = 4;
 
 /// Version, suite, binding and flags.
 const FLAGS_END: usize = 4;
-/// The fields before the salt, the last of which is the plaintext length in 8 bytes (F-17).
+/// The fields before the salt; the last one is the plaintext length in 8 bytes (F-17).
 const PREFIX: usize = FLAGS_END + 8;
 const SALT: usize = 32;
 const COMMITMENT: usize = 32;

@@ -1,4 +1,4 @@
-//! The refusals of the pinned server in its own words: `src/keyring/holder/vault/refusal.rs` tells them apart
+//! The error texts of the pinned server: `src/keyring/holder/vault/refusal.rs` tells them apart
 //! by these texts, so a server that changes one fails here, and not at an operator's.
 
 use base64::Engine;

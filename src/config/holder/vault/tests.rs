@@ -5,7 +5,7 @@ use crate::keyring::{Provider, Vault, VaultLogin};
 
 const APPROLE: &str = r#"auth = { method = "approle", role_id = "id", secret_id_file = "secret-id" }"#;
 
-/// The settings of a `[[holder]]` with these lines, the first of which is the 7th of the file.
+/// The settings of a `[[holder]]` with these lines; they begin at line 7 of the file.
 fn read(lines: &str) -> Result<Vault, ConfigError> {
     let text = format!(
         "[listen]\naddress = \"127.0.0.1:8333\"\n[upstream]\nendpoint = \"embedded:./data\"\nregion = \"us-east-1\"\n\

@@ -39,7 +39,7 @@ struct InnerError<'a> {
     code: Option<Cow<'a, str>>,
 }
 
-/// The meaning of a response that is no success.
+/// Converts an error response.
 pub(super) fn refusal(response: &HttpResponse, call: Call) -> CheckError {
     let parsed = serde_json::from_slice::<ErrorBody<'_>>(&response.body).ok().map(|body| body.error);
     let Some(KeyVaultError { code, message, innererror }) = parsed else {

@@ -31,7 +31,7 @@ struct Status<'a> {
     message: Cow<'a, str>,
 }
 
-/// The meaning of a response that is no success.
+/// Converts an error response.
 pub(super) fn refusal(response: &HttpResponse, call: Call) -> CheckError {
     let parsed = serde_json::from_slice::<ErrorBody<'_>>(&response.body).ok().map(|body| body.error);
     let Some(Status { status, message }) = parsed else {

@@ -54,7 +54,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The session ended, the user was logged out, or the handle of the key means nothing any more.
+/// The session ended, the user was logged out, or the handle of the key is invalid.
 const STALE: &[RvError] = &[
     RvError::SessionHandleInvalid,
     RvError::SessionClosed,

@@ -68,7 +68,7 @@ struct Errors<'a> {
 }
 
 impl HttpResponse {
-    /// The meaning of a response that is no success, to a request with the token of this session.
+    /// Converts an error response to a request with the token of this session.
     pub(super) fn refusal(&self, session: u64) -> Refusal {
         let texts = self.errors();
         let words = self.words(&texts);
@@ -88,7 +88,7 @@ impl HttpResponse {
         Refusal::Failed(CheckError { error, cause: Some(cause) })
     }
 
-    /// The meaning of a response that is no success, to a login or to a request about a token itself.
+    /// Converts an error response to a login or to a request about a token itself.
     pub(super) fn login_failure(&self) -> CheckError {
         let texts = self.errors();
         let error = self.classify("");
