@@ -80,7 +80,7 @@ fn each_mistake_says_what_to_write() {
     for (lines, expected) in [
         (
             "",
-            "26: `bucket.holders` is missing, and there are several [[holder]]: write the names of the holders",
+            "25: `bucket.holders` is missing, and there are several [[holder]]: write the names of the holders",
         ),
         ("holders = [\"awz\"]", "27: `bucket.holders` names no holder: \"awz\": did you mean \"aws\"?"),
         ("holders = [\"aws\", \"aws\"]", "`bucket.holders` names \"aws\" twice: remove one of them"),
