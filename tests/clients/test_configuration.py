@@ -117,7 +117,7 @@ def test_a_keyring_that_others_may_read(sections, tmp_path):
 
 
 @pytest.mark.parametrize("spoil, named", [
-    (lambda s: s["keyring"].update(provider="vault"), "keyring.provider"),
+    (lambda s: s["keyring"].update(provider="keepass"), "keyring.provider"),
     (lambda s: s["keyring"].pop("file"), "keyring.file"),
     (lambda s: s.pop("keyring"), "keyring"),
     (lambda s: s.update(client=[]), "client"),

@@ -117,7 +117,7 @@ def test_nothing_is_lost_with_the_key_in_kms_nor_with_openbao(services):
     private = serialization.load_pem_private_key(services.recovery.read_bytes(), None)
     for number, (name, content) in enumerate(written.items()):
         stored = services.backend.store.read(BUCKET, name)
-        assert read_native(stored.body, stored.metadata, BUCKET, name.encode(), recovery=private) == content, name
+        assert read_native(stored.body, stored.metadata, BUCKET, name, recovery=private) == content, name
         # The binary itself, for some of each kind: it takes longer to start than to decrypt.
         if not name.startswith("single-") or number < 10:
             assert decrypted(services, name, stored) == content, name
