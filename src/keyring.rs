@@ -315,6 +315,11 @@ impl Inner {
     }
 }
 
+/// Whether a blob may be a wrapped data key, by its length.
+fn is_wrapped_key_length(blob: &[u8]) -> bool {
+    (1..=MAX_WRAPPED_KEY_LEN).contains(&blob.len())
+}
+
 /// The cache key of a shared data key.
 fn lease_fingerprint(
     purpose: Purpose,

@@ -13,6 +13,7 @@ mod http_client;
 pub mod local;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod repetition;
 mod vault;
 
 use std::error::Error;
@@ -37,7 +38,7 @@ use self::vault::VaultHolder;
 use super::health::Health;
 use super::{
     CheckError, EncryptionContext, HolderSettings, KeyCall, KeyId, KeyringError, KeyringSetupError,
-    MAX_WRAPPED_KEY_LEN, MalformedResponse, Provider, UnwrappedKey, WriteKey,
+    MalformedResponse, Provider, UnwrappedKey, WriteKey, is_wrapped_key_length,
 };
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
@@ -320,8 +321,11 @@ impl DecryptedKey {
 }
 
 fn checked_blob(wrapped: Bytes) -> Result<Bytes, KeyringError> {
-    let is_valid = (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len());
-    if is_valid { Ok(wrapped) } else { Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength)) }
+    if is_wrapped_key_length(&wrapped) {
+        Ok(wrapped)
+    } else {
+        Err(KeyringError::Malformed(MalformedResponse::WrappedKeyLength))
+    }
 }
 
 fn checked_data_key(data_key: Option<DataKey>) -> Result<Arc<DataKey>, KeyringError> {
@@ -340,6 +344,18 @@ fn checked_key_id(key_id: Option<String>, requested: &KeyId) -> Result<String, K
     let key_id = key_id.ok_or(KeyringError::Malformed(MalformedResponse::KeyId))?;
     let is_requested = requested.may_be(&key_id);
     if is_requested { Ok(key_id) } else { Err(KeyringError::Malformed(MalformedResponse::OtherKey)) }
+}
+
+/// Checks that a request for `requested` concerns the only key of a holder.
+///
+/// # Errors
+/// [`KeyringError::KeyNotFound`], with the holder's key as the cause.
+fn require_own_key(own: &KeyId, requested: &KeyId) -> Result<(), CheckError> {
+    if own == requested {
+        return Ok(());
+    }
+    let cause = Some(format!("this holder has {own} alone"));
+    Err(CheckError { error: KeyringError::KeyNotFound, cause })
 }
 
 /// The error and its causes. To be shown by `Display` only: `Debug` of a response may show a data key.

@@ -14,8 +14,8 @@ use super::cache::Fingerprint;
 use super::health::Availability;
 use super::holder::KeyHolder;
 use super::{
-    EncryptionContext, Inner, KeyCall, KeyId, KeyRule, Keyring, KeyringError, MAX_WRAPPED_KEY_LEN,
-    MalformedResponse, Purpose, UnwrappedKey, WrappingName, Wrappings, blob_fingerprint,
+    EncryptionContext, Inner, KeyCall, KeyId, KeyRule, Keyring, KeyringError, MalformedResponse, Purpose,
+    UnwrappedKey, WrappingName, Wrappings, blob_fingerprint, is_wrapped_key_length,
 };
 use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob};
 
@@ -103,10 +103,10 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Result<UnwrappedKey, KeyringError> {
-        if !has_valid_length(wrappings.first) && wrappings.further.is_none() {
+        if !is_wrapped_key_length(wrappings.first) && wrappings.further.is_none() {
             return Err(KeyringError::InvalidCiphertext);
         }
-        if let Some(hit) = self.inner.cached(purpose, rule, wrappings, context).await {
+        if let Some(hit) = self.inner.cached_first(purpose, rule, wrappings.first, context).await {
             return Ok(hit);
         }
         Box::pin(self.open(purpose, rule, wrappings, context)).await
@@ -144,8 +144,8 @@ impl Keyring {
         self.inner.cached(purpose, rule, wrappings, context).await.map(|hit| hit.key_id)
     }
 
-    /// Calls holders until one opens a wrapping: one after the other where they fail, two at a time where one
-    /// is slow.
+    /// Searches the cache for every wrapping, then calls holders until one opens a wrapping: one after the
+    /// other where they fail, two at a time where one is slow.
     async fn open(
         &self,
         purpose: Purpose,
@@ -156,6 +156,9 @@ impl Keyring {
         let candidates = self.inner.candidates(rule, wrappings).await;
         if candidates.is_empty() {
             return Err(KeyringError::InvalidCiphertext);
+        }
+        if let Some(hit) = self.inner.cached_among(&candidates, purpose, context).await {
+            return Ok(hit);
         }
         let mut waiting = VecDeque::from(self.inner.by_availability(candidates));
         let mut called = Vec::with_capacity(waiting.len());
@@ -191,8 +194,7 @@ impl Keyring {
 }
 
 impl Inner {
-    /// The data key, if it is cached for one of the wrappings. The cache is searched under all allowed keys
-    /// before a holder is called, or the blobs of an older key would cost a call each.
+    /// The data key, if it is cached for one of the wrappings.
     async fn cached(
         &self,
         purpose: Purpose,
@@ -200,19 +202,42 @@ impl Inner {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Option<UnwrappedKey> {
+        let hit = self.cached_first(purpose, rule, wrappings.first, context).await;
+        if hit.is_some() || self.holders.len() == 1 {
+            return hit;
+        }
+        self.cached_among(&self.candidates(rule, wrappings).await, purpose, context).await
+    }
+
+    /// The data key, if it is cached as the one that the rule's first holder wrapped. The cache is searched
+    /// under all allowed keys before a holder is called, or the blobs of an older key would cost a call each.
+    async fn cached_first(
+        &self,
+        purpose: Purpose,
+        rule: &KeyRule,
+        first: &[u8],
+        context: &EncryptionContext,
+    ) -> Option<UnwrappedKey> {
         for key_id in self.allowed_keys(rule) {
-            let fingerprint = blob_fingerprint(purpose, rule.first(), wrappings.first, context, key_id);
+            let fingerprint = blob_fingerprint(purpose, rule.first(), first, context, key_id);
             if let Some(hit) = self.unwrapped.get(&fingerprint).await {
                 return Some(hit);
             }
         }
-        if self.holders.len() == 1 {
-            return None;
-        }
-        for candidate in self.candidates(rule, wrappings).await {
+        None
+    }
+
+    /// The data key, if it is cached for one of these wrappings.
+    async fn cached_among(
+        &self,
+        candidates: &[Candidate],
+        purpose: Purpose,
+        context: &EncryptionContext,
+    ) -> Option<UnwrappedKey> {
+        for candidate in candidates {
             for key_id in &candidate.key_ids {
-                if let Some(hit) = self.unwrapped.get(&candidate.fingerprint(purpose, context, key_id)).await
-                {
+                let fingerprint = candidate.fingerprint(purpose, context, key_id);
+                if let Some(hit) = self.unwrapped.get(&fingerprint).await {
                     return Some(hit);
                 }
             }
@@ -226,7 +251,7 @@ impl Inner {
         let mut candidates = Vec::new();
         let first = Form::First(Bytes::copy_from_slice(wrappings.first));
         let may_have_wrapped = |holder: &usize| {
-            has_valid_length(wrappings.first) && self.holders[*holder].may_have_wrapped(wrappings.first)
+            is_wrapped_key_length(wrappings.first) && self.holders[*holder].may_have_wrapped(wrappings.first)
         };
         if may_have_wrapped(&rule.first()) {
             self.push_with_replicas(rule, rule.first(), &first, &mut candidates);
@@ -256,11 +281,7 @@ impl Inner {
         form: &Form,
         candidates: &mut Vec<Candidate>,
     ) {
-        let key_ids = if holder == rule.first() {
-            self.allowed_keys(rule).cloned().collect()
-        } else {
-            self.holders[holder].key_ids().to_vec()
-        };
+        let key_ids = self.keys_of(rule, holder).into_iter().cloned().collect();
         candidates.push(Candidate { holder, key_ids, form: form.clone() });
         for (place, replica) in self.holders.iter().enumerate() {
             if replica.replica_of() == Some(holder) {
@@ -270,14 +291,23 @@ impl Inner {
         }
     }
 
+    /// The keys under which a holder may unwrap, in the order of their attempts.
+    fn keys_of<'a>(&'a self, rule: &'a KeyRule, holder: usize) -> Vec<&'a KeyId> {
+        if holder == rule.first() {
+            self.allowed_keys(rule).collect()
+        } else {
+            self.holders[holder].key_ids().iter().collect()
+        }
+    }
+
     /// Whether a holder may have made this entry: the entry names one of its keys, or a key of its kind while
     /// the full name of one of its keys is not known.
     async fn may_open(&self, rule: &KeyRule, holder: usize, entry: &HolderEntry) -> bool {
-        let KeyHolderNames { kind, key_ids } = KeyHolderNames::new(self, rule, holder);
+        let kind = self.holders[holder].kind();
         if kind != entry.kind {
             return false;
         }
-        for key_id in key_ids {
+        for key_id in self.keys_of(rule, holder) {
             let known = self.full_names.get(&(holder, key_id.clone())).await;
             let name = match &known {
                 Some(full_name) => full_name,
@@ -385,28 +415,6 @@ async fn unwrap_entry(
     let data_key = blob.open(&own.data_key, entry.kind, entry.fingerprint, context.canonical());
     let data_key = data_key.map_err(|_| KeyringError::InvalidCiphertext)?;
     Ok(UnwrappedKey { data_key: Arc::new(data_key), key_id: own.key_id })
-}
-
-/// The kind of a holder, and the keys that it may have wrapped under.
-struct KeyHolderNames<'a> {
-    kind: HolderKind,
-    key_ids: Vec<&'a KeyId>,
-}
-
-impl<'a> KeyHolderNames<'a> {
-    fn new(inner: &'a Inner, rule: &'a KeyRule, holder: usize) -> Self {
-        let key_ids = if holder == rule.first() {
-            inner.allowed_keys(rule).collect()
-        } else {
-            inner.holders[holder].key_ids().iter().collect()
-        };
-        Self { kind: inner.holders[holder].kind(), key_ids }
-    }
-}
-
-/// Whether a blob may be a wrapped key, by its length.
-fn has_valid_length(blob: &[u8]) -> bool {
-    (1..=MAX_WRAPPED_KEY_LEN).contains(&blob.len())
 }
 
 /// Whether a configured name is the key's full name, which is what a fingerprint is made of (F-62).

@@ -3,6 +3,7 @@
 //! that a data key for many objects was opened by each of its holders before.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -71,11 +72,11 @@ impl Inner {
         context: &EncryptionContext,
         verification: Verification,
     ) -> Result<Option<Bytes>, KeyringError> {
+        let is_optional = rule.required == RequiredHolders::First;
         let mut calls = JoinSet::new();
         for (order, holder) in rule.wrapping.iter().copied().enumerate().skip(1) {
-            let is_optional = rule.required == RequiredHolders::First;
             let health = &self.holders[holder].health;
-            if is_optional && health.availability(std::time::Instant::now()) == Availability::Away {
+            if is_optional && health.availability(Instant::now()) == Availability::Away {
                 self.leave_out(holder);
                 continue;
             }
@@ -89,7 +90,7 @@ impl Inner {
             let (order, holder, wrapped) = outcome.map_err(|_panicked| KeyringError::Interrupted)?;
             match wrapped {
                 Ok(entry) => entries.push((order, entry)),
-                Err(_) if rule.required == RequiredHolders::First => self.leave_out(holder),
+                Err(_) if is_optional => self.leave_out(holder),
                 Err(error) => return Err(error),
             }
         }

@@ -24,7 +24,7 @@ use self::login::AzureTokens;
 use self::refusal::{Call, refusal};
 use super::bearer_service::{BearerService, secret};
 use super::http_client::HttpResponse;
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, require_own_key};
 use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::{AzureAlgorithm, AzureKeyVault};
@@ -128,15 +128,6 @@ impl AzureKeyVaultHolder {
             URL_SAFE_NO_PAD.decode(result.value.trim_end_matches('=')).map_err(|_| response.malformed())?;
         Ok((version.to_owned(), Zeroizing::new(value)))
     }
-
-    /// Whether `key_id` is the key of this holder.
-    fn check_key(&self, key_id: &KeyId) -> Result<(), CheckError> {
-        if *key_id == self.key_id {
-            return Ok(());
-        }
-        let cause = Some(format!("this holder has {} alone", self.key_id));
-        Err(CheckError { error: KeyringError::KeyNotFound, cause })
-    }
 }
 
 impl KeyProvider for AzureKeyVaultHolder {
@@ -162,7 +153,7 @@ impl KeyProvider for AzureKeyVaultHolder {
         context: &'a EncryptionContext,
     ) -> Response<'a, GeneratedKey> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.generate(context).await
         })
     }
@@ -174,7 +165,7 @@ impl KeyProvider for AzureKeyVaultHolder {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.decrypt(wrapped, context).await
         })
     }

@@ -22,17 +22,9 @@ use zeroize::Zeroizing;
 
 use super::Response;
 use super::http_client::{HttpClient, HttpResponse};
-use crate::envelope::fill_random;
+use super::repetition::{MAX_ATTEMPTS, OPERATION_TIMEOUT, backoff};
 use crate::keyring::{CheckError, KeyringError, KeyringSetupError};
 
-/// For all attempts together, logins included: S3 clients wait a minute for the head of a response, and retry
-/// a 503 themselves.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first attempt and three retries after throttling or an outage: the load on an overloaded service is at
-/// most quadrupled.
-const MAX_ATTEMPTS: u32 = 4;
-/// The longest backoff before the second attempt, doubled before each further one.
-const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// How long the failure of a login serves every call: a service that refuses is not overrun.
 const FAILED_LOGIN_PAUSE: Duration = Duration::from_secs(1);
 /// A token is replaced this long before its end, or after four fifths of a shorter life.
@@ -154,7 +146,7 @@ impl BearerService {
                 return Err(failure);
             }
             *last = Some(failure);
-            tokio::time::sleep(random_part(INITIAL_BACKOFF * 2_u32.pow(attempt - 1))).await;
+            tokio::time::sleep(backoff(attempt)).await;
             attempt += 1;
         }
     }
@@ -271,8 +263,8 @@ fn post(uri: &Uri, content_type: &'static str, body: Bytes) -> Request<Full<Byte
     request
 }
 
-/// A GET to the service that tells a virtual machine its own identity, with the header that shows that the
-/// request was not forged.
+/// A GET to the metadata service of a virtual machine, with the header that the service requires against
+/// forged requests.
 pub(super) fn metadata_request(uri: &Uri, header: (&'static str, &'static str)) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = uri.clone();
@@ -307,11 +299,4 @@ pub(super) fn is_safe_for_secrets(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     is_loopback || (uri.scheme_str() == Some("https") && !host.is_empty())
-}
-
-/// A random duration of at most `longest`, so that many processes do not repeat their calls in step.
-fn random_part(longest: Duration) -> Duration {
-    let mut part = [0; 2];
-    fill_random(&mut part);
-    longest * u32::from(u16::from_be_bytes(part)) / u32::from(u16::MAX)
 }

@@ -23,7 +23,7 @@ use self::login::GcpTokens;
 use self::refusal::{Call, refusal};
 use super::bearer_service::{BearerService, secret};
 use super::http_client::HttpResponse;
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, require_own_key};
 use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::GcpKms;
@@ -145,15 +145,6 @@ impl GcpKmsHolder {
         let data_key = self.service.call(&self.decrypt, body(&request), read_decrypted).await?;
         Ok(DecryptedKey { data_key, key_id: Some(self.key_id.as_str().to_owned()) })
     }
-
-    /// Whether `key_id` is the key of this holder.
-    fn check_key(&self, key_id: &KeyId) -> Result<(), CheckError> {
-        if *key_id == self.key_id {
-            return Ok(());
-        }
-        let cause = Some(format!("this holder has {} alone", self.key_id));
-        Err(CheckError { error: KeyringError::KeyNotFound, cause })
-    }
 }
 
 impl KeyProvider for GcpKmsHolder {
@@ -180,7 +171,7 @@ impl KeyProvider for GcpKmsHolder {
         context: &'a EncryptionContext,
     ) -> Response<'a, GeneratedKey> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.generate(context).await
         })
     }
@@ -192,7 +183,7 @@ impl KeyProvider for GcpKmsHolder {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.decrypt(wrapped, context).await
         })
     }

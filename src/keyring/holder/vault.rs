@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,22 +29,15 @@ use self::client::{Client, HttpResponse};
 use self::login::Login;
 use self::refusal::Refusal;
 use self::sessions::Sessions;
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::repetition::{MAX_ATTEMPTS, OPERATION_TIMEOUT, backoff};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, require_own_key};
+use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
-use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Vault;
 use crate::keyring::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedResponse,
 };
 
-/// For all attempts together, logins included: S3 clients wait a minute for the head of a response, and retry
-/// a 503 themselves.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first attempt and three retries after throttling or an outage: the load on an overloaded service is at
-/// most quadrupled.
-const MAX_ATTEMPTS: u32 = 4;
-/// The longest backoff before the second attempt, doubled before each further one.
-const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// What the blobs of Transit begin with, in OpenBao and in Vault: `vault:v<version>:<base64>`.
 const BLOB_PREFIX: &str = "vault:v";
 
@@ -162,15 +154,6 @@ impl VaultHolder {
         }
     }
 
-    /// Whether `key_id` is the key of this holder.
-    fn check_key(&self, key_id: &KeyId) -> Result<(), CheckError> {
-        if *key_id == self.key_id {
-            return Ok(());
-        }
-        let cause = Some(format!("this holder has {} alone", self.key_id));
-        Err(CheckError { error: KeyringError::KeyNotFound, cause })
-    }
-
     /// Calls an operation of Transit, repeatedly if the service is overloaded or unavailable.
     async fn call(
         &self,
@@ -218,7 +201,7 @@ impl VaultHolder {
                 return Err(failure);
             }
             *last = Some(failure);
-            tokio::time::sleep(random_part(INITIAL_BACKOFF * 2_u32.pow(attempt - 1))).await;
+            tokio::time::sleep(backoff(attempt)).await;
             attempt += 1;
         }
     }
@@ -253,7 +236,7 @@ impl KeyProvider for VaultHolder {
         context: &'a EncryptionContext,
     ) -> Response<'a, GeneratedKey> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.generate(context).await
         })
     }
@@ -265,7 +248,7 @@ impl KeyProvider for VaultHolder {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.decrypt(wrapped, context).await
         })
     }
@@ -286,7 +269,7 @@ impl KeyProvider for VaultHolder {
         key_id: &'a KeyId,
     ) -> Response<'a, Bytes> {
         Box::pin(async move {
-            self.check_key(key_id)?;
+            require_own_key(&self.key_id, key_id)?;
             self.rewrap(wrapped, context).await
         })
     }
@@ -343,11 +326,4 @@ fn root_certificates(ca_file: Option<&Path>) -> Result<RootCertStore, KeyringSet
         roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
     }
     if roots.is_empty() { Err(refuse("it has no certificate".to_owned())) } else { Ok(roots) }
-}
-
-/// A random duration of at most `longest`, so that many processes do not repeat their calls in step.
-fn random_part(longest: Duration) -> Duration {
-    let mut part = [0; 2];
-    fill_random(&mut part);
-    longest * u32::from(u16::from_le_bytes(part)) / u32::from(u16::MAX)
 }

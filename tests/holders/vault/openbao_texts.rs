@@ -1,5 +1,5 @@
-//! The error texts of the pinned server: `src/keyring/holder/vault/refusal.rs` tells them apart
-//! by these texts, so a server that changes one fails here, and not at an operator's.
+//! The error texts of the pinned server. `src/keyring/holder/vault/refusal.rs` classifies errors by these
+//! texts, so a server that changes one fails this test before it fails in production.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -15,8 +15,7 @@ pub(super) struct Failure {
     pub(super) error: KeyringError,
     /// The function and its return value.
     pub(super) cause: String,
-    /// Whether the session or the handle of the key is of no use any more: with new ones the work may
-    /// succeed.
+    /// Whether the session or the key handle is invalid, so that the work may succeed with a new one.
     pub(super) is_stale: bool,
 }
 

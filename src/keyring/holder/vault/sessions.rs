@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::login::{Login, Renewal, Session};
-use super::random_part;
+use crate::keyring::holder::repetition::random_part;
 use crate::keyring::{CheckError, KeyringError};
 
 /// Shortest time between two requests of the task: a service that rejects every token is not overrun.
