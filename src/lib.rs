@@ -16,6 +16,7 @@ pub mod envelope;
 pub(crate) mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod job;
 pub mod keyring;
 pub mod log;
 pub(crate) mod meter;

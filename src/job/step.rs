@@ -1,0 +1,47 @@
+//! What each job does with one object.
+//! It must not know inputs, shards or reports.
+//! It promises that an object is replaced only if it is the one that was read, and only by one that was read
+//! back.
+
+use super::outcome::Outcome;
+use super::row::Row;
+use crate::upload::Resources;
+
+/// A job's work on one object.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Reads and authenticates every byte; writes nothing.
+    Verify,
+    /// Wraps the data key anew under the bucket rule's holders.
+    Rewrap,
+    /// Stores plaintext and foreign formats as the bucket's rule writes objects.
+    Encrypt(Destination),
+    /// Stores the plaintext.
+    Decrypt(Destination),
+    /// Names the key of the object; reads its metadata alone.
+    Keys,
+}
+
+/// Where a job writes objects to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// In the place of the object that was read.
+    InPlace,
+    /// To another bucket, the objects' keys after a prefix.
+    Bucket {
+        /// The other bucket.
+        bucket: crate::s3::BucketName,
+        /// What precedes the objects' keys; may be empty.
+        prefix: String,
+    },
+    /// To files in a directory (decrypt alone).
+    Directory(std::path::PathBuf),
+}
+
+impl Step {
+    /// Works on the object of one row. With `dry_run` nothing is written, and the outcome says what would be.
+    pub async fn run(&self, resources: &Resources, row: &Row, dry_run: bool) -> Outcome {
+        let _ = (resources, row, dry_run);
+        unreachable!("the steps are written in files of their own")
+    }
+}
