@@ -16,4 +16,4 @@ def nodes(tmp_path):
         made[-1].start()
     yield made
     for node in made:
-        node.stop()
+        node.kill()

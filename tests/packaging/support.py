@@ -153,17 +153,6 @@ name = "*"
         old.send_signal(signal.SIGTERM)
         return old
 
-    def stop(self):
-        for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
 
 def assert_loads(config, secrets):
     """The program takes the configuration: what `check` then reports are services that are not there (69), and no
