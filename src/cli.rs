@@ -11,9 +11,11 @@ mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
 mod file_contents;
+mod health;
 mod inspect;
 mod job;
 mod keygen;
+mod manual;
 mod notify;
 mod process;
 mod readiness;
@@ -84,6 +86,12 @@ pub enum Command {
     Keys(JobArguments),
     /// Merge the reports of a job's shards, and say whether they are whole
     Report(ReportArguments),
+    /// Ask the running proxy's admin listener whether it is ready: exit code 0, or 69
+    Health(Health),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write the manual pages into a directory: s3veil(1) with one page for each command, proxy.toml(5)
+    Man(Man),
     /// Print the version
     Version,
 }
@@ -130,6 +138,30 @@ pub struct Inspect {
     /// The object
     #[arg(value_name = "s3://BUCKET/KEY")]
     pub object: ObjectUrl,
+}
+
+/// `health`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Health {
+    /// Ask whether the process responds at all, whatever it depends on
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// `completions`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Man {
+    /// The directory, which is made if it is missing
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
 }
 
 /// `decrypt` of one stored object from files.

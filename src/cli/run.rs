@@ -16,8 +16,8 @@ use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
 use super::startup::{self, Origin, Purpose};
 use super::{
-    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, inspect, job, keygen,
-    process,
+    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
+    keygen, manual, process,
 };
 use crate::config::{Config, ServiceManager};
 use crate::log::Log;
@@ -48,6 +48,12 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
             let config = config::load(&config)?;
             runtime()?.block_on(inspect::inspect(config, &arguments.object))?
         }
+        Command::Health(arguments) => {
+            let settings = config::load(&config)?.admin;
+            runtime()?.block_on(health::health(settings, &arguments))?
+        }
+        Command::Completions(arguments) => manual::completions(arguments.shell),
+        Command::Man(arguments) => manual::write_pages(&arguments.directory)?,
         Command::Version => concat!("s3veil ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
     };
     write(output, &shown)
