@@ -167,7 +167,7 @@ pub enum Blame {
 
 impl Error {
     /// The error itself, without the sharing.
-    fn unshared(&self) -> &Self {
+    pub(crate) fn unshared(&self) -> &Self {
         if let Self::Shared(error) = self { error.unshared() } else { self }
     }
 

@@ -1,5 +1,6 @@
 //! S3's XML, read within bounds and written so that it is always well-formed.
 
+mod acl;
 mod bucket_encryption;
 mod buckets;
 mod copy_result;
@@ -15,6 +16,7 @@ mod restore;
 mod stream_scanner;
 mod tagging;
 
+pub use acl::{MAX_ACL_DOCUMENT, grants_to_headers};
 pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::{
     BucketOwner, BucketPage, ListedBucket, MAX_BUCKETS_DOCUMENT, parse_buckets, retain_buckets, write_buckets,

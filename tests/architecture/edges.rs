@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["s3", "sigv4"]),
     ("admission", &["meter", "metric", "s3", "object"]),
     ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
-    ("job", &["wire", "s3", "keyring", "upstream", "body", "error", "object", "upload"]),
+    ("job", &["wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object", "upload"]),
     (
         "operation",
         &[
