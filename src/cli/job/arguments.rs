@@ -382,9 +382,9 @@ impl Plan {
             PlannedInput::Settings(InputSettings::Listing { versions, .. }) => {
                 Some(*versions == Versions::All)
             }
-            PlannedInput::Settings(
-                InputSettings::Inventory(_) | InputSettings::BatchCsv(_) | InputSettings::Lines { .. },
-            )
+            // A line names the newest version.
+            PlannedInput::Settings(InputSettings::Lines { .. }) => Some(false),
+            PlannedInput::Settings(InputSettings::Inventory(_) | InputSettings::BatchCsv(_))
             | PlannedInput::FailedFrom(_) => None,
         }
     }
