@@ -2,6 +2,7 @@
 //! a data key is used for. It promises that a holder's response is checked before use: lengths, all-zero
 //! keys, and the name of the key.
 
+#[cfg(feature = "aws")]
 mod aws_kms;
 #[cfg(feature = "azure-key-vault")]
 mod azure_key_vault;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
+#[cfg(feature = "aws")]
 use self::aws_kms::AwsKmsHolder;
 #[cfg(feature = "azure-key-vault")]
 use self::azure_key_vault::AzureKeyVaultHolder;
@@ -175,6 +177,7 @@ impl KeyHolder {
     pub(super) async fn build(settings: HolderSettings) -> Result<Self, KeyringSetupError> {
         let HolderSettings { name, provider, replica_of } = settings;
         let provider: Box<dyn KeyProvider> = match provider {
+            #[cfg(feature = "aws")]
             Provider::AwsKms(settings) => Box::new(AwsKmsHolder::build(settings).await?),
             Provider::Vault(settings) => Box::new(VaultHolder::build(settings)?),
             Provider::Local(settings) => Box::new(

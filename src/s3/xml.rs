@@ -7,6 +7,7 @@ mod copy_result;
 mod delete_objects;
 mod element;
 mod error_document;
+mod listed_page;
 mod listing;
 mod multipart;
 mod object_attributes;
@@ -26,6 +27,7 @@ pub use delete_objects::{
     delete_objects_request, delete_result,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document, rename_bucket};
+pub use listed_page::{ListedObject, ListedPage, MAX_PAGE_DOCUMENT, PageEnd, parse_page};
 pub use listing::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
 pub use multipart::{
     CompletedPart, CompletionResponse, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST,

@@ -65,8 +65,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "server",
-            "admin",
+            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "job",
+            "server", "admin",
         ],
     ),
     (
@@ -86,6 +86,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "object",
             "upload",
+            "job",
             "operation",
             "access",
             "service",
