@@ -15,6 +15,7 @@ mod health;
 mod inspect;
 mod keygen;
 mod manual;
+mod metric_descriptions;
 mod notify;
 mod process;
 mod readiness;
