@@ -16,6 +16,7 @@ mod inspect;
 mod job;
 mod keygen;
 mod manual;
+mod metric_descriptions;
 mod notify;
 mod process;
 mod readiness;

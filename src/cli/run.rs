@@ -17,7 +17,7 @@ use super::serve::{self, Listeners};
 use super::startup::{self, Origin, Purpose};
 use super::{
     Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
-    keygen, manual, process,
+    keygen, manual, metric_descriptions, process,
 };
 use crate::config::{Config, ServiceManager};
 use crate::log::Log;
@@ -124,6 +124,7 @@ async fn serve_with(
     }
     // Handles that are kept from here on belong to this recorder.
     metric::keep_handles();
+    metric_descriptions::begin(&config);
     // Listeners are opened before any file is created, so that a port in use leaves no files.
     let (listen, admin, status) = (config.listen.clone(), config.admin.clone(), serve::status(&config));
     let listeners = Listeners::open(listen, admin, status, service_manager).await?;

@@ -238,9 +238,10 @@ impl KeyHolder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
+        let began = Instant::now();
         let response = self.provider.generate(key_id, context).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("generate", key_id, checked)
+        self.record("generate", key_id, began, checked)
     }
 
     /// Whether responses come over a network, where a response may differ from what the holder sent.
@@ -266,9 +267,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, CheckError> {
+        let began = Instant::now();
         let response = self.provider.decrypt(wrapped, context, key_id).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("unwrap", key_id, checked)
+        self.record("unwrap", key_id, began, checked)
     }
 
     pub(super) async fn prove(&self) -> Result<(), CheckError> {
@@ -304,9 +306,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         (from, to): (&KeyId, &KeyId),
     ) -> Result<(Bytes, String), CheckError> {
+        let began = Instant::now();
         let response = self.provider.rewrap(wrapped, context, from, to).await;
         let checked = response.and_then(|wrapped| Ok(wrapped.check(to)?));
-        self.record("rewrap", to, checked)
+        self.record("rewrap", to, began, checked)
     }
 
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
@@ -329,8 +332,16 @@ impl KeyHolder {
         &self,
         operation: &'static str,
         key_id: &KeyId,
+        began: Instant,
         response: Result<T, CheckError>,
     ) -> Result<T, CheckError> {
+        let taken = began.elapsed().as_secs_f64();
+        metrics::histogram!(
+            "s3veil_keyring_call_duration_seconds",
+            "operation" => operation,
+            "holder" => Arc::clone(&self.name)
+        )
+        .record(taken);
         let error = response.as_ref().err().map(|failure| &failure.error);
         let is_outage = error.is_some_and(KeyringError::is_outage);
         if is_outage {
