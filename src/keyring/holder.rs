@@ -284,9 +284,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<(Bytes, String), KeyringError> {
+        let began = Instant::now();
         let response = self.provider.wrap(data_key, context, key_id).await;
         let checked = response.and_then(|wrapped| Ok(wrapped.check(key_id)?));
-        let recorded = self.record("wrap", key_id, checked);
+        let recorded = self.record("wrap", key_id, began, checked);
         recorded.map_err(|failure| self.log_failure(KeyCall::Generate, key_id, failure))
     }
 
