@@ -20,7 +20,7 @@ use self::arguments::{PlaceArgument, Plan};
 use self::counters::KeyServiceCalls;
 use super::check::ReportFormat;
 use super::startup::{self, Purpose};
-use super::{Failure, serve};
+use super::{Failure, process, serve};
 use crate::config::{self, Config};
 use crate::job::{Ending, Job, Place, Progress, RunFacts, Summary};
 use crate::metric;
@@ -102,6 +102,7 @@ async fn execute(plan: Plan, config: &Config, calls: &KeyServiceCalls) -> Result
     let catching = |source| Failure::Io { action: "catching signals".to_owned(), source };
     let serve::Shutdown { graceful, now } = signals.map_err(catching)?;
     metric::keep_handles();
+    process::raise_descriptor_limit(plan.concurrency());
     let resources = startup::resources(config, Purpose::Look).await?;
     let running = run_job(plan, &resources, calls, graceful);
     tokio::select! {

@@ -360,6 +360,11 @@ impl Plan {
         })
     }
 
+    /// How many objects this process works on at once.
+    pub(super) fn concurrency(&self) -> usize {
+        self.limits.concurrency
+    }
+
     /// What the summary calls the input.
     pub(super) fn input_name(&self) -> String {
         match &self.input {
