@@ -5,6 +5,7 @@
 mod arguments;
 mod counters;
 mod exit;
+mod plan;
 mod screen;
 mod table;
 
@@ -15,9 +16,10 @@ use std::time::Instant;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::arguments::parse::PlaceArgument;
 pub use self::arguments::{DecryptCommand, DecryptJob, EncryptJob, JobArguments, ReportArguments, VerifyJob};
-use self::arguments::{PlaceArgument, Plan};
 use self::counters::KeyServiceCalls;
+use self::plan::Plan;
 use super::check::ReportFormat;
 use super::startup::{self, Purpose};
 use super::{Failure, process, serve};
