@@ -421,12 +421,18 @@ def test_a_job_writes_to_a_store_that_a_proxy_serves(tmp_path):
         bucket = new_bucket(client)
         keys = [f"k{number}" for number in range(40)]
         filled(proxy, bucket, keys)
+        loaded = "s3veil_config_loaded_timestamp_seconds"
+        before = proxy.metrics()[loaded]
         succeeded(run(proxy, "keygen", "--rotate"))
+        proxy.process.send_signal(signal.SIGHUP)
+        while proxy.metrics()[loaded] == before:
+            time.sleep(0.05)
         process = begin(proxy, "rewrap", f"s3://{bucket}", "--report", tmp_path / "report")
         for key in keys:
             client.put_object(Bucket=bucket, Key=key, Body=b"new " + key.encode())
         out, err = process.communicate(timeout=120)
         assert process.returncode in (0, 75), out + err
+        assert any(row["ResultMessage"] != "unchanged" for row in rows(tmp_path / "report", "rewrap"))
         for key in keys:
             assert client.get_object(Bucket=bucket, Key=key)["Body"].read() == b"new " + key.encode()
 

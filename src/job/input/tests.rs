@@ -6,11 +6,11 @@ use crate::job::storage::{self, Existing};
 use crate::s3::xml::MAX_PAGE_DOCUMENT;
 use crate::upstream::{Settings, Target, Upstreams};
 
-/// Resources with an embedded store that has a bucket `b` with these keys.
+/// Resources with an embedded store that has the bucket `demo` with these keys.
 async fn stored(keys: impl Iterator<Item = String>) -> (Resources, tempfile::TempDir) {
     let (mut resources, folder) = crate::test_support::resources("http://127.0.0.1:1", &[("*", "")]).await;
     let path = folder.path().join("store");
-    std::fs::create_dir_all(path.join("b")).unwrap();
+    std::fs::create_dir_all(path.join("demo")).unwrap();
     let mut settings = Settings::new(Target::Embedded { path });
     settings.embedded.sync = false;
     let upstream = crate::cli::embedded_store::open(settings).await.unwrap();
@@ -29,7 +29,7 @@ async fn put(resources: &Resources, key: &str, content: &str) {
 }
 
 fn bucket() -> BucketName {
-    BucketName::parse("b").unwrap()
+    BucketName::parse("demo").unwrap()
 }
 
 fn listing(prefix: &str) -> InputSettings {
@@ -124,7 +124,7 @@ async fn shards_of_a_listing_require_a_place_that_they_share() {
     let place = Place::Directory(folder.path().join("report"));
     assert!(Input::open(&listing("p"), &resources, shard, Some(&place)).await.is_ok());
     let refused = Input::open(&listing("q"), &resources, shard, Some(&place)).await.err().unwrap();
-    assert!(matches!(&refused, JobError::Invalid(text) if text.contains("s3://b/p")), "{refused}");
+    assert!(matches!(&refused, JobError::Invalid(text) if text.contains("s3://demo/p")), "{refused}");
 }
 
 fn file(folder: &Path, name: &str, content: &[u8]) -> Location {
@@ -191,7 +191,7 @@ async fn lines_are_keys_as_they_are() {
             InputRow::DeleteMarker(_) | InputRow::Invalid(_) => panic!("{row:?}"),
         })
         .collect();
-    assert_eq!(names, ["b|a,b %41", "other|c/d"]);
+    assert_eq!(names, ["demo|a,b %41", "other|c/d"]);
     let refused = open(None).await.err().unwrap().to_string();
     assert!(refused.contains("keys.txt:1: column 1") && refused.contains("--bucket"), "{refused}");
 }
@@ -271,7 +271,8 @@ async fn a_manifest_that_was_written_through_the_proxy_is_opened() {
     let (storage, resources, _folder) = crate::test_support::Storage::serve().await;
     let kept = crate::test_support::put(&resources, "m.csv", b"b,k1\nb,k2\n", "e").await;
     storage.keep("m.csv", kept);
-    let location = Location::Object(bucket(), ObjectKey::parse("m.csv").unwrap());
+    let bucket = BucketName::parse("b").unwrap();
+    let location = Location::Object(bucket, ObjectKey::parse("m.csv").unwrap());
     let bytes = location.open(&resources.upload).await.unwrap();
     assert_eq!(bytes.read_all(MAX_PAGE_DOCUMENT).await.unwrap(), b"b,k1\nb,k2\n");
 }
