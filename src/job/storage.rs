@@ -27,38 +27,63 @@ pub(super) fn parameter(name: &str, value: impl Into<String>) -> (String, Option
     (name.to_owned(), Some(value.into()))
 }
 
+/// How a page is to write names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// URL-encoded.
+    Encoded,
+    /// As they are, unless they can't be read so. LocalStack compares encoded keys with `start-after` and
+    /// `key-marker` as they were sent, and leaves out keys that are after them.
+    Plain,
+}
+
 /// A page of the bucket's objects, or of their versions.
 pub(super) async fn list(
     upstreams: &Upstreams,
     bucket: &BucketName,
     query: &Parameters,
+    mut names: Names,
 ) -> Result<ListedPage, JobError> {
     let mut pause = FIRST_PAUSE;
-    for _ in 0..MAX_RETRIES {
-        match list_once(upstreams, bucket, query).await {
-            Err(JobError::Unavailable(_) | JobError::Again(_)) => tokio::time::sleep(pause).await,
-            outcome => return outcome,
+    for attempt in 0.. {
+        let document = page(upstreams, bucket, query, names).await;
+        let failure = match document {
+            Ok(document) => match xml::parse_page(&document) {
+                Ok(page) => return Ok(page),
+                Err(_) if names == Names::Plain => {
+                    names = Names::Encoded;
+                    continue;
+                }
+                Err(error) => JobError::Unavailable(format!("listing s3://{bucket}: {error}")),
+            },
+            Err(failure) => failure,
+        };
+        let may_pass = matches!(failure, JobError::Unavailable(_) | JobError::Again(_));
+        if !may_pass || attempt >= MAX_RETRIES {
+            return Err(failure);
         }
+        tokio::time::sleep(pause).await;
         pause *= 2;
     }
-    list_once(upstreams, bucket, query).await
+    unreachable!("the last attempt returns")
 }
 
-async fn list_once(
+async fn page(
     upstreams: &Upstreams,
     bucket: &BucketName,
     query: &Parameters,
-) -> Result<ListedPage, JobError> {
+    names: Names,
+) -> Result<Bytes, JobError> {
     let mut request = UpstreamRequest::new(Method::GET, bucket, None);
     request.query.clone_from(query);
+    request.query.extend((names == Names::Encoded).then(|| parameter("encoding-type", "url")));
     let response = upstreams.fetch(request).await?;
     let what = format!("listing s3://{bucket}");
     if !response.status().is_success() {
         return Err(refusal(response, &what).await);
     }
-    let broken = |error: &dyn std::fmt::Display| JobError::Unavailable(format!("{what}: {error}"));
     let document = read_bounded(response.into_body(), MAX_PAGE_DOCUMENT).await;
-    xml::parse_page(&document.map_err(|error| broken(&error))?).map_err(|error| broken(&error))
+    document.map_err(|error| JobError::Unavailable(format!("{what}: {error}")))
 }
 
 /// The response with an object's stored bytes; `None` if there is no such object.

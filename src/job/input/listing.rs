@@ -12,7 +12,7 @@ use crate::job::error::JobError;
 use crate::job::report::Place;
 use crate::job::row::{Listed, Row};
 use crate::job::shard::Shard;
-use crate::job::storage::{self, parameter};
+use crate::job::storage::{self, Names, parameter};
 use crate::s3::xml::{ListedObject, PageEnd};
 use crate::s3::{BucketName, ObjectKey};
 use crate::upload::Resources;
@@ -99,7 +99,7 @@ impl Listing {
             self.last_key.clear();
         }
         let Some((range, end)) = self.current.take() else { return Ok(false) };
-        let mut query = vec![parameter("encoding-type", "url")];
+        let mut query = Vec::new();
         if !self.prefix.is_empty() {
             query.push(parameter("prefix", &self.prefix));
         }
@@ -119,7 +119,8 @@ impl Listing {
             }
             (Some(PageEnd::Last) | None, None) => {}
         }
-        let page = storage::list(&self.resources.upstreams, &self.bucket, &query).await?;
+        let names = if range.after.is_some() { Names::Plain } else { Names::Encoded };
+        let page = storage::list(&self.resources.upstreams, &self.bucket, &query, names).await?;
         if end.is_some() && end.as_ref() == Some(&page.end) {
             let message = format!("listing s3://{}: the storage repeats a page", self.bucket);
             return Err(JobError::Unavailable(message));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash64;
 
 use crate::job::error::JobError;
-use crate::job::storage::{self, Parameters, parameter};
+use crate::job::storage::{self, Names, Parameters, parameter};
 use crate::s3::BucketName;
 use crate::s3::xml::{ListedPage, PageEnd};
 use crate::upstream::Upstreams;
@@ -181,8 +181,8 @@ impl Probe<'_> {
     }
 
     async fn list(&self, mut query: Parameters) -> Result<ListedPage, JobError> {
-        query.extend([parameter("list-type", "2"), parameter("encoding-type", "url")]);
-        storage::list(self.upstreams, self.bucket, &query).await
+        query.push(parameter("list-type", "2"));
+        storage::list(self.upstreams, self.bucket, &query, Names::Plain).await
     }
 }
 

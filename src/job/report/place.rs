@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use crate::job::error::JobError;
-use crate::job::storage::{self, Existing, parameter};
+use crate::job::storage::{self, Existing, Names, parameter};
 use crate::s3::xml::PageEnd;
 use crate::s3::{BucketName, ObjectKey};
 use crate::upstream::Upstreams;
@@ -82,19 +82,15 @@ impl Place {
             }
             Self::Bucket { upstreams, bucket, prefix } => {
                 let mut names = Vec::new();
-                let mut query = vec![
-                    parameter("list-type", "2"),
-                    parameter("encoding-type", "url"),
-                    parameter("prefix", prefix),
-                ];
+                let mut query = vec![parameter("list-type", "2"), parameter("prefix", prefix)];
                 loop {
-                    let page = storage::list(upstreams, bucket, &query).await?;
+                    let page = storage::list(upstreams, bucket, &query, Names::Encoded).await?;
                     let name = |key: &str| key.strip_prefix(prefix.as_str()).map(str::to_owned);
                     names.extend(
                         page.objects.iter().filter_map(|object| Some((name(&object.key)?, object.size))),
                     );
                     let PageEnd::Token(token) = page.end else { return Ok(names) };
-                    query.truncate(3);
+                    query.truncate(2);
                     query.push(parameter("continuation-token", token));
                 }
             }
