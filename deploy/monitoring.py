@@ -10,10 +10,10 @@ from pathlib import Path
 
 METRICS = {
     "requests": "s3veil_requests_total",
-    "seconds": "s3veil_request_seconds",
+    "seconds": "s3veil_request_duration_seconds",
     "received": "s3veil_request_bytes_total",
     "sent": "s3veil_response_bytes_total",
-    "under_way": "s3veil_requests_under_way",
+    "under_way": "s3veil_requests_in_flight",
     "slow_downs": "s3veil_slow_downs_total",
     "slow_clients": "s3veil_slow_clients_cut_total",
     "logins_refused": "s3veil_logins_refused_total",

@@ -11,8 +11,11 @@ mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
 mod file_contents;
+mod health;
 mod inspect;
 mod keygen;
+mod manual;
+mod metric_descriptions;
 mod notify;
 mod process;
 mod readiness;
@@ -71,6 +74,12 @@ pub enum Command {
     Inspect(Inspect),
     /// Decrypt a stored object from files, without proxy or storage
     Decrypt(Decrypt),
+    /// Ask the running proxy's admin listener whether it is ready: exit code 0, or 69
+    Health(Health),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write the manual pages into a directory: s3veil(1) with one page for each command, proxy.toml(5)
+    Man(Man),
     /// Print the version
     Version,
 }
@@ -117,6 +126,30 @@ pub struct Inspect {
     /// The object
     #[arg(value_name = "s3://BUCKET/KEY")]
     pub object: ObjectUrl,
+}
+
+/// `health`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Health {
+    /// Ask whether the process responds at all, whatever it depends on
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// `completions`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Man {
+    /// The directory, which is made if it is missing
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
 }
 
 /// `decrypt`

@@ -36,11 +36,13 @@ pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
 pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::rule::{KeyRule, RequiredHolders};
-pub use self::settings::{
-    AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
-};
+#[cfg(feature = "aws")]
+pub use self::settings::AwsKms;
 #[cfg(feature = "azure-key-vault")]
 pub use self::settings::{AzureAlgorithm, AzureKeyVault, AzureLogin};
+pub use self::settings::{
+    CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
+};
 #[cfg(feature = "gcp-kms")]
 pub use self::settings::{GcpKms, GcpLogin};
 #[cfg(feature = "pkcs11")]

@@ -16,7 +16,8 @@ use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
 use super::startup::{self, Origin, Purpose};
 use super::{
-    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, inspect, keygen, process,
+    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, keygen,
+    manual, metric_descriptions, process,
 };
 use crate::config::{Config, ServiceManager};
 use crate::log::Log;
@@ -39,6 +40,12 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
             let config = config::load(&config)?;
             runtime()?.block_on(inspect::inspect(config, &arguments.object))?
         }
+        Command::Health(arguments) => {
+            let settings = config::load(&config)?.admin;
+            runtime()?.block_on(health::health(settings, &arguments))?
+        }
+        Command::Completions(arguments) => manual::completions(arguments.shell),
+        Command::Man(arguments) => manual::write_pages(&arguments.directory)?,
         Command::Version => concat!("s3veil ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
     };
     write(output, &shown)
@@ -101,6 +108,7 @@ async fn serve_with(
     }
     // Handles that are kept from here on belong to this recorder.
     metric::keep_handles();
+    metric_descriptions::begin(&config);
     // Listeners are opened before any file is created, so that a port in use leaves no files.
     let (listen, admin, status) = (config.listen.clone(), config.admin.clone(), serve::status(&config));
     let listeners = Listeners::open(listen, admin, status, service_manager).await?;

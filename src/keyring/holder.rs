@@ -2,6 +2,7 @@
 //! a data key is used for. It promises that a holder's response is checked before use: lengths, all-zero
 //! keys, and the name of the key.
 
+#[cfg(feature = "aws")]
 mod aws_kms;
 #[cfg(feature = "azure-key-vault")]
 mod azure_key_vault;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
+#[cfg(feature = "aws")]
 use self::aws_kms::AwsKmsHolder;
 #[cfg(feature = "azure-key-vault")]
 use self::azure_key_vault::AzureKeyVaultHolder;
@@ -148,6 +150,7 @@ impl KeyHolder {
     pub(super) async fn build(settings: HolderSettings) -> Result<Self, KeyringSetupError> {
         let HolderSettings { name, provider, replica_of } = settings;
         let provider: Box<dyn KeyProvider> = match provider {
+            #[cfg(feature = "aws")]
             Provider::AwsKms(settings) => Box::new(AwsKmsHolder::build(settings).await?),
             Provider::Vault(settings) => Box::new(VaultHolder::build(settings)?),
             Provider::Local(settings) => Box::new(
@@ -208,9 +211,10 @@ impl KeyHolder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
+        let began = Instant::now();
         let response = self.provider.generate(key_id, context).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("generate", key_id, checked)
+        self.record("generate", key_id, began, checked)
     }
 
     /// Whether responses come over a network, where a response may differ from what the holder sent.
@@ -236,9 +240,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, CheckError> {
+        let began = Instant::now();
         let response = self.provider.decrypt(wrapped, context, key_id).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("unwrap", key_id, checked)
+        self.record("unwrap", key_id, began, checked)
     }
 
     pub(super) async fn prove(&self) -> Result<(), CheckError> {
@@ -253,9 +258,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Bytes, CheckError> {
+        let began = Instant::now();
         let response = self.provider.rewrap(wrapped, context, key_id).await;
         let checked = response.and_then(|wrapped| Ok(checked_blob(wrapped)?));
-        self.record("rewrap", key_id, checked)
+        self.record("rewrap", key_id, began, checked)
     }
 
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
@@ -278,8 +284,16 @@ impl KeyHolder {
         &self,
         operation: &'static str,
         key_id: &KeyId,
+        began: Instant,
         response: Result<T, CheckError>,
     ) -> Result<T, CheckError> {
+        let taken = began.elapsed().as_secs_f64();
+        metrics::histogram!(
+            "s3veil_keyring_call_duration_seconds",
+            "operation" => operation,
+            "holder" => Arc::clone(&self.name)
+        )
+        .record(taken);
         let error = response.as_ref().err().map(|failure| &failure.error);
         let is_outage = error.is_some_and(KeyringError::is_outage);
         if is_outage {
