@@ -49,6 +49,16 @@ def test_the_bill_of_materials_is_the_same_each_time(sbom):
     assert run(ROOT / "scripts/sbom").stdout == sbom
 
 
+def test_the_licenses_of_all_libraries_are_there(sbom):
+    text = run(ROOT / "scripts/sbom", "--licenses").stdout
+    listed = {f"{one['name']} {one['version']}" for one in json.loads(sbom)["components"] if "hashes" in one}
+    headings = {name for line in re.findall("^={100}\n(.*)\n={100}$", text, re.M) for name in line.split(", ")}
+    assert listed <= headings
+    assert "Permission is hereby granted" in text and "Apache License" in text
+    without = re.findall("={100}\n(.*)\n={100}\n\nNo text", text)
+    assert sum(len(names.split(", ")) for names in without) < len(listed) / 5
+
+
 def test_the_files_of_a_release(tmp_path):
     # A stand-in for the program: packing a real one takes a minute.
     program = tmp_path / "s3veil"
@@ -69,7 +79,7 @@ def test_the_files_of_a_release(tmp_path):
     run("tar", "-xzf", tmp_path / f"files/s3veil-{version}-{triple}.tar.gz", "-C", tmp_path)
     unpacked = tmp_path / f"s3veil-{version}-{triple}"
     assert run(unpacked / "s3veil").stdout == "s3veil\n"
-    assert (unpacked / "LICENSE").exists() and not list(unpacked.rglob("*.pyc"))
+    assert (unpacked / "LICENSE").exists() and (unpacked / "LICENSES-OF-LIBRARIES").exists() and not list(unpacked.rglob("*.pyc"))
     listed = run("tar", "-tzf", tmp_path / f"files/s3veil-chart-{version}.tgz").stdout.split()
     assert "s3veil/Chart.yaml" in listed
 
