@@ -146,6 +146,14 @@ name = "*"
             process.wait()
         self.processes.clear()
 
+    def restart(self):
+        """Ends the process in order, which takes its drain delay, and starts another one."""
+        (old,) = self.processes
+        old.terminate()
+        assert old.wait(70) == 0, self.log.read_text()[-2000:]
+        self.processes.clear()
+        self.start()
+
     def upgrade(self):
         """A new process takes over, and the old one drains."""
         (old,) = self.processes
