@@ -72,18 +72,22 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         layout_cache: LayoutCache::default(),
         memory: crate::buffers::Budget::new(64 << 20),
     };
-    let upload_cache = crate::upload::memory::UploadCache::default();
-    let resources = Resources {
-        upload: crate::upload::Resources {
-            object,
-            upload_cache,
-            conditional_writes: crate::upload::conditional_writes::KnownConditionalWrites::default(),
-        },
+    let upload = crate::upload::Resources {
+        object,
+        upload_cache: crate::upload::memory::UploadCache::default(),
+        conditional_writes: crate::upload::conditional_writes::KnownConditionalWrites::default(),
+    };
+    (operation_resources(&upload), folder)
+}
+
+/// Resources of operations around those of uploads.
+pub(crate) fn operation_resources(upload: &crate::upload::Resources) -> Resources {
+    Resources {
+        upload: upload.clone(),
         cors: crate::operation::response::cors::CorsCache::default(),
         client_idle_timeout: Duration::from_secs(5),
         documents: crate::buffers::Budget::new(8 << 20),
-    };
-    (resources, folder)
+    }
 }
 
 /// Serves a storage that consists of `respond` until the test ends.
@@ -300,11 +304,10 @@ impl Uploaded {
 }
 
 async fn sealed(resources: &Resources, object_key: &str, body: BodyKind) -> (Sealed, Vec<(String, String)>) {
-    let write_key = resources
-        .keyring
-        .for_write(&KeyRule::default(), None, &EncryptionContext::native("b"), 1)
-        .await
-        .unwrap();
+    let (bucket, key) = (BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap());
+    let rule = resources.policies.for_object(&bucket, &key).unwrap();
+    let write_key =
+        resources.keyring.for_write(&rule.keys, None, &EncryptionContext::native("b"), 1).await.unwrap();
     let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
     let request = SealRequest {
         data_key: &write_key.data_key,

@@ -6,6 +6,8 @@
 pub mod conditional_writes;
 pub mod memory;
 pub mod part;
+pub mod part_copies;
+pub mod planned_upload;
 pub mod session;
 pub mod storage;
 pub mod stored_parts;
