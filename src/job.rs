@@ -29,7 +29,7 @@ pub use self::progress::{Progress, ProgressCounts};
 pub use self::report::{
     DryRun, Ending, KeyCount, MergedReport, Place, RunFacts, Summary, Tally, is_failed_rows, merge,
 };
-pub use self::select::{Sample, Selection};
+pub use self::select::{Sample, Selection, UnknownKeys};
 pub use self::shard::{InvalidShard, Shard};
 pub use self::throttle::Limits;
 
@@ -139,7 +139,11 @@ fn step_work(
                 if matches!(found.status, Status::Failed | Status::Raced) {
                     return found;
                 }
-                if let Some(refused) = selection.refuse_key(found.key_before.as_deref()) {
+                let unknown = match step {
+                    Step::Verify | Step::Rewrap | Step::Keys => UnknownKeys::Included,
+                    Step::Encrypt(_) | Step::Decrypt(_) => UnknownKeys::LeftOut,
+                };
+                if let Some(refused) = selection.refuse_key(&found, unknown) {
                     return refused;
                 }
                 if matches!(step, Step::Keys) {

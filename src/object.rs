@@ -21,7 +21,6 @@ pub mod resources;
 pub mod response_headers;
 pub mod rule;
 pub mod selected_key;
-pub mod tags;
 pub mod upstream_response;
 pub mod write;
 

@@ -31,8 +31,7 @@ use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::{
-    BucketName, BucketPattern, Checksum, ChecksumAlgorithm, ObjectKey, Operation, Query, RangeSpec, S3Path,
-    headers,
+    BucketName, BucketPattern, ChecksumAlgorithm, ObjectKey, Operation, Query, RangeSpec, S3Path, headers,
 };
 use crate::sigv4::Payload;
 use crate::upstream::{Credentials, Settings, Target, Upstream, Upstreams};
@@ -303,12 +302,17 @@ impl Uploaded {
     }
 }
 
-async fn sealed(resources: &Resources, object_key: &str, body: BodyKind) -> (Sealed, Vec<(String, String)>) {
+async fn sealed(
+    resources: &Resources,
+    object_key: &str,
+    body: BodyKind,
+    content: &[u8],
+) -> (Sealed, Vec<(String, String)>) {
     let (bucket, key) = (BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap());
     let rule = resources.policies.for_object(&bucket, &key).unwrap();
     let write_key =
         resources.keyring.for_write(&rule.keys, None, &EncryptionContext::native("b"), 1).await.unwrap();
-    let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
+    let checksum = crate::wire::checksum::checksum(ChecksumAlgorithm::Crc32, content);
     let request = SealRequest {
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
@@ -327,8 +331,8 @@ async fn sealed(resources: &Resources, object_key: &str, body: BodyKind) -> (Sea
 
 /// Seals a multipart upload of this layout for bucket `b`.
 pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
-    let (sealed, metadata) = sealed(resources, object_key, BodyKind::Multipart).await;
     let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
+    let (sealed, metadata) = sealed(resources, object_key, BodyKind::Multipart, &content).await;
     let segments = seal_segments(&sealed.content_key, layout, &content);
     Uploaded { content, segments, metadata }
 }
@@ -336,7 +340,7 @@ pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Lay
 /// Seals an object of one PUT for bucket `b`.
 pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
     let kind = BodyKind::Put { plaintext_length: content.len() as u64 };
-    let (sealed, headers) = sealed(resources, object_key, kind).await;
+    let (sealed, headers) = sealed(resources, object_key, kind, content).await;
     let body = seal_all(ChunkSealer::for_put(&sealed.content_key), content).into();
     Kept { etag: etag.to_owned(), headers, body, parts: Vec::new() }
 }

@@ -11,6 +11,7 @@ pub mod planned_upload;
 pub mod session;
 pub mod storage;
 pub mod stored_parts;
+pub mod tags;
 
 use std::ops::Deref;
 

@@ -5,25 +5,26 @@
 mod arguments;
 mod counters;
 mod exit;
+mod plan;
 mod screen;
 mod table;
 
 use std::future::Future;
-use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::arguments::parse::PlaceArgument;
 pub use self::arguments::{DecryptCommand, DecryptJob, EncryptJob, JobArguments, ReportArguments, VerifyJob};
-use self::arguments::{PlaceArgument, Plan};
 use self::counters::KeyServiceCalls;
+use self::plan::Plan;
 use super::check::ReportFormat;
 use super::startup::{self, Purpose};
-use super::{Failure, serve};
+use super::{Failure, process, serve};
 use crate::config::{self, Config};
-use crate::job::{Ending, Job, JobError, Place, Progress, RunFacts, Summary};
+use crate::job::{Ending, Job, Place, Progress, RunFacts, Summary};
 use crate::metric;
 use crate::upload::Resources;
 
@@ -41,11 +42,19 @@ pub enum Kind {
     Keys(JobArguments),
 }
 
-/// Runs a job, and writes its summary, also that of a job that fails.
+/// What a job, or the merging of reports, shows when it has ended, and whether it succeeded.
+pub struct Ended {
+    /// The summary.
+    pub shown: String,
+    /// [`Failure`], with the exit code by which an engine decides.
+    pub outcome: Result<(), Failure>,
+}
+
+/// Runs a job.
 ///
 /// # Errors
-/// [`Failure`], with the exit code by which an engine decides.
-pub fn run(path: &Path, kind: Kind, output: &mut dyn Write) -> Result<(), Failure> {
+/// [`Failure`] of a job that has no summary.
+pub fn run(path: &Path, kind: Kind) -> Result<Ended, Failure> {
     // What the arguments alone show to be wrong needs no configuration.
     let plan = Plan::new(kind)?;
     let config = config::load(path)?;
@@ -56,15 +65,14 @@ pub fn run(path: &Path, kind: Kind, output: &mut dyn Write) -> Result<(), Failur
         ReportFormat::Text => table::summary(&summary, hint),
         ReportFormat::Json => String::from_utf8(summary.to_json()).expect("JSON is text"),
     };
-    write(output, &shown)?;
-    exit::of_summary(&summary)
+    Ok(Ended { shown, outcome: exit::of_summary(&summary) })
 }
 
-/// Merges the reports of a job's shards, and writes the sums.
+/// Merges the reports of a job's shards.
 ///
 /// # Errors
-/// [`Failure`], with the exit code by which an engine decides.
-pub fn report(path: &Path, arguments: &ReportArguments, output: &mut dyn Write) -> Result<(), Failure> {
+/// [`Failure`] where there is nothing to merge.
+pub fn report(path: &Path, arguments: &ReportArguments) -> Result<Ended, Failure> {
     let merged = runtime()?.block_on(async {
         let place = match PlaceArgument::parse(&arguments.report)? {
             PlaceArgument::Directory(directory) => Place::Directory(directory),
@@ -82,13 +90,7 @@ pub fn report(path: &Path, arguments: &ReportArguments, output: &mut dyn Write) 
             format!("{text}\n")
         }
     };
-    write(output, &shown)?;
-    exit::of_merged(&merged)
-}
-
-fn write(output: &mut dyn Write, shown: &str) -> Result<(), Failure> {
-    let written = output.write_all(shown.as_bytes()).and_then(|()| output.flush());
-    written.map_err(|source| Failure::Io { action: "writing the output".to_owned(), source })
+    Ok(Ended { shown, outcome: exit::of_merged(&merged) })
 }
 
 /// A runtime with a thread for each core: verifying and encrypting keep cores busy.
@@ -102,6 +104,7 @@ async fn execute(plan: Plan, config: &Config, calls: &KeyServiceCalls) -> Result
     let catching = |source| Failure::Io { action: "catching signals".to_owned(), source };
     let serve::Shutdown { graceful, now } = signals.map_err(catching)?;
     metric::keep_handles();
+    process::raise_descriptor_limit(plan.concurrency());
     let resources = startup::resources(config, Purpose::Look).await?;
     let running = run_job(plan, &resources, calls, graceful);
     tokio::select! {
@@ -141,13 +144,7 @@ async fn run_job(
     }
     facts.kms_calls = calls.count();
     facts.failure_code = ended.failure.as_ref().map(exit::code);
-    let summary = ended.end(facts).await;
-    summary.map_err(|error| match error {
-        JobError::Unavailable(text) => {
-            exit::failure(JobError::Unavailable(format!("writing the report: {text}")))
-        }
-        other => exit::failure(other),
-    })
+    ended.end(facts).await.map_err(exit::failure)
 }
 
 fn facts(job: &Job, plan: &Plan, started: String) -> RunFacts {

@@ -74,9 +74,9 @@ fn commands_and_their_arguments() {
         binding: Binding::RealmAndKey,
     };
     let line = ["decrypt", "--body", "b", "--metadata", "m.json", "--bucket", "bucket", "--key=-key"];
-    let offline = |arguments: &[&str]| match command(arguments) {
-        Command::Decrypt(arguments) => arguments.into_offline().unwrap().unwrap(),
-        other => panic!("{other:?}"),
+    let offline = |arguments: &[&str]| {
+        let Command::Decrypt(arguments) = command(arguments) else { panic!("{arguments:?}") };
+        arguments.into_offline().unwrap().unwrap()
     };
     assert_eq!(offline(&line), decrypt);
     let by_recovery_key = ["--recovery-key", "ops.pem", "--realm", "logs", "--binding", "none"];

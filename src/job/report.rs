@@ -18,7 +18,7 @@ use std::fmt;
 pub use self::merge::{MergedReport, is_failed_rows, merge};
 pub use self::place::Place;
 pub use self::summary::{DryRun, Ending, RunFacts, Summary};
-pub(super) use self::tally::{FILTERED, INVALID_ROW};
+pub(super) use self::tally::{FILTERED, INVALID_ROW, PLAINTEXT, is_unknown_key};
 pub use self::tally::{KeyCount, Tally};
 use self::writer::Writer;
 use super::error::JobError;

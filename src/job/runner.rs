@@ -286,6 +286,7 @@ fn panicked() -> Outcome {
         bytes: 0,
         format: None,
         key_before: None,
+        further_keys: Vec::new(),
         key_after: None,
         version_after: None,
     }

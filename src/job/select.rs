@@ -12,7 +12,7 @@ use twox_hash::XxHash64;
 use super::error::JobError;
 use super::input::{Input, Versions};
 use super::outcome::{Outcome, Severity, Status};
-use super::report::FILTERED;
+use super::report::{FILTERED, PLAINTEXT, is_unknown_key};
 use super::row::Row;
 use crate::keyring::KeyId;
 
@@ -100,18 +100,37 @@ impl Selection {
         self.key_id.is_some() || self.not_key_id.is_some()
     }
 
-    /// Why an object under a key is left out; `None` if it is not. An object that is in plaintext is under no
-    /// key.
-    pub fn refuse_key(&self, key: Option<&str>) -> Option<Outcome> {
-        let is_named = |wanted: &KeyId| key.is_some_and(|key| wanted.is_named(key, None));
-        if self.key_id.as_ref().is_some_and(|wanted| !is_named(wanted)) {
-            return Some(Outcome { key_before: key.map(str::to_owned), ..filtered("not under --key-id") });
+    /// Why an object is left out whose keys were `found`; `None` if it is not. Where the object's metadata
+    /// do not tell all of its keys, it is left out only with [`UnknownKeys::LeftOut`].
+    pub fn refuse_key(&self, found: &Outcome, unknown: UnknownKeys) -> Option<Outcome> {
+        let names = || found.key_before.iter().chain(&found.further_keys);
+        let is_under = |wanted: &KeyId| names().any(|name| wanted.is_named(name, None));
+        let refuse = |why| Some(Outcome { key_before: found.key_before.clone(), ..filtered(why) });
+        if self.not_key_id.as_ref().is_some_and(is_under) {
+            return refuse("under --not-key-id");
         }
-        if self.not_key_id.as_ref().is_some_and(is_named) {
-            return Some(Outcome { key_before: key.map(str::to_owned), ..filtered("under --not-key-id") });
+        let wanted = self.key_id.as_ref();
+        if wanted.is_some_and(is_under) {
+            return None;
         }
-        None
+        let is_plaintext = found.key_before.is_none() && found.format == Some(PLAINTEXT);
+        let is_known =
+            is_plaintext || (found.key_before.is_some() && !names().any(|name| is_unknown_key(name)));
+        match (wanted, is_known, unknown) {
+            (Some(_), true, _) => refuse("not under --key-id"),
+            (_, false, UnknownKeys::LeftOut) => refuse("its metadata do not tell its key"),
+            (None, true, _) | (_, false, UnknownKeys::Included) => None,
+        }
     }
+}
+
+/// What a filter by key does with objects whose metadata do not tell their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// They are worked on, and counted as such.
+    Included,
+    /// They are left out.
+    LeftOut,
 }
 
 /// The outcome of a row that is left out.
@@ -126,6 +145,7 @@ pub(super) fn filtered(why: &str) -> Outcome {
         bytes: 0,
         format: None,
         key_before: None,
+        further_keys: Vec::new(),
         key_after: None,
         version_after: None,
     }
@@ -185,12 +205,37 @@ mod tests {
     #[test]
     fn keys_are_compared_as_their_owners_write_them() {
         let arn = "arn:aws:kms:us-east-1:1:key/k1";
+        let found = |keys: &[&str], format| {
+            let mut keys = keys.iter().map(|key| (*key).to_owned());
+            Outcome {
+                key_before: keys.next(),
+                further_keys: keys.collect(),
+                format: Some(format),
+                ..filtered("")
+            }
+        };
+        let is_refused = |selection: &Selection, keys: &[&str], format| {
+            selection.refuse_key(&found(keys, format), UnknownKeys::Included).is_some()
+        };
         let one = Selection { key_id: Some(KeyId::parse("k1").unwrap()), ..Selection::default() };
-        assert_eq!(one.refuse_key(Some(arn)), None);
-        assert!(one.refuse_key(Some("k2")).is_some() && one.refuse_key(None).is_some());
+        for (keys, format, is_left_out) in [
+            (&[arn][..], "native", false),
+            (&["k2", arn], "native", false),
+            (&["k2"], "native", true),
+            (&[], "plaintext", true),
+            // Keys that metadata do not tell may be this one.
+            (&["aws-kms:?"], "native", false),
+            (&["k2", "aws-kms:0123456789abcdef"], "native", false),
+            (&["k2", "recovery:0123456789abcdef"], "native", true),
+            (&[], "s3ec", false),
+        ] {
+            assert_eq!(is_refused(&one, keys, format), is_left_out, "{keys:?} {format}");
+        }
+        let unknown = one.refuse_key(&found(&["aws-kms:?"], "native"), UnknownKeys::LeftOut).unwrap();
+        assert_eq!(unknown.message, "its metadata do not tell its key");
         let other = Selection { not_key_id: Some(KeyId::parse(arn).unwrap()), ..Selection::default() };
-        assert!(other.refuse_key(Some("k1")).is_some());
-        assert!(other.refuse_key(None).is_none() && other.refuse_key(Some("k2")).is_none());
+        assert!(is_refused(&other, &["k1"], "native") && is_refused(&other, &["k2", "k1"], "native"));
+        assert!(!is_refused(&other, &[], "plaintext") && !is_refused(&other, &["k2"], "native"));
         assert!(other.needs_key() && !Selection::default().needs_key());
     }
 }

@@ -296,8 +296,8 @@ impl KeyHolder {
         self.provider.claimed_key(blob)
     }
 
-    /// Wraps the data key of a blob that is under `from` again under the newest version of `to`. The new blob,
-    /// and the full name of the key.
+    /// Wraps the data key of a blob that is under `from` again under the newest version of `to`. The new
+    /// blob, and the full name of the key.
     ///
     /// # Errors
     /// The provider's failure, or [`MalformedResponse::WrappedKeyLength`].

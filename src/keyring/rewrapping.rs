@@ -22,7 +22,8 @@ use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, Hol
 pub struct Rewrapping {
     /// The first holder's blob.
     pub wrapped: Bytes,
-    /// The further wrappings, as the value of `x-amz-meta-encryption-holders`; `None` where the rule has none.
+    /// The further wrappings, as the value of `x-amz-meta-encryption-holders`; `None` where the rule has
+    /// none.
     pub further: Option<Bytes>,
     /// The key that wrapped the data key before, as its provider names it.
     pub key_before: String,
@@ -31,8 +32,8 @@ pub struct Rewrapping {
     /// Whether the object's wrappings are these already: the rule's keys in their newest versions, as far as
     /// blobs tell versions, and no further wrapping too few or too many.
     pub is_unchanged: bool,
-    /// The data key, if it was unwrapped: whether it is the object's, the object's envelope shows. `None` where
-    /// the holder wrapped it again by itself, and nothing was written or unwrapping is denied.
+    /// The data key, if it was unwrapped: whether it is the object's, the object's envelope shows. `None`
+    /// where the holder wrapped it again by itself, and nothing was written or unwrapping is denied.
     pub data_key: Option<Arc<DataKey>>,
 }
 
@@ -214,8 +215,8 @@ impl Work {
         })
     }
 
-    /// Lets the first holder wrap again by itself. `None` if it can't, or if the first wrapping is not one that
-    /// it may wrap again, so that another wrapping has to be opened.
+    /// Lets the first holder wrap again by itself. `None` if it can't, or if the first wrapping is not one
+    /// that it may wrap again, so that another wrapping has to be opened.
     async fn rewrap_first(&self) -> Result<Option<First>, RewrapError> {
         let (inner, place) = (&self.inner, self.rule.first());
         let holder = &inner.holders[place];
@@ -345,8 +346,8 @@ impl Work {
         Ok(present.find(kind, HolderFingerprint::new(kind, name.as_bytes())))
     }
 
-    /// The data key: by the first holder, if it made the first wrapping, else by any. `wrapping` names what the
-    /// data key is needed for.
+    /// The data key: by the first holder, if it made the first wrapping, else by any. `wrapping` names what
+    /// the data key is needed for.
     async fn open(&self, wrapping: impl Fn() -> String) -> Result<&Opened, RewrapError> {
         let opened = self.data_key.get_or_try_init(|| self.unwrap()).await;
         opened.map_err(|cause| {

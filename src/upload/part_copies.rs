@@ -1,4 +1,5 @@
-//! Parts that the storage copies from an object it has: how a multipart object is copied, so that it stays one.
+//! Parts that the storage copies from an object it has: how a multipart object is copied, so that it stays
+//! one.
 //!
 //! It must not know keys or envelopes, and reads no content. It promises that no copy is in flight when it
 //! returns: a part that is stored after its upload was aborted would stay.

@@ -1,8 +1,8 @@
-//! The upload of a native object whose parts are known before its first byte: what the proxy stores in parts by
-//! itself.
+//! The upload of a native object whose parts are known before its first byte: what the proxy stores in parts
+//! by itself.
 //!
-//! It must not know where the plaintext comes from. It promises that an object comes to be only if all parts of
-//! the planned layout were stored, and buffers no more than a chunk.
+//! It must not know where the plaintext comes from. It promises that an object comes to be only if all parts
+//! of the planned layout were stored, and buffers no more than a chunk.
 
 use http::{HeaderMap, Method};
 
@@ -11,29 +11,34 @@ use super::storage::{CompletedUpload, StorageUpload, announce_checksum};
 use crate::body::{BoxBody, SealBody, boxed};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
-    Layout, MAX_PART_LENGTH, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer,
+    Layout, MIN_PART, Part, PartNumber, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer,
     seal_terminator,
 };
-use crate::envelope::native::{Attributes, BodyKind, CHUNK};
+use crate::envelope::native::{Attributes, BodyKind, CHUNK, SEALED_CHUNK};
 use crate::error::Result;
 use crate::object::lost_response::Expected;
 use crate::object::write::NewObject;
 use crate::s3::Checksum;
 use crate::upload::Resources;
 use crate::upstream::UpstreamBody;
+use crate::wire::limits::MAX_PART;
 
 /// The length of parts where nothing else determines it: 64 MiB, of which 10,000 are 625 GiB.
 const PART_LENGTH: u64 = 64 << 20;
 
+/// The greatest plaintext length of a part, in whole chunks, that fits into a part of the storage when it is
+/// sealed.
+pub(crate) const LONGEST_PART: u64 = (MAX_PART - SEGMENT_HEADER as u64) / SEALED_CHUNK as u64 * CHUNK as u64;
+
 /// The greatest number of parts to which a terminator can be added.
 const MAX_TERMINATED: u64 = PartNumber::TERMINATOR.value() as u64 - 1;
 
-/// The layout of an object of parts with these lengths, if it can be sealed so: those before the last have 5 MiB
-/// at least, and none is longer than a part can be. `None` otherwise.
+/// The layout of an object of parts with these lengths, if it can be sealed so: those before the last have 5
+/// MiB at least, and none is longer than a part can be. `None` otherwise.
 pub(crate) fn planned_layout(lengths: &[u64]) -> Option<Layout> {
     let (last, before) = lengths.split_last()?;
     let is_valid = before.iter().all(|length| *length >= MIN_PART)
-        && lengths.iter().all(|length| *length <= MAX_PART_LENGTH);
+        && lengths.iter().all(|length| *length <= LONGEST_PART);
     let parts = (1..).map_while(PartNumber::new).zip(lengths);
     let parts: Vec<_> = parts.map(|(number, length)| Part { number, length: *length }).collect();
     if !is_valid || parts.len() != lengths.len() {
@@ -69,8 +74,8 @@ pub(crate) struct PlannedUpload {
 }
 
 impl PlannedUpload {
-    /// Creates the upload of an object of this layout. `attributes` announce the checksum that is `carried`, if
-    /// any. Conditions among the object's headers apply when the upload is completed.
+    /// Creates the upload of an object of this layout. `attributes` announce the checksum that is `carried`,
+    /// if any. Conditions among the object's headers apply when the upload is completed.
     ///
     /// # Errors
     /// The keyring's and the storage's.
@@ -148,6 +153,7 @@ impl PlannedUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::native::multipart::segment_length;
 
     const MIB: u64 = 1 << 20;
 
@@ -163,7 +169,9 @@ mod tests {
         assert_eq!(lengths(planned_layout(&[6 * MIB, 5 * MIB])), Some((vec![6 * MIB, 5 * MIB], true)));
         assert_eq!(planned_layout(&[]), None);
         assert_eq!(planned_layout(&[5 * MIB - 1, 7]), None);
-        assert_eq!(planned_layout(&[MAX_PART_LENGTH + 1]), None);
+        assert!(segment_length(LONGEST_PART).is_some_and(|stored| stored <= MAX_PART));
+        assert!(segment_length(LONGEST_PART + CHUNK as u64).is_some_and(|stored| stored > MAX_PART));
+        assert_eq!(planned_layout(&[LONGEST_PART + 1]), None);
         assert_eq!(planned_layout(&[5 * MIB; 10_000]), None, "no number is left for the terminator");
         assert_eq!(planned_layout(&[5 * MIB; 9_999]).map(|layout| layout.segments()), Some(10_000));
         let small_last = [&[5 * MIB; 9_999][..], &[1]].concat();

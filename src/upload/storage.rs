@@ -261,8 +261,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Declares the checksum that is sent with each part: S3 accepts checksums of parts only if the upload declares
-/// one.
+/// Declares the checksum that is sent with each part: S3 accepts checksums of parts only if the upload
+/// declares one.
 pub(crate) fn announce_checksum(upstreams: &Upstreams, bucket: &BucketName, request: &mut HeaderMap) {
     if let Some(algorithm) = upstreams.checksum_algorithm(bucket) {
         request.insert(CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));

@@ -24,9 +24,13 @@ pub(super) fn code(error: &JobError) -> u8 {
 
 /// The failure of a job that has no summary.
 pub(super) fn failure(error: JobError) -> Failure {
+    let exit_code = code(&error);
     match error {
         JobError::Io { action, source } => Failure::Io { action, source },
-        other => Failure::Job { exit_code: code(&other), message: other.to_string() },
+        JobError::Invalid(message)
+        | JobError::Unavailable(message)
+        | JobError::Again(message)
+        | JobError::NotAuthentic(message) => Failure::Job { message, exit_code },
     }
 }
 

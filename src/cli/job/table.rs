@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use indicatif::HumanBytes;
 
 use crate::job::{DryRun, Ending, KeyCount, MergedReport, Summary, Tally};
+use crate::keyring::KeyId;
 
 /// What a summary and a merged report have in common.
 struct Shown<'a> {
@@ -139,10 +140,13 @@ fn shown(shown: &Shown<'_>) -> String {
 
 /// How many versions are under the key that a job looked for, and what that proves.
 fn under(shown: &Shown<'_>, key: &str) -> String {
-    let count: u64 = shown.tally.keys_before.values().map(|count| count.versions).sum();
+    let named = KeyId::parse(key).expect("a key's name was parsed before");
+    let (count, unknown) = shown.tally.versions_under(&named);
     let Tally { failed, raced, .. } = *shown.tally;
     let doubt = if count > 0 {
         return format!("{count} under {key}\n");
+    } else if unknown > 0 {
+        Some(format!("the metadata of {unknown} versions do not tell their key (docs/JOBS.md)"))
     } else if failed + raced > 0 {
         Some(format!("{} rows failed, which may be under it", failed + raced))
     } else if !shown.is_whole {

@@ -78,6 +78,7 @@ mod tests {
             bytes: 0,
             format: None,
             key_before: None,
+            further_keys: Vec::new(),
             key_after: None,
             version_after: None,
         }

@@ -58,7 +58,8 @@ pub struct MergedReport {
 /// Reads the summaries of all shards at `place`, and merges them.
 ///
 /// # Errors
-/// [`JobError::Invalid`] for a place without a report, or with those of several jobs.
+/// [`JobError::Invalid`] for a place without a report, or with those of several jobs; [`JobError::Again`] where
+/// no shard has ended.
 pub async fn merge(place: &Place) -> Result<MergedReport, JobError> {
     let files: BTreeMap<String, u64> = place.list().await?.into_iter().collect();
     let mut runs: BTreeMap<(String, u32), BTreeMap<u32, Summary>> = BTreeMap::new();
@@ -80,6 +81,10 @@ pub async fn merge(place: &Place) -> Result<MergedReport, JobError> {
         )));
     }
     let Some(((job, shards), found)) = runs.pop_first() else {
+        // What killed shards leave behind, and the plan of a listing.
+        if files.keys().any(|name| name.ends_with(".partial") || name.starts_with("listing-of-")) {
+            return Err(JobError::Again(format!("{place}: no shard has ended yet")));
+        }
         return Err(JobError::Invalid(format!("{place} has no report of a job")));
     };
     Ok(merged(job, shards, &found, &files))

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::job::outcome::{Outcome, Severity, Status};
+use crate::keyring::KeyId;
 
 /// The maximum number of keys, and of error codes, that are counted apart.
 const MAX_NAMES: usize = 10_000;
@@ -14,8 +15,14 @@ const MAX_NAMES: usize = 10_000;
 /// The name that further ones are counted under.
 pub(super) const OTHERS: &str = "(others)";
 
-/// The key of objects that have none.
-pub(super) const NO_KEY: &str = "(none)";
+/// The key of plaintext objects.
+const NO_KEY: &str = "(none)";
+
+/// The key of other objects whose metadata do not tell it.
+const UNKNOWN_KEY: &str = "(unknown)";
+
+/// The format of objects that are under no key.
+pub(in crate::job) const PLAINTEXT: &str = "plaintext";
 
 /// Objects under one key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +108,11 @@ impl Tally {
         let Some(format) = outcome.format else { return };
         *named(&mut self.formats, format) += 1;
         let count = KeyCount { objects: u64::from(is_latest), versions: 1, bytes: outcome.bytes };
-        named(&mut self.keys_before, outcome.key_before.as_deref().unwrap_or(NO_KEY)).add(count);
+        let no_key = if format == PLAINTEXT { NO_KEY } else { UNKNOWN_KEY };
+        named(&mut self.keys_before, outcome.key_before.as_deref().unwrap_or(no_key)).add(count);
+        for key in outcome.further_keys.iter().filter(|key| Some(*key) != outcome.key_before.as_ref()) {
+            named(&mut self.keys_before, key).add(count);
+        }
         if let Some(after) = &outcome.key_after {
             named(&mut self.keys_after, after).add(count);
         }
@@ -137,9 +148,13 @@ impl Tally {
         }
     }
 
-    /// Whether some keys are not counted apart.
-    pub fn has_further_keys(&self) -> bool {
-        self.keys_before.contains_key(OTHERS)
+    /// Versions of objects under a key, and versions that may be under it: their metadata do not tell.
+    pub fn versions_under(&self, key: &KeyId) -> (u64, u64) {
+        let sum = |has: &dyn Fn(&str) -> bool| {
+            let named = self.keys_before.iter().filter(|(name, _)| has(name));
+            named.map(|(_, count)| count.versions).sum()
+        };
+        (sum(&|name| key.is_named(name, None)), sum(&is_unknown_key))
     }
 }
 
@@ -149,6 +164,16 @@ impl KeyCount {
         self.versions += other.versions;
         self.bytes += other.bytes;
     }
+}
+
+/// Whether the name that an object's metadata tell of its key leaves open which key that is: `aws-kms:?`, or
+/// kind and fingerprint. A recovery key is no other key.
+pub(in crate::job) fn is_unknown_key(name: &str) -> bool {
+    let (kind, rest) = name.split_once(':').unwrap_or(("", name));
+    let is_fingerprint = rest.len() == 16 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    rest == "?"
+        || [UNKNOWN_KEY, OTHERS].contains(&name)
+        || (is_fingerprint && !kind.is_empty() && kind != "recovery")
 }
 
 /// The count under a name, or under [`OTHERS`] once there are many names.

@@ -1,8 +1,6 @@
-//! What an object has beside its content, and that its successor has as well: metadata, storage class, website
-//! redirect, lock, tags and grants.
-//! It must not know content or keys.
-//! It promises that an object whose metadata can't be carried is left alone, and that what the storage kept of
-//! them is compared.
+//! What an object has beside its content, and that its successor has as well: metadata, storage class,
+//! website redirect, lock, tags and grants. It must not know content or keys. It promises that an object
+//! whose metadata can't be carried is left alone, and that what the storage kept of them is compared.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -13,10 +11,10 @@ use super::ending::Stop;
 use super::seen::Seen;
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::location::ObjectLocation;
-use crate::object::tags::object_tags;
 use crate::object::upstream_response::{parse_body, refusal};
 use crate::s3::{headers, xml};
 use crate::upload::Resources;
+use crate::upload::tags::object_tags;
 use crate::wire::header::TAGGING;
 
 const LOCK_MODE: &str = "x-amz-object-lock-mode";
@@ -52,8 +50,8 @@ impl Carried {
     /// without those of its format.
     ///
     /// # Errors
-    /// [`Stop::Skipped`] for metadata that the storage can't give as headers; the storage's refusal of the tags
-    /// or the ACL.
+    /// [`Stop::Skipped`] for metadata that the storage can't give as headers; the storage's refusal of the
+    /// tags or the ACL.
     pub(super) async fn read(
         resources: &Resources,
         at: &ObjectLocation<'_>,

@@ -1,7 +1,6 @@
-//! Encrypt: objects in plaintext and in other formats become objects of the rule's format.
-//! It must not know how a format is opened or sealed.
-//! It promises that what was sealed is the content that was read, to its last byte, and that an object of parts
-//! stays one of as many.
+//! Encrypt: objects in plaintext and in other formats become objects of the rule's format. It must not know
+//! how a format is opened or sealed. It promises that what was sealed is the content that was read, to its
+//! last byte, and that an object of parts stays one of as many.
 
 use http::header::{HeaderMap, IF_MATCH};
 
@@ -168,7 +167,8 @@ impl Encrypt<'_> {
         Ok((written, ended(&pending)?))
     }
 
-    /// Stores the parts of the object. A last look finds out whether the object is still the one that is read.
+    /// Stores the parts of the object. A last look finds out whether the object is still the one that is
+    /// read.
     async fn upload(
         &self,
         mut upload: PlannedUpload,

@@ -73,6 +73,8 @@ pub(super) struct Known {
     pub(super) format: Option<&'static str>,
     /// The key that wrapped the object's data key before.
     pub(super) key_before: Option<String>,
+    /// Further keys that wrapped it before.
+    pub(super) further_keys: Vec<String>,
     /// The key that wraps the object's data key now.
     pub(super) key_after: Option<String>,
     /// The version that was written.
@@ -134,6 +136,7 @@ impl Known {
             bytes: self.bytes,
             format: self.format,
             key_before: self.key_before,
+            further_keys: self.further_keys,
             key_after: self.key_after,
             version_after: self.version_after,
         }

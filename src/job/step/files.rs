@@ -32,8 +32,8 @@ impl FileTarget {
     /// The file for an object key, which becomes a path below `directory`.
     ///
     /// # Errors
-    /// [`Stop::Refused`] for a key that no path below the directory can have, [`Stop::Skipped`] for one that ends
-    /// in a slash, as the markers of folders do.
+    /// [`Stop::Refused`] for a key that no path below the directory can have, [`Stop::Skipped`] for one that
+    /// ends in a slash, as the markers of folders do.
     pub(super) fn new(directory: &Path, object_key: &ObjectKey) -> Result<Self, Stop> {
         let key = object_key.as_str();
         if key.ends_with('/') {

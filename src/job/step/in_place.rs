@@ -1,7 +1,6 @@
-//! Gives an object other metadata entries in its place: the storage copies it onto itself.
-//! It must not know keys, and reads no content.
-//! It promises that the copied object is the one that was seen: each request is conditional on its ETag, and an
-//! upload is completed only if a last look finds the object unchanged.
+//! Gives an object other metadata entries in its place: the storage copies it onto itself. It must not know
+//! keys, and reads no content. It promises that the copied object is the one that was seen: each request is
+//! conditional on its ETag, and an upload is completed only if a last look finds the object unchanged.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH};
 use http::{Method, StatusCode};
@@ -117,8 +116,9 @@ impl InPlace<'_> {
         request
     }
 
-    /// The headers that name the source. It is named without its version: a storage that ignores conditions on
-    /// the place of a copy then refuses it by the ETag of its source, if another object has taken the place.
+    /// The headers that name the source. It is named without its version: a storage that ignores conditions
+    /// on the place of a copy then refuses it by the ETag of its source, if another object has taken the
+    /// place.
     fn source(&self) -> HeaderMap {
         let Row { bucket, object_key, .. } = self.row;
         let source = CopySource { bucket: bucket.clone(), object: object_key.clone(), version_id: None };

@@ -36,7 +36,9 @@ pub(super) async fn keys(resources: &Resources, row: &Row, known: &mut Known) ->
         Err(error) => return Err(error.into()),
     };
     let message = if names.len() > 1 { format!("wrapped under {}", names.join(", ")) } else { String::new() };
-    known.key_before = names.into_iter().next();
+    let mut names = names.into_iter();
+    known.key_before = names.next();
+    known.further_keys = names.collect();
     Ok(Success::Unchanged(message))
 }
 

@@ -7,7 +7,7 @@ use http::header::HeaderMap;
 use super::ending::Stop;
 use super::part_lengths::part_lengths;
 use super::seen::Seen;
-use crate::envelope::native::multipart::{Layout, MAX_PART_LENGTH, fits_header};
+use crate::envelope::native::multipart::{Layout, fits_header};
 use crate::envelope::native::{Attributes, UploadChecksum, ciphertext_length};
 use crate::job::row::Row;
 use crate::object::opened::OpenedObject;
@@ -16,7 +16,7 @@ use crate::object::write::admit_parts;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, ChecksumAlgorithm};
 use crate::upload::Resources;
-use crate::upload::planned_upload::{even_layout, planned_layout};
+use crate::upload::planned_upload::{LONGEST_PART, even_layout, planned_layout};
 use crate::wire::limits::MAX_PUT;
 
 /// How an object is stored.
@@ -65,15 +65,15 @@ impl Plan {
     }
 }
 
-/// The plaintext lengths of parts that had these stored lengths: what a format adds is in the first or the last
-/// part. A part that is too long after it was sealed is divided.
+/// The plaintext lengths of parts that had these stored lengths: what a format adds is in the first or the
+/// last part. A part that is too long after it was sealed is divided.
 fn plaintext_lengths(stored: &[u64], length: u64) -> Vec<u64> {
     let mut left = length;
     let mut lengths = Vec::with_capacity(stored.len());
     for (at, part) in stored.iter().enumerate() {
         let part = if at + 1 == stored.len() { left } else { left.min(*part) };
         left -= part;
-        let pieces = part.div_ceil(MAX_PART_LENGTH).max(1);
+        let pieces = part.div_ceil(LONGEST_PART).max(1);
         let usual = part.div_ceil(pieces);
         lengths.extend((0..pieces).map(|piece| usual.min(part - piece * usual)));
     }
@@ -89,8 +89,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The attributes of the envelope of an object of so many parts, and the checksum that its last segment is
-    /// to carry (F-54).
+    /// The attributes of the envelope of an object of so many parts, and the checksum that its last segment
+    /// is to carry (F-54).
     pub(super) fn attributes(&self, parts: usize) -> (Attributes, Option<ObjectChecksum>) {
         if !self.whole.is_empty() {
             return (Attributes::new(self.whole.clone()), None);

@@ -35,8 +35,8 @@ pub(super) fn reading(resources: &Resources, rule: &BucketRule) -> Resources {
 /// version.
 ///
 /// # Errors
-/// [`Stop::Refused`] if the storage stored something else than it was given; [`Stop::Raced`] if another object
-/// has taken its place; the failure of the read.
+/// [`Stop::Refused`] if the storage stored something else than it was given; [`Stop::Raced`] if another
+/// object has taken its place; the failure of the read.
 pub(super) async fn read_back(
     resources: &Resources,
     target: &Target,

@@ -1,7 +1,6 @@
-//! Rewrap: the wrappings of an object's data key are made anew under the holders of its rule.
-//! It must not know how a holder wraps.
-//! It promises that envelope and content stay byte for byte, and that a row succeeds only if the stored object
-//! has the new wrappings, and opens by them where unwrapping is not denied.
+//! Rewrap: the wrappings of an object's data key are made anew under the holders of its rule. It must not
+//! know how a holder wraps. It promises that envelope and content stay byte for byte, and that a row succeeds
+//! only if the stored object has the new wrappings, and opens by them where unwrapping is not denied.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -84,8 +83,8 @@ pub(super) async fn rewrap(
 }
 
 impl Rewrap<'_> {
-    /// Checks that the data key is the object's, where it was unwrapped: a storage that exchanged the wrapping
-    /// must not have another data key wrapped for further holders.
+    /// Checks that the data key is the object's, where it was unwrapped: a storage that exchanged the
+    /// wrapping must not have another data key wrapped for further holders.
     fn check_data_key(&self) -> Result<(), Stop> {
         let Some(data_key) = &self.made.data_key else { return Ok(()) };
         let Row { bucket, object_key, .. } = self.row;
@@ -120,8 +119,8 @@ impl Rewrap<'_> {
         Ok(entries)
     }
 
-    /// The ranges of the stored parts: as the storage tells them, else by the layout, for which the object has
-    /// to be opened.
+    /// The ranges of the stored parts: as the storage tells them, else by the layout, for which the object
+    /// has to be opened.
     async fn parts(&self) -> Result<PartRanges, Stop> {
         let at = self.seen.location(self.row);
         let identity = ObjectIdentity::from_headers(&self.seen.headers, self.stored, self.seen.stored)?;
@@ -139,8 +138,8 @@ impl Rewrap<'_> {
     /// Looks at the object that was written. Its version, where the bucket has versions.
     ///
     /// # Errors
-    /// The error of the write, if it was not carried out; [`Stop::Refused`] if the storage stored something else
-    /// than it was given; [`Stop::Raced`] if another object has taken its place.
+    /// The error of the write, if it was not carried out; [`Stop::Refused`] if the storage stored something
+    /// else than it was given; [`Stop::Raced`] if another object has taken its place.
     async fn read_back(
         &self,
         written: Result<Written, Stop>,
@@ -149,16 +148,17 @@ impl Rewrap<'_> {
     ) -> Result<Option<String>, Stop> {
         let (written, trouble) = match written {
             Ok(written) => (written, None),
+            Err(raced @ Stop::Raced(_)) => return Err(raced),
             // A response may have been lost, and the repeated request be refused because of the first one.
             Err(stop) => (Written::default(), Some(stop)),
         };
         let Row { bucket, object_key, .. } = self.row;
         let version_id = written.version_id.as_deref();
         let at = ObjectLocation { bucket, object_key, version_id, headers: HeaderMap::new() };
-        let now = match (Seen::at(self.resources, &at).await, trouble.is_some()) {
-            (Ok(now), _) => now,
-            (Err(failure), false) => return Err(failure),
-            (Err(_), true) => return Err(trouble.unwrap_or_else(|| unreachable!("it was found to be some"))),
+        let (now, trouble) = match (Seen::at(self.resources, &at).await, trouble) {
+            (Ok(now), trouble) => (now, trouble),
+            (Err(_), Some(trouble)) => return Err(trouble),
+            (Err(failure), None) => return Err(failure),
         };
         let names = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS];
         let other = names.into_iter().find(|name| now.headers.get(*name) != entries.get(*name));

@@ -1,7 +1,6 @@
-//! Where a step writes an object to.
-//! It must not know what is written.
-//! It promises that no object is overwritten but the one that was read: a write in its place is conditional on
-//! its ETag, any other on the absence of an object.
+//! Where a step writes an object to. It must not know what is written. It promises that no object is
+//! overwritten but the one that was read: a write in its place is conditional on its ETag, any other on the
+//! absence of an object.
 
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
@@ -59,7 +58,8 @@ impl Target {
         }
     }
 
-    /// Refuses a write that the storage would not make conditional, so that it could overwrite a newer object.
+    /// Refuses a write that the storage would not make conditional, so that it could overwrite a newer
+    /// object.
     ///
     /// # Errors
     /// [`Stop::Refused`] with the way out; the failure of the trial.
@@ -104,8 +104,8 @@ impl Target {
     }
 }
 
-/// Whether an object of this length, which stands where `source` is to be written, is what an earlier run wrote:
-/// as long, and not older.
+/// Whether an object of this length, which stands where `source` is to be written, is what an earlier run
+/// wrote: as long, and not older.
 pub(super) fn is_done_before(present: &Seen, length: u64, source: &Seen, source_length: u64) -> bool {
     let time = |seen: &Seen| {
         let time = seen.headers.get(LAST_MODIFIED).and_then(|time| time.to_str().ok())?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use self::storage::{Object, Storage, refuse};
+use self::storage::{Object, Oddities, Storage, refuse};
 use super::*;
 use crate::envelope::native::multipart::Layout;
 use crate::job::outcome::{Severity, Status};
@@ -193,7 +193,8 @@ async fn verify_tells_what_is_not_encrypted() {
 
 #[tokio::test]
 async fn what_is_archived_deleted_or_gone_has_its_reason() {
-    let (storage, resources, _folder) = Storage { has_versions: true, ..Storage::default() }.serve().await;
+    let (storage, resources, _folder) =
+        Storage::new(Oddities { has_versions: true, ..Oddities::default() }).serve().await;
     let resources = migrating(&resources, WriteFormat::Native);
     let steps = [Step::Verify, Step::Rewrap, Step::Encrypt(Destination::InPlace)];
     for class in ["GLACIER", "DEEP_ARCHIVE"] {

@@ -1,7 +1,7 @@
 //! The holder for Transit of OpenBao and HashiCorp Vault: `datakey/plaintext`, `decrypt`, `encrypt` and
-//! `rewrap`, bound to the encryption context by the key's derivation. It must not know caches or other holders. It promises
-//! that no data key is returned before the key was proved to be derived, and that every call ends within
-//! [`OPERATION_TIMEOUT`].
+//! `rewrap`, bound to the encryption context by the key's derivation. It must not know caches or other
+//! holders. It promises that no data key is returned before the key was proved to be derived, and that every
+//! call ends within [`OPERATION_TIMEOUT`].
 
 mod client;
 mod login;

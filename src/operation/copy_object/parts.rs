@@ -10,7 +10,6 @@ use super::{DocumentResponse, ObjectCopy, response_checksums};
 use crate::error::{Error, Result};
 use crate::object::lost_response::Expected;
 use crate::object::native::OpenedNative;
-use crate::object::tags::object_tags;
 use crate::object::{layout, response_headers};
 use crate::operation::request::copy_source::NativeSource;
 use crate::s3::headers::Directive;
@@ -18,6 +17,7 @@ use crate::s3::{Checksum, Hashed, S3Error, xml};
 use crate::upload::part_copies::{CopiedPart, copy_parts, segments};
 use crate::upload::session::take_conditions;
 use crate::upload::storage::{CompletedUpload, StorageUpload};
+use crate::upload::tags::object_tags;
 use crate::wire::header::{COPY_SOURCE_VERSION_ID, TAGGING};
 use crate::wire::limits::MAX_COPY;
 

@@ -20,7 +20,8 @@ const PERMISSIONS: [(&str, &str); 4] = [
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAcl.html>
 ///
 /// # Errors
-/// [`XmlError`] for another document, an unknown permission, or a grantee that is no account, group or address.
+/// [`XmlError`] for another document, an unknown permission, or a grantee that is no account, group or
+/// address.
 pub fn grants_to_headers(document: &[u8]) -> Result<Vec<(&'static str, String)>, XmlError> {
     let root = read(document, Limits { bytes: MAX_ACL_DOCUMENT, elements: 2_000 })?;
     if root.name != "AccessControlPolicy" {

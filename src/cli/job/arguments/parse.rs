@@ -56,7 +56,7 @@ fn bucket_url(text: &str) -> Option<(BucketName, &str)> {
 
 /// A limit, or a share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Share(pub(super) f64);
+pub struct Share(pub(in crate::cli::job) f64);
 
 pub(super) fn rate(text: &str) -> Result<Share, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
@@ -102,7 +102,7 @@ pub(super) fn binding(text: &str) -> Result<Binding, String> {
 }
 
 /// Where a file is: `s3://BUCKET/KEY`, or a path.
-pub(super) fn location(text: &str) -> Result<Location, Failure> {
+pub(in crate::cli::job) fn location(text: &str) -> Result<Location, Failure> {
     if !text.starts_with("s3://") {
         return Ok(Location::File(text.into()));
     }
@@ -113,7 +113,7 @@ pub(super) fn location(text: &str) -> Result<Location, Failure> {
 }
 
 /// A location for people.
-pub(super) fn shown(location: &Location) -> String {
+pub(in crate::cli::job) fn shown(location: &Location) -> String {
     match location {
         Location::File(path) if path.as_os_str() == "-" => "standard input".to_owned(),
         Location::File(path) => path.display().to_string(),
@@ -122,7 +122,7 @@ pub(super) fn shown(location: &Location) -> String {
 }
 
 /// How a manifest of this name is written.
-pub(super) fn manifest_format(name: &str) -> ManifestFormat {
+pub(in crate::cli::job) fn manifest_format(name: &str) -> ManifestFormat {
     let name = name.strip_suffix(".gz").unwrap_or(name);
     if name.ends_with(".json") {
         ManifestFormat::Inventory
@@ -173,7 +173,7 @@ impl PlaceArgument {
     }
 
     /// A file of the place.
-    pub(super) fn file(&self, name: &str) -> Result<Location, JobError> {
+    pub(in crate::cli::job) fn file(&self, name: &str) -> Result<Location, JobError> {
         match self {
             Self::Directory(path) => Ok(Location::File(path.join(name))),
             Self::Bucket(bucket, prefix) => {
@@ -187,10 +187,10 @@ impl PlaceArgument {
 
 /// Where `--to` leads.
 #[derive(Debug)]
-pub(super) struct Destined(pub(super) Destination);
+pub(in crate::cli::job) struct Destined(pub(in crate::cli::job) Destination);
 
 impl Destined {
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(in crate::cli::job) fn parse(text: &str) -> Result<Self, Failure> {
         if !text.starts_with("s3://") {
             return Ok(Self(Destination::Directory(text.into())));
         }

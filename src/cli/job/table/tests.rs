@@ -35,6 +35,7 @@ fn nothing_under_a_key_is_a_proof_only_where_all_was_looked_at() {
         (Tally { failed: 1, ..tally(&[]) }, true, Some(true), None, "1 rows failed"),
         (Tally { raced: 1, ..tally(&[]) }, true, Some(true), None, "1 rows failed"),
         (Tally::default(), true, Some(true), None, "no objects"),
+        (tally(&[("aws-kms:?", 3)]), true, Some(true), None, "3 versions do not tell"),
     ] {
         let text = proof(&tally, is_whole, all_versions, sample);
         assert!(text.starts_with("0 under K: NO PROOF") && text.contains(doubt), "{text}");

@@ -14,7 +14,7 @@ fn to_c(prefix: &str) -> Step {
 async fn plaintext_becomes_native_in_its_place_with_all_it_has() {
     for length in [0, 5, 65_536, 200_000] {
         let (storage, resources, _folder) =
-            Storage { has_versions: true, ..Storage::default() }.serve().await;
+            Storage::new(Oddities { has_versions: true, ..Oddities::default() }).serve().await;
         let resources = migrating(&resources, WriteFormat::Native);
         let content = pattern(length);
         keep_plaintext(&storage, "/b/k", content.clone(), &[]);
@@ -102,7 +102,7 @@ async fn what_is_written_meanwhile_is_not_overwritten() {
 #[tokio::test]
 async fn a_storage_that_ignores_conditions_is_not_written_to() {
     let (storage, resources, _folder) =
-        Storage { ignores_conditions: true, ..Storage::default() }.serve().await;
+        Storage::new(Oddities { ignores_conditions: true, ..Oddities::default() }).serve().await;
     let resources = migrating(&resources, WriteFormat::Native);
     keep_plaintext(&storage, "/b/k", "plain", &[]);
     for step in [in_place(), to_c("")] {
@@ -121,7 +121,7 @@ async fn what_the_storage_stores_instead_is_found_out() {
         |object: &mut Object| object.body = object.body.slice(1..),
     ] {
         let (storage, resources, _folder) =
-            Storage { has_versions: true, ..Storage::default() }.serve().await;
+            Storage::new(Oddities { has_versions: true, ..Oddities::default() }).serve().await;
         let resources = migrating(&resources, WriteFormat::Native);
         keep_plaintext(&storage, "/b/k", "some plaintext", &[]);
         storage.after(move |request, objects| {

@@ -54,12 +54,22 @@ pub(super) struct Storage {
     after: Mutex<Option<After>>,
     log: Mutex<Vec<(Method, String)>>,
     serial: Mutex<u64>,
+    odd: Oddities,
+}
+
+/// What a storage does otherwise than one without versions that honours all conditions.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Oddities {
     pub(super) has_versions: bool,
     pub(super) ignores_if_match_of_copies: bool,
     pub(super) ignores_conditions: bool,
 }
 
 impl Storage {
+    pub(super) fn new(odd: Oddities) -> Self {
+        Self { odd, ..Self::default() }
+    }
+
     /// Serves the storage until the test ends, with rules for the buckets `b` and `c`.
     pub(super) async fn serve(self) -> (Arc<Self>, Resources, tempfile::TempDir) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -124,7 +134,7 @@ impl Storage {
         let modified = format!("Sun, 29 Nov 2026 12:00:{:02} GMT", self.next() % 60);
         object.headers.insert(header::LAST_MODIFIED, HeaderValue::from_str(&modified).unwrap());
         let versions = objects.entry(path.to_owned()).or_default();
-        if self.has_versions {
+        if self.odd.has_versions {
             object.version = Some(format!("v{}", self.next()));
         } else {
             versions.clear();
@@ -244,7 +254,7 @@ impl Storage {
         let is_unmet = wanted
             .is_some_and(|wanted| present.is_none_or(|present| format!("\"{}\"", present.etag) != wanted))
             || (request.headers().contains_key(header::IF_NONE_MATCH) && present.is_some());
-        (is_unmet && !self.ignores_conditions).then(|| refuse(request, 412, "PreconditionFailed"))
+        (is_unmet && !self.odd.ignores_conditions).then(|| refuse(request, 412, "PreconditionFailed"))
     }
 
     fn source(&self, request: &Request<Bytes>, objects: &Objects) -> Result<Object, Answer> {
@@ -266,7 +276,7 @@ impl Storage {
             Ok(source) => source,
             Err(refused) => return refused,
         };
-        if !self.ignores_if_match_of_copies
+        if !self.odd.ignores_if_match_of_copies
             && let Some(refused) = self.refuse_by_condition(request, objects, path)
         {
             return refused;

@@ -1,13 +1,13 @@
 //! The tags of a stored object, which S3 keeps apart from its metadata.
 //!
-//! It must not know requests of clients. It promises the tags as the header of an upload, which takes tags from
-//! its first request only.
+//! It must not know requests of clients. It promises the tags as the header of an upload, which takes tags
+//! from its first request only.
 
 use http::{Method, StatusCode};
 
-use super::location::ObjectLocation;
-use super::upstream_response;
 use crate::error::Result;
+use crate::object::location::ObjectLocation;
+use crate::object::upstream_response;
 use crate::s3::xml;
 use crate::upstream::Upstreams;
 
