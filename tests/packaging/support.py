@@ -57,7 +57,7 @@ def run(*command, check=True, **options):
 def environment(**further):
     """No credentials and profiles of the caller, and no metadata service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3VEIL_", "NOTIFY_", "LISTEN_"))}
-    return kept | {"AWS_EC2_METADATA_DISABLED": "true", **further}
+    return kept | {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", **further}
 
 
 def free_port():
