@@ -179,7 +179,7 @@ impl Blame {
 
 impl Error {
     /// The error itself, without the sharing.
-    fn unshared(&self) -> &Self {
+    pub(crate) fn unshared(&self) -> &Self {
         if let Self::Shared(error) = self { error.unshared() } else { self }
     }
 

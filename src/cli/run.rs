@@ -16,8 +16,8 @@ use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
 use super::startup::{self, Origin, Purpose};
 use super::{
-    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, keygen,
-    manual, metric_descriptions, process,
+    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
+    keygen, manual, metric_descriptions, process,
 };
 use crate::config::{Config, ServiceManager};
 use crate::log::Log;
@@ -33,7 +33,17 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
     let (command, config) = line.into_parts();
     let shown = match command {
         Command::Serve => return serve(&config),
-        Command::Decrypt(arguments) => return decrypt(&config, &arguments, output),
+        Command::Decrypt(arguments) => match arguments.into_offline()? {
+            Ok(arguments) => return decrypt(&config, &arguments, output),
+            Err(arguments) => return show(job::run(&config, job::Kind::Decrypt(arguments))?, output),
+        },
+        Command::Verify(arguments) => return show(job::run(&config, job::Kind::Verify(arguments))?, output),
+        Command::Rewrap(arguments) => return show(job::run(&config, job::Kind::Rewrap(arguments))?, output),
+        Command::Encrypt(arguments) => {
+            return show(job::run(&config, job::Kind::Encrypt(arguments))?, output);
+        }
+        Command::Keys(arguments) => return show(job::run(&config, job::Kind::Keys(arguments))?, output),
+        Command::Report(arguments) => return show(job::report(&config, &arguments)?, output),
         Command::Check(arguments) => return check(&config, &arguments, output),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
         Command::Inspect(arguments) => {
@@ -54,6 +64,12 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
 fn write(output: &mut dyn Write, shown: &str) -> Result<(), Failure> {
     let written = output.write_all(shown.as_bytes()).and_then(|()| output.flush());
     written.map_err(|source| Failure::Io { action: "writing the output".to_owned(), source })
+}
+
+/// Writes the summary of a job, also of one that failed.
+fn show(ended: job::Ended, output: &mut dyn Write) -> Result<(), Failure> {
+    write(output, &ended.shown)?;
+    ended.outcome
 }
 
 /// Writes the report, also one of failures.

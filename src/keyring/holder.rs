@@ -65,6 +65,15 @@ pub(super) struct DecryptedKey {
     pub(super) key_id: Option<String>,
 }
 
+/// A holder's response to the request to wrap a data key, unchecked.
+#[derive(Debug)]
+pub(super) struct WrappedKey {
+    /// The wrapped data key.
+    pub(super) wrapped: Bytes,
+    /// The full name of the wrapping key.
+    pub(super) key_id: Option<String>,
+}
+
 /// The response of a holder, or the reason why there is none.
 pub(super) type Response<'a, T> = Pin<Box<dyn Future<Output = Result<T, CheckError>> + Send + 'a>>;
 
@@ -111,6 +120,23 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey>;
 
+    /// Wraps a data key that exists under `key_id`, bound to `context`.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey>;
+
+    /// The name of the key that a blob claims to be wrapped under, with the version where the provider counts
+    /// versions of a key; not authenticated. `None` where blobs do not tell.
+    fn claimed_key(&self, _blob: &[u8]) -> Option<String> {
+        None
+    }
+
     /// Proves that the configured key binds data keys to their context, where the provider has keys that do
     /// not. Such a provider returns no data key before a proof has succeeded, whether or not this was called.
     ///
@@ -120,8 +146,8 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Wraps the data key of `wrapped` again under the newest version of `key_id`, bound to `context`, too,
-    /// without the data key leaving the service.
+    /// Wraps the data key of `wrapped`, which is under the key `from` and under no other, again under the
+    /// newest version of the key `to`, bound to `context`, too, without the data key leaving the service.
     ///
     /// # Errors
     /// As [`Self::decrypt`]; [`KeyringError::Unsupported`] if the provider can't do so.
@@ -129,8 +155,9 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         &'a self,
         _wrapped: &'a [u8],
         _context: &'a EncryptionContext,
-        _key_id: &'a KeyId,
-    ) -> Response<'a, Bytes> {
+        _from: &'a KeyId,
+        _to: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
         Box::pin(ready(Err(KeyringError::Unsupported.into())))
     }
 }
@@ -250,18 +277,40 @@ impl KeyHolder {
         self.provider.prove().await
     }
 
+    /// Wraps a data key that exists. The new blob, and the full name of the key.
+    pub(super) async fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<(Bytes, String), KeyringError> {
+        let began = Instant::now();
+        let response = self.provider.wrap(data_key, context, key_id).await;
+        let checked = response.and_then(|wrapped| Ok(wrapped.check(key_id)?));
+        let recorded = self.record("wrap", key_id, began, checked);
+        recorded.map_err(|failure| self.log_failure(KeyCall::Generate, key_id, failure))
+    }
+
+    /// The name of the key that a blob claims, as far as this holder's blobs tell.
+    pub(super) fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        self.provider.claimed_key(blob)
+    }
+
+    /// Wraps the data key of a blob that is under `from` again under the newest version of `to`. The new
+    /// blob, and the full name of the key.
+    ///
     /// # Errors
     /// The provider's failure, or [`MalformedResponse::WrappedKeyLength`].
     pub(super) async fn rewrap(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
-        key_id: &KeyId,
-    ) -> Result<Bytes, CheckError> {
+        (from, to): (&KeyId, &KeyId),
+    ) -> Result<(Bytes, String), CheckError> {
         let began = Instant::now();
-        let response = self.provider.rewrap(wrapped, context, key_id).await;
-        let checked = response.and_then(|wrapped| Ok(checked_blob(wrapped)?));
-        self.record("rewrap", key_id, began, checked)
+        let response = self.provider.rewrap(wrapped, context, from, to).await;
+        let checked = response.and_then(|wrapped| Ok(wrapped.check(to)?));
+        self.record("rewrap", to, began, checked)
     }
 
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
@@ -331,6 +380,13 @@ impl DecryptedKey {
         let Self { data_key, key_id } = self;
         let data_key = checked_data_key(data_key)?;
         Ok(UnwrappedKey { data_key, key_id: checked_key_id(key_id, requested)? })
+    }
+}
+
+impl WrappedKey {
+    fn check(self, requested: &KeyId) -> Result<(Bytes, String), KeyringError> {
+        let Self { wrapped, key_id } = self;
+        Ok((checked_blob(wrapped)?, checked_key_id(key_id, requested)?))
     }
 }
 

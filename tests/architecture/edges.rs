@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["s3", "sigv4"]),
     ("admission", &["meter", "metric", "s3", "object"]),
     ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
+    ("job", &["wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object", "upload"]),
     (
         "operation",
         &[
@@ -64,8 +65,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "server",
-            "admin",
+            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "job",
+            "server", "admin",
         ],
     ),
     (
@@ -85,6 +86,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "object",
             "upload",
+            "job",
             "operation",
             "access",
             "service",
