@@ -12,11 +12,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metric", &[]),
     ("log", &[]),
     ("wire", &[]),
+    ("audit", &["log", "wire"]),
     ("store", &[]),
     ("s3", &["wire"]),
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
-    ("keyring", &["metric", "wire", "envelope"]),
+    ("keyring", &["metric", "audit", "wire", "envelope"]),
     ("upstream", &["buffers", "wire", "s3", "sigv4"]),
     ("body", &["meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "operation",
         &[
+            "audit",
             "buffers",
             "wire",
             "s3",
@@ -47,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "meter",
             "metric",
+            "audit",
             "log",
             "s3",
             "sigv4",
@@ -64,13 +67,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "server",
-            "admin",
+            "audit", "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access",
+            "server", "admin",
         ],
     ),
     (
         "cli",
         &[
+            "audit",
             "metric",
             "log",
             "buffers",
@@ -93,7 +97,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("fuzzing", &["wire", "s3", "sigv4", "envelope", "keyring", "config"]),
+    ("fuzzing", &["audit", "wire", "s3", "sigv4", "envelope", "keyring", "config"]),
     ("main", &["cli"]),
 ];
 
