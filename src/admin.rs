@@ -18,6 +18,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_process::Collector;
 
 use crate::server::{
     self, BoundServer, CurrentTls, HandedOver, RequestBody, ServeError, Server, Tls, Workers,
@@ -91,6 +92,8 @@ pub type CurrentToken = Arc<ArcSwapOption<BearerToken>>;
 struct Pages<R> {
     token: CurrentToken,
     metrics: PrometheusHandle,
+    /// The metrics of the process: CPU time, memory, descriptors, threads.
+    process: Collector,
     status: Arc<ArcSwap<Status>>,
     started: Instant,
     readiness: R,
@@ -150,7 +153,10 @@ impl Admin {
     ) {
         let upkeep = metrics.clone();
         let Self { bound, token } = self;
-        let pages = Arc::new(Pages { token, metrics, status, started: Instant::now(), readiness });
+        let process = Collector::default();
+        process.describe();
+        let pages = Pages { token, metrics, process, status, started: Instant::now(), readiness };
+        let pages = Arc::new(pages);
         let service = move |request: Request<RequestBody>, _| {
             let pages = pages.clone();
             let (parts, _) = request.into_parts();
@@ -188,7 +194,10 @@ impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
         match path {
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => ready(&(self.readiness)().await),
-            "/metrics" => plain(StatusCode::OK, METRICS_FORMAT, self.metrics.render()),
+            "/metrics" => {
+                self.process.collect();
+                plain(StatusCode::OK, METRICS_FORMAT, self.metrics.render())
+            }
             "/" => text(StatusCode::OK, self.status.load().page(self.started.elapsed())),
             _ => text(StatusCode::NOT_FOUND, "try /, /healthz, /readyz or /metrics\n".to_owned()),
         }

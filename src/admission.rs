@@ -38,7 +38,7 @@ const MAX_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { D
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 static REQUESTS_IN_FLIGHT: MetricHandle<Gauge> =
-    MetricHandle::new(|| metrics::gauge!("s3veil_requests_under_way"));
+    MetricHandle::new(|| metrics::gauge!("s3veil_requests_in_flight"));
 
 /// Admits a limited number of requests. Others wait for a short time and are refused then: S3 clients retry,
 /// and a long queue would respond after its clients have given up.

@@ -12,8 +12,12 @@ mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
 mod file_contents;
+mod health;
 mod inspect;
+mod job;
 mod keygen;
+mod manual;
+mod metric_descriptions;
 mod notify;
 mod process;
 mod readiness;
@@ -32,6 +36,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 
 use self::check::ReportFormat;
+use self::job::{DecryptCommand, EncryptJob, JobArguments, ReportArguments, VerifyJob};
 pub use self::run::run;
 use crate::audit::Position;
 use crate::config::ConfigError;
@@ -61,7 +66,7 @@ impl CommandLine {
 }
 
 /// The command to run.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Subcommand)]
 pub enum Command {
     /// Serve S3 clients (the default command)
     Serve,
@@ -72,8 +77,25 @@ pub enum Command {
     Keygen(Keygen),
     /// Show how an object is stored: its format, its keys, its lengths
     Inspect(Inspect),
-    /// Decrypt a stored object from files, without proxy or storage
-    Decrypt(Decrypt),
+    /// Read every object of a bucket or manifest, and authenticate every byte
+    Verify(VerifyJob),
+    /// Wrap the data keys of a bucket's objects again, for the holders of the bucket's rule
+    Rewrap(JobArguments),
+    /// Encrypt the objects of a bucket as its rule writes objects, in place or to another bucket
+    Encrypt(EncryptJob),
+    /// Decrypt the objects of a bucket to another bucket or a directory; or, with --body, one stored object
+    /// from files, without proxy or storage
+    Decrypt(Box<DecryptCommand>),
+    /// Count the objects, versions and bytes of a bucket under each key
+    Keys(JobArguments),
+    /// Merge the reports of a job's shards, and say whether they are whole
+    Report(ReportArguments),
+    /// Ask the running proxy's admin listener whether it is ready: exit code 0, or 69
+    Health(Health),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write the manual pages into a directory: s3veil(1) with one page for each command, proxy.toml(5)
+    Man(Man),
     /// Verify the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -154,45 +176,51 @@ pub struct Inspect {
     pub object: ObjectUrl,
 }
 
-/// `decrypt`
+/// `health`
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Decrypt {
-    /// The stored bytes
-    #[arg(long, value_name = "FILE")]
-    pub body: PathBuf,
-    /// The stored metadata: a JSON object, as `aws s3api head-object --query Metadata` shows it
-    #[arg(long, value_name = "FILE.json")]
-    pub metadata: PathBuf,
-    /// The object's instruction file, if the S3 Encryption Client wrote one
-    #[arg(long, value_name = "FILE", conflicts_with = "recovery_key")]
-    pub instruction_file: Option<PathBuf>,
-    /// The bucket the object is in
+pub struct Health {
+    /// Ask whether the process responds at all, whatever it depends on
     #[arg(long)]
-    pub bucket: String,
-    /// The object's key
-    #[arg(long = "key", value_name = "KEY")]
-    pub object_key: String,
-    /// Where to write the plaintext; without it, standard output
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Open the object by the private half of a recovery key, without keyring and configuration
-    #[arg(long, value_name = "FILE.pem")]
-    pub recovery_key: Option<PathBuf>,
-    /// With --recovery-key: the bucket's realm, if its rule has one; default: the bucket
-    #[arg(long, value_name = "NAME", requires = "recovery_key")]
-    pub realm: Option<String>,
-    /// With --recovery-key: the binding of the bucket's rule, realm+key, realm or none
-    #[arg(long, default_value = "realm+key", value_parser = binding)]
-    pub binding: Binding,
+    pub live: bool,
 }
 
-fn binding(text: &str) -> Result<Binding, String> {
-    match text {
-        "realm+key" => Ok(Binding::RealmAndKey),
-        "realm" => Ok(Binding::Realm),
-        "none" => Ok(Binding::None),
-        _ => Err("write realm+key, realm or none".to_owned()),
-    }
+/// `completions`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Man {
+    /// The directory, which is made if it is missing
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+}
+
+/// `decrypt` of one stored object from files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decrypt {
+    /// The stored bytes.
+    pub body: PathBuf,
+    /// The stored metadata: a JSON object, as `aws s3api head-object --query Metadata` shows it.
+    pub metadata: PathBuf,
+    /// The object's instruction file, if the S3 Encryption Client wrote one.
+    pub instruction_file: Option<PathBuf>,
+    /// The bucket the object is in.
+    pub bucket: String,
+    /// The object's key.
+    pub object_key: String,
+    /// Where to write the plaintext; without it, standard output.
+    pub out: Option<PathBuf>,
+    /// Open the object by the private half of a recovery key, without keyring and configuration.
+    pub recovery_key: Option<PathBuf>,
+    /// With a recovery key: the bucket's realm, if its rule has one; default: the bucket.
+    pub realm: Option<String>,
+    /// With a recovery key: the binding of the bucket's rule.
+    pub binding: Binding,
 }
 
 /// `s3://BUCKET/KEY`. The key is not percent-decoded.
@@ -244,6 +272,14 @@ pub enum Failure {
     /// The process itself failed.
     #[error("{0}")]
     Internal(String),
+    /// A job has ended without success.
+    #[error("{message}")]
+    Job {
+        /// Why, and what to do.
+        message: String,
+        /// The exit code, by which an engine decides whether to run it again.
+        exit_code: u8,
+    },
     /// A file or directory that the configuration names can't be used.
     #[error("{message}")]
     Setup {
@@ -273,6 +309,7 @@ impl Failure {
             Self::Unavailable(_) => UNAVAILABLE,
             Self::Altered(_) => ALTERED,
             Self::Internal(_) => 70,
+            Self::Job { exit_code, .. } => *exit_code,
             Self::Setup { kind, .. } => io_exit_code(*kind),
             Self::Io { source, .. } => io_exit_code(source.kind()),
         }

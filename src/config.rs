@@ -6,6 +6,7 @@ mod audit;
 mod bucket;
 mod client;
 mod credentials;
+mod engine;
 mod error;
 mod formats;
 mod holder;
@@ -27,11 +28,13 @@ mod value;
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 pub use client::DEMO_SECRET;
+pub use engine::{EngineError, NamedShard};
 pub use error::ConfigError;
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
@@ -41,6 +44,7 @@ use error::{Refusal, Result};
 use section::{Section, Source};
 
 use crate::access::Client;
+use crate::job::Shard;
 use crate::object::rule::BucketRule;
 use crate::upstream::{Route, Target};
 use crate::{admin, audit as audit_log, server};
@@ -108,6 +112,31 @@ fn environment(name: &str) -> Option<String> {
 /// When a handed-over file is no TCP socket.
 pub fn service_manager() -> io::Result<ServiceManager> {
     ServiceManager::new(&environment, listenfd::ListenFd::from_env())
+}
+
+/// The shard of a job, by the arguments `--shard` and `--shards` and by the environment of the engine that
+/// started the process. Without any of them it is the whole input.
+///
+/// # Errors
+/// [`EngineError`] when what is given is incomplete, invalid or contradicts itself.
+pub fn job_shard(shard: Option<u32>, shards: Option<u32>) -> Result<Shard, EngineError> {
+    engine::shard(NamedShard { shard, shards }, &environment)
+}
+
+/// Parses a time as the configuration writes it: a whole number and ms, s, m, h or d.
+///
+/// # Errors
+/// The problem and its remedy.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    value::duration(text).map_err(|Refusal { problem, fix }| format!("{problem}: {fix}"))
+}
+
+/// Parses a number of bytes as the configuration writes it: a whole number and a unit such as MiB.
+///
+/// # Errors
+/// The problem and its remedy.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    value::size(text).map_err(|Refusal { problem, fix }| format!("{problem}: {fix}"))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {

@@ -165,9 +165,21 @@ pub enum Blame {
     Proxy,
 }
 
+impl Blame {
+    /// The name in the metrics.
+    pub fn side(self) -> &'static str {
+        match self {
+            Self::Downstream => "client",
+            Self::Upstream => "storage",
+            Self::Keys => "keys",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
 impl Error {
     /// The error itself, without the sharing.
-    fn unshared(&self) -> &Self {
+    pub(crate) fn unshared(&self) -> &Self {
         if let Self::Shared(error) = self { error.unshared() } else { self }
     }
 

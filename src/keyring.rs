@@ -14,11 +14,14 @@ mod key_id;
 mod lease;
 mod opening;
 mod purpose;
+mod rewrapping;
 mod round_trip;
 mod rule;
 mod settings;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::ScriptedHolder;
 mod verification;
 mod wrapping;
 
@@ -34,13 +37,16 @@ pub use self::examination::{ExaminedWrapping, WrappingName};
 pub use self::holder::local;
 pub use self::key_id::{InvalidKeyId, KeyId};
 pub use self::purpose::Purpose;
+pub use self::rewrapping::{RewrapError, Rewrapping};
 pub use self::round_trip::{KeyCall, RoundTrip, RoundTripError};
 pub use self::rule::{KeyRule, RequiredHolders};
-pub use self::settings::{
-    AwsKms, CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
-};
+#[cfg(feature = "aws")]
+pub use self::settings::AwsKms;
 #[cfg(feature = "azure-key-vault")]
 pub use self::settings::{AzureAlgorithm, AzureKeyVault, AzureLogin};
+pub use self::settings::{
+    CacheSettings, HolderSettings, Local, Provider, Reuse, Settings, Vault, VaultLogin,
+};
 #[cfg(feature = "gcp-kms")]
 pub use self::settings::{GcpKms, GcpLogin};
 #[cfg(feature = "pkcs11")]
@@ -82,6 +88,8 @@ struct Inner {
     /// Blobs that were unwrapped again because an object contradicted their data key, by the fingerprints of
     /// `unwrapped`.
     refetched: Cache<Fingerprint, ()>,
+    /// Wrappings that were made anew, by the rule's keys, the context and the former wrappings.
+    rewrapped: Cache<Fingerprint, Rewrapping>,
     /// The full names of wrapping keys, as the providers last returned them, by holder and requested name.
     full_names: Cache<(usize, KeyId), Arc<str>>,
     /// The last successful calls of remote providers.
@@ -160,6 +168,7 @@ impl Keyring {
                 leases: TtlCache::new("generate", entries, max_age, stale_if_error, clock.clone()),
                 unwrapped: TtlCache::new("unwrap", entries, max_age, stale_if_error, clock),
                 refetched: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
+                rewrapped: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
                 full_names: Cache::builder().max_capacity(entries).time_to_live(max_age).build(),
                 successes: Successes::default(),
             }),

@@ -11,6 +11,7 @@ use s3veil::cli::{self, CommandLine};
 
 /// With hundreds of streams, glibc's arenas fragment, and its locks and returned pages are a quarter of the
 /// cost of a small request. `.cargo/config.toml` has the settings of jemalloc.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

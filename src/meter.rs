@@ -1,8 +1,8 @@
-//! Measures the delay of a connection's client, and cuts the connection off. It must not know what is
-//! transferred. It promises that only time spent waiting for the client counts (for the next bytes of a
+//! Measures the delay of a connection's client, and cuts the connection off; counts its refused logins in a
+//! row. It must not know what is transferred. It promises that only time spent waiting for the client counts (for the next bytes of a
 //! request's body, or for room to write the response), and not time spent working or waiting for the storage.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ struct Inner {
     /// The start of the current wait; 0 for none.
     waiting_since: AtomicU64,
     is_cut: AtomicBool,
+    /// The logins that were refused since the last one that was accepted.
+    refused_logins: AtomicU32,
     waiting: Mutex<Option<Waker>>,
 }
 
@@ -41,6 +43,7 @@ impl Meter {
             delay: AtomicU64::new(0),
             waiting_since: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
+            refused_logins: AtomicU32::new(0),
             waiting: Mutex::new(None),
         }))
     }
@@ -69,6 +72,19 @@ impl Meter {
     /// Whether the client was cut off.
     pub fn is_cut(&self) -> bool {
         self.0.is_cut.load(Ordering::Acquire)
+    }
+
+    /// Records that a request on the connection was refused because of its signature. Returns how many were
+    /// refused in a row, this one included.
+    pub fn login_refused(&self) -> u32 {
+        self.0.refused_logins.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Records that the signature of a request on the connection was accepted.
+    pub fn login_accepted(&self) {
+        if self.0.refused_logins.load(Ordering::Relaxed) != 0 {
+            self.0.refused_logins.store(0, Ordering::Relaxed);
+        }
     }
 
     /// One direction of the connection.

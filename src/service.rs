@@ -50,6 +50,12 @@ use crate::upstream::{latest_id, watched};
 
 /// S3's message for a request without a signature that sets headers of the response.
 const OVERRIDES: &str = "Request specific response headers cannot be used for anonymous GET requests.";
+/// So many logins in a row may be refused on a connection without delay: a client that has a wrong secret, or
+/// several clients behind one balancer.
+const FREE_REFUSALS: u32 = 10;
+/// The delay of each further refusal, so that a flood of invalid signatures on a few connections takes no time
+/// of other clients.
+const REFUSAL_DELAY: Duration = Duration::from_millis(100);
 /// How often clients that are too slow are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -211,7 +217,20 @@ impl Service {
             let form = form::FormRequest { parts, bucket, is_virtual_host: virtual_host.is_some(), arrival };
             return Box::pin(form.respond(&self.0, state, body, record)).await;
         }
-        let authenticated = state.identify(parts, &path, virtual_host.as_deref(), &query, record)?;
+        let identified = state.identify(parts, &path, virtual_host.as_deref(), &query, record);
+        let authenticated = match identified {
+            Ok(authenticated) => {
+                arrival.meter.login_accepted();
+                authenticated
+            }
+            Err(error) => {
+                if arrival.meter.login_refused() > FREE_REFUSALS {
+                    // On the heap, so that the future of every request stays small.
+                    Box::pin(tokio::time::sleep(REFUSAL_DELAY)).await;
+                }
+                return Err(error);
+            }
+        };
         let mut headers = std::mem::take(&mut parts.headers);
         headers::unhoist(&query, &mut headers)?;
         let query = query.for_operation();

@@ -31,8 +31,7 @@ use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::{
-    BucketName, BucketPattern, Checksum, ChecksumAlgorithm, ObjectKey, Operation, Query, RangeSpec, S3Path,
-    headers,
+    BucketName, BucketPattern, ChecksumAlgorithm, ObjectKey, Operation, Query, RangeSpec, S3Path, headers,
 };
 use crate::sigv4::Payload;
 use crate::upstream::{Credentials, Settings, Target, Upstream, Upstreams};
@@ -72,18 +71,22 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         layout_cache: LayoutCache::default(),
         memory: crate::buffers::Budget::new(64 << 20),
     };
-    let upload_cache = crate::upload::memory::UploadCache::default();
-    let resources = Resources {
-        upload: crate::upload::Resources {
-            object,
-            upload_cache,
-            conditional_writes: crate::upload::conditional_writes::KnownConditionalWrites::default(),
-        },
+    let upload = crate::upload::Resources {
+        object,
+        upload_cache: crate::upload::memory::UploadCache::default(),
+        conditional_writes: crate::upload::conditional_writes::KnownConditionalWrites::default(),
+    };
+    (operation_resources(&upload), folder)
+}
+
+/// Resources of operations around those of uploads.
+pub(crate) fn operation_resources(upload: &crate::upload::Resources) -> Resources {
+    Resources {
+        upload: upload.clone(),
         cors: crate::operation::response::cors::CorsCache::default(),
         client_idle_timeout: Duration::from_secs(5),
         documents: crate::buffers::Budget::new(8 << 20),
-    };
-    (resources, folder)
+    }
 }
 
 /// Serves a storage that consists of `respond` until the test ends.
@@ -299,13 +302,17 @@ impl Uploaded {
     }
 }
 
-async fn sealed(resources: &Resources, object_key: &str, body: BodyKind) -> (Sealed, Vec<(String, String)>) {
-    let write_key = resources
-        .keyring
-        .for_write(&KeyRule::default(), None, &EncryptionContext::native("b"), 1)
-        .await
-        .unwrap();
-    let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
+async fn sealed(
+    resources: &Resources,
+    object_key: &str,
+    body: BodyKind,
+    content: &[u8],
+) -> (Sealed, Vec<(String, String)>) {
+    let (bucket, key) = (BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap());
+    let rule = resources.policies.for_object(&bucket, &key).unwrap();
+    let write_key =
+        resources.keyring.for_write(&rule.keys, None, &EncryptionContext::native("b"), 1).await.unwrap();
+    let checksum = crate::wire::checksum::checksum(ChecksumAlgorithm::Crc32, content);
     let request = SealRequest {
         data_key: &write_key.data_key,
         binding: Binding::RealmAndKey,
@@ -324,8 +331,8 @@ async fn sealed(resources: &Resources, object_key: &str, body: BodyKind) -> (Sea
 
 /// Seals a multipart upload of this layout for bucket `b`.
 pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Layout) -> Uploaded {
-    let (sealed, metadata) = sealed(resources, object_key, BodyKind::Multipart).await;
     let content = pattern(usize::try_from(layout.plaintext_total()).unwrap());
+    let (sealed, metadata) = sealed(resources, object_key, BodyKind::Multipart, &content).await;
     let segments = seal_segments(&sealed.content_key, layout, &content);
     Uploaded { content, segments, metadata }
 }
@@ -333,7 +340,7 @@ pub(crate) async fn upload(resources: &Resources, object_key: &str, layout: &Lay
 /// Seals an object of one PUT for bucket `b`.
 pub(crate) async fn put(resources: &Resources, object_key: &str, content: &[u8], etag: &str) -> Kept {
     let kind = BodyKind::Put { plaintext_length: content.len() as u64 };
-    let (sealed, headers) = sealed(resources, object_key, kind).await;
+    let (sealed, headers) = sealed(resources, object_key, kind, content).await;
     let body = seal_all(ChunkSealer::for_put(&sealed.content_key), content).into();
     Kept { etag: etag.to_owned(), headers, body, parts: Vec::new() }
 }

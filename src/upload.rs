@@ -6,9 +6,12 @@
 pub mod conditional_writes;
 pub mod memory;
 pub mod part;
+pub mod part_copies;
+pub mod planned_upload;
 pub mod session;
 pub mod storage;
 pub mod stored_parts;
+pub mod tags;
 
 use std::ops::Deref;
 

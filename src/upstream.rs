@@ -28,6 +28,7 @@ mod transport;
 use std::error::Error as StdError;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -157,6 +158,14 @@ struct Shared {
     timeouts: Timeouts,
     max_retries: u32,
     via: Option<HeaderValue>,
+    counts: Counts,
+}
+
+/// The requests that were sent, retries included.
+#[derive(Debug, Default)]
+struct Counts {
+    reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 impl Upstream {
@@ -222,6 +231,7 @@ impl Upstream {
             timeouts,
             max_retries,
             via,
+            counts: Counts::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -239,6 +249,12 @@ impl Upstream {
     /// The algorithm of the checksum that is sent with ciphertext.
     pub fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
         self.shared.checksum
+    }
+
+    /// How many requests were sent, retries included: those that read (GET, HEAD), and others.
+    pub fn request_counts(&self) -> (u64, u64) {
+        let Counts { reads, writes } = &self.shared.counts;
+        (reads.load(Ordering::Relaxed), writes.load(Ordering::Relaxed))
     }
 
     /// Signs and sends a request; repeats it if it can be repeated. Any status is a response. The
@@ -333,7 +349,9 @@ impl Upstream {
         time_left: Option<Duration>,
         head_room: HeadRoom,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { carrier, crowd, credentials, timeouts, via, .. } = &*self.shared;
+        let Shared { carrier, crowd, credentials, timeouts, via, counts, .. } = &*self.shared;
+        let count = if request.is_read() { &counts.reads } else { &counts.writes };
+        count.fetch_add(1, Ordering::Relaxed);
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
         let mut head = request.head();

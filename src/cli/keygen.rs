@@ -42,7 +42,9 @@ fn configured_file(configuration: &std::path::Path) -> Result<PathBuf, Failure> 
     let holders = config::load(configuration)?.keyring.holders;
     let mut files = holders.into_iter().filter_map(|holder| match holder.provider {
         Provider::Local(keyring) => Some(keyring.file),
-        Provider::AwsKms(_) | Provider::Vault(_) => None,
+        #[cfg(feature = "aws")]
+        Provider::AwsKms(_) => None,
+        Provider::Vault(_) => None,
         #[cfg(feature = "pkcs11")]
         Provider::Pkcs11(_) => None,
         #[cfg(feature = "gcp-kms")]

@@ -16,7 +16,7 @@ use super::readiness::Readiness;
 use super::serve::Replaceable;
 use super::startup::{self, Earlier, Origin};
 use super::status::status;
-use super::{Failure, certificates};
+use super::{Failure, certificates, metric_descriptions};
 use crate::admin::Status;
 use crate::audit::Audit;
 use crate::config::{self, Config};
@@ -177,6 +177,7 @@ impl Reloader<'_> {
         let fixed = Fixed::new(&config);
         let (warnings, level) = (config.warnings.clone(), config.log.level.clone());
         let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
+        let max_requests = config.requests.max_requests;
         let Replaceable { status: shown, tls, admin_tls, admin_token, .. } = &self.replaceable;
         let status = Status { listen: shown.load().listen.clone(), ..status(&config) };
         let certificates = certificates::certificates(&config);
@@ -190,6 +191,7 @@ impl Reloader<'_> {
         let loaded = Loaded::new(&state, certificates.clone());
         self.readiness.replace(Dependencies::new(&state.resources, names), &cache, certificates);
         self.service.replace(state);
+        metric_descriptions::set_request_limit(max_requests);
         shown.store(Arc::new(status));
         loaded.show(shown);
         replace_tls(tls.as_ref(), next_tls.as_ref());

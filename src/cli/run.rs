@@ -18,7 +18,8 @@ use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
 use super::startup::{self, Origin, Purpose};
 use super::{
-    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, inspect, keygen, process,
+    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
+    keygen, manual, metric_descriptions, process,
 };
 use crate::admin::{Health, Problem};
 use crate::audit::{Audit, AuditError, AuditLog, Condition};
@@ -36,7 +37,17 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
     let (command, config) = line.into_parts();
     let shown = match command {
         Command::Serve => return serve(&config),
-        Command::Decrypt(arguments) => return decrypt(&config, &arguments, output),
+        Command::Decrypt(arguments) => match arguments.into_offline()? {
+            Ok(arguments) => return decrypt(&config, &arguments, output),
+            Err(arguments) => return show(job::run(&config, job::Kind::Decrypt(arguments))?, output),
+        },
+        Command::Verify(arguments) => return show(job::run(&config, job::Kind::Verify(arguments))?, output),
+        Command::Rewrap(arguments) => return show(job::run(&config, job::Kind::Rewrap(arguments))?, output),
+        Command::Encrypt(arguments) => {
+            return show(job::run(&config, job::Kind::Encrypt(arguments))?, output);
+        }
+        Command::Keys(arguments) => return show(job::run(&config, job::Kind::Keys(arguments))?, output),
+        Command::Report(arguments) => return show(job::report(&config, &arguments)?, output),
         Command::Audit(command) => return audit::run(&command, output),
         Command::Check(arguments) => return check(&config, &arguments, output),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
@@ -44,6 +55,12 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
             let config = config::load(&config)?;
             runtime()?.block_on(inspect::inspect(config, &arguments.object))?
         }
+        Command::Health(arguments) => {
+            let settings = config::load(&config)?.admin;
+            runtime()?.block_on(health::health(settings, &arguments))?
+        }
+        Command::Completions(arguments) => manual::completions(arguments.shell),
+        Command::Man(arguments) => manual::write_pages(&arguments.directory)?,
         Command::Version => concat!("s3veil ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
     };
     write(output, &shown)
@@ -52,6 +69,12 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
 fn write(output: &mut dyn Write, shown: &str) -> Result<(), Failure> {
     let written = output.write_all(shown.as_bytes()).and_then(|()| output.flush());
     written.map_err(|source| Failure::Io { action: "writing the output".to_owned(), source })
+}
+
+/// Writes the summary of a job, also of one that failed.
+fn show(ended: job::Ended, output: &mut dyn Write) -> Result<(), Failure> {
+    write(output, &ended.shown)?;
+    ended.outcome
 }
 
 /// Writes the report, also one of failures.
@@ -113,6 +136,7 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
     }
     // Handles that are kept from here on belong to this recorder.
     metric::keep_handles();
+    metric_descriptions::begin(&config);
     // Listeners are opened before any file is created, so that a port in use leaves no files.
     let (listen, admin, status) = (config.listen.clone(), config.admin.clone(), serve::status(&config));
     let listeners = Listeners::open(listen, admin, status, service_manager).await?;
@@ -135,7 +159,7 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
     let loaded = Loaded::new(&state, certificates);
     loaded.show(&listeners.status());
     readiness.begin();
-    let health = health(readiness.clone(), audit.clone());
+    let health = with_audit(readiness.clone(), audit.clone());
     let respond = {
         let service = service.clone();
         move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
@@ -165,7 +189,7 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
 }
 
 /// The readiness, and that of the audit log: other replicas may have a disk with room.
-fn health(
+fn with_audit(
     readiness: Readiness,
     audit: Option<Audit>,
 ) -> impl Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> + Send + Sync + 'static {

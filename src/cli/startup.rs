@@ -36,7 +36,7 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 pub enum Purpose {
     /// To serve clients.
     Serve,
-    /// To read it in a command, perhaps while another process serves it.
+    /// For a command, perhaps while another process serves it.
     Look,
 }
 

@@ -77,14 +77,52 @@ fn commands_and_their_arguments() {
         binding: Binding::RealmAndKey,
     };
     let line = ["decrypt", "--body", "b", "--metadata", "m.json", "--bucket", "bucket", "--key=-key"];
-    assert_eq!(command(&line), Command::Decrypt(decrypt.clone()));
+    let offline = |arguments: &[&str]| {
+        let Command::Decrypt(arguments) = command(arguments) else { panic!("{arguments:?}") };
+        arguments.into_offline().unwrap().unwrap()
+    };
+    assert_eq!(offline(&line), decrypt);
     let by_recovery_key = ["--recovery-key", "ops.pem", "--realm", "logs", "--binding", "none"];
     let recovery_key = Some("ops.pem".into());
     let realm = Some("logs".to_owned());
     let decrypt = Decrypt { recovery_key, realm, binding: Binding::None, ..decrypt };
-    assert_eq!(command(&[&line[..], &by_recovery_key].concat()), Command::Decrypt(decrypt));
+    assert_eq!(offline(&[&line[..], &by_recovery_key].concat()), decrypt);
     assert!(refused(&[&line[..], &["--realm", "logs"]].concat()).contains("--recovery-key"));
     assert!(refused(&[&line[..], &["--binding", "key"]].concat()).contains("realm+key, realm or none"));
+}
+
+#[test]
+fn jobs_and_their_arguments() {
+    for line in [
+        &["verify", "s3://b/p", "--sample", "1%", "--seed", "7", "--report", "out"][..],
+        &["verify", "-", "--bucket", "b"],
+        &["rewrap", "--manifest", "m.csv", "--shards", "8", "--shard", "3"],
+        &["rewrap", "s3://b/i/manifest.json", "--not-key-id", "k", "--rate", "10/s", "--bandwidth", "1MiB/s"],
+        &["encrypt", "s3://b", "--older-than", "30d", "--larger-than", "1GiB", "--dry-run", "--grace", "5s"],
+        &["decrypt", "s3://b", "--to", "dir"],
+        &["decrypt", "--failed-from", "out", "--in-place"],
+        &["keys", "s3://b", "--key-id", "k", "--versions", "all", "--concurrency", "4", "--format", "json"],
+        &["report", "out", "--format", "json"],
+    ] {
+        parsed(line);
+    }
+    for (line, said) in [
+        (&["verify", "b"][..], "s3://BUCKET"),
+        (&["verify", "s3://b", "--manifest", "m"], "--manifest"),
+        (&["verify", "s3://b", "--shard", "3"], "--shards"),
+        (&["verify", "s3://b", "--seed", "3"], "--sample"),
+        (&["verify", "s3://b", "--sample", "0%"], "such as 1%"),
+        (&["verify", "s3://b", "--older-than", "30x"], "30x"),
+        (&["verify", "s3://b", "--concurrency", "0"], "--concurrency"),
+        (&["keys", "s3://b", "--key-id", "alias/x"], "alias"),
+        (&["encrypt", "s3://b", "--to", "s3://c", "--in-place"], "--in-place"),
+        (&["decrypt", "s3://b", "--body", "f"], "--body"),
+        (&["decrypt", "--body", "f"], "--metadata"),
+        (&["decrypt", "s3://b", "--key", "k"], "--body"),
+    ] {
+        let refused = refused(line);
+        assert!(refused.contains(said), "{line:?}: {refused}");
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Credentials {
     }
 
     /// The credentials in the type of the KMS client; `None` for the default chain.
+    #[cfg(feature = "aws")]
     pub(super) fn for_kms(self) -> Option<aws_credential_types::Credentials> {
         match self {
             Self::DefaultChain => None,

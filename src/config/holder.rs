@@ -2,6 +2,7 @@
 //! is only one. It must not know how a holder is called. It promises that holders have unique names, and that
 //! no key of a table is without effect.
 
+#[cfg(feature = "aws")]
 mod aws_kms;
 #[cfg(feature = "azure-key-vault")]
 mod azure_key_vault;
@@ -38,6 +39,7 @@ pub(super) const SINGLE: &str = "keyring";
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     /// The region of the default storage.
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only AWS KMS has regions"))]
     pub(super) upstream_region: &'a str,
     /// Whether the storages are embedded stores. Only then a missing keyring file is created: with another
     /// storage, a mistyped path would silently become a new key.
@@ -96,29 +98,32 @@ fn read_provider(section: &Section<'_>, surroundings: Surroundings<'_>) -> Resul
             "is missing",
             "write provider = \"aws-kms\", \"vault\", \"pkcs11\", \"gcp-kms\", \"azure-key-vault\" or \"local\"",
         )),
+        #[cfg(feature = "aws")]
         Some(Kind::AwsKms) => aws_kms::read(section, surroundings),
+        #[cfg(not(feature = "aws"))]
+        Some(Kind::AwsKms) => Err(left_out(section, "aws-kms", "aws")),
         Some(Kind::Local) => local::read(section, surroundings),
         Some(Kind::Vault) => vault::read(section, surroundings),
         #[cfg(feature = "pkcs11")]
         Some(Kind::Pkcs11) => pkcs11::read(section),
         #[cfg(not(feature = "pkcs11"))]
-        Some(Kind::Pkcs11) => Err(left_out(section, "pkcs11")),
+        Some(Kind::Pkcs11) => Err(left_out(section, "pkcs11", "pkcs11")),
         #[cfg(feature = "gcp-kms")]
         Some(Kind::GcpKms) => gcp_kms::read(section),
         #[cfg(not(feature = "gcp-kms"))]
-        Some(Kind::GcpKms) => Err(left_out(section, "gcp-kms")),
+        Some(Kind::GcpKms) => Err(left_out(section, "gcp-kms", "gcp-kms")),
         #[cfg(feature = "azure-key-vault")]
         Some(Kind::AzureKeyVault) => azure_key_vault::read(section),
         #[cfg(not(feature = "azure-key-vault"))]
-        Some(Kind::AzureKeyVault) => Err(left_out(section, "azure-key-vault")),
+        Some(Kind::AzureKeyVault) => Err(left_out(section, "azure-key-vault", "azure-key-vault")),
     }
 }
 
-/// The refusal of a provider whose feature, which has its name, is off.
-#[cfg(not(all(feature = "pkcs11", feature = "gcp-kms", feature = "azure-key-vault")))]
-fn left_out(section: &Section<'_>, provider: &str) -> super::ConfigError {
+/// The refusal of a provider whose feature is off.
+#[cfg(not(all(feature = "aws", feature = "pkcs11", feature = "gcp-kms", feature = "azure-key-vault")))]
+fn left_out(section: &Section<'_>, provider: &str, feature: &str) -> super::ConfigError {
     let problem = format!("is {provider:?}, which this s3veil was built without");
-    let fix = format!("build s3veil with the feature {provider}, or choose another provider");
+    let fix = format!("build s3veil with the feature {feature}, or choose another provider");
     section.refuse("provider", &problem, fix)
 }
 
@@ -175,7 +180,8 @@ fn read_replica(section: &Section<'_>, place: usize, holders: &[HolderSettings])
     let Some(original) = original else { return Ok(None) };
     let are_kms = [place, original]
         .iter()
-        .all(|place| matches!(&holders[*place].provider, Provider::AwsKms(kms) if kms.key_id.is_some()));
+        .map(|place| &holders[*place].provider)
+        .all(|provider| provider.is_aws_kms() && provider.names_key());
     if original == place || !are_kms {
         let fix =
             "name another holder with provider = \"aws-kms\"; both require the key_id of a multi-Region key";

@@ -10,7 +10,7 @@ use super::holder::holder_named;
 use super::section::Section;
 use super::value;
 use crate::envelope::native::RecoveryPublicKey;
-use crate::keyring::{HolderSettings, KeyRule, Provider, RequiredHolders};
+use crate::keyring::{HolderSettings, KeyRule, RequiredHolders};
 
 /// Reads the holders and keys of one rule.
 pub(super) fn read(section: &Section<'_>, holders: &[HolderSettings]) -> Result<KeyRule> {
@@ -104,8 +104,7 @@ fn require_keys(section: &Section<'_>, rule: &KeyRule, holders: &[HolderSettings
     let first = rule.first();
     for place in rule.wrapping.iter().chain(&rule.unwrapping).copied() {
         let HolderSettings { name, provider, .. } = &holders[place];
-        let has_key = !matches!(provider, Provider::AwsKms(kms) if kms.key_id.is_none());
-        if has_key || (place == first && rule.key_id.is_some()) {
+        if provider.names_key() || (place == first && rule.key_id.is_some()) {
             continue;
         }
         let is_single = holders.len() == 1 && name == super::holder::SINGLE;

@@ -43,6 +43,10 @@ fn without_nul(text: &str) -> String {
 pub fn xml_response(data: &[u8]) {
     drop(xml::parse_error_document(data));
     drop(xml::default_kms_key(data));
+    if let Ok(page) = xml::parse_page(data) {
+        let entries = page.objects.len() + page.prefixes.len();
+        assert!(entries <= data.len(), "an entry has a tag");
+    }
     if let Ok(all) = xml::retain_buckets(data, |_| true) {
         assert_eq!(all, data, "the document is unchanged where every bucket is visible");
         let none = xml::retain_buckets(data, |_| false).expect("a list without buckets is one");

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub format: Option<&'static str>,
     /// The key that wrapped the object's data key before.
     pub key_before: Option<String>,
+    /// Further keys that the data key was wrapped under before.
+    pub further_keys: Vec<String>,
     /// The key that wraps the object's data key now.
     pub key_after: Option<String>,
     /// The version that was written, where the storage names one.

@@ -2,6 +2,7 @@
 //! a data key is used for. It promises that a holder's response is checked before use: lengths, all-zero
 //! keys, and the name of the key.
 
+#[cfg(feature = "aws")]
 mod aws_kms;
 #[cfg(feature = "azure-key-vault")]
 mod azure_key_vault;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
+#[cfg(feature = "aws")]
 use self::aws_kms::AwsKmsHolder;
 #[cfg(feature = "azure-key-vault")]
 use self::azure_key_vault::AzureKeyVaultHolder;
@@ -59,6 +61,15 @@ pub(super) struct GeneratedKey {
 pub(super) struct DecryptedKey {
     /// 256 or 128 bits; `None` if the response had another length.
     pub(super) data_key: Option<DataKey>,
+    /// The full name of the wrapping key.
+    pub(super) key_id: Option<String>,
+}
+
+/// A holder's response to the request to wrap a data key, unchecked.
+#[derive(Debug)]
+pub(super) struct WrappedKey {
+    /// The wrapped data key.
+    pub(super) wrapped: Bytes,
     /// The full name of the wrapping key.
     pub(super) key_id: Option<String>,
 }
@@ -109,6 +120,23 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey>;
 
+    /// Wraps a data key that exists under `key_id`, bound to `context`.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey>;
+
+    /// The name of the key that a blob claims to be wrapped under, with the version where the provider counts
+    /// versions of a key; not authenticated. `None` where blobs do not tell.
+    fn claimed_key(&self, _blob: &[u8]) -> Option<String> {
+        None
+    }
+
     /// Proves that the configured key binds data keys to their context, where the provider has keys that do
     /// not. Such a provider returns no data key before a proof has succeeded, whether or not this was called.
     ///
@@ -118,8 +146,8 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Wraps the data key of `wrapped` again under the newest version of `key_id`, bound to `context`, too,
-    /// without the data key leaving the service.
+    /// Wraps the data key of `wrapped`, which is under the key `from` and under no other, again under the
+    /// newest version of the key `to`, bound to `context`, too, without the data key leaving the service.
     ///
     /// # Errors
     /// As [`Self::decrypt`]; [`KeyringError::Unsupported`] if the provider can't do so.
@@ -127,8 +155,9 @@ pub(super) trait KeyProvider: fmt::Debug + Send + Sync {
         &'a self,
         _wrapped: &'a [u8],
         _context: &'a EncryptionContext,
-        _key_id: &'a KeyId,
-    ) -> Response<'a, Bytes> {
+        _from: &'a KeyId,
+        _to: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
         Box::pin(ready(Err(KeyringError::Unsupported.into())))
     }
 }
@@ -148,6 +177,7 @@ impl KeyHolder {
     pub(super) async fn build(settings: HolderSettings) -> Result<Self, KeyringSetupError> {
         let HolderSettings { name, provider, replica_of } = settings;
         let provider: Box<dyn KeyProvider> = match provider {
+            #[cfg(feature = "aws")]
             Provider::AwsKms(settings) => Box::new(AwsKmsHolder::build(settings).await?),
             Provider::Vault(settings) => Box::new(VaultHolder::build(settings)?),
             Provider::Local(settings) => Box::new(
@@ -208,9 +238,10 @@ impl KeyHolder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
+        let began = Instant::now();
         let response = self.provider.generate(key_id, context).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("generate", key_id, checked)
+        self.record("generate", key_id, began, checked)
     }
 
     /// Whether responses come over a network, where a response may differ from what the holder sent.
@@ -236,26 +267,50 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, CheckError> {
+        let began = Instant::now();
         let response = self.provider.decrypt(wrapped, context, key_id).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("unwrap", key_id, checked)
+        self.record("unwrap", key_id, began, checked)
     }
 
     pub(super) async fn prove(&self) -> Result<(), CheckError> {
         self.provider.prove().await
     }
 
+    /// Wraps a data key that exists. The new blob, and the full name of the key.
+    pub(super) async fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<(Bytes, String), KeyringError> {
+        let began = Instant::now();
+        let response = self.provider.wrap(data_key, context, key_id).await;
+        let checked = response.and_then(|wrapped| Ok(wrapped.check(key_id)?));
+        let recorded = self.record("wrap", key_id, began, checked);
+        recorded.map_err(|failure| self.log_failure(KeyCall::Generate, key_id, failure))
+    }
+
+    /// The name of the key that a blob claims, as far as this holder's blobs tell.
+    pub(super) fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        self.provider.claimed_key(blob)
+    }
+
+    /// Wraps the data key of a blob that is under `from` again under the newest version of `to`. The new
+    /// blob, and the full name of the key.
+    ///
     /// # Errors
     /// The provider's failure, or [`MalformedResponse::WrappedKeyLength`].
     pub(super) async fn rewrap(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
-        key_id: &KeyId,
-    ) -> Result<Bytes, CheckError> {
-        let response = self.provider.rewrap(wrapped, context, key_id).await;
-        let checked = response.and_then(|wrapped| Ok(checked_blob(wrapped)?));
-        self.record("rewrap", key_id, checked)
+        (from, to): (&KeyId, &KeyId),
+    ) -> Result<(Bytes, String), CheckError> {
+        let began = Instant::now();
+        let response = self.provider.rewrap(wrapped, context, from, to).await;
+        let checked = response.and_then(|wrapped| Ok(wrapped.check(to)?));
+        self.record("rewrap", to, began, checked)
     }
 
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
@@ -278,8 +333,16 @@ impl KeyHolder {
         &self,
         operation: &'static str,
         key_id: &KeyId,
+        began: Instant,
         response: Result<T, CheckError>,
     ) -> Result<T, CheckError> {
+        let taken = began.elapsed().as_secs_f64();
+        metrics::histogram!(
+            "s3veil_keyring_call_duration_seconds",
+            "operation" => operation,
+            "holder" => Arc::clone(&self.name)
+        )
+        .record(taken);
         let error = response.as_ref().err().map(|failure| &failure.error);
         let is_outage = error.is_some_and(KeyringError::is_outage);
         if is_outage {
@@ -317,6 +380,13 @@ impl DecryptedKey {
         let Self { data_key, key_id } = self;
         let data_key = checked_data_key(data_key)?;
         Ok(UnwrappedKey { data_key, key_id: checked_key_id(key_id, requested)? })
+    }
+}
+
+impl WrappedKey {
+    fn check(self, requested: &KeyId) -> Result<(Bytes, String), KeyringError> {
+        let Self { wrapped, key_id } = self;
+        Ok((checked_blob(wrapped)?, checked_key_id(key_id, requested)?))
     }
 }
 

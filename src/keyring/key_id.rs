@@ -73,6 +73,7 @@ impl KeyId {
     }
 
     /// The region that an ARN names: `arn:aws:kms:<region>:<account>:key/<id>`.
+    #[cfg(feature = "aws")]
     pub(super) fn region(&self) -> Option<&str> {
         let mut fields = self.0.split(':');
         let (arn, _partition, service) = (fields.next()?, fields.next()?, fields.next()?);

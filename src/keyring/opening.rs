@@ -202,7 +202,7 @@ impl Keyring {
 
 impl Inner {
     /// The data key, if it is cached for one of the wrappings, and the place of its holder.
-    async fn cached(
+    pub(super) async fn cached(
         &self,
         purpose: Purpose,
         rule: &KeyRule,
@@ -299,7 +299,7 @@ impl Inner {
     }
 
     /// The keys under which a holder may unwrap, in the order of their attempts.
-    fn keys_of<'a>(&'a self, rule: &'a KeyRule, holder: usize) -> Vec<&'a KeyId> {
+    pub(super) fn keys_of<'a>(&'a self, rule: &'a KeyRule, holder: usize) -> Vec<&'a KeyId> {
         if holder == rule.first() {
             self.allowed_keys(rule).collect()
         } else {
@@ -315,17 +315,19 @@ impl Inner {
             return false;
         }
         for key_id in self.keys_of(rule, holder) {
-            let known = self.full_names.get(&(holder, key_id.clone())).await;
-            let name = match &known {
-                Some(full_name) => full_name,
-                None if is_full_name(kind, key_id) => key_id.as_str(),
-                None => return true,
-            };
+            let Some(name) = self.canonical_name(holder, key_id).await else { return true };
             if HolderFingerprint::new(kind, name.as_bytes()) == entry.fingerprint {
                 return true;
             }
         }
         false
+    }
+
+    /// The full name of a holder's key, of which fingerprints are made (F-62), if it is known without a call.
+    pub(super) async fn canonical_name(&self, holder: usize, key_id: &KeyId) -> Option<Arc<str>> {
+        let known = self.full_names.get(&(holder, key_id.clone())).await;
+        known
+            .or_else(|| is_full_name(self.holders[holder].kind(), key_id).then(|| Arc::from(key_id.as_str())))
     }
 
     /// Moves the holders that did not respond a moment ago behind the others.
@@ -363,7 +365,7 @@ impl Inner {
     }
 
     /// Unwraps under the candidate's keys in their order, through the cache.
-    async fn attempt(
+    pub(super) async fn attempt(
         self: Arc<Self>,
         purpose: Purpose,
         candidate: Candidate,

@@ -154,7 +154,8 @@ impl Keyring {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<Bytes, CheckError> {
-        self.inner.holders[holder].rewrap(wrapped, context, key_id).await
+        let rewrapped = self.inner.holders[holder].rewrap(wrapped, context, (key_id, key_id)).await;
+        rewrapped.map(|(wrapped, _)| wrapped)
     }
 
     /// The time since which ordinary requests have had a data key both generated and unwrapped under this key

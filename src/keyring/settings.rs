@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(feature = "aws")]
 use aws_credential_types::Credentials;
 use http::Uri;
 
+#[cfg(any(feature = "aws", feature = "gcp-kms"))]
 use super::KeyId;
 
 /// The keyring's part of the configuration.
@@ -37,6 +39,7 @@ pub struct HolderSettings {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Provider {
     /// AWS KMS, or a service with its API.
+    #[cfg(feature = "aws")]
     AwsKms(AwsKms),
     /// Wrapping keys in a file of this machine.
     Local(Local),
@@ -54,9 +57,34 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// Whether this is AWS KMS, or a service with its API.
+    pub fn is_aws_kms(&self) -> bool {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::AwsKms(_) => true,
+            Self::Local(_) | Self::Vault(_) => false,
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(_) => false,
+            #[cfg(feature = "gcp-kms")]
+            Self::GcpKms(_) => false,
+            #[cfg(feature = "azure-key-vault")]
+            Self::AzureKeyVault(_) => false,
+        }
+    }
+
+    /// Whether the settings name a key for new data keys: only for AWS KMS, the rules of buckets may name it.
+    pub fn names_key(&self) -> bool {
+        #[cfg(feature = "aws")]
+        if let Self::AwsKms(AwsKms { key_id: None, .. }) = self {
+            return false;
+        }
+        true
+    }
+
     /// The files whose content the provider reads when it is built.
     pub fn files(&self) -> Vec<&Path> {
         match self {
+            #[cfg(feature = "aws")]
             Self::AwsKms(_) => Vec::new(),
             Self::Local(local) => vec![&local.file],
             Self::Vault(vault) => vault.ca_file.as_deref().into_iter().collect(),
@@ -72,6 +100,7 @@ impl Provider {
 }
 
 /// AWS KMS, or a service with its API.
+#[cfg(feature = "aws")]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AwsKms {
     /// The wrapping key for new objects of buckets that name none.

@@ -2,6 +2,7 @@
 
 mod holders;
 mod purposes;
+mod rewrapping;
 mod verification;
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::holder::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::holder::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey};
 use super::*;
 use crate::envelope::native::HolderKind;
 
@@ -20,10 +21,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A holder with scripted responses. A blob is `key id \0 context \0 data key`, in clear.
 #[derive(Debug)]
-pub(super) struct ScriptedHolder {
+pub(crate) struct ScriptedHolder {
     ids: Vec<KeyId>,
     generated: AtomicU64,
     decrypted: AtomicU64,
+    /// Calls that wrapped an existing data key, and calls that wrapped one again.
+    wrapped: AtomicU64,
+    rewrapped: AtomicU64,
+    /// Whether blobs tell their key.
+    tells_keys: AtomicBool,
+    /// Whether the holder wraps again by itself.
+    rewraps: AtomicBool,
     refusals: Mutex<HashMap<String, KeyringError>>,
     gate: Semaphore,
     zero_keys: AtomicBool,
@@ -42,6 +50,10 @@ impl Default for ScriptedHolder {
             ids: Vec::new(),
             generated: AtomicU64::new(0),
             decrypted: AtomicU64::new(0),
+            wrapped: AtomicU64::new(0),
+            rewrapped: AtomicU64::new(0),
+            tells_keys: AtomicBool::new(false),
+            rewraps: AtomicBool::new(false),
             refusals: Mutex::default(),
             gate: Semaphore::new(1_000),
             zero_keys: AtomicBool::new(false),
@@ -55,6 +67,25 @@ impl Default for ScriptedHolder {
 }
 
 impl ScriptedHolder {
+    /// A holder of these keys that wraps data keys again by itself.
+    pub(crate) fn rewrapping(ids: &[&str]) -> Arc<Self> {
+        let provider = Self { ids: ids.iter().map(|text| id(text)).collect(), ..Self::default() };
+        provider.remote.store(true, Ordering::SeqCst);
+        provider.rewraps.store(true, Ordering::SeqCst);
+        Arc::new(provider)
+    }
+
+    /// A keyring of this holder alone, with empty caches.
+    pub(crate) fn keyring(self: &Arc<Self>) -> Keyring {
+        let holders = vec![KeyHolder::new("one", Arc::clone(self))];
+        Keyring::new(holders, &CacheSettings::default(), Reuse::Bucket, Clock::System)
+    }
+
+    /// Denies, or allows again, to unwrap data keys.
+    pub(crate) fn deny_unwrapping(&self, is_denied: bool) {
+        *self.deny_decrypt.lock().unwrap() = is_denied.then_some(KeyringError::Denied);
+    }
+
     async fn generate(
         &self,
         key_id: &KeyId,
@@ -69,10 +100,9 @@ impl ScriptedHolder {
         if !self.zero_keys.load(Ordering::SeqCst) {
             data_key[24..].copy_from_slice(&serial.to_be_bytes());
         }
-        let wrapped = [key_id.as_str().as_bytes(), b"\0", context.canonical(), b"\0", &data_key].concat();
         Ok(GeneratedKey {
             data_key: Some(DataKey::from_bytes(data_key)),
-            wrapped: wrapped.into(),
+            wrapped: blob(key_id, context, &data_key),
             key_id: Some(full_name(key_id)),
         })
     }
@@ -91,13 +121,7 @@ impl ScriptedHolder {
         if let Some(response) = self.decrypt_with.lock().unwrap().take() {
             return Ok(response);
         }
-        let data_key = wrapped
-            .strip_prefix(key_id.as_str().as_bytes())
-            .and_then(|rest| rest.strip_prefix(b"\0"))
-            .ok_or(KeyringError::IncorrectKey)?
-            .strip_prefix(context.canonical())
-            .and_then(|rest| rest.strip_prefix(b"\0"))
-            .ok_or(KeyringError::InvalidCiphertext)?;
+        let data_key = opened(wrapped, context, key_id)?;
         let data_key = DataKey::try_from_slice(data_key).or_else(|| DataKey::short_from_slice(data_key));
         Ok(DecryptedKey { data_key, key_id: Some(full_name(key_id)) })
     }
@@ -161,6 +185,62 @@ impl KeyProvider for Arc<ScriptedHolder> {
     ) -> Response<'a, DecryptedKey> {
         Box::pin(async move { Ok(ScriptedHolder::decrypt(self, wrapped, context, key_id).await?) })
     }
+
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(async move {
+            self.wrapped.fetch_add(1, Ordering::SeqCst);
+            self.pass_gate_and_refusal(key_id).await?;
+            let wrapped = blob(key_id, context, data_key.as_slice());
+            Ok(WrappedKey { wrapped, key_id: Some(full_name(key_id)) })
+        })
+    }
+
+    fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        let id = blob.split(|byte| *byte == 0).next()?;
+        self.tells_keys.load(Ordering::SeqCst).then(|| String::from_utf8_lossy(id).into_owned())
+    }
+
+    fn rewrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a EncryptionContext,
+        from: &'a KeyId,
+        to: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(async move {
+            if !self.rewraps.load(Ordering::SeqCst) {
+                return Err(KeyringError::Unsupported.into());
+            }
+            self.rewrapped.fetch_add(1, Ordering::SeqCst);
+            self.pass_gate_and_refusal(from).await?;
+            self.pass_gate_and_refusal(to).await?;
+            let data_key = opened(wrapped, context, from)?;
+            Ok(WrappedKey { wrapped: blob(to, context, data_key), key_id: Some(full_name(to)) })
+        })
+    }
+}
+
+fn blob(key_id: &KeyId, context: &EncryptionContext, data_key: &[u8]) -> Bytes {
+    [key_id.as_str().as_bytes(), b"\0", context.canonical(), b"\0", data_key].concat().into()
+}
+
+fn opened<'a>(
+    wrapped: &'a [u8],
+    context: &EncryptionContext,
+    key_id: &KeyId,
+) -> Result<&'a [u8], KeyringError> {
+    wrapped
+        .strip_prefix(key_id.as_str().as_bytes())
+        .and_then(|rest| rest.strip_prefix(b"\0"))
+        .ok_or(KeyringError::IncorrectKey)?
+        .strip_prefix(context.canonical())
+        .and_then(|rest| rest.strip_prefix(b"\0"))
+        .ok_or(KeyringError::InvalidCiphertext)
 }
 
 fn full_name(key_id: &KeyId) -> String {

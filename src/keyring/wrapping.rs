@@ -44,7 +44,7 @@ impl Inner {
     }
 
     /// Makes a data key by one holder.
-    async fn generate_by(
+    pub(super) async fn generate_by(
         &self,
         holder: usize,
         key_id: &KeyId,
@@ -110,7 +110,7 @@ impl Inner {
 
     /// Wraps a data key by one holder: seals it under a data key of the holder's own, so that the holder
     /// needs no right but those to make and to unwrap data keys.
-    async fn wrap_by(
+    pub(super) async fn wrap_by(
         &self,
         holder: usize,
         data_key: Arc<DataKey>,

@@ -213,6 +213,15 @@ impl ForeignEnvelope {
         Ok(Self::S3ec(Box::new(envelope)))
     }
 
+    /// The format.
+    pub(crate) fn format(&self) -> ReadFormat {
+        match self {
+            Self::Plaintext | Self::InstructionFile => ReadFormat::Plaintext,
+            Self::Cbc { .. } => ReadFormat::Cbc,
+            Self::S3ec(_) => ReadFormat::S3ec,
+        }
+    }
+
     /// The bytes that the object's ETag is a hash of, if the ETag is a hash.
     pub(crate) fn hashed(&self) -> Hashed {
         if self.is_encrypted() { Hashed::Ciphertext } else { Hashed::Plaintext }

@@ -24,7 +24,7 @@ use super::opened::OpenedObject;
 use super::range::{RequestedRange, Selection, stored_range};
 use super::rule::BucketRule;
 use super::upstream_response;
-use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, PlaintextWindow};
+use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, OpenError, PlaintextWindow};
 use crate::envelope::native::ReadWindow;
 use crate::envelope::native::multipart::{MultipartWindow, SEGMENT_HEADER};
 use crate::error::{Error, UnexpectedResponse, with_causes};
@@ -155,6 +155,15 @@ struct ReadPlan {
     known: Option<Arc<ProvenLayout>>,
 }
 
+/// The failure of a body after its first chunk. What failed authentication is counted, since the response has
+/// a status of success.
+fn counted(error: OpenError) -> BoxError {
+    if matches!(error, OpenError::Format(_)) {
+        metrics::counter!("s3veil_integrity_failures_total").increment(1);
+    }
+    Box::new(error)
+}
+
 impl Reader<'_> {
     async fn attempt(&self, assumption: &Assumption) -> Result<Attempt, Error> {
         let mut request = self.at.request(Method::GET);
@@ -240,7 +249,7 @@ impl Reader<'_> {
             None => (0, BoxBody::default()),
             Some((opener, plaintext_window)) => {
                 let plaintext = OpenBody::new(ciphertext, opener, plaintext_window).primed().await?;
-                let plaintext = plaintext.map_err(|error| -> BoxError { Box::new(error) });
+                let plaintext = plaintext.map_err(counted);
                 (plaintext_window.length, plaintext.boxed_unsync())
             }
         };

@@ -7,7 +7,7 @@
 //! It must not know operations. No response that passes leads a client past the proxy or names its account.
 
 use http::header::CONTENT_LENGTH;
-use http::{Response, StatusCode, response};
+use http::{HeaderMap, Response, StatusCode, response};
 use http_body_util::Full;
 
 use super::response_headers;
@@ -111,6 +111,23 @@ pub(crate) fn parse_copy(document: &[u8]) -> Result<xml::CopyResponse> {
         tracing::warn!(%error, "the response to a copy is invalid");
         Error::UnexpectedResponse(UnexpectedResponse::Document("CopyObjectResult"))
     })
+}
+
+/// Reads the storage's response to a copy: its headers, and the result, which has an ETag.
+///
+/// # Errors
+/// As [`pass`], the storage's own error when it failed behind a status of 200, [`Error::UpstreamBody`] for a
+/// response that breaks off, and [`Error::UnexpectedResponse`] for one without ETag.
+pub(crate) async fn read_copy(response: Response<BoxBody>) -> Result<(HeaderMap, xml::CopyResult)> {
+    let (head, body) = pass(response).await?.into_parts();
+    let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::UpstreamBody)?;
+    match parse_copy(&document)? {
+        xml::CopyResponse::Failed(error) => Err(failed(error)),
+        xml::CopyResponse::Copied(result) if result.etag.is_empty() => {
+            Err(UnexpectedResponse::Missing("ETag").into())
+        }
+        xml::CopyResponse::Copied(result) => Ok((head.headers, result)),
+    }
 }
 
 /// Converts an error document that was the body of a 200 response.

@@ -1,11 +1,13 @@
 //! S3's XML, read within bounds and written so that it is always well-formed.
 
+mod acl;
 mod bucket_encryption;
 mod buckets;
 mod copy_result;
 mod delete_objects;
 mod element;
 mod error_document;
+mod listed_page;
 mod listing;
 mod multipart;
 mod object_attributes;
@@ -14,6 +16,7 @@ mod restore;
 mod stream_scanner;
 mod tagging;
 
+pub use acl::{MAX_ACL_DOCUMENT, grants_to_headers};
 pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::{
     BucketOwner, BucketPage, ListedBucket, MAX_BUCKETS_DOCUMENT, parse_buckets, retain_buckets, write_buckets,
@@ -24,6 +27,7 @@ pub use delete_objects::{
     delete_objects_request, delete_result,
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document, rename_bucket};
+pub use listed_page::{ListedObject, ListedPage, MAX_PAGE_DOCUMENT, PageEnd, parse_page};
 pub use listing::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
 pub use multipart::{
     CompletedPart, CompletionResponse, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST,

@@ -249,12 +249,31 @@ impl RequestRecord {
         REQUESTS.with(|requests| {
             requests.with((operation, status), register, |counter| counter.increment(1));
         });
-        let register = || metrics::histogram!("s3veil_request_seconds", "operation" => name);
+        let register = || metrics::histogram!("s3veil_request_duration_seconds", "operation" => name);
         SECONDS.with(|seconds| {
             seconds.with(operation, register, |histogram| histogram.record(elapsed.as_secs_f64()));
         });
         RESPONSE_BYTES.with(|counter| counter.increment(response_bytes));
         REQUEST_BYTES.with(|counter| counter.increment(self.request_bytes));
+    }
+
+    /// Counts a failed request by its code and by whose side failed. Codes that S3 does not document are one.
+    fn count_error(&self, response: &ResponseRecord) {
+        let (code, side) = match &self.error {
+            Some(error) => (error.to_s3().code, error.blame().side()),
+            None => match ErrorCode::parse(response.storage_code(None)) {
+                Some(code) => (code, "storage"),
+                None => {
+                    metrics::counter!("s3veil_errors_total", "code" => "other", "side" => "storage")
+                        .increment(1);
+                    return;
+                }
+            },
+        };
+        if code == ErrorCode::IntegrityCheckFailed {
+            metrics::counter!("s3veil_integrity_failures_total").increment(1);
+        }
+        metrics::counter!("s3veil_errors_total", "code" => code.code(), "side" => side).increment(1);
     }
 
     /// The time when the request ended, for the most part without another call of the clock.
@@ -272,6 +291,12 @@ impl RequestRecord {
             BodyEnd::Complete | BodyEnd::Dropped => None,
         };
         let error = self.error.as_ref();
+        if cut.is_some() {
+            metrics::counter!("s3veil_responses_cut_total").increment(1);
+        }
+        if response.status >= 400 {
+            self.count_error(response);
+        }
         let is_our_side = cut.is_some() || error.is_some_and(|error| error.blame() != Blame::Downstream);
         let (level, is_enabled) = if is_our_side {
             (Level::WARN, tracing::enabled!(target: TARGET, Level::WARN))

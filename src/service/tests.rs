@@ -1,6 +1,8 @@
 mod append_only;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,4 +89,33 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
     let refused = response_to(&mut stream, head).await;
     assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
     serving.abort();
+}
+
+#[tokio::test]
+async fn logins_that_are_refused_in_a_row_are_delayed_until_one_is_accepted() {
+    let (resources, _folder) = resources("http://127.0.0.1:1", &[("*", "")]).await;
+    let service = Service::new(State::new(resources, Clients::default()));
+    let meter = Meter::new(1024);
+    // Whether the refusal takes no time at all.
+    let is_prompt = async || {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let meter = meter.clone();
+        let arrival = Arrival { peer, is_tls: false, certificate_names: None, is_surplus: false, meter };
+        let request = Request::get("/bucket/key").header(HOST, "x").body(BoxBody::default()).unwrap();
+        let mut work = pin!(service.call(request, arrival));
+        match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            Poll::Ready(response) => {
+                assert_eq!(response.status(), http::StatusCode::FORBIDDEN);
+                true
+            }
+            Poll::Pending => false,
+        }
+    };
+    for _ in 0..FREE_REFUSALS {
+        assert!(is_prompt().await);
+    }
+    assert!(!is_prompt().await);
+    assert!(!is_prompt().await);
+    meter.login_accepted();
+    assert!(is_prompt().await);
 }

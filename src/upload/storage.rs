@@ -3,7 +3,7 @@
 //! It must not know what parts hold. What a response of the storage means is decided here, once: a refusal, a
 //! failure behind a status of 200, and a response that was lost after the request was carried out.
 
-use http::header::{CONTENT_LENGTH, ETAG, HeaderMap};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use tokio::task::JoinHandle;
 
@@ -14,7 +14,9 @@ use crate::envelope::native::multipart::{MAX_PARTS, PartNumber};
 use crate::error::{Error, Result, UnexpectedResponse, with_causes};
 use crate::object::location::account_headers;
 use crate::object::lost_response::{Expected, Written};
-use crate::object::upstream_response::{failed, parse_body, parse_copy, pass};
+use crate::object::upstream_response::{failed, parse_body, pass, read_copy};
+use crate::s3::checksum::ChecksumType;
+use crate::s3::headers::{CHECKSUM_ALGORITHM, CHECKSUM_TYPE};
 use crate::s3::xml::{self, CompletionResponse, CompletionResult, ListedPart};
 use crate::s3::{BucketName, ErrorCode, ObjectKey, S3Error};
 use crate::upstream::{UpstreamBody, UpstreamRequest, Upstreams};
@@ -110,15 +112,8 @@ impl StorageUpload {
     ) -> Result<(String, HeaderMap)> {
         let mut request = self.part_request(number);
         request.headers.extend(source);
-        let (head, body) = pass(self.upstreams.send(request).await?).await?.into_parts();
-        let document = read_bounded(body, xml::MAX_COPY_RESPONSE).await.map_err(Error::UpstreamBody)?;
-        match parse_copy(&document)? {
-            xml::CopyResponse::Failed(error) => Err(failed(error)),
-            xml::CopyResponse::Copied(result) if result.etag.is_empty() => {
-                Err(UnexpectedResponse::Missing("ETag").into())
-            }
-            xml::CopyResponse::Copied(result) => Ok((result.etag.trim_matches('"').to_owned(), head.headers)),
-        }
+        let (headers, result) = read_copy(self.upstreams.send(request).await?).await?;
+        Ok((result.etag.trim_matches('"').to_owned(), headers))
     }
 
     /// Lists all parts, page by page.
@@ -263,6 +258,15 @@ impl AbortOnDrop {
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         drop(self.begin());
+    }
+}
+
+/// Declares the checksum that is sent with each part: S3 accepts checksums of parts only if the upload
+/// declares one.
+pub(crate) fn announce_checksum(upstreams: &Upstreams, bucket: &BucketName, request: &mut HeaderMap) {
+    if let Some(algorithm) = upstreams.checksum_algorithm(bucket) {
+        request.insert(CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
+        request.insert(CHECKSUM_TYPE, HeaderValue::from_static(ChecksumType::FullObject.token()));
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials as AwsCredentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -44,11 +43,7 @@ impl CredentialSource {
                 )))
             }
             Credentials::DefaultChain => {
-                let region = aws_config::Region::new(region.to_owned());
-                let chain = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
-                let provider = chain
-                    .credentials_provider()
-                    .ok_or_else(|| CredentialsError { reason: "the default chain is empty".to_owned() })?;
+                let provider = default_chain(region).await?;
                 let source = Self::Renewed(Arc::new(Renewal::new(provider)));
                 source.current().await?;
                 Ok(source)
@@ -63,6 +58,22 @@ impl CredentialSource {
             Self::Renewed(renewal) => renewal.current().await,
         }
     }
+}
+
+/// The chain of places where AWS's programs find credentials.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>
+#[cfg(feature = "aws")]
+async fn default_chain(region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
+    let region = aws_config::Region::new(region.to_owned());
+    let chain = aws_config::defaults(aws_config::BehaviorVersion::latest()).region(region).load().await;
+    let provider = chain.credentials_provider();
+    provider.ok_or_else(|| CredentialsError { reason: "the default chain is empty".to_owned() })
+}
+
+#[cfg(not(feature = "aws"))]
+async fn default_chain(_region: &str) -> Result<SharedCredentialsProvider, CredentialsError> {
+    let reason = "this s3veil was built without the feature aws: write access_key_id and its secret";
+    Err(CredentialsError { reason: reason.to_owned() })
 }
 
 /// The provider's latest credentials, and the latest attempt to renew them.

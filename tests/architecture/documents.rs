@@ -33,8 +33,20 @@ fn citations(text: &str) -> BTreeSet<String> {
 }
 
 /// The folders that a path in a document can begin with.
-const FOLDERS: &[&str] =
-    &["src/", "crates/", "tests/", "docs/", "scripts/", "benches/", "fuzz/", ".ci/", ".cargo/", ".github/"];
+const FOLDERS: &[&str] = &[
+    "src/",
+    "crates/",
+    "tests/",
+    "docs/",
+    "scripts/",
+    "benches/",
+    "fuzz/",
+    "deploy/",
+    "examples/",
+    ".ci/",
+    ".cargo/",
+    ".github/",
+];
 
 fn documents() -> impl Iterator<Item = (String, String)> {
     let mut documents: Vec<PathBuf> = fs::read_dir(root().join("docs"))

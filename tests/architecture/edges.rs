@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["s3", "sigv4"]),
     ("admission", &["meter", "metric", "s3", "object"]),
     ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
+    ("job", &["wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object", "upload"]),
     (
         "operation",
         &[
@@ -68,7 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "config",
         &[
             "audit", "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access",
-            "server", "admin",
+            "job", "server", "admin",
         ],
     ),
     (
@@ -89,6 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "object",
             "upload",
+            "job",
             "operation",
             "access",
             "service",

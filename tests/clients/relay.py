@@ -24,6 +24,7 @@ class Relay:
         self.cut_at = None  # a pattern: the connection on which a client sends such bytes ends, and they are not relayed
         self.before = None  # a pattern and what to do, once, before a client's bytes with it are relayed
         self.requests, self.answered = [], 0  # "GET /path" each; bytes
+        self.is_away, self.refused = False, 0  # whether connections end at once, and how many did
         self.connections, self.lock = set(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -37,6 +38,10 @@ class Relay:
                 near, _ = listener.accept()
             except OSError:
                 return
+            if self.is_away:
+                self.refused += 1
+                near.close()
+                continue
             try:
                 far = socket.create_connection(self.target, timeout=10)
                 far.settimeout(None)
@@ -96,6 +101,16 @@ class Relay:
             one.close()
         with self.lock:
             self.connections -= set(sockets)
+
+    def leave(self):
+        """Ends the open connections, and each new one at once, until `come_back`."""
+        self.is_away = True
+        with self.lock:
+            open_now = list(self.connections)
+        self.close(*open_now)
+
+    def come_back(self):
+        self.is_away = False
 
     def stop(self):
         """Refuses new connections and breaks those that are open."""

@@ -129,7 +129,7 @@ def test_slow_uploads_and_readers_take_no_place(start, tmp_path):
     assert running.metrics()["s3veil_slow_clients_cut_total"] >= 4, "no more than half as many wait as work"
     for connection in slow:
         reset(connection)
-    until(lambda: running.metrics()["s3veil_requests_under_way"] == 0)
+    until(lambda: running.metrics()["s3veil_requests_in_flight"] == 0)
 
 
 def test_a_client_that_is_too_slow_for_too_long_is_cut_off(start, tmp_path):
@@ -164,7 +164,7 @@ def test_one_client_leaves_places_to_the_others(start, real):
     bucket = new_bucket(running.boto())
     relay.answers_wait = 4
     busy = [begun(running, "GET", f"/{bucket}") for _ in range(7)]
-    until(lambda: running.metrics().get("s3veil_requests_under_way") == 7)
+    until(lambda: running.metrics().get("s3veil_requests_in_flight") == 7)
     assert running.raw().request("GET", f"/{bucket}").code == "SlowDown"
     other = running.raw(**key(OTHER)).request("GET", f"/{bucket}")
     assert other.status == 200
@@ -230,7 +230,7 @@ def test_documents_share_a_memory(start, tmp_path):
     s3.put_object(Bucket=bucket, Key="object", Body=b"here")
     for connection in documents:
         reset(connection)
-    until(lambda: running.metrics()["s3veil_requests_under_way"] == 0)
+    until(lambda: running.metrics()["s3veil_requests_in_flight"] == 0)
     assert s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "object"}]})["Deleted"]
 
 
@@ -248,7 +248,7 @@ def test_a_form_holds_what_has_arrived_of_it(start, tmp_path):
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         connection.sendall(head.encode() + b"\r\n" + body[: body.index(b'"f"') + 100])
         stalled.append(connection)
-    until(lambda: running.metrics().get("s3veil_requests_under_way") == 40)
+    until(lambda: running.metrics().get("s3veil_requests_in_flight") == 40)
     assert post(running, bucket, fields, bytes(5 * MIB)).status == 204
     for connection in stalled:
         reset(connection)

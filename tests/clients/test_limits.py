@@ -60,7 +60,7 @@ def test_too_many_requests_are_told_to_slow_down(start, real):
     held = [begun(narrow, "PUT", f"/{bucket}/held-{i}", **{"content-length": "10"}) for i in range(2)]
     for connection in held:
         connection.sendall(b"0123456789")
-    until(lambda: narrow.metrics().get("s3veil_requests_under_way") == 2)
+    until(lambda: narrow.metrics().get("s3veil_requests_in_flight") == 2)
     raw = narrow.raw()
     for method, body in (("GET", b""), ("HEAD", b""), ("PUT", b"x" * 100_000)):
         answer = raw.request(method, f"/{bucket}/object", body=body)
@@ -72,7 +72,7 @@ def test_too_many_requests_are_told_to_slow_down(start, real):
     assert raw.request("GET", f"/{bucket}/object").body == b"here"
     for connection in held:
         connection.close()
-    until(lambda: narrow.metrics()["s3veil_requests_under_way"] == 0)
+    until(lambda: narrow.metrics()["s3veil_requests_in_flight"] == 0)
     assert "Contents" in s3.list_objects_v2(Bucket=bucket)
     relay.stop()
 
@@ -84,7 +84,7 @@ def test_too_many_connections_are_told_to_slow_down(start, backend):
     s3.close()
     until(lambda: running.metrics()["s3veil_connections_open"] <= 1)  # the one that asks
     held = [begun(running, "PUT", f"/{bucket}/held-{i}", **{"content-length": "10"}) for i in range(2)]
-    until(lambda: running.metrics().get("s3veil_requests_under_way") == 2)
+    until(lambda: running.metrics().get("s3veil_requests_in_flight") == 2)
     answer = running.raw().request("GET", f"/{bucket}")
     assert (answer.status, answer.code, answer.headers.get("connection")) == (503, "SlowDown", "close"), answer
     for connection in held:
@@ -128,11 +128,11 @@ def test_whoever_goes_away_makes_room(narrow):
         one = begun(narrow, "PUT", f"/{bucket}/never", **{"content-length": "1000000"})
         one.sendall(bytes(1000 * number))
         reset(one)
-        until(lambda: narrow.metrics()["s3veil_requests_under_way"] == 0)
+        until(lambda: narrow.metrics()["s3veil_requests_in_flight"] == 0)
         other = begun(narrow, "GET", f"/{bucket}/large")
         assert other.recv(12) == b"HTTP/1.1 200"
         reset(other)
-        until(lambda: narrow.metrics()["s3veil_requests_under_way"] == 0)
+        until(lambda: narrow.metrics()["s3veil_requests_in_flight"] == 0)
     assert narrow.raw().request("GET", f"/{bucket}/large").body == bytes(8 * MIB)
 
 
@@ -151,7 +151,7 @@ def test_slow_readers_cost_a_bounded_buffer_each(start, tmp_path):
     assert grown < SLOW_READERS * MIB
     for reader in readers:
         reset(reader)
-    until(lambda: running.metrics()["s3veil_requests_under_way"] == 0)
+    until(lambda: running.metrics()["s3veil_requests_in_flight"] == 0)
 
 
 def test_a_slow_store_costs_a_bounded_buffer(start, real):
@@ -215,6 +215,6 @@ def test_dawdlers_are_cut(start, tmp_path):
             drip.sendall(bytes([byte]))
             time.sleep(0.1)
     assert b"RequestTimeout" in stalled.recv(65536)
-    until(lambda: running.metrics()["s3veil_requests_under_way"] == 0)
+    until(lambda: running.metrics()["s3veil_requests_in_flight"] == 0)
     deaf.close()
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1

@@ -27,7 +27,7 @@ pub(super) fn all(config: &Config) -> Vec<HolderKey> {
         let key = HolderKey {
             holder,
             place: place(&holders[holder]),
-            is_aws: matches!(holders[holder].provider, Provider::AwsKms(_)),
+            is_aws: holders[holder].provider.is_aws_kms(),
             key_id: key_id.cloned(),
         };
         if !keys.contains(&key) {
@@ -52,6 +52,7 @@ pub(super) fn all(config: &Config) -> Vec<HolderKey> {
 fn place(holder: &HolderSettings) -> String {
     match &holder.provider {
         Provider::Local(local) => format!("local keyring {}", local.file.display()),
+        #[cfg(feature = "aws")]
         Provider::AwsKms(kms) => {
             let region = kms.region.as_deref().unwrap_or("the default region");
             let place = kms.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));

@@ -215,6 +215,11 @@ impl HolderEntries {
         self.known.iter().find(|entry| entry.kind == kind && entry.fingerprint == fingerprint)
     }
 
+    /// Whether there are entries of kinds that a later version knows.
+    pub fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
     fn encoded_len(&self) -> usize {
         let known = self.known.iter().map(|entry| entry.blob.len());
         let unknown = self.unknown.iter().map(|entry| entry.blob.len());
@@ -304,6 +309,14 @@ impl<'a> ServiceBlob<'a> {
             .ok_or(FormatError::HolderBlob)?;
         let sealed = sealed.try_into().map_err(|_| FormatError::HolderBlob)?;
         Ok(Self { inner, sealed })
+    }
+
+    /// The blob with another wrapping of the same key of the holder's in front.
+    ///
+    /// # Panics
+    /// If `inner` is 64 KiB or longer, which the keyring accepts from no holder.
+    pub fn with_inner(&self, inner: &[u8]) -> Bytes {
+        Bytes::from([&length_of(inner)[..], inner, self.sealed].concat())
     }
 
     /// Opens the sealed data key with the key that the holder unwrapped from [`Self::inner`].

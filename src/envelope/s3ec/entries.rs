@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{S3ecError, encoded_word};
 
 /// Longest instruction file. It has a few hundred bytes, mostly the wrapped key and the context; a file
@@ -100,6 +103,13 @@ impl Entries {
             }
         }
         Ok(Self(entries))
+    }
+
+    /// The wrapped data key, not authenticated; `None` where the entry is missing, or no base64.
+    pub fn wrapped_key(&self) -> Option<Vec<u8>> {
+        let names = [KEY_V3, KEY_V2, KEY_V1];
+        let text = names.into_iter().find_map(|name| self.text(name))?;
+        STANDARD.decode(text).ok()
     }
 
     pub(super) fn text(&self, name: &'static str) -> Option<&str> {

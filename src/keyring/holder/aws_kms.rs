@@ -18,7 +18,7 @@ use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, causes};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey, causes};
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
 use crate::keyring::settings::AwsKms;
@@ -105,7 +105,7 @@ impl AwsKmsHolder {
             .map_err(|error| check_error(&error))?;
         Ok(GeneratedKey {
             data_key: take_data_key(response.plaintext).filter(|data_key| !data_key.is_short()),
-            wrapped: response.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default(),
+            wrapped: take_blob(response.ciphertext_blob),
             key_id: response.key_id,
         })
     }
@@ -130,26 +130,46 @@ impl AwsKmsHolder {
         Ok(DecryptedKey { data_key: take_data_key(response.plaintext), key_id: response.key_id })
     }
 
-    /// ReEncrypt from the key to itself: its newest material wraps the data key, which stays in KMS.
+    /// ReEncrypt: the data key stays in KMS, and the newest material of the key `to` wraps it.
     /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_ReEncrypt.html>
     async fn rewrap(
         &self,
         wrapped: &[u8],
         context: &EncryptionContext,
-        key_id: &KeyId,
-    ) -> Result<Bytes, CheckError> {
+        from: &KeyId,
+        to: &KeyId,
+    ) -> Result<WrappedKey, CheckError> {
         let response = self
             .client
             .re_encrypt()
             .ciphertext_blob(Blob::new(wrapped))
-            .source_key_id(key_id.as_str())
-            .destination_key_id(key_id.as_str())
+            // Without it KMS takes the key that the blob names, which may be an attacker's.
+            .source_key_id(from.as_str())
+            .destination_key_id(to.as_str())
             .set_source_encryption_context(Some(kms_context(context)))
             .set_destination_encryption_context(Some(kms_context(context)))
             .send()
             .await
             .map_err(|error| check_error(&error))?;
-        Ok(response.ciphertext_blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default())
+        Ok(WrappedKey { wrapped: take_blob(response.ciphertext_blob), key_id: response.key_id })
+    }
+
+    async fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<WrappedKey, CheckError> {
+        let response = self
+            .client
+            .encrypt()
+            .key_id(key_id.as_str())
+            .plaintext(Blob::new(data_key.as_slice()))
+            .set_encryption_context(Some(kms_context(context)))
+            .send()
+            .await
+            .map_err(|error| check_error(&error))?;
+        Ok(WrappedKey { wrapped: take_blob(response.ciphertext_blob), key_id: response.key_id })
     }
 }
 
@@ -188,13 +208,23 @@ impl KeyProvider for AwsKmsHolder {
         Box::pin(self.decrypt(wrapped, context, key_id))
     }
 
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(self.wrap(data_key, context, key_id))
+    }
+
     fn rewrap<'a>(
         &'a self,
         wrapped: &'a [u8],
         context: &'a EncryptionContext,
-        key_id: &'a KeyId,
-    ) -> Response<'a, Bytes> {
-        Box::pin(self.rewrap(wrapped, context, key_id))
+        from: &'a KeyId,
+        to: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(self.rewrap(wrapped, context, from, to))
     }
 }
 
@@ -223,6 +253,10 @@ fn checked_endpoint(endpoint: String) -> Result<String, KeyringSetupError> {
 
 fn kms_context(context: &EncryptionContext) -> std::collections::HashMap<String, String> {
     context.pairs().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn take_blob(blob: Option<Blob>) -> Bytes {
+    blob.map(|blob| Bytes::from(blob.into_inner())).unwrap_or_default()
 }
 
 /// A data key of 256 or 128 bits; `None` for any other length.

@@ -24,7 +24,7 @@ use self::login::AzureTokens;
 use self::refusal::{Call, refusal};
 use super::bearer_service::{BearerService, secret};
 use super::http_client::HttpResponse;
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, require_own_key};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey, require_own_key};
 use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::{AzureAlgorithm, AzureKeyVault};
@@ -80,18 +80,19 @@ impl AzureKeyVaultHolder {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedKey, CheckError> {
         let mut data_key = Zeroizing::new([0; 32]);
         fill_random(data_key.as_mut_slice());
+        let data_key = DataKey::from_bytes(*data_key);
+        let WrappedKey { wrapped, key_id } = self.wrap(&data_key, context).await?;
+        Ok(GeneratedKey { data_key: Some(data_key), wrapped, key_id })
+    }
+
+    async fn wrap(&self, data_key: &DataKey, context: &EncryptionContext) -> Result<WrappedKey, CheckError> {
         let read = |response: &HttpResponse| self.read(response, Call::Wrap);
         let body = body(self.algorithm, data_key.as_slice());
         let (version, wrapped) = self.service.call(&self.wrap, body, read).await?;
-        let data_key = DataKey::from_bytes(*data_key);
         let blob = Blob::new(self.algorithm, version.as_bytes(), &wrapped);
         let blob = blob.ok_or(KeyringError::Malformed(MalformedResponse::WrappedKeyLength))?;
-        let wrapped = blob.encode(&data_key, context);
-        Ok(GeneratedKey {
-            data_key: Some(data_key),
-            wrapped: wrapped.into(),
-            key_id: Some(self.key_id.as_str().to_owned()),
-        })
+        let wrapped = blob.encode(data_key, context).into();
+        Ok(WrappedKey { wrapped, key_id: Some(self.key_id.as_str().to_owned()) })
     }
 
     async fn decrypt(&self, wrapped: &[u8], context: &EncryptionContext) -> Result<DecryptedKey, CheckError> {
@@ -168,6 +169,24 @@ impl KeyProvider for AzureKeyVaultHolder {
             require_own_key(&self.key_id, key_id)?;
             self.decrypt(wrapped, context).await
         })
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(async move {
+            require_own_key(&self.key_id, key_id)?;
+            self.wrap(data_key, context).await
+        })
+    }
+
+    /// The key's identifier with its version.
+    fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        let (blob, _) = Blob::parse(blob)?;
+        Some(format!("{}/{}", self.key_id, blob.version_text()))
     }
 }
 

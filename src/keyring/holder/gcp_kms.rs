@@ -23,7 +23,7 @@ use self::login::GcpTokens;
 use self::refusal::{Call, refusal};
 use super::bearer_service::{BearerService, secret};
 use super::http_client::HttpResponse;
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, require_own_key};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey, require_own_key};
 use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::GcpKms;
@@ -106,16 +106,20 @@ impl GcpKmsHolder {
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedKey, CheckError> {
         let mut data_key = Zeroizing::new([0; 32]);
         fill_random(data_key.as_mut_slice());
-        let plaintext = Zeroizing::new(STANDARD.encode(data_key.as_slice()));
+        let WrappedKey { wrapped, key_id } = self.wrap(data_key.as_slice(), context).await?;
+        Ok(GeneratedKey { data_key: DataKey::try_from_slice(data_key.as_slice()), wrapped, key_id })
+    }
+
+    async fn wrap(&self, data_key: &[u8], context: &EncryptionContext) -> Result<WrappedKey, CheckError> {
+        let plaintext = Zeroizing::new(STANDARD.encode(data_key));
         let request = EncryptRequest {
             plaintext: &plaintext,
-            plaintext_crc32c: crc32c(data_key.as_slice()).to_string(),
+            plaintext_crc32c: crc32c(data_key).to_string(),
             context: BoundContext::new(context),
         };
         let read = |response: &HttpResponse| self.read_encrypted(response);
         let wrapped = self.service.call(&self.encrypt, body(&request), read).await?;
-        let data_key = DataKey::try_from_slice(data_key.as_slice());
-        Ok(GeneratedKey { data_key, wrapped, key_id: Some(self.key_id.as_str().to_owned()) })
+        Ok(WrappedKey { wrapped, key_id: Some(self.key_id.as_str().to_owned()) })
     }
 
     fn read_encrypted(&self, response: &HttpResponse) -> Result<Bytes, CheckError> {
@@ -185,6 +189,18 @@ impl KeyProvider for GcpKmsHolder {
         Box::pin(async move {
             require_own_key(&self.key_id, key_id)?;
             self.decrypt(wrapped, context).await
+        })
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(async move {
+            require_own_key(&self.key_id, key_id)?;
+            self.wrap(data_key.as_slice(), context).await
         })
     }
 }

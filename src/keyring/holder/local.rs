@@ -19,7 +19,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub(crate) use self::file::reserialize;
 pub use self::file::{generate, rotate};
 
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey};
 use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::Local;
@@ -108,21 +108,34 @@ impl LocalHolder {
     }
 
     fn generate(&self, key_id: &KeyId, context: &EncryptionContext) -> Result<GeneratedKey, KeyringError> {
-        let wrapping_key = self.wrapping_key(key_id)?;
         let mut data_key = Zeroizing::new([0; DATA_KEY_LEN]);
         fill_random(data_key.as_mut_slice());
+        let WrappedKey { wrapped, key_id } = self.wrap(&data_key, context, key_id)?;
+        Ok(GeneratedKey { data_key: DataKey::try_from_slice(data_key.as_slice()), wrapped, key_id })
+    }
+
+    fn wrap(
+        &self,
+        data_key: &[u8; DATA_KEY_LEN],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<WrappedKey, KeyringError> {
+        let wrapping_key = self.wrapping_key(key_id)?;
         let id = key_id.as_str().as_bytes();
         let id_len = u8::try_from(id.len()).expect("ids were read from the file, 64 bytes long at most");
         let mut salt = [0; SALT_LEN];
         fill_random(&mut salt);
         let prefix = [&[BLOB_VERSION, id_len], id, &salt].concat();
-        let mut wrapped = *data_key;
+        let mut wrapped = Zeroizing::new(*data_key);
         let tag = wrap_key(wrapping_key, &salt)
-            .seal_in_place_separate_tag(zero_nonce(), associated_data(&prefix, context), &mut wrapped)
+            .seal_in_place_separate_tag(
+                zero_nonce(),
+                associated_data(&prefix, context),
+                wrapped.as_mut_slice(),
+            )
             .expect("48 bytes are within what AES-GCM seals");
-        Ok(GeneratedKey {
-            data_key: DataKey::try_from_slice(data_key.as_slice()),
-            wrapped: Bytes::from([&prefix, &wrapped[..], tag.as_ref()].concat()),
+        Ok(WrappedKey {
+            wrapped: Bytes::from([&prefix, wrapped.as_slice(), tag.as_ref()].concat()),
             key_id: Some(key_id.as_str().to_owned()),
         })
     }
@@ -201,6 +214,21 @@ impl KeyProvider for LocalHolder {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey> {
         Box::pin(ready(self.decrypt(wrapped, context, key_id).map_err(|error| self.explain(error))))
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        let wrapped = self.wrap(data_key.expose(), context, key_id);
+        Box::pin(ready(wrapped.map_err(|error| self.explain(error))))
+    }
+
+    fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        let id = Blob::parse(blob)?.key_id;
+        std::str::from_utf8(id).ok().and_then(|id| KeyId::parse(id).ok()).map(|id| id.to_string())
     }
 }
 

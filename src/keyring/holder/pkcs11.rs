@@ -24,7 +24,7 @@ use self::blob::Blob;
 use self::labelled_keys::{LabelledKeys, NO_ID, id_name};
 use self::threads::Threads;
 use self::token::Token;
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey};
 use crate::envelope::native::HolderKind;
 use crate::envelope::{DataKey, fill_random};
 use crate::keyring::settings::{Pkcs11, TokenName};
@@ -130,16 +130,25 @@ impl Pkcs11Holder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<GeneratedKey, CheckError> {
-        self.ensure_connected().await?;
-        let id = self.cka_id(key_id)?;
         let mut data_key = Zeroizing::new([0; 32]);
         fill_random(data_key.as_mut_slice());
+        let WrappedKey { wrapped, key_id } = self.wrap(&data_key, context, key_id).await?;
+        Ok(GeneratedKey { data_key: DataKey::try_from_slice(data_key.as_slice()), wrapped, key_id })
+    }
+
+    async fn wrap(
+        &self,
+        data_key: &[u8; 32],
+        context: &EncryptionContext,
+        key_id: &KeyId,
+    ) -> Result<WrappedKey, CheckError> {
+        self.ensure_connected().await?;
+        let id = self.cka_id(key_id)?;
         let (token, context) = (Arc::clone(&self.token), context.clone());
-        let (cka_id, plaintext) = (id.clone(), data_key.clone());
+        let (cka_id, plaintext) = (id.clone(), Zeroizing::new(*data_key));
         let wrapped =
             self.threads.run(move || token.encrypt(&cka_id, context.canonical(), &plaintext)).await?;
-        Ok(GeneratedKey {
-            data_key: DataKey::try_from_slice(data_key.as_slice()),
+        Ok(WrappedKey {
             wrapped: Bytes::from(Blob { id: &id, iv: &wrapped.iv, ciphertext: &wrapped.ciphertext }.encode()),
             key_id: Some(key_id.as_str().to_owned()),
         })
@@ -209,6 +218,21 @@ impl KeyProvider for Pkcs11Holder {
         key_id: &'a KeyId,
     ) -> Response<'a, DecryptedKey> {
         Box::pin(self.decrypt(wrapped, context, key_id))
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(self.wrap(data_key.expose(), context, key_id))
+    }
+
+    fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        let blob = Blob::parse(blob)?;
+        let place = self.key_ids().first()?.as_str().rsplit_once('/')?.0;
+        Some(format!("{place}/{}", id_name(blob.id)))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The holder for Transit of OpenBao and HashiCorp Vault: `datakey/plaintext`, `decrypt` and `rewrap`, bound
-//! to the encryption context by the key's derivation. It must not know caches or other holders. It promises
-//! that no data key is returned before the key was proved to be derived, and that every call ends within
-//! [`OPERATION_TIMEOUT`].
+//! The holder for Transit of OpenBao and HashiCorp Vault: `datakey/plaintext`, `decrypt`, `encrypt` and
+//! `rewrap`, bound to the encryption context by the key's derivation. It must not know caches or other
+//! holders. It promises that no data key is returned before the key was proved to be derived, and that every
+//! call ends within [`OPERATION_TIMEOUT`].
 
 mod client;
 mod login;
@@ -30,7 +30,7 @@ use self::login::Login;
 use self::refusal::Refusal;
 use self::sessions::Sessions;
 use super::repetition::{MAX_ATTEMPTS, OPERATION_TIMEOUT, backoff};
-use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, require_own_key};
+use super::{DecryptedKey, GeneratedKey, KeyProvider, Response, WrappedKey, require_own_key};
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
 use crate::keyring::settings::Vault;
@@ -48,6 +48,7 @@ pub(in crate::keyring) struct VaultHolder {
     key_id: KeyId,
     generate: Uri,
     decrypt: Uri,
+    encrypt: Uri,
     rewrap: Uri,
     sessions: Sessions,
     /// Whether a data key was refused in another context than its own, so that the key is derived.
@@ -59,7 +60,19 @@ pub(in crate::keyring) struct VaultHolder {
 struct TransitRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ciphertext: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plaintext: Option<&'a str>,
     context: &'a str,
+}
+
+/// What an operation works on.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    Nothing,
+    /// A blob.
+    Ciphertext(&'a str),
+    /// A data key, base64.
+    Plaintext(&'a str),
 }
 
 #[derive(Deserialize)]
@@ -101,14 +114,15 @@ impl VaultHolder {
             let uri = format!("{address}/v1/{mount}/{operation}/{key}").parse::<Uri>();
             uri.map_err(|error| invalid("address, mount or key", &error.to_string()))
         };
-        let (generate, decrypt, rewrap) = (uri("datakey/plaintext")?, uri("decrypt")?, uri("rewrap")?);
+        let (generate, decrypt) = (uri("datakey/plaintext")?, uri("decrypt")?);
+        let (encrypt, rewrap) = (uri("encrypt")?, uri("rewrap")?);
         let login = Login::new(&address, login, client).map_err(|problem| invalid("auth", &problem))?;
         let (sessions, is_proved) = (Sessions::start(login), AtomicBool::new(false));
-        Ok(Self { address, key_id, generate, decrypt, rewrap, sessions, is_proved })
+        Ok(Self { address, key_id, generate, decrypt, encrypt, rewrap, sessions, is_proved })
     }
 
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedKey, CheckError> {
-        let response = self.call(&self.generate, None, context.canonical()).await?;
+        let response = self.call(&self.generate, Input::Nothing, context.canonical()).await?;
         let TransitData { plaintext, ciphertext } = parse(&response)?;
         let blob = ciphertext.ok_or(KeyringError::Malformed(MalformedResponse::WrappedKeyLength))?;
         let data_key = take_data_key(plaintext).filter(|data_key| !data_key.is_short());
@@ -119,16 +133,29 @@ impl VaultHolder {
 
     async fn decrypt(&self, wrapped: &[u8], context: &EncryptionContext) -> Result<DecryptedKey, CheckError> {
         let blob = parse_blob(wrapped)?;
-        let response = self.call(&self.decrypt, Some(blob), context.canonical()).await?;
+        let response = self.call(&self.decrypt, Input::Ciphertext(blob), context.canonical()).await?;
         let data_key = take_data_key(parse(&response)?.plaintext);
         self.prove_with(blob, context).await?;
         Ok(DecryptedKey { data_key, key_id: Some(self.key_id.as_str().to_owned()) })
     }
 
-    async fn rewrap(&self, wrapped: &[u8], context: &EncryptionContext) -> Result<Bytes, CheckError> {
-        let response = self.call(&self.rewrap, Some(parse_blob(wrapped)?), context.canonical()).await?;
-        let blob = parse(&response)?.ciphertext.unwrap_or_default();
-        Ok(Bytes::copy_from_slice(blob.as_bytes()))
+    async fn rewrap(&self, wrapped: &[u8], context: &EncryptionContext) -> Result<WrappedKey, CheckError> {
+        let blob = Input::Ciphertext(parse_blob(wrapped)?);
+        self.wrapped(&self.call(&self.rewrap, blob, context.canonical()).await?)
+    }
+
+    async fn wrap(&self, data_key: &DataKey, context: &EncryptionContext) -> Result<WrappedKey, CheckError> {
+        let plaintext = Zeroizing::new(STANDARD.encode(data_key.as_slice()));
+        let response = self.call(&self.encrypt, Input::Plaintext(&plaintext), context.canonical()).await?;
+        let wrapped = self.wrapped(&response)?;
+        self.prove_with(parse_blob(&wrapped.wrapped)?, context).await?;
+        Ok(wrapped)
+    }
+
+    fn wrapped(&self, response: &HttpResponse) -> Result<WrappedKey, CheckError> {
+        let blob = parse(response)?.ciphertext.unwrap_or_default();
+        let wrapped = Bytes::copy_from_slice(blob.as_bytes());
+        Ok(WrappedKey { wrapped, key_id: Some(self.key_id.as_str().to_owned()) })
     }
 
     /// Proves, once in the life of this holder, that `blob` of `context` does not open in another context. A
@@ -138,7 +165,7 @@ impl VaultHolder {
             return Ok(());
         }
         let other = [context.canonical(), b"\0"].concat();
-        match self.call(&self.decrypt, Some(blob), &other).await {
+        match self.call(&self.decrypt, Input::Ciphertext(blob), &other).await {
             Err(CheckError { error: KeyringError::InvalidCiphertext, .. }) => {
                 self.is_proved.store(true, Ordering::Release);
                 Ok(())
@@ -155,15 +182,16 @@ impl VaultHolder {
     }
 
     /// Calls an operation of Transit, repeatedly if the service is overloaded or unavailable.
-    async fn call(
-        &self,
-        uri: &Uri,
-        ciphertext: Option<&str>,
-        context: &[u8],
-    ) -> Result<HttpResponse, CheckError> {
+    async fn call(&self, uri: &Uri, input: Input<'_>, context: &[u8]) -> Result<HttpResponse, CheckError> {
         let context = STANDARD.encode(context);
-        let request = TransitRequest { ciphertext, context: &context };
-        let body = Bytes::from(serde_json::to_vec(&request).expect("two texts are JSON"));
+        let (ciphertext, plaintext) = match input {
+            Input::Nothing => (None, None),
+            Input::Ciphertext(blob) => (Some(blob), None),
+            Input::Plaintext(data_key) => (None, Some(data_key)),
+        };
+        let request = TransitRequest { ciphertext, plaintext, context: &context };
+        let body = Zeroizing::new(serde_json::to_vec(&request).expect("texts are JSON"));
+        let body = Bytes::from_owner(body);
         let mut last = None;
         let calling = tokio::time::timeout(OPERATION_TIMEOUT, self.attempts(uri, &body, &mut last)).await;
         calling.unwrap_or_else(|_elapsed| {
@@ -262,14 +290,35 @@ impl KeyProvider for VaultHolder {
         })
     }
 
+    fn wrap<'a>(
+        &'a self,
+        data_key: &'a DataKey,
+        context: &'a EncryptionContext,
+        key_id: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
+        Box::pin(async move {
+            require_own_key(&self.key_id, key_id)?;
+            self.wrap(data_key, context).await
+        })
+    }
+
+    /// `mount/key:v<version>`.
+    fn claimed_key(&self, blob: &[u8]) -> Option<String> {
+        let blob = parse_blob(blob).ok()?;
+        let (version, _) = blob.strip_prefix(BLOB_PREFIX)?.split_once(':')?;
+        Some(format!("{}:v{version}", self.key_id))
+    }
+
     fn rewrap<'a>(
         &'a self,
         wrapped: &'a [u8],
         context: &'a EncryptionContext,
-        key_id: &'a KeyId,
-    ) -> Response<'a, Bytes> {
+        from: &'a KeyId,
+        to: &'a KeyId,
+    ) -> Response<'a, WrappedKey> {
         Box::pin(async move {
-            require_own_key(&self.key_id, key_id)?;
+            require_own_key(&self.key_id, from)?;
+            require_own_key(&self.key_id, to)?;
             self.rewrap(wrapped, context).await
         })
     }

@@ -78,6 +78,7 @@ fn a_response_names_the_requested_key() {
     assert!(may_be("local-00ff", "local-00ff") && !may_be("local-00ff", "local-00fe"));
 }
 
+#[cfg(feature = "aws")]
 #[test]
 fn only_an_arn_of_kms_names_a_region() {
     let region = |text| KeyId::parse(text).unwrap().region().map(str::to_owned);

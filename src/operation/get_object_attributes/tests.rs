@@ -23,8 +23,11 @@ async fn told(resources: &Resources, headers: &[(&str, &str)]) -> String {
     inside.strip_suffix("</GetObjectAttributesResponse>").unwrap().to_owned()
 }
 
-fn checksum() -> &'static str {
-    "<Checksum><ChecksumCRC32>AQIDBA==</ChecksumCRC32><ChecksumType>FULL_OBJECT</ChecksumType></Checksum>"
+fn checksum(content: &[u8]) -> String {
+    let value = crate::wire::checksum::checksum(crate::s3::ChecksumAlgorithm::Crc32, content);
+    format!(
+        "<Checksum><ChecksumCRC32>{value}</ChecksumCRC32><ChecksumType>FULL_OBJECT</ChecksumType></Checksum>"
+    )
 }
 
 #[tokio::test]
@@ -49,7 +52,7 @@ async fn an_upload_is_told_in_plaintext_terms_without_its_terminator() {
         "<ETag>e-4</ETag>{}<ObjectParts><PartsCount>3</PartsCount><PartNumberMarker>0</PartNumberMarker>\
          <MaxParts>1000</MaxParts><IsTruncated>false</IsTruncated>{parts}</ObjectParts>\
          <StorageClass>GLACIER</StorageClass><ObjectSize>{}</ObjectSize>",
-        checksum(),
+        checksum(&uploaded.content),
         7 * CHUNK_U64 + 1
     );
     assert_eq!(told(&resources, &[ALL]).await, expected);
@@ -92,7 +95,7 @@ async fn an_object_of_one_put_has_no_parts() {
     storage.keep("k", put(&resources, "k", &pattern(CHUNK + 1), "abc").await);
     let expected = format!(
         "<ETag>abc-v</ETag>{}<StorageClass>STANDARD</StorageClass><ObjectSize>65537</ObjectSize>",
-        checksum()
+        checksum(&pattern(CHUNK + 1))
     );
     assert_eq!(told(&resources, &[ALL]).await, expected);
     // The names may also come in several lines.

@@ -14,9 +14,9 @@ use crate::object::write::NewObject;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::s3::checksum::ChecksumType;
-use crate::s3::{BucketName, ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
+use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, S3Error, headers, xml};
 use crate::upload::session::take_conditions;
-use crate::upload::storage::StorageUpload;
+use crate::upload::storage::{StorageUpload, announce_checksum};
 
 /// Bytes that an upload counts against the limit of a shared data key, since the length is not known yet. The
 /// data key encrypts none of them (F-01).
@@ -43,7 +43,7 @@ pub(crate) async fn create_multipart_upload(
     request.headers = object.headers.clone();
     // The client sends these conditions again to CompleteMultipartUpload.
     take_conditions(&mut request.headers);
-    announce_checksum(resources, &bucket, &mut request.headers);
+    announce_checksum(&resources.upstreams, &bucket, &mut request.headers);
     let sealed = object.seal(&write_key, BodyKind::Multipart, &announcing(checksum), &mut request.headers)?;
     let (storage, mut headers) = StorageUpload::create(&resources.upstreams, request).await?;
     let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
@@ -99,15 +99,6 @@ fn unusable(kind: ChecksumType, algorithm: ChecksumAlgorithm) -> Error {
     let message =
         format!("The {} checksum type cannot be used with the {algorithm} checksum algorithm.", kind.token());
     S3Error::invalid_request(message).into()
-}
-
-/// Declares the checksum of the ciphertext: S3 accepts checksums of parts only if the upload declares one.
-fn announce_checksum(resources: &Resources, bucket: &BucketName, request: &mut HeaderMap) {
-    if let Some(algorithm) = resources.upstreams.checksum_algorithm(bucket) {
-        request.insert(headers::CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
-        let kind = HeaderValue::from_static(ChecksumType::FullObject.token());
-        request.insert(headers::CHECKSUM_TYPE, kind);
-    }
 }
 
 fn set_declared_checksum(response: &mut HeaderMap, checksum: UploadChecksum) {

@@ -1,16 +1,19 @@
+use crate::s3::headers::COPY_SOURCE_RANGE;
 use crate::s3::iso_time;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_RANGE, ETAG, HeaderName, LAST_MODIFIED, RANGE};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::*;
 use crate::body::BoxBody;
 use crate::body::test_support::{pattern, seal_segments};
-use crate::envelope::native::multipart::{Part, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator};
+use crate::envelope::native::multipart::{
+    Layout, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
+};
 use crate::envelope::native::{
     Attributes, Binding, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest,
     SseAlgorithm,

@@ -1,0 +1,157 @@
+//! What `/metrics` says of each metric, and the values that exist before anything was counted. It must not
+//! know where a metric is counted.
+//! It promises a help text for every metric of this program, and counters that begin with 0, so that alerts on
+//! their rates see the first event.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+use crate::config::Config;
+
+/// Every metric of this program, by kind.
+const COUNTERS: &[(&str, Unit, &str)] = &[
+    ("s3veil_audit_lines_lost_total", Unit::Count, "Lines of the audit log that were dropped"),
+    ("s3veil_audit_lines_total", Unit::Count, "Lines of requests that were written to the audit log"),
+    ("s3veil_audit_refused_total", Unit::Count, "Requests refused because of the audit log"),
+    ("s3veil_connections_total", Unit::Count, "Connections of S3 clients that were accepted"),
+    ("s3veil_connections_unusable_total", Unit::Count, "Connections without a usable request, by reason"),
+    ("s3veil_errors_total", Unit::Count, "Failed requests, by S3 error code and by whose side failed"),
+    ("s3veil_integrity_failures_total", Unit::Count, "Stored objects that failed authentication"),
+    ("s3veil_keyring_cache_total", Unit::Count, "Lookups of data keys in the cache, by outcome"),
+    ("s3veil_keyring_calls_total", Unit::Count, "Calls of key holders, by holder, operation and outcome"),
+    ("s3veil_keyring_left_out_total", Unit::Count, "Data keys made without the wrapping of a holder"),
+    ("s3veil_keyring_logins_total", Unit::Count, "Logins to key holders, by outcome"),
+    ("s3veil_layout_reads_total", Unit::Count, "Reads of the layout of an upload in parts"),
+    ("s3veil_legacy_reads_total", Unit::Count, "Objects read in formats that authenticate less, by format"),
+    ("s3veil_listing_extra_reads_total", Unit::Count, "Requests to the storage for sizes in listings"),
+    ("s3veil_log_lines_dropped_total", Unit::Count, "Log lines that could not be written in time"),
+    ("s3veil_logins_refused_total", Unit::Count, "Requests refused for their signature, by reason"),
+    ("s3veil_plaintext_reads_total", Unit::Count, "Objects read that are stored as plaintext"),
+    ("s3veil_reload_failures_total", Unit::Count, "Configurations that were refused at a reload"),
+    ("s3veil_request_bytes_total", Unit::Bytes, "Content-Length of requests, in bytes"),
+    ("s3veil_requests_total", Unit::Count, "Requests, by S3 operation and status"),
+    ("s3veil_response_bytes_total", Unit::Bytes, "Bytes of response bodies that were sent"),
+    ("s3veil_responses_cut_total", Unit::Count, "Responses that broke off after their head"),
+    ("s3veil_slow_clients_cut_total", Unit::Count, "Clients cut off because they were too slow"),
+    ("s3veil_slow_downs_total", Unit::Count, "Requests refused with SlowDown by the proxy itself"),
+    ("s3veil_upstream_retries_total", Unit::Count, "Repeated requests to the storage, by upstream"),
+];
+
+const GAUGES: &[(&str, Unit, &str)] = &[
+    ("s3veil_anonymous_client", Unit::Count, "1 if requests without a signature are admitted"),
+    ("s3veil_audit_up", Unit::Count, "0 while the audit log can't be written, else 1"),
+    ("s3veil_build_info", Unit::Count, "1, with the version of the program"),
+    ("s3veil_certificate_expiry_timestamp_seconds", Unit::Seconds, "When a certificate expires"),
+    ("s3veil_config_loaded_timestamp_seconds", Unit::Seconds, "When the configuration was last loaded"),
+    ("s3veil_connections_limit", Unit::Count, "listen.max_connections"),
+    ("s3veil_connections_open", Unit::Count, "Open connections of S3 clients"),
+    ("s3veil_keyring_holder_up", Unit::Count, "1 if the last call of the key holder had a response"),
+    ("s3veil_requests_in_flight", Unit::Count, "Requests that are worked on"),
+    ("s3veil_requests_limit", Unit::Count, "listen.max_requests"),
+];
+
+const HISTOGRAMS: &[(&str, Unit, &str)] = &[
+    ("s3veil_keyring_call_duration_seconds", Unit::Seconds, "Time of calls of key holders, by operation"),
+    ("s3veil_request_duration_seconds", Unit::Seconds, "Time from a request's head to its response's end"),
+];
+
+/// The counters without labels.
+const UNLABELLED: &[&str] = &[
+    "s3veil_connections_total",
+    "s3veil_integrity_failures_total",
+    "s3veil_layout_reads_total",
+    "s3veil_listing_extra_reads_total",
+    "s3veil_log_lines_dropped_total",
+    "s3veil_plaintext_reads_total",
+    "s3veil_reload_failures_total",
+    "s3veil_request_bytes_total",
+    "s3veil_response_bytes_total",
+    "s3veil_responses_cut_total",
+    "s3veil_slow_clients_cut_total",
+    "s3veil_slow_downs_total",
+];
+
+/// The reasons for which a login is refused, as they are counted.
+const REFUSAL_REASONS: &[&str] =
+    &["bad_signature", "expired", "malformed", "no_signature", "skew", "unknown_key"];
+
+/// Describes every metric to the recorder that is installed, and sets the values that exist from the start.
+pub fn begin(config: &Config) {
+    for (name, unit, help) in COUNTERS {
+        describe_counter!(*name, *unit, *help);
+    }
+    for (name, unit, help) in GAUGES {
+        describe_gauge!(*name, *unit, *help);
+    }
+    for (name, unit, help) in HISTOGRAMS {
+        describe_histogram!(*name, *unit, *help);
+    }
+    for name in UNLABELLED {
+        metrics::counter!(*name).increment(0);
+    }
+    for reason in REFUSAL_REASONS {
+        metrics::counter!("s3veil_logins_refused_total", "reason" => *reason).increment(0);
+    }
+    for upstream in &config.upstreams {
+        metrics::counter!("s3veil_upstream_retries_total", "upstream" => upstream.name.clone()).increment(0);
+    }
+    metrics::gauge!("s3veil_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::gauge!("s3veil_connections_open").set(0.0);
+    metrics::gauge!("s3veil_requests_in_flight").set(0.0);
+    metrics::gauge!("s3veil_connections_limit").set(number(config.listen.max_connections));
+    set_request_limit(config.requests.max_requests);
+}
+
+/// Sets the gauge of `listen.max_requests`, which a reload may change.
+pub fn set_request_limit(limit: usize) {
+    metrics::gauge!("s3veil_requests_limit").set(number(limit));
+}
+
+fn number(limit: usize) -> f64 {
+    f64::from(u32::try_from(limit).expect("limits are at most a million"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The names of metrics in the source files below a folder.
+    fn names_in(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                names_in(&path, names);
+            } else if path.extension().is_some_and(|end| end == "rs")
+                && !path.ends_with("cli/metric_descriptions.rs")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let found = text.split("!(\"s3veil_").skip(1);
+                names.extend(found.map(|rest| format!("s3veil_{}", rest.split('"').next().unwrap())));
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_is_described_and_every_description_is_of_a_metric() {
+        let mut counted = BTreeSet::new();
+        names_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut counted);
+        let own = ["s3veil_build_info", "s3veil_connections_limit", "s3veil_requests_limit"];
+        counted.extend(own.map(str::to_owned));
+        let described = [COUNTERS, GAUGES, HISTOGRAMS].concat();
+        let described: BTreeSet<_> = described.into_iter().map(|(name, ..)| name.to_owned()).collect();
+        assert_eq!(counted, described);
+    }
+
+    #[test]
+    fn names_have_the_units_of_prometheus() {
+        for (name, ..) in COUNTERS {
+            assert!(name.ends_with("_total"), "{name}");
+        }
+        for (name, unit, help) in [COUNTERS, GAUGES, HISTOGRAMS].concat() {
+            assert_eq!(name.contains("_seconds"), unit == Unit::Seconds, "{name}");
+            assert!(!help.ends_with('.') && help.len() < 100, "{help}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Gives an object other metadata entries in its place: the storage copies it onto itself. It must not know
+//! keys, and reads no content. It promises that the copied object is the one that was seen: each request is
+//! conditional on its ETag, and an upload is completed only if a last look finds the object unchanged.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH};
+use http::{Method, StatusCode};
+
+use super::carried::Carried;
+use super::ending::Stop;
+use super::seen::Seen;
+use crate::error::Result;
+use crate::job::row::Row;
+use crate::object::location::{etag_of, unquoted};
+use crate::object::lost_response::Expected;
+use crate::object::upstream_response::read_copy;
+use crate::s3::CopySource;
+use crate::s3::headers::{COPY_SOURCE, COPY_SOURCE_IF_MATCH, METADATA_DIRECTIVE};
+use crate::upload::Resources;
+use crate::upload::part_copies::{PartRanges, copy_parts};
+use crate::upload::storage::{CompletedUpload, StorageUpload};
+use crate::upstream::UpstreamRequest;
+use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
+
+/// An object that was written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The ETag without quotes; `None` if the response to the write was lost.
+    pub(super) etag: Option<String>,
+    /// The version, where the bucket has versions.
+    pub(super) version_id: Option<String>,
+}
+
+impl Written {
+    /// What the headers of a response to a write, and its ETag, say.
+    pub(super) fn new(headers: &HeaderMap, etag: &str) -> Self {
+        let version_id = headers.get(VERSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Self { etag: Some(unquoted(etag).to_owned()), version_id }
+    }
+
+    /// Why the object that is there now is not what was written, of which `what` differs: the storage stored
+    /// something else than it was given, or another object has taken the place.
+    pub(super) fn differs(&self, now: &Seen, what: &str) -> Stop {
+        if self.version_id.is_some() || self.etag.as_deref() == etag_of(&now.headers) {
+            return Stop::Refused(format!(
+                "the storage stored something else than it was given: {what} differs"
+            ));
+        }
+        Stop::Raced("another object has taken the place of the one that was written".to_owned())
+    }
+}
+
+/// An object, and what its copy in its place is to have.
+pub(super) struct InPlace<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) row: &'a Row,
+    pub(super) seen: &'a Seen,
+    pub(super) carried: &'a Carried,
+    /// The metadata entries of the object's format.
+    pub(super) entries: HeaderMap,
+}
+
+impl InPlace<'_> {
+    /// The storage's own CopyObject.
+    ///
+    /// # Errors
+    /// The storage's refusal or failure; [`Stop::Raced`] if another version was copied.
+    pub(super) async fn copy_whole(&self) -> Result<Written, Stop> {
+        let request = || {
+            let mut request = self.request(Method::PUT);
+            request.headers.extend(self.source());
+            request.headers.insert(METADATA_DIRECTIVE, HeaderValue::from_static("REPLACE"));
+            request
+        };
+        let mut conditional = request();
+        conditional.headers.insert(IF_MATCH, self.seen.etag.clone());
+        let upstreams = &self.resources.upstreams;
+        let mut response = upstreams.send(conditional).await?;
+        if response.status() == StatusCode::NOT_IMPLEMENTED {
+            // The condition on the source holds for its place as well, but for the time that the copy takes.
+            response = upstreams.send(request()).await?;
+        }
+        let (headers, result) = read_copy(response).await?;
+        self.check_source(headers.get(COPY_SOURCE_VERSION_ID))?;
+        Ok(Written::new(&headers, &result.etag))
+    }
+
+    /// An upload of the object's own parts.
+    ///
+    /// # Errors
+    /// The storage's refusal or failure; [`Stop::Raced`] if the object changed meanwhile.
+    pub(super) async fn copy_parts(&self, parts: &PartRanges) -> Result<Written, Stop> {
+        let request = self.request(Method::POST);
+        let expected = Expected::from_request(&request).expect("the entries of a native object");
+        let (upload, _) = StorageUpload::create(&self.resources.upstreams, request).await?;
+        let abort = upload.abort_on_drop();
+        let made = async {
+            let copied = copy_parts(&upload, parts, &self.source()).await?;
+            self.seen.require_unchanged(self.resources, self.row).await?;
+            let parts = || copied.iter().map(|part| (part.number, part.etag.as_str()));
+            let condition = HeaderMap::from_iter([(IF_MATCH, self.seen.etag.clone())]);
+            match upload.complete(parts(), &condition, &expected).await {
+                Err(error) if error.refusal_status() == Some(StatusCode::NOT_IMPLEMENTED) => {
+                    upload.complete(parts(), &HeaderMap::new(), &expected).await
+                }
+                completed => completed,
+            }
+        };
+        let CompletedUpload { headers, result, .. } = abort.settle(made.await).await?;
+        Ok(Written::new(&headers, result.etag()))
+    }
+
+    fn request(&self, method: Method) -> UpstreamRequest {
+        let mut request = UpstreamRequest::new(method, &self.row.bucket, &self.row.object_key);
+        request.headers = self.carried.headers();
+        request.headers.extend(self.entries.clone());
+        request
+    }
+
+    /// The headers that name the source. It is named without its version: a storage that ignores conditions
+    /// on the place of a copy then refuses it by the ETag of its source, if another object has taken the
+    /// place.
+    fn source(&self) -> HeaderMap {
+        let Row { bucket, object_key, .. } = self.row;
+        let source = CopySource { bucket: bucket.clone(), object: object_key.clone(), version_id: None };
+        let source = HeaderValue::try_from(source.to_header()).expect("it is percent-encoded");
+        HeaderMap::from_iter([
+            (HeaderName::from_static(COPY_SOURCE), source),
+            (HeaderName::from_static(COPY_SOURCE_IF_MATCH), self.seen.etag.clone()),
+        ])
+    }
+
+    /// Checks that the version that was copied is the one that was seen.
+    fn check_source(&self, copied: Option<&HeaderValue>) -> Result<(), Stop> {
+        match (copied.and_then(|copied| copied.to_str().ok()), &self.seen.version_id) {
+            (Some(copied), Some(seen)) if copied != seen => {
+                Err(Stop::Raced(format!("the version {copied} was written meanwhile, with equal content")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+"""The files of a release: the bill of materials, and what scripts/dist puts beside it."""
+
+import json
+import os
+import re
+import subprocess
+import tomllib
+
+import pytest
+from support import ROOT, binary, run
+
+cyclonedx_validation = pytest.importorskip("cyclonedx.validation.json", reason="CycloneDX's schema is missing")
+from cyclonedx.schema import SchemaVersion  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def sbom():
+    return run(ROOT / "scripts/sbom").stdout
+
+
+def test_the_bill_of_materials_is_valid(sbom):
+    validator = cyclonedx_validation.JsonStrictValidator(SchemaVersion.V1_5)
+    assert validator.validate_str(sbom) is None
+    # The validator does find a fault.
+    assert validator.validate_str(sbom.replace('"library"', '"librarium"', 1)) is not None
+
+
+def test_the_bill_of_materials_is_complete(sbom):
+    document = json.loads(sbom)
+    lock = {(one["name"], one["version"]) for one in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    listed = {(one["name"], one["version"]) for one in document["components"]}
+    assert listed < lock
+    names = {name for name, _ in listed}
+    direct = set(tomllib.loads((ROOT / "Cargo.toml").read_text())["dependencies"])
+    assert direct <= names, "dependencies of the program"
+    tests = {"proptest", "rcgen", "tempfile", "criterion"}
+    assert not names & tests, "for tests alone"
+    assert all(one["licenses"] for one in document["components"])
+    references = {one["bom-ref"] for one in document["components"]} | {document["metadata"]["component"]["bom-ref"]}
+    assert {one["ref"] for one in document["dependencies"]} == references
+    assert {reference for one in document["dependencies"] for reference in one["dependsOn"]} <= references
+
+
+def test_the_bill_of_materials_is_the_same_each_time(sbom):
+    assert run(ROOT / "scripts/sbom").stdout == sbom
+
+
+def test_the_files_of_a_release(tmp_path):
+    stripped = tmp_path / "s3veil"
+    run("strip", "-o", stripped, binary())
+    variables = os.environ | {"S3VEIL_RELEASE_FILES": str(tmp_path / "files"), "SOURCE_DATE_EPOCH": "1800000000"}
+    for _ in range(2):
+        run(ROOT / "scripts/dist", "--collect", stripped, env=variables)
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+    names = {file.name for file in (tmp_path / "files").iterdir()}
+    triple = re.search("^host: (.*)$", run("rustc", "-vV").stdout, re.M)[1]
+    assert names == {f"s3veil-{version}-{triple}.tar.gz", f"s3veil-{version}-{triple}.cdx.json", f"s3veil-chart-{version}.tgz", "SHA256SUMS"}
+    sums = run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=tmp_path / "files").stdout
+    assert sums.count(": OK") == len(names) - 1
+    run("tar", "-xzf", tmp_path / f"files/s3veil-{version}-{triple}.tar.gz", "-C", tmp_path)
+    unpacked = tmp_path / f"s3veil-{version}-{triple}"
+    assert run(unpacked / "s3veil", "version").stdout == f"s3veil {version}\n"
+    assert (unpacked / "LICENSE").exists() and not list(unpacked.rglob("*.pyc"))
+    listed = run("tar", "-tzf", tmp_path / f"files/s3veil-chart-{version}.tgz").stdout.split()
+    assert "s3veil/Chart.yaml" in listed
+
+
+def test_a_binary_that_is_missing_is_refused():
+    done = subprocess.run([ROOT / "scripts/dist", "--collect", "/nonexistent"], capture_output=True, text=True)
+    assert done.returncode == 1 and "requires a binary" in done.stderr
