@@ -8,17 +8,13 @@ mod certificates;
 mod check;
 mod decrypt;
 mod dependencies;
-mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
-mod file_contents;
 mod health;
 mod inspect;
 mod job;
 mod keygen;
 mod manual;
-mod metric_descriptions;
-mod notify;
 mod process;
 mod readiness;
 mod reload;

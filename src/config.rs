@@ -6,7 +6,7 @@ mod audit;
 mod bucket;
 mod client;
 mod credentials;
-mod engine;
+mod environment;
 mod error;
 mod formats;
 mod holder;
@@ -16,7 +16,6 @@ mod log;
 mod rule_keys;
 mod secret_file;
 mod section;
-mod service_manager;
 mod suggest;
 mod syntax;
 #[cfg(test)]
@@ -34,11 +33,11 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 pub use client::DEMO_SECRET;
-pub use engine::{EngineError, NamedShard};
+pub use environment::engine::{EngineError, NamedShard};
+pub use environment::service_manager::ServiceManager;
 pub use error::ConfigError;
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
-pub use service_manager::ServiceManager;
 
 use error::{Refusal, Result};
 use section::{Section, Source};
@@ -120,7 +119,7 @@ pub fn service_manager() -> io::Result<ServiceManager> {
 /// # Errors
 /// [`EngineError`] when what is given is incomplete, invalid or contradicts itself.
 pub fn job_shard(shard: Option<u32>, shards: Option<u32>) -> Result<Shard, EngineError> {
-    engine::shard(NamedShard { shard, shards }, &environment)
+    environment::engine::shard(NamedShard { shard, shards }, &environment)
 }
 
 /// Parses a time as the configuration writes it: a whole number and ms, s, m, h or d.

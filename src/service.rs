@@ -53,8 +53,8 @@ const OVERRIDES: &str = "Request specific response headers cannot be used for an
 /// So many logins in a row may be refused on a connection without delay: a client that has a wrong secret, or
 /// several clients behind one balancer.
 const FREE_REFUSALS: u32 = 10;
-/// The delay of each further refusal, so that a flood of invalid signatures on a few connections takes no time
-/// of other clients.
+/// The delay of each further refusal, so that a flood of invalid signatures on a few connections takes no
+/// time of other clients.
 const REFUSAL_DELAY: Duration = Duration::from_millis(100);
 /// How often clients that are too slow are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -218,19 +218,7 @@ impl Service {
             return Box::pin(form.respond(&self.0, state, body, record)).await;
         }
         let identified = state.identify(parts, &path, virtual_host.as_deref(), &query, record);
-        let authenticated = match identified {
-            Ok(authenticated) => {
-                arrival.meter.login_accepted();
-                authenticated
-            }
-            Err(error) => {
-                if arrival.meter.login_refused() > FREE_REFUSALS {
-                    // On the heap, so that the future of every request stays small.
-                    Box::pin(tokio::time::sleep(REFUSAL_DELAY)).await;
-                }
-                return Err(error);
-            }
-        };
+        let authenticated = count_login(identified, &arrival.meter).await?;
         let mut headers = std::mem::take(&mut parts.headers);
         headers::unhoist(&query, &mut headers)?;
         let query = query.for_operation();
@@ -322,6 +310,20 @@ impl State {
             }
         }
     }
+}
+
+/// Counts a login on its connection. A refusal after many in a row takes [`REFUSAL_DELAY`].
+async fn count_login(
+    identified: Result<Authenticated, Error>,
+    meter: &Meter,
+) -> Result<Authenticated, Error> {
+    if identified.is_ok() {
+        meter.login_accepted();
+    } else if meter.login_refused() > FREE_REFUSALS {
+        // On the heap, so that the future of every request stays small.
+        Box::pin(tokio::time::sleep(REFUSAL_DELAY)).await;
+    }
+    identified
 }
 
 /// A request of a page, which a browser lets read the response only if CORS headers permit it.

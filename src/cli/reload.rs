@@ -11,12 +11,11 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
 use super::dependencies::{Dependencies, DependencyNames};
-use super::file_contents::FileContents;
 use super::readiness::Readiness;
-use super::serve::Replaceable;
-use super::startup::{self, Earlier, Origin};
+use super::serve::{Replaceable, metric_descriptions};
+use super::startup::{self, Earlier, FileContents, Origin};
 use super::status::status;
-use super::{Failure, certificates, metric_descriptions};
+use super::{Failure, certificates};
 use crate::admin::Status;
 use crate::audit::Audit;
 use crate::config::{self, Config};

@@ -12,14 +12,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::append::AppendGrants;
 use super::audit;
 use super::dependencies::{Dependencies, DependencyNames};
-use super::file_contents::FileContents;
 use super::readiness::Readiness;
 use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
-use super::startup::{self, Origin, Purpose};
+use super::startup::{self, FileContents, Origin, Purpose};
 use super::{
     Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
-    keygen, manual, metric_descriptions, process,
+    keygen, manual, process,
 };
 use crate::admin::{Health, Problem};
 use crate::audit::{Audit, AuditError, AuditLog, Condition};
@@ -136,7 +135,7 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
     }
     // Handles that are kept from here on belong to this recorder.
     metric::keep_handles();
-    metric_descriptions::begin(&config);
+    serve::metric_descriptions::begin(&config);
     // Listeners are opened before any file is created, so that a port in use leaves no files.
     let (listen, admin, status) = (config.listen.clone(), config.admin.clone(), serve::status(&config));
     let listeners = Listeners::open(listen, admin, status, service_manager).await?;

@@ -58,8 +58,8 @@ pub struct MergedReport {
 /// Reads the summaries of all shards at `place`, and merges them.
 ///
 /// # Errors
-/// [`JobError::Invalid`] for a place without a report, or with those of several jobs; [`JobError::Again`] where
-/// no shard has ended.
+/// [`JobError::Invalid`] for a place without a report, or with those of several jobs; [`JobError::Again`]
+/// where no shard has ended.
 pub async fn merge(place: &Place) -> Result<MergedReport, JobError> {
     let files: BTreeMap<String, u64> = place.list().await?.into_iter().collect();
     let mut runs: BTreeMap<(String, u32), BTreeMap<u32, Summary>> = BTreeMap::new();
