@@ -39,6 +39,8 @@ METRICS = {
     "reload_failures": "s3veil_reload_failures_total",
     "log_lines_dropped": "s3veil_log_lines_dropped_total",
     "anonymous": "s3veil_anonymous_client",
+    "audit_up": "s3veil_audit_up",
+    "audit_lost": "s3veil_audit_lines_lost_total",
 }
 
 # Prometheus's own, for the scrape job of the nodes.
@@ -140,6 +142,12 @@ ALERTS = [
     Alert("S3veilLogLinesDropped", "sum by (instance) (increase({log_lines_dropped}[10m])) > 0", "5m", "warning",
           "{{ $labels.instance }} can't write its log",
           "Requests are served, and their lines are missing. Mostly the disk is full.", "disk-full"),
+    Alert("S3veilAuditDown", "min by (instance) ({audit_up}) == 0", "1m", "critical",
+          "{{ $labels.instance }} can't write its audit log",
+          "Requests that use keys are refused there, or served without a line if on_failure is \"serve\".", "disk-full"),
+    Alert("S3veilAuditLinesLost", "sum by (instance) (increase({audit_lost}[1h])) > 0", "0m", "critical",
+          "{{ $labels.instance }} has lost lines of its audit log",
+          "The chain has a line with their number. They are in the ordinary log.", "disk-full"),
     Alert("S3veilPlaintextRead", "sum(increase({plaintext_reads}[1h])) > 0", "0m", "info",
           "Objects that are stored unencrypted are read",
           "A rule has \"plaintext\" in formats.read: nothing authenticates these objects.", "unprotected-formats"),

@@ -9,6 +9,9 @@ use crate::config::Config;
 
 /// Every metric of this program, by kind.
 const COUNTERS: &[(&str, Unit, &str)] = &[
+    ("s3veil_audit_lines_lost_total", Unit::Count, "Lines of the audit log that were dropped"),
+    ("s3veil_audit_lines_total", Unit::Count, "Lines of requests that were written to the audit log"),
+    ("s3veil_audit_refused_total", Unit::Count, "Requests refused because of the audit log"),
     ("s3veil_connections_total", Unit::Count, "Connections of S3 clients that were accepted"),
     ("s3veil_connections_unusable_total", Unit::Count, "Connections without a usable request, by reason"),
     ("s3veil_errors_total", Unit::Count, "Failed requests, by S3 error code and by whose side failed"),
@@ -35,6 +38,7 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
 
 const GAUGES: &[(&str, Unit, &str)] = &[
     ("s3veil_anonymous_client", Unit::Count, "1 if requests without a signature are admitted"),
+    ("s3veil_audit_up", Unit::Count, "0 while the audit log can't be written, else 1"),
     ("s3veil_build_info", Unit::Count, "1, with the version of the program"),
     ("s3veil_certificate_expiry_timestamp_seconds", Unit::Seconds, "When a certificate expires"),
     ("s3veil_config_loaded_timestamp_seconds", Unit::Seconds, "When the configuration was last loaded"),

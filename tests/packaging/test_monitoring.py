@@ -144,6 +144,8 @@ CASES = {
     ),
     "S3veilReloadFailed": ([series("reload_failures", "0x30 0+1x90")], [series("reload_failures", "7x120")]),
     "S3veilLogLinesDropped": ([series("log_lines_dropped", "0x40 0+5x80")], [series("log_lines_dropped", "5x120")]),
+    "S3veilAuditDown": ([series("audit_up", "1x30 0x90")], [series("audit_up", "0x30 1x90")]),
+    "S3veilAuditLinesLost": ([series("audit_lost", "0x40 0+5x80")], [series("audit_lost", "5x120")]),
     "S3veilPlaintextRead": ([series("plaintext_reads", "0x30 1x90")], [series("plaintext_reads", "0x120")]),
     "S3veilAnonymousClient": ([series("anonymous", "1x150")], [series("anonymous", "0x150")]),
 }  # fmt: skip
