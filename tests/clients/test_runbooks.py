@@ -31,7 +31,10 @@ def shell(tmp_path):
     (commands / "s3veil").symlink_to(binary())
     (commands / "aws").symlink_to(ROOT / ".venv/clients/bin/aws")
 
-    def run(text, directory, environment=None, **values):
+    def run(text, directory, environment=None, config=None, **values):
+        if config:
+            assert "/etc/s3veil/proxy.toml" in text
+            text = text.replace("/etc/s3veil/proxy.toml", str(config))
         for name, value in values.items():
             assert name in text
             text = re.sub(rf"\b{name}\b", str(value), text)
@@ -84,7 +87,8 @@ def test_what_a_key_does_not_open_is_listed(start, shell, real, tmp_path):
     assert sorted((tmp_path / "failed").read_text().split()) == sorted(CONTENT)
 
 
-def test_a_key_is_rotated_and_the_old_one_retired(start, shell, tmp_path):
+@pytest.mark.parametrize("way", ["job", "client"])
+def test_a_key_is_rotated_and_the_old_one_retired(start, shell, tmp_path, way):
     backend = embedded_backend(tmp_path)
     keyring = write_keyring(tmp_path / "keyring", "old")
     running = start(backend, keyring={"file": str(keyring)})
@@ -101,7 +105,13 @@ def test_a_key_is_rotated_and_the_old_one_retired(start, shell, tmp_path):
     following.rename(keyring)
 
     running = start(backend, keyring={"file": str(keyring)})
-    assert "failed" not in shell(block("Retire a key"), tmp_path, client_of(running), NAME=bucket)
+    if way == "client":
+        assert "failed" not in shell(block("Retire a key", 1), tmp_path, client_of(running), NAME=bucket)
+    else:
+        # One process at a time has the embedded store.
+        running.stop()
+        assert "0 under old" in shell(block("Retire a key"), tmp_path, config=running.config, NAME=bucket, OLD="old")
+        running = start(backend, keyring={"file": str(keyring)})
     for key, content in CONTENT.items():
         assert running.boto().get_object(Bucket=bucket, Key=key)["Body"].read() == content
     running.stop()

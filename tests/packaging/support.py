@@ -120,12 +120,12 @@ access = "admin"
 name = "*"
 """)
 
-    def start(self):
-        """One more process of this node, which may take the address over from another one."""
+    def start(self, *below):
+        """One more process of this node, which may take the address over from another one; as a child of `below`."""
         ready_lines = self.serving()
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [binary(), "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*below, binary(), "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=environment(), cwd=self.directory,
             )  # fmt: skip
         self.processes.append(process)
@@ -144,6 +144,14 @@ name = "*"
         for process in self.processes:
             process.kill()
             process.wait()
+        self.processes.clear()
+
+    def end_traced(self):
+        """Ends in order the program below the one that was started."""
+        (above,) = self.processes
+        (child,) = Path(f"/proc/{above.pid}/task/{above.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGTERM)
+        assert above.wait(70) == 0, self.log.read_text()[-2000:]
         self.processes.clear()
 
     def restart(self):
