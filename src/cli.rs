@@ -3,21 +3,18 @@
 //! It promises one message and one exit code of sysexits.h for every failure.
 
 mod append;
+mod audit;
 mod certificates;
 mod check;
 mod decrypt;
 mod dependencies;
-mod descriptors;
 #[cfg(feature = "embedded-store")]
 pub(crate) mod embedded_store;
-mod file_contents;
 mod health;
 mod inspect;
 mod job;
 mod keygen;
 mod manual;
-mod metric_descriptions;
-mod notify;
 mod process;
 mod readiness;
 mod reload;
@@ -37,6 +34,7 @@ use clap::{Args, Parser, Subcommand};
 use self::check::ReportFormat;
 use self::job::{DecryptCommand, EncryptJob, JobArguments, ReportArguments, VerifyJob};
 pub use self::run::run;
+use crate::audit::Position;
 use crate::config::ConfigError;
 use crate::envelope::native::Binding;
 use crate::s3::BucketName;
@@ -70,7 +68,8 @@ pub enum Command {
     Serve,
     /// Check the configuration, the keyring and the upstream, and report what would not work
     Check(Check),
-    /// Create a local keyring, or add a new current key to one; or make a recovery key
+    /// Create a local keyring, or add a new current key to one; or make a recovery key, or a key for audit
+    /// logs
     Keygen(Keygen),
     /// Show how an object is stored: its format, its keys, its lengths
     Inspect(Inspect),
@@ -93,8 +92,36 @@ pub enum Command {
     Completions(Completions),
     /// Write the manual pages into a directory: s3veil(1) with one page for each command, proxy.toml(5)
     Man(Man),
+    /// Verify the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print the version
     Version,
+}
+
+/// `audit`
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum AuditCommand {
+    /// Find every line of an audit log that was altered, removed, inserted or moved
+    Verify(Verify),
+}
+
+/// `audit verify`
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Verify {
+    /// The files of the log, the oldest first
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The public half of the key that signs checkpoints; several times after a change of the key. Without it
+    /// signatures are not verified
+    #[arg(long, value_name = "FILE.pub.pem")]
+    pub public_key: Vec<PathBuf>,
+    /// Require the line of this number and hash, such as that of a checkpoint in another log
+    #[arg(long, value_name = "SEQUENCE:HASH")]
+    pub at_least: Option<Position>,
+    /// Require that the proxy was stopped in order after the last line
+    #[arg(long)]
+    pub ended: bool,
 }
 
 /// `check`
@@ -125,6 +152,10 @@ pub struct Keygen {
     /// the public half, whose name ends in .pub.pem
     #[arg(long, conflicts_with = "rotate")]
     pub recovery: bool,
+    /// Make a key that signs the checkpoints of an audit log instead: FILE with the private half, default
+    /// audit.pem, and beside it one with the public half, whose name ends in .pub.pem
+    #[arg(long, conflicts_with_all = ["rotate", "recovery"])]
+    pub audit: bool,
     /// The keyring's file; default: keyring.file of the configuration
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -231,6 +262,9 @@ pub enum Failure {
     /// A dependency outside the process, such as KMS or the storage, failed.
     #[error("{0}")]
     Unavailable(String),
+    /// What was to be verified was altered.
+    #[error("{0}")]
+    Altered(String),
     /// The process itself failed.
     #[error("{0}")]
     Internal(String),
@@ -261,14 +295,15 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code: 64 wrong usage or configuration, 69 unavailable, 70 internal, 74 input and output,
-    /// 77 no permission. These are the codes of sysexits.h, except that its 78 (configuration) is reported
-    /// as 64.
+    /// The exit code: 64 wrong usage or configuration, 65 altered data, 69 unavailable, 70 internal, 74 input
+    /// and output, 77 no permission. These are the codes of sysexits.h, except that its 78 (configuration) is
+    /// reported as 64.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Serve(ServeError::HandedOver { .. }) => USAGE,
             Self::Serve(ServeError::Bind { source, .. }) => bind_exit_code(source.kind()),
             Self::Unavailable(_) => UNAVAILABLE,
+            Self::Altered(_) => ALTERED,
             Self::Internal(_) => 70,
             Self::Job { exit_code, .. } => *exit_code,
             Self::Setup { kind, .. } => io_exit_code(*kind),
@@ -313,6 +348,8 @@ pub fn hint(arguments: &[String]) -> Option<String> {
 /// The exit code for wrong usage: EX_USAGE.
 pub const USAGE: u8 = 64;
 
+/// The exit code for data that was altered: EX_DATAERR.
+const ALTERED: u8 = 65;
 /// The exit code for an unavailable dependency: EX_UNAVAILABLE.
 const UNAVAILABLE: u8 = 69;
 /// The exit code for input and output: EX_IOERR.

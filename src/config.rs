@@ -2,10 +2,11 @@
 //! It must not know how the other modules use a value.
 //! It promises that no returned value is invalid, and that every error names file, line, problem and remedy.
 
+mod audit;
 mod bucket;
 mod client;
 mod credentials;
-mod engine;
+mod environment;
 mod error;
 mod formats;
 mod holder;
@@ -15,7 +16,6 @@ mod log;
 mod rule_keys;
 mod secret_file;
 mod section;
-mod service_manager;
 mod suggest;
 mod syntax;
 #[cfg(test)]
@@ -33,11 +33,11 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 pub use client::DEMO_SECRET;
-pub use engine::{EngineError, NamedShard};
+pub use environment::engine::{EngineError, NamedShard};
+pub use environment::service_manager::ServiceManager;
 pub use error::ConfigError;
 pub use listen::RequestRules;
 pub use log::{LogFormat, LogSettings};
-pub use service_manager::ServiceManager;
 
 use error::{Refusal, Result};
 use section::{Section, Source};
@@ -46,7 +46,7 @@ use crate::access::Client;
 use crate::job::Shard;
 use crate::object::rule::BucketRule;
 use crate::upstream::{Route, Target};
-use crate::{admin, server};
+use crate::{admin, audit as audit_log, server};
 
 /// The complete configuration, with defaults for absent keys.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[log]`: format and level of the log.
     pub log: LogSettings,
+    /// `[audit]`: the audit log, if configured.
+    pub audit: Option<audit_log::Settings>,
     /// Warnings about valid settings that should be changed. Each names file, line and key.
     pub warnings: Vec<String>,
     /// The files that hold the configuration: `proxy.toml`, and those whose content it refers to.
@@ -117,7 +119,7 @@ pub fn service_manager() -> io::Result<ServiceManager> {
 /// # Errors
 /// [`EngineError`] when what is given is incomplete, invalid or contradicts itself.
 pub fn job_shard(shard: Option<u32>, shards: Option<u32>) -> Result<Shard, EngineError> {
-    engine::shard(NamedShard { shard, shards }, &environment)
+    environment::engine::shard(NamedShard { shard, shards }, &environment)
 }
 
 /// Parses a time as the configuration writes it: a whole number and ms, s, m, h or d.
@@ -153,7 +155,7 @@ pub fn parse(text: &str, file: &Path, environment: impl Fn(&str) -> Option<Strin
 
 /// Parses like [`parse`], and also returns the keys whose secrets are literal values in the text.
 fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>)> {
-    const TABLES: &str = "listen admin upstream keyring holder client bucket log";
+    const TABLES: &str = "listen admin upstream keyring holder client bucket log audit";
     let source = Source {
         file,
         text,
@@ -183,6 +185,7 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     client::require_client_ca(&root, &listen)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
+    let audit = audit::read(&root)?;
     let (warnings, mut files) = (source.warnings.take(), source.files.take());
     files.insert(0, file.to_owned());
     let config = Config {
@@ -195,6 +198,7 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
         buckets,
         routes,
         log,
+        audit,
         warnings,
         files,
     };

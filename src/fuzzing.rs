@@ -4,6 +4,7 @@
 //! few mutations of the seeds in `fuzz/seeds` do. It promises that a target returns for every input, and
 //! panics only where a property does not hold.
 
+mod audit;
 mod documents;
 mod formats;
 mod holders;
@@ -12,6 +13,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use audit::audit_log;
 pub use documents::{listing, xml_request, xml_response};
 pub use formats::{attributes, cbc, multipart_body, native_body, native_envelope, s3ec, upload_token};
 pub use holders::{holders, recovery_key};
@@ -24,6 +26,7 @@ pub type Target = fn(&[u8]);
 /// Every target, by the name of its file in `fuzz/fuzz_targets` and of its folder in `fuzz/seeds`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("attributes", attributes),
+    ("audit_log", audit_log),
     ("authorization", authorization),
     ("aws_chunked", aws_chunked),
     ("cbc", cbc),

@@ -57,6 +57,7 @@ use self::holder::KeyHolder;
 use self::lease::Lease;
 use self::round_trip::Successes;
 use self::verification::{Verification, is_same};
+use crate::audit::{KeyAction, note_key_use};
 use crate::envelope::DataKey;
 
 /// Maximum length of a wrapped data key, in bytes: AWS KMS's limit for `CiphertextBlob`.
@@ -214,7 +215,9 @@ impl Keyring {
             Reuse::Off => self.for_one_object(purpose, rule, key_id, context).await,
             Reuse::Bucket => {
                 let key_id = self.inner.write_key_id(rule, key_id)?;
-                self.lease(purpose, rule, key_id, context, plaintext_bytes).await
+                let write_key = self.lease(purpose, rule, key_id, context, plaintext_bytes).await?;
+                self.inner.note_use(KeyAction::Seal, purpose, rule.first(), &write_key.key_id);
+                Ok(write_key)
             }
         }
     }
@@ -225,6 +228,18 @@ impl Keyring {
     /// # Errors
     /// The provider's failure.
     pub async fn for_one_object(
+        &self,
+        purpose: Purpose,
+        rule: &KeyRule,
+        key_id: Option<&KeyId>,
+        context: &EncryptionContext,
+    ) -> Result<WriteKey, KeyringError> {
+        let write_key = self.unshared(purpose, rule, key_id, context).await?;
+        self.inner.note_use(KeyAction::Seal, purpose, rule.first(), &write_key.key_id);
+        Ok(write_key)
+    }
+
+    async fn unshared(
         &self,
         purpose: Purpose,
         rule: &KeyRule,
@@ -251,7 +266,7 @@ impl Keyring {
         }
         match self.inner.reuse {
             Reuse::Off => {
-                let made = self.for_one_object(Purpose::NATIVE, rule, Some(key_id), context).await?;
+                let made = self.unshared(Purpose::NATIVE, rule, Some(key_id), context).await?;
                 Ok(made.key_id.into())
             }
             Reuse::Bucket => Ok(self.shared(Purpose::NATIVE, rule, key_id, context).await?.key_id().into()),
@@ -314,6 +329,11 @@ impl Inner {
         requested: Option<&'a KeyId>,
     ) -> Result<&'a KeyId, KeyringError> {
         requested.or_else(|| self.allowed_keys(rule).next()).ok_or(KeyringError::NoKeyNamed)
+    }
+
+    /// Notes for the audit log that the current request uses a data key.
+    fn note_use(&self, action: KeyAction, purpose: Purpose, holder: usize, key_id: &str) {
+        note_key_use(action, purpose.suite(), key_id, self.holders[holder].name());
     }
 
     /// Records a successful call of a remote provider.

@@ -8,6 +8,7 @@
 pub mod access;
 pub(crate) mod admin;
 pub mod admission;
+pub mod audit;
 pub(crate) mod body;
 pub(crate) mod buffers;
 pub mod cli;

@@ -15,6 +15,7 @@ use tracing::Level;
 use tracing_subscriber::{EnvFilter, reload};
 
 pub use self::line::Line;
+pub(crate) use self::line::push_escaped;
 use self::line::{LineFormat, format_line};
 use self::queue::{Lines, Queue};
 pub use self::settings::{LogFormat, LogSettings};

@@ -1,6 +1,7 @@
 //! Measures the delay of a connection's client, and cuts the connection off; counts its refused logins in a
-//! row. It must not know what is transferred. It promises that only time spent waiting for the client counts (for the next bytes of a
-//! request's body, or for room to write the response), and not time spent working or waiting for the storage.
+//! row. It must not know what is transferred. It promises that only time spent waiting for the client counts
+//! (for the next bytes of a request's body, or for room to write the response), and not time spent working or
+//! waiting for the storage.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

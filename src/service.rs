@@ -4,6 +4,7 @@
 //! become S3 error documents here and nowhere else.
 
 mod access_log;
+mod audited;
 mod catch_panic;
 mod form;
 mod forwarding_loop;
@@ -28,6 +29,7 @@ use self::catch_panic::{Panicked, catch_panic};
 use self::unsigned::UnsignedLimits;
 use crate::access::{ANONYMOUS, Authorized, Clients, Subject};
 use crate::admission::Admission;
+use crate::audit::{Audit, with_key_uses};
 use crate::body::{BoxBody, BoxError, Leftover, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
 use crate::meter::Meter;
@@ -51,8 +53,8 @@ const OVERRIDES: &str = "Request specific response headers cannot be used for an
 /// So many logins in a row may be refused on a connection without delay: a client that has a wrong secret, or
 /// several clients behind one balancer.
 const FREE_REFUSALS: u32 = 10;
-/// The delay of each further refusal, so that a flood of invalid signatures on a few connections takes no time
-/// of other clients.
+/// The delay of each further refusal, so that a flood of invalid signatures on a few connections takes no
+/// time of other clients.
 const REFUSAL_DELAY: Duration = Duration::from_millis(100);
 /// How often clients that are too slow are searched for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +67,7 @@ struct Shared {
     state: ArcSwap<State>,
     admission: Admission,
     unsigned: UnsignedLimits,
+    audit: Option<Audit>,
 }
 
 /// What a configuration decides about requests. A request keeps the state that it began with.
@@ -100,11 +103,16 @@ pub struct Arrival {
 }
 
 impl Service {
-    /// Serves requests with `state`.
+    /// Serves requests with `state`, without an audit log.
     pub fn new(state: State) -> Self {
+        Self::audited(state, None)
+    }
+
+    /// Serves requests with `state`, and records those that use keys in the audit log, if there is one.
+    pub fn audited(state: State, audit: Option<Audit>) -> Self {
         let admission = Admission::new(state.max_requests, state.clients.numbers());
         let unsigned = UnsignedLimits::default();
-        Self(Arc::new(Shared { state: ArcSwap::from_pointee(state), admission, unsigned }))
+        Self(Arc::new(Shared { state: ArcSwap::from_pointee(state), admission, unsigned, audit }))
     }
 
     /// Serves the requests that begin from now on with `state`, whose clients were numbered after those of
@@ -147,13 +155,15 @@ impl Service {
         let expects_needless_continue = expects_continue && body.is_end_stream();
         let page = Page::from_parts(&parts);
         let state = self.state();
-        let mut record = RequestRecord::begin(&parts, arrival.peer);
+        let mut record = RequestRecord::begin(&parts, arrival.peer, self.0.audit.as_ref());
         let (body, leftover) = received(body, &arrival.meter);
         let outcome = if arrival.is_surplus {
             Err(slow_down().into())
         } else {
             let (outcome, storage_id) = {
+                let uses = record.key_uses();
                 let work = self.respond(&state, &mut parts, body, &arrival, &mut record);
+                let work = with_key_uses(uses, work);
                 let mut work = pin!(watched(catch_panic(work)));
                 (work.as_mut().await, latest_id(work.as_mut()))
             };
@@ -208,19 +218,7 @@ impl Service {
             return Box::pin(form.respond(&self.0, state, body, record)).await;
         }
         let identified = state.identify(parts, &path, virtual_host.as_deref(), &query, record);
-        let authenticated = match identified {
-            Ok(authenticated) => {
-                arrival.meter.login_accepted();
-                authenticated
-            }
-            Err(error) => {
-                if arrival.meter.login_refused() > FREE_REFUSALS {
-                    // On the heap, so that the future of every request stays small.
-                    Box::pin(tokio::time::sleep(REFUSAL_DELAY)).await;
-                }
-                return Err(error);
-            }
-        };
+        let authenticated = count_login(identified, &arrival.meter).await?;
         let mut headers = std::mem::take(&mut parts.headers);
         headers::unhoist(&query, &mut headers)?;
         let query = query.for_operation();
@@ -231,6 +229,7 @@ impl Service {
         }
         record.authenticated(authenticated.access_key_id.as_str(), operation);
         let copy_source = copy_source(operation, &headers)?;
+        record.set_audited(&query, copy_source.as_ref());
         let subject = Subject {
             operation,
             path: &path,
@@ -242,6 +241,7 @@ impl Service {
         let Authorized { grants, number, is_append } =
             clients.authorize(&authenticated.access_key_id, subject)?;
         refuse_unread_body(&parts.method, &body)?;
+        record.admit_to_audit(operation)?;
         let permit = record.admitted(admission.admit(number, &arrival.meter).await?);
 
         let call = Call {
@@ -310,6 +310,20 @@ impl State {
             }
         }
     }
+}
+
+/// Counts a login on its connection. A refusal after many in a row takes [`REFUSAL_DELAY`].
+async fn count_login(
+    identified: Result<Authenticated, Error>,
+    meter: &Meter,
+) -> Result<Authenticated, Error> {
+    if identified.is_ok() {
+        meter.login_accepted();
+    } else if meter.login_refused() > FREE_REFUSALS {
+        // On the heap, so that the future of every request stays small.
+        Box::pin(tokio::time::sleep(REFUSAL_DELAY)).await;
+    }
+    identified
 }
 
 /// A request of a page, which a browser lets read the response only if CORS headers permit it.

@@ -1,5 +1,8 @@
-//! `keygen`: creates a local keyring, adds a new current key to one, or makes a recovery key.
+//! `keygen`: creates a local keyring, adds a new current key to one, or makes a recovery key or a key for
+//! audit logs.
 
+mod audit;
+mod key_files;
 mod recovery;
 
 use std::path::PathBuf;
@@ -17,6 +20,9 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
     let file = arguments.file.as_ref().or(arguments.named_file.as_ref());
     if arguments.recovery {
         return recovery::make_pair(file.map_or(recovery::DEFAULT_FILE.as_ref(), PathBuf::as_path));
+    }
+    if arguments.audit {
+        return audit::make_pair(file.map_or(audit::DEFAULT_FILE.as_ref(), PathBuf::as_path));
     }
     let file = match file {
         Some(file) => file.clone(),

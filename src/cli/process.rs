@@ -1,11 +1,16 @@
-//! The process's settings in the operating system: its limit of file descriptors, and its signals.
+//! The process's settings in the operating system: its limit of file descriptors, its signals, and what its
+//! service manager is told. It must not know requests.
+//! It promises that no limit is lowered.
+
+pub(super) mod descriptors;
+pub(super) mod notify;
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::descriptors::{REMEDY, TooFewDescriptors};
+use self::descriptors::{REMEDY, TooFewDescriptors};
 
 /// The signal for a file at its size limit: on all of Linux's architectures except MIPS.
 const SIGXFSZ: i32 = 25;

@@ -11,13 +11,13 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
 use super::dependencies::{Dependencies, DependencyNames};
-use super::file_contents::FileContents;
 use super::readiness::Readiness;
-use super::serve::Replaceable;
-use super::startup::{self, Earlier, Origin};
+use super::serve::{Replaceable, metric_descriptions};
+use super::startup::{self, Earlier, FileContents, Origin};
 use super::status::status;
-use super::{Failure, certificates, metric_descriptions};
+use super::{Failure, certificates};
 use crate::admin::Status;
+use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::error::with_causes;
 use crate::keyring::KeyId;
@@ -47,6 +47,8 @@ pub(super) struct Reloader<'a> {
     pub(super) replaceable: Replaceable,
     /// Receives the next level.
     pub(super) log: &'a Log,
+    /// Opens its file again.
+    pub(super) audit: Option<Audit>,
 }
 
 /// The settings that can't change while the process runs, in words.
@@ -55,6 +57,7 @@ pub(super) struct Fixed {
     listen: String,
     admin: String,
     log: String,
+    audit: String,
 }
 
 /// A state that has been built, as far as operators see it.
@@ -94,6 +97,7 @@ impl Fixed {
             listen: format!("{listen:?} {}", config.listen.tls.is_some()),
             admin: format!("{admin:?}"),
             log: format!("{:?}", config.log.format),
+            audit: format!("{:?}", config.audit),
         }
     }
 
@@ -103,6 +107,7 @@ impl Fixed {
             ("[listen]", self.listen != other.listen),
             ("[admin]", self.admin != other.admin),
             ("log.format", self.log != other.log),
+            ("[audit]", self.audit != other.audit),
         ];
         tables.into_iter().filter_map(|(table, is_changed)| is_changed.then_some(table)).collect()
     }
@@ -124,6 +129,9 @@ impl Reloader<'_> {
                 Some(()) = hangups.recv() => true,
                 () = tokio::time::sleep(WATCH_INTERVAL) => false,
             };
+            if let Some(audit) = self.audit.as_ref().filter(|_| is_asked) {
+                audit.reopen();
+            }
             let contents = read_again(&last.contents).await;
             if !is_asked {
                 // After a failure, what was missing may be there now, in a file that is not known yet.

@@ -4,21 +4,24 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::Pin;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::append::AppendGrants;
+use super::audit;
 use super::dependencies::{Dependencies, DependencyNames};
-use super::file_contents::FileContents;
 use super::readiness::Readiness;
 use super::reload::{Fixed, Loaded, Reloader};
 use super::serve::{self, Listeners};
-use super::startup::{self, Origin, Purpose};
+use super::startup::{self, FileContents, Origin, Purpose};
 use super::{
     Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
-    keygen, manual, metric_descriptions, process,
+    keygen, manual, process,
 };
+use crate::admin::{Health, Problem};
+use crate::audit::{Audit, AuditError, AuditLog, Condition};
 use crate::config::{Config, ServiceManager};
 use crate::log::Log;
 use crate::server::{ConnectionInfo, RequestBody, Workers};
@@ -44,6 +47,7 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Keys(arguments) => return show(job::run(&config, job::Kind::Keys(arguments))?, output),
         Command::Report(arguments) => return show(job::report(&config, &arguments)?, output),
+        Command::Audit(command) => return audit::run(&command, output),
         Command::Check(arguments) => return check(&config, &arguments, output),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
         Command::Inspect(arguments) => {
@@ -99,19 +103,26 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let log = Log::start(&config.log);
     let log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
     process::raise_descriptor_limit(config.listen.max_connections);
+    // Before the threads, so that it ends after the last request on them.
+    let mut audit = None;
     let workers = Workers::start();
     let workers =
         workers.map_err(|source| Failure::Io { action: "starting the threads".to_owned(), source })?;
-    runtime()?.block_on(serve_with(config, service_manager, path, &log, &workers))
+    let process = Process { service_manager, log: &log, workers: &workers, audit: &mut audit };
+    runtime()?.block_on(serve_with(config, path, process))
 }
 
-async fn serve_with(
-    config: Config,
+/// What the process has before its configuration is in effect.
+struct Process<'a> {
     service_manager: ServiceManager,
-    path: &Path,
-    log: &Log,
-    workers: &Workers,
-) -> Result<(), Failure> {
+    log: &'a Log,
+    workers: &'a Workers,
+    /// Receives the audit log, which outlives the threads.
+    audit: &'a mut Option<AuditLog>,
+}
+
+async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result<(), Failure> {
+    let Process { service_manager, log, workers, audit } = process;
     let catching = |source| Failure::Io { action: "catching signals".to_owned(), source };
     let hangups = process::outlive_signals().and_then(|()| signal(SignalKind::hangup())).map_err(catching)?;
     let shutdown = serve::signals().map_err(catching)?;
@@ -124,7 +135,7 @@ async fn serve_with(
     }
     // Handles that are kept from here on belong to this recorder.
     metric::keep_handles();
-    metric_descriptions::begin(&config);
+    serve::metric_descriptions::begin(&config);
     // Listeners are opened before any file is created, so that a port in use leaves no files.
     let (listen, admin, status) = (config.listen.clone(), config.admin.clone(), serve::status(&config));
     let listeners = Listeners::open(listen, admin, status, service_manager).await?;
@@ -133,7 +144,12 @@ async fn serve_with(
     let certificates = certificates::certificates(&config);
     let fixed = Fixed::new(&config);
     let origin = Origin::new(&config, FileContents::read(config.files.iter().cloned()));
-    let service = Service::new(startup::state(config, None, Purpose::Serve).await?);
+    if let Some(settings) = &config.audit {
+        *audit = Some(AuditLog::start(settings).map_err(audit_failed)?);
+    }
+    let audit = audit.as_ref().map(AuditLog::handle);
+    let state = startup::state(config, None, Purpose::Serve).await?;
+    let service = Service::audited(state, audit.clone());
     tokio::spawn(service.cut_slow_clients());
     let state = service.state();
     appends.require(&state.resources).await?;
@@ -142,13 +158,7 @@ async fn serve_with(
     let loaded = Loaded::new(&state, certificates);
     loaded.show(&listeners.status());
     readiness.begin();
-    let health = {
-        let readiness = readiness.clone();
-        move || {
-            let readiness = readiness.clone();
-            async move { readiness.health().await }
-        }
-    };
+    let health = with_audit(readiness.clone(), audit.clone());
     let respond = {
         let service = service.clone();
         move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
@@ -168,12 +178,46 @@ async fn serve_with(
         readiness,
         replaceable: listeners.replaceable(),
         log,
+        audit,
     };
     tokio::select! {
         () = listeners.serve(workers, respond, health, metrics, shutdown) => {}
         () = reloader.run(hangups) => {}
     }
     Ok(())
+}
+
+/// The readiness, and that of the audit log: other replicas may have a disk with room.
+fn with_audit(
+    readiness: Readiness,
+    audit: Option<Audit>,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> + Send + Sync + 'static {
+    move || {
+        let (readiness, audit) = (readiness.clone(), audit.clone());
+        Box::pin(async move {
+            let mut health = readiness.health().await;
+            let problem =
+                || Problem { component: "audit", message: "the audit log can't be written".to_owned() };
+            match audit.map(|audit| audit.condition()) {
+                Some(Condition::Refusing) => health.problems.push(problem()),
+                Some(Condition::Failing) => health.degraded.push(problem()),
+                Some(Condition::Well) | None => {}
+            }
+            health
+        })
+    }
+}
+
+fn audit_failed(error: AuditError) -> Failure {
+    match error {
+        AuditError::InUse(_) => {
+            Failure::Setup { message: error.to_string(), kind: io::ErrorKind::ResourceBusy }
+        }
+        AuditError::NotAnAuditLog(_) => Failure::Usage(error.to_string()),
+        AuditError::Io { source, file, action } => {
+            Failure::Io { action: format!("{}: could not {action}", file.display()), source }
+        }
+    }
 }
 
 /// What opens the data key of an object to decrypt.

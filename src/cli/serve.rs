@@ -2,6 +2,8 @@
 //! handled. It promises that operators are served until the last request has ended, and that a second signal
 //! ends at once.
 
+pub(super) mod metric_descriptions;
+
 use std::io;
 #[cfg(test)]
 use std::net::SocketAddr;
@@ -16,7 +18,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::notify::Notifier;
+use super::process::notify::Notifier;
 pub use super::status::status;
 use crate::admin::{self, Admin, CurrentToken, Health, Problem, Status};
 use crate::config::ServiceManager;

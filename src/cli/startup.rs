@@ -2,12 +2,14 @@
 //! It must not know requests.
 //! What it returns is complete, or a failure says what to change.
 
+mod file_contents;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::file_contents::FileContents;
 use super::Failure;
-use super::file_contents::FileContents;
 use crate::access::{Client, Clients};
 use crate::buffers::Budget;
 use crate::config::Config;

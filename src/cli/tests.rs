@@ -53,10 +53,13 @@ fn serve_is_the_default() {
 #[test]
 fn commands_and_their_arguments() {
     let command = |arguments: &[&str]| parsed(arguments).0;
-    let plain = Keygen { rotate: false, recovery: false, file: None, named_file: None };
+    let plain = Keygen { rotate: false, recovery: false, audit: false, file: None, named_file: None };
     assert_eq!(command(&["keygen"]), Command::Keygen(plain.clone()));
     let rotate = Keygen { rotate: true, file: Some("keys".into()), ..plain.clone() };
     assert_eq!(command(&["keygen", "--rotate", "keys"]), Command::Keygen(rotate));
+    let audit = Keygen { audit: true, file: Some("audit.pem".into()), ..plain.clone() };
+    assert_eq!(command(&["keygen", "--audit", "audit.pem"]), Command::Keygen(audit));
+    assert!(refused(&["keygen", "--audit", "--recovery"]).contains("--recovery"));
     let recovery = Keygen { recovery: true, named_file: Some("ops.pem".into()), ..plain };
     assert_eq!(command(&["keygen", "--recovery", "--file", "ops.pem"]), Command::Keygen(recovery));
     assert!(refused(&["keygen", "--recovery", "--rotate"]).contains("--rotate"));

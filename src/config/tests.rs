@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::access::{Client, Right, Rights};
+use crate::audit::{OnFailure, SigningKey};
 use crate::envelope::article_cbc::Padding;
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
 use crate::object::rule::formats::{
@@ -437,7 +438,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 127);
+    assert_eq!(seen, 130);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
@@ -1031,4 +1032,30 @@ fn files_that_cannot_be_read() {
         panic!("the keyring is local")
     };
     assert_eq!(keyring.file, directory.path().join("keyring"));
+}
+
+#[test]
+fn an_audit_log_without_a_key_is_warned_of() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let key = folder.path().join("audit.pem");
+    let text = |more: &str| format!("{MINIMAL}[audit]\nfile = \"audit.jsonl\"\n{more}");
+    let signed = text(&format!("signing_key_file = \"{}\"\n", key.display()));
+    let config = read(&text("")).expect("a valid file");
+    let audit = config.audit.as_ref().expect("an audit log");
+    assert_eq!((audit.file.as_path(), audit.on_failure), (Path::new("etc/audit.jsonl"), OnFailure::Refuse));
+    assert!(audit.signing_key.is_none());
+    let warned = |config: &Config, text: &str| config.warnings.iter().any(|warning| warning.contains(text));
+    assert!(warned(&config, "`audit.signing_key_file` is missing"), "{:?}", config.warnings);
+    let serving = read(&text("on_failure = \"serve\"\n")).expect("a valid file").audit.expect("an audit log");
+    assert_eq!(serving.on_failure, OnFailure::Serve);
+
+    assert!(refused(&signed).contains("which can't be read"), "{}", refused(&signed));
+    std::fs::write(&key, "no key").expect("a file");
+    assert!(refused(&signed).contains("holds no unencrypted Ed25519 private key"), "{}", refused(&signed));
+    let (own, pem) = SigningKey::generate().expect("a key");
+    std::fs::write(&key, pem.as_bytes()).expect("a file");
+    let config = read(&signed).expect("a valid file");
+    assert!(warned(&config, "lets other users read or change it"), "{:?}", config.warnings);
+    let read_key = config.audit.and_then(|audit| audit.signing_key).expect("a key");
+    assert_eq!(read_key.public_key(), own.public_key());
 }

@@ -17,6 +17,7 @@ use super::{
     EncryptionContext, Inner, KeyCall, KeyId, KeyRule, Keyring, KeyringError, MalformedResponse, Purpose,
     UnwrappedKey, WrappingName, Wrappings, blob_fingerprint, is_wrapped_key_length,
 };
+use crate::audit::KeyAction;
 use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob};
 
 /// How long a holder's response is waited for before the next holder is called, too. Holders respond within
@@ -106,10 +107,13 @@ impl Keyring {
         if !is_wrapped_key_length(wrappings.first) && wrappings.further.is_none() {
             return Err(KeyringError::InvalidCiphertext);
         }
-        if let Some(hit) = self.inner.cached_first(purpose, rule, wrappings.first, context).await {
-            return Ok(hit);
-        }
-        Box::pin(self.open(purpose, rule, wrappings, context)).await
+        let (holder, unwrapped) = match self.inner.cached_first(purpose, rule, wrappings.first, context).await
+        {
+            Some(hit) => (rule.first(), hit),
+            None => Box::pin(self.open(purpose, rule, wrappings, context)).await?,
+        };
+        self.inner.note_use(KeyAction::Open, purpose, holder, &unwrapped.key_id);
+        Ok(unwrapped)
     }
 
     /// The data key of a native object if it is cached. Never calls a provider.
@@ -119,7 +123,9 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Option<UnwrappedKey> {
-        self.inner.cached(Purpose::NATIVE, rule, wrappings, context).await
+        let (holder, hit) = self.inner.cached(Purpose::NATIVE, rule, wrappings, context).await?;
+        self.inner.note_use(KeyAction::Open, Purpose::NATIVE, holder, &hit.key_id);
+        Some(hit)
     }
 
     /// The wrapping key's full name if the data key of a native object is cached, for responses without a
@@ -141,18 +147,19 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Option<String> {
-        self.inner.cached(purpose, rule, wrappings, context).await.map(|hit| hit.key_id)
+        self.inner.cached(purpose, rule, wrappings, context).await.map(|(_, hit)| hit.key_id)
     }
 
     /// Searches the cache for every wrapping, then calls holders until one opens a wrapping: one after the
-    /// other where they fail, two at a time where one is slow.
+    /// other where they fail, two at a time where one is slow. Returns the place of the holder that opened
+    /// it.
     async fn open(
         &self,
         purpose: Purpose,
         rule: &KeyRule,
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
-    ) -> Result<UnwrappedKey, KeyringError> {
+    ) -> Result<(usize, UnwrappedKey), KeyringError> {
         let candidates = self.inner.candidates(rule, wrappings).await;
         if candidates.is_empty() {
             return Err(KeyringError::InvalidCiphertext);
@@ -174,7 +181,7 @@ impl Keyring {
             match tokio::time::timeout(delay, running.join_next()).await {
                 Ok(Some(Ok((holder, Ok(unwrapped))))) => {
                     self.inner.note_slow(&called, holder);
-                    return Ok(unwrapped);
+                    return Ok((holder, unwrapped));
                 }
                 Ok(Some(Ok((holder, Err(error))))) => {
                     called.retain(|called| *called != holder);
@@ -194,17 +201,17 @@ impl Keyring {
 }
 
 impl Inner {
-    /// The data key, if it is cached for one of the wrappings.
+    /// The data key, if it is cached for one of the wrappings, and the place of its holder.
     pub(super) async fn cached(
         &self,
         purpose: Purpose,
         rule: &KeyRule,
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
-    ) -> Option<UnwrappedKey> {
+    ) -> Option<(usize, UnwrappedKey)> {
         let hit = self.cached_first(purpose, rule, wrappings.first, context).await;
         if hit.is_some() || self.holders.len() == 1 {
-            return hit;
+            return hit.map(|hit| (rule.first(), hit));
         }
         self.cached_among(&self.candidates(rule, wrappings).await, purpose, context).await
     }
@@ -227,18 +234,18 @@ impl Inner {
         None
     }
 
-    /// The data key, if it is cached for one of these wrappings.
+    /// The data key, if it is cached for one of these wrappings, and the place of its holder.
     async fn cached_among(
         &self,
         candidates: &[Candidate],
         purpose: Purpose,
         context: &EncryptionContext,
-    ) -> Option<UnwrappedKey> {
+    ) -> Option<(usize, UnwrappedKey)> {
         for candidate in candidates {
             for key_id in &candidate.key_ids {
                 let fingerprint = candidate.fingerprint(purpose, context, key_id);
                 if let Some(hit) = self.unwrapped.get(&fingerprint).await {
-                    return Some(hit);
+                    return Some((candidate.holder, hit));
                 }
             }
         }

@@ -29,6 +29,10 @@ impl Purpose {
         self.suite.as_bytes()
     }
 
+    pub(super) fn suite(self) -> &'static str {
+        self.suite
+    }
+
     pub(super) fn accepts_short_keys(self) -> bool {
         self.accepts_short_keys
     }

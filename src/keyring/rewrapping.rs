@@ -138,7 +138,8 @@ impl Inner {
         if let Some(told) = holders().find_map(|holder| self.holders[holder].claimed_key(first)) {
             return told;
         }
-        if let Some(cached) = self.cached(Purpose::NATIVE, rule, Wrappings::single(first), context).await {
+        if let Some((_, cached)) = self.cached(Purpose::NATIVE, rule, Wrappings::single(first), context).await
+        {
             return cached.key_id;
         }
         holders().next().map_or_else(|| "?".to_owned(), |holder| format!("{}:?", self.holders[holder].kind()))

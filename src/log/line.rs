@@ -214,7 +214,8 @@ fn is_word(text: &str) -> bool {
     text != "-" && text.bytes().all(is_plain)
 }
 
-fn push_escaped(line: &mut String, mut text: &str) {
+/// Appends `text` with the escapes of JSON, and those for characters that change how others are shown.
+pub(crate) fn push_escaped(line: &mut String, mut text: &str) {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     loop {
         let (plain, rest) = text.split_at(text.bytes().take_while(|byte| is_plain(*byte)).count());

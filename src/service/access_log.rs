@@ -14,15 +14,17 @@ use metrics::{Counter, Histogram};
 use tracing::Level;
 use uuid::Uuid;
 
+use super::audited::{AuditedRequest, EndedRequest};
 use crate::access::{ANONYMOUS, REQUIRED_RIGHT};
 use crate::admission::RequestPermit;
+use crate::audit::{Audit, KeyUses};
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::error::{Blame, Error, with_causes};
 use crate::log;
 use crate::metric::{LabelledHandles, MetricHandle};
 use crate::operation::request::document::NamedKeys;
 use crate::s3::xml::parse_error_document;
-use crate::s3::{BucketName, ErrorCode, ObjectKey, Operation, S3Path};
+use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path};
 use crate::sigv4::AuthError;
 use crate::upstream::REQUEST_ID;
 
@@ -80,10 +82,12 @@ pub(super) struct RequestRecord {
     /// The request id in the storage's latest response.
     storage_id: Option<HeaderValue>,
     permit: Option<RequestPermit>,
+    /// `None` without an audit log, and for a request that it can't record.
+    audited: Option<Box<AuditedRequest>>,
 }
 
 impl RequestRecord {
-    pub(super) fn begin(parts: &http::request::Parts, peer: SocketAddr) -> Self {
+    pub(super) fn begin(parts: &http::request::Parts, peer: SocketAddr, audit: Option<&Audit>) -> Self {
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
         Self {
             request_id: next_request_id(),
@@ -101,7 +105,29 @@ impl RequestRecord {
             error: None,
             storage_id: None,
             permit: None,
+            audited: audit.map(|audit| Box::new(AuditedRequest::new(audit))),
         }
+    }
+
+    /// The collection of the keys that the request uses, if there is an audit log.
+    pub(super) fn key_uses(&self) -> Option<KeyUses> {
+        self.audited.as_ref().map(|audited| audited.uses())
+    }
+
+    /// Keeps what the audit log says of the object.
+    pub(super) fn set_audited(&mut self, query: &Query, source: Option<&CopySource>) {
+        if let Some(audited) = &mut self.audited {
+            audited.set_target(query, source);
+        }
+    }
+
+    /// Refuses an operation that uses keys while the audit log can't be written.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable`.
+    pub(super) fn admit_to_audit(&mut self, operation: Operation) -> Result<(), S3Error> {
+        let Some(audited) = &mut self.audited else { return Ok(()) };
+        audited.admit(operation).inspect_err(|_| self.audited = None)
     }
 
     pub(super) fn request_id(&self) -> &str {
@@ -167,6 +193,9 @@ impl RequestRecord {
             }
         };
         let storage_id = storage_id.or_else(|| self.storage_id.take());
+        if let Some(audited) = &mut self.audited {
+            audited.responded(response.headers());
+        }
         let (parts, body) = response.into_parts();
         let (body, storage_code) = match &self.error {
             // A response of the storage, passed on.
@@ -181,9 +210,36 @@ impl RequestRecord {
         let report = move |bytes: u64, end: BodyEnd| {
             response_record.is_cut = permit.as_ref().is_some_and(RequestPermit::is_cut);
             drop(permit);
-            self.write(&response_record, bytes, end);
+            let end_text = response_record.end_text(&end);
+            self.write(&response_record, bytes, (end_text, end));
+            if let Some(audited) = self.audited.take() {
+                audited.end(self.into_ended(&response_record, bytes, end_text));
+            }
         };
         Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
+    }
+
+    /// The request and its outcome, for the audit log.
+    fn into_ended(self, response: &ResponseRecord, response_bytes: u64, end: &'static str) -> EndedRequest {
+        let error = self.error.as_ref();
+        let code = error.map_or_else(
+            || response.storage_code(None).to_owned(),
+            |error| error.to_s3().code.code().to_owned(),
+        );
+        EndedRequest {
+            request_id: self.request_id,
+            peer: self.peer,
+            client: self.access_key_id,
+            claimed: self.claimed,
+            operation: self.operation.or(self.claimed_operation),
+            bucket: self.bucket,
+            object_key: self.object_key,
+            request_bytes: self.request_bytes,
+            response_bytes,
+            status: response.status,
+            code,
+            end,
+        }
     }
 
     fn count(&self, status: u16, response_bytes: u64, elapsed: Duration) {
@@ -227,14 +283,12 @@ impl RequestRecord {
         computed.unwrap_or_else(SystemTime::now)
     }
 
-    fn write(&self, response: &ResponseRecord, response_bytes: u64, end: BodyEnd) {
+    fn write(&self, response: &ResponseRecord, response_bytes: u64, (end, how): (&'static str, BodyEnd)) {
         let elapsed = self.started.elapsed();
         self.count(response.status, response_bytes, elapsed);
-        let (end, cut) = match end {
-            BodyEnd::Complete => ("complete", None),
-            BodyEnd::Failed(cause) => ("cut", Some(cause)),
-            BodyEnd::Dropped if response.is_cut => ("cut: the client was too slow", None),
-            BodyEnd::Dropped => ("dropped by client", None),
+        let cut = match how {
+            BodyEnd::Failed(cause) => Some(cause),
+            BodyEnd::Complete | BodyEnd::Dropped => None,
         };
         let error = self.error.as_ref();
         if cut.is_some() {
@@ -298,6 +352,16 @@ struct ResponseRecord {
 }
 
 impl ResponseRecord {
+    /// How the response ended, in words.
+    fn end_text(&self, end: &BodyEnd) -> &'static str {
+        match end {
+            BodyEnd::Complete => "complete",
+            BodyEnd::Failed(_) => "cut",
+            BodyEnd::Dropped if self.is_cut => "cut: the client was too slow",
+            BodyEnd::Dropped => "dropped by client",
+        }
+    }
+
     /// The error code of the storage; empty if there is none.
     fn storage_code<'a>(&'a self, error: Option<&'a Error>) -> &'a str {
         match error {

@@ -89,6 +89,7 @@ impl FormRequest<'_> {
         };
         let Authorized { grants, number, is_append } =
             state.clients.authorize(&signed.access_key_id, subject)?;
+        record.admit_to_audit(Operation::PostObject)?;
         record.admitted(shared.admission.admit(number, &self.arrival.meter).await?);
         drop(permit);
 

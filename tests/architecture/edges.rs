@@ -12,11 +12,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metric", &[]),
     ("log", &[]),
     ("wire", &[]),
+    ("audit", &["log", "wire"]),
     ("store", &[]),
     ("s3", &["wire"]),
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
-    ("keyring", &["metric", "wire", "envelope"]),
+    ("keyring", &["metric", "audit", "wire", "envelope"]),
     ("upstream", &["buffers", "wire", "s3", "sigv4"]),
     ("body", &["meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
@@ -28,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "operation",
         &[
+            "audit",
             "buffers",
             "wire",
             "s3",
@@ -48,6 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "meter",
             "metric",
+            "audit",
             "log",
             "s3",
             "sigv4",
@@ -65,13 +68,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access", "job",
-            "server", "admin",
+            "audit", "log", "wire", "s3", "sigv4", "envelope", "keyring", "upstream", "object", "access",
+            "job", "server", "admin",
         ],
     ),
     (
         "cli",
         &[
+            "audit",
             "metric",
             "log",
             "buffers",
@@ -95,7 +99,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("fuzzing", &["wire", "s3", "sigv4", "envelope", "keyring", "config"]),
+    ("fuzzing", &["audit", "wire", "s3", "sigv4", "envelope", "keyring", "config"]),
     ("main", &["cli"]),
 ];
 

@@ -90,6 +90,7 @@ impl Rotate for KmsBench {
 
 conformance! { [ignore = "needs LocalStack"] cases::<KmsBench>:
     a_data_key_comes_back_in_another_process,
+    an_existing_data_key_is_wrapped,
     another_realm_does_not_open,
     a_blob_of_another_key_does_not_open,
     an_altered_blob_does_not_open,

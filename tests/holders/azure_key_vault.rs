@@ -235,6 +235,7 @@ fn is_of_missing_version(error: &KeyringError) -> bool {
 
 conformance! { cases::<AzureBench>:
     a_data_key_comes_back_in_another_process,
+    an_existing_data_key_is_wrapped,
     another_realm_does_not_open,
     a_blob_of_another_key_does_not_open,
     what_is_no_blob_does_not_open,

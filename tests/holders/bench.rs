@@ -73,8 +73,18 @@ pub(crate) trait IgnoreContext: Bench {
 
 /// A keyring with one holder and with caches of its own: each one stands for another process.
 pub(crate) async fn keyring(provider: Provider) -> Keyring {
-    let holder = HolderSettings { name: "holder".to_owned(), provider, replica_of: None };
-    let settings = Settings { holders: vec![holder], cache: CacheSettings::default(), reuse: Reuse::Bucket };
+    keyrings(vec![provider]).await
+}
+
+/// A keyring with these holders.
+pub(crate) async fn keyrings(providers: Vec<Provider>) -> Keyring {
+    let holders = (0..).zip(providers);
+    let holders = holders.map(|(place, provider)| {
+        let name = if place == 0 { "holder".to_owned() } else { format!("holder-{place}") };
+        HolderSettings { name, provider, replica_of: None }
+    });
+    let holders = holders.collect();
+    let settings = Settings { holders, cache: CacheSettings::default(), reuse: Reuse::Bucket };
     Keyring::build(settings).await.expect("the settings are complete")
 }
 

@@ -1,11 +1,13 @@
 //! The cases for a service that works, or refuses by a state of its keys. They must not know any provider,
 //! and each begins with a key of its own. What reads is another keyring than the one that wrote.
 
-use s3veil::keyring::{EncryptionContext, KeyringError};
+use s3veil::keyring::{EncryptionContext, KeyRule, KeyringError, Provider, Wrappings};
 
 use crate::bench::{
-    Bench, Delete, Deny, Disable, IgnoreContext, Login, Name, Rotate, check, keyring, read, read_in, write,
+    Bench, Delete, Deny, Disable, IgnoreContext, Login, Name, Rotate, check, context, keyring, keyrings,
+    read, read_in, write,
 };
+use crate::local::LocalBench;
 
 /// Longest blob that a keyring opens, in bytes.
 const MAX_BLOB_LEN: usize = 6_144;
@@ -19,6 +21,31 @@ pub(crate) async fn a_data_key_comes_back_in_another_process<B: Bench>() {
     assert_ne!(written.data_key.expose(), &[0; 32]);
     let further = write(bench.provider()).await.expect("the key is usable");
     assert_ne!(further.data_key.expose(), written.data_key.expose(), "each data key is new");
+}
+
+/// A bucket moves from another holder to this one: its data keys are wrapped for it, and once.
+pub(crate) async fn an_existing_data_key_is_wrapped<B: Bench>() {
+    let (bench, old) = (B::new().await, LocalBench::new().await);
+    an_existing_data_key_is_wrapped_by(bench.provider(), old.provider()).await;
+}
+
+/// [`an_existing_data_key_is_wrapped`], by this provider with rights of its own.
+pub(crate) async fn an_existing_data_key_is_wrapped_by(new: Provider, old: Provider) {
+    let rule = KeyRule { wrapping: vec![1], unwrapping: vec![0], ..KeyRule::default() };
+    let both = async || keyrings(vec![old.clone(), new.clone()]).await;
+    let written = write(old.clone()).await.expect("the key is usable");
+    let rewrap = async |first: &[u8]| {
+        both().await.rewrap_for(&rule, None, Wrappings::single(first), &context()).await.expect("its key")
+    };
+    let made = rewrap(&written.wrapped).await;
+    assert!(!made.is_unchanged);
+    let read = read(new.clone(), &made.wrapped).await.expect("the new holder alone");
+    assert_eq!(read.data_key.expose(), written.data_key.expose());
+    let other = EncryptionContext::native("other");
+    let refused = read_in(new.clone(), &made.wrapped, &other).await.expect_err("This is a security issue.");
+    assert_eq!(refused, KeyringError::InvalidCiphertext);
+    let again = rewrap(&made.wrapped).await;
+    assert!(again.is_unchanged && again.wrapped == made.wrapped);
 }
 
 pub(crate) async fn another_realm_does_not_open<B: Bench>() {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::bench::{Bench, Rotate};
 use crate::conformance;
 
-struct LocalBench {
+pub(crate) struct LocalBench {
     directory: TempDir,
 }
 
@@ -38,6 +38,7 @@ impl Rotate for LocalBench {
 
 conformance! { cases::<LocalBench>:
     a_data_key_comes_back_in_another_process,
+    an_existing_data_key_is_wrapped,
     another_realm_does_not_open,
     a_blob_of_another_key_does_not_open,
     an_altered_blob_does_not_open,

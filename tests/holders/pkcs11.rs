@@ -79,6 +79,7 @@ macro_rules! token_cases {
 
 token_cases! {
     a_data_key_comes_back_in_another_process,
+    an_existing_data_key_is_wrapped,
     another_realm_does_not_open,
     a_blob_of_another_key_does_not_open,
     an_altered_blob_does_not_open,

@@ -14,7 +14,8 @@ mod openbao {
     use super::server::{Admin, Key};
     use crate::bench::{Bench, Delete, Deny, Disable, IgnoreContext, Login, Name, Rotate};
     use crate::bench::{check, context, keyring, read, write, write_with};
-    use crate::conformance;
+    use crate::local::LocalBench;
+    use crate::{cases, conformance};
 
     /// One derived key, and a token with the least policy for it.
     struct BaoBench {
@@ -169,6 +170,14 @@ mod openbao {
         assert_eq!(failure.cause.as_deref(), Some("invalid role or secret ID"));
         new_secret(&bench).await;
         check(provider).await.expect("another secret");
+    }
+
+    #[tokio::test]
+    #[ignore = "needs OpenBao"]
+    async fn an_existing_data_key_is_wrapped() {
+        let (bench, old) = (BaoBench::new().await, LocalBench::new().await);
+        let new = bench.key.provider_with_root(&bench.key.name);
+        cases::an_existing_data_key_is_wrapped_by(new, old.provider()).await;
     }
 
     #[tokio::test]

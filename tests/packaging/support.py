@@ -57,7 +57,7 @@ def run(*command, check=True, **options):
 def environment(**further):
     """No credentials and profiles of the caller, and no metadata service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3VEIL_", "NOTIFY_", "LISTEN_"))}
-    return kept | {"AWS_EC2_METADATA_DISABLED": "true", **further}
+    return kept | {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", **further}
 
 
 def free_port():
@@ -120,12 +120,12 @@ access = "admin"
 name = "*"
 """)
 
-    def start(self):
-        """One more process of this node, which may take the address over from another one."""
+    def start(self, *below):
+        """One more process of this node, which may take the address over from another one; as a child of `below`."""
         ready_lines = self.serving()
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [binary(), "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*below, binary(), "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=environment(), cwd=self.directory,
             )  # fmt: skip
         self.processes.append(process)
@@ -145,6 +145,22 @@ name = "*"
             process.kill()
             process.wait()
         self.processes.clear()
+
+    def end_traced(self):
+        """Ends in order the program below the one that was started."""
+        (above,) = self.processes
+        (child,) = Path(f"/proc/{above.pid}/task/{above.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGTERM)
+        assert above.wait(70) == 0, self.log.read_text()[-2000:]
+        self.processes.clear()
+
+    def restart(self):
+        """Ends the process in order, which takes its drain delay, and starts another one."""
+        (old,) = self.processes
+        old.terminate()
+        assert old.wait(70) == 0, self.log.read_text()[-2000:]
+        self.processes.clear()
+        self.start()
 
     def upgrade(self):
         """A new process takes over, and the old one drains."""

@@ -112,13 +112,13 @@ def tree(tmp_path):
 class Sync:
     """`aws s3 sync`, which calls `at[n]` in a thread of its own when the nth file has been transferred."""
 
-    def __init__(self, balancer, source, target, home):
+    def __init__(self, balancer, source, target, home, **variables):
         self.command = [AWS, "--endpoint-url", balancer.endpoint, "s3", "sync", "--no-progress", source, target]
-        self.home = home
+        self.environment = credentials(home) | variables
 
     def run(self, at):
         process = subprocess.Popen(
-            list(map(str, self.command)), env=credentials(self.home), text=True,
+            list(map(str, self.command)), env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         errors = []
@@ -158,6 +158,12 @@ def sync_with_faults(balancer, nodes, tree, tmp_path):
     assert Sync(balancer, tree, "s3://bucket", home).run({}) == 0, "nothing is left to do"
     fetched = tmp_path / "fetched"
     assert Sync(balancer, "s3://bucket", fetched, home).run({100: b.kill}) == 300
+    assert same_files(tree, fetched) == 300
+    # Without a single repeated request of the client, while the other node restarts in order.
+    b.start()
+    fetched = tmp_path / "fetched again"
+    once = Sync(balancer, "s3://bucket", fetched, home, AWS_MAX_ATTEMPTS="1")
+    assert once.run({20: a.restart}) == 300
     assert same_files(tree, fetched) == 300
 
 

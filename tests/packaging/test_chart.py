@@ -103,6 +103,14 @@ def test_kubernetes_knows_every_field(values):
     assert checked >= 4 * len(VERSIONS)
 
 
+def test_kubernetes_knows_every_field_of_the_job():
+    job = yaml.safe_load((ROOT / "deploy/jobs/kubernetes-indexed-job.yaml").read_text())
+    for version in VERSIONS:
+        kubernetes_validate.validate(job, version, strict=True)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == pod(render(SMALL))["containers"][0]["image"]
+
+
 def test_a_field_that_kubernetes_does_not_know_is_found():
     document = deployment(render(SMALL))
     document["spec"]["template"]["spec"]["containers"][0]["port"] = 1

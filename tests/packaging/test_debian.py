@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
-from support import ROOT, assert_loads, binary, only_in_full, program, requires, run
+from support import ROOT, Node, assert_loads, binary, only_in_full, program, requires, run, status_of, wait_for
 
 pytestmark = requires("dpkg-deb", "dpkg-shlibdeps", package="dpkg-dev")
 
@@ -92,6 +94,40 @@ def test_systemd_knows_every_line_of_the_units(unpacked):
         assert complaints == []
 
 
+def system_calls(group):
+    """The system calls of a group of systemd, with those of the groups in it."""
+    lines = [line.strip() for line in run("systemd-analyze", "syscall-filter", group).stdout.splitlines()]
+    names = [line for line in lines if line and not line.startswith("#") and line != group]
+    return set().union(*[system_calls(name) if name.startswith("@") else {name} for name in names])
+
+
+@requires("systemd-analyze", "strace", package="systemd strace")
+def test_the_unit_allows_the_system_calls_of_the_program(tmp_path):
+    """A node that starts, serves an object, reloads and ends, calls nothing but what the filters of the unit allow."""
+    filters = re.findall("^SystemCallFilter=(.*)$", UNIT.read_text(), re.M)
+    allowed = set()
+    for words in filters:
+        groups = set().union(*map(system_calls, words.lstrip("~").split()))
+        allowed = allowed - groups if words.startswith("~") else allowed | groups
+    assert "read" in allowed and "mount" not in allowed
+
+    (tmp_path / "shared").mkdir()
+    node = Node(tmp_path / "node", tmp_path / "shared")
+    trace = tmp_path / "trace"
+    node.start(program("strace"), "-f", "-qq", "-o", trace)
+    try:
+        assert status_of(f"http://127.0.0.1:{node.port}/") == 403
+        node.config.write_text(node.config.read_text() + "\n# changed\n")
+        wait_for("the reload", lambda: "the configuration was loaded again" in node.log.read_text())
+    finally:
+        node.end_traced()
+    assert not re.search(r"PROT_WRITE\|PROT_EXEC", trace.read_text()), "MemoryDenyWriteExecute"
+    called = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.M)) - {"execve"}
+    assert len(called) > 20
+    # Refused with EPERM, after which the limits stay as the unit sets them.
+    assert called - allowed <= {"prlimit64", "setrlimit"}, called - allowed
+
+
 def test_scripts_are_valid(unpacked):
     for name in ("postinst", "prerm", "postrm"):
         script = unpacked / "DEBIAN" / name
@@ -105,8 +141,13 @@ def test_scripts_are_valid(unpacked):
 @pytest.mark.timeout(900)
 def test_installation_upgrade_and_removal(package, tmp_path):
     root = tmp_path / "root"
+    # The package fits the distribution that it was built on.
+    system = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    if system.get("ID") != "debian":
+        pytest.skip("this is no Debian")
+    suite = system["VERSION_CODENAME"]
     try:
-        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates,systemd-standalone-sysusers", "bookworm", root, timeout=850)
+        run("mmdebstrap", "--variant=minbase", "--include=ca-certificates,systemd-standalone-sysusers", suite, root, timeout=850)
     except AssertionError as error:
         if "404" in str(error) or "resolve" in str(error) or "Could not connect" in str(error):
             pytest.skip("Debian's packages can not be reached")

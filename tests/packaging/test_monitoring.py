@@ -88,7 +88,9 @@ def test_prometheus_takes_each_query(tmp_path):
 
 def series(metric, values, **labels):
     labels = {"job": "s3veil", "instance": "a:9333"} | labels
-    return {"series": f"{M.get(metric, metric)}{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}", "values": values}
+    base = metric.removesuffix("_bucket")
+    name = M.get(base, base) + metric.removeprefix(base)
+    return {"series": f"{name}{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}", "values": values}
 
 
 GOOD = series("requests", "0+100x120", operation="GetObject", status="200")
@@ -102,9 +104,11 @@ CASES = {
         [GOOD, series("requests", "0+20x120", operation="PutObject", status="503")],
     ),
     "S3veilUnavailable": ([GOOD, series("requests", "0+20x120", status="503")], [GOOD, series("requests", "0+2x120", status="503")]),
-    "S3veilIntegrityFailure": (
-        [series("requests", "_x55 1x60", operation="GetObject", status="502")],
-        [series("requests", "1x120", operation="GetObject", status="502")],
+    "S3veilResponsesCut": ([GOOD, series("responses_cut", "0+3x120")], [GOOD, series("responses_cut", "0+0x120")]),
+    "S3veilIntegrityFailure": ([series("integrity_failures", "0x55 1x65")], [series("integrity_failures", "1x120")]),
+    "S3veilNearLimit": (
+        [series("in_flight", "950x120"), series("requests_limit", "1000x120")],
+        [series("in_flight", "500x120"), series("requests_limit", "1000x120"), series("connections", "9x120"), series("connections_limit", "1000x120")],
     ),
     "S3veilSlowDown": ([series("slow_downs", "0+120x120")], [series("slow_downs", "0+6x120")]),
     "S3veilLatency": (
@@ -114,6 +118,11 @@ CASES = {
     ),
     "S3veilStorageRetries": ([series("upstream_retries", "0+120x120")], [series("upstream_retries", "0+6x120")]),
     "S3veilKeyHolderDown": ([series("holder_up", "1x30 0x90", holder="aws")], [series("holder_up", "0x30 1x90", holder="aws")]),
+    "S3veilKeysSlow": (
+        [series("keyring_seconds_bucket", "0+1x120", holder="aws", le="+Inf"), series("keyring_seconds_bucket", "0+1x120", holder="aws", le="5"),
+         series("keyring_seconds_bucket", "0x120", holder="aws", le="2.5")],
+        [series("keyring_seconds_bucket", "0+1x120", holder="aws", le="+Inf"), series("keyring_seconds_bucket", "0+1x120", holder="aws", le="1")],
+    ),
     "S3veilKeyRefused": (
         [series("keyring_calls", "0+1x120", holder="aws", operation="decrypt", outcome="denied")],
         [series("keyring_calls", "0+1x120", holder="aws", operation="decrypt", outcome="ok"),
@@ -135,7 +144,9 @@ CASES = {
     ),
     "S3veilReloadFailed": ([series("reload_failures", "0x30 0+1x90")], [series("reload_failures", "7x120")]),
     "S3veilLogLinesDropped": ([series("log_lines_dropped", "0x40 0+5x80")], [series("log_lines_dropped", "5x120")]),
-    "S3veilPlaintextRead": ([series("plaintext_reads", "_x30 1x90")], [series("plaintext_reads", "0x120")]),
+    "S3veilAuditDown": ([series("audit_up", "1x30 0x90")], [series("audit_up", "0x30 1x90")]),
+    "S3veilAuditLinesLost": ([series("audit_lost", "0x40 0+5x80")], [series("audit_lost", "5x120")]),
+    "S3veilPlaintextRead": ([series("plaintext_reads", "0x30 1x90")], [series("plaintext_reads", "0x120")]),
     "S3veilAnonymousClient": ([series("anonymous", "1x150")], [series("anonymous", "0x150")]),
 }  # fmt: skip
 
@@ -149,12 +160,11 @@ def test_each_alert_has_a_case():
 def test_alerts(fires, tmp_path):
     tests = []
     for name, cases in CASES.items():
-        given = [{**one, "series": one["series"].replace("seconds_bucket", f"{M['seconds']}_bucket")} for one in cases[not fires]]
         # `count` over the series of the alert: promtool compares every label otherwise.
         tests.append(
             {
                 "interval": "1m",
-                "input_series": given,
+                "input_series": cases[not fires],
                 "promql_expr_test": [
                     {
                         "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)',

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::descriptors::TooFewDescriptors;
+use super::super::process::descriptors::TooFewDescriptors;
 use super::report::Finding;
 
 /// Minimum clock difference for a warning.

@@ -62,7 +62,7 @@ pub(super) async fn decrypt(
     let mut metadata = seen.headers.clone();
     let at = seen.location(row);
     let mut is_plaintext = false;
-    match known.detect(rule, &seen)? {
+    match seen.detect(rule, known)? {
         DetectedFormat::Native(_) => {}
         DetectedFormat::Foreign(claims) => {
             let source = Source { resources, rule, at: &at };

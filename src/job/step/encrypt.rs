@@ -54,7 +54,7 @@ pub(super) async fn encrypt(
     let source_rule = resources.policies.for_object(&row.bucket, &row.object_key)?;
     let rule = resources.policies.for_object(&target.bucket, &target.object_key)?;
     let seen = Seen::newest(resources, row, StoredChecksums::Requested).await?;
-    let detected = known.detect(source_rule, &seen)?;
+    let detected = seen.detect(source_rule, known)?;
     let mut metadata = seen.headers.clone();
     let at = seen.location(row);
     let foreign = match detected {

@@ -5,13 +5,10 @@
 use http::StatusCode;
 
 use super::digest::OtherChecksum;
-use super::seen::Seen;
 use crate::envelope::s3ec::S3ecError;
 use crate::error::{Error, Result, with_causes};
 use crate::job::outcome::{Outcome, Severity, Status};
 use crate::keyring::{KeyringError, RewrapError};
-use crate::object::foreign::{self, DetectedFormat};
-use crate::object::rule::BucketRule;
 use crate::s3::{ErrorCode, S3Error};
 use crate::upstream::UpstreamError;
 
@@ -82,22 +79,6 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Detects the format of the object, and takes note of it.
-    ///
-    /// # Errors
-    /// As [`foreign::detect`].
-    pub(super) fn detect(&mut self, rule: &BucketRule, seen: &Seen) -> Result<DetectedFormat> {
-        self.bytes = seen.stored;
-        let detected = foreign::detect(rule, &seen.headers);
-        self.format = match &detected {
-            Ok(DetectedFormat::Native(_)) => Some("native"),
-            Ok(DetectedFormat::Foreign(claims)) => Some(claims.format().name()),
-            Err(Error::NotReadable { found, .. }) => Some(found),
-            Err(_) => None,
-        };
-        detected
-    }
-
     /// The outcome of a step that ended like this.
     pub(super) fn outcome(self, ended: Result<Success, Stop>) -> Outcome {
         let succeeded = |message| Judgement { message, ..Judgement::new(Status::Succeeded, Severity::None) };

@@ -19,7 +19,7 @@ pub(super) async fn keys(resources: &Resources, row: &Row, known: &mut Known) ->
     let rule = resources.policies.for_object(&row.bucket, &row.object_key)?;
     let seen = Seen::named(resources, row).await?;
     let keyring = &resources.keyring;
-    let names = match known.detect(rule, &seen) {
+    let names = match seen.detect(rule, known) {
         Ok(DetectedFormat::Native(stored)) => {
             known.bytes = plaintext_length(&seen, &stored).unwrap_or(seen.stored);
             let context = EncryptionContext::native(rule.realm(&row.bucket));

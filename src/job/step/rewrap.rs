@@ -41,7 +41,7 @@ pub(super) async fn rewrap(
 ) -> Result<Success, Stop> {
     let rule = resources.policies.for_object(&row.bucket, &row.object_key)?;
     let seen = Seen::newest(resources, row, StoredChecksums::Omitted).await?;
-    let stored = match known.detect(rule, &seen)? {
+    let stored = match seen.detect(rule, known)? {
         DetectedFormat::Native(stored) => stored,
         DetectedFormat::Foreign(other) => {
             let format = other.format().name();

@@ -5,13 +5,15 @@
 use http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LAST_MODIFIED};
 use http::{Method, StatusCode};
 
-use super::ending::Stop;
+use super::ending::{Known, Stop};
 use crate::error::{Error, UnexpectedResponse};
 use crate::job::row::Row;
+use crate::object::foreign::{self, DetectedFormat};
 use crate::object::location::{ObjectLocation, ReceivedRange, etag_of, part_count};
 use crate::object::opened::OpenedObject;
 use crate::object::range::RequestedRange;
 use crate::object::read::{ReadRequest, open_object};
+use crate::object::rule::BucketRule;
 use crate::object::upstream_response;
 use crate::s3::headers::CHECKSUM_MODE;
 use crate::upload::Resources;
@@ -117,6 +119,22 @@ impl Seen {
         let version_id = headers.get(VERSION_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let stored = ReceivedRange::from_head(&headers)?.total;
         Ok(Self { headers, etag, stored, version_id })
+    }
+
+    /// Detects the object's format, and takes note of it.
+    ///
+    /// # Errors
+    /// As [`foreign::detect`].
+    pub(super) fn detect(&self, rule: &BucketRule, known: &mut Known) -> Result<DetectedFormat, Error> {
+        known.bytes = self.stored;
+        let detected = foreign::detect(rule, &self.headers);
+        known.format = match &detected {
+            Ok(DetectedFormat::Native(_)) => Some("native"),
+            Ok(DetectedFormat::Foreign(claims)) => Some(claims.format().name()),
+            Err(Error::NotReadable { found, .. }) => Some(found),
+            Err(_) => None,
+        };
+        detected
     }
 
     /// The location of this very version.

@@ -15,7 +15,7 @@ use crate::upload::Resources;
 pub(super) async fn verify(resources: &Resources, row: &Row, known: &mut Known) -> Result<Success, Stop> {
     let rule = resources.policies.for_object(&row.bucket, &row.object_key)?;
     let seen = Seen::named(resources, row).await?;
-    let detected = known.detect(rule, &seen)?;
+    let detected = seen.detect(rule, known)?;
     seen.refuse_archived(Restored::Usable)?;
     let opened = seen.open(&reading(resources, rule), row).await?;
     let expected: Vec<_> =

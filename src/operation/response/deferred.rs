@@ -12,6 +12,7 @@ use http::{HeaderMap, Response};
 use tokio::task::JoinHandle;
 
 use crate::admission::RequestPermit;
+use crate::audit::{current_key_uses, note_failure, with_key_uses};
 use crate::body::{BoxBody, KeepAliveBody, boxed};
 use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, Result, with_causes};
@@ -42,11 +43,15 @@ pub(crate) async fn respond_or_defer(
     resource: String,
     sse: SseAlgorithm,
 ) -> Result<Response<BoxBody>> {
-    let task = tokio::spawn(async move {
+    let work = async move {
         let outcome = work.await;
         drop(permit);
+        if let Err(error) = &outcome {
+            note_failure(|| error.to_s3().code.code().to_owned());
+        }
         outcome
-    });
+    };
+    let task = tokio::spawn(with_key_uses(current_key_uses(), work));
     within(task, resource, sse, RESPONSE_DEADLINE).await
 }
 

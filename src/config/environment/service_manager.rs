@@ -22,7 +22,10 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    pub(super) fn new(environment: &dyn Fn(&str) -> Option<String>, mut files: ListenFd) -> io::Result<Self> {
+    pub(in crate::config) fn new(
+        environment: &dyn Fn(&str) -> Option<String>,
+        mut files: ListenFd,
+    ) -> io::Result<Self> {
         let names = environment("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let mut sockets = Vec::with_capacity(files.len());

@@ -63,7 +63,10 @@ type Found = Result<Option<(&'static str, Shard)>, EngineError>;
 const ARGUMENTS: &str = "--shard and --shards";
 
 /// The shard that arguments and environment name; the whole input if none does.
-pub(super) fn shard(arguments: NamedShard, environment: Environment<'_>) -> Result<Shard, EngineError> {
+pub(in crate::config) fn shard(
+    arguments: NamedShard,
+    environment: Environment<'_>,
+) -> Result<Shard, EngineError> {
     let count = number("S3VEIL_SHARDS", environment)?;
     // The count may be an argument, and the index the engine's.
     let engine_count = count.map(|count| ("S3VEIL_SHARDS", count));

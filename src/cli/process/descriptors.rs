@@ -8,22 +8,22 @@ const PER_CONNECTION: u64 = 2;
 const OTHERS: u64 = 256;
 
 /// The remedy for too few descriptors.
-pub(super) const REMEDY: &str = "lower it, or raise the limit (ulimit -Hn, LimitNOFILE= of systemd)";
+pub(in crate::cli) const REMEDY: &str = "lower it, or raise the limit (ulimit -Hn, LimitNOFILE= of systemd)";
 
 /// A limit below what `listen.max_connections` may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{limit} are too few for listen.max_connections = {max_connections}, which may need {needed}: {REMEDY}"
 )]
-pub(super) struct TooFewDescriptors {
-    pub(super) limit: u64,
-    pub(super) needed: u64,
+pub(in crate::cli) struct TooFewDescriptors {
+    pub(in crate::cli) limit: u64,
+    pub(in crate::cli) needed: u64,
     max_connections: usize,
 }
 
 impl TooFewDescriptors {
     /// `None` if the limit suffices, or if there is no limit.
-    pub(super) fn within(limit: Option<u64>, max_connections: usize) -> Option<Self> {
+    pub(in crate::cli) fn within(limit: Option<u64>, max_connections: usize) -> Option<Self> {
         let needed = needed(max_connections);
         let limit = limit.filter(|limit| *limit < needed)?;
         Some(Self { limit, needed, max_connections })
@@ -31,7 +31,7 @@ impl TooFewDescriptors {
 }
 
 /// The highest limit that the process may set for itself; `None` for no limit.
-pub(super) fn hard_limit() -> Option<u64> {
+pub(in crate::cli) fn hard_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 

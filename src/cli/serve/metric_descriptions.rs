@@ -1,7 +1,7 @@
 //! What `/metrics` says of each metric, and the values that exist before anything was counted. It must not
 //! know where a metric is counted.
-//! It promises a help text for every metric of this program, and counters that begin with 0, so that alerts on
-//! their rates see the first event.
+//! It promises a help text for every metric of this program, and counters that begin with 0, so that alerts
+//! on their rates see the first event.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -9,6 +9,9 @@ use crate::config::Config;
 
 /// Every metric of this program, by kind.
 const COUNTERS: &[(&str, Unit, &str)] = &[
+    ("s3veil_audit_lines_lost_total", Unit::Count, "Lines of the audit log that were dropped"),
+    ("s3veil_audit_lines_total", Unit::Count, "Lines of requests that were written to the audit log"),
+    ("s3veil_audit_refused_total", Unit::Count, "Requests refused because of the audit log"),
     ("s3veil_connections_total", Unit::Count, "Connections of S3 clients that were accepted"),
     ("s3veil_connections_unusable_total", Unit::Count, "Connections without a usable request, by reason"),
     ("s3veil_errors_total", Unit::Count, "Failed requests, by S3 error code and by whose side failed"),
@@ -35,6 +38,7 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
 
 const GAUGES: &[(&str, Unit, &str)] = &[
     ("s3veil_anonymous_client", Unit::Count, "1 if requests without a signature are admitted"),
+    ("s3veil_audit_up", Unit::Count, "0 while the audit log can't be written, else 1"),
     ("s3veil_build_info", Unit::Count, "1, with the version of the program"),
     ("s3veil_certificate_expiry_timestamp_seconds", Unit::Seconds, "When a certificate expires"),
     ("s3veil_config_loaded_timestamp_seconds", Unit::Seconds, "When the configuration was last loaded"),
@@ -120,11 +124,15 @@ mod tests {
             if path.is_dir() {
                 names_in(&path, names);
             } else if path.extension().is_some_and(|end| end == "rs")
-                && !path.ends_with("cli/metric_descriptions.rs")
+                && !path.ends_with("metric_descriptions.rs")
             {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let found = text.split("!(\"s3veil_").skip(1);
-                names.extend(found.map(|rest| format!("s3veil_{}", rest.split('"').next().unwrap())));
+                let found = text.split("\"s3veil_").skip(1);
+                let names_only = found.filter_map(|rest| rest.split('"').next());
+                let is_name = |rest: &&str| {
+                    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                };
+                names.extend(names_only.filter(is_name).map(|rest| format!("s3veil_{rest}")));
             }
         }
     }

@@ -1,0 +1,148 @@
+//! The text of a line, from its type on: one flat JSON object but for the list of keys. It must not know the
+//! chain. It promises that every value is escaped and none is cut, and that the buffer is kept for the next
+//! line.
+
+use std::cell::RefCell;
+use std::fmt::{Display, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::UtcDateTime;
+
+use super::uses::KeyUse;
+use crate::log::push_escaped;
+
+thread_local! {
+    /// The buffer of this thread's lines.
+    static ENTRY: RefCell<Entry> = RefCell::default();
+}
+
+/// A line to which fields are added.
+#[derive(Debug, Default)]
+pub struct Entry {
+    text: String,
+    /// A value before it is escaped.
+    unescaped: String,
+    /// The second of the latest line since 1970, and its text, which many lines share.
+    second: Option<u64>,
+    second_text: String,
+}
+
+/// Formats one line of the type `kind` with `fields`, and passes it to `push` with a line break.
+pub(super) fn format<T>(
+    kind: &'static str,
+    time: SystemTime,
+    fields: impl FnOnce(&mut Entry),
+    push: impl FnOnce(&[u8]) -> T,
+) -> T {
+    let mut entry = ENTRY.take();
+    entry.begin(kind, time);
+    fields(&mut entry);
+    entry.text.push_str("}\n");
+    let pushed = push(entry.text.as_bytes());
+    ENTRY.set(entry);
+    pushed
+}
+
+impl Entry {
+    fn begin(&mut self, kind: &'static str, time: SystemTime) {
+        self.text.clear();
+        self.text.push_str("\"type\":\"");
+        self.text.push_str(kind);
+        self.text.push_str("\",\"ts\":\"");
+        self.push_time(time);
+        self.text.push('"');
+    }
+
+    fn push_time(&mut self, time: SystemTime) {
+        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(time.as_secs()) {
+            self.second = Some(time.as_secs());
+            let second = i64::try_from(time.as_secs()).ok();
+            let second = second.and_then(|second| UtcDateTime::from_unix_timestamp(second).ok());
+            let second = second.unwrap_or(UtcDateTime::UNIX_EPOCH);
+            let (year, month, day) = (second.year(), u8::from(second.month()), second.day());
+            let (hour, minute, second) = second.as_hms();
+            self.second_text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        }
+        self.text.push_str(&self.second_text);
+        push(&mut self.text, format_args!(".{:06}Z", time.subsec_micros()));
+    }
+
+    /// Adds a field whose value is `text`.
+    pub fn text(&mut self, name: &'static str, text: &str) {
+        self.push_name(name);
+        self.text.push('"');
+        push_escaped(&mut self.text, text);
+        self.text.push('"');
+    }
+
+    /// Adds a field whose value is `text`, if there is one that is not empty.
+    pub fn optional_text(&mut self, name: &'static str, text: Option<&str>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.text(name, text);
+        }
+    }
+
+    /// Adds a field whose value is the text of `value`.
+    pub fn display(&mut self, name: &'static str, value: impl Display) {
+        let mut unescaped = std::mem::take(&mut self.unescaped);
+        unescaped.clear();
+        push(&mut unescaped, format_args!("{value}"));
+        self.text(name, &unescaped);
+        self.unescaped = unescaped;
+    }
+
+    /// Adds a field whose value is `number`.
+    pub fn number(&mut self, name: &'static str, number: u64) {
+        self.push_name(name);
+        push(&mut self.text, format_args!("{number}"));
+    }
+
+    /// Adds a field whose value is `true`, if `applies`.
+    pub fn flag(&mut self, name: &'static str, applies: bool) {
+        if applies {
+            self.push_name(name);
+            self.text.push_str("true");
+        }
+    }
+
+    /// Adds a field whose value is a list of texts, if there are any.
+    pub fn list(&mut self, name: &'static str, texts: &[String]) {
+        if texts.is_empty() {
+            return;
+        }
+        self.push_name(name);
+        for (index, text) in texts.iter().enumerate() {
+            self.text.push_str(if index == 0 { "[\"" } else { ",\"" });
+            push_escaped(&mut self.text, text);
+            self.text.push('"');
+        }
+        self.text.push(']');
+    }
+
+    /// Adds the field `keys`: the keys that were used.
+    pub fn keys(&mut self, uses: &[KeyUse]) {
+        self.text.push_str(",\"keys\":[");
+        for (index, used) in uses.iter().enumerate() {
+            self.text.push_str(if index == 0 { "{" } else { ",{" });
+            let KeyUse { action, format, key_id, holder } = used;
+            let fields = [("use", action.name()), ("format", format), ("key_id", key_id), ("holder", holder)];
+            for (name, text) in fields {
+                let separator = if self.text.ends_with('{') { "" } else { "," };
+                push(&mut self.text, format_args!("{separator}\"{name}\":\""));
+                push_escaped(&mut self.text, text);
+                self.text.push('"');
+            }
+            self.text.push('}');
+        }
+        self.text.push(']');
+    }
+
+    fn push_name(&mut self, name: &'static str) {
+        push(&mut self.text, format_args!(",\"{name}\":"));
+    }
+}
+
+fn push(text: &mut String, value: std::fmt::Arguments<'_>) {
+    text.write_fmt(value).expect("a String takes all text");
+}

@@ -1,0 +1,187 @@
+//! The keys that were used during one piece of work, such as a request, also by tasks that outlive it. It
+//! must not know what the work is. It promises that work without [`with_key_uses`] around it costs nothing
+//! here, and that the end is reported once, when the last task of the work has let go.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::futures::TaskLocalFuture;
+
+tokio::task_local! {
+    static USES: Option<KeyUses>;
+}
+
+/// What a data key was used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyAction {
+    /// To open what is stored.
+    Open,
+    /// To seal something new.
+    Seal,
+}
+
+impl KeyAction {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Seal => "seal",
+        }
+    }
+}
+
+/// One use of a data key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// What it was used for.
+    pub action: KeyAction,
+    /// The algorithm suite.
+    pub format: &'static str,
+    /// The wrapping key, as its holder names it.
+    pub key_id: String,
+    /// The holder of the wrapping key.
+    pub holder: String,
+}
+
+/// Called with the keys that were used, and the code of an error that came after the response had begun.
+type OnEnd = Box<dyn FnOnce(&[KeyUse], Option<&str>) + Send>;
+
+/// Collects the keys that one piece of work uses.
+#[derive(Clone, Default)]
+pub struct KeyUses(Arc<Collected>);
+
+#[derive(Default)]
+struct Collected(Mutex<Found>);
+
+#[derive(Default)]
+struct Found {
+    uses: Vec<KeyUse>,
+    failure: Option<String>,
+    on_end: Option<OnEnd>,
+}
+
+impl KeyUses {
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go, and calls `report` as soon as every task of the work has: at once, if there is no other.
+    pub fn end_with(self, report: impl FnOnce(&[KeyUse], Option<&str>) + Send + 'static) {
+        self.lock().on_end = Some(Box::new(report));
+    }
+}
+
+impl fmt::Debug for KeyUses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyUses").field(&self.lock().uses).finish()
+    }
+}
+
+impl Drop for Collected {
+    fn drop(&mut self) {
+        let found = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = found.on_end.take() {
+            report(&found.uses, found.failure.as_deref());
+        }
+    }
+}
+
+/// Work whose uses of keys are collected.
+pub type Collecting<F> = TaskLocalFuture<Option<KeyUses>, F>;
+
+/// Collects the keys that `work` uses, if there is a collection.
+pub fn with_key_uses<F: Future>(uses: Option<KeyUses>, work: F) -> Collecting<F> {
+    USES.scope(uses, work)
+}
+
+/// The collection of the current work, for a task that belongs to it.
+pub fn current_key_uses() -> Option<KeyUses> {
+    USES.try_with(Clone::clone).ok().flatten()
+}
+
+fn with_current(change: impl FnOnce(&mut Found)) {
+    // Work in the background belongs to no request.
+    let _ = USES.try_with(|uses| {
+        if let Some(uses) = uses {
+            change(&mut uses.lock());
+        }
+    });
+}
+
+/// Adds a use of a key by the current work. Each key counts once for each action.
+pub fn note_key_use(action: KeyAction, format: &'static str, key_id: &str, holder: &str) {
+    with_current(|Found { uses, .. }| {
+        let is_known = |known: &KeyUse| {
+            known.action == action
+                && known.format == format
+                && known.key_id == key_id
+                && known.holder == holder
+        };
+        if !uses.iter().any(is_known) {
+            let (key_id, holder) = (key_id.to_owned(), holder.to_owned());
+            uses.push(KeyUse { action, format, key_id, holder });
+        }
+    });
+}
+
+/// Keeps the code of an error of the current work.
+pub fn note_failure(code: impl FnOnce() -> String) {
+    with_current(|found| found.failure = Some(code()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Seen = Arc<Mutex<Vec<(Vec<String>, Option<String>)>>>;
+
+    fn report_to(seen: &Seen) -> impl FnOnce(&[KeyUse], Option<&str>) + Send + 'static {
+        let seen = Arc::clone(seen);
+        move |uses, failure| {
+            let keys = uses.iter().map(|used| format!("{} {}", used.action.name(), used.key_id)).collect();
+            seen.lock().unwrap().push((keys, failure.map(str::to_owned)));
+        }
+    }
+
+    #[tokio::test]
+    async fn each_key_is_collected_once_and_reported_at_the_end() {
+        let (uses, seen) = (KeyUses::default(), Seen::default());
+        with_key_uses(Some(uses.clone()), async {
+            note_key_use(KeyAction::Open, "native", "a", "default");
+            tokio::task::yield_now().await;
+            note_key_use(KeyAction::Open, "native", "a", "default");
+            note_key_use(KeyAction::Seal, "native", "a", "default");
+        })
+        .await;
+        note_key_use(KeyAction::Open, "native", "of no request", "default");
+        uses.end_with(report_to(&seen));
+        assert_eq!(*seen.lock().unwrap(), [(vec!["open a".to_owned(), "seal a".to_owned()], None)]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_outlives_the_response_belongs_to_it() {
+        let (uses, seen) = (KeyUses::default(), Seen::default());
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let task = with_key_uses(Some(uses.clone()), async {
+            tokio::spawn(with_key_uses(current_key_uses(), async {
+                wait.await.unwrap();
+                note_key_use(KeyAction::Seal, "native", "late", "default");
+                note_failure(|| "NoSuchKey".to_owned());
+            }))
+        })
+        .await;
+        uses.end_with(report_to(&seen));
+        assert!(seen.lock().unwrap().is_empty());
+        go.send(()).unwrap();
+        task.await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [(vec!["seal late".to_owned()], Some("NoSuchKey".to_owned()))]);
+    }
+
+    #[tokio::test]
+    async fn work_that_is_not_recorded_collects_nothing() {
+        with_key_uses(None, async {
+            note_key_use(KeyAction::Open, "native", "a", "default");
+            assert!(current_key_uses().is_none());
+        })
+        .await;
+    }
+}
