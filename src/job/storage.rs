@@ -44,8 +44,8 @@ pub(super) async fn list(
     query: &Parameters,
     mut names: Names,
 ) -> Result<ListedPage, JobError> {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 0.. {
+    let (mut pause, mut attempts) = (FIRST_PAUSE, 0);
+    loop {
         let document = page(upstreams, bucket, query, names).await;
         let failure = match document {
             Ok(document) => match xml::parse_page(&document) {
@@ -59,13 +59,13 @@ pub(super) async fn list(
             Err(failure) => failure,
         };
         let may_pass = matches!(failure, JobError::Unavailable(_) | JobError::Again(_));
-        if !may_pass || attempt >= MAX_RETRIES {
+        if !may_pass || attempts == MAX_RETRIES {
             return Err(failure);
         }
+        attempts += 1;
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
-    unreachable!("the last attempt returns")
 }
 
 async fn page(
