@@ -392,6 +392,32 @@ def test_a_report_in_a_bucket_is_plaintext(proxy, backend, bucket):
     assert (empty["rows"], empty["ending"]) == (0, "complete")
 
 
+def test_older_versions_are_listed_on_request(proxy, backend, bucket, tmp_path):
+    if backend.name != "localstack":
+        pytest.skip("the embedded store keeps no versions")
+    client = proxy.boto()
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for key in ("k", "é+ x", "k", "é+ x", "gone"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"x")
+    client.delete_object(Bucket=bucket, Key="gone")
+    expected = {"current": ["k", "é+ x"], "all": ["gone", "k", "k", "é+ x", "é+ x"]}
+    for versions, keys in expected.items():
+        report = tmp_path / versions
+        succeeded(run(proxy, "verify", f"s3://{bucket}", "--versions", versions, "--report", report))
+        assert sorted(row["Key"] for row in rows(report)) == keys
+    names = [(row["Key"], row["VersionId"]) for row in rows(tmp_path / "all")]
+    assert len(set(names)) == len(names) and all(version for _, version in names)
+    counted = json.loads(succeeded(run(proxy, "keys", f"s3://{bucket}", "--format", "json")).stdout)
+    (count,) = counted["keys_before"].values()
+    assert (count["objects"], count["versions"], count["bytes"]) == (2, 5, 5)
+    shared = tmp_path / "shared"
+    for shard in (0, 1):
+        succeeded(run(proxy, "verify", f"s3://{bucket}", "--versions", "all", "--shards", 2, "--shard", shard, "--report", shared))
+    halves = [row["Key"] for shard in (0, 1) for row in rows(shared, shard=shard, shards=2)]
+    assert sorted(halves) == expected["all"]
+
+
+@pytest.mark.timeout(600)
 def test_a_million_rows_take_little_memory(own, tmp_path):
     proxy, _ = own
     report, manifest = tmp_path / "report", tmp_path / "m.json"
