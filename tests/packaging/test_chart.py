@@ -5,13 +5,14 @@ import tomllib
 
 import pytest
 import yaml
-from support import ROOT, assert_loads, run
+from support import ROOT, assert_loads, is_full, run
 
 helm = pytest.importorskip("helm_python", reason="Helm's SDK is missing")
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="Kubernetes's schemas are missing")
 
 CHART = ROOT / "deploy/helm/s3veil"
-VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
+# Those that the chart is for; the first and the last of them unless all tests run.
+VERSIONS = [f"1.{minor}" for minor in (range(30, 38) if is_full() else (30, 37))]
 SMALL = {
     "config": {
         "upstream": {"region": "eu-central-1"},

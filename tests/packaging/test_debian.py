@@ -69,6 +69,7 @@ def test_man_pages_and_completions(unpacked):
     assert completion.exists() == has_command("completions")
 
 
+@only_in_full()
 @requires("lintian")
 def test_lintian(package):
     # Without the command there are no pages.

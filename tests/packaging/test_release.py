@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 
 import pytest
-from support import ROOT, run
+from support import ROOT, is_full, run
 
 cyclonedx_validation = pytest.importorskip("cyclonedx.validation.json", reason="CycloneDX's schema is missing")
 from cyclonedx.schema import SchemaVersion  # noqa: E402
@@ -20,11 +20,13 @@ def sbom():
 
 def test_the_bill_of_materials_is_valid(sbom):
     validator = cyclonedx_validation.JsonStrictValidator(SchemaVersion.V1_5)
-    assert validator.validate_str(sbom) is None
-    # The validator does find a fault; a long document would take it as long again.
     document = json.loads(sbom)
-    document["components"], document["dependencies"] = document["components"][:1], []
+    if not is_full():
+        # The validator takes as long for each component.
+        document["components"], document["dependencies"] = document["components"][::10], document["dependencies"][::10]
     assert validator.validate_str(json.dumps(document)) is None
+    # The validator does find a fault.
+    document["components"], document["dependencies"] = document["components"][:1], []
     document["components"][0]["type"] = "librarium"
     assert validator.validate_str(json.dumps(document)) is not None
 
