@@ -11,6 +11,7 @@ pub mod admission;
 pub(crate) mod body;
 pub(crate) mod buffers;
 pub mod cli;
+pub(crate) mod clock;
 pub mod config;
 pub mod envelope;
 pub(crate) mod error;

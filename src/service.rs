@@ -35,7 +35,7 @@ use crate::object::slow_down;
 use crate::operation::request::{Addressing, Call};
 use crate::operation::response::cors::{CorsRequest, Requester};
 use crate::operation::{self, Resources};
-use crate::s3::headers::SDK_CHECKSUM_ALGORITHM;
+use crate::s3::headers::name::SDK_CHECKSUM_ALGORITHM;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
@@ -147,7 +147,7 @@ impl Service {
             Err(slow_down().into())
         } else {
             let (outcome, storage_id) = {
-                let work = self.respond(&state, &mut parts, body, &arrival, &mut record);
+                let work = pin!(self.respond(&state, &mut parts, body, &arrival, &mut record));
                 let mut work = pin!(watched(catch_panic(work)));
                 (work.as_mut().await, latest_id(work.as_mut()))
             };
@@ -208,9 +208,9 @@ impl Service {
         let operation = route(&parts.method, &path, &query, &headers)?;
         if operation.is_without_content() {
             // S3 reads this header only with a body: on PutObject and UploadPart, and for documents.
-            headers.remove(SDK_CHECKSUM_ALGORITHM);
+            headers.remove(&SDK_CHECKSUM_ALGORITHM);
         }
-        record.authenticated(authenticated.access_key_id.as_str(), operation);
+        record.authenticated(&authenticated.access_key_id, operation);
         let copy_source = copy_source(operation, &headers)?;
         let subject = Subject {
             operation,
