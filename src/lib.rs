@@ -12,6 +12,7 @@ pub mod audit;
 pub(crate) mod body;
 pub(crate) mod buffers;
 pub mod cli;
+pub(crate) mod clock;
 pub mod config;
 pub mod envelope;
 pub(crate) mod error;

@@ -19,9 +19,11 @@ pub mod request;
 pub mod response;
 mod restore_object;
 
+use std::future::ready;
 use std::ops::Deref;
 #[cfg(test)]
 use std::ops::DerefMut;
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::Response;
@@ -90,41 +92,42 @@ pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<Bo
     }
 }
 
-async fn dispatch(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
-    // On the heap: a connection keeps the memory of its last request's future for as long as it lives.
+/// On the heap: a connection keeps the memory of its last request's future for as long as it lives.
+fn dispatch(
+    resources: &Resources,
+    call: Call,
+) -> Pin<Box<dyn Future<Output = Result<Response<BoxBody>, Error>> + Send + '_>> {
     match family(call.operation) {
-        Family::PutObject => Box::pin(put_object::put_object(resources, call)).await,
-        Family::CopyObject => Box::pin(copy_object::copy_object(resources, call)).await,
-        Family::GetObject => Box::pin(get_object::get_object(resources, call)).await,
+        Family::PutObject => Box::pin(put_object::put_object(resources, call)),
+        Family::CopyObject => Box::pin(copy_object::copy_object(resources, call)),
+        Family::GetObject => Box::pin(get_object::get_object(resources, call)),
         Family::GetObjectAttributes => {
-            Box::pin(get_object_attributes::get_object_attributes(resources, call)).await
+            Box::pin(get_object_attributes::get_object_attributes(resources, call))
         }
-        Family::HeadObject => Box::pin(head_object::head_object(resources, call)).await,
-        Family::ListBuckets => Box::pin(list_buckets::list_buckets(resources, call)).await,
+        Family::HeadObject => Box::pin(head_object::head_object(resources, call)),
+        Family::ListBuckets => Box::pin(list_buckets::list_buckets(resources, call)),
         Family::CreateMultipartUpload => {
-            Box::pin(multipart::create_multipart_upload::create_multipart_upload(resources, call)).await
+            Box::pin(multipart::create_multipart_upload::create_multipart_upload(resources, call))
         }
-        Family::UploadPart => Box::pin(multipart::upload_part::upload_part(resources, call)).await,
-        Family::UploadPartCopy => {
-            Box::pin(multipart::upload_part_copy::upload_part_copy(resources, call)).await
-        }
+        Family::UploadPart => Box::pin(multipart::upload_part::upload_part(resources, call)),
+        Family::UploadPartCopy => Box::pin(multipart::upload_part_copy::upload_part_copy(resources, call)),
         Family::CompleteMultipartUpload => {
-            Box::pin(multipart::complete_multipart_upload::complete_multipart_upload(resources, call)).await
+            Box::pin(multipart::complete_multipart_upload::complete_multipart_upload(resources, call))
         }
         Family::AbortMultipartUpload => {
-            Box::pin(multipart::abort_multipart_upload::abort_multipart_upload(resources, call)).await
+            Box::pin(multipart::abort_multipart_upload::abort_multipart_upload(resources, call))
         }
-        Family::ListParts => Box::pin(multipart::list_parts::list_parts(resources, call)).await,
+        Family::ListParts => Box::pin(multipart::list_parts::list_parts(resources, call)),
         Family::ListMultipartUploads => {
-            Box::pin(multipart::list_multipart_uploads::list_multipart_uploads(resources, call)).await
+            Box::pin(multipart::list_multipart_uploads::list_multipart_uploads(resources, call))
         }
-        Family::ListObjects => Box::pin(list_objects::list_objects(resources, call)).await,
-        Family::DeleteObjects => Box::pin(delete_objects::delete_objects(resources, call)).await,
-        Family::RestoreObject => Box::pin(restore_object::restore_object(resources, call)).await,
-        Family::PassThrough => Box::pin(pass_through::pass_through(resources, call)).await,
+        Family::ListObjects => Box::pin(list_objects::list_objects(resources, call)),
+        Family::DeleteObjects => Box::pin(delete_objects::delete_objects(resources, call)),
+        Family::RestoreObject => Box::pin(restore_object::restore_object(resources, call)),
+        Family::PassThrough => Box::pin(pass_through::pass_through(resources, call)),
         Family::Refused(why) => {
             let message = format!("s3veil does not implement {}: {why}", call.operation.name());
-            Err(S3Error::not_implemented(message).into())
+            Box::pin(ready(Err(S3Error::not_implemented(message).into())))
         }
     }
 }

@@ -37,7 +37,7 @@ use crate::object::slow_down;
 use crate::operation::request::{Addressing, Call};
 use crate::operation::response::cors::{CorsRequest, Requester};
 use crate::operation::{self, Resources};
-use crate::s3::headers::SDK_CHECKSUM_ALGORITHM;
+use crate::s3::headers::name::SDK_CHECKSUM_ALGORITHM;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
@@ -163,7 +163,7 @@ impl Service {
             let (outcome, storage_id) = {
                 let uses = record.key_uses();
                 let work = self.respond(&state, &mut parts, body, &arrival, &mut record);
-                let work = with_key_uses(uses, work);
+                let work = pin!(with_key_uses(uses, work));
                 let mut work = pin!(watched(catch_panic(work)));
                 (work.as_mut().await, latest_id(work.as_mut()))
             };
@@ -225,9 +225,9 @@ impl Service {
         let operation = route(&parts.method, &path, &query, &headers)?;
         if operation.is_without_content() {
             // S3 reads this header only with a body: on PutObject and UploadPart, and for documents.
-            headers.remove(SDK_CHECKSUM_ALGORITHM);
+            headers.remove(&SDK_CHECKSUM_ALGORITHM);
         }
-        record.authenticated(authenticated.access_key_id.as_str(), operation);
+        record.authenticated(&authenticated.access_key_id, operation);
         let copy_source = copy_source(operation, &headers)?;
         record.set_audited(&query, copy_source.as_ref());
         let subject = Subject {

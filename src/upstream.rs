@@ -29,7 +29,7 @@ use std::error::Error as StdError;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -40,7 +40,7 @@ use self::connector::Connector;
 use self::credentials::CredentialSource;
 pub use self::error::{AddressError, UpstreamError, UpstreamSetupError};
 use self::incoming::{Incoming, promised_length};
-pub use self::latest_id::{REQUEST_ID, latest_id, watched};
+pub use self::latest_id::{latest_id, watched};
 pub use self::outcome::is_repeated;
 use self::outcome::{classify, failure, is_unclear, marked, read_ahead, read_refusal};
 use self::pool::Pool;
@@ -57,6 +57,7 @@ pub use self::transport::{HeadRoom, Transport};
 #[cfg(feature = "embedded-store")]
 pub use self::transport::{OriginalHeaders, Sending};
 use crate::buffers::ConnectionCounter;
+use crate::clock;
 use crate::s3::{BucketName, ObjectKey};
 use crate::wire::checksum::ChecksumAlgorithm;
 
@@ -282,8 +283,7 @@ impl Upstream {
             Ok(site) => site,
             Err(bucket) => Box::pin(self.learn_site(&bucket)).await,
         };
-        let address = &regions.site(&site).address;
-        let mut request = Prepared::new(request, address, *security, *checksum).await?;
+        let request = Prepared::new(request, *security, *checksum).await?;
         let mut budget = Budget::new(*max_retries);
         let (mut may_have_been_done, mut moves) = (false, 0);
         loop {
@@ -296,7 +296,7 @@ impl Upstream {
                 && moves < MAX_MOVES
                 && regions.may_redirect(response)
             {
-                match Box::pin(self.follow(outcome, &mut request, &site)).await {
+                match Box::pin(self.follow(outcome, &request, &site)).await {
                     Ok(moved) => {
                         (site, moves) = (moved, moves + 1);
                         continue;
@@ -354,9 +354,9 @@ impl Upstream {
         count.fetch_add(1, Ordering::Relaxed);
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
         let credentials = credentials.current().await?;
-        let mut head = request.head();
+        let mut head = request.head(&site.address)?;
         let original = carrier.adapt(&mut head.headers);
-        site.signer.sign(&mut head, request.signing(), &credentials, SystemTime::now())?;
+        site.signer.sign(&mut head, request.signing(), &credentials, clock::time_of_day())?;
         transport::restore(&mut head.headers, original);
         if let Some(via) = via {
             head.headers.insert(header::VIA, via.clone());

@@ -11,22 +11,28 @@ use bytes::{Bytes, BytesMut};
 
 /// The buffers of one body. Buffers in use return to the pool as long as it lives.
 #[derive(Default)]
-pub(super) struct BufferPool(Arc<Mutex<Vec<BytesMut>>>);
+pub(super) struct BufferPool {
+    /// `None` before the first buffer: most bodies need none.
+    buffers: Option<Arc<Mutex<Vec<BytesMut>>>>,
+}
 
 impl BufferPool {
     /// A returned buffer, whose content is to be overwritten, or an empty one.
     pub(super) fn take(&self) -> BytesMut {
-        lock(&self.0).pop().unwrap_or_default()
+        self.buffers.as_ref().and_then(|buffers| lock(buffers).pop()).unwrap_or_default()
     }
 
     /// Shares the content of a buffer, which returns to the pool when its last reader drops it.
-    pub(super) fn freeze(&self, buffer: BytesMut) -> Bytes {
-        Bytes::from_owner(PooledBuffer { buffer, home: Arc::clone(&self.0) })
+    pub(super) fn freeze(&mut self, buffer: BytesMut) -> Bytes {
+        let home = Arc::clone(self.buffers.get_or_insert_default());
+        Bytes::from_owner(PooledBuffer { buffer, home })
     }
 
     /// Frees the buffers that were returned.
     pub(super) fn clear(&self) {
-        lock(&self.0).clear();
+        if let Some(buffers) = &self.buffers {
+            lock(buffers).clear();
+        }
     }
 }
 
@@ -58,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_when_its_last_reader_has_gone() {
-        let pool = BufferPool::default();
+        let mut pool = BufferPool::default();
         let mut buffer = pool.take();
         assert!(buffer.is_empty());
         buffer.extend_from_slice(b"chunk");
@@ -78,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_lent_outlives_the_body() {
-        let pool = BufferPool::default();
+        let mut pool = BufferPool::default();
         let frozen = pool.freeze(BytesMut::from(&b"chunk"[..]));
         drop(pool);
         assert_eq!(frozen, "chunk");

@@ -101,7 +101,8 @@ pub struct Ingest {
     /// Bytes that were promised and have not come; `None` when no length was promised.
     left: Option<u64>,
     idle: Duration,
-    deadline: Pin<Box<Sleep>>,
+    /// `None` before the first wait: most small bodies come with their head.
+    deadline: Option<Pin<Box<Sleep>>>,
     /// Whether this body waits for the client, rather than for the storage.
     waiting: bool,
     verdict: Verdict,
@@ -158,7 +159,7 @@ impl IngestBody {
             verifier: Some(Verifier::new(declared)),
             left,
             idle,
-            deadline: Box::pin(tokio::time::sleep(idle)),
+            deadline: None,
             waiting: false,
             verdict: verdict.clone(),
         });
@@ -217,10 +218,18 @@ impl Ingest {
             Poll::Pending => {
                 // The client's time begins when this body is polled: before, a slow storage may have blocked
                 // the transfer.
-                if !std::mem::replace(&mut self.waiting, true) {
-                    self.deadline.as_mut().reset(Instant::now() + self.idle);
-                }
-                ready!(self.deadline.as_mut().poll(context));
+                let idle = self.idle;
+                let is_new = !std::mem::replace(&mut self.waiting, true);
+                let deadline = match &mut self.deadline {
+                    Some(deadline) => {
+                        if is_new {
+                            deadline.as_mut().reset(Instant::now() + idle);
+                        }
+                        deadline
+                    }
+                    None => self.deadline.insert(Box::pin(tokio::time::sleep(idle))),
+                };
+                ready!(deadline.as_mut().poll(context));
                 return Poll::Ready(Err(IngestError::Idle(self.idle)));
             }
         };

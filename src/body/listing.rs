@@ -22,8 +22,10 @@ pub const MAX_CONCURRENT_LOOKUPS: usize = 16;
 /// Max bytes of a listing that wait behind a lookup: about 600 of S3's entries.
 const MAX_WAITING: usize = 256 << 10;
 
-/// Capacity for bytes that are ready: one read of the storage's response, mostly.
+/// Minimum capacity for bytes that are ready.
 const READY_CAPACITY: usize = 16 << 10;
+/// Max bytes that the rewriter takes at once: it copies them, and reads what is in the core's own cache.
+const MAX_PUSHED: usize = 4000;
 /// Max growth of an entry: by the digits of the largest size, and a suffix to its ETag.
 const MAX_GROWTH: usize = 24;
 
@@ -61,36 +63,44 @@ pub type ListingBody<B, S> = DataBody<Listing<B, S>>;
 pub struct Listing<B, S> {
     listing: B,
     describe: S,
+    /// What was read and not yet given to the rewriter.
+    input: Bytes,
     /// `None` after the listing has ended.
     rewriter: Option<ListRewriter>,
-    waiting: VecDeque<Piece>,
-    /// Bytes in `waiting`.
-    waiting_bytes: usize,
-    /// Pieces in `waiting` with a lookup.
-    lookups: usize,
+    waiting: Waiting,
     first: Option<Bytes>,
+}
+
+/// The pieces that were not released.
+#[derive(Default)]
+struct Waiting {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    /// Pieces with a lookup.
+    lookups: usize,
+    /// How many bytes were read last: about as many become ready.
+    expected: usize,
 }
 
 enum Piece {
     /// Adjacent pieces that are ready, joined: small pieces would make small frames.
     Ready(BytesMut),
-    Lookup(ListedEntry, EntryLookup),
+    Lookup(ListedEntry<'static>, EntryLookup),
 }
 
 impl<B, S> ListingBody<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> EntryView + Unpin,
+    S: Fn(&ListedEntry<'_>) -> EntryView + Unpin,
 {
     /// A body that rewrites `listing`, whose names were requested in this encoding.
     pub fn new(listing: B, requested: NameEncoding, describe: S) -> Self {
         Self::from_source(Listing {
             listing,
             describe,
+            input: Bytes::new(),
             rewriter: Some(ListRewriter::new(requested)),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            lookups: 0,
+            waiting: Waiting::default(),
             first: None,
         })
     }
@@ -113,23 +123,99 @@ where
     }
 }
 
+impl Waiting {
+    fn has_room(&self) -> bool {
+        self.lookups < MAX_CONCURRENT_LOOKUPS && self.bytes < MAX_WAITING
+    }
+
+    fn enqueue(&mut self, piece: ListingPiece<'_>, describe: impl Fn(&ListedEntry<'_>) -> EntryView) {
+        let (entry, lookup) = match piece {
+            ListingPiece::Passed(bytes) => return self.append(|ready| ready.extend_from_slice(&bytes)),
+            ListingPiece::Entry(entry) => match describe(&entry) {
+                EntryView::Known(told) => return self.append(|ready| entry.write(told, ready)),
+                EntryView::Lookup(lookup) => (entry.into_owned(), lookup),
+            },
+        };
+        self.lookups += 1;
+        self.bytes += entry.length();
+        self.pieces.push_back(Piece::Lookup(entry, lookup));
+    }
+
+    /// Writes bytes after all that waits.
+    fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if !matches!(self.pieces.back(), Some(Piece::Ready(_))) {
+            self.pieces.push_back(Piece::Ready(BytesMut::with_capacity(
+                READY_CAPACITY.max(self.expected + self.expected / 16),
+            )));
+        }
+        if let Some(Piece::Ready(ready)) = self.pieces.back_mut() {
+            let before = ready.len();
+            write(ready);
+            self.bytes += ready.len() - before;
+        }
+    }
+
+    /// Polls every lookup; returns whether one was completed.
+    fn poll_lookups(&mut self, context: &mut Context<'_>) -> Result<bool, ListingError> {
+        let open = self.lookups;
+        if open == 0 {
+            return Ok(false);
+        }
+        for piece in &mut self.pieces {
+            let Piece::Lookup(entry, lookup) = piece else { continue };
+            let Poll::Ready(told) = lookup.as_mut().poll(context) else { continue };
+            let before = entry.length();
+            let mut ready = BytesMut::with_capacity(before + MAX_GROWTH);
+            if let Some(told) = told.map_err(ListingError::Entry)? {
+                entry.write(told, &mut ready);
+            }
+            self.bytes = self.bytes - before + ready.len();
+            self.lookups -= 1;
+            *piece = Piece::Ready(ready);
+        }
+        Ok(self.lookups < open)
+    }
+
+    /// The pieces that are ready before the first lookup, joined.
+    fn release(&mut self) -> Option<Bytes> {
+        let ready = self.pieces.iter().take_while(|piece| matches!(piece, Piece::Ready(_))).count();
+        let mut joined: Option<BytesMut> = None;
+        for piece in self.pieces.drain(..ready) {
+            let Piece::Ready(bytes) = piece else { continue };
+            self.bytes -= bytes.len();
+            match &mut joined {
+                Some(joined) => joined.extend_from_slice(&bytes),
+                None => joined = Some(bytes),
+            }
+        }
+        joined.filter(|joined| !joined.is_empty()).map(BytesMut::freeze)
+    }
+}
+
 impl<B, S> Listing<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> EntryView + Unpin,
+    S: Fn(&ListedEntry<'_>) -> EntryView + Unpin,
 {
     /// Reads until the listing ends, a bound is reached, or the storage has sent no more.
     fn read_ahead(&mut self, context: &mut Context<'_>) -> Result<(), ListingError> {
-        while self.lookups < MAX_CONCURRENT_LOOKUPS && self.waiting_bytes < MAX_WAITING {
+        while self.waiting.has_room() {
             let Some(rewriter) = &mut self.rewriter else { break };
             if let Some(piece) = rewriter.next_piece()? {
-                self.enqueue(piece);
+                self.waiting.enqueue(piece, &self.describe);
+                continue;
+            }
+            if !self.input.is_empty() {
+                rewriter.push(&self.input.split_to(self.input.len().min(MAX_PUSHED)));
                 continue;
             }
             match poll_next_data(&mut self.listing, context) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Err(error))) => return Err(ListingError::Upstream(error)),
-                Poll::Ready(Some(Ok(bytes))) => rewriter.push(&bytes),
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.waiting.expected = bytes.len();
+                    self.input = bytes;
+                }
                 Poll::Ready(None) => {
                     if let Some(rewriter) = self.rewriter.take() {
                         rewriter.finish()?;
@@ -140,75 +226,14 @@ where
         Ok(())
     }
 
-    fn enqueue(&mut self, piece: ListingPiece) {
-        let (entry, lookup) = match piece {
-            ListingPiece::Passed(bytes) => return self.append(|ready| ready.extend_from_slice(&bytes)),
-            ListingPiece::Entry(entry) => match (self.describe)(&entry) {
-                EntryView::Known(told) => return self.append(|ready| entry.write(told, ready)),
-                EntryView::Lookup(lookup) => (entry, lookup),
-            },
-        };
-        self.lookups += 1;
-        self.waiting_bytes += entry.length();
-        self.waiting.push_back(Piece::Lookup(entry, lookup));
-    }
-
-    /// Writes bytes after all that waits.
-    fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        if !matches!(self.waiting.back(), Some(Piece::Ready(_))) {
-            self.waiting.push_back(Piece::Ready(BytesMut::with_capacity(READY_CAPACITY)));
-        }
-        if let Some(Piece::Ready(ready)) = self.waiting.back_mut() {
-            let before = ready.len();
-            write(ready);
-            self.waiting_bytes += ready.len() - before;
-        }
-    }
-
-    /// Polls every lookup; returns whether one was completed.
-    fn poll_lookups(&mut self, context: &mut Context<'_>) -> Result<bool, ListingError> {
-        let open = self.lookups;
-        if open == 0 {
-            return Ok(false);
-        }
-        for piece in &mut self.waiting {
-            let Piece::Lookup(entry, lookup) = piece else { continue };
-            let Poll::Ready(told) = lookup.as_mut().poll(context) else { continue };
-            let before = entry.length();
-            let mut ready = BytesMut::with_capacity(before + MAX_GROWTH);
-            if let Some(told) = told.map_err(ListingError::Entry)? {
-                entry.write(told, &mut ready);
-            }
-            self.waiting_bytes = self.waiting_bytes - before + ready.len();
-            self.lookups -= 1;
-            *piece = Piece::Ready(ready);
-        }
-        Ok(self.lookups < open)
-    }
-
-    /// The pieces that are ready before the first lookup, joined.
-    fn release(&mut self) -> Option<Bytes> {
-        let ready = self.waiting.iter().take_while(|piece| matches!(piece, Piece::Ready(_))).count();
-        let mut joined: Option<BytesMut> = None;
-        for piece in self.waiting.drain(..ready) {
-            let Piece::Ready(bytes) = piece else { continue };
-            self.waiting_bytes -= bytes.len();
-            match &mut joined {
-                Some(joined) => joined.extend_from_slice(&bytes),
-                None => joined = Some(bytes),
-            }
-        }
-        joined.filter(|joined| !joined.is_empty()).map(BytesMut::freeze)
-    }
-
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ListingError>> {
         loop {
             self.read_ahead(context)?;
-            let has_progressed = self.poll_lookups(context)?;
-            if let Some(bytes) = self.release() {
+            let has_progressed = self.waiting.poll_lookups(context)?;
+            if let Some(bytes) = self.waiting.release() {
                 return Poll::Ready(Ok(Some(bytes)));
             }
-            if self.waiting.is_empty() && self.rewriter.is_none() {
+            if self.waiting.pieces.is_empty() && self.rewriter.is_none() {
                 return Poll::Ready(Ok(None));
             }
             if !has_progressed {
@@ -221,7 +246,7 @@ where
 impl<B, S> PollData for Listing<B, S>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
-    S: Fn(&ListedEntry) -> EntryView + Unpin,
+    S: Fn(&ListedEntry<'_>) -> EntryView + Unpin,
 {
     type Error = ListingError;
 
@@ -259,7 +284,7 @@ mod tests {
     }
 
     /// Odd sizes need a lookup, even ones are known; the result is the double.
-    fn doubled(entry: &ListedEntry) -> EntryView {
+    fn doubled(entry: &ListedEntry<'_>) -> EntryView {
         let size = entry.size;
         if size.is_multiple_of(2) {
             return EntryView::Known(sized(size * 2));
@@ -274,7 +299,7 @@ mod tests {
 
     async fn read<S>(document: &str, cuts: &[usize], size_of: S) -> Result<String, ListingError>
     where
-        S: Fn(&ListedEntry) -> EntryView + Unpin,
+        S: Fn(&ListedEntry<'_>) -> EntryView + Unpin,
     {
         let body = ListingBody::new(frames(document.as_bytes(), cuts), NameEncoding::Verbatim, size_of);
         let bytes = body.primed().await?.collect().await?.to_bytes();
@@ -290,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_entry_whose_object_is_gone_is_left_out() {
-        let size_of = |entry: &ListedEntry| {
+        let size_of = |entry: &ListedEntry<'_>| {
             let size = entry.size;
             EntryView::Lookup(Box::pin(async move { Ok(Some(sized(size)).filter(|told| told.size > 3)) }))
         };
@@ -301,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn lookups_are_concurrent_and_within_bounds() {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let size_of = |_: &ListedEntry| {
+        let size_of = |_: &ListedEntry<'_>| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
             EntryView::Lookup(Box::pin(async move {
                 most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -317,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_lookup_holds_back_a_bounded_part_of_the_listing() {
-        let size_of = |entry: &ListedEntry| match entry.size {
+        let size_of = |entry: &ListedEntry<'_>| match entry.size {
             1 => EntryView::Lookup(Box::pin(std::future::pending())),
             size => EntryView::Known(sized(size)),
         };
@@ -329,7 +354,7 @@ mod tests {
         assert!(first.ends_with(b"<ListBucketResult>"));
         let next = tokio::time::timeout(Duration::from_millis(50), body.frame());
         assert!(next.await.is_err());
-        assert!(body.source.waiting_bytes < MAX_WAITING + crate::s3::xml::MAX_ENTRY);
+        assert!(body.source.waiting.bytes < MAX_WAITING + crate::s3::xml::MAX_ENTRY);
     }
 
     #[tokio::test]
@@ -344,7 +369,8 @@ mod tests {
         let body = frames(document.as_bytes(), &[]).then_an_error();
         let body = ListingBody::new(body, NameEncoding::Verbatim, doubled);
         assert!(matches!(body.collect().await.unwrap_err(), ListingError::Upstream(_)));
-        let unknown = |_: &ListedEntry| EntryView::Lookup(Box::pin(async { Err("lookup failed".into()) }));
+        let unknown =
+            |_: &ListedEntry<'_>| EntryView::Lookup(Box::pin(async { Err("lookup failed".into()) }));
         let error = read(&listing([1]), &[], unknown).await.unwrap_err();
         assert!(matches!(error, ListingError::Entry(_)));
     }

@@ -122,8 +122,8 @@ fn rewrite(encoding: NameEncoding, pieces: &[&[u8]], etag_suffix: &'static str) 
                 Ok(Some(ListingPiece::Passed(bytes))) => written.extend_from_slice(&bytes),
                 Ok(Some(ListingPiece::Entry(entry))) => {
                     entry.write(ClientEntry { size: entry.size, etag_suffix }, &mut written);
-                    let key = entry.object.as_str().to_owned();
-                    entries.push(Entry { key, size: entry.size, etag: entry.etag });
+                    let etag = entry.etag().map(str::to_owned);
+                    entries.push(Entry { key: entry.object.into_owned(), size: entry.size, etag });
                 }
                 Ok(None) => break,
                 // How much was passed on before the fault showed depends on the pieces.

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use metrics::Counter;
 use moka::Expiry;
 use moka::future::Cache;
+use smallvec::SmallVec;
 use tracing::Instrument;
 
 use super::KeyringError;
 use super::lease::Lease;
+use crate::clock;
 use crate::metric::LabelledHandles;
 use crate::wire::digest::digest_of_fields;
 
@@ -34,8 +36,10 @@ thread_local! {
 /// more than [`MAX_FIELDS`], another tag and a SHA-256 over the fields, so that an attacker's longest blob
 /// takes no more memory than a usual one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint(Box<[u8]>);
+pub(super) struct Fingerprint(SmallVec<[u8; USUAL_FIELDS]>);
 
+/// Bytes of fields that take no room on the heap: those of AWS KMS and of a local file.
+const USUAL_FIELDS: usize = 384;
 /// Maximum bytes of fields that are kept unhashed. The blobs of all holders are shorter.
 const MAX_FIELDS: usize = 1024;
 
@@ -43,11 +47,11 @@ impl Fingerprint {
     /// The key for these fields, each below 4 GiB. Different lists of fields have different keys.
     pub(super) fn new(fields: &[&[u8]]) -> Self {
         let length: usize = fields.iter().map(|field| 4 + field.len()).sum();
-        let mut key = Vec::with_capacity(1 + length.min(MAX_FIELDS));
+        let mut key = SmallVec::<[u8; USUAL_FIELDS]>::with_capacity(1 + length.min(MAX_FIELDS));
         if length > MAX_FIELDS {
             key.push(1);
             key.extend_from_slice(&digest_of_fields(fields.iter().copied()));
-            return Self(key.into_boxed_slice());
+            return Self(key);
         }
         key.push(0);
         for field in fields {
@@ -55,7 +59,7 @@ impl Fingerprint {
             key.extend_from_slice(&length.to_be_bytes());
             key.extend_from_slice(field);
         }
-        Self(key.into_boxed_slice())
+        Self(key)
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) enum Clock {
 impl Clock {
     fn now(&self) -> Instant {
         match self {
-            Self::System => Instant::now(),
+            Self::System => clock::now(),
             #[cfg(test)]
             Self::Manual(now) => *now.lock().unwrap(),
         }

@@ -4,11 +4,16 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 /// Names and values that a wrapped key is bound to, as in AWS KMS: unwrapping requires exactly this context.
 /// A context is not secret, and appears in CloudTrail.
 /// <https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html>
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EncryptionContext(Vec<u8>);
+pub struct EncryptionContext(SmallVec<[u8; USUAL_LENGTH]>);
+
+/// Bytes of a context that take no room on the heap: that of a native object in nearly every bucket.
+const USUAL_LENGTH: usize = 112;
 
 impl EncryptionContext {
     /// The context of the native format: its version and the bucket's realm, never an object's name (F-02).
@@ -25,7 +30,7 @@ impl EncryptionContext {
     }
 
     fn from_sorted(pairs: &[(&str, &str)]) -> Self {
-        let mut canonical = Vec::with_capacity(128);
+        let mut canonical = SmallVec::<[u8; USUAL_LENGTH]>::new();
         canonical.extend_from_slice(&len_prefix(pairs.len()));
         for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
             canonical.extend_from_slice(&len_prefix(text.len()));

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug, Display, Write};
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::UtcDateTime;
@@ -109,7 +110,9 @@ impl Line {
             self.second_text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
         }
         self.line.push_str(&self.second_text);
-        push(&mut self.line, format_args!(".{:06}Z", time.subsec_micros()));
+        self.line.push('.');
+        push_decimal(&mut self.line, time.subsec_micros().into(), 6);
+        self.line.push('Z');
     }
 
     /// Adds a field whose value is `text`.
@@ -125,6 +128,20 @@ impl Line {
         }
     }
 
+    /// Adds a field whose value is an address and a port.
+    pub fn address(&mut self, name: &str, address: SocketAddr) {
+        let SocketAddr::V4(address) = address else { return self.display(name, address) };
+        let mut text = std::mem::take(&mut self.unescaped);
+        text.clear();
+        for (octet, after) in address.ip().octets().into_iter().zip(['.', '.', '.', ':']) {
+            push_decimal(&mut text, octet.into(), 1);
+            text.push(after);
+        }
+        push_decimal(&mut text, address.port().into(), 1);
+        self.text(name, &text);
+        self.unescaped = text;
+    }
+
     /// Adds a field whose value is the text of `value`.
     pub fn display(&mut self, name: &str, value: impl Display) {
         self.formatted(name, format_args!("{value}"));
@@ -132,7 +149,8 @@ impl Line {
 
     /// Adds a field whose value is `number`.
     pub fn number(&mut self, name: &str, number: u64) {
-        self.unquoted(name, format_args!("{number}"));
+        self.push_name(name);
+        push_decimal(&mut self.line, number, 1);
     }
 
     fn formatted(&mut self, name: &str, value: fmt::Arguments<'_>) {
@@ -150,9 +168,14 @@ impl Line {
     }
 
     fn push_name(&mut self, name: &str) {
-        self.line.push_str(if self.is_json { ",\"" } else { " " });
+        if self.is_json {
+            self.line.push_str(",\"");
+            self.line.push_str(name);
+            return self.line.push_str("\":");
+        }
+        self.line.push(' ');
         self.line.push_str(name);
-        self.line.push_str(if self.is_json { "\":" } else { "=" });
+        self.line.push('=');
     }
 
     fn push_value(&mut self, text: &str, limit: usize) {
@@ -192,6 +215,19 @@ impl Visit for Line {
     }
 }
 
+/// Appends a number in at least `width` decimal digits.
+fn push_decimal(line: &mut String, mut number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut begins = digits.len();
+    while number > 0 {
+        begins -= 1;
+        digits[begins] += (number % 10) as u8;
+        number /= 10;
+    }
+    let begins = begins.min(digits.len() - width);
+    line.push_str(std::str::from_utf8(&digits[begins..]).expect("digits are ASCII"));
+}
+
 /// Appends the text of a value that is formatted without errors.
 fn push(line: &mut String, value: fmt::Arguments<'_>) {
     line.write_fmt(value).expect("numbers are formatted without errors, and a String takes all text");
@@ -208,10 +244,21 @@ fn max_len(name: &str) -> usize {
     LONG_VALUES.iter().find(|(long, _)| *long == name).map_or(MAX_VALUE, |(_, limit)| *limit)
 }
 
+/// The bytes of a value that logfmt does not quote: visible ASCII, except quotes, equals signs and
+/// backslashes.
+static IS_OF_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        table[byte as usize] = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+        byte += 1;
+    }
+    table
+};
+
 /// Whether logfmt needs no quotes. A single `-` needs them, since it represents an empty value.
 fn is_word(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
-    text != "-" && text.bytes().all(is_plain)
+    text != "-" && text.bytes().all(|byte| IS_OF_WORD[usize::from(byte)])
 }
 
 /// Appends `text` with the escapes of JSON, and those for characters that change how others are shown.
@@ -254,155 +301,4 @@ fn is_invisible(character: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What is written of the events in `emit`, without the time.
-    fn logged(format: LogFormat, emit: impl FnOnce()) -> String {
-        let captured = Captured::default();
-        let writer = captured.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .event_format(LineFormat::new(format))
-            .finish();
-        tracing::subscriber::with_default(subscriber, emit);
-        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-        assert!(text.ends_with('\n'));
-        text
-    }
-
-    fn after_time(line: &str, separator: &str) -> String {
-        let (time, rest) = line.split_once(separator).expect("a time");
-        let time = time.trim_start_matches("{\"ts\":\"").trim_start_matches("ts=").trim_end_matches('"');
-        let format = time::format_description::well_known::Rfc3339;
-        time::OffsetDateTime::parse(time, &format).expect("RFC 3339");
-        rest.trim_end().to_owned()
-    }
-
-    #[test]
-    fn text_is_logfmt() {
-        let line = logged(LogFormat::Text, || {
-            tracing::info!(
-                target: "here",
-                bucket = "abc",
-                empty = "",
-                dash = "-",
-                blank = "a b",
-                number = 7,
-                yes = true,
-                shown = %"a=b",
-                "two words"
-            );
-        });
-        assert_eq!(
-            after_time(&line, " "),
-            r#"level=INFO target=here msg="two words" bucket=abc empty=- dash="-" blank="a b" number=7 yes=true shown="a=b""#
-        );
-    }
-
-    #[test]
-    fn json_is_flat_and_quoted_once() {
-        let line = logged(LogFormat::Json, || {
-            tracing::warn!(target: "here", bucket = "abc", key = %"a\"b", number = -7, "what");
-        });
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let ts = line["ts"].as_str().unwrap();
-        time::OffsetDateTime::parse(ts, &time::format_description::well_known::Rfc3339).unwrap();
-        let expected = serde_json::json!({
-            "ts": ts, "level": "WARN", "target": "here", "msg": "what", "bucket": "abc", "key": "a\"b", "number": -7,
-        });
-        assert_eq!(line, expected);
-    }
-
-    #[test]
-    fn nothing_from_outside_begins_a_line_or_reaches_a_terminal() {
-        let forged = "x\n2026-01-01 INFO forged\r\u{1b}[31m\u{9b}31m\u{202e}\u{2028}\u{e0041}\0";
-        for format in [LogFormat::Text, LogFormat::Json] {
-            let shown = logged(
-                format,
-                || tracing::info!(cause = %forged, bucket = forged, both = ?forged, "{forged}"),
-            );
-            assert_eq!(shown.lines().count(), 1, "This is a security issue: {shown:?}");
-            let odd: Vec<_> = shown.trim_end().chars().filter(|character| is_invisible(*character)).collect();
-            assert!(odd.is_empty(), "This is a security issue: {odd:?}");
-        }
-        let line = logged(LogFormat::Json, || tracing::info!(cause = %forged, "what"));
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(line["cause"], forged, "JSON's escapes are those of every reader");
-    }
-
-    #[test]
-    fn long_values_are_cut_between_characters() {
-        let long = "ä".repeat(2000);
-        let line = logged(LogFormat::Text, || tracing::info!(bucket = long, object_key = %long, "what"));
-        let value = |name: &str| {
-            let (_, rest) = line.split_once(&format!("{name}=\"")).unwrap();
-            rest.split_once('"').unwrap().0.trim_end_matches('…').len()
-        };
-        assert_eq!((value("bucket"), value("object_key")), (256, 1024));
-    }
-
-    #[test]
-    fn a_line_without_an_event_has_the_text_of_an_event() {
-        let (blank, key) = ("a \"b\"\u{1b}", "ä".repeat(2000));
-        for format in [LogFormat::Text, LogFormat::Json] {
-            let event = logged(format, || {
-                tracing::warn!(
-                    target: "here",
-                    blank,
-                    none = None::<&str>,
-                    some = Some("x"),
-                    empty = "",
-                    object_key = key,
-                    peer = %"[::1]:1",
-                    status = 200,
-                    "request"
-                );
-            });
-            let fields = |line: &mut Line| {
-                line.text("msg", "request");
-                line.text("blank", blank);
-                line.optional_text("none", None);
-                line.optional_text("some", Some("x"));
-                line.text("empty", "");
-                line.text("object_key", &key);
-                line.display("peer", "[::1]:1");
-                line.number("status", 200);
-            };
-            let line = format_line(format, SystemTime::now(), Level::WARN, "here", fields, str::to_owned);
-            let after_time = |line: &str| line.split_once("level").unwrap().1.to_owned();
-            assert_eq!(after_time(&line), after_time(&event));
-        }
-    }
-
-    #[test]
-    fn lines_of_one_second_share_its_text_and_no_other_line_does() {
-        let mut line = Line::default();
-        let mut time = |seconds, nanoseconds| {
-            line.begin(LogFormat::Text, UNIX_EPOCH + Duration::new(seconds, nanoseconds));
-            line.line.clone()
-        };
-        assert_eq!(time(1_700_000_000, 123_456_789), "ts=2023-11-14T22:13:20.123456Z");
-        assert_eq!(time(1_700_000_000, 999_999_999), "ts=2023-11-14T22:13:20.999999Z");
-        assert_eq!(time(1_700_000_001, 1_000), "ts=2023-11-14T22:13:21.000001Z");
-        assert_eq!(time(0, 0), "ts=1970-01-01T00:00:00.000000Z");
-    }
-}
+mod tests;

@@ -80,13 +80,11 @@ fn estimate(etag: Option<&str>, stored: u64) -> SizeEstimate {
 
 /// Estimates the plaintext size of a listed object under its rule. If the rule reads several formats, only
 /// the object's metadata show which format the object has.
-fn estimate_under(rule: &BucketRule, entry: &ListedEntry) -> SizeEstimate {
+fn estimate_under(rule: &BucketRule, entry: &ListedEntry<'_>) -> SizeEstimate {
     let formats = &rule.formats;
     match formats.read[..] {
-        [ReadFormat::Native] => estimate(entry.etag.as_deref(), entry.size),
-        [ReadFormat::S3ec]
-            if !formats.s3ec.legacy && !entry.object.as_str().ends_with(s3ec::INSTRUCTION_SUFFIX) =>
-        {
+        [ReadFormat::Native] => estimate(entry.etag(), entry.size),
+        [ReadFormat::S3ec] if !formats.s3ec.legacy && !entry.object.ends_with(s3ec::INSTRUCTION_SUFFIX) => {
             let length = s3ec::MessageBody::plaintext_length(entry.size);
             SizeEstimate::Known(length.unwrap_or(entry.size))
         }
@@ -145,30 +143,29 @@ impl SizeReader {
     }
 
     /// The rule of a listed object; `None` if no rule serves it.
-    fn rule(&self, object_key: &ObjectKey) -> Option<&BucketRule> {
-        self.rule.as_ref().or_else(|| self.resources.policies.for_object(&self.bucket, object_key).ok())
+    fn rule(&self, entry: &ListedEntry<'_>) -> Option<&BucketRule> {
+        let of_object = || self.resources.policies.for_object(&self.bucket, &entry.object_key()).ok();
+        self.rule.as_ref().or_else(of_object)
     }
 
     /// Returns the size and the ETag suffix of one entry, or the lookup that determines them.
-    pub(crate) fn view(self: &Arc<Self>, entry: &ListedEntry) -> body::EntryView {
-        let Some(rule) = self.rule(&entry.object) else {
+    pub(crate) fn view(self: &Arc<Self>, entry: &ListedEntry<'_>) -> body::EntryView {
+        let Some(rule) = self.rule(entry) else {
             return body::EntryView::Known(ClientEntry { size: entry.size, etag_suffix: "" });
         };
         match estimate_under(rule, entry) {
-            SizeEstimate::Known(size) => body::EntryView::Known(rewritten_entry(
-                ListedSize::encrypted(size),
-                rule.etag,
-                entry.etag.as_deref(),
-            )),
+            SizeEstimate::Known(size) => {
+                body::EntryView::Known(rewritten_entry(ListedSize::encrypted(size), rule.etag, entry.etag()))
+            }
             SizeEstimate::NeedsLookup(lookup) => {
                 let listed = Listed {
-                    object: entry.object.clone(),
-                    version_id: entry.version_id.clone(),
-                    etag: entry.etag.clone(),
+                    object: entry.object_key(),
+                    version_id: entry.version_id.as_deref().map(str::to_owned),
+                    etag: entry.etag().map(str::to_owned),
                     stored: entry.size,
                 };
+                let (style, etag) = (rule.etag, listed.etag.clone());
                 let looked_up = Arc::clone(self).look_up(listed, lookup);
-                let (style, etag) = (rule.etag, entry.etag.clone());
                 body::EntryView::Lookup(Box::pin(async move {
                     let looked_up = looked_up.await?;
                     Ok(looked_up.map(|size| rewritten_entry(size, style, etag.as_deref())))

@@ -6,6 +6,7 @@
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_MATCH};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use http_body::Body;
+use memchr::memrchr;
 
 use super::native::NativeMetadata;
 use crate::body::{BoxBody, read_bounded};
@@ -15,11 +16,10 @@ use crate::error::{Error, Result, UnexpectedResponse};
 use crate::s3::{BucketName, ByteRange, ErrorCode, ObjectKey, S3Error, xml};
 use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
-use crate::wire::header::{EXPECTED_BUCKET_OWNER, REQUEST_PAYER};
+use crate::wire::header::name::{EXPECTED_BUCKET_OWNER, REQUEST_PAYER};
 
 /// Client headers that are repeated in every internal request about an object.
-const ACCOUNT_HEADERS: [HeaderName; 2] =
-    [HeaderName::from_static(EXPECTED_BUCKET_OWNER), HeaderName::from_static(REQUEST_PAYER)];
+static ACCOUNT_HEADERS: [&HeaderName; 2] = [&EXPECTED_BUCKET_OWNER, &REQUEST_PAYER];
 
 /// The bucket, key and version of an object.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl<'a> ObjectLocation<'a> {
 /// The headers of the client's request that are repeated in every internal request about its object.
 pub(crate) fn account_headers(request: &HeaderMap) -> HeaderMap {
     let names = ACCOUNT_HEADERS.into_iter();
-    names.filter_map(|name| Some((name.clone(), request.get(&name)?.clone()))).collect()
+    names.filter_map(|name| Some((name.clone(), request.get(name)?.clone()))).collect()
 }
 
 /// The object that a response is about. Responses with equal identities are about the same stored bytes, even
@@ -149,7 +149,8 @@ pub(crate) fn unquoted(etag: &str) -> &str {
 
 /// The number of parts of a multipart upload, which S3 writes after the hash in the ETag.
 pub(crate) fn part_count(etag: &str) -> Option<u16> {
-    let (_, count) = unquoted(etag).rsplit_once('-')?;
+    let etag = unquoted(etag);
+    let count = &etag[memrchr(b'-', etag.as_bytes())? + 1..];
     let is_canonical = count.bytes().all(|byte| byte.is_ascii_digit()) && !count.starts_with('0');
     count.parse().ok().filter(|count| is_canonical && (1..=MAX_PARTS).contains(count))
 }

@@ -15,10 +15,10 @@ use super::location::account_headers;
 use super::upstream_response::buffered;
 use crate::body::BoxBody;
 use crate::error::{Error, Result, UnexpectedResponse};
-use crate::s3::headers::{COPY_SOURCE, ENCRYPTION_ENVELOPE};
+use crate::s3::headers::ENCRYPTION_ENVELOPE;
 use crate::s3::{BucketName, ObjectKey, iso_time, xml};
 use crate::upstream::{self, UpstreamError, UpstreamRequest, Upstreams};
-use crate::wire::header::VERSION_ID;
+use crate::wire::header::{VERSION_ID, name};
 
 const VERSION: HeaderName = HeaderName::from_static(VERSION_ID);
 
@@ -132,7 +132,7 @@ impl Written {
 /// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object does not exist,
 /// or no longer exists; otherwise when the storage does not respond.
 pub(crate) async fn send_write(upstreams: &Upstreams, request: UpstreamRequest) -> Result<Sent> {
-    let is_copy = request.headers.contains_key(COPY_SOURCE);
+    let is_copy = request.headers.contains_key(&name::COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
     // Every other write may be repeated without harm.
     let expected = if is_copy || is_conditional { Expected::from_request(&request) } else { None };

@@ -12,7 +12,6 @@ use std::time::Duration;
 use http::header::{HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 
 use super::caches::ProvenLayout;
 use super::checksums;
@@ -25,8 +24,9 @@ use super::range::{RequestedRange, Selection, stored_range};
 use super::rule::BucketRule;
 use super::upstream_response;
 use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, OpenError, PlaintextWindow};
-use crate::envelope::native::ReadWindow;
+use crate::clock;
 use crate::envelope::native::multipart::{MultipartWindow, SEGMENT_HEADER};
+use crate::envelope::native::{Opened, ReadWindow};
 use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
 use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
@@ -94,7 +94,7 @@ async fn open_wanted(
         }
     };
     let reader = Reader { resources, rule, read, at };
-    let (began, mut broken) = (Instant::now(), 0);
+    let (began, mut broken) = (clock::now(), 0);
     for _ in 0..MAX_ATTEMPTS {
         match reader.attempt(&assumption).await {
             Ok(Attempt::Done(opening)) => return Ok(Some(opening)),
@@ -103,7 +103,7 @@ async fn open_wanted(
             Err(error) if error.is_replaced() => assumption = Assumption::Nothing,
             // No byte of the broken response was released.
             Err(error)
-                if error.is_broken_off() && broken < MAX_BROKEN && began.elapsed() < RETRY_DEADLINE =>
+                if error.is_broken_off() && broken < MAX_BROKEN && clock::since(began) < RETRY_DEADLINE =>
             {
                 broken += 1;
                 tracing::debug!(error = %with_causes(&error), "reading an object again");
@@ -217,17 +217,18 @@ impl Reader<'_> {
             }
         };
         let OpenedNative { opened, key_id } = self.unlock(&stored).await?;
-        let content_key = Arc::new(opened.content_key);
-        let plan = if let Some(plaintext_total) = opened.body.put_length(run.total)? {
+        let Opened { content_key, attributes, body } = opened;
+        let plan = if let Some(plaintext_total) = body.put_length(run.total)? {
             if expected.is_some() && run.partial {
                 return Ok(Attempt::Again(Assumption::Nothing));
             }
             self.put(run, plaintext_total, &content_key)?
         } else {
             let identity = ObjectIdentity::from_headers(&head.headers, &stored, run.total)?;
+            let content_key = Arc::new(content_key);
             match expected {
                 _ if self.wants_whole(run) => {
-                    let looks = self.read.needs_checksum && checksums::may_carry_checksum(&opened.attributes);
+                    let looks = self.read.needs_checksum && checksums::may_carry_checksum(&attributes);
                     Box::pin(self.whole_of_multipart(&identity, run, content_key, looks)).await?
                 }
                 Some(expected) if *expected.identity == identity => {
@@ -253,7 +254,7 @@ impl Reader<'_> {
                 (plaintext_window.length, plaintext.boxed_unsync())
             }
         };
-        let checksums = checksums::kept_checksums(&opened.attributes, known.as_deref())?;
+        let checksums = checksums::kept_checksums(&attributes, known.as_deref())?;
         let opened = OpenedObject {
             head,
             plaintext_total,

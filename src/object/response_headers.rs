@@ -18,14 +18,14 @@ pub(crate) fn retain_s3(headers: &mut HeaderMap) {
 /// Sets the response headers that report the object's encryption, with the algorithm that its writer
 /// requested. As on S3, only `aws:kms` has a key.
 pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
-    headers.remove(&name::SSE_KMS_KEY_ID);
     let (algorithm, key_id) = match sse {
         SseAlgorithm::AwsKms => ("aws:kms", key_id),
         SseAlgorithm::Aes256 => ("AES256", None),
     };
     headers.insert(&name::SSE, HeaderValue::from_static(algorithm));
-    if let Some(value) = key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
-        headers.insert(&name::SSE_KMS_KEY_ID, value);
+    match key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
+        Some(value) => _ = headers.insert(&name::SSE_KMS_KEY_ID, value),
+        None => _ = headers.remove(&name::SSE_KMS_KEY_ID),
     }
 }
 

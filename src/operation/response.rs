@@ -13,6 +13,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::body::BoxBody;
 use crate::error::{Result, UpstreamRefusal};
 use crate::object::range::{RequestedRange, Selection};
+use crate::wire::header::name;
 
 /// Converts a refusal by the storage that the client may read into a response.
 pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>>) -> Result<Response<BoxBody>> {
@@ -21,7 +22,7 @@ pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>>) -> Result<Respons
 
 /// Whether the client requests checksums and all of the object: ranges and parts have none.
 pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> bool {
-    let mode = request.get("x-amz-checksum-mode").map(HeaderValue::as_bytes);
+    let mode = request.get(&name::CHECKSUM_MODE).map(HeaderValue::as_bytes);
     *wanted == RequestedRange::Whole && mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"enabled"))
 }
 
@@ -33,9 +34,9 @@ pub(crate) fn set_selection(
     parts_count: Option<usize>,
 ) -> StatusCode {
     headers.remove(CONTENT_RANGE);
-    headers.remove("x-amz-mp-parts-count");
+    headers.remove(&name::PARTS_COUNT);
     if let Some(count) = parts_count {
-        headers.insert("x-amz-mp-parts-count", HeaderValue::from(count));
+        headers.insert(&name::PARTS_COUNT, HeaderValue::from(count));
     }
     match selection {
         Selection::Whole => StatusCode::OK,

@@ -138,7 +138,7 @@ fn takes_suffix(etag: &[u8]) -> bool {
     while let Some(shorter) = rest.strip_suffix(SUFFIX.as_bytes()) {
         rest = shorter;
     }
-    !rest.is_empty() && !rest.contains(&b'-')
+    !rest.is_empty() && memchr::memchr(b'-', rest).is_none()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub use response::{keep_s3_headers, remove_cors};
 
 use http::header::{self, HeaderName};
 
+pub use crate::wire::header::name;
 pub use crate::wire::header::{
     BYPASS_GOVERNANCE, CANNED_ACL, CHECKSUM_ALGORITHM, CHECKSUM_MODE, CHECKSUM_TYPE, CONTENT_MD5,
     COPY_SOURCE, COPY_SOURCE_IF_MATCH, COPY_SOURCE_IF_NONE_MATCH, COPY_SOURCE_RANGE, ENCRYPTION_ENVELOPE,

@@ -126,7 +126,12 @@ fn without_port(host: &str) -> &str {
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>
 #[must_use]
 pub fn encode_path(bucket: Option<&BucketName>, object: Option<&ObjectKey>) -> String {
-    let mut path = String::with_capacity(128);
+    // Exactly the length of most paths: without escapes.
+    let (bucket_length, key_length) = (
+        bucket.map_or(0, |bucket| bucket.as_str().len()),
+        object.map_or(0, |object| object.as_str().len() + 1),
+    );
+    let mut path = String::with_capacity((bucket_length + key_length + usize::from(bucket.is_some())).max(1));
     path.push('/');
     if let Some(bucket) = bucket {
         path.extend(percent::encode_path(bucket.as_str()));

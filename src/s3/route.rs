@@ -4,13 +4,13 @@
 //! is refused (501) rather than taken for a PutObject, and so is a read whose unknown parameter looks like a
 //! subresource.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::error::{ErrorCode, Result, S3Error};
-use super::headers;
 use super::operation::{Effect, Operation, Subresource, Target, Verb};
 use super::path::S3Path;
 use super::query::{Query, is_hoisted};
+use crate::wire::header::name;
 
 /// Finds the operation of a request.
 ///
@@ -82,6 +82,9 @@ impl Request<'_> {
             let row = operation.row();
             (row.verb, row.target, row.subresource) == (self.verb, self.target, self.subresource)
         });
+        if self.query.is_empty() {
+            return rows.next();
+        }
         let is_named = |operation: &Operation| {
             let parameters = operation.row().parameters;
             ["id", "annotationName"].iter().any(|name| self.query.has(name) && parameters.contains(name))
@@ -141,7 +144,7 @@ impl Request<'_> {
             let message = "This operation does not accept a version-id.";
             return Err(S3Error::invalid_argument("versionId", version, message));
         }
-        match (self.says(headers::COPY_SOURCE), self.says(headers::WRITE_OFFSET_BYTES)) {
+        match (self.says(&name::COPY_SOURCE), self.says(&name::WRITE_OFFSET_BYTES)) {
             (false, false) => Ok(Operation::PutObject),
             (true, false) => Ok(Operation::CopyObject),
             (false, true) => Ok(Operation::AppendObject),
@@ -153,17 +156,17 @@ impl Request<'_> {
         if !self.query.has("partNumber") {
             return Err(S3Error::invalid_argument("partNumber", "", "This operation requires a partNumber"));
         }
-        if self.says(headers::WRITE_OFFSET_BYTES) {
+        if self.says(&name::WRITE_OFFSET_BYTES) {
             return Err(S3Error::invalid_request("A part cannot have a write offset"));
         }
-        let copy = self.says(headers::COPY_SOURCE);
+        let copy = self.says(&name::COPY_SOURCE);
         Ok(if copy { Operation::UploadPartCopy } else { Operation::UploadPart })
     }
 
     /// Whether a header is there, or hoisted into a presigned URL.
-    fn says(&self, header: &str) -> bool {
+    fn says(&self, header: &HeaderName) -> bool {
         self.headers.contains_key(header)
-            || self.query.iter().any(|(name, _)| name.eq_ignore_ascii_case(header))
+            || self.query.iter().any(|(name, _)| name.eq_ignore_ascii_case(header.as_str()))
     }
 }
 

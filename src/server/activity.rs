@@ -5,10 +5,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use http_body::{Body, Frame, SizeHint};
+
+use crate::clock;
 
 /// The activity of one connection. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +25,19 @@ struct State {
     /// The number of reads and writes that moved bytes, modulo 2^64.
     moves: AtomicUsize,
     is_write_waiting: AtomicBool,
+    /// When the last of the requests and bodies ended, in microseconds since `opened`.
+    idle_since: AtomicU64,
+    opened: Opened,
+}
+
+/// The time at which a record of activity was begun.
+#[derive(Debug)]
+struct Opened(Instant);
+
+impl Default for Opened {
+    fn default() -> Self {
+        Self(clock::now())
+    }
 }
 
 impl Activity {
@@ -45,6 +61,11 @@ impl Activity {
         self.0.in_flight.load(Ordering::Relaxed) == 0 && !self.0.is_write_waiting.load(Ordering::Relaxed)
     }
 
+    /// When the last of the requests and bodies ended.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.0.opened.0 + Duration::from_micros(self.0.idle_since.load(Ordering::Relaxed))
+    }
+
     /// A value that changes with every request.
     pub(super) fn entered(&self) -> usize {
         self.0.entered.load(Ordering::Relaxed)
@@ -64,7 +85,11 @@ pub(super) struct InFlight(Activity);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let state = &*self.0.0;
+        if state.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let idle_since = u64::try_from(clock::since(state.opened.0).as_micros()).unwrap_or(u64::MAX);
+            state.idle_since.store(idle_since, Ordering::Relaxed);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use metrics::{Counter, Gauge};
 use rustls::ServerConfig;
@@ -33,6 +33,7 @@ use super::unusable::{self, Reason, unusable};
 use super::write_deadline::WriteDeadline;
 use super::{ConnectionInfo, RequestBody, Settings};
 use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
+use crate::clock;
 use crate::meter::Meter;
 use crate::metric::MetricHandle;
 
@@ -150,7 +151,8 @@ impl Connection {
         };
         let Some(tls) = tls else {
             let stream = CappedStream::new(stream, rules.connections.clone());
-            return rules.serve(stream, peer, |request| service(request, info.clone())).await;
+            let serving = pin!(rules.serve(stream, peer, |request| service(request, info.clone())));
+            return clock::read_once_per_poll(serving).await;
         };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept_tls(stream, tls, &rules.connections));
         let handshake = tokio::select! {
@@ -160,7 +162,8 @@ impl Connection {
         match handshake {
             Ok(Ok(Handshake::Done(stream))) => {
                 info.certificate_names = certificate_names(stream.get_ref().1.peer_certificates());
-                rules.serve(*stream, peer, |request| service(request, info.clone())).await;
+                let serving = pin!(rules.serve(*stream, peer, |request| service(request, info.clone())));
+                clock::read_once_per_poll(serving).await;
             }
             Ok(Ok(Handshake::PlainHttp(stream))) => {
                 unusable(peer, Reason::HttpAtTls, &"a request without TLS");
@@ -237,6 +240,8 @@ enum Ended {
     Closed(hyper::Result<()>),
     /// The connection is idle.
     Idle,
+    /// No complete head came before the timeout.
+    Late,
 }
 
 impl ConnectionRules {
@@ -257,18 +262,19 @@ impl ConnectionRules {
             WriteDeadline::new(stream, self.idle_timeout, &self.meter, activity.clone(), MAX_USUAL_LINES);
         let mut builder = http1::Builder::new();
         builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
+            // Kept by `run`: hyper would make a timer for each request.
+            .header_read_timeout(None)
             .max_header_size(MAX_HEAD)
             .max_buf_size(buffers::MAX_ALLOWANCE)
             .half_close(false);
         let (connections, draining) = (self.connections.clone(), self.draining.clone());
+        let (service, draining) = (&service, &draining);
         let service = |request: Request<Incoming>| {
             let request = request.map(|body| TrackedBody::new(body, activity.enter()));
-            let (response, in_flight) = (service(request), activity.enter());
-            let (connections, draining) = (connections.clone(), &draining);
+            let (connections, in_flight) = (connections.clone(), activity.enter());
             async move {
-                let mut response = response.await;
+                // Called here, since a future that is handed over would be in this one twice.
+                let mut response = service(request).await;
                 if draining.is_leaving() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -288,6 +294,7 @@ impl ConnectionRules {
                 Ended::Closed(result) if !is_arriving => return closed(result, peer, stream.first()),
                 Ended::Closed(_) => _ = builder.max_headers(MAX_HEADERS),
                 Ended::Idle => {}
+                Ended::Late => return tracing::debug!(%peer, "a request's head did not come in time"),
             }
             stream.unread(parts.read_buf);
         }
@@ -307,14 +314,18 @@ impl ConnectionRules {
         }
     }
 
-    /// Drives a connection until it has ended, or was idle for [`IDLE_INTERVAL`].
+    /// Drives a connection until it has ended, was idle for [`IDLE_INTERVAL`], or has had no complete head
+    /// for the header timeout, since this call or the latest response.
     async fn run<C>(&mut self, mut connection: Pin<&mut C>, activity: &Activity) -> Ended
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut moves = activity.moves();
-        let mut checks = tokio::time::interval_at(Instant::now() + IDLE_INTERVAL, IDLE_INTERVAL);
-        let mut must_close = std::pin::pin!(must_close(&mut self.draining, activity));
+        let begun = Instant::now();
+        let mut checks = tokio::time::interval_at(begun + IDLE_INTERVAL, IDLE_INTERVAL);
+        // Set anew only when it has passed, not for each request.
+        let mut deadline = pin!(tokio::time::sleep_until(begun + self.header_timeout));
+        let mut must_close = pin!(must_close(&mut self.draining, activity));
         loop {
             tokio::select! {
                 biased;
@@ -328,6 +339,15 @@ impl ConnectionRules {
                     if before == moves && activity.is_idle() {
                         return Ended::Idle;
                     }
+                }
+                () = deadline.as_mut() => {
+                    let now = Instant::now();
+                    let idle_since = Instant::from_std(activity.idle_since()).max(begun);
+                    let since = if activity.is_idle() { idle_since } else { now };
+                    if since + self.header_timeout <= now {
+                        return Ended::Late;
+                    }
+                    deadline.as_mut().reset(since + self.header_timeout);
                 }
             }
         }

@@ -19,21 +19,18 @@ use crate::access::{ANONYMOUS, REQUIRED_RIGHT};
 use crate::admission::RequestPermit;
 use crate::audit::{Audit, KeyUses};
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
+use crate::clock;
 use crate::error::{Blame, Error, with_causes};
 use crate::log;
 use crate::metric::{LabelledHandles, MetricHandle};
 use crate::operation::request::document::NamedKeys;
+use crate::s3::headers::name::REQUEST_ID;
 use crate::s3::xml::parse_error_document;
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path};
-use crate::sigv4::AuthError;
-use crate::upstream::REQUEST_ID;
+use crate::sigv4::{AccessKeyId, AuthError};
 
 /// The target of the log lines, for filters.
 const TARGET: &str = module_path!();
-
-/// Duration of a request up to which the time of its end is computed from the time of its beginning. The
-/// clock may be set during a longer one.
-const MAX_COMPUTED_DURATION: Duration = Duration::from_secs(1);
 
 static REQUEST_BYTES: MetricHandle<Counter> =
     MetricHandle::new(|| metrics::counter!("s3veil_request_bytes_total"));
@@ -71,7 +68,7 @@ pub(super) struct RequestRecord {
     peer: SocketAddr,
     method: Method,
     operation: Option<Operation>,
-    access_key_id: String,
+    access_key_id: Option<AccessKeyId>,
     /// The access key id named by a request that was not authenticated.
     claimed: Option<String>,
     claimed_operation: Option<Operation>,
@@ -91,12 +88,12 @@ impl RequestRecord {
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
         Self {
             request_id: next_request_id(),
-            started: Instant::now(),
-            started_at: SystemTime::now(),
+            started: clock::now(),
+            started_at: clock::time_of_day(),
             peer,
             method: parts.method.clone(),
             operation: None,
-            access_key_id: String::new(),
+            access_key_id: None,
             claimed: None,
             claimed_operation: None,
             bucket: None,
@@ -143,8 +140,8 @@ impl RequestRecord {
         (self.bucket, self.object_key) = (path.bucket().cloned(), path.object().cloned());
     }
 
-    pub(super) fn authenticated(&mut self, access_key_id: &str, operation: Operation) {
-        self.access_key_id = access_key_id.to_owned();
+    pub(super) fn authenticated(&mut self, access_key_id: &AccessKeyId, operation: Operation) {
+        self.access_key_id = Some(access_key_id.clone());
         self.operation = Some(operation);
     }
 
@@ -167,7 +164,12 @@ impl RequestRecord {
 
     /// Whether the request had a valid signature.
     pub(super) fn is_signed(&self) -> bool {
-        self.operation.is_some() && self.access_key_id != ANONYMOUS
+        self.operation.is_some() && self.client() != ANONYMOUS
+    }
+
+    /// The access key id of an authenticated request; empty before.
+    fn client(&self) -> &str {
+        self.access_key_id.as_ref().map_or("", AccessKeyId::as_str)
     }
 
     pub(super) fn failed(&mut self, error: Error) {
@@ -185,7 +187,7 @@ impl RequestRecord {
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
         let permit = self.permit.take();
         let keys = response.extensions_mut().remove::<NamedKeys>();
-        let storage_id = match response.headers_mut().entry(REQUEST_ID) {
+        let storage_id = match response.headers_mut().entry(&REQUEST_ID) {
             Entry::Occupied(id) => Some(id.get().clone()).filter(|id| id.to_str().is_ok()),
             Entry::Vacant(entry) => {
                 entry.insert(HeaderValue::from_bytes(&self.request_id).expect("it is hexadecimal"));
@@ -229,7 +231,7 @@ impl RequestRecord {
         EndedRequest {
             request_id: self.request_id,
             peer: self.peer,
-            client: self.access_key_id,
+            client: self.client().to_owned(),
             claimed: self.claimed,
             operation: self.operation.or(self.claimed_operation),
             bucket: self.bucket,
@@ -276,15 +278,8 @@ impl RequestRecord {
         metrics::counter!("s3veil_errors_total", "code" => code.code(), "side" => side).increment(1);
     }
 
-    /// The time when the request ended, for the most part without another call of the clock.
-    fn ended_at(&self, elapsed: Duration) -> SystemTime {
-        let is_short = elapsed <= MAX_COMPUTED_DURATION;
-        let computed = self.started_at.checked_add(elapsed).filter(|_| is_short);
-        computed.unwrap_or_else(SystemTime::now)
-    }
-
     fn write(&self, response: &ResponseRecord, response_bytes: u64, (end, how): (&'static str, BodyEnd)) {
-        let elapsed = self.started.elapsed();
+        let elapsed = clock::since(self.started);
         self.count(response.status, response_bytes, elapsed);
         let cut = match how {
             BodyEnd::Failed(cause) => Some(cause),
@@ -311,11 +306,11 @@ impl RequestRecord {
         let cause = cut.or_else(|| error.map(|error| with_causes(error))).unwrap_or_default();
         let refused = error.map(Error::to_s3);
         let right = refused.as_ref().and_then(|error| error.field(REQUIRED_RIGHT));
-        log::write_line(self.ended_at(elapsed), level, TARGET, |line| {
+        log::write_line(clock::time_of_day(), level, TARGET, |line| {
             line.text("msg", "request");
             line.text("request_id", self.request_id());
-            line.display("peer", self.peer);
-            line.text("client", &self.access_key_id);
+            line.address("peer", self.peer);
+            line.text("client", self.client());
             line.optional_text("claimed_client", self.claimed.as_deref());
             line.text("method", self.method.as_str());
             line.optional_text("operation", self.operation.map(Operation::name));

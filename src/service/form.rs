@@ -72,7 +72,7 @@ impl FormRequest<'_> {
             let claimed = form.field("x-amz-credential").or_else(|| form.field("awsaccesskeyid"));
             record.refused_login(error, claimed.map(access_key_id), Some(Operation::PostObject));
         })?;
-        record.authenticated(signed.access_key_id.as_str(), Operation::PostObject);
+        record.authenticated(&signed.access_key_id, Operation::PostObject);
         let policy = PostPolicy::parse(signed.policy)?;
         let object_key = form.object_key()?;
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());

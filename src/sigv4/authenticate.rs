@@ -82,12 +82,13 @@ fn verify<'k>(
         (None, Validity::AroundNow) => return Err(AuthError::MissingContentSha256),
     };
     let word = ContentSha256::parse(content_sha256)?;
+    let headers = claim.signed_names.select(head.headers)?;
     let canonical = CanonicalRequest {
         method: head.method,
         raw_path: head.raw_path,
         query,
         unsigned_parameter: Some(X_AMZ_SIGNATURE),
-        headers: &claim.signed_names.select(head.headers)?,
+        headers: &headers,
         content_sha256: content_sha256.as_bytes(),
     };
     let (secret, known) = secret_or_decoy(lookup(claim.access_key_id));
@@ -113,7 +114,7 @@ fn verify<'k>(
 
 /// The signature, if it is the one that the client sent, in either way to fold white space.
 fn verify_signature(
-    canonical: &CanonicalRequest<'_>,
+    canonical: &CanonicalRequest<'_, '_>,
     claim: &Claim<'_>,
     signing_key: &SigningKey,
     buffer: &mut Vec<u8>,

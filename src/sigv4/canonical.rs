@@ -7,6 +7,8 @@
 use std::cell::Cell;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr2;
+use smallvec::SmallVec;
 
 use super::error::{AuthError, AuthFault};
 use super::query::{Parameter, Query};
@@ -20,7 +22,7 @@ pub(in crate::sigv4) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The maximum number of signed headers in one request. S3 accepts 8 KiB of headers; a PUT with as much
 /// metadata under the shortest names and every option set stays below this.
 const MAX_SIGNED_HEADERS: usize = 512;
-/// The signed headers that one allocation has room for.
+/// The signed headers for which no room on the heap is needed.
 const USUAL_SIGNED_HEADERS: usize = 16;
 
 /// The capacity of a new scratch buffer: the canonical request and the string to sign of most requests.
@@ -46,12 +48,12 @@ pub(in crate::sigv4) fn with_scratch<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -
 
 /// The names after `SignedHeaders=`: distinct, lowercase, sorted.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::sigv4) struct SignedNames<'a>(Vec<&'a str>);
+pub(in crate::sigv4) struct SignedNames<'a>(SmallVec<[&'a str; USUAL_SIGNED_HEADERS]>);
 
 impl<'a> SignedNames<'a> {
     /// Takes a `;`-separated list apart; the order does not matter.
     pub(in crate::sigv4) fn parse(list: &'a str) -> Result<Self, AuthFault> {
-        let mut names = Vec::with_capacity(USUAL_SIGNED_HEADERS);
+        let mut names: SmallVec<[&'a str; USUAL_SIGNED_HEADERS]> = SmallVec::new();
         for name in list.split(';') {
             let is_token = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && byte != b':';
             if name.is_empty() || !name.bytes().all(is_token) {
@@ -110,12 +112,12 @@ impl<'a> SignedNames<'a> {
 type Header<'a> = (&'a HeaderName, &'a HeaderValue);
 
 /// The headers that a signature covers, sorted by name; the values of one name in the order of the request.
-pub(in crate::sigv4) struct SignedHeaders<'a>(Vec<Header<'a>>);
+pub(in crate::sigv4) struct SignedHeaders<'a>(SmallVec<[Header<'a>; USUAL_SIGNED_HEADERS]>);
 
 impl<'a> SignedHeaders<'a> {
     /// The headers whose name is signed.
     pub(in crate::sigv4) fn new(headers: &'a HeaderMap, is_signed: impl Fn(&str) -> bool) -> Self {
-        let mut signed: Vec<Header<'a>> = Vec::with_capacity(USUAL_SIGNED_HEADERS);
+        let mut signed: SmallVec<[Header<'a>; USUAL_SIGNED_HEADERS]> = SmallVec::new();
         signed.extend(headers.iter().filter(|(name, _)| is_signed(name.as_str())));
         signed.sort_by_key(|(name, _)| name.as_str());
         Self(signed)
@@ -171,14 +173,14 @@ pub(in crate::sigv4) enum Folding {
 }
 
 /// What a signature covers.
-pub(in crate::sigv4) struct CanonicalRequest<'a> {
+pub(in crate::sigv4) struct CanonicalRequest<'a, 'h> {
     pub(in crate::sigv4) method: &'a str,
     /// Percent-encoded as sent.
     pub(in crate::sigv4) raw_path: &'a str,
     pub(in crate::sigv4) query: &'a Query,
     /// A presigned request can't sign its own signature.
     pub(in crate::sigv4) unsigned_parameter: Option<&'a str>,
-    pub(in crate::sigv4) headers: &'a SignedHeaders<'a>,
+    pub(in crate::sigv4) headers: &'a SignedHeaders<'h>,
     /// The payload word.
     pub(in crate::sigv4) content_sha256: &'a [u8],
 }
@@ -193,7 +195,7 @@ pub(in crate::sigv4) struct SigningText<'b> {
     pub(in crate::sigv4) string_to_sign: &'b [u8],
 }
 
-impl CanonicalRequest<'_> {
+impl CanonicalRequest<'_, '_> {
     /// Writes the text to sign into `buffer`, in place of what is there.
     pub(in crate::sigv4) fn write<'b>(
         &self,
@@ -257,7 +259,7 @@ pub(in crate::sigv4) fn push_query(buffer: &mut Vec<u8>, query: &Query, except: 
 fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
     let value = value.trim_ascii();
     let is_folded = |byte: u8| byte == b' ' || (folding == Folding::WhiteSpace && byte == b'\t');
-    if !value.contains(&b'\t') && !value.windows(2).any(|pair| pair == b"  ") {
+    if memchr2(b' ', b'\t', value).is_none() {
         canonical.extend_from_slice(value);
         return;
     }

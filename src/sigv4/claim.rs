@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use memchr::memchr;
 
 use super::canonical::{ALGORITHM, SignedNames};
 use super::error::{AuthError, AuthFault, AuthSource};
@@ -72,7 +73,7 @@ impl<'a> Claim<'a> {
         if authorization.len() > MAX_AUTHORIZATION_LEN {
             return Err(malformed(AuthFault::TooLong { limit: MAX_AUTHORIZATION_LEN }));
         }
-        let (scheme, fields) = authorization.split_once(' ').unwrap_or((authorization, ""));
+        let (scheme, fields) = split_once(authorization, b' ').unwrap_or((authorization, ""));
         match scheme {
             ALGORITHM => {}
             ECDSA_ALGORITHM => return Err(AuthError::EcdsaNotImplemented(scheme.to_owned())),
@@ -178,9 +179,14 @@ struct HeaderFields<'a> {
 impl<'a> HeaderFields<'a> {
     fn parse(fields: &'a str) -> Result<Self, AuthFault> {
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in fields.split(',').map(str::trim) {
+        let mut rest = Some(fields);
+        while let Some(fields) = rest {
+            let (field, more) =
+                split_once(fields, b',').map_or((fields, None), |(field, more)| (field, Some(more)));
+            rest = more;
+            let field = field.trim();
             let (name, value) =
-                field.split_once('=').ok_or_else(|| AuthFault::UnknownField(field.to_owned()))?;
+                split_once(field, b'=').ok_or_else(|| AuthFault::UnknownField(field.to_owned()))?;
             let (name, slot) = match name {
                 "Credential" => ("Credential", &mut credential),
                 "SignedHeaders" => ("SignedHeaders", &mut signed_headers),
@@ -197,6 +203,12 @@ impl<'a> HeaderFields<'a> {
             signature: signature.ok_or(AuthFault::Missing("Signature"))?,
         })
     }
+}
+
+/// The text before and after the first `separator`, an ASCII character.
+fn split_once(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = memchr(separator, text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// The value of a query parameter that must be there, once.

@@ -43,19 +43,19 @@ impl Upstream {
         let Shared { regions, security, checksum, .. } = &*self.shared;
         let request = UpstreamRequest::new(Method::HEAD, bucket, None);
         let site = regions.home();
-        let request = Prepared::new(request, &site.address, *security, *checksum).await.ok()?;
+        let request = Prepared::new(request, *security, *checksum).await.ok()?;
         named_region(self.attempt(&request, site, None).await.ok()?.headers())
     }
 
     /// Takes a redirect or refusal as what it says about the region of the request's bucket. Returns the
-    /// bucket's site, for which the request is now prepared.
+    /// bucket's site.
     ///
     /// # Errors
     /// The outcome, if it names no other region, or the request can't be sent again.
     pub(super) async fn follow(
         &self,
         outcome: Outcome,
-        request: &mut Prepared,
+        request: &Prepared,
         site: &BucketSite,
     ) -> Result<BucketSite, Outcome> {
         let Shared { name, regions, .. } = &*self.shared;
@@ -74,7 +74,6 @@ impl Upstream {
         if !request.can_be_sent_again() {
             return Err(Ok(response));
         }
-        request.relocate(&regions.site(&moved).address).map_err(|error| Err(error.into()))?;
         Ok(moved)
     }
 }

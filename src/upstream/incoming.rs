@@ -1,5 +1,6 @@
 //! Response bodies from the storage: complete, or an error that says what is missing.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -122,7 +123,7 @@ impl Body for Incoming {
 
 /// A body whose beginning was read already.
 pub(super) struct ReadAhead {
-    pub(super) read: Option<Bytes>,
+    pub(super) read: VecDeque<Bytes>,
     pub(super) rest: BoxBody,
     /// Bytes of both parts together, if known.
     pub(super) length: Option<u64>,
@@ -136,7 +137,7 @@ impl Body for ReadAhead {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = match self.read.take() {
+        let polled = match self.read.pop_front() {
             Some(read) => Poll::Ready(Some(Ok(Frame::data(read)))),
             None => Pin::new(&mut self.rest).poll_frame(cx),
         };
@@ -148,7 +149,7 @@ impl Body for ReadAhead {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_none() && self.rest.is_end_stream()
+        self.read.is_empty() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

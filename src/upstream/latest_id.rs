@@ -6,7 +6,7 @@ use std::pin::Pin;
 use http::{HeaderMap, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 
-pub use crate::wire::header::REQUEST_ID;
+use crate::wire::header::name::REQUEST_ID;
 
 tokio::task_local! {
     static LATEST: RefCell<Option<HeaderValue>>;
@@ -27,7 +27,7 @@ pub fn latest_id<F: Future>(work: Pin<&mut Watched<F>>) -> Option<HeaderValue> {
 
 /// Keeps the request id in the headers of a response.
 pub(super) fn note(headers: &HeaderMap) {
-    let id = headers.get(REQUEST_ID).filter(|id| id.to_str().is_ok()).cloned();
+    let id = headers.get(&REQUEST_ID).filter(|id| id.to_str().is_ok()).cloned();
     // Work in the background has no line in the log.
     let _ = LATEST.try_with(|latest| latest.replace(id));
 }
@@ -39,9 +39,7 @@ mod tests {
     use super::*;
 
     fn headers(id: Option<&'static str>) -> HeaderMap {
-        id.map(|id| (http::HeaderName::from_static(REQUEST_ID), HeaderValue::from_static(id)))
-            .into_iter()
-            .collect()
+        id.map(|id| (REQUEST_ID.clone(), HeaderValue::from_static(id))).into_iter().collect()
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! It must not know how requests are sent. A response that is read here is returned whole.
 
+use std::collections::VecDeque;
+
 use bytes::BytesMut;
 use http::{Response, StatusCode};
 use http_body::Body;
@@ -38,10 +40,15 @@ pub(super) fn marked(outcome: Outcome, may_have_been_done: bool) -> Outcome {
 /// Reads a body to its end, or as far as [`MAX_SMALL_BODY`].
 pub(super) async fn read_ahead(response: Response<BoxBody>) -> Outcome {
     let (head, mut rest) = response.into_parts();
-    let mut read = BytesMut::new();
-    while read.len() < MAX_SMALL_BODY {
+    // Not joined: a listing has hundreds of kilobytes.
+    let (mut read, mut length) = (VecDeque::new(), 0);
+    while length < MAX_SMALL_BODY {
         match rest.frame().await {
-            Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Ok(frame)) => {
+                let data = frame.into_data().unwrap_or_default();
+                length += data.len();
+                read.extend(Some(data).filter(|data| !data.is_empty()));
+            }
             Some(Err(error)) => {
                 return Err(error.downcast().map_or_else(UpstreamError::Protocol, |error| *error));
             }
@@ -51,8 +58,8 @@ pub(super) async fn read_ahead(response: Response<BoxBody>) -> Outcome {
             }
         }
     }
-    let length = rest.size_hint().exact().map(|rest| rest + read.len() as u64);
-    let body = ReadAhead { read: Some(read.freeze()).filter(|read| !read.is_empty()), rest, length };
+    let length = rest.size_hint().exact().map(|rest| rest + length as u64);
+    let body = ReadAhead { read, rest, length };
     Ok(Response::from_parts(head, body.boxed_unsync()))
 }
 

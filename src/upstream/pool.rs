@@ -14,15 +14,14 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use tokio::time::Instant;
 
 use super::BoxError;
 use super::connector::{Connection, Connector};
@@ -30,6 +29,7 @@ use super::error::UpstreamError;
 use super::outgoing::OutgoingBody;
 use super::transport::HeadRoom;
 use crate::buffers::{self, ConnectionCounter, PacedBody};
+use crate::clock;
 
 /// How often idle connections are polled.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -110,9 +110,9 @@ impl Pool {
         head_room: HeadRoom,
     ) -> Result<Response<PooledBody>, UpstreamError> {
         let mut request = request.map(|body| PacedBody::new(body, self.0.crowd.clone()));
-        let uri = std::mem::take(request.uri_mut());
-        let authority = uri.authority().expect("the address of a storage has a host").clone();
-        *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+        let mut uri = std::mem::take(request.uri_mut()).into_parts();
+        let authority = uri.authority.clone().expect("the address of a storage has a host");
+        *request.uri_mut() = uri.path_and_query.take().map(Uri::from).unwrap_or_default();
         // The peer may close an idle connection while it is reused. A request that was not written yet goes
         // to another connection, as long as there are idle ones.
         while let Some(mut link) = self.take(&authority, head_room) {
@@ -125,6 +125,8 @@ impl Pool {
             }
         }
         // On the heap, since few requests need a new connection.
+        uri.path_and_query = Some(PathAndQuery::from_static("/"));
+        let uri = Uri::from_parts(uri).expect("it is an absolute URI");
         let mut link = Box::pin(self.connect(uri, head_room)).await?;
         match link.exchange(request).await {
             Ok(response) => Ok(self.pooled(response, link, authority)),
@@ -163,7 +165,7 @@ impl Pool {
         }
         loop {
             let Idle { mut link, since } = self.idle().get_mut(authority.as_str())?.pop()?;
-            if since.elapsed() < self.0.idle_timeout && link.is_idle() {
+            if clock::since(since) < self.0.idle_timeout && link.is_idle() {
                 return Some(link);
             }
         }
@@ -176,7 +178,7 @@ impl Pool {
             None => idle.entry(authority.as_str().to_owned()).or_default(),
         };
         if idle.len() < self.0.max_idle {
-            idle.push(Idle { link, since: Instant::now() });
+            idle.push(Idle { link, since: clock::now() });
         }
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request};
 use md5::{Digest, Md5};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::address::Address;
@@ -28,6 +29,9 @@ use crate::wire::header::{
 
 /// The `User-Agent` of requests that have none.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
+
+/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, and those of the signature.
+const ADDED_HEADERS: usize = 7;
 
 /// Headers that this client sets or removes, besides [`HOP_BY_HOP`]: framing and identity. `Accept-Encoding`
 /// is among them because bodies are needed as they are stored, never recoded on the way.
@@ -51,7 +55,7 @@ pub(super) struct Prepared {
     bucket: Option<BucketName>,
     object: Option<ObjectKey>,
     query: Vec<(String, Option<String>)>,
-    uri: Uri,
+    /// Without those of the address and the signature.
     headers: HeaderMap,
     payload: Payload,
     pace: Pace,
@@ -74,19 +78,16 @@ pub(super) enum TransportSecurity {
 impl Prepared {
     pub(super) async fn new(
         request: UpstreamRequest,
-        address: &Address,
         security: TransportSecurity,
         algorithm: Option<ChecksumAlgorithm>,
     ) -> Result<Self, UpstreamError> {
         let pace = Pace::new(&request);
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
-        let (uri, host) = address.locate(bucket.as_ref(), object.as_ref(), &query)?;
-        let managed: Vec<_> = headers.keys().filter(|name| is_managed(name)).cloned().collect();
+        let managed: SmallVec<[HeaderName; 8]> =
+            headers.keys().filter(|name| is_managed(name)).cloned().collect();
         for name in managed {
             headers.remove(name);
         }
-        headers.insert(header::HOST, host);
-        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         let payload = match body {
             UpstreamBody::Empty => empty(&method, &mut headers),
             UpstreamBody::Buffered(bytes) => buffered(bytes, &mut headers),
@@ -101,18 +102,7 @@ impl Prepared {
                 Payload::Streamed { upload: Upload::new(body), length, algorithm }
             }
         };
-        Ok(Self { method, bucket, object, query, uri, headers, payload, pace })
-    }
-
-    /// Prepares the request for another address.
-    ///
-    /// # Errors
-    /// As [`Address::locate`].
-    pub(super) fn relocate(&mut self, address: &Address) -> Result<(), AddressError> {
-        let (uri, host) = address.locate(self.bucket.as_ref(), self.object.as_ref(), &self.query)?;
-        self.uri = uri;
-        self.headers.insert(header::HOST, host);
-        Ok(())
+        Ok(Self { method, bucket, object, query, headers, payload, pace })
     }
 
     /// The bucket of the request, whose region may be another; `None` for a request that makes the bucket.
@@ -126,13 +116,21 @@ impl Prepared {
         self.upload().is_none_or(|upload| upload.is_untouched())
     }
 
-    /// The unsigned head of one attempt.
-    pub(super) fn head(&self) -> request::Parts {
+    /// The unsigned head of one attempt at this address.
+    ///
+    /// # Errors
+    /// As [`Address::locate`].
+    pub(super) fn head(&self, address: &Address) -> Result<request::Parts, AddressError> {
+        let (uri, host) = address.locate(self.bucket.as_ref(), self.object.as_ref(), &self.query)?;
         let mut request = http::Request::new(());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.into_parts().0
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        *headers = self.headers.clone();
+        headers.reserve(ADDED_HEADERS);
+        headers.insert(header::HOST, host);
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        Ok(request.into_parts().0)
     }
 
     pub(super) fn signing(&self) -> PayloadSigning {

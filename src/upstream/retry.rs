@@ -4,13 +4,14 @@
 //! out and whose response was lost would, when repeated, fail with 412 because of the client's own object; a
 //! repeated CompleteMultipartUpload finds no upload; a repeated CreateMultipartUpload leaves one behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, header};
-use tokio::time::Instant;
 
 use super::error::{Phase, UpstreamError};
 use super::{UpstreamBody, UpstreamRequest};
+use crate::clock;
+use crate::wire::header::name::COPY_SOURCE;
 
 /// The first pause is drawn from 0 to this, and the range doubles from attempt to attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -121,7 +122,7 @@ impl Pace {
         let completes = *method == Method::POST && query.iter().any(|(name, _)| name == "uploadId");
         let is_streamed = matches!(body, UpstreamBody::StreamedContent { .. });
         match object {
-            Some(_) if completes || headers.contains_key("x-amz-copy-source") => Self::Long,
+            Some(_) if completes || headers.contains_key(&COPY_SOURCE) => Self::Long,
             Some(_) if *method != Method::POST && !is_streamed => Self::Prompt,
             Some(_) | None => Self::Slow,
         }
@@ -145,16 +146,16 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(max_retries: u32) -> Self {
-        Self { begun: Instant::now(), retries_left: max_retries, retries_done: 0 }
+        Self { begun: clock::now(), retries_left: max_retries, retries_done: 0 }
     }
 
     /// The time limit of the attempt that begins now; `None` for the first, which has the usual limits alone.
     pub(super) fn time_left(&self) -> Option<Duration> {
-        (self.retries_done > 0).then(|| RETRIES_END.saturating_sub(self.begun.elapsed()))
+        (self.retries_done > 0).then(|| RETRIES_END.saturating_sub(clock::since(self.begun)))
     }
 
     pub(super) fn is_spent(&self) -> bool {
-        self.retries_left == 0 || self.begun.elapsed() >= RETRY_WINDOW
+        self.retries_left == 0 || clock::since(self.begun) >= RETRY_WINDOW
     }
 
     /// The pause before the next attempt, with full jitter, so that many proxies do not come back at once.
@@ -166,7 +167,7 @@ impl Budget {
         let pause = ceiling.mul_f64(unit_fraction());
         self.retries_left -= 1;
         self.retries_done += 1;
-        (self.begun.elapsed() + pause < RETRY_WINDOW).then_some(pause)
+        (clock::since(self.begun) + pause < RETRY_WINDOW).then_some(pause)
     }
 }
 

@@ -14,13 +14,12 @@ mod signed;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::*;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::error::{Phase, UpstreamError};
 use super::outgoing::{Stage, Upload};
 use super::settings::Timeouts;
+use crate::clock;
 
 /// Waits for at most `limit`.
 pub(super) async fn within<T>(
@@ -17,7 +18,7 @@ pub(super) async fn within<T>(
     limit: Duration,
 ) -> Result<T, UpstreamError> {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
-    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(late))
+    tokio::time::timeout_at((clock::now() + limit).into(), exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor

@@ -79,6 +79,8 @@ pub const REQUEST_PAYER: &str = "x-amz-request-payer";
 pub const REQUEST_CHARGED: &str = "x-amz-request-charged";
 /// The id of the request, in responses.
 pub const REQUEST_ID: &str = "x-amz-request-id";
+/// The number of parts of an object, in the response to a read of one part.
+pub const PARTS_COUNT: &str = "x-amz-mp-parts-count";
 /// The version of the object, in responses.
 pub const VERSION_ID: &str = "x-amz-version-id";
 /// The version of a copy's source, in responses.
@@ -98,14 +100,19 @@ pub mod name {
         )+};
     }
 
-    names!(CHECKSUM_TYPE, CONTENT_SHA256, DECODED_CONTENT_LENGTH, ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS);
+    names!(CHECKSUM_ALGORITHM, CHECKSUM_MODE, CHECKSUM_TYPE, CONTENT_MD5, CONTENT_SHA256, COPY_SOURCE);
+    names!(DECODED_CONTENT_LENGTH, ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS, EXPECTED_BUCKET_OWNER);
     names!(
         ENCRYPTION_KEY,
         ENCRYPTION_LENGTH,
+        PARTS_COUNT,
+        REQUEST_ID,
+        REQUEST_PAYER,
         SDK_CHECKSUM_ALGORITHM,
         SECURITY_TOKEN,
         SSE,
         SSE_KMS_KEY_ID,
-        TRAILER_NAMES
+        TRAILER_NAMES,
+        WRITE_OFFSET_BYTES
     );
 }

@@ -6,19 +6,30 @@
 /// Writes `bytes` as lowercase hexadecimal digits.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    let text: Vec<[u8; 2]> = bytes.iter().copied().map(digits).collect();
+    let text: Vec<[u8; 2]> = bytes.iter().map(|byte| DIGITS[usize::from(*byte)]).collect();
     String::from_utf8(text.into_flattened()).expect("digits are ASCII")
 }
 
 /// The two lowercase hexadecimal digits of each byte; `as_flattened` gives them in a row.
 pub fn encode_array<const N: usize>(bytes: &[u8; N]) -> [[u8; 2]; N] {
-    (*bytes).map(digits)
+    let mut text = [[0; 2]; N];
+    for (digits, byte) in text.iter_mut().zip(bytes) {
+        *digits = DIGITS[usize::from(*byte)];
+    }
+    text
 }
 
-fn digits(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0x0f)]]
-}
+/// The two digits of each byte.
+static DIGITS: [[u8; 2]; 256] = {
+    const ONE: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        digits[byte] = [ONE[byte >> 4], ONE[byte & 0x0f]];
+        byte += 1;
+    }
+    digits
+};
 
 /// Parses exactly `2 * N` hexadecimal digits; `None` for anything else.
 #[must_use]

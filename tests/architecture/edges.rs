@@ -7,6 +7,7 @@ use crate::sources;
 /// Each module with the modules that it may use, from the ground up: every one of them stands above it in
 /// this table. An edge that no file uses is not allowed either, so the table is what the code is.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("clock", &[]),
     ("buffers", &[]),
     ("meter", &[]),
     ("metric", &[]),
@@ -17,11 +18,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("s3", &["wire"]),
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
-    ("keyring", &["metric", "audit", "wire", "envelope"]),
-    ("upstream", &["buffers", "wire", "s3", "sigv4"]),
+    ("keyring", &["clock", "metric", "audit", "wire", "envelope"]),
+    ("upstream", &["clock", "buffers", "wire", "s3", "sigv4"]),
     ("body", &["meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
-    ("object", &["buffers", "wire", "s3", "envelope", "keyring", "upstream", "body", "error"]),
+    ("object", &["clock", "buffers", "wire", "s3", "envelope", "keyring", "upstream", "body", "error"]),
     ("access", &["s3", "sigv4"]),
     ("admission", &["meter", "metric", "s3", "object"]),
     ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
@@ -48,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "service",
         &[
+            "clock",
             "meter",
             "metric",
             "audit",
@@ -63,7 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "operation",
         ],
     ),
-    ("server", &["buffers", "meter", "metric"]),
+    ("server", &["clock", "buffers", "meter", "metric"]),
     ("admin", &["server"]),
     (
         "config",

@@ -3,8 +3,11 @@
 //! It must not know what a derived key is used for beyond its label. It promises that two labels never give
 //! the same key.
 
+use std::sync::LazyLock;
+
 use aws_lc_rs::aead::Nonce;
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk};
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign_to_buffer};
 use zeroize::Zeroizing;
 
 use crate::envelope::data_key::OutputLength;
@@ -28,11 +31,18 @@ pub(super) const HOLDER: &[u8] = b"s3veil/v1/holder\0";
 /// The label in the HPKE `info` of a recovery key's entry (F-66).
 pub(super) const RECOVERY: &[u8] = b"s3veil/v1/recovery\0";
 
+/// The key of the extraction without a salt (RFC 5869, 2.2).
+static UNSALTED: LazyLock<Key> = LazyLock::new(|| Key::new(HMAC_SHA256, &[]));
+
 /// HKDF-SHA256(ikm, salt, info) → `N` bytes; `info` is the concatenation of its pieces.
 pub(super) fn hkdf<const N: usize>(ikm: &[u8; 32], salt: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+    // Not by `Salt::extract`, which keeps salt and secret on the heap.
+    let salted = (!salt.is_empty()).then(|| Key::new(HMAC_SHA256, salt));
+    let mut extracted = Zeroizing::new([0; 32]);
+    sign_to_buffer(salted.as_ref().unwrap_or(&UNSALTED), ikm, extracted.as_mut_slice())
+        .expect("HMAC-SHA256 has 32 bytes");
     let mut output = Zeroizing::new([0; N]);
-    Salt::new(HKDF_SHA256, salt)
-        .extract(ikm)
+    Prk::new_less_safe(HKDF_SHA256, extracted.as_slice())
         .expand(info, OutputLength(N))
         .and_then(|okm| okm.fill(output.as_mut_slice()))
         .expect("at most 64 bytes are requested, HKDF-SHA256 gives up to 255 * 32");

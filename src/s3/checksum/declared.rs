@@ -4,11 +4,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::headers;
 use crate::wire::checksum::{CHECKSUM_PREFIX, Checksum, ChecksumAlgorithm, Hasher, Md5};
+use crate::wire::header::name;
 
 /// How an object's checksum relates to its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl DeclaredIntegrity {
             if declared.algorithm().is_some_and(|algorithm| algorithm != named) {
                 return Err(invalid_header(headers::SDK_CHECKSUM_ALGORITHM));
             }
-            if declared.algorithm().is_none() && headers.contains_key(headers::SDK_CHECKSUM_ALGORITHM) {
+            if declared.algorithm().is_none() && headers.contains_key(&name::SDK_CHECKSUM_ALGORITHM) {
                 return Err(S3Error::invalid_request(
                     "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer \
                      headers were found.",
@@ -81,7 +82,7 @@ impl DeclaredIntegrity {
     /// # Errors
     /// `InvalidRequest` for one that is unknown.
     pub fn algorithm_of_copy(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> {
-        algorithm_header(headers, headers::CHECKSUM_ALGORITHM)
+        algorithm_header(headers, &name::CHECKSUM_ALGORITHM)
     }
 
     /// Content-MD5 alone, for a request whose checksum headers are not about its body.
@@ -89,7 +90,7 @@ impl DeclaredIntegrity {
     /// # Errors
     /// `InvalidDigest` for a malformed one.
     pub fn content_md5_of(headers: &HeaderMap) -> Result<Option<[u8; Md5::LEN]>, S3Error> {
-        let value = single(headers, headers::CONTENT_MD5).map_err(|_| ErrorCode::InvalidDigest)?;
+        let value = single(headers, &name::CONTENT_MD5).map_err(|_| ErrorCode::InvalidDigest)?;
         let Some(value) = value else { return Ok(None) };
         let decoded = STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
         decoded.map(Some).ok_or_else(|| {
@@ -129,7 +130,7 @@ fn checksum_trailer(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3
     let unknown =
         || S3Error::invalid_request("The value specified in the x-amz-trailer header is not supported");
     let mut found = None;
-    for value in headers.get_all(headers::TRAILER_NAMES) {
+    for value in headers.get_all(&name::TRAILER_NAMES) {
         for name in value.to_str().map_err(|_| unknown())?.split(',').map(str::trim) {
             let is_checksum = name.to_ascii_lowercase().starts_with(CHECKSUM_PREFIX);
             let refusal = || if is_checksum { unsupported(name) } else { unknown() };
@@ -141,7 +142,10 @@ fn checksum_trailer(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3
     Ok(found)
 }
 
-fn algorithm_header(headers: &HeaderMap, name: &'static str) -> Result<Option<ChecksumAlgorithm>, S3Error> {
+fn algorithm_header(
+    headers: &HeaderMap,
+    name: &'static HeaderName,
+) -> Result<Option<ChecksumAlgorithm>, S3Error> {
     let Some(value) = single(headers, name)? else { return Ok(None) };
     let algorithm = value.to_str().ok().and_then(ChecksumAlgorithm::parse);
     algorithm.map(Some).ok_or_else(|| {
@@ -154,14 +158,14 @@ fn algorithm_header(headers: &HeaderMap, name: &'static str) -> Result<Option<Ch
 
 fn requested(headers: &HeaderMap) -> Result<Option<ChecksumAlgorithm>, S3Error> {
     let read = |name| algorithm_header(headers, name);
-    match (read(headers::SDK_CHECKSUM_ALGORITHM)?, read(headers::CHECKSUM_ALGORITHM)?) {
+    match (read(&name::SDK_CHECKSUM_ALGORITHM)?, read(&name::CHECKSUM_ALGORITHM)?) {
         (Some(sdk), Some(named)) if sdk != named => Err(invalid_header(headers::CHECKSUM_ALGORITHM)),
         (sdk, named) => Ok(sdk.or(named)),
     }
 }
 
 fn checksum_type(headers: &HeaderMap) -> Result<Option<ChecksumType>, S3Error> {
-    let Some(value) = single(headers, headers::CHECKSUM_TYPE)? else { return Ok(None) };
+    let Some(value) = single(headers, &name::CHECKSUM_TYPE)? else { return Ok(None) };
     match value.as_bytes() {
         value if value.eq_ignore_ascii_case(b"COMPOSITE") => Ok(Some(ChecksumType::Composite)),
         value if value.eq_ignore_ascii_case(b"FULL_OBJECT") => Ok(Some(ChecksumType::FullObject)),
@@ -170,11 +174,11 @@ fn checksum_type(headers: &HeaderMap) -> Result<Option<ChecksumType>, S3Error> {
 }
 
 /// The value of a header that may occur once.
-fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a HeaderValue>, S3Error> {
+fn single<'a>(headers: &'a HeaderMap, name: &'static HeaderName) -> Result<Option<&'a HeaderValue>, S3Error> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        (_, Some(_)) => Err(invalid_header(name)),
+        (_, Some(_)) => Err(invalid_header(name.as_str())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A client's request headers: passed on, consumed or refused, each by name.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr;
 
 use super::{
     CANNED_ACL, METADATA, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT,
@@ -133,7 +134,7 @@ pub(super) fn check_text(headers: &HeaderMap) -> Result<(), S3Error> {
 /// The first header that a request to the storage would sign and that has a tab inside.
 #[must_use]
 pub fn first_with_tab(headers: &HeaderMap) -> Option<HeaderName> {
-    let has_tab = |value: &HeaderValue| value.as_bytes().contains(&b'\t');
+    let has_tab = |value: &HeaderValue| memchr(b'\t', value.as_bytes()).is_some();
     headers
         .iter()
         .find(|(name, value)| is_signed(name.as_str()) && has_tab(value))

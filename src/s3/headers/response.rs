@@ -2,70 +2,72 @@
 //! headers that describe the ciphertext are removed.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
+use smallvec::SmallVec;
 
-use super::{RESERVED, SSE, nominated};
+use super::{METADATA, RESERVED, SSE, nominated};
 use crate::wire::checksum::CHECKSUM_PREFIX;
 
-/// The response headers of S3, in alphabetical order; `x-amz-meta-*` headers are kept in addition.
+/// The response headers of S3, the shorter ones first, those of one length in alphabetical order;
+/// `x-amz-meta-*` headers are kept in addition.
 /// `Location` is not listed: CreateBucket is the only operation that has it, and the proxy writes its own
 /// value there. `Server` is not listed because this server sets its own.
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html> and the
 /// response headers of each operation in S3's API reference, plus the HTTP headers that errors and CORS
 /// need.
 const OF_S3: &[&str] = &[
-    "accept-ranges",
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-    "access-control-max-age",
-    "allow",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-length",
-    "content-range",
-    "content-type",
     "date",
     "etag",
-    "expires",
-    "last-modified",
-    "retry-after",
     "vary",
-    "x-amz-abort-date",
-    "x-amz-abort-rule-id",
-    "x-amz-access-point-alias",
-    "x-amz-archive-status",
-    "x-amz-bucket-arn",
-    "x-amz-bucket-location-name",
-    "x-amz-bucket-location-type",
-    "x-amz-bucket-region",
-    "x-amz-copy-source-version-id",
-    "x-amz-delete-marker",
-    "x-amz-expiration",
+    "allow",
+    "expires",
     "x-amz-id-2",
-    "x-amz-missing-meta",
-    "x-amz-mp-parts-count",
-    "x-amz-object-lock-event-hold",
-    "x-amz-object-lock-event-hold-duration-days",
-    "x-amz-object-lock-event-hold-duration-years",
-    "x-amz-object-lock-legal-hold",
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-object-size",
-    "x-amz-object-version-id",
-    "x-amz-replication-status",
-    "x-amz-request-charged",
-    "x-amz-request-id",
+    "retry-after",
+    "content-type",
+    "accept-ranges",
+    "cache-control",
+    "content-range",
+    "last-modified",
     "x-amz-restore",
-    "x-amz-restore-output-path",
+    "content-length",
+    "content-encoding",
+    "content-language",
+    "x-amz-abort-date",
+    "x-amz-bucket-arn",
+    "x-amz-expiration",
+    "x-amz-request-id",
+    "x-amz-version-id",
+    "x-amz-object-size",
+    "x-amz-missing-meta",
+    "content-disposition",
+    "x-amz-abort-rule-id",
+    "x-amz-bucket-region",
+    "x-amz-delete-marker",
     "x-amz-storage-class",
     "x-amz-tagging-count",
-    "x-amz-transition-default-minimum-object-size",
-    "x-amz-version-id",
+    "x-amz-archive-status",
+    "x-amz-mp-parts-count",
+    "x-amz-request-charged",
+    "access-control-max-age",
+    "x-amz-object-lock-mode",
+    "x-amz-object-version-id",
+    "x-amz-access-point-alias",
+    "x-amz-replication-status",
+    "x-amz-restore-output-path",
+    "x-amz-bucket-location-name",
+    "x-amz-bucket-location-type",
+    "access-control-allow-origin",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "x-amz-copy-source-version-id",
+    "x-amz-object-lock-event-hold",
+    "x-amz-object-lock-legal-hold",
+    "access-control-expose-headers",
     "x-amz-website-redirect-location",
+    "access-control-allow-credentials",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-event-hold-duration-days",
+    "x-amz-object-lock-event-hold-duration-years",
+    "x-amz-transition-default-minimum-object-size",
 ];
 
 /// The start of all headers with which a response permits a page of another origin to read it.
@@ -91,12 +93,22 @@ pub fn remove_cors(headers: &mut HeaderMap) {
 }
 
 fn is_kept(name: &str) -> bool {
-    let is_private = RESERVED.contains(&name) || name.starts_with(SSE) || name.starts_with(CHECKSUM_PREFIX);
-    !is_private && (name.starts_with("x-amz-meta-") || OF_S3.binary_search(&name).is_ok())
+    if name.starts_with("x-amz-") {
+        let is_private =
+            RESERVED.contains(&name) || name.starts_with(SSE) || name.starts_with(CHECKSUM_PREFIX);
+        return !is_private && (name.starts_with(METADATA) || is_of_s3(name));
+    }
+    is_of_s3(name)
+}
+
+fn is_of_s3(name: &str) -> bool {
+    // Few of the names have one length, and only those are compared.
+    OF_S3.binary_search_by(|known| known.len().cmp(&name.len()).then_with(|| (*known).cmp(name))).is_ok()
 }
 
 fn remove(headers: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
-    let removed: Vec<HeaderName> = headers.keys().filter(|name| is_removed(name.as_str())).cloned().collect();
+    let removed = headers.keys().filter(|name| is_removed(name.as_str()));
+    let removed: SmallVec<[HeaderName; 8]> = removed.cloned().collect();
     for name in removed {
         headers.remove(name);
     }
@@ -109,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_list_is_in_order_and_has_nothing_of_the_connection() {
-        assert!(OF_S3.is_sorted());
+        assert!(OF_S3.is_sorted_by_key(|name| (name.len(), *name)));
         for name in OF_S3 {
             assert!(is_kept(name), "{name}");
             assert!(HOP_BY_HOP.iter().all(|hop| hop != name), "{name}");

@@ -10,7 +10,7 @@ mod shape;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use memchr::memchr2;
 use quick_xml::escape::unescape;
 
@@ -18,9 +18,10 @@ use self::shape::{NotPlain, PlainElement, Shapes};
 use super::reader::{Step, XmlReader, is_blank};
 use super::stream_scanner::{StreamScanner, Tag};
 use super::{XmlError, push_text, reader};
-use crate::s3::name::ObjectKey;
+use crate::wire::limits::MAX_OBJECT_KEY;
 use crate::wire::percent::{self, Plus};
 
+use self::entry::ListedEtag;
 pub use self::entry::{ClientEntry, ListedEntry};
 
 /// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL,
@@ -39,11 +40,19 @@ pub enum NameEncoding {
 
 /// What comes next in a listing.
 #[derive(Debug)]
-pub enum ListingPiece {
+pub enum ListingPiece<'a> {
     /// Bytes to pass on as they are.
-    Passed(Bytes),
+    Passed(Cow<'a, [u8]>),
     /// An object, or a version of one: to be passed on by [`ListedEntry::write`].
-    Entry(ListedEntry),
+    Entry(ListedEntry<'a>),
+}
+
+/// What is at the beginning of the buffer, and has this many bytes.
+enum Next {
+    Passed(usize),
+    /// An entry, and where its fields are, if it is plain.
+    Entry(usize, Option<PlainElement>),
+    Renamed(usize),
 }
 
 /// Takes a listing apart as it arrives; the pieces that come out, entries included, are the bytes that went
@@ -54,8 +63,11 @@ pub enum ListingPiece {
 #[derive(Debug)]
 pub struct ListRewriter {
     scanner: StreamScanner,
-    /// Bytes that were not given out. While an element is held, they begin with it.
+    /// Bytes that were not given out, behind those of the latest piece. While an element is held, they begin
+    /// with it.
     buffer: BytesMut,
+    /// Bytes of the latest piece.
+    given: usize,
     /// How many of them the scanner has read.
     scanned: usize,
     held: Option<Held>,
@@ -96,6 +108,7 @@ impl ListRewriter {
         Self {
             scanner: StreamScanner::new(),
             buffer: BytesMut::new(),
+            given: 0,
             scanned: 0,
             held: None,
             shapes: Shapes::default(),
@@ -116,7 +129,12 @@ impl ListRewriter {
 
     /// Adds bytes of the document, cut anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.drop_given();
         self.buffer.extend_from_slice(bytes);
+    }
+
+    fn drop_given(&mut self) {
+        self.buffer.advance(std::mem::take(&mut self.given));
     }
 
     /// The next piece; `None` when more bytes must be pushed first. After an error nothing more may be taken.
@@ -125,7 +143,29 @@ impl ListRewriter {
     /// `Malformed` for what is not XML; `Unexpected` for another document than a listing or an error, and for
     /// an entry that does not say once what its object's key is and how large it is; `TooLarge` past
     /// [`MAX_ENTRY`], or nested too deep.
-    pub fn next_piece(&mut self) -> Result<Option<ListingPiece>, XmlError> {
+    pub fn next_piece(&mut self) -> Result<Option<ListingPiece<'_>>, XmlError> {
+        self.drop_given();
+        let Some(next) = self.find_next()? else { return Ok(None) };
+        let (Next::Passed(length) | Next::Entry(length, _) | Next::Renamed(length)) = next;
+        self.given = length;
+        let bytes = &self.buffer[..length];
+        let piece = match next {
+            Next::Passed(_) => ListingPiece::Passed(bytes.into()),
+            Next::Entry(_, found) => {
+                let names = Names { encoding: self.encoding, is_told: self.is_told };
+                return read_entry(bytes, found, names, &mut self.is_used).map(Some);
+            }
+            Next::Renamed(_) => {
+                let mut renamed = "<Name>".to_owned();
+                push_text(&mut renamed, self.bucket.as_deref().unwrap_or_default());
+                renamed.push_str("</Name>");
+                ListingPiece::Passed(renamed.into_bytes().into())
+            }
+        };
+        Ok(Some(piece))
+    }
+
+    fn find_next(&mut self) -> Result<Option<Next>, XmlError> {
         let is_between = self.held.is_none() && self.root == Root::Listing && self.scanner.is_at_text(1);
         if is_between && !self.buffer.is_empty() {
             let blank = self.buffer.iter().take_while(|byte| is_blank(&[**byte])).count();
@@ -139,11 +179,13 @@ impl ListRewriter {
             match self.shapes.find(&self.buffer[..self.buffer.len().min(MAX_ENTRY)]) {
                 Ok(found) => {
                     self.partial = 0;
-                    let element = self.buffer.split_to(found.length).freeze();
-                    if !found.is_entry {
-                        return Ok(Some(ListingPiece::Passed(element)));
-                    }
-                    return self.entry(element, Some(found)).map(Some);
+                    let length = found.length;
+                    let is_entry = found.is_entry;
+                    return Ok(Some(if is_entry {
+                        Next::Entry(length, Some(found))
+                    } else {
+                        Next::Passed(length)
+                    }));
                 }
                 // Once: in how many pieces an element comes must not decide how often it is looked at.
                 Err(NotPlain::Partial) if self.partial == 0 && self.buffer.len() <= MAX_ENTRY => {
@@ -157,7 +199,7 @@ impl ListRewriter {
     }
 
     /// The next piece, tag by tag.
-    fn scan(&mut self) -> Result<Option<ListingPiece>, XmlError> {
+    fn scan(&mut self) -> Result<Option<Next>, XmlError> {
         loop {
             let (read, tag) = self.scanner.scan(&self.buffer[self.scanned..])?;
             self.scanned += read;
@@ -169,8 +211,8 @@ impl ListRewriter {
                 let ready = if self.held.is_some() { 0 } else { ready };
                 return Ok(self.pass(ready));
             };
-            if let Some(piece) = self.tag(tag)? {
-                return Ok(Some(piece));
+            if let Some(next) = self.tag(tag)? {
+                return Ok(Some(next));
             }
         }
     }
@@ -184,12 +226,12 @@ impl ListRewriter {
     }
 
     /// The first bytes of the buffer as a piece, if there are any.
-    fn pass(&mut self, count: usize) -> Option<ListingPiece> {
+    fn pass(&mut self, count: usize) -> Option<Next> {
         self.scanned -= count;
-        (count > 0).then(|| ListingPiece::Passed(self.buffer.split_to(count).freeze()))
+        (count > 0).then_some(Next::Passed(count))
     }
 
-    fn tag(&mut self, tag: Tag) -> Result<Option<ListingPiece>, XmlError> {
+    fn tag(&mut self, tag: Tag) -> Result<Option<Next>, XmlError> {
         if self.root == Root::NotYet {
             self.root = match self.scanner.local_name() {
                 b"ListBucketResult" | b"ListVersionsResult" => Root::Listing,
@@ -211,29 +253,24 @@ impl ListRewriter {
             }
             (Tag::Close, 1, Some(held)) => {
                 self.held = None;
-                let element = self.buffer.split_to(self.scanned).freeze();
-                self.scanned = 0;
-                match held {
-                    Held::Entry => self.entry(element, None).map(Some),
+                let length = std::mem::take(&mut self.scanned);
+                Ok(Some(match held {
+                    Held::Entry => Next::Entry(length, None),
                     Held::EncodingType => {
-                        self.encoding_type(&element)?;
-                        Ok(Some(ListingPiece::Passed(element)))
+                        self.read_encoding(length)?;
+                        Next::Passed(length)
                     }
-                    Held::Name => {
-                        let mut renamed = "<Name>".to_owned();
-                        push_text(&mut renamed, self.bucket.as_deref().unwrap_or_default());
-                        renamed.push_str("</Name>");
-                        Ok(Some(ListingPiece::Passed(renamed.into())))
-                    }
-                }
+                    Held::Name => Next::Renamed(length),
+                }))
             }
             (Tag::Open | Tag::Empty | Tag::Close, _, _) => Ok(None),
         }
     }
 
-    fn encoding_type(&mut self, element: &[u8]) -> Result<(), XmlError> {
+    /// Reads the element `EncodingType`, which has the first `length` bytes.
+    fn read_encoding(&mut self, length: usize) -> Result<(), XmlError> {
         let limits = reader::Limits { bytes: MAX_ENTRY, elements: 1 };
-        let encoding = match reader::read(element, limits)?.text.as_str() {
+        let encoding = match reader::read(&self.buffer[..length], limits)?.text.as_str() {
             "url" => NameEncoding::Url,
             text if is_blank(text.as_bytes()) => return Ok(()),
             _ => return Err(XmlError::Unexpected),
@@ -242,45 +279,58 @@ impl ListRewriter {
         (self.encoding, self.is_told) = (encoding, true);
         if contradicts { Err(XmlError::Unexpected) } else { Ok(()) }
     }
+}
 
-    /// Reads and rewrites one entry; `found` is the position of its elements, if the entry is plain.
-    fn entry(&mut self, bytes: Bytes, found: Option<PlainElement>) -> Result<ListingPiece, XmlError> {
-        let plain = found.and_then(|found| Fields::from_plain(&bytes, found));
-        let Fields { key, etag, version_id, size, about_ciphertext } =
-            plain.map_or_else(|| Fields::read(&bytes), Ok)?;
-        let Some((text, written)) = size else { return Ok(ListingPiece::Passed(bytes)) };
-        let (digits, size) = parse_size(&text, &bytes, written)?;
-        let object = self.object(&key.ok_or(XmlError::Unexpected)?)?;
-        let (etag, etag_at) = etag.map(|(etag, at)| (etag.into_owned(), at)).unzip();
-        let version_id = version_id.map(Cow::into_owned);
-        let entry = ListedEntry { digits, etag_at, about_ciphertext, object, etag, version_id, size, bytes };
-        Ok(ListingPiece::Entry(entry))
-    }
+/// How names are decoded.
+#[derive(Clone, Copy)]
+struct Names {
+    encoding: NameEncoding,
+    is_told: bool,
+}
 
+impl Names {
     /// The key behind a name as it is written.
-    fn object(&mut self, name: &str) -> Result<ObjectKey, XmlError> {
-        self.is_used = true;
+    fn decode(self, name: Cow<'_, str>) -> Result<Cow<'_, str>, XmlError> {
         let is_url = self.encoding == NameEncoding::Url;
-        let decoded = if is_url && memchr2(b'%', b'+', name.as_bytes()).is_some() {
-            match percent::decode_strict(name, Plus::Space) {
-                Ok(decoded) => Some(decoded),
+        let name = if is_url && memchr2(b'%', b'+', name.as_bytes()).is_some() {
+            match percent::decode_strict(&name, Plus::Space) {
+                Ok(decoded) => Cow::Owned(decoded),
                 Err(_) if self.is_told => return Err(XmlError::Unexpected),
                 // Requested and never done: the `%` is the name's own.
-                Err(_) => None,
+                Err(_) => name,
             }
         } else {
-            None
+            name
         };
-        ObjectKey::parse(decoded.as_deref().unwrap_or(name)).map_err(|_| XmlError::Unexpected)
+        if (1..=MAX_OBJECT_KEY).contains(&name.len()) { Ok(name) } else { Err(XmlError::Unexpected) }
     }
+}
+
+/// Reads one entry; `found` is the position of its elements, if the entry is plain. Sets `is_used` when a
+/// name is decoded.
+fn read_entry<'a>(
+    bytes: &'a [u8],
+    found: Option<PlainElement>,
+    names: Names,
+    is_used: &mut bool,
+) -> Result<ListingPiece<'a>, XmlError> {
+    let plain = found.and_then(|found| Fields::from_plain(bytes, found));
+    let Fields { key, etag, version_id, size, about_ciphertext } =
+        plain.map_or_else(|| Fields::read(bytes), Ok)?;
+    let Some((text, written)) = size else { return Ok(ListingPiece::Passed(bytes.into())) };
+    let (digits, size) = parse_size(&text, bytes, written)?;
+    let key = key.ok_or(XmlError::Unexpected)?;
+    *is_used = true;
+    let object = names.decode(key)?;
+    let bytes = bytes.into();
+    Ok(ListingPiece::Entry(ListedEntry { bytes, digits, etag, about_ciphertext, object, version_id, size }))
 }
 
 /// What an entry says about its object; other fields, and what is nested deeper, are not read.
 #[derive(Debug, Default, PartialEq)]
 struct Fields<'a> {
     key: Option<Cow<'a, str>>,
-    /// The text, and where it is written.
-    etag: Option<(Cow<'a, str>, Range<usize>)>,
+    etag: Option<ListedEtag<'a>>,
     version_id: Option<Cow<'a, str>>,
     /// The text, and where it is written.
     size: Option<(Cow<'a, str>, Range<usize>)>,
@@ -295,16 +345,22 @@ impl<'a> Fields<'a> {
     /// Those of a plain entry. `None` for text that has to be judged, or is wrong: that is left to
     /// [`Self::read`].
     fn from_plain(element: &'a [u8], found: PlainElement) -> Option<Self> {
-        let element = std::str::from_utf8(element).ok().filter(|_| !found.needs_reader)?;
+        if found.needs_reader || !(element.is_ascii() || std::str::from_utf8(element).is_ok()) {
+            return None;
+        }
+        let written = |at: Range<usize>| std::str::from_utf8(&element[at]).expect("it is a part of a text");
         let text = |at: Range<usize>| {
-            if found.has_references { unescape(&element[at]) } else { Ok(Cow::Borrowed(&element[at])) }
+            if found.has_references { unescape(written(at)) } else { Ok(Cow::Borrowed(written(at))) }
         };
-        let written = |at: Range<usize>| text(at.clone()).map(|text| (text, at));
+        let etag = |at: Range<usize>| match ListedEtag::from_plain(written(at.clone())) {
+            Some((text, is_quoted)) => Ok(ListedEtag { text, is_quoted, at }),
+            None => text(at.clone()).map(|text| ListedEtag::new(text, at)),
+        };
         Some(Self {
             key: found.key.map(text).transpose().ok()?,
-            etag: found.etag.map(written).transpose().ok()?,
+            etag: found.etag.map(etag).transpose().ok()?,
             version_id: found.version_id.map(text).transpose().ok()?,
-            size: found.size.map(|at| (Cow::Borrowed(&element[at.clone()]), at)),
+            size: found.size.map(|at| (Cow::Borrowed(written(at.clone())), at)),
             about_ciphertext: found.about_ciphertext,
         })
     }
@@ -332,7 +388,10 @@ impl<'a> Fields<'a> {
                 Step::Text(_) => (),
                 Step::Close if reader.path().len() == 1 => match field.as_str() {
                     "Key" => set(&mut fields.key, std::mem::take(&mut text).into())?,
-                    "ETag" => set(&mut fields.etag, (std::mem::take(&mut text).into(), begins..before))?,
+                    "ETag" => {
+                        let text = std::mem::take(&mut text).into();
+                        set(&mut fields.etag, ListedEtag::new(text, begins..before))?;
+                    }
                     "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text).into())?,
                     "Size" => set(&mut fields.size, (std::mem::take(&mut text).into(), begins..before))?,
                     name if ABOUT_CIPHERTEXT.contains(&name) => {

@@ -11,7 +11,7 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8(buffer).unwrap()
 }
 
-fn canonical_request(request: &CanonicalRequest<'_>, folding: Folding) -> String {
+fn canonical_request(request: &CanonicalRequest<'_, '_>, folding: Folding) -> String {
     let time = Timestamp::parse_basic("20130524T000000Z").unwrap().basic();
     let scope = CredentialScope { date: "20130524", region: "us-east-1" };
     let mut buffer = b"what was there".to_vec();

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::slice;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use memchr::memchr;
 
 use crate::s3::name::ObjectKey;
@@ -15,23 +15,51 @@ use crate::s3::xml::push_text;
 
 /// A `<Contents>` or `<Version>` element.
 #[derive(Debug, Clone)]
-pub struct ListedEntry {
+pub struct ListedEntry<'a> {
     /// The element.
-    pub(super) bytes: Bytes,
+    pub(super) bytes: Cow<'a, [u8]>,
     /// Where in it the size is written.
     pub(super) digits: Range<usize>,
-    /// Where in it the ETag is written.
-    pub(super) etag_at: Option<Range<usize>>,
+    pub(super) etag: Option<ListedEtag<'a>>,
     /// Where in it the stored bytes' checksums are described, in ascending order.
     pub(super) about_ciphertext: Vec<Range<usize>>,
-    /// The object.
-    pub object: ObjectKey,
-    /// The ETag as it is written, mostly in quotes.
-    pub etag: Option<String>,
+    /// The object's key: 1 to 1,024 bytes.
+    pub object: Cow<'a, str>,
     /// The version, in a listing of versions.
-    pub version_id: Option<String>,
+    pub version_id: Option<Cow<'a, str>>,
     /// Bytes stored.
     pub size: u64,
+}
+
+/// The ETag of an entry.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ListedEtag<'a> {
+    /// Without the pair of quotes around it.
+    pub(super) text: Cow<'a, str>,
+    /// Whether it has them.
+    pub(super) is_quoted: bool,
+    /// Where in the element it is written.
+    pub(super) at: Range<usize>,
+}
+
+impl<'a> ListedEtag<'a> {
+    /// The ETag `text`, which is written `at` this place.
+    pub(super) fn new(text: Cow<'a, str>, at: Range<usize>) -> Self {
+        let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let is_quoted = inner.is_some();
+        let text = match (inner.map(str::len), text) {
+            (Some(length), Cow::Borrowed(text)) => Cow::Borrowed(&text[1..=length]),
+            (Some(length), Cow::Owned(text)) => Cow::Owned(text[1..=length].to_owned()),
+            (None, text) => text,
+        };
+        Self { text, is_quoted, at }
+    }
+
+    /// The text, and whether it is in quotes, of an ETag that is written as S3 does; `None` for others.
+    pub(super) fn from_plain(written: &'a str) -> Option<(Cow<'a, str>, bool)> {
+        let text = written.strip_prefix("&quot;")?.strip_suffix("&quot;")?;
+        memchr(b'&', text.as_bytes()).is_none().then_some((Cow::Borrowed(text), true))
+    }
 }
 
 /// An object as its readers see it.
@@ -43,7 +71,36 @@ pub struct ClientEntry {
     pub etag_suffix: &'static str,
 }
 
-impl ListedEntry {
+impl ListedEntry<'_> {
+    /// The entry, without what it was read from.
+    pub fn into_owned(self) -> ListedEntry<'static> {
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        let Self { bytes, digits, etag, about_ciphertext, object, version_id, size } = self;
+        let etag =
+            etag.map(|ListedEtag { text, is_quoted, at }| ListedEtag { text: owned(text), is_quoted, at });
+        ListedEntry {
+            bytes: Cow::Owned(bytes.into_owned()),
+            digits,
+            etag,
+            about_ciphertext,
+            object: owned(object),
+            version_id: version_id.map(owned),
+            size,
+        }
+    }
+
+    /// The object.
+    pub fn object_key(&self) -> ObjectKey {
+        ObjectKey::parse(&self.object).expect("it has the length of a key")
+    }
+
+    /// The ETag, without the quotes around it.
+    pub fn etag(&self) -> Option<&str> {
+        self.etag.as_ref().map(|etag| &*etag.text)
+    }
+
     /// Writes the element as its readers see the object.
     pub fn write(&self, shown: ClientEntry, to: &mut BytesMut) {
         let mut buffer = [0; MAX_DIGITS];
@@ -52,8 +109,8 @@ impl ListedEntry {
         } else {
             decimal(shown.size, &mut buffer)
         };
-        let etag = self.etag_at.as_ref().filter(|_| !shown.etag_suffix.is_empty());
-        let etag = etag.map(|at| suffixed(&self.bytes, at, self.etag.as_deref(), shown.etag_suffix));
+        let etag = self.etag.as_ref().filter(|_| !shown.etag_suffix.is_empty());
+        let etag = etag.map(|etag| suffixed(&self.bytes, etag, shown.etag_suffix));
         let mut edited = EditedCopy { from: &self.bytes, at: 0, left_out: self.about_ciphertext.iter(), to };
         match etag {
             Some((at, etag)) if at.start < self.digits.start => {
@@ -125,17 +182,13 @@ fn decimal(mut number: u64, buffer: &mut [u8; MAX_DIGITS]) -> &[u8] {
 }
 
 /// What to write where, so that an ETag has a suffix within its quotes. Quotes may be written as references.
-fn suffixed<'a>(
-    element: &[u8],
-    at: &Range<usize>,
-    etag: Option<&str>,
-    suffix: &'a str,
-) -> (Range<usize>, Cow<'a, str>) {
+fn suffixed<'a>(element: &[u8], etag: &ListedEtag<'_>, suffix: &'a str) -> (Range<usize>, Cow<'a, str>) {
+    let ListedEtag { text, is_quoted, at } = etag;
     let written = element[at.clone()].trim_ascii_end();
-    let quote = [&b"\""[..], b"&quot;", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
-    let etag = etag.unwrap_or_default();
-    if quote.is_some() != etag.trim_ascii_end().ends_with('"') || memchr(b'<', written).is_some() {
-        let bare = etag.trim_ascii().trim_matches('"');
+    let quote = [&b"&quot;"[..], b"\"", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
+    let ends_quoted = *is_quoted || text.trim_ascii_end().ends_with('"');
+    if quote.is_some() != ends_quoted || memchr(b'<', written).is_some() {
+        let bare = text.trim_ascii().trim_matches('"');
         let mut text = String::new();
         push_text(&mut text, &format!("\"{bare}{suffix}\""));
         return (at.clone(), Cow::Owned(text));

@@ -65,8 +65,8 @@ fn entries_of_s3_are_plain() {
                  <ChecksumType>FULL_OBJECT</ChecksumType><Size>17</Size><StorageClass>STANDARD</StorageClass></Contents>";
     let fields = plain_fields(entry.as_bytes()).expect("it is plain");
     assert_eq!(
-        (fields.key.as_deref(), fields.etag.map(|(etag, _)| etag).as_deref()),
-        (Some("a&b"), Some("\"e\""))
+        (fields.key.as_deref(), fields.etag.as_ref().map(|etag| (&*etag.text, etag.is_quoted))),
+        (Some("a&b"), Some(("e", true)))
     );
     assert_eq!(&entry[fields.size.expect("it has one").1], "17");
 }
@@ -121,8 +121,9 @@ type Seen = Result<(String, Vec<(String, u64, Option<String>, Option<String>)>),
 fn seen(document: &str, cuts: &[usize]) -> Seen {
     let mut entries = Vec::new();
     let rewritten = rewrite_as(document.as_bytes(), cuts, NameEncoding::Verbatim, |entry| {
-        let key = entry.object.as_str().to_owned();
-        entries.push((key, entry.size, entry.etag.clone(), entry.version_id.clone()));
+        let owned = |text: &str| text.to_owned();
+        let (etag, version_id) = (entry.etag().map(owned), entry.version_id.as_deref().map(owned));
+        entries.push((entry.object.clone().into_owned(), entry.size, etag, version_id));
         ClientEntry { size: entry.size / 2, etag_suffix: "-v" }
     })?;
     Ok((String::from_utf8(rewritten).unwrap(), entries))
