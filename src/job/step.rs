@@ -12,6 +12,7 @@ mod files;
 mod in_place;
 mod keys;
 mod part_lengths;
+mod parts;
 mod plan;
 mod read_back;
 mod rewrap;

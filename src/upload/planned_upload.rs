@@ -104,11 +104,6 @@ impl PlannedUpload {
         &self.storage
     }
 
-    /// The parts of the object, without a terminator.
-    pub(crate) fn parts(&self) -> &[Part] {
-        self.layout.parts()
-    }
-
     /// Seals and stores the next part while its plaintext streams.
     ///
     /// # Errors

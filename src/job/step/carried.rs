@@ -71,7 +71,7 @@ impl Carried {
             Tags::Copied => String::new(),
             Tags::Sent => object_tags(&resources.upstreams, at)
                 .await
-                .map_err(|error| Stop::During("reading its tags (s3:GetObjectTagging)", error))?,
+                .map_err(|error| Stop::During("reading its tags (s3:GetObjectTagging)", Box::new(error)))?,
         };
         Ok(Self { headers: carried, grants: object_grants(resources, at).await?, tags })
     }
@@ -128,7 +128,7 @@ async fn object_grants(
             return Ok(Vec::new());
         }
         _ => {
-            return Err(Stop::During("reading its ACL (s3:GetObjectAcl)", refusal(response).await));
+            return Err(Stop::During("reading its ACL (s3:GetObjectAcl)", Box::new(refusal(response).await)));
         }
     }
     let (body, limit, root) = (response.into_body(), xml::MAX_ACL_DOCUMENT, "AccessControlPolicy");

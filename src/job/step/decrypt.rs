@@ -4,30 +4,28 @@
 //! and that a file or an object comes to be whole or not at all.
 
 use http::Method;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 
 use super::carried::{Carried, Tags};
-use super::digest::{CONTENT_DIGEST, Digested, digesting, drain, ended};
+use super::digest::{CONTENT_DIGEST, Digested, digesting};
 use super::ending::{Known, Stop, Success};
 use super::files;
 use super::in_place::Written;
+use super::parts::{PartSink, PartSource, PlainUpload, read_back_lengths};
 use super::read_back::{look, reading};
 use super::seen::{Restored, Seen, StoredChecksums};
-use super::split::SplitBody;
 use super::target::{Means, Target, is_done_before};
-use crate::body::BoxBody;
-use crate::envelope::native::multipart::PartNumber;
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::job::row::Row;
 use crate::job::step::Destination;
 use crate::object::foreign::{self, DetectedFormat, ForeignEnvelope, Source};
 use crate::object::head::{DescribeRequest, describe_object};
-use crate::object::location::{ObjectLocation, etag_of};
-use crate::object::lost_response::Expected;
+use crate::object::location::etag_of;
+use crate::object::opened::OpenedObject;
 use crate::object::rule::BucketRule;
+use crate::object::rule::formats::ReadFormat;
 use crate::object::upstream_response::pass;
 use crate::upload::Resources;
-use crate::upload::storage::{StorageUpload, announce_checksum};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 use crate::wire::limits::{MAX_PARTS, MAX_PUT};
 
@@ -42,6 +40,8 @@ struct Decrypt<'a> {
     seen: &'a Seen,
     /// Bytes of plaintext.
     length: u64,
+    /// Whether only the whole content can be authenticated.
+    is_one_message: bool,
 }
 
 pub(super) async fn decrypt(
@@ -79,7 +79,8 @@ pub(super) async fn decrypt(
     seen.refuse_archived(restored)?;
     let (length, parts) = plaintext_parts(resources, row, &seen).await?;
     known.bytes = length;
-    let work = Decrypt { resources, row, rule, seen: &seen, length };
+    let is_one_message = known.format == Some(ReadFormat::S3ec.name());
+    let work = Decrypt { resources, row, rule, seen: &seen, length, is_one_message };
     match (target, destination) {
         (Some(target), _) => {
             let carried = Carried::read(resources, &at, &metadata, Tags::Sent).await?;
@@ -132,6 +133,9 @@ fn even_lengths(length: u64) -> Vec<u64> {
     (0..parts).map(|part| usual.min(length - part * usual)).collect()
 }
 
+/// What was written, what the plaintext was, and the key that wrapped the data key.
+type Stored = (Written, Digested, Option<String>);
+
 impl Decrypt<'_> {
     async fn to_bucket(
         &self,
@@ -158,14 +162,12 @@ impl Decrypt<'_> {
         }
         let means = if lengths.is_some() { Means::Upload } else { Means::Put };
         target.require_conditions(self.resources, means).await?;
-        let opened = *self.seen.open(&reading(self.resources, self.rule), self.row).await?;
-        known.key_before.clone_from(&opened.key_id);
-        let (body, pending) = digesting(opened.body, CONTENT_DIGEST, &[]);
-        let written = match lengths {
-            None => self.put(target, &carried, body).await?,
-            Some(lengths) => self.upload(target, &carried, body, &lengths).await?,
+        let reading = reading(self.resources, self.rule);
+        let (written, digested, key_id) = match lengths {
+            None => self.put(&reading, target, &carried).await?,
+            Some(lengths) => self.upload(&reading, target, &carried, &lengths).await?,
         };
-        let digested = ended(&pending)?;
+        known.key_before = key_id;
         if digested.length != self.length {
             return Err(Error::from(UnexpectedResponse::WrongLength).into());
         }
@@ -173,48 +175,39 @@ impl Decrypt<'_> {
         Ok(Success::Done(String::new()))
     }
 
-    async fn put(&self, target: &Target, carried: &Carried, body: BoxBody) -> Result<Written, Stop> {
+    async fn put(&self, reading: &Resources, target: &Target, carried: &Carried) -> Result<Stored, Stop> {
+        let OpenedObject { body, key_id, .. } = *self.seen.open(reading, self.row).await?;
+        let (body, pending) = digesting(body, CONTENT_DIGEST, &[]);
         let mut request = UpstreamRequest::new(Method::PUT, &target.bucket, &target.object_key);
-        request.headers = carried.headers();
-        request.headers.extend([target.condition(self.seen)]);
+        request.headers = self.headers(target, carried);
         request.body = UpstreamBody::StreamedContent { body, length: self.length };
         let response = pass(self.resources.upstreams.send(request).await?).await?;
-        Ok(Written::new(response.headers(), etag_of(response.headers()).unwrap_or_default()))
+        let written = Written::new(response.headers(), etag_of(response.headers()).unwrap_or_default());
+        Ok((written, pending.take()?, key_id))
     }
 
     async fn upload(
         &self,
+        reading: &Resources,
         target: &Target,
         carried: &Carried,
-        body: BoxBody,
         lengths: &[u64],
-    ) -> Result<Written, Stop> {
-        let mut request = UpstreamRequest::new(Method::POST, &target.bucket, &target.object_key);
-        request.headers = carried.headers();
-        let upstreams = &self.resources.upstreams;
-        announce_checksum(upstreams, &target.bucket, &mut request.headers);
-        let (upload, _) = StorageUpload::create(upstreams, request).await?;
-        // A plaintext has no envelope by which it could be found.
-        let nothing = HeaderValue::from_static("no object has this envelope");
-        let expected = Expected::new(&target.bucket, &target.object_key, nothing, HeaderMap::new());
-        let abort = upload.abort_on_drop();
-        let made = async {
-            let split = SplitBody::new(body);
-            let mut etags = Vec::with_capacity(lengths.len());
-            for (at, length) in lengths.iter().enumerate() {
-                let number = u16::try_from(at + 1).ok().and_then(PartNumber::new);
-                let number = number.ok_or(UnexpectedResponse::WrongLength)?;
-                let body = split.next_part(*length, at + 1 == lengths.len());
-                let body = UpstreamBody::StreamedContent { body, length: *length };
-                etags.push((number.value(), upload.put_part(number, body).await?.0));
-            }
-            self.seen.require_unchanged(self.resources, self.row).await?;
-            let parts = etags.iter().map(|(number, etag)| (*number, etag.as_str()));
-            let condition = HeaderMap::from_iter([target.condition(self.seen)]);
-            upload.complete(parts, &condition, &expected).await
-        };
-        let completed = abort.settle(made.await).await?;
-        Ok(Written::new(&completed.headers, completed.result.etag()))
+    ) -> Result<Stored, Stop> {
+        let Self { resources, row, seen, length, .. } = self;
+        let mut source = PartSource::new(reading, (&row.bucket, &row.object_key), seen, (*length, &[]));
+        if self.is_one_message {
+            source = source.in_one_stream().await?;
+        }
+        let name = (&target.bucket, &target.object_key);
+        let upload = PlainUpload::create(resources, name, self.headers(target, carried)).await?;
+        source.store((row, seen), lengths, PartSink::Plain(upload), None).await
+    }
+
+    /// The headers of the request that stores the plaintext.
+    fn headers(&self, target: &Target, carried: &Carried) -> HeaderMap {
+        let mut headers = carried.headers();
+        headers.extend([target.condition(self.seen)]);
+        headers
     }
 
     /// Reads the stored plaintext, and compares it with what was decrypted.
@@ -229,14 +222,13 @@ impl Decrypt<'_> {
         if let Some(lost) = carried.first_lost(&now) {
             return Err(written.differs(&now, lost.as_str()));
         }
-        let at = ObjectLocation {
-            bucket: &target.bucket,
-            object_key: &target.object_key,
-            version_id: now.version_id.as_deref(),
-            headers: HeaderMap::new(),
-        };
-        let response = pass(self.resources.upstreams.send(at.request(Method::GET)).await?).await?;
-        if drain(response.into_body(), &[]).await? != *decrypted {
+        if now.stored != decrypted.length {
+            return Err(written.differs(&now, "its length"));
+        }
+        let (name, content) = ((&target.bucket, &target.object_key), (decrypted.length, &[][..]));
+        let mut source = PartSource::new(self.resources, name, &now, content).bare();
+        source.move_all(&read_back_lengths(decrypted.length), None, None).await?;
+        if source.finish()? != *decrypted {
             return Err(written.differs(&now, "its content"));
         }
         Ok(now.version_id)

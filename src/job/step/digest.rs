@@ -28,38 +28,64 @@ pub(super) struct Digested {
     pub(super) value: Checksum,
 }
 
-/// The digest of a body, once it has ended well. Clones share it.
-#[derive(Clone, Default)]
-pub(super) struct PendingDigest(Arc<Mutex<Option<Digested>>>);
+/// The hash of the bytes so far, and the checksums that all of them are expected to have.
+#[derive(Clone)]
+pub(super) struct Digest {
+    hasher: Hasher,
+    length: u64,
+    expected: Vec<(Hasher, Checksum)>,
+}
 
-/// The digest of a body that was read to its end.
-///
-/// # Errors
-/// [`UnexpectedResponse::WrongLength`] for a body that was not.
-pub(super) fn ended(pending: &PendingDigest) -> Result<Digested> {
-    let digested = pending.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    Ok(digested.ok_or(UnexpectedResponse::WrongLength)?)
+impl Digest {
+    /// The digest of nothing.
+    pub(super) fn new(algorithm: ChecksumAlgorithm, expected: &[Checksum]) -> Self {
+        let expected = expected.iter().map(|value| (Hasher::new(value.algorithm()), *value)).collect();
+        Self { hasher: Hasher::new(algorithm), length: 0, expected }
+    }
+
+    fn update(&mut self, data: &[u8]) {
+        self.length += data.len() as u64;
+        self.hasher.update(data);
+        self.expected.iter_mut().for_each(|(hasher, _)| hasher.update(data));
+    }
+
+    /// The digest of all bytes.
+    ///
+    /// # Errors
+    /// [`OtherChecksum`] if they do not have an expected checksum.
+    pub(super) fn finish(self) -> Result<Digested, OtherChecksum> {
+        for (hasher, expected) in self.expected {
+            if hasher.finish() != expected {
+                return Err(OtherChecksum(expected.algorithm()));
+            }
+        }
+        Ok(Digested { length: self.length, value: self.hasher.finish() })
+    }
+}
+
+/// What is known of a body once it has ended well.
+pub(super) struct Pending<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Pending<T> {
+    /// What is known of a body that was read to its end.
+    ///
+    /// # Errors
+    /// [`UnexpectedResponse::WrongLength`] for a body that was not.
+    pub(super) fn take(&self) -> Result<T> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(known.ok_or(UnexpectedResponse::WrongLength)?)
+    }
 }
 
 /// The bytes are not those of a checksum that is kept with the object.
 #[derive(Debug, thiserror::Error)]
 #[error("the content does not have its {0} checksum")]
-pub(super) struct OtherChecksum(ChecksumAlgorithm);
+pub(super) struct OtherChecksum(pub(super) ChecksumAlgorithm);
 
-impl OtherChecksum {
-    /// The error of a body with another checksum.
-    pub(super) fn error(algorithm: ChecksumAlgorithm) -> Error {
-        Error::from_body_error(Box::new(Self(algorithm)))
+impl From<OtherChecksum> for Error {
+    fn from(error: OtherChecksum) -> Self {
+        Self::from_body_error(Box::new(error))
     }
-}
-
-/// A body that passes `inner` on.
-struct DigestBody {
-    inner: BoxBody,
-    hasher: Option<Hasher>,
-    length: u64,
-    expected: Vec<(Hasher, Checksum)>,
-    pending: PendingDigest,
 }
 
 /// Hashes a body while it passes, and compares it with these checksums of all its bytes.
@@ -67,16 +93,23 @@ pub(super) fn digesting(
     inner: BoxBody,
     algorithm: ChecksumAlgorithm,
     expected: &[Checksum],
-) -> (BoxBody, PendingDigest) {
-    let pending = PendingDigest::default();
-    let body = DigestBody {
-        inner,
-        hasher: Some(Hasher::new(algorithm)),
-        length: 0,
-        expected: expected.iter().map(|value| (Hasher::new(value.algorithm()), *value)).collect(),
-        pending: pending.clone(),
-    };
-    (body.boxed_unsync(), pending)
+) -> (BoxBody, Pending<Digested>) {
+    observing(inner, Digest::new(algorithm, expected), Digest::finish)
+}
+
+/// Hashes a body while it passes, after the bytes that `digest` has seen.
+pub(super) fn continuing(inner: BoxBody, digest: Digest) -> (BoxBody, Pending<Digest>) {
+    observing(inner, digest, Ok)
+}
+
+fn observing<T: Send + 'static>(
+    inner: BoxBody,
+    digest: Digest,
+    at_end: fn(Digest) -> Result<T, OtherChecksum>,
+) -> (BoxBody, Pending<T>) {
+    let known = Arc::new(Mutex::new(None));
+    let body = DigestBody { inner, digest: Some(digest), at_end, known: Arc::clone(&known) };
+    (body.boxed_unsync(), Pending(known))
 }
 
 /// Reads a body to its end.
@@ -84,14 +117,32 @@ pub(super) fn digesting(
 /// # Errors
 /// The body's own error, and [`OtherChecksum`].
 pub(super) async fn drain(body: BoxBody, expected: &[Checksum]) -> Result<Digested> {
-    let (mut body, pending) = digesting(body, CONTENT_DIGEST, expected);
+    let (body, pending) = digesting(body, CONTENT_DIGEST, expected);
+    exhaust(body).await?;
+    pending.take()
+}
+
+/// Reads a body to its end, and drops its bytes.
+///
+/// # Errors
+/// The body's own error.
+pub(super) async fn exhaust(mut body: BoxBody) -> Result<()> {
     while let Some(frame) = body.frame().await {
         frame.map_err(Error::from_body_error)?;
     }
-    ended(&pending)
+    Ok(())
 }
 
-impl Body for DigestBody {
+/// A body that passes `inner` on.
+struct DigestBody<T> {
+    inner: BoxBody,
+    /// `None` after the end.
+    digest: Option<Digest>,
+    at_end: fn(Digest) -> Result<T, OtherChecksum>,
+    known: Arc<Mutex<Option<T>>>,
+}
+
+impl<T> Body for DigestBody<T> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -101,25 +152,17 @@ impl Body for DigestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.length += data.len() as u64;
-                    this.hasher.iter_mut().for_each(|hasher| hasher.update(data));
-                    this.expected.iter_mut().for_each(|(hasher, _)| hasher.update(data));
-                }
-            }
-            Some(Err(_)) => {}
-            None => {
-                for (hasher, expected) in this.expected.drain(..) {
-                    if hasher.finish() != expected {
-                        return Poll::Ready(Some(Err(OtherChecksum(expected.algorithm()).into())));
-                    }
-                }
-                if let Some(hasher) = this.hasher.take() {
-                    let digested = Digested { length: this.length, value: hasher.finish() };
-                    *this.pending.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(digested);
-                }
+        if let (Some(Ok(frame)), Some(digest)) = (&frame, &mut this.digest)
+            && let Some(data) = frame.data_ref()
+        {
+            digest.update(data);
+        }
+        if frame.is_none()
+            && let Some(digest) = this.digest.take()
+        {
+            match (this.at_end)(digest) {
+                Ok(known) => *this.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }
         Poll::Ready(frame)

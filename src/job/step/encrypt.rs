@@ -5,28 +5,30 @@
 use http::header::{HeaderMap, IF_MATCH};
 
 use super::carried::{Carried, Tags};
-use super::digest::{CONTENT_DIGEST, Digested, OtherChecksum, digesting, ended};
+use super::digest::{CONTENT_DIGEST, Digested, digesting};
 use super::ending::{Known, Stop, Success};
 use super::in_place::Written;
-use super::plan::{Plan, kept_checksums};
+use super::parts::{PartSink, PartSource};
+use super::plan::{Kept, Plan, kept_checksums};
 use super::read_back::{read_back, reading};
 use super::seen::{Restored, Seen, StoredChecksums};
-use super::split::SplitBody;
 use super::target::{Means, Target, is_done_before};
 use crate::body::BoxBody;
 use crate::envelope::native::SseAlgorithm;
+use crate::envelope::native::multipart::Layout;
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::job::row::Row;
 use crate::job::step::Destination;
 use crate::object::foreign::{self, DetectedFormat, ForeignEnvelope, Source};
 use crate::object::head::{DescribeRequest, describe_object};
 use crate::object::location::etag_of;
+use crate::object::opened::OpenedObject;
 use crate::object::plaintext::Plaintext;
 use crate::object::rule::BucketRule;
+use crate::object::rule::formats::ReadFormat;
 use crate::object::selected_key::selected_key;
 use crate::object::write::{BUFFERED, NewObject, room_to_seal};
 use crate::s3::Checksum;
-use crate::s3::checksum::ObjectChecksum;
 use crate::upload::Resources;
 use crate::upload::part::read_all;
 use crate::upload::planned_upload::PlannedUpload;
@@ -39,6 +41,8 @@ struct Encrypt<'a> {
     target: &'a Target,
     /// The rule of the target.
     rule: &'a BucketRule,
+    /// The format of the object.
+    format: ReadFormat,
 }
 
 pub(super) async fn encrypt(
@@ -78,7 +82,8 @@ pub(super) async fn encrypt(
     let etag = etag_of(&seen.headers).unwrap_or_default();
     let length = foreign.length(&source, etag, seen.stored).await?;
     known.bytes = length;
-    let work = Encrypt { resources, row, seen: &seen, target: &target, rule };
+    let format = foreign.format();
+    let work = Encrypt { resources, row, seen: &seen, target: &target, rule, format };
     if let Some(success) = work.is_done(length).await? {
         return Ok(success);
     }
@@ -142,7 +147,7 @@ impl Encrypt<'_> {
         plan: Plan,
         known: &mut Known,
     ) -> Result<(Written, Digested), Stop> {
-        let Self { resources, row, seen, target, rule } = self;
+        let Self { resources, row, seen, target, rule, .. } = self;
         let means = if matches!(plan, Plan::Whole) { Means::Put } else { Means::Upload };
         target.require_conditions(resources, means).await?;
         let key_id = selected_key(resources, rule, &target.bucket, &HeaderMap::new()).await?;
@@ -150,56 +155,39 @@ impl Encrypt<'_> {
         headers.extend([target.condition(seen)]);
         let name = (&target.bucket, &target.object_key);
         let object = NewObject::for_copy(name, rule, (key_id, SseAlgorithm::AwsKms), headers)?;
-        let opened = *seen.open(reading, row).await?;
-        known.key_before.clone_from(&opened.key_id);
-        let kept = kept_checksums(&opened, seen);
-        let (body, pending) = digesting(opened.body, CONTENT_DIGEST, &kept.whole);
-        let written = match plan {
-            Plan::Whole => self.put(object, body, opened.length, kept.whole).await?,
-            Plan::Parts(layout) => {
-                let (attributes, composite) = kept.attributes(layout.parts().len());
-                let carried = composite.as_ref().map(|composite| composite.value);
-                let upload =
-                    PlannedUpload::create(resources, &object, layout, (&attributes, carried)).await?;
-                self.upload(upload, body, composite).await?
+        let kept = kept_checksums(seen, self.format);
+        let (written, digested, key_id) = match plan {
+            Plan::Whole => {
+                let OpenedObject { body, length, key_id, .. } = *seen.open(reading, row).await?;
+                let (body, pending) = digesting(body, CONTENT_DIGEST, &kept.whole);
+                let written = self.put(object, body, length, kept.whole).await?;
+                (written, pending.take()?, key_id)
             }
+            Plan::Parts(layout) => self.upload(reading, &object, layout, &kept).await?,
         };
-        Ok((written, ended(&pending)?))
+        known.key_before = key_id;
+        Ok((written, digested))
     }
 
-    /// Stores the parts of the object. A last look finds out whether the object is still the one that is
-    /// read.
+    /// Seals and stores the parts of the object.
     async fn upload(
         &self,
-        mut upload: PlannedUpload,
-        body: BoxBody,
-        composite: Option<ObjectChecksum>,
-    ) -> Result<Written, Stop> {
-        let abort = upload.storage().abort_on_drop();
-        let made = async {
-            let split = SplitBody::new(body);
-            let parts = upload.parts().to_vec();
-            let mut values = Vec::new();
-            for (at, part) in parts.iter().enumerate() {
-                let body = split.next_part(part.length, at + 1 == parts.len());
-                let Some(composite) = composite else {
-                    upload.store_next(body).await?;
-                    continue;
-                };
-                let (body, pending) = digesting(body, composite.value.algorithm(), &[]);
-                upload.store_next(body).await?;
-                values.push(ended(&pending)?.value);
-            }
-            if let Some(ObjectChecksum { value, .. }) = composite
-                && Checksum::composite(value.algorithm(), &values) != value
-            {
-                return Err(OtherChecksum::error(value.algorithm()));
-            }
-            self.seen.require_unchanged(self.resources, self.row).await?;
-            upload.complete().await
-        };
-        let completed = abort.settle(made.await).await?;
-        Ok(Written::new(&completed.headers, completed.result.etag()))
+        reading: &Resources,
+        object: &NewObject<'_>,
+        layout: Layout,
+        kept: &Kept,
+    ) -> Result<(Written, Digested, Option<String>), Stop> {
+        let Self { resources, row, seen, .. } = self;
+        let lengths: Vec<_> = layout.parts().iter().map(|part| part.length).collect();
+        let (attributes, composite) = kept.attributes(lengths.len());
+        let content = (layout.plaintext_total(), &kept.whole[..]);
+        let mut source = PartSource::new(reading, (&row.bucket, &row.object_key), seen, content);
+        if self.format == ReadFormat::S3ec {
+            // One message with one tag at its end.
+            source = source.in_one_stream().await?;
+        }
+        let upload = PlannedUpload::create(resources, object, layout, (&attributes, composite)).await?;
+        source.store((row, seen), &lengths, PartSink::Sealed(upload), composite).await
     }
 
     async fn put(

@@ -31,9 +31,9 @@ pub(super) enum Stop {
     /// This row can't be done, for this reason.
     Refused(String),
     /// The storage, a key holder or the object failed.
-    Failed(Error),
+    Failed(Box<Error>),
     /// The storage failed or refused while this was done.
-    During(&'static str, Error),
+    During(&'static str, Box<Error>),
     /// The data key was not wrapped anew.
     NotRewrapped(std::sync::Arc<RewrapError>),
 }
@@ -44,20 +44,20 @@ impl From<Error> for Stop {
             Error::Upstream(UpstreamError::Body(cause)) if cause.is::<OtherChecksum>() => {
                 Self::NotAuthentic(cause.to_string())
             }
-            error => Self::Failed(error),
+            error => Self::Failed(Box::new(error)),
         }
     }
 }
 
 impl From<S3Error> for Stop {
     fn from(error: S3Error) -> Self {
-        Self::Failed(error.into())
+        Error::from(error).into()
     }
 }
 
 impl From<UpstreamError> for Stop {
     fn from(error: UpstreamError) -> Self {
-        Self::Failed(error.into())
+        Error::from(error).into()
     }
 }
 

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::digest::{CONTENT_DIGEST, digesting, ended};
+use super::digest::{CONTENT_DIGEST, digesting};
 use super::ending::Stop;
 use crate::body::BoxBody;
 use crate::error::{Error, Result};
@@ -117,7 +117,7 @@ impl FileTarget {
                 .await
                 .map_err(|error| self.failed(&error))?;
         }
-        let written = ended(&pending)?;
+        let written = pending.take()?;
         let (temporary, path) = (temporary.to_owned(), self.path.clone());
         let named = blocking(move || {
             if let Some(modified) = modified {

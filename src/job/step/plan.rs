@@ -10,8 +10,8 @@ use super::seen::Seen;
 use crate::envelope::native::multipart::{Layout, fits_header};
 use crate::envelope::native::{Attributes, UploadChecksum, ciphertext_length};
 use crate::job::row::Row;
-use crate::object::opened::OpenedObject;
 use crate::object::rule::BucketRule;
+use crate::object::rule::formats::ReadFormat;
 use crate::object::write::admit_parts;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, ChecksumAlgorithm};
@@ -91,7 +91,7 @@ pub(super) struct Kept {
 impl Kept {
     /// The attributes of the envelope of an object of so many parts, and the checksum that its last segment
     /// is to carry (F-54).
-    pub(super) fn attributes(&self, parts: usize) -> (Attributes, Option<ObjectChecksum>) {
+    pub(super) fn attributes(&self, parts: usize) -> (Attributes, Option<Checksum>) {
         if !self.whole.is_empty() {
             return (Attributes::new(self.whole.clone()), None);
         }
@@ -101,20 +101,20 @@ impl Kept {
         match self.composite.filter(is_kept) {
             Some(composite) => {
                 let announced = UploadChecksum::Composite(composite.value.algorithm());
-                (Attributes::default().announcing(announced), Some(composite))
+                (Attributes::default().announcing(announced), Some(composite.value))
             }
             None => (Attributes::default(), None),
         }
     }
 }
 
-/// The checksums of an opened object: as its format keeps them, or as the storage does for plaintext.
-pub(super) fn kept_checksums(opened: &OpenedObject, seen: &Seen) -> Kept {
-    let stored = if opened.key_id.is_none() { stored_checksums(&seen.headers) } else { Vec::new() };
-    let all = || opened.checksums.iter().chain(&stored);
+/// The checksums of an object that is not native: as the storage keeps them for plaintext.
+pub(super) fn kept_checksums(seen: &Seen, format: ReadFormat) -> Kept {
+    let is_plaintext = format == ReadFormat::Plaintext;
+    let all = if is_plaintext { stored_checksums(&seen.headers) } else { Vec::new() };
     Kept {
-        whole: all().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect(),
-        composite: all().find(|kept| kept.parts.is_some()).copied(),
+        whole: all.iter().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect(),
+        composite: all.into_iter().find(|kept| kept.parts.is_some()),
     }
 }
 

@@ -3,18 +3,17 @@
 //! It promises that a written object counts only if all of its plaintext came back as it was sealed, and with
 //! all that was carried.
 
-use http::header::{HeaderMap, IF_MATCH};
+use http::header::HeaderMap;
 
 use super::carried::Carried;
-use super::digest::{Digested, drain};
+use super::digest::Digested;
 use super::ending::{Known, Stop};
 use super::in_place::Written;
+use super::parts::{PartSource, READ_BACK, read_back_lengths};
 use super::seen::Seen;
 use super::target::Target;
-use crate::error::Error;
+use crate::error::{Error, UnexpectedResponse};
 use crate::object::location::ObjectLocation;
-use crate::object::range::RequestedRange;
-use crate::object::read::{ReadRequest, open_object};
 use crate::object::rule::formats::{Large, ReadFormat};
 use crate::object::rule::{BucketRule, Policies};
 use crate::upload::Resources;
@@ -51,28 +50,28 @@ pub(super) async fn read_back(
         Error::Format(_) | Error::Stream(_) | Error::S3ec(_) | Error::Unreadable(_) => {
             differs(&format!("it does not open ({error}): its content"))
         }
+        Error::UnexpectedResponse(UnexpectedResponse::WrongLength) => differs("its length"),
         error => error.into(),
     };
     if let Some(lost) = carried.first_lost(&now) {
         return Err(differs(lost.as_str()));
     }
     let reading = reading(resources, rule);
-    let version = now.version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
-    let read = ReadRequest {
-        bucket: &target.bucket,
-        object_key: &target.object_key,
-        wanted: RequestedRange::Whole,
-        query: version.collect(),
-        headers: HeaderMap::from_iter([(IF_MATCH, now.etag.clone())]),
-        needs_checksum: false,
-        if_range: None,
+    let name = (&target.bucket, &target.object_key);
+    let mut source = PartSource::new(&reading, name, &now, (sealed.length, &[]));
+    let is_one_message = rule.formats.write.read_as() == ReadFormat::S3ec;
+    let lengths = if is_one_message || sealed.length <= READ_BACK {
+        source = source.in_one_stream().await.map_err(failed)?;
+        vec![sealed.length]
+    } else {
+        read_back_lengths(sealed.length)
     };
-    let opened = open_object(&reading, read).await.map_err(failed)?;
-    known.key_after.clone_from(&opened.key_id);
-    if opened.key_id.is_none() {
+    source.move_all(&lengths, None, None).await.map_err(failed)?;
+    known.key_after = source.key_id.take();
+    if known.key_after.is_none() {
         return Err(differs("its encryption"));
     }
-    let digested = drain(opened.body, &[]).await.map_err(failed)?;
+    let digested = source.finish().map_err(failed)?;
     if digested != *sealed {
         return Err(differs("its content"));
     }

@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 
 use super::ending::Stop;
 use super::seen::Seen;
-use crate::error::Error;
 use crate::job::row::Row;
 use crate::job::step::Destination;
 use crate::object::location::ObjectLocation;
@@ -96,9 +95,7 @@ impl Target {
             Ok(seen) => Ok(Some(seen)),
             // A delete marker.
             Err(Stop::Skipped(_)) => Ok(None),
-            Err(Stop::Failed(Error::PassThrough(refusal))) if refusal.status == StatusCode::NOT_FOUND => {
-                Ok(None)
-            }
+            Err(Stop::Failed(error)) if error.refusal_status() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(stop) => Err(stop),
         }
     }

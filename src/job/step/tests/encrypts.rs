@@ -202,3 +202,22 @@ async fn a_dry_run_writes_nothing() {
     }
     assert!(storage.writes().is_empty());
 }
+
+#[tokio::test]
+async fn a_part_is_stored_again_when_the_storage_failed() {
+    let (storage, resources, _folder) = Storage::default().serve().await;
+    let resources = migrating(&resources, WriteFormat::Native);
+    let content = pattern(5 * MIB + 9);
+    keep_plaintext(&storage, "/b/k", content.clone(), &[5 * MIB, 9]);
+    let mut failures = 0;
+    storage.before(move |request, _| {
+        let query = request.uri().query().unwrap_or_default();
+        let is_part = request.method() == Method::PUT && query.contains("partNumber=2");
+        failures += u32::from(is_part);
+        (is_part && failures == 1).then(|| refuse(request, 503, "SlowDown"))
+    });
+    assert_succeeded(&run(&in_place(), &resources, "k").await);
+    let verified = run(&Step::Verify, &resources, "k").await;
+    assert_succeeded(&verified);
+    assert_eq!(verified.bytes, content.len() as u64);
+}
