@@ -158,6 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::async_yields_async, reason = "the task is to go on after the response")]
     async fn a_task_that_outlives_the_response_belongs_to_it() {
         let (uses, seen) = (KeyUses::default(), Seen::default());
         let (go, wait) = tokio::sync::oneshot::channel::<()>();

@@ -223,6 +223,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the switch of this test is no configuration")]
     fn the_reference_is_the_example() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
         let expected = Example::parse(EXAMPLE).to_markdown();

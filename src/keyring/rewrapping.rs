@@ -229,8 +229,8 @@ impl Work {
                 Ok((wrapped, key_after)) => {
                     let told = holder.claimed_key(&self.first);
                     let is_same_version = told == holder.claimed_key(&wrapped);
-                    let is_unchanged = is_same_version && source.is_named(&key_after, None)
-                        || is_same_version && *source == self.target;
+                    let is_unchanged =
+                        is_same_version && (source.is_named(&key_after, None) || *source == self.target);
                     let key_before = match told {
                         Some(told) => told,
                         None if is_unchanged => key_after.clone(),

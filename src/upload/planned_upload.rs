@@ -54,7 +54,7 @@ pub(crate) fn even_layout(length: u64, parts: Option<u64>) -> Option<Layout> {
     let usual = parts.map_or(PART_LENGTH, |parts| length.div_ceil(parts.max(1))).max(least);
     let usual = usual.next_multiple_of(CHUNK as u64);
     let mut lengths = vec![usual; usize::try_from(length / usual).ok()?];
-    if length % usual > 0 || lengths.is_empty() {
+    if !length.is_multiple_of(usual) || lengths.is_empty() {
         lengths.push(length % usual);
     }
     planned_layout(&lengths)

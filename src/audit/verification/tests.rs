@@ -158,7 +158,12 @@ impl Attack {
                 line(left).map(|line| line[..line.len() / 2].to_vec())
             }
             Self::CutWithin { left } if index > left => None,
-            _ => line(index),
+            Self::Edit { .. }
+            | Self::Delete { .. }
+            | Self::Swap(..)
+            | Self::Insert { .. }
+            | Self::Cut { .. }
+            | Self::CutWithin { .. } => line(index),
         }
     }
 

@@ -125,25 +125,22 @@ impl Listing {
             let message = format!("listing s3://{}: the storage repeats a page", self.bucket);
             return Err(JobError::Unavailable(message));
         }
-        self.page = page.objects.into_iter();
+        let mut objects = page.objects;
         self.current = (page.end != PageEnd::Last).then_some((range.clone(), Some(page.end)));
         // What is past the end of the range is of another shard: later pages, too.
         if let Some(to) = &range.to {
-            let objects = self.page.as_slice();
             let within = objects.partition_point(|object| object.key <= *to);
             if within < objects.len() {
-                self.page = objects[..within].to_vec().into_iter();
+                objects.truncate(within);
                 self.current = None;
             }
         }
         // A marker may name a key that is listed again.
         if let Some(after) = &range.after {
-            let objects = self.page.as_slice();
             let before = objects.partition_point(|object| object.key <= *after);
-            if before > 0 {
-                self.page = objects[before..].to_vec().into_iter();
-            }
+            objects.drain(..before);
         }
+        self.page = objects.into_iter();
         Ok(true)
     }
 

@@ -132,11 +132,11 @@ async fn object_grants(
         }
     }
     let (body, limit, root) = (response.into_body(), xml::MAX_ACL_DOCUMENT, "AccessControlPolicy");
-    parse_body(body, limit, root, xml::grants_to_headers).await.map_err(|error| match error {
-        Error::UnexpectedResponse(UnexpectedResponse::Document(_)) => {
-            Stop::Skipped("its ACL has grants that can't be written with an object".to_owned())
+    parse_body(body, limit, root, xml::grants_to_headers).await.map_err(|error| {
+        if matches!(error, Error::UnexpectedResponse(UnexpectedResponse::Document(_))) {
+            return Stop::Skipped("its ACL has grants that can't be written with an object".to_owned());
         }
-        error => error.into(),
+        error.into()
     })
 }
 

@@ -40,12 +40,12 @@ pub(super) enum Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Upstream(UpstreamError::Body(cause)) if cause.is::<OtherChecksum>() => {
-                Self::NotAuthentic(cause.to_string())
-            }
-            error => Self::Failed(Box::new(error)),
+        if let Error::Upstream(UpstreamError::Body(cause)) = &error
+            && cause.is::<OtherChecksum>()
+        {
+            return Self::NotAuthentic(cause.to_string());
         }
+        Self::Failed(Box::new(error))
     }
 }
 

@@ -46,12 +46,14 @@ pub(super) async fn read_back(
     let now = look(resources, target, written).await?;
     let rule = resources.policies.for_object(&target.bucket, &target.object_key)?;
     let differs = |what: &str| written.differs(&now, what);
-    let failed = |error: Error| match error {
-        Error::Format(_) | Error::Stream(_) | Error::S3ec(_) | Error::Unreadable(_) => {
+    let failed = |error: Error| {
+        if matches!(error, Error::Format(_) | Error::Stream(_) | Error::S3ec(_) | Error::Unreadable(_)) {
             differs(&format!("it does not open ({error}): its content"))
+        } else if matches!(error, Error::UnexpectedResponse(UnexpectedResponse::WrongLength)) {
+            differs("its length")
+        } else {
+            error.into()
         }
-        Error::UnexpectedResponse(UnexpectedResponse::WrongLength) => differs("its length"),
-        error => error.into(),
     };
     if let Some(lost) = carried.first_lost(&now) {
         return Err(differs(lost.as_str()));

@@ -257,6 +257,7 @@ impl Storage {
         (is_unmet && !self.odd.ignores_conditions).then(|| refuse(request, 412, "PreconditionFailed"))
     }
 
+    #[expect(clippy::result_large_err, reason = "a refusal of a test's storage is a response")]
     fn source(&self, request: &Request<Bytes>, objects: &Objects) -> Result<Object, Answer> {
         let source = CopySource::parse(request.headers()["x-amz-copy-source"].as_bytes()).unwrap();
         let path = format!("/{}/{}", source.bucket, source.object.as_str());
