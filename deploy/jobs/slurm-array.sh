@@ -2,7 +2,7 @@
 # A job over a whole bucket as a Slurm array of eight shards: sbatch slurm-array.sh (docs/JOBS.md).
 # A task that ends with 75 (interrupted, throttled out) is put into the queue again; one that ends with 65 (an object failed
 # authentication) is not. The reports have to be in a directory that all nodes share, or at s3://….
-#SBATCH --job-name=s3veil-verify
+#SBATCH --job-name=s3veil
 #SBATCH --array=0-7
 #SBATCH --cpus-per-task=1
 #SBATCH --mem=512M
@@ -17,9 +17,9 @@ set -euo pipefail
 export S3VEIL_SHARDS=8
 
 : "${S3VEIL:=s3veil}" "${S3VEIL_CONFIG:=/etc/s3veil/proxy.toml}"
-: "${S3VEIL_INPUT:=s3://my-bucket}" "${S3VEIL_REPORT:=$PWD/verify-report}"
+: "${S3VEIL_JOB:=verify}" "${S3VEIL_INPUT:=s3://my-bucket}" "${S3VEIL_REPORT:=$PWD/$S3VEIL_JOB-report}"
 
-"$S3VEIL" verify "$S3VEIL_INPUT" --config "$S3VEIL_CONFIG" --report "$S3VEIL_REPORT" &
+"$S3VEIL" "$S3VEIL_JOB" "$S3VEIL_INPUT" --config "$S3VEIL_CONFIG" --report "$S3VEIL_REPORT" &
 job=$!
 trap 'kill -TERM "$job" 2>/dev/null || true' TERM INT
 

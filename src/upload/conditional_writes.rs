@@ -26,6 +26,13 @@ use crate::wire::limits::MAX_OBJECT_KEY;
 /// The key of the object that is written, without the prefix and a random end.
 const NAME: &str = "s3veil-append-probe-";
 
+/// Whether a key is that of an object by which a storage is tried: of another process at this moment, or of one
+/// that was killed before it removed the object.
+pub(crate) fn is_probe(object_key: &str) -> bool {
+    let is_random = |end: &str| end.len() == 32 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    object_key.rsplit_once(NAME).is_some_and(|(_, end)| is_random(end))
+}
+
 /// Max buckets that are remembered, of about 100 bytes each.
 const MAX_BUCKETS: u64 = 10_000;
 
@@ -249,4 +256,18 @@ impl Outcome {
 fn is_unmet(error: &Error) -> bool {
     let is_code = matches!(error, Error::Refused(refused) if refused.code == ErrorCode::PreconditionFailed);
     is_code || error.refusal_status() == Some(StatusCode::PRECONDITION_FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_key_of_a_probe_is_one() {
+        let random = Uuid::new_v4().simple();
+        assert!(is_probe(&format!("{NAME}{random}")) && is_probe(&format!("db1/{NAME}{random}")));
+        for key in [NAME.to_owned(), format!("{NAME}{random}0"), format!("{NAME}{}", "x".repeat(32))] {
+            assert!(!is_probe(&key), "{key}");
+        }
+    }
 }

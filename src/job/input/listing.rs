@@ -16,6 +16,7 @@ use crate::job::storage::{self, Names, parameter};
 use crate::s3::xml::{ListedObject, PageEnd};
 use crate::s3::{BucketName, ObjectKey};
 use crate::upload::Resources;
+use crate::upload::conditional_writes::is_probe;
 
 /// With more shards than this, most of them wait for the plan of another one before they make their own.
 const PATIENT_SHARDS: u32 = 16;
@@ -140,6 +141,8 @@ impl Listing {
             let before = objects.partition_point(|object| object.key <= *after);
             objects.drain(..before);
         }
+        // Jobs and proxies try a storage with objects that they remove again.
+        objects.retain(|object| !is_probe(&object.key));
         self.page = objects.into_iter();
         Ok(true)
     }
