@@ -26,8 +26,8 @@ use crate::wire::limits::MAX_OBJECT_KEY;
 /// The key of the object that is written, without the prefix and a random end.
 const NAME: &str = "s3veil-append-probe-";
 
-/// Whether a key is that of an object by which a storage is tried: of another process at this moment, or of one
-/// that was killed before it removed the object.
+/// Whether a key is that of an object by which a storage is tried: of another process at this moment, or of
+/// one that was killed before it removed the object.
 pub(crate) fn is_probe(object_key: &str) -> bool {
     let is_random = |end: &str| end.len() == 32 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
     object_key.rsplit_once(NAME).is_some_and(|(_, end)| is_random(end))
