@@ -95,7 +95,7 @@ pub mod name {
 
     macro_rules! names {
         ($($name:ident),+) => {$(
-            #[doc = concat!("[`", stringify!($name), "`](super::", stringify!($name), ").")]
+            #[doc = concat!("The name whose text the constant `", stringify!($name), "` is.")]
             pub static $name: HeaderName = HeaderName::from_static(super::$name);
         )+};
     }
