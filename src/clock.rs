@@ -13,7 +13,7 @@ const MAX_COMPUTED: Duration = Duration::from_secs(1);
 /// What the current poll knows of the time.
 #[derive(Clone, Copy)]
 enum Reading {
-    /// There is no poll.
+    /// Outside of every poll.
     Outside,
     /// The clock was not needed yet.
     Unread,

@@ -64,7 +64,7 @@ impl KeyUses {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go, and calls `report` as soon as every task of the work has: at once, if there is no other.
+    /// Calls `report` when every task of the work has ended: at once, if there is no other task.
     pub fn end_with(self, report: impl FnOnce(&[KeyUse], Option<&str>) + Send + 'static) {
         self.lock().on_end = Some(Box::new(report));
     }

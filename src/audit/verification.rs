@@ -56,7 +56,7 @@ impl fmt::Display for Problem {
 pub struct Report {
     /// What is wrong, in the order of the lines. At most the first twenty.
     pub problems: Vec<Problem>,
-    /// How many more problems there are.
+    /// The number of further problems.
     pub further: u64,
     /// What is worth knowing, and no problem.
     pub notes: Vec<String>,
@@ -74,7 +74,7 @@ pub struct Report {
     pub is_ended: bool,
 }
 
-/// Two lines of which one was altered: the second does not hold the hash of the first.
+/// The second line does not hold the hash of the first: one of the two was altered.
 #[derive(Debug, Clone)]
 struct Suspects {
     first: Place,
@@ -172,7 +172,7 @@ impl Verifier {
     pub fn finish(mut self) -> Report {
         for (place, _) in std::mem::take(&mut self.torn) {
             let text = "is no whole line: it was altered, or it is the last one and was cut off by the end of a process \
-                        or by somebody; s3veil keeps it and says so when it goes on with the file";
+                        or deliberately; s3veil keeps it and says so when it goes on with the file";
             self.problem(&place, &place, text.to_owned());
         }
         if let Some(Suspects { first, second }) = self.suspects.take() {

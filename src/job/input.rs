@@ -105,7 +105,7 @@ impl InputRow {
 /// What an input has, as far as it was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InputTotal {
-    /// Rows of the whole input, of all shards; `None` for a listing, of which a shard sees its part alone.
+    /// The number of rows of all shards; `None` for a listing, since each shard lists its own part.
     pub rows: Option<u64>,
     /// Which plan divides the listing; `None` for manifests.
     pub plan: Option<u64>,

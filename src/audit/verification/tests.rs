@@ -59,7 +59,7 @@ impl Log {
         verifier
     }
 
-    /// All lines from `from` on, counted from 1, chained again by somebody without the key.
+    /// All lines from `from` on, counted from 1, chained again without the signing key.
     fn chain_again(&self, lines: &mut [Vec<u8>], from: usize) {
         let mut before = Line::parse(&lines[from - 2]).unwrap().position();
         for line in &mut lines[from - 1..] {
@@ -167,7 +167,7 @@ impl Attack {
         }
     }
 
-    /// The lines of which one has to be named, from 1.
+    /// The numbers, from 1, of the lines that a report may name.
     fn expected(&self, lines: usize) -> RangeInclusive<u64> {
         let number = |index: usize| index as u64 + 1;
         match *self {

@@ -14,7 +14,7 @@ pub struct NamedShard {
     pub shards: Option<u32>,
 }
 
-/// Why there is no shard.
+/// The environment or the arguments name no valid shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// A variable, or an argument, has no valid value.

@@ -155,7 +155,7 @@ impl Bytestream {
         }
     }
 
-    /// All bytes, of which there may be at most `limit`.
+    /// All bytes, at most `limit`.
     pub(in crate::job) async fn read_all(mut self, limit: usize) -> Result<Vec<u8>, JobError> {
         let mut whole = Vec::new();
         while let Some(bytes) = self.next().await? {

@@ -42,7 +42,7 @@ pub struct Tally {
     pub rows: u64,
     /// Done, or found to be done.
     pub succeeded: u64,
-    /// The part of `succeeded` of which nothing had to be written.
+    /// The number of succeeded rows whose objects needed no write.
     pub unchanged: u64,
     /// Rightly left alone.
     pub skipped: u64,
