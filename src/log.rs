@@ -5,6 +5,7 @@
 mod line;
 mod queue;
 mod settings;
+mod timestamp;
 
 use std::io;
 use std::panic::PanicHookInfo;
@@ -19,6 +20,7 @@ pub(crate) use self::line::push_escaped;
 use self::line::{LineFormat, format_line};
 use self::queue::{Lines, Queue};
 pub use self::settings::{LogFormat, LogSettings};
+pub use self::timestamp::Timestamps;
 
 /// The filter for the embedded store's library, which puts whole requests into spans of level INFO. The
 /// filter in the configuration comes after this one and takes precedence.

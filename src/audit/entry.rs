@@ -4,12 +4,10 @@
 
 use std::cell::RefCell;
 use std::fmt::{Display, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use time::UtcDateTime;
+use std::time::SystemTime;
 
 use super::uses::KeyUse;
-use crate::log::push_escaped;
+use crate::log::{Timestamps, push_escaped};
 
 thread_local! {
     /// The buffer of this thread's lines.
@@ -22,9 +20,7 @@ pub struct Entry {
     text: String,
     /// A value before it is escaped.
     unescaped: String,
-    /// The second of the latest line since 1970, and its text, which many lines share.
-    second: Option<u64>,
-    second_text: String,
+    timestamps: Timestamps,
 }
 
 /// Formats one line of the type `kind` with `fields`, and passes it to `push` with a line break.
@@ -49,23 +45,8 @@ impl Entry {
         self.text.push_str("\"type\":\"");
         self.text.push_str(kind);
         self.text.push_str("\",\"ts\":\"");
-        self.push_time(time);
+        self.timestamps.push(&mut self.text, time);
         self.text.push('"');
-    }
-
-    fn push_time(&mut self, time: SystemTime) {
-        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(time.as_secs()) {
-            self.second = Some(time.as_secs());
-            let second = i64::try_from(time.as_secs()).ok();
-            let second = second.and_then(|second| UtcDateTime::from_unix_timestamp(second).ok());
-            let second = second.unwrap_or(UtcDateTime::UNIX_EPOCH);
-            let (year, month, day) = (second.year(), u8::from(second.month()), second.day());
-            let (hour, minute, second) = second.as_hms();
-            self.second_text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-        }
-        self.text.push_str(&self.second_text);
-        push(&mut self.text, format_args!(".{:06}Z", time.subsec_micros()));
     }
 
     /// Adds a field whose value is `text`.

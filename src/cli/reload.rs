@@ -84,7 +84,6 @@ impl Loaded {
         metrics::gauge!("s3veil_anonymous_client").set(if self.has_anonymous { 1.0 } else { 0.0 });
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics::gauge!("s3veil_config_loaded_timestamp_seconds").set(now.as_secs_f64());
-        metrics::counter!("s3veil_reload_failures_total").increment(0);
     }
 }
 

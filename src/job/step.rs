@@ -31,7 +31,7 @@ use crate::upload::Resources;
 pub enum Step {
     /// Reads and authenticates every byte; writes nothing.
     Verify,
-    /// Wraps the data key anew under the bucket rule's holders.
+    /// Wraps the data key again, under the holders of the bucket's rule.
     Rewrap,
     /// Stores plaintext and foreign formats as the bucket's rule writes objects.
     Encrypt(Destination),

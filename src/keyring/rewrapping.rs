@@ -37,7 +37,7 @@ pub struct Rewrapping {
     pub data_key: Option<Arc<DataKey>>,
 }
 
-/// Why a data key was not wrapped anew.
+/// The data key could not be wrapped again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RewrapError {
     /// A holder's failure.
@@ -160,7 +160,7 @@ impl Inner {
     }
 }
 
-/// The wrapping anew of one data key.
+/// The rewrapping of one data key.
 struct Work {
     inner: Arc<Inner>,
     rule: KeyRule,
@@ -181,7 +181,7 @@ struct Opened {
     is_of_first: bool,
 }
 
-/// The first wrapping, made anew.
+/// The first wrapping, under the current key.
 struct First {
     wrapped: Bytes,
     key_before: String,

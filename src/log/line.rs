@@ -5,9 +5,8 @@
 use std::cell::RefCell;
 use std::fmt::{self, Debug, Display, Write};
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use time::UtcDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -15,6 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::settings::LogFormat;
+use super::timestamp::{Timestamps, push_decimal};
 
 /// Maximum bytes of a value, before escaping.
 const MAX_VALUE: usize = 256;
@@ -82,9 +82,7 @@ pub struct Line {
     is_json: bool,
     /// A value before it is escaped.
     unescaped: String,
-    /// The second of the latest line since 1970, and its text, which many lines share.
-    second: Option<u64>,
-    second_text: String,
+    timestamps: Timestamps,
 }
 
 impl Line {
@@ -92,27 +90,10 @@ impl Line {
         self.is_json = format == LogFormat::Json;
         self.line.clear();
         self.line.push_str(if self.is_json { "{\"ts\":\"" } else { "ts=" });
-        self.push_time(time);
+        self.timestamps.push(&mut self.line, time);
         if self.is_json {
             self.line.push('"');
         }
-    }
-
-    fn push_time(&mut self, time: SystemTime) {
-        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(time.as_secs()) {
-            self.second = Some(time.as_secs());
-            let second = i64::try_from(time.as_secs()).ok();
-            let second = second.and_then(|second| UtcDateTime::from_unix_timestamp(second).ok());
-            let second = second.unwrap_or(UtcDateTime::UNIX_EPOCH);
-            let (year, month, day) = (second.year(), u8::from(second.month()), second.day());
-            let (hour, minute, second) = second.as_hms();
-            self.second_text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-        }
-        self.line.push_str(&self.second_text);
-        self.line.push('.');
-        push_decimal(&mut self.line, time.subsec_micros().into(), 6);
-        self.line.push('Z');
     }
 
     /// Adds a field whose value is `text`.
@@ -213,19 +194,6 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.formatted(field_name(field), format_args!("{value:?}"));
     }
-}
-
-/// Appends a number in at least `width` decimal digits.
-fn push_decimal(line: &mut String, mut number: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut begins = digits.len();
-    while number > 0 {
-        begins -= 1;
-        digits[begins] += (number % 10) as u8;
-        number /= 10;
-    }
-    let begins = begins.min(digits.len() - width);
-    line.push_str(std::str::from_utf8(&digits[begins..]).expect("digits are ASCII"));
 }
 
 /// Appends the text of a value that is formatted without errors.

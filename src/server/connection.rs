@@ -323,7 +323,7 @@ impl ConnectionRules {
         let mut moves = activity.moves();
         let begun = Instant::now();
         let mut checks = tokio::time::interval_at(begun + IDLE_INTERVAL, IDLE_INTERVAL);
-        // Set anew only when it has passed, not for each request.
+        // Reset only after it has expired, not for each request.
         let mut deadline = pin!(tokio::time::sleep_until(begun + self.header_timeout));
         let mut must_close = pin!(must_close(&mut self.draining, activity));
         loop {

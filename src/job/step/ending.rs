@@ -34,7 +34,7 @@ pub(super) enum Stop {
     Failed(Box<Error>),
     /// The storage failed or refused while this was done.
     During(&'static str, Box<Error>),
-    /// The data key was not wrapped anew.
+    /// The data key could not be wrapped again.
     NotRewrapped(std::sync::Arc<RewrapError>),
 }
 

@@ -1,4 +1,4 @@
-//! Wrappings of existing data keys, made anew.
+//! Rewrapping of existing data keys.
 
 use super::*;
 use crate::envelope::native::{HolderEntries, RecoveryPrivateKey};
