@@ -12,10 +12,11 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from proxy import free_port, s3_client
+from proxy import free_port, kms_client, s3_client
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALSTACK_START_SECONDS = 120
+LARGE = 1 << 18
 
 
 @dataclass
@@ -78,6 +79,12 @@ class EmbeddedStore:
 
     def __init__(self, root):
         self.root = root
+
+    def forget_large(self, bucket):
+        """Deletes the large files of a bucket, which no test reads any more: all tests together would fill a small disk."""
+        for path in (self.root / bucket).glob("*"):
+            if path.is_file() and path.stat().st_size > LARGE:
+                path.unlink(missing_ok=True)
 
     def keys(self, bucket):
         """Every key, in-progress uploads included: after a refused request there must be none."""
@@ -144,6 +151,7 @@ class LocalStack:
         deadline = time.monotonic() + LOCALSTACK_START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             if self.healthy():
+                self.load()
                 return self
             time.sleep(0.3)
         self.stop()
@@ -156,6 +164,11 @@ class LocalStack:
         except (OSError, ValueError):
             return False
         return all(services.get(name) in ("running", "available") for name in ("s3", "kms"))
+
+    def load(self):
+        """LocalStack loads a service with its first request. Others that arrive meanwhile find "no handler for operation"."""
+        s3_client(self.endpoint).list_buckets()
+        kms_client(self.endpoint).list_keys(Limit=1)
 
     def stop(self):
         if self.process.poll() is None:

@@ -207,8 +207,10 @@ def tls_bucket_maker(tls):
 
 
 @pytest.fixture
-def bucket(bucket_maker):
-    return new_bucket(bucket_maker)
+def bucket(bucket_maker, backend):
+    name = new_bucket(bucket_maker)
+    yield name
+    forget_large(backend, name)
 
 
 @pytest.fixture
@@ -217,8 +219,16 @@ def real_bucket(real_bucket_maker):
 
 
 @pytest.fixture
-def tls_bucket(tls_bucket_maker):
-    return new_bucket(tls_bucket_maker)
+def tls_bucket(tls_bucket_maker, tls):
+    name = new_bucket(tls_bucket_maker)
+    yield name
+    forget_large(tls[1], name)
+
+
+def forget_large(backend, bucket):
+    # LocalStack's objects are no files.
+    if isinstance(backend.store, EmbeddedStore):
+        backend.store.forget_large(bucket)
 
 
 @pytest.fixture(scope="session")
