@@ -19,7 +19,9 @@ export S3VEIL_SHARDS=8
 : "${S3VEIL:=s3veil}" "${S3VEIL_CONFIG:=/etc/s3veil/proxy.toml}"
 : "${S3VEIL_JOB:=verify}" "${S3VEIL_INPUT:=s3://my-bucket}" "${S3VEIL_REPORT:=$PWD/$S3VEIL_JOB-report}"
 
-"$S3VEIL" "$S3VEIL_JOB" "$S3VEIL_INPUT" --config "$S3VEIL_CONFIG" --report "$S3VEIL_REPORT" &
+# S3VEIL_INPUT may be several arguments, such as "--manifest s3://my-inventories/keys.csv --rate 500/s".
+read -ra input <<<"$S3VEIL_INPUT"
+"$S3VEIL" "$S3VEIL_JOB" "${input[@]}" --config "$S3VEIL_CONFIG" --report "$S3VEIL_REPORT" &
 job=$!
 trap 'kill -TERM "$job" 2>/dev/null || true' TERM INT
 

@@ -5,6 +5,7 @@
 mod arguments;
 mod counters;
 mod exit;
+mod metrics_file;
 mod plan;
 mod screen;
 mod table;
@@ -19,6 +20,7 @@ use time::format_description::well_known::Rfc3339;
 use self::arguments::parse::PlaceArgument;
 pub use self::arguments::{DecryptCommand, DecryptJob, EncryptJob, JobArguments, ReportArguments, VerifyJob};
 use self::counters::KeyServiceCalls;
+use self::metrics_file::MetricsFile;
 use self::plan::Plan;
 use super::check::ReportFormat;
 use super::startup::{self, Purpose};
@@ -58,14 +60,32 @@ pub fn run(path: &Path, kind: Kind) -> Result<Ended, Failure> {
     // What the arguments alone show to be wrong needs no configuration.
     let plan = Plan::new(kind)?;
     let config = config::load(path)?;
-    let calls = KeyServiceCalls::install()?;
+    let file = plan.metrics.as_deref().map(|path| MetricsFile::new(path, plan.name(), plan.shard()));
+    let (file, recorder) = file.unzip();
+    let calls = KeyServiceCalls::install(recorder)?;
     let (format, hint) = (plan.format, plan.place.is_none());
-    let summary = runtime()?.block_on(execute(plan, &config, &calls))?;
+    file.as_ref().map_or(Ok(()), MetricsFile::begin)?;
+    let counting = Counting { calls, file: file.clone() };
+    let summary = runtime()?.block_on(execute(plan, &config, &counting));
+    if let Some(file) = file {
+        file.end(match &summary {
+            Ok(summary) => exit::of_summary(summary).err().map_or(0, |failure| failure.exit_code()),
+            Err(failure) => failure.exit_code(),
+        });
+    }
+    let summary = summary?;
     let shown = match format {
         ReportFormat::Text => table::summary(&summary, hint),
         ReportFormat::Json => String::from_utf8(summary.to_json()).expect("JSON is text"),
     };
     Ok(Ended { shown, outcome: exit::of_summary(&summary) })
+}
+
+/// What counts, beside the report.
+struct Counting {
+    calls: KeyServiceCalls,
+    /// Where metrics are written.
+    file: Option<MetricsFile>,
 }
 
 /// Merges the reports of a job's shards.
@@ -99,14 +119,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|source| Failure::Io { action: "starting the runtime".to_owned(), source })
 }
 
-async fn execute(plan: Plan, config: &Config, calls: &KeyServiceCalls) -> Result<Summary, Failure> {
+async fn execute(plan: Plan, config: &Config, counting: &Counting) -> Result<Summary, Failure> {
     let signals = serve::signals();
     let catching = |source| Failure::Io { action: "catching signals".to_owned(), source };
     let serve::Shutdown { graceful, now } = signals.map_err(catching)?;
     metric::keep_handles();
     process::raise_descriptor_limit(plan.concurrency());
     let resources = startup::resources(config, Purpose::Look).await?;
-    let running = run_job(plan, &resources, calls, graceful);
+    let running = run_job(plan, &resources, counting, graceful);
     tokio::select! {
         summary = running => summary,
         () = now => Err(Failure::Job {
@@ -119,7 +139,7 @@ async fn execute(plan: Plan, config: &Config, calls: &KeyServiceCalls) -> Result
 async fn run_job(
     plan: Plan,
     resources: &crate::operation::Resources,
-    calls: &KeyServiceCalls,
+    counting: &Counting,
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, Failure> {
     let resources: &Resources = &resources.upload;
@@ -129,20 +149,24 @@ async fn run_job(
     let mut facts = facts(&job, &plan, started);
     let progress = Progress::default();
     let screen = screen::show(job.name, progress.clone());
+    let upstreams = &resources.upstreams;
+    let kept = counting.file.clone().map(|file| file.keep(progress.clone(), upstreams.clone()));
     let ended = job.run(resources, &progress, stop).await;
     screen.end();
+    kept.inspect(tokio::task::JoinHandle::abort);
+    metrics_file::measure(&progress, upstreams);
     let ended = ended.map_err(exit::failure)?;
     facts.ending = ended.ending.clone();
     facts.reason = ended.failure.as_ref().map(ToString::to_string);
     facts.input_rows = ended.total.rows;
     facts.plan = ended.total.plan.map(|plan| format!("{plan:016x}"));
     facts.seconds = began.elapsed().as_secs_f64();
-    for (_, upstream) in resources.upstreams.all() {
+    for (_, upstream) in upstreams.all() {
         let (reads, writes) = upstream.request_counts();
         facts.read_requests += reads;
         facts.write_requests += writes;
     }
-    facts.kms_calls = calls.count();
+    facts.kms_calls = counting.calls.count();
     facts.failure_code = ended.failure.as_ref().map(exit::code);
     ended.end(facts).await.map_err(exit::failure)
 }

@@ -192,6 +192,7 @@ where
                 };
                 self.report.add(object, &outcome).await?;
                 self.progress.add(true, 0);
+                count(&outcome);
             }
             Fed::NotSampled => self.report.not_sampled(),
             Fed::End(total) => self.total = Some(total),
@@ -210,6 +211,7 @@ where
         };
         self.report.add(object, outcome).await?;
         self.progress.add(is_failed, outcome.bytes);
+        count(outcome);
         Ok(())
     }
 
@@ -237,6 +239,7 @@ where
             )));
         }
         if tries < MAX_TRIES && (is_refused || outcome.status == Status::Raced) {
+            metrics::counter!("s3veil_job_retries_total", "reason" => reason(&outcome)).increment(1);
             let due = now + FIRST_PAUSE * 2_u32.pow(tries - 1);
             self.waiting.push_back((due, Tried { row, tries }));
             self.progress.set_waiting(self.waiting.len());
@@ -266,6 +269,28 @@ where
             None => Ending::Complete,
         };
         Ok(Run { ending, total: self.total.unwrap_or_default(), failure: self.failure })
+    }
+}
+
+/// Counts a row that has ended.
+fn count(outcome: &Outcome) {
+    let status = match outcome.status {
+        Status::Succeeded if outcome.is_unchanged => "unchanged",
+        Status::Succeeded => "succeeded",
+        Status::Skipped => "skipped",
+        Status::Raced => "raced",
+        Status::Failed => "failed",
+    };
+    metrics::counter!("s3veil_job_rows_total", "status" => status).increment(1);
+    metrics::counter!("s3veil_job_bytes_total").increment(outcome.bytes);
+}
+
+/// Why a row is tried again.
+fn reason(outcome: &Outcome) -> &'static str {
+    match outcome.severity {
+        Severity::Throttled => "throttled",
+        Severity::Unavailable => "unavailable",
+        Severity::None | Severity::Row | Severity::NotAuthentic => "raced",
     }
 }
 

@@ -16,6 +16,7 @@ mod parts;
 mod plan;
 mod read_back;
 mod rewrap;
+mod rewrap_foreign;
 mod seen;
 mod split;
 mod target;

@@ -61,6 +61,7 @@ impl Throttle {
     /// A throttle that begins with all that the limits allow.
     pub fn new(limits: Limits) -> Self {
         let window = limits.concurrency as f64;
+        show(window);
         Self { limits, window, lowered: None, pause: FIRST_PAUSE, paused_until: None, due: None, paid: None }
     }
 
@@ -95,7 +96,11 @@ impl Throttle {
 
     /// Takes note of an object that the storage did not refuse.
     pub fn raise(&mut self) {
-        self.window = (self.window + 1.0 / self.window).min(self.limits.concurrency as f64);
+        let most = self.limits.concurrency as f64;
+        if self.window < most {
+            self.window = (self.window + 1.0 / self.window).min(most);
+            show(self.window);
+        }
         self.pause = FIRST_PAUSE;
     }
 
@@ -106,9 +111,16 @@ impl Throttle {
         }
         self.lowered = Some(now);
         self.window = (self.window / 2.0).max(1.0);
+        metrics::counter!("s3veil_job_backoffs_total").increment(1);
+        show(self.window);
         self.paused_until = Some(now + self.pause);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
+}
+
+/// Shows how many objects may be worked on now.
+fn show(window: f64) {
+    metrics::gauge!("s3veil_job_window").set(window.floor());
 }
 
 #[cfg(test)]

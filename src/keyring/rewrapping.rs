@@ -83,12 +83,29 @@ impl Keyring {
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
     ) -> Result<Rewrapping, Arc<RewrapError>> {
+        self.rewrap_as(Purpose::NATIVE, rule, key_id, wrappings, context).await
+    }
+
+    /// [`Self::rewrap_for`] for an object of any format. One that has a single wrapping is wrapped again by
+    /// [`KeyRule::with_one_wrapping`].
+    ///
+    /// # Errors
+    /// As [`Self::rewrap_for`].
+    pub async fn rewrap_as(
+        &self,
+        purpose: Purpose,
+        rule: &KeyRule,
+        key_id: Option<&KeyId>,
+        wrappings: Wrappings<'_>,
+        context: &EncryptionContext,
+    ) -> Result<Rewrapping, Arc<RewrapError>> {
         let target = self.inner.write_key_id(rule, key_id).map_err(|error| Arc::new(error.into()))?;
         let further = wrappings.further.unwrap_or_default();
         let (tag, fields) = (rule.wrapping_tag(), [target.as_str().as_bytes(), context.canonical()]);
         let allowed: Vec<_> = self.allowed_keys(rule).map(|key| key.as_str().as_bytes()).collect();
-        let fields = [&[&tag[..], wrappings.first, further], &fields[..], &allowed[..]].concat();
+        let fields = [&[purpose.name(), &tag, wrappings.first, further], &fields[..], &allowed[..]].concat();
         let work = Work {
+            purpose,
             inner: Arc::clone(&self.inner),
             rule: rule.clone(),
             target: target.clone(),
@@ -162,6 +179,7 @@ impl Inner {
 
 /// The rewrapping of one data key.
 struct Work {
+    purpose: Purpose,
     inner: Arc<Inner>,
     rule: KeyRule,
     /// The first holder's key that is to wrap.
@@ -367,13 +385,13 @@ impl Work {
             candidate.holder() == self.rule.first() && candidate.name() == WrappingName::First
         };
         if let Some(candidate) = candidates.iter().find(own) {
-            let attempt = Arc::clone(&self.inner).attempt(Purpose::NATIVE, candidate.clone(), &self.context);
+            let attempt = Arc::clone(&self.inner).attempt(self.purpose, candidate.clone(), &self.context);
             if let Ok(unwrapped) = attempt.await {
                 return Ok(Opened { unwrapped, is_of_first: true });
             }
         }
         let keyring = Keyring { inner: Arc::clone(&self.inner) };
-        let unwrapped = keyring.unwrap(&self.rule, wrappings, &self.context).await?;
+        let unwrapped = keyring.unwrap_as(self.purpose, &self.rule, wrappings, &self.context).await?;
         Ok(Opened { unwrapped, is_of_first: false })
     }
 
@@ -395,7 +413,10 @@ impl Work {
             tracing::error!(key_id = %self.target, "the key provider wrapped another data key than it was given");
             return Err(KeyringError::Malformed(MalformedResponse::RoundTrip).into());
         }
-        let cached_as = blob_fingerprint(Purpose::NATIVE, place, wrapped, &self.context, &self.target);
+        if unwrapped.data_key.is_short() && !self.purpose.accepts_short_keys() {
+            return Err(KeyringError::Malformed(MalformedResponse::DataKeyLength).into());
+        }
+        let cached_as = blob_fingerprint(self.purpose, place, wrapped, &self.context, &self.target);
         inner.unwrapped.insert(cached_as, unwrapped.clone()).await;
         Ok(Some(unwrapped.data_key))
     }

@@ -53,6 +53,18 @@ impl KeyRule {
         self.wrapping[0]
     }
 
+    /// This rule for a format whose objects have one wrapping: the first holder wraps, and the others may
+    /// unwrap.
+    #[must_use]
+    pub fn with_one_wrapping(&self) -> Self {
+        Self {
+            wrapping: vec![self.first()],
+            unwrapping: self.holders().skip(1).collect(),
+            recovery: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The places of all holders that may unwrap, beginning with those that wrap.
     pub(super) fn holders(&self) -> impl Iterator<Item = usize> {
         self.wrapping.iter().chain(&self.unwrapping).copied()

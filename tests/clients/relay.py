@@ -22,6 +22,7 @@ class Relay:
         self.answers_wait = 0  # seconds, each piece of an answer
         self.requests_wait = 0  # seconds, each piece of a request
         self.cut_at = None  # a pattern: the connection on which a client sends such bytes ends, and they are not relayed
+        self.meddle = None  # called with each piece of a request before it is relayed
         self.before = None  # a pattern and what to do, once, before a client's bytes with it are relayed
         self.requests, self.answered = [], 0  # "GET /path" each; bytes
         self.is_away, self.refused = False, 0  # whether connections end at once, and how many did
@@ -63,6 +64,8 @@ class Relay:
                     time.sleep(self.requests_wait)
                 if not answers and self.cut_at and self.cut_at.search(data):
                     break
+                if not answers and self.meddle:
+                    self.meddle(data)
                 if not answers and self.before and self.before[0].search(data):
                     do, self.before = self.before[1], None
                     do()

@@ -460,13 +460,14 @@ def test_a_job_writes_to_a_store_that_a_proxy_serves(tmp_path):
         while proxy.metrics()[loaded] == before:
             time.sleep(0.05)
         process = begin(proxy, "rewrap", f"s3://{bucket}", "--report", tmp_path / "report")
-        for key in keys:
+        for key in keys[::2]:
             client.put_object(Bucket=bucket, Key=key, Body=b"new " + key.encode())
         out, err = process.communicate(timeout=120)
         assert process.returncode in (0, 75), out + err
         assert any(row["ResultMessage"] != "unchanged" for row in rows(tmp_path / "report", "rewrap"))
-        for key in keys:
-            assert client.get_object(Bucket=bucket, Key=key)["Body"].read() == b"new " + key.encode()
+        for place, key in enumerate(keys):
+            content = key.encode() if place % 2 else b"new " + key.encode()
+            assert client.get_object(Bucket=bucket, Key=key)["Body"].read() == content
 
 
 def test_deploy_files_are_what_they_say():

@@ -168,6 +168,38 @@ def test_a_key_is_retired_by_rewrap_without_the_right_to_decrypt(start, real, km
         assert_described(reader, bucket, key)
 
 
+def test_other_formats_are_rewrapped_without_the_right_to_decrypt(start, real, kms, relay, behind, job):
+    old, new = two_keys(kms)
+    read_all = ["native", "cbc", "s3ec", "plaintext"]
+    bucket = new_bucket(behind)
+    before = {}
+    for name in ("cbc", "s3ec-v2", "s3ec-v3"):
+        writer = start(real, keyring={"key_id": alias_of(old)}, bucket=[{"name": "*", "formats": {"write": name}}])
+        writer.boto().put_object(Bucket=bucket, Key=name, Body=CONTENT, **DESCRIBED)
+        writer.stop()
+        before[name] = behind.head_object(Bucket=bucket, Key=name)
+    formats = {"formats": {"write": "native", "read": read_all}}
+    rules = {"bucket": [{"name": "*", "key_id": alias_of(new), "allowed_key_ids": [alias_of(old)], **formats}]}
+    rewrapping = start(real, keyring={"key_id": alias_of(new), "endpoint": relay.endpoint}, **rules)
+    relay.denied = {"Decrypt", "GenerateDataKey", "Encrypt"}
+    assert "new wrappings" in job(rewrapping, "rewrap", f"s3://{bucket}", "--dry-run")
+    job(rewrapping, "rewrap", f"s3://{bucket}")
+    entries = {"cbc": "encryption-key", "s3ec-v2": "x-amz-key-v2", "s3ec-v3": "x-amz-3"}
+    for name, entry in entries.items():
+        now = behind.head_object(Bucket=bucket, Key=name)
+        assert now["ETag"] == before[name]["ETag"] and now["Metadata"].keys() == before[name]["Metadata"].keys()
+        changed = {key for key, value in now["Metadata"].items() if value != before[name]["Metadata"][key]}
+        assert changed == {entry}, name
+    rows = job(rewrapping, "rewrap", f"s3://{bucket}")
+    assert rows.count("unchanged") == len(entries), rows
+    rewrapping.stop()
+    kms.disable_key(KeyId=old)
+    reader = start(real, keyring={"key_id": alias_of(new)}, bucket=[{"name": "*", **formats}]).boto()
+    for name in entries:
+        assert read(reader, bucket, name) == CONTENT, name
+        assert_described(reader, bucket, name)
+
+
 def test_a_dry_run_writes_nothing(start, real, kms, behind, job):
     old, new = two_keys(kms)
     writer = start(real, keyring={"key_id": alias_of(old)})

@@ -1,5 +1,6 @@
 """The provider `vault`: a proxy whose keys are in a real OpenBao."""
 
+import base64
 import json
 import os
 import time
@@ -10,7 +11,10 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 
+from backing import EmbeddedStore
 from proxy import Proxy, toml_text
+from relay import Relay
+from test_jobs_frame import refused, rows, run, succeeded
 
 ADDRESS = os.environ.get("S3VEIL_TEST_VAULT_ADDRESS")
 pytestmark = pytest.mark.skipif(not ADDRESS, reason="S3VEIL_TEST_VAULT_ADDRESS names no OpenBao")
@@ -116,3 +120,41 @@ def test_check_refuses_a_key_that_is_not_derived(tmp_path, key, upstream):
     assert result.returncode != 0
     expected = f"the key transit/{plain} is not derived: it would open data keys of every realm; create it with derived=true"
     assert expected in (result.stdout + result.stderr).decode()
+
+
+def test_rewrap_sends_data_keys_in_batches_and_one_that_is_refused_fails_alone(tmp_path, key, upstream):
+    keys, reuse = [f"k{number}" for number in range(100)], {"reuse": "off"}
+    store = EmbeddedStore(tmp_path / "data")
+    with Proxy(tmp_path / "first", upstream, holder(key, tmp_path) | reuse) as first:
+        s3 = first.boto()
+        s3.create_bucket(Bucket="bucket")
+        for name in keys:
+            s3.put_object(Bucket="bucket", Key=name, Body=name.encode())
+    damaged = store.read("bucket", "k7")
+    blob = bytearray(base64.b64decode(damaged.metadata["encryption-key"]))
+    blob[-5] ^= 1
+    damaged.metadata["encryption-key"] = base64.b64encode(blob).decode()
+    store.write("bucket", "k7", damaged)
+    bao("POST", f"transit/keys/{key}/rotate", {})
+    # The job may wrap again, and can open nothing.
+    bao("POST", f"sys/policies/acl/{key}", {"policy": f'path "transit/rewrap/{key}" {{ capabilities = ["update"] }}'})
+    relay = Relay(ADDRESS)
+    job = Proxy(tmp_path / "job", upstream, holder(key, tmp_path) | reuse | {"address": relay.endpoint})
+    job.config.write_text(toml_text(job.configuration()))
+    report = tmp_path / "report"
+    refused(run(job, "rewrap", "s3://bucket", "--report", report), 74, "1 objects failed")
+    requests = [line for line in relay.requests if "/transit/rewrap/" in line]
+    # A request for the first one or two objects, and each other has those that came while the one before was in flight.
+    assert 2 <= len(requests) <= len(keys) // 2, len(requests)
+    (failed,) = [row for row in rows(report, "rewrap") if row["TaskStatus"] == "failed"]
+    assert failed["Key"] == "k7" and "unwrapping it failed" in failed["ResultMessage"], failed
+    for name in keys:
+        blob = base64.b64decode(store.read("bucket", name).metadata["encryption-key"])
+        assert blob.startswith(b"vault:v1:" if name == "k7" else b"vault:v2:"), name
+    rules = [f'path "transit/{call}/{key}" {{ capabilities = ["update"] }}' for call in ("datakey/plaintext", "decrypt", "rewrap")]
+    bao("POST", f"sys/policies/acl/{key}", {"policy": "\n".join(rules)})
+    bao("POST", f"transit/keys/{key}/config", {"min_decryption_version": 2})
+    (tmp_path / "good.txt").write_text("".join(f"{name}\n" for name in keys if name != "k7"))
+    again = succeeded(run(job, "verify", "--manifest", tmp_path / "good.txt", "--bucket", "bucket", "--format", "json"))
+    assert json.loads(again.stdout)["succeeded"] == len(keys) - 1
+    relay.stop()

@@ -182,6 +182,43 @@ mod openbao {
 
     #[tokio::test]
     #[ignore = "needs OpenBao"]
+    async fn many_data_keys_are_wrapped_again_and_one_that_is_refused_fails_alone() {
+        let bench = BaoBench::new().await;
+        let mut blobs = Vec::new();
+        for _ in 0..30 {
+            blobs.push(write(bench.provider()).await.expect("the key is usable"));
+        }
+        let other = BaoBench::new().await;
+        let foreign = write(other.provider()).await.expect("the key is usable");
+        bench.rotate().await;
+        let rewrapping = keyring(bench.key.provider_with_root(&bench.key.name)).await;
+        let key_id = rewrapping.allowed_keys(&KeyRule::default()).next().expect("the key").clone();
+        let all = blobs.iter().map(|written| &written.wrapped).chain([&foreign.wrapped]);
+        let mut running = tokio::task::JoinSet::new();
+        for (number, blob) in all.cloned().enumerate() {
+            let (rewrapping, key_id) = (rewrapping.clone(), key_id.clone());
+            running.spawn(async move {
+                (
+                    number,
+                    rewrapping.rewrap(0, &blob, &context(), &key_id).await.map_err(|failure| failure.error),
+                )
+            });
+        }
+        while let Some(done) = running.join_next().await {
+            let (number, rewrapped) = done.expect("no panic");
+            let Some(written) = blobs.get(number) else {
+                assert_eq!(rewrapped.expect_err("another key's blob"), KeyringError::InvalidCiphertext);
+                continue;
+            };
+            let rewrapped = rewrapped.expect("rewrap");
+            assert!(rewrapped.starts_with(b"vault:v2:"), "{}", rewrapped.escape_ascii());
+            let read = read(bench.provider(), &rewrapped).await.expect("the new version");
+            assert_eq!(read.data_key.expose(), written.data_key.expose());
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs OpenBao"]
     async fn a_rewrapped_data_key_survives_the_end_of_its_version() {
         let bench = BaoBench::new().await;
         let written = write(bench.provider()).await.expect("the key is usable");

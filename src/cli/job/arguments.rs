@@ -86,13 +86,17 @@ pub struct JobArguments {
     /// Bytes in a second, of the whole job on average, such as 200MiB/s
     #[arg(long, value_name = "SIZE/s", value_parser = parse::bandwidth)]
     pub bandwidth: Option<Share>,
-    /// Objects at once, of the whole job; default: 16 in each process
+    /// Objects at once, of the whole job; default: in each process 16, for rewrap and keys 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: Option<u32>,
     /// Where to write a row for each object: a directory, or s3://BUCKET/PREFIX (in plaintext: names and key
     /// ids, no content)
     #[arg(long, value_name = "DIR")]
     pub report: Option<String>,
+    /// Where to write metrics every ten seconds, as Prometheus reads them (for node_exporter's textfile
+    /// collector): FILE.prom, or a directory for s3veil-JOB-SHARD-of-SHARDS.prom
+    #[arg(long, value_name = "FILE.prom|DIR")]
+    pub metrics: Option<PathBuf>,
     /// How long running objects may take after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = config::parse_duration)]
     pub grace: Duration,

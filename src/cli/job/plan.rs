@@ -2,6 +2,7 @@
 //! It must not know how a job runs.
 //! It promises that what contradicts itself, or is missing, is refused before anything is read.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::arguments::parse::{
@@ -19,8 +20,12 @@ use crate::job::{
 use crate::s3::BucketName;
 use crate::upload::Resources;
 
-/// Objects at once in one process.
+/// Objects at once in one process that reads contents.
 const CONCURRENCY: usize = 16;
+
+/// Objects at once in one process that reads and writes metadata alone: it waits for the storage nearly all
+/// of the time, and a row takes a few KiB.
+const METADATA_CONCURRENCY: usize = 64;
 
 /// What a job works on, before the storage is known.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub(super) struct Plan {
     limits: Limits,
     grace: Duration,
     dry_run: bool,
+    /// Where metrics are written.
+    pub(super) metrics: Option<PathBuf>,
     /// Where the report is.
     pub(super) place: Option<PlaceArgument>,
     /// The form of the summary.
@@ -109,8 +116,11 @@ impl Plan {
         let concurrency = job.concurrency.map(|count| usize::try_from(count).expect("a count fits"));
         let limits =
             Limits { concurrency: concurrency.unwrap_or(1), rate, bandwidth }.shared_by(shard.count());
-        let limits =
-            Limits { concurrency: concurrency.map_or(CONCURRENCY, |_| limits.concurrency), ..limits };
+        let usual = match &step {
+            Step::Rewrap | Step::Keys => METADATA_CONCURRENCY,
+            Step::Verify | Step::Encrypt(_) | Step::Decrypt(_) => CONCURRENCY,
+        };
+        let limits = Limits { concurrency: concurrency.map_or(usual, |_| limits.concurrency), ..limits };
         let selection = Selection {
             versions: Some(versions),
             key_id: job.key_id,
@@ -128,6 +138,7 @@ impl Plan {
             limits,
             grace: job.grace,
             dry_run: job.dry_run,
+            metrics: job.metrics,
             place,
             format: job.format,
         })
@@ -159,6 +170,16 @@ impl Plan {
             dry_run: self.dry_run,
             place: self.place.as_ref().map(|place| place.at(&resources.upstreams)),
         })
+    }
+
+    /// The job's name, such as `verify`.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The share of this process.
+    pub(super) fn shard(&self) -> Shard {
+        self.shard
     }
 
     /// How many objects this process works on at once.

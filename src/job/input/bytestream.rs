@@ -93,6 +93,7 @@ impl Bytestream {
             headers: http::HeaderMap::new(),
             needs_checksum: false,
             if_range: None,
+            customer_key: None,
         };
         let opened = open_object(resources, read).await;
         let opened =

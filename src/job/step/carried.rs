@@ -119,14 +119,19 @@ async fn object_grants(
     resources: &Resources,
     at: &ObjectLocation<'_>,
 ) -> Result<Vec<(&'static str, String)>, Stop> {
+    if !resources.has_acls(at.bucket).await {
+        return Ok(Vec::new());
+    }
     let mut request = at.request(Method::GET);
     request.query.push(("acl".to_owned(), None));
     let response = resources.upstreams.fetch(request).await?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => {
+        StatusCode::NOT_IMPLEMENTED => {
+            resources.acls.note_none(at.bucket).await;
             return Ok(Vec::new());
         }
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND => return Ok(Vec::new()),
         _ => {
             return Err(Stop::During("reading its ACL (s3:GetObjectAcl)", Box::new(refusal(response).await)));
         }

@@ -13,7 +13,7 @@ use super::files;
 use super::in_place::Written;
 use super::parts::{PartSink, PartSource, PlainUpload, read_back_lengths};
 use super::read_back::{look, reading};
-use super::seen::{Restored, Seen, StoredChecksums};
+use super::seen::{Restored, Seen, StoredChecksums, refuse_customer_key};
 use super::target::{Means, Target, is_done_before};
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::job::row::Row;
@@ -62,7 +62,9 @@ pub(super) async fn decrypt(
     let mut metadata = seen.headers.clone();
     let at = seen.location(row);
     let mut is_plaintext = false;
-    match seen.detect(rule, known)? {
+    let detected = seen.detect(rule, known)?;
+    refuse_customer_key(&detected)?;
+    match detected {
         DetectedFormat::Native(_) => {}
         DetectedFormat::Foreign(claims) => {
             let source = Source { resources, rule, at: &at };
@@ -119,6 +121,7 @@ async fn plaintext_parts(
         headers: HeaderMap::from_iter([(http::header::IF_MATCH, seen.etag.clone())]),
         needs_layout: seen.parts().is_some(),
         needs_checksum: false,
+        customer_key: None,
     };
     let described = describe_object(resources, description).await?;
     let parts =

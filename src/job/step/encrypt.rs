@@ -25,7 +25,7 @@ use crate::object::location::etag_of;
 use crate::object::opened::OpenedObject;
 use crate::object::plaintext::Plaintext;
 use crate::object::rule::BucketRule;
-use crate::object::rule::formats::ReadFormat;
+use crate::object::rule::formats::{ReadFormat, WriteFormat};
 use crate::object::selected_key::selected_key;
 use crate::object::write::{BUFFERED, NewObject, room_to_seal};
 use crate::s3::Checksum;
@@ -57,6 +57,9 @@ pub(super) async fn encrypt(
     };
     let source_rule = resources.policies.for_object(&row.bucket, &row.object_key)?;
     let rule = resources.policies.for_object(&target.bucket, &target.object_key)?;
+    if rule.formats.write == WriteFormat::Plaintext {
+        return Err(Stop::Skipped("the bucket's rule stores objects unencrypted".to_owned()));
+    }
     let seen = Seen::newest(resources, row, StoredChecksums::Requested).await?;
     let detected = seen.detect(source_rule, known)?;
     let mut metadata = seen.headers.clone();
@@ -119,6 +122,7 @@ impl Encrypt<'_> {
             headers: HeaderMap::from_iter([(IF_MATCH, present.etag.clone())]),
             needs_layout: false,
             needs_checksum: false,
+            customer_key: None,
         };
         let described = describe_object(self.resources, description).await;
         let is_done = described.is_ok_and(|described| {
@@ -154,7 +158,7 @@ impl Encrypt<'_> {
         let mut headers = carried.headers();
         headers.extend([target.condition(seen)]);
         let name = (&target.bucket, &target.object_key);
-        let object = NewObject::for_copy(name, rule, (key_id, SseAlgorithm::AwsKms), headers)?;
+        let object = NewObject::for_copy(name, rule, (key_id, None, SseAlgorithm::AwsKms), headers)?;
         let kept = kept_checksums(seen, self.format);
         let (written, digested, key_id) = match plan {
             Plan::Whole => {

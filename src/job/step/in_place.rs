@@ -6,11 +6,11 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH};
 use http::{Method, StatusCode};
 
 use super::carried::Carried;
-use super::ending::Stop;
+use super::ending::{Stop, Success};
 use super::seen::Seen;
 use crate::error::Result;
 use crate::job::row::Row;
-use crate::object::location::{etag_of, unquoted};
+use crate::object::location::{ObjectLocation, etag_of, unquoted};
 use crate::object::lost_response::Expected;
 use crate::object::upstream_response::read_copy;
 use crate::s3::CopySource;
@@ -55,8 +55,14 @@ pub(super) struct InPlace<'a> {
     pub(super) row: &'a Row,
     pub(super) seen: &'a Seen,
     pub(super) carried: &'a Carried,
-    /// The metadata entries of the object's format.
+    /// The metadata entries of the object's format that are not carried.
     pub(super) entries: HeaderMap,
+}
+
+/// The outcome of a dry run for an object of these parts.
+pub(super) fn would_be_copied(parts: Option<&PartRanges>) -> Success {
+    let parts = parts.map_or(String::new(), |parts| format!(" of {} parts", parts.len()));
+    Success::Done(format!("would be copied onto itself{parts} with new wrappings"))
 }
 
 impl InPlace<'_> {
@@ -90,7 +96,7 @@ impl InPlace<'_> {
     /// The storage's refusal or failure; [`Stop::Raced`] if the object changed meanwhile.
     pub(super) async fn copy_parts(&self, parts: &PartRanges) -> Result<Written, Stop> {
         let request = self.request(Method::POST);
-        let expected = Expected::from_request(&request).expect("the entries of a native object");
+        let expected = self.expected(&request);
         let (upload, _) = StorageUpload::create(&self.resources.upstreams, request).await?;
         let abort = upload.abort_on_drop();
         let made = async {
@@ -107,6 +113,58 @@ impl InPlace<'_> {
         };
         let CompletedUpload { headers, result, .. } = abort.settle(made.await).await?;
         Ok(Written::new(&headers, result.etag()))
+    }
+
+    /// Looks at the object that was written. `names` are the metadata entries of its format, of which those
+    /// that are not in `entries` must be absent.
+    ///
+    /// # Errors
+    /// The error of the write, if it was not carried out; [`Stop::Refused`] if the storage stored something
+    /// else than it was given; [`Stop::Raced`] if another object has taken its place.
+    pub(super) async fn read_back(
+        &self,
+        written: Result<Written, Stop>,
+        names: &[&str],
+    ) -> Result<Seen, Stop> {
+        let (written, trouble) = match written {
+            Ok(written) => (written, None),
+            Err(raced @ Stop::Raced(_)) => return Err(raced),
+            // A response may have been lost, and the repeated request be refused because of the first one.
+            Err(stop) => (Written::default(), Some(stop)),
+        };
+        let Row { bucket, object_key, .. } = self.row;
+        let version_id = written.version_id.as_deref();
+        let at = ObjectLocation { bucket, object_key, version_id, headers: HeaderMap::new() };
+        let (now, trouble) = match (Seen::at(self.resources, &at).await, trouble) {
+            (Ok(now), trouble) => (now, trouble),
+            (Err(_), Some(trouble)) => return Err(trouble),
+            (Err(failure), None) => return Err(failure),
+        };
+        let other = names.iter().find(|name| now.headers.get(**name) != self.entries.get(**name));
+        if let (Some(_), Some(trouble)) = (other, trouble) {
+            return Err(trouble);
+        }
+        let other = other.map(|name| (*name).to_owned());
+        let other = other.or_else(|| self.carried.first_lost(&now).map(ToString::to_string));
+        let other = other.or_else(|| (now.stored != self.seen.stored).then(|| "Content-Length".to_owned()));
+        let other = other.or_else(|| (now.parts() != self.seen.parts()).then(|| "ETag".to_owned()));
+        match other {
+            Some(other) => Err(written.differs(&now, &other)),
+            None => Ok(now),
+        }
+    }
+
+    /// The copy that a request makes, by the first entry that the object does not have yet.
+    fn expected(&self, request: &UpstreamRequest) -> Expected {
+        let is_new =
+            |(name, value): &(&HeaderName, &HeaderValue)| self.seen.headers.get(*name) != Some(value);
+        let new = self.entries.iter().find(is_new).map(|(name, _)| name.clone());
+        let by_entry = new.and_then(|name| Expected::by_entry(request, name));
+        by_entry.unwrap_or_else(|| {
+            // It only lacks an entry, by which it can't be found.
+            let nothing = HeaderValue::from_static("no object has this envelope");
+            Expected::new(&self.row.bucket, &self.row.object_key, nothing, HeaderMap::new())
+        })
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {

@@ -238,6 +238,7 @@ impl<'a> PartSource<'a> {
             headers: HeaderMap::from_iter([(IF_MATCH, self.etag.clone())]),
             needs_checksum: false,
             if_range: None,
+            customer_key: None,
         };
         let opened = open_object(self.resources, read).await?;
         // Not every storage supports If-Match.

@@ -6,8 +6,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::carried::{Carried, Tags};
 use super::ending::{Known, Stop, Success};
-use super::in_place::{InPlace, Written};
+use super::in_place::{InPlace, Written, would_be_copied};
 use super::part_lengths::{part_lengths, ranges};
+use super::rewrap_foreign::rewrap_foreign;
 use super::seen::{Restored, Seen, StoredChecksums};
 use crate::envelope::native::{FormatError, ObjectName};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::job::row::Row;
 use crate::keyring::{EncryptionContext, Rewrapping};
 use crate::object::foreign::DetectedFormat;
 use crate::object::layout::layout_of;
-use crate::object::location::{ObjectIdentity, ObjectLocation};
+use crate::object::location::ObjectIdentity;
 use crate::object::native::{NativeMetadata, wrapped_key_header};
 use crate::object::rule::BucketRule;
 use crate::object::selected_key::selected_key;
@@ -43,12 +44,8 @@ pub(super) async fn rewrap(
     let seen = Seen::newest(resources, row, StoredChecksums::Omitted).await?;
     let stored = match seen.detect(rule, known)? {
         DetectedFormat::Native(stored) => stored,
-        DetectedFormat::Foreign(other) => {
-            let format = other.format().name();
-            return Err(Stop::Skipped(format!(
-                "its format is {format}, which has no wrapping that is made anew; `encrypt` stores it in another \
-                 format"
-            )));
+        DetectedFormat::Foreign(claims) => {
+            return Box::pin(rewrap_foreign((resources, row, rule), &seen, claims, dry_run, known)).await;
         }
     };
     seen.refuse_archived(Restored::Usable)?;
@@ -67,18 +64,16 @@ pub(super) async fn rewrap(
     let tags = if is_multipart { Tags::Sent } else { Tags::Copied };
     let carried = Carried::read(resources, &seen.location(row), &seen.headers, tags).await?;
     let entries = work.entries()?;
-    let in_place = InPlace { resources, row, seen: &seen, carried: &carried, entries: entries.clone() };
+    let in_place = InPlace { resources, row, seen: &seen, carried: &carried, entries };
     let parts = if is_multipart { Some(work.parts().await?) } else { None };
     if dry_run {
-        let parts = parts.map_or(String::new(), |parts| format!(" of {} parts", parts.len()));
-        return Ok(Success::Done(format!("would be copied onto itself{parts} with new wrappings")));
+        return Ok(would_be_copied(parts.as_ref()));
     }
     let written = match &parts {
         Some(parts) => in_place.copy_parts(parts).await,
         None => in_place.copy_whole().await,
     };
-    let version = work.read_back(written, &carried, &entries).await?;
-    known.version_after = version;
+    known.version_after = work.read_back(&in_place, written).await?;
     Ok(Success::Done(String::new()))
 }
 
@@ -129,51 +124,34 @@ impl Rewrap<'_> {
         {
             return Ok(ranges(&lengths));
         }
-        let Row { bucket, object_key, .. } = self.row;
-        let opened = self.stored.unlock(&self.resources.keyring, self.rule, bucket, object_key).await?;
+        if self.stored.envelope().has_customer_key() {
+            let reason = "customer key: the storage does not tell the lengths of its parts, and its content opens with \
+                          a key that its client has";
+            return Err(Stop::Skipped(reason.to_owned()));
+        }
+        let name = (&self.row.bucket, &self.row.object_key);
+        let opened = self.stored.unlock(&self.resources.keyring, self.rule, name, None).await?;
         let known = layout_of(self.resources, &at, &identity, &opened.opened.content_key).await?;
         Ok(segments(&known.layout))
     }
 
-    /// Looks at the object that was written. Its version, where the bucket has versions.
+    /// Looks at the object that was written, and opens its envelope where the data key is known. Its version,
+    /// where the bucket has versions.
     ///
     /// # Errors
-    /// The error of the write, if it was not carried out; [`Stop::Refused`] if the storage stored something
-    /// else than it was given; [`Stop::Raced`] if another object has taken its place.
+    /// As [`InPlace::read_back`]; a wrapping that does not open.
     async fn read_back(
         &self,
+        in_place: &InPlace<'_>,
         written: Result<Written, Stop>,
-        carried: &Carried,
-        entries: &HeaderMap,
     ) -> Result<Option<String>, Stop> {
-        let (written, trouble) = match written {
-            Ok(written) => (written, None),
-            Err(raced @ Stop::Raced(_)) => return Err(raced),
-            // A response may have been lost, and the repeated request be refused because of the first one.
-            Err(stop) => (Written::default(), Some(stop)),
-        };
-        let Row { bucket, object_key, .. } = self.row;
-        let version_id = written.version_id.as_deref();
-        let at = ObjectLocation { bucket, object_key, version_id, headers: HeaderMap::new() };
-        let (now, trouble) = match (Seen::at(self.resources, &at).await, trouble) {
-            (Ok(now), trouble) => (now, trouble),
-            (Err(_), Some(trouble)) => return Err(trouble),
-            (Err(failure), None) => return Err(failure),
-        };
         let names = [ENCRYPTION_KEY, ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS];
-        let other = names.into_iter().find(|name| now.headers.get(*name) != entries.get(*name));
-        if let (Some(_), Some(trouble)) = (other, trouble) {
-            return Err(trouble);
-        }
-        let other = other.map(str::to_owned).or_else(|| carried.first_lost(&now).map(ToString::to_string));
-        let other = other.or_else(|| (now.stored != self.seen.stored).then(|| "Content-Length".to_owned()));
-        let other = other.or_else(|| (now.parts() != self.seen.parts()).then(|| "ETag".to_owned()));
-        if let Some(other) = other {
-            return Err(written.differs(&now, &other));
-        }
+        let now = in_place.read_back(written, &names).await?;
         if self.made.data_key.is_some() {
+            let Row { bucket, object_key, .. } = self.row;
             let stored = NativeMetadata::from_headers(&now.headers)?;
-            stored.unlock(&self.resources.keyring, self.rule, bucket, object_key).await?;
+            let (keyring, name) = (&self.resources.keyring, (bucket, object_key));
+            stored.authenticate(keyring, self.rule, name).await?;
         }
         Ok(now.version_id)
     }

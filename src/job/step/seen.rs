@@ -49,6 +49,19 @@ pub(super) enum Restored {
     Unusable,
 }
 
+/// Refuses an object whose content opens with a customer key, which a job does not have.
+///
+/// # Errors
+/// [`Stop::Skipped`] with the reason.
+pub(super) fn refuse_customer_key(detected: &DetectedFormat) -> Result<(), Stop> {
+    match detected {
+        DetectedFormat::Native(stored) if stored.envelope().has_customer_key() => {
+            Err(Stop::Skipped("customer key: its content opens with a key that its client has".to_owned()))
+        }
+        DetectedFormat::Native(_) | DetectedFormat::Foreign(_) => Ok(()),
+    }
+}
+
 impl Seen {
     /// The object or version that the row names.
     ///
@@ -213,6 +226,7 @@ impl Seen {
             headers: HeaderMap::from_iter([(IF_MATCH, self.etag.clone())]),
             needs_checksum: true,
             if_range: None,
+            customer_key: None,
         };
         let opened = open_object(resources, read).await?;
         // Not every storage supports If-Match.

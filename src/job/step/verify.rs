@@ -5,7 +5,7 @@
 use super::digest::drain;
 use super::ending::{Known, Stop, Success};
 use super::read_back::reading;
-use super::seen::{Restored, Seen};
+use super::seen::{Restored, Seen, refuse_customer_key};
 use crate::error::Result;
 use crate::job::row::Row;
 use crate::object::foreign::{DetectedFormat, ForeignMetadata};
@@ -17,6 +17,7 @@ pub(super) async fn verify(resources: &Resources, row: &Row, known: &mut Known) 
     let seen = Seen::named(resources, row).await?;
     let detected = seen.detect(rule, known)?;
     seen.refuse_archived(Restored::Usable)?;
+    refuse_customer_key(&detected)?;
     let opened = seen.open(&reading(resources, rule), row).await?;
     let expected: Vec<_> =
         opened.checksums.iter().filter(|kept| kept.parts.is_none()).map(|kept| kept.value).collect();

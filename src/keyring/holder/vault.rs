@@ -3,6 +3,7 @@
 //! holders. It promises that no data key is returned before the key was proved to be derived, and that every
 //! call ends within [`OPERATION_TIMEOUT`].
 
+mod batches;
 mod client;
 mod login;
 mod refusal;
@@ -25,6 +26,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use self::batches::{BatchRequest, Batches, Item, Rewrapped, results};
 use self::client::{Client, HttpResponse};
 use self::login::Login;
 use self::refusal::Refusal;
@@ -51,6 +53,8 @@ pub(in crate::keyring) struct VaultHolder {
     encrypt: Uri,
     rewrap: Uri,
     sessions: Sessions,
+    /// The blobs that are to be wrapped again.
+    batches: Batches,
     /// Whether a data key was refused in another context than its own, so that the key is derived.
     is_proved: AtomicBool,
 }
@@ -117,8 +121,9 @@ impl VaultHolder {
         let (generate, decrypt) = (uri("datakey/plaintext")?, uri("decrypt")?);
         let (encrypt, rewrap) = (uri("encrypt")?, uri("rewrap")?);
         let login = Login::new(&address, login, client).map_err(|problem| invalid("auth", &problem))?;
-        let (sessions, is_proved) = (Sessions::start(login), AtomicBool::new(false));
-        Ok(Self { address, key_id, generate, decrypt, encrypt, rewrap, sessions, is_proved })
+        let (sessions, batches) = (Sessions::start(login), Batches::default());
+        let is_proved = AtomicBool::new(false);
+        Ok(Self { address, key_id, generate, decrypt, encrypt, rewrap, sessions, batches, is_proved })
     }
 
     async fn generate(&self, context: &EncryptionContext) -> Result<GeneratedKey, CheckError> {
@@ -140,8 +145,34 @@ impl VaultHolder {
     }
 
     async fn rewrap(&self, wrapped: &[u8], context: &EncryptionContext) -> Result<WrappedKey, CheckError> {
-        let blob = Input::Ciphertext(parse_blob(wrapped)?);
-        self.wrapped(&self.call(&self.rewrap, blob, context.canonical()).await?)
+        let ciphertext = parse_blob(wrapped)?.to_owned();
+        let item = Item { ciphertext, context: STANDARD.encode(context.canonical()) };
+        let blob = match self.batches.run(&item, |items| self.rewrap_all(items)).await {
+            Some(result) => result?,
+            None => self.rewrap_one(&item).await?,
+        };
+        Ok(WrappedKey { wrapped: blob.into(), key_id: Some(self.key_id.as_str().to_owned()) })
+    }
+
+    /// Wraps several blobs again by one request. `None` if it was refused as a whole, so that each blob has
+    /// to be sent by itself: only this tells which one the server refuses.
+    async fn rewrap_all(&self, items: Vec<Item>) -> Option<Vec<Rewrapped>> {
+        if let [item] = &items[..] {
+            return Some(vec![self.rewrap_one(item).await]);
+        }
+        let body = json(&BatchRequest { batch_input: &items });
+        match self.send(&self.rewrap, body).await {
+            Ok(response) => results(&response, items.len()),
+            Err(failure) if failure.error == KeyringError::Throttled => Some(vec![Err(failure); items.len()]),
+            Err(_) => None,
+        }
+    }
+
+    async fn rewrap_one(&self, item: &Item) -> Rewrapped {
+        let Item { ciphertext, context } = item;
+        let request = TransitRequest { ciphertext: Some(ciphertext), plaintext: None, context };
+        let response = self.send(&self.rewrap, json(&request)).await?;
+        Ok(parse(&response)?.ciphertext.unwrap_or_default().into_owned())
     }
 
     async fn wrap(&self, data_key: &DataKey, context: &EncryptionContext) -> Result<WrappedKey, CheckError> {
@@ -181,7 +212,7 @@ impl VaultHolder {
         }
     }
 
-    /// Calls an operation of Transit, repeatedly if the service is overloaded or unavailable.
+    /// Calls an operation of Transit.
     async fn call(&self, uri: &Uri, input: Input<'_>, context: &[u8]) -> Result<HttpResponse, CheckError> {
         let context = STANDARD.encode(context);
         let (ciphertext, plaintext) = match input {
@@ -189,9 +220,11 @@ impl VaultHolder {
             Input::Ciphertext(blob) => (Some(blob), None),
             Input::Plaintext(data_key) => (None, Some(data_key)),
         };
-        let request = TransitRequest { ciphertext, plaintext, context: &context };
-        let body = Zeroizing::new(serde_json::to_vec(&request).expect("texts are JSON"));
-        let body = Bytes::from_owner(body);
+        self.send(uri, json(&TransitRequest { ciphertext, plaintext, context: &context })).await
+    }
+
+    /// Sends a request, repeatedly if the service is overloaded or unavailable.
+    async fn send(&self, uri: &Uri, body: Bytes) -> Result<HttpResponse, CheckError> {
         let mut last = None;
         let calling = tokio::time::timeout(OPERATION_TIMEOUT, self.attempts(uri, &body, &mut last)).await;
         calling.unwrap_or_else(|_elapsed| {
@@ -339,6 +372,11 @@ fn parse_blob(wrapped: &[u8]) -> Result<&str, CheckError> {
                 .is_some_and(|(version, _)| is_version(version))
         })
         .ok_or_else(|| KeyringError::InvalidCiphertext.into())
+}
+
+/// The body of a request, which is zeroed once it was sent.
+fn json(request: &impl Serialize) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(serde_json::to_vec(request).expect("texts are JSON")))
 }
 
 fn parse(response: &HttpResponse) -> Result<TransitData<'_>, CheckError> {

@@ -1,4 +1,5 @@
-//! The ACL of an object, as the headers that give a new object the same grants.
+//! The ACL of an object, as the headers that give a new object the same grants, and whether the objects of a
+//! bucket have ACLs.
 
 use super::XmlError;
 use super::reader::{Element, Limits, read};
@@ -46,6 +47,25 @@ pub fn grants_to_headers(document: &[u8]) -> Result<Vec<(&'static str, String)>,
     Ok(if is_default { Vec::new() } else { headers })
 }
 
+/// The longest `<OwnershipControls>` that is read: it has one rule.
+pub const MAX_OWNERSHIP_DOCUMENT: usize = 4 << 10;
+
+/// Whether `<OwnershipControls>` of a bucket disable ACLs: each of its objects then has the grant of its
+/// owner alone, and requests for an ACL say so.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html>
+///
+/// # Errors
+/// [`XmlError`] for another document.
+pub fn disables_acls(document: &[u8]) -> Result<bool, XmlError> {
+    let root = read(document, Limits { bytes: MAX_OWNERSHIP_DOCUMENT, elements: 20 })?;
+    if root.name != "OwnershipControls" {
+        return Err(XmlError::Unexpected);
+    }
+    let rules = root.children.iter().filter(|rule| rule.name == "Rule");
+    let mut ownership = rules.filter_map(|rule| rule.text_of("ObjectOwnership"));
+    Ok(ownership.next() == Some("BucketOwnerEnforced") && ownership.next().is_none())
+}
+
 /// A grantee as the headers spell it.
 fn written(grantee: &Element) -> Result<String, XmlError> {
     let kinds = [("ID", "id"), ("URI", "uri"), ("EmailAddress", "emailAddress")];
@@ -80,6 +100,22 @@ mod tests {
         let own = grant("<ID>me</ID><DisplayName>x</DisplayName>", "FULL_CONTROL");
         assert_eq!(grants_to_headers(acl(&own).as_bytes()), Ok(Vec::new()));
         assert_eq!(grants_to_headers(acl("").as_bytes()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn only_enforced_ownership_disables_acls() {
+        let controls = |rules: &str| format!("<OwnershipControls>{rules}</OwnershipControls>");
+        let rule = |name: &str| format!("<Rule><ObjectOwnership>{name}</ObjectOwnership></Rule>");
+        let enforced = rule("BucketOwnerEnforced");
+        for (document, expected) in [
+            (controls(&enforced), Ok(true)),
+            (controls(&rule("BucketOwnerPreferred")), Ok(false)),
+            (controls(&(enforced.clone() + &rule("ObjectWriter"))), Ok(false)),
+            (controls(""), Ok(false)),
+            (format!("<Other>{enforced}</Other>"), Err(XmlError::Unexpected)),
+        ] {
+            assert_eq!(disables_acls(document.as_bytes()), expected, "{document}");
+        }
     }
 
     #[test]

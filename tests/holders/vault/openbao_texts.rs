@@ -79,6 +79,33 @@ async fn refusals_of_keys_have_the_known_texts() {
     assert_refused(&admin, &rewrap, &body, 400, too_old).await;
 }
 
+/// The other blobs of a batch are not failed by one that is refused.
+#[tokio::test]
+#[ignore = "needs OpenBao"]
+async fn a_batch_has_a_result_or_the_known_text_for_each_blob() {
+    let admin = Admin::new().await;
+    let (key, other) = (admin.new_key(true).await, admin.new_key(true).await);
+    let item = |blob: &str| json!({ "ciphertext": blob, "context": context("a") });
+    let items = [
+        item(&blob(&admin, &key).await),
+        item(&blob(&admin, &other).await),
+        item("AAAA"),
+        item("vault:v1:AAAA"),
+    ];
+    let body = json!({ "batch_input": items });
+    let response = admin.post(&format!("transit/rewrap/{}", key.name), &body).await;
+    let results = &response["data"]["batch_results"];
+    assert!(results[0]["ciphertext"].as_str().expect("a blob").starts_with("vault:v1:"), "{results}");
+    let texts = [
+        "cipher: message authentication failed",
+        "invalid ciphertext: no prefix",
+        "invalid ciphertext length",
+    ];
+    for (result, text) in results.as_array().expect("a list")[1..].iter().zip(texts) {
+        assert!(result["error"].as_str().expect("an error").starts_with(text), "{result}");
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs OpenBao"]
 async fn refusals_of_tokens_have_the_known_texts() {

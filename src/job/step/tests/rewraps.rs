@@ -284,10 +284,134 @@ async fn grants_are_carried_and_unknown_ones_are_a_reason() {
 }
 
 #[tokio::test]
-async fn other_formats_have_nothing_to_wrap_anew() {
+async fn plaintext_has_nothing_to_wrap_again() {
     let bench = Bench::new(Storage::default()).await;
     keep_plaintext(&bench.storage, "/b/k", "plain", &[]);
     let outcome = run(&Step::Rewrap, &migrating(&bench.after, WriteFormat::Native), "k").await;
     assert_ended(&outcome, Status::Skipped, Severity::None);
     assert!(outcome.message.contains("plaintext"), "{}", outcome.message);
+}
+
+/// Keeps an object of another format, written under the key `old`, with all that objects can have.
+async fn keep_foreign(bench: &Bench, format: WriteFormat) -> Object {
+    keep_plaintext(&bench.storage, "/b/k", vec![7; 100], &[]);
+    let before = migrating(&bench.before, format);
+    assert_succeeded(&run(&Step::Encrypt(Destination::InPlace), &before, "k").await);
+    bench.storage.requests();
+    bench.storage.newest("/b/k")
+}
+
+const FOREIGN: [(WriteFormat, &str); 3] = [
+    (WriteFormat::Cbc, "x-amz-meta-encryption-key"),
+    (WriteFormat::S3ecV2, "x-amz-meta-x-amz-key-v2"),
+    (WriteFormat::S3ecV3, "x-amz-meta-x-amz-3"),
+];
+
+#[tokio::test]
+async fn an_object_of_another_format_gets_another_key_and_keeps_all_else() {
+    for (format, entry) in FOREIGN {
+        let bench = Bench::new(Storage::default()).await;
+        let old = keep_foreign(&bench, format).await;
+        bench.holder.deny_unwrapping(true);
+        let after = migrating(&bench.after, WriteFormat::Native);
+        let dry = Step::Rewrap.run(&after, &row("k", None), true).await;
+        assert_succeeded(&dry);
+        assert!(dry.message.contains("would be copied") && bench.storage.writes().is_empty(), "{dry:?}");
+        let outcome = run(&Step::Rewrap, &after, "k").await;
+        assert_succeeded(&outcome);
+        assert_eq!((outcome.is_unchanged, outcome.key_before.as_deref()), (false, Some("old")));
+        assert!(outcome.key_after.unwrap().ends_with("key/new"));
+        let is_get = |(method, path): &(Method, String)| *method == Method::GET && path == "/b/k";
+        assert!(!bench.storage.requests().iter().any(is_get), "content was read");
+        let new = bench.storage.newest("/b/k");
+        assert_eq!((&new.body, &new.etag), (&old.body, &old.etag), "{entry}");
+        let differing = |name: &&HeaderName| old.headers.get(*name) != new.headers.get(*name);
+        let names: Vec<_> = old.headers.keys().chain(new.headers.keys()).filter(differing).collect();
+        assert!(names.iter().all(|name| [entry, "last-modified"].contains(&name.as_str())), "{names:?}");
+        assert_ne!(new.headers[entry], old.headers[entry]);
+        assert_eq!(new.tags, old.tags);
+        let again = run(&Step::Rewrap, &after, "k").await;
+        assert_succeeded(&again);
+        assert!(again.is_unchanged);
+
+        bench.holder.deny_unwrapping(false);
+        let reader = migrating(&scripted(&after, &bench.holder, &["new"]), WriteFormat::Native);
+        assert_succeeded(&run(&Step::Verify, &reader, "k").await);
+        let former = migrating(&scripted(&after, &bench.holder, &["old"]), WriteFormat::Native);
+        let refused = run(&Step::Verify, &former, "k").await;
+        assert_eq!(refused.status, Status::Failed, "This is a security issue.");
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_another_format_keeps_its_parts() {
+    let bench = Bench::new(Storage::default()).await;
+    let body = 5 * MIB + 100 + 16;
+    keep_plaintext(&bench.storage, "/b/k", vec![7; body - 16], &[]);
+    let before = migrating(&bench.before, WriteFormat::S3ecV3);
+    assert_succeeded(&run(&Step::Encrypt(Destination::InPlace), &before, "k").await);
+    let mut old = bench.storage.newest("/b/k");
+    (old.etag, old.parts) = (format!("{:032x}-2", 7), vec![5 * MIB, 116]);
+    let old = bench.storage.keep("/b/k", old);
+    let after = migrating(&bench.after, WriteFormat::Native);
+    assert_succeeded(&run(&Step::Rewrap, &after, "k").await);
+    let new = bench.storage.newest("/b/k");
+    assert_eq!((&new.body, &new.parts), (&old.body, &old.parts));
+    assert!(new.etag.ends_with("-2") && !bench.storage.has_uploads(), "{}", new.etag);
+    assert_eq!(new.tags, old.tags);
+    assert_succeeded(&run(&Step::Verify, &after, "k").await);
+}
+
+#[tokio::test]
+async fn a_holder_that_can_not_wrap_again_unwraps_other_formats() {
+    for (format, entry) in FOREIGN {
+        let bench = Bench::new(Storage::default()).await;
+        let old = keep_foreign(&bench, format).await;
+        bench.holder.can_not_rewrap();
+        let after = migrating(&bench.after, WriteFormat::Native);
+        assert_succeeded(&run(&Step::Rewrap, &after, "k").await);
+        assert_ne!(bench.storage.newest("/b/k").headers[entry], old.headers[entry]);
+        let reader = migrating(&scripted(&after, &bench.holder, &["new"]), WriteFormat::Native);
+        assert_succeeded(&run(&Step::Verify, &reader, "k").await);
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_another_format_that_is_replaced_meanwhile_is_not_overwritten() {
+    let bench = Bench::new(Storage::default()).await;
+    keep_foreign(&bench, WriteFormat::S3ecV3).await;
+    bench.storage.before(|request, objects| {
+        if request.headers().contains_key("x-amz-copy-source") {
+            let other = Object { etag: "other".to_owned(), body: "newer".into(), ..Object::default() };
+            objects.get_mut("/b/k").unwrap().push(other);
+        }
+        None
+    });
+    let outcome = run(&Step::Rewrap, &migrating(&bench.after, WriteFormat::Native), "k").await;
+    assert_eq!(outcome.status, Status::Raced, "{outcome:?}");
+    assert_eq!(bench.storage.newest("/b/k").body, "newer");
+}
+
+#[tokio::test]
+async fn wrappings_that_must_not_be_touched_have_their_reason() {
+    let bench = Bench::new(Storage::default()).await;
+    let mut old = keep_foreign(&bench, WriteFormat::S3ecV2).await;
+    let mut after = migrating(&bench.after, WriteFormat::Native);
+    // The legacy wrapping, whose context names the key.
+    let context = HeaderValue::from_static(r#"{"kms_cmk_id":"old"}"#);
+    old.headers.insert("x-amz-meta-x-amz-wrap-alg", HeaderValue::from_static("kms"));
+    old.headers.insert("x-amz-meta-x-amz-matdesc", context);
+    bench.storage.keep("/b/k", old.clone());
+    after = with_rule(&after, |rule| rule.formats.s3ec.legacy = true);
+    let outcome = run(&Step::Rewrap, &after, "k").await;
+    assert_ended(&outcome, Status::Skipped, Severity::None);
+    assert!(outcome.message.contains("kms_cmk_id"), "{}", outcome.message);
+    // V3, whose wrapped key is in an instruction file.
+    let mut elsewhere = keep_foreign(&bench, WriteFormat::S3ecV3).await;
+    elsewhere.headers.remove("x-amz-meta-x-amz-3");
+    bench.storage.keep("/b/k", elsewhere);
+    let outcome = run(&Step::Rewrap, &after, "k").await;
+    assert_ended(&outcome, Status::Skipped, Severity::None);
+    assert!(outcome.message.contains("instruction file"), "{}", outcome.message);
+    assert!(bench.storage.writes().is_empty());
 }

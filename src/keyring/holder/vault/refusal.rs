@@ -77,21 +77,13 @@ impl HttpResponse {
         if self.status == StatusCode::FORBIDDEN && is_rejected {
             return Refusal::TokenRejected { session, words };
         }
-        let error = self.classify(first);
-        let cause = if error == KeyringError::InvalidKeyState {
-            format!("{words}: {TOO_OLD_ADVICE}")
-        } else if first.starts_with(NO_ROUTE) {
-            format!("{words}: {NO_ROUTE_ADVICE}")
-        } else {
-            words
-        };
-        Refusal::Failed(CheckError { error, cause: Some(cause) })
+        Refusal::Failed(failure(self.status, first, words))
     }
 
     /// Converts an error response to a login or to a request about a token itself.
     pub(super) fn login_failure(&self) -> CheckError {
         let texts = self.errors();
-        let error = self.classify("");
+        let error = classify(self.status, "");
         // `invalid role or secret ID`, `permission denied`, a method that is not mounted.
         let is_refused = matches!(error, KeyringError::Unexpected(_)) && !texts.is_empty();
         let error = if is_refused { KeyringError::Credentials } else { error };
@@ -104,37 +96,14 @@ impl HttpResponse {
         CheckError { error, cause: Some(self.describe()) }
     }
 
-    fn classify(&self, text: &str) -> KeyringError {
-        match self.status.as_u16() {
-            403 if text.contains(TOKEN_REJECTED) => KeyringError::Denied,
-            404 if text.starts_with(NO_ROUTE) => KeyringError::KeyNotFound,
-            400 => {
-                let known = TEXTS.iter().find(|(part, known, _)| match part {
-                    Part::Start => text.starts_with(known),
-                    Part::End => text.ends_with(known),
-                });
-                known.map_or_else(|| self.unexpected(), |(_, _, error)| error.clone())
-            }
-            429 => KeyringError::Throttled,
-            // A standby that does not forward redirects to the active node (307); one that lags behind asks
-            // for a repetition (412).
-            307 | 412 | 500.. => KeyringError::Unavailable,
-            _ => self.unexpected(),
-        }
-    }
-
-    fn unexpected(&self) -> KeyringError {
-        KeyringError::Unexpected(format!("HTTP{}", self.status.as_u16()))
-    }
-
     /// The texts of `{"errors": [...]}`; empty if the body is none.
     fn errors(&self) -> Vec<Cow<'_, str>> {
         serde_json::from_slice::<Errors<'_>>(&self.body).map(|body| body.errors).unwrap_or_default()
     }
 
     fn words(&self, texts: &[Cow<'_, str>]) -> String {
-        let words: Vec<_> = texts.iter().flat_map(|text| text.split_whitespace()).collect();
-        if words.is_empty() { self.describe() } else { words.join(" ").chars().take(MAX_WORDS_LEN).collect() }
+        let words = shortened(texts.iter().map(AsRef::as_ref));
+        if words.is_empty() { self.describe() } else { words }
     }
 
     /// Status and kind of a response without words, so that a proxy before the server or a wrong address is
@@ -144,4 +113,49 @@ impl HttpResponse {
         let content_type: String = content_type.chars().take(64).collect();
         format!("HTTP status {} with the Content-Type {content_type:?}", self.status.as_u16())
     }
+}
+
+/// Converts the error of one item of a batch, whose text is that of the refusal of a request for the item
+/// alone.
+pub(super) fn item_failure(text: &str) -> CheckError {
+    failure(StatusCode::BAD_REQUEST, text, shortened([text].into_iter()))
+}
+
+/// The failure that a status and the first text mean, with what an operator can change.
+fn failure(status: StatusCode, first: &str, words: String) -> CheckError {
+    let error = classify(status, first);
+    let cause = if error == KeyringError::InvalidKeyState {
+        format!("{words}: {TOO_OLD_ADVICE}")
+    } else if first.starts_with(NO_ROUTE) {
+        format!("{words}: {NO_ROUTE_ADVICE}")
+    } else {
+        words
+    };
+    CheckError { error, cause: Some(cause) }
+}
+
+fn classify(status: StatusCode, text: &str) -> KeyringError {
+    let unexpected = || KeyringError::Unexpected(format!("HTTP{}", status.as_u16()));
+    match status.as_u16() {
+        403 if text.contains(TOKEN_REJECTED) => KeyringError::Denied,
+        404 if text.starts_with(NO_ROUTE) => KeyringError::KeyNotFound,
+        400 => {
+            let known = TEXTS.iter().find(|(part, known, _)| match part {
+                Part::Start => text.starts_with(known),
+                Part::End => text.ends_with(known),
+            });
+            known.map_or_else(unexpected, |(_, _, error)| error.clone())
+        }
+        429 => KeyringError::Throttled,
+        // A standby that does not forward redirects to the active node (307); one that lags behind asks for a
+        // repetition (412).
+        307 | 412 | 500.. => KeyringError::Unavailable,
+        _ => unexpected(),
+    }
+}
+
+/// A server's words on one line, shortened.
+fn shortened<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<_> = texts.flat_map(str::split_whitespace).collect();
+    words.join(" ").chars().take(MAX_WORDS_LEN).collect()
 }
