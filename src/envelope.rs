@@ -13,5 +13,5 @@ pub mod s3ec;
 mod stream;
 
 pub(crate) use data_key::fill_random;
-pub use data_key::{ContentKey, DataKey};
+pub use data_key::{ContentKey, DataKey, EndKey, ObjectSecret};
 pub use stream::{HELD_BACK, StreamError, StreamOpener, StreamSealer};

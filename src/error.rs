@@ -229,6 +229,8 @@ impl Error {
         match self {
             Self::Refused(_) | Self::Unauthenticated(_) | Self::Ingest(_) => Blame::Downstream,
             Self::Shared(error) => error.blame(),
+            Self::Format(error) if error.is_about_customer_key() => Blame::Downstream,
+            Self::Format(_) => Blame::Upstream,
             Self::Keyring(_) => Blame::Keys,
             Self::Panicked => Blame::Proxy,
             Self::Upstream(_)
@@ -240,7 +242,6 @@ impl Error {
             | Self::UpstreamRedirect { .. }
             | Self::UpstreamCredentials { .. }
             | Self::UpstreamDenied { .. }
-            | Self::Format(_)
             | Self::MalformedWrappedKey
             | Self::Replaced
             | Self::PartsUnknown

@@ -30,7 +30,7 @@ use http::Response;
 
 pub use self::post_object::post_object;
 pub use self::preflight::preflight;
-use self::request::{Call, append};
+use self::request::{Call, append, customer_key};
 use self::response::client_etags::ClientEtags;
 use self::response::cors::CorsCache;
 use crate::body::BoxBody;
@@ -74,6 +74,8 @@ impl DerefMut for Resources {
 /// Every failure that becomes an S3 error document. After an `Ok`, a failure can only abort the connection.
 pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let with_tab = headers::first_with_tab(&call.headers);
+    admit_customer_keys(resources, &call)?;
+    let echo = call.customer_keys.echo(call.operation);
     if call.is_append {
         Box::pin(append::restrict(resources, &mut call)).await?;
     }
@@ -81,6 +83,9 @@ pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<Bo
     match (response::pass_refusal(dispatch(resources, call).await), with_tab) {
         (Ok(mut response), _) => {
             etags.map_response(&mut response);
+            if response.status().is_success() {
+                response.headers_mut().extend(echo);
+            }
             Ok(response)
         }
         // Storages differ in how they fold a signed tab, so this error is not about the proxy's credentials.
@@ -90,6 +95,19 @@ pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<Bo
         }
         (Err(error), _) => Err(error),
     }
+}
+
+/// Checks that the rules of the call's objects allow its customer keys.
+///
+/// # Errors
+/// The errors of [`customer_key::admit`].
+fn admit_customer_keys(resources: &Resources, call: &Call) -> Result<(), Error> {
+    if !call.customer_keys.is_used() {
+        return Ok(());
+    }
+    let request = (call.operation, call.addressing);
+    let source = call.copy_source.as_ref();
+    customer_key::admit(&resources.policies, request, call.object()?, source, &call.customer_keys)
 }
 
 /// On the heap: a connection keeps the memory of its last request's future for as long as it lives.

@@ -37,4 +37,5 @@ pub use route::route;
 pub use time::iso_time;
 
 pub use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
+pub use crate::wire::customer_key::CustomerKey;
 pub use crate::wire::range::{ByteRange, RangeSpec};

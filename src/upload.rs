@@ -3,6 +3,7 @@
 //! It must not know requests of clients. It keeps no state that another process would need: tokens and the
 //! storage's list of parts are sufficient.
 
+pub mod acls;
 pub mod conditional_writes;
 pub mod memory;
 pub mod part;
@@ -15,6 +16,7 @@ pub mod tags;
 
 use std::ops::Deref;
 
+use self::acls::KnownAcls;
 use self::conditional_writes::KnownConditionalWrites;
 use self::memory::UploadCache;
 use crate::object;
@@ -28,6 +30,8 @@ pub struct Resources {
     pub upload_cache: UploadCache,
     /// The conditional writes that the storage is known to honour.
     pub conditional_writes: KnownConditionalWrites,
+    /// The buckets that are known to have no ACLs.
+    pub acls: KnownAcls,
 }
 
 /// An upload may use what objects may use.

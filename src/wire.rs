@@ -1,9 +1,10 @@
 //! The ground floor: formats and numbers that several of the modules above share, each defined once.
 //!
-//! It must not know any other module of the crate, no keys, no sockets and no clock.
+//! It must not know any other module of the crate, no key services, no sockets and no clock.
 //! Every function is pure, and what a function cannot read it refuses without a substitute.
 
 pub mod checksum;
+pub mod customer_key;
 pub mod digest;
 pub mod error_code;
 pub mod header;

@@ -105,5 +105,52 @@ impl fmt::Debug for ContentKey {
     }
 }
 
+/// The 256-bit key that seals and opens what ends an object with a customer key, so that this takes no
+/// customer key: it is derived from the content key, and opens no content (F-73).
+pub struct EndKey(Zeroizing<[u8; KEY_LENGTH]>);
+
+impl EndKey {
+    pub(super) fn from_zeroizing(bytes: Zeroizing<[u8; KEY_LENGTH]>) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn expose(&self) -> &[u8; KEY_LENGTH] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EndKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("EndKey(redacted)")
+    }
+}
+
+/// A key of one object: the content key, or the end key, which seals and opens less.
+#[derive(Debug, Clone, Copy)]
+pub enum ObjectSecret<'a> {
+    /// The content key, from which the end key can be derived.
+    Content(&'a ContentKey),
+    /// The end key.
+    End(&'a EndKey),
+}
+
+impl<'a> From<&'a ContentKey> for ObjectSecret<'a> {
+    fn from(key: &'a ContentKey) -> Self {
+        Self::Content(key)
+    }
+}
+
+impl<'a> From<&'a std::sync::Arc<ContentKey>> for ObjectSecret<'a> {
+    fn from(key: &'a std::sync::Arc<ContentKey>) -> Self {
+        Self::Content(key)
+    }
+}
+
+impl<'a> From<&'a EndKey> for ObjectSecret<'a> {
+    fn from(key: &'a EndKey) -> Self {
+        Self::End(key)
+    }
+}
+
 #[cfg(test)]
 mod tests;

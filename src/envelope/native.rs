@@ -24,8 +24,8 @@ pub use attributes::Attributes;
 pub use body_kind::BodyKind;
 pub use chunk::{CHUNK, SEALED_CHUNK, TAG};
 pub use envelope::{
-    Binding, Entropy, Envelope, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest, SealRequest, Sealed,
-    SseAlgorithm,
+    Binding, Entropy, Envelope, EnvelopeKeys, EnvelopeSalt, ObjectName, Opened, Policy, RewrapRequest,
+    SealRequest, Sealed, SseAlgorithm,
 };
 pub use holders::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob, seal_under};
 pub use length::{chunk_count, ciphertext_length, plaintext_length};
@@ -37,6 +37,14 @@ pub use window::{CiphertextRange, PlaintextRange, ReadWindow};
 
 /// A result whose error, unless another is named, is a fault of the format.
 pub type Result<T, E = FormatError> = std::result::Result<T, E>;
+
+impl FormatError {
+    /// Whether the object may be as it was stored, and the request's customer key is not the object's.
+    #[must_use]
+    pub fn is_about_customer_key(self) -> bool {
+        matches!(self, Self::CustomerKeyMissing | Self::CustomerKeySurplus | Self::CustomerKeyWrong)
+    }
+}
 
 /// Why bytes that claim to be this format were refused. Deliberately coarse where the cause is cryptographic:
 /// one failure, one error.
@@ -69,6 +77,15 @@ pub enum FormatError {
     /// The key commitment does not match: another data key, realm, object name or header (F-11).
     #[error("the envelope does not belong to this object and data key")]
     Commitment,
+    /// The object has a customer key, and none is given (F-70).
+    #[error("the object was stored with a customer key, which is needed to open it")]
+    CustomerKeyMissing,
+    /// The object has no customer key, and one is given (F-70).
+    #[error("the object was stored without a customer key")]
+    CustomerKeySurplus,
+    /// The data key is the object's, and the commitment differs: another customer key (F-71).
+    #[error("the customer key is not the object's")]
+    CustomerKeyWrong,
     /// The wrapped content key or the attributes fail authentication (F-12, F-14).
     #[error("the envelope fails authentication")]
     EnvelopeTag,

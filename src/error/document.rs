@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 
 use super::Error;
+use crate::envelope::native::FormatError;
 use crate::envelope::s3ec::S3ecError;
 use crate::keyring::KeyringError;
+use crate::s3::headers::is_of_customer_key;
 use crate::s3::{ErrorCode, S3Error};
 use crate::sigv4::{AuthError, AuthFault, SignatureMismatch};
 use crate::upstream::{AddressError, UpstreamError};
@@ -39,7 +41,7 @@ impl Error {
             Self::UpstreamDenied { .. } => {
                 S3Error::new(ErrorCode::AccessDenied, "The storage denies this request to the proxy.")
             }
-            Self::Format(error) => integrity(error.to_string()),
+            Self::Format(error) => format(*error),
             Self::MalformedWrappedKey => integrity(self.to_string()),
             Self::Stream(error) => integrity(error.to_string()),
             Self::S3ec(error) => s3ec(*error),
@@ -54,6 +56,28 @@ impl Error {
             Self::Shared(error) => error.to_s3(),
         }
     }
+}
+
+/// The errors of S3 where a request has no, a needless or a wrong customer key; else the object is not what
+/// was stored.
+fn format(error: FormatError) -> S3Error {
+    if error == FormatError::CustomerKeyMissing {
+        return S3Error::invalid_request(
+            "The object was stored using a form of Server Side Encryption. The correct parameters must be provided \
+             to retrieve the object.",
+        );
+    }
+    if error == FormatError::CustomerKeySurplus {
+        return S3Error::invalid_request("The encryption parameters are not applicable to this object.");
+    }
+    if error == FormatError::CustomerKeyWrong {
+        return S3Error::new(
+            ErrorCode::AccessDenied,
+            "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret \
+             key.",
+        );
+    }
+    integrity(error.to_string())
 }
 
 /// The sentence that names the format of an object that may not be read.
@@ -135,7 +159,7 @@ fn unauthenticated(error: &AuthError) -> S3Error {
 
 /// Adds what S3 shows for debugging a signature. A client sent or can compute every value of it.
 fn signature_mismatch(refused: S3Error, mismatch: &SignatureMismatch) -> S3Error {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &[u8]| without_customer_keys(&String::from_utf8_lossy(bytes));
     let refused = refused
         .with("AWSAccessKeyId", &mismatch.access_key_id)
         .with("StringToSign", text(&mismatch.string_to_sign))
@@ -144,6 +168,19 @@ fn signature_mismatch(refused: S3Error, mismatch: &SignatureMismatch) -> S3Error
         Some(canonical_request) => refused.with("CanonicalRequest", text(canonical_request)),
         None => refused,
     }
+}
+
+/// The canonical request without the values of headers that hold a customer key.
+fn without_customer_keys(text: &str) -> String {
+    if !text.contains("-encryption-customer-key") && !text.contains("-Encryption-Customer-Key") {
+        return text.to_owned();
+    }
+    let hidden = text.split('\n').map(|line| match line.split_once(':') {
+        Some((name, _)) if is_of_customer_key(name) => format!("{name}:…"),
+        _ if line.to_ascii_lowercase().contains("-encryption-customer-key=") => "…".to_owned(),
+        _ => line.to_owned(),
+    });
+    hidden.collect::<Vec<_>>().join("\n")
 }
 
 fn keyring(error: &KeyringError) -> S3Error {

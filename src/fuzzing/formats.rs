@@ -15,12 +15,13 @@ use crate::envelope::native::multipart::{
     open_layout_tail, seal_terminator,
 };
 use crate::envelope::native::{
-    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, FormatError,
-    ObjectName, PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed, SseAlgorithm,
-    UploadChecksum, UploadTarget, UploadToken,
+    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, EnvelopeKeys,
+    FormatError, ObjectName, Opened, PieceOpener, Policy, ReadWindow, SEALED_CHUNK, SealRequest, Sealed,
+    SseAlgorithm, UploadChecksum, UploadTarget, UploadToken,
 };
 use crate::envelope::{ContentKey, DataKey, article_cbc, s3ec};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
+use crate::wire::customer_key::CustomerKey;
 
 const NAME: ObjectName<'static> = ObjectName { realm: "realm", object_key: b"dir/key" };
 const OTHER_NAME: ObjectName<'static> = ObjectName { realm: "realm", object_key: b"dir/other" };
@@ -30,20 +31,27 @@ fn data_key() -> DataKey {
     DataKey::from_bytes([7; 32])
 }
 
+/// The keys of an object, with a customer key if it has one.
+fn with_keys<T>(has_customer_key: bool, work: impl FnOnce(EnvelopeKeys<'_>) -> T) -> T {
+    let customer_key = CustomerKey::from_slice(&[8; 32]).filter(|_| has_customer_key);
+    work(EnvelopeKeys { data_key: &data_key(), customer_key: customer_key.as_ref() })
+}
+
+fn open_envelope(envelope: &Envelope, name: ObjectName<'_>) -> Result<Opened, FormatError> {
+    with_keys(envelope.has_customer_key(), |keys| envelope.open(keys, STRICT, name))
+}
+
 /// A new envelope, as the first byte chooses; that of one PUT has its length from the upper bits.
 fn sealed(choice: u8, attributes: &Attributes) -> Sealed {
-    let request = SealRequest {
-        data_key: &data_key(),
-        binding: Binding::RealmAndKey,
-        body: match choice & 1 {
-            0 => BodyKind::Put { plaintext_length: u64::from(choice) << (choice >> 3) },
-            _ => BodyKind::Multipart,
-        },
-        sse: if choice & 2 == 0 { SseAlgorithm::AwsKms } else { SseAlgorithm::Aes256 },
-        name: NAME,
-        attributes,
+    let body = match choice & 1 {
+        0 => BodyKind::Put { plaintext_length: u64::from(choice) << (choice >> 3) },
+        _ => BodyKind::Multipart,
     };
-    Envelope::seal(&request, Entropy::fresh())
+    let sse = if choice & 2 == 0 { SseAlgorithm::AwsKms } else { SseAlgorithm::Aes256 };
+    with_keys(choice & 4 != 0, |keys| {
+        let binding = Binding::RealmAndKey;
+        Envelope::seal(&SealRequest { keys, binding, body, sse, name: NAME, attributes }, Entropy::fresh())
+    })
 }
 
 /// Attributes as they are inside an envelope: what is read is written as it was.
@@ -58,7 +66,7 @@ pub fn attributes(data: &[u8]) {
 pub fn native_envelope(data: &[u8]) {
     if let Ok(envelope) = Envelope::parse(data) {
         assert_eq!(envelope.to_header().as_bytes(), data, "there is one spelling");
-        let opened = envelope.open(&data_key(), STRICT, NAME);
+        let opened = open_envelope(&envelope, NAME);
         assert!(opened.is_err(), "This is a security issue: it was sealed under another key.");
     }
     let mut input = Input(data);
@@ -66,13 +74,13 @@ pub fn native_envelope(data: &[u8]) {
         Checksum::new(ChecksumAlgorithm::Crc32, &[input.byte(), 1, 2, 3]).expect("4 bytes are a CRC-32");
     let honest = Attributes::new(vec![checksum]);
     let Sealed { envelope, .. } = sealed(input.byte(), &honest);
-    let opened = envelope.open(&data_key(), STRICT, NAME).expect("it was sealed so");
+    let opened = open_envelope(&envelope, NAME).expect("it was sealed so");
     assert_eq!((&opened.attributes, opened.body), (&honest, envelope.body()));
-    assert!(envelope.open(&data_key(), STRICT, OTHER_NAME).is_err(), "This is a security issue.");
+    assert!(open_envelope(&envelope, OTHER_NAME).is_err(), "This is a security issue.");
     let mut header = envelope.to_header().into_bytes();
     let at = input.below(header.len());
     header[at] ^= 1 << (input.byte() % 8);
-    let opened = Envelope::parse(&header).and_then(|altered| altered.open(&data_key(), STRICT, NAME));
+    let opened = Envelope::parse(&header).and_then(|altered| open_envelope(&altered, NAME));
     assert!(opened.is_err(), "This is a security issue: byte {at} of an envelope was altered.");
 }
 

@@ -232,6 +232,24 @@ impl ForeignEnvelope {
         !matches!(self, Self::Plaintext | Self::InstructionFile)
     }
 
+    /// The wrapped data key, with what it is for and the context that it is bound to; `None` for plaintext.
+    pub(crate) fn wrapping(&self) -> Option<(Purpose, &[u8], EncryptionContext)> {
+        match self {
+            Self::Plaintext | Self::InstructionFile => None,
+            Self::Cbc { wrapped, .. } => {
+                Some((CBC, wrapped, EncryptionContext::from_pairs::<&str, &str>([])))
+            }
+            Self::S3ec(envelope) => {
+                let purpose = match envelope.suite() {
+                    Suite::Cbc => S3EC_CBC,
+                    Suite::Gcm => S3EC_GCM,
+                    Suite::Committing => S3EC_COMMITTING,
+                };
+                Some((purpose, envelope.wrapped(), EncryptionContext::from_pairs(envelope.context())))
+            }
+        }
+    }
+
     /// Unwraps the data key, and returns the content to be opened with the wrapping key's name.
     ///
     /// # Errors
@@ -243,18 +261,10 @@ impl ForeignEnvelope {
         keyring: &Keyring,
         rule: &BucketRule,
     ) -> Result<(ForeignContent, Option<String>)> {
-        let (purpose, wrapped, context) = match self {
-            Self::Plaintext => return Ok((ForeignContent::Plaintext, None)),
-            Self::InstructionFile => return Ok((ForeignContent::InstructionFile, None)),
-            Self::Cbc { wrapped, .. } => (CBC, &wrapped[..], EncryptionContext::from_pairs::<&str, &str>([])),
-            Self::S3ec(envelope) => {
-                let purpose = match envelope.suite() {
-                    Suite::Cbc => S3EC_CBC,
-                    Suite::Gcm => S3EC_GCM,
-                    Suite::Committing => S3EC_COMMITTING,
-                };
-                (purpose, envelope.wrapped(), EncryptionContext::from_pairs(envelope.context()))
-            }
+        let Some((purpose, wrapped, context)) = self.wrapping() else {
+            let is_file = matches!(self, Self::InstructionFile);
+            let content = if is_file { ForeignContent::InstructionFile } else { ForeignContent::Plaintext };
+            return Ok((content, None));
         };
         let is_chain = [CBC, S3EC_CBC].contains(&purpose);
         let unwrapped =

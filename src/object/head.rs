@@ -14,12 +14,12 @@ use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, etag_of};
 use super::native::{NativeMetadata, OpenedNative};
 use super::rule::BucketRule;
 use super::{layout, upstream_response};
-use crate::envelope::native::SseAlgorithm;
 use crate::envelope::native::multipart::Layout;
+use crate::envelope::native::{FormatError, SseAlgorithm};
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::Resources;
 use crate::s3::checksum::ObjectChecksum;
-use crate::s3::{BucketName, Hashed, ObjectKey};
+use crate::s3::{BucketName, CustomerKey, Hashed, ObjectKey};
 
 /// How often an object may be replaced while its layout is read before the reader gets an error to retry.
 const MAX_ATTEMPTS: usize = 3;
@@ -36,6 +36,8 @@ pub(crate) struct DescribeRequest<'a> {
     pub(crate) needs_layout: bool,
     /// Whether the object's checksum has to be known, for which the envelope is opened.
     pub(crate) needs_checksum: bool,
+    /// The customer key that the client's request has for this object.
+    pub(crate) customer_key: Option<CustomerKey>,
 }
 
 /// A stored object as a HEAD describes it.
@@ -136,9 +138,15 @@ pub async fn object_layout(
     bucket: &BucketName,
     object_key: &ObjectKey,
 ) -> Result<Arc<Layout>> {
-    let (query, headers) = (Vec::new(), HeaderMap::new());
-    let (needs_layout, needs_checksum) = (true, false);
-    let description = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
+    let description = DescribeRequest {
+        bucket,
+        object_key,
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        needs_layout: true,
+        needs_checksum: false,
+        customer_key: None,
+    };
     let described = describe_object(resources, description).await?;
     described.layout.ok_or(Error::UnexpectedResponse(UnexpectedResponse::NotMultipart))
 }
@@ -161,6 +169,9 @@ async fn attempt(
     let stored_total = ReceivedRange::from_head(&head.headers)?.total;
     let stored = match foreign::detect(rule, &head.headers)? {
         DetectedFormat::Native(stored) => stored,
+        DetectedFormat::Foreign(_) if description.customer_key.is_some() => {
+            return Err(FormatError::CustomerKeySurplus.into());
+        }
         DetectedFormat::Foreign(metadata) => {
             let source = Source { resources, rule, at: &at };
             let foreign = Box::pin(ForeignEnvelope::resolve(&source, metadata, stored_total)).await?;
@@ -195,10 +206,13 @@ async fn native_object(
     object: Native,
 ) -> Result<Box<DescribedObject>> {
     let Native { head, stored, stored_total } = object;
-    let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, .. } = description;
-    let unlock = || stored.unlock(&resources.keyring, rule, bucket, object_key);
-    let unlocked = if *needs_checksum { Some(unlock().await?) } else { None };
-    let is_carried = unlocked.as_ref().is_some_and(|found| may_carry_checksum(&found.opened.attributes));
+    let DescribeRequest { bucket, object_key, needs_layout, needs_checksum, customer_key, .. } = description;
+    let unlock = || stored.unlock(&resources.keyring, rule, (bucket, object_key), customer_key.as_ref());
+    // Only the opened envelope shows whether the customer key is the object's.
+    let is_unlocked = *needs_checksum || customer_key.is_some() || stored.envelope().has_customer_key();
+    let unlocked = if is_unlocked { Some(unlock().await?) } else { None };
+    let is_carried = *needs_checksum
+        && unlocked.as_ref().is_some_and(|found| may_carry_checksum(&found.opened.attributes));
     let (plaintext_total, known) = if let Some(total) = stored.envelope().body().put_length(stored_total)? {
         (total, None)
     } else {
@@ -231,11 +245,12 @@ async fn native_object(
         }
     };
     let (checksums, key_id) = match unlocked {
-        Some(OpenedNative { opened, key_id }) => {
+        Some(OpenedNative { opened, key_id }) if *needs_checksum => {
             (Some(kept_checksums(&opened.attributes, known.as_deref())?), Some(key_id))
         }
+        Some(OpenedNative { key_id, .. }) => (None, Some(key_id)),
         None if stored.envelope().is_multipart() => (None, None),
-        None => (None, stored.authenticate_cached(&resources.keyring, rule, bucket, object_key).await?),
+        None => (None, stored.authenticate_cached(&resources.keyring, rule, (bucket, object_key)).await?),
     };
     let (keys, layout) = (ObjectKeys::Native(stored), known.map(|known| known.layout.clone()));
     let described = DescribedObject { head, keys, plaintext_total, layout, checksums, key_id };

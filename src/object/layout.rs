@@ -15,12 +15,12 @@ use super::caches::ProvenLayout;
 use super::location::{ObjectIdentity, ObjectLocation, ReceivedRange, unreadable};
 use super::range::stored_range;
 use crate::body::BoxBody;
-use crate::envelope::ContentKey;
 use crate::envelope::native::FormatError;
 use crate::envelope::native::multipart::{
     CarriedChecksum, Ending, Layout, LayoutGuess, MultipartLength, MultipartWindow, RangeOpener,
     SEGMENT_HEADER, carried_checksum, layout_tail_length, multipart_plaintext_length, open_layout_tail,
 };
+use crate::envelope::{ContentKey, EndKey};
 use crate::error::{Error, UnexpectedResponse};
 use crate::object::Resources;
 
@@ -65,6 +65,38 @@ pub(crate) async fn layout_of(
     let proven = prove(resources, at, identity, content_key);
     // On the heap: few reads need this future, and the future of every read would reserve room for it.
     Box::pin(remember(resources, at, identity, proven)).await
+}
+
+/// The plaintext length of an object with a customer key, from the layout that it carries, without that key
+/// (F-75). `tail` is a response that may hold the layout; without one, the layout is requested. Nothing is
+/// cached here: the layout cache holds checksums, which the end key does not open.
+///
+/// # Errors
+/// The errors of [`layout_of`], and a format error where the layout opens with the content key alone.
+pub(crate) async fn length_by_end_key(
+    resources: &Resources,
+    at: &ObjectLocation<'_>,
+    identity: &ObjectIdentity,
+    end_key: &EndKey,
+    tail: Option<(ReceivedRange, BoxBody)>,
+) -> Result<u64, Error> {
+    let total = identity.stored_total;
+    let parts = match identity.parts() {
+        Some(parts) => parts,
+        None => fetch_part_count(resources, at, identity).await?,
+    };
+    match multipart_plaintext_length(total, parts)? {
+        MultipartLength::Exact(length) => Ok(length),
+        MultipartLength::NeedsLayout => {
+            let length = layout_tail_length(parts);
+            let first = total.checked_sub(length).ok_or(FormatError::Length)?;
+            let tail = match tail {
+                Some((run, body)) => read_run(body, run, first, length).await?,
+                None => read_stored(resources, at, identity, first, length).await?,
+            };
+            Ok(open_layout_tail(end_key, &tail, total, parts)?.plaintext_total())
+        }
+    }
 }
 
 /// Returns the cached layout of this object, else awaits `proven` and caches its layout.

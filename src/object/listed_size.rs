@@ -314,7 +314,17 @@ impl SizeReader {
             return Ok(ListedSize::encrypted(length));
         }
         let keyring = &self.resources.keyring;
-        let OpenedNative { opened, .. } = stored.unlock(keyring, rule, &self.bucket, &listed.object).await?;
+        let name = (&self.bucket, &listed.object);
+        if stored.envelope().has_customer_key() {
+            let (end_key, _) = stored.unlock_end(keyring, rule, name).await?;
+            let tail = match lookup {
+                Lookup::Metadata => None,
+                Lookup::Tail { .. } => Some((run, body)),
+            };
+            let length = layout::length_by_end_key(&self.resources, at, &identity, &end_key, tail).await?;
+            return Ok(ListedSize::encrypted(length));
+        }
+        let OpenedNative { opened, .. } = stored.unlock(keyring, rule, name, None).await?;
         let content_key = opened.content_key;
         let known = match lookup {
             Lookup::Metadata => layout::layout_of(&self.resources, at, &identity, &content_key).await?,

@@ -22,12 +22,14 @@ use crate::wire::header::{VERSION_ID, name};
 
 const VERSION: HeaderName = HeaderName::from_static(VERSION_ID);
 
-/// An object that a write is expected to make, and the envelope that the object has if it exists.
+/// An object that a write is expected to make, and the metadata entry that only this object has: its
+/// envelope, or its wrapped key.
 #[derive(Clone)]
 pub(crate) struct Expected {
     bucket: BucketName,
     object_key: ObjectKey,
-    envelope: HeaderValue,
+    name: HeaderName,
+    value: HeaderValue,
     /// The client's headers that the storage has to check in every request.
     account: HeaderMap,
 }
@@ -49,10 +51,17 @@ impl Expected {
     /// The object that a request makes, or the upload that it begins; `None` if the request carries no native
     /// envelope.
     pub(crate) fn from_request(request: &UpstreamRequest) -> Option<Self> {
+        Self::by_entry(request, HeaderName::from_static(ENCRYPTION_ENVELOPE))
+    }
+
+    /// The object that a request makes, or the upload that it begins, by the metadata entry `name`, whose
+    /// value no other object has; `None` if the request carries no such entry.
+    pub(crate) fn by_entry(request: &UpstreamRequest, name: HeaderName) -> Option<Self> {
         Some(Self {
             bucket: request.bucket.clone()?,
             object_key: request.object.clone()?,
-            envelope: request.headers.get(ENCRYPTION_ENVELOPE)?.clone(),
+            value: request.headers.get(&name)?.clone(),
+            name,
             account: account_headers(&request.headers),
         })
     }
@@ -64,7 +73,8 @@ impl Expected {
         envelope: HeaderValue,
         account: HeaderMap,
     ) -> Self {
-        Self { bucket: bucket.clone(), object_key: object_key.clone(), envelope, account }
+        let name = HeaderName::from_static(ENCRYPTION_ENVELOPE);
+        Self { bucket: bucket.clone(), object_key: object_key.clone(), name, value: envelope, account }
     }
 
     /// The object, if it exists now.
@@ -78,8 +88,7 @@ impl Expected {
         if head.status.is_server_error() {
             return Err(Error::UpstreamFailed { status: head.status.as_u16() });
         }
-        let is_there =
-            head.status == StatusCode::OK && head.headers.get(ENCRYPTION_ENVELOPE) == Some(&self.envelope);
+        let is_there = head.status == StatusCode::OK && head.headers.get(&self.name) == Some(&self.value);
         Ok(is_there.then_some(Written { headers: head.headers }))
     }
 }

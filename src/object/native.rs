@@ -9,10 +9,11 @@ use http::HeaderMap;
 use http::header::HeaderValue;
 
 use super::rule::BucketRule;
-use crate::envelope::native::{Envelope, FormatError, ObjectName, Opened, UploadToken};
+use crate::envelope::EndKey;
+use crate::envelope::native::{Envelope, EnvelopeKeys, FormatError, ObjectName, Opened, UploadToken};
 use crate::error::Error;
-use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, Wrappings, WriteKey};
-use crate::s3::{BucketName, Checksum, ObjectKey, headers};
+use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, UnwrappedKey, Wrappings, WriteKey};
+use crate::s3::{BucketName, Checksum, CustomerKey, ObjectKey, headers};
 use crate::wire::header::name;
 
 /// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is
@@ -80,38 +81,88 @@ impl NativeMetadata {
         Wrappings { first: &self.wrapped, further: self.further.as_deref() }
     }
 
-    /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11).
+    /// Unwraps the data key and opens the envelope for this object (F-02, F-07, F-11). `customer_key` is the
+    /// one that the client's request has for this object (F-70).
     ///
     /// # Errors
-    /// When the key service refuses or is unavailable, or when the object is not authentic.
+    /// When the key service refuses or is unavailable, or when the object is not authentic;
+    /// [`FormatError::CustomerKeyMissing`] and [`FormatError::CustomerKeySurplus`] before the key service is
+    /// called, and [`FormatError::CustomerKeyWrong`].
     pub async fn unlock(
         &self,
         keyring: &Keyring,
         rule: &BucketRule,
-        bucket: &BucketName,
-        object_key: &ObjectKey,
+        (bucket, object_key): (&BucketName, &ObjectKey),
+        customer_key: Option<&CustomerKey>,
     ) -> Result<OpenedNative, Error> {
-        let realm = rule.realm(bucket);
+        self.envelope.admit_customer_key(customer_key)?;
+        let name = ObjectName { realm: rule.realm(bucket), object_key: object_key.as_bytes() };
+        let open = |unwrapped: &UnwrappedKey| {
+            let keys = EnvelopeKeys { data_key: &unwrapped.data_key, customer_key };
+            self.envelope.open(keys, rule.reading(), name)
+        };
+        let (opened, key_id) = self.with_data_key(keyring, rule, name.realm, open).await?;
+        Ok(OpenedNative { opened, key_id })
+    }
+
+    /// Unwraps the data key of an object with a customer key, and opens what takes no customer key (F-71).
+    ///
+    /// # Errors
+    /// As [`Self::unlock`].
+    pub(crate) async fn unlock_end(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        (bucket, object_key): (&BucketName, &ObjectKey),
+    ) -> Result<(EndKey, String), Error> {
+        let name = ObjectName { realm: rule.realm(bucket), object_key: object_key.as_bytes() };
+        let open =
+            |unwrapped: &UnwrappedKey| self.envelope.open_end_key(&unwrapped.data_key, rule.reading(), name);
+        self.with_data_key(keyring, rule, name.realm, open).await
+    }
+
+    /// Opens something with the data key; with the name of the key that wrapped the data key.
+    async fn with_data_key<T>(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        realm: &str,
+        open: impl Fn(&UnwrappedKey) -> Result<T, FormatError>,
+    ) -> Result<(T, String), Error> {
         let context = EncryptionContext::native(realm);
         let unwrapped = keyring.unwrap(&rule.keys, self.wrappings(), &context).await?;
-        let name = ObjectName { realm, object_key: object_key.as_bytes() };
-        let (opened, unwrapped) = match self.envelope.open(&unwrapped.data_key, rule.reading(), name) {
+        match open(&unwrapped) {
             // The data key is not the object's: the object is damaged, or the key service's response was
             // wrong.
             Err(FormatError::Commitment) => {
                 let again = keyring.unwrap_again(&rule.keys, self.wrappings(), &context, &unwrapped);
                 let again = Box::pin(again).await?;
                 let again = again.ok_or(FormatError::Commitment)?;
-                (self.envelope.open(&again.data_key, rule.reading(), name)?, again)
+                Ok((open(&again)?, again.key_id))
             }
-            opened => (opened?, unwrapped),
-        };
-        Ok(OpenedNative { opened, key_id: unwrapped.key_id })
+            opened => Ok((opened?, unwrapped.key_id)),
+        }
+    }
+
+    /// Authenticates the envelope as far as the data key can; with the name of the key that wrapped it.
+    ///
+    /// # Errors
+    /// As [`Self::unlock`].
+    pub(crate) async fn authenticate(
+        &self,
+        keyring: &Keyring,
+        rule: &BucketRule,
+        name: (&BucketName, &ObjectKey),
+    ) -> Result<String, Error> {
+        if self.envelope.has_customer_key() {
+            return Ok(self.unlock_end(keyring, rule, name).await?.1);
+        }
+        Ok(self.unlock(keyring, rule, name, None).await?.key_id)
     }
 
     /// Authenticates what stands in clear in the envelope, the kind and the length of the body among it, if
     /// the data key is cached: without a call of the key service. The name of the key that wrapped the data
-    /// key; `None` if it is not cached.
+    /// key; `None` if it is not cached. It does not ask for a customer key.
     ///
     /// # Errors
     /// As [`Self::unlock`], when the cached data key is not the envelope's.
@@ -119,8 +170,7 @@ impl NativeMetadata {
         &self,
         keyring: &Keyring,
         rule: &BucketRule,
-        bucket: &BucketName,
-        object_key: &ObjectKey,
+        (bucket, object_key): (&BucketName, &ObjectKey),
     ) -> Result<Option<String>, Error> {
         let realm = rule.realm(bucket);
         let cached = keyring.cached(&rule.keys, self.wrappings(), &EncryptionContext::native(realm)).await;
@@ -130,7 +180,7 @@ impl NativeMetadata {
             return Ok(Some(cached.key_id));
         }
         // The object is damaged, or the key service's response was wrong: unlocking it tells.
-        Ok(Some(Box::pin(self.unlock(keyring, rule, bucket, object_key)).await?.key_id))
+        Ok(Some(Box::pin(self.unlock(keyring, rule, (bucket, object_key), None)).await?.key_id))
     }
 
     /// The name of the key that probably wrapped the data key, without a call of the key service: from the

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use http::header::{HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::BodyExt;
 
 use super::caches::ProvenLayout;
 use super::checksums;
@@ -22,14 +21,16 @@ use super::native::{NativeMetadata, OpenedNative};
 use super::opened::OpenedObject;
 use super::range::{RequestedRange, Selection, stored_range};
 use super::rule::BucketRule;
+use super::rule::counted::count_opened;
+use super::rule::formats::ReadFormat;
 use super::upstream_response;
-use crate::body::{BoxBody, BoxError, BoxOpener, OpenBody, OpenError, PlaintextWindow};
+use crate::body::{BoxBody, BoxOpener, OpenBody, PlaintextWindow, boxed};
 use crate::clock;
 use crate::envelope::native::multipart::{MultipartWindow, SEGMENT_HEADER};
-use crate::envelope::native::{Opened, ReadWindow};
+use crate::envelope::native::{FormatError, Opened, ReadWindow};
 use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
-use crate::s3::{BucketName, ByteRange, IfRange, ObjectKey};
+use crate::s3::{BucketName, ByteRange, CustomerKey, IfRange, ObjectKey};
 
 /// How often an object is requested, with changed assumptions or after a replacement, before the reader gets
 /// an error to retry.
@@ -57,6 +58,8 @@ pub(crate) struct ReadRequest<'a> {
     pub(crate) needs_checksum: bool,
     /// The condition on which the wanted range, instead of the whole object, is read.
     pub(crate) if_range: Option<IfRange>,
+    /// The customer key that the client's request has for this object.
+    pub(crate) customer_key: Option<CustomerKey>,
 }
 
 /// Opens an object for reading. A rule must serve its name.
@@ -155,15 +158,6 @@ struct ReadPlan {
     known: Option<Arc<ProvenLayout>>,
 }
 
-/// The failure of a body after its first chunk. What failed authentication is counted, since the response has
-/// a status of success.
-fn counted(error: OpenError) -> BoxError {
-    if matches!(error, OpenError::Format(_)) {
-        metrics::counter!("s3veil_integrity_failures_total").increment(1);
-    }
-    Box::new(error)
-}
-
 impl Reader<'_> {
     async fn attempt(&self, assumption: &Assumption) -> Result<Attempt, Error> {
         let mut request = self.at.request(Method::GET);
@@ -250,8 +244,7 @@ impl Reader<'_> {
             None => (0, BoxBody::default()),
             Some((opener, plaintext_window)) => {
                 let plaintext = OpenBody::new(ciphertext, opener, plaintext_window).primed().await?;
-                let plaintext = plaintext.map_err(counted);
-                (plaintext_window.length, plaintext.boxed_unsync())
+                (plaintext_window.length, boxed(plaintext))
             }
         };
         let checksums = checksums::kept_checksums(&attributes, known.as_deref())?;
@@ -266,6 +259,7 @@ impl Reader<'_> {
             checksums,
             parts_count,
         };
+        count_opened(ReadFormat::Native);
         Ok(Attempt::Done(Box::new(opened)))
     }
 
@@ -276,6 +270,9 @@ impl Reader<'_> {
         wanted: RequestedRange,
         first: FirstResponse,
     ) -> Result<Attempt, Error> {
+        if self.read.customer_key.is_some() {
+            return Err(FormatError::CustomerKeySurplus.into());
+        }
         let source = Source { resources: self.resources, rule: self.rule, at: &self.at };
         let opened = Box::pin(foreign::open(source, metadata, wanted, first)).await?;
         Ok(Attempt::Done(Box::new(opened)))
@@ -283,7 +280,8 @@ impl Reader<'_> {
 
     async fn unlock(&self, stored: &NativeMetadata) -> Result<OpenedNative, Error> {
         let Self { resources, rule, read, .. } = self;
-        stored.unlock(&resources.keyring, rule, read.bucket, read.object_key).await
+        let name = (read.bucket, read.object_key);
+        stored.unlock(&resources.keyring, rule, name, read.customer_key.as_ref()).await
     }
 
     /// Whether If-Range fails for the object that these response headers describe. A storage that ignores

@@ -16,11 +16,17 @@ pub(crate) fn retain_s3(headers: &mut HeaderMap) {
 }
 
 /// Sets the response headers that report the object's encryption, with the algorithm that its writer
-/// requested. As on S3, only `aws:kms` has a key.
+/// requested. As on S3, only `aws:kms` has a key, and a customer key is reported by headers of its own
+/// alone.
 pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option<&str>) {
     let (algorithm, key_id) = match sse {
         SseAlgorithm::AwsKms => ("aws:kms", key_id),
         SseAlgorithm::Aes256 => ("AES256", None),
+        SseAlgorithm::CustomerKey => {
+            headers.remove(&name::SSE);
+            headers.remove(&name::SSE_KMS_KEY_ID);
+            return;
+        }
     };
     headers.insert(&name::SSE, HeaderValue::from_static(algorithm));
     match key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {

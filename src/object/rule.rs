@@ -4,6 +4,7 @@
 //! It must not know the configuration's syntax, the storage or the keyring's keys. It promises that an object
 //! which no rule matches is refused.
 
+pub mod counted;
 pub mod formats;
 
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use self::formats::Formats;
 use crate::envelope::native;
 use crate::error::Error;
 use crate::keyring::KeyRule;
-use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, PatternIndex, S3Error};
+use crate::s3::headers::SSE;
+use crate::s3::{BucketName, BucketPattern, ErrorCode, EtagStyle, ObjectKey, PatternIndex, S3Error, S3Path};
 
 pub use crate::envelope::native::Binding;
 
@@ -33,12 +35,56 @@ pub struct BucketRule {
     pub binding: Binding,
     /// How the ETags of objects under this rule appear to clients.
     pub etag: EtagStyle,
+    /// Which requests may have customer keys.
+    pub customer_keys: CustomerKeyRule,
+}
+
+/// Which requests may have customer keys (SSE-C).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CustomerKeyRule {
+    /// No object is stored under a customer key. Those that exist are read, as with [`Self::Tls`].
+    Off,
+    /// Requests on encrypted connections, and those of this machine.
+    #[default]
+    Tls,
+    /// All requests.
+    Any,
+}
+
+impl CustomerKeyRule {
+    /// Checks a request with a customer key: whether the connection is private, and whether the request
+    /// stores content.
+    ///
+    /// # Errors
+    /// The errors of S3: `InvalidArgument` on a connection that others may read, `AccessDenied` where
+    /// customer keys are off.
+    pub(crate) fn admit(self, is_private: bool, stores: bool) -> Result<(), S3Error> {
+        match self {
+            Self::Off if stores => Err(S3Error::new(
+                ErrorCode::AccessDenied,
+                "This bucket has blocked upload requests that specify Server Side Encryption with Customer provided \
+                 keys (SSE-C). Please specify a different server-side encryption type",
+            )),
+            Self::Off | Self::Tls if !is_private => Err(S3Error::invalid_argument(
+                SSE,
+                "null",
+                "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure \
+                 connection.",
+            )),
+            Self::Off | Self::Tls | Self::Any => Ok(()),
+        }
+    }
 }
 
 impl BucketRule {
     /// The realm of a bucket under this rule.
     pub fn realm<'a>(&'a self, bucket: &'a BucketName) -> &'a str {
         self.realm.as_deref().unwrap_or(bucket.as_str())
+    }
+
+    /// The objects that the rule applies to, such as `logs-*/a/*`.
+    pub fn place(&self) -> String {
+        format!("{}/{}*", self.name.as_str(), self.prefix)
     }
 
     /// The policy that an envelope must satisfy to be opened.
@@ -74,6 +120,26 @@ impl Policies {
     /// # Errors
     /// `AccessDenied` when no rule matches, since an object that is not configured is not served.
     pub fn for_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Result<&BucketRule, Error> {
+        let place = self.place_of_object(bucket, object_key);
+        place.map(|place| &self.0.rules[place]).ok_or_else(|| unserved(bucket))
+    }
+
+    /// The place of the rule that applies to an object, or to all objects of a bucket; `None` where none
+    /// does.
+    pub(crate) fn place(&self, path: &S3Path) -> Option<usize> {
+        match path {
+            S3Path::Root => None,
+            S3Path::Bucket(bucket) => self.place_of_whole_bucket(bucket),
+            S3Path::Object(bucket, object_key) => self.place_of_object(bucket, object_key),
+        }
+    }
+
+    /// What each rule applies to, as [`BucketRule::place`], in the order of precedence.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.0.rules.iter().map(BucketRule::place)
+    }
+
+    fn place_of_object(&self, bucket: &BucketName, object_key: &ObjectKey) -> Option<usize> {
         let Rules { rules, index } = &*self.0;
         let (name, object_key) = (bucket.as_str(), object_key.as_str());
         let named = index.named_with_prefix(name, object_key).min();
@@ -82,7 +148,7 @@ impl Policies {
             .patterns(name)
             .filter(|place| named.is_none_or(|named| *place < named) && matches(&rules[*place]))
             .min();
-        pattern.or(named).map(|place| &rules[place]).ok_or_else(|| unserved(bucket))
+        pattern.or(named)
     }
 
     /// The rules that may apply to objects of the bucket, in no order.
@@ -92,8 +158,11 @@ impl Policies {
 
     /// The rule of all objects of the bucket, if one applies to all of them.
     pub(crate) fn for_whole_bucket(&self, bucket: &BucketName) -> Option<&BucketRule> {
-        let first = self.places(bucket).min().map(|place| &self.0.rules[place]);
-        first.filter(|rule| rule.prefix.is_empty())
+        self.place_of_whole_bucket(bucket).map(|place| &self.0.rules[place])
+    }
+
+    fn place_of_whole_bucket(&self, bucket: &BucketName) -> Option<usize> {
+        self.places(bucket).min().filter(|place| self.0.rules[*place].prefix.is_empty())
     }
 
     /// The places of the rules that may apply to objects of the bucket.
@@ -136,7 +205,28 @@ mod tests {
             formats: Formats::default(),
             binding: Binding::RealmAndKey,
             etag: EtagStyle::Opaque,
+            customer_keys: CustomerKeyRule::default(),
         }
+    }
+
+    #[test]
+    fn customer_keys_are_refused_where_others_may_read_them_and_where_they_are_off() {
+        use CustomerKeyRule::{Any, Off, Tls};
+        for (rule, is_private, stores, code) in [
+            (Off, true, true, Some(ErrorCode::AccessDenied)),
+            (Off, false, true, Some(ErrorCode::AccessDenied)),
+            (Off, true, false, None),
+            (Off, false, false, Some(ErrorCode::InvalidArgument)),
+            (Tls, true, true, None),
+            (Tls, false, true, Some(ErrorCode::InvalidArgument)),
+            (Tls, false, false, Some(ErrorCode::InvalidArgument)),
+            (Any, false, true, None),
+            (Any, false, false, None),
+        ] {
+            let outcome = rule.admit(is_private, stores).err().map(|error| error.code);
+            assert_eq!(outcome, code, "{rule:?} {is_private} {stores}");
+        }
+        assert_eq!(CustomerKeyRule::default(), Tls);
     }
 
     fn realm_of(policies: &Policies, bucket: &str, object_key: &str) -> Option<String> {

@@ -9,19 +9,22 @@ use http::{HeaderMap, Method, Response};
 use super::lost_response::{Sent, send_write};
 use super::plaintext::Plaintext;
 use super::rule::BucketRule;
+use super::rule::counted::count_sealed;
 use super::rule::formats::{Multipart, WriteFormat};
 use super::selected_key::selected_key;
 use super::{foreign, native, response_headers, upstream_response};
 use crate::body::{BoxBody, IngestBody, SealBody, boxed};
 use crate::envelope::native::{
-    Attributes, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SEALED_CHUNK, SealRequest,
-    Sealed, SseAlgorithm, TAG, ciphertext_length,
+    Attributes, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, EnvelopeKeys, ObjectName, SEALED_CHUNK,
+    SealRequest, Sealed, SseAlgorithm, TAG, ciphertext_length,
 };
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::Resources;
-use crate::s3::headers::{self, SseRequest};
-use crate::s3::{BucketName, ChecksumAlgorithm, DeclaredIntegrity, EtagStyle, Hashed, ObjectKey, S3Error};
+use crate::s3::headers::{self, CustomerKeys, SseRequest};
+use crate::s3::{
+    BucketName, ChecksumAlgorithm, CustomerKey, DeclaredIntegrity, EtagStyle, Hashed, ObjectKey, S3Error,
+};
 use crate::upstream::{UpstreamBody, UpstreamRequest};
 
 /// Maximum bytes of a body that is buffered: one chunk. A buffered body is verified before any byte is sent,
@@ -44,6 +47,7 @@ pub(crate) struct NewObject<'a> {
     bucket: &'a BucketName,
     object_key: &'a ObjectKey,
     key_id: Option<KeyId>,
+    customer_key: Option<CustomerKey>,
     /// The algorithm that response headers report, for an object in the native format.
     pub(crate) sse: SseAlgorithm,
     /// The client's headers that are sent upstream.
@@ -51,7 +55,7 @@ pub(crate) struct NewObject<'a> {
 }
 
 impl<'a> NewObject<'a> {
-    /// An object that is stored by a client's request with these headers.
+    /// An object that is stored by a client's request with these headers and customer keys.
     ///
     /// # Errors
     /// When no rule serves the name, the rule does not allow the requested key, or a header requests a
@@ -60,13 +64,15 @@ impl<'a> NewObject<'a> {
         resources: &'a Resources,
         bucket: &'a BucketName,
         object_key: &'a ObjectKey,
-        request: &HeaderMap,
+        (request, customer_keys): (&HeaderMap, &CustomerKeys),
     ) -> Result<Self, Error> {
         let rule = resources.policies.for_object(bucket, object_key)?;
         foreign::refuse_reserved(rule, request)?;
         let key_id = selected_key(resources, rule, bucket, request).await?;
-        let sse = requested_sse(request)?;
-        Ok(Self { rule, bucket, object_key, key_id, sse, headers: headers::put_headers(request)? })
+        let customer_key = customer_keys.object.clone();
+        let sse = requested_sse(request, customer_key.as_ref())?;
+        let headers = headers::put_headers(request)?;
+        Ok(Self { rule, bucket, object_key, key_id, customer_key, sse, headers })
     }
 
     /// A copy under this rule and key, with the headers that are sent upstream.
@@ -76,11 +82,11 @@ impl<'a> NewObject<'a> {
     pub(crate) fn for_copy(
         (bucket, object_key): (&'a BucketName, &'a ObjectKey),
         rule: &'a BucketRule,
-        (key_id, sse): (Option<KeyId>, SseAlgorithm),
+        (key_id, customer_key, sse): (Option<KeyId>, Option<CustomerKey>, SseAlgorithm),
         headers: HeaderMap,
     ) -> Result<Self, Error> {
         foreign::refuse_reserved(rule, &headers)?;
-        Ok(Self { rule, bucket, object_key, key_id, sse, headers })
+        Ok(Self { rule, bucket, object_key, key_id, customer_key, sse, headers })
     }
 
     /// Seals the plaintext and stores it by one PUT. Returns the response for the client.
@@ -89,6 +95,7 @@ impl<'a> NewObject<'a> {
         resources: &Resources,
         plaintext: Plaintext,
     ) -> Result<Response<BoxBody>, Error> {
+        refuse_customer_key(self.rule.formats.write, self.customer_key.as_ref())?;
         let mut request = self.request(Method::PUT);
         request.headers = std::mem::take(&mut self.headers);
         let (sse, key_id) = match (foreign::Target::from_format(self.rule.formats.write), plaintext) {
@@ -109,7 +116,7 @@ impl<'a> NewObject<'a> {
                 let sealed = self.seal(&write_key, kind, &attributes, &mut request.headers)?;
                 let chunks = ChunkSealer::for_put(&sealed.content_key);
                 request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
-                (self.sse, write_key.key_id)
+                (self.sse, Some(write_key.key_id))
             }
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
@@ -119,7 +126,7 @@ impl<'a> NewObject<'a> {
                 let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
                 request.body = UpstreamBody::StreamedContent { body, length };
-                (self.sse, write_key.key_id)
+                (self.sse, Some(write_key.key_id))
             }
         };
         let response = match send_write(&resources.upstreams, request).await? {
@@ -127,8 +134,12 @@ impl<'a> NewObject<'a> {
             Sent::Found(written) => written.put_response()?,
         };
         let mut response = upstream_response::pass(response).await?;
-        response_headers::set_sse(response.headers_mut(), sse, Some(&key_id));
-        response_headers::set_etag(response.headers_mut(), self.rule.etag, Hashed::Ciphertext);
+        count_sealed(self.rule.formats.write);
+        let hashed = if key_id.is_some() { Hashed::Ciphertext } else { Hashed::Plaintext };
+        if let Some(key_id) = key_id {
+            response_headers::set_sse(response.headers_mut(), sse, Some(&key_id));
+        }
+        response_headers::set_etag(response.headers_mut(), self.rule.etag, hashed);
         Ok(response)
     }
 
@@ -165,7 +176,7 @@ impl<'a> NewObject<'a> {
         request: &mut HeaderMap,
     ) -> Result<Sealed, Error> {
         let seal_request = SealRequest {
-            data_key: &write_key.data_key,
+            keys: EnvelopeKeys { data_key: &write_key.data_key, customer_key: self.customer_key.as_ref() },
             binding: self.rule.binding,
             body,
             sse: self.sse,
@@ -176,6 +187,24 @@ impl<'a> NewObject<'a> {
         native::write_keys(write_key, &sealed.envelope, request)?;
         Ok(sealed)
     }
+}
+
+/// Refuses a customer key for an object in a format that has none.
+///
+/// # Errors
+/// `NotImplemented`, which names the format.
+pub(crate) fn refuse_customer_key(
+    format: WriteFormat,
+    customer_key: Option<&CustomerKey>,
+) -> Result<(), S3Error> {
+    if format == WriteFormat::Native || customer_key.is_none() {
+        return Ok(());
+    }
+    Err(S3Error::not_implemented(format!(
+        "The bucket's objects are written in the format \"{}\", which has no customer keys (SSE-C). Send no customer \
+         key, or set formats.write = \"native\" in the proxy's configuration.",
+        format.name()
+    )))
 }
 
 /// Whether objects under this rule may be written in parts. With `cbc_multipart = "native"`, uploads to a
@@ -189,6 +218,10 @@ pub(crate) fn admit_parts(rule: &BucketRule) -> Result<(), Error> {
         (WriteFormat::Cbc, Multipart::Refuse) => {
             "The bucket's objects are written in the format \"cbc\", which has no parts. Use a single PUT (at \
              most 5 GiB), or set cbc_multipart = \"native\" in the proxy's configuration."
+        }
+        (WriteFormat::Plaintext, _) => {
+            "The bucket's objects are stored as they are (formats.write = \"plaintext\"), by a single PUT (at most 5 GiB). \
+             Uploads in parts are not implemented there."
         }
         (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
             "The bucket's objects are written in the S3 Encryption Client's format, which is one message with one \
@@ -227,12 +260,17 @@ pub(crate) fn room_to_seal(header: usize, length: usize) -> usize {
     header + length + TAG * length.div_ceil(CHUNK).max(1)
 }
 
-/// The algorithm that response headers report for an object that is stored by a request with these headers.
+/// The algorithm that response headers report for an object that is stored by a request with these headers
+/// and this customer key.
 ///
 /// # Errors
 /// The errors of [`headers::sse_request`].
-pub(crate) fn requested_sse(request: &HeaderMap) -> Result<SseAlgorithm, Error> {
+pub(crate) fn requested_sse(
+    request: &HeaderMap,
+    customer_key: Option<&CustomerKey>,
+) -> Result<SseAlgorithm, Error> {
     Ok(match headers::sse_request(request)? {
+        _ if customer_key.is_some() => SseAlgorithm::CustomerKey,
         SseRequest::S3Managed => SseAlgorithm::Aes256,
         SseRequest::Kms { .. } | SseRequest::None => SseAlgorithm::AwsKms,
     })

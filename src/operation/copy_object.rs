@@ -19,7 +19,7 @@ use super::request::Call;
 use super::request::copy_source::refuse_body;
 use super::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::body::{BoxBody, read_bounded};
-use crate::envelope::native::{EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm};
+use crate::envelope::native::{EnvelopeKeys, EnvelopeSalt, ObjectName, RewrapRequest, SseAlgorithm};
 use crate::error::{Error, Result, UnexpectedResponse};
 use crate::keyring::{EncryptionContext, KeyId, WriteKey};
 use crate::object::caches::ProvenLayout;
@@ -36,7 +36,8 @@ use crate::s3::headers::{
     TAGGING_DIRECTIVE,
 };
 use crate::s3::{
-    BucketName, Checksum, ChecksumAlgorithm, CopySource, DeclaredIntegrity, Hashed, ObjectKey, S3Error, xml,
+    BucketName, Checksum, ChecksumAlgorithm, CopySource, CustomerKey, DeclaredIntegrity, Hashed, ObjectKey,
+    S3Error, xml,
 };
 use crate::upstream::UpstreamRequest;
 
@@ -53,8 +54,11 @@ pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result
     copy.key_id = selected_key(resources, &copy.rule, &copy.bucket, &call.headers).await?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);
     refuse_body(resources, &mut call).await?;
-    let is_native = copy.rule.formats.write == WriteFormat::Native;
-    let sse = if is_native { copy.sse } else { SseAlgorithm::AwsKms };
+    let sse = match copy.rule.formats.write {
+        WriteFormat::Native => Some(copy.sse),
+        WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3 => Some(SseAlgorithm::AwsKms),
+        WriteFormat::Plaintext => None,
+    };
     respond_or_defer(copy.run(), call.permit, resource, sse).await
 }
 
@@ -67,6 +71,8 @@ struct ObjectCopy {
     rule: BucketRule,
     /// The key that the request selects; `None`: the keyring's default.
     key_id: Option<KeyId>,
+    /// The customer key of the copy.
+    customer_key: Option<CustomerKey>,
     /// The encryption that responses name for the copy, if its format is the native one.
     sse: SseAlgorithm,
     /// The algorithm of the checksum that the client requests for the copy; `None`: the source's checksums
@@ -89,12 +95,16 @@ impl ObjectCopy {
         let metadata = Directive::for_metadata(&call.headers)?;
         let is_of_the_copy = headers.contains_key("x-amz-storage-class")
             || headers.contains_key("x-amz-website-redirect-location")
-            || headers::sse_request(&call.headers)? != SseRequest::None;
+            || headers::sse_request(&call.headers)? != SseRequest::None
+            || call.customer_keys.is_used();
+        let customer_key = call.customer_keys.object.clone();
+        write::refuse_customer_key(rule.formats.write, customer_key.as_ref())?;
         Ok(Self {
             resources: resources.clone(),
             source: SourceReader::from_call(resources, call)?,
             key_id: None,
-            sse: write::requested_sse(&call.headers)?,
+            sse: write::requested_sse(&call.headers, customer_key.as_ref())?,
+            customer_key,
             checksum: DeclaredIntegrity::algorithm_of_copy(&call.headers)?,
             bucket: bucket.clone(),
             object: object.clone(),
@@ -150,7 +160,8 @@ impl ObjectCopy {
     async fn make(&self, found: &NativeSource) -> Result<DocumentResponse> {
         let SourceReader { named, rule, .. } = &self.source;
         let keyring = &self.resources.keyring;
-        let unlocked = found.keys.unlock(keyring, rule, &named.bucket, &named.object).await?;
+        let (name, customer_key) = ((&named.bucket, &named.object), self.source.customer_key.as_ref());
+        let unlocked = found.keys.unlock(keyring, rule, name, customer_key).await?;
         let put_length = unlocked.opened.body.put_length(found.identity.stored_total)?;
         let own = self.own_checksum(&found.etag, &unlocked.checksums()).await?;
         match put_length {
@@ -228,7 +239,7 @@ impl ObjectCopy {
         let write_key =
             self.resources.keyring.for_write(&self.rule.keys, key_id, &context, plaintext_length).await?;
         let rewrap = RewrapRequest {
-            data_key: &write_key.data_key,
+            keys: EnvelopeKeys { data_key: &write_key.data_key, customer_key: self.customer_key.as_ref() },
             binding: self.rule.binding,
             sse: self.sse,
             name: ObjectName { realm, object_key: self.object.as_bytes() },

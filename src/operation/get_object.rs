@@ -25,6 +25,7 @@ pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
         query: call.read_parameters()?,
         headers: headers::read_headers(&call.headers)?,
         if_range: call.headers.get(IF_RANGE).map(IfRange::parse),
+        customer_key: call.customer_keys.object.clone(),
     };
     let has_checksums = read.needs_checksum;
     let opened = *open_object(resources, read).await?;

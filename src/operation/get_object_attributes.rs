@@ -44,8 +44,15 @@ pub(crate) async fn get_object_attributes(resources: &Resources, call: Call) -> 
     let at = ObjectLocation::from_request(bucket, object_key, &query, &headers);
     let describe = |needs_layout| {
         let (query, headers) = (query.clone(), headers.clone());
-        let needs_checksum = requested.checksum;
-        let request = DescribeRequest { bucket, object_key, query, headers, needs_layout, needs_checksum };
+        let request = DescribeRequest {
+            bucket,
+            object_key,
+            query,
+            headers,
+            needs_layout,
+            needs_checksum: requested.checksum,
+            customer_key: call.customer_keys.object.clone(),
+        };
         describe_object(resources, request)
     };
     let description = match describe(requested.parts).await {

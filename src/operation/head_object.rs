@@ -25,6 +25,7 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         headers: headers::read_headers(&call.headers)?,
         needs_layout: is_part,
         needs_checksum: response::wants_checksums(&call.headers, &wanted),
+        customer_key: call.customer_keys.object.clone(),
     };
     let DescribedObject { mut head, keys, plaintext_total, layout, checksums, key_id } =
         *describe_object(resources, request).await?;

@@ -11,7 +11,7 @@ use http::{HeaderMap, Response};
 
 use super::Resources;
 use super::post_object::file::{FilePiece, FormFile, PART_LENGTH};
-use super::request::append;
+use super::request::{Addressing, append, customer_key};
 use super::response::client_etags::map_form_conditions;
 use super::response::pass_refusal;
 use crate::access::Grants;
@@ -22,6 +22,7 @@ use crate::object::response_headers;
 use crate::object::upstream_response::buffered;
 use crate::object::write::{NewObject, or_default};
 use crate::s3::form::{Stored, Success};
+use crate::s3::headers::CustomerKeys;
 use crate::s3::{BucketName, ContentLengthRange, DeclaredIntegrity, Form, ObjectKey, Operation};
 
 /// A form whose signature is verified, whose fields match its policy, and whose signer may store this object.
@@ -32,6 +33,10 @@ pub struct FormUpload {
     pub object_key: ObjectKey,
     /// The form's fields.
     pub form: Form,
+    /// The customer key among the fields.
+    pub customer_keys: CustomerKeys,
+    /// Properties of the connection.
+    pub addressing: Addressing,
     /// The settings of the form for its object, as headers.
     pub headers: HeaderMap,
     /// The grants of the signer.
@@ -58,6 +63,9 @@ pub async fn post_object(resources: &Resources, upload: FormUpload) -> Result<Re
 
 async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<BoxBody>> {
     let FormUpload { bucket, object_key, form, mut headers, length, file, .. } = upload;
+    let (operation, keys) = (Operation::PostObject, &upload.customer_keys);
+    let name = (&bucket, &object_key);
+    customer_key::admit(&resources.policies, (operation, upload.addressing), name, None, keys)?;
     if upload.is_append {
         let at = (&bucket, &object_key);
         let restricted =
@@ -66,7 +74,7 @@ async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<Box
     }
     map_form_conditions(resources.policies.for_object(&bucket, &object_key)?, &mut headers);
     let declared = DeclaredIntegrity::from_headers(&headers)?;
-    let object = NewObject::new(resources, &bucket, &object_key, &headers).await?;
+    let object = NewObject::new(resources, &bucket, &object_key, (&headers, &upload.customer_keys)).await?;
     let (body, verdict) = IngestBody::delimited(file, &declared, resources.client_idle_timeout);
     let mut file = FormFile::new(resources, or_default(body, &declared), length)?;
     let expected = usize::try_from(upload.request_length).unwrap_or(PART_LENGTH).min(PART_LENGTH);
@@ -84,7 +92,8 @@ async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<Box
     };
     let verified = verdict.checksums().unwrap_or_default();
     response_headers::set_checksums(response.headers_mut(), &verified);
-    let headers = response.into_parts().0.headers;
+    let mut headers = response.into_parts().0.headers;
+    headers.extend(keys.echo(operation));
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();
     let stored = Stored { location: &upload.location, bucket: &bucket, object_key: &object_key, etag: &etag };
     Ok(Success::from_form(&form).response(&stored, headers).map(buffered))

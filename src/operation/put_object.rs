@@ -18,7 +18,7 @@ use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
 pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
-    let object = NewObject::new(resources, &bucket, &object_key, &call.headers).await?;
+    let object = NewObject::new(resources, &bucket, &object_key, call.settings()).await?;
     let length = promised_length(&call)?;
     let promised = DeclaredIntegrity::from_headers(&call.headers)?;
     let declared = promised.header;

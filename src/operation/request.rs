@@ -4,6 +4,7 @@
 
 pub mod append;
 pub mod copy_source;
+pub mod customer_key;
 pub mod document;
 pub mod listed_upload;
 
@@ -16,6 +17,7 @@ use crate::admission::RequestPermit;
 use crate::body::{BoxBody, IngestBody, Verdict};
 use crate::envelope::native::multipart::PartNumber;
 use crate::error::Result;
+use crate::s3::headers::CustomerKeys;
 use crate::s3::{
     BucketName, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path,
     encode_path,
@@ -48,6 +50,8 @@ pub struct Call {
     pub is_append: bool,
     /// The source of a copy, which the client may read; `None` for every other operation.
     pub copy_source: Option<CopySource>,
+    /// The customer keys of the object and of the source of a copy.
+    pub customer_keys: CustomerKeys,
     /// Held by work that outlives its client; `None` for a request that no limit counts.
     pub permit: Option<RequestPermit>,
 }
@@ -59,6 +63,8 @@ pub struct Addressing {
     pub tls: bool,
     /// Whether the host names the bucket.
     pub virtual_host: bool,
+    /// Whether no network can read the request: the connection is encrypted, or of this machine.
+    pub is_private: bool,
 }
 
 impl Call {
@@ -75,9 +81,14 @@ impl Call {
         }
     }
 
+    /// What a request that stores an object says of it: its headers and its customer keys.
+    pub(crate) fn settings(&self) -> (&HeaderMap, &CustomerKeys) {
+        (&self.headers, &self.customer_keys)
+    }
+
     /// The address that the client used, without query.
     pub(crate) fn location(&self) -> String {
-        let Addressing { tls, virtual_host } = self.addressing;
+        let Addressing { tls, virtual_host, .. } = self.addressing;
         let scheme = if tls { "https" } else { "http" };
         let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let bucket = self.path.bucket().filter(|_| !virtual_host);

@@ -4,12 +4,14 @@
 
 mod connection;
 mod copy;
+mod customer;
 mod pass_through;
 mod request;
 mod response;
 
 pub use connection::refuse_nominations;
 pub use copy::{Directive, copy_headers, is_copied_metadata, source_read_headers};
+pub use customer::{CustomerKeys, is_of_customer_key};
 pub use pass_through::{passthrough_headers, remove_digests};
 pub use request::{
     SseRequest, check_metadata_size, first_with_tab, preflight_headers, put_headers, read_headers,

@@ -285,6 +285,33 @@ impl Operation {
             || (row.subresource != Subresource::Itself && row.subresource.name() == name)
     }
 
+    /// Whether a request has a customer key of the object that it reads, stores or uploads, if the object has
+    /// one.
+    pub fn takes_customer_key(self) -> bool {
+        self.stores_under_customer_key()
+            || matches!(
+                self,
+                Self::GetObject
+                    | Self::HeadObject
+                    | Self::GetObjectAttributes
+                    | Self::CompleteMultipartUpload
+                    | Self::ListParts
+            )
+    }
+
+    /// Whether it stores content of an object that may have a customer key.
+    pub fn stores_under_customer_key(self) -> bool {
+        matches!(
+            self,
+            Self::PutObject
+                | Self::PostObject
+                | Self::CopyObject
+                | Self::CreateMultipartUpload
+                | Self::UploadPart
+                | Self::UploadPartCopy
+        )
+    }
+
     /// Whether it makes an object, or begins one, by a request that has no body of its own.
     pub fn is_without_content(self) -> bool {
         self.is_copy() || self == Self::CreateMultipartUpload

@@ -16,7 +16,7 @@ mod restore;
 mod stream_scanner;
 mod tagging;
 
-pub use acl::{MAX_ACL_DOCUMENT, grants_to_headers};
+pub use acl::{MAX_ACL_DOCUMENT, MAX_OWNERSHIP_DOCUMENT, disables_acls, grants_to_headers};
 pub use bucket_encryption::{MAX_ENCRYPTION_DOCUMENT, default_kms_key};
 pub use buckets::{
     BucketOwner, BucketPage, ListedBucket, MAX_BUCKETS_DOCUMENT, parse_buckets, retain_buckets, write_buckets,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use moka::future::Cache;
 
+use crate::envelope::ContentKey;
 use crate::envelope::native::UploadToken;
 use crate::envelope::native::multipart::{Layout, Part, PartReceipt};
 use crate::s3::BucketName;
@@ -42,6 +43,8 @@ pub(crate) struct SealedLastPart {
     pub(crate) part: Part,
     /// The layout that the segment carries, if any.
     pub(crate) layout: Option<Layout>,
+    /// The content key of the object: the request that completes an upload may have no customer key.
+    pub(crate) content_key: Arc<ContentKey>,
 }
 
 impl Default for UploadCache {
@@ -130,7 +133,8 @@ mod tests {
         let receipt = PartReceipt::plain(1).unwrap();
         for id in ["complete", "going-on"] {
             known.remember_part(id, 1, "a", receipt, None).await;
-            let last_part = SealedLastPart { sealed: Bytes::new(), part, layout: None };
+            let content_key = Arc::new(crate::body::new_object().0);
+            let last_part = SealedLastPart { sealed: Bytes::new(), part, layout: None, content_key };
             known.remember_part(id, 2, "b", receipt, Some(last_part)).await;
         }
         known.completed(&bucket, "complete", &[(1, "a".to_owned()), (2, "b".to_owned())]).await;

@@ -3,6 +3,7 @@
 //! It must not know where the plaintext comes from. At most a part of 5 MiB is buffered, and only if it may
 //! be the last one; every larger part is sealed while it streams.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -102,17 +103,18 @@ impl NewPart<'_> {
     ) -> Result<UploadedPart> {
         let part = Part { number: self.number, length: self.length };
         let (decision, listed) = self.decide(part).await?;
+        let content_key = self.upload.content_key()?;
         let (end, receipt) = match &decision {
             PartKind::Middle => (SegmentEnd::Middle, None),
             PartKind::Last => (SegmentEnd::Last, None),
             PartKind::LastCarrying(layout) => {
-                (SegmentEnd::LastCarrying(layout), Some(PartReceipt::for_last(layout)))
+                (self.upload.end_of_last_part(Some(layout)), Some(PartReceipt::for_last(layout)))
             }
             PartKind::Wait => unreachable!("decide returns another kind when its time is over"),
         };
         let receipt = receipt.or_else(|| PartReceipt::plain(part.length));
         let mut receipt = receipt.expect("the length was checked");
-        let sealer = SegmentSealer::new(&self.upload.content_key, part, end, SegmentEntropy::fresh())?;
+        let sealer = SegmentSealer::new(content_key, part, end, SegmentEntropy::fresh())?;
         let stored_length = sealer.stored_length();
         let (mut last_part, mut checksums, mut known) = (None, Some(checksums), Vec::new());
         let carries_checksum = self.upload.must_carry_checksum() && !matches!(end, SegmentEnd::Middle);
@@ -126,7 +128,7 @@ impl NewPart<'_> {
                 known = checksums.take().map_or_else(|| Ok(Vec::new()), |checksums| checksums())?;
                 let object = self.object_checksum(part, listed.as_ref(), &known).await;
                 receipt = receipt.carrying(object.as_ref());
-                let (content_key, entropy) = (&self.upload.content_key, SegmentEntropy::fresh());
+                let entropy = SegmentEntropy::fresh();
                 let sealer = SegmentSealer::carrying(content_key, part, end, object.as_ref(), entropy)?;
                 seal_segment(sealer, plaintext)
             } else {
@@ -138,7 +140,8 @@ impl NewPart<'_> {
                     PartKind::LastCarrying(layout) => Some(layout),
                     PartKind::Middle | PartKind::Last | PartKind::Wait => None,
                 };
-                last_part = Some(SealedLastPart { sealed: sealed.clone(), part, layout: carried });
+                let (sealed, content_key) = (sealed.clone(), Arc::clone(content_key));
+                last_part = Some(SealedLastPart { sealed, part, layout: carried, content_key });
             }
             UpstreamBody::Content(sealed)
         } else {

@@ -17,6 +17,8 @@ use crate::envelope::native::multipart::{
 use crate::envelope::native::{Attributes, BodyKind, CHUNK, SEALED_CHUNK};
 use crate::error::Result;
 use crate::object::lost_response::Expected;
+use crate::object::rule::counted::count_sealed;
+use crate::object::rule::formats::WriteFormat;
 use crate::object::write::NewObject;
 use crate::s3::Checksum;
 use crate::upload::Resources;
@@ -141,7 +143,9 @@ impl PlannedUpload {
             self.etags.push((number.value(), etag));
         }
         let parts = self.etags.iter().map(|(number, etag)| (*number, etag.as_str()));
-        self.storage.complete(parts, &self.conditions, &self.expected).await
+        let completed = self.storage.complete(parts, &self.conditions, &self.expected).await?;
+        count_sealed(WriteFormat::Native);
+        Ok(completed)
     }
 }
 

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 
-use crate::envelope::ContentKey;
-use crate::envelope::native::{Envelope, UploadChecksum, UploadTarget, UploadToken};
+use crate::envelope::native::multipart::{
+    Layout, SegmentEnd, SegmentEntropy, fits_header, seal_terminator, seal_terminator_for_end_key,
+};
+use crate::envelope::native::{Envelope, FormatError, UploadChecksum, UploadTarget, UploadToken};
+use crate::envelope::{ContentKey, EndKey};
 use crate::error::{Error, Result};
 use crate::object::native::NativeMetadata;
-use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, ErrorCode, ObjectKey, S3Error};
+use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, CustomerKey, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
 use crate::upstream::UpstreamRequest;
 
@@ -25,8 +28,7 @@ pub(crate) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
 pub(crate) struct Upload {
     /// The storage's id of the upload.
     pub(crate) upstream_id: String,
-    /// The content key of the object.
-    pub(crate) content_key: Arc<ContentKey>,
+    secret: UploadSecret,
     /// The id of the key that wrapped the data key.
     pub(crate) key_id: String,
     /// The envelope of the object.
@@ -36,45 +38,149 @@ pub(crate) struct Upload {
     announced: UploadChecksum,
 }
 
+/// The key of the object that an upload makes.
+enum UploadSecret {
+    /// All of it can be sealed.
+    Content(Arc<ContentKey>),
+    /// The object has a customer key, which the request does not have: the upload can be completed.
+    End(EndKey),
+}
+
+/// S3's sentence for a part whose request has no customer key, of an upload that has one, or the reverse.
+const NEEDS_SAME_KEY: &str = "The multipart upload initiate requested encryption. Subsequent part requests must include \
+                              the appropriate encryption parameters.";
+/// S3's sentence for a part whose request has another customer key than its upload.
+const OTHER_KEY: &str = "The provided encryption parameters did not match the ones used originally.";
+
 impl Upload {
     /// The upload that a request names, with the keys to seal its parts.
     ///
     /// # Errors
     /// `NoSuchUpload` for an id that is not this upload's, or a storage's own id that is not in the cache;
-    /// the keyring's error when the key service refuses or is unavailable.
-    pub(crate) async fn from_id(
+    /// `InvalidRequest` for another customer key than that of the upload; the keyring's error when the key
+    /// service refuses or is unavailable.
+    pub(crate) async fn for_part(
         resources: &Resources,
-        bucket: &BucketName,
-        object_key: &ObjectKey,
+        name: (&BucketName, &ObjectKey),
         id: &str,
+        customer_key: Option<&CustomerKey>,
     ) -> Result<Self> {
-        let rule = resources.policies.for_object(bucket, object_key)?;
-        let token = match UploadToken::parse(id) {
-            Ok(token) => token,
-            Err(_) => {
-                let text = resources.upload_cache.token(bucket, id).await;
-                text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)?
-            }
-        };
-        let unlocked =
-            NativeMetadata::from_token(&token).unlock(&resources.keyring, rule, bucket, object_key).await;
-        let unlocked = unlocked.map_err(|error| {
-            // A token of another object, bucket or deployment, or none at all: the client's mistake, not the
-            // storage's.
-            let is_of_another_key = matches!(&error, Error::Keyring(keyring) if keyring.is_of_another_key());
-            if is_of_another_key || matches!(error, Error::Format(_)) { no_such_upload() } else { error }
-        })?;
-        let target = UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() };
-        token.verify(&unlocked.opened.content_key, target).map_err(|_| no_such_upload())?;
-        resources.upload_cache.remember(bucket, &token).await;
-        Ok(Self {
+        let token = Self::token(resources, name.0, id).await?;
+        Self::open(resources, name, token, customer_key).await
+    }
+
+    /// The upload that a request names, to be listed, completed or aborted, which takes no customer key. If
+    /// there is one, it must be the upload's.
+    ///
+    /// # Errors
+    /// The errors of [`Self::for_part`].
+    pub(crate) async fn to_end(
+        resources: &Resources,
+        name: (&BucketName, &ObjectKey),
+        id: &str,
+        customer_key: Option<&CustomerKey>,
+    ) -> Result<Self> {
+        let token = Self::token(resources, name.0, id).await?;
+        if customer_key.is_none() && token.envelope().has_customer_key() {
+            return Self::open_end(resources, name, token).await;
+        }
+        Self::open(resources, name, token, customer_key).await
+    }
+
+    /// The token that an upload id is, or that is known for it.
+    async fn token(resources: &Resources, bucket: &BucketName, id: &str) -> Result<UploadToken> {
+        if let Ok(token) = UploadToken::parse(id) {
+            return Ok(token);
+        }
+        let text = resources.upload_cache.token(bucket, id).await;
+        text.and_then(|text| UploadToken::parse(&text).ok()).ok_or_else(no_such_upload)
+    }
+
+    async fn open(
+        resources: &Resources,
+        name: (&BucketName, &ObjectKey),
+        token: UploadToken,
+        customer_key: Option<&CustomerKey>,
+    ) -> Result<Self> {
+        let rule = resources.policies.for_object(name.0, name.1)?;
+        let metadata = NativeMetadata::from_token(&token);
+        let unlocked = metadata.unlock(&resources.keyring, rule, name, customer_key).await;
+        let unlocked = unlocked.map_err(into_error_of_upload)?;
+        let content_key = Arc::new(unlocked.opened.content_key);
+        token.verify(&content_key, target(name)).map_err(|_| no_such_upload())?;
+        resources.upload_cache.remember(name.0, &token).await;
+        let announced = unlocked.opened.attributes.upload_checksum();
+        Ok(Self::new(&token, UploadSecret::Content(content_key), unlocked.key_id, announced))
+    }
+
+    async fn open_end(
+        resources: &Resources,
+        name: (&BucketName, &ObjectKey),
+        token: UploadToken,
+    ) -> Result<Self> {
+        let rule = resources.policies.for_object(name.0, name.1)?;
+        let metadata = NativeMetadata::from_token(&token);
+        let unlocked = metadata.unlock_end(&resources.keyring, rule, name).await;
+        let (end_key, key_id) = unlocked.map_err(into_error_of_upload)?;
+        token.verify(&end_key, target(name)).map_err(|_| no_such_upload())?;
+        resources.upload_cache.remember(name.0, &token).await;
+        // The attributes are not open, and announce what CreateMultipartUpload declared if there is room.
+        let fits = token.checksum().algorithm().is_some_and(fits_header);
+        let announced = if fits { token.checksum() } else { UploadChecksum::Undeclared };
+        Ok(Self::new(&token, UploadSecret::End(end_key), key_id, announced))
+    }
+
+    fn new(token: &UploadToken, secret: UploadSecret, key_id: String, announced: UploadChecksum) -> Self {
+        Self {
             upstream_id: token.upstream_id().to_owned(),
-            key_id: unlocked.key_id,
+            secret,
+            key_id,
             envelope: token.envelope().clone(),
             checksum: token.checksum(),
-            announced: unlocked.opened.attributes.upload_checksum(),
-            content_key: Arc::new(unlocked.opened.content_key),
-        })
+            announced,
+        }
+    }
+
+    /// The content key of the object.
+    ///
+    /// # Errors
+    /// `InvalidRequest` without the upload's customer key.
+    pub(crate) fn content_key(&self) -> Result<&Arc<ContentKey>> {
+        match &self.secret {
+            UploadSecret::Content(content_key) => Ok(content_key),
+            UploadSecret::End(_) => Err(S3Error::invalid_request(NEEDS_SAME_KEY).into()),
+        }
+    }
+
+    /// How a last part ends the object: with this layout if it has to carry one.
+    pub(crate) fn end_of_last_part<'l>(&self, layout: Option<&'l Layout>) -> SegmentEnd<'l> {
+        match layout {
+            None => SegmentEnd::Last,
+            Some(layout) if self.envelope.has_customer_key() => SegmentEnd::LastCarryingForEndKey(layout),
+            Some(layout) => SegmentEnd::LastCarrying(layout),
+        }
+    }
+
+    /// Seals the terminator of this layout, which carries the object's checksum if it is known and the
+    /// content key too: the end key hides none (F-74).
+    ///
+    /// # Errors
+    /// The errors of [`seal_terminator`].
+    pub(crate) fn seal_terminator(
+        &self,
+        layout: &Layout,
+        checksum: Option<&Checksum>,
+    ) -> Result<Vec<u8>, FormatError> {
+        let entropy = SegmentEntropy::fresh();
+        match &self.secret {
+            UploadSecret::Content(content_key) if !self.envelope.has_customer_key() => {
+                seal_terminator(content_key, layout, checksum, entropy)
+            }
+            UploadSecret::Content(content_key) => {
+                seal_terminator_for_end_key(content_key, layout, checksum, entropy)
+            }
+            UploadSecret::End(end_key) => seal_terminator_for_end_key(end_key, layout, None, entropy),
+        }
     }
 
     /// Whether the storage completes an upload only with all parts that the upload has. True for radosgw,
@@ -116,11 +222,33 @@ impl Upload {
     }
 }
 
+fn target<'a>((bucket, object_key): (&'a BucketName, &'a ObjectKey)) -> UploadTarget<'a> {
+    UploadTarget { bucket: bucket.as_str(), object_key: object_key.as_bytes() }
+}
+
+/// The error of a request whose upload id does not open. A token of another object, bucket or deployment, or
+/// none at all, is the client's mistake, not the storage's.
+fn into_error_of_upload(error: Error) -> Error {
+    if let Error::Keyring(keyring) = &error
+        && keyring.is_of_another_key()
+    {
+        return no_such_upload();
+    }
+    let Error::Format(format) = error else { return error };
+    if matches!(format, FormatError::CustomerKeyMissing | FormatError::CustomerKeySurplus) {
+        return S3Error::invalid_request(NEEDS_SAME_KEY).into();
+    }
+    if format == FormatError::CustomerKeyWrong {
+        return S3Error::invalid_request(OTHER_KEY).into();
+    }
+    no_such_upload()
+}
+
 /// What the storage calls the upload that a request names. An id of the storage's own is taken as it is: it
 /// opens nothing.
 ///
 /// # Errors
-/// As [`Upload::from_id`], for a token.
+/// As [`Upload::to_end`], for a token.
 pub(crate) async fn upstream_id(
     resources: &Resources,
     bucket: &BucketName,
@@ -128,7 +256,7 @@ pub(crate) async fn upstream_id(
     id: &str,
 ) -> Result<String> {
     match UploadToken::parse(id) {
-        Ok(_) => Ok(Upload::from_id(resources, bucket, object_key, id).await?.upstream_id),
+        Ok(_) => Ok(Upload::to_end(resources, (bucket, object_key), id, None).await?.upstream_id),
         Err(_) => Ok(id.to_owned()),
     }
 }

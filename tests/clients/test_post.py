@@ -270,7 +270,7 @@ LENGTHS = [["content-length-range", 10, 20]]
     (b"x", {}, {"key": None}, (400, 403), ("InvalidArgument", "AccessDenied")),
     (b"x", {}, {"policy": None}, 400, "InvalidArgument"),
     (b"x", {"fields": {"x-amz-copy-source": "/b/k"}}, {}, 501, "NotImplemented"),
-    (b"x", {"fields": {"x-amz-server-side-encryption-customer-algorithm": "AES256"}}, {}, 501, "NotImplemented"),
+    (b"x", {"fields": {"x-amz-server-side-encryption-customer-algorithm": "AES256"}}, {}, 400, "InvalidArgument"),
     (b"x", {"fields": {"x-amz-meta-encryption-key": "AA=="}}, {}, 400, "InvalidArgument"),
     (b"x", {"fields": {"tagging": "<Tagging/>"}}, {}, 400, "MalformedXML"),
 ], ids=lambda value: str(value)[:40])  # fmt: skip

@@ -1,28 +1,17 @@
 """What would carry content around the encryption is refused with 501 and a reason, and goes nowhere."""
 
-import base64
-import hashlib
-
 import pytest
 
 from judge import assert_refused
 
-KEY = bytes(range(32))
-CUSTOMER_KEY = {
-    "x-amz-server-side-encryption-customer-algorithm": "AES256",
-    "x-amz-server-side-encryption-customer-key": base64.b64encode(KEY).decode(),
-    "x-amz-server-side-encryption-customer-key-md5": base64.b64encode(hashlib.md5(KEY).digest()).decode(),
-}
-
 
 @pytest.mark.parametrize("method, query, headers", [
-    ("PUT", [], CUSTOMER_KEY),
-    ("GET", [], CUSTOMER_KEY),
+    ("PUT", [], {"x-amz-server-side-encryption-customer-new": "x"}),
     ("PUT", [], {"x-amz-write-offset-bytes": "0"}),
     ("POST", [("select", ""), ("select-type", "2")], {}),
     ("GET", [("torrent", "")], {}),
     ("PUT", [("renameObject", "")], {"x-amz-rename-source": "other"}),
-], ids=["customer key put", "customer key get", "append", "select", "torrent", "rename"])  # fmt: skip
+], ids=["customer key of a new kind", "append", "select", "torrent", "rename"])  # fmt: skip
 def test_refused_with_a_reason(proxy, bucket, backend, method, query, headers):
     body = b"would be plaintext" if method in ("PUT", "POST") else b""
     answer = proxy.raw().request(method, f"/{bucket}/object", query, body, headers)

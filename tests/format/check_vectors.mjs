@@ -24,17 +24,21 @@ function seal(key, nonce, plaintext) {
 const sealChunks = (key, plaintext, count) => Array.from({ length: count }, (_, i) =>
   seal(key, encodeNonce(i, i === count - 1), plaintext.subarray(i * CHUNK, (i + 1) * CHUNK)));
 
-/** One segment; `digest` is empty but for a terminator, `layout` and `checksum` are null if it has none. */
-function sealSegment(contentKey, fullSalt, { flags, number, plaintext, digest = NOTHING, layout, checksum }) {
+/** One segment; `digest` is empty but for a terminator, `layout` and `checksum` are null if it has none. With
+    `hasEndKey` the upload has a customer key (F-74). */
+function sealSegment(contentKey, fullSalt, { flags, number, plaintext, digest = NOTHING, layout, checksum, hasEndKey }) {
   const allChunks = sum((layout ?? []).map(([, length]) => computeChunksLength(length)));
   const tail = layout ? reader.computeTailLength(layout.length, allChunks) : 0;
-  const salt = fullSalt.subarray(0, checksum ? 16 : 32), allFlags = flags + (layout ? 4 : 0) + (checksum ? 8 : 0);
+  const salt = fullSalt.subarray(0, checksum ? 16 : 32), isMarked = hasEndKey && (layout || (flags === 3 && !checksum));
+  const allFlags = flags + (layout ? 4 : 0) + (checksum ? 8 : 0) + (isMarked ? 16 : 0);
   const lengths = join(encode(tail, 4), encode(plaintext.length, 8));
   const fields = join(encode(1, 1), encode(allFlags, 1), encode(number, 2), lengths);
   const mask = hkdf(contentKey, salt, join(encodeLabel("checksum"), fields), 32);
   const sealed = checksum ? mask.map((byte, i) => byte ^ (checksum[i] ?? 0)) : NOTHING;
   const makeHeader = (use, extra) => {
-    const keys = hkdf(contentKey, salt, join(encodeLabel(use), fields, sealed, extra), 64);
+    const isEnds = isMarked && (use === "layout" || (flags === 3 && !checksum));
+    const secret = isEnds ? reader.deriveEndKey(contentKey) : contentKey;
+    const keys = hkdf(secret, salt, join(encodeLabel(use), fields, sealed, extra), 64);
     return { key: keys.subarray(0, 32), bytes: join(fields, salt, sealed, keys.subarray(32, checksum ? 48 : 64)) };
   };
   const header = makeHeader("part", digest), footer = makeHeader("layout", NOTHING);
@@ -46,10 +50,10 @@ function sealSegment(contentKey, fullSalt, { flags, number, plaintext, digest = 
 }
 
 /** The segments of an honest upload. */
-function sealUpload(contentKey, plaintext, { parts, terminated }, checksum) {
+function sealUpload(contentKey, plaintext, { parts, terminated }, checksum, hasEndKey) {
   const layout = reader.isRegular(parts) ? null : [...parts, ...(terminated ? [[10_000, 0]] : [])], segments = [];
   const sealNext = (segment) =>
-    segments.push(sealSegment(contentKey, Buffer.alloc(32, (100 + segments.length) % 256), segment));
+    segments.push(sealSegment(contentKey, Buffer.alloc(32, (100 + segments.length) % 256), { hasEndKey, ...segment }));
   let at = 0;
   for (const [i, [number, length]] of parts.entries()) {
     const isLast = !terminated && i === parts.length - 1, end = isLast ? { flags: 1, layout, checksum } : { flags: 0 };
@@ -74,7 +78,7 @@ function makeObject(vector) {
   const checksum = vector.carried_checksum ? decodeHex(vector.carried_checksum) : null;
   const key = hkdf(contentKey, NOTHING, encodeLabel("put"), 32), count = Math.max(1, Math.ceil(bytes.length / CHUNK));
   const honest = vector.layout
-    ? sealUpload(contentKey, plaintext, vector.layout, checksum) : sealChunks(key, plaintext, count);
+    ? sealUpload(contentKey, plaintext, vector.layout, checksum, vector.with_end_key) : sealChunks(key, plaintext, count);
   demand(hash(join(...honest)).equals(decodeHex(vector.body_sha256)), "body_sha256 is of another body");
   if (vector.body !== undefined) return { plaintext, checksum, body: decodeBase64(vector.body) };
   const chunks = vector.chunks?.map((i) => (i === "empty" ? Buffer.alloc(16) : honest[i]));
@@ -83,7 +87,9 @@ function makeObject(vector) {
 }
 
 const openEnvelope = (envelope, { realm, object_key: objectKey, least_binding: leastBinding = "none", ...keys }) =>
-  reader.openEnvelope(envelope, decodeHex(keys.data_key), { realm, objectKey, leastBinding });
+  reader.openEnvelope(envelope, decodeHex(keys.data_key), {
+    realm, objectKey, leastBinding, customerKey: keys.customer_key ? decodeHex(keys.customer_key) : null,
+  });
 
 /** Opens ranges: each gives its slice of the plaintext or, of a refused object, some of it or a refusal; of one of
     another length, a refusal. */

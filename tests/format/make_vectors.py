@@ -14,11 +14,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from read_native import CHUNK, LAST, LAST_WITH_LAYOUT, MIDDLE, NO_BINDING, REALM, REALM_AND_KEY, TERMINATOR, hkdf
+from read_native import CHUNK, END_KEY, LAST, LAST_WITH_LAYOUT, MIDDLE, NO_BINDING, REALM, REALM_AND_KEY, TERMINATOR, hkdf
 from write_native import Seal
 
 FOLDER = Path(__file__).parent.parent / "vectors" / "format"
 DATA_KEY, SALT, CONTENT_KEY = bytes(range(32)), bytes(range(32, 64)), bytes(range(64, 96))
+CUSTOMER_KEY, OTHER_CUSTOMER_KEY = bytes(range(200, 232)), bytes(range(201, 233))
 NAMES = {NO_BINDING: "none", REALM: "realm", REALM_AND_KEY: "realm+key"}
 
 
@@ -55,6 +56,8 @@ def vector(name, comment, expect, rule, *, sealer=None, envelope=None, header=No
         "plaintext_length": length,
         "body_sha256": hashlib.sha256(whole).hexdigest(),
     }
+    if sealer.customer_key:
+        document["customer_key"] = sealer.customer_key.hex()
     if chunks is not None:
         document["chunks"] = chunks
     if body is not None:
@@ -119,7 +122,7 @@ def bad_envelopes():
     vector("binding_3", "sealed with binding 3", "UnknownBinding", "F-07", sealer=seal(binding=3))
     vector("binding_weaker_than_policy", "binding 2 where 1 is demanded", "WeakBinding", "F-07", sealer=seal(binding=REALM))
     vector("binding_relabelled", "binding 1 made 2", "Commitment", "F-07", envelope=plain[:2] + b"\2" + plain[3:], told={"least_binding": "none"})
-    vector("flags_unknown", "sealed with flag 2", "Flags", "F-08", sealer=seal(flags=2))
+    vector("flags_unknown", "sealed with flag 3", "Flags", "F-08", sealer=seal(flags=8))
     empty = seal(length=0).envelope()
     vector("flags_relabelled", "multipart flag set afterwards", "Commitment", "F-08", length=0, envelope=flipped(empty, 3))
     vector("flags_aes256_removed", "flag 2 removed afterwards", "Commitment", "F-08", envelope=flipped_bits(seal(flags=4).envelope(), 3, 4))
@@ -195,17 +198,18 @@ def bad_bodies():
     vector("length_impossible", "a full chunk and 16 bytes: an empty last chunk", "Length", "F-24", length=CHUNK, chunks=[0, "empty"])
 
 
-def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1, told=0, checksum=None):
+def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=None, claimed_parts=..., flags=1, told=0, checksum=None, sealer=None, opened_as=None, copied_from=None):
     """The object of an upload of these parts, [(number, length), ...], and what a storage makes of it: `pieces` are numbers of
     segments, or (number, from, to[, flip]), or bytes. `told` is the length in the envelope. `checksum` is (what the envelope announces, what the last segment carries)."""
-    sealer = seal(flags=flags, length=told)
+    sealer = sealer or seal(flags=flags, length=told)
     length = sum(length for _, length in parts)
     if claimed_parts is ...:
         whole = pieces and all(isinstance(piece, int) for piece in pieces)
         claimed_parts = len(pieces) if whole else len(parts) + terminated
     salts = [bytes([(100 + i) % 256]) * 32 for i in range(len(parts) + 1)]
     announced, carried = checksum or (None, None)
-    segments = sealer.segments(parts, pattern(length), terminated, salts, carried)
+    body_sealer = seal(flags=1) if copied_from else sealer
+    segments = body_sealer.segments(parts, pattern(length), terminated, salts, carried)
     envelope = sealer.envelope()
     if announced is not None:
         envelope = attributes(envelope, bytes([11, 1, announced]))
@@ -214,16 +218,22 @@ def multipart(name, comment, expect, rule, parts, *, terminated=False, pieces=No
         "expect": expect,
         "rule": rule,
         "data_key": DATA_KEY.hex(),
-        "salt": SALT.hex(),
+        "salt": sealer.salt.hex(),
         "content_key": CONTENT_KEY.hex(),
-        "sealed_as": {"realm": "realm", "object_key": "dir/key", "binding": "realm+key"},
-        "opened_as": {"realm": "realm", "object_key": "dir/key", "least_binding": "realm+key", "data_key": DATA_KEY.hex()},
+        "sealed_as": {"realm": "realm", "object_key": sealer.key, "binding": "realm+key"},
+        "opened_as": {"realm": "realm", "object_key": sealer.key, "least_binding": "realm+key", "data_key": DATA_KEY.hex()} | (opened_as or {}),
         "envelope": base64.b64encode(envelope).decode(),
         "layout": {"parts": parts, "terminated": terminated},
         "plaintext_length": length,
         "body_sha256": hashlib.sha256(b"".join(segments)).hexdigest(),
         "claimed_parts": claimed_parts,
     }
+    if sealer.customer_key:
+        document["customer_key"] = sealer.customer_key.hex()
+    if body_sealer.customer_key:
+        document["with_end_key"] = True
+    if copied_from is not None:
+        document["copied_from"] = copied_from
     if carried is not None:
         document["carried_checksum"] = carried.hex()
     if pieces is not None:
@@ -387,6 +397,88 @@ def bad_layouts():
     multipart("multipart_uneven_without_layout", "two parts of 9 bytes", "Irregular", "F-37", [(1, 9)], pieces=[seal().segment(1, pattern(9), MIDDLE, salt=SALT), plain], claimed_parts=2)
 
 
+def customer_keys():
+    """Objects with a customer key (SSE-C), and what becomes of them without it, with another, and without the flag."""
+    own = {"customer_key": CUSTOMER_KEY.hex()}
+    customer = seal(customer_key=CUSTOMER_KEY)
+    envelope = customer.envelope()
+    vector("customer_ok", "one PUT of 5 bytes", "ok", "F-70", sealer=customer, told=own)
+    vector("customer_ok_attributes", "with a CRC-32", "ok", "F-14", sealer=customer, envelope=attributes(envelope, bytes([1, 4, 1, 2, 3, 4])), told=own)
+    vector("customer_none_given", "opened without the customer key", "CustomerKeyMissing", "F-70", sealer=customer)
+    vector("customer_needless", "an object without one, opened with one", "CustomerKeySurplus", "F-70", told=own)
+    other = {"customer_key": OTHER_CUSTOMER_KEY.hex()}
+    vector("customer_other_key", "opened with another customer key", "CustomerKeyWrong", "F-71", sealer=customer, told=other)
+    bit = {"customer_key": flipped(CUSTOMER_KEY, 31).hex()}
+    vector("customer_key_bit", "one bit of the customer key", "CustomerKeyWrong", "F-71", sealer=customer, told=bit)
+    zero = {"customer_key": bytes(32).hex()}
+    vector("customer_key_of_zeros", "opened with zeros", "CustomerKeyWrong", "F-71", sealer=customer, told=zero)
+    vector("customer_commitment_altered", "one bit", "Commitment", "F-11", sealer=customer, envelope=flipped(envelope, 44), told=own)
+    vector("customer_end_key_altered", "one bit", "Commitment", "F-71", sealer=customer, envelope=flipped(envelope, 124), told=own)
+    vector("customer_other_data_key", "opened with a data key of zeros", "Commitment", "F-11", sealer=customer, told=own | {"data_key": bytes(32).hex()})
+    vector("customer_other_object_key", "moved to another key", "Commitment", "F-10", sealer=customer, told=own | {"object_key": "dir/other"})
+    stripped = flipped_bits(envelope, 3, 2)
+    vector("customer_flag_removed", "flag 1 removed: the end key is where attributes would be", "Commitment", "F-08", sealer=customer, envelope=stripped)
+    cut = flipped_bits(envelope, 3, 2)[:124]
+    vector("customer_flag_and_end_key_removed", "an envelope as of no customer key", "Commitment", "F-08", sealer=customer, envelope=cut)
+    added = flipped_bits(seal().envelope(), 3, 2) + bytes(48)
+    vector("customer_flag_added", "flag 1 added to an object without customer key", "Commitment", "F-71", envelope=added, told=own)
+    vector("customer_flag_with_aes256", "flags 1 and 2", "Flags", "F-08", sealer=customer, envelope=flipped_bits(envelope, 3, 4), told=own)
+    vector("customer_envelope_short", "171 bytes", "EnvelopeLength", "F-04", sealer=customer, envelope=envelope[:-1], told=own)
+    forged = seal(customer_key=CUSTOMER_KEY, content_key=bytes(32)).envelope()[124:]
+    vector("customer_end_key_of_other_object", "another object's end key", "Commitment", "F-71", sealer=customer, envelope=envelope[:124] + forged, told=own)
+    names = envelope[:12] + b"\0\0\0\5realm\0\0\0\7dir/key"
+    wrap_key = hkdf(DATA_KEY, SALT, b"s3veil/v1/end-key\0" + names, 32)
+    forged = AESGCM(wrap_key).encrypt(bytes(12), bytes(32), envelope[:124])
+    vector("customer_end_key_not_of_content_key", "sealed by who has the data key alone", "EnvelopeTag", "F-72", sealer=customer, envelope=envelope[:124] + forged, told=own)
+    vector("customer_body_bit_flipped", "first byte", "ChunkTag", "F-25", sealer=customer, body=flipped(customer.body(pattern(5)), 0), told=own)
+
+    source = {"envelope": base64.b64encode(envelope).decode(), "data_key": DATA_KEY.hex(), "realm": "realm", "object_key": "dir/key"} | own
+    copy = seal(key="copy", salt=bytes(range(132, 164)), customer_key=OTHER_CUSTOMER_KEY)
+    told = {"object_key": "copy"} | other
+    vector("customer_ok_copied", "a copy under another customer key", "ok", "F-53", sealer=copy, told=told, copied_from=source)
+    copy = seal(key="copy", salt=bytes(range(132, 164)))
+    vector("customer_ok_copied_away", "a copy without customer key", "ok", "F-53", sealer=copy, told={"object_key": "copy"}, copied_from=source)
+    source = {"envelope": base64.b64encode(seal().envelope()).decode(), "data_key": DATA_KEY.hex(), "realm": "realm", "object_key": "dir/key"}
+    copy = seal(key="copy", salt=bytes(range(132, 164)), customer_key=CUSTOMER_KEY)
+    vector("customer_ok_copied_there", "a copy of an object without one", "ok", "F-53", sealer=copy, told={"object_key": "copy"} | own, copied_from=source)
+
+
+def customer_uploads():
+    own = {"customer_key": CUSTOMER_KEY.hex()}
+
+    def upload(name, comment, expect, rule, parts, **choices):
+        sealer = seal(flags=1, length=0, customer_key=CUSTOMER_KEY)
+        multipart(f"customer_multipart_{name}", comment, expect, rule, parts, sealer=sealer, opened_as=choices.pop("opened_as", own), **choices)
+
+    upload("ok_regular", "three parts, the last is small", "ok", "F-70", REGULAR)
+    upload("ok_terminator", "a terminator under the end key: flags 19", "ok", "F-74", LARGE_LAST, terminated=True)
+    upload("ok_layout", "a layout under the end key: flags 21", "ok", "F-74", UNEVEN)
+    upload("ok_layout_terminator", "both: flags 23", "ok", "F-74", UNEVEN, terminated=True)
+    upload("ok_checksum", "flags 9", "ok", "F-74", REGULAR, checksum=CRC64)
+    upload("ok_checksum_terminator", "flags 11", "ok", "F-74", LARGE_LAST, terminated=True, checksum=CRC64)
+    upload("ok_checksum_layout", "flags 29", "ok", "F-74", UNEVEN, checksum=CRC64)
+    upload("ok_checksum_layout_terminator", "flags 31", "ok", "F-74", UNEVEN, terminated=True, checksum=CRC64)
+    upload("other_key", "opened with another customer key", "CustomerKeyWrong", "F-71", REGULAR, opened_as={"customer_key": OTHER_CUSTOMER_KEY.hex()})
+    upload("none_given", "opened without the customer key", "CustomerKeyMissing", "F-70", REGULAR, opened_as={})
+    source = {"envelope": base64.b64encode(seal(flags=1, length=0).envelope()).decode(), "data_key": DATA_KEY.hex(), "realm": "realm", "object_key": "dir/key"}
+    copy = seal(flags=1, length=0, key="copy", salt=bytes(range(132, 164)), customer_key=CUSTOMER_KEY)
+    multipart("customer_multipart_ok_copied_there", "a copy of an upload without one: no flag 16", "ok", "F-74", UNEVEN, terminated=True, sealer=copy, opened_as=own, copied_from=source)
+    sealer = seal(flags=1, length=0, customer_key=CUSTOMER_KEY)
+    salts = [bytes([100 + i]) * 32 for i in range(4)]
+    ended = sealer.segments(LARGE_LAST, pattern(3 * CHUNK + 1), True, salts)[2]
+    upload("end_key_flag_removed", "flag 16 removed", "SegmentCommitment", "F-74", LARGE_LAST, terminated=True, pieces=[0, 1, flipped_bits(ended, 1, 16)], claimed_parts=3)
+    plain = seal(flags=1).segments(LARGE_LAST, pattern(3 * CHUNK + 1), True, salts)[2]
+    upload("end_key_flag_added", "flag 16 added", "SegmentCommitment", "F-74", LARGE_LAST, terminated=True, pieces=[0, 1, flipped_bits(plain, 1, 16)], claimed_parts=3)
+    for name, comment, flags, choices in [
+        ("end_key_in_middle", "flags 16", MIDDLE | END_KEY, {"plaintext": b"12345"}),
+        ("end_key_in_last", "flags 17", LAST | END_KEY, {"plaintext": b"12345"}),
+        ("end_key_with_checksum", "flags 27: no layout", TERMINATOR | END_KEY, {"checksum": CRC64[1]}),
+    ]:
+        number = 10_000 if flags & TERMINATOR == TERMINATOR else 1
+        segment = sealer.segment(number, choices.pop("plaintext", b""), flags, salt=SALT, **choices)
+        upload(name, comment, "SegmentHeader", "F-74", [(1, 5)], pieces=[segment], claimed_parts=1)
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("*.json"):
@@ -401,6 +493,8 @@ def main():
     bad_segments()
     bad_order()
     bad_layouts()
+    customer_keys()
+    customer_uploads()
 
 
 if __name__ == "__main__":

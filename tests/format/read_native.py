@@ -3,6 +3,7 @@
     python read_native.py BODY METADATA.json REALM KEY --data-key HEX     (the data key, as KMS Decrypt gives it)
     python read_native.py BODY METADATA.json REALM KEY --keyring FILE     (a local keyring)
     python read_native.py BODY METADATA.json REALM KEY --recovery-key FILE.pem      (the private half of a recovery key)
+    ... --customer-key HEX     (beside one of these, for an object that was stored with a customer key, SSE-C)
 
 METADATA.json holds the stored object's user metadata; the plaintext goes to standard output.
 """
@@ -25,7 +26,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 CHUNK, TAG, FIXED = 65_536, 16, 124
 NO_BINDING, REALM_AND_KEY, REALM = 0, 1, 2
 HEADER, MIDDLE, LAST, TERMINATOR, LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT = 80, 0, 1, 3, 5, 7
-LAST_PART, MULTIPART, AES256 = 10_000, 1, 4
+LAST_PART, MULTIPART, CUSTOMER, AES256 = 10_000, 1, 2, 4
+END_KEY = 16
 CARRIES_CHECKSUM, UPLOAD_CHECKSUM, FULL_OBJECT = 8, 11, 0x80
 LOCAL, RECOVERY, MAX_HOLDERS, SEALED_KEY = 2, 16, 1_536, 48
 DIGEST_LENGTHS = {1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16}
@@ -47,18 +49,55 @@ def name_binding(binding, realm, key):
     return b"".join(len(name).to_bytes(4, "big") + name for name in (realm, key))
 
 
-def content_key(data_key, envelope, realm, key):
-    pre, salt, commit, wrapped = envelope[:12], envelope[12:44], envelope[44:76], envelope[76:FIXED]
+def fixed_length(envelope):
+    """The bytes of an envelope before its attributes."""
+    return FIXED + SEALED_KEY if envelope[3] & CUSTOMER else FIXED
+
+
+def check_envelope(envelope):
+    pre = envelope[:12]
     if len(envelope) != FIXED and not FIXED + TAG < len(envelope) <= 1536:
         raise Refused("no envelope is so long")
-    if pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~(MULTIPART | AES256):
+    if pre[0] != 1 or pre[1] != 1 or pre[2] not in (NO_BINDING, REALM_AND_KEY, REALM) or pre[3] & ~MULTIPART not in (0, CUSTOMER, AES256):
         raise Refused("not an envelope of version 1, suite 1")
+    fixed = fixed_length(envelope)
+    if len(envelope) != fixed and not fixed + TAG < len(envelope):
+        raise Refused("no envelope with a customer key is so long")
     if put_length(envelope) >= (1 if pre[3] & MULTIPART else 1 << 40):
         raise Refused("a length that no body of this kind has")
-    keys = hkdf(data_key, salt, b"s3veil/v1/envelope\0" + pre + name_binding(pre[2], realm, key), 64)
+
+
+def content_key(data_key, envelope, realm, key, customer_key=None):
+    pre, salt, commit, wrapped = envelope[:12], envelope[12:44], envelope[44:76], envelope[76:FIXED]
+    check_envelope(envelope)
+    if bool(pre[3] & CUSTOMER) != (customer_key is not None):
+        raise Refused("CustomerKeyMissing" if customer_key is None else "CustomerKeySurplus")
+    sealed_end_key = end_key(data_key, envelope, realm, key) if customer_key else None
+    label = b"s3veil/v1/customer\0" if customer_key else b"s3veil/v1/envelope\0"
+    keys = hkdf(data_key + (customer_key or b""), salt, label + pre + name_binding(pre[2], realm, key), 64)
     if not hmac.compare_digest(keys[32:], commit):
-        raise Refused("another data key, realm or object key")
-    return AESGCM(keys[:32]).decrypt(bytes(12), wrapped, pre + salt + commit)
+        raise Refused("CustomerKeyWrong" if customer_key else "another data key, realm or object key")
+    content = AESGCM(keys[:32]).decrypt(bytes(12), wrapped, pre + salt + commit)
+    if customer_key and not hmac.compare_digest(sealed_end_key, end_key_of(content)):
+        raise Refused("the end key of another object")
+    return content
+
+
+def end_key_of(content):
+    return hkdf(content, b"", b"s3veil/v1/end\0", 32)
+
+
+def end_key(data_key, envelope, realm, key):
+    """What ends an object with a customer key opens with this, without the customer key."""
+    check_envelope(envelope)
+    if not envelope[3] & CUSTOMER:
+        raise Refused("CustomerKeySurplus")
+    info = b"s3veil/v1/end-key\0" + envelope[:12] + name_binding(envelope[2], realm, key)
+    wrap_key = hkdf(data_key, envelope[12:44], info, 32)
+    try:
+        return AESGCM(wrap_key).decrypt(bytes(12), envelope[FIXED : FIXED + SEALED_KEY], envelope[:FIXED])
+    except InvalidTag:
+        raise Refused("another data key, realm or object key") from None
 
 
 def put_length(envelope):
@@ -68,10 +107,11 @@ def put_length(envelope):
 
 def attributes(content, envelope):
     """{tag: value} of what the envelope says of the plaintext."""
-    if len(envelope) == FIXED:
+    fixed = fixed_length(envelope)
+    if len(envelope) == fixed:
         return {}
     key = hkdf(content, envelope[12:44], b"s3veil/v1/attributes\0", 32)
-    rest, values = AESGCM(key).decrypt(bytes(12), envelope[FIXED:], envelope[:FIXED]), {}
+    rest, values = AESGCM(key).decrypt(bytes(12), envelope[fixed:], envelope[:fixed]), {}
     while rest:
         if len(rest) < 2 or len(rest) < 2 + rest[1] or rest[0] <= max(values, default=0) or rest[1] != LENGTHS.get(rest[0], rest[1]):
             raise Refused("attributes that are not canonical")
@@ -131,20 +171,26 @@ def tail_length(segments, chunks):
     return sealed + (0 if 1 <= r <= TAG else (1 - r) % (CHUNK + TAG))
 
 
-def open_header(content, header, label, digest=b""):
+def open_header(content, header, label, digest=b"", is_end_key=False):
     """The key that goes with 80 bytes of header or footer, what they say, and the checksum that they carry, or None."""
     if len(header) != HEADER:
         raise Refused("the body ends before its last segment")
     carries = header[1] & CARRIES_CHECKSUM
     fields, salt, sealed, commit = (header[a:b] for a, b in ((0, 16), (16, 32 if carries else 48), (32, 64 if carries else 32), (64 if carries else 48, 80)))
     number, tail, length = (int.from_bytes(fields[a:b], "big") for a, b in ((2, 4), (4, 8), (8, 16)))
-    flags = fields[1] & ~CARRIES_CHECKSUM
+    flags = fields[1] & ~(CARRIES_CHECKSUM | END_KEY)
+    is_end_keys = label == b"s3veil/v1/layout\0" or (flags & TERMINATOR == TERMINATOR and not carries)
+    with_end_key = fields[1] & END_KEY and is_end_keys
+    if fields[1] & END_KEY and not (flags in (LAST_WITH_LAYOUT, TERMINATOR_WITH_LAYOUT) or (flags == TERMINATOR and not carries)):
+        raise Refused("no header of a segment")
     possible = {MIDDLE: length > 0 and not tail, LAST: not tail, LAST_WITH_LAYOUT: tail > 0}
     ends = number == LAST_PART and length == 0
     possible |= {TERMINATOR: ends and not tail, TERMINATOR_WITH_LAYOUT: ends and tail > 0}
     if fields[0] != 1 or not possible.get(flags) or (carries and flags == MIDDLE) or not 1 <= number <= LAST_PART or length >= 1 << 40:
         raise Refused("no header of a segment")
-    keys = hkdf(content, salt, label + fields + sealed + digest, 64)
+    if is_end_key and not with_end_key:
+        raise Refused("the end key opens only what flag 16 marks")
+    keys = hkdf(end_key_of(content) if with_end_key and not is_end_key else content, salt, label + fields + sealed + digest, 64)
     if not hmac.compare_digest(keys[32 : 32 + len(commit)], commit):
         raise Refused("a segment of another object, or a terminator of other segments")
     mask = hkdf(content, salt, b"s3veil/v1/checksum\0" + fields, 32)
@@ -152,9 +198,10 @@ def open_header(content, header, label, digest=b""):
     return keys[:32], flags, number, length, tail, carried
 
 
-def open_layout(content, sealed):
-    """The layout, [(number, length), ...] with the terminator, from the end of an object: 7 * segments + 96 bytes."""
-    key, *_ = open_header(content, sealed[-HEADER:], b"s3veil/v1/layout\0")
+def open_layout(content, sealed, is_end_key=False):
+    """The layout, [(number, length), ...] with the terminator, from the end of an object: 7 * segments + 96 bytes. `content` is
+    the content key, or, if `is_end_key`, the end key of an upload with a customer key."""
+    key, *_ = open_header(content, sealed[-HEADER:], b"s3veil/v1/layout\0", is_end_key=is_end_key)
     entries = AESGCM(key).decrypt(bytes(12), sealed[:-HEADER], None)
     return [(int.from_bytes(entries[i : i + 2], "big"), int.from_bytes(entries[i + 2 : i + 7], "big")) for i in range(0, len(entries), 7)]
 
@@ -170,7 +217,7 @@ def read_multipart(content, body):
     while not flags & LAST:
         header = body[at : at + HEADER]
         before = hashlib.sha256(b"".join(number.to_bytes(2, "big") + length.to_bytes(8, "big") for number, length in parts)).digest()
-        is_terminator = header[1:2] != b"" and header[1] & ~CARRIES_CHECKSUM in (TERMINATOR, TERMINATOR_WITH_LAYOUT)
+        is_terminator = header[1:2] != b"" and header[1] & ~(CARRIES_CHECKSUM | END_KEY) in (TERMINATOR, TERMINATOR_WITH_LAYOUT)
         key, flags, number, length, tail, carried = open_header(content, header, b"s3veil/v1/part\0", before if is_terminator else b"")
         if number <= (parts[-1][0] if parts else 0) or (is_terminator and not parts):
             raise Refused("a segment out of order")
@@ -321,13 +368,14 @@ def data_keys(metadata, context, unwrap, further, recovery):
                 yield lambda name=name, blob=blob, holder=holder: open_service(name, blob, context, holder)
 
 
-def read_native(body, metadata, realm, key, unwrap=None, further=None, recovery=None):
+def read_native(body, metadata, realm, key, unwrap=None, further=None, recovery=None, customer_key=None):
     """Raises Refused or InvalidTag for anything that was not sealed so. `unwrap(blob, context)` gives the data key of the first
-    holder; `further` is {(kind, canonical key name in bytes): such a function} for other holders; `recovery` is a private key."""
+    holder; `further` is {(kind, canonical key name in bytes): such a function} for other holders; `recovery` is a private key; `customer_key` is the
+    32 bytes that the client sent, for an object that has such a key."""
     envelope, refused = decode(metadata["encryption-envelope"]), Refused("NoHolder")
     for data_key in data_keys(metadata, context(realm), unwrap, further or {}, recovery):
         try:
-            content = content_key(data_key(), envelope, realm, key)
+            content = content_key(data_key(), envelope, realm, key, customer_key)
         except (Refused, InvalidTag, ValueError) as error:
             refused = error
             continue
@@ -349,6 +397,7 @@ def main():
     source.add_argument("--data-key", type=bytes.fromhex)
     source.add_argument("--keyring", type=argparse.FileType("rb"))
     source.add_argument("--recovery-key", type=argparse.FileType("rb"))
+    arguments.add_argument("--customer-key", type=bytes.fromhex)
     given = arguments.parse_args()
     metadata = {name.lower().removeprefix("x-amz-meta-"): value for name, value in json.load(open(given.metadata)).items()}
     opener = {"unwrap": lambda *_: given.data_key}
@@ -357,7 +406,7 @@ def main():
         opener = {"unwrap": lambda blob, context: unwrap_local(keyring, blob, context), "further": local_holders(keyring)}
     if given.recovery_key:
         opener = {"recovery": serialization.load_pem_private_key(given.recovery_key.read(), None)}
-    sys.stdout.buffer.write(read_native(open(given.body, "rb").read(), metadata, given.realm, given.key, **opener))
+    sys.stdout.buffer.write(read_native(open(given.body, "rb").read(), metadata, given.realm, given.key, customer_key=given.customer_key, **opener))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import { createDecipheriv, createHash, createHmac, timingSafeEqual } from "node:crypto";
 
 export const CHUNK = 65_536, TAG = 16, FIXED = 124, HEADER = 80, LAST_PART = 10_000;
-const LAST = 1, TERMINATOR = 2, LAYOUT = 4, CHECKSUM = 8;
+const LAST = 1, TERMINATOR = 2, LAYOUT = 4, CHECKSUM = 8, END_KEY = 16, CUSTOMER = 2, SEALED_KEY = 48;
 const BINDINGS = ["none", "realm+key", "realm"], WEAKEST_FIRST = ["none", "realm", "realm+key"];
 const CHECKSUM_LENGTHS = { 1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16 };
 const ATTRIBUTE_LENGTHS = { ...CHECKSUM_LENGTHS, 11: 1 };
@@ -42,8 +42,11 @@ export function unseal(key, nonce, sealed, aad, reason) {
   }
 }
 
-/** Content key, kind and plaintext length of the body, and attributes, of an envelope in base64 (F-01, F-04 to F-17). */
-export function openEnvelope(text, dataKey, { realm, objectKey, leastBinding }) {
+export const deriveEndKey = (contentKey) => hkdf(contentKey, NOTHING, encodeLabel("end"), 32);
+
+/** Content key, kind and plaintext length of the body, and attributes, of an envelope in base64 (F-01, F-04 to F-17,
+    F-70 to F-72); `customerKey` is null if the reader has none. */
+export function openEnvelope(text, dataKey, { realm, objectKey, leastBinding, customerKey = null }) {
   const bytes = Buffer.from(text, "base64"), [version, suite, binding, flags] = bytes, salt = bytes.subarray(12, 44);
   demand(bytes.toString("base64") === text, "Encoding");
   demand(bytes.length === FIXED || (bytes.length > FIXED + TAG && bytes.length <= 1536), "EnvelopeLength");
@@ -51,18 +54,29 @@ export function openEnvelope(text, dataKey, { realm, objectKey, leastBinding }) 
   demand(suite === 1, "Suite");
   demand(binding < BINDINGS.length, "UnknownBinding");
   demand(WEAKEST_FIRST.indexOf(BINDINGS[binding]) >= WEAKEST_FIRST.indexOf(leastBinding), "WeakBinding");
-  demand((flags & ~5) === 0, "Flags");
+  demand([0, CUSTOMER, 4].includes(flags & ~1), "Flags");
+  const isCustomers = (flags & CUSTOMER) > 0, fixed = isCustomers ? FIXED + SEALED_KEY : FIXED;
+  demand(bytes.length === fixed || bytes.length > fixed + TAG, "EnvelopeLength");
   const length = Number(bytes.readBigUInt64BE(4)), isMultipart = (flags & 1) === 1;
   demand(isMultipart ? length === 0 : length < 2 ** 40, "PlaintextLength");
   const names = [binding === 0 ? "" : realm, binding === 1 ? objectKey : ""].map((name) => Buffer.from(name));
   const bound = names.flatMap((name) => [encode(name.length, 4), name]);
-  const keys = hkdf(dataKey, salt, join(encodeLabel("envelope"), bytes.subarray(0, 12), ...bound), 64);
-  demand(dataKey.length === 32 && timingSafeEqual(keys.subarray(32), bytes.subarray(44, 76)), "Commitment");
-  const [clear, wrapped, sealed] = [[0, 76], [76, FIXED], [FIXED]].map((range) => bytes.subarray(...range));
+  demand(customerKey !== null || !isCustomers, "CustomerKeyMissing");
+  demand(customerKey === null || isCustomers, "CustomerKeySurplus");
+  const derive = (secret, label, size) =>
+    hkdf(secret, salt, join(encodeLabel(label), bytes.subarray(0, 12), ...bound), size);
+  const [clear, wrapped, sealed] = [[0, 76], [76, FIXED], [fixed]].map((range) => bytes.subarray(...range));
+  demand(dataKey.length === 32, "Commitment");
+  const endKey = isCustomers ? unseal(derive(dataKey, "end-key", 32), ZERO_NONCE, bytes.subarray(FIXED, fixed),
+    bytes.subarray(0, FIXED), "Commitment") : null;
+  const keys = isCustomers ? derive(join(dataKey, customerKey), "customer", 64) : derive(dataKey, "envelope", 64);
+  const reason = isCustomers ? "CustomerKeyWrong" : "Commitment";
+  demand(timingSafeEqual(keys.subarray(32), bytes.subarray(44, 76)), reason);
   const contentKey = unseal(keys.subarray(0, 32), ZERO_NONCE, wrapped, clear, "EnvelopeTag"), attributes = new Map();
+  demand(endKey === null || timingSafeEqual(endKey, deriveEndKey(contentKey)), "EnvelopeTag");
   if (sealed.length > 0) {
     const key = hkdf(contentKey, salt, encodeLabel("attributes"), 32);
-    let rest = unseal(key, ZERO_NONCE, sealed, bytes.subarray(0, FIXED), "EnvelopeTag");
+    let rest = unseal(key, ZERO_NONCE, sealed, bytes.subarray(0, fixed), "EnvelopeTag");
     for (let before = 0; rest.length > 0; before = rest[0], rest = rest.subarray(2 + rest[1])) {
       const [tag, length] = rest;
       demand(rest.length >= 2 + length && tag > before && length === (ATTRIBUTE_LENGTHS[tag] ?? length), "Attributes");
@@ -93,10 +107,12 @@ export function readPut(contentKey, body, length, from = 0, to = Infinity) {
 /** A header (use "part") behind the segments `before`, or a footer (use "layout"): F-31, F-32, F-36, F-41. */
 export function openHeader(contentKey, header, use, before = []) {
   demand(header.length === HEADER, "BodyLength");
-  const fields = header.subarray(0, 16), flags = fields[1] & ~CHECKSUM, hasChecksum = (fields[1] & CHECKSUM) > 0;
+  const fields = header.subarray(0, 16), flags = fields[1] & ~(CHECKSUM | END_KEY);
+  const [hasChecksum, hasEndKey] = [CHECKSUM, END_KEY].map((flag) => (fields[1] & flag) > 0);
   const part = fields.readUInt16BE(2), tail = fields.readUInt32BE(4), length = Number(fields.readBigUInt64BE(8));
   const [isLast, isTerminator, hasLayout] = [LAST, TERMINATOR, LAYOUT].map((flag) => (flags & flag) > 0);
   demand(fields[0] === 1 && [0, 1, 3, 5, 7].includes(flags) && (isLast || !hasChecksum), "SegmentHeader");
+  demand(!hasEndKey || hasLayout || (isTerminator && !hasChecksum), "SegmentHeader");
   demand(part >= 1 && part <= LAST_PART && length < 2 ** 40 && (isLast || length > 0), "SegmentHeader");
   demand(hasLayout ? tail >= 103 && tail <= 135_632 : tail === 0, "SegmentHeader");
   demand(!isTerminator || (part === LAST_PART && length === 0), "SegmentHeader");
@@ -106,7 +122,8 @@ export function openHeader(contentKey, header, use, before = []) {
   const listed = before.map(([number, size]) => join(encode(number, 2), encode(size, 8)));
   const digest = createHash("sha256").update(join(...listed)).digest();
   const info = join(encodeLabel(use), fields, sealed, isTerminator && use === "part" ? digest : NOTHING);
-  const keys = hkdf(contentKey, salt, info, 64);
+  const isEnds = hasEndKey && (use === "layout" || (isTerminator && !hasChecksum));
+  const keys = hkdf(isEnds ? deriveEndKey(contentKey) : contentKey, salt, info, 64);
   demand(timingSafeEqual(keys.subarray(32, 32 + commitment.length), commitment), "SegmentCommitment");
   const mask = hkdf(contentKey, salt, join(encodeLabel("checksum"), fields), 32);
   const checksum = hasChecksum ? mask.map((byte, i) => byte ^ sealed[i]) : null, committed = join(fields, salt, sealed);

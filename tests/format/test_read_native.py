@@ -160,7 +160,8 @@ def carried(vector):
 
 def stored_body(vector):
     """The plaintext of a vector, and the body that it describes: chunks, or slices of an honest upload's segments, and bytes."""
-    seal = Seal(DATA_KEY, "realm", "dir/key", content_key=bytes.fromhex(vector["content_key"]))
+    customer = bytes(1) if vector.get("with_end_key") else None
+    seal = Seal(DATA_KEY, "realm", "dir/key", content_key=bytes.fromhex(vector["content_key"]), customer_key=customer)
     plaintext = bytes((i * 31 + i // 251) & 0xFF for i in range(vector["plaintext_length"]))
     if "layout" not in vector:
         chunks = seal.chunks([plaintext[i : i + CHUNK] for i in range(0, len(plaintext), CHUNK)] or [b""])
@@ -189,13 +190,14 @@ def test_agrees_with_the_vectors(path):
     plaintext, body = stored_body(vector)
     reader = vector["opened_as"]
     unwrap = lambda *_: bytes.fromhex(reader["data_key"])  # noqa: E731
-    read = lambda: read_native.read_native(body, metadata, reader["realm"], reader["object_key"], unwrap)  # noqa: E731
+    customer = bytes.fromhex(reader["customer_key"]) if "customer_key" in reader else None
+    read = lambda: read_native.read_native(body, metadata, reader["realm"], reader["object_key"], unwrap, customer_key=customer)  # noqa: E731
     if vector["expect"] == "ok" and "layout" not in vector:
         assert read() == plaintext
     elif vector["expect"] in ("ok", "Checksum"):
         assert read() == plaintext
         envelope = base64.b64decode(vector["envelope"])
-        content = content_key(DATA_KEY, envelope, "realm", "dir/key")
+        content = content_key(DATA_KEY, envelope, "realm", reader["object_key"], customer)
         padded = read_multipart(content, body)[1]
         assert padded == (carried(vector) and carried(vector).ljust(32, b"\0"))
         announced = read_native.attributes(content, envelope)
@@ -207,6 +209,24 @@ def test_agrees_with_the_vectors(path):
             assert (tag | (0x80 if full_object else 0), value) == (announced[11][0], carried(vector))
         else:
             assert object_checksum(announced, padded) is None
+    elif vector["expect"].startswith("CustomerKey"):
+        with pytest.raises(Refused, match=vector["expect"]):
+            read()
     else:
         with pytest.raises((Refused, InvalidTag)):
             read()
+
+
+@pytest.mark.parametrize("parts, terminated", SHAPES)
+def test_the_end_key_opens_the_layout_of_an_upload_with_a_customer_key_and_nothing_else(parts, terminated):
+    seal = Seal(DATA_KEY, "realm", "a/key", flags=1, customer_key=bytes(32))
+    plaintext = os.urandom(sum(length for _, length in parts))
+    segments = seal.segments(parts, plaintext, terminated)
+    body, envelope = b"".join(segments), seal.envelope()
+    assert open_multipart(content_key(DATA_KEY, envelope, "realm", "a/key", bytes(32)), body) == plaintext
+    end = read_native.end_key(DATA_KEY, envelope, "realm", "a/key")
+    if plaintext_length(len(body), len(segments)) is None:
+        layout = open_layout(end, body[-7 * len(segments) - 96 :], is_end_key=True)
+        assert layout == parts + [(10_000, 0)] * terminated
+    with pytest.raises((Refused, InvalidTag)):
+        open_multipart(end, body)

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from read_native import (
-    CARRIES_CHECKSUM, CHUNK, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, canonical, chunks_length,
-    hkdf, holder_cipher, hpke_keys, is_regular, name_binding, raw, recovery_info, tail_length,
+    CARRIES_CHECKSUM, CHUNK, CUSTOMER, END_KEY, HEADER, LAST, LAST_PART, LAST_WITH_LAYOUT, MIDDLE, REALM_AND_KEY, TAG, TERMINATOR, TERMINATOR_WITH_LAYOUT, canonical, chunks_length,
+    end_key_of, hkdf, holder_cipher, hpke_keys, is_regular, name_binding, raw, recovery_info, tail_length,
 )  # fmt: skip
 
 
@@ -25,15 +25,23 @@ class Seal:
     suite: int = 1
     binding: int = REALM_AND_KEY
     flags: int = 0
+    customer_key: bytes | None = None
     length: int = 0
     content_key: bytes = field(default_factory=lambda: os.urandom(32))
     salt: bytes = field(default_factory=lambda: os.urandom(32))
 
     def envelope(self):
-        pre = bytes([self.version, self.suite, self.binding, self.flags]) + self.length.to_bytes(8, "big")
-        keys = hkdf(self.data_key, self.salt, b"s3veil/v1/envelope\0" + pre + name_binding(self.binding, self.realm, self.key), 64)
+        flags = self.flags | (CUSTOMER if self.customer_key else 0)
+        pre = bytes([self.version, self.suite, self.binding, flags]) + self.length.to_bytes(8, "big")
+        names = pre + name_binding(self.binding, self.realm, self.key)
+        label = b"s3veil/v1/customer\0" if self.customer_key else b"s3veil/v1/envelope\0"
+        keys = hkdf(self.data_key + (self.customer_key or b""), self.salt, label + names, 64)
         wrapped = AESGCM(keys[:32]).encrypt(bytes(12), self.content_key, pre + self.salt + keys[32:])
-        return pre + self.salt + keys[32:] + wrapped
+        envelope = pre + self.salt + keys[32:] + wrapped
+        if self.customer_key:
+            wrap_key = hkdf(self.data_key, self.salt, b"s3veil/v1/end-key\0" + names, 32)
+            envelope += AESGCM(wrap_key).encrypt(bytes(12), end_key_of(self.content_key), envelope)
+        return envelope
 
     def chunks(self, pieces, final=None, key=None):
         """Seals the given pieces of plaintext as chunks 0, 1, ...; the one at index `final` (default: last) is final."""
@@ -47,13 +55,16 @@ class Seal:
     def header(self, flags, number, length, *, salt, tail=0, digest=b"", label=b"s3veil/v1/part\0", version=1, checksum=None):
         """80 bytes, and the key that goes with them; with `checksum`, up to 32 bytes, one that carries it."""
         flags |= 0 if checksum is None else CARRIES_CHECKSUM
+        is_layouts = label == b"s3veil/v1/layout\0"
+        with_end_key = flags & END_KEY and (is_layouts or (flags & TERMINATOR == TERMINATOR and checksum is None))
         fields = bytes([version, flags]) + number.to_bytes(2, "big") + tail.to_bytes(4, "big") + length.to_bytes(8, "big")
         sealed = b""
         if checksum is not None:
             salt = salt[:16]
             mask = hkdf(self.content_key, salt, b"s3veil/v1/checksum\0" + fields, 32)
             sealed = bytes(a ^ b for a, b in zip(mask, checksum.ljust(32, b"\0")))
-        keys = hkdf(self.content_key, salt, label + fields + sealed + digest, 64)
+        secret = end_key_of(self.content_key) if with_end_key else self.content_key
+        keys = hkdf(secret, salt, label + fields + sealed + digest, 64)
         return fields + salt + sealed + keys[32 : 96 - len(salt + sealed)], keys[:32]
 
     def segment(self, number, plaintext, flags=MIDDLE, layout=None, *, salt=None, padding=None, **choices):
@@ -81,15 +92,17 @@ class Seal:
     def segments(self, parts, plaintext, terminated=False, salts=None, checksum=None):
         """All segments of an upload of these parts, [(number, length), ...]; the last carries `checksum`."""
         layout = None if is_regular(parts) else parts + [(LAST_PART, 0)] * terminated
+        ends = END_KEY if self.customer_key and (layout or (terminated and checksum is None)) else 0
         sealed, at = [], 0
         for index, (number, length) in enumerate(parts):
             last = index == len(parts) - 1 and not terminated
-            flags = (LAST_WITH_LAYOUT if layout else LAST) if last else MIDDLE
+            flags = (LAST_WITH_LAYOUT | ends if layout else LAST) if last else MIDDLE
             salt = salts[index] if salts else None
             sealed.append(self.segment(number, plaintext[at : at + length], flags, layout if last else None, salt=salt, checksum=checksum if last else None))
             at += length
         if terminated:
-            sealed.append(self.terminator(parts, layout, salt=salts[len(parts)] if salts else None, checksum=checksum))
+            flags = (TERMINATOR_WITH_LAYOUT if layout else TERMINATOR) | ends
+            sealed.append(self.terminator(parts, layout, flags=flags, salt=salts[len(parts)] if salts else None, checksum=checksum))
         return sealed
 
 

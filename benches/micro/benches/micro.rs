@@ -13,8 +13,8 @@ use crc_fast::CrcAlgorithm;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Request};
 use s3veil::envelope::native::{
-    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName,
-    PieceOpener, SealRequest, SseAlgorithm, TAG,
+    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, EnvelopeKeys,
+    ObjectName, PieceOpener, SealRequest, SseAlgorithm, TAG,
 };
 use s3veil::envelope::s3ec::{self, Content, ENTROPY, Entries, NewObject, Policy, Version};
 use s3veil::envelope::{ContentKey, DataKey};
@@ -29,7 +29,7 @@ fn content_key() -> ContentKey {
     let data_key = DataKey::from_bytes([7; 32]);
     let attributes = Attributes::new(Vec::new());
     let request = SealRequest {
-        data_key: &data_key,
+        keys: EnvelopeKeys::without_customer(&data_key),
         binding: Binding::RealmAndKey,
         body: BodyKind::Put { plaintext_length: 1 },
         sse: SseAlgorithm::AwsKms,

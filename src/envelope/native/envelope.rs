@@ -3,22 +3,28 @@
 //! It must not know how the data key is obtained or where the envelope is stored. It promises that a content
 //! key comes out only if data key, realm, object name and every byte of the envelope are those of the writer.
 
+mod derivation;
+mod end_key;
+
 use aws_lc_rs::aead::Aad;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use self::derivation::derive;
 use super::chunk::aead_key;
 use super::kdf::zero_nonce;
 use super::{Attributes, BodyKind, FormatError, Result, attributes, kdf};
 use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::{ContentKey, DataKey};
 use crate::wire::checksum::Checksum;
+use crate::wire::customer_key::CustomerKey;
 
 const VERSION: u8 = 1;
 const SUITE: u8 = 1;
 const FLAG_MULTIPART: u8 = 1;
+const FLAG_CUSTOMER: u8 = 2;
 const FLAG_AES256: u8 = 4;
 
 /// Version, suite, binding and flags.
@@ -29,8 +35,10 @@ const SALT: usize = 32;
 const COMMITMENT: usize = 32;
 const AUTHENTICATED: usize = PREFIX + SALT + COMMITMENT;
 const WRAPPED: usize = KEY_LENGTH + super::TAG;
-/// Bytes of an envelope without attributes (F-04).
+/// Bytes of an envelope without attributes and customer key (F-04).
 pub(super) const FIXED: usize = AUTHENTICATED + WRAPPED;
+/// Bytes of an envelope without attributes and with customer key, which ends in the sealed end key (F-04).
+const FIXED_CUSTOMER: usize = FIXED + WRAPPED;
 /// Longest envelope that a reader accepts: S3 allows 2,048 bytes of user metadata, and base64 makes 4
 /// characters of 3 bytes.
 pub(super) const MAX_ENVELOPE: usize = 1_536;
@@ -66,7 +74,7 @@ impl Binding {
 }
 
 /// The server-side encryption that responses name for the object: the one that its writer requested. The body
-/// is encrypted alike under either.
+/// is encrypted alike under each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SseAlgorithm {
     /// `aws:kms`, also for requests that name none.
@@ -74,6 +82,24 @@ pub enum SseAlgorithm {
     AwsKms,
     /// `AES256`.
     Aes256,
+    /// A customer key (F-70), which responses name instead of an algorithm of the server's own.
+    CustomerKey,
+}
+
+/// The keys that open an envelope, or wrap the content key in one.
+#[derive(Debug, Clone, Copy)]
+pub struct EnvelopeKeys<'a> {
+    /// The data key.
+    pub data_key: &'a DataKey,
+    /// The key that the client sent, for an object with a customer key (F-70).
+    pub customer_key: Option<&'a CustomerKey>,
+}
+
+impl<'a> EnvelopeKeys<'a> {
+    /// The data key alone, for an object without a customer key.
+    pub fn without_customer(data_key: &'a DataKey) -> Self {
+        Self { data_key, customer_key: None }
+    }
 }
 
 /// The weakest binding that a reader accepts.
@@ -122,13 +148,14 @@ impl Entropy {
 
 /// The content of a new envelope.
 pub struct SealRequest<'a> {
-    /// The data key to wrap the content key under.
-    pub data_key: &'a DataKey,
+    /// The keys to wrap the content key under.
+    pub keys: EnvelopeKeys<'a>,
     /// The binding.
     pub binding: Binding,
     /// The body that is sealed under the content key: its kind (F-08) and its length (F-17).
     pub body: BodyKind,
-    /// The encryption that responses name for the object (F-08).
+    /// The encryption that responses name for the object (F-08). A customer key makes it
+    /// [`SseAlgorithm::CustomerKey`], whatever is given here.
     pub sse: SseAlgorithm,
     /// The name of the object.
     pub name: ObjectName<'a>,
@@ -138,8 +165,8 @@ pub struct SealRequest<'a> {
 
 /// The content of another envelope around the same content key; everything else is taken from the source.
 pub struct RewrapRequest<'a> {
-    /// The data key to wrap the content key under.
-    pub data_key: &'a DataKey,
+    /// The keys to wrap the content key under.
+    pub keys: EnvelopeKeys<'a>,
     /// The binding.
     pub binding: Binding,
     /// The encryption that responses name for the copy (F-08).
@@ -174,18 +201,19 @@ impl Opened {
     /// data key. The kind of body, its length and the attributes are those of the opened envelope; a checksum
     /// of the copy replaces the checksums among them (F-53).
     pub fn rewrap(&self, request: &RewrapRequest<'_>, salt: EnvelopeSalt) -> Envelope {
-        let &RewrapRequest { data_key, binding, sse, name, checksum } = request;
+        let &RewrapRequest { keys, binding, sse, name, checksum } = request;
         let attributes = match checksum {
             Some(checksum) => &self.attributes.replaced_by(checksum),
             None => &self.attributes,
         };
-        let sealing = SealRequest { data_key, binding, body: self.body, sse, name, attributes };
+        let sealing = SealRequest { keys, binding, body: self.body, sse, name, attributes };
         Envelope::wrap(&sealing, &salt, &self.content_key)
     }
 }
 
 /// A well-formed envelope: `flags and others(4) | plaintext length(8) | salt(32) | commit(32) | wrapped(48) |
-/// attributes`. It is authentic only if [`Envelope::open`] succeeds.
+/// sealed end key(48), with a customer key | attributes`. It is authentic only if [`Envelope::open`]
+/// succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     bytes: Vec<u8>,
@@ -205,15 +233,18 @@ impl Envelope {
     /// The salt must be fresh: that no key encrypts twice depends on it (F-09).
     fn wrap(request: &SealRequest<'_>, salt: &EnvelopeSalt, content_key: &ContentKey) -> Self {
         let multipart = if request.body.is_multipart() { FLAG_MULTIPART } else { 0 };
-        let sse = match request.sse {
+        let customer_key = request.keys.customer_key;
+        let sse = if customer_key.is_some() { SseAlgorithm::CustomerKey } else { request.sse };
+        let flag = match sse {
             SseAlgorithm::AwsKms => 0,
             SseAlgorithm::Aes256 => FLAG_AES256,
+            SseAlgorithm::CustomerKey => FLAG_CUSTOMER,
         };
         let mut bytes = Vec::with_capacity(FIXED + 64);
-        bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), multipart | sse]);
+        bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), multipart | flag]);
         bytes.extend_from_slice(&request.body.length_field());
         bytes.extend_from_slice(&salt.0);
-        let derived = derive(request.data_key, &bytes, request.binding, request.name);
+        let derived = derive(request.keys, &bytes, request.binding, request.name);
         let (wrap_key, commitment) = derived.split_at(KEY_LENGTH);
         bytes.extend_from_slice(commitment);
         // Zero is a safe nonce: a wrap key is derived from a fresh salt and used once (F-12).
@@ -223,8 +254,11 @@ impl Envelope {
             .expect("32 bytes are far below AES-GCM's limit");
         bytes.extend_from_slice(wrapped.as_slice());
         bytes.extend_from_slice(tag.as_ref());
+        if customer_key.is_some() {
+            end_key::seal(request, content_key, &mut bytes);
+        }
         attributes::seal(request.attributes, content_key, &mut bytes);
-        Self { bytes, binding: request.binding, body: request.body, sse: request.sse }
+        Self { bytes, binding: request.binding, body: request.body, sse }
     }
 
     /// Parses the value of the envelope header: canonical, padded, standard base64 (RFC 4648, section 4).
@@ -241,8 +275,11 @@ impl Envelope {
 
     /// Parses the envelope's bytes.
     pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        // Without attributes there is nothing after the fixed part; sealed attributes hold at least one byte.
-        if bytes.len() != FIXED && !(FIXED + super::TAG + 1..=MAX_ENVELOPE).contains(&bytes.len()) {
+        let is_length_of = |fixed: usize| {
+            // Without attributes there is nothing after the fixed part; sealed ones hold at least one byte.
+            bytes.len() == fixed || (fixed + super::TAG + 1..=MAX_ENVELOPE).contains(&bytes.len())
+        };
+        if !is_length_of(FIXED) {
             return Err(FormatError::EnvelopeLength);
         }
         if bytes[0] != VERSION {
@@ -252,12 +289,17 @@ impl Envelope {
             return Err(FormatError::Suite);
         }
         let binding = Binding::parse(bytes[2])?;
-        if bytes[3] & !(FLAG_MULTIPART | FLAG_AES256) != 0 {
-            return Err(FormatError::Flags);
+        let sse = match bytes[3] & !FLAG_MULTIPART {
+            0 => SseAlgorithm::AwsKms,
+            FLAG_AES256 => SseAlgorithm::Aes256,
+            FLAG_CUSTOMER => SseAlgorithm::CustomerKey,
+            _ => return Err(FormatError::Flags),
+        };
+        if sse == SseAlgorithm::CustomerKey && !is_length_of(FIXED_CUSTOMER) {
+            return Err(FormatError::EnvelopeLength);
         }
         let length = bytes[FLAGS_END..PREFIX].try_into().expect("it has 8 bytes");
         let body = BodyKind::from_fields(bytes[3] & FLAG_MULTIPART != 0, length)?;
-        let sse = if bytes[3] & FLAG_AES256 == 0 { SseAlgorithm::AwsKms } else { SseAlgorithm::Aes256 };
         Ok(Self { bytes, binding, body, sse })
     }
 
@@ -291,19 +333,34 @@ impl Envelope {
         self.sse
     }
 
+    /// Whether the envelope claims that the object has a customer key (F-70).
+    pub fn has_customer_key(&self) -> bool {
+        self.sse == SseAlgorithm::CustomerKey
+    }
+
     /// Authenticates the envelope for an object of this name and returns its content key and attributes.
     ///
     /// # Errors
-    /// [`FormatError::WeakBinding`] when the policy requires more (F-07), [`FormatError::Commitment`] when
-    /// the data key, the realm, the name or a byte before the commitment differs (F-11),
-    /// [`FormatError::EnvelopeTag`] when the rest was altered, [`FormatError::Attributes`] when authentic
-    /// attributes do not parse.
-    pub fn open(&self, data_key: &DataKey, policy: Policy, name: ObjectName<'_>) -> Result<Opened> {
+    /// [`FormatError::WeakBinding`] when the policy requires more (F-07), [`FormatError::CustomerKeyMissing`]
+    /// and [`FormatError::CustomerKeySurplus`] when a customer key is needed or given and the other is not,
+    /// [`FormatError::Commitment`] when the data key, the realm, the name or a byte before the commitment
+    /// differs (F-11), [`FormatError::CustomerKeyWrong`] when the data key is the object's and the commitment
+    /// differs nevertheless (F-71), [`FormatError::EnvelopeTag`] when the rest was altered,
+    /// [`FormatError::Attributes`] when authentic attributes do not parse.
+    pub fn open(&self, keys: EnvelopeKeys<'_>, policy: Policy, name: ObjectName<'_>) -> Result<Opened> {
         if self.binding < policy.least_binding {
             return Err(FormatError::WeakBinding);
         }
-        // F-11: one data key only, before anything is unwrapped.
-        let keys = self.committed_keys(data_key, name)?;
+        self.admit_customer_key(keys.customer_key)?;
+        let end_key = match keys.customer_key {
+            Some(_) => Some(self.sealed_end_key(keys.data_key, name)?),
+            None => None,
+        };
+        // F-11: one data key and one customer key only, before anything is unwrapped.
+        let keys = self.committed_keys(keys, name).map_err(|error| match end_key {
+            Some(_) => FormatError::CustomerKeyWrong,
+            None => error,
+        })?;
         let (authenticated, sealed) = self.bytes.split_at(AUTHENTICATED);
         let mut wrapped = Zeroizing::new([0; WRAPPED]);
         wrapped.copy_from_slice(&sealed[..WRAPPED]);
@@ -313,45 +370,54 @@ impl Envelope {
         let mut exact = Zeroizing::new([0; KEY_LENGTH]);
         exact.copy_from_slice(content_key);
         let content_key = ContentKey::from_zeroizing(exact);
-        let attributes = attributes::open(&self.bytes, FIXED, &content_key)?;
+        if let Some(end_key) = end_key
+            && !bool::from(end_key.expose().ct_eq(kdf::end_key(&content_key).expose()))
+        {
+            return Err(FormatError::EnvelopeTag);
+        }
+        let attributes = attributes::open(&self.bytes, self.fixed(), &content_key)?;
         Ok(Opened { content_key, attributes, body: self.body })
     }
 
+    /// Refuses a customer key for an object without one, and none for an object with one (F-70).
+    ///
+    /// # Errors
+    /// [`FormatError::CustomerKeyMissing`], [`FormatError::CustomerKeySurplus`].
+    pub fn admit_customer_key(&self, customer_key: Option<&CustomerKey>) -> Result<()> {
+        match (self.has_customer_key(), customer_key) {
+            (true, None) => Err(FormatError::CustomerKeyMissing),
+            (false, Some(_)) => Err(FormatError::CustomerKeySurplus),
+            (true, Some(_)) | (false, None) => Ok(()),
+        }
+    }
+
+    /// Bytes before the attributes.
+    fn fixed(&self) -> usize {
+        if self.has_customer_key() { FIXED_CUSTOMER } else { FIXED }
+    }
+
     /// Whether everything before the commitment, the kind and the length of the body among it, is as it was
-    /// sealed for an object of this name. Unwraps nothing, and does not compare the binding with a policy.
+    /// sealed for an object of this name. Unwraps no content key, and does not compare the binding with a
+    /// policy. Of an object with a customer key the data key alone tells it (F-71).
     pub fn is_committed(&self, data_key: &DataKey, name: ObjectName<'_>) -> bool {
-        self.committed_keys(data_key, name).is_ok()
+        if self.has_customer_key() {
+            return self.sealed_end_key(data_key, name).is_ok();
+        }
+        self.committed_keys(EnvelopeKeys::without_customer(data_key), name).is_ok()
     }
 
     /// The wrap key and the commitment that data key and name give, if that is the envelope's commitment,
     /// compared in constant time (F-11).
     fn committed_keys(
         &self,
-        data_key: &DataKey,
+        keys: EnvelopeKeys<'_>,
         name: ObjectName<'_>,
     ) -> Result<Zeroizing<[u8; KEY_LENGTH + COMMITMENT]>> {
         let (before_commitment, rest) = self.bytes.split_at(PREFIX + SALT);
-        let derived = derive(data_key, before_commitment, self.binding, name);
+        let derived = derive(keys, before_commitment, self.binding, name);
         let is_equal = derived[KEY_LENGTH..].ct_eq(&rest[..COMMITMENT]);
         if bool::from(is_equal) { Ok(derived) } else { Err(FormatError::Commitment) }
     }
-}
-
-/// wrap key(32) | commit(32) = HKDF-SHA256(data key, salt, label | pre | len32|realm | len32|key, 64) (F-10).
-fn derive(
-    data_key: &DataKey,
-    prefix_and_salt: &[u8],
-    binding: Binding,
-    name: ObjectName<'_>,
-) -> Zeroizing<[u8; KEY_LENGTH + COMMITMENT]> {
-    let (prefix, salt) = prefix_and_salt.split_at(PREFIX);
-    let (realm, object_key): (&[u8], &[u8]) = match binding {
-        Binding::None => (&[], &[]),
-        Binding::Realm => (name.realm.as_bytes(), &[]),
-        Binding::RealmAndKey => (name.realm.as_bytes(), name.object_key),
-    };
-    let info = [kdf::ENVELOPE, prefix, &length_prefix(realm), realm, &length_prefix(object_key), object_key];
-    kdf::hkdf(data_key.expose(), salt, &info)
 }
 
 pub(super) fn length_prefix(field: &[u8]) -> [u8; 4] {

@@ -11,9 +11,16 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign_to_buffer};
 use zeroize::Zeroizing;
 
 use crate::envelope::data_key::OutputLength;
+use crate::envelope::{ContentKey, EndKey};
 
 /// The label of the envelope's wrap key and commitment (F-10).
 pub(super) const ENVELOPE: &[u8] = b"s3veil/v1/envelope\0";
+/// The label of the wrap key and commitment of an envelope with a customer key (F-70).
+pub(super) const CUSTOMER: &[u8] = b"s3veil/v1/customer\0";
+/// The label of the key that seals the end key in an envelope (F-71).
+pub(super) const END_WRAP: &[u8] = b"s3veil/v1/end-key\0";
+/// The label of the end key (F-72).
+const END: &[u8] = b"s3veil/v1/end\0";
 /// The label of the attributes' key (F-14).
 pub(super) const ATTRIBUTES: &[u8] = b"s3veil/v1/attributes\0";
 /// The label of the body key of an object written by one PUT (F-20).
@@ -35,7 +42,7 @@ pub(super) const RECOVERY: &[u8] = b"s3veil/v1/recovery\0";
 static UNSALTED: LazyLock<Key> = LazyLock::new(|| Key::new(HMAC_SHA256, &[]));
 
 /// HKDF-SHA256(ikm, salt, info) → `N` bytes; `info` is the concatenation of its pieces.
-pub(super) fn hkdf<const N: usize>(ikm: &[u8; 32], salt: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+pub(super) fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
     // Not by `Salt::extract`, which keeps salt and secret on the heap.
     let salted = (!salt.is_empty()).then(|| Key::new(HMAC_SHA256, salt));
     let mut extracted = Zeroizing::new([0; 32]);
@@ -47,6 +54,11 @@ pub(super) fn hkdf<const N: usize>(ikm: &[u8; 32], salt: &[u8], info: &[&[u8]]) 
         .and_then(|okm| okm.fill(output.as_mut_slice()))
         .expect("at most 64 bytes are requested, HKDF-SHA256 gives up to 255 * 32");
     output
+}
+
+/// HKDF-SHA256(content key, "", label, 32): the end key of an object (F-72).
+pub(super) fn end_key(content_key: &ContentKey) -> EndKey {
+    EndKey::from_zeroizing(hkdf(content_key.expose(), &[], &[END]))
 }
 
 /// The nonce of a key that encrypts one message.

@@ -30,7 +30,7 @@ pub use part_kind::{
 };
 pub use part_receipt::{PartReceipt, ReceiptError};
 pub use range::{MultipartWindow, RangeOpener};
-pub use seal::{SegmentEnd, SegmentSealer, seal_terminator};
+pub use seal::{SegmentEnd, SegmentSealer, seal_terminator, seal_terminator_for_end_key};
 pub use segment::{CarriedChecksum, Ending, SEGMENT_HEADER, SegmentEntropy, carried_checksum, fits_header};
 pub use segment_tracker::BodyClaim;
 

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::envelope::length_prefix;
 use super::{Envelope, kdf};
-use crate::envelope::ContentKey;
+use crate::envelope::{ContentKey, ObjectSecret};
 use crate::wire::checksum::ChecksumAlgorithm;
 
 const VERSION: u8 = 1;
@@ -135,7 +135,7 @@ impl UploadToken {
             return Err(TokenError::Envelope);
         }
         let mut token = Self { checksum, upstream_id, wrapped_key, further, envelope, tag: [0; TAG] };
-        token.tag = token.expected_tag(content_key, target);
+        token.tag = token.expected_tag(content_key.into(), target);
         Ok(token)
     }
 
@@ -186,8 +186,12 @@ impl UploadToken {
     ///
     /// # Errors
     /// [`TokenError::Binding`] when bucket, object key, upload or any byte of the token differs (F-51).
-    pub fn verify(&self, content_key: &ContentKey, target: UploadTarget<'_>) -> Result<(), TokenError> {
-        let expected = self.expected_tag(content_key, target);
+    pub fn verify<'a>(
+        &self,
+        secret: impl Into<ObjectSecret<'a>>,
+        target: UploadTarget<'_>,
+    ) -> Result<(), TokenError> {
+        let expected = self.expected_tag(secret.into(), target);
         if bool::from(expected.ct_eq(&self.tag)) { Ok(()) } else { Err(TokenError::Binding) }
     }
 
@@ -229,12 +233,22 @@ impl UploadToken {
         bytes
     }
 
-    /// HKDF-SHA256(content key, "", label | len32|bucket | len32|object key | fields, 32) (F-51).
-    fn expected_tag(&self, content_key: &ContentKey, target: UploadTarget<'_>) -> [u8; TAG] {
+    /// HKDF-SHA256(content key, "", label | len32|bucket | len32|object key | fields, 32), of the end key if
+    /// the object has a customer key (F-51).
+    fn expected_tag(&self, secret: ObjectSecret<'_>, target: UploadTarget<'_>) -> [u8; TAG] {
         let UploadTarget { bucket, object_key } = target;
         let (bucket_length, key_length) = (length_prefix(bucket.as_bytes()), length_prefix(object_key));
         let info = [kdf::UPLOAD, &bucket_length, bucket.as_bytes(), &key_length, object_key, &self.fields()];
-        *kdf::hkdf(content_key.expose(), &[], &info)
+        let derived_end_key;
+        let secret = match secret {
+            ObjectSecret::Content(content_key) if self.envelope.has_customer_key() => {
+                derived_end_key = kdf::end_key(content_key);
+                derived_end_key.expose()
+            }
+            ObjectSecret::Content(content_key) => content_key.expose(),
+            ObjectSecret::End(end_key) => end_key.expose(),
+        };
+        *kdf::hkdf(secret, &[], &info)
     }
 }
 

@@ -12,11 +12,12 @@ use serde_json::Value;
 use super::multipart::{
     BodyClaim, Ending, Layout, MultipartLength, MultipartOpener, Part, PartNumber, SegmentEnd,
     SegmentEntropy, SegmentSealer, carried_checksum, layout_tail_length, multipart_plaintext_length,
-    open_layout_tail, seal_terminator,
+    open_layout_tail, seal_terminator, seal_terminator_for_end_key,
 };
 use super::*;
 use crate::envelope::{ContentKey, DataKey};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
+use crate::wire::customer_key::CustomerKey;
 
 fn hex(value: &Value) -> [u8; 32] {
     let text = value.as_str().unwrap();
@@ -90,7 +91,9 @@ fn open(vector: &Value) -> Result<Vec<u8>, FormatError> {
     let envelope = Envelope::parse(vector["envelope"].as_str().unwrap().as_bytes())?;
     let policy = Policy { least_binding: binding(&reader["least_binding"]).unwrap() };
     let data_key = DataKey::from_bytes(hex(&reader["data_key"]));
-    let opened = envelope.open(&data_key, policy, name(reader))?;
+    let customer_key = customer_key_of(reader);
+    let keys = EnvelopeKeys { data_key: &data_key, customer_key: customer_key.as_ref() };
+    let opened = envelope.open(keys, policy, name(reader))?;
     if envelope.is_multipart() {
         return open_multipart(vector, opened);
     }
@@ -120,13 +123,20 @@ fn layout(vector: &Value) -> Layout {
 }
 
 /// The segments of the vector's upload as an honest writer seals them, under the vector's fixed salts.
-fn seal_segments(layout: &Layout, content_key: &ContentKey, carried: Option<&Checksum>) -> Vec<Vec<u8>> {
+/// With `with_end_key`, the upload has a customer key (F-74).
+fn seal_segments(
+    layout: &Layout,
+    content_key: &ContentKey,
+    carried: Option<&Checksum>,
+    with_end_key: bool,
+) -> Vec<Vec<u8>> {
     let content = pattern(layout.plaintext_total() as usize);
     let entropy = |index: usize| SegmentEntropy::fixed([100_u8.wrapping_add(index as u8); 32]);
     let mut segments = Vec::new();
     for (index, part) in layout.parts().iter().enumerate() {
         let end = match index + 1 == layout.parts().len() && !layout.is_terminated() {
             true if layout.is_regular() => SegmentEnd::Last,
+            true if with_end_key => SegmentEnd::LastCarryingForEndKey(layout),
             true => SegmentEnd::LastCarrying(layout),
             false => SegmentEnd::Middle,
         };
@@ -138,7 +148,11 @@ fn seal_segments(layout: &Layout, content_key: &ContentKey, carried: Option<&Che
         segments.push([&sealer.header[..], &chunks, &sealer.tail].concat());
     }
     if layout.is_terminated() {
-        segments.push(seal_terminator(content_key, layout, carried, entropy(layout.parts().len())).unwrap());
+        let entropy = entropy(layout.parts().len());
+        segments.push(match with_end_key {
+            true => seal_terminator_for_end_key(content_key, layout, carried, entropy).unwrap(),
+            false => seal_terminator(content_key, layout, carried, entropy).unwrap(),
+        });
     }
     segments
 }
@@ -152,7 +166,12 @@ fn carried(vector: &Value) -> Option<Checksum> {
 
 /// A multipart upload as a storage keeps it.
 fn stored_segments(vector: &Value, content_key: &ContentKey) -> Vec<u8> {
-    let segments = seal_segments(&layout(vector), content_key, carried(vector).as_ref());
+    let segments = seal_segments(
+        &layout(vector),
+        content_key,
+        carried(vector).as_ref(),
+        vector.get("with_end_key").is_some(),
+    );
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &segments.concat());
     assert_eq!(digest.as_ref(), hex(&vector["body_sha256"]), "sealing gives other bytes than the reference");
     let Some(pieces) = vector.get("pieces") else { return segments.concat() };
@@ -215,6 +234,12 @@ fn open_multipart(vector: &Value, opened: Opened) -> Result<Vec<u8>, FormatError
     Ok(content)
 }
 
+/// The customer key of a writer or a reader, if there is one.
+fn customer_key_of(of: &Value) -> Option<CustomerKey> {
+    let bytes: [u8; 32] = hex(of.get("customer_key").filter(|key| !key.is_null())?);
+    CustomerKey::from_slice(&bytes)
+}
+
 /// Sealing under the vector's fixed salt and content key gives the vector's envelope, byte for byte.
 fn assert_sealing_agrees(vector: &Value, file: &str) {
     let writer = &vector["sealed_as"];
@@ -222,30 +247,22 @@ fn assert_sealing_agrees(vector: &Value, file: &str) {
     let data_key = DataKey::from_bytes(hex(&vector["data_key"]));
     let binding = binding(&writer["binding"]).unwrap();
     let policy = Policy { least_binding: Binding::None };
-    let attributes = envelope.open(&data_key, policy, name(writer)).unwrap().attributes;
+    let customer_key = customer_key_of(vector);
+    let keys = EnvelopeKeys { data_key: &data_key, customer_key: customer_key.as_ref() };
+    let attributes = envelope.open(keys, policy, name(writer)).unwrap().attributes;
     let plaintext_length = vector["plaintext_length"].as_u64().unwrap();
     let body = if envelope.is_multipart() { BodyKind::Multipart } else { BodyKind::Put { plaintext_length } };
-    let request = SealRequest {
-        data_key: &data_key,
-        binding,
-        body,
-        sse: envelope.sse(),
-        name: name(writer),
-        attributes: &attributes,
-    };
+    let request =
+        SealRequest { keys, binding, body, sse: envelope.sse(), name: name(writer), attributes: &attributes };
     let entropy = Entropy::fixed(hex(&vector["salt"]), hex(&vector["content_key"]));
     assert_eq!(Envelope::seal(&request, entropy).envelope, envelope, "{file}");
     if let Some(source) = vector.get("copied_from") {
         let sealed = Envelope::parse(source["envelope"].as_str().unwrap().as_bytes()).unwrap();
-        let opened =
-            sealed.open(&DataKey::from_bytes(hex(&source["data_key"])), policy, name(source)).unwrap();
-        let copy = RewrapRequest {
-            data_key: &data_key,
-            binding,
-            sse: envelope.sse(),
-            name: name(writer),
-            checksum: None,
-        };
+        let (data_key, customer_key) =
+            (DataKey::from_bytes(hex(&source["data_key"])), customer_key_of(source));
+        let of_source = EnvelopeKeys { data_key: &data_key, customer_key: customer_key.as_ref() };
+        let opened = sealed.open(of_source, policy, name(source)).unwrap();
+        let copy = RewrapRequest { keys, binding, sse: envelope.sse(), name: name(writer), checksum: None };
         assert_eq!(opened.rewrap(&copy, EnvelopeSalt::fixed(hex(&vector["salt"]))), envelope, "{file}");
     }
 }

@@ -240,6 +240,14 @@ impl Envelope {
         self.wrapping == Wrapping::Legacy || self.suite() == Suite::Cbc
     }
 
+    /// The name of the entry that holds the wrapped data key, without `x-amz-meta-`.
+    pub fn key_entry(&self) -> &'static str {
+        match self.content {
+            ContentEntries::Cbc { .. } | ContentEntries::Gcm { .. } => names::KEY_V2,
+            ContentEntries::Committing { .. } => names::KEY_V3,
+        }
+    }
+
     /// The wrapped data key: 1 to 6,144 bytes.
     pub fn wrapped(&self) -> &[u8] {
         &self.wrapped

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, UnexpectedResponse};
 use crate::object::location::{ReceivedRange, etag_of};
 use crate::object::opened::OpenedObject;
 use crate::object::range::{RequestedRange, Selection};
+use crate::object::rule::counted::count_opened;
 use crate::object::rule::formats::{Large, Ranges, ReadFormat};
 use crate::object::upstream_response::buffered;
 use crate::s3::{ByteRange, S3Error};
@@ -59,6 +60,9 @@ pub(crate) async fn open(
         ForeignContent::Chain(chain, recorded) => reader.chain(&chain, recorded).await?,
     };
     foreign.note_read(&source);
+    if !matches!(foreign, ForeignEnvelope::InstructionFile) {
+        count_opened(foreign.format());
+    }
     hide(&foreign, &mut head.headers);
     let (_, length) = selection.extent(plaintext_total);
     Ok(OpenedObject {

@@ -29,6 +29,8 @@ pub(crate) enum Target {
     Cbc,
     /// The S3 Encryption Client's format, in this version.
     S3ec(Version),
+    /// No encryption.
+    Plaintext,
 }
 
 impl Target {
@@ -39,6 +41,7 @@ impl Target {
             WriteFormat::Cbc => Some(Self::Cbc),
             WriteFormat::S3ecV2 => Some(Self::S3ec(Version::V2)),
             WriteFormat::S3ecV3 => Some(Self::S3ec(Version::V3)),
+            WriteFormat::Plaintext => Some(Self::Plaintext),
         }
     }
 }
@@ -51,7 +54,7 @@ pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<
     let written = Target::from_format(rule.formats.write);
     let reserved = request.keys().find(|name| is_reserved(name.as_str()));
     match (written, reserved) {
-        (Some(Target::S3ec(_)), Some(name)) => {
+        (Some(Target::S3ec(_) | Target::Plaintext), Some(name)) => {
             let message = "This metadata name belongs to the format that the bucket's objects are written in";
             Err(S3Error::invalid_argument(name.as_str(), "", message).into())
         }
@@ -60,7 +63,7 @@ pub(crate) fn refuse_reserved(rule: &BucketRule, request: &HeaderMap) -> Result<
 }
 
 /// Seals a plaintext and inserts the format's metadata into the request headers. Returns the sealed body and
-/// the wrapping key's name.
+/// the wrapping key's name; `None` where the rule stores objects unencrypted.
 ///
 /// # Errors
 /// An error of the keyring when no data key can be had.
@@ -71,7 +74,7 @@ pub(crate) async fn seal(
     key_id: Option<&KeyId>,
     plaintext: Plaintext,
     request: &mut HeaderMap,
-) -> Result<(UpstreamBody, String)> {
+) -> Result<(UpstreamBody, Option<String>)> {
     let length = match &plaintext {
         Plaintext::Whole(content, _) => content.len() as u64,
         Plaintext::Streaming(_, length, _) => *length,
@@ -79,6 +82,13 @@ pub(crate) async fn seal(
     let (sealer, stored_length, key_id) = match target {
         Target::Cbc => seal_cbc(resources, rule, key_id, length, request).await?,
         Target::S3ec(version) => seal_s3ec(resources, rule, version, key_id, length, request).await?,
+        Target::Plaintext => {
+            let body = match plaintext {
+                Plaintext::Whole(content, _) => UpstreamBody::Content(content.freeze()),
+                Plaintext::Streaming(body, length, _) => UpstreamBody::StreamedContent { body, length },
+            };
+            return Ok((body, None));
+        }
     };
     let body = match plaintext {
         Plaintext::Whole(content, _) => UpstreamBody::Content(seal_whole(sealer, &content).freeze()),
@@ -87,7 +97,7 @@ pub(crate) async fn seal(
             UpstreamBody::StreamedContent { body, length: stored_length }
         }
     };
-    Ok((body, key_id))
+    Ok((body, Some(key_id)))
 }
 
 fn seal_whole(mut sealer: StreamSealer, plaintext: &[u8]) -> BytesMut {

@@ -18,6 +18,8 @@ pub enum WriteFormat {
     S3ecV2,
     /// `s3ec-v3`: the S3 Encryption Client's format with a key commitment.
     S3ecV3,
+    /// `plaintext`: not encrypted, for what its clients encrypt themselves.
+    Plaintext,
 }
 
 /// The format of objects that may be read.
@@ -153,6 +155,7 @@ impl WriteFormat {
             Self::Cbc => "cbc",
             Self::S3ecV2 => "s3ec-v2",
             Self::S3ecV3 => "s3ec-v3",
+            Self::Plaintext => "plaintext",
         }
     }
 
@@ -163,6 +166,7 @@ impl WriteFormat {
             Self::Native => ReadFormat::Native,
             Self::Cbc => ReadFormat::Cbc,
             Self::S3ecV2 | Self::S3ecV3 => ReadFormat::S3ec,
+            Self::Plaintext => ReadFormat::Plaintext,
         }
     }
 }

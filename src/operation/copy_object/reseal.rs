@@ -48,7 +48,8 @@ impl ObjectCopy {
         self.carry_tags(&mut headers).await?;
         let is_pinned = self.pin(etag, &mut headers);
         let place = (&self.bucket, &self.object);
-        let object = NewObject::for_copy(place, &self.rule, (self.key_id.clone(), self.sse), headers)?;
+        let keys = (self.key_id.clone(), self.customer_key.clone(), self.sse);
+        let object = NewObject::for_copy(place, &self.rule, keys, headers)?;
         let plaintext = plaintext(body, length, &checksums).await?;
         let response = match object.put(&self.resources, plaintext).await {
             Err(error) if is_pinned && is_unmet(&error) => return Err(Error::Replaced),

@@ -41,7 +41,11 @@ pub(crate) fn copy_call(
         operation,
         method: Method::PUT,
         path: S3Path::parse(path, None, &[] as &[&str]).unwrap(),
-        addressing: crate::operation::request::Addressing { tls: false, virtual_host: false },
+        addressing: crate::operation::request::Addressing {
+            tls: false,
+            virtual_host: false,
+            is_private: true,
+        },
         query: Query::parse(query).unwrap(),
         headers: HeaderMap::from_iter(lines),
         payload: Payload::Unsigned,
@@ -49,6 +53,7 @@ pub(crate) fn copy_call(
         grants: crate::access::Grants::unlimited(),
         is_append: false,
         copy_source: Some(CopySource::parse(source.as_bytes()).unwrap()),
+        customer_keys: crate::s3::headers::CustomerKeys::default(),
         permit: None,
     }
 }

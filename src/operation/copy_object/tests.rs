@@ -94,7 +94,7 @@ impl Storage {
         let context = EncryptionContext::native(bucket);
         let write_key = resources.keyring.for_write(&KeyRule::default(), None, &context, 5).await.unwrap();
         let request = SealRequest {
-            data_key: &write_key.data_key,
+            keys: EnvelopeKeys::without_customer(&write_key.data_key),
             binding: crate::envelope::native::Binding::RealmAndKey,
             body: BodyKind::Put { plaintext_length: 5 },
             sse: SseAlgorithm::AwsKms,
@@ -115,8 +115,9 @@ impl Storage {
         let (bucket, object) = (path.bucket().unwrap(), path.object().unwrap());
         let metadata = self.objects.lock().unwrap()[&format!("/{bucket}/{object}")].metadata.clone();
         let rule = resources.policies.for_object(bucket, object)?;
-        let unlocked =
-            NativeMetadata::from_headers(&metadata)?.unlock(&resources.keyring, rule, bucket, object).await?;
+        let unlocked = NativeMetadata::from_headers(&metadata)?
+            .unlock(&resources.keyring, rule, (bucket, object), None)
+            .await?;
         let mut chunk = BytesMut::new();
         ChunkSealer::for_put(&unlocked.opened.content_key).seal_last(&mut chunk);
         Ok(chunk)

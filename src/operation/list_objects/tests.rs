@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{
-    Attributes, Binding, BodyKind, Entropy, Envelope, ObjectName, SealRequest, SseAlgorithm, plaintext_length,
+    Attributes, Binding, BodyKind, Entropy, Envelope, EnvelopeKeys, ObjectName, SealRequest, SseAlgorithm,
+    plaintext_length,
 };
 use crate::object::rule::formats::ReadFormat;
 use crate::operation::response::pass_refusal;
@@ -99,7 +100,11 @@ fn call(bucket: &str, query: &str) -> Call {
     Call {
         operation: Operation::ListObjectsV2,
         method: Method::GET,
-        addressing: crate::operation::request::Addressing { tls: false, virtual_host: false },
+        addressing: crate::operation::request::Addressing {
+            tls: false,
+            virtual_host: false,
+            is_private: true,
+        },
         path: S3Path::Bucket(BucketName::parse(bucket).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: HeaderMap::new(),
@@ -108,6 +113,7 @@ fn call(bucket: &str, query: &str) -> Call {
         grants: crate::access::Grants::unlimited(),
         is_append: false,
         copy_source: None,
+        customer_keys: crate::s3::headers::CustomerKeys::default(),
         permit: None,
     }
 }
@@ -149,7 +155,7 @@ fn sealed(etag: &str, length: u64, multipart: bool) -> Metadata {
         false => BodyKind::Put { plaintext_length: plaintext_length(length).unwrap_or_default() },
     };
     let request = SealRequest {
-        data_key: &data_key,
+        keys: EnvelopeKeys::without_customer(&data_key),
         binding: Binding::RealmAndKey,
         body,
         sse: SseAlgorithm::AwsKms,

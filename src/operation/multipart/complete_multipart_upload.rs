@@ -19,12 +19,14 @@ use self::request::CompleteRequest;
 use crate::access::Right;
 use crate::body::BoxBody;
 use crate::envelope::native::multipart::{
-    Completion, CompletionRefused, Layout, MIN_PART, PartNumber, SegmentEntropy, completion, seal_terminator,
+    Completion, CompletionRefused, Layout, MIN_PART, PartNumber, completion,
 };
 use crate::error::{Error, Result};
 use crate::object::location::account_headers;
 use crate::object::lost_response::Expected;
 use crate::object::response_headers;
+use crate::object::rule::counted::count_sealed;
+use crate::object::rule::formats::WriteFormat;
 use crate::operation::Resources;
 use crate::operation::request::Call;
 use crate::operation::response::deferred::{DocumentResponse, respond_or_defer};
@@ -43,7 +45,8 @@ pub(crate) async fn complete_multipart_upload(
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     call.check_listed_upload(Right::Write)?;
-    let upload = Upload::from_id(resources, &bucket, &object_key, call.upload_id()).await?;
+    let customer_key = call.customer_keys.object.as_ref();
+    let upload = Upload::to_end(resources, (&bucket, &object_key), call.upload_id(), customer_key).await?;
     if call.content_length()?.is_none() {
         return Err(S3Error::from(ErrorCode::MissingContentLength).into());
     }
@@ -153,7 +156,7 @@ impl UploadCompletion {
 
     /// Stores the terminator, and returns its ETag.
     async fn store_terminator(&self, layout: &Layout, checksum: Option<&Checksum>) -> Result<String> {
-        let sealed = seal_terminator(&self.upload.content_key, layout, checksum, SegmentEntropy::fresh())?;
+        let sealed = self.upload.seal_terminator(layout, checksum)?;
         self.store_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 
@@ -189,6 +192,7 @@ impl UploadCompletion {
         // White space before the storage's document ends here; `respond_or_defer` keeps the client waiting.
         let CompletedUpload { mut headers, result, .. } =
             self.storage().complete(parts, &self.conditions, &self.expected()).await?;
+        count_sealed(WriteFormat::Native);
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         if let Some(size) = size {

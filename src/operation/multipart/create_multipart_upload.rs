@@ -28,7 +28,7 @@ pub(crate) async fn create_multipart_upload(
 ) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
-    let object = NewObject::new(resources, &bucket, &object_key, &call.headers).await?;
+    let object = NewObject::new(resources, &bucket, &object_key, call.settings()).await?;
     object.admit_parts()?;
     let checksum = declared_checksum(&call.headers)?;
     let length = call.content_length()?.unwrap_or(0);

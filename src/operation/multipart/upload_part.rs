@@ -18,12 +18,13 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     let (bucket, object_key) = (&bucket.clone(), &object_key.clone());
     call.check_listed_upload(Right::Write)?;
     let number = call.part_number()?;
-    // Refuses SSE-C, and other headers that no part can have.
+    // Refuses headers that no part can have.
     headers::put_headers(&call.headers)?;
     let length = call.content_length()?.ok_or(S3Error::from(ErrorCode::MissingContentLength))?;
     check_length(number, length)?;
     let declared = DeclaredIntegrity::from_headers(&call.headers)?;
-    let upload = Upload::from_id(resources, bucket, object_key, call.upload_id()).await?;
+    let customer_key = call.customer_keys.object.as_ref();
+    let upload = Upload::for_part(resources, (bucket, object_key), call.upload_id(), customer_key).await?;
     let computed = wanted_checksum(&upload, &declared)?;
 
     let headers = account_headers(&call.headers);

@@ -23,8 +23,8 @@ use crate::operation::request::copy_source::{open_source, refuse_body};
 use crate::operation::response::deferred::{DocumentResponse, respond_or_defer};
 use crate::s3::headers::{self, COPY_SOURCE_RANGE};
 use crate::s3::{
-    BucketName, ByteRange, ChecksumAlgorithm, CopySource, DeclaredIntegrity, ErrorCode, ObjectKey, S3Error,
-    Verifier, iso_time, range, xml,
+    BucketName, ByteRange, ChecksumAlgorithm, CopySource, CustomerKey, DeclaredIntegrity, ErrorCode,
+    ObjectKey, S3Error, Verifier, iso_time, range, xml,
 };
 use crate::upload::part::{NewPart, check_length};
 use crate::upload::session::Upload;
@@ -35,7 +35,9 @@ pub(crate) async fn upload_part_copy(resources: &Resources, mut call: Call) -> R
     let copy = PartCopy::from_call(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);
     refuse_body(resources, &mut call).await?;
-    let upload = Upload::from_id(resources, &copy.bucket, &copy.object_key, call.upload_id()).await?;
+    let name = (&copy.bucket, &copy.object_key);
+    let customer_key = call.customer_keys.object.as_ref();
+    let upload = Upload::for_part(resources, name, call.upload_id(), customer_key).await?;
     let sse = upload.envelope.sse();
     respond_or_defer(copy.run(upload), call.permit, resource, sse).await
 }
@@ -49,6 +51,8 @@ struct PartCopy {
     source: CopySource,
     /// First and last byte of the source's plaintext; `None`: all of it.
     range: Option<ByteRange>,
+    /// The customer key that the request has for the source.
+    source_key: Option<CustomerKey>,
     /// Headers of the requests that read the source: the client's conditions, expected owner, request payer.
     source_headers: HeaderMap,
     /// Headers of the requests that write the part.
@@ -59,7 +63,7 @@ impl PartCopy {
     fn from_call(resources: &Resources, call: &Call) -> Result<Self> {
         let (bucket, object_key) = call.object()?;
         let number = call.part_number()?;
-        // Refuses SSE-C, and other headers that no copy can have.
+        // Refuses headers that no copy can have.
         headers::copy_headers(&call.headers)?;
         Ok(Self {
             resources: resources.clone(),
@@ -68,6 +72,7 @@ impl PartCopy {
             number,
             source: call.source()?.clone(),
             range: source_range(&call.headers)?,
+            source_key: call.customer_keys.source.clone(),
             source_headers: headers::source_read_headers(&call.headers),
             part_headers: account_headers(&call.headers),
         })
@@ -103,7 +108,8 @@ impl PartCopy {
 
     async fn open(&self) -> Result<Box<OpenedObject>> {
         let wanted = self.range.map_or(RequestedRange::Whole, |range| RequestedRange::Range(range.into()));
-        open_source(&self.resources, &self.source, wanted, self.source_headers.clone(), false).await
+        let headers = self.source_headers.clone();
+        open_source(&self.resources, &self.source, (wanted, false), headers, self.source_key.clone()).await
     }
 
     /// # Errors

@@ -11,11 +11,14 @@ use crate::body::{BoxBody, Verdict};
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
     Layout, MIN_PART, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
+    seal_terminator_for_end_key,
 };
-use crate::envelope::native::{Attributes, BodyKind, UploadChecksum};
+use crate::envelope::native::{Attributes, BodyKind, SseAlgorithm, UploadChecksum};
 use crate::error::{Result, UnexpectedResponse};
 use crate::object::lost_response::Expected;
 use crate::object::response_headers;
+use crate::object::rule::counted::count_sealed;
+use crate::object::rule::formats::WriteFormat;
 use crate::object::upstream_response::buffered;
 use crate::object::write::{NewObject, seal_whole};
 use crate::operation::Resources;
@@ -52,6 +55,7 @@ pub(crate) async fn upload(
     let mut upload = FormParts {
         storage,
         content_key,
+        has_customer_key: object.sse == SseAlgorithm::CustomerKey,
         computed: promised.is_empty().then_some(verdict),
         layout: Vec::new(),
         etags: Vec::new(),
@@ -71,6 +75,7 @@ pub(crate) async fn upload(
 struct FormParts {
     storage: StorageUpload,
     content_key: ContentKey,
+    has_customer_key: bool,
     /// The verdict on the whole file once it was read; `None` if the envelope has the file's checksum.
     computed: Option<Verdict>,
     layout: Vec<Part>,
@@ -103,7 +108,9 @@ impl FormParts {
             self.store_terminator().await?;
         }
         let parts = self.etags.iter().map(|(number, etag)| (*number, etag.as_str()));
-        self.storage.complete(parts, conditions, expected).await
+        let completed = self.storage.complete(parts, conditions, expected).await?;
+        count_sealed(WriteFormat::Native);
+        Ok(completed)
     }
 
     async fn store_part(&mut self, plaintext: BytesMut, end: SegmentEnd<'_>) -> Result<()> {
@@ -122,7 +129,12 @@ impl FormParts {
     async fn store_terminator(&mut self) -> Result<()> {
         let layout = Layout::terminated(self.layout.clone())?;
         let object = self.object_checksum();
-        let sealed = seal_terminator(&self.content_key, &layout, object.as_ref(), SegmentEntropy::fresh())?;
+        let (content_key, entropy) = (&self.content_key, SegmentEntropy::fresh());
+        let sealed = if self.has_customer_key {
+            seal_terminator_for_end_key(content_key, &layout, object.as_ref(), entropy)?
+        } else {
+            seal_terminator(content_key, &layout, object.as_ref(), entropy)?
+        };
         self.send_part(PartNumber::TERMINATOR, sealed.into()).await
     }
 

@@ -19,7 +19,7 @@ use crate::object::rule::formats::ReadFormat;
 use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::operation::request::Call;
-use crate::s3::{CopySource, ErrorCode, S3Error, headers};
+use crate::s3::{CopySource, CustomerKey, ErrorCode, S3Error, headers};
 use crate::upstream::{UpstreamRequest, Upstreams};
 
 /// S3's message for a delete marker as the source of a copy.
@@ -33,6 +33,8 @@ pub(crate) struct SourceReader {
     pub(crate) rule: BucketRule,
     /// The client's conditions on the source, as those of a read.
     conditions: HeaderMap,
+    /// The customer key that the request has for the source.
+    pub(crate) customer_key: Option<CustomerKey>,
 }
 
 /// The kind of object that the source is.
@@ -75,7 +77,8 @@ impl SourceReader {
         let named = call.source()?.clone();
         let rule = resources.policies.for_object(&named.bucket, &named.object)?.clone();
         let conditions = headers::source_read_headers(&call.headers);
-        Ok(Self { upstreams: resources.upstreams.clone(), named, rule, conditions })
+        let customer_key = call.customer_keys.source.clone();
+        Ok(Self { upstreams: resources.upstreams.clone(), named, rule, conditions, customer_key })
     }
 
     /// Finds out what the source is now. A GET of the first byte is sent instead of a HEAD, so that a refusal
@@ -126,7 +129,8 @@ impl SourceReader {
     /// # Errors
     /// As [`open_object`], and `PreconditionFailed` when a condition of the client does not hold.
     pub(crate) async fn open(&self, resources: &Resources) -> Result<Box<OpenedObject>> {
-        open_source(resources, &self.named, RequestedRange::Whole, self.conditions.clone(), true).await
+        let how = (RequestedRange::Whole, true);
+        open_source(resources, &self.named, how, self.conditions.clone(), self.customer_key.clone()).await
     }
 
     fn request(&self, method: Method) -> UpstreamRequest {
@@ -143,14 +147,23 @@ impl SourceReader {
 pub(crate) async fn open_source(
     resources: &Resources,
     source: &CopySource,
-    wanted: RequestedRange,
+    (wanted, needs_checksum): (RequestedRange, bool),
     headers: HeaderMap,
-    needs_checksum: bool,
+    customer_key: Option<CustomerKey>,
 ) -> Result<Box<OpenedObject>> {
     let CopySource { bucket, object: object_key, version_id } = source;
     let version = version_id.iter().map(|version| ("versionId".to_owned(), Some(version.clone())));
     let query = version.collect();
-    let read = ReadRequest { bucket, object_key, wanted, query, headers, needs_checksum, if_range: None };
+    let read = ReadRequest {
+        bucket,
+        object_key,
+        wanted,
+        query,
+        headers,
+        needs_checksum,
+        if_range: None,
+        customer_key,
+    };
     open_object(resources, read).await.map_err(source_error)
 }
 

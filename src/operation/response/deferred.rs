@@ -18,6 +18,7 @@ use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, Result, with_causes};
 use crate::object::response_headers;
 use crate::s3::{ErrorCode, S3Error};
+use crate::trace::{current_trace, observed};
 
 /// How long the response's head waits for the outcome; until then an error has a status of its own. Clients
 /// time out a silent server after a minute, some after a few seconds more than this.
@@ -32,7 +33,8 @@ pub(crate) struct DocumentResponse {
 }
 
 /// Responds with the outcome of `work`, or, if that takes longer than [`RESPONSE_DEADLINE`], with a body that
-/// ends with the outcome. The work goes on when the client disconnects, since it may have to clean up, and
+/// ends with the outcome. `sse` is the encryption that such a response reports; `None` for an object that is
+/// stored unencrypted. The work goes on when the client disconnects, since it may have to clean up, and
 /// counts as a request until it has ended.
 ///
 /// # Errors
@@ -41,7 +43,7 @@ pub(crate) async fn respond_or_defer(
     work: impl Future<Output = Result<DocumentResponse>> + Send + 'static,
     permit: Option<RequestPermit>,
     resource: String,
-    sse: SseAlgorithm,
+    sse: impl Into<Option<SseAlgorithm>>,
 ) -> Result<Response<BoxBody>> {
     let work = async move {
         let outcome = work.await;
@@ -51,14 +53,15 @@ pub(crate) async fn respond_or_defer(
         }
         outcome
     };
-    let task = tokio::spawn(with_key_uses(current_key_uses(), work));
-    within(task, resource, sse, RESPONSE_DEADLINE).await
+    let work = observed(current_trace(), with_key_uses(current_key_uses(), work));
+    let task = tokio::spawn(work);
+    within(task, resource, sse.into(), RESPONSE_DEADLINE).await
 }
 
 async fn within(
     mut task: JoinHandle<Result<DocumentResponse>>,
     resource: String,
-    sse: SseAlgorithm,
+    sse: Option<SseAlgorithm>,
     deadline: Duration,
 ) -> Result<Response<BoxBody>> {
     if let Ok(ended) = tokio::time::timeout(deadline, &mut task).await {
@@ -71,7 +74,9 @@ async fn within(
     };
     let mut response = Response::new(boxed(KeepAliveBody::new(document, KEEPALIVE_INTERVAL)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    response_headers::set_sse(response.headers_mut(), sse, None);
+    if let Some(sse) = sse {
+        response_headers::set_sse(response.headers_mut(), sse, None);
+    }
     Ok(response)
 }
 

@@ -4,7 +4,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Form, OF_THE_SIGNATURE, is_ignored};
 use crate::s3::error::S3Error;
-use crate::s3::headers::{CANNED_ACL, CHECKSUM_MODE, TRAILER_NAMES};
+use crate::s3::headers::{CANNED_ACL, CHECKSUM_MODE, TRAILER_NAMES, is_of_customer_key};
 use crate::s3::xml;
 
 /// Headers of an upload that are fields of a form under their own names.
@@ -52,13 +52,14 @@ impl Form {
                 name if HEADERS.contains(&name) || name.starts_with("x-amz-") => (name, value.to_owned()),
                 _ => continue,
             };
+            let shown = if is_of_customer_key(name) { String::new() } else { value.clone() };
             let (Ok(header), Ok(line)) =
                 (HeaderName::try_from(name), HeaderValue::from_bytes(value.trim().as_bytes()))
             else {
-                return Err(S3Error::invalid_argument(field, value, "This form field can be no header"));
+                return Err(S3Error::invalid_argument(field, shown, "This form field can be no header"));
             };
             if headers.insert(header, line).is_some() {
-                return Err(S3Error::invalid_argument(field, value, "Two form fields mean the same header"));
+                return Err(S3Error::invalid_argument(field, shown, "Two form fields mean the same header"));
             }
         }
         Ok(headers)

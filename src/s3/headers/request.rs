@@ -5,7 +5,7 @@ use memchr::memchr;
 
 use super::{
     CANNED_ACL, METADATA, RESERVED, SDK_CHECKSUM_ALGORITHM, SSE, SSE_BUCKET_KEY, SSE_CONTEXT,
-    SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, is_checksum_setting,
+    SSE_CUSTOMER_PREFIX, SSE_KMS_KEY_ID, is_checksum_setting, is_of_customer_key,
 };
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::query::{Query, is_hoisted};
@@ -224,14 +224,15 @@ pub fn sse_request(headers: &HeaderMap) -> Result<SseRequest, S3Error> {
     }
 }
 
-/// The proxy cannot keep a key that the client alone shall know, and must not pretend to.
+/// Customer keys were taken out of the request before. What is left of their kind is not one of S3's headers,
+/// and must not have the effect that the object is stored without a key that the client named.
 fn refuse_customer_key(headers: &HeaderMap) -> Result<(), S3Error> {
     match headers.keys().find(|name| name.as_str().starts_with(SSE_CUSTOMER_PREFIX)) {
         None => Ok(()),
-        Some(name) => {
-            Err(S3Error::not_implemented("Encryption with customer-provided keys (SSE-C) is not implemented")
-                .with("Header", name.as_str()))
-        }
+        Some(name) => Err(S3Error::not_implemented(
+            "This header of a customer-provided key (SSE-C) is not implemented here",
+        )
+        .with("Header", name.as_str())),
     }
 }
 
@@ -316,6 +317,7 @@ pub fn unhoist(query: &Query, headers: &mut HeaderMap) -> Result<(), S3Error> {
         let (Ok(header), Ok(line)) =
             (HeaderName::from_bytes(lower.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
         else {
+            let value = if is_of_customer_key(&lower) { "" } else { value };
             return Err(S3Error::invalid_argument(name, value, "This query parameter can be no header"));
         };
         match headers.get(&header) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::envelope::native::{Binding, Envelope, ObjectName, Policy, RecoveryPrivateKey};
+use crate::envelope::native::{Binding, Envelope, EnvelopeKeys, ObjectName, Policy, RecoveryPrivateKey};
 use crate::keyring::EncryptionContext;
 
 fn text<'a>(vector: &'a Value, name: &str) -> &'a str {
@@ -53,7 +53,8 @@ fn open(vector: &Value) -> Result<(), String> {
     let policy = Policy { least_binding: Binding::RealmAndKey };
     let (realm, object_key) = (text(vector, "realm"), text(vector, "object_key").as_bytes());
     // F-65: the envelope's commitment says whether this is the object's data key.
-    let opened = envelope.open(&data_key, policy, ObjectName { realm, object_key });
+    let opened =
+        envelope.open(EnvelopeKeys::without_customer(&data_key), policy, ObjectName { realm, object_key });
     let opened = opened.map_err(|error| format!("{error:?}"))?;
     assert_eq!(opened.content_key.expose(), &key(&vector["content_key"]));
     Ok(())

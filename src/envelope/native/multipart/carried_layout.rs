@@ -9,7 +9,7 @@ use aws_lc_rs::aead::Aad;
 use super::layout::sealed_length;
 use super::segment::{Fields, Header, Place, Purpose, Salt};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER};
-use crate::envelope::ContentKey;
+use crate::envelope::ObjectSecret;
 use crate::envelope::native::chunk::aead_key;
 use crate::envelope::native::kdf::zero_nonce;
 use crate::envelope::native::{FormatError, Result};
@@ -26,15 +26,28 @@ pub const fn layout_tail_length(parts: u16) -> u64 {
 /// [`FormatError::SegmentHeader`] and [`FormatError::SegmentCommitment`] when there is no footer of this
 /// object, [`FormatError::LayoutTag`] when the layout was altered, [`FormatError::Layout`] when it is not
 /// canonical or the layout of another number of bytes or segments.
-pub fn open_layout_tail(content_key: &ContentKey, tail: &[u8], total: u64, parts: u16) -> Result<Layout> {
-    let (_, layout) = open(content_key, tail)?;
+pub fn open_layout_tail<'a>(
+    secret: impl Into<ObjectSecret<'a>>,
+    tail: &[u8],
+    total: u64,
+    parts: u16,
+) -> Result<Layout> {
+    let (_, layout) = open(secret, tail)?;
     let is_whole = layout.segments() == parts && layout.stored_total() == total;
     if is_whole { Ok(layout) } else { Err(FormatError::Layout) }
 }
 
 /// The whole tail of a last segment that was sealed with this salt.
-pub(super) fn seal(content_key: &ContentKey, layout: &Layout, fields: Fields, salt: Salt) -> Vec<u8> {
-    let (footer, key) = Header::make(content_key, fields, salt, Purpose::Layout);
+///
+/// # Errors
+/// [`FormatError::SegmentCommitment`] when the secret is the end key and the content key is needed.
+pub(super) fn seal<'a>(
+    secret: impl Into<ObjectSecret<'a>>,
+    layout: &Layout,
+    fields: Fields,
+    salt: Salt,
+) -> Result<Vec<u8>> {
+    let (footer, key) = Header::make(secret, fields, salt, Purpose::Layout)?;
     let padding = u64::from(fields.tail_length) - sealed_length(layout.segments());
     let mut tail = vec![0; usize::try_from(padding).expect("padding is at most 64 KiB")];
     let mut entries = layout.write();
@@ -45,19 +58,19 @@ pub(super) fn seal(content_key: &ContentKey, layout: &Layout, fields: Fields, sa
     tail.extend_from_slice(&entries);
     tail.extend_from_slice(tag.as_ref());
     tail.extend_from_slice(&footer.write());
-    tail
+    Ok(tail)
 }
 
 /// Opens sealed layout and footer: `entries | tag(16) | footer(80)`, without the padding. What comes back is
 /// authentic and consistent in itself; that it belongs to the segment at hand is for the caller to compare.
-pub(super) fn open(content_key: &ContentKey, sealed: &[u8]) -> Result<(Header, Layout)> {
+pub(super) fn open<'a>(secret: impl Into<ObjectSecret<'a>>, sealed: &[u8]) -> Result<(Header, Layout)> {
     let (entries, footer) = sealed.split_last_chunk::<SEGMENT_HEADER>().ok_or(FormatError::SegmentHeader)?;
     let footer = Header::parse(footer)?;
     let fields = footer.fields;
     if fields.tail_length == 0 {
         return Err(FormatError::Layout);
     }
-    let key = footer.authenticate(content_key, Purpose::Layout)?;
+    let key = footer.authenticate(secret, Purpose::Layout)?;
     let mut entries = entries.to_vec();
     let entries = aead_key(key.as_slice())
         .open_in_place(zero_nonce(), Aad::empty(), &mut entries)
@@ -78,6 +91,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::envelope::ContentKey;
 
     /// A writer that seals a layout into a segment that it does not describe. No storage can make such
     /// segments.
@@ -88,9 +102,9 @@ mod tests {
         let layout = Layout::ended_by_last(vec![part(1, 5), part(2, 6)]).unwrap();
         let tail_length = layout.tail_length();
         let regular = Layout::ended_by_last(vec![part(1, 6)]).unwrap();
-        let honest = Fields { place: Place::Last, part: part(2, 6), tail_length };
+        let honest = Fields { place: Place::Last, part: part(2, 6), tail_length, with_end_key: false };
         let open = |layout: &Layout, fields: Fields| {
-            let tail = seal(&content_key, layout, fields, Salt::Plain([7; 32]));
+            let tail = seal(&content_key, layout, fields, Salt::Plain([7; 32])).unwrap();
             let sealed = tail.len() - usize::try_from(sealed_length(layout.segments())).unwrap();
             super::open(&content_key, &tail[sealed..]).map(|(_, layout)| layout)
         };

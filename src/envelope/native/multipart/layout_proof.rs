@@ -78,12 +78,15 @@ impl LayoutGuess {
         let header = Header::parse(header)?;
         let (expected, digest) = if layout.is_terminated() {
             let part = Part { number: PartNumber::TERMINATOR, length: 0 };
-            (Fields { place: Place::Terminator, part, tail_length: 0 }, Some(layout.digest()))
+            (
+                Fields { place: Place::Terminator, part, tail_length: 0, with_end_key: false },
+                Some(layout.digest()),
+            )
         } else {
             let part = *layout.parts().last().expect("a layout has parts");
-            (Fields { place: Place::Last, part, tail_length: 0 }, None)
+            (Fields { place: Place::Last, part, tail_length: 0, with_end_key: false }, None)
         };
-        if header.fields != expected {
+        if !header.fields.agrees_with(&expected) {
             return Err(FormatError::SegmentOrder);
         }
         header.authenticate(content_key, Purpose::Segment(digest.as_ref()))?;

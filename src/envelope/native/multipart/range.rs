@@ -111,7 +111,7 @@ impl ChunkOpener {
         let part = layout.parts().get(index).ok_or(FormatError::BodyLength)?;
         let ends = index + 1 == layout.parts().len() && !layout.is_terminated();
         let (place, tail) = if ends { (Place::Last, layout.tail_length()) } else { (Place::Middle, 0) };
-        let fields = Fields { place, part: *part, tail_length: tail };
+        let fields = Fields { place, part: *part, tail_length: tail, with_end_key: false };
         segment_opener(content_key, fields, header, first_chunk)
     }
 
@@ -120,7 +120,8 @@ impl ChunkOpener {
     /// # Errors
     /// The errors of [`Self::for_segment`].
     pub fn for_last_segment(content_key: &ContentKey, part: Part, header: &[u8]) -> Result<Self> {
-        segment_opener(content_key, Fields { place: Place::Last, part, tail_length: 0 }, header, 0)
+        let expected = Fields { place: Place::Last, part, tail_length: 0, with_end_key: false };
+        segment_opener(content_key, expected, header, 0)
     }
 }
 
@@ -132,7 +133,7 @@ fn segment_opener(
 ) -> Result<ChunkOpener> {
     let header = Header::parse(header)?;
     let chunk_key = header.chunk_key(content_key, None)?;
-    if header.fields != expected {
+    if !header.fields.agrees_with(&expected) {
         return Err(FormatError::SegmentOrder);
     }
     let part = expected.part;

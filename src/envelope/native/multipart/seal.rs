@@ -5,9 +5,9 @@
 use super::length::chunks_length;
 use super::segment::{Fields, Header, Place, Purpose};
 use super::{Layout, Part, PartNumber, SEGMENT_HEADER, SegmentEntropy, carried_layout};
-use crate::envelope::ContentKey;
 use crate::envelope::native::chunk::ChunkKey;
 use crate::envelope::native::{ChunkSealer, FormatError, Result};
+use crate::envelope::{ContentKey, ObjectSecret};
 use crate::wire::checksum::Checksum;
 
 /// Whether a part ends its object, and how.
@@ -19,6 +19,8 @@ pub enum SegmentEnd<'a> {
     Last,
     /// The last part of this layout, which is not regular.
     LastCarrying(&'a Layout),
+    /// The same, in an upload with a customer key: the layout opens with the end key (F-74).
+    LastCarryingForEndKey(&'a Layout),
 }
 
 /// One part to be stored: `header | chunks | tail`.
@@ -61,24 +63,30 @@ impl SegmentSealer {
         checksum: Option<&Checksum>,
         entropy: SegmentEntropy,
     ) -> Result<Self> {
+        let with_end_key = matches!(end, SegmentEnd::LastCarryingForEndKey(_));
         let (place, layout) = match end {
             SegmentEnd::Middle => (Place::Middle, None),
             SegmentEnd::Last => (Place::Last, None),
-            SegmentEnd::LastCarrying(layout) => (Place::Last, Some(layout)),
+            SegmentEnd::LastCarrying(layout) | SegmentEnd::LastCarryingForEndKey(layout) => {
+                (Place::Last, Some(layout))
+            }
         };
         if let Some(layout) = layout
             && (layout.is_regular() || layout.is_terminated() || layout.parts().last() != Some(&part))
         {
             return Err(FormatError::Layout);
         }
-        let fields = Fields { place, part, tail_length: layout.map_or(0, Layout::tail_length) };
+        let tail_length = layout.map_or(0, Layout::tail_length);
+        let fields = Fields { place, part, tail_length, with_end_key };
         if !fields.is_possible() {
             return Err(FormatError::SegmentHeader);
         }
         let salt = entropy.into_salt(content_key, &fields, checksum)?;
-        let (header, key) = Header::make(content_key, fields, salt, Purpose::Segment(None));
-        let tail =
-            layout.map_or_else(Vec::new, |layout| carried_layout::seal(content_key, layout, fields, salt));
+        let (header, key) = Header::make(content_key, fields, salt, Purpose::Segment(None))?;
+        let tail = match layout {
+            Some(layout) => carried_layout::seal(content_key, layout, fields, salt)?,
+            None => Vec::new(),
+        };
         Ok(Self {
             header: header.write(),
             chunks: (part.length > 0).then(|| ChunkSealer::new(ChunkKey::new(&key))),
@@ -105,16 +113,44 @@ pub fn seal_terminator(
     checksum: Option<&Checksum>,
     entropy: SegmentEntropy,
 ) -> Result<Vec<u8>> {
+    terminator(content_key.into(), layout, checksum, entropy, false)
+}
+
+/// Seals the complete terminator of an upload with a customer key, so that the end key opens what listings
+/// need (F-74). With the end key as the secret, there can be no checksum.
+///
+/// # Errors
+/// The errors of [`seal_terminator`], and [`FormatError::SegmentHeader`] for a checksum without the content
+/// key.
+pub fn seal_terminator_for_end_key<'a>(
+    secret: impl Into<ObjectSecret<'a>>,
+    layout: &Layout,
+    checksum: Option<&Checksum>,
+    entropy: SegmentEntropy,
+) -> Result<Vec<u8>> {
+    // A header with a checksum is the content key's; then only a layout is for the end key.
+    let with_end_key = checksum.is_none() || layout.tail_length() > 0;
+    terminator(secret.into(), layout, checksum, entropy, with_end_key)
+}
+
+fn terminator(
+    secret: ObjectSecret<'_>,
+    layout: &Layout,
+    checksum: Option<&Checksum>,
+    entropy: SegmentEntropy,
+    with_end_key: bool,
+) -> Result<Vec<u8>> {
     if !layout.is_terminated() {
         return Err(FormatError::Layout);
     }
     let part = Part { number: PartNumber::TERMINATOR, length: 0 };
-    let fields = Fields { place: Place::Terminator, part, tail_length: layout.tail_length() };
-    let salt = entropy.into_salt(content_key, &fields, checksum)?;
+    let tail_length = layout.tail_length();
+    let fields = Fields { place: Place::Terminator, part, tail_length, with_end_key };
+    let salt = entropy.into_salt(secret, &fields, checksum)?;
     let purpose = Purpose::Segment(Some(&layout.digest()));
-    let mut stored = Header::make(content_key, fields, salt, purpose).0.write().to_vec();
+    let mut stored = Header::make(secret, fields, salt, purpose)?.0.write().to_vec();
     if fields.tail_length > 0 {
-        stored.extend_from_slice(&carried_layout::seal(content_key, layout, fields, salt));
+        stored.extend_from_slice(&carried_layout::seal(secret, layout, fields, salt)?);
     }
     Ok(stored)
 }

@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 
 use super::layout::sealed_length;
 use super::{Layout, MAX_PART_LENGTH, MAX_PARTS, Part, PartNumber};
-use crate::envelope::ContentKey;
 use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::native::chunk::ChunkKey;
 use crate::envelope::native::{CHUNK, FormatError, Result, kdf};
+use crate::envelope::{ContentKey, ObjectSecret};
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
 
 /// Bytes before the chunks of every segment.
@@ -26,6 +26,7 @@ const FLAG_LAST: u8 = 1;
 const FLAG_TERMINATOR: u8 = 2;
 const FLAG_LAYOUT: u8 = 4;
 const FLAG_CHECKSUM: u8 = 8;
+const FLAG_END_KEY: u8 = 16;
 /// Salt beside a carried checksum.
 const SHORT_SALT: usize = 16;
 /// Bytes of a carried checksum: the value, then zeros.
@@ -56,14 +57,18 @@ impl SegmentEntropy {
     ///
     /// # Errors
     /// [`FormatError::SegmentHeader`] for a checksum that is too long, or in a segment that another follows.
-    pub(super) fn into_salt(
+    pub(super) fn into_salt<'a>(
         self,
-        content_key: &ContentKey,
+        secret: impl Into<ObjectSecret<'a>>,
         fields: &Fields,
         checksum: Option<&Checksum>,
     ) -> Result<Salt> {
         let Some(checksum) = checksum else { return Ok(Salt::Plain(self.0)) };
         let value = checksum.bytes();
+        // F-74: the end key hides no checksum.
+        let ObjectSecret::Content(content_key) = secret.into() else {
+            return Err(FormatError::SegmentHeader);
+        };
         if value.len() > CARRIED || fields.place == Place::Middle {
             return Err(FormatError::SegmentHeader);
         }
@@ -113,6 +118,8 @@ pub(super) struct Fields {
     pub(super) part: Part,
     /// Bytes after the chunks; 0 unless the segment carries a layout (F-39).
     pub(super) tail_length: u32,
+    /// Whether the end key is the secret of the layout, and of a terminator without checksum (F-74).
+    pub(super) with_end_key: bool,
 }
 
 impl Fields {
@@ -125,7 +132,8 @@ impl Fields {
         let layout = if self.tail_length == 0 { 0 } else { FLAG_LAYOUT };
         let mut bytes = [0; FIELDS];
         bytes[0] = VERSION;
-        bytes[1] = place | layout | if carries_checksum { FLAG_CHECKSUM } else { 0 };
+        let checksum = if carries_checksum { FLAG_CHECKSUM } else { 0 };
+        bytes[1] = place | layout | checksum | if self.with_end_key { FLAG_END_KEY } else { 0 };
         bytes[2..4].copy_from_slice(&self.part.number.value().to_be_bytes());
         bytes[4..8].copy_from_slice(&self.tail_length.to_be_bytes());
         bytes[8..].copy_from_slice(&self.part.length.to_be_bytes());
@@ -141,7 +149,11 @@ impl Fields {
         let number = PartNumber::new(u16::from_be_bytes([*part_high, *part_low]));
         let part = Part { number: number.ok_or(FormatError::SegmentHeader)?, length };
         let carries_checksum = flags & FLAG_CHECKSUM != 0;
-        let (place, carries) = match flags & !FLAG_CHECKSUM {
+        let with_end_key = flags & FLAG_END_KEY != 0;
+        let (place, carries) = match flags & !(FLAG_CHECKSUM | FLAG_END_KEY) {
+            // F-74: there is a layout, or a terminator whose header is sealed with the end key.
+            0 | FLAG_LAST if with_end_key => return Err(FormatError::SegmentHeader),
+            3 if with_end_key && carries_checksum => return Err(FormatError::SegmentHeader),
             0 if carries_checksum => return Err(FormatError::SegmentHeader),
             0 => (Place::Middle, false),
             FLAG_LAST => (Place::Last, false),
@@ -150,11 +162,18 @@ impl Fields {
             7 => (Place::Terminator, true),
             _ => return Err(FormatError::SegmentHeader),
         };
-        let fields = Self { place, part, tail_length };
+        let fields = Self { place, part, tail_length, with_end_key };
         let tails = if carries { sealed_length(1)..=MAX_TAIL } else { 0..=0 };
         let is_tail_possible = tails.contains(&u64::from(tail_length));
         let is_possible = *version == VERSION && is_tail_possible && fields.is_possible();
         if is_possible { Ok((fields, carries_checksum)) } else { Err(FormatError::SegmentHeader) }
+    }
+
+    /// Whether these are the fields that a layout tells of a segment: all but the secret (F-74), which the
+    /// commitment covers.
+    pub(super) fn agrees_with(&self, expected: &Self) -> bool {
+        let told = |fields: &Self| (fields.place, fields.part, fields.tail_length);
+        told(self) == told(expected)
     }
 
     /// Whether a segment at this place may have this number and length (F-31).
@@ -191,14 +210,17 @@ pub(super) enum Purpose<'a> {
 
 impl Header {
     /// The header of these fields, and the key that goes with it.
-    pub(super) fn make(
-        content_key: &ContentKey,
+    ///
+    /// # Errors
+    /// [`FormatError::SegmentCommitment`] when the secret is the end key and the content key is needed.
+    pub(super) fn make<'a>(
+        secret: impl Into<ObjectSecret<'a>>,
         fields: Fields,
         salt: Salt,
         purpose: Purpose<'_>,
-    ) -> (Self, Zeroizing<[u8; KEY_LENGTH]>) {
-        let (key, commitment) = derive(content_key, &fields, &salt, purpose);
-        (Self { fields, salt, commitment }, key)
+    ) -> Result<(Self, Zeroizing<[u8; KEY_LENGTH]>)> {
+        let (key, commitment) = derive(secret.into(), &fields, &salt, purpose)?;
+        Ok((Self { fields, salt, commitment }, key))
     }
 
     pub(super) fn write(&self) -> [u8; SEGMENT_HEADER] {
@@ -239,12 +261,12 @@ impl Header {
     }
 
     /// Compares the commitment in constant time and returns the key only if it matches (F-32).
-    pub(super) fn authenticate(
+    pub(super) fn authenticate<'a>(
         &self,
-        content_key: &ContentKey,
+        secret: impl Into<ObjectSecret<'a>>,
         purpose: Purpose<'_>,
     ) -> Result<Zeroizing<[u8; KEY_LENGTH]>> {
-        let (key, expected) = derive(content_key, &self.fields, &self.salt, purpose);
+        let (key, expected) = derive(secret.into(), &self.fields, &self.salt, purpose)?;
         let is_authentic = bool::from(expected.ct_eq(&self.commitment));
         if is_authentic { Ok(key) } else { Err(FormatError::SegmentCommitment) }
     }
@@ -329,13 +351,32 @@ pub fn carried_checksum(
 }
 
 /// key(32) | commitment(32) = HKDF-SHA256(content key, salt, label | fields | sealed checksum | digest, 64)
-/// (F-32, F-41, F-54). With a carried checksum, the stored commitment is the first 16 bytes of this one.
+/// (F-32, F-41, F-54), or of the end key (F-74). With a carried checksum, the stored commitment is the first
+/// 16 bytes of this one.
+///
+/// # Errors
+/// [`FormatError::SegmentCommitment`] when the secret is the end key and the content key is needed.
 fn derive(
-    content_key: &ContentKey,
+    secret: ObjectSecret<'_>,
     fields: &Fields,
     salt: &Salt,
     purpose: Purpose<'_>,
-) -> (Zeroizing<[u8; KEY_LENGTH]>, [u8; COMMITMENT]) {
+) -> Result<(Zeroizing<[u8; KEY_LENGTH]>, [u8; COMMITMENT])> {
+    let is_end_keys = fields.with_end_key
+        && match purpose {
+            Purpose::Layout => true,
+            Purpose::Segment(_) => fields.place == Place::Terminator && matches!(salt, Salt::Plain(_)),
+        };
+    let derived_end_key;
+    let secret = match (secret, is_end_keys) {
+        (ObjectSecret::Content(content_key), false) => content_key.expose(),
+        (ObjectSecret::Content(content_key), true) => {
+            derived_end_key = kdf::end_key(content_key);
+            derived_end_key.expose()
+        }
+        (ObjectSecret::End(end_key), true) => end_key.expose(),
+        (ObjectSecret::End(_), false) => return Err(FormatError::SegmentCommitment),
+    };
     let (label, digest): (_, &[u8]) = match purpose {
         Purpose::Segment(digest) => (kdf::PART, digest.map_or(&[], |digest| digest)),
         Purpose::Layout => (kdf::LAYOUT, &[]),
@@ -345,11 +386,11 @@ fn derive(
         Salt::Carrying { salt, sealed } => (salt, sealed, SHORT_COMMITMENT),
     };
     let info = [label, &fields.write(!sealed.is_empty()), sealed, digest];
-    let derived = kdf::hkdf::<{ KEY_LENGTH + COMMITMENT }>(content_key.expose(), salt, &info);
+    let derived = kdf::hkdf::<{ KEY_LENGTH + COMMITMENT }>(secret, salt, &info);
     let (mut key, mut commitment) = (Zeroizing::new([0; KEY_LENGTH]), [0; COMMITMENT]);
     key.copy_from_slice(&derived[..KEY_LENGTH]);
     commitment[..stored].copy_from_slice(&derived[KEY_LENGTH..KEY_LENGTH + stored]);
-    (key, commitment)
+    Ok((key, commitment))
 }
 
 #[cfg(test)]
@@ -361,7 +402,8 @@ mod tests {
     }
 
     fn fields(place: Place, number: u16, length: u64, tail_length: u32) -> Fields {
-        Fields { place, part: Part { number: PartNumber::new(number).unwrap(), length }, tail_length }
+        let part = Part { number: PartNumber::new(number).unwrap(), length };
+        Fields { place, part, tail_length, with_end_key: false }
     }
 
     #[test]
@@ -395,7 +437,9 @@ mod tests {
             ("last without layout, but a tail", 1, 1),
             ("terminator that is not last", 1, 2),
             ("terminator of another number", 1, 7),
-            ("unknown flag", 1, 0x15),
+            ("unknown flag", 1, 0x25),
+            ("end key without layout", 1, 0x11),
+            ("end key where another segment follows", 1, 0x10),
             ("tail shorter than a layout", 7, 102),
             ("tail longer than any", 5, 3),
             ("a length of more than 40 bits", 10, 1),
@@ -422,7 +466,8 @@ mod tests {
             fields(Place::Middle, 3, 70_000, 0),
             Salt::Plain([7; 32]),
             Purpose::Segment(None),
-        );
+        )
+        .unwrap();
         let bytes = header.write();
         assert!(Header::parse(&bytes).unwrap().chunk_key(&content_key(1), None).is_ok());
         let refused = Some(FormatError::SegmentCommitment);
@@ -441,7 +486,7 @@ mod tests {
     fn f_33_another_salt_is_another_key() {
         let make = |salt| {
             let fields = fields(Place::Middle, 1, 5, 0);
-            Header::make(&content_key(1), fields, Salt::Plain([salt; 32]), Purpose::Segment(None)).1
+            Header::make(&content_key(1), fields, Salt::Plain([salt; 32]), Purpose::Segment(None)).unwrap().1
         };
         assert_ne!(make(1), make(2));
         assert_ne!(SegmentEntropy::fresh().0, SegmentEntropy::fresh().0);
@@ -450,7 +495,7 @@ mod tests {
     fn carrying(salt: u8, checksum: &Checksum, fields: Fields) -> Header {
         let entropy = SegmentEntropy::fixed([salt; 32]);
         let salt = entropy.into_salt(&content_key(1), &fields, Some(checksum)).unwrap();
-        Header::make(&content_key(1), fields, salt, Purpose::Segment(None)).0
+        Header::make(&content_key(1), fields, salt, Purpose::Segment(None)).unwrap().0
     }
 
     #[test]
@@ -508,5 +553,47 @@ mod tests {
         assert_eq!(carried.read_as(ChecksumAlgorithm::Crc64Nvme), Ok(long));
         assert_eq!(carried.read_as(ChecksumAlgorithm::Crc32), Err(FormatError::Checksum));
         assert_eq!(carried.read_as(ChecksumAlgorithm::Sha512), Err(FormatError::Checksum));
+    }
+
+    #[test]
+    fn f_74_the_end_key_opens_what_is_marked_and_nothing_else() {
+        let (content, end) = (content_key(1), kdf::end_key(&content_key(1)));
+        let marked = |place, number, tail_length| Fields {
+            with_end_key: true,
+            ..fields(place, number, if place == Place::Terminator { 0 } else { 5 }, tail_length)
+        };
+        let digest = [7; 32];
+        let terminator = Purpose::Segment(Some(&digest));
+        for (what, fields, purpose, is_end_keys) in [
+            ("a terminator", marked(Place::Terminator, 10_000, 0), terminator, true),
+            ("its layout", marked(Place::Terminator, 10_000, 300), Purpose::Layout, true),
+            ("a layout", marked(Place::Last, 3, 300), Purpose::Layout, true),
+            ("the part before the layout", marked(Place::Last, 3, 300), Purpose::Segment(None), false),
+            ("an unmarked terminator", fields(Place::Terminator, 10_000, 0, 0), terminator, false),
+            ("an unmarked layout", fields(Place::Last, 3, 5, 300), Purpose::Layout, false),
+        ] {
+            let (header, _) = Header::make(&content, fields, Salt::Plain([7; 32]), purpose).unwrap();
+            let parsed = Header::parse(&header.write()).unwrap();
+            assert_eq!(parsed.fields, fields, "{what}");
+            assert!(parsed.authenticate(&content, purpose).is_ok(), "{what}");
+            assert_eq!(parsed.authenticate(&end, purpose).is_ok(), is_end_keys, "{what}");
+            let sealed = Header::make(&end, fields, Salt::Plain([7; 32]), purpose);
+            assert_eq!(sealed.is_ok(), is_end_keys, "{what}");
+        }
+    }
+
+    #[test]
+    fn f_74_a_checksum_is_never_under_the_end_key() {
+        let end = kdf::end_key(&content_key(1));
+        let checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).unwrap();
+        let fields = Fields { with_end_key: true, ..fields(Place::Terminator, 10_000, 0, 300) };
+        let refused = SegmentEntropy::fresh().into_salt(&end, &fields, Some(&checksum));
+        assert_eq!(refused.err(), Some(FormatError::SegmentHeader));
+        let salt = SegmentEntropy::fresh().into_salt(&content_key(1), &fields, Some(&checksum)).unwrap();
+        let purpose = Purpose::Segment(Some(&[7; 32]));
+        let (header, _) = Header::make(&content_key(1), fields, salt, purpose).unwrap();
+        assert!(header.authenticate(&end, purpose).is_err(), "the header of a checksum is the content key's");
+        let (footer, _) = Header::make(&content_key(1), fields, salt, Purpose::Layout).unwrap();
+        assert!(footer.authenticate(&end, Purpose::Layout).is_ok());
     }
 }

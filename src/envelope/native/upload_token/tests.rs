@@ -4,7 +4,8 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::envelope::DataKey;
 use crate::envelope::native::{
-    Attributes, Binding, BodyKind, Entropy, ObjectName, Policy, SealRequest, Sealed, SseAlgorithm,
+    Attributes, Binding, BodyKind, Entropy, EnvelopeKeys, ObjectName, Policy, SealRequest, Sealed,
+    SseAlgorithm,
 };
 use crate::wire::checksum::ChecksumAlgorithm;
 
@@ -16,7 +17,7 @@ fn sealed(body: BodyKind) -> Sealed {
     let data_key = DataKey::from_bytes([3; 32]);
     let name = ObjectName { realm: "bucket", object_key: TARGET.object_key };
     let request = SealRequest {
-        data_key: &data_key,
+        keys: EnvelopeKeys::without_customer(&data_key),
         binding: Binding::RealmAndKey,
         body,
         sse: SseAlgorithm::AwsKms,
@@ -55,7 +56,10 @@ fn f_50_a_token_survives_its_text_and_opens_the_upload() {
     assert_eq!((parsed.upstream_id(), parsed.wrapped_key()), ("upstream~id.42", &[9; 184][..]));
     let name = ObjectName { realm: "bucket", object_key: TARGET.object_key };
     let policy = Policy { least_binding: Binding::RealmAndKey };
-    let opened = parsed.envelope().open(&DataKey::from_bytes([3; 32]), policy, name).unwrap();
+    let opened = parsed
+        .envelope()
+        .open(EnvelopeKeys::without_customer(&DataKey::from_bytes([3; 32])), policy, name)
+        .unwrap();
     assert_eq!(opened.content_key.expose(), content_key.expose());
     assert_eq!(parsed.verify(&opened.content_key, TARGET), Ok(()));
 }

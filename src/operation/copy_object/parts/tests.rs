@@ -15,8 +15,8 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
 use crate::envelope::native::{
-    Attributes, Binding, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest,
-    SseAlgorithm,
+    Attributes, Binding, BodyKind, CHUNK, ChunkSealer, Entropy, Envelope, EnvelopeKeys, ObjectName,
+    SealRequest, SseAlgorithm,
 };
 use crate::keyring::{EncryptionContext, KeyRule};
 use crate::object::native::{NativeMetadata, write_keys};
@@ -189,7 +189,7 @@ async fn storage(
     let context = EncryptionContext::native("b");
     let write_key = resources.keyring.for_write(&KeyRule::default(), None, &context, 1).await.unwrap();
     let request = SealRequest {
-        data_key: &write_key.data_key,
+        keys: EnvelopeKeys::without_customer(&write_key.data_key),
         binding: Binding::RealmAndKey,
         body: BodyKind::Multipart,
         sse: SseAlgorithm::AwsKms,
@@ -260,7 +260,7 @@ async fn the_upload_has_the_metadata_and_an_envelope_of_its_own() {
             let rule = resources.policies.for_object(bucket, object).unwrap();
             let keys = NativeMetadata::from_headers(&metadata).unwrap();
             assert!(keys.envelope().is_multipart());
-            let unlocked = keys.unlock(&resources.keyring, rule, bucket, object).await.unwrap();
+            let unlocked = keys.unlock(&resources.keyring, rule, (bucket, object), None).await.unwrap();
             let mut chunk = BytesMut::new();
             ChunkSealer::for_put(&unlocked.opened.content_key).seal_last(&mut chunk);
             chunk
@@ -358,8 +358,8 @@ async fn a_source_of_more_than_5_gib_of_plaintext_is_refused() {
             .unlock(
                 &resources.keyring,
                 rule,
-                &BucketName::parse("b").unwrap(),
-                &ObjectKey::parse("k").unwrap(),
+                (&BucketName::parse("b").unwrap(), &ObjectKey::parse("k").unwrap()),
+                None,
             )
             .await
             .unwrap();

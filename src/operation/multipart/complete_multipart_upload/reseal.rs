@@ -11,7 +11,7 @@ use super::matched_parts::MatchedParts;
 use crate::body::SealBody;
 use crate::envelope::ContentKey;
 use crate::envelope::native::multipart::{
-    Layout, Part, PartNumber, PartReceipt, SEGMENT_HEADER, SegmentEnd, SegmentEntropy, SegmentSealer,
+    Layout, Part, PartNumber, PartReceipt, SEGMENT_HEADER, SegmentEntropy, SegmentSealer,
 };
 use crate::envelope::native::{ChunkOpener, FormatError, PieceOpener};
 use crate::error::{Result, with_causes};
@@ -52,9 +52,10 @@ impl UploadCompletion {
         let (Some(layout), Some(at)) = (layout_of(&last_part, matched), at) else {
             return Ok(false);
         };
-        let plaintext = open(&self.upload.content_key, &last_part)?;
-        let end = if layout.is_regular() { SegmentEnd::Last } else { SegmentEnd::LastCarrying(&layout) };
-        let (content_key, entropy) = (&self.upload.content_key, SegmentEntropy::fresh());
+        let content_key = &last_part.content_key;
+        let plaintext = open(content_key, &last_part)?;
+        let end = self.upload.end_of_last_part((!layout.is_regular()).then_some(&layout));
+        let entropy = SegmentEntropy::fresh();
         let sealer = SegmentSealer::carrying(content_key, last_part.part, end, object, entropy)?;
         let sealed = SealBody::segment(Full::new(plaintext), sealer).collect().await;
         let sealed = sealed.expect("bytes in memory do not fail").to_bytes();

@@ -25,7 +25,7 @@ async fn text(response: Response<BoxBody>) -> String {
 async fn late(outcome: Result<DocumentResponse, Error>) -> (StatusCode, String) {
     let (sender, receiver) = oneshot::channel();
     let task = tokio::spawn(async move { receiver.await.unwrap() });
-    let response = within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::ZERO).await.unwrap();
+    let response = within(task, "/b/k".to_owned(), Some(SseAlgorithm::AwsKms), Duration::ZERO).await.unwrap();
     assert!(sender.send(outcome).is_ok());
     (response.status(), text(response).await)
 }
@@ -34,7 +34,7 @@ async fn late(outcome: Result<DocumentResponse, Error>) -> (StatusCode, String) 
 async fn what_is_done_in_time_has_its_headers_and_its_length() {
     let task = tokio::spawn(async { Ok(finished()) });
     let response =
-        within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap();
+        within(task, "/b/k".to_owned(), Some(SseAlgorithm::AwsKms), Duration::from_secs(60)).await.unwrap();
     assert_eq!(response.headers()["x-amz-version-id"], "v1");
     let length: usize = response.headers()[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
     let text = text(response).await;
@@ -45,12 +45,14 @@ async fn what_is_done_in_time_has_its_headers_and_its_length() {
 #[tokio::test]
 async fn what_fails_in_time_has_its_status() {
     let failing = tokio::spawn(async { Err(Error::MalformedWrappedKey) });
-    let error =
-        within(failing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap_err();
+    let error = within(failing, "/b/k".to_owned(), Some(SseAlgorithm::AwsKms), Duration::from_secs(60))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::MalformedWrappedKey));
     let refusing = tokio::spawn(async { Err(refused(412, "<Error/>")) });
-    let error =
-        within(refusing, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::from_secs(60)).await.unwrap_err();
+    let error = within(refusing, "/b/k".to_owned(), Some(SseAlgorithm::AwsKms), Duration::from_secs(60))
+        .await
+        .unwrap_err();
     let response = error.into_refusal().unwrap().into_response();
     assert_eq!(response.status(), StatusCode::PRECONDITION_FAILED);
 }
@@ -80,7 +82,7 @@ async fn the_work_goes_on_when_the_client_is_gone() {
         done.send(()).unwrap();
         Ok(finished())
     });
-    drop(within(task, "/b/k".to_owned(), SseAlgorithm::AwsKms, Duration::ZERO).await.unwrap());
+    drop(within(task, "/b/k".to_owned(), Some(SseAlgorithm::AwsKms), Duration::ZERO).await.unwrap());
     sender.send(()).unwrap();
     seen.await.unwrap();
 }
