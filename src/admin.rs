@@ -3,28 +3,39 @@
 //! It promises an address of its own, so that S3 clients can't reach these pages, and with a token that no
 //! page but the two of probes is served without it.
 
+mod document;
+mod history;
+mod overview;
 mod page;
+mod snapshot;
+mod status;
 #[cfg(test)]
 mod tests;
 mod token;
+mod verdict;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusHandle;
-use metrics_process::Collector;
 
+use self::overview::Overview;
+pub use self::snapshot::SECONDS;
+pub use self::status::{Certificate, Named, Rule, Status};
+pub use self::token::BearerToken;
+use crate::recent;
 use crate::server::{
     self, BoundServer, CurrentTls, HandedOver, RequestBody, ServeError, Server, Tls, Workers,
 };
-pub use page::Status;
-pub use token::BearerToken;
 
 /// Maximum number of connections: probes and scrapers are few, and must not take file descriptors from S3
 /// clients.
@@ -35,9 +46,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The text format of Prometheus.
 const METRICS_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Interval at which histograms are aggregated, so that their memory stays bounded without scrapes.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Settings of the admin listener.
 #[derive(Debug, Clone)]
@@ -59,6 +67,8 @@ pub struct Health {
     pub problems: Vec<Problem>,
     /// Problems to be repaired while requests are still served.
     pub degraded: Vec<Problem>,
+    /// Whether the proxy is shutting down.
+    pub is_draining: bool,
 }
 
 /// One problem of a component.
@@ -68,6 +78,45 @@ pub struct Problem {
     pub component: &'static str,
     /// A message for operators, without secrets.
     pub message: String,
+}
+
+/// What the latest checks and requests say of a storage or a wrapping key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DependencyReport {
+    /// Where it is, in words.
+    pub place: String,
+    /// The key, for a wrapping key that is named.
+    pub key_id: Option<String>,
+    /// Why the latest check failed, for operators; `None` if it did not.
+    pub trouble: Option<String>,
+    /// A message about a dependency that works.
+    pub note: Option<String>,
+    /// When it last worked.
+    pub succeeded_at: Option<SystemTime>,
+}
+
+/// The reports of all dependencies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reports {
+    /// The storages, the default one first.
+    pub storages: Vec<DependencyReport>,
+    /// Every key that a rule writes with, and the replicas of these keys.
+    pub keys: Vec<DependencyReport>,
+}
+
+/// What the admin listener asks the process.
+pub trait Source: Send + Sync + 'static {
+    /// The health, after an assessment if the last one is old. It must limit its own time.
+    fn health(&self) -> impl Future<Output = Health> + Send;
+
+    /// The health as far as it is known, without an assessment.
+    fn known_health(&self) -> Health;
+
+    /// The storages and keys as far as they are known.
+    fn reports(&self) -> Reports;
+
+    /// Sets the gauges that are read only when they are looked at.
+    fn set_gauges(&self) -> impl Future<Output = ()> + Send;
 }
 
 #[derive(serde::Serialize)]
@@ -89,14 +138,9 @@ pub struct Admin {
 /// The token that requests must carry, which can be replaced while the listener serves. Clones share it.
 pub type CurrentToken = Arc<ArcSwapOption<BearerToken>>;
 
-struct Pages<R> {
+struct Pages<S> {
     token: CurrentToken,
-    metrics: PrometheusHandle,
-    /// The metrics of the process: CPU time, memory, descriptors, threads.
-    process: Collector,
-    status: Arc<ArcSwap<Status>>,
-    started: Instant,
-    readiness: R,
+    overview: Overview<S>,
 }
 
 impl Admin {
@@ -112,6 +156,7 @@ impl Admin {
             tls,
             reuse_port,
             max_connections: MAX_CONNECTIONS,
+            is_counted: false,
             header_timeout: TIMEOUT,
             idle_timeout: TIMEOUT,
             min_rate: 1,
@@ -140,43 +185,34 @@ impl Admin {
         self.bound.local_address()
     }
 
-    /// Serves `/healthz`, `/readyz`, `/metrics` and `/` until `shutdown` is ready. `readiness` is called for
-    /// each `/readyz` request, and must limit its own time. The response is 200 `{"ready":true}`, with
-    /// `"degraded":[{"component":"…","message":"…"}]` where a component needs repair, or 503
-    /// `{"ready":false,"problems":[…]}`.
-    pub async fn serve<F: Future<Output = Health> + Send + 'static>(
+    /// Serves `/healthz`, `/readyz`, `/metrics`, `/status.json` and the page `/` until `shutdown` is ready.
+    /// The response to `/readyz` is 200 `{"ready":true}`, with `"degraded":[{"component":"…","message":"…"}]`
+    /// where a component needs repair, or 503 `{"ready":false,"problems":[…]}`.
+    pub async fn serve(
         self,
         metrics: PrometheusHandle,
         status: Arc<ArcSwap<Status>>,
-        readiness: impl Fn() -> F + Send + Sync + 'static,
+        source: impl Source,
         shutdown: impl Future<Output = ()>,
     ) {
-        let upkeep = metrics.clone();
         let Self { bound, token } = self;
-        let process = Collector::default();
-        process.describe();
-        let pages = Pages { token, metrics, process, status, started: Instant::now(), readiness };
-        let pages = Arc::new(pages);
+        recent::keep();
+        let pages = Arc::new(Pages { token, overview: Overview::new(metrics, status, source) });
+        let sampled = Arc::clone(&pages);
         let service = move |request: Request<RequestBody>, _| {
             let pages = pages.clone();
             let (parts, _) = request.into_parts();
             async move { pages.respond(&parts.method, parts.uri.path(), &parts.headers).await }
         };
-        let upkeep = async {
-            loop {
-                tokio::time::sleep(UPKEEP_INTERVAL).await;
-                upkeep.run_upkeep();
-            }
-        };
         let workers = Workers::current();
         tokio::select! {
             _ = bound.serve(&workers, service, shutdown) => {}
-            () = upkeep => {}
+            () = sampled.overview.sample() => {}
         }
     }
 }
 
-impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
+impl<S: Source> Pages<S> {
     async fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let is_open = matches!(path, "/healthz" | "/readyz");
         if self.token.load().as_ref().is_some_and(|token| !is_open && !token.authorizes(headers)) {
@@ -193,24 +229,39 @@ impl<R: Fn() -> F, F: Future<Output = Health>> Pages<R> {
         }
         match path {
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" => ready(&(self.readiness)().await),
-            "/metrics" => {
-                self.process.collect();
-                plain(StatusCode::OK, METRICS_FORMAT, self.metrics.render())
+            "/readyz" => ready(&self.overview.health().await),
+            "/metrics" => plain(StatusCode::OK, METRICS_FORMAT, self.overview.metrics().await),
+            "/status.json" => {
+                let mut document = self.overview.document().await.to_string();
+                document.push('\n');
+                plain(StatusCode::OK, "application/json", document)
             }
-            "/" => text(StatusCode::OK, self.status.load().page(self.started.elapsed())),
-            _ => text(StatusCode::NOT_FOUND, "try /, /healthz, /readyz or /metrics\n".to_owned()),
+            "/" => html(page::render(&self.overview.document().await)),
+            _ => {
+                let pages = "try /, /status.json, /healthz, /readyz or /metrics\n";
+                text(StatusCode::NOT_FOUND, pages.to_owned())
+            }
         }
     }
 }
 
 fn ready(health: &Health) -> Response<Full<Bytes>> {
-    let Health { problems, degraded } = health;
+    let Health { problems, degraded, is_draining: _ } = health;
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let readiness = Readiness { ready: problems.is_empty(), problems, degraded };
     let mut body = serde_json::to_string(&readiness).expect("strings and a boolean are always JSON");
     body.push('\n');
     plain(status, "application/json", body)
+}
+
+fn html(page: String) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", page);
+    let policy = HeaderValue::from_str(&page::POLICY).expect("digests are visible ASCII");
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
@@ -222,5 +273,6 @@ fn plain(status: StatusCode, format: &'static str, body: String) -> Response<Ful
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

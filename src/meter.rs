@@ -31,6 +31,8 @@ struct Inner {
     /// The start of the current wait; 0 for none.
     waiting_since: AtomicU64,
     is_cut: AtomicBool,
+    /// Bytes of request bodies that the client has sent on this connection.
+    received: AtomicU64,
     /// The logins that were refused since the last one that was accepted.
     refused_logins: AtomicU32,
     waiting: Mutex<Option<Waker>>,
@@ -44,6 +46,7 @@ impl Meter {
             delay: AtomicU64::new(0),
             waiting_since: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
+            received: AtomicU64::new(0),
             refused_logins: AtomicU32::new(0),
             waiting: Mutex::new(None),
         }))
@@ -73,6 +76,11 @@ impl Meter {
     /// Whether the client was cut off.
     pub fn is_cut(&self) -> bool {
         self.0.is_cut.load(Ordering::Acquire)
+    }
+
+    /// The bytes of request bodies that arrived on this connection, of all its requests.
+    pub fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
     }
 
     /// Records that a request on the connection was refused because of its signature. Returns how many were
@@ -118,6 +126,12 @@ impl Direction {
     pub fn moved(&mut self, bytes: usize) {
         self.stop_waiting();
         self.meter.earn(bytes);
+    }
+
+    /// Records that this number of bytes of a request's body arrived.
+    pub fn received(&mut self, bytes: usize) {
+        self.moved(bytes);
+        self.meter.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Starts waiting for the client; `context` is woken when the client is cut off.

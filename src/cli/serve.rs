@@ -2,7 +2,9 @@
 //! handled. It promises that operators are served until the last request has ended, and that a second signal
 //! ends at once.
 
+mod gauges;
 pub(super) mod metric_descriptions;
+mod operators;
 
 use std::io;
 #[cfg(test)]
@@ -18,9 +20,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+pub(super) use self::operators::Operators;
 use super::process::notify::Notifier;
 pub use super::status::status;
-use crate::admin::{self, Admin, CurrentToken, Health, Problem, Status};
+use crate::admin::{self, Admin, CurrentToken, Health, Problem, Reports, SECONDS, Source, Status};
 use crate::config::ServiceManager;
 use crate::server::{
     self, BoundServer, ConnectionInfo, CurrentTls, DrainOutcome, HandedOver, RequestBody, ServeError, Server,
@@ -29,12 +32,6 @@ use crate::server::{
 
 /// The names of the sockets that a service manager may hand over, for S3 clients and for operators.
 const SOCKETS: [&str; 2] = ["s3", "admin"];
-
-/// Upper bounds, in seconds, of the buckets of every histogram named `..._seconds`: from a cached response to
-/// a large transfer.
-const SECONDS: &[f64] = &[
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
 
 /// The open sockets, which do not serve yet.
 #[derive(Debug)]
@@ -101,7 +98,7 @@ impl Listeners {
         mut status: Status,
         service_manager: ServiceManager,
     ) -> Result<Self, ServeError> {
-        let ServiceManager { mut sockets, notify_socket, watchdog } = service_manager;
+        let ServiceManager { mut sockets, notify_socket, watchdog, .. } = service_manager;
         let mut take = |name, address| HandedOver::take(&mut sockets, name, &SOCKETS, address);
         let object_socket = take(SOCKETS[0], objects.address);
         let admin_socket = admin.as_ref().and_then(|settings| take(SOCKETS[1], settings.address));
@@ -147,15 +144,15 @@ impl Listeners {
         (self.objects.local_address(), self.admin.as_ref().map(Admin::local_address))
     }
 
-    /// Serves requests with `service` on the threads of `workers`, and `/readyz` with `readiness`, until the
-    /// shutdown. Operators are served until the last request has ended, and `/readyz` reports the shutdown;
-    /// where another process may listen on the address, that one serves them from the shutdown on. `metrics`
-    /// belongs to a [`recorder`].
-    pub async fn serve<S, F, B, R, P>(
+    /// Serves requests with `service` on the threads of `workers`, and operators with what `source` knows,
+    /// until the shutdown. Operators are served until the last request has ended, and `/readyz` reports the
+    /// shutdown; where another process may listen on the address, that one serves them from the shutdown on.
+    /// `metrics` belongs to a [`recorder`].
+    pub async fn serve<S, F, B>(
         self,
         workers: &Workers,
         service: S,
-        readiness: R,
+        source: impl Source,
         metrics: PrometheusHandle,
         shutdown: Shutdown<impl Future<Output = ()>, impl Future<Output = ()>>,
     ) where
@@ -163,8 +160,6 @@ impl Listeners {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        R: Fn() -> P + Send + Sync + 'static,
-        P: Future<Output = Health> + Send + 'static,
     {
         let Self { objects, admin, status, reuse_port, notifier, watchdog } = self;
         let Status { version, listen, upstream, keyring, .. } = &**status.load();
@@ -173,8 +168,8 @@ impl Listeners {
         let (ended, wait) = oneshot::channel::<()>();
         if let Some(admin) = admin {
             tracing::info!(address = %admin.local_address(), "serving operators");
-            let readiness = with_drain(draining.clone(), readiness);
-            tokio::spawn(admin.serve(metrics, status, readiness, async { drop(wait.await) }));
+            let source = Draining { is_draining: draining.clone(), source };
+            tokio::spawn(admin.serve(metrics, status, source, async { drop(wait.await) }));
         }
         if let Some(interval) = watchdog {
             tokio::spawn(notifier.clone().keep_watchdog(interval));
@@ -201,27 +196,54 @@ impl Listeners {
     }
 }
 
-fn with_drain<R, P>(
-    draining: Arc<AtomicBool>,
-    readiness: R,
-) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Health> + Send>>
-where
-    R: Fn() -> P,
-    P: Future<Output = Health> + Send + 'static,
-{
-    move || {
-        if draining.load(Ordering::Relaxed) {
-            let problem = Problem { component: "server", message: "shutting down".to_owned() };
-            let health = Health { problems: vec![problem], degraded: Vec::new() };
-            return Box::pin(std::future::ready(health));
+/// What operators see, with the shutdown.
+struct Draining<S> {
+    is_draining: Arc<AtomicBool>,
+    source: S,
+}
+
+impl<S> Draining<S> {
+    /// The health during the shutdown; `None` before.
+    fn ending(&self) -> Option<Health> {
+        let problem = || Problem { component: "server", message: "shutting down".to_owned() };
+        let health = || Health { problems: vec![problem()], degraded: Vec::new(), is_draining: true };
+        self.is_draining.load(Ordering::Relaxed).then(health)
+    }
+}
+
+impl<S: Source> Source for Draining<S> {
+    async fn health(&self) -> Health {
+        match self.ending() {
+            Some(ending) => ending,
+            None => self.source.health().await,
         }
-        Box::pin(readiness())
+    }
+
+    fn known_health(&self) -> Health {
+        self.ending().unwrap_or_else(|| self.source.known_health())
+    }
+
+    fn reports(&self) -> Reports {
+        self.source.reports()
+    }
+
+    async fn set_gauges(&self) {
+        self.source.set_gauges().await;
     }
 }
 
 /// The recorder for `/metrics`. Only an admin listener limits its memory: do not install it without one.
 pub fn recorder() -> PrometheusRecorder {
+    recorder_with(&[])
+}
+
+/// [`recorder`], whose metrics all have these labels.
+pub fn recorder_with(labels: &[(&str, String)]) -> PrometheusRecorder {
     let seconds = Matcher::Suffix("_seconds".to_owned());
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, SECONDS);
-    builder.expect("there are buckets").build_recorder()
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS);
+    let builder = builder.expect("there are buckets");
+    let label = |builder: PrometheusBuilder, (name, value): &(&str, String)| {
+        builder.add_global_label(*name, value.as_str())
+    };
+    labels.iter().fold(builder, label).build_recorder()
 }

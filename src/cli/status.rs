@@ -2,34 +2,70 @@
 //! It must not know how a rule is applied.
 //! It promises that every item of a line comes from the rule itself.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::certificates::certificates;
-use super::dependencies;
+use super::{certificates, dependencies};
 use crate::access::{Client, Grant};
-use crate::admin::Status;
+use crate::admin::{Named, Rule, Status};
 use crate::config::Config;
-use crate::keyring::{HolderSettings, KeyRule, RequiredHolders};
+use crate::keyring::{self, CacheSettings, HolderSettings, KeyRule, RequiredHolders, Reuse};
 use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFormat};
-use crate::object::rule::{Binding, BucketRule};
+use crate::object::rule::{Binding, BucketRule, CustomerKeyRule};
+
+/// The commit that the program was built from, as the build is told (`S3VEIL_COMMIT`).
+pub const COMMIT: &str = match option_env!("S3VEIL_COMMIT") {
+    Some(commit) if !commit.is_empty() => commit,
+    Some(_) | None => "unknown",
+};
 
 /// The status of a configuration. The listen address is empty, since only
 /// [`Listeners::open`](super::serve::Listeners::open) knows it.
 pub fn status(config: &Config) -> Status {
+    let named = |(name, place): (&String, String)| Named { name: name.clone(), place };
+    let holders = config.keyring.holders.iter();
+    let storages = config.upstreams.iter();
     Status {
         version: env!("CARGO_PKG_VERSION"),
+        commit: COMMIT,
         listen: String::new(),
-        certificates: certificates(config),
+        certificates: certificates::described(config),
         upstream: dependencies::storage_line(config),
+        storages: storages.map(|it| named((&it.name, dependencies::storage_place(it)))).collect(),
         keyring: dependencies::keyring_line(config),
+        holders: holders.map(|it| named((&it.name, dependencies::holder_place(it)))).collect(),
+        caching: caching_text(&config.keyring),
         anonymous: config
             .clients
             .iter()
             .find(|(_, client)| client.is_anonymous())
             .map(|(_, client)| grants_text(client)),
-        buckets: config.buckets.iter().map(|rule| bucket_line(rule, &config.keyring.holders)).collect(),
+        rules: config.buckets.iter().map(|rule| describe(rule, &config.keyring.holders)).collect(),
+        by_client: config.metrics.by_client,
+        by_rule: config.metrics.by_rule,
+        digest: config.digest.clone(),
         loaded_at: SystemTime::now(),
         reload_failure: None,
+    }
+}
+
+/// How long a data key is used, in words.
+fn caching_text(keyring: &keyring::Settings) -> String {
+    let CacheSettings { max_age, stale_if_error, .. } = keyring.cache;
+    let writing = match keyring.reuse {
+        Reuse::Bucket => "objects of one key and realm share it",
+        Reuse::Off => "each object has one of its own",
+    };
+    let stale = stale_if_error.map_or_else(String::new, |further| {
+        format!(", and for {} more while the key service does not respond", duration_text(further))
+    });
+    format!("a data key is used for {}{stale}; {writing}", duration_text(max_age))
+}
+
+/// A duration in whole minutes where it has these, else in seconds.
+fn duration_text(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds > 0 && seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ => format!("{} s", duration.as_secs_f64()),
     }
 }
 
@@ -45,10 +81,9 @@ fn grants_text(client: &Client) -> String {
     client.grants.iter().map(grant).collect::<Vec<_>>().join("; ")
 }
 
-/// The line for one rule, each item from the rule itself, such as
-/// `logs/a/*  writes native; reads native, cbc; bound to realm and key; realm r; key k`.
-fn bucket_line(rule: &BucketRule, holders: &[HolderSettings]) -> String {
-    let BucketRule { name, prefix, realm, keys, formats, binding, etag: _ } = rule;
+/// One rule, each item from the rule itself.
+fn describe(rule: &BucketRule, holders: &[HolderSettings]) -> Rule {
+    let BucketRule { name: _, prefix: _, realm, keys, formats, binding, etag: _, customer_keys } = rule;
     let mut writes = formats.write.name().to_owned();
     if formats.write == WriteFormat::Cbc {
         writes.push_str(" (not authenticated)");
@@ -56,8 +91,11 @@ fn bucket_line(rule: &BucketRule, holders: &[HolderSettings]) -> String {
             writes.push_str(", and native for uploads in parts");
         }
     }
-    let reads: Vec<_> = formats.read.iter().copied().map(describe_read_format).collect();
-    let mut line = format!("{}/{prefix}*  writes {writes}; reads {}", name.as_str(), reads.join(", "));
+    let mut notes = Vec::new();
+    if formats.write == WriteFormat::Plaintext {
+        writes.push_str(" (NOT ENCRYPTED)");
+        notes.push("objects are stored unencrypted".to_owned());
+    }
     if formats.reads(ReadFormat::S3ec) {
         let rules = &formats.s3ec;
         for (applies, text) in [
@@ -66,59 +104,70 @@ fn bucket_line(rule: &BucketRule, holders: &[HolderSettings]) -> String {
             (rules.ranges == Ranges::Unauthenticated, "s3ec: ranges not authenticated"),
         ] {
             if applies {
-                line.push_str(&format!("; {text}"));
+                notes.push(text.to_owned());
             }
         }
     }
-    if formats.reads(ReadFormat::Native) {
-        line.push_str(match binding {
-            Binding::RealmAndKey => "; bound to realm and object key",
-            Binding::Realm => "; bound to the realm",
-            Binding::None => "; bound to nothing",
-        });
+    let bound = match binding {
+        Binding::RealmAndKey => "realm and object key",
+        Binding::Realm => "the realm",
+        Binding::None => "nothing",
+    };
+    let is_unauthenticated = !notes.is_empty() || !formats.read.iter().copied().all(is_authenticated);
+    match customer_keys {
+        CustomerKeyRule::Tls => {}
+        CustomerKeyRule::Off => notes.push("no customer keys (SSE-C)".to_owned()),
+        CustomerKeyRule::Any => notes.push("customer keys (SSE-C) over any connection".to_owned()),
     }
-    if let Some(realm) = realm {
-        line.push_str(&format!("; realm {realm}"));
+    let realm = realm.iter().map(|realm| format!("realm {realm}"));
+    Rule {
+        rule: rule.place(),
+        writes,
+        reads: formats.read.iter().copied().map(describe_read_format).collect(),
+        notes,
+        bound: formats.reads(ReadFormat::Native).then(|| bound.to_owned()),
+        keys: realm.chain(keys_text(keys, holders)).collect(),
+        is_unauthenticated,
     }
-    line.push_str(&keys_text(keys, holders));
-    line
 }
 
-/// The holders and keys of a rule, such as `; holders aws, bao; 1 recovery key; key k; also under l, m`.
-fn keys_text(keys: &KeyRule, holders: &[HolderSettings]) -> String {
+/// The holders and keys of a rule, such as `holders aws, bao`, `1 recovery key`, `key k`, `also under l, m`.
+fn keys_text(keys: &KeyRule, holders: &[HolderSettings]) -> Vec<String> {
     let KeyRule { wrapping, unwrapping, required, recovery, key_id, allowed_key_ids } = keys;
     let names = |places: &[usize]| {
         places.iter().map(|place| holders[*place].name.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let mut text = String::new();
+    let mut texts = Vec::new();
     if holders.len() > 1 {
-        text.push_str(&format!("; holders {}", names(wrapping)));
-        if wrapping.len() > 1 && *required == RequiredHolders::First {
-            text.push_str(", the first required");
-        }
+        let is_first = wrapping.len() > 1 && *required == RequiredHolders::First;
+        let required = if is_first { ", the first required" } else { "" };
+        texts.push(format!("holders {}{required}", names(wrapping)));
     }
     if !unwrapping.is_empty() {
-        text.push_str(&format!("; also opened by {}", names(unwrapping)));
+        texts.push(format!("also opened by {}", names(unwrapping)));
     }
     match recovery.len() {
         0 => {}
-        1 => text.push_str("; 1 recovery key"),
-        count => text.push_str(&format!("; {count} recovery keys")),
+        1 => texts.push("1 recovery key".to_owned()),
+        count => texts.push(format!("{count} recovery keys")),
     }
     if let Some(key_id) = key_id {
-        text.push_str(&format!("; key {key_id}"));
+        texts.push(format!("key {key_id}"));
     }
     if !allowed_key_ids.is_empty() {
         let ids: Vec<_> = allowed_key_ids.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("; also under {}", ids.join(", ")));
+        texts.push(format!("also under {}", ids.join(", ")));
     }
-    text
+    texts
+}
+
+fn is_authenticated(format: ReadFormat) -> bool {
+    matches!(format, ReadFormat::Native | ReadFormat::S3ec)
 }
 
 /// The name of a readable format, with a note where the format is not authenticated.
 fn describe_read_format(format: ReadFormat) -> String {
-    let is_authenticated = matches!(format, ReadFormat::Native | ReadFormat::S3ec);
-    format!("{}{}", format.name(), if is_authenticated { "" } else { " (not authenticated)" })
+    format!("{}{}", format.name(), if is_authenticated(format) { "" } else { " (not authenticated)" })
 }
 
 #[cfg(test)]

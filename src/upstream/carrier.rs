@@ -36,6 +36,14 @@ impl Carrier {
         }
     }
 
+    /// How many connections wait for a request.
+    pub(super) fn idle_connections(&self) -> usize {
+        match self {
+            Self::Network(pool) => pool.idle_connections(),
+            Self::InProcess(_) => 0,
+        }
+    }
+
     /// Sends a request with an absolute URI, once.
     ///
     /// # Errors

@@ -182,6 +182,11 @@ impl Pool {
         }
     }
 
+    /// How many connections are idle, of all threads and to all hosts.
+    pub(super) fn idle_connections(&self) -> usize {
+        self.0.idle.iter().map(|idle| lock(idle).values().map(Vec::len).sum::<usize>()).sum()
+    }
+
     /// Closes connections that were idle for too long, or closed by the peer.
     pub(super) fn sweep(&self, now: Instant) {
         let timeout = self.0.idle_timeout;

@@ -88,7 +88,7 @@ def test_prometheus_takes_each_query(tmp_path):
 
 def series(metric, values, **labels):
     labels = {"job": "s3veil", "instance": "a:9333"} | labels
-    base = metric.removesuffix("_bucket")
+    base = metric.removesuffix("_bucket").removesuffix("_count")
     name = M.get(base, base) + metric.removeprefix(base)
     return {"series": f"{name}{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}", "values": values}
 
@@ -115,6 +115,19 @@ CASES = {
         [series("seconds_bucket", "0+10x120", operation="HeadObject", le="10"), series("seconds_bucket", "0+10x120", operation="HeadObject", le="+Inf"),
          series("seconds_bucket", "0x120", operation="HeadObject", le="5")],
         [series("seconds_bucket", "0+10x120", operation="HeadObject", le="5"), series("seconds_bucket", "0+10x120", operation="HeadObject", le="+Inf")],
+    ),
+    "S3veilStorageSlow": (
+        [series("storage_seconds_bucket", "0+10x120", upstream="default", operation="GetObject", le="+Inf"),
+         series("storage_seconds_bucket", "0+10x120", upstream="default", operation="GetObject", le="5"),
+         series("storage_seconds_bucket", "0x120", upstream="default", operation="GetObject", le="2.5")],
+        [series("storage_seconds_bucket", "0+10x120", upstream="default", operation="GetObject", le="+Inf"),
+         series("storage_seconds_bucket", "0+10x120", upstream="default", operation="GetObject", le="1")],
+    ),
+    "S3veilStorageFails": (
+        [series("storage_seconds_count", "0+100x120", upstream="default", operation="GetObject", outcome="ok"),
+         series("storage_seconds_count", "0+10x120", upstream="default", operation="GetObject", outcome="timeout")],
+        [series("storage_seconds_count", "0+100x120", upstream="default", operation="GetObject", outcome="ok"),
+         series("storage_seconds_count", "0+10x120", upstream="default", operation="GetObject", outcome="4xx")],
     ),
     "S3veilStorageRetries": ([series("upstream_retries", "0+120x120")], [series("upstream_retries", "0+6x120")]),
     "S3veilKeyHolderDown": ([series("holder_up", "1x30 0x90", holder="aws")], [series("holder_up", "0x30 1x90", holder="aws")]),

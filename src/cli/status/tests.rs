@@ -13,7 +13,8 @@ fn lines(buckets: &str) -> Vec<String> {
         bucket = [{buckets}]
         "#
     );
-    status(&config::parse(&text, Path::new("proxy.toml"), |_| None).expect("a valid file")).buckets
+    let shown = status(&config::parse(&text, Path::new("proxy.toml"), |_| None).expect("a valid file"));
+    shown.rules.iter().map(ToString::to_string).collect()
 }
 
 #[test]
