@@ -77,6 +77,16 @@ impl Clients {
         self.numbers
     }
 
+    /// The number of the client with this access key.
+    pub(crate) fn number(&self, access_key_id: &AccessKeyId) -> Option<usize> {
+        self.clients.get(access_key_id.as_str()).map(|(_, number)| *number)
+    }
+
+    /// The access key id of each client, and its number.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.clients.iter().map(|(id, (_, number))| (id.as_str(), *number))
+    }
+
     pub(crate) fn secret(&self, access_key_id: &str) -> Option<&SecretAccessKey> {
         self.clients.get(access_key_id).and_then(|(client, _)| client.secret.as_ref())
     }

@@ -54,6 +54,11 @@ impl ConnectionCounter {
         ConnectionGuard(self.clone())
     }
 
+    /// How many connections are open now.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Bytes that each connection may buffer in one direction, with the connections there are now.
     pub fn allowance(&self) -> usize {
         allowance_for(self.0.load(Ordering::Relaxed))

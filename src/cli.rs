@@ -95,6 +95,9 @@ pub enum Command {
     /// Verify the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Show the configuration in effect, or a schema for editors
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the version
     Version,
 }
@@ -104,6 +107,16 @@ pub enum Command {
 pub enum AuditCommand {
     /// Find every line of an audit log that was altered, removed, inserted or moved
     Verify(Verify),
+}
+
+/// `config`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the configuration in effect as TOML: with every default, and without secrets. Values from the
+    /// environment are shown as env:NAME
+    Show,
+    /// Print a JSON Schema of proxy.toml, for editors and pipelines
+    Schema,
 }
 
 /// `audit verify`

@@ -13,14 +13,15 @@ mod holder;
 mod keyring;
 mod listen;
 mod log;
+mod reference;
 mod rule_keys;
 mod secret_file;
 mod section;
-mod suggest;
-mod syntax;
+
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traces;
 mod upstream;
 mod value;
 
@@ -37,16 +38,18 @@ pub use environment::engine::{EngineError, NamedShard};
 pub use environment::service_manager::ServiceManager;
 pub use error::ConfigError;
 pub use listen::RequestRules;
+pub use log::metrics::MetricSettings;
 pub use log::{LogFormat, LogSettings};
+pub use reference::schema;
 
-use error::{Refusal, Result};
+use error::{Refusal, Result, syntax};
 use section::{Section, Source};
 
 use crate::access::Client;
 use crate::job::Shard;
 use crate::object::rule::BucketRule;
 use crate::upstream::{Route, Target};
-use crate::{admin, audit as audit_log, server};
+use crate::{admin, audit as audit_log, server, trace};
 
 /// The complete configuration, with defaults for absent keys.
 #[derive(Debug)]
@@ -69,8 +72,14 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[log]`: format and level of the log.
     pub log: LogSettings,
+    /// `[metrics]`: which metrics there are besides those of all requests.
+    pub metrics: MetricSettings,
     /// `[audit]`: the audit log, if configured.
     pub audit: Option<audit_log::Settings>,
+    /// `[traces]`: the collector of traces, if configured.
+    pub traces: Option<trace::Settings>,
+    /// A digest of all settings but the values of secrets, in hexadecimal digits.
+    pub digest: String,
     /// Warnings about valid settings that should be changed. Each names file, line and key.
     pub warnings: Vec<String>,
     /// The files that hold the configuration: `proxy.toml`, and those whose content it refers to.
@@ -97,6 +106,24 @@ pub fn load(path: &Path) -> Result<Config> {
         ));
     }
     Ok(config)
+}
+
+/// The configuration of the file at `path`, as far as it is in effect, as TOML: with every default, and
+/// without secrets, in whose place `<secret>` stands. What comes from the environment is `env:NAME`.
+///
+/// # Errors
+/// As [`load`].
+pub fn show(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    shown(&Zeroizing::new(text), path, &environment)
+}
+
+fn shown(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<String> {
+    let (config, _) = read(text, file, env)?;
+    let level = ("log.level", reference::quoted(&config.log.level));
+    let document = DeTable::parse(text);
+    // The text was read above.
+    Ok(document.map(|document| reference::show(document.get_ref(), &[level])).unwrap_or_default())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
@@ -155,20 +182,20 @@ pub fn parse(text: &str, file: &Path, environment: impl Fn(&str) -> Option<Strin
 
 /// Parses like [`parse`], and also returns the keys whose secrets are literal values in the text.
 fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<String>)> {
-    const TABLES: &str = "listen admin upstream keyring holder client bucket log audit";
     let source = Source {
         file,
         text,
         environment: env,
         warnings: RefCell::default(),
         literal_secrets: RefCell::default(),
+        secrets: RefCell::default(),
         files: RefCell::default(),
     };
     let document = DeTable::parse(text).map_err(|error| {
         let (offset, refusal) = syntax::refusal(text, &error);
         source.refuse(offset, refusal)
     })?;
-    let root = Section::open(&source, String::new(), 0, document.get_ref(), TABLES)?;
+    let root = Section::open(&source, String::new(), 0, document.get_ref(), reference::ROOT)?;
 
     let (listen, requests) = listen::read(&root)?;
     let admin = listen::read_admin(&root, &listen)?;
@@ -185,9 +212,12 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
     client::require_client_ca(&root, &listen)?;
     client::warn_of_unserved(&root, &clients, &buckets)?;
     let log = log::read(&root)?;
+    let metrics = log::metrics::read(&root)?;
     let audit = audit::read(&root)?;
+    let traces = traces::read(&root)?;
     let (warnings, mut files) = (source.warnings.take(), source.files.take());
     files.insert(0, file.to_owned());
+    let digest = section::digest::digest(document.get_ref(), &source.secrets.take());
     let config = Config {
         listen,
         requests,
@@ -198,7 +228,10 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
         buckets,
         routes,
         log,
+        metrics,
         audit,
+        traces,
+        digest,
         warnings,
         files,
     };
@@ -206,8 +239,8 @@ fn read(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result
 }
 
 /// A required table.
-fn required<'a>(root: &Section<'a>, name: &str, known: &'static str, fix: &str) -> Result<Section<'a>> {
-    let section = root.section(name, known)?;
+fn required<'a>(root: &Section<'a>, name: &str, fix: &str) -> Result<Section<'a>> {
+    let section = root.section(name)?;
     section
         .ok_or_else(|| ConfigError::whole(root.source.file, Refusal::new(format!("missing [{name}]"), fix)))
 }

@@ -52,6 +52,7 @@ pub use self::settings::{GcpKms, GcpLogin};
 #[cfg(feature = "pkcs11")]
 pub use self::settings::{Pkcs11, TokenName};
 
+pub use self::cache::CacheContent;
 use self::cache::{Clock, Fingerprint, TtlCache};
 use self::holder::KeyHolder;
 use self::lease::Lease;
@@ -59,6 +60,7 @@ use self::round_trip::Successes;
 use self::verification::{Verification, is_same};
 use crate::audit::{KeyAction, note_key_use};
 use crate::envelope::DataKey;
+use crate::trace;
 
 /// Maximum length of a wrapped data key, in bytes: AWS KMS's limit for `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
@@ -173,6 +175,11 @@ impl Keyring {
                 successes: Successes::default(),
             }),
         }
+    }
+
+    /// The data keys for new objects, and those for reading, that are in memory.
+    pub async fn cached_keys(&self) -> [CacheContent; 2] {
+        [self.inner.leases.content().await, self.inner.unwrapped.content().await]
     }
 
     /// The first holder's keys that may unwrap under a rule, each once, beginning with the one for new
@@ -331,8 +338,9 @@ impl Inner {
         requested.or_else(|| self.allowed_keys(rule).next()).ok_or(KeyringError::NoKeyNamed)
     }
 
-    /// Notes for the audit log that the current request uses a data key.
+    /// Notes for the audit log, and for the line of the request, that the current request uses a data key.
     fn note_use(&self, action: KeyAction, purpose: Purpose, holder: usize, key_id: &str) {
+        trace::note_format(purpose.suite());
         note_key_use(action, purpose.suite(), key_id, self.holders[holder].name());
     }
 

@@ -25,12 +25,14 @@ pub(crate) mod meter;
 pub mod metric;
 pub(crate) mod object;
 pub(crate) mod operation;
+pub(crate) mod recent;
 pub mod s3;
 pub mod server;
 pub mod service;
 pub mod sigv4;
 #[cfg(test)]
 pub(crate) mod test_support;
+pub mod trace;
 pub(crate) mod upload;
 pub(crate) mod upstream;
 pub(crate) mod wire;

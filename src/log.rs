@@ -17,9 +17,9 @@ use tracing_subscriber::{EnvFilter, reload};
 
 pub use self::line::Line;
 pub(crate) use self::line::push_escaped;
-use self::line::{LineFormat, format_line};
+use self::line::{LineFormat, LineStyle, format_line};
 use self::queue::{Lines, Queue};
-pub use self::settings::{LogFormat, LogSettings};
+pub use self::settings::{AccessLog, LogFormat, LogSettings, Share};
 pub use self::timestamp::Timestamps;
 
 /// The filter for the embedded store's library, which puts whole requests into spans of level INFO. The
@@ -27,7 +27,7 @@ pub use self::timestamp::Timestamps;
 const EMBEDDED_STORE_FILTER: &str = "s3s=off";
 
 /// The output of [`write_line`].
-static OUTPUT: OnceLock<(Arc<Queue>, LogFormat)> = OnceLock::new();
+static OUTPUT: OnceLock<(Arc<Queue>, LineStyle)> = OnceLock::new();
 
 /// Changes the level of the subscriber, whose type has no name.
 type SetLevel = Box<dyn Fn(&str) -> Result<(), reload::Error> + Send + Sync>;
@@ -40,11 +40,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts logging with `settings`, panics included. Once per process.
+    /// Starts logging with `settings`, panics included; `is_journal` if journald reads the lines. Once per
+    /// process.
     ///
     /// # Errors
     /// If the thread can't be started, or another subscriber is set.
-    pub fn start(settings: &LogSettings) -> io::Result<Self> {
+    pub fn start(settings: &LogSettings, is_journal: bool) -> io::Result<Self> {
+        let style = LineStyle { format: settings.format, has_priority: is_journal };
         let queue = Arc::new(Queue::default());
         let writer = Arc::clone(&queue);
         std::thread::Builder::new()
@@ -54,13 +56,13 @@ impl Log {
             .with_writer(Lines(Arc::clone(&queue)))
             .with_ansi(false)
             .log_internal_errors(false)
-            .event_format(LineFormat::new(settings.format))
+            .event_format(LineFormat::new(style))
             .with_env_filter(filter(&settings.level))
             .with_filter_reloading();
         let handle = subscriber.reload_handle();
         let set_level = Box::new(move |level: &str| handle.reload(filter(level)));
         tracing::subscriber::set_global_default(subscriber.finish()).map_err(io::Error::other)?;
-        OUTPUT.get_or_init(|| (Arc::clone(&queue), settings.format));
+        OUTPUT.get_or_init(|| (Arc::clone(&queue), style));
         std::panic::set_hook(Box::new(log_panic));
         Ok(Self { queue, set_level })
     }
@@ -87,8 +89,8 @@ fn filter(level: &str) -> EnvFilter {
 /// Writes one line without an event, which would cost more: for the line of every request. The caller checks
 /// that `level` is enabled for `target`. Before the log is started, nothing is written.
 pub fn write_line(time: SystemTime, level: Level, target: &str, fields: impl FnOnce(&mut Line)) {
-    if let Some((queue, format)) = OUTPUT.get() {
-        format_line(*format, time, level, target, fields, |line| queue.push(line.as_bytes()));
+    if let Some((queue, style)) = OUTPUT.get() {
+        format_line(*style, time, level, target, fields, |line| queue.push(line.as_bytes()));
     }
 }
 

@@ -32,7 +32,7 @@ use activity::TrackedBody;
 pub use handed_over::HandedOver;
 pub use tls::{
     CertificateNames, ClientAuthorities, ClientCertificate, CurrentTls, KeyPair, Tls, TlsError, Validity,
-    parse_certificate_name,
+    parse_certificate_name, read_certificates,
 };
 pub use workers::Workers;
 
@@ -58,6 +58,8 @@ pub struct Settings {
     /// Maximum number of connections served concurrently. A few more are accepted and refused with a
     /// response; further ones wait in the kernel's backlog until a connection closes.
     pub max_connections: usize,
+    /// Whether the connections count in the metrics, as those of S3 clients do.
+    pub is_counted: bool,
     /// Timeout from the opening of a connection, or from the end of the previous response, to the first byte
     /// of the next request, and from there to its complete head.
     pub header_timeout: Duration,
@@ -77,8 +79,8 @@ pub struct Settings {
 pub struct ConnectionInfo {
     /// The client's address.
     pub peer: SocketAddr,
-    /// Whether the connection is encrypted.
-    pub is_tls: bool,
+    /// The version of TLS, such as `TLSv1.3`; `None` without TLS.
+    pub tls_version: Option<&'static str>,
     /// The names of the client certificate, if the client presented one. It was verified.
     pub certificate_names: Option<CertificateNames>,
     /// Whether the connection exceeds the limit: its request must be refused, and the connection closed.

@@ -6,8 +6,12 @@
 mod access_log;
 mod audited;
 mod catch_panic;
+mod details;
 mod form;
 mod forwarding_loop;
+mod measured;
+mod needless;
+mod tally;
 mod unsigned;
 
 use std::net::SocketAddr;
@@ -24,20 +28,23 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::Body;
 
-use self::access_log::RequestRecord;
+use self::access_log::{Recorders, RequestRecord};
 use self::catch_panic::{Panicked, catch_panic};
+use self::needless::{refuse_unread_body, remove_ignored};
+pub use self::tally::{Tallies, TallySettings};
 use self::unsigned::UnsignedLimits;
 use crate::access::{ANONYMOUS, Authorized, Clients, Subject};
 use crate::admission::Admission;
 use crate::audit::{Audit, with_key_uses};
 use crate::body::{BoxBody, BoxError, Leftover, MeteredBody, ReclaimableBody, boxed};
 use crate::error::Error;
+use crate::log::AccessLog;
 use crate::meter::Meter;
 use crate::object::slow_down;
 use crate::operation::request::{Addressing, Call};
 use crate::operation::response::cors::{CorsRequest, Requester};
 use crate::operation::{self, Resources};
-use crate::s3::headers::name::SDK_CHECKSUM_ALGORITHM;
+use crate::s3::headers::CustomerKeys;
 use crate::s3::{
     CopySource, ErrorCode, Operation, Query, S3Error, S3Path, headers, is_parameter, route,
     virtual_host_bucket,
@@ -46,7 +53,7 @@ use crate::sigv4::{
     AccessKeyId, AuthError, Authenticated, Payload, RequestHead, VerifyPolicy, authenticate,
     claimed_access_key_id,
 };
-use crate::upstream::{latest_id, watched};
+use crate::trace::{Tracer, internal_span, observed, take_facts};
 
 /// S3's message for a request without a signature that sets headers of the response.
 const OVERRIDES: &str = "Request specific response headers cannot be used for anonymous GET requests.";
@@ -68,6 +75,7 @@ struct Shared {
     admission: Admission,
     unsigned: UnsignedLimits,
     audit: Option<Audit>,
+    tracer: Option<Tracer>,
 }
 
 /// What a configuration decides about requests. A request keeps the state that it began with.
@@ -84,6 +92,10 @@ pub struct State {
     pub max_requests: usize,
     /// A client whose delay, as measured by its meter, reaches this is cut off.
     pub max_delay: Option<Duration>,
+    /// Which requests have a line in the log.
+    pub access_log: AccessLog,
+    /// The metrics of single clients and rules.
+    pub tallies: Tallies,
 }
 
 /// Properties of the connection that a request was received on.
@@ -91,8 +103,8 @@ pub struct State {
 pub struct Arrival {
     /// The client's address.
     pub peer: SocketAddr,
-    /// Whether the connection is encrypted.
-    pub is_tls: bool,
+    /// The version of TLS, such as `TLSv1.3`; `None` without TLS.
+    pub tls_version: Option<&'static str>,
     /// The names of the verified client certificate, if the client presented one: its subject in the form of
     /// RFC 4514, and its subject alternative names.
     pub certificate_names: Option<Arc<[String]>>,
@@ -102,17 +114,26 @@ pub struct Arrival {
     pub meter: Meter,
 }
 
+impl Arrival {
+    fn addressing(&self, virtual_host: bool) -> Addressing {
+        let tls = self.tls_version.is_some();
+        let is_private = tls || self.peer.ip().to_canonical().is_loopback();
+        Addressing { tls, virtual_host, is_private }
+    }
+}
+
 impl Service {
-    /// Serves requests with `state`, without an audit log.
+    /// Serves requests with `state`, without an audit log and traces.
     pub fn new(state: State) -> Self {
-        Self::audited(state, None)
+        Self::recorded(state, None, None)
     }
 
-    /// Serves requests with `state`, and records those that use keys in the audit log, if there is one.
-    pub fn audited(state: State, audit: Option<Audit>) -> Self {
+    /// Serves requests with `state`, records those that use keys in the audit log, if there is one, and makes
+    /// traces, if there is a tracer.
+    pub fn recorded(state: State, audit: Option<Audit>, tracer: Option<Tracer>) -> Self {
         let admission = Admission::new(state.max_requests, state.clients.numbers());
         let unsigned = UnsignedLimits::default();
-        Self(Arc::new(Shared { state: ArcSwap::from_pointee(state), admission, unsigned, audit }))
+        Self(Arc::new(Shared { state: ArcSwap::from_pointee(state), admission, unsigned, audit, tracer }))
     }
 
     /// Serves the requests that begin from now on with `state`, whose clients were numbered after those of
@@ -155,19 +176,20 @@ impl Service {
         let expects_needless_continue = expects_continue && body.is_end_stream();
         let page = Page::from_parts(&parts);
         let state = self.state();
-        let mut record = RequestRecord::begin(&parts, arrival.peer, self.0.audit.as_ref());
+        let recorders = self.recorders(&state);
+        let mut record = RequestRecord::begin(&parts, &arrival, state.tallies.unknown(), recorders);
         let (body, leftover) = received(body, &arrival.meter);
         let outcome = if arrival.is_surplus {
             Err(slow_down().into())
         } else {
-            let (outcome, storage_id) = {
-                let uses = record.key_uses();
+            let (outcome, facts) = {
+                let (uses, trace) = (record.key_uses(), record.trace());
                 let work = self.respond(&state, &mut parts, body, &arrival, &mut record);
                 let work = pin!(with_key_uses(uses, work));
-                let mut work = pin!(watched(catch_panic(work)));
-                (work.as_mut().await, latest_id(work.as_mut()))
+                let mut work = pin!(observed(trace, catch_panic(work)));
+                (work.as_mut().await, take_facts(work.as_mut()))
             };
-            record.set_storage_id(storage_id);
+            record.set_facts(facts);
             outcome.unwrap_or_else(|Panicked| Err(Error::Panicked))
         };
         let mut response = outcome.unwrap_or_else(|error| {
@@ -187,6 +209,11 @@ impl Service {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         record.finish(response)
+    }
+
+    fn recorders(&self, state: &State) -> Recorders<'_> {
+        let Shared { audit, tracer, .. } = &*self.0;
+        Recorders { audit: audit.as_ref(), tracer: tracer.as_ref(), access: state.access_log }
     }
 
     async fn respond(
@@ -223,13 +250,11 @@ impl Service {
         headers::unhoist(&query, &mut headers)?;
         let query = query.for_operation();
         let operation = route(&parts.method, &path, &query, &headers)?;
-        if operation.is_without_content() {
-            // S3 reads this header only with a body: on PutObject and UploadPart, and for documents.
-            headers.remove(&SDK_CHECKSUM_ALGORITHM);
-        }
-        record.authenticated(&authenticated.access_key_id, operation);
+        remove_ignored(operation, &mut headers);
+        state.authenticated(&authenticated.access_key_id, operation, &path, record);
         let copy_source = copy_source(operation, &headers)?;
-        record.set_audited(&query, copy_source.as_ref());
+        let customer_keys = CustomerKeys::take(operation, &mut headers)?;
+        record.set_object(&query, copy_source.as_ref(), &customer_keys);
         let subject = Subject {
             operation,
             path: &path,
@@ -243,10 +268,9 @@ impl Service {
         refuse_unread_body(&parts.method, &body)?;
         record.admit_to_audit(operation)?;
         let permit = record.admitted(admission.admit(number, &arrival.meter).await?);
-
         let call = Call {
             operation,
-            addressing: Addressing { tls: arrival.is_tls, virtual_host: virtual_host.is_some() },
+            addressing: arrival.addressing(virtual_host.is_some()),
             method: parts.method.clone(),
             path,
             query,
@@ -256,6 +280,7 @@ impl Service {
             grants: grants.clone(),
             is_append,
             copy_source,
+            customer_keys,
             permit: Some(permit),
         };
         operation::handle(resources, call).await
@@ -267,7 +292,29 @@ impl State {
     #[cfg(test)]
     pub(crate) fn new(resources: Resources, clients: Clients) -> Self {
         let (resources, verification) = (Arc::new(resources), VerifyPolicy::default());
-        Self { resources, clients, verification, domains: Vec::new(), max_requests: 100, max_delay: None }
+        Self {
+            resources,
+            clients,
+            verification,
+            domains: Vec::new(),
+            max_requests: 100,
+            max_delay: None,
+            access_log: AccessLog::default(),
+            tallies: Tallies::default(),
+        }
+    }
+
+    /// Names the client of a request and its operation in the record, and what it counts in.
+    fn authenticated(
+        &self,
+        access_key_id: &AccessKeyId,
+        operation: Operation,
+        path: &S3Path,
+        record: &mut RequestRecord,
+    ) {
+        record.authenticated(access_key_id, operation);
+        let number = || self.clients.number(access_key_id);
+        self.tallies.name(record.tallies(), number, &self.resources.policies, path);
     }
 
     /// The client of a request, by its signature; the anonymous client for a request without any, if there is
@@ -284,6 +331,7 @@ impl State {
         query: &Query,
         record: &mut RequestRecord,
     ) -> Result<Authenticated, Error> {
+        let _span = internal_span("authenticate");
         let Self { clients, verification, .. } = self;
         let head = RequestHead {
             method: parts.method.as_str(),
@@ -294,13 +342,18 @@ impl State {
             is_parameter,
         };
         match authenticate(&head, verification, record.started_at(), |id| clients.secret(id)) {
-            Ok(authenticated) => Ok(authenticated),
+            Ok(authenticated) => {
+                record.details().set_signature(&authenticated);
+                Ok(authenticated)
+            }
             Err(AuthError::Anonymous) if clients.admit_anonymous() => {
                 if query.iter().any(|(name, _)| name.starts_with("response-")) {
                     return Err(S3Error::invalid_request(OVERRIDES).into());
                 }
                 let access_key_id = AccessKeyId::new(ANONYMOUS);
-                Ok(Authenticated { access_key_id, payload: Payload::Unsigned, presigned: false })
+                let anonymous = Authenticated { access_key_id, payload: Payload::Unsigned, presigned: false };
+                record.details().set_signature(&anonymous);
+                Ok(anonymous)
             }
             Err(error) => {
                 let claimed = claimed_access_key_id(head.headers, head.raw_query);
@@ -373,18 +426,6 @@ where
     }
     let (body, leftover) = ReclaimableBody::new(body);
     (boxed(MeteredBody::new(body, meter)), Some(leftover))
-}
-
-/// Refuses a body with a method that takes none: it would occupy memory without use.
-///
-/// # Errors
-/// `InvalidRequest`.
-fn refuse_unread_body(method: &Method, body: &BoxBody) -> Result<(), S3Error> {
-    let takes_none = [Method::GET, Method::HEAD, Method::DELETE].contains(method);
-    if takes_none && !body.is_end_stream() {
-        return Err(S3Error::invalid_request(format!("A {method} request takes no body.")));
-    }
-    Ok(())
 }
 
 /// The source object of a copy; `None` for every other operation.

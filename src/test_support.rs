@@ -20,8 +20,8 @@ use crate::body::BoxBody;
 use crate::body::test_support::{pattern, seal_all, seal_segments};
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{
-    Attributes, Binding, BodyKind, ChunkSealer, Entropy, Envelope, ObjectName, SealRequest, Sealed,
-    SseAlgorithm,
+    Attributes, Binding, BodyKind, ChunkSealer, Entropy, Envelope, EnvelopeKeys, ObjectName, SealRequest,
+    Sealed, SseAlgorithm,
 };
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, HolderSettings, KeyRule, Keyring, Reuse};
@@ -61,6 +61,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         formats: crate::object::rule::formats::Formats::default(),
         binding: Binding::RealmAndKey,
         etag: crate::s3::EtagStyle::Opaque,
+        customer_keys: crate::object::rule::CustomerKeyRule::default(),
     };
     let object = crate::object::Resources {
         upstreams: Upstreams::new(Upstream::build(settings).await.unwrap(), Vec::new(), Vec::new()),
@@ -75,6 +76,7 @@ pub(crate) async fn resources(endpoint: &str, rules: &[(&str, &str)]) -> (Resour
         object,
         upload_cache: crate::upload::memory::UploadCache::default(),
         conditional_writes: crate::upload::conditional_writes::KnownConditionalWrites::default(),
+        acls: crate::upload::acls::KnownAcls::default(),
     };
     (operation_resources(&upload), folder)
 }
@@ -314,7 +316,7 @@ async fn sealed(
         resources.keyring.for_write(&rule.keys, None, &EncryptionContext::native("b"), 1).await.unwrap();
     let checksum = crate::wire::checksum::checksum(ChecksumAlgorithm::Crc32, content);
     let request = SealRequest {
-        data_key: &write_key.data_key,
+        keys: EnvelopeKeys::without_customer(&write_key.data_key),
         binding: Binding::RealmAndKey,
         body,
         sse: SseAlgorithm::AwsKms,
@@ -354,7 +356,11 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
     Call {
         operation,
         method,
-        addressing: crate::operation::request::Addressing { tls: false, virtual_host: false },
+        addressing: crate::operation::request::Addressing {
+            tls: false,
+            virtual_host: false,
+            is_private: true,
+        },
         path: S3Path::Object(BucketName::parse("b").unwrap(), ObjectKey::parse(object_key).unwrap()),
         query: Query::parse(query).unwrap(),
         headers: headers.iter().map(header).fold(HeaderMap::new(), |mut all, (name, value)| {
@@ -366,6 +372,7 @@ pub(crate) fn call(operation: Operation, object_key: &str, query: &str, headers:
         grants: crate::access::Grants::unlimited(),
         is_append: false,
         copy_source: None,
+        customer_keys: crate::s3::headers::CustomerKeys::default(),
         permit: None,
     }
 }

@@ -11,7 +11,6 @@ mod credentials;
 mod error;
 mod follow;
 mod incoming;
-mod latest_id;
 mod outcome;
 mod outgoing;
 mod pool;
@@ -23,6 +22,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod time_limits;
+mod timings;
 mod transport;
 
 use std::error::Error as StdError;
@@ -40,12 +40,11 @@ use self::connector::Connector;
 use self::credentials::CredentialSource;
 pub use self::error::{AddressError, UpstreamError, UpstreamSetupError};
 use self::incoming::{Incoming, promised_length};
-pub use self::latest_id::{latest_id, watched};
 pub use self::outcome::is_repeated;
 use self::outcome::{classify, failure, is_unclear, marked, read_ahead, read_refusal};
 use self::pool::Pool;
 use self::regions::{Regions, Site};
-use self::request::{Prepared, TransportSecurity};
+use self::request::{Prepared, TransportSecurity, attempt_span};
 use self::retry::{Budget, FailureClass, Pace};
 pub use self::router::{Conflict, InvalidStoredName, Route, Routes, StoredName, Upstreams};
 pub use self::settings::{
@@ -53,13 +52,16 @@ pub use self::settings::{
     NAME, POOL_IDLE_TIMEOUT, Settings, Target, Timeouts,
 };
 use self::time_limits::{supervise, within};
+use self::timings::Timings;
 pub use self::transport::{HeadRoom, Transport};
 #[cfg(feature = "embedded-store")]
 pub use self::transport::{OriginalHeaders, Sending};
 use crate::buffers::ConnectionCounter;
 use crate::clock;
 use crate::s3::{BucketName, ObjectKey};
+use crate::trace::{self, OpenSpan};
 use crate::wire::checksum::ChecksumAlgorithm;
+use crate::wire::header::name::REQUEST_ID;
 
 /// The error of a body.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -160,6 +162,7 @@ struct Shared {
     max_retries: u32,
     via: Option<HeaderValue>,
     counts: Counts,
+    timings: Timings,
 }
 
 /// The requests that were sent, retries included.
@@ -233,6 +236,7 @@ impl Upstream {
             max_retries,
             via,
             counts: Counts::default(),
+            timings: Timings::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -256,6 +260,12 @@ impl Upstream {
     pub fn request_counts(&self) -> (u64, u64) {
         let Counts { reads, writes } = &self.shared.counts;
         (reads.load(Ordering::Relaxed), writes.load(Ordering::Relaxed))
+    }
+
+    /// The connections to the storage: those that wait for a request, and those in use. In process there are
+    /// none, and the requests in flight count as in use.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.shared.carrier.idle_connections(), self.shared.crowd.count())
     }
 
     /// Signs and sends a request; repeats it if it can be repeated. Any status is a response. The
@@ -317,6 +327,7 @@ impl Upstream {
                 return marked(outcome, may_have_been_done);
             };
             may_have_been_done |= class == FailureClass::Unsettled;
+            trace::note_retry();
             metrics::counter!("s3veil_upstream_retries_total", "upstream" => name.clone()).increment(1);
             tracing::debug!(?class, ?pause, failure = %failure(&outcome), "repeating a request to the storage");
             drop(outcome);
@@ -333,12 +344,19 @@ impl Upstream {
         site: &Site,
         time_left: Option<Duration>,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        match self.attempt_within(request, site, time_left, HeadRoom::Usual).await {
+        let begun = clock::now();
+        let mut span = attempt_span::begin(&self.shared.name, request);
+        let outcome = match self.attempt_within(request, site, time_left, HeadRoom::Usual, &mut span).await {
             Err(UpstreamError::HeadTooLarge) if request.is_read() => {
-                Box::pin(self.attempt_within(request, site, time_left, HeadRoom::Large)).await
+                Box::pin(self.attempt_within(request, site, time_left, HeadRoom::Large, &mut span)).await
             }
             outcome => outcome,
+        };
+        trace::note_storage_call(clock::since(begun));
+        if let (Err(error), Some(span)) = (&outcome, &mut span) {
+            span.fail(error.kind());
         }
+        outcome
     }
 
     /// Every attempt has its own signature, since signatures age and credentials change.
@@ -348,6 +366,7 @@ impl Upstream {
         site: &Site,
         time_left: Option<Duration>,
         head_room: HeadRoom,
+        span: &mut Option<OpenSpan>,
     ) -> Result<Response<BoxBody>, UpstreamError> {
         let Shared { carrier, crowd, credentials, timeouts, via, counts, .. } = &*self.shared;
         let count = if request.is_read() { &counts.reads } else { &counts.writes };
@@ -361,8 +380,9 @@ impl Upstream {
         if let Some(via) = via {
             head.headers.insert(header::VIA, via.clone());
         }
+        attempt_span::inject(span.as_mut(), &mut head);
         let (body, interest) = request.body();
-        let member = crowd.enter();
+        let (member, began) = (crowd.enter(), clock::now());
         let mut exchange = pin!(carrier.send(Request::from_parts(head, body), head_room));
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange.as_mut(), upload, timeouts).await,
@@ -375,8 +395,11 @@ impl Upstream {
         if let Some(failure) = request.upload().and_then(|upload| upload.take_failure()) {
             return Err(failure);
         }
+        let status = outcome.as_ref().map(Response::status);
+        self.shared.timings.record(self.name(), request.kind(), status, clock::since(began));
         let response = outcome?;
-        latest_id::note(response.headers());
+        trace::note_storage_response(response.headers().get(&REQUEST_ID));
+        attempt_span::respond(span.as_mut(), response.status(), response.headers());
         let is_early = request.upload().is_some_and(|upload| !upload.is_sent());
         if is_early && response.status().is_success() {
             // The body may still fail, so this is not a success.
@@ -386,7 +409,7 @@ impl Upstream {
         }
         let (head, body) = response.into_parts();
         let promised = promised_length(request.method(), head.status, &head.headers);
-        let body = Incoming::new(body, promised, timeouts.idle, (interest, member));
+        let body = Incoming::new(body, promised, timeouts.idle, (interest, member, span.take()));
         Ok(Response::from_parts(head, body.boxed_unsync()))
     }
 }

@@ -1,7 +1,7 @@
 //! A request's body as its client sends it, measured.
 //!
-//! It must not know when a client counts as too slow. It promises that the meter sees every byte and every
-//! wait, and that a client that it cuts off receives `RequestTimeout`.
+//! It must not know when a client counts as too slow. It promises that the meter counts every byte and
+//! every wait, and that a client that it cuts off receives `RequestTimeout`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -52,7 +52,8 @@ where
             }
         };
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        self.sends.moved(data.map_or(0, Bytes::len));
+        let bytes = data.map_or(0, Bytes::len);
+        self.sends.received(bytes);
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 

@@ -2,20 +2,26 @@
 //!
 //! It must not change the body. It promises exactly one report: complete, failed, or dropped by the peer.
 
-use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::{BoxError, OpenError};
+
 /// How a body ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyEnd {
     /// Every byte was read.
     Complete,
-    /// The body failed, with this error; the connection is cut.
-    Failed(String),
+    /// The body failed; the connection is cut.
+    Failed {
+        /// The error.
+        cause: String,
+        /// Whether what the storage sent failed authentication.
+        is_integrity_failure: bool,
+    },
     /// The body was dropped before its end: the peer closed the connection.
     Dropped,
 }
@@ -24,14 +30,14 @@ pub enum BodyEnd {
 ///
 /// A failure is returned one poll late: the writer of the body flushes what it has when no more is ready, so
 /// the reader receives the head and the bytes before the cut, rather than nothing.
-pub struct ObservedBody<B: Body, F: FnOnce(u64, BodyEnd)> {
+pub struct ObservedBody<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> {
     inner: B,
     bytes: u64,
     report: Option<F>,
-    failure: Option<B::Error>,
+    failure: Option<BoxError>,
 }
 
-impl<B: Body, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
+impl<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
     /// Observes `inner`.
     pub fn new(inner: B, report: F) -> Self {
         Self { inner, bytes: 0, report: Some(report), failure: None }
@@ -46,17 +52,16 @@ impl<B: Body, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
 
 impl<B, F> Body for ObservedBody<B, F>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display + Unpin,
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
     F: FnOnce(u64, BodyEnd) + Unpin,
 {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
@@ -69,7 +74,9 @@ where
                 }
             }
             Some(Err(failure)) => {
-                self.end(BodyEnd::Failed(failure.to_string()));
+                let opening = failure.downcast_ref::<OpenError>();
+                let is_integrity_failure = opening.is_some_and(OpenError::is_integrity_failure);
+                self.end(BodyEnd::Failed { cause: failure.to_string(), is_integrity_failure });
                 self.failure = Some(failure);
                 context.waker().wake_by_ref();
                 return Poll::Pending;
@@ -88,7 +95,7 @@ where
     }
 }
 
-impl<B: Body, F: FnOnce(u64, BodyEnd)> Drop for ObservedBody<B, F> {
+impl<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> Drop for ObservedBody<B, F> {
     fn drop(&mut self) {
         // A body that is empty from the start is never polled, but complete.
         let end = if self.inner.is_end_stream() { BodyEnd::Complete } else { BodyEnd::Dropped };
@@ -103,7 +110,13 @@ mod tests {
     use http_body_util::{BodyExt, Full};
 
     use super::*;
+    use crate::body::boxed;
     use crate::body::test_support::frames;
+    use crate::envelope::native::FormatError;
+
+    fn failed(cause: &str, is_integrity_failure: bool) -> BodyEnd {
+        BodyEnd::Failed { cause: cause.to_owned(), is_integrity_failure }
+    }
 
     type Seen = Arc<Mutex<Vec<(u64, BodyEnd)>>>;
 
@@ -116,16 +129,23 @@ mod tests {
     #[tokio::test]
     async fn each_way_to_end_is_reported_once() {
         let (seen, report) = recorder();
-        ObservedBody::new(Full::new(Bytes::from_static(b"abc")), report).collect().await.unwrap();
+        ObservedBody::new(boxed(Full::new(Bytes::from_static(b"abc"))), report).collect().await.unwrap();
         assert_eq!(*seen.lock().unwrap(), [(3, BodyEnd::Complete)]);
 
         let (seen, report) = recorder();
         let broken = frames(b"abc", &[]).then_an_error();
-        ObservedBody::new(broken, report).collect().await.unwrap_err();
-        assert_eq!(*seen.lock().unwrap(), [(3, BodyEnd::Failed("verdict: refused".to_owned()))]);
+        ObservedBody::new(boxed(broken), report).collect().await.unwrap_err();
+        assert_eq!(*seen.lock().unwrap(), [(3, failed("verdict: refused", false))]);
 
         let (seen, report) = recorder();
-        let mut body = ObservedBody::new(frames(b"abcdef", &[2]), report);
+        let altered =
+            frames(b"abc", &[]).then_an_error().map_err(|_| OpenError::Format(FormatError::ChunkTag));
+        ObservedBody::new(boxed(altered), report).collect().await.unwrap_err();
+        let cause = FormatError::ChunkTag.to_string();
+        assert_eq!(*seen.lock().unwrap(), [(3, failed(&cause, true))]);
+
+        let (seen, report) = recorder();
+        let mut body = ObservedBody::new(boxed(frames(b"abcdef", &[2])), report);
         body.frame().await.unwrap().unwrap();
         drop(body);
         assert_eq!(*seen.lock().unwrap(), [(2, BodyEnd::Dropped)]);
@@ -134,7 +154,7 @@ mod tests {
     /// During the pause, the bytes before the failure are written out.
     #[tokio::test]
     async fn a_failure_comes_after_a_pause() {
-        let mut body = ObservedBody::new(frames(b"abc", &[]).then_an_error(), |_, _| ());
+        let mut body = ObservedBody::new(boxed(frames(b"abc", &[]).then_an_error()), |_, _| ());
         body.frame().await.unwrap().unwrap();
         let (first, second) = std::future::poll_fn(|context| {
             let mut poll = || Pin::new(&mut body).poll_frame(context);

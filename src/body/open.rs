@@ -30,6 +30,16 @@ pub enum OpenError {
     Upstream(#[source] BoxError),
 }
 
+impl OpenError {
+    /// Whether the storage sent other bytes than were sealed.
+    pub fn is_integrity_failure(&self) -> bool {
+        match self {
+            Self::Format(_) | Self::Stream(_) => true,
+            Self::Upstream(_) => false,
+        }
+    }
+}
+
 /// An opener of any type.
 pub type BoxOpener = Box<dyn PieceOpener + Send>;
 

@@ -12,8 +12,8 @@ use crate::envelope::native::multipart::{
     Layout, Part, PartNumber, SegmentEnd, SegmentEntropy, SegmentSealer, seal_terminator,
 };
 use crate::envelope::native::{
-    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, ObjectName,
-    PieceOpener, SealRequest, SseAlgorithm, plaintext_length,
+    Attributes, Binding, BodyKind, CHUNK, ChunkOpener, ChunkSealer, Entropy, Envelope, EnvelopeKeys,
+    ObjectName, PieceOpener, SealRequest, SseAlgorithm, plaintext_length,
 };
 use crate::envelope::{ContentKey, DataKey};
 
@@ -85,7 +85,7 @@ pub(crate) fn frames(content: &[u8], cuts: &[usize]) -> Frames {
 pub(crate) fn new_object() -> (ContentKey, ChunkSealer) {
     let data_key = DataKey::from_bytes([1; 32]);
     let request = SealRequest {
-        data_key: &data_key,
+        keys: EnvelopeKeys::without_customer(&data_key),
         binding: Binding::None,
         body: BodyKind::Put { plaintext_length: 0 },
         sse: SseAlgorithm::AwsKms,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 #[derive(Debug, Clone)]
 pub struct Budget {
     left: Arc<AtomicU64>,
+    size: u64,
     /// The budget that this one is a part of.
     whole: Option<Arc<Budget>>,
 }
@@ -26,13 +27,18 @@ pub struct Share {
 impl Budget {
     /// A budget of `bytes`.
     pub fn new(bytes: u64) -> Self {
-        Self { left: Arc::new(AtomicU64::new(bytes)), whole: None }
+        Self { left: Arc::new(AtomicU64::new(bytes)), size: bytes, whole: None }
     }
 
     /// Returns a new budget of `bytes`. What is taken from it is taken from this budget too.
     #[must_use]
     pub fn part(&self, bytes: u64) -> Self {
-        Self { left: Arc::new(AtomicU64::new(bytes)), whole: Some(Arc::new(self.clone())) }
+        Self { left: Arc::new(AtomicU64::new(bytes)), size: bytes, whole: Some(Arc::new(self.clone())) }
+    }
+
+    /// How many bytes there are, and how many of them are taken.
+    pub fn usage(&self) -> (u64, u64) {
+        (self.size, self.size.saturating_sub(self.left.load(Ordering::Relaxed)))
     }
 
     /// Takes `bytes`; `None` if fewer are left.

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::admin::Certificate;
 use crate::config::Config;
-use crate::server::{Tls, Validity};
+use crate::server::{Tls, Validity, read_certificates};
 
 /// The certificates that this process serves with, and those of its clients' authorities, by names such as
 /// `listen.tls.certificate`, `listen.tls.host.certificate s3.example.com`, `listen.tls.client_ca CN=Clients`
@@ -20,6 +21,35 @@ pub fn certificates(config: &Config) -> Vec<(String, Validity)> {
         validities.iter().map(move |(name, validity)| (format!("{table}.{name}"), *validity))
     });
     named.collect()
+}
+
+/// Those certificates, and the ones of `upstream.ca_file`, with their subjects and names.
+pub fn described(config: &Config) -> Vec<Certificate> {
+    let admin = config.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+    let listeners = [("listen.tls", config.listen.tls.as_ref()), ("admin.tls", admin)];
+    let mut described = Vec::new();
+    for (table, tls) in listeners {
+        let Some(tls) = tls else { continue };
+        for ((name, validity), names) in tls.validities().iter().zip(tls.names()) {
+            described.push(describe(format!("{table}.{name}"), names, *validity));
+        }
+    }
+    for upstream in &config.upstreams {
+        let pem = upstream.extra_root_ca.as_ref().and_then(|file| std::fs::read(file).ok());
+        for (names, validity) in pem.iter().flat_map(|pem| read_certificates(pem)) {
+            let setting = match config.upstreams.len() {
+                1 => "upstream.ca_file".to_owned(),
+                _ => format!("upstream.ca_file of {}", upstream.name),
+            };
+            described.push(describe(setting, &names, validity));
+        }
+    }
+    described
+}
+
+fn describe(setting: String, names: &[String], validity: Validity) -> Certificate {
+    let subject = names.first().cloned().unwrap_or_default();
+    Certificate { setting, subject, names: names.iter().skip(1).cloned().collect(), validity }
 }
 
 /// The certificates that are not valid, or end soon: `listen.tls.certificate expired on 2026-01-31, 3 days

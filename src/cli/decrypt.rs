@@ -48,7 +48,7 @@ pub async fn decrypt(config: Config, arguments: &Decrypt, output: &mut dyn Write
         StoredFormat::Native(stored) => stored,
         StoredFormat::Foreign(object) => return foreign::open(&object.content, body, length, output),
     };
-    let unlocked = stored.unlock(&keyring, rule, &bucket, &object_key).await.map_err(refused)?;
+    let unlocked = stored.unlock(&keyring, rule, (&bucket, &object_key), None).await.map_err(refused)?;
 
     let opener = opener(unlocked.opened, length).map_err(refused)?;
     write_plaintext(opener, body, output)

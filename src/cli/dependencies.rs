@@ -7,14 +7,14 @@ mod storage;
 
 use std::time::{Duration, Instant};
 
-pub use self::keys::{HolderKey, keyring_line};
+pub use self::keys::{HolderKey, holder_place, keyring_line};
 pub use self::storage::{Storage, StorageName, StorageStatus};
 use crate::config::Config;
 use crate::keyring::{EncryptionContext, Keyring, RoundTrip};
 use crate::object::rule::BucketRule;
 use crate::operation::Resources;
 use crate::s3::BucketName;
-use crate::upstream::Upstreams;
+use crate::upstream::{Settings, Upstreams};
 
 /// The realm of checks. A policy that allows a key for certain realms only has to include it.
 const REALM: &str = "s3veil-check";
@@ -87,13 +87,25 @@ impl Dependencies {
         checked.map_err(|failed| keys::failure(&key.place, key.is_aws, &failed))
     }
 
+    /// The name of a key: the one that a rule names, else the holder's default. `None` for a holder without
+    /// one.
+    pub fn key_name(&self, key: &HolderKey) -> Option<String> {
+        let default = self.keyring.holders().nth(key.holder).and_then(|(_, key_id)| key_id);
+        key.key_id.as_ref().or(default).map(|key_id| key_id.as_str().to_owned())
+    }
+
     /// The time since which ordinary requests have generated and unwrapped a data key under this key.
     pub fn last_key_success(&self, key: &HolderKey) -> Option<Instant> {
         self.keyring.last_success(key.holder, key.key_id.as_ref())
     }
 }
 
-/// The line of the storages on the status page.
+/// A storage in words, such as `http://127.0.0.1:9000 (us-east-1)`.
+pub fn storage_place(settings: &Settings) -> String {
+    storage::place(settings)
+}
+
+/// The line of the storages in the log.
 pub fn storage_line(config: &Config) -> String {
     match config.upstreams.as_slice() {
         [only] => storage::line(only),

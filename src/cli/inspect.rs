@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::envelope::DataKey;
 use crate::envelope::native::multipart::Layout;
 use crate::envelope::native::{Binding, BodyKind, HolderKind, ObjectName, SseAlgorithm};
-use crate::error::with_causes;
+use crate::error::{Error, with_causes};
 use crate::keyring::{EncryptionContext, ExaminedWrapping, WrappingName};
 use crate::object::Resources;
 use crate::object::foreign::{ForeignObject, StoredFormat, unlock_stored};
@@ -61,15 +61,17 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
         _ = writeln!(report, "stored: {stored_length} bytes; plaintext: {plaintext_length} bytes");
     }
     report.push_str(&describe_wrappings(&resources, rule, &bucket, &object_key, &stored).await);
-    let unlocked = stored.unlock(&resources.keyring, rule, &bucket, &object_key).await.map_err(|error| {
+    _ = writeln!(report, "encryption in responses: {}", sse_name(stored.envelope().sse()));
+    let (name, keyring) = ((&bucket, &object_key), &resources.keyring);
+    let not_authentic = |error: Error| {
         Failure::Unavailable(format!("{report}envelope: NOT authentic: {}", with_causes(&error)))
-    })?;
-    _ = writeln!(report, "key: {}", unlocked.key_id);
-    let sse = match stored.envelope().sse() {
-        SseAlgorithm::AwsKms => "aws:kms",
-        SseAlgorithm::Aes256 => "AES256",
     };
-    _ = writeln!(report, "encryption in responses: {sse}");
+    if stored.envelope().has_customer_key() {
+        let key_id = stored.authenticate(keyring, rule, name).await.map_err(not_authentic)?;
+        return Ok(format!("{report}key: {key_id}{WITH_CUSTOMER_KEY}"));
+    }
+    let unlocked = stored.unlock(keyring, rule, name, None).await.map_err(not_authentic)?;
+    _ = writeln!(report, "key: {}", unlocked.key_id);
     for checksum in unlocked.checksums() {
         _ = writeln!(report, "plaintext {}: {checksum}", checksum.algorithm());
     }
@@ -87,6 +89,18 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
     }
     report.push_str("envelope: authentic. The body is authenticated chunk by chunk when it is read.\n");
     Ok(report)
+}
+
+/// What a report ends with, behind the key's name, for an object with a customer key.
+const WITH_CUSTOMER_KEY: &str = ", and a customer key, which no service has\nenvelope: of this data key. Content and \
+                                 checksums open with the customer key alone.\n";
+
+fn sse_name(sse: SseAlgorithm) -> &'static str {
+    match sse {
+        SseAlgorithm::AwsKms => "aws:kms",
+        SseAlgorithm::Aes256 => "AES256",
+        SseAlgorithm::CustomerKey => "customer key (SSE-C)",
+    }
 }
 
 fn absent(url: &ObjectUrl, status: StatusCode) -> Failure {
@@ -115,7 +129,7 @@ async fn describe_wrappings(
     };
     let is_the_objects = |data_key: &DataKey| {
         let name = ObjectName { realm, object_key: object_key.as_bytes() };
-        stored.envelope().open(data_key, rule.reading(), name).is_ok()
+        stored.envelope().binding() >= rule.binding && stored.envelope().is_committed(data_key, name)
     };
     let mut text = String::new();
     for ExaminedWrapping { wrapping, attempt } in examined {

@@ -31,7 +31,8 @@ pub fn keygen(arguments: &Keygen, configuration: &std::path::Path) -> Result<Str
     let made = if arguments.rotate { local::rotate(&file) } else { local::generate(&file) };
     let key_id = made.map_err(startup::keyring_failed)?;
     let done = if arguments.rotate {
-        "is the current key now; older keys still open what they wrapped. Restart running proxies"
+        "is the current key now; older keys still open what they wrapped. A running \
+         proxy takes it within ten seconds, or at once on SIGHUP"
     } else {
         "was made. The file opens every object, and without it all are lost: keep a copy in a safe place"
     };

@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::state::{Changed, State};
 use super::dependencies::{Dependencies, DependencyError, PROBE_LIMIT, StorageStatus};
-use crate::admin::Health;
+use crate::admin::{Health, Reports};
 use crate::keyring::CacheSettings;
 use crate::server::Validity;
 
@@ -83,11 +83,21 @@ impl Readiness {
             tokio::spawn(self.clone().assess(turn));
         }
         drop(tokio::time::timeout(PROBE_WAIT, self.turn.lock()).await);
+        self.known()
+    }
+
+    /// The last known state, without an assessment.
+    pub fn known(&self) -> Health {
         let mut state = self.state();
         state.learn_from_requests();
         let mut health = state.health(Instant::now());
         health.degraded.extend(state.certificate_problems(SystemTime::now()));
         health
+    }
+
+    /// The storages and keys, as far as they are known.
+    pub fn reports(&self) -> Reports {
+        self.state().reports()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

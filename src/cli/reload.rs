@@ -58,6 +58,7 @@ pub(super) struct Fixed {
     admin: String,
     log: String,
     audit: String,
+    traces: String,
 }
 
 /// A state that has been built, as far as operators see it.
@@ -97,6 +98,7 @@ impl Fixed {
             admin: format!("{admin:?}"),
             log: format!("{:?}", config.log.format),
             audit: format!("{:?}", config.audit),
+            traces: format!("{:?}", config.traces),
         }
     }
 
@@ -107,6 +109,7 @@ impl Fixed {
             ("[admin]", self.admin != other.admin),
             ("log.format", self.log != other.log),
             ("[audit]", self.audit != other.audit),
+            ("[traces]", self.traces != other.traces),
         ];
         tables.into_iter().filter_map(|(table, is_changed)| is_changed.then_some(table)).collect()
     }
@@ -176,6 +179,7 @@ impl Reloader<'_> {
         let (warnings, level) = (config.warnings.clone(), config.log.level.clone());
         let (names, cache) = (DependencyNames::new(&config), config.keyring.cache);
         let max_requests = config.requests.max_requests;
+        let plaintext_rules = metric_descriptions::plaintext_rules(&config);
         let Replaceable { status: shown, tls, admin_tls, admin_token, .. } = &self.replaceable;
         let status = Status { listen: shown.load().listen.clone(), ..status(&config) };
         let certificates = certificates::certificates(&config);
@@ -190,6 +194,7 @@ impl Reloader<'_> {
         self.readiness.replace(Dependencies::new(&state.resources, names), &cache, certificates);
         self.service.replace(state);
         metric_descriptions::set_request_limit(max_requests);
+        metric_descriptions::set_plaintext_rules(plaintext_rules);
         shown.store(Arc::new(status));
         loaded.show(shown);
         replace_tls(tls.as_ref(), next_tls.as_ref());

@@ -4,7 +4,6 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::pin::Pin;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,18 +13,19 @@ use super::audit;
 use super::dependencies::{Dependencies, DependencyNames};
 use super::readiness::Readiness;
 use super::reload::{Fixed, Loaded, Reloader};
-use super::serve::{self, Listeners};
+use super::serve::{self, Listeners, Operators};
 use super::startup::{self, FileContents, Origin, Purpose};
 use super::{
-    Check, Command, CommandLine, Decrypt, Failure, certificates, check, decrypt, health, inspect, job,
-    keygen, manual, process,
+    Check, Command, CommandLine, ConfigCommand, Decrypt, Failure, certificates, check, decrypt, health,
+    inspect, job, keygen, manual, process,
 };
-use crate::admin::{Health, Problem};
-use crate::audit::{Audit, AuditError, AuditLog, Condition};
+use crate::audit::{AuditError, AuditLog};
 use crate::config::{Config, ServiceManager};
+use crate::error::with_causes;
 use crate::log::Log;
 use crate::server::{ConnectionInfo, RequestBody, Workers};
 use crate::service::{Arrival, Service};
+use crate::trace::Traces;
 use crate::{config, metric};
 
 /// Runs the command of `line`; what it shows is written to `output`.
@@ -48,6 +48,8 @@ pub fn run(line: CommandLine, output: &mut dyn Write) -> Result<(), Failure> {
         Command::Keys(arguments) => return show(job::run(&config, job::Kind::Keys(arguments))?, output),
         Command::Report(arguments) => return show(job::report(&config, &arguments)?, output),
         Command::Audit(command) => return audit::run(&command, output),
+        Command::Config(ConfigCommand::Show) => config::show(&config)?,
+        Command::Config(ConfigCommand::Schema) => manual::schema(),
         Command::Check(arguments) => return check(&config, &arguments, output),
         Command::Keygen(arguments) => keygen::keygen(&arguments, &config)?,
         Command::Inspect(arguments) => {
@@ -100,7 +102,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         source,
     })?;
     let config = config::load(path)?;
-    let log = Log::start(&config.log);
+    let log = Log::start(&config.log, service_manager.is_journal);
     let log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
     process::raise_descriptor_limit(config.listen.max_connections);
     // Before the threads, so that it ends after the last request on them.
@@ -148,8 +150,9 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
         *audit = Some(AuditLog::start(settings).map_err(audit_failed)?);
     }
     let audit = audit.as_ref().map(AuditLog::handle);
+    let traces = start_traces(&config)?;
     let state = startup::state(config, None, Purpose::Serve).await?;
-    let service = Service::audited(state, audit.clone());
+    let service = Service::recorded(state, audit.clone(), traces.as_ref().map(Traces::tracer));
     tokio::spawn(service.cut_slow_clients());
     let state = service.state();
     appends.require(&state.resources).await?;
@@ -158,16 +161,12 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
     let loaded = Loaded::new(&state, certificates);
     loaded.show(&listeners.status());
     readiness.begin();
-    let health = with_audit(readiness.clone(), audit.clone());
+    let operators = Operators::new(readiness.clone(), audit.clone(), service.clone());
     let respond = {
         let service = service.clone();
         move |request: http::Request<RequestBody>, connection: ConnectionInfo| {
             let service = service.clone();
-            async move {
-                let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
-                let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
-                service.call(request, arrival).await
-            }
+            async move { service.call(request, arrival(connection)).await }
         }
     };
     let reloader = Reloader {
@@ -181,31 +180,23 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
         audit,
     };
     tokio::select! {
-        () = listeners.serve(workers, respond, health, metrics, shutdown) => {}
+        () = listeners.serve(workers, respond, operators, metrics, shutdown) => {}
         () = reloader.run(hangups) => {}
+    }
+    if let Some(traces) = traces {
+        traces.finish().await;
     }
     Ok(())
 }
 
-/// The readiness, and that of the audit log: other replicas may have a disk with room.
-fn with_audit(
-    readiness: Readiness,
-    audit: Option<Audit>,
-) -> impl Fn() -> Pin<Box<dyn Future<Output = Health> + Send>> + Send + Sync + 'static {
-    move || {
-        let (readiness, audit) = (readiness.clone(), audit.clone());
-        Box::pin(async move {
-            let mut health = readiness.health().await;
-            let problem =
-                || Problem { component: "audit", message: "the audit log can't be written".to_owned() };
-            match audit.map(|audit| audit.condition()) {
-                Some(Condition::Refusing) => health.problems.push(problem()),
-                Some(Condition::Failing) => health.degraded.push(problem()),
-                Some(Condition::Well) | None => {}
-            }
-            health
-        })
-    }
+fn arrival(connection: ConnectionInfo) -> Arrival {
+    let ConnectionInfo { peer, tls_version, certificate_names, is_surplus, meter } = connection;
+    Arrival { peer, tls_version, certificate_names, is_surplus, meter }
+}
+
+fn start_traces(config: &Config) -> Result<Option<Traces>, Failure> {
+    let traces = config.traces.as_ref().map(Traces::start).transpose();
+    traces.map_err(|error| Failure::Usage(with_causes(&error)))
 }
 
 fn audit_failed(error: AuditError) -> Failure {

@@ -12,15 +12,16 @@ pub(super) use self::file_contents::FileContents;
 use super::Failure;
 use crate::access::{Client, Clients};
 use crate::buffers::Budget;
-use crate::config::Config;
+use crate::config::{Config, MetricSettings};
 use crate::error::with_causes;
 use crate::keyring::{self, Keyring, KeyringError, KeyringSetupError};
 use crate::object::caches::{DefaultKeyCache, LayoutCache, SizeCache};
 use crate::object::rule::Policies;
 use crate::operation::Resources;
 use crate::operation::response::cors::CorsCache;
-use crate::service::State;
+use crate::service::{State, Tallies, TallySettings};
 use crate::sigv4::VerifyPolicy;
+use crate::upload::acls::KnownAcls;
 use crate::upload::conditional_writes::KnownConditionalWrites;
 use crate::upload::memory::UploadCache;
 use crate::upstream::{self, Route, Upstream, UpstreamSetupError, Upstreams};
@@ -173,6 +174,7 @@ fn assemble(config: &Config, upstreams: Upstreams, keyring: Keyring, memory: Bud
             object,
             upload_cache: UploadCache::default(),
             conditional_writes: KnownConditionalWrites::default(),
+            acls: KnownAcls::default(),
         },
         cors: CorsCache::default(),
         client_idle_timeout: config.requests.idle_timeout,
@@ -226,10 +228,12 @@ fn state_with(
     config: Config,
     number: impl FnOnce(Vec<(String, Client)>) -> Clients,
 ) -> State {
-    let Config { requests, clients, .. } = config;
+    let Config { requests, clients, log, metrics: MetricSettings { by_client, by_rule }, .. } = config;
+    let clients = number(clients);
+    let tallies = Tallies::new(TallySettings { by_client, by_rule }, &clients, &resources.policies);
     State {
         resources: Arc::new(resources),
-        clients: number(clients),
+        clients,
         verification: VerifyPolicy {
             region: requests.region,
             max_skew: requests.max_clock_skew,
@@ -238,6 +242,8 @@ fn state_with(
         domains: requests.domain.into_iter().collect(),
         max_requests: requests.max_requests,
         max_delay: requests.cut_slow_clients.then_some(requests.idle_timeout),
+        access_log: log.access,
+        tallies,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::serve::{self, Listeners, Shutdown};
 use super::*;
-use crate::admin::Health;
+use crate::admin::{Health, Reports, Source};
 use crate::config::{self, ServiceManager};
 use crate::server::{RequestBody, Workers};
 
@@ -216,13 +216,32 @@ async fn the_status_says_what_is_served_and_no_secret() {
     assert_eq!(status.upstream, "embedded store in /etc/data, for trying it out");
     assert_eq!(status.keyring, "local keyring /etc/keyring");
     assert_eq!(
-        status.buckets,
+        status.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             "logs/a/*  writes native; reads native; bound to realm and object key; realm r/1",
             "*/*  writes native; reads native; bound to realm and object key; key k"
         ]
     );
     assert!(!format!("{status:?}").contains("hunter2"));
+}
+
+/// A process without problems.
+struct Well;
+
+impl Source for Well {
+    async fn health(&self) -> Health {
+        Health::default()
+    }
+
+    fn known_health(&self) -> Health {
+        Health::default()
+    }
+
+    fn reports(&self) -> Reports {
+        Reports::default()
+    }
+
+    async fn set_gauges(&self) {}
 }
 
 /// While the last request runs, `/readyz` reports the shutdown; the second signal ends the process at once.
@@ -250,10 +269,10 @@ async fn a_drain_is_seen_by_operators_and_can_be_cut_short() {
     let shutdown =
         Shutdown { graceful: async { drop(wait_graceful.await) }, now: async { drop(wait_now.await) } };
     let metrics = serve::recorder().handle();
-    let readiness = || std::future::ready(Health::default());
-    let serving = tokio::spawn(async move {
-        listeners.serve(&Workers::current(), service, readiness, metrics, shutdown).await
-    });
+    let serving =
+        tokio::spawn(
+            async move { listeners.serve(&Workers::current(), service, Well, metrics, shutdown).await },
+        );
 
     assert!(ask(objects, "/").await.ends_with("hello"));
     assert!(ask(admin, "/readyz").await.starts_with("HTTP/1.1 200"));

@@ -6,10 +6,8 @@ use super::error::Result;
 use super::section::Section;
 use crate::audit::{OnFailure, Settings, SigningKey};
 
-const KEYS: &str = "file signing_key_file on_failure";
-
 pub(super) fn read(root: &Section<'_>) -> Result<Option<Settings>> {
-    let Some(section) = root.section("audit", KEYS)? else { return Ok(None) };
+    let Some(section) = root.section("audit")? else { return Ok(None) };
     let file = section.text("file", "audit.jsonl")?.ok_or_else(|| {
         section.refuse("file", "is missing", "write for example file = \"/var/log/s3veil/audit.jsonl\"")
     })?;

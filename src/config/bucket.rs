@@ -3,16 +3,14 @@
 //! It promises that every rule can match, has a wrapping key, that no bucket joins a realm by chance, and
 //! that no two buckets are plainly one stored bucket.
 
+use super::error::suggest::nearest;
 use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
-use super::suggest::nearest;
 use super::{rule_keys, value};
 use crate::keyring::HolderSettings;
-use crate::object::rule::{Binding, BucketRule};
+use crate::object::rule::{Binding, BucketRule, CustomerKeyRule};
 use crate::s3::{BucketName, EtagStyle};
 use crate::upstream::{Conflict, InvalidStoredName, Route, Routes, Settings, StoredName};
-
-const KEYS: &str = "name prefix upstream stored_as realm key_id allowed_key_ids holders allowed_holders holders_required recovery formats cbc_padding cbc_multipart s3ec binding etag";
 
 /// Maximum length of a prefix in bytes: that of an object's key.
 const MAX_PREFIX: usize = 1024;
@@ -29,7 +27,7 @@ pub(super) fn read(
     max_buffered: u64,
     upstreams: &[Settings],
 ) -> Result<(Vec<BucketRule>, Vec<Route>)> {
-    let sections = root.sections("bucket", KEYS)?;
+    let sections = root.sections("bucket")?;
     if sections.is_empty() {
         let fix = "write [[bucket]] and below it name = \"*\", for every bucket";
         return Err(ConfigError::whole(root.source.file, Refusal::new("missing [[bucket]]", fix)));
@@ -157,6 +155,8 @@ fn read_one(section: &Section<'_>, holders: &[HolderSettings], max_buffered: u64
         section.refuse("name", "is missing", "write the bucket's name, or \"*\" for every bucket")
     })?;
     let bindings = [("realm+key", Binding::RealmAndKey), ("realm", Binding::Realm), ("none", Binding::None)];
+    let customer_keys =
+        [("off", CustomerKeyRule::Off), ("tls", CustomerKeyRule::Tls), ("any", CustomerKeyRule::Any)];
     let etags = [("opaque", EtagStyle::Opaque), ("storage", EtagStyle::Storage)];
     Ok(BucketRule {
         name,
@@ -166,5 +166,6 @@ fn read_one(section: &Section<'_>, holders: &[HolderSettings], max_buffered: u64
         formats: super::formats::read(section, max_buffered)?,
         binding: section.choice("binding", &bindings)?.unwrap_or(Binding::RealmAndKey),
         etag: section.choice("etag", &etags)?.unwrap_or_default(),
+        customer_keys: section.choice("sse_c", &customer_keys)?.unwrap_or_default(),
     })
 }

@@ -14,11 +14,6 @@ use crate::s3::BucketPattern;
 use crate::server::{self, Tls};
 use crate::sigv4::SecretAccessKey;
 
-const KEYS: &str = "access_key_id secret_access_key secret_access_key_file anonymous buckets access grants \
-                    certificate_subject";
-
-const GRANT_KEYS: &str = "buckets prefix rights";
-
 /// An example of a list of grants, for errors.
 const GRANTS: &str = "grants = [{ buckets = [\"logs-*\"], rights = [\"read\", \"list\"] }]";
 
@@ -29,7 +24,7 @@ pub const DEMO_SECRET: &str = "s3veil-secret";
 const MIN_SECRET: usize = 16;
 
 pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<(String, Client)>> {
-    let sections = root.sections("client", KEYS)?;
+    let sections = root.sections("client")?;
     if sections.is_empty() {
         let fix =
             "write [[client]] and below it access_key_id and secret_access_key, which clients sign with";
@@ -64,8 +59,8 @@ pub(super) fn warn_of_unserved(
         };
         rules.iter().any(|rule| meets(&rule.name))
     };
-    for (section, (_, client)) in root.sections("client", KEYS)?.iter().zip(clients) {
-        let tables = section.sections("grants", GRANT_KEYS)?;
+    for (section, (_, client)) in root.sections("client")?.iter().zip(clients) {
+        let tables = section.sections("grants")?;
         for (index, grant) in client.grants.iter().enumerate() {
             let table = tables.get(index).unwrap_or(section);
             for pattern in grant.buckets.iter().filter(|pattern| !is_served(pattern)) {
@@ -80,7 +75,7 @@ pub(super) fn warn_of_unserved(
 /// Refuses a client that is bound to a certificate, where the listener verifies none.
 pub(super) fn require_client_ca(root: &Section<'_>, listen: &server::Settings) -> Result<()> {
     let verifies_clients = listen.tls.as_ref().is_some_and(Tls::verifies_clients);
-    let mut sections = root.sections("client", KEYS)?.into_iter();
+    let mut sections = root.sections("client")?.into_iter();
     match sections.find(|section| !verifies_clients && section.has("certificate_subject")) {
         Some(section) => {
             let fix = "write client_ca = \"ca.pem\" into [listen.tls], or remove it";
@@ -162,7 +157,7 @@ fn read_grants(section: &Section<'_>) -> Result<Grants> {
             return Err(section.refuse(key, &format!("conflicts with `{}`", section.path("grants")), fix));
         }
     }
-    let tables = section.sections("grants", GRANT_KEYS)?;
+    let tables = section.sections("grants")?;
     if tables.is_empty() {
         return Err(section.refuse("grants", "is empty", format!("write {GRANTS}")));
     }

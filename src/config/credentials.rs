@@ -122,6 +122,7 @@ pub(super) fn read_secret_of(section: &Section<'_>, literal: &str, file: &str) -
         return from_file(section, file, &path, &content).map(Some);
     }
     let Some(literal) = section.literal(key, "env:NAME")? else { return Ok(None) };
+    section.note_secret(key);
     let secret = section.source.expand(literal).map(|text| Secret::new(text.into_owned()));
     let secret = secret.map_err(|refusal| {
         let fix = format!("{}; a secret that begins with $ goes into {file}", refusal.fix);

@@ -2,6 +2,9 @@
 //! It must not know which keys exist.
 //! It promises one line with file, line, problem and remedy, without secrets.
 
+pub(super) mod suggest;
+pub(super) mod syntax;
+
 use std::path::{Path, PathBuf};
 
 /// A result whose error, unless another is named, is one of the configuration.

@@ -10,8 +10,8 @@ use super::value;
 use crate::envelope::article_cbc::Padding;
 use crate::object::rule::formats::{Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 
-const WRITE_FORMATS: [WriteFormat; 4] =
-    [WriteFormat::Native, WriteFormat::Cbc, WriteFormat::S3ecV2, WriteFormat::S3ecV3];
+const WRITE_FORMATS: [WriteFormat; 5] =
+    [WriteFormat::Native, WriteFormat::Cbc, WriteFormat::S3ecV2, WriteFormat::S3ecV3, WriteFormat::Plaintext];
 const READ_FORMATS: [ReadFormat; 4] =
     [ReadFormat::Native, ReadFormat::Cbc, ReadFormat::S3ec, ReadFormat::Plaintext];
 
@@ -24,10 +24,11 @@ const MAX_CONTEXT: usize = 1024;
 /// Reads the formats of a `[[bucket]]`. No buffer may exceed `max_buffered`, the memory of all requests.
 pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats> {
     let mut formats = Formats::default();
-    if let Some(section) = bucket.section("formats", "write read")? {
+    if let Some(section) = bucket.section("formats")? {
         let choices = WRITE_FORMATS.map(|format| (format.name(), format));
         formats.write = section.choice("write", &choices)?.unwrap_or(WriteFormat::Native);
         let own = formats.write.read_as();
+        acknowledge_plaintext(&section, formats.write)?;
         let choices = READ_FORMATS.map(|format| (format.name(), format));
         let read = section.list("read", "native", |text| super::section::chosen(text, &choices))?;
         formats.read = read.unwrap_or_else(|| vec![own]);
@@ -51,6 +52,31 @@ pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats> {
     Ok(formats)
 }
 
+/// Requires that a rule which stores objects unencrypted says so twice, and warns of it, at every start and
+/// reload and in `check`.
+fn acknowledge_plaintext(section: &Section<'_>, write: WriteFormat) -> Result<()> {
+    let is_acknowledged = section.boolean("store_unencrypted")?.unwrap_or(false);
+    match (write, is_acknowledged) {
+        (WriteFormat::Plaintext, true) => {
+            let problem = "is \"plaintext\": OBJECTS UNDER THIS RULE ARE STORED UNENCRYPTED";
+            let fix = "keep this only for what its clients encrypt themselves, such as restic repositories";
+            section.warn("write", problem, fix);
+            Ok(())
+        }
+        (WriteFormat::Plaintext, false) => {
+            let problem = "\"plaintext\" would store objects unencrypted";
+            let fix =
+                "write \"native\"; or, for what its clients encrypt themselves, add store_unencrypted = true";
+            Err(section.refuse("write", problem, fix))
+        }
+        (WriteFormat::Native | WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3, true) => {
+            let problem = "has no effect unless `bucket.formats.write` is \"plaintext\"";
+            Err(section.refuse("store_unencrypted", problem, "remove it"))
+        }
+        (WriteFormat::Native | WriteFormat::Cbc | WriteFormat::S3ecV2 | WriteFormat::S3ecV3, false) => Ok(()),
+    }
+}
+
 fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<()> {
     let paddings = [("pkcs7", Padding::Pkcs7), ("zero", Padding::Zero)];
     formats.cbc.padding = bucket.choice("cbc_padding", &paddings)?.unwrap_or(Padding::Pkcs7);
@@ -66,8 +92,7 @@ fn read_cbc(bucket: &Section<'_>, formats: &mut Formats) -> Result<()> {
 fn read_s3ec(bucket: &Section<'_>, max_buffered: u64) -> Result<S3ecRules> {
     let default = S3ecRules::default();
     let default = S3ecRules { buffer: default.buffer.min(max_buffered), ..default };
-    let known = "legacy buffer large ranges context";
-    let Some(section) = bucket.section("s3ec", known)? else { return Ok(default) };
+    let Some(section) = bucket.section("s3ec")? else { return Ok(default) };
     let large = [("refuse", Large::Refuse), ("stream", Large::Stream)];
     let ranges = [("verify", Ranges::Verify), ("unauthenticated", Ranges::Unauthenticated)];
     let buffer = section.parsed("buffer", "64MiB", |text| match value::size(text)? {

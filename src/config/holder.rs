@@ -15,22 +15,14 @@ mod pkcs11;
 mod tests;
 mod vault;
 
+use super::error::suggest::nearest;
 use super::error::{Refusal, Result};
+#[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
+use super::reference::Keys;
+use super::reference::PROVIDER;
 use super::section::Section;
-use super::suggest::nearest;
 use super::value;
 use crate::keyring::{HolderSettings, Provider};
-
-/// The keys that describe a provider, with a space between two.
-macro_rules! provider_keys {
-    () => {
-        "provider file key_id endpoint region access_key_id secret_access_key secret_access_key_file \
-         address mount key namespace ca_file auth library token_label slot pin_file key_label algorithm"
-    };
-}
-pub(super) use provider_keys;
-
-const KEYS: &str = concat!("name replica_of ", provider_keys!());
 
 /// The name of the holder that `[keyring]` describes.
 pub(super) const SINGLE: &str = "keyring";
@@ -67,7 +59,7 @@ const KINDS: [(&str, Kind); 6] = [
 
 /// Reads every `[[holder]]`.
 pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Vec<HolderSettings>> {
-    let sections = root.sections("holder", KEYS)?;
+    let sections = root.sections("holder")?;
     let mut holders: Vec<HolderSettings> = Vec::with_capacity(sections.len());
     for section in &sections {
         let name = section.parsed("name", "aws", value::name)?.ok_or_else(|| {
@@ -131,11 +123,11 @@ fn left_out(section: &Section<'_>, provider: &str, feature: &str) -> super::Conf
 #[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
 fn read_method<'a, T: Copy>(
     section: &Section<'a>,
-    known: &'static str,
+    known: Keys,
     methods: &[(&'static str, (T, &str))],
     example: &str,
 ) -> Result<(Section<'a>, T)> {
-    let auth = section.section("auth", known)?;
+    let auth = section.section_with("auth", known)?;
     let auth =
         auth.ok_or_else(|| section.refuse("auth", "is missing", format!("write auth = {{ {example} }}")))?;
     let choices: Vec<_> = methods.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
@@ -143,10 +135,10 @@ fn read_method<'a, T: Copy>(
     let method =
         method.ok_or_else(|| auth.refuse("method", "is missing", format!("write auth = {{ {example} }}")))?;
     let (method, words) = methods[method].1;
-    for word in
-        known.split(' ').filter(|word| *word != "method" && !words.split(' ').any(|read| read == *word))
+    for key in
+        known.iter().filter(|key| key.name != "method" && !words.split(' ').any(|read| read == key.name))
     {
-        auth.absent(word, "has no effect with this method")?;
+        auth.absent(key.name, "has no effect with this method")?;
     }
     Ok((auth, method))
 }
@@ -208,8 +200,8 @@ pub(super) fn holder_named(name: &str, holders: &[HolderSettings]) -> Result<usi
 
 /// Refuses every key of a provider that is not among those that this provider reads.
 fn only(section: &Section<'_>, provider: &str, known: &str) -> Result<()> {
-    for word in provider_keys!().split(' ').filter(|word| !known.split(' ').any(|known| known == *word)) {
-        section.absent(word, &format!("has no effect with {provider}"))?;
+    for key in PROVIDER.iter().filter(|key| !known.split(' ').any(|known| known == key.name)) {
+        section.absent(key.name, &format!("has no effect with {provider}"))?;
     }
     Ok(())
 }

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Refusal, Result};
 use super::holder::{self, Surroundings};
+use super::reference::PROVIDER;
 use super::section::Section;
 use super::value;
 use crate::keyring::{CacheSettings, Reuse, Settings};
-
-const KEYS: &str = concat!(holder::provider_keys!(), " cache reuse");
-const CACHE_KEYS: &str = "max_age max_objects max_bytes entries stale_if_error";
 
 /// Maximum time to live of a cached key: a revoked key remains usable for this long.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,13 +24,13 @@ const MAX_OBJECTS: u64 = 1 << 32;
 
 /// Reads `[keyring]` and `[[holder]]`.
 pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result<Settings> {
-    let section = root.section("keyring", KEYS)?;
+    let section = root.section("keyring")?;
     let mut holders = holder::read(root, surroundings)?;
     match &section {
         Some(section) if holders.is_empty() => holders.push(holder::read_single(section, surroundings)?),
         Some(section) => {
-            for word in holder::provider_keys!().split(' ') {
-                section.absent(word, "has no effect beside [[holder]]")?;
+            for key in PROVIDER {
+                section.absent(key.name, "has no effect beside [[holder]]")?;
             }
         }
         None if holders.is_empty() => {
@@ -51,7 +49,7 @@ pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>) -> Result
 
 fn read_cache(keyring: &Section<'_>) -> Result<CacheSettings> {
     let mut cache = CacheSettings::default();
-    let Some(section) = keyring.section("cache", CACHE_KEYS)? else { return Ok(cache) };
+    let Some(section) = keyring.section("cache")? else { return Ok(cache) };
     let bounded_age = |word| {
         let age = section.parsed(word, "5m", value::timeout)?;
         match age.filter(|age| *age > MAX_AGE) {

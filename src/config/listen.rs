@@ -10,10 +10,6 @@ use super::{credentials, required, tls, value};
 use crate::admin::BearerToken;
 use crate::{admin, server};
 
-const KEYS: &str = "address domain tls region sigv2 reuse_port max_connections max_requests max_buffered \
-                    header_timeout idle_timeout min_rate drain_delay drain_timeout max_clock_skew";
-
-const ADMIN_KEYS: &str = "address tls bearer_token bearer_token_file";
 const TOKEN: &str = "bearer_token";
 const TOKEN_FILE: &str = "bearer_token_file";
 
@@ -61,7 +57,7 @@ pub struct RequestRules {
 }
 
 pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules)> {
-    let section = required(root, "listen", KEYS, "write [listen] and below it address = \"127.0.0.1:8333\"")?;
+    let section = required(root, "listen", "write [listen] and below it address = \"127.0.0.1:8333\"")?;
     let address = section.parsed("address", "127.0.0.1:8333", value::address)?;
     let address = address.ok_or_else(|| {
         section.refuse("address", "is missing", "write for example address = \"127.0.0.1:8333\"")
@@ -89,6 +85,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
         idle_timeout,
         min_rate: min_rate.unwrap_or(DEFAULT_MIN_RATE),
         drain_delay: section.parsed("drain_delay", "10s", value::duration)?.unwrap_or_default(),
+        is_counted: true,
         drain_timeout: timeout("drain_timeout", 30)?,
     };
     let max_clock_skew = timeout("max_clock_skew", 15 * 60)?;
@@ -117,7 +114,7 @@ pub(super) fn read(root: &Section<'_>) -> Result<(server::Settings, RequestRules
 }
 
 pub(super) fn read_admin(root: &Section<'_>, listen: &server::Settings) -> Result<Option<admin::Settings>> {
-    let Some(section) = root.section("admin", ADMIN_KEYS)? else { return Ok(None) };
+    let Some(section) = root.section("admin")? else { return Ok(None) };
     let fix = "write for example address = \"127.0.0.1:9333\", or remove [admin]";
     let address = section.parsed("address", "127.0.0.1:9333", value::address)?;
     let address = address.ok_or_else(|| section.refuse("address", "is missing", fix))?;

@@ -1,9 +1,13 @@
-//! `[log]`: the log's format and level.
+//! `[log]`: the log's format and level, and which requests have a line.
 //! It must not know how a line is written.
 //! It promises a level that `tracing_subscriber` parses as intended.
 
+pub(super) mod metrics;
+
 use super::error::{ConfigError, Refusal, Result};
 use super::section::Section;
+use super::value;
+use crate::log::{AccessLog, Share};
 pub use crate::log::{LogFormat, LogSettings};
 
 /// The environment variable that overrides `log.level`, as is usual for Rust programs.
@@ -12,11 +16,13 @@ const ENVIRONMENT: &str = "RUST_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 pub(super) fn read(root: &Section<'_>) -> Result<LogSettings> {
-    let mut settings = LogSettings { format: LogFormat::Text, level: "info".to_owned() };
-    if let Some(section) = root.section("log", "format level")? {
+    let mut settings =
+        LogSettings { format: LogFormat::Text, level: "info".to_owned(), access: AccessLog::default() };
+    if let Some(section) = root.section("log")? {
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         settings.format = section.choice("format", &formats)?.unwrap_or(settings.format);
         settings.level = section.parsed("level", "info", level)?.unwrap_or(settings.level);
+        settings.access = read_access(&section)?;
     }
     if let Some(text) = (root.source.environment)(ENVIRONMENT).filter(|text| !text.is_empty()) {
         settings.level = level(&text).map_err(|Refusal { problem, fix }| {
@@ -25,6 +31,35 @@ pub(super) fn read(root: &Section<'_>) -> Result<LogSettings> {
         })?;
     }
     Ok(settings)
+}
+
+/// Which requests have a line.
+#[derive(Clone, Copy)]
+enum Access {
+    All,
+    Errors,
+    Off,
+}
+
+fn read_access(section: &Section<'_>) -> Result<AccessLog> {
+    let default = AccessLog::default();
+    let choices = [("all", Access::All), ("errors", Access::Errors), ("off", Access::Off)];
+    let access = section.choice("access", &choices)?.unwrap_or(Access::All);
+    let sample = section.parsed("access_sample", "10%", value::share)?;
+    let slow = section.parsed("slow", "1s", value::timeout)?.unwrap_or(default.slow);
+    match access {
+        Access::All => Ok(AccessLog { successes: sample.unwrap_or(Share::ALL), failures: true, slow }),
+        Access::Errors => {
+            section.absent("access_sample", "has no effect with access = \"errors\"")?;
+            Ok(AccessLog { successes: Share::NONE, failures: true, slow })
+        }
+        Access::Off => {
+            for word in ["access_sample", "slow"] {
+                section.absent(word, "has no effect with access = \"off\"")?;
+            }
+            Ok(AccessLog { successes: Share::NONE, failures: false, slow })
+        }
+    }
 }
 
 /// Parses a comma-separated list of `LEVEL` or `TARGET=LEVEL`. A filter would take a misspelt level for a

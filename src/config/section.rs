@@ -1,6 +1,8 @@
 //! Reads one TOML table, key by key.
-//! It must not know which keys exist, nor what their values mean.
+//! It must not know what a value means.
 //! It promises that an unknown key is an error, and that every error names file, line, problem and remedy.
+
+pub(super) mod digest;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -13,9 +15,10 @@ use toml::de::{DeTable, DeValue};
 
 use zeroize::Zeroizing;
 
+use super::error::suggest::nearest;
 use super::error::{ConfigError, Refusal, Result};
+use super::reference::{self, Keys, Kind};
 use super::secret_file;
-use super::suggest::nearest;
 
 /// The configuration file, and the environment that its values may refer to.
 pub(super) struct Source<'a> {
@@ -26,6 +29,8 @@ pub(super) struct Source<'a> {
     pub(super) warnings: RefCell<Vec<String>>,
     /// The keys whose secrets are literal values in the file.
     pub(super) literal_secrets: RefCell<Vec<String>>,
+    /// The byte offsets of the values that are secrets, or name the environment variable of one.
+    pub(super) secrets: RefCell<Vec<usize>>,
     /// The further files whose content is part of the configuration.
     pub(super) files: RefCell<Vec<PathBuf>>,
 }
@@ -67,8 +72,8 @@ pub(super) struct Section<'a> {
     /// Byte offset of the table in the file.
     offset: usize,
     table: &'a DeTable<'a>,
-    /// The names of its keys, with a space between two.
-    known: &'static str,
+    /// The keys that it may have.
+    keys: Keys,
 }
 
 impl<'a> Section<'a> {
@@ -78,10 +83,10 @@ impl<'a> Section<'a> {
         name: String,
         offset: usize,
         table: &'a DeTable<'a>,
-        known: &'static str,
+        keys: Keys,
     ) -> Result<Self> {
-        let section = Self { source, name, offset, table, known };
-        let unknown = table.keys().filter(|word| !is_known(known, word.get_ref()));
+        let section = Self { source, name, offset, table, keys };
+        let unknown = table.keys().filter(|word| reference::find(keys, word.get_ref()).is_none());
         match unknown.min_by_key(|word| word.span().start) {
             Some(word) => Err(section.refuse_unknown(word)),
             None => Ok(section),
@@ -89,7 +94,7 @@ impl<'a> Section<'a> {
     }
 
     fn refuse_unknown(&self, word: &Spanned<Cow<'_, str>>) -> ConfigError {
-        let known: Vec<_> = self.known.split(' ').collect();
+        let known: Vec<_> = self.keys.iter().map(|key| key.name).collect();
         let fix = match nearest(word.get_ref(), &known) {
             Some(meant) => format!("did you mean `{}`?", self.path(meant)),
             None if self.name.is_empty() => format!("the tables are {}", known.join(", ")),
@@ -105,8 +110,14 @@ impl<'a> Section<'a> {
     }
 
     fn find(&self, word: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        debug_assert!(is_known(self.known, word), "`{word}` is read but not known");
+        debug_assert!(reference::find(self.keys, word).is_some(), "`{word}` is read but not known");
         self.table.get(word)
+    }
+
+    /// In a debug build, the table of keys describes `word` as the code reads it.
+    fn assert_kind(&self, word: &str, fits: impl FnOnce(Kind) -> bool) {
+        let kind = reference::find(self.keys, word).map(|key| key.kind);
+        debug_assert!(kind.is_some_and(fits), "`{}` is read as something else", self.path(word));
     }
 
     pub(super) fn has(&self, word: &str) -> bool {
@@ -123,6 +134,12 @@ impl<'a> Section<'a> {
     pub(super) fn refuse(&self, word: &str, problem: &str, fix: impl Into<String>) -> ConfigError {
         let offset = self.table.get(word).map_or(self.offset, |value| value.span().start);
         self.source.refuse(offset, Refusal::new(format!("`{}` {problem}", self.path(word)), fix))
+    }
+
+    /// Notes that the value of `word` is a secret.
+    pub(super) fn note_secret(&self, word: &str) {
+        let offset = self.find(word).map(|value| value.span().start);
+        self.source.secrets.borrow_mut().extend(offset);
     }
 
     /// Adds a warning at the value of `word`; `problem` follows the key's name.
@@ -227,16 +244,24 @@ impl<'a> Section<'a> {
 
     /// A string that names one of the choices.
     pub(super) fn choice<T: Copy>(&self, word: &str, choices: &[(&'static str, T)]) -> Result<Option<T>> {
+        self.assert_kind(word, |kind| {
+            let Kind::Choice(known) = kind else { return false };
+            known.iter().copied().eq(choices.iter().map(|(name, _)| *name))
+        });
         self.parsed(word, choices[0].0, |text| chosen(text, choices))
     }
 
     pub(super) fn boolean(&self, word: &str) -> Result<Option<bool>> {
+        self.assert_kind(word, |kind| matches!(kind, Kind::Boolean));
         let fix = format!("write {word} = true or {word} = false, without quotes");
         self.typed(word, "true or false", &fix, DeValue::as_bool)
     }
 
     /// A whole number within `range`.
     pub(super) fn count(&self, word: &str, range: RangeInclusive<u64>) -> Result<Option<u64>> {
+        self.assert_kind(word, |kind| {
+            matches!(kind, Kind::Number(least, most) if least == *range.start() && most <= *range.end())
+        });
         let fix = format!("write a number from {} to {}, without quotes", range.start(), range.end());
         let integer = self.typed(word, "a whole number", &fix, DeValue::as_integer)?;
         let Some(integer) = integer else { return Ok(None) };
@@ -292,22 +317,28 @@ impl<'a> Section<'a> {
     }
 
     /// A table inside this one.
-    pub(super) fn section(&self, word: &str, known: &'static str) -> Result<Option<Section<'a>>> {
+    pub(super) fn section(&self, word: &str) -> Result<Option<Section<'a>>> {
+        self.section_with(word, reference::keys_of(self.keys, word))
+    }
+
+    /// A table inside this one, of which only these keys are known here.
+    pub(super) fn section_with(&self, word: &str, keys: Keys) -> Result<Option<Section<'a>>> {
         let Some(value) = self.find(word) else { return Ok(None) };
         let Some(table) = value.get_ref().as_table() else {
             let fix = if self.name.is_empty() {
                 format!("write [{word}] on a line of its own")
             } else {
-                let first = known.split(' ').next().unwrap_or(known);
+                let first = keys.first().map_or("key", |key| key.name);
                 format!("write {word} = {{ {first} = ... }}")
             };
             return Err(self.wrong_type(word, value.get_ref(), "a table", &fix));
         };
-        Section::open(self.source, self.path(word), value.span().start, table, known).map(Some)
+        Section::open(self.source, self.path(word), value.span().start, table, keys).map(Some)
     }
 
     /// The `[[word]]` tables, in the order of the file.
-    pub(super) fn sections(&self, word: &str, known: &'static str) -> Result<Vec<Section<'a>>> {
+    pub(super) fn sections(&self, word: &str) -> Result<Vec<Section<'a>>> {
+        let keys = reference::keys_of(self.keys, word);
         let Some(value) = self.find(word) else { return Ok(Vec::new()) };
         let wrong = |value: &DeValue<'_>| {
             let fix = format!("write [[{}]], in double brackets", self.path(word));
@@ -315,16 +346,11 @@ impl<'a> Section<'a> {
         };
         let Some(array) = value.get_ref().as_array() else { return Err(wrong(value.get_ref())) };
         let open = |item: &'a Spanned<DeValue<'a>>| match item.get_ref().as_table() {
-            Some(table) => Section::open(self.source, self.path(word), item.span().start, table, known),
+            Some(table) => Section::open(self.source, self.path(word), item.span().start, table, keys),
             None => Err(wrong(item.get_ref())),
         };
         array.iter().map(open).collect()
     }
-}
-
-/// Whether `word` is one of the `known` keys.
-fn is_known(known: &str, word: &str) -> bool {
-    known.split(' ').any(|known| known == word)
 }
 
 /// Whether the text is `$NAME` or `${NAME}`.

@@ -7,10 +7,11 @@ use crate::access::{Client, Right, Rights};
 use crate::audit::{OnFailure, SigningKey};
 use crate::envelope::article_cbc::Padding;
 use crate::keyring::{CacheSettings, KeyId, Provider, Reuse};
+use crate::log::{AccessLog, Share};
 use crate::object::rule::formats::{
     CbcRules, Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat,
 };
-use crate::object::rule::{Binding, Policies};
+use crate::object::rule::{Binding, CustomerKeyRule, Policies};
 use crate::s3::{BucketName, BucketPattern, EtagStyle, ObjectKey};
 use crate::sigv4::SecretAccessKey;
 use crate::upstream::{Credentials, Target, Timeouts};
@@ -71,6 +72,13 @@ fn the_published_file_is_valid_and_shows_the_defaults() {
     assert_eq!(config.buckets[0].name, BucketPattern::any());
 }
 
+/// A configuration without what depends on how the file is written.
+fn settings_of(mut config: Config) -> String {
+    config.warnings.clear();
+    config.digest.clear();
+    format!("{config:?}")
+}
+
 /// Every key in a comment of the published file exists, and its shown default is the real one.
 #[test]
 fn the_published_comments_are_true() {
@@ -98,16 +106,13 @@ fn the_published_comments_are_true() {
         ("[upstream]", &["name", "connect_timeout", "head_timeout", "idle_timeout", "max_retries"]),
         ("[keyring]", &["reuse", "cache"]),
         ("[[client]]", &["anonymous", "buckets"]),
-        ("[[bucket]]", &["upstream", "formats", "binding", "etag"]),
+        ("[[bucket]]", &["upstream", "formats", "binding", "etag", "sse_c"]),
     ];
-    let mut plain = read(MINIMAL).expect("the minimal file");
-    plain.warnings.clear();
-    let plain = format!("{plain:?}");
+    let plain = settings_of(read(MINIMAL).expect("the minimal file"));
     for (table, keys) in defaults {
         for key in keys {
-            let mut config = read(&below(table, &shown(key))).expect(key);
-            config.warnings.clear();
-            assert_eq!(format!("{config:?}"), plain, "{key}");
+            let config = read(&below(table, &shown(key))).expect(key);
+            assert_eq!(settings_of(config), plain, "{key}");
         }
     }
     let others = ["region", "domain"].map(|key| below("[listen]", &shown(key)));
@@ -132,7 +137,7 @@ fn the_published_comments_about_formats_are_true() {
         let shown = line.trim_start_matches("# ").split("  #").next().expect("a line");
         let plain = read(&below("[[bucket]]", formats)).expect(formats);
         let config = read(&below("[[bucket]]", &format!("{formats}\n{shown}"))).expect(shown);
-        assert_eq!(format!("{config:?}"), format!("{plain:?}"), "{key}");
+        assert_eq!(settings_of(config), settings_of(plain), "{key}");
     }
 }
 
@@ -159,6 +164,43 @@ fn the_foreign_formats_can_be_set() {
     let S3ecRules { legacy, buffer, large, ranges, context } = s3ec.s3ec;
     assert_eq!((legacy, buffer, large, ranges), (true, 1 << 20, Large::Stream, Ranges::Unauthenticated));
     assert_eq!(context.get("tenant").map(String::as_str), Some("blue"));
+}
+
+#[test]
+fn objects_are_stored_unencrypted_only_by_a_rule_that_says_so_twice_and_is_warned_of() {
+    let config = |formats: &str| read(&below("[[bucket]]", &format!("formats = {{ {formats} }}")));
+    let plain = config("write = \"plaintext\", store_unencrypted = true").expect("it says so twice");
+    let formats = &plain.buckets[0].formats;
+    assert_eq!((formats.write, &formats.read[..]), (WriteFormat::Plaintext, &[ReadFormat::Plaintext][..]));
+    assert!(
+        plain.warnings.iter().any(|warning| warning.contains("STORED UNENCRYPTED")),
+        "{:?}",
+        plain.warnings
+    );
+    for (refused, problem) in [
+        ("write = \"plaintext\"", "would store objects unencrypted"),
+        ("write = \"plaintext\", store_unencrypted = false", "would store objects unencrypted"),
+        ("store_unencrypted = true", "has no effect"),
+        ("write = \"native\", store_unencrypted = true", "has no effect"),
+        ("write = \"plaintext\", store_unencrypted = true, read = [\"native\"]", "does not include"),
+        ("write = \"plain\", store_unencrypted = true", "formats.write"),
+        ("read = [\"plaintext\"]", "does not include"),
+    ] {
+        let error = config(refused).expect_err(refused).to_string();
+        assert!(error.contains(problem), "{refused}: {error}");
+    }
+}
+
+#[test]
+fn customer_keys_are_taken_over_tls_unless_a_rule_says_otherwise() {
+    let rule = |text: &str| read(&below("[[bucket]]", text)).expect(text).buckets.remove(0).customer_keys;
+    assert_eq!(rule("realm = \"r\""), CustomerKeyRule::Tls);
+    for (word, expected) in
+        [("off", CustomerKeyRule::Off), ("tls", CustomerKeyRule::Tls), ("any", CustomerKeyRule::Any)]
+    {
+        assert_eq!(rule(&format!("sse_c = \"{word}\"")), expected);
+    }
+    assert!(read(&below("[[bucket]]", "sse_c = \"on\"")).is_err());
 }
 
 const EVERYTHING: &str = r#"
@@ -213,6 +255,7 @@ allowed_key_ids = ["alias/old"]
 formats = { write = "native", read = ["native"] }
 binding = "realm"
 etag = "storage"
+sse_c = "any"
 [log]
 format = "json"
 level = "warn,s3veil=debug"
@@ -329,9 +372,13 @@ fn keys_clients_and_buckets_can_be_set() {
     assert_eq!(grants, [["logs-* data  write"], ["*  read, list"]]);
     let rule = &config.buckets[0];
     assert_eq!((rule.realm.as_deref(), rule.binding), (Some("logs"), Binding::Realm));
-    assert_eq!(rule.etag, EtagStyle::Storage);
+    assert_eq!((rule.etag, rule.customer_keys), (EtagStyle::Storage, CustomerKeyRule::Any));
     assert_eq!(rule.keys.allowed_key_ids, [KeyId::parse("alias/old").expect("a key id")]);
-    assert_eq!(config.log, LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned() });
+    let access = AccessLog::default();
+    assert_eq!(
+        config.log,
+        LogSettings { format: LogFormat::Json, level: "warn,s3veil=debug".to_owned(), access }
+    );
 }
 
 /// A line for each grant: buckets, prefix, rights.
@@ -438,7 +485,7 @@ fn mistakes() {
         assert_eq!(refused(&text), format!("etc/proxy.toml:{message}"));
         seen += 1;
     }
-    assert_eq!(seen, 130);
+    assert_eq!(seen, 136);
 }
 
 /// A bucket with the name of another rule's realm would share the realm; a rule that names the bucket states
@@ -1012,6 +1059,31 @@ fn the_environment_goes_before_the_log_level() {
     let message = "proxy.toml: the environment variable RUST_LOG is an invalid level: \"inof\": write one of off, error, warn, \
                    info, debug, trace, or such as \"info,s3veil=debug\"";
     assert_eq!(level("inof"), Err(message.to_owned()));
+}
+
+#[test]
+fn requests_without_a_line_and_traces_can_be_set() {
+    let access = |lines: &str| {
+        let text = format!("{MINIMAL}[log]\n{lines}");
+        read(&text).map(|config| config.log.access).map_err(|error| error.to_string())
+    };
+    let default = AccessLog::default();
+    let tenth = Share::parse("10%").expect("a share");
+    assert_eq!(access("access_sample = \"10%\""), Ok(AccessLog { successes: tenth, ..default }));
+    let errors = AccessLog { successes: Share::NONE, slow: Duration::from_millis(200), ..default };
+    assert_eq!(access("access = \"errors\"\nslow = \"200ms\""), Ok(errors));
+    let off = AccessLog { successes: Share::NONE, failures: false, ..default };
+    assert_eq!(access("access = \"off\""), Ok(off));
+
+    let traces = |lines: &str| {
+        let text = format!("{MINIMAL}[traces]\n{lines}");
+        read(&text).map(|config| config.traces.expect("traces")).map_err(|error| error.to_string())
+    };
+    let read = traces("endpoint = \"http://127.0.0.1:4318\"\nsample = \"10%\"").expect("valid");
+    assert_eq!(
+        (read.endpoint.to_string().as_str(), read.sample, read.service.as_str()),
+        ("http://127.0.0.1:4318/", tenth, "s3veil")
+    );
 }
 
 #[test]

@@ -8,14 +8,11 @@ use super::error::Result;
 use super::section::Section;
 use crate::server::{ClientAuthorities, ClientCertificate, KeyPair, Tls, TlsError};
 
-const PAIR_KEYS: &str = "certificate private_key";
-const KEYS: &str = "certificate private_key client_ca client_certificate host";
-
 /// Reads the table `tls` of `[listen]`.
 pub(super) fn read(listen: &Section<'_>) -> Result<Option<Tls>> {
-    let Some(section) = listen.section("tls", KEYS)? else { return Ok(None) };
+    let Some(section) = listen.section("tls")? else { return Ok(None) };
     let mut tls = Tls::new(read_pair(&section)?.0);
-    for host in section.sections("host", PAIR_KEYS)? {
+    for host in section.sections("host")? {
         let (pair, file) = read_pair(&host)?;
         tls.add_host(pair).map_err(|error| refuse(&host, "certificate", &file, &error))?;
     }
@@ -35,7 +32,7 @@ pub(super) fn read(listen: &Section<'_>) -> Result<Option<Tls>> {
 
 /// Reads the table `tls` of `[admin]`, which has one certificate.
 pub(super) fn read_one(admin: &Section<'_>) -> Result<Option<Tls>> {
-    let Some(section) = admin.section("tls", PAIR_KEYS)? else { return Ok(None) };
+    let Some(section) = admin.section("tls")? else { return Ok(None) };
     Ok(Some(Tls::new(read_pair(&section)?.0)))
 }
 

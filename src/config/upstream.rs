@@ -15,9 +15,6 @@ use super::{credentials, required, value};
 use crate::upstream::{self, Embedded, Settings, Target, Timeouts};
 use crate::wire::checksum::ChecksumAlgorithm;
 
-const KEYS: &str = "name endpoint region path_style access_key_id secret_access_key secret_access_key_file checksum \
-                    connect_timeout head_timeout idle_timeout max_retries ca_file embedded_sync embedded_shared";
-
 /// The prefix of an endpoint that is a directory of the embedded store.
 const EMBEDDED: &str = "embedded:";
 
@@ -31,12 +28,12 @@ const MAX_RETRIES: u64 = 10;
 pub(super) fn read(root: &Section<'_>, listen: SocketAddr) -> Result<Vec<Settings>> {
     if !root.has_list("upstream") {
         let fix = "write [upstream] and below it endpoint = \"embedded:./data\", or region = \"us-east-1\" for AWS S3";
-        let section = required(root, "upstream", KEYS, fix)?;
+        let section = required(root, "upstream", fix)?;
         let name = read_name(&section)?.unwrap_or_else(|| upstream::NAME.to_owned());
         return Ok(vec![read_one(&section, name, listen)?]);
     }
     let mut upstreams: Vec<Settings> = Vec::new();
-    for section in &root.sections("upstream", KEYS)? {
+    for section in &root.sections("upstream")? {
         let name = read_name(section)?.ok_or_else(|| {
             let fix =
                 "write name = \"archive\", or another name for [[bucket]] rules to use as their upstream";

@@ -9,6 +9,7 @@ use http::Uri;
 
 use super::error::Refusal;
 use crate::keyring::{KeyId, is_private_endpoint};
+use crate::log::Share;
 use crate::s3::{BucketPattern, InvalidPattern};
 use crate::server::parse_certificate_name;
 
@@ -48,6 +49,14 @@ pub(super) fn size(text: &str) -> Result<u64, Refusal> {
     measure(text, &UNITS).filter(|bytes| *bytes > 0).ok_or_else(|| {
         let fix = "write a whole number and one of B, KiB, MiB, GiB, TiB, such as \"1TiB\"";
         Refusal::new(format!("is an invalid size: {text:?}"), fix)
+    })
+}
+
+/// Parses a share such as `10%` or `0.5%`.
+pub(super) fn share(text: &str) -> Result<Share, Refusal> {
+    Share::parse(text).ok_or_else(|| {
+        let fix = "write a number from 0 to 100, with at most three decimals, and %, such as \"10%\"";
+        Refusal::new(format!("is an invalid share: {text:?}"), fix)
     })
 }
 

@@ -17,6 +17,7 @@ use super::KeyringError;
 use super::lease::Lease;
 use crate::clock;
 use crate::metric::LabelledHandles;
+use crate::trace;
 use crate::wire::digest::digest_of_fields;
 
 /// How long an error is cached. Long enough that a burst of requests for one unusable key is not a burst of
@@ -106,6 +107,17 @@ pub(super) struct TtlCache<V> {
     entries: Cache<Fingerprint, Entry<V>>,
     clock: Clock,
     ttl: Ttl,
+}
+
+/// The values of a cache that can be served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheContent {
+    /// How many there are.
+    pub values: u64,
+    /// The age of the oldest; zero without any.
+    pub oldest: Duration,
+    /// How long the newest can be served without its provider; zero without any.
+    pub longest_left: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -234,8 +246,12 @@ impl<V: CacheValue> TtlCache<V> {
         self.count("miss");
         let cache = self.clone();
         // A task of its own: the request that started the fetch may be cancelled while others wait for it.
-        let fetching = Box::pin(cache.fetch_once(fingerprint, fetch()).in_current_span());
-        match tokio::spawn(fetching).await {
+        let fetching = cache.fetch_once(fingerprint, fetch()).in_current_span();
+        let fetching = Box::pin(trace::observed(trace::current_trace(), fetching));
+        let begun = clock::now();
+        let fetched = tokio::spawn(fetching).await;
+        trace::note_key_call(clock::since(begun));
+        match fetched {
             Ok(outcome) => outcome,
             Err(_panicked_or_shut_down) => Err(KeyringError::Interrupted),
         }
@@ -271,6 +287,24 @@ impl<V: CacheValue> TtlCache<V> {
         entry.into_value().into_outcome()
     }
 
+    /// The values that can be served now. Looks at every entry.
+    pub(super) async fn content(&self) -> CacheContent {
+        self.entries.run_pending_tasks().await;
+        let now = self.clock.now();
+        let mut content = CacheContent::default();
+        for (_, entry) in &self.entries {
+            let Entry::Value { value, fetched_at, .. } = entry else { continue };
+            let age = now.saturating_duration_since(fetched_at);
+            let Some(left) = self.ttl.stale.checked_sub(age).filter(|_| !value.is_exhausted()) else {
+                continue;
+            };
+            content.values += 1;
+            content.oldest = content.oldest.max(age);
+            content.longest_left = content.longest_left.max(left);
+        }
+        content
+    }
+
     fn count(&self, outcome: &'static str) {
         let operation = self.operation;
         let register = || metrics::counter!("s3veil_keyring_cache_total", "operation" => operation, "outcome" => outcome);
@@ -295,6 +329,34 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    /// Whether it is exhausted.
+    impl CacheValue for bool {
+        fn is_exhausted(&self) -> bool {
+            *self
+        }
+    }
+
+    #[tokio::test]
+    async fn the_content_is_what_can_be_served() {
+        let now = Arc::new(std::sync::Mutex::new(Instant::now()));
+        let pass = |seconds| *now.lock().unwrap() += Duration::from_secs(seconds);
+        let (fresh, stale) = (Duration::from_secs(60), Duration::from_secs(30));
+        let cache = TtlCache::new("unwrap", 10, fresh, Some(stale), Clock::Manual(now.clone()));
+        assert_eq!(cache.content().await, CacheContent::default());
+        cache.insert(Fingerprint::new(&[b"one"]), false).await;
+        pass(40);
+        cache.insert(Fingerprint::new(&[b"two"]), false).await;
+        cache.insert(Fingerprint::new(&[b"exhausted"]), true).await;
+        let content = |values, oldest, longest_left| CacheContent {
+            values,
+            oldest: Duration::from_secs(oldest),
+            longest_left: Duration::from_secs(longest_left),
+        };
+        assert_eq!(cache.content().await, content(2, 40, 90));
+        pass(55);
+        assert_eq!(cache.content().await, content(1, 55, 35));
+    }
 
     #[test]
     fn different_fields_have_different_fingerprints() {

@@ -8,6 +8,7 @@ mod aws_kms;
 mod azure_key_vault;
 #[cfg(any(feature = "gcp-kms", feature = "azure-key-vault"))]
 mod bearer_service;
+mod call;
 #[cfg(feature = "gcp-kms")]
 mod gcp_kms;
 mod http_client;
@@ -22,7 +23,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
@@ -31,6 +32,7 @@ use subtle::ConstantTimeEq;
 use self::aws_kms::AwsKmsHolder;
 #[cfg(feature = "azure-key-vault")]
 use self::azure_key_vault::AzureKeyVaultHolder;
+use self::call::Call;
 #[cfg(feature = "gcp-kms")]
 use self::gcp_kms::GcpKmsHolder;
 use self::local::LocalHolder;
@@ -238,10 +240,10 @@ impl KeyHolder {
         key_id: &KeyId,
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
-        let began = Instant::now();
+        let call = Call::begin(self, "generate", key_id);
         let response = self.provider.generate(key_id, context).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("generate", key_id, began, checked)
+        self.record(call, key_id, checked)
     }
 
     /// Whether responses come over a network, where a response may differ from what the holder sent.
@@ -267,10 +269,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, CheckError> {
-        let began = Instant::now();
+        let call = Call::begin(self, "unwrap", key_id);
         let response = self.provider.decrypt(wrapped, context, key_id).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
-        self.record("unwrap", key_id, began, checked)
+        self.record(call, key_id, checked)
     }
 
     pub(super) async fn prove(&self) -> Result<(), CheckError> {
@@ -284,10 +286,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         key_id: &KeyId,
     ) -> Result<(Bytes, String), KeyringError> {
-        let began = Instant::now();
+        let call = Call::begin(self, "wrap", key_id);
         let response = self.provider.wrap(data_key, context, key_id).await;
         let checked = response.and_then(|wrapped| Ok(wrapped.check(key_id)?));
-        let recorded = self.record("wrap", key_id, began, checked);
+        let recorded = self.record(call, key_id, checked);
         recorded.map_err(|failure| self.log_failure(KeyCall::Generate, key_id, failure))
     }
 
@@ -307,10 +309,10 @@ impl KeyHolder {
         context: &EncryptionContext,
         (from, to): (&KeyId, &KeyId),
     ) -> Result<(Bytes, String), CheckError> {
-        let began = Instant::now();
+        let call = Call::begin(self, "rewrap", to);
         let response = self.provider.rewrap(wrapped, context, from, to).await;
         let checked = response.and_then(|wrapped| Ok(wrapped.check(to)?));
-        self.record("rewrap", to, began, checked)
+        self.record(call, to, checked)
     }
 
     /// Logs why requests fail, for operators, and returns the error. An error without a cause is complete in
@@ -331,12 +333,12 @@ impl KeyHolder {
     /// Counts a call, and takes note of whether the holder responds.
     fn record<T>(
         &self,
-        operation: &'static str,
+        call: Call,
         key_id: &KeyId,
-        began: Instant,
         response: Result<T, CheckError>,
     ) -> Result<T, CheckError> {
-        let taken = began.elapsed().as_secs_f64();
+        let (operation, duration) = (call.operation(), call.end(response.as_ref().err()));
+        let taken = duration.as_secs_f64();
         metrics::histogram!(
             "s3veil_keyring_call_duration_seconds",
             "operation" => operation,
@@ -352,6 +354,12 @@ impl KeyHolder {
         }
         let up = metrics::gauge!("s3veil_keyring_holder_up", "holder" => Arc::clone(&self.name));
         up.set(if is_outage { 0.0 } else { 1.0 });
+        if error.is_none() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let holder = Arc::clone(&self.name);
+            metrics::gauge!("s3veil_keyring_last_success_timestamp_seconds", "holder" => holder)
+                .set(now.as_secs_f64());
+        }
         let outcome = error.map_or("ok", KeyringError::outcome);
         let labels = [
             ("operation", operation.into()),

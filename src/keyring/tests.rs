@@ -86,6 +86,11 @@ impl ScriptedHolder {
         *self.deny_decrypt.lock().unwrap() = is_denied.then_some(KeyringError::Denied);
     }
 
+    /// From now on, the holder can't wrap again by itself.
+    pub(crate) fn can_not_rewrap(&self) {
+        self.rewraps.store(false, Ordering::SeqCst);
+    }
+
     async fn generate(
         &self,
         key_id: &KeyId,

@@ -29,12 +29,20 @@ thread_local! {
 
 /// Formats each event as one line.
 #[derive(Debug)]
-pub(super) struct LineFormat(LogFormat);
+pub(super) struct LineFormat(LineStyle);
 
 impl LineFormat {
-    pub(super) fn new(format: LogFormat) -> Self {
-        Self(format)
+    pub(super) fn new(style: LineStyle) -> Self {
+        Self(style)
     }
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LineStyle {
+    pub(super) format: LogFormat,
+    /// Whether a line begins with its priority, such as `<4>`, as journald reads it.
+    pub(super) has_priority: bool,
 }
 
 impl<S, N> FormatEvent<S, N> for LineFormat
@@ -56,7 +64,7 @@ where
 
 /// Formats one line with `fields`, in buffers that the thread keeps, and passes it to `write`.
 pub(super) fn format_line<T>(
-    format: LogFormat,
+    style: LineStyle,
     time: SystemTime,
     level: Level,
     target: &str,
@@ -64,7 +72,7 @@ pub(super) fn format_line<T>(
     write: impl FnOnce(&str) -> T,
 ) -> T {
     let mut line = LINE.take();
-    line.begin(format, time);
+    line.begin(style, level, time);
     line.text("level", level.as_str());
     line.text("target", target);
     fields(&mut line);
@@ -86,9 +94,12 @@ pub struct Line {
 }
 
 impl Line {
-    fn begin(&mut self, format: LogFormat, time: SystemTime) {
-        self.is_json = format == LogFormat::Json;
+    fn begin(&mut self, style: LineStyle, level: Level, time: SystemTime) {
+        self.is_json = style.format == LogFormat::Json;
         self.line.clear();
+        if style.has_priority {
+            self.line.push_str(priority(level));
+        }
         self.line.push_str(if self.is_json { "{\"ts\":\"" } else { "ts=" });
         self.timestamps.push(&mut self.line, time);
         if self.is_json {
@@ -193,6 +204,16 @@ impl Visit for Line {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.formatted(field_name(field), format_args!("{value:?}"));
+    }
+}
+
+/// The priority of syslog, as sd-daemon(3) has it before a line.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        Level::DEBUG | Level::TRACE => "<7>",
     }
 }
 

@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, TrackedBody};
 use super::drain::{Draining, FIRST_REQUEST_TIMEOUT};
-use super::tls::certificate_names;
+use super::tls::{certificate_names, tls_version};
 use super::unusable::{self, Reason, unusable};
 use super::write_deadline::WriteDeadline;
 use super::{ConnectionInfo, RequestBody, Settings};
@@ -82,6 +82,7 @@ struct ConnectionRules {
     idle_timeout: Duration,
     meter: Meter,
     connections: ConnectionCounter,
+    is_counted: bool,
     draining: Draining,
 }
 
@@ -119,9 +120,10 @@ impl Connection {
         draining: Draining,
         is_surplus: bool,
     ) -> Self {
-        let &Settings { header_timeout, idle_timeout, min_rate, .. } = settings;
+        let &Settings { header_timeout, idle_timeout, min_rate, is_counted, .. } = settings;
         let meter = Meter::new(min_rate);
-        let rules = ConnectionRules { header_timeout, idle_timeout, meter, connections, draining };
+        let rules =
+            ConnectionRules { header_timeout, idle_timeout, meter, connections, is_counted, draining };
         Self { stream, peer, tls, rules, is_surplus }
     }
 
@@ -134,7 +136,8 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { stream, peer, tls, mut rules, is_surplus } = self;
-        let (_open, _counted) = (OpenConnection::count(), rules.connections.enter());
+        let _open = rules.is_counted.then(OpenConnection::count);
+        let _entered = rules.connections.enter();
         let stream = match prepare(stream) {
             Ok(stream) => stream,
             Err(error) => {
@@ -144,7 +147,7 @@ impl Connection {
         };
         let mut info = ConnectionInfo {
             peer,
-            is_tls: tls.is_some(),
+            tls_version: None,
             certificate_names: None,
             is_surplus,
             meter: rules.meter.clone(),
@@ -161,7 +164,9 @@ impl Connection {
         };
         match handshake {
             Ok(Ok(Handshake::Done(stream))) => {
-                info.certificate_names = certificate_names(stream.get_ref().1.peer_certificates());
+                let session = stream.get_ref().1;
+                info.certificate_names = certificate_names(session.peer_certificates());
+                info.tls_version = Some(tls_version(session.protocol_version()));
                 let serving = pin!(rules.serve(*stream, peer, |request| service(request, info.clone())));
                 clock::read_once_per_poll(serving).await;
             }

@@ -38,6 +38,7 @@ fn settings() -> Settings {
         idle_timeout: LONG,
         min_rate: 1024,
         drain_delay: Duration::ZERO,
+        is_counted: true,
         drain_timeout: LONG,
     }
 }
@@ -81,7 +82,7 @@ fn start_bound(bound: BoundServer) -> Running {
                         release.notified().await;
                         respond(StatusCode::OK, "waited")
                     }
-                    "/tls" => respond(StatusCode::OK, connection.is_tls.to_string()),
+                    "/tls" => respond(StatusCode::OK, connection.tls_version.is_some().to_string()),
                     "/certificate" => respond(StatusCode::OK, format!("{:?}", connection.certificate_names)),
                     "/headers" => respond(StatusCode::OK, request.headers().len().to_string()),
                     "/large" => respond(StatusCode::OK, vec![b'x'; 64 << 20]),

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig};
 
 use certificate::Certificate;
 pub use subject::parse_certificate_name;
@@ -61,6 +61,8 @@ pub struct KeyPair {
     key: Arc<CertifiedKey>,
     /// Host names in lower case, and wildcards of one label such as `*.example.com`.
     host_names: Vec<String>,
+    /// The subject, then the subject alternative names.
+    names: Vec<String>,
     validity: Validity,
 }
 
@@ -72,7 +74,7 @@ impl KeyPair {
     /// [`TlsError`] of either file.
     pub fn from_pem(certificates: &[u8], private_key: &[u8]) -> Result<Self, TlsError> {
         let chain = pem_certificates(certificates)?;
-        let Certificate { version, validity, host_names, names: _ } =
+        let Certificate { version, validity, host_names, names } =
             Certificate::from_der(&chain[0]).ok_or(TlsError::Certificate)?;
         if version < 3 {
             return Err(TlsError::Version(version));
@@ -81,7 +83,7 @@ impl KeyPair {
             PrivateKeyDer::from_pem_slice(private_key).map_err(|_| private_key_error(private_key))?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let key = CertifiedKey::from_der(chain, private_key, &provider).map_err(TlsError::Mismatch)?;
-        Ok(Self { key: Arc::new(key), host_names, validity })
+        Ok(Self { key: Arc::new(key), host_names, names, validity })
     }
 }
 
@@ -89,6 +91,14 @@ impl KeyPair {
 fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     chain.ok().filter(|chain| !chain.is_empty()).ok_or(TlsError::Certificate)
+}
+
+/// The certificates in a PEM file: the names of each as [`Tls::names`] has them, and its validity. What is no
+/// certificate is left out.
+pub fn read_certificates(pem: &[u8]) -> Vec<(Vec<String>, Validity)> {
+    let parsed = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    let read = parsed.filter_map(|der| Certificate::from_der(&der));
+    read.map(|certificate| (certificate.names, certificate.validity)).collect()
 }
 
 /// The error for an unusable private key. An encrypted key is recognised by its PKCS#8 label, or in older
@@ -104,7 +114,7 @@ fn private_key_error(private_key: &[u8]) -> TlsError {
 #[derive(Debug, Clone)]
 pub struct ClientAuthorities {
     roots: Arc<RootCertStore>,
-    certificates: Vec<(String, Validity)>,
+    certificates: Vec<(Vec<String>, Validity)>,
 }
 
 impl ClientAuthorities {
@@ -118,7 +128,7 @@ impl ClientAuthorities {
         for der in pem_certificates(pem)? {
             let Certificate { validity, names, .. } =
                 Certificate::from_der(&der).ok_or(TlsError::Certificate)?;
-            certificates.push((names[0].clone(), validity));
+            certificates.push((names, validity));
             roots.add(der).map_err(|error| TlsError::Authority(error.to_string()))?;
         }
         Ok(Self { roots: Arc::new(roots), certificates })
@@ -141,6 +151,8 @@ pub struct Tls {
     certificates: Certificates,
     clients: Option<(ClientAuthorities, ClientCertificate)>,
     validities: Vec<(String, Validity)>,
+    /// The names of each of these certificates.
+    names: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -158,10 +170,11 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// TLS 1.2 and 1.3 with one certificate, for every name.
     pub fn new(default: KeyPair) -> Self {
-        let KeyPair { key, host_names, validity } = default;
+        let KeyPair { key, host_names, names, validity } = default;
         let by_name = host_names.into_iter().map(|name| (name, Arc::clone(&key))).collect();
         let validities = vec![("certificate".to_owned(), validity)];
-        Self { certificates: Certificates { default: key, by_name }, clients: None, validities }
+        let certificates = Certificates { default: key, by_name };
+        Self { certificates, clients: None, validities, names: vec![names] }
     }
 
     /// Adds a certificate for clients that send one of its host names.
@@ -169,21 +182,24 @@ impl Tls {
     /// # Errors
     /// [`TlsError::NoHostName`], [`TlsError::DuplicateHostName`].
     pub fn add_host(&mut self, pair: KeyPair) -> Result<(), TlsError> {
-        let KeyPair { key, host_names, validity } = pair;
+        let KeyPair { key, host_names, names, validity } = pair;
         let first = host_names.first().ok_or(TlsError::NoHostName)?;
         let by_name = &mut self.certificates.by_name;
         if let Some(name) = host_names.iter().find(|name| by_name.contains_key(*name)) {
             return Err(TlsError::DuplicateHostName(name.clone()));
         }
         self.validities.push((format!("host.certificate {first}"), validity));
+        self.names.push(names);
         by_name.extend(host_names.into_iter().map(|name| (name, Arc::clone(&key))));
         Ok(())
     }
 
     /// Verifies client certificates, in each handshake.
     pub fn verify_clients(&mut self, authorities: ClientAuthorities, rule: ClientCertificate) {
-        let named = |(subject, validity): &(String, Validity)| (format!("client_ca {subject}"), *validity);
-        self.validities.extend(authorities.certificates.iter().map(named));
+        for (names, validity) in &authorities.certificates {
+            self.validities.push((format!("client_ca {}", names[0]), *validity));
+            self.names.push(names.clone());
+        }
         self.clients = Some((authorities, rule));
     }
 
@@ -196,6 +212,12 @@ impl Tls {
     /// name or the subject: `certificate`, `host.certificate s3.example.com`, `client_ca CN=Clients`.
     pub fn validities(&self) -> &[(String, Validity)] {
         &self.validities
+    }
+
+    /// The names of each certificate, in the order of [`Self::validities`]: the subject in the form of RFC
+    /// 4514, then the subject alternative names as `DNS:host`, `URI:spiffe://...` or `email:name@host`.
+    pub fn names(&self) -> impl Iterator<Item = &[String]> {
+        self.names.iter().map(Vec::as_slice)
     }
 
     /// What rustls needs for handshakes, with HTTP/1.1 only.
@@ -268,6 +290,11 @@ impl CurrentTls {
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         self.0.load_full()
     }
+}
+
+/// The name of a version that is spoken, as OpenSSL writes it. Older ones are not offered.
+pub(super) fn tls_version(version: Option<ProtocolVersion>) -> &'static str {
+    if version == Some(ProtocolVersion::TLSv1_2) { "TLSv1.2" } else { "TLSv1.3" }
 }
 
 /// The names of the certificate that a client presented, and that was verified.

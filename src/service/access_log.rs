@@ -1,48 +1,44 @@
 //! The access log and the request metrics: one line per request, when its response has ended, failed or was
-//! dropped. It must not know secrets or the content of a body. It promises exactly one line for each request,
-//! with a request id that the response carries too.
+//! dropped. It must not know secrets or the content of a body. It promises at most one line for each request,
+//! as the settings of the log say, with a request id that the response carries too.
+
+mod line;
+mod response;
+mod span;
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{Entry, HeaderValue};
 use http::{Method, Response};
-use http_body_util::BodyExt;
-use metrics::{Counter, Histogram};
 use tracing::Level;
 use uuid::Uuid;
 
-use super::audited::{AuditedRequest, EndedRequest};
-use crate::access::{ANONYMOUS, REQUIRED_RIGHT};
+use self::response::{ResponseRecord, observe_error_code};
+use super::audited::{AuditedRequest, EndedRequest, VERSION_ID};
+use super::details::Details;
+use super::tally::RequestTallies;
+use super::{Arrival, measured};
+use crate::access::ANONYMOUS;
 use crate::admission::RequestPermit;
 use crate::audit::{Audit, KeyUses};
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::clock;
 use crate::error::{Blame, Error, with_causes};
-use crate::log;
-use crate::metric::{LabelledHandles, MetricHandle};
+use crate::log::{self, AccessLog};
+use crate::meter::Meter;
 use crate::operation::request::document::NamedKeys;
+use crate::recent::{self, FailedRequest, Kind};
+use crate::s3::headers::CustomerKeys;
 use crate::s3::headers::name::REQUEST_ID;
-use crate::s3::xml::parse_error_document;
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error, S3Path};
 use crate::sigv4::{AccessKeyId, AuthError};
+use crate::trace::{Facts, InTrace, RequestTrace, Tracer};
 
 /// The target of the log lines, for filters.
 const TARGET: &str = module_path!();
-
-static REQUEST_BYTES: MetricHandle<Counter> =
-    MetricHandle::new(|| metrics::counter!("s3veil_request_bytes_total"));
-static RESPONSE_BYTES: MetricHandle<Counter> =
-    MetricHandle::new(|| metrics::counter!("s3veil_response_bytes_total"));
-
-thread_local! {
-    /// Handles by operation and status.
-    static REQUESTS: LabelledHandles<(Option<Operation>, u16), Counter> = const { LabelledHandles::new() };
-    /// Handles by operation.
-    static SECONDS: LabelledHandles<Option<Operation>, Histogram> = const { LabelledHandles::new() };
-}
 
 /// 16 hexadecimal digits, unique in this process. The start is random, so that the ids of two processes
 /// differ.
@@ -66,6 +62,10 @@ pub(super) struct RequestRecord {
     started: Instant,
     started_at: SystemTime,
     peer: SocketAddr,
+    meter: Meter,
+    /// What the meter had counted when the request began.
+    received_before: u64,
+    tallies: RequestTallies,
     method: Method,
     operation: Option<Operation>,
     access_key_id: Option<AccessKeyId>,
@@ -76,21 +76,41 @@ pub(super) struct RequestRecord {
     object_key: Option<ObjectKey>,
     request_bytes: u64,
     error: Option<Error>,
-    /// The request id in the storage's latest response.
-    storage_id: Option<HeaderValue>,
+    details: Details,
+    /// What the request did until its response began.
+    facts: Facts,
     permit: Option<RequestPermit>,
     /// `None` without an audit log, and for a request that it can't record.
     audited: Option<Box<AuditedRequest>>,
+    trace: Option<RequestTrace>,
+    access: AccessLog,
+}
+
+/// What records a request besides its log line, and which requests have one.
+#[derive(Clone, Copy)]
+pub(super) struct Recorders<'a> {
+    pub(super) audit: Option<&'a Audit>,
+    pub(super) tracer: Option<&'a Tracer>,
+    pub(super) access: AccessLog,
 }
 
 impl RequestRecord {
-    pub(super) fn begin(parts: &http::request::Parts, peer: SocketAddr, audit: Option<&Audit>) -> Self {
+    pub(super) fn begin(
+        parts: &http::request::Parts,
+        arrival: &Arrival,
+        tallies: RequestTallies,
+        recorders: Recorders<'_>,
+    ) -> Self {
+        let Recorders { audit, tracer, access } = recorders;
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
         Self {
             request_id: next_request_id(),
             started: clock::now(),
             started_at: clock::time_of_day(),
-            peer,
+            peer: arrival.peer,
+            meter: arrival.meter.clone(),
+            received_before: arrival.meter.received(),
+            tallies,
             method: parts.method.clone(),
             operation: None,
             access_key_id: None,
@@ -100,9 +120,12 @@ impl RequestRecord {
             object_key: None,
             request_bytes: length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0),
             error: None,
-            storage_id: None,
+            details: Details::new(&parts.headers, arrival.tls_version),
+            facts: Facts::default(),
             permit: None,
             audited: audit.map(|audit| Box::new(AuditedRequest::new(audit))),
+            trace: tracer.map(|tracer| RequestTrace::begin(tracer, &parts.headers)),
+            access,
         }
     }
 
@@ -111,10 +134,21 @@ impl RequestRecord {
         self.audited.as_ref().map(|audited| audited.uses())
     }
 
-    /// Keeps what the audit log says of the object.
-    pub(super) fn set_audited(&mut self, query: &Query, source: Option<&CopySource>) {
+    /// The trace of the request, if there are traces.
+    pub(super) fn trace(&self) -> Option<RequestTrace> {
+        self.trace.clone()
+    }
+
+    /// The properties of the request, to be completed.
+    pub(super) fn details(&mut self) -> &mut Details {
+        &mut self.details
+    }
+
+    /// Keeps what the logs say of the object.
+    pub(super) fn set_object(&mut self, query: &Query, source: Option<&CopySource>, keys: &CustomerKeys) {
+        self.details.set_query(query);
         if let Some(audited) = &mut self.audited {
-            audited.set_target(query, source);
+            audited.set_target(query, source, keys.is_used());
         }
     }
 
@@ -145,6 +179,11 @@ impl RequestRecord {
         self.operation = Some(operation);
     }
 
+    /// The metrics that the request counts in besides those of all requests.
+    pub(super) fn tallies(&mut self) -> &mut RequestTallies {
+        &mut self.tallies
+    }
+
     /// Counts a failed authentication by its reason, and keeps the claimed access key id and operation.
     pub(super) fn refused_login(
         &mut self,
@@ -152,7 +191,7 @@ impl RequestRecord {
         claimed: Option<String>,
         operation: Option<Operation>,
     ) {
-        metrics::counter!("s3veil_logins_refused_total", "reason" => reason(error)).increment(1);
+        measured::count_refused_login(error);
         (self.claimed, self.claimed_operation) = (claimed, operation);
     }
 
@@ -176,15 +215,16 @@ impl RequestRecord {
         self.error = Some(error);
     }
 
-    /// Keeps the request id of the storage's latest response, which is logged when the response itself has
-    /// none.
-    pub(super) fn set_storage_id(&mut self, storage_id: Option<HeaderValue>) {
-        self.storage_id = storage_id;
+    /// Keeps what the request did. The request id of the storage's latest response is logged when the
+    /// response itself has none.
+    pub(super) fn set_facts(&mut self, facts: Facts) {
+        self.facts = facts;
     }
 
     /// Adds `x-amz-request-id` unless the upstream sent one, and logs when the body ends. Holds the request
     /// permit until then.
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
+        measured::count_head(self.operation, clock::since(self.started));
         let permit = self.permit.take();
         let keys = response.extensions_mut().remove::<NamedKeys>();
         let storage_id = match response.headers_mut().entry(&REQUEST_ID) {
@@ -194,7 +234,7 @@ impl RequestRecord {
                 None
             }
         };
-        let storage_id = storage_id.or_else(|| self.storage_id.take());
+        let storage_id = storage_id.or_else(|| self.facts.storage_request_id.take());
         if let Some(audited) = &mut self.audited {
             audited.responded(response.headers());
         }
@@ -207,27 +247,37 @@ impl RequestRecord {
             }
             None | Some(_) => (body, None),
         };
-        let mut response_record =
-            ResponseRecord { status: parts.status.as_u16(), storage_id, storage_code, keys, is_cut: false };
+        let mut response_record = ResponseRecord {
+            status: parts.status.as_u16(),
+            first_byte: clock::since(self.started),
+            version_id: parts.headers.get(VERSION_ID).cloned(),
+            storage_id,
+            storage_code,
+            keys,
+            is_cut: false,
+        };
+        let trace = self.trace.as_ref().filter(|trace| trace.is_sampled()).cloned();
         let report = move |bytes: u64, end: BodyEnd| {
             response_record.is_cut = permit.as_ref().is_some_and(RequestPermit::is_cut);
             drop(permit);
             let end_text = response_record.end_text(&end);
+            self.end_span(&response_record, bytes, &end);
             self.write(&response_record, bytes, (end_text, end));
             if let Some(audited) = self.audited.take() {
                 audited.end(self.into_ended(&response_record, bytes, end_text));
             }
         };
-        Response::from_parts(parts, boxed(ObservedBody::new(body, report)))
+        let body = ObservedBody::new(body, report);
+        let body = match trace {
+            Some(trace) => boxed(InTrace::new(body, trace)),
+            None => boxed(body),
+        };
+        Response::from_parts(parts, body)
     }
 
     /// The request and its outcome, for the audit log.
     fn into_ended(self, response: &ResponseRecord, response_bytes: u64, end: &'static str) -> EndedRequest {
-        let error = self.error.as_ref();
-        let code = error.map_or_else(
-            || response.storage_code(None).to_owned(),
-            |error| error.to_s3().code.code().to_owned(),
-        );
+        let code = self.code(response).to_owned();
         EndedRequest {
             request_id: self.request_id,
             peer: self.peer,
@@ -244,53 +294,91 @@ impl RequestRecord {
         }
     }
 
-    fn count(&self, status: u16, response_bytes: u64, elapsed: Duration) {
-        let operation = self.operation;
-        let name = operation.map_or("-", Operation::name);
-        let register = || metrics::counter!("s3veil_requests_total", "operation" => name, "status" => status.to_string());
-        REQUESTS.with(|requests| {
-            requests.with((operation, status), register, |counter| counter.increment(1));
-        });
-        let register = || metrics::histogram!("s3veil_request_duration_seconds", "operation" => name);
-        SECONDS.with(|seconds| {
-            seconds.with(operation, register, |histogram| histogram.record(elapsed.as_secs_f64()));
-        });
-        RESPONSE_BYTES.with(|counter| counter.increment(response_bytes));
-        REQUEST_BYTES.with(|counter| counter.increment(self.request_bytes));
+    /// The error code of the response; empty if there is none.
+    fn code<'a>(&self, response: &'a ResponseRecord) -> &'a str {
+        let error = self.error.as_ref();
+        error.map_or_else(|| response.storage_code(None), |error| error.to_s3().code.code())
     }
 
-    /// Counts a failed request by its code and by whose side failed. Codes that S3 does not document are one.
-    fn count_error(&self, response: &ResponseRecord) {
-        let (code, side) = match &self.error {
-            Some(error) => (error.to_s3().code, error.blame().side()),
-            None => match ErrorCode::parse(response.storage_code(None)) {
-                Some(code) => (code, "storage"),
-                None => {
-                    metrics::counter!("s3veil_errors_total", "code" => "other", "side" => "storage")
-                        .increment(1);
-                    return;
-                }
-            },
-        };
-        if code == ErrorCode::IntegrityCheckFailed {
-            metrics::counter!("s3veil_integrity_failures_total").increment(1);
+    /// Whose side failed, the S3 error code, and its text; `None` for a request that succeeded. Codes that S3
+    /// does not document are text alone.
+    fn failure<'a>(&'a self, response: &'a ResponseRecord) -> Option<Failure<'a>> {
+        if response.status < 400 {
+            return None;
         }
-        metrics::counter!("s3veil_errors_total", "code" => code.code(), "side" => side).increment(1);
+        Some(match &self.error {
+            Some(error) => {
+                let code = error.to_s3().code;
+                Failure { side: error.blame().side(), code: Some(code), text: code.code() }
+            }
+            None => {
+                let text = response.storage_code(None);
+                Failure { side: "storage", code: ErrorCode::parse(text), text }
+            }
+        })
+    }
+
+    /// Counts a request that has ended, and keeps it for the status page if it failed.
+    fn count(&self, response: &ResponseRecord, sent: u64, elapsed: Duration, cut: Option<&Cut>) {
+        let received = self.meter.received().saturating_sub(self.received_before);
+        measured::count_request(self.operation, response.status, (received, sent), elapsed);
+        let failure = self.failure(response);
+        let is_error = failure.is_some() || cut.is_some();
+        self.tallies.count(is_error, (received, sent), clock::time_of_day());
+        if let Some(cut) = cut {
+            measured::count_cut(cut.is_integrity_failure);
+        }
+        if let Some(failure) = &failure {
+            measured::count_error(failure.code, failure.side);
+        }
+        if is_error && recent::is_kept() {
+            let is_refusal = cut.is_none() && response.status < 500;
+            let kind = if is_refusal { Kind::Refusal } else { Kind::Failure };
+            recent::record(kind, self.describe(response, failure.as_ref(), elapsed, cut));
+        }
+    }
+
+    /// A failed request, for the status page.
+    fn describe(
+        &self,
+        response: &ResponseRecord,
+        failure: Option<&Failure<'_>>,
+        duration: Duration,
+        cut: Option<&Cut>,
+    ) -> FailedRequest {
+        let cause = cut.map(|cut| cut.cause.clone());
+        let cause = cause.or_else(|| self.error.as_ref().map(|error| with_causes(error)));
+        let integrity = failure.is_some_and(|failure| failure.code == Some(ErrorCode::IntegrityCheckFailed));
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        FailedRequest {
+            at: clock::time_of_day(),
+            request_id: self.request_id().to_owned(),
+            client: self.claimed.clone().unwrap_or_else(|| self.client().to_owned()),
+            is_authenticated: self.access_key_id.is_some(),
+            operation: measured::name(self.operation.or(self.claimed_operation)),
+            bucket: text(self.bucket.as_ref().map(BucketName::as_str)),
+            object_key: text(self.object_key.as_ref().map(ObjectKey::as_str)),
+            status: response.status,
+            code: text(failure.map(|failure| failure.text)),
+            side: failure.map_or("storage", |failure| failure.side),
+            cause: cause.unwrap_or_default(),
+            duration,
+            storage_request_id: text(response.storage_id.as_ref().and_then(|id| id.to_str().ok())),
+            is_integrity_failure: integrity || cut.is_some_and(|cut| cut.is_integrity_failure),
+        }
     }
 
     fn write(&self, response: &ResponseRecord, response_bytes: u64, (end, how): (&'static str, BodyEnd)) {
         let elapsed = clock::since(self.started);
-        self.count(response.status, response_bytes, elapsed);
         let cut = match how {
-            BodyEnd::Failed(cause) => Some(cause),
+            BodyEnd::Failed { cause, is_integrity_failure } => Some(Cut { cause, is_integrity_failure }),
             BodyEnd::Complete | BodyEnd::Dropped => None,
         };
+        self.count(response, response_bytes, elapsed, cut.as_ref());
         let error = self.error.as_ref();
-        if cut.is_some() {
-            metrics::counter!("s3veil_responses_cut_total").increment(1);
-        }
-        if response.status >= 400 {
-            self.count_error(response);
+        let number = || u64::from_str_radix(self.request_id(), 16).unwrap_or_default();
+        if !self.access.has_line(cut.is_some() || response.status >= 400, elapsed, number) {
+            return;
         }
         let is_our_side = cut.is_some() || error.is_some_and(|error| error.blame() != Blame::Downstream);
         let (level, is_enabled) = if is_our_side {
@@ -301,104 +389,29 @@ impl RequestRecord {
         if !is_enabled {
             return;
         }
-        let storage_code = response.storage_code(error);
-        let storage_id = response.storage_id.as_ref().and_then(|id| id.to_str().ok());
-        let cause = cut.or_else(|| error.map(|error| with_causes(error))).unwrap_or_default();
-        let refused = error.map(Error::to_s3);
-        let right = refused.as_ref().and_then(|error| error.field(REQUIRED_RIGHT));
+        let cause =
+            cut.map(|cut| cut.cause).or_else(|| error.map(|error| with_causes(error))).unwrap_or_default();
         log::write_line(clock::time_of_day(), level, TARGET, |line| {
-            line.text("msg", "request");
-            line.text("request_id", self.request_id());
-            line.address("peer", self.peer);
-            line.text("client", self.client());
-            line.optional_text("claimed_client", self.claimed.as_deref());
-            line.text("method", self.method.as_str());
-            line.optional_text("operation", self.operation.map(Operation::name));
-            line.optional_text("asked_operation", self.claimed_operation.map(Operation::name));
-            line.text("bucket", self.bucket.as_ref().map_or("", BucketName::as_str));
-            line.text("object_key", self.object_key.as_ref().map_or("", ObjectKey::as_str));
-            if let Some(keys) = &response.keys {
-                line.display("keys", keys);
-                line.optional_text("refused_keys", keys.refused());
-            }
-            line.number("status", response.status.into());
-            line.text("code", refused.as_ref().map_or(storage_code, |error| error.code.code()));
-            line.optional_text("right", right);
-            line.text("storage_code", storage_code);
-            line.text("cause", &cause);
-            line.number("request_bytes", self.request_bytes);
-            line.number("response_bytes", response_bytes);
-            line.number("duration_ms", u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-            line.text("storage_request_id", storage_id.unwrap_or_default());
+            self.describe_request(line, response);
+            self.describe_failure(line, response, &cause);
+            self.describe_work(line, response, (response_bytes, elapsed));
             line.text("end", end);
         });
     }
 }
 
-/// The logged properties of a response: known with its head, except for the error code, which its body holds.
-struct ResponseRecord {
-    status: u16,
-    storage_id: Option<HeaderValue>,
-    /// For an error response of the storage.
-    storage_code: Option<Arc<OnceLock<String>>>,
-    keys: Option<NamedKeys>,
-    /// Whether the client was cut off.
-    is_cut: bool,
+/// What failed, for the metrics and the status page.
+struct Failure<'a> {
+    side: &'static str,
+    /// `None` for a code that S3 does not document.
+    code: Option<ErrorCode>,
+    text: &'a str,
 }
 
-impl ResponseRecord {
-    /// How the response ended, in words.
-    fn end_text(&self, end: &BodyEnd) -> &'static str {
-        match end {
-            BodyEnd::Complete => "complete",
-            BodyEnd::Failed(_) => "cut",
-            BodyEnd::Dropped if self.is_cut => "cut: the client was too slow",
-            BodyEnd::Dropped => "dropped by client",
-        }
-    }
-
-    /// The error code of the storage; empty if there is none.
-    fn storage_code<'a>(&'a self, error: Option<&'a Error>) -> &'a str {
-        match error {
-            Some(Error::UpstreamCredentials { code }) => code.as_str(),
-            Some(Error::UpstreamDenied { .. }) => ErrorCode::AccessDenied.code(),
-            Some(_) | None => {
-                self.storage_code.as_ref().and_then(|code| code.get()).map_or("", String::as_str)
-            }
-        }
-    }
-}
-
-/// A body of the storage, and the error code that it contains if it is an error document.
-fn observe_error_code(body: BoxBody) -> (BoxBody, Arc<OnceLock<String>>) {
-    let code = Arc::new(OnceLock::new());
-    let found = Arc::clone(&code);
-    let watched = body.map_frame(move |frame| {
-        let document = frame.data_ref().filter(|_| found.get().is_none());
-        if let Some(error) = document.and_then(|document| parse_error_document(document).ok()) {
-            // Only the first code is kept.
-            drop(found.set(error.code));
-        }
-        frame
-    });
-    (boxed(watched), code)
-}
-
-/// The reason of a failed authentication, as a label of the metric.
-fn reason(error: &AuthError) -> &'static str {
-    if matches!(error, AuthError::Anonymous) {
-        "no_signature"
-    } else if matches!(error, AuthError::UnknownAccessKeyId(_)) {
-        "unknown_key"
-    } else if matches!(error, AuthError::SignatureDoesNotMatch(_)) {
-        "bad_signature"
-    } else if matches!(error, AuthError::Expired { .. }) {
-        "expired"
-    } else if matches!(error, AuthError::RequestTimeTooSkewed { .. } | AuthError::NotYetValid { .. }) {
-        "skew"
-    } else {
-        "malformed"
-    }
+/// Why a response broke off after its head.
+struct Cut {
+    cause: String,
+    is_integrity_failure: bool,
 }
 
 #[cfg(test)]

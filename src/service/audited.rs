@@ -12,7 +12,7 @@ use http::header::{CONTENT_RANGE, HeaderName, HeaderValue};
 use crate::audit::{Audit, Entry, KeyUse, KeyUses};
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error};
 
-const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 
 /// Why a request is refused while its line can't be written.
 const UNRECORDABLE: &str =
@@ -70,6 +70,8 @@ pub(super) struct AuditedRequest {
     version: Option<String>,
     part: Option<String>,
     source: Option<CopySource>,
+    /// Whether the request has a customer key.
+    has_customer_key: bool,
     /// The version that the response names.
     response_version: Option<HeaderValue>,
     /// The bytes of the object that the response has.
@@ -85,6 +87,7 @@ impl AuditedRequest {
             version: None,
             part: None,
             source: None,
+            has_customer_key: false,
             response_version: None,
             range: None,
         }
@@ -95,10 +98,11 @@ impl AuditedRequest {
         self.uses.clone()
     }
 
-    pub(super) fn set_target(&mut self, query: &Query, source: Option<&CopySource>) {
+    pub(super) fn set_target(&mut self, query: &Query, source: Option<&CopySource>, has_customer_key: bool) {
         let parameter = |name| query.first(name).filter(|value| !value.is_empty()).map(str::to_owned);
         (self.version, self.part) = (parameter("versionId"), parameter("partNumber"));
         self.source = source.cloned();
+        self.has_customer_key = has_customer_key;
     }
 
     /// Refuses an operation that uses keys while its line can't be written. A request that was refused here
@@ -122,7 +126,8 @@ impl AuditedRequest {
 
     /// Writes the line as soon as all work for the request has ended.
     pub(super) fn end(self, ended: EndedRequest) {
-        let Self { audit, uses, is_admitted, version, part, source, response_version, range } = self;
+        let Self { audit, uses, is_admitted, version, part, source, response_version, range, .. } = self;
+        let has_customer_key = self.has_customer_key;
         uses.end_with(move |uses, failure| {
             let Some(operation) = ended.operation.filter(|operation| is_recorded(*operation, uses)) else {
                 return;
@@ -135,6 +140,7 @@ impl AuditedRequest {
                 describe_source(entry, source.as_ref());
                 let range = range.as_ref().and_then(|range| range.to_str().ok());
                 entry.optional_text("range", range.and_then(|range| range.strip_prefix("bytes ")));
+                entry.flag("customer_key", has_customer_key);
                 entry.keys(uses);
                 ended.describe_outcome(entry, failure);
             };

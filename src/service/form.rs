@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::operation;
 use crate::operation::post_object::FormUpload;
 use crate::operation::request::declared_length;
+use crate::s3::headers::CustomerKeys;
 use crate::s3::{
     BucketName, ErrorCode, ObjectKey, Operation, PostPolicy, Query, S3Error, S3Path, encode_path, route,
 };
@@ -72,13 +73,18 @@ impl FormRequest<'_> {
             let claimed = form.field("x-amz-credential").or_else(|| form.field("awsaccesskeyid"));
             record.refused_login(error, claimed.map(access_key_id), Some(Operation::PostObject));
         })?;
+        record.details().set_form();
         record.authenticated(&signed.access_key_id, Operation::PostObject);
         let policy = PostPolicy::parse(signed.policy)?;
         let object_key = form.object_key()?;
         let path = S3Path::Object(self.bucket.clone(), object_key.clone());
         record.set_target(&path);
+        let client = || state.clients.number(&signed.access_key_id);
+        state.tallies.name(record.tallies(), client, &state.resources.policies, &path);
         let length = policy.check(&form, self.bucket, now)?;
-        let settings = form.upload_headers()?;
+        let mut settings = form.upload_headers()?;
+        let customer_keys = CustomerKeys::take(Operation::PostObject, &mut settings)?;
+        record.set_object(&Query::default(), None, &customer_keys);
         let subject = Subject {
             operation: Operation::PostObject,
             path: &path,
@@ -98,6 +104,8 @@ impl FormRequest<'_> {
             bucket: self.bucket.clone(),
             object_key,
             form,
+            customer_keys,
+            addressing: self.arrival.addressing(self.is_virtual_host),
             headers: settings,
             grants: grants.clone(),
             is_append,
@@ -110,7 +118,7 @@ impl FormRequest<'_> {
 
     /// The object's URL, with the scheme and host that the client used.
     fn location(&self, object_key: &ObjectKey) -> String {
-        let scheme = if self.arrival.is_tls { "https" } else { "http" };
+        let scheme = if self.arrival.tls_version.is_some() { "https" } else { "http" };
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let bucket = (!self.is_virtual_host).then_some(self.bucket);
         format!("{scheme}://{host}{}", encode_path(bucket, Some(object_key)))

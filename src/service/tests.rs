@@ -66,6 +66,7 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
         idle_timeout: timeout,
         min_rate: 1024,
         drain_delay: Duration::ZERO,
+        is_counted: true,
         drain_timeout: timeout,
     });
     let bound = bound.await.unwrap();
@@ -73,8 +74,8 @@ async fn a_panic_is_an_internal_error_of_one_request_and_its_connection_goes_on(
     let respond = move |request: Request<RequestBody>, connection: ConnectionInfo| {
         let service = service.clone();
         async move {
-            let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
-            let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
+            let ConnectionInfo { peer, tls_version, certificate_names, is_surplus, meter } = connection;
+            let arrival = Arrival { peer, tls_version, certificate_names, is_surplus, meter };
             service.call(request, arrival).await
         }
     };
@@ -100,7 +101,7 @@ async fn logins_that_are_refused_in_a_row_are_delayed_until_one_is_accepted() {
     let is_prompt = async || {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let meter = meter.clone();
-        let arrival = Arrival { peer, is_tls: false, certificate_names: None, is_surplus: false, meter };
+        let arrival = Arrival { peer, tls_version: None, certificate_names: None, is_surplus: false, meter };
         let request = Request::get("/bucket/key").header(HOST, "x").body(BoxBody::default()).unwrap();
         let mut work = pin!(service.call(request, arrival));
         match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {

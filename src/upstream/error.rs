@@ -63,6 +63,22 @@ impl UpstreamError {
         }
     }
 
+    /// The kind of the error, as `error.type` of a span.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Timeout { .. } => "timeout",
+            Self::Protocol(_) => "protocol",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Body(_) => "body",
+            Self::Length(_) => "length",
+            Self::Credentials(_) => "credentials",
+            Self::Sign(_) => "sign",
+            Self::Address(_) => "address",
+            Self::Request(_) => "request",
+        }
+    }
+
     /// Whether the storage may have acted on the request: it was sent, and no response came.
     pub fn may_have_been_done(&self) -> bool {
         match self {

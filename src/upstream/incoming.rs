@@ -16,6 +16,7 @@ use super::carrier::ReceivedBody;
 use super::error::{LengthError, Phase};
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::buffers::ConnectionGuard;
+use crate::trace::OpenSpan;
 
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
@@ -32,6 +33,8 @@ pub(super) struct Incoming {
     _interest: Option<oneshot::Sender<()>>,
     /// Counts this response until it is dropped.
     _member: ConnectionGuard,
+    /// Ends when the body has ended, and with this value at the latest.
+    span: Option<OpenSpan>,
 }
 
 impl Incoming {
@@ -39,7 +42,7 @@ impl Incoming {
         source: ReceivedBody,
         remaining: Option<u64>,
         limit: Duration,
-        (interest, member): (Option<oneshot::Sender<()>>, ConnectionGuard),
+        (interest, member, span): (Option<oneshot::Sender<()>>, ConnectionGuard, Option<OpenSpan>),
     ) -> Self {
         Self {
             source,
@@ -50,11 +53,15 @@ impl Incoming {
             ended: false,
             _interest: interest,
             _member: member,
+            span,
         }
     }
 
     fn fail(&mut self, error: UpstreamError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.ended = true;
+        if let Some(mut span) = self.span.take() {
+            span.fail(error.kind());
+        }
         Poll::Ready(Some(Err(error.into())))
     }
 }
@@ -96,6 +103,7 @@ impl Body for Incoming {
             }
             (None, Some(0) | None) => {
                 self.ended = true;
+                self.span = None;
                 Poll::Ready(None)
             }
             (Some(Ok(frame)), None) => Poll::Ready(Some(Ok(frame))),
@@ -104,6 +112,9 @@ impl Body for Incoming {
                 match remaining.checked_sub(len) {
                     Some(remaining) => {
                         self.remaining = Some(remaining);
+                        if remaining == 0 {
+                            self.span = None;
+                        }
                         Poll::Ready(Some(Ok(frame)))
                     }
                     None => self.fail(UpstreamError::Protocol(LengthError::Long.into())),
@@ -174,7 +185,7 @@ mod tests {
             ReceivedBody::InProcess(source),
             remaining,
             Duration::from_secs(5),
-            (None, ConnectionCounter::default().enter()),
+            (None, ConnectionCounter::default().enter(), None),
         );
         incoming.collect().await.map(|body| body.to_bytes().len()).map_err(|error| format!("{error:?}"))
     }
@@ -193,7 +204,8 @@ mod tests {
         let source =
             script([Step::Give(Bytes::from_static(b"a")), Step::Give(Bytes::from_static(b"b")), Step::Stall]);
         let source = ReceivedBody::InProcess(source);
-        let mut incoming = Incoming::new(source, None, limit, (None, ConnectionCounter::default().enter()));
+        let mut incoming =
+            Incoming::new(source, None, limit, (None, ConnectionCounter::default().enter(), None));
         incoming.frame().await.unwrap().unwrap();
         tokio::time::sleep(limit * 4).await;
         incoming.frame().await.unwrap().unwrap();

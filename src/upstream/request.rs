@@ -2,6 +2,8 @@
 //! It must not know what the content means, nor how often the request is sent.
 //! The headers that belong to the connection are always this client's own.
 
+pub(super) mod attempt_span;
+
 use std::sync::Arc;
 
 use base64::Engine;
@@ -17,6 +19,7 @@ use super::error::{AddressError, UpstreamError};
 use super::outgoing::{ExactLength, OutgoingBody, Streamed, Upload, wire_length};
 use super::regions::makes_bucket;
 use super::retry::{Idempotency, Pace};
+use super::timings::Kind;
 use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
 use crate::s3::{BucketName, ObjectKey};
@@ -30,8 +33,8 @@ use crate::wire::header::{
 /// The `User-Agent` of requests that have none.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
 
-/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, and those of the signature.
-const ADDED_HEADERS: usize = 7;
+/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, those of the signature and of a trace.
+const ADDED_HEADERS: usize = 9;
 
 /// Headers that this client sets or removes, besides [`HOP_BY_HOP`]: framing and identity. `Accept-Encoding`
 /// is among them because bodies are needed as they are stored, never recoded on the way.
@@ -59,6 +62,7 @@ pub(super) struct Prepared {
     headers: HeaderMap,
     payload: Payload,
     pace: Pace,
+    kind: Kind,
 }
 
 enum Payload {
@@ -81,7 +85,7 @@ impl Prepared {
         security: TransportSecurity,
         algorithm: Option<ChecksumAlgorithm>,
     ) -> Result<Self, UpstreamError> {
-        let pace = Pace::new(&request);
+        let (pace, kind) = (Pace::new(&request), Kind::new(&request));
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let managed: SmallVec<[HeaderName; 8]> =
             headers.keys().filter(|name| is_managed(name)).cloned().collect();
@@ -102,7 +106,7 @@ impl Prepared {
                 Payload::Streamed { upload: Upload::new(body), length, algorithm }
             }
         };
-        Ok(Self { method, bucket, object, query, headers, payload, pace })
+        Ok(Self { method, bucket, object, query, headers, payload, pace, kind })
     }
 
     /// The bucket of the request, whose region may be another; `None` for a request that makes the bucket.
@@ -175,8 +179,21 @@ impl Prepared {
         self.method == Method::GET || self.method == Method::HEAD
     }
 
+    pub(super) fn bucket(&self) -> Option<&BucketName> {
+        self.bucket.as_ref()
+    }
+
+    pub(super) fn object(&self) -> Option<&ObjectKey> {
+        self.object.as_ref()
+    }
+
     pub(super) fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// The operation, for the metrics.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// How long the storage may take.

@@ -20,14 +20,15 @@ from fakes import error
 from proxy import Proxy, binary, toml_text
 from standin import Reply, StandIn
 from test_limits import until
+from test_presigned import fetch, presigned
 
 
-def start_with(tmp_path, stderr, **sections):
+def start_with(tmp_path, stderr, environment=None, **sections):
     """A proxy whose standard error is this file. It must be stopped by its caller."""
     backend = embedded_backend(tmp_path)
     running = Proxy(tmp_path / "proxy", backend.upstream, backend.keyring, sections)
     running.config.write_text(toml_text(running.configuration()))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3VEIL_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3VEIL_"))} | (environment or {})
     running.process = subprocess.Popen(
         [binary(), "serve", "--config", running.config],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, cwd=running.directory, env=environment,
@@ -198,6 +199,71 @@ def test_json_lines_are_flat_and_say_what_was_asked(json_log):
     assert (line["bucket"], line["object_key"], line["status"], line["request_bytes"]) == (bucket, "a key", 200, 5)
     assert (line["level"], line["client"], line["end"]) == ("INFO", "client-one", "complete")
     assert not any(isinstance(value, (dict, list)) for value in line.values())
+
+
+def test_a_line_says_how_a_request_came_and_what_took_its_time(json_log):
+    s3 = json_log.boto(user_agent_extra="my-tool/7")
+    bucket = new_bucket(s3)
+    s3.put_object(Bucket=bucket, Key="object", Body=bytes(100_000))
+    s3.get_object(Bucket=bucket, Key="object", Range="bytes=5-9")["Body"].read()
+    (written,) = log_lines(json_log, '"operation":"PutObject"')
+    (line,) = log_lines(json_log, '"operation":"GetObject"')
+    assert (line["range"], line["signature"], line["format"]) == ("bytes=5-9", "header", written["format"])
+    assert "my-tool/7" in line["user_agent"] and "tls" not in line
+    assert line["storage_requests"] >= 1 and 0 <= line["storage_ms"] <= line["duration_ms"] + 1
+    assert 0 <= line["first_byte_ms"] <= line["duration_ms"] and "retries" not in line
+    assert fetch(json_log, presigned(json_log, "s3v4", "get_object", bucket)).status == 200
+    until(lambda: len(log_lines(json_log, '"operation":"GetObject"')) == 2)
+    assert log_lines(json_log, '"operation":"GetObject"')[1]["signature"] == "url"
+    json_log.raw().request("GET", f"/{bucket}/versioned", query=[("versionId", "v-1")])
+    (line,) = log_lines(json_log, '"object_key":"versioned"')
+    assert line["version_id"] == "v-1"
+
+
+ACCESS = {
+    "all": ({}, {"fine", "missing"}),
+    "errors": ({"access": "errors", "slow": "1h"}, {"missing"}),
+    "a-share": ({"access_sample": "0%", "slow": "1h"}, {"missing"}),
+    "all-is-slow": ({"access": "errors", "slow": "1ms"}, {"fine", "missing"}),
+    "off": ({"access": "off"}, set()),
+}
+
+
+@pytest.mark.parametrize("rules", ACCESS)
+def test_which_requests_have_a_line_is_configured(start, tmp_path, rules):
+    settings, expected = ACCESS[rules]
+    running = start(embedded_backend(tmp_path), log={"format": "json", **settings})
+    bucket = new_bucket(running.boto())
+    # Over a hundred chunks take more than a millisecond.
+    running.boto().put_object(Bucket=bucket, Key="fine", Body=bytes(8 << 20))
+    assert running.raw().request("GET", f"/{bucket}/missing").status == 404
+    # Lines are written in order, and this one always.
+    running.process.send_signal(signal.SIGUSR1)
+    until(lambda: "SIGUSR1" in running.log_text())
+    lines = [json.loads(line) for line in running.log_text().splitlines() if '"msg":"request"' in line]
+    assert {line["object_key"] for line in lines} - {""} == expected
+
+
+def test_the_rules_are_reloaded(start, tmp_path):
+    running = start(embedded_backend(tmp_path), log={"format": "json", "access": "off"})
+    running.config.write_text(running.config.read_text().replace('access = "off"', 'access = "all"'))
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: "was loaded again" in running.log_text())
+    running.raw().request("GET", "/bucket/now")
+    assert len(log_lines(running, '"object_key":"now"')) == 1
+
+
+def test_a_priority_is_told_to_the_journal_alone(tmp_path):
+    for is_journal in [True, False]:
+        directory = tmp_path / str(is_journal)
+        directory.mkdir()
+        with (directory / "log").open("wb") as log:
+            file = os.fstat(log.fileno())
+            stream = f"{file.st_dev}:{file.st_ino if is_journal else file.st_ino + 1}"
+            running = start_with(directory, log, environment={"JOURNAL_STREAM": stream})
+        running.stop()
+        lines = (directory / "log").read_text().splitlines()
+        assert lines and all(line.startswith("<") == is_journal for line in lines), lines
 
 
 def test_the_storages_reason_is_in_the_log(json_log):

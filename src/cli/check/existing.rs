@@ -93,7 +93,7 @@ async fn unlock(
     match unlock_stored(resources, bucket, object_key, headers, length).await? {
         StoredFormat::Foreign(object) => Ok(object.key_id),
         StoredFormat::Native(stored) => {
-            Ok(Some(stored.unlock(&resources.keyring, rule, bucket, object_key).await?.key_id))
+            Ok(Some(stored.authenticate(&resources.keyring, rule, (bucket, object_key)).await?))
         }
     }
 }

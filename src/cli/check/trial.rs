@@ -149,8 +149,8 @@ impl Trial {
         let response = move |request: Request<RequestBody>, connection: ConnectionInfo| {
             let service = Arc::clone(&service);
             async move {
-                let ConnectionInfo { peer, is_tls, certificate_names, is_surplus, meter } = connection;
-                let arrival = Arrival { peer, is_tls, certificate_names, is_surplus, meter };
+                let ConnectionInfo { peer, tls_version, certificate_names, is_surplus, meter } = connection;
+                let arrival = Arrival { peer, tls_version, certificate_names, is_surplus, meter };
                 service.call(request, arrival).await
             }
         };
@@ -267,6 +267,7 @@ fn without_parts(rule: &BucketRule) -> Option<&'static str> {
     match (rule.formats.write, rule.formats.cbc.multipart) {
         (WriteFormat::Native, _) | (WriteFormat::Cbc, Multipart::Native) => None,
         (WriteFormat::Cbc, Multipart::Refuse) => Some("the rule writes \"cbc\", which has no parts"),
+        (WriteFormat::Plaintext, _) => Some("the rule writes \"plaintext\", by a single PUT alone"),
         (WriteFormat::S3ecV2 | WriteFormat::S3ecV3, _) => {
             Some("the rule writes \"s3ec\", which has no parts")
         }
@@ -284,6 +285,7 @@ fn settings() -> server::Settings {
         idle_timeout: TIMEOUT,
         min_rate: 1,
         drain_delay: Duration::ZERO,
+        is_counted: false,
         drain_timeout: Duration::ZERO,
     }
 }

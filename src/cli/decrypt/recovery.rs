@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use super::{failed, refused};
 use crate::cli::Failure;
 use crate::envelope::native::{
-    Binding, Envelope, FormatError, HolderEntries, HolderKind, ObjectName, Opened, Policy, RecoveryPrivateKey,
+    Binding, Envelope, EnvelopeKeys, FormatError, HolderEntries, HolderKind, ObjectName, Opened, Policy,
+    RecoveryPrivateKey,
 };
 use crate::keyring::EncryptionContext;
 use crate::s3::ObjectKey;
@@ -74,10 +75,12 @@ impl Object<'_> {
         })?;
         // F-65: the entry is only a claim; the envelope says whether this is the object's data key.
         let object_name = ObjectName { realm, object_key: object_key.as_bytes() };
-        envelope.open(&data_key, Policy { least_binding }, object_name).map_err(|error| {
-            let is_weak = error == FormatError::WeakBinding;
-            let advice = if is_weak { ": --binding says what that is, by default realm+key" } else { "" };
-            Failure::Unavailable(format!("{error}{advice}"))
-        })
+        envelope
+            .open(EnvelopeKeys::without_customer(&data_key), Policy { least_binding }, object_name)
+            .map_err(|error| {
+                let is_weak = error == FormatError::WeakBinding;
+                let advice = if is_weak { ": --binding says what that is, by default realm+key" } else { "" };
+                Failure::Unavailable(format!("{error}{advice}"))
+            })
     }
 }

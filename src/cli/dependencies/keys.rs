@@ -26,7 +26,7 @@ pub(super) fn all(config: &Config) -> Vec<HolderKey> {
     let mut add = |holder: usize, key_id: Option<&KeyId>| {
         let key = HolderKey {
             holder,
-            place: place(&holders[holder]),
+            place: holder_place(&holders[holder]),
             is_aws: holders[holder].provider.is_aws_kms(),
             key_id: key_id.cloned(),
         };
@@ -48,8 +48,8 @@ pub(super) fn all(config: &Config) -> Vec<HolderKey> {
     keys
 }
 
-/// A holder in words.
-fn place(holder: &HolderSettings) -> String {
+/// A holder in words, such as `AWS KMS in eu-west-1`.
+pub fn holder_place(holder: &HolderSettings) -> String {
     match &holder.provider {
         Provider::Local(local) => format!("local keyring {}", local.file.display()),
         #[cfg(feature = "aws")]
@@ -68,13 +68,13 @@ fn place(holder: &HolderSettings) -> String {
     }
 }
 
-/// The line of the key services on the status page.
+/// The line of the key services in the log.
 pub fn keyring_line(config: &Config) -> String {
     let is_shared = config.keyring.reuse == Reuse::Bucket;
     let places = match config.keyring.holders.as_slice() {
-        [only] => place(only),
+        [only] => holder_place(only),
         several => {
-            let named = several.iter().map(|holder| format!("{}: {}", holder.name, place(holder)));
+            let named = several.iter().map(|holder| format!("{}: {}", holder.name, holder_place(holder)));
             named.collect::<Vec<_>>().join("; ")
         }
     };

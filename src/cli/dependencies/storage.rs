@@ -41,7 +41,7 @@ impl StorageName {
     }
 }
 
-fn place(settings: &Settings) -> String {
+pub(super) fn place(settings: &Settings) -> String {
     match &settings.target {
         Target::Embedded { path } => format!("embedded store in {}", path.display()),
         Target::Endpoint(endpoint) => {
@@ -51,7 +51,7 @@ fn place(settings: &Settings) -> String {
     }
 }
 
-/// The storage's line on the status page.
+/// The storage in words, for the log.
 pub(super) fn line(settings: &Settings) -> String {
     let is_trial = matches!(settings.target, Target::Embedded { .. });
     place(settings) + if is_trial { ", for trying it out" } else { "" }

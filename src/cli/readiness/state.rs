@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{ASSESSMENT_INTERVAL, NamedCertificate};
-use crate::admin::{Health, Problem};
+use crate::admin::{DependencyReport, Health, Problem, Reports};
 use crate::cli::certificates;
 use crate::cli::dependencies::{Dependencies, DependencyError, HolderKey};
 use crate::keyring::{CacheSettings, KeyId};
@@ -234,6 +234,27 @@ impl State {
                     health.degraded.push(Problem { component, message });
                 }
             }
+        }
+    }
+
+    /// What is known of each storage and key.
+    pub(super) fn reports(&self) -> Reports {
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let report = |track: &Track, place: &str, key_id: Option<String>| DependencyReport {
+            place: place.to_owned(),
+            key_id,
+            trouble: track.trouble.clone(),
+            note: track.note.clone(),
+            succeeded_at: track
+                .succeeded_at
+                .and_then(|succeeded_at| time.checked_sub(now.saturating_duration_since(succeeded_at))),
+        };
+        let Some(dependencies) = &self.dependencies else { return Reports::default() };
+        let storages = dependencies.storages().iter().zip(&self.storages);
+        let keys = dependencies.keys().iter().zip(&self.keys);
+        Reports {
+            storages: storages.map(|(it, track)| report(track, &it.name().place, None)).collect(),
+            keys: keys.map(|(key, track)| report(track, &key.place, dependencies.key_name(key))).collect(),
         }
     }
 

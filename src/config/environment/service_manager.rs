@@ -19,6 +19,8 @@ pub struct ServiceManager {
     pub notify_socket: Option<String>,
     /// Within this time the process must report that it works.
     pub watchdog: Option<Duration>,
+    /// Whether standard error leads to the journal, which reads a priority before each line (sd-daemon(3)).
+    pub is_journal: bool,
 }
 
 impl ServiceManager {
@@ -43,8 +45,22 @@ impl ServiceManager {
             sockets,
             notify_socket: environment("NOTIFY_SOCKET").filter(|path| !path.is_empty()),
             watchdog: microseconds.map(Duration::from_micros),
+            is_journal: environment("JOURNAL_STREAM").is_some_and(|stream| is_standard_error(&stream)),
         })
     }
+}
+
+/// Whether `DEVICE:INODE` is standard error: the variable stays set when it was redirected.
+#[cfg(target_os = "linux")]
+fn is_standard_error(stream: &str) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata("/proc/self/fd/2");
+    metadata.is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_standard_error(_stream: &str) -> bool {
+    false
 }
 
 #[cfg(test)]

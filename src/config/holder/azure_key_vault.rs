@@ -6,6 +6,7 @@ use http::Uri;
 
 use super::{later_file, later_secret, only, read_method, required_text};
 use crate::config::error::Result;
+use crate::config::reference::AZURE_AUTH;
 use crate::config::section::Section;
 use crate::config::value;
 use crate::keyring::{AzureAlgorithm, AzureKeyVault, AzureLogin, Provider};
@@ -20,9 +21,6 @@ const METADATA: &str = "http://169.254.169.254";
 const FEDERATED_TOKEN: &str = "/var/run/secrets/azure/tokens/azure-identity-token";
 /// Maximum length of a key's name in Key Vault.
 const MAX_KEY_LEN: usize = 127;
-
-const AUTH_KEYS: &str =
-    "method authority tenant client_id client_secret_file federated_token_file token_file";
 
 #[derive(Clone, Copy)]
 enum Method {
@@ -64,7 +62,7 @@ fn read_login(section: &Section<'_>) -> Result<(AzureLogin, Uri)> {
     ];
     let example =
         "method = \"client-secret\", tenant = \"...\", client_id = \"...\", client_secret_file = \"secret\"";
-    let (auth, method) = read_method(section, AUTH_KEYS, &methods, example)?;
+    let (auth, method) = read_method(section, AZURE_AUTH, &methods, example)?;
     let authority = auth.parsed("authority", AUTHORITY, value::key_service)?;
     let tenant = || required_text(&auth, "tenant", "00000000-0000-0000-0000-000000000000");
     let client_id = || required_text(&auth, "client_id", "00000000-0000-0000-0000-000000000000");

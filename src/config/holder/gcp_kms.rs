@@ -6,6 +6,7 @@ use http::Uri;
 
 use super::{later_file, later_secret, only, read_method, required_text};
 use crate::config::error::Result;
+use crate::config::reference::GCP_AUTH;
 use crate::config::section::Section;
 use crate::config::value;
 use crate::keyring::{GcpKms, GcpLogin, KeyId, Provider};
@@ -47,7 +48,7 @@ fn read_login(section: &Section<'_>) -> Result<GcpLogin> {
         ("token", (Method::Token, "token_file")),
     ];
     let example = "method = \"service-account\", key_file = \"service-account.json\"";
-    let (auth, method) = read_method(section, "method key_file token_file", &methods, example)?;
+    let (auth, method) = read_method(section, GCP_AUTH, &methods, example)?;
     Ok(match method {
         Method::ServiceAccount => {
             GcpLogin::ServiceAccount { key_file: later_secret(&auth, "key_file", "service-account.json")? }

@@ -4,12 +4,10 @@
 
 use super::{Surroundings, only};
 use crate::config::error::{Refusal, Result};
+use crate::config::reference::VAULT_AUTH;
 use crate::config::section::Section;
 use crate::config::value;
 use crate::keyring::{Provider, Vault, VaultLogin};
-
-const AUTH_KEYS: &str =
-    "method mount token_file role_id secret_id_file role jwt_file name certificate_file key_file";
 
 /// Where Kubernetes puts the token of a pod's service account.
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
@@ -47,7 +45,7 @@ pub(super) fn read(section: &Section<'_>, _surroundings: Surroundings<'_>) -> Re
 }
 
 fn read_login(section: &Section<'_>) -> Result<VaultLogin> {
-    let Some(auth) = section.section("auth", AUTH_KEYS)? else {
+    let Some(auth) = section.section_with("auth", VAULT_AUTH)? else {
         let fix = "write auth = { method = \"approle\", role_id = \"...\", secret_id_file = \"secret-id\" }";
         return Err(section.refuse("auth", "is missing, and provider = \"vault\" requires it", fix));
     };
@@ -58,8 +56,8 @@ fn read_login(section: &Section<'_>) -> Result<VaultLogin> {
         Method::Kubernetes => "method mount role jwt_file",
         Method::Certificate => "method mount name certificate_file key_file",
     };
-    for word in AUTH_KEYS.split(' ').filter(|word| !known.split(' ').any(|known| known == *word)) {
-        auth.absent(word, "has no effect with this method")?;
+    for key in VAULT_AUTH.iter().filter(|key| !known.split(' ').any(|known| known == key.name)) {
+        auth.absent(key.name, "has no effect with this method")?;
     }
     let mount = |default: &str| -> Result<String> {
         Ok(auth.parsed("mount", "approle", path)?.unwrap_or_else(|| default.to_owned()))

@@ -24,7 +24,7 @@ fn logged(format: LogFormat, emit: impl FnOnce()) -> String {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(move || writer.clone())
         .with_ansi(false)
-        .event_format(LineFormat::new(format))
+        .event_format(LineFormat::new(LineStyle { format, has_priority: false }))
         .finish();
     tracing::subscriber::with_default(subscriber, emit);
     let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
@@ -145,7 +145,8 @@ fn a_line_without_an_event_has_the_text_of_an_event() {
             line.display("peer", "[::1]:1");
             line.number("status", 200);
         };
-        let line = format_line(format, SystemTime::now(), Level::WARN, "here", fields, str::to_owned);
+        let style = LineStyle { format, has_priority: false };
+        let line = format_line(style, SystemTime::now(), Level::WARN, "here", fields, str::to_owned);
         let after_time = |line: &str| line.split_once("level").unwrap().1.to_owned();
         assert_eq!(after_time(&line), after_time(&event));
     }
@@ -155,11 +156,23 @@ fn a_line_without_an_event_has_the_text_of_an_event() {
 fn lines_of_one_second_share_its_text_and_no_other_line_does() {
     let mut line = Line::default();
     let mut time = |seconds, nanoseconds| {
-        line.begin(LogFormat::Text, UNIX_EPOCH + Duration::new(seconds, nanoseconds));
+        let style = LineStyle { format: LogFormat::Text, has_priority: false };
+        line.begin(style, Level::INFO, UNIX_EPOCH + Duration::new(seconds, nanoseconds));
         line.line.clone()
     };
     assert_eq!(time(1_700_000_000, 123_456_789), "ts=2023-11-14T22:13:20.123456Z");
     assert_eq!(time(1_700_000_000, 999_999_999), "ts=2023-11-14T22:13:20.999999Z");
     assert_eq!(time(1_700_000_001, 1_000), "ts=2023-11-14T22:13:21.000001Z");
     assert_eq!(time(0, 0), "ts=1970-01-01T00:00:00.000000Z");
+}
+
+#[test]
+fn a_priority_comes_before_a_line_for_the_journal() {
+    let style = LineStyle { format: LogFormat::Json, has_priority: true };
+    for (level, priority) in
+        [(Level::ERROR, "<3>{"), (Level::WARN, "<4>{"), (Level::INFO, "<6>{"), (Level::DEBUG, "<7>{")]
+    {
+        let line = format_line(style, UNIX_EPOCH, level, "here", |_| (), str::to_owned);
+        assert!(line.starts_with(priority), "{line}");
+    }
 }

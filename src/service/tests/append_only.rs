@@ -264,7 +264,7 @@ impl World {
         parts.uri = path_and_query;
         let arrival = Arrival {
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
-            is_tls: false,
+            tls_version: None,
             certificate_names: None,
             is_surplus: false,
             meter: Meter::new(1024),

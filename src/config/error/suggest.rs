@@ -3,7 +3,7 @@
 //! It promises no suggestion for a name that resembles none.
 
 /// The most similar candidate, if at most a third of its letters differ from `word`.
-pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub(in crate::config) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let word = word.to_lowercase().replace('-', "_");
     let distances = candidates.iter().map(|name| (distance(&word, &name.replace('-', "_")), *name));
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;

@@ -1,13 +1,13 @@
 //! Errors for a configuration text that is not valid TOML.
 
-use super::error::Refusal;
+use super::Refusal;
 
 /// Quotes of word processors and web pages.
 const CURLY_QUOTES: [char; 4] = ['“', '”', '‘', '’'];
 
 /// Byte offset of the error in `text`, with a message that says what is wrong and how to correct it. The
 /// message repeats nothing from the text except the name of a key, since the text may hold secrets.
-pub(super) fn refusal(text: &str, error: &toml::de::Error) -> (usize, Refusal) {
+pub(in crate::config) fn refusal(text: &str, error: &toml::de::Error) -> (usize, Refusal) {
     let span = error.span().unwrap_or(0..0);
     if let Some(language) = other_language(text) {
         let fix = "s3veil reads TOML: write [listen] on a line, and below it address = \"127.0.0.1:8333\"";
