@@ -40,8 +40,8 @@ VALUES = {
         "secretEnv": {"A": {"name": "a", "key": "k"}},
         "env": [{"name": "RUST_LOG", "value": "info"}],
         "tls": {"certManager": CERT_MANAGER, "clientCA": {"existingSecret": "clients"}},
-        "admin": {"bearerToken": {"existingSecret": "admin"}},
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "admin": {"bearerToken": {"existingSecret": "admin"}, "tls": {"existingSecret": "admin-tls"}},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "tlsConfig": {"serverName": "s3veil"}},
         "networkPolicy": {
             "clients": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
             "operators": [{"namespaceSelector": {}}],
@@ -126,11 +126,22 @@ def test_s3veil_takes_the_configuration(values, tmp_path, pair):
     for path in set(re.findall(r'"/etc/s3veil/([^"]+)"', text)):
         file = tmp_path / path
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(pair[1] if path.endswith(".key") else pair[0] if path.startswith(("tls", "client-ca")) else b"a-secret-of-twenty-bytes")
+        file.write_bytes(pair[1] if path.endswith(".key") else pair[0] if path.startswith(("tls", "client-ca", "admin-tls")) else b"a-secret-of-twenty-bytes")
         file.chmod(0o600)
     (tmp_path / "proxy.toml").write_text(text.replace("/etc/s3veil/", f"{tmp_path}/"))
     warnings = assert_loads(tmp_path / "proxy.toml", re.findall(r'"env:([A-Z_]+)"', text))
     assert all("`admin.bearer_token` is sent unencrypted" in warning for warning in warnings), warnings
+
+
+def test_the_admin_port_has_tls_where_it_is_given():
+    for values, scheme in [(SMALL, "HTTP"), (VALUES["everything on"], "HTTPS")]:
+        manifests = render(values)
+        (container,) = pod(manifests)["containers"]
+        assert {container[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")} == {scheme}
+        assert ("tls" in tomllib.loads(proxy_toml(manifests))["admin"]) == (scheme == "HTTPS")
+    monitor = next(document for (kind, _), document in render(VALUES["everything on"]).items() if kind == "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["tlsConfig"]) == ("https", {"serverName": "s3veil"})
 
 
 def test_strings_and_numbers_of_toml():

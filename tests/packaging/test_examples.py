@@ -1,8 +1,11 @@
 """The examples: each configuration is one that s3veil takes, with the files and variables that its README makes."""
 
+import json
 import re
 import shutil
+import tomllib
 
+import jsonschema
 import pytest
 from support import ROOT, assert_loads, binary, environment, run
 
@@ -47,6 +50,47 @@ def test_a_fault_is_found(tmp_path):
     (tmp_path / "proxy.toml").write_text(text.replace("[admin]", "[administration]"))
     with pytest.raises(AssertionError, match="administration"):
         assert_loads(tmp_path / "proxy.toml", re.findall(r'"env:([A-Z_]+)"', text))
+
+
+@pytest.fixture(scope="module")
+def schema():
+    """The validator of the schema that editors get."""
+    schema = json.loads(run(binary(), "config", "schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("file", [ROOT / "proxy.toml", *(example / "proxy.toml" for example in EXAMPLES)], ids=lambda file: file.parent.name)
+def test_the_schema_admits_it(schema, file):
+    assert [error.message for error in schema.iter_errors(tomllib.loads(file.read_text()))] == []
+
+
+@pytest.mark.parametrize("right, wrong", [
+    ('\nregion = "us-east-1"', ""),
+    ("[admin]", "[administration]"),
+    ('access = "admin"', 'access = "administrator"'),
+    ('address = "127.0.0.1:8333"', 'address = "127.0.0.1:8333"\nmax_requests = 0'),
+    ('address = "127.0.0.1:8333"', 'address = "127.0.0.1:8333"\nidle_timeout = "60"'),
+    ('name = "*"', "name = 5"),
+])  # fmt: skip
+def test_the_schema_refuses_mistakes(schema, right, wrong):
+    text = (ROOT / "proxy.toml").read_text()
+    assert right in text
+    assert list(schema.iter_errors(tomllib.loads(text.replace(right, wrong, 1))))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[example.name for example in EXAMPLES])
+def test_what_is_in_effect_is_shown_and_loads(example, tmp_path):
+    directory = tmp_path / "example"
+    shutil.copytree(example, directory)
+    text = (directory / "proxy.toml").read_text()
+    prepare(directory, text)
+    variables = environment() | dict.fromkeys(re.findall(r'"env:([A-Z_]+)"', text), "a-secret-of-twenty-bytes")
+    shown = run(binary(), "config", "show", cwd=directory, env=variables).stdout
+    assert "a-secret-of-twenty-bytes" not in shown and "max_requests = " in shown
+    (directory / "shown.toml").write_text(shown)
+    again = run(binary(), "config", "show", "--config", "shown.toml", cwd=directory, env=variables)
+    assert again.stdout == shown, "it is the same configuration"
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").iterdir()), ids=lambda example: example.name)

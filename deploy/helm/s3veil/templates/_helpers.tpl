@@ -60,6 +60,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.admin.bearerToken.existingSecret }}
 {{- $_ := set $admin "bearer_token_file" "/etc/s3veil/admin/token" }}
 {{- end }}
+{{- if .Values.admin.tls.existingSecret }}
+{{- $_ := set $admin "tls" (dict "certificate" "/etc/s3veil/admin-tls/tls.crt" "private_key" "/etc/s3veil/admin-tls/tls.key") }}
+{{- end }}
 {{- range $key := list "address" "tls" "drain_delay" "drain_timeout" "reuse_port" }}
 {{- if hasKey ($.Values.config.listen | default dict) $key }}
 {{- fail (printf "config.listen.%s is written by the chart: set service, tls or drain instead" $key) }}
