@@ -93,7 +93,7 @@ pub async fn inspect(config: Config, url: &ObjectUrl) -> Result<String, Failure>
 
 /// What a report ends with, behind the key's name, for an object with a customer key.
 const WITH_CUSTOMER_KEY: &str = ", and a customer key, which no service has\nenvelope: of this data key. Content and \
-                                 checksums open with the customer key alone.\n";
+                                 checksums require the customer key too.\n";
 
 fn sse_name(sse: SseAlgorithm) -> &'static str {
     match sse {
