@@ -8,6 +8,8 @@ mod bytestream;
 mod inventory;
 mod lines;
 mod listing;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod plan;
 mod records;
 

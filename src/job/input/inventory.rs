@@ -1,6 +1,6 @@
 //! An S3 Inventory: its `manifest.json`, and the files of rows that it names.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html>
-//! It must not know what a row is for.
+//! It must not know what a row is for, nor how Parquet is written.
 //! It promises that every file is compared with the MD5 that the manifest has for it, and that a manifest of
 //! another format, or without the columns that a job requires, is refused when it is opened.
 
@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::batch_csv::parse_key;
+#[cfg(feature = "parquet")]
+use super::parquet::ParquetRecords;
 use super::{Bytestream, Form, InputRow, InvalidRow, Location, Record, Records};
 use crate::job::error::JobError;
 use crate::job::row::{Listed, Row};
@@ -36,13 +38,49 @@ struct DataFile {
     md5: Option<String>,
 }
 
+/// How the files of an inventory are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileFormat {
+    /// CSV, keys URL-encoded.
+    Csv,
+    /// Parquet, keys as they are, and columns named like `last_modified_date`.
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+/// The file of rows that is read.
+enum Rows {
+    Csv(Box<Records>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<ParquetRecords>),
+}
+
+impl Rows {
+    fn name(&self) -> &str {
+        match self {
+            Self::Csv(records) => records.name(),
+            #[cfg(feature = "parquet")]
+            Self::Parquet(records) => records.name(),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Record>, JobError> {
+        match self {
+            Self::Csv(records) => records.next().await,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(records) => records.next().await,
+        }
+    }
+}
+
 /// The places of the columns in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Columns(Vec<String>);
 
 impl Columns {
+    /// The place of a column, by its name in CSV.
     fn place(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|column| column.eq_ignore_ascii_case(name))
+        self.0.iter().position(|column| column.replace('_', "").eq_ignore_ascii_case(name))
     }
 
     /// The field of a row, unless it is empty.
@@ -58,9 +96,10 @@ impl Columns {
 pub(super) struct Inventory {
     resources: Resources,
     manifest: Location,
+    format: FileFormat,
     columns: Columns,
     files: VecDeque<DataFile>,
-    current: Option<Records>,
+    current: Option<Rows>,
     first: Option<Record>,
 }
 
@@ -69,10 +108,11 @@ impl Inventory {
     pub(super) async fn open(resources: &Resources, manifest: &Location) -> Result<Self, JobError> {
         let bytes = manifest.open(resources).await?;
         let name = bytes.name().to_owned();
-        let (columns, files) = parse(&name, &bytes.read_all(MAX_MANIFEST).await?)?;
+        let (format, columns, files) = parse(&name, &bytes.read_all(MAX_MANIFEST).await?)?;
         let mut inventory = Self {
             resources: resources.clone(),
             manifest: manifest.clone(),
+            format,
             columns,
             files: files.into(),
             current: None,
@@ -114,13 +154,19 @@ impl Inventory {
                 Some(md5) => bytes.with_md5(md5),
                 None => bytes,
             };
-            self.current = Some(Records::new(bytes, Form::Csv));
+            self.current = Some(match self.format {
+                FileFormat::Csv => Rows::Csv(Box::new(Records::new(bytes, Form::Csv))),
+                #[cfg(feature = "parquet")]
+                FileFormat::Parquet => {
+                    Rows::Parquet(Box::new(ParquetRecords::open(bytes, &self.columns.0).await?))
+                }
+            });
         }
     }
 
     /// The name of the file that is read.
     fn file(&self) -> &str {
-        self.current.as_ref().map_or("the inventory", Records::name)
+        self.current.as_ref().map_or("the inventory", Rows::name)
     }
 
     fn row(&self, record: &Record) -> InputRow {
@@ -149,7 +195,7 @@ impl Inventory {
         let Some(bucket) = bucket.and_then(|stored| self.client_name(&stored)) else {
             return invalid("Bucket", "there is no bucket of this name");
         };
-        let object_key = match parse_key(&written("Key").unwrap_or_default()) {
+        let object_key = match self.parse_key(written("Key").unwrap_or_default()) {
             Ok(object_key) => object_key,
             Err(problem) => return invalid("Key", &problem),
         };
@@ -172,6 +218,15 @@ impl Inventory {
         });
         let row = Row { bucket, object_key, version_id: written("VersionId"), listed };
         if is_delete_marker { InputRow::DeleteMarker(row) } else { InputRow::Object(row) }
+    }
+
+    /// A key as the files spell it.
+    fn parse_key(&self, text: String) -> Result<ObjectKey, String> {
+        match self.format {
+            FileFormat::Csv => parse_key(&text),
+            #[cfg(feature = "parquet")]
+            FileFormat::Parquet => ObjectKey::parse(text).map_err(|error| error.message.into_owned()),
+        }
     }
 
     /// The client's name of a bucket that the storage named.
@@ -202,20 +257,28 @@ async fn open_file(resources: &Resources, manifest: &Location, key: &str) -> Res
 }
 
 /// Reads a manifest.
-fn parse(name: &str, document: &[u8]) -> Result<(Columns, Vec<DataFile>), JobError> {
+fn parse(name: &str, document: &[u8]) -> Result<(FileFormat, Columns, Vec<DataFile>), JobError> {
     let invalid = |problem: &str| JobError::Invalid(format!("{name}: {problem}"));
     let manifest: Manifest = serde_json::from_slice(document)
         .map_err(|error| invalid(&format!("is no manifest.json of S3 Inventory: {error}")))?;
-    let format = &manifest.file_format;
-    if !format.eq_ignore_ascii_case("CSV") {
-        let advice = "set the inventory's format to CSV, or convert its files and use --manifest FILE.csv";
-        return Err(invalid(&format!("the inventory's format {format} is not supported: {advice}")));
-    }
-    let columns = Columns(manifest.file_schema.split(',').map(|name| name.trim().to_owned()).collect());
+    let (format, columns) = match manifest.file_format.to_ascii_lowercase().as_str() {
+        "csv" => {
+            (FileFormat::Csv, manifest.file_schema.split(',').map(|name| name.trim().to_owned()).collect())
+        }
+        #[cfg(feature = "parquet")]
+        "parquet" => (FileFormat::Parquet, super::parquet::columns(&manifest.file_schema)),
+        _ => {
+            let format = &manifest.file_format;
+            let advice =
+                "set the inventory's format to CSV, or convert its files and use --manifest FILE.csv";
+            return Err(invalid(&format!("the inventory's format {format} is not supported: {advice}")));
+        }
+    };
+    let columns = Columns(columns);
     if let Some(missing) = ["Bucket", "Key"].iter().find(|name| columns.place(name).is_none()) {
         return Err(invalid(&format!("missing column {missing} in fileSchema")));
     }
-    Ok((columns, manifest.files))
+    Ok((format, columns, manifest.files))
 }
 
 /// Where a file of an inventory is that was copied to the file system: beside its manifest, or in the folder
@@ -235,8 +298,8 @@ mod tests {
         let document = br#"{"sourceBucket":"b","destinationBucket":"arn:aws:s3:::i","version":"2016-11-30",
             "creationTimestamp":"1","fileFormat":"CSV","fileSchema":"Bucket, Key, VersionId, Size",
             "files":[{"key":"p/data/1.csv.gz","size":7,"MD5checksum":"AB"}]}"#;
-        let (columns, files) = parse("m", document).unwrap();
-        assert_eq!(columns.place("versionid"), Some(2));
+        let (format, columns, files) = parse("m", document).unwrap();
+        assert_eq!((format, columns.place("versionid")), (FileFormat::Csv, Some(2)));
         assert_eq!((files[0].key.as_str(), files[0].md5.as_deref()), ("p/data/1.csv.gz", Some("AB")));
     }
 
@@ -247,7 +310,10 @@ mod tests {
         };
         for (document, advice) in [
             (manifest("ORC", "x"), "set the inventory's format to CSV"),
+            #[cfg(not(feature = "parquet"))]
             (manifest("Parquet", "x"), "set the inventory's format to CSV"),
+            #[cfg(feature = "parquet")]
+            (manifest("Parquet", "message m { required binary key (UTF8); }"), "missing column Bucket"),
             (manifest("CSV", "Bucket, Size"), "missing column Key"),
             ("{}".to_owned(), "no manifest.json"),
             ("[".to_owned(), "no manifest.json"),
