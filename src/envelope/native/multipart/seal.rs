@@ -19,7 +19,7 @@ pub enum SegmentEnd<'a> {
     Last,
     /// The last part of this layout, which is not regular.
     LastCarrying(&'a Layout),
-    /// The last part of this layout, in an upload with a customer key: the layout opens with the end key (F-74).
+    /// The last part of this layout, in an upload with a customer key: the end key opens the layout (F-74).
     LastCarryingForEndKey(&'a Layout),
 }
 
