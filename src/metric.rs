@@ -5,12 +5,18 @@
 use std::cell::RefCell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 static IS_RECORDER_FINAL: AtomicBool = AtomicBool::new(false);
 
 /// Keeps handles from now on. For the process that has installed its recorder, or will install none.
 pub fn keep_handles() {
     IS_RECORDER_FINAL.store(true, Ordering::Release);
+}
+
+/// A time as the value of a metric named `..._timestamp_seconds`: seconds since 1970, and 0 before that.
+pub fn timestamp_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn are_kept() -> bool {

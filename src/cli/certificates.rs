@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use crate::admin::Certificate;
 use crate::config::Config;
+use crate::metric::timestamp_seconds;
 use crate::server::{Tls, Validity, read_certificates};
 
 /// The certificates that this process serves with, and those of its clients' authorities, by names such as
@@ -67,9 +68,9 @@ pub fn set_expiry_metrics(certificates: &[(String, Validity)]) {
     // A certificate that is gone keeps its line, which compares with nothing.
     set.values_mut().for_each(|end| *end = f64::NAN);
     for (name, validity) in certificates {
-        let end = validity.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let end = timestamp_seconds(validity.not_after);
         let known = set.entry(name.clone()).or_insert(f64::NAN);
-        *known = known.min(end.as_secs_f64());
+        *known = known.min(end);
     }
     for (name, end) in &*set {
         metrics::gauge!("s3veil_certificate_expiry_timestamp_seconds", "certificate" => name.clone())

@@ -22,6 +22,7 @@ use crate::config::{self, Config};
 use crate::error::with_causes;
 use crate::keyring::KeyId;
 use crate::log::Log;
+use crate::metric::timestamp_seconds;
 use crate::server::{self, CurrentTls, Tls, Validity};
 use crate::service::{Service, State};
 
@@ -83,8 +84,8 @@ impl Loaded {
         }
         certificates::set_expiry_metrics(&self.certificates);
         metrics::gauge!("s3veil_anonymous_client").set(if self.has_anonymous { 1.0 } else { 0.0 });
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        metrics::gauge!("s3veil_config_loaded_timestamp_seconds").set(now.as_secs_f64());
+        let now = timestamp_seconds(SystemTime::now());
+        metrics::gauge!("s3veil_config_loaded_timestamp_seconds").set(now);
     }
 }
 

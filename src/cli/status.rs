@@ -12,7 +12,7 @@ use crate::keyring::{self, CacheSettings, HolderSettings, KeyRule, RequiredHolde
 use crate::object::rule::formats::{Large, Multipart, Ranges, ReadFormat, WriteFormat};
 use crate::object::rule::{Binding, BucketRule, CustomerKeyRule};
 
-/// The commit that the program was built from, as the build is told (`S3VEIL_COMMIT`).
+/// The commit that the program was built from: `S3VEIL_COMMIT` in the environment of the build.
 pub const COMMIT: &str = match option_env!("S3VEIL_COMMIT") {
     Some(commit) if !commit.is_empty() => commit,
     Some(_) | None => "unknown",

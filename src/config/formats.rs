@@ -10,11 +10,6 @@ use super::value;
 use crate::envelope::article_cbc::Padding;
 use crate::object::rule::formats::{Formats, Large, Multipart, Ranges, ReadFormat, S3ecRules, WriteFormat};
 
-const WRITE_FORMATS: [WriteFormat; 5] =
-    [WriteFormat::Native, WriteFormat::Cbc, WriteFormat::S3ecV2, WriteFormat::S3ecV3, WriteFormat::Plaintext];
-const READ_FORMATS: [ReadFormat; 4] =
-    [ReadFormat::Native, ReadFormat::Cbc, ReadFormat::S3ec, ReadFormat::Plaintext];
-
 /// Maximum of `s3ec.buffer` in bytes: each read in flight may fill a buffer of that size.
 const MAX_BUFFER: u64 = 1024 * 1024 * 1024;
 /// Maximum length of an encryption context in bytes: AWS KMS accepts 8,192 characters, but S3 limits metadata
@@ -25,11 +20,11 @@ const MAX_CONTEXT: usize = 1024;
 pub(super) fn read(bucket: &Section<'_>, max_buffered: u64) -> Result<Formats> {
     let mut formats = Formats::default();
     if let Some(section) = bucket.section("formats")? {
-        let choices = WRITE_FORMATS.map(|format| (format.name(), format));
+        let choices = WriteFormat::ALL.map(|format| (format.name(), format));
         formats.write = section.choice("write", &choices)?.unwrap_or(WriteFormat::Native);
         let own = formats.write.read_as();
         acknowledge_plaintext(&section, formats.write)?;
-        let choices = READ_FORMATS.map(|format| (format.name(), format));
+        let choices = ReadFormat::ALL.map(|format| (format.name(), format));
         let read = section.list("read", "native", |text| super::section::chosen(text, &choices))?;
         formats.read = read.unwrap_or_else(|| vec![own]);
         if !formats.read.contains(&own) {

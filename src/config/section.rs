@@ -321,7 +321,7 @@ impl<'a> Section<'a> {
         self.section_with(word, reference::keys_of(self.keys, word))
     }
 
-    /// A table inside this one, of which only these keys are known here.
+    /// A table inside this one, with these keys alone; others are refused.
     pub(super) fn section_with(&self, word: &str, keys: Keys) -> Result<Option<Section<'a>>> {
         let Some(value) = self.find(word) else { return Ok(None) };
         let Some(table) = value.get_ref().as_table() else {

@@ -23,7 +23,7 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
@@ -46,6 +46,7 @@ use super::{
 };
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
+use crate::metric::timestamp_seconds;
 
 /// A holder's response to the request for a new data key, unchecked.
 #[derive(Debug)]
@@ -355,10 +356,9 @@ impl KeyHolder {
         let up = metrics::gauge!("s3veil_keyring_holder_up", "holder" => Arc::clone(&self.name));
         up.set(if is_outage { 0.0 } else { 1.0 });
         if error.is_none() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let holder = Arc::clone(&self.name);
             metrics::gauge!("s3veil_keyring_last_success_timestamp_seconds", "holder" => holder)
-                .set(now.as_secs_f64());
+                .set(timestamp_seconds(SystemTime::now()));
         }
         let outcome = error.map_or("ok", KeyringError::outcome);
         let labels = [

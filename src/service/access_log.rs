@@ -224,7 +224,8 @@ impl RequestRecord {
     /// Adds `x-amz-request-id` unless the upstream sent one, and logs when the body ends. Holds the request
     /// permit until then.
     pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
-        measured::count_head(self.operation, clock::since(self.started));
+        let first_byte = clock::since(self.started);
+        measured::count_head(self.operation, first_byte);
         let permit = self.permit.take();
         let keys = response.extensions_mut().remove::<NamedKeys>();
         let storage_id = match response.headers_mut().entry(&REQUEST_ID) {
@@ -249,7 +250,7 @@ impl RequestRecord {
         };
         let mut response_record = ResponseRecord {
             status: parts.status.as_u16(),
-            first_byte: clock::since(self.started),
+            first_byte,
             version_id: parts.headers.get(VERSION_ID).cloned(),
             storage_id,
             storage_code,

@@ -4,11 +4,12 @@
 //! for handles.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use metrics::{Counter, Gauge};
 
 use crate::access::Clients;
+use crate::metric::timestamp_seconds;
 use crate::object::rule::Policies;
 use crate::s3::S3Path;
 
@@ -120,7 +121,7 @@ impl RequestTallies {
             tally.errors.increment(u64::from(is_error));
             tally.received.increment(received);
             tally.sent.increment(sent);
-            tally.latest.set(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+            tally.latest.set(timestamp_seconds(at));
         }
     }
 }

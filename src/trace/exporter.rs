@@ -178,7 +178,7 @@ async fn deliver(
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Sends batches, and tells of those that are lost.
+/// Sends batches, and logs the number of spans in those that are lost.
 struct Exporter {
     client: HttpClient,
     url: Uri,

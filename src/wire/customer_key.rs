@@ -44,8 +44,8 @@ impl CustomerKey {
     }
 }
 
-/// Whether `digest` is the MD5 of `key`, compared in constant time. It tells a damaged key from an intact
-/// one, and protects nothing.
+/// Whether `digest` is the MD5 of `key`, compared in constant time. The comparison finds a damaged
+/// key, and protects nothing.
 #[must_use]
 pub fn is_md5_of(key: &[u8], digest: &[u8]) -> bool {
     let computed: [u8; MD5] = Md5::digest(key).into();

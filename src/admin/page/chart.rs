@@ -1,6 +1,6 @@
 //! Charts of the status page as SVG paths. The script in the page draws them by the same rules.
 //! They must not know what a series counts.
-//! They promise the newest step at the right edge, and gaps where there is no number.
+//! They promise that the newest step is at the right edge, and that a step without a number is a gap.
 
 use std::fmt::Write;
 

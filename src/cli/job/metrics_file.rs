@@ -7,7 +7,7 @@
 //! <https://github.com/prometheus/node_exporter#textfile-collector>
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::cli::Failure;
 use crate::cli::serve::{self, metric_descriptions};
 use crate::job::{Progress, Shard};
+use crate::metric::timestamp_seconds;
 use crate::upstream::Upstreams;
 
 /// How often the file is written.
@@ -53,7 +54,7 @@ impl MetricsFile {
     /// [`Failure::Io`] if the file can't be written.
     pub(super) fn begin(&self) -> Result<(), Failure> {
         metric_descriptions::describe();
-        metrics::gauge!("s3veil_job_started_timestamp_seconds").set(now());
+        metrics::gauge!("s3veil_job_started_timestamp_seconds").set(timestamp_seconds(SystemTime::now()));
         for status in STATUSES {
             metrics::counter!("s3veil_job_rows_total", "status" => status).increment(0);
         }
@@ -86,7 +87,7 @@ impl MetricsFile {
 
     /// Writes the file for the last time.
     pub(super) fn end(&self, exit_code: u8) {
-        metrics::gauge!("s3veil_job_ended_timestamp_seconds").set(now());
+        metrics::gauge!("s3veil_job_ended_timestamp_seconds").set(timestamp_seconds(SystemTime::now()));
         metrics::gauge!("s3veil_job_exit_code").set(f64::from(exit_code));
         if let Err(error) = self.write() {
             tracing::warn!(%error, path = %self.path.display(), "the metrics can't be written");
@@ -117,11 +118,6 @@ pub(super) fn measure(progress: &Progress, upstreams: &Upstreams) {
     if let Some(remaining) = counts.remaining {
         metrics::gauge!("s3veil_job_rows_remaining").set(remaining as f64);
     }
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the running process tells operators: readiness, the state of dependencies, and gauges.
+//! What the admin listener shows of the running process: readiness, the state of dependencies, and gauges.
 //! It must not know pages.
 //! It promises that nothing here calls a storage or a key service, except for an assessment that is due.
 

@@ -79,7 +79,7 @@ fn value_in(table: &DeTable<'_>, key: &Key) -> Option<String> {
         return Some(inline(value.get_ref(), key.kind));
     }
     match key.fallback {
-        // A table of which every key has a default.
+        // A table whose keys all have defaults.
         Fallback::Value("") => Some(inline_table(&DeTable::new(), key.keys())),
         Fallback::Value(value) => Some(value.to_owned()),
         Fallback::Depends(value) => value(table).map(str::to_owned),

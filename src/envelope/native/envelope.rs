@@ -398,7 +398,7 @@ impl Envelope {
 
     /// Whether everything before the commitment, the kind and the length of the body among it, is as it was
     /// sealed for an object of this name. Unwraps no content key, and does not compare the binding with a
-    /// policy. Of an object with a customer key the data key alone tells it (F-71).
+    /// policy. For an object with a customer key the data key suffices, by the sealed end key (F-71).
     pub fn is_committed(&self, data_key: &DataKey, name: ObjectName<'_>) -> bool {
         if self.has_customer_key() {
             return self.sealed_end_key(data_key, name).is_ok();

@@ -81,7 +81,7 @@ impl ParquetRecords {
     /// The next record, its line being the number of the row; `None` after the last.
     ///
     /// # Errors
-    /// [`JobError::NotAuthentic`] for a file that is no Parquet, or is damaged.
+    /// [`JobError::NotAuthentic`] for a file that is not Parquet, or is damaged.
     pub(super) async fn next(&mut self) -> Result<Option<Record>, JobError> {
         loop {
             if let Some(record) = self.piece.next() {
@@ -213,7 +213,7 @@ mod tests {
         optional binary version_id (UTF8); optional boolean is_latest; optional int64 size;
         optional int64 last_modified_date (TIMESTAMP_MILLIS); optional binary encryption_status (UTF8); }";
 
-    /// Writes a file of so many rows, in row groups of 1,000.
+    /// Writes a file with this number of rows, in row groups of 1,000.
     fn write(path: &Path, rows: usize) {
         let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();

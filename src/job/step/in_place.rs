@@ -115,7 +115,7 @@ impl InPlace<'_> {
         Ok(Written::new(&headers, result.etag()))
     }
 
-    /// Looks at the object that was written. `names` are the metadata entries of its format, of which those
+    /// Reads the head of the object that was written. `names` are the metadata entries of its format; those
     /// that are not in `entries` must be absent.
     ///
     /// # Errors

@@ -154,8 +154,8 @@ impl VaultHolder {
         Ok(WrappedKey { wrapped: blob.into(), key_id: Some(self.key_id.as_str().to_owned()) })
     }
 
-    /// Wraps several blobs again by one request. `None` if it was refused as a whole, so that each blob has
-    /// to be sent by itself: only this tells which one the server refuses.
+    /// Wraps several blobs again by one request. `None` if the request was refused as a whole: each blob
+    /// then has to be sent by itself to find the one that the server refuses.
     async fn rewrap_all(&self, items: Vec<Item>) -> Option<Vec<Rewrapped>> {
         if let [item] = &items[..] {
             return Some(vec![self.rewrap_one(item).await]);

@@ -9,25 +9,25 @@ use crate::metric::MetricHandle;
 
 type Handle = MetricHandle<Counter>;
 
-static OPENED_NATIVE: Handle = Handle::new(|| opened("native"));
-static OPENED_CBC: Handle = Handle::new(|| opened("cbc"));
-static OPENED_S3EC: Handle = Handle::new(|| opened("s3ec"));
-static OPENED_PLAINTEXT: Handle = Handle::new(|| opened("plaintext"));
-static SEALED_NATIVE: Handle = Handle::new(|| sealed("native"));
-static SEALED_CBC: Handle = Handle::new(|| sealed("cbc"));
-static SEALED_S3EC_V2: Handle = Handle::new(|| sealed("s3ec-v2"));
-static SEALED_S3EC_V3: Handle = Handle::new(|| sealed("s3ec-v3"));
-static STORED_PLAINTEXT: Handle = Handle::new(|| sealed("plaintext"));
+static OPENED_NATIVE: Handle = Handle::new(|| opened(ReadFormat::Native));
+static OPENED_CBC: Handle = Handle::new(|| opened(ReadFormat::Cbc));
+static OPENED_S3EC: Handle = Handle::new(|| opened(ReadFormat::S3ec));
+static OPENED_PLAINTEXT: Handle = Handle::new(|| opened(ReadFormat::Plaintext));
+static SEALED_NATIVE: Handle = Handle::new(|| sealed(WriteFormat::Native));
+static SEALED_CBC: Handle = Handle::new(|| sealed(WriteFormat::Cbc));
+static SEALED_S3EC_V2: Handle = Handle::new(|| sealed(WriteFormat::S3ecV2));
+static SEALED_S3EC_V3: Handle = Handle::new(|| sealed(WriteFormat::S3ecV3));
+static STORED_PLAINTEXT: Handle = Handle::new(|| sealed(WriteFormat::Plaintext));
 
-fn opened(format: &'static str) -> Counter {
-    metrics::counter!("s3veil_objects_opened_total", "format" => format)
+fn opened(format: ReadFormat) -> Counter {
+    metrics::counter!("s3veil_objects_opened_total", "format" => format.name())
 }
 
-fn sealed(format: &'static str) -> Counter {
-    metrics::counter!("s3veil_objects_sealed_total", "format" => format)
+fn sealed(format: WriteFormat) -> Counter {
+    metrics::counter!("s3veil_objects_sealed_total", "format" => format.name())
 }
 
-/// Counts an object of which content was released to a reader.
+/// Counts an object whose content was released to a reader.
 pub(crate) fn count_opened(format: ReadFormat) {
     let handle = match format {
         ReadFormat::Native => &OPENED_NATIVE,
@@ -52,10 +52,10 @@ pub(crate) fn count_sealed(format: WriteFormat) {
 
 /// Makes every counter exist, with the value 0.
 pub fn register() {
-    for format in ["native", "cbc", "s3ec", "plaintext"] {
+    for format in ReadFormat::ALL {
         opened(format).increment(0);
     }
-    for format in ["native", "cbc", "s3ec-v2", "s3ec-v3", "plaintext"] {
+    for format in WriteFormat::ALL {
         sealed(format).increment(0);
     }
 }

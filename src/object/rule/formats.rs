@@ -35,6 +35,16 @@ pub enum ReadFormat {
     Plaintext,
 }
 
+impl WriteFormat {
+    /// Every format.
+    pub const ALL: [Self; 5] = [Self::Native, Self::Cbc, Self::S3ecV2, Self::S3ecV3, Self::Plaintext];
+}
+
+impl ReadFormat {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Native, Self::Cbc, Self::S3ec, Self::Plaintext];
+}
+
 /// How multipart uploads are handled under a rule whose written format has no parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Multipart {

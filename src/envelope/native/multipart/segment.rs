@@ -169,7 +169,7 @@ impl Fields {
         if is_possible { Ok((fields, carries_checksum)) } else { Err(FormatError::SegmentHeader) }
     }
 
-    /// Whether these are the fields that a layout tells of a segment: all but the secret (F-74), which the
+    /// Whether the fields are those that a layout gives for a segment: all but the secret (F-74), which the
     /// commitment covers.
     pub(super) fn agrees_with(&self, expected: &Self) -> bool {
         let told = |fields: &Self| (fields.place, fields.part, fields.tail_length);
