@@ -34,6 +34,7 @@ pub use tls::{
     CertificateNames, ClientAuthorities, ClientCertificate, CurrentTls, KeyPair, Tls, TlsError, Validity,
     parse_certificate_name, read_certificates,
 };
+pub use unusable::unusable_reasons;
 pub use workers::Workers;
 
 /// Maximum number of connections that the system accepts and holds until the server takes them: a process

@@ -30,6 +30,7 @@ use http_body::Body;
 
 use self::access_log::{Recorders, RequestRecord};
 use self::catch_panic::{Panicked, catch_panic};
+pub use self::measured::login_refusal_reasons;
 use self::needless::{refuse_unread_body, remove_ignored};
 pub use self::tally::{Tallies, TallySettings};
 use self::unsigned::UnsignedLimits;

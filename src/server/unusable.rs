@@ -45,10 +45,22 @@ pub(super) enum Reason {
     Malformed,
 }
 
-/// The number of reasons.
-const REASONS: usize = 6;
+/// The reasons, as they are counted.
+pub fn unusable_reasons() -> impl Iterator<Item = &'static str> {
+    Reason::ALL.iter().map(|reason| reason.name())
+}
 
 impl Reason {
+    /// In the order of their declaration.
+    const ALL: [Self; 6] = [
+        Self::Handshake,
+        Self::ClientCertificate,
+        Self::HandshakeTimeout,
+        Self::HttpAtTls,
+        Self::TlsAtHttp,
+        Self::Malformed,
+    ];
+
     /// The reason for a failed TLS handshake.
     pub(super) fn from_handshake(error: &io::Error) -> Self {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
@@ -72,7 +84,7 @@ impl Reason {
 
 /// Counts and logs a connection that could not be used.
 pub(super) fn unusable(peer: SocketAddr, reason: Reason, error: &dyn Display) {
-    static WRITTEN: Mutex<[Written; REASONS]> = Mutex::new([Written::NONE; REASONS]);
+    static WRITTEN: Mutex<[Written; Reason::ALL.len()]> = Mutex::new([Written::NONE; Reason::ALL.len()]);
     let index = reason as usize;
     let reason = reason.name();
     metrics::counter!("s3veil_connections_unusable_total", "reason" => reason).increment(1);

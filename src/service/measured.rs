@@ -81,24 +81,56 @@ fn count_integrity_failure(kind: &'static str) {
     metrics::counter!("s3veil_integrity_failures_total", "kind" => kind).increment(1);
 }
 
-/// Counts a failed authentication by its reason.
-pub(super) fn count_refused_login(error: &AuthError) {
-    metrics::counter!("s3veil_logins_refused_total", "reason" => reason(error)).increment(1);
+/// Why an authentication failed, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    NoSignature,
+    UnknownKey,
+    BadSignature,
+    Expired,
+    Skew,
+    Malformed,
 }
 
-/// The reason of a failed authentication, as a label of the metric.
-fn reason(error: &AuthError) -> &'static str {
-    if matches!(error, AuthError::Anonymous) {
-        "no_signature"
-    } else if matches!(error, AuthError::UnknownAccessKeyId(_)) {
-        "unknown_key"
-    } else if matches!(error, AuthError::SignatureDoesNotMatch(_)) {
-        "bad_signature"
-    } else if matches!(error, AuthError::Expired { .. }) {
-        "expired"
-    } else if matches!(error, AuthError::RequestTimeTooSkewed { .. } | AuthError::NotYetValid { .. }) {
-        "skew"
-    } else {
-        "malformed"
+impl Refusal {
+    const ALL: [Self; 6] =
+        [Self::NoSignature, Self::UnknownKey, Self::BadSignature, Self::Expired, Self::Skew, Self::Malformed];
+
+    fn new(error: &AuthError) -> Self {
+        if matches!(error, AuthError::Anonymous) {
+            Self::NoSignature
+        } else if matches!(error, AuthError::UnknownAccessKeyId(_)) {
+            Self::UnknownKey
+        } else if matches!(error, AuthError::SignatureDoesNotMatch(_)) {
+            Self::BadSignature
+        } else if matches!(error, AuthError::Expired { .. }) {
+            Self::Expired
+        } else if matches!(error, AuthError::RequestTimeTooSkewed { .. } | AuthError::NotYetValid { .. }) {
+            Self::Skew
+        } else {
+            Self::Malformed
+        }
     }
+
+    /// The label of the metric.
+    fn name(self) -> &'static str {
+        match self {
+            Self::NoSignature => "no_signature",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::Skew => "skew",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// The reasons for which an authentication fails, as they are counted.
+pub fn login_refusal_reasons() -> impl Iterator<Item = &'static str> {
+    Refusal::ALL.iter().map(|refusal| refusal.name())
+}
+
+/// Counts a failed authentication by its reason.
+pub(super) fn count_refused_login(error: &AuthError) {
+    metrics::counter!("s3veil_logins_refused_total", "reason" => Refusal::new(error).name()).increment(1);
 }

@@ -199,14 +199,20 @@ impl Exporter {
             Ok(Err(failure)) => Some(failure),
             Err(_elapsed) => Some(format!("no response within {} s", DELIVERY_TIMEOUT.as_secs())),
         };
-        self.lost += self.dropped.swap(0, Ordering::Relaxed);
+        self.lose(self.dropped.swap(0, Ordering::Relaxed));
         let Some(cause) = failure else { return self.report_success() };
-        self.lost += batch.len() as u64;
+        self.lose(batch.len() as u64);
         if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL) {
             let (endpoint, lost) = (&self.url, std::mem::take(&mut self.lost));
             tracing::warn!(%endpoint, cause, lost, "spans could not be delivered, and were dropped");
             self.reported = Some(Instant::now());
         }
+    }
+
+    /// Counts spans that are not delivered.
+    fn lose(&mut self, spans: u64) {
+        self.lost += spans;
+        metrics::counter!("s3veil_trace_spans_dropped_total").increment(spans);
     }
 
     /// # Errors
@@ -240,7 +246,7 @@ impl Exporter {
 
     /// At the end of the process.
     fn report_last(&mut self) {
-        self.lost += self.dropped.swap(0, Ordering::Relaxed);
+        self.lose(self.dropped.swap(0, Ordering::Relaxed));
         if self.lost > 0 {
             tracing::warn!(endpoint = %self.url, lost = self.lost, "spans could not be delivered, and were dropped");
         }

@@ -216,6 +216,7 @@ def test_a_collector_that_is_away_fails_no_request(start, tmp_path, away):
             s3.put_object(Bucket=bucket, Key=str(number), Body=b"content")
         if away is refusing:
             until(lambda: "spans could not be delivered" in running.log_text(), 30)
+            assert running.metrics()["s3veil_trace_spans_dropped_total"] > 0
         begun = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0

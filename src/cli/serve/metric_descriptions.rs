@@ -9,6 +9,8 @@ use crate::cli::status::COMMIT;
 use crate::config::Config;
 use crate::object::rule::counted;
 use crate::object::rule::formats::WriteFormat;
+use crate::server::unusable_reasons;
+use crate::service::login_refusal_reasons;
 
 /// Every metric of this program, by kind.
 const COUNTERS: &[(&str, Unit, &str)] = &[
@@ -51,6 +53,7 @@ const COUNTERS: &[(&str, Unit, &str)] = &[
     ("s3veil_rule_response_bytes_total", Unit::Bytes, "Bytes of response bodies sent, by bucket rule"),
     ("s3veil_slow_clients_cut_total", Unit::Count, "Clients cut off because they were too slow"),
     ("s3veil_slow_downs_total", Unit::Count, "Requests refused with SlowDown by the proxy itself"),
+    ("s3veil_trace_spans_dropped_total", Unit::Count, "Spans that could not be delivered"),
     ("s3veil_upstream_retries_total", Unit::Count, "Repeated requests to the storage, by upstream"),
 ];
 
@@ -123,20 +126,7 @@ const UNLABELLED: &[&str] = &[
     "s3veil_responses_cut_total",
     "s3veil_slow_clients_cut_total",
     "s3veil_slow_downs_total",
-];
-
-/// The reasons for which a login is refused, as they are counted.
-const REFUSAL_REASONS: &[&str] =
-    &["bad_signature", "expired", "malformed", "no_signature", "skew", "unknown_key"];
-
-/// The reasons for which a connection is unusable, as they are counted.
-const UNUSABLE_REASONS: &[&str] = &[
-    "http_at_tls",
-    "malformed_http",
-    "tls_at_http",
-    "tls_client_certificate",
-    "tls_handshake",
-    "tls_handshake_timeout",
+    "s3veil_trace_spans_dropped_total",
 ];
 
 /// Describes every metric to the recorder that is installed.
@@ -160,8 +150,8 @@ pub fn begin(config: &Config) {
     for name in UNLABELLED {
         metrics::counter!(*name).increment(0);
     }
-    for reason in REFUSAL_REASONS {
-        metrics::counter!("s3veil_logins_refused_total", "reason" => *reason).increment(0);
+    for reason in login_refusal_reasons() {
+        metrics::counter!("s3veil_logins_refused_total", "reason" => reason).increment(0);
     }
     for upstream in &config.upstreams {
         metrics::counter!("s3veil_upstream_retries_total", "upstream" => upstream.name.clone()).increment(0);
@@ -169,8 +159,8 @@ pub fn begin(config: &Config) {
     for kind in ["cut", "refused"] {
         metrics::counter!("s3veil_integrity_failures_total", "kind" => kind).increment(0);
     }
-    for reason in UNUSABLE_REASONS {
-        metrics::counter!("s3veil_connections_unusable_total", "reason" => *reason).increment(0);
+    for reason in unusable_reasons() {
+        metrics::counter!("s3veil_connections_unusable_total", "reason" => reason).increment(0);
     }
     for side in ["client", "keys", "proxy", "storage"] {
         metrics::counter!("s3veil_errors_total", "code" => "other", "side" => side).increment(0);
