@@ -16,11 +16,12 @@ use tracing::Level;
 use tracing_subscriber::{EnvFilter, reload};
 
 pub use self::line::Line;
-pub(crate) use self::line::push_escaped;
 use self::line::{LineFormat, LineStyle, format_line};
+pub(crate) use self::line::{push_address, push_escaped};
 use self::queue::{Lines, Queue};
 pub use self::settings::{AccessLog, LogFormat, LogSettings, Share};
 pub use self::timestamp::Timestamps;
+pub(crate) use self::timestamp::push_decimal;
 
 /// The filter for the embedded store's library, which puts whole requests into spans of level INFO. The
 /// filter in the configuration comes after this one and takes precedence.

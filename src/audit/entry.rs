@@ -4,10 +4,11 @@
 
 use std::cell::RefCell;
 use std::fmt::{Display, Write};
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::uses::KeyUse;
-use crate::log::{Timestamps, push_escaped};
+use crate::log::{Timestamps, push_address, push_decimal, push_escaped};
 
 thread_local! {
     /// The buffer of this thread's lines.
@@ -68,15 +69,23 @@ impl Entry {
     pub fn display(&mut self, name: &'static str, value: impl Display) {
         let mut unescaped = std::mem::take(&mut self.unescaped);
         unescaped.clear();
-        push(&mut unescaped, format_args!("{value}"));
+        write!(unescaped, "{value}").expect("a String takes all text");
         self.text(name, &unescaped);
         self.unescaped = unescaped;
+    }
+
+    /// Adds a field whose value is an address and a port.
+    pub fn address(&mut self, name: &'static str, address: SocketAddr) {
+        self.push_name(name);
+        self.text.push('"');
+        push_address(&mut self.text, address);
+        self.text.push('"');
     }
 
     /// Adds a field whose value is `number`.
     pub fn number(&mut self, name: &'static str, number: u64) {
         self.push_name(name);
-        push(&mut self.text, format_args!("{number}"));
+        push_decimal(&mut self.text, number, 1);
     }
 
     /// Adds a field whose value is `true`, if `applies`.
@@ -109,8 +118,9 @@ impl Entry {
             let KeyUse { action, format, key_id, holder } = used;
             let fields = [("use", action.name()), ("format", format), ("key_id", key_id), ("holder", holder)];
             for (name, text) in fields {
-                let separator = if self.text.ends_with('{') { "" } else { "," };
-                push(&mut self.text, format_args!("{separator}\"{name}\":\""));
+                self.text.push_str(if self.text.ends_with('{') { "\"" } else { ",\"" });
+                self.text.push_str(name);
+                self.text.push_str("\":\"");
                 push_escaped(&mut self.text, text);
                 self.text.push('"');
             }
@@ -120,10 +130,8 @@ impl Entry {
     }
 
     fn push_name(&mut self, name: &'static str) {
-        push(&mut self.text, format_args!(",\"{name}\":"));
+        self.text.push_str(",\"");
+        self.text.push_str(name);
+        self.text.push_str("\":");
     }
-}
-
-fn push(text: &mut String, value: std::fmt::Arguments<'_>) {
-    text.write_fmt(value).expect("a String takes all text");
 }

@@ -66,7 +66,13 @@ impl KeyUses {
 
     /// Calls `report` when every task of the work has ended: at once, if there is no other task.
     pub fn end_with(self, report: impl FnOnce(&[KeyUse], Option<&str>) + Send + 'static) {
-        self.lock().on_end = Some(Box::new(report));
+        match Arc::try_unwrap(self.0) {
+            Ok(mut ended) => {
+                let found = ended.found();
+                report(&found.uses, found.failure.as_deref());
+            }
+            Err(shared) => Self(shared).lock().on_end = Some(Box::new(report)),
+        }
     }
 }
 
@@ -76,9 +82,15 @@ impl fmt::Debug for KeyUses {
     }
 }
 
+impl Collected {
+    fn found(&mut self) -> &mut Found {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Collected {
     fn drop(&mut self) {
-        let found = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let found = self.found();
         if let Some(report) = found.on_end.take() {
             report(&found.uses, found.failure.as_deref());
         }

@@ -65,6 +65,8 @@ pub(super) struct Writer {
     position: Position,
     /// Lines without their heads, each with a line break.
     backlog: Vec<u8>,
+    /// The buffers of the latest batch, for the next one.
+    spare: Batch,
     opening: Option<Opening>,
     /// The reason for a checkpoint that is due before the backlog.
     checkpoint: Option<&'static str>,
@@ -108,6 +110,7 @@ impl Writer {
             queue,
             position: tail.position,
             backlog: Vec::new(),
+            spare: Batch::default(),
             opening: Some(opening),
             checkpoint: Some("start"),
             last_checkpoint: (now, SystemTime::now()),
@@ -213,11 +216,16 @@ impl Writer {
     fn flush(&mut self) -> io::Result<()> {
         loop {
             self.end_piece()?;
-            let batch = self.chain();
+            let mut batch = std::mem::take(&mut self.spare);
+            batch.clear();
+            self.chain(&mut batch);
             if batch.bytes.is_empty() {
+                self.spare = batch;
                 return Ok(());
             }
-            self.write(&batch)?;
+            let written = self.write(&batch);
+            self.spare = batch;
+            written?;
         }
     }
 
@@ -235,10 +243,9 @@ impl Writer {
         Ok(())
     }
 
-    /// The next lines to write: about the file, of a checkpoint, then of the backlog.
-    fn chain(&self) -> Batch {
+    /// Adds the next lines to write: about the file, of a checkpoint, then of the backlog.
+    fn chain(&self, batch: &mut Batch) {
         let now = SystemTime::now();
-        let mut batch = Batch::default();
         let mut position = self.position;
         if let Some(opening) = self.opening {
             let kind = match opening {
@@ -258,21 +265,20 @@ impl Writer {
         // The last checkpoint of a file comes after all lines.
         let is_last = matches!(self.checkpoint, Some("end" | "rotated"));
         if !is_last {
-            position = self.chain_checkpoint(now, position, &mut batch);
+            position = self.chain_checkpoint(now, position, batch);
         }
         let mut taken = 0;
-        for line in self.backlog.split_inclusive(|byte| *byte == b'\n') {
+        for end in memchr::memchr_iter(b'\n', &self.backlog) {
             if batch.bytes.len() >= BATCH {
-                return batch;
+                return;
             }
-            taken += line.len();
-            let body = &line[..line.len() - 1];
+            let body = &self.backlog[taken..end];
+            taken = end + 1;
             position = batch.push(Effect::Request(taken), |out| position.seal(body, out));
         }
         if is_last {
-            self.chain_checkpoint(now, position, &mut batch);
+            self.chain_checkpoint(now, position, batch);
         }
-        batch
     }
 
     fn chain_checkpoint(&self, now: SystemTime, position: Position, batch: &mut Batch) -> Position {
@@ -373,6 +379,11 @@ impl Writer {
 }
 
 impl Batch {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+    }
+
     fn push(&mut self, effect: Effect, seal: impl FnOnce(&mut Vec<u8>) -> Position) -> Position {
         let position = seal(&mut self.bytes);
         self.lines.push((self.bytes.len(), position, effect));

@@ -122,14 +122,9 @@ impl Line {
 
     /// Adds a field whose value is an address and a port.
     pub fn address(&mut self, name: &str, address: SocketAddr) {
-        let SocketAddr::V4(address) = address else { return self.display(name, address) };
         let mut text = std::mem::take(&mut self.unescaped);
         text.clear();
-        for (octet, after) in address.ip().octets().into_iter().zip(['.', '.', '.', ':']) {
-            push_decimal(&mut text, octet.into(), 1);
-            text.push(after);
-        }
-        push_decimal(&mut text, address.port().into(), 1);
+        push_address(&mut text, address);
         self.text(name, &text);
         self.unescaped = text;
     }
@@ -217,6 +212,16 @@ fn priority(level: Level) -> &'static str {
     }
 }
 
+/// Appends an address and a port.
+pub(crate) fn push_address(line: &mut String, address: SocketAddr) {
+    let SocketAddr::V4(address) = address else { return push(line, format_args!("{address}")) };
+    for (octet, after) in address.ip().octets().into_iter().zip(['.', '.', '.', ':']) {
+        push_decimal(line, octet.into(), 1);
+        line.push(after);
+    }
+    push_decimal(line, address.port().into(), 1);
+}
+
 /// Appends the text of a value that is formatted without errors.
 fn push(line: &mut String, value: fmt::Arguments<'_>) {
     line.write_fmt(value).expect("numbers are formatted without errors, and a String takes all text");
@@ -252,15 +257,35 @@ fn is_word(text: &str) -> bool {
 
 /// Appends `text` with the escapes of JSON, and those for characters that change how others are shown.
 pub(crate) fn push_escaped(line: &mut String, mut text: &str) {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     loop {
-        let (plain, rest) = text.split_at(text.bytes().take_while(|byte| is_plain(*byte)).count());
+        let (plain, rest) = text.split_at(plain_prefix(text.as_bytes()));
         line.push_str(plain);
         let mut rest = rest.chars();
         let Some(character) = rest.next() else { return };
         push_escaped_character(line, character);
         text = rest.as_str();
     }
+}
+
+/// How many bytes a text begins with that need no escape: visible ASCII and spaces, without quotes and
+/// backslashes. Eight bytes are looked at in one step, as one number.
+fn plain_prefix(text: &[u8]) -> usize {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    let (eights, _) = text.as_chunks::<8>();
+    let begin = 8 * eights.iter().take_while(|eight| are_plain(**eight)).count();
+    begin + text[begin..].iter().take_while(|byte| is_plain(byte)).count()
+}
+
+/// Whether none of eight bytes needs an escape. A byte that needs one sets the highest bit in its place of at
+/// least one of the numbers below. Carries and borrows begin only at such bytes.
+fn are_plain(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let eight = u64::from_ne_bytes(bytes);
+    let below = |limit: u8, number: u64| number.wrapping_sub(ONES * u64::from(limit)) & !number;
+    let equal = |byte: u8| below(1, eight ^ (ONES * u64::from(byte)));
+    let control = below(b' ', eight);
+    let above = eight.wrapping_add(ONES * u64::from(0x7f - b'~')) | eight;
+    (control | above | equal(b'"') | equal(b'\\')) & (ONES << 7) == 0
 }
 
 fn push_escaped_character(line: &mut String, character: char) {

@@ -35,7 +35,7 @@ impl Timestamps {
 }
 
 /// Appends a number in at least `width` decimal digits.
-pub(super) fn push_decimal(line: &mut String, mut number: u64, width: usize) {
+pub(crate) fn push_decimal(line: &mut String, mut number: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut begins = digits.len();
     while number > 0 {
@@ -44,5 +44,7 @@ pub(super) fn push_decimal(line: &mut String, mut number: u64, width: usize) {
         number /= 10;
     }
     let begins = begins.min(digits.len() - width);
-    line.push_str(std::str::from_utf8(&digits[begins..]).expect("digits are ASCII"));
+    for digit in &digits[begins..] {
+        line.push(char::from(*digit));
+    }
 }

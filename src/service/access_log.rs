@@ -11,13 +11,13 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{Entry, HeaderValue};
+use http::header::{Entry, HeaderName, HeaderValue};
 use http::{Method, Response};
 use tracing::Level;
 use uuid::Uuid;
 
 use self::response::{ResponseRecord, observe_error_code};
-use super::audited::{AuditedRequest, EndedRequest, VERSION_ID};
+use super::audited::{AuditedRequest, EndedRequest};
 use super::details::Details;
 use super::tally::RequestTallies;
 use super::{Arrival, measured};
@@ -39,6 +39,8 @@ use crate::trace::{Facts, InTrace, RequestTrace, Tracer};
 
 /// The target of the log lines, for filters.
 const TARGET: &str = module_path!();
+
+const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 
 /// 16 hexadecimal digits, unique in this process. The start is random, so that the ids of two processes
 /// differ.
@@ -265,7 +267,7 @@ impl RequestRecord {
             self.end_span(&response_record, bytes, &end);
             self.write(&response_record, bytes, (end_text, end));
             if let Some(audited) = self.audited.take() {
-                audited.end(self.into_ended(&response_record, bytes, end_text));
+                audited.end(self.into_ended(response_record, bytes, end_text));
             }
         };
         let body = ObservedBody::new(body, report);
@@ -277,12 +279,12 @@ impl RequestRecord {
     }
 
     /// The request and its outcome, for the audit log.
-    fn into_ended(self, response: &ResponseRecord, response_bytes: u64, end: &'static str) -> EndedRequest {
-        let code = self.code(response).to_owned();
+    fn into_ended(self, response: ResponseRecord, response_bytes: u64, end: &'static str) -> EndedRequest {
+        let code = self.code(&response).to_owned();
         EndedRequest {
             request_id: self.request_id,
             peer: self.peer,
-            client: self.client().to_owned(),
+            client: self.access_key_id,
             claimed: self.claimed,
             operation: self.operation.or(self.claimed_operation),
             bucket: self.bucket,
@@ -291,6 +293,7 @@ impl RequestRecord {
             response_bytes,
             status: response.status,
             code,
+            version: response.version_id,
             end,
         }
     }

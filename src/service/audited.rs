@@ -4,15 +4,14 @@
 //! line.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
 
 use http::HeaderMap;
-use http::header::{CONTENT_RANGE, HeaderName, HeaderValue};
+use http::header::{CONTENT_RANGE, HeaderValue};
 
 use crate::audit::{Audit, Entry, KeyUse, KeyUses};
+use crate::clock;
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error};
-
-pub(super) const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+use crate::sigv4::AccessKeyId;
 
 /// Why a request is refused while its line can't be written.
 const UNRECORDABLE: &str =
@@ -23,7 +22,7 @@ pub(super) struct EndedRequest {
     /// Hexadecimal digits.
     pub(super) request_id: [u8; 16],
     pub(super) peer: SocketAddr,
-    pub(super) client: String,
+    pub(super) client: Option<AccessKeyId>,
     /// The access key id named by a request that was not authenticated.
     pub(super) claimed: Option<String>,
     /// The operation, also of a request that was not authenticated.
@@ -35,6 +34,8 @@ pub(super) struct EndedRequest {
     pub(super) status: u16,
     /// The error code; empty if there is none.
     pub(super) code: String,
+    /// The version that the response names.
+    pub(super) version: Option<HeaderValue>,
     pub(super) end: &'static str,
 }
 
@@ -42,8 +43,8 @@ impl EndedRequest {
     /// Adds who requested what.
     fn describe_request(&self, entry: &mut Entry, operation: Operation) {
         entry.text("request_id", std::str::from_utf8(&self.request_id).unwrap_or_default());
-        entry.display("peer", self.peer);
-        entry.optional_text("client", Some(&self.client));
+        entry.address("peer", self.peer);
+        entry.optional_text("client", self.client.as_ref().map(AccessKeyId::as_str));
         entry.optional_text("claimed_client", self.claimed.as_deref());
         entry.text("operation", operation.name());
         entry.optional_text("bucket", self.bucket.as_ref().map(BucketName::as_str));
@@ -72,8 +73,6 @@ pub(super) struct AuditedRequest {
     source: Option<CopySource>,
     /// Whether the request has a customer key.
     has_customer_key: bool,
-    /// The version that the response names.
-    response_version: Option<HeaderValue>,
     /// The bytes of the object that the response has.
     range: Option<HeaderValue>,
 }
@@ -88,7 +87,6 @@ impl AuditedRequest {
             part: None,
             source: None,
             has_customer_key: false,
-            response_version: None,
             range: None,
         }
     }
@@ -120,13 +118,12 @@ impl AuditedRequest {
 
     /// Keeps what the head of the response says about the object.
     pub(super) fn responded(&mut self, headers: &HeaderMap) {
-        self.response_version = headers.get(VERSION_ID).cloned();
         self.range = headers.get(CONTENT_RANGE).cloned();
     }
 
     /// Writes the line as soon as all work for the request has ended.
     pub(super) fn end(self, ended: EndedRequest) {
-        let Self { audit, uses, is_admitted, version, part, source, response_version, range, .. } = self;
+        let Self { audit, uses, is_admitted, version, part, source, range, .. } = self;
         let has_customer_key = self.has_customer_key;
         uses.end_with(move |uses, failure| {
             let Some(operation) = ended.operation.filter(|operation| is_recorded(*operation, uses)) else {
@@ -134,7 +131,7 @@ impl AuditedRequest {
             };
             let fields = |entry: &mut Entry| {
                 ended.describe_request(entry, operation);
-                let response_version = response_version.as_ref().and_then(|version| version.to_str().ok());
+                let response_version = ended.version.as_ref().and_then(|version| version.to_str().ok());
                 entry.optional_text("version", response_version.or(version.as_deref()));
                 entry.optional_text("part", part.as_deref());
                 describe_source(entry, source.as_ref());
@@ -145,7 +142,7 @@ impl AuditedRequest {
                 ended.describe_outcome(entry, failure);
             };
             // The work may have gone on after the response.
-            let time = SystemTime::now();
+            let time = clock::time_of_day();
             if is_admitted { audit.record(time, fields) } else { audit.record_refusal(time, fields) }
         });
     }

@@ -93,6 +93,21 @@ fn json_is_flat_and_quoted_once() {
 }
 
 #[test]
+fn bytes_that_need_an_escape_are_found_wherever_they_are() {
+    let needs = |byte: u8| !byte.is_ascii_graphic() && byte != b' ' || matches!(byte, b'"' | b'\\');
+    for byte in 0..=u8::MAX {
+        for other in [b' ', b'!', b'#', b'[', b']', b'~', 0, b'"', 0x7f, 0x80, 0xff] {
+            for at in 0..20 {
+                let mut text = [other; 20];
+                text[at] = byte;
+                let expected = text.iter().position(|byte| needs(*byte)).unwrap_or(text.len());
+                assert_eq!(plain_prefix(&text), expected, "{byte:#x} at {at} among {other:#x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_from_outside_begins_a_line_or_reaches_a_terminal() {
     let forged = "x\n2026-01-01 INFO forged\r\u{1b}[31m\u{9b}31m\u{202e}\u{2028}\u{e0041}\0";
     for format in [LogFormat::Text, LogFormat::Json] {
