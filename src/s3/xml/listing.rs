@@ -345,10 +345,12 @@ impl<'a> Fields<'a> {
     /// Those of a plain entry. `None` for text that has to be judged, or is wrong: that is left to
     /// [`Self::read`].
     fn from_plain(element: &'a [u8], found: PlainElement) -> Option<Self> {
-        if found.needs_reader || !(element.is_ascii() || std::str::from_utf8(element).is_ok()) {
+        if found.needs_reader {
             return None;
         }
-        let written = |at: Range<usize>| std::str::from_utf8(&element[at]).expect("it is a part of a text");
+        let element = std::str::from_utf8(element).ok()?;
+        // Fields are between tags, which are ASCII.
+        let written = |at: Range<usize>| &element[at];
         let text = |at: Range<usize>| {
             if found.has_references { unescape(written(at)) } else { Ok(Cow::Borrowed(written(at))) }
         };
