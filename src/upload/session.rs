@@ -7,12 +7,13 @@ use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 
 use crate::envelope::native::multipart::{
-    Layout, SegmentEnd, SegmentEntropy, fits_header, seal_terminator, seal_terminator_for_end_key,
+    Layout, SegmentEnd, SegmentEntropy, seal_terminator, seal_terminator_for_end_key,
 };
 use crate::envelope::native::{Envelope, FormatError, UploadChecksum, UploadTarget, UploadToken};
 use crate::envelope::{ContentKey, EndKey};
 use crate::error::{Error, Result};
 use crate::object::native::NativeMetadata;
+use crate::s3::headers::SSE;
 use crate::s3::{BucketName, Checksum, ChecksumAlgorithm, CustomerKey, ErrorCode, ObjectKey, S3Error};
 use crate::upload::Resources;
 use crate::upstream::UpstreamRequest;
@@ -49,6 +50,9 @@ enum UploadSecret {
 /// S3's sentence for a part whose request has no customer key, of an upload that has one, or the reverse.
 const NEEDS_SAME_KEY: &str = "The multipart upload initiate requested encryption. Subsequent part requests must include \
                               the appropriate encryption parameters.";
+/// S3's sentence for a request without a customer key that needs one.
+const NEEDS_KEY: &str = "Requests specifying Server Side Encryption with Customer provided keys must provide an \
+                         appropriate secret key.";
 /// S3's sentence for a part whose request has another customer key than its upload.
 const OTHER_KEY: &str = "The provided encryption parameters did not match the ones used originally.";
 
@@ -124,10 +128,8 @@ impl Upload {
         let (end_key, key_id) = unlocked.map_err(into_error_of_upload)?;
         token.verify(&end_key, target(name)).map_err(|_| no_such_upload())?;
         resources.upload_cache.remember(name.0, &token).await;
-        // The attributes are not open, and announce what CreateMultipartUpload declared if there is room.
-        let fits = token.checksum().algorithm().is_some_and(fits_header);
-        let announced = if fits { token.checksum() } else { UploadChecksum::Undeclared };
-        Ok(Self::new(&token, UploadSecret::End(end_key), key_id, announced))
+        // No object that was to have a checksum is completed without the content key.
+        Ok(Self::new(&token, UploadSecret::End(end_key), key_id, UploadChecksum::Undeclared))
     }
 
     fn new(token: &UploadToken, secret: UploadSecret, key_id: String, announced: UploadChecksum) -> Self {
@@ -149,6 +151,21 @@ impl Upload {
         match &self.secret {
             UploadSecret::Content(content_key) => Ok(content_key),
             UploadSecret::End(_) => Err(S3Error::invalid_request(NEEDS_SAME_KEY).into()),
+        }
+    }
+
+    /// Checks that a request can complete the upload. It needs the customer key if CreateMultipartUpload
+    /// declared a checksum, as on S3: the object's checksum is stored under that key.
+    /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
+    ///
+    /// # Errors
+    /// `InvalidArgument` without that key.
+    pub(crate) fn check_completable(&self) -> Result<()> {
+        match &self.secret {
+            UploadSecret::End(_) if self.checksum_algorithm().is_some() => {
+                Err(S3Error::invalid_argument(SSE, "null", NEEDS_KEY).into())
+            }
+            UploadSecret::End(_) | UploadSecret::Content(_) => Ok(()),
         }
     }
 

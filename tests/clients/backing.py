@@ -28,11 +28,12 @@ class Stored:
 
 
 class LocalStackStore:
-    """Straight to LocalStack, which keeps whatever it is given."""
+    """Straight to LocalStack, which keeps whatever it is given, or to another storage with these credentials."""
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, access_key_id="test", secret_access_key="test"):
         # Our own checksums would be noise in what a test compares.
-        self.client = s3_client(endpoint, request_checksum_calculation="when_required", response_checksum_validation="when_required")
+        checksums = dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required")
+        self.client = s3_client(endpoint, access_key_id, secret_access_key, **checksums)
 
     def keys(self, bucket):
         """Every key, in-progress uploads included: after a refused request there must be none."""

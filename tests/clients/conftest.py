@@ -19,7 +19,7 @@ KEY_ALIAS = "alias/s3veil"  # as README's configuration names the key
 
 
 # Files of which one process runs every test, since what they set up takes long: servers of their own, hundreds of MiB.
-WHOLE_FILES = {"test_multipart_attacks.py", "test_radosgw.py", "test_upstreams.py"}
+WHOLE_FILES = {"test_moto.py", "test_multipart_attacks.py", "test_radosgw.py", "test_upstreams.py"}
 
 
 class Scheduler(LoadScopeScheduling):

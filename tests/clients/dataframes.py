@@ -147,5 +147,26 @@ def datasets(bucket):
     return {info.path.partition("/")[2]: info.size for info in infos if info.type == arrow_fs.FileType.File}
 
 
+def customer_key(bucket):
+    """SSE-C: fsspec's files, and pyarrow's Parquet and datasets over fsspec; pyarrow's own client has no such key."""
+    secret = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": os.environ["CUSTOMER_KEY"].encode()}
+    fs, written, memory = fsspec_filesystem(s3_additional_kwargs=secret), table(200_000), io.BytesIO()
+    sizes = {"small": 7, "parts": 12 * MIB + 5}
+    for name, size in sizes.items():
+        content, path = CHANCE.randbytes(size), f"{bucket}/{name}"
+        with fs.open(path, "wb", block_size=5 * MIB) as file:
+            file.write(content)
+        assert fs.info(path)["size"] == size
+        assert fs.cat(path) == content
+        assert fs.cat_file(path, start=size // 2) == content[size // 2 :]
+    parquet.write_table(written, memory, row_group_size=50_000)
+    with fs.open(f"{bucket}/table.parquet", "wb", block_size=5 * MIB) as file:
+        parquet.write_table(written, file, row_group_size=50_000)
+    assert_reads(lambda: fs.open(f"{bucket}/table.parquet", "rb"), written)
+    found = dataset.dataset(f"{bucket}/table.parquet", filesystem=fs, format="parquet")
+    assert found.to_table().equals(written)
+    return {**sizes, "table.parquet": len(memory.getvalue())}
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](sys.argv[2])))

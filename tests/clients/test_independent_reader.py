@@ -16,7 +16,7 @@ from read_native import CHUNK, read_native as open_object, unwrap_local
 
 @pytest.fixture
 def unwrap(backend, request):
-    if backend.name == "embedded":
+    if backend.keyring["provider"] == "local":
         keyring = tomllib.loads(Path(backend.keyring["file"]).read_text())
         return lambda blob, context: unwrap_local(keyring, blob, context)
     kms = request.getfixturevalue("kms")

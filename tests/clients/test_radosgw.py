@@ -6,10 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from backing import LocalStackStore
 from conftest import Backend, new_bucket
 from faulty import Faulty, error
 from multiparts import LEAST, Upload, assert_exact, content, read, refused, upload
-from proxy import REGION, free_port, s3_client, write_keyring
+from proxy import REGION, Proxy, free_port, s3_client, write_keyring
+from test_independent_reader import unwrap  # noqa: F401, a fixture
+from test_sse_c import (  # noqa: F401, tests that run here too
+    test_a_checksum_needs_the_key,
+    test_a_key_is_rotated_in_place,
+    test_a_last_part_that_has_to_be_sealed_again,
+    test_copied_parts,
+    test_copies,
+    test_parts_have_the_key_of_their_upload,
+    test_round_trips,
+    test_uploads,
+)
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "radosgw"
 ACCESS_KEY_ID, SECRET = "test", "testsecret"
@@ -32,17 +44,23 @@ def gateway(tmp_path_factory):
 def backend_at(endpoint, directory):
     upstream = {"endpoint": endpoint, "path_style": True, "access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET, "checksum": "none", "region": REGION}
     keyring = {"provider": "local", "file": write_keyring(directory / "keyring", "test-key")}
-    return Backend("radosgw", upstream, keyring, None)
+    return Backend("radosgw", upstream, keyring, LocalStackStore(endpoint, ACCESS_KEY_ID, SECRET))
+
+
+@pytest.fixture(scope="module")
+def backend(gateway, tmp_path_factory):
+    return backend_at(gateway, tmp_path_factory.mktemp("radosgw-keys"))
+
+
+@pytest.fixture(scope="module")
+def proxy(backend, tmp_path_factory):
+    with Proxy(tmp_path_factory.mktemp("radosgw-proxy"), backend.upstream, backend.keyring) as running:
+        yield running
 
 
 @pytest.fixture
-def running(gateway, start, tmp_path):
-    return start(backend_at(gateway, tmp_path))
-
-
-@pytest.fixture
-def s3(running):
-    return running.boto()
+def s3(proxy):
+    return proxy.boto()
 
 
 @pytest.fixture
@@ -144,8 +162,8 @@ def test_conditions(s3, bucket):
     assert refused(read, s3, bucket, IfNoneMatch=etag)[0] == 304
 
 
-def test_a_client_with_a_wrong_secret(running, bucket):
-    assert refused(running.boto(secret_access_key="wrong").put_object, Bucket=bucket, Key="object", Body=b"x")[0] == 403
+def test_a_client_with_a_wrong_secret(proxy, bucket):
+    assert refused(proxy.boto(secret_access_key="wrong").put_object, Bucket=bucket, Key="object", Body=b"x")[0] == 403
 
 
 @pytest.mark.parametrize("moment", [r"^PUT .*[?&]partNumber=3\b", r"^POST .*[?&]uploadId="])

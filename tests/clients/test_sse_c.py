@@ -3,6 +3,7 @@ refused as S3 does, and the storage sees neither key nor MD5."""
 
 import base64
 import hashlib
+import json
 import urllib.error
 import urllib.request
 
@@ -12,15 +13,17 @@ from backing import Stored
 from conftest import alias_of, embedded_backend, new_bucket, new_key
 from judge import assert_fails_closed, assert_refused
 from multiparts import CHUNK, LEAST, MIB, Upload, content, read, refused
+from proxy import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from rawsig import flip_bit
 from read_native import read_native as open_object
 from relay import Relay
 from test_audit import Audited
+from test_dataframes import PYTHON, SCRIPT
 from test_independent_reader import unwrap  # noqa: F401, a fixture
 from test_jobs_steps import job  # noqa: F401, a fixture
 from test_post import encode, send, sign
 from test_rclone import IN_PARTS, rclone_for
-from transfers import file_hash
+from transfers import file_hash, run
 
 KEY, OTHER = hashlib.sha256(b"a customer").digest(), hashlib.sha256(b"another customer").digest()
 PREFIX = "x-amz-server-side-encryption-customer-"
@@ -224,15 +227,19 @@ def test_a_last_part_that_has_to_be_sealed_again(s3, bucket, with_key):
     assert s3.list_objects_v2(Bucket=bucket)["Contents"][0]["Size"] == len(whole)
 
 
-def test_a_checksum_is_kept_where_the_key_is_at_hand(s3, bucket):
+def test_a_checksum_needs_the_key(s3, bucket):
+    """An upload that was created with a checksum is completed with the key alone, as on S3: the object keeps its checksum under that key."""
     whole = [content(LEAST, 1), content(LEAST, 2)]
-    for with_key in (True, False):
-        made = Upload.start(s3, bucket, ChecksumAlgorithm="CRC32", **own())
+    for algorithm in ("CRC32", "SHA256"):
+        made = Upload.start(s3, bucket, ChecksumAlgorithm=algorithm, **own())
         for number, body in enumerate(whole, 1):
             made.send(number, body, **own())
-        made.complete(**(own() if with_key else {}))
+        assert refused(made.complete) == (400, "InvalidArgument")
+        assert refused(made.complete, **own(OTHER)) == (400, "InvalidRequest")
+        # boto3 has no name for it here.
+        assert made.complete(**own())["ResponseMetadata"]["HTTPHeaders"][f"{PREFIX}key-md5"] == md5(KEY)
         head = s3.head_object(Bucket=bucket, Key="object", ChecksumMode="ENABLED", **own())
-        assert ("ChecksumCRC32" in head) == with_key
+        assert f"Checksum{algorithm}" in head
         assert read(s3, bucket, ChecksumMode="ENABLED", **own()) == b"".join(whole)
     s3.put_object(Bucket=bucket, Key="one", Body=b"x", ChecksumAlgorithm="SHA256", **own())
     assert "ChecksumSHA256" in s3.head_object(Bucket=bucket, Key="one", ChecksumMode="ENABLED", **own())
@@ -465,6 +472,18 @@ def test_rclone(proxy, s3, bucket, tmp_path):
     rclone("check", "--download", tree, f"p:{bucket}/tree")
     assert read(s3, bucket, "tree/large", **own()) == content(12 * MIB + 5)
     assert refused(s3.get_object, Bucket=bucket, Key="tree/small") == (400, "InvalidRequest")
+
+
+def test_dataframes(real_proxy, real_bucket, tmp_path):
+    """fsspec's s3fs and pyarrow on it, in the environment that has them."""
+    environment = {"ENDPOINT": real_proxy.endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY}
+    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1", "CUSTOMER_KEY": "k" * 32}
+    sizes = json.loads(run([PYTHON, SCRIPT, "customer_key", real_bucket], tmp_path, environment, real_proxy).stdout)
+    s3 = real_proxy.boto()
+    assert {item["Key"]: item["Size"] for item in s3.list_objects_v2(Bucket=real_bucket)["Contents"]} == sizes
+    for key in sizes:
+        assert s3.head_object(Bucket=real_bucket, Key=key, **own(b"k" * 32))["ContentLength"] == sizes[key]
+        assert refused(s3.get_object, Bucket=real_bucket, Key=key) == (400, "InvalidRequest")
 
 
 def test_jobs_and_commands(real, real_proxy, job, start, kms):  # noqa: F811

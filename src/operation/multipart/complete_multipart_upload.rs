@@ -47,6 +47,7 @@ pub(crate) async fn complete_multipart_upload(
     call.check_listed_upload(Right::Write)?;
     let customer_key = call.customer_keys.object.as_ref();
     let upload = Upload::to_end(resources, (&bucket, &object_key), call.upload_id(), customer_key).await?;
+    upload.check_completable()?;
     if call.content_length()?.is_none() {
         return Err(S3Error::from(ErrorCode::MissingContentLength).into());
     }

@@ -97,10 +97,7 @@ impl CustomerKeys {
     /// MD5. Empty without such a key.
     #[must_use]
     pub fn echo(&self, operation: Operation) -> Vec<(HeaderName, HeaderValue)> {
-        let is_echoed = !matches!(
-            operation,
-            Operation::CompleteMultipartUpload | Operation::GetObjectAttributes | Operation::ListParts
-        );
+        let is_echoed = !matches!(operation, Operation::GetObjectAttributes | Operation::ListParts);
         let Some(key) = self.object.as_ref().filter(|_| is_echoed) else { return Vec::new() };
         let md5 = HeaderValue::try_from(STANDARD.encode(key.md5())).expect("base64 is a header value");
         vec![(OBJECT.algorithm.clone(), ALGORITHM), (OBJECT.md5.clone(), md5)]

@@ -8,6 +8,11 @@ use crate::wire::checksum::Checksum;
 /// 1,000 parts of a dozen elements, and what surrounds them.
 const LIMITS: Limits = Limits { bytes: MAX_UPLOAD_DOCUMENT, elements: 16_000 };
 
+/// The name of the document's root.
+const ROOT: &str = "ListPartsResult";
+/// What moto 5.2 writes in its place; SDKs read no root's name.
+const ROOT_OF_MOTO: &str = "ListPartsResponse";
+
 /// A part as the storage lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedPart {
@@ -36,10 +41,11 @@ pub struct UploadedParts {
 /// # Errors
 /// Any [`XmlError`]; `Unexpected` for another document, or a part without number, ETag or size.
 pub fn parse_uploaded_parts(document: &[u8]) -> Result<UploadedParts, XmlError> {
-    let root = read(document, LIMITS)?;
-    if root.name != "ListPartsResult" {
+    let mut root = read(document, LIMITS)?;
+    if ![ROOT, ROOT_OF_MOTO].contains(&root.name.as_str()) {
         return Err(XmlError::Unexpected);
     }
+    ROOT.clone_into(&mut root.name);
     let parts = root.children.iter().filter(|child| child.name == "Part").map(part);
     let parts = parts.collect::<Option<Vec<_>>>().ok_or(XmlError::Unexpected)?;
     let truncated = root.text_of("IsTruncated").is_some_and(|text| text.trim() == "true");
@@ -145,6 +151,13 @@ mod tests {
         ] {
             assert!(written.contains(expected), "{written}");
         }
+    }
+
+    #[test]
+    fn the_root_that_moto_writes_is_read_and_not_passed_on() {
+        let page = PAGE.replace("ListPartsResult", "ListPartsResponse");
+        let written = parse_uploaded_parts(page.as_bytes()).unwrap().write("mine", "token", |_| None);
+        assert!(written.contains("<ListPartsResult ") && !written.contains("Response"), "{written}");
     }
 
     #[test]
