@@ -70,7 +70,7 @@ def run_killed(proxy, job, manifest, report):
 
 
 def merged_report(proxy, report):
-    return json.loads(succeeded(run(proxy, "report", report, "--format", "json")).stdout)
+    return json.loads(succeeded(run(proxy, "report", report, "--format", "json", timeout=SECONDS)).stdout)
 
 
 def reported_once(proxy, job, report, keys, skipped=()):
@@ -147,7 +147,7 @@ def test_killed_shards_lose_nothing_and_report_each_row_once(bucket, tmp_path):
     killed = run_killed(proxy, "rewrap", manifest, tmp_path / "rewrap")
     merged, _ = reported_once(proxy, "rewrap", tmp_path / "rewrap", keys)
     told("rewrap", began, killed, merged)
-    counted = succeeded(run(proxy, "keys", f"s3://{BUCKET}", "--key-id", old))
+    counted = succeeded(run(proxy, "keys", f"s3://{BUCKET}", "--key-id", old, timeout=SECONDS))
     assert f"\n0 under {old}\n" in counted.stdout, counted.stdout
     assert only_key(population) != old
     forget_key(population.keyring, old)

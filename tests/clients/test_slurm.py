@@ -176,7 +176,7 @@ def processes(report):
 
 def missing_shards(proxy, report):
     """The shards whose report is missing or incomplete, as `report` names them."""
-    done = run(proxy, "report", report)
+    done = run(proxy, "report", report, timeout=SECONDS)
     if done.returncode == 0:
         return []
     assert done.returncode == 75, done.stderr
@@ -261,7 +261,7 @@ def test_an_array_whose_tasks_are_killed_and_requeued_loses_nothing(storages, sl
     assert f"\n{len(older)} under {old}\n" in told_keys, told_keys
     versioned.remove_older()
     for bucket in (BUCKET, versioned.bucket):
-        counted = succeeded(run(proxy, "keys", f"s3://{bucket}", "--key-id", old)).stdout
+        counted = succeeded(run(proxy, "keys", f"s3://{bucket}", "--key-id", old, timeout=SECONDS)).stdout
         assert f"\n0 under {old}\n" in counted, counted
     forget_key(population.keyring, old)
     reload(proxy)
