@@ -6,6 +6,7 @@ Prints its own port, and relays from 127.0.0.1 until its standard input ends. It
 each after the response to the one before."""
 
 import asyncio
+import contextlib
 import sys
 import urllib.parse
 
@@ -35,7 +36,9 @@ async def main(endpoint, *waits):
     async def relay(near_reader, near_writer):
         far_reader, far_writer = await asyncio.open_connection(target.hostname, target.port)
         ways = requests(near_reader, far_writer, waits), responses(far_reader, near_writer)
-        await asyncio.gather(*ways, return_exceptions=True)
+        # At the end, connections are open that clients keep.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*ways, return_exceptions=True)
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0, backlog=1_024)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -101,17 +101,17 @@ def far(endpoint, waits):
         relay.stdin.close()
 
 
-def measure(endpoint, keys, checksum, count, directory):
-    access_key_id, secret_access_key = keys
+def measure(endpoint, keys, asked, directory):
+    (access_key_id, secret_access_key), count = keys, asked.objects
     storage = s3_client(endpoint, access_key_id, secret_access_key, max_pool_connections=8)
     upstream = {"endpoint": endpoint, "path_style": True, "access_key_id": access_key_id, "secret_access_key": secret_access_key}
-    upstream |= {"checksum": checksum} if checksum else {}
+    upstream |= {"checksum": asked.checksum} if asked.checksum else {}
     keyring = {"provider": "local", "file": write_keyring(directory / "keyring", "first")}
     bucket = f"bench-{uuid.uuid4().hex[:12]}"
     with Proxy(directory / "proxy", upstream, keyring) as proxy:
         fill(proxy, bucket, count)
     signer = Signer(access_key_id=access_key_id, secret_access_key=secret_access_key)
-    for concurrency in (16, 64):
+    for concurrency in map(int, asked.at_once.split(",")):
         ratios = []
         for _ in range(ROUNDS):
             requests = copies(storage, signer, endpoint, bucket, count)
@@ -133,6 +133,7 @@ def main():
     arguments.add_argument("--endpoint", help="of a storage (http://); default: a LocalStack of its own")
     arguments.add_argument("--checksum", help="as in proxy.toml: none, for a storage without checksums")
     arguments.add_argument("--far", default="", metavar="HEAD=20,PUT=60", help="hold requests back, in milliseconds")
+    arguments.add_argument("--at-once", default="16,64", help="how many copies")
     arguments.add_argument("--objects", type=int, default=2_000)
     asked = arguments.parse_args()
     os.environ["S3VEIL_BINARY"] = str(Path(asked.s3veil).resolve())
@@ -142,7 +143,7 @@ def main():
         server = None if asked.endpoint else LocalStack(directory / "localstack").start()
         try:
             with far(asked.endpoint or server.endpoint, asked.far.split(",") if asked.far else []) as endpoint:
-                measure(endpoint, keys, asked.checksum, asked.objects, directory)
+                measure(endpoint, keys, asked, directory)
         finally:
             if server:
                 server.stop()
