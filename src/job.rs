@@ -126,8 +126,8 @@ impl EndedJob {
     }
 }
 
-/// The work on one row; `writes`: `None` in a dry run, else a permit for each copy at once. A filter by key comes first, which takes a request of its own, unless the step itself
-/// finds the key.
+/// The work on one row. A filter by key comes first, which takes a request of its own, unless the step itself
+/// finds the key. `writes` is `None` in a dry run, else it has a permit for each copy at once.
 fn step_work(
     resources: &Resources,
     step: Step,
