@@ -23,6 +23,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 pub use self::error::JobError;
 pub use self::input::{InputSettings, Location, Versions};
 pub use self::progress::{Progress, ProgressCounts};
@@ -37,7 +39,7 @@ use self::input::{Input, InputTotal};
 use self::outcome::{Outcome, Status};
 use self::report::{Report, ReportName};
 use self::row::Row;
-use self::step::Step;
+use self::step::{Step, Writes};
 use crate::upload::Resources;
 
 /// What a job is: an input, a step for each object, and a report.
@@ -85,7 +87,8 @@ impl Job {
         progress: &Progress,
         stop: impl Future<Output = ()>,
     ) -> Result<EndedJob, JobError> {
-        let work = step_work(resources, self.step.clone(), self.selection.clone(), self.dry_run);
+        let writes = if self.dry_run { None } else { Some(Semaphore::new(self.limits.concurrency)) };
+        let work = step_work(resources, self.step.clone(), self.selection.clone(), writes);
         self.run_with(resources, progress, stop, work).await
     }
 
@@ -105,7 +108,9 @@ impl Job {
         self.selection.check(&input)?;
         let mut report = Report::begin(self.place.as_ref(), ReportName::new(self.name, self.shard)).await?;
         let feed = feed::feed(input, self.selection, progress.clone());
-        let limits = (self.limits, self.grace);
+        let at_once = self.limits.concurrency;
+        let at_once = if self.dry_run { at_once } else { self.step.objects_at_once(at_once) };
+        let limits = (Limits { concurrency: at_once, ..self.limits }, self.grace);
         let run = runner::run(feed, work, limits, &mut report, progress, stop).await?;
         Ok(EndedJob { report, ending: run.ending, total: run.total, failure: run.failure })
     }
@@ -122,20 +127,20 @@ impl EndedJob {
 }
 
 /// The work on one row. A filter by key comes first, which takes a request of its own, unless the step itself
-/// finds the key.
+/// finds the key. `writes` is `None` in a dry run, else it has a permit for each copy at once.
 fn step_work(
     resources: &Resources,
     step: Step,
     selection: Selection,
-    dry_run: bool,
+    writes: Option<Semaphore>,
 ) -> impl Fn(Row) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
-    let shared = Arc::new((resources.clone(), step, selection));
+    let shared = Arc::new((resources.clone(), step, selection, writes));
     move |row| {
         let shared = Arc::clone(&shared);
         Box::pin(async move {
-            let (resources, step, selection) = &*shared;
+            let (resources, step, selection, writes) = &*shared;
             if selection.needs_key() {
-                let found = Step::Keys.run(resources, &row, true).await;
+                let found = Step::Keys.run(resources, &row, Writes::None).await;
                 if matches!(found.status, Status::Failed | Status::Raced) {
                     return found;
                 }
@@ -150,7 +155,7 @@ fn step_work(
                     return found;
                 }
             }
-            step.run(resources, &row, dry_run).await
+            step.run(resources, &row, writes.as_ref().map_or(Writes::None, Writes::Copies)).await
         })
     }
 }

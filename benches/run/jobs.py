@@ -2,10 +2,12 @@
 
 Both do the same to the same objects, one after the other and again: the storage copies each object onto itself with other
 metadata. The copies are presigned before the clock runs, so that their client costs little. `rewrap` also looks at each object
-before and after, which is what the ratio is about."""
+before and after, which is what the ratio is about. A storage on the same machine takes as much of its cores for a HEAD as for a
+copy, or nearly; with --far, requests take their time as on a storage elsewhere, whose cores are not the limit."""
 
 import argparse
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -87,16 +89,29 @@ def rewrap_rate(proxy, bucket, count, concurrency, directory):
     return count / summary["seconds"], summary
 
 
-def measure(endpoint, keys, count, directory):
-    access_key_id, secret_access_key = keys
+@contextlib.contextmanager
+def far(endpoint, waits):
+    """The endpoint as it is, or behind a relay that holds requests back."""
+    if not waits:
+        yield endpoint
+        return
+    command = [sys.executable, Path(__file__).with_name("far.py"), endpoint, *waits]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
+        yield f"http://127.0.0.1:{int(relay.stdout.readline())}"
+        relay.stdin.close()
+
+
+def measure(endpoint, keys, asked, directory):
+    (access_key_id, secret_access_key), count = keys, asked.objects
     storage = s3_client(endpoint, access_key_id, secret_access_key, max_pool_connections=8)
     upstream = {"endpoint": endpoint, "path_style": True, "access_key_id": access_key_id, "secret_access_key": secret_access_key}
+    upstream |= {"checksum": asked.checksum} if asked.checksum else {}
     keyring = {"provider": "local", "file": write_keyring(directory / "keyring", "first")}
     bucket = f"bench-{uuid.uuid4().hex[:12]}"
     with Proxy(directory / "proxy", upstream, keyring) as proxy:
         fill(proxy, bucket, count)
     signer = Signer(access_key_id=access_key_id, secret_access_key=secret_access_key)
-    for concurrency in (16, 64):
+    for concurrency in map(int, asked.at_once.split(",")):
         ratios = []
         for _ in range(ROUNDS):
             requests = copies(storage, signer, endpoint, bucket, count)
@@ -116,6 +131,9 @@ def main():
     arguments = argparse.ArgumentParser(prog="scripts/bench jobs")
     arguments.add_argument("--s3veil", required=True)
     arguments.add_argument("--endpoint", help="of a storage (http://); default: a LocalStack of its own")
+    arguments.add_argument("--checksum", help="as in proxy.toml: none, for a storage without checksums")
+    arguments.add_argument("--far", default="", metavar="HEAD=20,PUT=60", help="hold requests back, in milliseconds")
+    arguments.add_argument("--at-once", default="16,64", help="how many copies")
     arguments.add_argument("--objects", type=int, default=2_000)
     asked = arguments.parse_args()
     os.environ["S3VEIL_BINARY"] = str(Path(asked.s3veil).resolve())
@@ -124,7 +142,8 @@ def main():
         directory = Path(directory)
         server = None if asked.endpoint else LocalStack(directory / "localstack").start()
         try:
-            measure(asked.endpoint or server.endpoint, keys, asked.objects, directory)
+            with far(asked.endpoint or server.endpoint, asked.far.split(",") if asked.far else []) as endpoint:
+                measure(endpoint, keys, asked, directory)
         finally:
             if server:
                 server.stop()

@@ -22,6 +22,8 @@ mod split;
 mod target;
 mod verify;
 
+use tokio::sync::Semaphore;
+
 use self::ending::Known;
 use super::outcome::Outcome;
 use super::row::Row;
@@ -58,14 +60,34 @@ pub enum Destination {
     Directory(std::path::PathBuf),
 }
 
+/// What a step may write.
+#[derive(Debug, Clone, Copy)]
+pub enum Writes<'a> {
+    /// Nothing: the outcome says what would be written (a dry run).
+    None,
+    /// Objects. `rewrap` holds a permit while the storage copies an object, and none while it looks at one.
+    Copies(&'a Semaphore),
+}
+
 impl Step {
-    /// Works on the object of one row. With `dry_run` nothing is written, and the outcome says what would be.
-    pub async fn run(&self, resources: &Resources, row: &Row, dry_run: bool) -> Outcome {
+    /// The number of objects to work on at once, so that `writes` of them are written at once. `rewrap`
+    /// sends HEAD before and after each copy, neither of which takes longer than a copy: with three objects
+    /// for each copy, others are copied meanwhile.
+    pub fn objects_at_once(&self, writes: usize) -> usize {
+        match self {
+            Self::Rewrap => writes.saturating_mul(3),
+            Self::Verify | Self::Encrypt(_) | Self::Decrypt(_) | Self::Keys => writes,
+        }
+    }
+
+    /// Works on the object of one row.
+    pub async fn run(&self, resources: &Resources, row: &Row, writes: Writes<'_>) -> Outcome {
         let mut known = Known::default();
+        let dry_run = matches!(writes, Writes::None);
         let ended = match self {
             Self::Verify => Box::pin(verify::verify(resources, row, &mut known)).await,
             Self::Keys => Box::pin(keys::keys(resources, row, &mut known)).await,
-            Self::Rewrap => Box::pin(rewrap::rewrap(resources, row, dry_run, &mut known)).await,
+            Self::Rewrap => Box::pin(rewrap::rewrap(resources, row, writes, &mut known)).await,
             Self::Encrypt(destination) => {
                 Box::pin(encrypt::encrypt(resources, row, destination, dry_run, &mut known)).await
             }

@@ -31,10 +31,10 @@ def environment(**more):
     return kept | {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"} | more
 
 
-def run(proxy, *arguments, env=None, stdin=None, cwd=None):
+def run(proxy, *arguments, env=None, stdin=None, cwd=None, timeout=120):
     done = subprocess.run(
         [binary(), *map(str, arguments), "--config", proxy.config],
-        capture_output=True, text=True, timeout=120, input=stdin or "", env=environment(**(env or {})), cwd=cwd,
+        capture_output=True, text=True, timeout=timeout, input=stdin or "", env=environment(**(env or {})), cwd=cwd,
     )  # fmt: skip
     assert "panicked" not in done.stderr, done.stderr
     return done

@@ -86,7 +86,8 @@ pub struct JobArguments {
     /// Bytes in a second, of the whole job on average, such as 200MiB/s
     #[arg(long, value_name = "SIZE/s", value_parser = parse::bandwidth)]
     pub bandwidth: Option<Share>,
-    /// Objects at once, of the whole job; default: in each process 16, for rewrap and keys 64
+    /// Objects (for rewrap: copies) at once, of the whole job; default: in each process 16, for rewrap and
+    /// keys 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: Option<u32>,
     /// Where to write a row for each object: a directory, or s3://BUCKET/PREFIX (in plaintext: names and key

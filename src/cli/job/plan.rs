@@ -184,7 +184,7 @@ impl Plan {
 
     /// How many objects this process works on at once.
     pub(super) fn concurrency(&self) -> usize {
-        self.limits.concurrency
+        self.step.objects_at_once(self.limits.concurrency)
     }
 
     /// What the summary calls the input.

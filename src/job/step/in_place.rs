@@ -4,6 +4,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH};
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::carried::Carried;
 use super::ending::{Stop, Success};
@@ -66,11 +67,27 @@ pub(super) fn would_be_copied(parts: Option<&PartRanges>) -> Success {
 }
 
 impl InPlace<'_> {
+    /// The copy, as a whole or part by part, with one of the permits.
+    ///
+    /// # Errors
+    /// The storage's refusal or failure; [`Stop::Raced`] if the object changed meanwhile.
+    pub(super) async fn copy(
+        &self,
+        parts: Option<&PartRanges>,
+        permits: &Semaphore,
+    ) -> Result<Written, Stop> {
+        let _permit = permits.acquire().await.expect("the semaphore is never closed");
+        match parts {
+            Some(parts) => self.copy_parts(parts).await,
+            None => self.copy_whole().await,
+        }
+    }
+
     /// The storage's own CopyObject.
     ///
     /// # Errors
     /// The storage's refusal or failure; [`Stop::Raced`] if another version was copied.
-    pub(super) async fn copy_whole(&self) -> Result<Written, Stop> {
+    async fn copy_whole(&self) -> Result<Written, Stop> {
         let request = || {
             let mut request = self.request(Method::PUT);
             request.headers.extend(self.source());
@@ -94,7 +111,7 @@ impl InPlace<'_> {
     ///
     /// # Errors
     /// The storage's refusal or failure; [`Stop::Raced`] if the object changed meanwhile.
-    pub(super) async fn copy_parts(&self, parts: &PartRanges) -> Result<Written, Stop> {
+    async fn copy_parts(&self, parts: &PartRanges) -> Result<Written, Stop> {
         let request = self.request(Method::POST);
         let expected = self.expected(&request);
         let (upload, _) = StorageUpload::create(&self.resources.upstreams, request).await?;

@@ -4,6 +4,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Writes;
 use super::carried::{Carried, Tags};
 use super::ending::{Known, Stop, Success};
 use super::in_place::{InPlace, Written, would_be_copied};
@@ -37,7 +38,7 @@ struct Rewrap<'a> {
 pub(super) async fn rewrap(
     resources: &Resources,
     row: &Row,
-    dry_run: bool,
+    writes: Writes<'_>,
     known: &mut Known,
 ) -> Result<Success, Stop> {
     let rule = resources.policies.for_object(&row.bucket, &row.object_key)?;
@@ -45,7 +46,7 @@ pub(super) async fn rewrap(
     let stored = match seen.detect(rule, known)? {
         DetectedFormat::Native(stored) => stored,
         DetectedFormat::Foreign(claims) => {
-            return Box::pin(rewrap_foreign((resources, row, rule), &seen, claims, dry_run, known)).await;
+            return Box::pin(rewrap_foreign((resources, row, rule), &seen, claims, writes, known)).await;
         }
     };
     seen.refuse_archived(Restored::Usable)?;
@@ -66,13 +67,10 @@ pub(super) async fn rewrap(
     let entries = work.entries()?;
     let in_place = InPlace { resources, row, seen: &seen, carried: &carried, entries };
     let parts = if is_multipart { Some(work.parts().await?) } else { None };
-    if dry_run {
+    let Writes::Copies(copies) = writes else {
         return Ok(would_be_copied(parts.as_ref()));
-    }
-    let written = match &parts {
-        Some(parts) => in_place.copy_parts(parts).await,
-        None => in_place.copy_whole().await,
     };
+    let written = in_place.copy(parts.as_ref(), copies).await;
     known.version_after = work.read_back(&in_place, written).await?;
     Ok(Success::Done(String::new()))
 }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::Writes;
 use super::carried::{Carried, Tags};
 use super::ending::{Known, Stop, Success};
 use super::in_place::{InPlace, would_be_copied};
@@ -26,7 +27,7 @@ pub(super) async fn rewrap_foreign(
     (resources, row, rule): (&Resources, &Row, &BucketRule),
     seen: &Seen,
     claims: ForeignMetadata,
-    dry_run: bool,
+    writes: Writes<'_>,
     known: &mut Known,
 ) -> Result<Success, Stop> {
     let at = seen.location(row);
@@ -47,16 +48,13 @@ pub(super) async fn rewrap_foreign(
     let mut metadata = seen.headers.clone();
     metadata.remove(&name);
     let carried = Carried::read(resources, &at, &metadata, tags).await?;
-    if dry_run {
+    let Writes::Copies(copies) = writes else {
         return Ok(would_be_copied(parts.as_ref()));
-    }
+    };
     let names: Vec<_> = entries.keys().map(ToString::to_string).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let in_place = InPlace { resources, row, seen, carried: &carried, entries };
-    let written = match &parts {
-        Some(parts) => in_place.copy_parts(parts).await,
-        None => in_place.copy_whole().await,
-    };
+    let written = in_place.copy(parts.as_ref(), copies).await;
     let now = in_place.read_back(written, &names).await?;
     if made.data_key.is_some() {
         open(&source, &now).await?;

@@ -1,5 +1,6 @@
 //! Each job on a storage whose objects change, lie and refuse.
 
+mod copies;
 mod decrypts;
 mod encrypts;
 mod rewraps;
@@ -33,7 +34,7 @@ fn row(key: &str, version: Option<&str>) -> Row {
 }
 
 async fn run(step: &Step, resources: &Resources, key: &str) -> Outcome {
-    step.run(resources, &row(key, None), false).await
+    step.run(resources, &row(key, None), Writes::Copies(&Semaphore::new(1))).await
 }
 
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -213,7 +214,7 @@ async fn what_is_archived_deleted_or_gone_has_its_reason() {
         assert_ended(&outcome, Status::Failed, Severity::Row);
         assert_eq!((outcome.error_code.as_deref(), outcome.http_status), (Some("NoSuchKey"), Some(404)));
     }
-    let outcome = Step::Verify.run(&resources, &row("k", marker.as_deref()), false).await;
+    let outcome = Step::Verify.run(&resources, &row("k", marker.as_deref()), Writes::None).await;
     assert_ended(&outcome, Status::Skipped, Severity::None);
     storage.requests();
 }

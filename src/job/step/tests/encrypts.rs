@@ -196,7 +196,7 @@ async fn a_dry_run_writes_nothing() {
     let resources = migrating(&resources, WriteFormat::Native);
     keep_plaintext(&storage, "/b/k", pattern(5 * MIB + 9), &[5 * MIB, 9]);
     for step in [in_place(), to_c("p/")] {
-        let outcome = step.run(&resources, &row("k", None), true).await;
+        let outcome = step.run(&resources, &row("k", None), Writes::None).await;
         assert_succeeded(&outcome);
         assert!(outcome.message.contains("in 2 parts"), "{}", outcome.message);
     }

@@ -85,7 +85,7 @@ async fn a_dry_run_says_what_it_would_write() {
     keep_native(&bench.storage, &bench.before, "k", b"content").await;
     keep_upload(&bench.storage, &bench.before, "u", &uneven()).await;
     for (key, expected) in [("k", "copied onto itself with"), ("u", "of 2 parts with")] {
-        let outcome = Step::Rewrap.run(&bench.after, &row(key, None), true).await;
+        let outcome = Step::Rewrap.run(&bench.after, &row(key, None), Writes::None).await;
         assert_succeeded(&outcome);
         assert!(outcome.message.contains(expected), "{}", outcome.message);
     }
@@ -253,9 +253,11 @@ async fn a_version_that_is_not_the_newest_is_left_alone() {
     let bench = Bench::new(Storage::new(Oddities { has_versions: true, ..Oddities::default() })).await;
     let old = keep_native(&bench.storage, &bench.before, "k", b"one").await;
     let newest = keep_native(&bench.storage, &bench.before, "k", b"two").await;
-    let outcome = Step::Rewrap.run(&bench.after, &row("k", old.version.as_deref()), false).await;
+    let permit = Semaphore::new(1);
+    let writes = Writes::Copies(&permit);
+    let outcome = Step::Rewrap.run(&bench.after, &row("k", old.version.as_deref()), writes).await;
     assert_ended(&outcome, Status::Skipped, Severity::None);
-    let outcome = Step::Rewrap.run(&bench.after, &row("k", newest.version.as_deref()), false).await;
+    let outcome = Step::Rewrap.run(&bench.after, &row("k", newest.version.as_deref()), writes).await;
     assert_succeeded(&outcome);
     assert_eq!(bench.storage.objects()["/b/k"].len(), 3);
 }
@@ -314,7 +316,7 @@ async fn an_object_of_another_format_gets_another_key_and_keeps_all_else() {
         let old = keep_foreign(&bench, format).await;
         bench.holder.deny_unwrapping(true);
         let after = migrating(&bench.after, WriteFormat::Native);
-        let dry = Step::Rewrap.run(&after, &row("k", None), true).await;
+        let dry = Step::Rewrap.run(&after, &row("k", None), Writes::None).await;
         assert_succeeded(&dry);
         assert!(dry.message.contains("would be copied") && bench.storage.writes().is_empty(), "{dry:?}");
         let outcome = run(&Step::Rewrap, &after, "k").await;
