@@ -29,7 +29,7 @@ pub use self::uses::{
 pub use self::verification::{Problem, Report, Verifier};
 
 use self::file::AuditFile;
-use self::queue::{Queue, Standing};
+use self::queue::{Line, Queue, Standing};
 use self::writer::Writer;
 
 /// Why the audit log can't be started.
@@ -126,20 +126,22 @@ impl Audit {
         self.queue.condition()
     }
 
-    /// Queues the line of a request that was admitted, and ended at `time`. Dropped and counted when more
-    /// lines wait than memory is reserved for.
-    pub fn record(&self, time: SystemTime, fields: impl FnOnce(&mut Entry)) {
-        self.push(Standing::Admitted, time, fields);
+    /// Queues the line of a request that was admitted, and ended at `time`. The line takes about `size` bytes;
+    /// `fields` adds its fields when it is written. Dropped and counted when more lines wait than memory is
+    /// reserved for.
+    pub fn record(&self, time: SystemTime, size: usize, fields: impl FnOnce(&mut Entry) + Send + 'static) {
+        self.queue.push(Standing::Admitted, Line { time, size, fields: Box::new(fields) });
     }
 
-    /// Queues the line of a request that was refused before it was admitted. Dropped and counted while lines
-    /// can't be written.
-    pub fn record_refusal(&self, time: SystemTime, fields: impl FnOnce(&mut Entry)) {
-        self.push(Standing::Refused, time, fields);
-    }
-
-    fn push(&self, standing: Standing, time: SystemTime, fields: impl FnOnce(&mut Entry)) {
-        entry::format("request", time, fields, |line| self.queue.push(standing, line));
+    /// Queues the line of a request that was refused before it was admitted, as [`Self::record`] does.
+    /// Dropped and counted while lines can't be written.
+    pub fn record_refusal(
+        &self,
+        time: SystemTime,
+        size: usize,
+        fields: impl FnOnce(&mut Entry) + Send + 'static,
+    ) {
+        self.queue.push(Standing::Refused, Line { time, size, fields: Box::new(fields) });
     }
 
     /// Opens the file again soon, if another one, or none, has its name by then.

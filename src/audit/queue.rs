@@ -2,11 +2,12 @@
 //! a line is formatted or written. It promises that adding a line never waits for the file, that lines which
 //! are not queued are counted, and that memory is reserved for the lines of admitted requests.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::OnFailure;
+use super::{Entry, OnFailure};
 
 /// Bytes of waiting lines from which on requests are not admitted, under [`OnFailure::Refuse`].
 const HIGH_WATER: usize = 4 << 20;
@@ -46,6 +47,23 @@ pub(super) enum Standing {
     Refused,
 }
 
+/// A line that is formatted when it is written: the thread that writes formats many in a row, which costs less
+/// than one between two requests.
+pub(super) struct Line {
+    /// When the request ended.
+    pub(super) time: SystemTime,
+    /// About how many bytes the line takes, here and when it is formatted.
+    pub(super) size: usize,
+    /// Adds the fields.
+    pub(super) fields: Box<dyn FnOnce(&mut Entry) + Send>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("time", &self.time).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
 /// The lines and requests that were not recorded, since the last line about such.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Unrecorded {
@@ -77,7 +95,9 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: Vec<u8>,
+    lines: Vec<Line>,
+    /// Bytes of these lines.
+    queued: usize,
     /// Bytes that the thread has taken and not written yet.
     held: usize,
     unrecorded: Unrecorded,
@@ -91,11 +111,11 @@ struct State {
 
 impl State {
     fn waiting(&self) -> usize {
-        self.lines.len() + self.held
+        self.queued + self.held
     }
 
-    fn accepts(&self, standing: Standing, line: &[u8]) -> bool {
-        let total = self.waiting() + line.len();
+    fn accepts(&self, standing: Standing, line: &Line) -> bool {
+        let total = self.waiting() + line.size;
         !self.is_closed
             && match standing {
                 Standing::Admitted => total <= MAX_WAITING,
@@ -132,15 +152,16 @@ impl Queue {
     }
 
     /// Queues a line, or drops and counts the line.
-    pub(super) fn push(&self, standing: Standing, line: &[u8]) {
+    pub(super) fn push(&self, standing: Standing, line: Line) {
         let mut state = self.lock();
-        if !state.accepts(standing, line) {
+        if !state.accepts(standing, &line) {
             state.unrecorded.lost += 1;
             drop(state);
             metrics::counter!("s3veil_audit_lines_lost_total").increment(1);
             return;
         }
-        state.lines.extend_from_slice(line);
+        state.queued += line.size;
+        state.lines.push(line);
         if state.waiting() > HIGH_WATER {
             self.decide(&state);
         }
@@ -161,9 +182,9 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Pauses, waits for lines or a second, and appends all lines to `batch`. While lines fail, it does not
-    /// wait for more of them, but until the next attempt.
-    pub(super) fn next(&self, batch: &mut Vec<u8>) -> Wake {
+    /// Pauses, waits for lines or a second, and takes all lines into `batch`, which is empty. While lines
+    /// fail, it does not wait for more of them, but until the next attempt.
+    pub(super) fn next(&self, batch: &mut Vec<Line>) -> Wake {
         let is_quiet = |state: &mut State| !state.is_closed && !state.reopen;
         let paused = self.changed.wait_timeout_while(self.lock(), BATCH_DELAY, is_quiet);
         let (mut state, _) = paused.unwrap_or_else(PoisonError::into_inner);
@@ -174,12 +195,8 @@ impl Queue {
         let waited = self.changed.wait_timeout_while(state, timeout, is_idle);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_waiting = false;
-        if batch.is_empty() {
-            std::mem::swap(&mut state.lines, batch);
-        } else {
-            batch.append(&mut state.lines);
-        }
-        state.held = batch.len();
+        std::mem::swap(&mut state.lines, batch);
+        state.held += std::mem::take(&mut state.queued);
         Wake { reopen: std::mem::take(&mut state.reopen), is_closed: state.is_closed }
     }
 
@@ -222,10 +239,15 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn taken(queue: &Queue) -> Vec<u8> {
+    fn line(size: usize) -> Line {
+        Line { time: SystemTime::UNIX_EPOCH, size, fields: Box::new(|_| ()) }
+    }
+
+    /// The sizes of the lines.
+    fn taken(queue: &Queue) -> Vec<usize> {
         let mut batch = Vec::new();
         queue.next(&mut batch);
-        batch
+        batch.iter().map(|line| line.size).collect()
     }
 
     #[test]
@@ -234,11 +256,11 @@ mod tests {
         assert_eq!(queue.condition(), Condition::Well);
         queue.attempted(0, true);
         assert!(!queue.admits() && queue.condition() == Condition::Refusing);
-        queue.push(Standing::Admitted, b"in flight\n");
-        queue.push(Standing::Refused, b"refused\n");
+        queue.push(Standing::Admitted, line(10));
+        queue.push(Standing::Refused, line(8));
         queue.count_refused();
         assert_eq!(queue.unrecorded(), Unrecorded { lost: 1, refused: 1 });
-        assert_eq!(taken(&queue), b"in flight\n");
+        assert_eq!(taken(&queue), [10]);
         queue.attempted(0, false);
         assert!(queue.admits());
         queue.recorded(Unrecorded { lost: 1, refused: 1 });
@@ -250,8 +272,8 @@ mod tests {
         let queue = Queue::new(OnFailure::Serve);
         queue.attempted(MAX_WAITING - 10, true);
         assert!(queue.admits() && queue.condition() == Condition::Failing);
-        queue.push(Standing::Admitted, b"0123456789");
-        queue.push(Standing::Admitted, b"x");
+        queue.push(Standing::Admitted, line(10));
+        queue.push(Standing::Admitted, line(1));
         assert!(queue.admits());
         assert_eq!(queue.unrecorded().lost, 1);
     }
@@ -259,15 +281,14 @@ mod tests {
     #[test]
     fn a_file_that_is_too_slow_refuses_before_a_line_is_lost() {
         let queue = Queue::new(OnFailure::Refuse);
-        let line = vec![b'x'; 1 << 20];
         for index in 0..=4 {
             assert!(queue.admits(), "{index}");
-            queue.push(Standing::Admitted, &line);
+            queue.push(Standing::Admitted, line(1 << 20));
         }
         assert!(!queue.admits());
-        queue.push(Standing::Admitted, &line);
+        queue.push(Standing::Admitted, line(1 << 20));
         assert_eq!(queue.unrecorded().lost, 0);
-        assert_eq!(taken(&queue).len(), 6 << 20);
+        assert_eq!(taken(&queue), [1 << 20; 6]);
         assert!(!queue.admits(), "they are in memory still");
         queue.attempted(0, false);
         assert!(queue.admits());
@@ -281,7 +302,7 @@ mod tests {
         queue.ended();
         queue.finish();
         assert_eq!(queue.next(&mut Vec::new()), Wake { reopen: false, is_closed: true });
-        queue.push(Standing::Admitted, b"too late\n");
+        queue.push(Standing::Admitted, line(9));
         assert_eq!(queue.unrecorded().lost, 1);
     }
 }

@@ -43,7 +43,7 @@ pub struct KeyUse {
 }
 
 /// Called with the keys that were used, and the code of an error that came after the response had begun.
-type OnEnd = Box<dyn FnOnce(&[KeyUse], Option<&str>) + Send>;
+type OnEnd = Box<dyn FnOnce(Vec<KeyUse>, Option<String>) + Send>;
 
 /// Collects the keys that one piece of work uses.
 #[derive(Clone, Default)]
@@ -65,11 +65,11 @@ impl KeyUses {
     }
 
     /// Calls `report` when every task of the work has ended: at once, if there is no other task.
-    pub fn end_with(self, report: impl FnOnce(&[KeyUse], Option<&str>) + Send + 'static) {
+    pub fn end_with(self, report: impl FnOnce(Vec<KeyUse>, Option<String>) + Send + 'static) {
         match Arc::try_unwrap(self.0) {
             Ok(mut ended) => {
                 let found = ended.found();
-                report(&found.uses, found.failure.as_deref());
+                report(std::mem::take(&mut found.uses), found.failure.take());
             }
             Err(shared) => Self(shared).lock().on_end = Some(Box::new(report)),
         }
@@ -92,7 +92,7 @@ impl Drop for Collected {
     fn drop(&mut self) {
         let found = self.found();
         if let Some(report) = found.on_end.take() {
-            report(&found.uses, found.failure.as_deref());
+            report(std::mem::take(&mut found.uses), found.failure.take());
         }
     }
 }
@@ -146,11 +146,11 @@ mod tests {
 
     type Seen = Arc<Mutex<Vec<(Vec<String>, Option<String>)>>>;
 
-    fn report_to(seen: &Seen) -> impl FnOnce(&[KeyUse], Option<&str>) + Send + 'static {
+    fn report_to(seen: &Seen) -> impl FnOnce(Vec<KeyUse>, Option<String>) + Send + 'static {
         let seen = Arc::clone(seen);
         move |uses, failure| {
             let keys = uses.iter().map(|used| format!("{} {}", used.action.name(), used.key_id)).collect();
-            seen.lock().unwrap().push((keys, failure.map(str::to_owned)));
+            seen.lock().unwrap().push((keys, failure));
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::chain::{Hash, Position, hash};
 use super::entry::{self, Entry};
 use super::file::{AuditFile, Name, Tail};
-use super::queue::{Queue, Unrecorded, Wake};
+use super::queue::{Line, Queue, Unrecorded, Wake};
 use super::signing_key::SigningKey;
 use crate::wire::hex;
 
@@ -63,6 +63,8 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     /// The last line that is written whole.
     position: Position,
+    /// Lines that were taken from the queue, and not formatted yet.
+    taken: Vec<Line>,
     /// Lines without their heads, each with a line break.
     backlog: Vec<u8>,
     /// The buffers of the latest batch, for the next one.
@@ -109,6 +111,7 @@ impl Writer {
             key,
             queue,
             position: tail.position,
+            taken: Vec::new(),
             backlog: Vec::new(),
             spare: Batch::default(),
             opening: Some(opening),
@@ -141,7 +144,10 @@ impl Writer {
             if wake.is_closed {
                 break;
             }
-            wake = self.queue.next(&mut self.backlog);
+            wake = self.queue.next(&mut self.taken);
+            for Line { time, fields, .. } in self.taken.drain(..) {
+                entry::format("request", time, fields, |line| self.backlog.extend_from_slice(line));
+            }
         }
         if !self.backlog.is_empty() {
             let lines = self.backlog.iter().filter(|byte| **byte == b'\n').count();

@@ -39,7 +39,16 @@ pub(super) struct EndedRequest {
     pub(super) end: &'static str,
 }
 
+/// Bytes of a line without the names that a request chooses.
+const USUAL_LINE: usize = 1024;
+
 impl EndedRequest {
+    /// About how many bytes the line takes in memory.
+    fn line_size(&self) -> usize {
+        let claimed = self.claimed.as_ref().map_or(0, String::len);
+        USUAL_LINE + claimed + self.object_key.as_ref().map_or(0, |key| key.as_str().len())
+    }
+
     /// Adds who requested what.
     fn describe_request(&self, entry: &mut Entry, operation: Operation) {
         entry.text("request_id", std::str::from_utf8(&self.request_id).unwrap_or_default());
@@ -126,10 +135,11 @@ impl AuditedRequest {
         let Self { audit, uses, is_admitted, version, part, source, range, .. } = self;
         let has_customer_key = self.has_customer_key;
         uses.end_with(move |uses, failure| {
-            let Some(operation) = ended.operation.filter(|operation| is_recorded(*operation, uses)) else {
+            let Some(operation) = ended.operation.filter(|operation| is_recorded(*operation, &uses)) else {
                 return;
             };
-            let fields = |entry: &mut Entry| {
+            let size = ended.line_size();
+            let fields = move |entry: &mut Entry| {
                 ended.describe_request(entry, operation);
                 let response_version = ended.version.as_ref().and_then(|version| version.to_str().ok());
                 entry.optional_text("version", response_version.or(version.as_deref()));
@@ -138,12 +148,16 @@ impl AuditedRequest {
                 let range = range.as_ref().and_then(|range| range.to_str().ok());
                 entry.optional_text("range", range.and_then(|range| range.strip_prefix("bytes ")));
                 entry.flag("customer_key", has_customer_key);
-                entry.keys(uses);
-                ended.describe_outcome(entry, failure);
+                entry.keys(&uses);
+                ended.describe_outcome(entry, failure.as_deref());
             };
             // The work may have gone on after the response.
             let time = clock::time_of_day();
-            if is_admitted { audit.record(time, fields) } else { audit.record_refusal(time, fields) }
+            if is_admitted {
+                audit.record(time, size, fields);
+            } else {
+                audit.record_refusal(time, size, fields);
+            }
         });
     }
 }

@@ -17,7 +17,7 @@ fn the_exit_code_says_what_was_found() {
     std::fs::write(path("key"), key.public_key().to_pem()).unwrap();
     let settings = Settings { file: path("log"), signing_key: Some(key), on_failure: OnFailure::Refuse };
     let log = AuditLog::start(&settings).unwrap();
-    log.handle().record(SystemTime::now(), |entry| entry.text("key", "secret plans"));
+    log.handle().record(SystemTime::now(), 64, |entry| entry.text("key", "secret plans"));
     drop(log);
     let arguments = |file: &str, keys: &[&str]| Verify {
         files: vec![path(file)],
