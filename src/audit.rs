@@ -126,9 +126,9 @@ impl Audit {
         self.queue.condition()
     }
 
-    /// Queues the line of a request that was admitted, and ended at `time`. The line takes about `size` bytes;
-    /// `fields` adds its fields when it is written. Dropped and counted when more lines wait than memory is
-    /// reserved for.
+    /// Queues the line of a request that was admitted, and ended at `time`. The line takes about `size`
+    /// bytes; `fields` adds its fields when it is written. Dropped and counted when more lines wait than
+    /// memory is reserved for.
     pub fn record(&self, time: SystemTime, size: usize, fields: impl FnOnce(&mut Entry) + Send + 'static) {
         self.queue.push(Standing::Admitted, Line { time, size, fields: Box::new(fields) });
     }

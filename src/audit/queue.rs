@@ -47,8 +47,8 @@ pub(super) enum Standing {
     Refused,
 }
 
-/// A line that is formatted when it is written: the thread that writes formats many in a row, which costs less
-/// than one between two requests.
+/// A line that is formatted when it is written: the thread that writes formats many in a row, which costs
+/// less than one between two requests.
 pub(super) struct Line {
     /// When the request ended.
     pub(super) time: SystemTime,
