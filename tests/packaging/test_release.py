@@ -37,8 +37,12 @@ def test_the_bill_of_materials_is_complete(sbom):
     listed = {(one["name"], one["version"]) for one in document["components"]}
     assert listed < lock
     names = {name for name, _ in listed}
-    direct = set(tomllib.loads((ROOT / "Cargo.toml").read_text())["dependencies"])
-    assert direct <= names, "dependencies of the program"
+    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    dependencies, features = manifest["dependencies"], manifest["features"]
+    shipped = {entry.removeprefix("dep:") for feature in features["default"] for entry in features[feature]}
+    left_out = {name for name, one in dependencies.items() if "optional" in one and name not in shipped}
+    assert set(dependencies) - left_out <= names, "dependencies of the program"
+    assert left_out == {"parquet"} and not left_out & names, "of features that are not shipped"
     tests = {"proptest", "rcgen", "tempfile", "criterion"}
     assert not names & tests, "for tests alone"
     assert all(one["licenses"] for one in document["components"])
