@@ -130,7 +130,7 @@ impl Audit {
     /// bytes; `fields` adds its fields when it is written. Dropped and counted when more lines wait than
     /// memory is reserved for.
     pub fn record(&self, time: SystemTime, size: usize, fields: impl FnOnce(&mut Entry) + Send + 'static) {
-        self.queue.push(Standing::Admitted, Line { time, size, fields: Box::new(fields) });
+        self.push(Standing::Admitted, time, size, fields);
     }
 
     /// Queues the line of a request that was refused before it was admitted, as [`Self::record`] does.
@@ -141,7 +141,17 @@ impl Audit {
         size: usize,
         fields: impl FnOnce(&mut Entry) + Send + 'static,
     ) {
-        self.queue.push(Standing::Refused, Line { time, size, fields: Box::new(fields) });
+        self.push(Standing::Refused, time, size, fields);
+    }
+
+    fn push(
+        &self,
+        standing: Standing,
+        time: SystemTime,
+        size: usize,
+        fields: impl FnOnce(&mut Entry) + Send + 'static,
+    ) {
+        self.queue.push(standing, Line { time, size, fields: Box::new(fields) });
     }
 
     /// Opens the file again soon, if another one, or none, has its name by then.

@@ -129,7 +129,7 @@ fn push(kept: &mut VecDeque<Arc<FailedRequest>>, failed: Arc<FailedRequest>, lim
     kept.push_back(failed);
 }
 
-/// Shortens a text to [`MAX_TEXT`] characters, the last of which becomes an ellipsis.
+/// Shortens a text to [`MAX_TEXT`] characters; an ellipsis ends a text that was shortened.
 fn shorten(text: &mut String) {
     if let Some((at, _)) = text.char_indices().nth(MAX_TEXT)
         && let Some((last, _)) = text[..at].char_indices().next_back()

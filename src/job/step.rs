@@ -71,8 +71,8 @@ pub enum Writes<'a> {
 
 impl Step {
     /// The number of objects to work on at once, so that `writes` of them are written at once. `rewrap`
-    /// sends HEAD before and after each copy, neither of which takes longer than a copy: with three objects
-    /// for each copy, others are copied meanwhile.
+    /// sends HEAD before and after each copy, and a HEAD takes no longer than a copy: with three objects for
+    /// each copy, others are copied meanwhile.
     pub fn objects_at_once(&self, writes: usize) -> usize {
         match self {
             Self::Rewrap => writes.saturating_mul(3),

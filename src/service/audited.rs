@@ -39,16 +39,10 @@ pub(super) struct EndedRequest {
     pub(super) end: &'static str,
 }
 
-/// Bytes of a line without the names that a request chooses.
+/// Bytes of a line without the texts whose length a request, a response or a key holder chooses.
 const USUAL_LINE: usize = 1024;
 
 impl EndedRequest {
-    /// About how many bytes the line takes in memory.
-    fn line_size(&self) -> usize {
-        let claimed = self.claimed.as_ref().map_or(0, String::len);
-        USUAL_LINE + claimed + self.object_key.as_ref().map_or(0, |key| key.as_str().len())
-    }
-
     /// Adds who requested what.
     fn describe_request(&self, entry: &mut Entry, operation: Operation) {
         entry.text("request_id", std::str::from_utf8(&self.request_id).unwrap_or_default());
@@ -138,7 +132,18 @@ impl AuditedRequest {
             let Some(operation) = ended.operation.filter(|operation| is_recorded(*operation, &uses)) else {
                 return;
             };
-            let size = ended.line_size();
+            let texts = [
+                ended.claimed.as_deref(),
+                ended.object_key.as_ref().map(ObjectKey::as_str),
+                version.as_deref(),
+                part.as_deref(),
+                source.as_ref().map(|source| source.object.as_str()),
+                source.as_ref().and_then(|source| source.version_id.as_deref()),
+                failure.as_deref(),
+            ];
+            let texts = texts.into_iter().flatten().chain(uses.iter().map(|used| used.key_id.as_str()));
+            let headers = ended.version.iter().chain(&range).map(HeaderValue::len);
+            let size = USUAL_LINE + texts.map(str::len).chain(headers).sum::<usize>();
             let fields = move |entry: &mut Entry| {
                 ended.describe_request(entry, operation);
                 let response_version = ended.version.as_ref().and_then(|version| version.to_str().ok());

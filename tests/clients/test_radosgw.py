@@ -59,11 +59,6 @@ def proxy(backend, tmp_path_factory):
 
 
 @pytest.fixture
-def s3(proxy):
-    return proxy.boto()
-
-
-@pytest.fixture
 def bucket(s3):
     return new_bucket(s3)
 
