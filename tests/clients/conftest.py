@@ -4,30 +4,17 @@ import functools
 import os
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from aws_command import Aws
 from backing import EmbeddedStore, LocalStack, LocalStackStore, localstack_from_environment
 from judge import appeared_late
 from proxy import Certificate, Proxy, kms_client, write_keyring
+from scheduler import Scheduler
 
 EMBEDDED, LOCALSTACK = "embedded", "localstack"
 KEY_ALIAS = "alias/s3veil"  # as README's configuration names the key
-
-
-# Files of which one process runs every test, since what they set up takes long: servers of their own, hundreds of MiB.
-WHOLE_FILES = {"test_moto.py", "test_multipart_attacks.py", "test_radosgw.py", "test_upstreams.py"}
-
-
-class Scheduler(LoadScopeScheduling):
-    """Any other test is run by the process that has time. The marker xdist_group would do, but has no effect on pytest 9.2."""
-
-    def _split_scope(self, nodeid):
-        file = nodeid.partition("::")[0]
-        return file if Path(file).name in WHOLE_FILES else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -78,7 +78,9 @@ class Relay:
                 passed += len(data)
         except OSError:
             pass
-        self.close(source, sink)
+        finally:
+            # After any other fault too: an open connection that is no longer read would block its client for ever.
+            self.close(source, sink)
 
     def count(self, data, answers):
         with self.lock:

@@ -113,15 +113,19 @@ class Server:
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port, self.received, self.events, self.tls = self.listener.getsockname()[1], 0, [], False
+        self.is_connected = threading.Event()
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
         self.connection, _ = self.listener.accept()
+        self.is_connected.set()
         while data := self.connection.recv(65_536):
             self.received += len(data)
 
     def kill(self):
         self.events.append("killed")
+        # The relay connects before this process takes the connection.
+        assert self.is_connected.wait(30)
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def start(self):
@@ -132,7 +136,7 @@ def test_the_proxy_is_killed_once_the_bytes_have_come():
     server = Server()
     relay = KillingRelay(server)
     relay.arm(200_000)
-    with socket.create_connection(("127.0.0.1", relay.port)) as client, pytest.raises(OSError):
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as client, pytest.raises(OSError):
         for _ in range(1000):
             client.sendall(b"PUT /bucket/key?partNumber=1 HTTP/1.1\r\n" + bytes(10_000))
     relay.wait_until_restarted()
