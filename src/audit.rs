@@ -15,21 +15,21 @@ mod writer;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use self::chain::{InvalidPosition, Position};
-pub use self::entry::Entry;
+pub(crate) use self::entry::field;
+pub use self::entry::{Entry, FieldName};
 pub use self::queue::Condition;
 pub use self::settings::{OnFailure, Settings};
 pub use self::signing_key::{AuditKeyError, PublicKey, SigningKey};
 pub use self::uses::{
-    KeyAction, KeyUse, KeyUses, current_key_uses, note_failure, note_key_use, with_key_uses,
+    KeyAction, KeyUseList, KeyUses, current_key_uses, note_failure, note_key_use, with_key_uses,
 };
 pub use self::verification::{Problem, Report, Verifier};
 
 use self::file::AuditFile;
-use self::queue::{Line, Queue, Standing};
+use self::queue::{Queue, Standing};
 use self::writer::Writer;
 
 /// Why the audit log can't be started.
@@ -64,10 +64,13 @@ pub struct AuditLog {
     audit: Audit,
 }
 
-/// Takes the lines of requests. Cheap to clone; all clones write one file.
-#[derive(Debug, Clone)]
+/// Takes the lines of requests. Cheap to copy; all copies write one file.
+///
+/// The queue lives until the process ends, as the log does. A count of its owners would be written for each
+/// request, and go from core to core for that.
+#[derive(Debug, Clone, Copy)]
 pub struct Audit {
-    queue: Arc<Queue>,
+    queue: &'static Queue,
 }
 
 impl AuditLog {
@@ -83,8 +86,8 @@ impl AuditLog {
         }
         metrics::gauge!("s3veil_audit_up").set(1.0);
         let (file, tail) = AuditFile::open(&settings.file)?;
-        let queue = Arc::new(Queue::new(settings.on_failure));
-        let writer = Writer::new(file, tail, settings.signing_key.clone(), Arc::clone(&queue));
+        let queue: &'static Queue = Box::leak(Box::new(Queue::new(settings.on_failure)));
+        let writer = Writer::new(file, tail, settings.signing_key.clone(), queue);
         let thread = std::thread::Builder::new().name("audit".to_owned());
         thread.spawn(move || writer.run()).map_err(|source| AuditError::Io {
             file: settings.file.clone(),
@@ -96,7 +99,7 @@ impl AuditLog {
 
     /// What takes the lines of requests.
     pub fn handle(&self) -> Audit {
-        self.audit.clone()
+        self.audit
     }
 }
 
@@ -126,32 +129,20 @@ impl Audit {
         self.queue.condition()
     }
 
-    /// Queues the line of a request that was admitted, and ended at `time`. The line takes about `size`
-    /// bytes; `fields` adds its fields when it is written. Dropped and counted when more lines wait than
-    /// memory is reserved for.
-    pub fn record(&self, time: SystemTime, size: usize, fields: impl FnOnce(&mut Entry) + Send + 'static) {
-        self.push(Standing::Admitted, time, size, fields);
+    /// Queues the line of a request that was admitted, and ended at `time`; `fields` adds its fields. Dropped
+    /// and counted when more lines wait than memory is reserved for.
+    pub fn record(&self, time: SystemTime, fields: impl FnOnce(&mut Entry)) {
+        self.push(Standing::Admitted, time, fields);
     }
 
     /// Queues the line of a request that was refused before it was admitted, as [`Self::record`] does.
     /// Dropped and counted while lines can't be written.
-    pub fn record_refusal(
-        &self,
-        time: SystemTime,
-        size: usize,
-        fields: impl FnOnce(&mut Entry) + Send + 'static,
-    ) {
-        self.push(Standing::Refused, time, size, fields);
+    pub fn record_refusal(&self, time: SystemTime, fields: impl FnOnce(&mut Entry)) {
+        self.push(Standing::Refused, time, fields);
     }
 
-    fn push(
-        &self,
-        standing: Standing,
-        time: SystemTime,
-        size: usize,
-        fields: impl FnOnce(&mut Entry) + Send + 'static,
-    ) {
-        self.queue.push(standing, Line { time, size, fields: Box::new(fields) });
+    fn push(&self, standing: Standing, time: SystemTime, fields: impl FnOnce(&mut Entry)) {
+        entry::format("request", time, fields, |line| self.queue.push(standing, line));
     }
 
     /// Opens the file again soon, if another one, or none, has its name by then.

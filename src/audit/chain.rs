@@ -84,7 +84,7 @@ impl Position {
     fn push_head(self, out: &mut Vec<u8>) -> usize {
         let begin = out.len();
         out.extend_from_slice(b"{\"seq\":");
-        out.extend_from_slice((self.sequence + 1).to_string().as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(self.sequence + 1).as_bytes());
         out.extend_from_slice(b",\"prev\":\"");
         out.extend_from_slice(hex::encode_array(&self.hash).as_flattened());
         out.extend_from_slice(b"\",");

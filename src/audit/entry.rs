@@ -7,13 +7,25 @@ use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::uses::KeyUse;
+use super::uses::KeyUseList;
 use crate::log::{Timestamps, push_address, push_decimal, push_escaped};
 
 thread_local! {
     /// The buffer of this thread's lines.
     static ENTRY: RefCell<Entry> = RefCell::default();
 }
+
+/// The name of a field as a line has it: `,"name":`. The macro [`field`] makes it of a literal.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldName(pub(crate) &'static str);
+
+/// The [`FieldName`] of a name, which needs no escapes.
+macro_rules! field {
+    ($name:literal) => {
+        $crate::audit::FieldName(concat!(",\"", $name, "\":"))
+    };
+}
+pub(crate) use field;
 
 /// A line to which fields are added.
 #[derive(Debug, Default)]
@@ -51,22 +63,30 @@ impl Entry {
     }
 
     /// Adds a field whose value is `text`.
-    pub fn text(&mut self, name: &'static str, text: &str) {
+    pub fn text(&mut self, name: FieldName, text: &str) {
         self.push_name(name);
         self.text.push('"');
         push_escaped(&mut self.text, text);
         self.text.push('"');
     }
 
+    /// Adds a field whose value is a constant without characters that need an escape.
+    pub fn word(&mut self, name: FieldName, word: &'static str) {
+        self.push_name(name);
+        self.text.push('"');
+        self.text.push_str(word);
+        self.text.push('"');
+    }
+
     /// Adds a field whose value is `text`, if there is one that is not empty.
-    pub fn optional_text(&mut self, name: &'static str, text: Option<&str>) {
+    pub fn optional_text(&mut self, name: FieldName, text: Option<&str>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.text(name, text);
         }
     }
 
     /// Adds a field whose value is the text of `value`.
-    pub fn display(&mut self, name: &'static str, value: impl Display) {
+    pub fn display(&mut self, name: FieldName, value: impl Display) {
         let mut unescaped = std::mem::take(&mut self.unescaped);
         unescaped.clear();
         write!(unescaped, "{value}").expect("a String takes all text");
@@ -75,7 +95,7 @@ impl Entry {
     }
 
     /// Adds a field whose value is an address and a port.
-    pub fn address(&mut self, name: &'static str, address: SocketAddr) {
+    pub fn address(&mut self, name: FieldName, address: SocketAddr) {
         self.push_name(name);
         self.text.push('"');
         push_address(&mut self.text, address);
@@ -83,13 +103,13 @@ impl Entry {
     }
 
     /// Adds a field whose value is `number`.
-    pub fn number(&mut self, name: &'static str, number: u64) {
+    pub fn number(&mut self, name: FieldName, number: u64) {
         self.push_name(name);
         push_decimal(&mut self.text, number, 1);
     }
 
     /// Adds a field whose value is `true`, if `applies`.
-    pub fn flag(&mut self, name: &'static str, applies: bool) {
+    pub fn flag(&mut self, name: FieldName, applies: bool) {
         if applies {
             self.push_name(name);
             self.text.push_str("true");
@@ -97,7 +117,7 @@ impl Entry {
     }
 
     /// Adds a field whose value is a list of texts, if there are any.
-    pub fn list(&mut self, name: &'static str, texts: &[String]) {
+    pub fn list(&mut self, name: FieldName, texts: &[String]) {
         if texts.is_empty() {
             return;
         }
@@ -110,28 +130,15 @@ impl Entry {
         self.text.push(']');
     }
 
-    /// Adds the field `keys`: the keys that were used.
-    pub fn keys(&mut self, uses: &[KeyUse]) {
-        self.text.push_str(",\"keys\":[");
-        for (index, used) in uses.iter().enumerate() {
-            self.text.push_str(if index == 0 { "{" } else { ",{" });
-            let KeyUse { action, format, key_id, holder } = used;
-            let fields = [("use", action.name()), ("format", format), ("key_id", key_id), ("holder", holder)];
-            for (name, text) in fields {
-                self.text.push_str(if self.text.ends_with('{') { "\"" } else { ",\"" });
-                self.text.push_str(name);
-                self.text.push_str("\":\"");
-                push_escaped(&mut self.text, text);
-                self.text.push('"');
-            }
-            self.text.push('}');
-        }
+    /// Adds a field whose value is the list of the keys that were used.
+    pub fn keys(&mut self, name: FieldName, uses: &KeyUseList) {
+        self.push_name(name);
+        self.text.push('[');
+        self.text.push_str(uses.as_json());
         self.text.push(']');
     }
 
-    fn push_name(&mut self, name: &'static str) {
-        self.text.push_str(",\"");
-        self.text.push_str(name);
-        self.text.push_str("\":");
+    fn push_name(&mut self, name: FieldName) {
+        self.text.push_str(name.0);
     }
 }

@@ -2,18 +2,20 @@
 //! a line is formatted or written. It promises that adding a line never waits for the file, that lines which
 //! are not queued are counted, and that memory is reserved for the lines of admitted requests.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::{Entry, OnFailure};
+use super::OnFailure;
 
 /// Bytes of waiting lines from which on requests are not admitted, under [`OnFailure::Refuse`].
 const HIGH_WATER: usize = 4 << 20;
 
 /// Maximum bytes of waiting lines. A thousand admitted requests end with lines of a few KiB each.
 const MAX_WAITING: usize = 16 << 20;
+
+/// Bytes of an empty buffer that are kept for the next lines.
+const MAX_KEPT: usize = 1 << 20;
 
 /// How often the thread wakes without lines: to look at the file's name, and for checkpoints.
 const TICK: Duration = Duration::from_secs(1);
@@ -47,23 +49,6 @@ pub(super) enum Standing {
     Refused,
 }
 
-/// A line that is formatted when it is written: the thread that writes formats many in a row, which costs
-/// less than one between two requests.
-pub(super) struct Line {
-    /// When the request ended.
-    pub(super) time: SystemTime,
-    /// About how many bytes the line takes, here and when it is formatted.
-    pub(super) size: usize,
-    /// Adds the fields.
-    pub(super) fields: Box<dyn FnOnce(&mut Entry) + Send>,
-}
-
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("time", &self.time).field("size", &self.size).finish_non_exhaustive()
-    }
-}
-
 /// The lines and requests that were not recorded, since the last line about such.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Unrecorded {
@@ -88,16 +73,21 @@ pub(super) struct Queue {
     on_failure: OnFailure,
     /// Whether requests that use keys may be served.
     admits: AtomicBool,
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
     /// Notified when the thread that waits for lines has some, and at the end.
     changed: Condvar,
 }
 
+/// What every request writes, in cache lines of its own: what every request only reads stays in the cache of
+/// each core.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
 #[derive(Debug, Default)]
 struct State {
-    lines: Vec<Line>,
-    /// Bytes of these lines.
-    queued: usize,
+    /// Lines without their heads, each with a line break.
+    lines: Vec<u8>,
     /// Bytes that the thread has taken and not written yet.
     held: usize,
     unrecorded: Unrecorded,
@@ -111,11 +101,11 @@ struct State {
 
 impl State {
     fn waiting(&self) -> usize {
-        self.queued + self.held
+        self.lines.len() + self.held
     }
 
-    fn accepts(&self, standing: Standing, line: &Line) -> bool {
-        let total = self.waiting() + line.size;
+    fn accepts(&self, standing: Standing, line: &[u8]) -> bool {
+        let total = self.waiting() + line.len();
         !self.is_closed
             && match standing {
                 Standing::Admitted => total <= MAX_WAITING,
@@ -126,12 +116,12 @@ impl State {
 
 impl Queue {
     pub(super) fn new(on_failure: OnFailure) -> Self {
-        let (admits, state, changed) = (AtomicBool::new(true), Mutex::default(), Condvar::new());
+        let (admits, state, changed) = (AtomicBool::new(true), Apart::default(), Condvar::new());
         Self { on_failure, admits, state, changed }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether requests that use keys may be served.
@@ -151,17 +141,16 @@ impl Queue {
         self.admits.store(is_well || self.on_failure == OnFailure::Serve, Ordering::Relaxed);
     }
 
-    /// Queues a line, or drops and counts the line.
-    pub(super) fn push(&self, standing: Standing, line: Line) {
+    /// Queues a line, which ends with a line break, or drops and counts the line.
+    pub(super) fn push(&self, standing: Standing, line: &[u8]) {
         let mut state = self.lock();
-        if !state.accepts(standing, &line) {
+        if !state.accepts(standing, line) {
             state.unrecorded.lost += 1;
             drop(state);
             metrics::counter!("s3veil_audit_lines_lost_total").increment(1);
             return;
         }
-        state.queued += line.size;
-        state.lines.push(line);
+        state.lines.extend_from_slice(line);
         if state.waiting() > HIGH_WATER {
             self.decide(&state);
         }
@@ -182,9 +171,9 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Pauses, waits for lines or a second, and takes all lines into `batch`, which is empty. While lines
-    /// fail, it does not wait for more of them, but until the next attempt.
-    pub(super) fn next(&self, batch: &mut Vec<Line>) -> Wake {
+    /// Pauses, waits for lines or a second, and moves all lines to the end of `backlog`. While lines fail, it
+    /// does not wait for more of them, but until the next attempt.
+    pub(super) fn next(&self, backlog: &mut Vec<u8>) -> Wake {
         let is_quiet = |state: &mut State| !state.is_closed && !state.reopen;
         let paused = self.changed.wait_timeout_while(self.lock(), BATCH_DELAY, is_quiet);
         let (mut state, _) = paused.unwrap_or_else(PoisonError::into_inner);
@@ -195,8 +184,14 @@ impl Queue {
         let waited = self.changed.wait_timeout_while(state, timeout, is_idle);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_waiting = false;
-        std::mem::swap(&mut state.lines, batch);
-        state.held += std::mem::take(&mut state.queued);
+        if backlog.is_empty() {
+            // The queue goes on with a buffer that had room for as many lines before.
+            backlog.shrink_to(MAX_KEPT);
+            std::mem::swap(&mut state.lines, backlog);
+        } else {
+            backlog.append(&mut state.lines);
+        }
+        state.held = backlog.len();
         Wake { reopen: std::mem::take(&mut state.reopen), is_closed: state.is_closed }
     }
 
@@ -239,15 +234,15 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn line(size: usize) -> Line {
-        Line { time: SystemTime::UNIX_EPOCH, size, fields: Box::new(|_| ()) }
+    fn line(size: usize) -> Vec<u8> {
+        vec![b'x'; size]
     }
 
-    /// The sizes of the lines.
-    fn taken(queue: &Queue) -> Vec<usize> {
-        let mut batch = Vec::new();
-        queue.next(&mut batch);
-        batch.iter().map(|line| line.size).collect()
+    /// The bytes of the lines.
+    fn taken(queue: &Queue) -> usize {
+        let mut backlog = Vec::new();
+        queue.next(&mut backlog);
+        backlog.len()
     }
 
     #[test]
@@ -256,11 +251,11 @@ mod tests {
         assert_eq!(queue.condition(), Condition::Well);
         queue.attempted(0, true);
         assert!(!queue.admits() && queue.condition() == Condition::Refusing);
-        queue.push(Standing::Admitted, line(10));
-        queue.push(Standing::Refused, line(8));
+        queue.push(Standing::Admitted, &line(10));
+        queue.push(Standing::Refused, &line(8));
         queue.count_refused();
         assert_eq!(queue.unrecorded(), Unrecorded { lost: 1, refused: 1 });
-        assert_eq!(taken(&queue), [10]);
+        assert_eq!(taken(&queue), 10);
         queue.attempted(0, false);
         assert!(queue.admits());
         queue.recorded(Unrecorded { lost: 1, refused: 1 });
@@ -272,8 +267,8 @@ mod tests {
         let queue = Queue::new(OnFailure::Serve);
         queue.attempted(MAX_WAITING - 10, true);
         assert!(queue.admits() && queue.condition() == Condition::Failing);
-        queue.push(Standing::Admitted, line(10));
-        queue.push(Standing::Admitted, line(1));
+        queue.push(Standing::Admitted, &line(10));
+        queue.push(Standing::Admitted, &line(1));
         assert!(queue.admits());
         assert_eq!(queue.unrecorded().lost, 1);
     }
@@ -283,15 +278,29 @@ mod tests {
         let queue = Queue::new(OnFailure::Refuse);
         for index in 0..=4 {
             assert!(queue.admits(), "{index}");
-            queue.push(Standing::Admitted, line(1 << 20));
+            queue.push(Standing::Admitted, &line(1 << 20));
         }
         assert!(!queue.admits());
-        queue.push(Standing::Admitted, line(1 << 20));
+        queue.push(Standing::Admitted, &line(1 << 20));
         assert_eq!(queue.unrecorded().lost, 0);
-        assert_eq!(taken(&queue), [1 << 20; 6]);
+        assert_eq!(taken(&queue), 6 << 20);
         assert!(!queue.admits(), "they are in memory still");
         queue.attempted(0, false);
         assert!(queue.admits());
+    }
+
+    #[test]
+    fn lines_are_taken_in_their_order_behind_those_that_were_not_written() {
+        let queue = Queue::new(OnFailure::Refuse);
+        let mut backlog = Vec::new();
+        queue.push(Standing::Admitted, b"a\n");
+        queue.next(&mut backlog);
+        queue.attempted(backlog.len(), false);
+        queue.push(Standing::Admitted, b"b\n");
+        queue.push(Standing::Admitted, b"c\n");
+        queue.next(&mut backlog);
+        assert_eq!(backlog, b"a\nb\nc\n");
+        assert_eq!(queue.lock().waiting(), 6);
     }
 
     #[test]
@@ -302,7 +311,7 @@ mod tests {
         queue.ended();
         queue.finish();
         assert_eq!(queue.next(&mut Vec::new()), Wake { reopen: false, is_closed: true });
-        queue.push(Standing::Admitted, line(9));
+        queue.push(Standing::Admitted, &line(9));
         assert_eq!(queue.unrecorded().lost, 1);
     }
 }

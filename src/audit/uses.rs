@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::futures::TaskLocalFuture;
 
+use crate::log::push_escaped;
+
 tokio::task_local! {
     static USES: Option<KeyUses>;
 }
@@ -29,21 +31,62 @@ impl KeyAction {
     }
 }
 
-/// One use of a data key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyUse {
-    /// What it was used for.
-    pub action: KeyAction,
-    /// The algorithm suite.
-    pub format: &'static str,
-    /// The wrapping key, as its holder names it.
-    pub key_id: String,
-    /// The holder of the wrapping key.
-    pub holder: String,
+/// The uses of data keys by one piece of work, in the form that a line of the audit log has.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct KeyUseList {
+    /// JSON objects, with commas in between.
+    json: String,
+}
+
+/// Bytes of an object without the names of its key and its holder.
+const USE_LEN: usize = 80;
+
+impl KeyUseList {
+    /// The use of a key to open an object.
+    #[cfg(test)]
+    pub(crate) fn for_test(key_id: &str) -> Self {
+        let mut uses = Self::default();
+        uses.add(KeyAction::Open, "native", key_id, "default");
+        uses
+    }
+
+    /// Whether no key was used.
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+
+    /// JSON objects, with commas in between.
+    pub(super) fn as_json(&self) -> &str {
+        &self.json
+    }
+
+    /// Adds a use, unless the list has it: of `key_id`, the wrapping key as `holder` names it, for an object
+    /// of the algorithm suite `format`.
+    fn add(&mut self, action: KeyAction, format: &'static str, key_id: &str, holder: &str) {
+        self.json.reserve(USE_LEN + key_id.len() + holder.len());
+        let end = self.json.len();
+        if end > 0 {
+            self.json.push(',');
+        }
+        let begin = self.json.len();
+        for constant in ["{\"use\":\"", action.name(), "\",\"format\":\"", format] {
+            self.json.push_str(constant);
+        }
+        for (name, text) in [("\",\"key_id\":\"", key_id), ("\",\"holder\":\"", holder)] {
+            self.json.push_str(name);
+            push_escaped(&mut self.json, text);
+        }
+        self.json.push_str("\"}");
+        // No text within an object can look as an object does: its quotes have backslashes.
+        let (before, added) = self.json.split_at(begin);
+        if before.contains(added) {
+            self.json.truncate(end);
+        }
+    }
 }
 
 /// Called with the keys that were used, and the code of an error that came after the response had begun.
-type OnEnd = Box<dyn FnOnce(Vec<KeyUse>, Option<String>) + Send>;
+type OnEnd = Box<dyn FnOnce(KeyUseList, Option<String>) + Send>;
 
 /// Collects the keys that one piece of work uses.
 #[derive(Clone, Default)]
@@ -54,7 +97,7 @@ struct Collected(Mutex<Found>);
 
 #[derive(Default)]
 struct Found {
-    uses: Vec<KeyUse>,
+    uses: KeyUseList,
     failure: Option<String>,
     on_end: Option<OnEnd>,
 }
@@ -65,7 +108,7 @@ impl KeyUses {
     }
 
     /// Calls `report` when every task of the work has ended: at once, if there is no other task.
-    pub fn end_with(self, report: impl FnOnce(Vec<KeyUse>, Option<String>) + Send + 'static) {
+    pub fn end_with(self, report: impl FnOnce(KeyUseList, Option<String>) + Send + 'static) {
         match Arc::try_unwrap(self.0) {
             Ok(mut ended) => {
                 let found = ended.found();
@@ -121,18 +164,7 @@ fn with_current(change: impl FnOnce(&mut Found)) {
 
 /// Adds a use of a key by the current work. Each key counts once for each action.
 pub fn note_key_use(action: KeyAction, format: &'static str, key_id: &str, holder: &str) {
-    with_current(|Found { uses, .. }| {
-        let is_known = |known: &KeyUse| {
-            known.action == action
-                && known.format == format
-                && known.key_id == key_id
-                && known.holder == holder
-        };
-        if !uses.iter().any(is_known) {
-            let (key_id, holder) = (key_id.to_owned(), holder.to_owned());
-            uses.push(KeyUse { action, format, key_id, holder });
-        }
-    });
+    with_current(|found| found.uses.add(action, format, key_id, holder));
 }
 
 /// Keeps the code of an error of the current work.
@@ -142,14 +174,18 @@ pub fn note_failure(code: impl FnOnce() -> String) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     type Seen = Arc<Mutex<Vec<(Vec<String>, Option<String>)>>>;
 
-    fn report_to(seen: &Seen) -> impl FnOnce(Vec<KeyUse>, Option<String>) + Send + 'static {
+    fn report_to(seen: &Seen) -> impl FnOnce(KeyUseList, Option<String>) + Send + 'static {
         let seen = Arc::clone(seen);
         move |uses, failure| {
-            let keys = uses.iter().map(|used| format!("{} {}", used.action.name(), used.key_id)).collect();
+            let uses: Vec<BTreeMap<String, String>> =
+                serde_json::from_str(&format!("[{}]", uses.as_json())).unwrap();
+            let keys = uses.iter().map(|used| format!("{} {}", used["use"], used["key_id"])).collect();
             seen.lock().unwrap().push((keys, failure));
         }
     }
@@ -187,6 +223,19 @@ mod tests {
         go.send(()).unwrap();
         task.await.unwrap();
         assert_eq!(*seen.lock().unwrap(), [(vec!["seal late".to_owned()], Some("NoSuchKey".to_owned()))]);
+    }
+
+    #[test]
+    fn a_key_that_looks_like_another_use_is_listed() {
+        let mut uses = KeyUseList::default();
+        uses.add(KeyAction::Open, "native", "a\"},{\"use\":\"open\"", "default");
+        let first = uses.clone();
+        uses.add(KeyAction::Open, "native", "a\"},{\"use\":\"open\"", "default");
+        assert_eq!(uses, first);
+        uses.add(KeyAction::Open, "native", "a", "default");
+        let uses: Vec<BTreeMap<String, String>> =
+            serde_json::from_str(&format!("[{}]", uses.as_json())).unwrap();
+        assert_eq!((uses.len(), uses[1]["key_id"].as_str()), (2, "a"));
     }
 
     #[tokio::test]

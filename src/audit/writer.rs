@@ -3,13 +3,12 @@
 //! in the file, and a checkpoint every minute and at the end.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chain::{Hash, Position, hash};
-use super::entry::{self, Entry};
+use super::entry::{self, Entry, field};
 use super::file::{AuditFile, Name, Tail};
-use super::queue::{Line, Queue, Unrecorded, Wake};
+use super::queue::{Queue, Unrecorded, Wake};
 use super::signing_key::SigningKey;
 use crate::wire::hex;
 
@@ -60,11 +59,9 @@ struct Batch {
 pub(super) struct Writer {
     file: AuditFile,
     key: Option<SigningKey>,
-    queue: Arc<Queue>,
+    queue: &'static Queue,
     /// The last line that is written whole.
     position: Position,
-    /// Lines that were taken from the queue, and not formatted yet.
-    taken: Vec<Line>,
     /// Lines without their heads, each with a line break.
     backlog: Vec<u8>,
     /// The buffers of the latest batch, for the next one.
@@ -91,7 +88,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(file: AuditFile, tail: Tail, key: Option<SigningKey>, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(file: AuditFile, tail: Tail, key: Option<SigningKey>, queue: &'static Queue) -> Self {
         let now = Instant::now();
         let opening = match &tail {
             Tail { is_new: true, is_clean, .. } => Opening::Begin { after_kill: !is_clean },
@@ -111,7 +108,6 @@ impl Writer {
             key,
             queue,
             position: tail.position,
-            taken: Vec::new(),
             backlog: Vec::new(),
             spare: Batch::default(),
             opening: Some(opening),
@@ -144,10 +140,7 @@ impl Writer {
             if wake.is_closed {
                 break;
             }
-            wake = self.queue.next(&mut self.taken);
-            for Line { time, fields, .. } in self.taken.drain(..) {
-                entry::format("request", time, fields, |line| self.backlog.extend_from_slice(line));
-            }
+            wake = self.queue.next(&mut self.backlog);
         }
         if !self.backlog.is_empty() {
             let lines = self.backlog.iter().filter(|byte| **byte == b'\n').count();
@@ -155,7 +148,7 @@ impl Writer {
             tracing::error!(lines, "lines of the audit log were lost at the end of the process");
         }
         // The lock is released before the end is seen.
-        let queue = Arc::clone(&self.queue);
+        let queue = self.queue;
         drop(self);
         queue.ended();
     }
@@ -289,7 +282,7 @@ impl Writer {
 
     fn chain_checkpoint(&self, now: SystemTime, position: Position, batch: &mut Batch) -> Position {
         let Some(reason) = self.checkpoint else { return position };
-        let body = body("checkpoint", now, |entry| entry.text("reason", reason));
+        let body = body("checkpoint", now, |entry| entry.text(field!("reason"), reason));
         let key = self.key.as_ref();
         batch.push(Effect::Checkpoint(reason), |out| position.seal_checkpoint(&body, key, out))
     }
@@ -301,26 +294,26 @@ impl Writer {
             Opening::Gap { expected: Some(_) } => Some("lines are missing"),
             Opening::Torn => Some("a line was cut"),
         };
-        entry.optional_text("reason", reason);
-        entry.number("version", VERSION);
-        entry.text("software", concat!("s3veil ", env!("CARGO_PKG_VERSION")));
-        entry.optional_text("key", self.key.as_ref().map(|key| key.public_key().name()).as_deref());
+        entry.optional_text(field!("reason"), reason);
+        entry.number(field!("version"), VERSION);
+        entry.text(field!("software"), concat!("s3veil ", env!("CARGO_PKG_VERSION")));
+        entry.optional_text(field!("key"), self.key.as_ref().map(|key| key.public_key().name()).as_deref());
         match opening {
-            Opening::Begin { after_kill } => entry.flag("after_kill", after_kill),
-            Opening::Gap { expected: Some(expected) } => entry.display("expected", expected),
+            Opening::Begin { after_kill } => entry.flag(field!("after_kill"), after_kill),
+            Opening::Gap { expected: Some(expected) } => entry.display(field!("expected"), expected),
             Opening::Gap { expected: None } | Opening::Start | Opening::Torn => {}
         }
-        entry.list("torn", &self.torn.iter().map(|hash| hex::encode(hash)).collect::<Vec<_>>());
+        entry.list(field!("torn"), &self.torn.iter().map(|hash| hex::encode(hash)).collect::<Vec<_>>());
     }
 
     fn describe_outage(&self, unrecorded: Unrecorded, entry: &mut Entry) {
-        entry.optional_text("cause", self.failing.as_ref().map(|(_, cause)| cause.as_str()));
+        entry.optional_text(field!("cause"), self.failing.as_ref().map(|(_, cause)| cause.as_str()));
         if let Some((since, _)) = &self.failing {
             let seconds = SystemTime::now().duration_since(*since).unwrap_or_default().as_secs();
-            entry.number("seconds", seconds);
+            entry.number(field!("seconds"), seconds);
         }
-        entry.number("lost", unrecorded.lost);
-        entry.number("refused", unrecorded.refused);
+        entry.number(field!("lost"), unrecorded.lost);
+        entry.number(field!("refused"), unrecorded.refused);
     }
 
     /// Writes a batch, and takes note of the lines that are written whole.

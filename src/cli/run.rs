@@ -152,7 +152,7 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
     let audit = audit.as_ref().map(AuditLog::handle);
     let traces = start_traces(&config)?;
     let state = startup::state(config, None, Purpose::Serve).await?;
-    let service = Service::recorded(state, audit.clone(), traces.as_ref().map(Traces::tracer));
+    let service = Service::recorded(state, audit, traces.as_ref().map(Traces::tracer));
     tokio::spawn(service.cut_slow_clients());
     let state = service.state();
     appends.require(&state.resources).await?;
@@ -161,7 +161,7 @@ async fn serve_with(config: Config, path: &Path, process: Process<'_>) -> Result
     let loaded = Loaded::new(&state, certificates);
     loaded.show(&listeners.status());
     readiness.begin();
-    let operators = Operators::new(readiness.clone(), audit.clone(), service.clone());
+    let operators = Operators::new(readiness.clone(), audit, service.clone());
     let respond = {
         let service = service.clone();
         move |request: http::Request<RequestBody>, connection: ConnectionInfo| {

@@ -35,16 +35,11 @@ impl Timestamps {
 }
 
 /// Appends a number in at least `width` decimal digits.
-pub(crate) fn push_decimal(line: &mut String, mut number: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut begins = digits.len();
-    while number > 0 {
-        begins -= 1;
-        digits[begins] += (number % 10) as u8;
-        number /= 10;
+pub(crate) fn push_decimal(line: &mut String, number: u64, width: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number);
+    for _ in digits.len()..width {
+        line.push('0');
     }
-    let begins = begins.min(digits.len() - width);
-    for digit in &digits[begins..] {
-        line.push(char::from(*digit));
-    }
+    line.push_str(digits);
 }

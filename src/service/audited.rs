@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, HeaderValue};
 
-use crate::audit::{Audit, Entry, KeyUse, KeyUses};
+use crate::audit::{Audit, Entry, KeyUseList, KeyUses, field};
 use crate::clock;
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error};
 use crate::sigv4::AccessKeyId;
@@ -39,29 +39,26 @@ pub(super) struct EndedRequest {
     pub(super) end: &'static str,
 }
 
-/// Bytes of a line without the texts whose length a request, a response or a key holder chooses.
-const USUAL_LINE: usize = 1024;
-
 impl EndedRequest {
     /// Adds who requested what.
     fn describe_request(&self, entry: &mut Entry, operation: Operation) {
-        entry.text("request_id", std::str::from_utf8(&self.request_id).unwrap_or_default());
-        entry.address("peer", self.peer);
-        entry.optional_text("client", self.client.as_ref().map(AccessKeyId::as_str));
-        entry.optional_text("claimed_client", self.claimed.as_deref());
-        entry.text("operation", operation.name());
-        entry.optional_text("bucket", self.bucket.as_ref().map(BucketName::as_str));
-        entry.optional_text("key", self.object_key.as_ref().map(ObjectKey::as_str));
+        entry.text(field!("request_id"), std::str::from_utf8(&self.request_id).unwrap_or_default());
+        entry.address(field!("peer"), self.peer);
+        entry.optional_text(field!("client"), self.client.as_ref().map(AccessKeyId::as_str));
+        entry.optional_text(field!("claimed_client"), self.claimed.as_deref());
+        entry.word(field!("operation"), operation.name());
+        entry.optional_text(field!("bucket"), self.bucket.as_ref().map(BucketName::as_str));
+        entry.optional_text(field!("key"), self.object_key.as_ref().map(ObjectKey::as_str));
     }
 
     /// Adds what became of it; `failure` is the code of an error that came after the head of the response.
     fn describe_outcome(&self, entry: &mut Entry, failure: Option<&str>) {
-        entry.number("request_bytes", self.request_bytes);
-        entry.number("response_bytes", self.response_bytes);
-        entry.number("status", self.status.into());
+        entry.number(field!("request_bytes"), self.request_bytes);
+        entry.number(field!("response_bytes"), self.response_bytes);
+        entry.number(field!("status"), self.status.into());
         let code = Some(self.code.as_str()).filter(|code| !code.is_empty());
-        entry.optional_text("code", code.or(failure));
-        entry.text("end", self.end);
+        entry.optional_text(field!("code"), code.or(failure));
+        entry.word(field!("end"), self.end);
     }
 }
 
@@ -83,7 +80,7 @@ pub(super) struct AuditedRequest {
 impl AuditedRequest {
     pub(super) fn new(audit: &Audit) -> Self {
         Self {
-            audit: audit.clone(),
+            audit: *audit,
             uses: KeyUses::default(),
             is_admitted: false,
             version: None,
@@ -132,36 +129,24 @@ impl AuditedRequest {
             let Some(operation) = ended.operation.filter(|operation| is_recorded(*operation, &uses)) else {
                 return;
             };
-            let texts = [
-                ended.claimed.as_deref(),
-                ended.object_key.as_ref().map(ObjectKey::as_str),
-                version.as_deref(),
-                part.as_deref(),
-                source.as_ref().map(|source| source.object.as_str()),
-                source.as_ref().and_then(|source| source.version_id.as_deref()),
-                failure.as_deref(),
-            ];
-            let texts = texts.into_iter().flatten().chain(uses.iter().map(|used| used.key_id.as_str()));
-            let headers = ended.version.iter().chain(&range).map(HeaderValue::len);
-            let size = USUAL_LINE + texts.map(str::len).chain(headers).sum::<usize>();
-            let fields = move |entry: &mut Entry| {
+            let fields = |entry: &mut Entry| {
                 ended.describe_request(entry, operation);
                 let response_version = ended.version.as_ref().and_then(|version| version.to_str().ok());
-                entry.optional_text("version", response_version.or(version.as_deref()));
-                entry.optional_text("part", part.as_deref());
+                entry.optional_text(field!("version"), response_version.or(version.as_deref()));
+                entry.optional_text(field!("part"), part.as_deref());
                 describe_source(entry, source.as_ref());
                 let range = range.as_ref().and_then(|range| range.to_str().ok());
-                entry.optional_text("range", range.and_then(|range| range.strip_prefix("bytes ")));
-                entry.flag("customer_key", has_customer_key);
-                entry.keys(&uses);
+                entry.optional_text(field!("range"), range.and_then(|range| range.strip_prefix("bytes ")));
+                entry.flag(field!("customer_key"), has_customer_key);
+                entry.keys(field!("keys"), &uses);
                 ended.describe_outcome(entry, failure.as_deref());
             };
             // The work may have gone on after the response.
             let time = clock::time_of_day();
             if is_admitted {
-                audit.record(time, size, fields);
+                audit.record(time, fields);
             } else {
-                audit.record_refusal(time, size, fields);
+                audit.record_refusal(time, fields);
             }
         });
     }
@@ -169,9 +154,9 @@ impl AuditedRequest {
 
 fn describe_source(entry: &mut Entry, source: Option<&CopySource>) {
     let Some(CopySource { bucket, object, version_id }) = source else { return };
-    entry.text("source_bucket", BucketName::as_str(bucket));
-    entry.text("source_key", ObjectKey::as_str(object));
-    entry.optional_text("source_version", version_id.as_deref());
+    entry.text(field!("source_bucket"), BucketName::as_str(bucket));
+    entry.text(field!("source_key"), ObjectKey::as_str(object));
+    entry.optional_text(field!("source_version"), version_id.as_deref());
 }
 
 /// Whether a request of this operation has a line whatever became of it.
@@ -196,7 +181,7 @@ fn may_use_keys(operation: Operation) -> bool {
         )
 }
 
-fn is_recorded(operation: Operation, uses: &[KeyUse]) -> bool {
+fn is_recorded(operation: Operation, uses: &KeyUseList) -> bool {
     carries_content(operation) || (may_use_keys(operation) && !uses.is_empty())
 }
 
@@ -206,20 +191,15 @@ mod tests {
 
     #[test]
     fn content_is_always_recorded_and_a_head_if_it_used_a_key() {
-        let used = [KeyUse {
-            action: crate::audit::KeyAction::Open,
-            format: "native",
-            key_id: "k".to_owned(),
-            holder: "default".to_owned(),
-        }];
+        let (used, unused) = (KeyUseList::for_test("k"), KeyUseList::default());
         for operation in Operation::ALL {
             if operation.carries_object_content() {
-                assert!(is_recorded(*operation, &[]), "This is a security issue: {operation}");
+                assert!(is_recorded(*operation, &unused), "This is a security issue: {operation}");
             }
         }
-        assert!(!is_recorded(Operation::HeadObject, &[]) && is_recorded(Operation::HeadObject, &used));
+        assert!(!is_recorded(Operation::HeadObject, &unused) && is_recorded(Operation::HeadObject, &used));
         assert!(!is_recorded(Operation::ListObjectsV2, &used));
-        assert!(!is_recorded(Operation::DeleteObject, &[]));
-        assert!(is_recorded(Operation::CompleteMultipartUpload, &[]));
+        assert!(!is_recorded(Operation::DeleteObject, &unused));
+        assert!(is_recorded(Operation::CompleteMultipartUpload, &unused));
     }
 }

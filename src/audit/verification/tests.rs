@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::*;
 use crate::audit::SigningKey;
 use crate::audit::entry::{self, Entry};
+use crate::audit::field;
 
 /// A log without files: its lines, and the key of its checkpoints.
 struct Log {
@@ -33,16 +34,16 @@ impl Log {
             text.clear();
             position = match checkpoint {
                 Some(reason) => {
-                    let body = body("checkpoint", time, |entry| entry.text("reason", reason));
+                    let body = body("checkpoint", time, |entry| entry.text(field!("reason"), reason));
                     position.seal_checkpoint(&body, Some(&key), &mut text)
                 }
                 None if number == 1 => position.seal(&body("begin", time, |_| {}), &mut text),
                 None => {
                     let fields = |entry: &mut Entry| {
-                        entry.text("operation", "GetObject");
-                        entry.text("bucket", "bucket");
-                        entry.text("key", &format!("key \"{number}\" \u{e4}"));
-                        entry.number("status", 200);
+                        entry.text(field!("operation"), "GetObject");
+                        entry.text(field!("bucket"), "bucket");
+                        entry.text(field!("key"), &format!("key \"{number}\" \u{e4}"));
+                        entry.number(field!("status"), 200);
                     };
                     position.seal(&body("request", time, fields), &mut text)
                 }
@@ -289,7 +290,7 @@ fn a_cut_line_is_fine_if_the_next_line_names_it() {
     let torn = b"{\"seq\":2,\"prev\":\"00";
     let named = vec![hex::encode(&hash(torn))];
     let mut gap = Vec::new();
-    let _ = position.seal(&body("gap", time, |entry| entry.list("torn", &named)), &mut gap);
+    let _ = position.seal(&body("gap", time, |entry| entry.list(field!("torn"), &named)), &mut gap);
     let (begin, gap) = (text.trim_ascii_end().to_vec(), gap.trim_ascii_end().to_vec());
     let report = verified(Verifier::new(Vec::new()), &[begin.clone(), torn.to_vec(), gap.clone()]);
     assert!(report.problems.is_empty() && report.notes.len() == 1, "{report:?}");

@@ -54,7 +54,7 @@ impl Folder {
 }
 
 fn record(log: &AuditLog, number: u64) {
-    log.handle().record(SystemTime::now(), 64, move |entry| entry.number("number", number));
+    log.handle().record(SystemTime::now(), |entry| entry.number(field!("number"), number));
 }
 
 fn is_good(report: &Report) {
@@ -212,7 +212,7 @@ fn what_could_not_be_written_is_written_later() {
         std::thread::yield_now();
     }
     record(&log, 2);
-    audit.record_refusal(SystemTime::now(), 64, |_| {});
+    audit.record_refusal(SystemTime::now(), |_| {});
     fs::remove_dir(folder.path("log")).unwrap();
     wait_for(&folder.path("log"), "\"number\":2");
     while audit.admit().is_err() {

@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::audit::{AuditLog, OnFailure, Settings, SigningKey};
+use crate::audit::{AuditLog, OnFailure, Settings, SigningKey, field};
 
 fn verify(verify: Verify) -> (String, Result<(), u8>) {
     let mut output = Vec::new();
@@ -17,7 +17,7 @@ fn the_exit_code_says_what_was_found() {
     std::fs::write(path("key"), key.public_key().to_pem()).unwrap();
     let settings = Settings { file: path("log"), signing_key: Some(key), on_failure: OnFailure::Refuse };
     let log = AuditLog::start(&settings).unwrap();
-    log.handle().record(SystemTime::now(), 64, |entry| entry.text("key", "secret plans"));
+    log.handle().record(SystemTime::now(), |entry| entry.text(field!("key"), "secret plans"));
     drop(log);
     let arguments = |file: &str, keys: &[&str]| Verify {
         files: vec![path(file)],
