@@ -20,9 +20,9 @@ CONNECTIONS = 4
 STARTUP, SHUTDOWN = 120.0, 120.0
 
 # The block functions of SHA and AES-GCM, whose number of instructions depends on what the processor (here valgrind's) can do.
-BLOCKS = re.compile(r"sha(1|256|512)_block_data_order|aesni_|aes_hw_|aes_gcm_(en|de)crypt|vpaes|ghash|gcm_(init|gmult)_")
-# All of the cryptographic library: AWS-LC in C, and its crate for Rust.
-LIBRARY = re.compile(BLOCKS.pattern + r"|aws_lc|AWS_LC|EVP_|HMAC|HKDF|SHA256|aead_|gcm128|aes_ctr|ctr_drbg|rand_bytes|sha256_|hmac_|hkdf|OPENSSL_|CRYPTO_|bignum")
+BLOCKS = re.compile(r"sha(1|256|512)_block_data_order|sha2::sha(256|512)::compress|aesni_|aes_hw_|aes_gcm_(en|de)crypt|vpaes|ghash|gcm_(init|gmult)_")
+# All of the cryptographic libraries: AWS-LC in C with its crate for Rust, and RustCrypto.
+LIBRARY = re.compile(BLOCKS.pattern + r"|^<?(sha2|digest|block_buffer|hmac|hkdf)::|aws_lc|AWS_LC|EVP_|HMAC|HKDF|SHA256|aead_|gcm128|aes_ctr|ctr_drbg|rand_bytes|sha256_|hmac_|hkdf|OPENSSL_|CRYPTO_|bignum")
 OWN = "s3veil::"
 # Groups of functions: a call from outside into one of a group counts once, whatever it calls in turn.
 ALLOCATORS = re.compile(r"^_rjem_(malloc|mallocx|calloc|aligned_alloc|memalign|posix_memalign)$")

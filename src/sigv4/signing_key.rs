@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::hmac::{HMAC_SHA1_FOR_LEGACY_USE_ONLY, Key as LegacyKey, sign as legacy_sign};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -75,9 +77,18 @@ impl fmt::Debug for SecretAccessKey {
 
 /// A secret narrowed to one day, region and service; it signs the head, every chunk and the trailer.
 ///
-/// Shared, because a clone of [`hmac::Key`] copies three hash states.
+/// Shared, because a clone of the key copies two hash states.
 #[derive(Clone)]
-pub(in crate::sigv4) struct SigningKey(Arc<hmac::Key>);
+pub(in crate::sigv4) struct SigningKey(Arc<Hmac<Sha256>>);
+
+/// HMAC-SHA256 under `key`.
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+fn authenticate(key: &Hmac<Sha256>, message: &[u8]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(key.clone().chain_update(message).finalize().into_bytes().into())
+}
 
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, date), region), "s3"), "aws4_request")`.
@@ -90,21 +101,20 @@ impl SigningKey {
         let mut start = Zeroizing::new(Vec::with_capacity(4 + exposed.len()));
         start.extend_from_slice(b"AWS4");
         start.extend_from_slice(exposed);
-        let mut key = hmac::Key::new(hmac::HMAC_SHA256, &start);
+        let mut key = keyed(&start);
         for step in [scope.date, scope.region, SERVICE, TERMINATOR] {
-            key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref());
+            key = keyed(authenticate(&key, step.as_bytes()).as_slice());
         }
         Self(Arc::new(key))
     }
 
     /// The key with these bytes, which [`Self::derive`] or aws-sigv4 derives.
     pub(in crate::sigv4) fn from_bytes(key: &[u8]) -> Self {
-        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)))
+        Self(Arc::new(keyed(key)))
     }
 
     pub(in crate::sigv4) fn sign(&self, string_to_sign: &[u8]) -> Signature {
-        let tag = hmac::sign(&self.0, string_to_sign);
-        Signature::V4(hex::encode_array(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")))
+        Signature::V4(hex::encode_array(&authenticate(&self.0, string_to_sign)))
     }
 }
 
@@ -126,10 +136,10 @@ pub(in crate::sigv4) enum Signature {
 impl Signature {
     /// The Version 2 signature: base64 of HMAC-SHA1 under the secret itself.
     pub(in crate::sigv4) fn v2(secret: &SecretAccessKey, string_to_sign: &[u8]) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose());
+        let key = LegacyKey::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose());
         let mut text = [0; 28];
         STANDARD
-            .encode_slice(hmac::sign(&key, string_to_sign), &mut text)
+            .encode_slice(legacy_sign(&key, string_to_sign), &mut text)
             .expect("the 20 bytes of HMAC-SHA1 are 28 digits in base64");
         Self::V2(text)
     }

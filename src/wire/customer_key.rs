@@ -17,7 +17,12 @@ const MD5: usize = 16;
 
 /// A customer key. Clones share its memory, which is zeroed with the last one.
 #[derive(Clone)]
-pub struct CustomerKey(Arc<Zeroizing<[u8; CUSTOMER_KEY]>>);
+pub struct CustomerKey(Arc<Content>);
+
+struct Content {
+    key: Zeroizing<[u8; CUSTOMER_KEY]>,
+    md5: [u8; MD5],
+}
 
 impl CustomerKey {
     /// Takes a key of 32 bytes; `None` for another length.
@@ -28,28 +33,28 @@ impl CustomerKey {
             return None;
         }
         key.copy_from_slice(bytes);
-        Some(Self(Arc::new(key)))
+        let md5 = Md5::digest(key.as_slice()).into();
+        Some(Self(Arc::new(Content { key, md5 })))
     }
 
     /// The key itself.
     #[must_use]
     pub fn expose(&self) -> &[u8; CUSTOMER_KEY] {
-        &self.0
+        &self.0.key
     }
 
     /// The MD5 of the key, which responses to its client repeat.
     #[must_use]
-    pub fn md5(&self) -> [u8; MD5] {
-        Md5::digest(&self.0[..]).into()
+    pub fn md5(&self) -> &[u8; MD5] {
+        &self.0.md5
     }
-}
 
-/// Whether `digest` is the MD5 of `key`, compared in constant time. The comparison finds a damaged
-/// key, and protects nothing.
-#[must_use]
-pub fn is_md5_of(key: &[u8], digest: &[u8]) -> bool {
-    let computed: [u8; MD5] = Md5::digest(key).into();
-    bool::from(computed[..].ct_eq(digest))
+    /// Whether `digest` is the MD5 of the key, compared in constant time. The comparison finds a damaged key,
+    /// and protects nothing.
+    #[must_use]
+    pub fn has_md5(&self, digest: &[u8]) -> bool {
+        self.0.md5[..].ct_eq(digest).into()
+    }
 }
 
 impl fmt::Debug for CustomerKey {
@@ -68,7 +73,7 @@ mod tests {
         let key = CustomerKey::from_slice(&[7; 32]).unwrap();
         assert_eq!(format!("{key:?}"), "CustomerKey(redacted)");
         assert_eq!(key.expose(), &[7; 32]);
-        assert!(is_md5_of(key.expose(), &key.md5()));
-        assert!(!is_md5_of(&[8; 32], &key.md5()) && !is_md5_of(key.expose(), &[]));
+        assert!(key.has_md5(key.md5()) && !key.has_md5(&[]));
+        assert!(!CustomerKey::from_slice(&[8; 32]).unwrap().has_md5(key.md5()));
     }
 }
