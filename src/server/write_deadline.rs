@@ -105,7 +105,7 @@ impl<T> WriteDeadline<T> {
         if self.lines <= self.max_lines {
             return Ok(());
         }
-        self.unread = Bytes::copy_from_slice(read);
+        self.unread = [read, &self.unread[..]].concat().into();
         into.set_filled(before);
         Err(io::Error::other("a head has many lines"))
     }
@@ -276,6 +276,14 @@ mod tests {
         let mut whole = [0; 8];
         near.read_exact(&mut whole).await.expect("every head is read");
         assert_eq!(&whole, b"1\n2\n3\n4\n");
+
+        let mut near = WriteDeadline::new(near.stream, TIMEOUT, &Meter::new(1), activity.clone(), 2);
+        near.unread(Bytes::from_static(b"1\n2\n3\n4\n5\n6\n"));
+        near.read(&mut [0; 8]).await.expect_err("a piece of what is read again has too many lines");
+        assert!(near.take_long_head());
+        let mut whole = [0; 12];
+        near.read_exact(&mut whole).await.expect("every head is read");
+        assert_eq!(&whole, b"1\n2\n3\n4\n5\n6\n");
 
         let mut near = WriteDeadline::new(near.stream, TIMEOUT, &Meter::new(1), activity.clone(), 2);
         let in_flight = activity.enter();
