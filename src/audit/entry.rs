@@ -15,11 +15,11 @@ thread_local! {
     static ENTRY: RefCell<Entry> = RefCell::default();
 }
 
-/// The name of a field as a line has it: `,"name":`. The macro [`field`] makes it of a literal.
+/// The name of a field as a line has it: `,"name":`. The macro `field!` makes it of a literal.
 #[derive(Debug, Clone, Copy)]
 pub struct FieldName(pub(crate) &'static str);
 
-/// The [`FieldName`] of a name, which needs no escapes.
+/// The `FieldName` of a name, which needs no escapes.
 macro_rules! field {
     ($name:literal) => {
         $crate::audit::FieldName(concat!(",\"", $name, "\":"))

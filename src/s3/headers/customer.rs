@@ -67,8 +67,12 @@ impl CustomerKeys {
     /// bytes, an MD5 that is not the key's, a repeated header, and another encryption beside a customer key;
     /// `InvalidEncryptionAlgorithmError` for another algorithm than `AES256`.
     pub fn take(operation: Operation, headers: &mut HeaderMap) -> Result<Self, S3Error> {
-        let (object, source) = (Sent::take(&OBJECT, headers), Sent::take(&SOURCE, headers));
         let mut keys = Self::default();
+        // Most requests have none: one look at their few names costs less than a lookup of each of the six.
+        if !headers.keys().any(|name| is_of_customer_key(name.as_str())) {
+            return Ok(keys);
+        }
+        let (object, source) = (Sent::take(&OBJECT, headers), Sent::take(&SOURCE, headers));
         if operation.takes_customer_key() {
             if let Some(object) = object {
                 if let Some(other) = headers.get(SSE) {
