@@ -168,6 +168,9 @@ class Proxy:
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line and not line.startswith("#")}
 
     def log_text(self):
+        """The log until now. A line is written up to 10 ms after its event, on a busy machine later: what has to be there is
+        waited for (`until`), unless the process has ended."""
+        time.sleep(0.05)
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def signer(self, **changes):

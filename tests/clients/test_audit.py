@@ -146,7 +146,8 @@ def test_each_operation_says_who_did_what_under_which_key(audited):
     assert one("GetObject", key="none")["code"] == "NoSuchKey"
     assert all((line["client"], line["bucket"], line["end"]) == (ACCESS_KEY_ID, bucket, "complete") for line in lines)
     identifiers = {line["request_id"] for line in lines}
-    assert len(identifiers) == 11 and all(name in audited.proxy.log_text() for name in identifiers)
+    assert len(identifiers) == 11
+    until(lambda: (log := audited.proxy.log_text()) and all(name in log for name in identifiers))
     until(lambda: audited.proxy.metrics()["s3veil_audit_lines_total"] == 11)
     metrics = audited.proxy.metrics()
     assert (metrics["s3veil_audit_lines_lost_total"], metrics["s3veil_audit_up"]) == (0, 1)
@@ -287,7 +288,7 @@ def test_a_full_disk_refuses_what_uses_keys_and_loses_nothing(audited):
     lines = audited.until_requests(served + 1)
     assert [line["status"] for line in lines] == [200] * (served + 1), "what was served, and nothing else"
     assert code_of(s3.get_object, Bucket=bucket, Key="new") == "NoSuchKey", "it did not reach the storage"
-    assert "the audit log is written again" in audited.proxy.log_text()
+    until(lambda: "the audit log is written again" in audited.proxy.log_text())
     refused = audited.proxy.metrics()["s3veil_audit_refused_total"]
     audited.proxy.stop()
     outages = [line for line in audited.lines() if line["type"] == "outage"]

@@ -21,6 +21,7 @@ from test_audit import Audited
 from test_dataframes import PYTHON, SCRIPT
 from test_independent_reader import unwrap  # noqa: F401, a fixture
 from test_jobs_steps import job  # noqa: F401, a fixture
+from test_limits import until
 from test_post import encode, send, sign
 from test_rclone import IN_PARTS, rclone_for
 from transfers import file_hash, run
@@ -539,7 +540,7 @@ def test_stored_unencrypted_on_purpose(tmp_path, start):
     assert_refused(answer, 400, "InvalidArgument")
     metrics = running.metrics()
     assert metrics["s3veil_plaintext_rules"] == 1 and metrics['s3veil_objects_sealed_total{format="plaintext"}'] == 3
-    assert "STORED UNENCRYPTED" in running.log_text()
+    until(lambda: "STORED UNENCRYPTED" in running.log_text())
     checked = running.command("check", cwd=tmp_path)
     assert b"STORED UNENCRYPTED" in checked.stdout + checked.stderr
     del rule["formats"]["store_unencrypted"]

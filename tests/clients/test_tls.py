@@ -114,7 +114,7 @@ def test_a_required_client_certificate(start, tmp_path, authority):
         with pytest.raises(BotoCoreError):
             boto(running, client).get_object(Bucket=bucket, Key="object")
     until(lambda: running.metrics().get('s3veil_connections_unusable_total{reason="tls_client_certificate"}', 0) >= 2)
-    assert "reason=tls_client_certificate" in running.log_text()
+    until(lambda: "reason=tls_client_certificate" in running.log_text())
 
 
 FORMS = ["header", "presigned", "presigned-v2", "form"]

@@ -64,8 +64,9 @@ def traces_of(collector, **more):
 
 
 def assert_within(span, parent):
-    """A child begins and ends within its parent; the clocks of one machine differ by less than a millisecond."""
-    slack = 1_000_000
+    """A child begins and ends within its parent, but for the moments between two ends, in which a busy machine may pause a thread:
+    the response to the client ends before what it was made of is let go."""
+    slack = 50_000_000
     begin, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
     assert int(parent["startTimeUnixNano"]) - slack <= begin <= end <= int(parent["endTimeUnixNano"]) + slack, (span, parent)
 
@@ -106,8 +107,8 @@ def test_an_upload_in_parts_is_one_request_each_with_its_calls(start, real, coll
         assert (attributes["aws.s3.bucket"], attributes["http.response.status_code"]) == (bucket, 200)
     assert {name for _, name in calls} == {"generate", "unwrap"}, "a shared data key is unwrapped once before it is used"
     # The same trace is in the log.
-    logged = {json.loads(line).get("trace_id") for line in running.log_text().splitlines() if '"msg":"request"' in line}
-    assert {span["traceId"] for span in requests} <= logged
+    logged = lambda: {json.loads(line).get("trace_id") for line in running.log_text().splitlines() if '"msg":"request"' in line}
+    until(lambda: {span["traceId"] for span in requests} <= logged())
 
 
 def storing(status=200):
@@ -155,7 +156,7 @@ def test_a_context_that_is_not_sampled_goes_on_without_a_span(behind, collector)
     assert collector.of_trace(TRACE) == []
     (sent,) = [asked for asked in storage.asked if asked.path == "/bucket/key"]
     assert re.fullmatch(f"00-{TRACE}-[0-9a-f]{{16}}-00", sent.headers["traceparent"])
-    (line,) = [json.loads(line) for line in running.log_text().splitlines() if '"object_key":"key"' in line]
+    (line,) = until(lambda: [json.loads(line) for line in running.log_text().splitlines() if '"object_key":"key"' in line])
     assert line["trace_id"] == TRACE
 
 
