@@ -25,7 +25,7 @@ const ALLOWANCES: [(usize, usize); 6] = [
     (64, 128 << 10),
     (128, 64 << 10),
     (256, 32 << 10),
-    (usize::MAX, 16 << 10),
+    (usize::MAX, 8 << 10),
 ];
 
 /// Max bytes that a connection is ever allowed.

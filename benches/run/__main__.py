@@ -2,11 +2,13 @@
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import platform
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -24,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What is sent as SDKs send it by default over TLS: aws-chunked, with a checksum in a trailer.
 SDK = {"sdk": True}
+# The loads that have a number to reach, relative to nginx.
+WITH_TARGET = [f"{operation} {size}{way}" for operation in ("GET", "PUT") for size in ("4 KiB", "1 MiB", "64 MiB") for way in ("", " over TLS")]
+WITH_TARGET += ["LIST of 1,000", "PUT 64 MiB, payload signed"]
 # Those that stay connected, and each wait for a response: the first seconds are the connecting.
 CROWD = {"warm_up_ms": 3000}
 
@@ -105,6 +110,16 @@ def idle(peers, connections=1000):
         holder.wait(20)
 
 
+def sha256_seconds():
+    """CPU seconds that SHA-256 by itself takes for 1 GiB: the median of nine runs over 64 MiB."""
+    content, times = bytes(64 * MIB), []
+    for _ in range(9):
+        begun = time.process_time()
+        hashlib.sha256(content).digest()
+        times.append(time.process_time() - begun)
+    return statistics.median(times) * 16
+
+
 def train(binaries):
     """Runs what a proxy does most, for a build that is guided by what ran."""
     with Peers(binaries) as peers:
@@ -127,12 +142,21 @@ def train(binaries):
                 print(f"  {peer.name}: {case.name}: {done['all_requests']} requests, {done['errors']} errors", flush=True)
 
 
+def shown(contestants, case):
+    """The peers that a case is for. What two of them show is the same for every number of connections; a version before this one is
+    measured where there is a number to reach."""
+    usual = [peer for peer in contestants if peer.name not in ("passthrough", "nginx-stock") or case.connections == 8]
+    return [peer for peer in usual if peer.name != "before" or case.name in WITH_TARGET]
+
+
 def end_to_end(binaries, full, rounds, milliseconds, results):
     with Peers(binaries) as peers:
         contestants = [peers.direct()]
         if binaries["nginx"]:
             contestants += [peers.nginx(), peers.nginx(tuned=False)] if full else [peers.nginx()]
         contestants.append(peers.s3veil())
+        if binaries["before"]:
+            contestants.append(peers.s3veil("before", binaries["before"], rights=""))
         if binaries["passthrough"]:
             contestants.append(peers.s3veil("passthrough", binaries["passthrough"]))
         if binaries["rclone"]:
@@ -141,15 +165,15 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
         if binaries["nginx"]:
             contestants.append(peers.nginx(tls=True))
         contestants.append(peers.s3veil(tls=True))
+        if binaries["before"]:
+            contestants.append(peers.s3veil("before", binaries["before"], tls=True, rights=""))
         objects = [("get4k-", 4 * KIB, 64), ("get64m-", 64 * MIB, 2), ("get1m-", MIB, 16), ("range-", range_object(full), 1), ("list-", 16, 1000)]
         for peer in contestants:
             for prefix, size, keys in objects[:2] if peer.ca else objects:
                 if not fill(binaries, peer, prefix, size, keys, check=min(keys, 16)):
                     print(f"  {peer.name} could not be prepared with {prefix}*", flush=True)
         for case in cases(full):
-            # What these two show is the same for every number of connections.
-            shown = [peer for peer in contestants if peer.name not in ("passthrough", "nginx-stock") or case.connections == 8]
-            results["cases"].append(run_case(peers, shown, case, rounds, milliseconds))
+            results["cases"].append(run_case(peers, shown(contestants, case), case, rounds, milliseconds))
         for case in crowds():
             small = case.size < MIB
             results["cases"].append(run_case(peers, contestants, case, rounds if full or small else 1, milliseconds if small else 6_000))
@@ -166,6 +190,9 @@ def main():
     arguments.add_argument("--criterion", help="where criterion has put its results")
     arguments.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md and docs/benchmarks.svg")
     arguments.add_argument("--passthrough", help="s3veil that encrypts nothing")
+    arguments.add_argument("--before", help="s3veil of an older version, measured where there is a number to reach")
+    arguments.add_argument("--before-version", default="an older version", help="its commit, for the report")
+    arguments.add_argument("--rounds", type=int, help="of each load; default: 9, and 3 of the quick plan")
     arguments.add_argument("--seconds", type=int, default=600, help="of the soak")
     arguments.add_argument("--log", help="level of s3veil's log in the budget; default: s3veil's own")
     arguments.add_argument("--counted", help="results of a budget, for the report")
@@ -174,7 +201,7 @@ def main():
     asked = arguments.parse_args()
     # Ended from outside, it still ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone, "passthrough": asked.passthrough,
+    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone, "passthrough": asked.passthrough, "before": asked.before,
                 "scratch": Path(asked.results).resolve().parent}
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
@@ -196,7 +223,11 @@ def main():
         results["soak"] = json.loads(Path(asked.soaked).read_text())["soak"]
     if asked.criterion:
         results["micro"] = micro.read(Path(asked.criterion))
-    end_to_end(binaries, full, 9 if full else 3, 1500 if full else 1200, results)
+    if asked.before:
+        results["before"] = asked.before_version
+    results["sha256_seconds"] = sha256_seconds()
+    results["rounds"] = asked.rounds or (9 if full else 3)
+    end_to_end(binaries, full, results["rounds"], 1500 if full else 1200, results)
     Path(asked.results).write_text(json.dumps(results))
     text = markdown(results)
     notes = (Path(__file__).parent / "notes.md").read_text()

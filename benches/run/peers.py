@@ -191,8 +191,9 @@ class Peers:
         self._await(run, process, port)
         return Peer(name, port, process, "plain", self.certificate if tls else None)
 
-    def s3veil(self, name="s3veil", binary=None, log=None, settings="", tls=False, around=(), patience=STARTUP):
-        """`log` is a level other than the default; `around` a command that runs the server, such as valgrind."""
+    def s3veil(self, name="s3veil", binary=None, log=None, settings="", tls=False, around=(), patience=STARTUP, rights='access = "admin"'):
+        """`log` is a level other than the default; `around` a command that runs the server, such as valgrind; `rights` the client's,
+        of which version 0.1 knows nothing."""
         port, admin = free_port(), free_port()
         run = name + "-tls" if tls else name
         folder = self.directory / run
@@ -219,7 +220,7 @@ class Peers:
             [[client]]
             access_key_id = "{ACCESS_KEY}"
             secret_access_key = "{SECRET_KEY}"
-            access = "admin"
+            {rights}
             [[bucket]]
             name = "*"
             {level}

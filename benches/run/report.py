@@ -6,7 +6,7 @@ from budget import WORDS, table as budget_table
 from measure import KIB, MIB, ratio, ratio_spread
 from soak import sentence
 
-COLOURS = {"direct": "#9aa5b1", "nginx": "#3a8f5c", "nginx-stock": "#8fc7a4", "s3veil": "#2f5fd0", "rclone": "#c2703d", "passthrough": "#8f6fd0"}
+COLOURS = {"direct": "#9aa5b1", "nginx": "#3a8f5c", "nginx-stock": "#8fc7a4", "s3veil": "#2f5fd0", "rclone": "#c2703d", "passthrough": "#8f6fd0", "before": "#9cb8f0"}
 
 
 def is_small(case):
@@ -115,15 +115,21 @@ def targets(results):
     """Each number to reach, what was measured, and whether it holds."""
     rows = []
 
-    def add(what, target, value, holds, digits=2, unit=""):
-        rows.append((what, target, "not measured" if value is None else number(value, digits) + unit, "–" if value is None else "yes" if holds(value) else "**no**"))
+    def add(what, target, value, holds, digits=2, unit="", before=None):
+        row = [what, target, "not measured" if value is None else number(value, digits) + unit]
+        if results.get("before"):
+            row.append("–" if before is None else number(before, digits) + unit)
+        rows.append([*row, "–" if value is None else "yes" if holds(value) else "**no**"])
+
+    def add_ratio(what, target, outcome, other, name, holds):
+        add(what, target, ratio(outcome, "s3veil", other, name), holds, before=ratio(outcome, "before", other, name))
 
     for name in ("GET 64 MiB", "PUT 64 MiB"):
         outcome = find(results, name, 8)
         for other in ("nginx", "nginx-stock"):
             if outcome and other in outcome["peers"]:
-                add(f"{name}, 8 at a time: throughput of {other}'s", "≥ 1.0", ratio(outcome, "s3veil", other, "bytes_per_second"), lambda v: v >= 1)
-                add(f"{name}, 8 at a time: CPU per GiB of {other}'s", "≤ 1.1", ratio(outcome, "s3veil", other, "cpu_per_gib"), lambda v: v <= 1.1)
+                add_ratio(f"{name}, 8 at a time: throughput of {other}'s", "≥ 1.0", outcome, other, "bytes_per_second", lambda v: v >= 1)
+                add_ratio(f"{name}, 8 at a time: CPU per GiB of {other}'s", "≤ 1.1", outcome, other, "cpu_per_gib", lambda v: v <= 1.1)
     small = [(f"{operation} 4 KiB{way}", least) for way in ("", " over TLS") for operation, least in (("GET", 0.75), ("PUT", 0.7))]
     listings = [("LIST of 1,000", 0.5)]
     for speed, unit, loads in [
@@ -134,7 +140,14 @@ def targets(results):
             for connections in (1, 8, 64) if "1 MiB" in name else (8, 64):
                 outcome = find(results, name, connections)
                 if outcome:
-                    add(f"{name}, {connections} at a time: {unit} per second of nginx's", f"≥ {least}", ratio(outcome, "s3veil", "nginx", speed), lambda v, least=least: v >= least)
+                    what = f"{name}, {connections} at a time: {unit} per second of nginx's"
+                    add_ratio(what, f"≥ {least}", outcome, "nginx", speed, lambda v, least=least: v >= least)
+    signed, unsigned = (find(results, name, 8) for name in ("PUT 64 MiB, payload signed", "PUT 64 MiB"))
+    if signed and unsigned:
+        cost = lambda outcome, peer: outcome["peers"][peer]["median"]["cpu_per_gib"]
+        share = lambda peer: (cost(unsigned, peer) + results["sha256_seconds"]) / cost(signed, peer)
+        before = share("before") if "before" in signed["peers"] else None
+        add("PUT 64 MiB, payload signed: CPU time of an unsigned one and of SHA-256 by itself, of its own", "≥ 0.9", share("s3veil"), lambda v: v >= 0.9, before=before)
     for name in ("GET 4 KiB", "PUT 4 KiB"):
         outcome = find(results, name, 1)
         if outcome:
@@ -166,7 +179,9 @@ def targets(results):
     for way in ("seal", "open"):
         if f"{way}-chunks/65536" in micro:
             add(f"AES-256-GCM in process, {way} chunks of 64 KiB: speed of the library's own", "≥ 0.9", micro[f"{way}-chunks/65536"]["ratio"], lambda v: v >= 0.9)
-    return ["| what | target | measured | holds |", "| --- | --- | ---: | --- |"] + [f"| {' | '.join(row)} |" for row in rows]
+    head = ["what", "target", "measured", *["before"] * bool(results.get("before")), "holds"]
+    line = ["---", "---", "---:", *["---:"] * bool(results.get("before")), "---"]
+    return [f"| {' | '.join(row)} |" for row in (head, line, *rows)]
 
 
 def micro_table(results):
@@ -182,7 +197,7 @@ def markdown(results):
     lines = [
         "<!-- Written by scripts/bench; the words around the tables are in benches/run/report.py and benches/run/notes.md. -->",
         "# Benchmarks", "",
-        f"Made by `scripts/bench {results['plan']}` on {results['date']}: {machine['processor']}, {machine['cores']} cores, {machine['memory']}, "
+        f"Made by `scripts/bench {results['plan']}` on {results['date']}, {results['rounds']} rounds of each load: {machine['processor']}, {machine['cores']} cores, {machine['memory']}, "
         f"{machine['system']}; {machine['rustc']}; {machine['nginx']}"
         + (f"; {machine['rclone']}" if machine.get("rclone") else "") + f". Commit {results['commit']}.", "",
         "The client, the proxy and the store share the machine's cores over the loopback interface, so throughput is what all three together leave each "
@@ -193,7 +208,7 @@ def markdown(results):
         "`nginx` is a reverse proxy with buffers made large for the purpose, `nginx-stock` the same with its own; neither spools to disk or writes "
         "an access log. s3veil verifies the client's signature, opens or seals, signs anew and checksums, and writes a line per request into its log, which is a file on a disk. "
         "Over TLS, client to proxy and proxy to store are both encrypted, for nginx as for s3veil. `CRC trailer` is a body as SDKs send it: aws-chunked, its "
-        "checksum at the end.", "",
+        "checksum at the end." + (f" `before` is s3veil as it was at {results['before']}, measured in the rounds of the others." if results.get("before") else ""), "",
         "![Throughput and CPU time](benchmarks.svg)", "", "## Numbers to reach", "", *targets(results), "",
         "## Every load", "", *cases_table(results), "",
         "## Many active connections", "", "GET 4 KiB. A client that is refused (503 SlowDown) waits for 10 ms and tries again.", "", *crowd_table(results), "",

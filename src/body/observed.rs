@@ -28,10 +28,14 @@ pub enum BodyEnd {
 
 /// A body that calls `report` exactly once, with the data bytes read from it and how it ended.
 ///
+/// The inner body is dropped before the report, so that the report of a response comes after the end of the
+/// upstream request that it was made of.
+///
 /// A failure is returned one poll late: the writer of the body flushes what it has when no more is ready, so
 /// the reader receives the head and the bytes before the cut, rather than nothing.
 pub struct ObservedBody<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> {
-    inner: B,
+    /// `None` once the body has ended.
+    inner: Option<B>,
     bytes: u64,
     report: Option<F>,
     failure: Option<BoxError>,
@@ -40,10 +44,11 @@ pub struct ObservedBody<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> {
 impl<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> ObservedBody<B, F> {
     /// Observes `inner`.
     pub fn new(inner: B, report: F) -> Self {
-        Self { inner, bytes: 0, report: Some(report), failure: None }
+        Self { inner: Some(inner), bytes: 0, report: Some(report), failure: None }
     }
 
     fn end(&mut self, end: BodyEnd) {
+        self.inner = None;
         if let Some(report) = self.report.take() {
             report(self.bytes, end);
         }
@@ -65,11 +70,15 @@ where
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(context));
         match frame {
             Some(Ok(ref data)) => {
+                let is_last = inner.is_end_stream();
                 self.bytes += data.data_ref().map_or(0, Bytes::len) as u64;
-                if self.inner.is_end_stream() {
+                if is_last {
                     self.end(BodyEnd::Complete);
                 }
             }
@@ -87,18 +96,23 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failure.is_none() && self.inner.is_end_stream()
+        self.failure.is_none() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match (&self.inner, &self.failure) {
+            (Some(inner), _) => inner.size_hint(),
+            (None, Some(_)) => SizeHint::default(),
+            (None, None) => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl<B: Body<Error = BoxError>, F: FnOnce(u64, BodyEnd)> Drop for ObservedBody<B, F> {
     fn drop(&mut self) {
         // A body that is empty from the start is never polled, but complete.
-        let end = if self.inner.is_end_stream() { BodyEnd::Complete } else { BodyEnd::Dropped };
+        let is_complete = self.inner.as_ref().is_none_or(Body::is_end_stream);
+        let end = if is_complete { BodyEnd::Complete } else { BodyEnd::Dropped };
         self.end(end);
     }
 }
@@ -149,6 +163,56 @@ mod tests {
         body.frame().await.unwrap().unwrap();
         drop(body);
         assert_eq!(*seen.lock().unwrap(), [(2, BodyEnd::Dropped)]);
+    }
+
+    /// A body that writes down when it is dropped.
+    struct DropObserver<B>(B, Arc<Mutex<Vec<&'static str>>>);
+
+    impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for DropObserver<B> {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Pin::new(&mut self.0).poll_frame(context)
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_end_stream()
+        }
+    }
+
+    impl<B> Drop for DropObserver<B> {
+        fn drop(&mut self) {
+            self.1.lock().unwrap().push("body dropped");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_inner_body_is_dropped_before_the_report() {
+        let in_order = || {
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let writer = Arc::clone(&order);
+            (order, move |_, _| writer.lock().unwrap().push("reported"))
+        };
+        let expected = ["body dropped", "reported"];
+
+        let (order, report) = in_order();
+        let whole = DropObserver(boxed(Full::new(Bytes::from_static(b"abc"))), Arc::clone(&order));
+        ObservedBody::new(whole, report).collect().await.unwrap();
+        assert_eq!(*order.lock().unwrap(), expected);
+
+        let (order, report) = in_order();
+        let broken = DropObserver(boxed(frames(b"abc", &[]).then_an_error()), Arc::clone(&order));
+        ObservedBody::new(broken, report).collect().await.unwrap_err();
+        assert_eq!(*order.lock().unwrap(), expected);
+
+        let (order, report) = in_order();
+        let unread = DropObserver(boxed(frames(b"abcdef", &[2])), Arc::clone(&order));
+        drop(ObservedBody::new(unread, report));
+        assert_eq!(*order.lock().unwrap(), expected);
     }
 
     /// During the pause, the bytes before the failure are written out.

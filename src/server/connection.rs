@@ -167,7 +167,7 @@ impl Connection {
                 let session = stream.get_ref().1;
                 info.certificate_names = certificate_names(session.peer_certificates());
                 info.tls_version = Some(tls_version(session.protocol_version()));
-                let serving = pin!(rules.serve(*stream, peer, |request| service(request, info.clone())));
+                let serving = pin!(rules.serve(stream, peer, |request| service(request, info.clone())));
                 clock::read_once_per_poll(serving).await;
             }
             Ok(Ok(Handshake::PlainHttp(stream))) => {
@@ -192,6 +192,7 @@ fn prepare(stream: net::TcpStream) -> io::Result<TcpStream> {
 
 /// The beginning of a connection at a TLS listener.
 enum Handshake {
+    /// On the heap from here on: the states of a connection would have room for several of it.
     Done(Box<TlsStream<CappedStream<TcpStream>>>),
     /// The client sent the beginning of an HTTP request without TLS.
     PlainHttp(TcpStream),
@@ -228,7 +229,7 @@ impl OverTcp for CappedStream<TcpStream> {
     }
 }
 
-impl OverTcp for TlsStream<CappedStream<TcpStream>> {
+impl OverTcp for Box<TlsStream<CappedStream<TcpStream>>> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0.inner()
     }
@@ -271,7 +272,8 @@ impl ConnectionRules {
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD)
             .max_buf_size(buffers::MAX_ALLOWANCE)
-            .half_close(false);
+            // The stream looks for clients that leave, with less memory than hyper.
+            .half_close(true);
         let (connections, draining) = (self.connections.clone(), self.draining.clone());
         let (service, draining) = (&service, &draining);
         let service = |request: Request<Incoming>| {

@@ -56,6 +56,16 @@ struct Running {
     /// Notified when a request has come to `/wait`, and the channel that lets it continue.
     arrived: Arc<Notify>,
     release: Arc<Notify>,
+    /// Notified when a request to `/wait` has ended, with a response or without.
+    ended_waiting: Arc<Notify>,
+}
+
+struct NotifyOnDrop(Arc<Notify>);
+
+impl Drop for NotifyOnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 /// A server of a few paths, one for each behaviour of a service.
@@ -65,11 +75,11 @@ async fn start(settings: Settings) -> Running {
 
 fn start_bound(bound: BoundServer) -> Running {
     let (address, tls) = (bound.local_address(), bound.current_tls());
-    let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let [arrived, release, ended_waiting]: [Arc<Notify>; 3] = Default::default();
     let service = {
-        let (arrived, release) = (arrived.clone(), release.clone());
+        let shared = [&arrived, &release, &ended_waiting].map(Arc::clone);
         move |request: Request<RequestBody>, connection: ConnectionInfo| {
-            let (arrived, release) = (arrived.clone(), release.clone());
+            let [arrived, release, ended_waiting] = shared.clone();
             async move {
                 match request.uri().path() {
                     "/refuse" => respond(StatusCode::FORBIDDEN, "no"),
@@ -78,6 +88,8 @@ fn start_bound(bound: BoundServer) -> Running {
                         Err(_) => respond(StatusCode::BAD_REQUEST, "cut"),
                     },
                     "/wait" => {
+                        let _ended = NotifyOnDrop(ended_waiting);
+                        _ = request.into_body().collect().await;
                         arrived.notify_one();
                         release.notified().await;
                         respond(StatusCode::OK, "waited")
@@ -100,7 +112,7 @@ fn start_bound(bound: BoundServer) -> Running {
         tokio::spawn(
             async move { bound.serve(&Workers::current(), service, async { drop(wait.await) }).await },
         );
-    Running { address, tls, shutdown, ended, arrived, release }
+    Running { address, tls, shutdown, ended, arrived, release, ended_waiting }
 }
 
 /// Ten bytes, a pause in which they are sent, then an error.
@@ -246,6 +258,37 @@ async fn continue_comes_when_the_body_is_wanted_and_only_then() {
     let mut stream = running.connect().await;
     send(&mut stream, &put("/refuse")).await;
     assert_eq!(receive(&mut stream).await, (403, "no".to_owned()));
+}
+
+#[tokio::test]
+async fn a_request_ends_when_its_client_leaves() {
+    let running = start(settings()).await;
+    let upload = "PUT /wait HTTP/1.1\r\nhost: here\r\ncontent-length: 4\r\n\r\nbody";
+    for request in [&get("/wait"), upload] {
+        let mut stream = running.connect().await;
+        send(&mut stream, request).await;
+        running.arrived.notified().await;
+        drop(stream);
+        running.ended_waiting.notified().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_sent_ahead_are_served_in_turn() {
+    let running = start(settings()).await;
+    let fields: String = (0..300).map(|number| format!("x-amz-meta-{number}: value\r\n")).collect();
+    let long = format!("GET /headers HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{fields}\r\n");
+    let mut stream = running.connect().await;
+    send(&mut stream, &get("/wait")).await;
+    running.arrived.notified().await;
+    send(&mut stream, &format!("{}{long}", get("/hello"))).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.release.notify_one();
+    let received = String::from_utf8(until_closed(&mut stream).await).expect("text");
+    let bodies: Vec<_> = received.split("\r\n\r\n").skip(1).collect();
+    assert_eq!(bodies.len(), 3, "{received}");
+    assert!(bodies[0].starts_with("waited") && bodies[1].starts_with("hello"), "{received}");
+    assert_eq!(bodies[2], "302");
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
-//! A timeout for the writes of a stream, a record of its activity, and a limit of the lines in a head.
+//! A timeout for the writes of a stream, a watch for clients that leave before their response, a record of
+//! the stream's activity, and a limit of the lines in a head.
 //! It must not know what is written.
-//! It promises that a client which takes no bytes does not hold its connection for longer than the timeout.
+//! It promises that a client which takes no bytes does not hold its connection for longer than the timeout,
+//! and that a request ends with its client.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +21,10 @@ use crate::meter::{CutOff, Direction, Meter};
 ///
 /// Reads have no deadline here: a request's head has hyper's, and only the reader of a body knows whether it
 /// waits for the client.
+///
+/// While a request is in flight whose body was read, hyper could look for the end of the stream, but in a new
+/// buffer of 8 KiB, since the headers keep the one before. So hyper is told to allow half-closed connections,
+/// and [`Self::watch_for_end`] looks instead, whenever hyper flushes: it does each time it is polled.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<T> {
     stream: T,
@@ -31,6 +37,8 @@ pub(super) struct WriteDeadline<T> {
     first: Option<u8>,
     /// Bytes that were read before, and are read again.
     unread: Bytes,
+    /// Whether hyper has waited for bytes since it last flushed, and so will see the end of the stream.
+    is_awaited: bool,
     /// The lines of the head that is being read, or of what came in one read with it.
     lines: usize,
     /// The requests before that head, as [`Activity::entered`] counts them.
@@ -59,6 +67,7 @@ impl<T> WriteDeadline<T> {
             activity,
             first: None,
             unread: Bytes::new(),
+            is_awaited: false,
             lines: 0,
             entered: 0,
             max_lines,
@@ -139,6 +148,30 @@ impl<T> WriteDeadline<T> {
     }
 }
 
+impl<T: AsyncRead + Unpin> WriteDeadline<T> {
+    /// Fails if the client closed its side of the stream while a request is in flight. Bytes that it sent
+    /// before, of a body or a request that hyper does not read yet, are read again.
+    fn watch_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if std::mem::take(&mut self.is_awaited) || !self.unread.is_empty() || self.activity.is_idle() {
+            return Ok(());
+        }
+        let mut piece = [0; 16];
+        let mut piece = ReadBuf::new(&mut piece);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut piece)? {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) if piece.filled().is_empty() => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client left before its response"))
+            }
+            Poll::Ready(()) => {
+                self.unread = Bytes::copy_from_slice(piece.filled());
+                // hyper may have begun to wait for them.
+                cx.waker().wake_by_ref();
+                Ok(())
+            }
+        }
+    }
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -153,6 +186,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
         }
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.is_awaited = read.is_pending();
         if let Some(first) = into.filled().get(before) {
             self.first.get_or_insert(*first);
             self.activity.moved();
@@ -162,7 +196,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(cx, from);
         self.watch(cx, progress, |written| *written)
@@ -183,7 +217,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, progress, |()| 0)
+        ready!(self.watch(cx, progress, |()| 0))?;
+        Poll::Ready(self.watch_for_end(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -258,6 +293,31 @@ mod tests {
         let mut whole = [0; 4];
         near.read_exact(&mut whole).await.expect("it was sent");
         assert_eq!(&whole, b"head");
+    }
+
+    /// Flushes once.
+    async fn flush<T: AsyncRead + AsyncWrite + Unpin>(stream: &mut WriteDeadline<T>) -> io::Result<()> {
+        std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_stream_is_looked_for_while_a_request_is_in_flight() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let activity = Activity::default();
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), activity.clone(), 9);
+        let in_flight = activity.enter();
+        flush(&mut near).await.expect("the client is there");
+        far.write_all(b"the next head").await.expect("there is room");
+        flush(&mut near).await.expect("the client is there");
+        drop(far);
+        flush(&mut near).await.expect("what it sent comes first");
+        let mut read = Vec::new();
+        near.read_to_end(&mut read).await.expect("it was sent");
+        assert_eq!(read, b"the next head");
+        let error = flush(&mut near).await.expect_err("the client has left");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        drop(in_flight);
+        flush(&mut near).await.expect("hyper reads the next head, and sees the end");
     }
 
     #[tokio::test]

@@ -68,6 +68,20 @@ async fn a_request_that_comes_with_the_end_of_a_handshake_is_served() {
 }
 
 #[tokio::test]
+async fn a_request_over_tls_ends_when_its_client_leaves() {
+    let (tls, trusted) = certificate();
+    let running = start(Settings { tls: Some(tls), ..settings() }).await;
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = connector(trusted, &["http/1.1"]);
+    let mut stream = connector.connect(name, running.connect().await).await.expect("a handshake");
+    send(&mut stream, &get("/wait")).await;
+    running.arrived.notified().await;
+    // The end of TLS is sent, and the connection stays open.
+    stream.shutdown().await.expect("it is open");
+    running.ended_waiting.notified().await;
+}
+
+#[tokio::test]
 async fn a_handshake_in_progress_does_not_hold_up_the_drain() {
     let (tls, _) = certificate();
     let running = start(Settings { tls: Some(tls), ..settings() }).await;
