@@ -192,6 +192,14 @@ def micro_table(results):
     return lines
 
 
+def passthrough_words(results):
+    """What `passthrough` is, if it was measured."""
+    if not any("passthrough" in outcome["peers"] for outcome in results["cases"]):
+        return []
+    return ["`passthrough` is s3veil built with a seal that encrypts nothing (`benches/passthrough.patch`, never part of a product): what it saves is "
+            "AES-GCM, and the rest is the price of a proxy that verifies, signs, checksums and cuts bodies into chunks.", ""]
+
+
 def markdown(results):
     machine = results["machine"]
     lines = [
@@ -211,7 +219,7 @@ def markdown(results):
         "checksum at the end." + (f" `before` is s3veil as it was at {results['before']}, measured in the rounds of the others." if results.get("before") else ""), "",
         "![Throughput and CPU time](benchmarks.svg)", "", "## Numbers to reach", "", *targets(results), "",
         "## Every load", "", *cases_table(results), "",
-        "## Many active connections", "", "GET 4 KiB. A client that is refused (503 SlowDown) waits for 10 ms and tries again.", "", *crowd_table(results), "",
+        *passthrough_words(results), "## Many active connections", "", "GET 4 KiB. A client that is refused (503 SlowDown) waits for 10 ms and tries again.", "", *crowd_table(results), "",
         "## What the store and the key service are asked for", "", *upstream_table(results), "",
     ]
     if results.get("budget"):

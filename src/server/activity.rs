@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http_body::{Body, Frame, SizeHint};
@@ -25,6 +25,8 @@ struct State {
     /// The number of reads and writes that moved bytes, modulo 2^64.
     moves: AtomicUsize,
     is_write_waiting: AtomicBool,
+    /// Whether the body of the latest request was not read to its end.
+    has_unread_body: AtomicBool,
     /// When the last of the requests and bodies ended, in microseconds since `opened`.
     idle_since: AtomicU64,
     opened: Opened,
@@ -59,6 +61,15 @@ impl Activity {
     /// Whether the connection waits for its next request, or for the rest of a head.
     pub(super) fn is_idle(&self) -> bool {
         self.0.in_flight.load(Ordering::Relaxed) == 0 && !self.0.is_write_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body of the latest request was not read to its end, so that what arrives belongs to it.
+    pub(super) fn has_unread_body(&self) -> bool {
+        self.0.has_unread_body.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unread_body(&self, is_unread: bool) {
+        self.0.has_unread_body.store(is_unread, Ordering::Relaxed);
     }
 
     /// When the last of the requests and bodies ended.
@@ -97,12 +108,20 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct TrackedBody<B> {
     body: B,
-    _in_flight: InFlight,
+    in_flight: InFlight,
+    is_request: bool,
 }
 
-impl<B> TrackedBody<B> {
-    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Self { body, _in_flight: in_flight }
+impl<B: Body> TrackedBody<B> {
+    /// The body of a request that begins.
+    pub(super) fn request(body: B, in_flight: InFlight) -> Self {
+        in_flight.0.set_unread_body(!body.is_end_stream());
+        Self { body, in_flight, is_request: true }
+    }
+
+    /// The body of a response.
+    pub(super) fn response(body: B, in_flight: InFlight) -> Self {
+        Self { body, in_flight, is_request: false }
     }
 }
 
@@ -114,7 +133,11 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if self.is_request && (frame.is_none() || self.body.is_end_stream()) {
+            self.in_flight.0.set_unread_body(false);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -128,6 +151,9 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty, Full};
+
     use super::*;
 
     #[test]
@@ -145,5 +171,22 @@ mod tests {
         let before = activity.moves();
         activity.moved();
         assert_ne!(activity.moves(), before);
+    }
+
+    #[tokio::test]
+    async fn the_body_of_the_latest_request_is_unread_until_its_end() {
+        let activity = Activity::default();
+        let request =
+            |body: &'static [u8]| TrackedBody::request(Full::new(Bytes::from_static(body)), activity.enter());
+        let mut read = request(b"body");
+        assert!(activity.has_unread_body());
+        read.frame().await;
+        assert!(!activity.has_unread_body());
+        drop(request(b"refused"));
+        assert!(activity.has_unread_body(), "what arrives is still that body");
+        let _without = TrackedBody::request(Empty::<Bytes>::new(), activity.enter());
+        assert!(!activity.has_unread_body());
+        let _response = TrackedBody::response(Full::new(Bytes::from_static(b"response")), activity.enter());
+        assert!(!activity.has_unread_body());
     }
 }

@@ -277,7 +277,7 @@ impl ConnectionRules {
         let (connections, draining) = (self.connections.clone(), self.draining.clone());
         let (service, draining) = (&service, &draining);
         let service = |request: Request<Incoming>| {
-            let request = request.map(|body| TrackedBody::new(body, activity.enter()));
+            let request = request.map(|body| TrackedBody::request(body, activity.enter()));
             let (connections, in_flight) = (connections.clone(), activity.enter());
             async move {
                 // Called here, since a future that is handed over would be in this one twice.
@@ -286,7 +286,7 @@ impl ConnectionRules {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(
-                    response.map(|body| TrackedBody::new(PacedBody::new(body, connections), in_flight)),
+                    response.map(|body| TrackedBody::response(PacedBody::new(body, connections), in_flight)),
                 )
             }
         };

@@ -94,6 +94,15 @@ fn start_bound(bound: BoundServer) -> Running {
                         release.notified().await;
                         respond(StatusCode::OK, "waited")
                     }
+                    "/count-frames" => {
+                        let (mut body, mut frames) = (request.into_body(), 0);
+                        while let Some(Ok(_)) = body.frame().await {
+                            frames += 1;
+                            // hyper, which is polled meanwhile, must not read ahead.
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                        }
+                        respond(StatusCode::OK, frames.to_string())
+                    }
                     "/tls" => respond(StatusCode::OK, connection.tls_version.is_some().to_string()),
                     "/certificate" => respond(StatusCode::OK, format!("{:?}", connection.certificate_names)),
                     "/headers" => respond(StatusCode::OK, request.headers().len().to_string()),
@@ -271,6 +280,23 @@ async fn a_request_ends_when_its_client_leaves() {
         drop(stream);
         running.ended_waiting.notified().await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_waits_is_read_in_large_pieces() {
+    const LENGTH: usize = 4 << 20;
+    let running = start(settings()).await;
+    let (mut reader, mut writer) = running.connect().await.into_split();
+    let head = format!("PUT /count-frames HTTP/1.1\r\nhost: here\r\ncontent-length: {LENGTH}\r\n\r\n");
+    let sending = tokio::spawn(async move {
+        writer.write_all(head.as_bytes()).await.expect("a connection");
+        writer.write_all(&vec![0; LENGTH]).await.expect("a connection");
+        writer
+    });
+    let (status, frames) = receive(&mut reader).await;
+    assert_eq!(status, 200);
+    assert!(frames.parse::<usize>().expect("a number") < LENGTH / 1024, "{frames} frames");
+    sending.await.expect("no panic");
 }
 
 #[tokio::test]

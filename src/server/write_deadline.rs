@@ -149,10 +149,11 @@ impl<T> WriteDeadline<T> {
 }
 
 impl<T: AsyncRead + Unpin> WriteDeadline<T> {
-    /// Fails if the client closed its side of the stream while a request is in flight. Bytes that it sent
-    /// before, of a body or a request that hyper does not read yet, are read again.
+    /// Fails if the client closed its side of the stream while a request is in flight whose body was read.
+    /// Bytes that it sent before, of the next request, are read again.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if std::mem::take(&mut self.is_awaited) || !self.unread.is_empty() || self.activity.is_idle() {
+        let is_between = !self.activity.is_idle() && !self.activity.has_unread_body();
+        if std::mem::take(&mut self.is_awaited) || !self.unread.is_empty() || !is_between {
             return Ok(());
         }
         let mut piece = [0; 16];
@@ -316,6 +317,9 @@ mod tests {
         assert_eq!(read, b"the next head");
         let error = flush(&mut near).await.expect_err("the client has left");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        activity.set_unread_body(true);
+        flush(&mut near).await.expect("hyper reads the body, and sees the end");
+        activity.set_unread_body(false);
         drop(in_flight);
         flush(&mut near).await.expect("hyper reads the next head, and sees the end");
     }
