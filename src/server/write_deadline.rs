@@ -29,7 +29,8 @@ use crate::meter::{CutOff, Direction, Meter};
 pub(super) struct WriteDeadline<T> {
     stream: T,
     timeout: Duration,
-    sleep: Pin<Box<Sleep>>,
+    /// Made when a write waits for the first time: most connections need none.
+    sleep: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
     takes: Direction,
     activity: Activity,
@@ -56,12 +57,11 @@ impl<T> WriteDeadline<T> {
         activity: Activity,
         max_lines: usize,
     ) -> Self {
-        let sleep = Box::pin(tokio::time::sleep(timeout));
         let takes = meter.direction();
         Self {
             stream,
             timeout,
-            sleep,
+            sleep: None,
             is_waiting: false,
             takes,
             activity,
@@ -136,12 +136,14 @@ impl<T> WriteDeadline<T> {
             self.takes.moved(written);
             return progress;
         }
+        let timeout = self.timeout;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         if !self.is_waiting {
             self.is_waiting = true;
             self.activity.set_write_waiting(true);
-            self.sleep.as_mut().reset(Instant::now() + self.timeout);
+            sleep.as_mut().reset(Instant::now() + timeout);
         }
-        match (self.takes.wait(cx), self.sleep.as_mut().poll(cx)) {
+        match (self.takes.wait(cx), sleep.as_mut().poll(cx)) {
             (Ok(()), Poll::Pending) => Poll::Pending,
             (Err(CutOff), _) | (Ok(()), Poll::Ready(())) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
