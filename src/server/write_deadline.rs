@@ -22,9 +22,9 @@ use crate::meter::{CutOff, Direction, Meter};
 /// Reads have no deadline here: a request's head has hyper's, and only the reader of a body knows whether it
 /// waits for the client.
 ///
-/// While a request is in flight whose body was read, hyper could look for the end of the stream, but in a new
-/// buffer of 8 KiB, since the headers keep the one before. So hyper is told to allow half-closed connections,
-/// and [`Self::watch_for_end`] looks instead, whenever hyper flushes: it does each time it is polled.
+/// While a request is in flight whose body was read, hyper could look for the end of the stream, but would
+/// allocate a buffer of 8 KiB for it, since the headers still refer to the previous buffer. So hyper allows
+/// half-closed connections, and `watch_for_end` looks whenever hyper flushes, which is each time it is polled.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<T> {
     stream: T,
