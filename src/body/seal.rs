@@ -14,8 +14,8 @@ use super::{DataBody, PollData};
 use crate::envelope::native::multipart::SegmentSealer;
 use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_length};
 
-/// Bytes of the first buffer of a chunk that is put together from several frames. Most of the memory of
-/// hundreds of uploads is in chunks, many of which are less than half full.
+/// Bytes of the first buffer of a chunk that is put together from several frames. With hundreds of uploads
+/// in flight, chunks take most of the memory, and many chunks are less than half full.
 const HALF: usize = CHUNK / 2;
 
 /// An HTTP body that seals another one.
