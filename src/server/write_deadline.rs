@@ -24,7 +24,7 @@ use crate::meter::{CutOff, Direction, Meter};
 ///
 /// While a request is in flight whose body was read, hyper could look for the end of the stream, but would
 /// allocate a buffer of 8 KiB for it, since the headers still refer to the previous buffer. So hyper allows
-/// half-closed connections, and `watch_for_end` looks whenever hyper flushes, which is each time it is polled.
+/// half-closed connections, and `watch_for_end` looks whenever hyper flushes: each time hyper is polled.
 #[derive(Debug)]
 pub(super) struct WriteDeadline<T> {
     stream: T,
@@ -38,8 +38,6 @@ pub(super) struct WriteDeadline<T> {
     first: Option<u8>,
     /// Bytes that were read before, and are read again.
     unread: Bytes,
-    /// Whether hyper has waited for bytes since it last flushed, and so will see the end of the stream.
-    is_awaited: bool,
     /// The lines of the head that is being read, or of what came in one read with it.
     lines: usize,
     /// The requests before that head, as [`Activity::entered`] counts them.
@@ -67,7 +65,6 @@ impl<T> WriteDeadline<T> {
             activity,
             first: None,
             unread: Bytes::new(),
-            is_awaited: false,
             lines: 0,
             entered: 0,
             max_lines,
@@ -155,7 +152,7 @@ impl<T: AsyncRead + Unpin> WriteDeadline<T> {
     /// Bytes that it sent before, of the next request, are read again.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let is_between = !self.activity.is_idle() && !self.activity.has_unread_body();
-        if std::mem::take(&mut self.is_awaited) || !self.unread.is_empty() || !is_between {
+        if !self.unread.is_empty() || !is_between {
             return Ok(());
         }
         let mut piece = [0; 16];
@@ -167,7 +164,7 @@ impl<T: AsyncRead + Unpin> WriteDeadline<T> {
             }
             Poll::Ready(()) => {
                 self.unread = Bytes::copy_from_slice(piece.filled());
-                // hyper may have begun to wait for them.
+                // hyper may be waiting for them already.
                 cx.waker().wake_by_ref();
                 Ok(())
             }
@@ -189,7 +186,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
         }
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.is_awaited = read.is_pending();
         if let Some(first) = into.filled().get(before) {
             self.first.get_or_insert(*first);
             self.activity.moved();
