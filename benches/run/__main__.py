@@ -18,7 +18,7 @@ import micro
 from budget import budget
 from measure import GIB, KIB, MIB, Case, fill, one_round, run_case, tool
 from peers import Peers
-from report import markdown, svg
+from report import OF_NGINX, SIGNED, WITH_CUSTOMER_KEY, markdown, svg
 from soak import sentence, soak
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,9 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What is sent as SDKs send it by default over TLS: aws-chunked, with a checksum in a trailer.
 SDK = {"sdk": True}
-# The loads that have a number to reach, relative to nginx.
-WITH_TARGET = [f"{operation} {size}{way}" for operation in ("GET", "PUT") for size in ("4 KiB", "1 MiB", "64 MiB") for way in ("", " over TLS")]
-WITH_TARGET += ["LIST of 1,000", "PUT 64 MiB, payload signed"]
 # Those that stay connected, and each wait for a response: the first seconds are the connecting.
 CROWD = {"warm_up_ms": 3000}
 
@@ -143,10 +140,11 @@ def train(binaries):
 
 
 def shown(contestants, case):
-    """The peers that a case is for. What two of them show is the same for every number of connections; a version before this one is
-    measured where there is a number to reach."""
-    usual = [peer for peer in contestants if peer.name not in ("passthrough", "nginx-stock") or case.connections == 8]
-    return [peer for peer in usual if peer.name != "before" or case.name in WITH_TARGET]
+    """The peers that a case is for. What three of them show does not depend on the number of connections; an older version and customer
+    keys are measured where there is a number to reach."""
+    usual = [peer for peer in contestants if peer.name not in ("passthrough", "nginx-stock", "customer-key") or case.connections == 8]
+    with_target = {"before": [*OF_NGINX, SIGNED], "customer-key": WITH_CUSTOMER_KEY}
+    return [peer for peer in usual if case.name in with_target.get(peer.name, [case.name])]
 
 
 def end_to_end(binaries, full, rounds, milliseconds, results):
@@ -155,6 +153,7 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
         if binaries["nginx"]:
             contestants += [peers.nginx(), peers.nginx(tuned=False)] if full else [peers.nginx()]
         contestants.append(peers.s3veil())
+        contestants.append(contestants[-1].with_customer_key())
         if binaries["before"]:
             contestants.append(peers.s3veil("before", binaries["before"], rights=""))
         if binaries["passthrough"]:
@@ -169,7 +168,7 @@ def end_to_end(binaries, full, rounds, milliseconds, results):
             contestants.append(peers.s3veil("before", binaries["before"], tls=True, rights=""))
         objects = [("get4k-", 4 * KIB, 64), ("get64m-", 64 * MIB, 2), ("get1m-", MIB, 16), ("range-", range_object(full), 1), ("list-", 16, 1000)]
         for peer in contestants:
-            for prefix, size, keys in objects[:2] if peer.ca else objects:
+            for prefix, size, keys in objects[:2] if peer.ca or peer.options else objects:
                 if not fill(binaries, peer, prefix, size, keys, check=min(keys, 16)):
                     print(f"  {peer.name} could not be prepared with {prefix}*", flush=True)
         for case in cases(full):

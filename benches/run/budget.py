@@ -44,11 +44,14 @@ class Load:
     requests: int
     prefix: str
     budget: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
 
 
 LOADS = [
     Load("GET 4 KiB", "get", 4 * KIB, 16, 1000, "get4k-", {"instructions": 70_000, "allocations": 40, "clock_reads": 4}),
     Load("PUT 4 KiB", "put", 4 * KIB, 16, 1000, "swallow", {"instructions": 85_000, "allocations": 45, "clock_reads": 4}),
+    Load("GET 4 KiB with a customer key", "get", 4 * KIB, 16, 1000, "get4k-", options={"customer_key": True}),
+    Load("PUT 4 KiB with a customer key", "put", 4 * KIB, 16, 1000, "swallow", options={"customer_key": True}),
     Load("LIST of 1,000", "list", 16, 1000, 40, "list-", {"instructions": 1_500_000}),
 ]
 
@@ -114,6 +117,7 @@ def count(binaries, load, log):
         # As many workers as cores are allowed.
         around = ["taskset", "-c", min(os.sched_getaffinity(0)), "valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--instr-atstart=no", "--fair-sched=try"]
         peer = peers.s3veil("s3veil-budget", log=log, around=around, patience=STARTUP)
+        peer.options = load.options
 
         def drive(requests):
             options = {"operation": load.operation, "size": load.size, "keys": load.keys, "prefix": load.prefix, "connections": CONNECTIONS, "requests": requests}

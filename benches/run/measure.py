@@ -31,7 +31,7 @@ def tool(binaries, what, peer, **options):
     words = [binaries["load"], what, "--to", peer.address, "--bucket", peer.bucket, "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
     if peer.ca:
         words += ["--ca", peer.ca]
-    for name, value in options.items():
+    for name, value in (options | peer.options).items():
         words += ["--" + name.replace("_", "-"), str(value).lower() if isinstance(value, bool) else str(value)]
     return list(map(str, words))
 

@@ -33,6 +33,14 @@ class Peer:
     def __init__(self, name, port, process=None, bucket=None, ca=None):
         self.name, self.port, self.process, self.bucket, self.ca = name, port, process, bucket, ca
         self.log = None
+        # Options of every request.
+        self.options = {}
+
+    def with_customer_key(self):
+        """The same server, asked with a key of the client's (SSE-C); its objects are in another bucket."""
+        peer = Peer("customer-key", self.port, self.process, "sealed-customer-key", self.ca)
+        peer.admin, peer.log, peer.options = self.admin, self.log, {"customer_key": True}
+        return peer
 
     @property
     def address(self):

@@ -12,6 +12,11 @@ use crate::tls::Dialer;
 /// As many ranges of an object are asked for in turn.
 const RANGES: u64 = 512;
 
+/// The header lines of a customer key (SSE-C) of 32 bytes, and its MD5.
+const CUSTOMER_KEY: &str = "x-amz-server-side-encryption-customer-algorithm: AES256\r\n\
+    x-amz-server-side-encryption-customer-key: YSBjdXN0b21lcidzIGtleSBvZiB0aGlydHktdHdvIGI=\r\n\
+    x-amz-server-side-encryption-customer-key-md5: l67G5g4vOjc6oGZZdbkkqg==\r\n";
+
 /// What to do over and over.
 pub struct Plan {
     /// Where.
@@ -25,6 +30,8 @@ pub struct Plan {
     /// The content as an SDK frames it, for `--sdk`.
     framed: Option<Vec<u8>>,
     part_size: usize,
+    /// Header lines of every request for an object.
+    customer_key: &'static str,
     heads: Vec<Vec<u8>>,
 }
 
@@ -58,6 +65,7 @@ impl Plan {
             content: if sends { content(arguments.or("size", 4096)?) } else { Vec::new() },
             framed: None,
             part_size: arguments.or("part-size", 8 << 20)?,
+            customer_key: if arguments.or("customer-key", false)? { CUSTOMER_KEY } else { "" },
             heads: Vec::new(),
         };
         if arguments.or("sdk", false)? {
@@ -69,12 +77,12 @@ impl Plan {
 
     fn sign(&self, arguments: &Arguments) -> io::Result<Vec<Vec<u8>>> {
         let keys = arguments.or("keys", 1usize)?;
-        let get = |key, more: &str| self.head("GET", &self.path(key), "", UNSIGNED, more);
+        let get = |key, more: &str| self.object_head("GET", key, UNSIGNED, more);
         Ok(match self.operation {
             Operation::Get => (0..keys).map(|key| get(key, "")).collect(),
             Operation::Put if self.framed.is_some() => {
                 let more = sdk::headers(&self.content);
-                (0..keys).map(|key| self.head("PUT", &self.path(key), "", sdk::PAYLOAD, &more)).collect()
+                (0..keys).map(|key| self.object_head("PUT", key, sdk::PAYLOAD, &more)).collect()
             }
             Operation::Put => {
                 let signed = arguments.or("signed-payload", false)?;
@@ -118,7 +126,7 @@ impl Plan {
 
     /// Reads an object back.
     pub async fn check(&self, exchange: &mut Exchange<'_>, key: usize) -> io::Result<()> {
-        let head = self.head("GET", &self.path(key), "", UNSIGNED, "");
+        let head = self.object_head("GET", key, UNSIGNED, "");
         exchange.run(&head, b"", Content::Compared(&self.content)).await.map(drop)
     }
 
@@ -152,7 +160,11 @@ impl Plan {
 
     fn put_head(&self, key: usize, payload: &str) -> Vec<u8> {
         let length = format!("Content-Length: {}\r\n", self.content.len());
-        self.head("PUT", &self.path(key), "", payload, &length)
+        self.object_head("PUT", key, payload, &length)
+    }
+
+    fn object_head(&self, method: &str, key: usize, payload: &str, more: &str) -> Vec<u8> {
+        self.head(method, &self.path(key), "", payload, &format!("{}{more}", self.customer_key))
     }
 
     fn path(&self, key: usize) -> String {
