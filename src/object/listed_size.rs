@@ -71,11 +71,15 @@ fn estimate(etag: Option<&str>, stored: u64) -> SizeEstimate {
             Ok(MultipartLength::NeedsLayout) => SizeEstimate::NeedsLookup(Lookup::Tail { parts }),
             Err(_) => SizeEstimate::NeedsLookup(Lookup::Metadata),
         },
-        None if is_digest(etag) => native::plaintext_length(stored)
-            .map_or(SizeEstimate::NeedsLookup(Lookup::Metadata), SizeEstimate::Known),
+        None if is_digest(etag) => estimate_of_put(stored),
         // Such an ETag does not show whether the object was written by one PUT.
         None => SizeEstimate::NeedsLookup(Lookup::Metadata),
     }
+}
+
+/// Estimates the plaintext size of a native object of one PUT, which is not shorter than a tag.
+fn estimate_of_put(stored: u64) -> SizeEstimate {
+    native::plaintext_length(stored).map_or(SizeEstimate::NeedsLookup(Lookup::Metadata), SizeEstimate::Known)
 }
 
 /// Estimates the plaintext size of a listed object under its rule. If the rule reads several formats, only
@@ -83,6 +87,9 @@ fn estimate(etag: Option<&str>, stored: u64) -> SizeEstimate {
 fn estimate_under(rule: &BucketRule, entry: &ListedEntry<'_>) -> SizeEstimate {
     let formats = &rule.formats;
     match formats.read[..] {
+        [ReadFormat::Native] if entry.has_digest() && entry.size >= native::TAG as u64 => {
+            estimate_of_put(entry.size)
+        }
         [ReadFormat::Native] => estimate(entry.etag(), entry.size),
         [ReadFormat::S3ec] if !formats.s3ec.legacy && !entry.object.ends_with(s3ec::INSTRUCTION_SUFFIX) => {
             let length = s3ec::MessageBody::plaintext_length(entry.size);

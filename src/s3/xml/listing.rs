@@ -354,9 +354,9 @@ impl<'a> Fields<'a> {
         let text = |at: Range<usize>| {
             if found.has_references { unescape(written(at)) } else { Ok(Cow::Borrowed(written(at))) }
         };
-        let etag = |at: Range<usize>| match ListedEtag::from_plain(written(at.clone())) {
-            Some((text, is_quoted)) => Ok(ListedEtag { text, is_quoted, at }),
-            None => text(at.clone()).map(|text| ListedEtag::new(text, at)),
+        let etag = |at: Range<usize>| match ListedEtag::from_plain(element, at.clone(), found.has_digest) {
+            Some(etag) => Ok(etag),
+            None => unescape(written(at.clone())).map(|text| ListedEtag::new(text, element.as_bytes(), at)),
         };
         Some(Self {
             key: found.key.map(text).transpose().ok()?,
@@ -392,7 +392,7 @@ impl<'a> Fields<'a> {
                     "Key" => set(&mut fields.key, std::mem::take(&mut text).into())?,
                     "ETag" => {
                         let text = std::mem::take(&mut text).into();
-                        set(&mut fields.etag, ListedEtag::new(text, begins..before))?;
+                        set(&mut fields.etag, ListedEtag::new(text, element, begins..before))?;
                     }
                     "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text).into())?,
                     "Size" => set(&mut fields.size, (std::mem::take(&mut text).into(), begins..before))?,

@@ -10,6 +10,7 @@ use std::slice;
 use bytes::BytesMut;
 use memchr::memchr;
 
+use super::shape::{QUOTE, digest_length};
 use crate::s3::name::ObjectKey;
 use crate::s3::xml::push_text;
 
@@ -38,13 +39,16 @@ pub(super) struct ListedEtag<'a> {
     pub(super) text: Cow<'a, str>,
     /// Whether it has them.
     pub(super) is_quoted: bool,
+    /// Whether it is a hash, written as S3 writes that of an object of one PUT.
+    pub(super) is_digest: bool,
     /// Where in the element it is written.
     pub(super) at: Range<usize>,
 }
 
 impl<'a> ListedEtag<'a> {
-    /// The ETag `text`, which is written `at` this place.
-    pub(super) fn new(text: Cow<'a, str>, at: Range<usize>) -> Self {
+    /// The ETag `text`, which is written `at` this place of `element`.
+    pub(super) fn new(text: Cow<'a, str>, element: &[u8], at: Range<usize>) -> Self {
+        let is_digest = digest_length(&element[at.start..]) == Some(at.len());
         let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         let is_quoted = inner.is_some();
         let text = match (inner.map(str::len), text) {
@@ -52,13 +56,14 @@ impl<'a> ListedEtag<'a> {
             (Some(length), Cow::Owned(text)) => Cow::Owned(text[1..=length].to_owned()),
             (None, text) => text,
         };
-        Self { text, is_quoted, at }
+        Self { text, is_quoted, is_digest, at }
     }
 
-    /// The text, and whether it is in quotes, of an ETag that is written as S3 does; `None` for others.
-    pub(super) fn from_plain(written: &'a str) -> Option<(Cow<'a, str>, bool)> {
-        let text = written.strip_prefix("&quot;")?.strip_suffix("&quot;")?;
-        memchr(b'&', text.as_bytes()).is_none().then_some((Cow::Borrowed(text), true))
+    /// The ETag that is written `at` this place of `element` as S3 does; `None` for others.
+    pub(super) fn from_plain(element: &'a str, at: Range<usize>, is_digest: bool) -> Option<Self> {
+        let text = element[at.clone()].strip_prefix("&quot;")?.strip_suffix("&quot;")?;
+        let is_plain = is_digest || memchr(b'&', text.as_bytes()).is_none();
+        is_plain.then_some(Self { text: Cow::Borrowed(text), is_quoted: true, is_digest, at })
     }
 }
 
@@ -78,8 +83,12 @@ impl ListedEntry<'_> {
             Cow::Owned(text.into_owned())
         }
         let Self { bytes, digits, etag, about_ciphertext, object, version_id, size } = self;
-        let etag =
-            etag.map(|ListedEtag { text, is_quoted, at }| ListedEtag { text: owned(text), is_quoted, at });
+        let etag = etag.map(|ListedEtag { text, is_quoted, is_digest, at }| ListedEtag {
+            text: owned(text),
+            is_quoted,
+            is_digest,
+            at,
+        });
         ListedEntry {
             bytes: Cow::Owned(bytes.into_owned()),
             digits,
@@ -99,6 +108,11 @@ impl ListedEntry<'_> {
     /// The ETag, without the quotes around it.
     pub fn etag(&self) -> Option<&str> {
         self.etag.as_ref().map(|etag| &*etag.text)
+    }
+
+    /// Whether the ETag is a hash without a number of parts, as S3 gives to an object of one PUT.
+    pub fn has_digest(&self) -> bool {
+        self.etag.as_ref().is_some_and(|etag| etag.is_digest)
     }
 
     /// Writes the element as its readers see the object.
@@ -183,9 +197,13 @@ fn decimal(mut number: u64, buffer: &mut [u8; MAX_DIGITS]) -> &[u8] {
 
 /// What to write where, so that an ETag has a suffix within its quotes. Quotes may be written as references.
 fn suffixed<'a>(element: &[u8], etag: &ListedEtag<'_>, suffix: &'a str) -> (Range<usize>, Cow<'a, str>) {
-    let ListedEtag { text, is_quoted, at } = etag;
+    let ListedEtag { text, is_quoted, is_digest, at } = etag;
+    if *is_digest {
+        let end = at.end - QUOTE.len();
+        return (end..end, Cow::Borrowed(suffix));
+    }
     let written = element[at.clone()].trim_ascii_end();
-    let quote = [&b"&quot;"[..], b"\"", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
+    let quote = [QUOTE, b"\"", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
     let ends_quoted = *is_quoted || text.trim_ascii_end().ends_with('"');
     if quote.is_some() != ends_quoted || memchr(b'<', written).is_some() {
         let bare = text.trim_ascii().trim_matches('"');

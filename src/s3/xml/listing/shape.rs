@@ -17,6 +17,8 @@ const MAX_SHAPES: usize = 4;
 const MAX_NAME: usize = 64;
 /// How deep the elements of a plain entry nest, the entry included.
 const MAX_NESTED: usize = 4;
+/// A quote, as S3 writes it around an ETag.
+pub(super) const QUOTE: &[u8] = b"&quot;";
 
 /// Why bytes do not begin with a plain element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,23 +38,49 @@ pub(super) struct PlainElement {
     pub(super) is_entry: bool,
     pub(super) key: Option<Range<usize>>,
     pub(super) etag: Option<Range<usize>>,
+    /// Whether the ETag has a [`digest_length`].
+    pub(super) has_digest: bool,
     pub(super) version_id: Option<Range<usize>>,
     pub(super) size: Option<Range<usize>>,
     /// The elements about the stored bytes' checksums; neighbours count as one.
     pub(super) about_ciphertext: Vec<Range<usize>>,
-    /// Whether a field may have references.
+    /// Whether the key or the version may have references.
     pub(super) has_references: bool,
     /// Whether there is text that a reader of XML has to judge.
     pub(super) needs_reader: bool,
 }
 
+/// The length of the ETag that `text` begins with, if it is written as S3 writes the hash of an object of one
+/// PUT, and ends with an element: 32 or 64 hexadecimal digits between `&quot;`.
+pub(super) fn digest_length(text: &[u8]) -> Option<usize> {
+    let digits = text.strip_prefix(QUOTE)?;
+    let is_digest = |length: usize| {
+        let (digits, rest) = digits.split_at_checked(length)?;
+        let ends = rest.strip_prefix(QUOTE).is_some_and(|rest| rest.first() == Some(&b'<'));
+        // Without a way out early, since nearly all are.
+        let is_digest = ends && digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit());
+        is_digest.then_some(length + 2 * QUOTE.len())
+    };
+    is_digest(32).or_else(|| is_digest(64))
+}
+
 impl PlainElement {
+    /// How long the text is that `rest` begins with.
+    fn text_length(&mut self, field: Field, rest: &[u8]) -> Result<usize, NotPlain> {
+        let length = memchr3(b'<', b'&', b'\r', rest).ok_or(NotPlain::Partial)?;
+        if rest[length] == b'<' {
+            return Ok(length);
+        }
+        let length = memchr(b'<', rest).ok_or(NotPlain::Partial)?;
+        self.add_special(field, &rest[..length]);
+        Ok(length)
+    }
+
     /// Takes note of text that has a reference or a carriage return.
     fn add_special(&mut self, field: Field, text: &[u8]) {
         match field {
-            Field::Key | Field::Etag | Field::VersionId if memchr(b'\r', text).is_none() => {
-                self.has_references = true;
-            }
+            Field::Key | Field::VersionId if memchr(b'\r', text).is_none() => self.has_references = true,
+            Field::Etag if memchr(b'\r', text).is_none() => {}
             Field::Key
             | Field::Etag
             | Field::VersionId
@@ -153,11 +181,12 @@ impl Shape {
             at += tags.len();
             compared = before;
             let text = &input[at..];
-            let mut length = memchr3(b'<', b'&', b'\r', text).ok_or(NotPlain::Partial)?;
-            if text[length] != b'<' {
-                length = memchr(b'<', text).ok_or(NotPlain::Partial)?;
-                found.add_special(field, &text[..length]);
-            }
+            let digest = if field == Field::Etag { digest_length(text) } else { None };
+            found.has_digest |= digest.is_some();
+            let length = match digest {
+                Some(length) => length,
+                None => found.text_length(field, text)?,
+            };
             found.add(field, at..at + length);
             at += length;
         }

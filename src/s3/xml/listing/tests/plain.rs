@@ -199,3 +199,52 @@ fn a_plain_entry_that_is_too_large_is_refused() {
         }
     }
 }
+
+/// What an ETag may be made of.
+const ETAG_PIECES: [&str; 10] = [
+    "&quot;",
+    "\"",
+    "&#34;",
+    "d41d8cd98f00b204e9800998ecf8427e",
+    "D41D8CD98F00B204E9800998ECF8427E",
+    "d41d8cd98f00b204e9800998ecf8427",
+    "d41d8cd98f00b204e9800998ecf8427g",
+    "-2",
+    "W/",
+    " ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    /// An ETag that is a hash is found without a look at each byte, and has the place of its suffix at once.
+    #[test]
+    fn a_hash_is_read_and_written_as_any_other_etag(
+        pieces in prop::collection::vec(prop::sample::select(&ETAG_PIECES[..]), 0..4),
+        is_quoted in any::<bool>(),
+    ) {
+        let quote = if is_quoted { "&quot;" } else { "" };
+        let etag = [quote, &pieces.concat(), quote].concat();
+        let element = format!("<Contents><Key>k</Key><ETag>{etag}</ETag><Size>17</Size></Contents>");
+        let fields = plain_fields(element.as_bytes()).expect("it is plain");
+        let read = Fields::read(element.as_bytes());
+        prop_assert_eq!(read.as_ref(), Ok(&fields), "{}", element);
+        let etag = fields.etag.expect("it has one");
+        let (text, is_digest) = (etag.text.clone(), etag.is_digest);
+        let is_hash = [32, 64].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_written_plainly = element.contains(&format!(">&quot;{text}&quot;<"));
+        prop_assert_eq!(is_digest, is_hash && is_written_plainly, "{}", element);
+        let written = |is_digest| {
+            let names = Names { encoding: NameEncoding::Verbatim, is_told: false };
+            let found = Shapes::default().find(element.as_bytes()).ok();
+            let piece = read_entry(element.as_bytes(), found, names, &mut false);
+            let Ok(ListingPiece::Entry(mut entry)) = piece else { panic!("{element}") };
+            entry.etag = entry.etag.map(|etag| ListedEtag { is_digest, ..etag });
+            let mut written = BytesMut::new();
+            entry.write(ClientEntry { size: 1, etag_suffix: "-v" }, &mut written);
+            written
+        };
+        if is_digest {
+            prop_assert_eq!(written(true), written(false));
+        }
+    }
+}
