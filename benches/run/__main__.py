@@ -200,8 +200,9 @@ def main():
     asked = arguments.parse_args()
     # Ended from outside, it still ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    binaries = {"s3veil": asked.s3veil, "load": asked.load, "nginx": asked.nginx, "rclone": asked.rclone, "passthrough": asked.passthrough, "before": asked.before,
-                "scratch": Path(asked.results).resolve().parent}
+    # Absolute, since processes are started in another directory.
+    binaries = {name: path and os.path.abspath(path) for name, path in vars(asked).items() if name in ("s3veil", "load", "nginx", "rclone", "passthrough", "before")}
+    binaries["scratch"] = Path(asked.results).resolve().parent
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
     results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "cases": []}

@@ -83,9 +83,13 @@ impl<T> WriteDeadline<T> {
 
     /// Makes these bytes, which were read last, the next ones to read.
     pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.lines = 0;
+        if bytes.is_empty() {
+            // Even without a byte it may refer to the buffer that hyper read into.
+            return;
+        }
         self.unread =
             if self.unread.is_empty() { bytes } else { [bytes, self.unread.split_off(0)].concat().into() };
-        self.lines = 0;
     }
 
     /// Whether reading failed at a head of too many lines. From now on, every head is read.
@@ -232,6 +236,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Buf;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -292,6 +299,30 @@ mod tests {
         let mut whole = [0; 4];
         near.read_exact(&mut whole).await.expect("it was sent");
         assert_eq!(&whole, b"head");
+    }
+
+    #[tokio::test]
+    async fn without_bytes_to_read_again_no_buffer_is_kept() {
+        let (near, _far) = tokio::io::duplex(16);
+        let mut near = WriteDeadline::new(near, TIMEOUT, &Meter::new(1), Activity::default(), 9);
+        let buffer = Arc::new([0; 8]);
+        let mut bytes = Bytes::from_owner(Owner(Arc::clone(&buffer)));
+        bytes.advance(buffer.len());
+        near.unread(bytes);
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        let bytes = Bytes::from_owner(Owner(Arc::clone(&buffer)));
+        near.unread(bytes);
+        near.read_exact(&mut [0; 8]).await.expect("it was read before");
+        assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+
+    /// A buffer whose owners are counted.
+    struct Owner(Arc<[u8; 8]>);
+
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
     }
 
     /// Flushes once.
