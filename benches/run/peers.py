@@ -17,9 +17,18 @@ STARTUP = 20.0
 
 
 def free_port():
-    with socket.socket() as probe:
+    return free_ports(1)[0]
+
+
+def free_ports(count):
+    """Different ones: each is taken until all are chosen."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
 def opener():
@@ -153,7 +162,7 @@ class Peers:
 
     def _start_store(self):
         subprocess.run([self.binaries["load"], "certificate", "--directory", self.directory], check=True)
-        port, tls_port = free_port(), free_port()
+        port, tls_port = free_ports(2)
         command = [self.binaries["load"], "store", "--listen", f"127.0.0.1:{port}", "--listen-tls", f"127.0.0.1:{tls_port}"]
         process = self._run("store", [*command, "--certificate", self.certificate, "--private-key", self.key], stdin=subprocess.PIPE)
         self._await("store", process, port)
@@ -202,7 +211,7 @@ class Peers:
     def s3veil(self, name="s3veil", binary=None, log=None, settings="", tls=False, around=(), patience=STARTUP, rights='access = "admin"'):
         """`log` is a level other than the default; `around` a command that runs the server, such as valgrind; `rights` the client's,
         of which version 0.1 knows nothing."""
-        port, admin = free_port(), free_port()
+        port, admin = free_ports(2)
         run = name + "-tls" if tls else name
         folder = self.directory / run
         folder.mkdir()

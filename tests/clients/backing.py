@@ -12,7 +12,8 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from proxy import free_port, kms_client, s3_client
+from ports import free_port
+from proxy import kms_client, s3_client
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALSTACK_START_SECONDS = 120

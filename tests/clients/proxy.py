@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ports import free_port
 from rawsig import RawClient, Signer
 
 REGION = "us-east-1"
@@ -32,12 +33,6 @@ def binary():
     path = os.environ.get("S3VEIL_BINARY")
     assert path and Path(path).exists(), "S3VEIL_BINARY must name the built proxy (scripts/test sets it)"
     return path
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def write_keyring(path, *ids, current=None):

@@ -12,7 +12,8 @@ import pytest
 
 from conftest import embedded_backend, new_bucket
 from faulty import Faulty, error
-from proxy import binary, free_port, toml_text
+from ports import free_port
+from proxy import binary, toml_text
 from test_operator_mistakes import USAGE, check, line_of, run, sections, storage_at, told  # noqa: F401
 
 UNAVAILABLE = 69

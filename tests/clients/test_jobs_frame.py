@@ -19,7 +19,8 @@ import yaml
 
 from backing import file_name
 from conftest import embedded_backend, new_bucket
-from proxy import Proxy, binary, free_port, toml_text
+from ports import free_port
+from proxy import Proxy, binary, toml_text
 
 JOBS = Path(__file__).resolve().parents[2] / "deploy" / "jobs"
 COLUMNS = ["Bucket", "Key", "VersionId", "TaskStatus", "ErrorCode", "HTTPStatusCode", "ResultMessage"]

@@ -12,7 +12,8 @@ import pytest
 
 from backing import LocalStackStore
 from conftest import Backend, new_bucket
-from proxy import Proxy, free_port, write_keyring
+from ports import free_port
+from proxy import Proxy, write_keyring
 from test_independent_reader import unwrap  # noqa: F401, a fixture
 from test_sse_c import (  # noqa: F401, tests that run here too
     test_a_checksum_needs_the_key,

@@ -26,7 +26,8 @@ from cryptography.x509.oid import NameOID
 
 from conftest import embedded_backend, new_bucket
 from fakes import LISTING, answering, error, refusing
-from proxy import Certificate, Proxy, binary, free_port, toml_text, write_keyring
+from ports import free_port
+from proxy import Certificate, Proxy, binary, toml_text, write_keyring
 
 USAGE, UNAVAILABLE, IO, NO_PERMISSION = 64, 69, 74, 77
 SECONDS = 30

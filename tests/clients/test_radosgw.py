@@ -10,7 +10,8 @@ from backing import LocalStackStore
 from conftest import Backend, new_bucket
 from faulty import Faulty, error
 from multiparts import LEAST, Upload, assert_exact, content, read, refused, upload
-from proxy import REGION, Proxy, free_port, s3_client, write_keyring
+from ports import free_port
+from proxy import REGION, Proxy, s3_client, write_keyring
 from test_independent_reader import unwrap  # noqa: F401, a fixture
 from test_sse_c import (  # noqa: F401, tests that run here too
     test_a_checksum_needs_the_key,

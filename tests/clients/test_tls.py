@@ -15,7 +15,8 @@ from cryptography import x509
 
 from authority import Authority
 from conftest import embedded_backend, new_bucket
-from proxy import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Proxy, free_port, s3_client
+from ports import free_port
+from proxy import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Proxy, s3_client
 from test_limits import until
 
 BOUND = {"access_key_id": "bound-key", "secret_access_key": "bound-key-secret-of-20-bytes"}

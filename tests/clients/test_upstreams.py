@@ -8,7 +8,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from backing import EmbeddedStore, LocalStack, LocalStackStore, error_code, status
-from proxy import Proxy, free_port, write_keyring
+from ports import free_port
+from proxy import Proxy, write_keyring
 from standin import Reply, StandIn
 
 MIB = 1 << 20

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 # What a program wrote after it had run the blocks.
@@ -63,12 +64,6 @@ def blocks_of(document):
 
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Place:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
@@ -58,12 +58,6 @@ def environment(**further):
     """No credentials and profiles of the caller, and no metadata service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3VEIL_", "NOTIFY_", "LISTEN_"))}
     return kept | {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", **further}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(what, condition, seconds=SECONDS):

@@ -10,7 +10,8 @@ import subprocess
 import threading
 
 import pytest
-from support import ROOT, environment, free_port, only_in_full, program, requires, run, wait_for
+from ports import free_port
+from support import ROOT, environment, only_in_full, program, requires, run, wait_for
 
 AWS = ROOT / ".venv/clients/bin/aws"
 PART = 8 << 20

@@ -9,7 +9,8 @@ import tempfile
 import tomllib
 
 import pytest
-from support import ROOT, binary, free_port, program, requires, run, status_of, wait_for
+from ports import free_port
+from support import ROOT, binary, program, requires, run, status_of, wait_for
 
 pytestmark = [requires("buildah"), pytest.mark.skipif(os.geteuid() != 0, reason="buildah is tried as root alone")]
 

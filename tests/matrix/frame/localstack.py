@@ -6,8 +6,10 @@ import time
 import urllib.request
 import xml.etree.ElementTree
 
+from ports import free_port
+
 from .content import MARKER
-from .places import ROOT, free_port, plain_environment
+from .places import ROOT, plain_environment
 from .storage import OPENER, Looked, assert_random
 
 START_SECONDS = 180

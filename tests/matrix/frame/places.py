@@ -1,19 +1,12 @@
 """Where things are: the checkout, and the folder in it that holds everything which the matrix installs or writes."""
 
 import os
-import socket
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 WORK = ROOT / ".work" / "matrix"
 REQUIREMENTS = ROOT / "tests" / "requirements"
 RESULTS = WORK / "results"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def plain_environment():

@@ -9,10 +9,12 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ports import free_port
+
 from . import content
 from .installs import Missing
 from .killing import KillingRelay
-from .places import WORK, free_port, plain_environment
+from .places import WORK, plain_environment
 from .server import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Server
 
 LIMIT = 420  # seconds that one script may take

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import time
 
-from .places import free_port, plain_environment
+from ports import free_port
+
+from .places import plain_environment
 
 ACCESS_KEY_ID, SECRET_ACCESS_KEY, REGION = "matrix", "matrix-secret-of-a-test", "us-east-1"
 START_SECONDS = 60
