@@ -203,6 +203,9 @@ def main():
     # Absolute, since processes are started in another directory.
     binaries = {name: path and os.path.abspath(path) for name, path in vars(asked).items() if name in ("s3veil", "load", "nginx", "rclone", "passthrough", "before")}
     binaries["scratch"] = Path(asked.results).resolve().parent
+    if binaries["rclone"] and "\n  s3 " not in subprocess.run([binaries["rclone"], "serve", "--help"], capture_output=True, text=True).stdout:
+        print(f"{binaries['rclone']} is not measured: serve s3 needs rclone 1.65 or newer", flush=True)
+        binaries["rclone"] = None
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
     results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "cases": []}

@@ -272,11 +272,12 @@ filename_encryption = off
 directory_name_encryption = false
 password = {obscure("bench password")}
 """)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RCLONE_"))}
         # Its buckets are the top folders of what it serves: an object in one makes it exist.
         command = [self.binaries["rclone"], "rcat", "sealed:sealed/here", "--config", folder / "rclone.conf"]
-        subprocess.run(command, input=b"here", check=True, capture_output=True, timeout=60)
+        subprocess.run(command, input=b"here", check=True, stdout=subprocess.DEVNULL, timeout=60, env=environment)
         process = self._run("rclone", [self.binaries["rclone"], "serve", "s3", "sealed:", "--addr", f"127.0.0.1:{port}", "--config", folder / "rclone.conf",
-                                       "--cache-dir", folder / "cache", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off"])
+                                       "--cache-dir", folder / "cache", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--vfs-cache-mode", "off"], env=environment)
         self._await("rclone", process, port)
         return Peer("rclone", port, process, "sealed")
 
