@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from peers import ACCESS_KEY, SECRET_KEY, metrics
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+# How long the clients of the round before may take to leave.
+PATIENCE = 30.0
 
 
 @dataclass
@@ -50,6 +52,10 @@ def one_round(peers, peer, case, milliseconds):
     options = dict(operation=case.operation, size=case.size, keys=case.keys, prefix=case.prefix, connections=case.connections, ms=milliseconds)
     command = tool(peers.binaries, "drive", peer, **(options | case.options))
     watched = peer if peer.process else None
+    # A crowd that left in the middle of its uploads is still there for seconds: what it had sent is passed on.
+    deadline = time.monotonic() + PATIENCE
+    while watched and watched.clients() and time.monotonic() < deadline:
+        time.sleep(0.1)
     if peer.log:
         # A round's lines stay on the disk until the next round.
         os.truncate(peer.log, 0)

@@ -14,6 +14,8 @@ from pathlib import Path
 ACCESS_KEY, SECRET_KEY = "bench-client", "bench-client-secret"
 TICKS = os.sysconf("SC_CLK_TCK")
 STARTUP = 20.0
+# States of a TCP connection in /proc/net/tcp.
+TIME_WAIT, LISTEN = "06", "0A"
 
 
 def free_port():
@@ -106,6 +108,11 @@ class Peer:
 
     def resident_mib(self):
         return self._memory("VmRSS:")
+
+    def clients(self):
+        """Connections of clients that it has not closed yet."""
+        states = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(local.endswith(f":{self.port:04X}") and state not in (LISTEN, TIME_WAIT) for local, state in states)
 
     def descriptors(self):
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
