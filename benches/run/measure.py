@@ -56,6 +56,8 @@ def one_round(peers, peer, case, milliseconds):
     deadline = time.monotonic() + PATIENCE
     while watched and watched.clients() and time.monotonic() < deadline:
         time.sleep(0.1)
+    if watched and watched.clients():
+        print(f"  {peer.name}: clients of the round before are still there", flush=True)
     if peer.log:
         # A round's lines stay on the disk until the next round.
         os.truncate(peer.log, 0)
