@@ -23,6 +23,11 @@ def is_small(case):
     return case["operation"] == "list" or (case["operation"] in ("get", "put") and case["size"] <= 64 * KIB)
 
 
+def speed_of(outcome):
+    """The figure by which the throughput of a load is told."""
+    return "requests_per_second" if is_small(outcome["case"]) else "bytes_per_second"
+
+
 def number(value, digits):
     return "–" if value is None else f"{value:,.{digits}f}"
 
@@ -47,7 +52,7 @@ def cases_table(results):
     ]
     for outcome in results["cases"]:
         first = title(outcome["case"])
-        speed = "requests_per_second" if is_small(outcome["case"]) else "bytes_per_second"
+        speed = speed_of(outcome)
         cost = "cpu_per_1000" if is_small(outcome["case"]) else "cpu_per_gib"
         for name, peer in outcome["peers"].items():
             m = peer["median"]
@@ -144,13 +149,13 @@ def targets(results):
         for connections in (1, 8, 64) if "1 MiB" in name else (8, 64):
             outcome = find(results, name, connections)
             if outcome and name not in LARGE:
-                speed = "requests_per_second" if is_small(outcome["case"]) else "bytes_per_second"
+                speed = speed_of(outcome)
                 what = f"{name}, {connections} at a time: {speed.replace('_', ' ')} of nginx's"
                 add_ratio(what, f"≥ {least}", outcome, "nginx", speed, lambda v, least=least: v >= least)
     for name in WITH_CUSTOMER_KEY:
         outcome = find(results, name, 8)
         if outcome and "customer-key" in outcome["peers"]:
-            speed = "requests_per_second" if is_small(outcome["case"]) else "bytes_per_second"
+            speed = speed_of(outcome)
             add(f"{name}, 8 at a time: {speed.replace('_', ' ')} with a customer key of those without", "≥ 0.97", ratio(outcome, "customer-key", "s3veil", speed), lambda v: v >= 0.97)
     signed, unsigned = (find(results, name, 8) for name in (SIGNED, "PUT 64 MiB"))
     if signed and unsigned:
@@ -259,7 +264,7 @@ def svg(results):
     rows.append(f'<text x="{label}" y="44" class="h">throughput of direct\'s</text><text x="{label + width + 40}" y="44" class="h">CPU time of nginx\'s (shorter is better)</text>')
     for outcome in shown:
         small = is_small(outcome["case"])
-        speed, cost = ("requests_per_second", "cpu_per_1000") if small else ("bytes_per_second", "cpu_per_gib")
+        speed, cost = speed_of(outcome), "cpu_per_1000" if small else "cpu_per_gib"
         peers = [name for name in names if name in outcome["peers"]]
         rows.append(f'<text x="{label - 8}" y="{y + bar * len(peers) / 2 + 4}" text-anchor="end">{html.escape(title(outcome["case"]))}</text>')
         for name in peers:
