@@ -49,6 +49,22 @@ def assert_kept(s3, bucket, algorithm, kind, value, key="object"):
     return got["Body"].read()
 
 
+def assert_sealed(s3, bucket, store, algorithm, kind, parts):
+    """The checksum is nowhere in what is stored.
+
+    Four bytes are somewhere in ten million random ones once in 400 times. A checksum that is readable is in the next upload too.
+    """
+    value = right(algorithm, kind, parts)
+    raw = base64.b64decode(value.partition("-")[0])
+    for _ in range(3):
+        stored = store.read(bucket, "object")
+        assert value not in str(stored.metadata), "This is a security issue: the storage sees it."
+        if not any(raw) or raw not in stored.body:
+            return
+        upload(s3, bucket, algorithm, kind, parts).complete()
+    raise AssertionError("This is a security issue: the storage sees it.")
+
+
 def assert_none_kept(s3, bucket, key="object"):
     assert told(s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")) == ({}, None)
     answer = s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
@@ -69,10 +85,7 @@ def test_of_every_layout(s3, bucket, backend, algorithm, kind, parts):
     whole, value = b"".join(parts[number] for number in sorted(parts)), right(algorithm, kind, parts)
     assert assert_kept(s3, bucket, algorithm, kind, value) == whole
     assert s3.list_objects_v2(Bucket=bucket)["Contents"][0]["Size"] == len(whole)
-    stored = backend.store.read(bucket, "object")
-    raw = base64.b64decode(value.partition("-")[0])
-    assert not any(raw) or raw not in stored.body, "This is a security issue: the storage sees it."
-    assert value not in str(stored.metadata), "This is a security issue: the storage sees it."
+    assert_sealed(s3, bucket, backend.store, algorithm, kind, parts)
 
 
 @pytest.mark.parametrize("algorithm, kind", [("crc32c", "COMPOSITE"), ("crc64nvme", "FULL_OBJECT")])
