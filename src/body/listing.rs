@@ -14,7 +14,9 @@ use http_body_util::BodyExt;
 
 use super::data::poll_next_data;
 use super::{BoxError, DataBody, PollData};
-use crate::s3::xml::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, NameEncoding, XmlError};
+use crate::s3::xml::{
+    ClientEntry, ListRewriter, ListedEntry, ListingPiece, NameEncoding, OwnedEntry, XmlError,
+};
 
 /// Max lookups of one listing in flight. A page of 1,000 such objects takes 63 round trips then; with more,
 /// one client's listing would crowd out the requests of others.
@@ -85,7 +87,7 @@ struct Waiting {
 enum Piece {
     /// Adjacent pieces that are ready, joined: small pieces would make small frames.
     Ready(BytesMut),
-    Lookup(ListedEntry<'static>, EntryLookup),
+    Lookup(OwnedEntry, EntryLookup),
 }
 
 impl<B, S> ListingBody<B, S>
@@ -133,12 +135,12 @@ impl Waiting {
             ListingPiece::Passed(bytes) => return self.append(|ready| ready.extend_from_slice(&bytes)),
             ListingPiece::Entry(entry) => match describe(&entry) {
                 EntryView::Known(told) => return self.append(|ready| entry.write(told, ready)),
-                EntryView::Lookup(lookup) => (entry.into_owned(), lookup),
+                EntryView::Lookup(lookup) => (entry, lookup),
             },
         };
         self.lookups += 1;
         self.bytes += entry.length();
-        self.pieces.push_back(Piece::Lookup(entry, lookup));
+        self.pieces.push_back(Piece::Lookup(entry.to_owned(), lookup));
     }
 
     /// Writes bytes after all that waits.
@@ -164,6 +166,7 @@ impl Waiting {
         for piece in &mut self.pieces {
             let Piece::Lookup(entry, lookup) = piece else { continue };
             let Poll::Ready(told) = lookup.as_mut().poll(context) else { continue };
+            let entry = entry.entry();
             let before = entry.length();
             let mut ready = BytesMut::with_capacity(before + MAX_GROWTH);
             if let Some(told) = told.map_err(ListingError::Entry)? {

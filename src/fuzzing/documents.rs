@@ -123,7 +123,7 @@ fn rewrite(encoding: NameEncoding, pieces: &[&[u8]], etag_suffix: &'static str) 
                 Ok(Some(ListingPiece::Entry(entry))) => {
                     entry.write(ClientEntry { size: entry.size, etag_suffix }, &mut written);
                     let etag = entry.etag().map(str::to_owned);
-                    entries.push(Entry { key: entry.object.into_owned(), size: entry.size, etag });
+                    entries.push(Entry { key: entry.object().to_owned(), size: entry.size, etag });
                 }
                 Ok(None) => break,
                 // How much was passed on before the fault showed depends on the pieces.

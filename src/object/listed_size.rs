@@ -30,7 +30,7 @@ use crate::envelope::{native, s3ec};
 use crate::error::{Error, UnexpectedResponse};
 use crate::keyring::KeyringError;
 use crate::object::Resources;
-use crate::s3::etag::bare;
+use crate::s3::etag::{Hashed, bare};
 use crate::s3::xml::{ClientEntry, ListedEntry};
 use crate::s3::{BucketName, EtagStyle, ObjectKey};
 use crate::upstream::{UpstreamError, UpstreamRequest};
@@ -59,27 +59,26 @@ enum Lookup {
 }
 
 /// Estimates the plaintext size of a native object from the listed ETag and stored length.
-fn estimate(etag: Option<&str>, stored: u64) -> SizeEstimate {
+fn estimate(entry: &ListedEntry<'_>) -> SizeEstimate {
+    let stored = entry.size;
     // Shorter than any native object: usually a folder marker.
     if stored < native::TAG as u64 {
         return SizeEstimate::Known(stored);
     }
-    let Some(etag) = etag else { return SizeEstimate::NeedsLookup(Lookup::Metadata) };
-    match part_count(etag) {
-        Some(parts) => match multipart_plaintext_length(stored, parts) {
-            Ok(MultipartLength::Exact(length)) => SizeEstimate::Known(length),
-            Ok(MultipartLength::NeedsLayout) => SizeEstimate::NeedsLookup(Lookup::Tail { parts }),
-            Err(_) => SizeEstimate::NeedsLookup(Lookup::Metadata),
-        },
-        None if is_digest(etag) => estimate_of_put(stored),
-        // Such an ETag does not show whether the object was written by one PUT.
-        None => SizeEstimate::NeedsLookup(Lookup::Metadata),
-    }
-}
-
-/// Estimates the plaintext size of a native object of one PUT, which is not shorter than a tag.
-fn estimate_of_put(stored: u64) -> SizeEstimate {
-    native::plaintext_length(stored).map_or(SizeEstimate::NeedsLookup(Lookup::Metadata), SizeEstimate::Known)
+    let length = if entry.has_digest() {
+        native::plaintext_length(stored)
+    } else {
+        // Without a number of parts, the ETag does not show whether the object was written by one PUT.
+        let Some(parts) = entry.etag().and_then(part_count) else {
+            return SizeEstimate::NeedsLookup(Lookup::Metadata);
+        };
+        match multipart_plaintext_length(stored, parts) {
+            Ok(MultipartLength::Exact(length)) => Ok(length),
+            Ok(MultipartLength::NeedsLayout) => return SizeEstimate::NeedsLookup(Lookup::Tail { parts }),
+            Err(error) => Err(error),
+        }
+    };
+    length.map_or(SizeEstimate::NeedsLookup(Lookup::Metadata), SizeEstimate::Known)
 }
 
 /// Estimates the plaintext size of a listed object under its rule. If the rule reads several formats, only
@@ -87,23 +86,13 @@ fn estimate_of_put(stored: u64) -> SizeEstimate {
 fn estimate_under(rule: &BucketRule, entry: &ListedEntry<'_>) -> SizeEstimate {
     let formats = &rule.formats;
     match formats.read[..] {
-        [ReadFormat::Native] if entry.has_digest() && entry.size >= native::TAG as u64 => {
-            estimate_of_put(entry.size)
-        }
-        [ReadFormat::Native] => estimate(entry.etag(), entry.size),
-        [ReadFormat::S3ec] if !formats.s3ec.legacy && !entry.object.ends_with(s3ec::INSTRUCTION_SUFFIX) => {
+        [ReadFormat::Native] => estimate(entry),
+        [ReadFormat::S3ec] if !formats.s3ec.legacy && !entry.object().ends_with(s3ec::INSTRUCTION_SUFFIX) => {
             let length = s3ec::MessageBody::plaintext_length(entry.size);
             SizeEstimate::Known(length.unwrap_or(entry.size))
         }
         _ => SizeEstimate::NeedsLookup(Lookup::Metadata),
     }
-}
-
-/// Whether an ETag without a number of parts is a hash in hexadecimal digits, which S3 returns for one PUT.
-fn is_digest(etag: &str) -> bool {
-    let etag = unquoted(etag);
-    // Without a way out early, since nearly all are.
-    etag.len() >= 32 && etag.bytes().fold(true, |all, byte| all & byte.is_ascii_hexdigit())
 }
 
 /// The reason why a lookup found no size.
@@ -161,13 +150,17 @@ impl SizeReader {
             return body::EntryView::Known(ClientEntry { size: entry.size, etag_suffix: "" });
         };
         match estimate_under(rule, entry) {
+            SizeEstimate::Known(size) if entry.has_digest() => {
+                let etag_suffix = rule.etag.suffix_to_digest(Hashed::Ciphertext);
+                body::EntryView::Known(ClientEntry { size, etag_suffix })
+            }
             SizeEstimate::Known(size) => {
                 body::EntryView::Known(rewritten_entry(ListedSize::encrypted(size), rule.etag, entry.etag()))
             }
             SizeEstimate::NeedsLookup(lookup) => {
                 let listed = Listed {
                     object: entry.object_key(),
-                    version_id: entry.version_id.as_deref().map(str::to_owned),
+                    version_id: entry.version_id().map(str::to_owned),
                     etag: entry.etag().map(str::to_owned),
                     stored: entry.size,
                 };

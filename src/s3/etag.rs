@@ -50,6 +50,14 @@ impl EtagStyle {
         if is_suffixed { SUFFIX } else { "" }
     }
 
+    /// What a client's ETag has behind one of the storage that is a hash: what [`Self::suffix`] returns for it.
+    pub fn suffix_to_digest(self, hashed: Hashed) -> &'static str {
+        match (self, hashed) {
+            (Self::Opaque, Hashed::Ciphertext) => SUFFIX,
+            (Self::Opaque, Hashed::Plaintext) | (Self::Storage, _) => "",
+        }
+    }
+
     /// The client's ETag for one of the storage's; quotes and a leading `W/` stay.
     pub fn to_client(self, etag: &str, hashed: Hashed) -> String {
         let written = etag.trim_ascii_end();
@@ -163,6 +171,12 @@ mod tests {
             assert_eq!(to_client(&quoted, Hashed::Ciphertext), format!("\"{etag}-v\""));
             assert_eq!(to_client(&format!("W/{quoted} "), Hashed::Ciphertext), format!("W/\"{etag}-v\" "));
             assert_eq!(to_client(&quoted, Hashed::Plaintext), quoted);
+        }
+        for (style, hashed) in [EtagStyle::Opaque, EtagStyle::Storage]
+            .into_iter()
+            .flat_map(|style| [Hashed::Plaintext, Hashed::Ciphertext].map(|hashed| (style, hashed)))
+        {
+            assert_eq!(style.suffix_to_digest(hashed), style.suffix(MD5, hashed));
         }
         for etag in
             [&format!("\"{MD5}-3\""), "\"\"", "", "\"-v\"", "\"6f2ce3a0-5a1b\"", "\"a-AAAA\"", "\"a-b-v\""]

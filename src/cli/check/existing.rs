@@ -73,7 +73,7 @@ fn object_keys(document: &[u8]) -> Vec<ObjectKey> {
     let mut keys = Vec::new();
     while let Ok(Some(piece)) = rewriter.next_piece() {
         match piece {
-            ListingPiece::Entry(entry) if !entry.object.contains(PREFIX) => keys.push(entry.object_key()),
+            ListingPiece::Entry(entry) if !entry.object().contains(PREFIX) => keys.push(entry.object_key()),
             ListingPiece::Entry(_) | ListingPiece::Passed(_) => {}
         }
     }

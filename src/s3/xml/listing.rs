@@ -5,24 +5,23 @@
 //! and read as XML.
 
 mod entry;
+mod fields;
 mod shape;
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::slice;
 
-use bytes::{Buf, BytesMut};
 use memchr::memchr2;
-use quick_xml::escape::unescape;
 
+use self::fields::{Fields, Text};
 use self::shape::{NotPlain, PlainElement, Shapes};
-use super::reader::{Step, XmlReader, is_blank};
+use super::reader::is_blank;
 use super::stream_scanner::{StreamScanner, Tag};
 use super::{XmlError, push_text, reader};
 use crate::wire::limits::MAX_OBJECT_KEY;
 use crate::wire::percent::{self, Plus};
 
-use self::entry::ListedEtag;
-pub use self::entry::{ClientEntry, ListedEntry};
+pub use self::entry::{ClientEntry, ListedEntry, OwnedEntry};
 
 /// How long one entry may be. A key of 1,024 bytes has at most 6,144 when each is escaped in XML or in a URL,
 /// a version id 1,024; times, ETag, owner, checksum and restore status stay under 2 KiB. The rest is for
@@ -47,10 +46,10 @@ pub enum ListingPiece<'a> {
     Entry(ListedEntry<'a>),
 }
 
-/// What is at the beginning of the buffer, and has this many bytes.
+/// What the bytes begin with that were not given out, and how many bytes it has.
 enum Next {
     Passed(usize),
-    /// An entry, and where its fields are, if it is plain.
+    /// An entry, and how it was found, if it is plain.
     Entry(usize, Option<PlainElement>),
     Renamed(usize),
 }
@@ -63,15 +62,15 @@ enum Next {
 #[derive(Debug)]
 pub struct ListRewriter {
     scanner: StreamScanner,
-    /// Bytes that were not given out, behind those of the latest piece. While an element is held, they begin
-    /// with it.
-    buffer: BytesMut,
-    /// Bytes of the latest piece.
+    buffer: Vec<u8>,
+    /// How many bytes of the buffer were given out. While an element is held, it begins behind them.
     given: usize,
-    /// How many of them the scanner has read.
+    /// How many bytes behind those the scanner has read.
     scanned: usize,
     held: Option<Held>,
     shapes: Shapes,
+    /// What the latest entry says about its object.
+    fields: Fields,
     /// How long the buffer was when it was the beginning of a plain element and no more; 0 otherwise.
     partial: usize,
     root: Root,
@@ -107,11 +106,12 @@ impl ListRewriter {
     pub fn new(requested: NameEncoding) -> Self {
         Self {
             scanner: StreamScanner::new(),
-            buffer: BytesMut::new(),
+            buffer: Vec::new(),
             given: 0,
             scanned: 0,
             held: None,
             shapes: Shapes::default(),
+            fields: Fields::default(),
             partial: 0,
             root: Root::NotYet,
             encoding: requested,
@@ -129,12 +129,8 @@ impl ListRewriter {
 
     /// Adds bytes of the document, cut anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.drop_given();
+        self.buffer.drain(..std::mem::take(&mut self.given));
         self.buffer.extend_from_slice(bytes);
-    }
-
-    fn drop_given(&mut self) {
-        self.buffer.advance(std::mem::take(&mut self.given));
     }
 
     /// The next piece; `None` when more bytes must be pushed first. After an error nothing more may be taken.
@@ -144,52 +140,54 @@ impl ListRewriter {
     /// an entry that does not say once what its object's key is and how large it is; `TooLarge` past
     /// [`MAX_ENTRY`], or nested too deep.
     pub fn next_piece(&mut self) -> Result<Option<ListingPiece<'_>>, XmlError> {
-        self.drop_given();
         let Some(next) = self.find_next()? else { return Ok(None) };
         let (Next::Passed(length) | Next::Entry(length, _) | Next::Renamed(length)) = next;
-        self.given = length;
-        let bytes = &self.buffer[..length];
-        let piece = match next {
-            Next::Passed(_) => ListingPiece::Passed(bytes.into()),
-            Next::Entry(_, found) => {
+        let bytes = &self.buffer[self.given..][..length];
+        self.given += length;
+        match next {
+            Next::Passed(_) => Ok(Some(ListingPiece::Passed(bytes.into()))),
+            Next::Entry(_, plain) => {
+                if !plain.is_some_and(|plain| self.fields.complete(bytes, plain)) {
+                    self.fields = Fields::read(bytes)?;
+                }
+                let Some((_, size)) = self.fields.size else {
+                    return Ok(Some(ListingPiece::Passed(bytes.into())));
+                };
+                self.is_used = true;
                 let names = Names { encoding: self.encoding, is_told: self.is_told };
-                return read_entry(bytes, found, names, &mut self.is_used).map(Some);
+                names.decode(self.fields.key.as_mut().ok_or(XmlError::Unexpected)?, bytes)?;
+                Ok(Some(ListingPiece::Entry(ListedEntry { bytes, fields: &self.fields, size })))
             }
             Next::Renamed(_) => {
                 let mut renamed = "<Name>".to_owned();
                 push_text(&mut renamed, self.bucket.as_deref().unwrap_or_default());
                 renamed.push_str("</Name>");
-                ListingPiece::Passed(renamed.into_bytes().into())
+                Ok(Some(ListingPiece::Passed(renamed.into_bytes().into())))
             }
-        };
-        Ok(Some(piece))
+        }
     }
 
     fn find_next(&mut self) -> Result<Option<Next>, XmlError> {
         let is_between = self.held.is_none() && self.root == Root::Listing && self.scanner.is_at_text(1);
-        if is_between && !self.buffer.is_empty() {
-            let blank = self.buffer.iter().take_while(|byte| is_blank(&[**byte])).count();
-            if blank > 0 {
-                self.scanned = blank;
-                return Ok(self.pass(blank));
+        let input = &self.buffer[self.given..];
+        if let (true, Some(first)) = (is_between, input.first()) {
+            if is_blank(slice::from_ref(first)) {
+                self.scanned = input.iter().take_while(|byte| is_blank(slice::from_ref(byte))).count();
+                return Ok(self.pass(self.scanned));
             }
-            if self.buffer.len() == self.partial {
+            if input.len() == self.partial {
                 return Ok(None);
             }
-            match self.shapes.find(&self.buffer[..self.buffer.len().min(MAX_ENTRY)]) {
+            match self.shapes.find(&input[..input.len().min(MAX_ENTRY)], &mut self.fields) {
                 Ok(found) => {
                     self.partial = 0;
                     let length = found.length;
-                    let is_entry = found.is_entry;
-                    return Ok(Some(if is_entry {
-                        Next::Entry(length, Some(found))
-                    } else {
-                        Next::Passed(length)
-                    }));
+                    let entry = Next::Entry(length, Some(found));
+                    return Ok(Some(if found.is_entry { entry } else { Next::Passed(length) }));
                 }
                 // Once: in how many pieces an element comes must not decide how often it is looked at.
-                Err(NotPlain::Partial) if self.partial == 0 && self.buffer.len() <= MAX_ENTRY => {
-                    self.partial = self.buffer.len();
+                Err(NotPlain::Partial) if self.partial == 0 && input.len() <= MAX_ENTRY => {
+                    self.partial = input.len();
                     return Ok(None);
                 }
                 Err(NotPlain::Partial | NotPlain::Other) => self.partial = 0,
@@ -201,7 +199,7 @@ impl ListRewriter {
     /// The next piece, tag by tag.
     fn scan(&mut self) -> Result<Option<Next>, XmlError> {
         loop {
-            let (read, tag) = self.scanner.scan(&self.buffer[self.scanned..])?;
+            let (read, tag) = self.scanner.scan(&self.buffer[self.given + self.scanned..])?;
             self.scanned += read;
             if self.held.is_some() && self.scanned > MAX_ENTRY {
                 return Err(XmlError::TooLarge);
@@ -225,7 +223,7 @@ impl ListRewriter {
         self.scanner.finish()
     }
 
-    /// The first bytes of the buffer as a piece, if there are any.
+    /// The first bytes that were not given out as a piece, if there are any.
     fn pass(&mut self, count: usize) -> Option<Next> {
         self.scanned -= count;
         (count > 0).then_some(Next::Passed(count))
@@ -270,7 +268,7 @@ impl ListRewriter {
     /// Reads the element `EncodingType`, which has the first `length` bytes.
     fn read_encoding(&mut self, length: usize) -> Result<(), XmlError> {
         let limits = reader::Limits { bytes: MAX_ENTRY, elements: 1 };
-        let encoding = match reader::read(&self.buffer[..length], limits)?.text.as_str() {
+        let encoding = match reader::read(&self.buffer[self.given..][..length], limits)?.text.as_str() {
             "url" => NameEncoding::Url,
             text if is_blank(text.as_bytes()) => return Ok(()),
             _ => return Err(XmlError::Unexpected),
@@ -289,146 +287,25 @@ struct Names {
 }
 
 impl Names {
-    /// The key behind a name as it is written.
-    fn decode(self, name: Cow<'_, str>) -> Result<Cow<'_, str>, XmlError> {
+    /// Replaces a name, as it is written in `element`, by the key behind it.
+    fn decode(self, name: &mut Text, element: &[u8]) -> Result<(), XmlError> {
         let is_url = self.encoding == NameEncoding::Url;
-        let name = if is_url && memchr2(b'%', b'+', name.as_bytes()).is_some() {
-            match percent::decode_strict(&name, Plus::Space) {
-                Ok(decoded) => Cow::Owned(decoded),
-                Err(_) if self.is_told => return Err(XmlError::Unexpected),
-                // Requested and never done: the `%` is the name's own.
-                Err(_) => name,
-            }
-        } else {
-            name
-        };
-        if (1..=MAX_OBJECT_KEY).contains(&name.len()) { Ok(name) } else { Err(XmlError::Unexpected) }
-    }
-}
-
-/// Reads one entry; `found` is the position of its elements, if the entry is plain. Sets `is_used` when a
-/// name is decoded.
-fn read_entry<'a>(
-    bytes: &'a [u8],
-    found: Option<PlainElement>,
-    names: Names,
-    is_used: &mut bool,
-) -> Result<ListingPiece<'a>, XmlError> {
-    let plain = found.and_then(|found| Fields::from_plain(bytes, found));
-    let Fields { key, etag, version_id, size, about_ciphertext } =
-        plain.map_or_else(|| Fields::read(bytes), Ok)?;
-    let Some((text, written)) = size else { return Ok(ListingPiece::Passed(bytes.into())) };
-    let (digits, size) = parse_size(&text, bytes, written)?;
-    let key = key.ok_or(XmlError::Unexpected)?;
-    *is_used = true;
-    let object = names.decode(key)?;
-    let bytes = bytes.into();
-    Ok(ListingPiece::Entry(ListedEntry { bytes, digits, etag, about_ciphertext, object, version_id, size }))
-}
-
-/// What an entry says about its object; other fields, and what is nested deeper, are not read.
-#[derive(Debug, Default, PartialEq)]
-struct Fields<'a> {
-    key: Option<Cow<'a, str>>,
-    etag: Option<ListedEtag<'a>>,
-    version_id: Option<Cow<'a, str>>,
-    /// The text, and where it is written.
-    size: Option<(Cow<'a, str>, Range<usize>)>,
-    /// The elements about the stored bytes' checksums; neighbours count as one.
-    about_ciphertext: Vec<Range<usize>>,
-}
-
-/// The elements of an entry that describe the checksum of the stored bytes.
-const ABOUT_CIPHERTEXT: [&str; 2] = ["ChecksumAlgorithm", "ChecksumType"];
-
-impl<'a> Fields<'a> {
-    /// Those of a plain entry. `None` for text that has to be judged, or is wrong: that is left to
-    /// [`Self::read`].
-    fn from_plain(element: &'a [u8], found: PlainElement) -> Option<Self> {
-        if found.needs_reader {
-            return None;
+        if is_url && memchr2(b'%', b'+', name.bytes(element)).is_some() {
+            self.decode_percent(name, element)?;
         }
-        let element = std::str::from_utf8(element).ok()?;
-        // Fields are between tags, which are ASCII.
-        let written = |at: Range<usize>| &element[at];
-        let text = |at: Range<usize>| {
-            if found.has_references { unescape(written(at)) } else { Ok(Cow::Borrowed(written(at))) }
-        };
-        let etag = |at: Range<usize>| match ListedEtag::from_plain(element, at.clone(), found.has_digest) {
-            Some(etag) => Ok(etag),
-            None => unescape(written(at.clone())).map(|text| ListedEtag::new(text, element.as_bytes(), at)),
-        };
-        Some(Self {
-            key: found.key.map(text).transpose().ok()?,
-            etag: found.etag.map(etag).transpose().ok()?,
-            version_id: found.version_id.map(text).transpose().ok()?,
-            size: found.size.map(|at| (Cow::Borrowed(written(at.clone())), at)),
-            about_ciphertext: found.about_ciphertext,
-        })
+        let length = name.bytes(element).len();
+        if (1..=MAX_OBJECT_KEY).contains(&length) { Ok(()) } else { Err(XmlError::Unexpected) }
     }
 
-    fn read(element: &[u8]) -> Result<Self, XmlError> {
-        let mut reader = XmlReader::new(element)?;
-        let mut fields = Self::default();
-        let (mut text, mut begins) = (String::new(), 0);
-        let (mut field, mut tag_begins) = (String::new(), 0);
-        loop {
-            let before = reader.position();
-            match reader.step()? {
-                Step::Open => match reader.path() {
-                    [_, name] => {
-                        field.clone_from(name);
-                        (tag_begins, begins) = (before, reader.position());
-                        text.clear();
-                    }
-                    [_, outer, _] if ["Key", "ETag", "VersionId", "Size"].contains(&outer.as_str()) => {
-                        return Err(XmlError::Unexpected);
-                    }
-                    _ => (),
-                },
-                Step::Text(more) if reader.path().len() == 2 => text.push_str(&more),
-                Step::Text(_) => (),
-                Step::Close if reader.path().len() == 1 => match field.as_str() {
-                    "Key" => set(&mut fields.key, std::mem::take(&mut text).into())?,
-                    "ETag" => {
-                        let text = std::mem::take(&mut text).into();
-                        set(&mut fields.etag, ListedEtag::new(text, element, begins..before))?;
-                    }
-                    "VersionId" => set(&mut fields.version_id, std::mem::take(&mut text).into())?,
-                    "Size" => set(&mut fields.size, (std::mem::take(&mut text).into(), begins..before))?,
-                    name if ABOUT_CIPHERTEXT.contains(&name) => {
-                        leave_out(&mut fields.about_ciphertext, tag_begins..reader.position());
-                    }
-                    _ => (),
-                },
-                Step::Close => (),
-                Step::End => return Ok(fields),
-            }
+    fn decode_percent(self, name: &mut Text, element: &[u8]) -> Result<(), XmlError> {
+        match percent::decode_strict(name.text(element), Plus::Space) {
+            Ok(decoded) => *name = Text::Read(decoded),
+            Err(_) if self.is_told => return Err(XmlError::Unexpected),
+            // Requested and never done: the `%` is the name's own.
+            Err(_) => {}
         }
+        Ok(())
     }
-}
-
-/// Takes note of an element that comes after the former ones.
-fn leave_out(elements: &mut Vec<Range<usize>>, element: Range<usize>) {
-    match elements.last_mut() {
-        Some(last) if last.end == element.start => last.end = element.end,
-        Some(_) | None => elements.push(element),
-    }
-}
-
-/// Fills a field that may occur once.
-fn set<T>(field: &mut Option<T>, value: T) -> Result<(), XmlError> {
-    field.replace(value).map_or(Ok(()), |_| Err(XmlError::Unexpected))
-}
-
-/// The digits alone, and their number, of a size that is written plainly: not in references, not around
-/// comments.
-fn parse_size(text: &str, element: &[u8], written: Range<usize>) -> Result<(Range<usize>, u64), XmlError> {
-    let begins = written.start + (text.len() - text.trim_ascii_start().len());
-    let digits = text.trim_ascii();
-    let is_plain = element[written] == *text.as_bytes() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let size = digits.parse().ok().filter(|_| is_plain).ok_or(XmlError::Unexpected)?;
-    Ok((begins..begins + digits.len(), size))
 }
 
 #[cfg(test)]

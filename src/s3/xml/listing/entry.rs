@@ -10,60 +10,33 @@ use std::slice;
 use bytes::BytesMut;
 use memchr::memchr;
 
-use super::shape::{QUOTE, digest_length};
+use super::fields::{Fields, ListedEtag};
+use super::shape::QUOTE;
 use crate::s3::name::ObjectKey;
 use crate::s3::xml::push_text;
 
-/// A `<Contents>` or `<Version>` element.
-#[derive(Debug, Clone)]
+/// A `<Contents>` or `<Version>` element that says once what its object's key is and how large it is.
+#[derive(Debug, Clone, Copy)]
 pub struct ListedEntry<'a> {
     /// The element.
-    pub(super) bytes: Cow<'a, [u8]>,
-    /// Where in it the size is written.
-    pub(super) digits: Range<usize>,
-    pub(super) etag: Option<ListedEtag<'a>>,
-    /// Where in it the stored bytes' checksums are described, in ascending order.
-    pub(super) about_ciphertext: Vec<Range<usize>>,
-    /// The object's key: 1 to 1,024 bytes.
-    pub object: Cow<'a, str>,
-    /// The version, in a listing of versions.
-    pub version_id: Option<Cow<'a, str>>,
+    pub(super) bytes: &'a [u8],
+    pub(super) fields: &'a Fields,
     /// Bytes stored.
     pub size: u64,
 }
 
-/// The ETag of an entry.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct ListedEtag<'a> {
-    /// Without the pair of quotes around it.
-    pub(super) text: Cow<'a, str>,
-    /// Whether it has them.
-    pub(super) is_quoted: bool,
-    /// Whether it is a hash, written as S3 writes that of an object of one PUT.
-    pub(super) is_digest: bool,
-    /// Where in the element it is written.
-    pub(super) at: Range<usize>,
+/// A copy of a [`ListedEntry`].
+#[derive(Debug, Clone)]
+pub struct OwnedEntry {
+    bytes: Vec<u8>,
+    fields: Fields,
+    size: u64,
 }
 
-impl<'a> ListedEtag<'a> {
-    /// The ETag `text`, which is written `at` this place of `element`.
-    pub(super) fn new(text: Cow<'a, str>, element: &[u8], at: Range<usize>) -> Self {
-        let is_digest = digest_length(&element[at.start..]) == Some(at.len());
-        let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let is_quoted = inner.is_some();
-        let text = match (inner.map(str::len), text) {
-            (Some(length), Cow::Borrowed(text)) => Cow::Borrowed(&text[1..=length]),
-            (Some(length), Cow::Owned(text)) => Cow::Owned(text[1..=length].to_owned()),
-            (None, text) => text,
-        };
-        Self { text, is_quoted, is_digest, at }
-    }
-
-    /// The ETag that is written `at` this place of `element` as S3 does; `None` for others.
-    pub(super) fn from_plain(element: &'a str, at: Range<usize>, is_digest: bool) -> Option<Self> {
-        let text = element[at.clone()].strip_prefix("&quot;")?.strip_suffix("&quot;")?;
-        let is_plain = is_digest || memchr(b'&', text.as_bytes()).is_none();
-        is_plain.then_some(Self { text: Cow::Borrowed(text), is_quoted: true, is_digest, at })
+impl OwnedEntry {
+    /// The entry.
+    pub fn entry(&self) -> ListedEntry<'_> {
+        ListedEntry { bytes: &self.bytes, fields: &self.fields, size: self.size }
     }
 }
 
@@ -76,66 +49,65 @@ pub struct ClientEntry {
     pub etag_suffix: &'static str,
 }
 
-impl ListedEntry<'_> {
-    /// The entry, without what it was read from.
-    pub fn into_owned(self) -> ListedEntry<'static> {
-        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
-            Cow::Owned(text.into_owned())
-        }
-        let Self { bytes, digits, etag, about_ciphertext, object, version_id, size } = self;
-        let etag = etag.map(|ListedEtag { text, is_quoted, is_digest, at }| ListedEtag {
-            text: owned(text),
-            is_quoted,
-            is_digest,
-            at,
-        });
-        ListedEntry {
-            bytes: Cow::Owned(bytes.into_owned()),
-            digits,
-            etag,
-            about_ciphertext,
-            object: owned(object),
-            version_id: version_id.map(owned),
-            size,
-        }
+impl<'a> ListedEntry<'a> {
+    /// A copy, independent of what the entry was read from.
+    pub fn to_owned(&self) -> OwnedEntry {
+        OwnedEntry { bytes: self.bytes.to_vec(), fields: self.fields.clone(), size: self.size }
+    }
+
+    /// The object's key: 1 to 1,024 bytes.
+    pub fn object(&self) -> &'a str {
+        self.fields.key.as_ref().map_or("", |key| key.text(self.bytes))
     }
 
     /// The object.
     pub fn object_key(&self) -> ObjectKey {
-        ObjectKey::parse(&self.object).expect("it has the length of a key")
+        ObjectKey::parse(self.object()).expect("it has the length of a key")
+    }
+
+    /// The version, in a listing of versions.
+    pub fn version_id(&self) -> Option<&'a str> {
+        self.fields.version_id.as_ref().map(|version| version.text(self.bytes))
     }
 
     /// The ETag, without the quotes around it.
-    pub fn etag(&self) -> Option<&str> {
-        self.etag.as_ref().map(|etag| &*etag.text)
+    pub fn etag(&self) -> Option<&'a str> {
+        self.fields.etag.as_ref().map(|etag| etag.text(self.bytes))
     }
 
-    /// Whether the ETag is a hash without a number of parts, as S3 gives to an object of one PUT.
+    /// Whether the ETag is a hash in hexadecimal digits, without a number of parts: S3 gives such a one to an
+    /// object of one PUT.
     pub fn has_digest(&self) -> bool {
-        self.etag.as_ref().is_some_and(|etag| etag.is_digest)
+        match &self.fields.etag {
+            Some(ListedEtag::Digest(_)) => true,
+            Some(ListedEtag::Other { text, .. }) => is_digest(text.bytes(self.bytes)),
+            None => false,
+        }
     }
 
     /// Writes the element as its readers see the object.
     pub fn write(&self, shown: ClientEntry, to: &mut BytesMut) {
         let mut buffer = [0; MAX_DIGITS];
+        let digits = self.fields.size.map_or(0..0, |(digits, _)| digits.range());
         let size = if shown.size == self.size {
-            &self.bytes[self.digits.clone()]
+            &self.bytes[digits.clone()]
         } else {
             decimal(shown.size, &mut buffer)
         };
-        let etag = self.etag.as_ref().filter(|_| !shown.etag_suffix.is_empty());
-        let etag = etag.map(|etag| suffixed(&self.bytes, etag, shown.etag_suffix));
-        let mut edited = EditedCopy { from: &self.bytes, at: 0, left_out: self.about_ciphertext.iter(), to };
+        let etag = self.fields.etag.as_ref().filter(|_| !shown.etag_suffix.is_empty());
+        let etag = etag.map(|etag| suffixed(self.bytes, etag, shown.etag_suffix));
+        let left_out = self.fields.about_ciphertext.iter();
+        let mut edited = EditedCopy { from: self.bytes, at: 0, left_out, to };
         match etag {
-            Some((at, etag)) if at.start < self.digits.start => {
-                edited.replace(&at, etag.as_bytes());
-                edited.replace(&self.digits, size);
+            Some((at, etag)) if at.start < digits.start => {
+                edited.replace(at, etag.as_bytes());
+                edited.replace(digits, size);
             }
             Some((at, etag)) => {
-                edited.replace(&self.digits, size);
-                edited.replace(&at, etag.as_bytes());
+                edited.replace(digits, size);
+                edited.replace(at, etag.as_bytes());
             }
-            None => edited.replace(&self.digits, size),
+            None => edited.replace(digits, size),
         }
         edited.finish();
     }
@@ -159,7 +131,7 @@ struct EditedCopy<'a> {
 
 impl EditedCopy<'_> {
     /// Writes `text` in the place of these bytes.
-    fn replace(&mut self, place: &Range<usize>, text: &[u8]) {
+    fn replace(&mut self, place: Range<usize>, text: &[u8]) {
         self.copy_until(place.start);
         self.to.extend_from_slice(text);
         self.at = place.end;
@@ -169,6 +141,7 @@ impl EditedCopy<'_> {
         self.copy_until(self.from.len());
     }
 
+    #[inline(always)]
     fn copy_until(&mut self, end: usize) {
         while let Some(element) = self.left_out.as_slice().first().filter(|element| element.start < end) {
             self.to.extend_from_slice(&self.from[self.at..element.start]);
@@ -178,6 +151,13 @@ impl EditedCopy<'_> {
         self.to.extend_from_slice(&self.from[self.at..end]);
     }
 }
+
+fn is_digest(etag: &[u8]) -> bool {
+    etag.len() >= MIN_DIGEST && etag.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// The hexadecimal digits of the shortest hash that an ETag is, an MD5.
+const MIN_DIGEST: usize = 32;
 
 /// How many digits the largest number has.
 const MAX_DIGITS: usize = 20;
@@ -196,12 +176,14 @@ fn decimal(mut number: u64, buffer: &mut [u8; MAX_DIGITS]) -> &[u8] {
 }
 
 /// What to write where, so that an ETag has a suffix within its quotes. Quotes may be written as references.
-fn suffixed<'a>(element: &[u8], etag: &ListedEtag<'_>, suffix: &'a str) -> (Range<usize>, Cow<'a, str>) {
-    let ListedEtag { text, is_quoted, is_digest, at } = etag;
-    if *is_digest {
-        let end = at.end - QUOTE.len();
-        return (end..end, Cow::Borrowed(suffix));
-    }
+fn suffixed<'a>(element: &[u8], etag: &ListedEtag, suffix: &'a str) -> (Range<usize>, Cow<'a, str>) {
+    let (text, is_quoted, at) = match etag {
+        ListedEtag::Digest(at) => {
+            let end = at.range().end - QUOTE.len();
+            return (end..end, Cow::Borrowed(suffix));
+        }
+        ListedEtag::Other { text, is_quoted, at } => (text.text(element), is_quoted, at.range()),
+    };
     let written = element[at.clone()].trim_ascii_end();
     let quote = [QUOTE, b"\"", b"&#34;"].into_iter().find(|quote| written.ends_with(quote));
     let ends_quoted = *is_quoted || text.trim_ascii_end().ends_with('"');
@@ -209,7 +191,7 @@ fn suffixed<'a>(element: &[u8], etag: &ListedEtag<'_>, suffix: &'a str) -> (Rang
         let bare = text.trim_ascii().trim_matches('"');
         let mut text = String::new();
         push_text(&mut text, &format!("\"{bare}{suffix}\""));
-        return (at.clone(), Cow::Owned(text));
+        return (at, Cow::Owned(text));
     }
     let end = at.start + written.len() - quote.map_or(0, <[u8]>::len);
     (end..end, Cow::Borrowed(suffix))

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 
-use super::ABOUT_CIPHERTEXT;
+use super::fields::{ABOUT_CIPHERTEXT, Fields, ListedEtag, Place, Text, leave_out};
 use crate::s3::xml::reader::is_blank;
 
 /// How many shapes are remembered: an entry has a checksum or none, an owner or none.
@@ -17,6 +17,8 @@ const MAX_SHAPES: usize = 4;
 const MAX_NAME: usize = 64;
 /// How deep the elements of a plain entry nest, the entry included.
 const MAX_NESTED: usize = 4;
+/// The most digits that every number of so many digits fits 64 bits with.
+const MAX_DIGITS: usize = 19;
 /// A quote, as S3 writes it around an ETag.
 pub(super) const QUOTE: &[u8] = b"&quot;";
 
@@ -29,21 +31,13 @@ pub(super) enum NotPlain {
     Other,
 }
 
-/// A plain element, and where in it the fields of its object are written.
-#[derive(Debug, Default)]
+/// A plain element.
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct PlainElement {
     /// Bytes of the element.
     pub(super) length: usize,
     /// Whether it is about an object; otherwise it has no fields.
     pub(super) is_entry: bool,
-    pub(super) key: Option<Range<usize>>,
-    pub(super) etag: Option<Range<usize>>,
-    /// Whether the ETag has a [`digest_length`].
-    pub(super) has_digest: bool,
-    pub(super) version_id: Option<Range<usize>>,
-    pub(super) size: Option<Range<usize>>,
-    /// The elements about the stored bytes' checksums; neighbours count as one.
-    pub(super) about_ciphertext: Vec<Range<usize>>,
     /// Whether the key or the version may have references.
     pub(super) has_references: bool,
     /// Whether there is text that a reader of XML has to judge.
@@ -64,44 +58,85 @@ pub(super) fn digest_length(text: &[u8]) -> Option<usize> {
     is_digest(32).or_else(|| is_digest(64))
 }
 
+/// The number that `text` begins with, and how many digits it has, if an element ends behind it.
+fn number(text: &[u8]) -> Option<(usize, u64)> {
+    let mut number = 0;
+    for (digits, byte) in text.iter().enumerate().take(MAX_DIGITS + 1) {
+        match byte {
+            b'0'..=b'9' if digits < MAX_DIGITS => number = number * 10 + u64::from(byte - b'0'),
+            b'<' if digits > 0 => return Some((digits, number)),
+            _ => return None,
+        }
+    }
+    None
+}
+
 impl PlainElement {
+    /// Takes note of the text of a field, with which `rest` begins, `at` this place of the element; how long
+    /// the text is.
+    #[inline(always)]
+    fn add(&mut self, field: Field, rest: &[u8], at: usize, fields: &mut Fields) -> Result<usize, NotPlain> {
+        match field {
+            Field::Key => {
+                let length = self.text_length(field, rest)?;
+                fields.key = Some(Text::Written(Place::new(at..at + length)));
+                Ok(length)
+            }
+            Field::Etag => {
+                let digest = digest_length(rest);
+                let length = digest.map_or_else(|| self.text_length(field, rest), Ok)?;
+                let at = Place::new(at..at + length);
+                fields.etag = Some(match digest {
+                    Some(_) => ListedEtag::Digest(at),
+                    None => ListedEtag::Other { text: Text::Written(at), is_quoted: false, at },
+                });
+                Ok(length)
+            }
+            Field::VersionId => {
+                let length = self.text_length(field, rest)?;
+                fields.version_id = Some(Text::Written(Place::new(at..at + length)));
+                Ok(length)
+            }
+            Field::Size => match number(rest) {
+                Some((digits, number)) => {
+                    fields.size = Some((Place::new(at..at + digits), number));
+                    Ok(digits)
+                }
+                None => {
+                    self.needs_reader = true;
+                    self.text_length(field, rest)
+                }
+            },
+            Field::AboutCiphertext { name_length } => {
+                let length = self.text_length(field, rest)?;
+                let element = at - name_length - "<>".len()..at + length + name_length + "</>".len();
+                leave_out(&mut fields.about_ciphertext, element);
+                Ok(length)
+            }
+            Field::Other => self.text_length(field, rest),
+        }
+    }
+
     /// How long the text is that `rest` begins with.
     fn text_length(&mut self, field: Field, rest: &[u8]) -> Result<usize, NotPlain> {
         let length = memchr3(b'<', b'&', b'\r', rest).ok_or(NotPlain::Partial)?;
-        if rest[length] == b'<' {
+        let text = &rest[..length];
+        if rest[length] == b'<' && text.is_ascii() {
             return Ok(length);
         }
-        let length = memchr(b'<', rest).ok_or(NotPlain::Partial)?;
+        let length = length + memchr(b'<', &rest[length..]).ok_or(NotPlain::Partial)?;
         self.add_special(field, &rest[..length]);
         Ok(length)
     }
 
-    /// Takes note of text that has a reference or a carriage return.
+    /// Takes note of text that has a reference, a carriage return, or more than ASCII.
     fn add_special(&mut self, field: Field, text: &[u8]) {
-        match field {
-            Field::Key | Field::VersionId if memchr(b'\r', text).is_none() => self.has_references = true,
-            Field::Etag if memchr(b'\r', text).is_none() => {}
-            Field::Key
-            | Field::Etag
-            | Field::VersionId
-            | Field::Size
-            | Field::AboutCiphertext { .. }
-            | Field::Other => self.needs_reader = true,
-        }
-    }
-
-    fn add(&mut self, field: Field, text: Range<usize>) {
-        match field {
-            Field::Key => self.key = Some(text),
-            Field::Etag => self.etag = Some(text),
-            Field::VersionId => self.version_id = Some(text),
-            Field::Size => self.size = Some(text),
-            Field::AboutCiphertext { name_length } => {
-                let element = text.start - name_length - "<>".len()..text.end + name_length + "</>".len();
-                super::leave_out(&mut self.about_ciphertext, element);
-            }
-            Field::Other => {}
-        }
+        let has_reference = memchr(b'&', text).is_some();
+        let is_judged_here = matches!(field, Field::Key | Field::VersionId | Field::Etag);
+        self.has_references |= has_reference && field != Field::Etag;
+        self.needs_reader |= has_reference && !is_judged_here
+            || memchr(b'\r', text).is_some()
+            || str::from_utf8(text).is_err();
     }
 }
 
@@ -130,6 +165,14 @@ impl Field {
         }
     }
 
+    /// The text, if other elements may have it in common: it says nothing about the object, and is nothing
+    /// that a reader of XML has to judge.
+    fn common(self, text: &[u8]) -> Option<Vec<u8>> {
+        let may_be = matches!(self, Self::AboutCiphertext { .. } | Self::Other);
+        let is_common = may_be && memchr2(b'&', b'\r', text).is_none() && str::from_utf8(text).is_ok();
+        is_common.then(|| text.to_vec())
+    }
+
     /// Whether an entry may have the field once.
     fn is_single(self) -> bool {
         matches!(self, Self::Key | Self::Etag | Self::VersionId | Self::Size)
@@ -141,53 +184,99 @@ impl Field {
 pub(super) struct Shapes(Vec<Shape>);
 
 impl Shapes {
-    /// The plain element that `input` begins with.
-    pub(super) fn find(&mut self, input: &[u8]) -> Result<PlainElement, NotPlain> {
+    /// The plain element that `input` begins with; its `fields`, as they are written.
+    pub(super) fn find(&mut self, input: &[u8], fields: &mut Fields) -> Result<PlainElement, NotPlain> {
         for index in 0..self.0.len() {
-            let found = self.0[index].find(input);
+            let found = self.0[index].find(input, fields);
             if !matches!(found, Err(NotPlain::Other)) {
                 self.0[..=index].rotate_right(1);
                 return found;
             }
         }
-        let shape = Shape::parse(input)?;
-        let found = shape.find(input);
+        let mut shape = Shape::parse(input)?;
+        let found = shape.find(input, fields);
         self.0.truncate(MAX_SHAPES - 1);
         self.0.insert(0, shape);
         found
     }
 }
 
-/// The tags of a plain element.
+/// The tags of a plain element, and the texts that all elements with these tags have had in common.
 #[derive(Debug, Default)]
 struct Shape {
     is_entry: bool,
     /// All tags in order, with the white space between them.
     tags: Vec<u8>,
-    /// For each text, how much of `tags` comes before it, and what it is.
-    texts: Vec<(usize, Field)>,
+    texts: Vec<ShapeText>,
+    /// Tags and common texts, joined.
+    literals: Vec<Literal>,
+}
+
+/// A text between tags.
+#[derive(Debug)]
+struct ShapeText {
+    /// How many bytes of the tags come before it.
+    before: usize,
+    field: Field,
+    /// The text, if it says nothing about the object, and all elements so far have had it.
+    common: Option<Vec<u8>>,
+}
+
+/// Bytes that can be compared as a whole.
+#[derive(Debug, Default)]
+struct Literal {
+    bytes: Vec<u8>,
+    /// Where in them are elements about the stored bytes' checksums.
+    about_ciphertext: Vec<Range<usize>>,
+    /// The text behind them; `None` for the last ones.
+    field: Option<Field>,
 }
 
 impl Shape {
     /// The element that `input` begins with, if it has these tags.
-    fn find(&self, input: &[u8]) -> Result<PlainElement, NotPlain> {
+    fn find(&mut self, input: &[u8], fields: &mut Fields) -> Result<PlainElement, NotPlain> {
+        match self.find_by_literals(input, fields) {
+            Some(found) => Ok(found),
+            None => self.find_by_tags(input, fields),
+        }
+    }
+
+    /// The element that `input` begins with, if it has these tags and the common texts.
+    fn find_by_literals(&self, input: &[u8], fields: &mut Fields) -> Option<PlainElement> {
+        fields.clear();
         let mut found = PlainElement { is_entry: self.is_entry, ..PlainElement::default() };
-        let (mut at, mut compared) = (0, 0);
-        for &(before, field) in &self.texts {
-            let tags = &self.tags[compared..before];
-            if !input[at..].starts_with(tags) {
-                return Err(difference(tags, &input[at..]));
+        let mut at = 0;
+        for Literal { bytes, about_ciphertext, field } in &self.literals {
+            let rest = input[at..].strip_prefix(&bytes[..])?;
+            for element in about_ciphertext {
+                leave_out(&mut fields.about_ciphertext, at + element.start..at + element.end);
             }
+            at += bytes.len();
+            if let Some(field) = field {
+                at += found.add(*field, rest, at, fields).ok()?;
+            }
+        }
+        found.length = at;
+        Some(found)
+    }
+
+    /// The element that `input` begins with, if it has these tags. A text that it has not in common with the
+    /// elements before is not compared any more.
+    #[cold]
+    fn find_by_tags(&mut self, input: &[u8], fields: &mut Fields) -> Result<PlainElement, NotPlain> {
+        fields.clear();
+        let mut found = PlainElement { is_entry: self.is_entry, ..PlainElement::default() };
+        let mut places = Vec::with_capacity(self.texts.len());
+        let (mut at, mut compared) = (0, 0);
+        for &ShapeText { before, field, .. } in &self.texts {
+            let tags = &self.tags[compared..before];
+            let Some(rest) = input[at..].strip_prefix(tags) else {
+                return Err(difference(tags, &input[at..]));
+            };
             at += tags.len();
             compared = before;
-            let text = &input[at..];
-            let digest = if field == Field::Etag { digest_length(text) } else { None };
-            found.has_digest |= digest.is_some();
-            let length = match digest {
-                Some(length) => length,
-                None => found.text_length(field, text)?,
-            };
-            found.add(field, at..at + length);
+            let length = found.add(field, rest, at, fields)?;
+            places.push(at..at + length);
             at += length;
         }
         let tags = &self.tags[compared..];
@@ -195,7 +284,35 @@ impl Shape {
             return Err(difference(tags, &input[at..]));
         }
         found.length = at + tags.len();
+        for (text, place) in self.texts.iter_mut().zip(places) {
+            text.common.take_if(|common| **common != input[place]);
+        }
+        self.join_literals();
         Ok(found)
+    }
+
+    fn join_literals(&mut self) {
+        let (mut literal, mut copied) = (Literal::default(), 0);
+        self.literals.clear();
+        for ShapeText { before, field, common } in &self.texts {
+            literal.bytes.extend_from_slice(&self.tags[copied..*before]);
+            copied = *before;
+            match (common, field) {
+                (Some(common), Field::AboutCiphertext { name_length }) => {
+                    let start = literal.bytes.len() - name_length - "<>".len();
+                    literal.bytes.extend_from_slice(common);
+                    let end = literal.bytes.len() + name_length + "</>".len();
+                    literal.about_ciphertext.push(start..end);
+                }
+                (Some(common), _) => literal.bytes.extend_from_slice(common),
+                (None, _) => {
+                    literal.field = Some(*field);
+                    self.literals.push(std::mem::take(&mut literal));
+                }
+            }
+        }
+        literal.bytes.extend_from_slice(&self.tags[copied..]);
+        self.literals.push(literal);
     }
 
     /// The shape of the plain element that `input` begins with.
@@ -212,6 +329,7 @@ impl Shape {
                 }
                 if open.is_empty() {
                     shape.tags.extend_from_slice(&input[copied..at]);
+                    shape.join_literals();
                     return Ok(shape);
                 }
                 at += input[at..].iter().take_while(|byte| is_blank(&[**byte])).count();
@@ -236,7 +354,8 @@ impl Shape {
                 Some(b'/') if field.is_single() && shape.has(field) => return Err(NotPlain::Other),
                 Some(b'/') => {
                     shape.tags.extend_from_slice(&input[copied..at]);
-                    shape.texts.push((shape.tags.len(), field));
+                    let common = field.common(&input[at..at + text]);
+                    shape.texts.push(ShapeText { before: shape.tags.len(), field, common });
                     copied = at + text;
                 }
                 Some(_) if field == Field::Other && is_blank(&input[at..at + text]) => {}
@@ -247,7 +366,7 @@ impl Shape {
     }
 
     fn has(&self, field: Field) -> bool {
-        self.texts.iter().any(|(_, other)| *other == field)
+        self.texts.iter().any(|text| text.field == field)
     }
 }
 

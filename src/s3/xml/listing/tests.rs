@@ -1,3 +1,4 @@
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
@@ -68,10 +69,10 @@ fn rewrite_as(
     rewriter.finish().map(|()| output.to_vec())
 }
 
-fn entries(document: &str, requested: NameEncoding) -> Result<Vec<ListedEntry<'static>>, XmlError> {
+fn entries(document: &str, requested: NameEncoding) -> Result<Vec<OwnedEntry>, XmlError> {
     let mut found = Vec::new();
     rewrite(document.as_bytes(), &[], requested, |entry| {
-        found.push(entry.clone().into_owned());
+        found.push(entry.to_owned());
         entry.size
     })
     .map(|_| found)
@@ -112,7 +113,7 @@ fn listing(inside: &str) -> String {
 }
 
 fn keys(document: &str, requested: NameEncoding) -> Result<Vec<String>, XmlError> {
-    Ok(entries(document, requested)?.iter().map(|entry| entry.object.clone().into_owned()).collect())
+    Ok(entries(document, requested)?.iter().map(|entry| entry.entry().object().to_owned()).collect())
 }
 
 #[test]
@@ -131,14 +132,16 @@ fn changes_the_sizes_and_what_is_of_the_ciphertext_and_nothing_else() {
 fn reads_what_an_entry_says() {
     let found = entries(AWS, NameEncoding::Url).unwrap();
     let [first, second] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!((&*first.object, first.size), ("a b/c+", 17));
+    let (first, second) = (first.entry(), second.entry());
+    assert_eq!((first.object(), first.size), ("a b/c+", 17));
     assert_eq!(first.etag(), Some("d41d8cd98f00b204e9800998ecf8427e-2"));
-    assert_eq!((second.etag(), second.version_id.as_deref()), (None, None));
+    assert_eq!((second.etag(), second.version_id()), (None, None));
 
     let found = entries(&odd(), NameEncoding::Verbatim).unwrap();
     let [version] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(&*version.object, "</Key><Size></Key>&&é\u{1f980}");
-    assert_eq!((version.version_id.as_deref(), version.size), (Some("v1"), 33));
+    let version = version.entry();
+    assert_eq!(version.object(), "</Key><Size></Key>&&é\u{1f980}");
+    assert_eq!((version.version_id(), version.size), (Some("v1"), 33));
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn a_key_that_looks_like_markup_is_a_key() {
         let document = listing(&format!("{shown}<Contents><Key>{written}</Key><Size>32</Size></Contents>"));
         let found = entries(&document, NameEncoding::Verbatim).unwrap();
         assert_eq!(found.len(), 1, "This is a security issue: {document}");
-        assert_eq!((&*found[0].object, found[0].size), (key, 32));
+        assert_eq!((found[0].entry().object(), found[0].entry().size), (key, 32));
         let rewritten = rewrite(document.as_bytes(), &[], NameEncoding::Verbatim, |_| 16).unwrap();
         assert_eq!(String::from_utf8(rewritten).unwrap(), document.replace(">32<", ">16<"));
     }
@@ -403,7 +406,7 @@ proptest! {
         let mut sizes = objects.iter().map(|(_, _, size, _)| *size);
         let mut seen = Vec::new();
         let rewritten = rewrite(document(false).as_bytes(), &cuts, NameEncoding::Verbatim, |entry| {
-            seen.push((entry.object.clone().into_owned(), entry.size));
+            seen.push((entry.object().to_owned(), entry.size));
             sizes.next().unwrap()
         }).unwrap();
         prop_assert_eq!(String::from_utf8(rewritten).unwrap(), document(true));

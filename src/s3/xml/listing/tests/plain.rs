@@ -1,11 +1,22 @@
 //! Plain entries are found by their shape, and are what they would be if they were read as XML.
 
 use super::*;
+use crate::s3::xml::listing::fields::{ListedEtag, Place};
+use crate::s3::xml::listing::shape::QUOTE;
 
 /// The fields of an entry that is plain as a whole.
-fn plain_fields(element: &[u8]) -> Option<Fields<'_>> {
-    let found = Shapes::default().find(element).ok().filter(|found| found.length == element.len())?;
-    Fields::from_plain(element, found)
+fn plain_fields(element: &[u8]) -> Option<Fields> {
+    plain_fields_after(&[], element)
+}
+
+/// The fields of an entry that is plain as a whole, behind others.
+fn plain_fields_after(before: &[&[u8]], element: &[u8]) -> Option<Fields> {
+    let (mut shapes, mut fields) = (Shapes::default(), Fields::default());
+    for other in before {
+        let _found = shapes.find(other, &mut fields);
+    }
+    let found = shapes.find(element, &mut fields).ok().filter(|found| found.length == element.len())?;
+    fields.complete(element, found).then_some(fields)
 }
 
 /// What an entry may be made of, as it should be and as it should not.
@@ -64,11 +75,12 @@ fn entries_of_s3_are_plain() {
     let entry = "<Contents>\n<Key>a&amp;b</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>\
                  <ChecksumType>FULL_OBJECT</ChecksumType><Size>17</Size><StorageClass>STANDARD</StorageClass></Contents>";
     let fields = plain_fields(entry.as_bytes()).expect("it is plain");
-    assert_eq!(
-        (fields.key.as_deref(), fields.etag.as_ref().map(|etag| (&*etag.text, etag.is_quoted))),
-        (Some("a&b"), Some(("e", true)))
-    );
-    assert_eq!(&entry[fields.size.expect("it has one").1], "17");
+    let (digits, size) = fields.size.expect("it has one");
+    assert_eq!((&entry[digits.range()], size), ("17", 17));
+    let read = ListedEntry { bytes: entry.as_bytes(), fields: &fields, size };
+    assert_eq!((read.object(), read.etag()), ("a&b", Some("e")));
+    let first = entry.replace("a&amp;b", "another").replace("STANDARD", "GLACIER");
+    assert_eq!(plain_fields_after(&[first.as_bytes()], entry.as_bytes()), Some(fields));
 }
 
 const NAMES: [&str; 4] = ["Contents", "Version", "DeleteMarker", "CommonPrefixes"];
@@ -122,8 +134,8 @@ fn seen(document: &str, cuts: &[usize]) -> Seen {
     let mut entries = Vec::new();
     let rewritten = rewrite_as(document.as_bytes(), cuts, NameEncoding::Verbatim, |entry| {
         let owned = |text: &str| text.to_owned();
-        let (etag, version_id) = (entry.etag().map(owned), entry.version_id.as_deref().map(owned));
-        entries.push((entry.object.clone().into_owned(), entry.size, etag, version_id));
+        let (etag, version_id) = (entry.etag().map(owned), entry.version_id().map(owned));
+        entries.push((entry.object().to_owned(), entry.size, etag, version_id));
         ClientEntry { size: entry.size / 2, etag_suffix: "-v" }
     })?;
     Ok((String::from_utf8(rewritten).unwrap(), entries))
@@ -160,15 +172,33 @@ proptest! {
     /// This is a security issue: a listing must not depend on how its entries were found.
     #[test]
     fn a_listing_is_rewritten_as_if_no_entry_were_plain(
-        elements in prop::collection::vec(element(), 0..6),
+        elements in prop::collection::vec(element(), 1..4),
+        chosen in prop::collection::vec((any::<usize>(), any::<u8>()), 0..8),
         between in prop::sample::select(&["", "\n  ", "<!-- <Contents> -->", "text"][..]),
         cuts in prop::collection::vec(any::<usize>(), 0..12),
     ) {
-        let document = listing(&format!("<Name>b</Name>{}", elements.join(between)));
+        let chosen = chosen.into_iter().map(|(index, texts)| changed(&elements[index % elements.len()], texts));
+        let document = listing(&format!("<Name>b</Name>{}", chosen.collect::<Vec<_>>().join(between)));
         let read = seen_by_reader(&document);
         prop_assert_eq!(&seen(&document, &[]), &read, "{}", document);
         prop_assert_eq!(&seen(&document, &cuts), &read, "{}", document);
     }
+}
+
+/// The element with other texts between the same tags: those whose bit is set.
+fn changed(element: &str, texts: u8) -> String {
+    let changes = [
+        ("STANDARD", "GLACIER_IR"),
+        ("2026-", "2027-"),
+        ("SHA1", "CRC64NVME"),
+        ("COMPOSITE", "FULL_OBJECT"),
+        (">17<", ">4711<"),
+        (">a<", ">b&amp;\u{e9}<"),
+        ("<ID>1<", "<ID>two\r\nlines<"),
+        ("<ChecksumType></", "<ChecksumType>&#60;</"),
+    ];
+    let meant = changes.iter().enumerate().filter(|(bit, _)| texts & 1 << bit != 0);
+    meant.fold(element.to_owned(), |element, (_, (from, to))| element.replace(from, to))
 }
 
 #[test]
@@ -228,23 +258,22 @@ proptest! {
         let fields = plain_fields(element.as_bytes()).expect("it is plain");
         let read = Fields::read(element.as_bytes());
         prop_assert_eq!(read.as_ref(), Ok(&fields), "{}", element);
-        let etag = fields.etag.expect("it has one");
-        let (text, is_digest) = (etag.text.clone(), etag.is_digest);
+        let text = fields.etag.as_ref().expect("it has one").text(element.as_bytes());
+        let digest = if let Some(ListedEtag::Digest(at)) = fields.etag { Some(at) } else { None };
         let is_hash = [32, 64].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_written_plainly = element.contains(&format!(">&quot;{text}&quot;<"));
-        prop_assert_eq!(is_digest, is_hash && is_written_plainly, "{}", element);
-        let written = |is_digest| {
-            let names = Names { encoding: NameEncoding::Verbatim, is_told: false };
-            let found = Shapes::default().find(element.as_bytes()).ok();
-            let piece = read_entry(element.as_bytes(), found, names, &mut false);
-            let Ok(ListingPiece::Entry(mut entry)) = piece else { panic!("{element}") };
-            entry.etag = entry.etag.map(|etag| ListedEtag { is_digest, ..etag });
+        prop_assert_eq!(digest.is_some(), is_hash && is_written_plainly, "{}", element);
+        let written = |fields: &Fields| {
             let mut written = BytesMut::new();
+            let entry = ListedEntry { bytes: element.as_bytes(), fields, size: 17 };
             entry.write(ClientEntry { size: 1, etag_suffix: "-v" }, &mut written);
             written
         };
-        if is_digest {
-            prop_assert_eq!(written(true), written(false));
+        if let Some(at) = digest {
+            let range = at.range();
+            let text = Text::Written(Place::new(range.start + QUOTE.len()..range.end - QUOTE.len()));
+            let etag = Some(ListedEtag::Other { text, is_quoted: true, at });
+            prop_assert_eq!(written(&fields), written(&Fields { etag, ..fields.clone() }));
         }
     }
 }
