@@ -77,8 +77,8 @@ pub struct Verdict(Arc<OnceLock<Vec<Checksum>>>);
 
 impl Verdict {
     /// The verified checksums of the whole plaintext; `None` until the body has ended without an error.
-    pub fn checksums(&self) -> Option<Vec<Checksum>> {
-        self.0.get().cloned()
+    pub fn checksums(&self) -> Option<&[Checksum]> {
+        self.0.get().map(Vec::as_slice)
     }
 }
 

@@ -53,8 +53,7 @@ pub(crate) fn set_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
 
 /// Sets a checksum of an object and the checksum's type: of the whole object, or composite.
 pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
-    let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-    headers.insert(checksum.value.algorithm().header_name(), value);
+    headers.insert(checksum.value.algorithm().header_name(), checksum.to_header());
     headers.insert(&name::CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
 }
 

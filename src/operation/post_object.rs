@@ -80,7 +80,7 @@ async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<Box
     let expected = usize::try_from(upload.request_length).unwrap_or(PART_LENGTH).min(PART_LENGTH);
     let mut response = match file.read_piece(expected).await? {
         FilePiece::Last(plaintext) => {
-            let checksums = verdict.checksums().unwrap_or_default();
+            let checksums = verdict.checksums().unwrap_or_default().to_vec();
             object.put(resources, Plaintext::Whole(plaintext, checksums)).await?
         }
         FilePiece::Part(first) => {
@@ -91,7 +91,7 @@ async fn store(resources: &Resources, upload: FormUpload) -> Result<Response<Box
         }
     };
     let verified = verdict.checksums().unwrap_or_default();
-    response_headers::set_checksums(response.headers_mut(), &verified);
+    response_headers::set_checksums(response.headers_mut(), verified);
     let mut headers = response.into_parts().0.headers;
     headers.extend(keys.echo(operation));
     let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().to_owned();

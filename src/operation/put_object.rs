@@ -13,7 +13,7 @@ use crate::body::{BoxBody, IngestBody, Verdict, boxed};
 use crate::envelope::native::ciphertext_length;
 use crate::error::Error;
 use crate::object::plaintext::Plaintext;
-use crate::s3::{Checksum, DeclaredIntegrity, ErrorCode, S3Error};
+use crate::s3::{DeclaredIntegrity, ErrorCode, S3Error};
 
 pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
@@ -30,8 +30,8 @@ pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<
     };
     let mut response = object.put(resources, plaintext).await?;
     if response.status().is_success() {
-        let verified = verdict.checksums().unwrap_or_else(|| declared.into_iter().collect());
-        response_headers::set_checksums(response.headers_mut(), &verified);
+        let verified = verdict.checksums().unwrap_or(declared.as_slice());
+        response_headers::set_checksums(response.headers_mut(), verified);
     }
     Ok(response)
 }
@@ -64,6 +64,5 @@ async fn read_whole(mut body: IngestBody, verdict: &Verdict, length: u64) -> Res
     while let Some(frame) = body.frame().await {
         plaintext.extend_from_slice(&frame?.into_data().unwrap_or_default());
     }
-    let checksums: Vec<Checksum> = verdict.checksums().unwrap_or_default();
-    Ok(Plaintext::Whole(plaintext, checksums))
+    Ok(Plaintext::Whole(plaintext, verdict.checksums().unwrap_or_default().to_vec()))
 }

@@ -28,7 +28,9 @@ pub use delete_objects::{
 };
 pub use error_document::{ErrorDocument, MAX_ERROR_DOCUMENT, parse_error_document, rename_bucket};
 pub use listed_page::{ListedObject, ListedPage, MAX_PAGE_DOCUMENT, PageEnd, parse_page};
-pub use listing::{ClientEntry, ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding};
+pub use listing::{
+    ClientEntry, ListRewriter, ListedEntry, ListingPiece, MAX_ENTRY, NameEncoding, OwnedEntry,
+};
 pub use multipart::{
     CompletedPart, CompletionResponse, CompletionResult, ListedPart, MAX_COMPLETE_REQUEST,
     MAX_UPLOAD_DOCUMENT, PartEntry, UploadedParts, complete_request, parse_completion_response,

@@ -24,7 +24,7 @@ use super::{BoxBody, UpstreamBody, UpstreamRequest};
 use crate::s3::headers::HOP_BY_HOP;
 use crate::s3::{BucketName, ObjectKey};
 use crate::sigv4::PayloadSigning;
-use crate::wire::checksum::{ChecksumAlgorithm, checksum};
+use crate::wire::checksum::{Checksum, ChecksumAlgorithm, checksum};
 use crate::wire::digest::sha256;
 use crate::wire::header::{
     CONTENT_MD5, CONTENT_SHA256, DATE, DECODED_CONTENT_LENGTH, SECURITY_TOKEN, TRAILER_NAMES, name,
@@ -33,8 +33,9 @@ use crate::wire::header::{
 /// The `User-Agent` of requests that have none.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
 
-/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, those of the signature and of a trace.
-const ADDED_HEADERS: usize = 9;
+/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, the body's, those of the signature and of a
+/// trace.
+const ADDED_HEADERS: usize = 11;
 
 /// Headers that this client sets or removes, besides [`HOP_BY_HOP`]: framing and identity. `Accept-Encoding`
 /// is among them because bodies are needed as they are stored, never recoded on the way.
@@ -58,11 +59,20 @@ pub(super) struct Prepared {
     bucket: Option<BucketName>,
     object: Option<ObjectKey>,
     query: Vec<(String, Option<String>)>,
-    /// Without those of the address and the signature.
+    /// Without those of the address, the signature and [`Self::described`].
     headers: HeaderMap,
+    described: Described,
     payload: Payload,
     pace: Pace,
     kind: Kind,
+}
+
+/// What is said of a body that is sent whole. Each attempt writes these headers anew: the first copy of a
+/// header value costs as much as a new one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Described {
+    length: Option<u64>,
+    checksum: Option<Checksum>,
 }
 
 enum Payload {
@@ -92,21 +102,22 @@ impl Prepared {
         for name in managed {
             headers.remove(name);
         }
+        let mut described = Described::default();
         let payload = match body {
-            UpstreamBody::Empty => empty(&method, &mut headers),
-            UpstreamBody::Buffered(bytes) => buffered(bytes, &mut headers),
-            UpstreamBody::Content(bytes) => content(bytes, security, algorithm, &mut headers),
+            UpstreamBody::Empty => empty(&method, &mut described),
+            UpstreamBody::Buffered(bytes) => buffered(bytes, &mut headers, &mut described),
+            UpstreamBody::Content(bytes) => content(bytes, security, algorithm, &mut headers, &mut described),
             UpstreamBody::StreamedContent { body, length: 0 } => {
                 // hyper never polls a body of length 0, so its error, if any, is found here.
                 Box::pin(ended(body)).await?;
-                content(Bytes::new(), security, algorithm, &mut headers)
+                content(Bytes::new(), security, algorithm, &mut headers, &mut described)
             }
             UpstreamBody::StreamedContent { body, length } => {
                 announce_stream(length, algorithm, &mut headers)?;
                 Payload::Streamed { upload: Upload::new(body), length, algorithm }
             }
         };
-        Ok(Self { method, bucket, object, query, headers, payload, pace, kind })
+        Ok(Self { method, bucket, object, query, headers, described, payload, pace, kind })
     }
 
     /// The bucket of the request, whose region may be another; `None` for a request that makes the bucket.
@@ -133,6 +144,12 @@ impl Prepared {
         *headers = self.headers.clone();
         headers.reserve(ADDED_HEADERS);
         headers.insert(header::HOST, host);
+        if let Some(length) = self.described.length {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if let Some(checksum) = &self.described.checksum {
+            headers.insert(checksum.algorithm().header_name(), checksum.to_header());
+        }
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         Ok(request.into_parts().0)
     }
@@ -207,25 +224,25 @@ fn is_managed(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name) || MANAGED_HEADERS.contains(name)
 }
 
-fn empty(method: &Method, headers: &mut HeaderMap) -> Payload {
+fn empty(method: &Method, described: &mut Described) -> Payload {
     // RFC 9110, 8.6: methods that define a meaning for a body announce that it is empty. radosgw responds
     // with 411 otherwise.
     if *method == Method::PUT || *method == Method::POST {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+        described.length = Some(0);
     }
     Payload::Whole { bytes: Bytes::new(), signing: PayloadSigning::Empty }
 }
 
 /// Several S3 operations with an XML body require a digest of it. Content-MD5 is the digest that every
 /// storage knows, and that always means this body (a checksum on CompleteMultipartUpload means the object).
-fn buffered(bytes: Bytes, headers: &mut HeaderMap) -> Payload {
+fn buffered(bytes: Bytes, headers: &mut HeaderMap, described: &mut Described) -> Payload {
     let has_digest = headers.contains_key(CONTENT_MD5)
         || headers.keys().any(|name| name.as_str().starts_with("x-amz-checksum-"));
     if !has_digest {
         let digest = STANDARD.encode(Md5::digest(&bytes));
         headers.insert(CONTENT_MD5, HeaderValue::try_from(digest).expect("base64 is visible ASCII"));
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    described.length = Some(bytes.len() as u64);
     let signing = PayloadSigning::Sha256(sha256(&bytes));
     Payload::Whole { bytes, signing }
 }
@@ -235,15 +252,14 @@ fn content(
     security: TransportSecurity,
     algorithm: Option<ChecksumAlgorithm>,
     headers: &mut HeaderMap,
+    described: &mut Described,
 ) -> Payload {
     headers.remove(&name::SDK_CHECKSUM_ALGORITHM);
     if let Some(algorithm) = algorithm {
-        let value =
-            HeaderValue::try_from(checksum(algorithm, &bytes).to_string()).expect("base64 is visible ASCII");
-        headers.insert(algorithm.header_name(), value);
         headers.insert(&name::SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    let checksum = algorithm.map(|algorithm| checksum(algorithm, &bytes));
+    *described = Described { length: Some(bytes.len() as u64), checksum };
     let signing = match security {
         TransportSecurity::Encrypted => PayloadSigning::Unsigned,
         TransportSecurity::Plaintext => PayloadSigning::Sha256(sha256(&bytes)),

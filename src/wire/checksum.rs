@@ -8,9 +8,10 @@ use std::hash::Hasher as _;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use md5::Digest as _;
 use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
@@ -178,11 +179,16 @@ impl Checksum {
     pub fn bytes(&self) -> &[u8] {
         &self.padded[..self.algorithm.digest_len()]
     }
+
+    /// The value of the [header](ChecksumAlgorithm::header_name) that carries the checksum: base64.
+    pub fn to_header(&self) -> HeaderValue {
+        HeaderValue::try_from(STANDARD.encode(self.bytes())).expect("base64 is a header value")
+    }
 }
 
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&STANDARD.encode(self.bytes()))
+        Base64Display::new(self.bytes(), &STANDARD).fmt(f)
     }
 }
 
@@ -372,7 +378,9 @@ mod tests {
                 Some(&*algorithm.token().to_lowercase())
             );
             assert_eq!(Hasher::new(algorithm).algorithm(), algorithm);
-            assert_eq!(checksum(algorithm, b"").to_string().len(), algorithm.base64_len());
+            let of_nothing = checksum(algorithm, b"");
+            assert_eq!(of_nothing.to_string().len(), algorithm.base64_len());
+            assert_eq!(of_nothing.to_header(), of_nothing.to_string());
         }
         assert_eq!(ChecksumAlgorithm::from_header("x-amz-checksum-sha3"), None);
         assert_eq!(ChecksumAlgorithm::from_header("content-md5"), None);

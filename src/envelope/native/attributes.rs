@@ -5,6 +5,7 @@
 //! sees no checksum of a plaintext in clear, since that would reveal whether two objects are equal.
 
 use aws_lc_rs::aead::Aad;
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
@@ -83,9 +84,11 @@ impl Attributes {
         let known = self.known.iter().map(|checksum| (checksum.algorithm().tag(), checksum.bytes()));
         let unknown = self.unknown.iter().map(|(tag, value)| (*tag, value.as_slice()));
         let upload = self.upload.as_ref().map(|byte| (UPLOAD_CHECKSUM, std::slice::from_ref(byte)));
-        let mut all: Vec<(u8, &[u8])> = known.chain(upload).chain(unknown).collect();
+        let mut all: SmallVec<[(u8, &[u8]); 4]> = known.chain(upload).chain(unknown).collect();
         all.sort_unstable_by_key(|(tag, _)| *tag);
-        let mut bytes = Zeroizing::new(Vec::new());
+        let length = all.iter().map(|(_, value)| 2 + value.len()).sum();
+        // A vector that grows leaves copies that are not zeroed.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
         for (tag, value) in all {
             let length = u8::try_from(value.len()).expect("a value came with a length of one byte");
             bytes.extend_from_slice(&[tag, length]);

@@ -1,7 +1,6 @@
 //! UploadPart: one segment, sealed while it streams; on any node, in any order, any number of times.
 
 use http::Response;
-use http::header::HeaderValue;
 
 use crate::access::Right;
 use crate::body::{BoxBody, boxed};
@@ -34,13 +33,13 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
         None => body,
     };
     let part = NewPart { resources, bucket, object_key, upload: &upload, number, length, headers };
-    let mut uploaded = part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default())).await?;
+    let mut uploaded =
+        part.store(boxed(body), || Ok(verdict.checksums().unwrap_or_default().to_vec())).await?;
     let etag = uploaded.etag_with_receipt(resources, &upload, number).await;
     let head = uploaded.response.headers_mut();
     set_etag(head, &etag)?;
     for checksum in &uploaded.checksums {
-        let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-        head.insert(checksum.algorithm().header_name(), value);
+        head.insert(checksum.algorithm().header_name(), checksum.to_header());
     }
     Ok(uploaded.response)
 }

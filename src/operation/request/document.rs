@@ -6,7 +6,7 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use http_body_util::BodyExt;
 
 use super::Call;
@@ -146,9 +146,7 @@ pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Res
     let (bytes, verdict) = call.document(resources, document_limit(call.operation), &declared).await?;
     let mut trailers = HeaderMap::new();
     for checksum in verdict.checksums().unwrap_or_default() {
-        let name = checksum.algorithm().header_name();
-        let value = HeaderValue::from_str(&checksum.to_string()).expect("base64 is a header value");
-        trailers.insert(name, value);
+        trailers.insert(checksum.algorithm().header_name(), checksum.to_header());
     }
     Ok(Document { bytes, trailers, is_original: true })
 }

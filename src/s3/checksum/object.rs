@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use http::HeaderValue;
+
 use super::ChecksumType;
 use crate::wire::checksum::Checksum;
 
@@ -22,6 +24,16 @@ impl ObjectChecksum {
         match self.parts {
             Some(_) => ChecksumType::Composite,
             None => ChecksumType::FullObject,
+        }
+    }
+
+    /// The value of the header that carries the checksum.
+    pub fn to_header(&self) -> HeaderValue {
+        match self.parts {
+            Some(_) => {
+                HeaderValue::try_from(self.to_string()).expect("base64 and a number are a header value")
+            }
+            None => self.value.to_header(),
         }
     }
 }

@@ -68,11 +68,11 @@ impl CustomerKeys {
     /// `InvalidEncryptionAlgorithmError` for another algorithm than `AES256`.
     pub fn take(operation: Operation, headers: &mut HeaderMap) -> Result<Self, S3Error> {
         let mut keys = Self::default();
-        // Most requests have none: one look at their few names costs less than a lookup of each of the six.
-        if !headers.keys().any(|name| is_of_customer_key(name.as_str())) {
-            return Ok(keys);
-        }
-        let (object, source) = (Sent::take(&OBJECT, headers), Sent::take(&SOURCE, headers));
+        // One look at the few names of a request costs less than a lookup of each of the six.
+        let has = |prefix| headers.keys().any(|name| name.as_str().starts_with(prefix));
+        let (has_object, has_source) = (has(SSE_CUSTOMER_PREFIX), has(SOURCE_PREFIX));
+        let object = has_object.then(|| Sent::take(&OBJECT, headers)).flatten();
+        let source = has_source.then(|| Sent::take(&SOURCE, headers)).flatten();
         if operation.takes_customer_key() {
             if let Some(object) = object {
                 if let Some(other) = headers.get(SSE) {
@@ -120,13 +120,14 @@ struct Sent {
 impl Sent {
     /// Takes them out of the headers; `None` if there are none.
     fn take(names: &Names, headers: &mut HeaderMap) -> Option<Self> {
-        let all = [&names.algorithm, &names.key, &names.md5];
-        if !all.iter().any(|name| headers.contains_key(*name)) {
-            return None;
-        }
-        let is_repeated = all.iter().any(|name| headers.get_all(*name).iter().nth(1).is_some());
-        let [algorithm, key, md5] = all.map(|name| headers.remove(name));
-        Some(Self { algorithm, key, md5, is_repeated })
+        let mut is_repeated = false;
+        let mut take = |name: &HeaderName| {
+            is_repeated |= headers.get_all(name).iter().nth(1).is_some();
+            headers.remove(name)
+        };
+        let (algorithm, key, md5) = (take(&names.algorithm), take(&names.key), take(&names.md5));
+        let is_sent = algorithm.is_some() || key.is_some() || md5.is_some();
+        is_sent.then_some(Self { algorithm, key, md5, is_repeated })
     }
 
     /// S3 looks at the algorithm, then at the key, then at the MD5, and last at the key's length.
