@@ -1,61 +1,59 @@
-//! Chunk buffers that are reused when their content has been written: a chunk that is contiguous in the bytes
-//! read is opened or sealed straight into another buffer, and a new one would have to be cleared first, which
-//! costs as much as the copy that is saved.
+//! Chunk buffers that are reused when their content has been written. The buffers of a thread are shared by all
+//! bodies on it: what was written last is still in the core's own cache, and a new buffer would have to be
+//! cleared first, which costs as much as the copy that a chunk opened or sealed straight into it saves.
 //!
 //! It must not know what the buffers hold. It promises that a buffer is reused only after its last reader has
-//! dropped it.
+//! dropped it, and that a thread keeps at most [`MAX_KEPT`] of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
-/// The buffers of one body. Buffers in use return to the pool as long as it lives.
-#[derive(Default)]
-pub(super) struct BufferPool {
-    /// `None` before the first buffer: most bodies need none.
-    buffers: Option<Arc<Mutex<Vec<BytesMut>>>>,
+/// Max buffers that a thread keeps, of 64 KiB each: half of what a core's own cache has.
+const MAX_KEPT: usize = 16;
+
+thread_local! {
+    static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
-impl BufferPool {
-    /// A returned buffer, whose content is to be overwritten, or an empty one.
-    pub(super) fn take(&self) -> BytesMut {
-        self.buffers.as_ref().and_then(|buffers| lock(buffers).pop()).unwrap_or_default()
-    }
+/// The buffer that was returned last, with what it held, which is to be overwritten; or a new one, without any
+/// room.
+pub(super) fn take() -> BytesMut {
+    KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
 
-    /// Shares the content of a buffer, which returns to the pool when its last reader drops it.
-    pub(super) fn freeze(&mut self, buffer: BytesMut) -> Bytes {
-        let home = Arc::clone(self.buffers.get_or_insert_default());
-        Bytes::from_owner(PooledBuffer { buffer, home })
-    }
+/// As [`take`], but without content.
+pub(super) fn take_empty() -> BytesMut {
+    let mut buffer = take();
+    buffer.clear();
+    buffer
+}
 
-    /// Frees the buffers that were returned.
-    pub(super) fn clear(&self) {
-        if let Some(buffers) = &self.buffers {
-            lock(buffers).clear();
-        }
-    }
+/// Shares the content of a buffer, which is kept for reuse when its last reader drops it.
+pub(super) fn freeze(buffer: BytesMut) -> Bytes {
+    Bytes::from_owner(PooledBuffer(buffer))
 }
 
 /// A buffer in use.
-struct PooledBuffer {
-    buffer: BytesMut,
-    home: Arc<Mutex<Vec<BytesMut>>>,
-}
+struct PooledBuffer(BytesMut);
 
 impl AsRef<[u8]> for PooledBuffer {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer
+        &self.0
     }
 }
 
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
-        lock(&self.home).push(std::mem::take(&mut self.buffer));
+        let buffer = std::mem::take(&mut self.0);
+        // A thread that ends keeps nothing.
+        let _is_running = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < MAX_KEPT {
+                kept.push(buffer);
+            }
+        });
     }
-}
-
-fn lock(pool: &Mutex<Vec<BytesMut>>) -> MutexGuard<'_, Vec<BytesMut>> {
-    pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -64,29 +62,41 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_when_its_last_reader_has_gone() {
-        let mut pool = BufferPool::default();
-        let mut buffer = pool.take();
+        let mut buffer = take();
         assert!(buffer.is_empty());
         buffer.extend_from_slice(b"chunk");
         let place = buffer.as_ptr();
-        let frozen = pool.freeze(buffer);
+        let frozen = freeze(buffer);
         let part = frozen.slice(1..3);
         drop(frozen);
-        assert!(pool.take().is_empty(), "a part of it is still read");
+        assert_eq!(take().capacity(), 0, "a part of it is still read");
         assert_eq!(part, "hu");
         drop(part);
-        let again = pool.take();
+        let again = take();
         assert_eq!((again.as_ptr(), &again[..]), (place, &b"chunk"[..]));
-        drop(pool.freeze(again));
-        pool.clear();
-        assert!(pool.take().is_empty());
+        drop(freeze(again));
+        let empty = take_empty();
+        assert_eq!((empty.as_ptr(), empty.len()), (place, 0));
     }
 
     #[test]
-    fn what_is_lent_outlives_the_body() {
-        let mut pool = BufferPool::default();
-        let frozen = pool.freeze(BytesMut::from(&b"chunk"[..]));
-        drop(pool);
-        assert_eq!(frozen, "chunk");
+    fn a_thread_keeps_few_and_gives_the_latest_first() {
+        let buffers: Vec<_> =
+            (0..MAX_KEPT + 3).map(|number| freeze(BytesMut::from(&[number as u8][..]))).collect();
+        drop(buffers);
+        let kept: Vec<_> = std::iter::from_fn(|| Some(take()).filter(|buffer| !buffer.is_empty())).collect();
+        assert_eq!(kept.len(), MAX_KEPT);
+        assert_eq!(kept[0][..], [MAX_KEPT as u8 - 1]);
+    }
+
+    #[test]
+    fn what_is_read_on_another_thread_stays_there() {
+        let frozen = freeze(BytesMut::from(&b"chunk"[..]));
+        let read = std::thread::spawn(move || {
+            drop(frozen);
+            take()
+        });
+        assert_eq!(read.join().unwrap()[..], b"chunk"[..]);
+        assert_eq!(take().capacity(), 0);
     }
 }

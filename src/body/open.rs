@@ -10,9 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use super::buffer_pool::BufferPool;
 use super::data::poll_next_data;
-use super::{BoxError, DataBody, PollData};
+use super::{BoxError, DataBody, PollData, buffer_pool};
 use crate::envelope::StreamError;
 use crate::envelope::native::{FormatError, PieceOpener, ReadWindow, SEALED_CHUNK};
 
@@ -73,7 +72,6 @@ pub struct OpenPieces<B> {
     left: PlaintextWindow,
     piece: BytesMut,
     pending: Bytes,
-    pool: BufferPool,
     has_ended: bool,
 }
 
@@ -99,7 +97,6 @@ where
             left: plaintext_window,
             piece: BytesMut::new(),
             pending: Bytes::new(),
-            pool: BufferPool::default(),
             has_ended: false,
         })
     }
@@ -128,6 +125,9 @@ where
             return Filled::Contiguous;
         }
         if self.piece.capacity() == 0 {
+            if wanted == SEALED_CHUNK {
+                self.piece = buffer_pool::take_empty();
+            }
             self.piece.reserve(wanted);
         }
         let take = self.pending.len().min(wanted - self.piece.len());
@@ -140,15 +140,16 @@ where
     fn open_gathered(&mut self) -> Result<Bytes, FormatError> {
         let mut piece = std::mem::take(&mut self.piece);
         self.opener.open_next(&mut piece)?;
-        Ok(piece.freeze())
+        let is_whole = piece.capacity() >= SEALED_CHUNK;
+        Ok(if is_whole { buffer_pool::freeze(piece) } else { piece.freeze() })
     }
 
     /// Opens a contiguous piece of `wanted` bytes.
     fn open_contiguous(&mut self, wanted: usize) -> Result<Bytes, FormatError> {
-        let mut plaintext = self.pool.take();
+        let mut plaintext = buffer_pool::take();
         self.opener.open_next_into(&self.pending[..wanted], &mut plaintext)?;
         self.pending.advance(wanted);
-        Ok(self.pool.freeze(plaintext))
+        Ok(buffer_pool::freeze(plaintext))
     }
 
     /// Cuts the window out of the plaintext that may be released.
@@ -204,13 +205,7 @@ where
                 return Poll::Ready(Some(Ok(plaintext)));
             }
             let data = ready!(poll_next_data(&mut self.ciphertext, context));
-            let bytes = data.transpose().map_err(OpenError::Upstream)?.ok_or(FormatError::BodyLength)?;
-            if bytes.len() < SEALED_CHUNK {
-                // Small frames need no buffers: there are many connections, or the storage is slower than the
-                // proxy.
-                self.pool.clear();
-            }
-            self.pending = bytes;
+            self.pending = data.transpose().map_err(OpenError::Upstream)?.ok_or(FormatError::BodyLength)?;
         }
     }
 

@@ -8,9 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
-use super::buffer_pool::BufferPool;
 use super::data::poll_next_data;
-use super::{DataBody, PollData};
+use super::{DataBody, PollData, buffer_pool};
 use crate::envelope::native::multipart::SegmentSealer;
 use crate::envelope::native::{CHUNK, ChunkSealer, SEALED_CHUNK, ciphertext_length};
 
@@ -35,7 +34,6 @@ pub struct SealPieces<B> {
     tail: Bytes,
     chunk: BytesMut,
     pending: Bytes,
-    pool: BufferPool,
     ciphertext_left: u64,
     state: State,
 }
@@ -81,7 +79,6 @@ impl<B> SealBody<B> {
             tail,
             chunk: BytesMut::new(),
             pending: Bytes::new(),
-            pool: BufferPool::default(),
             ciphertext_left: length,
             state: State::Reading,
         })
@@ -95,9 +92,13 @@ impl<B> SealPieces<B> {
             return false;
         }
         let take = self.pending.len().min(CHUNK - self.chunk.len());
-        let room = if self.chunk.len() + take > HALF { SEALED_CHUNK } else { HALF };
-        if self.chunk.capacity() < room {
-            self.chunk.reserve(room - self.chunk.len());
+        if self.chunk.len() + take <= HALF {
+            self.chunk.reserve(HALF - self.chunk.len());
+        } else if self.chunk.capacity() < SEALED_CHUNK {
+            let mut whole = buffer_pool::take_empty();
+            whole.reserve(SEALED_CHUNK);
+            whole.extend_from_slice(&self.chunk);
+            self.chunk = whole;
         }
         self.chunk.extend_from_slice(&self.pending[..take]);
         self.pending.advance(take);
@@ -118,11 +119,10 @@ impl<B> SealPieces<B> {
             sealer.seal_next(&mut self.chunk);
             return self.release_chunk();
         }
-        let mut sealed = self.pool.take();
+        let mut sealed = buffer_pool::take();
         sealer.seal_next_into(&self.pending[..CHUNK], &mut sealed);
         self.pending.advance(CHUNK);
-        let sealed = self.pool.freeze(sealed);
-        self.release(sealed)
+        self.release(buffer_pool::freeze(sealed))
     }
 
     fn release(&mut self, sealed: Bytes) -> Bytes {
@@ -131,8 +131,9 @@ impl<B> SealPieces<B> {
     }
 
     fn release_chunk(&mut self) -> Bytes {
-        let sealed = std::mem::take(&mut self.chunk).freeze();
-        self.release(sealed)
+        let sealed = std::mem::take(&mut self.chunk);
+        let is_whole = sealed.capacity() >= SEALED_CHUNK;
+        self.release(if is_whole { buffer_pool::freeze(sealed) } else { sealed.freeze() })
     }
 
     /// The bytes before the chunks, once.
@@ -169,14 +170,7 @@ impl<B: Body<Data = Bytes> + Unpin> PollData for SealPieces<B> {
                 continue;
             }
             match ready!(poll_next_data(&mut self.plaintext, context)).transpose()? {
-                Some(bytes) => {
-                    if bytes.len() <= CHUNK {
-                        // Small frames need no buffers: there are many connections, or the client is slower
-                        // than the proxy.
-                        self.pool.clear();
-                    }
-                    self.pending = bytes;
-                }
+                Some(bytes) => self.pending = bytes,
                 None => self.state = State::Ending,
             }
         }
