@@ -183,6 +183,7 @@ def main():
     arguments = argparse.ArgumentParser(prog="scripts/bench")
     arguments.add_argument("plan", choices=["quick", "full", "soak", "budget", "train"])
     arguments.add_argument("--s3veil", required=True)
+    arguments.add_argument("--built", default="", help="how, for the report")
     arguments.add_argument("--load", required=True)
     arguments.add_argument("--nginx", default=shutil.which("nginx") or next((p for p in ["/usr/sbin/nginx"] if os.path.exists(p)), None))
     arguments.add_argument("--rclone", default=shutil.which("rclone"))
@@ -208,7 +209,7 @@ def main():
         binaries["rclone"] = None
     full = asked.plan == "full"
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip() or "unknown"
-    results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "cases": []}
+    results = {"plan": asked.plan, "date": datetime.date.today().isoformat(), "commit": commit, "machine": machine(binaries), "built": asked.built, "cases": []}
     if asked.plan == "soak":
         with Peers(binaries) as peers:
             results["soak"] = soak(peers, asked.seconds)

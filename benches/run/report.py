@@ -222,7 +222,7 @@ def markdown(results):
         "# Benchmarks", "",
         f"Made by `scripts/bench {results['plan']}` on {results['date']}, {results['rounds']} rounds of each load: {machine['processor']}, {machine['cores']} cores, {machine['memory']}, "
         f"{machine['system']}; {machine['rustc']}; {machine['nginx']}"
-        + (f"; {machine['rclone']}" if machine.get("rclone") else "") + f". Commit {results['commit']}.", "",
+        + (f"; {machine['rclone']}" if machine.get("rclone") else "") + f". Commit {results['commit']}{', ' + results['built'] if results.get('built') else ''}.", "",
         "The client, the proxy and the store share the machine's cores over the loopback interface, so throughput is what all three together leave each "
         "other, and the CPU time of the proxy alone is the fairer number. The store and the client are `benches/load`: from memory, without any check. "
         "Each load goes to every peer in turn, round after round; figures are medians over the rounds, with the lowest and the highest in brackets, and "

@@ -90,6 +90,14 @@ def test_the_files_of_a_release(tmp_path):
     assert "s3veil/Chart.yaml" in listed
 
 
-def test_a_binary_that_is_missing_is_refused():
-    done = subprocess.run([ROOT / "scripts/dist", "--collect", "/nonexistent"], capture_output=True, text=True)
-    assert done.returncode == 1 and "requires a binary" in done.stderr
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["--collect", "/nonexistent"], "requires a binary"),
+        (["--to-measure", "/nonexistent"], "requires a directory"),
+        (["--guide"], "unknown argument '--guide'"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, complaint):
+    done = subprocess.run([ROOT / "scripts/dist", *arguments], capture_output=True, text=True)
+    assert done.returncode == 1 and complaint in done.stderr

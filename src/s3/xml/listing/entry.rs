@@ -179,7 +179,7 @@ fn decimal(mut number: u64, buffer: &mut [u8; MAX_DIGITS]) -> &[u8] {
 fn suffixed<'a>(element: &[u8], etag: &ListedEtag, suffix: &'a str) -> (Range<usize>, Cow<'a, str>) {
     let (text, is_quoted, at) = match etag {
         ListedEtag::Digest(at) => {
-            let end = at.range().end - QUOTE.len();
+            let end = at.within_quotes().range().end;
             return (end..end, Cow::Borrowed(suffix));
         }
         ListedEtag::Other { text, is_quoted, at } => (text.text(element), is_quoted, at.range()),

@@ -32,6 +32,12 @@ impl Place {
         self.start.into()..self.end.into()
     }
 
+    /// Without the quotes around it, which are written as references.
+    pub(super) fn within_quotes(self) -> Self {
+        let quote = QUOTE.len() as u16;
+        Self { start: self.start + quote, end: self.end - quote }
+    }
+
     fn text(self, element: &[u8]) -> &str {
         str::from_utf8(&element[self.range()]).expect("an element is UTF-8 before places are taken of it")
     }
@@ -105,21 +111,18 @@ impl ListedEtag {
         let Some(inner) = inner else {
             return Self::Other { text: Text::new(text.to_owned(), element, at), is_quoted: false, at };
         };
-        let quotes_and_text = inner.len() + 2 * QUOTE.len();
-        let between =
-            if end - start == quotes_and_text { start + QUOTE.len()..end - QUOTE.len() } else { start..end };
-        let text = Text::new(inner.to_owned(), element, Place::new(between));
+        let has_references = end - start == inner.len() + 2 * QUOTE.len();
+        let within = if has_references { at.within_quotes() } else { at };
+        let text = Text::new(inner.to_owned(), element, within);
         Self::Other { text, is_quoted: true, at }
     }
 
     /// The ETag that is written `at` this place of `element`, which is plain; `None` for text that a reader of
     /// XML has to judge.
     fn from_plain(element: &[u8], at: Place) -> Option<Self> {
-        let Range { start, end } = at.range();
-        let inner = element[start..end].strip_prefix(QUOTE).and_then(|text| text.strip_suffix(QUOTE));
+        let inner = element[at.range()].strip_prefix(QUOTE).and_then(|text| text.strip_suffix(QUOTE));
         if inner.is_some_and(|inner| memchr(b'&', inner).is_none()) {
-            let text = Text::Written(Place::new(start + QUOTE.len()..end - QUOTE.len()));
-            return Some(Self::Other { text, is_quoted: true, at });
+            return Some(Self::Other { text: Text::Written(at.within_quotes()), is_quoted: true, at });
         }
         Some(Self::new(&unescape(at.text(element)).ok()?, element, at))
     }
@@ -127,10 +130,7 @@ impl ListedEtag {
     /// Without the quotes around it.
     pub(super) fn text<'a>(&'a self, element: &'a [u8]) -> &'a str {
         match self {
-            Self::Digest(at) => {
-                let Range { start, end } = at.range();
-                Place::new(start + QUOTE.len()..end - QUOTE.len()).text(element)
-            }
+            Self::Digest(at) => at.within_quotes().text(element),
             Self::Other { text, .. } => text.text(element),
         }
     }

@@ -1,8 +1,7 @@
 //! Plain entries are found by their shape, and are what they would be if they were read as XML.
 
 use super::*;
-use crate::s3::xml::listing::fields::{ListedEtag, Place};
-use crate::s3::xml::listing::shape::QUOTE;
+use crate::s3::xml::listing::fields::ListedEtag;
 
 /// The fields of an entry that is plain as a whole.
 fn plain_fields(element: &[u8]) -> Option<Fields> {
@@ -270,8 +269,7 @@ proptest! {
             written
         };
         if let Some(at) = digest {
-            let range = at.range();
-            let text = Text::Written(Place::new(range.start + QUOTE.len()..range.end - QUOTE.len()));
+            let text = Text::Written(at.within_quotes());
             let etag = Some(ListedEtag::Other { text, is_quoted: true, at });
             prop_assert_eq!(written(&fields), written(&Fields { etag, ..fields.clone() }));
         }
