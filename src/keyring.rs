@@ -25,8 +25,11 @@ pub(crate) use self::tests::ScriptedHolder;
 mod verification;
 mod wrapping;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use moka::future::Cache;
 
@@ -103,13 +106,47 @@ struct Inner {
 pub struct WriteKey {
     /// 256 bits, possibly shared with other objects of the same wrapping keys and context.
     pub data_key: Arc<DataKey>,
-    /// The first holder's `CiphertextBlob`: at most [`MAX_WRAPPED_KEY_LEN`] bytes, not base64.
-    pub wrapped: Bytes,
+    /// The first holder's `CiphertextBlob`: at most [`MAX_WRAPPED_KEY_LEN`] bytes.
+    pub wrapped: WrappedDataKey,
     /// The further wrappings of the data key, as the value of `x-amz-meta-encryption-holders` (F-60); `None`
     /// where there are none.
     pub further: Option<Bytes>,
     /// The first holder's wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
     pub key_id: String,
+}
+
+/// A wrapped data key, and its base64, which all objects with this data key carry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WrappedDataKey {
+    blob: Bytes,
+    base64: Bytes,
+}
+
+impl WrappedDataKey {
+    /// The wrapped data key, not base64.
+    pub fn blob(&self) -> &Bytes {
+        &self.blob
+    }
+
+    /// The wrapped data key in base64.
+    pub fn base64(&self) -> &Bytes {
+        &self.base64
+    }
+}
+
+impl From<Bytes> for WrappedDataKey {
+    fn from(blob: Bytes) -> Self {
+        let base64 = STANDARD.encode(&blob).into();
+        Self { blob, base64 }
+    }
+}
+
+impl Deref for WrappedDataKey {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.blob
+    }
 }
 
 impl WriteKey {

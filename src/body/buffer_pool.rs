@@ -1,6 +1,6 @@
-//! Chunk buffers that are reused when their content has been written. The buffers of a thread are shared by all
-//! bodies on it: what was written last is still in the core's own cache, and a new buffer would have to be
-//! cleared first, which costs as much as the copy that a chunk opened or sealed straight into it saves.
+//! Chunk buffers that are reused when their content has been written. The buffers of a thread are shared by
+//! all bodies on it: what was written last is still in the core's own cache, and a new buffer would have to
+//! be cleared first, which costs as much as the copy that a chunk opened or sealed straight into it saves.
 //!
 //! It must not know what the buffers hold. It promises that a buffer is reused only after its last reader has
 //! dropped it, and that a thread keeps at most [`MAX_KEPT`] of them.
@@ -16,8 +16,8 @@ thread_local! {
     static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The buffer that was returned last, with what it held, which is to be overwritten; or a new one, without any
-/// room.
+/// The buffer that was returned last, with what it held, which is to be overwritten; or a new one, without
+/// any room.
 pub(super) fn take() -> BytesMut {
     KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
 }

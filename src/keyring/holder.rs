@@ -377,7 +377,7 @@ impl KeyHolder {
 impl GeneratedKey {
     fn check(self, requested: &KeyId) -> Result<WriteKey, KeyringError> {
         let Self { data_key, wrapped, key_id } = self;
-        let wrapped = checked_blob(wrapped)?;
+        let wrapped = checked_blob(wrapped)?.into();
         let data_key = checked_data_key(data_key)?;
         Ok(WriteKey { data_key, wrapped, further: None, key_id: checked_key_id(key_id, requested)? })
     }

@@ -70,7 +70,7 @@ mod tests {
     fn lease(max_objects: u64, max_bytes: u64) -> Lease {
         let write_key = WriteKey {
             data_key: Arc::new(DataKey::from_bytes([7; 32])),
-            wrapped: Bytes::from_static(b"wrapped"),
+            wrapped: Bytes::from_static(b"wrapped").into(),
             further: None,
             key_id: "k".to_owned(),
         };

@@ -367,7 +367,7 @@ async fn a_hundred_cold_readers_make_one_call() {
 #[tokio::test]
 async fn a_data_key_serves_so_many_objects_and_no_more() {
     let bench = Bench::with(CacheSettings { max_objects: 10, ..CacheSettings::default() }, Reuse::Bucket);
-    let mut uses = HashMap::<Bytes, u32>::new();
+    let mut uses = HashMap::<WrappedDataKey, u32>::new();
     for _ in 0..95 {
         *uses.entry(bench.write(1).await.unwrap().wrapped).or_default() += 1;
     }
@@ -385,7 +385,7 @@ async fn concurrent_writers_never_overdraw_a_data_key() {
             tokio::spawn(async move { bench.write(1).await.unwrap().wrapped })
         })
         .collect();
-    let mut uses = HashMap::<Bytes, u32>::new();
+    let mut uses = HashMap::<WrappedDataKey, u32>::new();
     for writer in writers {
         *uses.entry(writer.await.unwrap()).or_default() += 1;
     }
@@ -817,7 +817,7 @@ async fn the_calls_of_requests_show_that_a_key_works() {
 fn no_debug_output_shows_a_key() {
     let written = WriteKey {
         data_key: Arc::new(DataKey::from_bytes([0xAB; 32])),
-        wrapped: Bytes::from_static(b"w"),
+        wrapped: Bytes::from_static(b"w").into(),
         further: None,
         key_id: "k".to_owned(),
     };

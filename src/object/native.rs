@@ -213,7 +213,7 @@ pub(crate) fn write_keys(
     request: &mut HeaderMap,
 ) -> Result<(), Error> {
     const BASE64: &str = "base64 is a header value";
-    let wrapped = HeaderValue::try_from(wrapped_key_header(&write_key.wrapped)).expect(BASE64);
+    let wrapped = HeaderValue::from_maybe_shared(write_key.wrapped.base64().clone()).expect(BASE64);
     request.insert(&name::ENCRYPTION_KEY, wrapped);
     request.insert(&name::ENCRYPTION_ENVELOPE, HeaderValue::try_from(envelope.to_header()).expect(BASE64));
     if let Some(further) = &write_key.further {

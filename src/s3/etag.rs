@@ -50,7 +50,8 @@ impl EtagStyle {
         if is_suffixed { SUFFIX } else { "" }
     }
 
-    /// What a client's ETag has behind one of the storage that is a hash: what [`Self::suffix`] returns for it.
+    /// What a client's ETag has behind one of the storage that is a hash: what [`Self::suffix`] returns for
+    /// it.
     pub fn suffix_to_digest(self, hashed: Hashed) -> &'static str {
         match (self, hashed) {
             (Self::Opaque, Hashed::Ciphertext) => SUFFIX,

@@ -33,8 +33,8 @@ use crate::wire::header::{
 /// The `User-Agent` of requests that have none.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("s3veil/", env!("CARGO_PKG_VERSION")));
 
-/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, the body's, those of the signature and of a
-/// trace.
+/// How many headers each attempt adds: `Host`, `User-Agent`, `Via`, the body's, those of the signature and of
+/// a trace.
 const ADDED_HEADERS: usize = 11;
 
 /// Headers that this client sets or removes, besides [`HOP_BY_HOP`]: framing and identity. `Accept-Encoding`

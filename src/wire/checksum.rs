@@ -164,8 +164,14 @@ impl Checksum {
         let combined = parts.iter().fold(nothing, |before, (part, length)| {
             if *length == 0 { before } else { crc_fast::checksum_combine(crc, before, number(part), *length) }
         });
-        let bytes = combined.to_be_bytes();
-        Self::new(algorithm, &bytes[bytes.len() - algorithm.digest_len()..])
+        Some(Self::from_crc(algorithm, combined))
+    }
+
+    /// The checksum whose value is `crc`; a CRC-32 is in the low half.
+    fn from_crc(algorithm: ChecksumAlgorithm, crc: u64) -> Self {
+        let bytes = crc.to_be_bytes();
+        let value = &bytes[bytes.len() - algorithm.digest_len()..];
+        Self::new(algorithm, value).expect("it has the algorithm's length")
     }
 
     /// The checksum of the parts' checksums, which have the same algorithm and are in the order of the parts.
@@ -258,11 +264,7 @@ impl Hasher {
     pub fn finish(self) -> Checksum {
         let algorithm = self.algorithm();
         let checksum = match self.0 {
-            State::Crc(_, crc) => {
-                // A CRC-32 comes in the low half of the eight bytes.
-                let value = crc.finalize().to_be_bytes();
-                Checksum::new(algorithm, &value[value.len() - algorithm.digest_len()..])
-            }
+            State::Crc(_, crc) => return Checksum::from_crc(algorithm, crc.finalize()),
             State::Sha(_, sha) => Checksum::new(algorithm, sha.finish().as_ref()),
             State::Md5(md5) => Checksum::new(algorithm, &md5.finish()),
             State::XxHash64(hash) => Checksum::new(algorithm, &hash.finish().to_be_bytes()),
@@ -275,6 +277,9 @@ impl Hasher {
 
 /// Computes the checksum of `content`.
 pub fn checksum(algorithm: ChecksumAlgorithm, content: &[u8]) -> Checksum {
+    if let Some(crc) = algorithm.crc() {
+        return Checksum::from_crc(algorithm, crc_fast::checksum(crc, content));
+    }
     let mut hasher = Hasher::new(algorithm);
     hasher.update(content);
     hasher.finish()
@@ -378,6 +383,7 @@ mod tests {
                 Some(&*algorithm.token().to_lowercase())
             );
             assert_eq!(Hasher::new(algorithm).algorithm(), algorithm);
+            assert_eq!(checksum(algorithm, b"123456789"), computed(algorithm, &[b"1234", b"56789"]));
             let of_nothing = checksum(algorithm, b"");
             assert_eq!(of_nothing.to_string().len(), algorithm.base64_len());
             assert_eq!(of_nothing.to_header(), of_nothing.to_string());

@@ -18,7 +18,11 @@ fn data_key(byte: u8) -> Option<DataKey> {
 async fn no_object_is_written_with_a_data_key_that_its_blob_does_not_hold() {
     let bench = remote(Reuse::Bucket);
     let honest = bench.elsewhere().write(1).await.unwrap();
-    let lie = GeneratedKey { data_key: data_key(9), wrapped: honest.wrapped, key_id: Some(honest.key_id) };
+    let lie = GeneratedKey {
+        data_key: data_key(9),
+        wrapped: honest.wrapped.blob().clone(),
+        key_id: Some(honest.key_id),
+    };
     *bench.provider.respond_with.lock().unwrap() = Some(lie);
     let refused = bench.write(1).await.unwrap_err();
     assert_eq!(refused, KeyringError::Malformed(MalformedResponse::RoundTrip));
@@ -97,8 +101,11 @@ async fn a_response_for_a_key_that_was_not_requested_is_refused() {
     let bench = Bench::new();
     let other = Some("arn:aws:kms:eu-west-3:1:key/older".to_owned());
     let written = bench.write(1).await.unwrap();
-    let generated =
-        GeneratedKey { data_key: data_key(9), wrapped: written.wrapped.clone(), key_id: other.clone() };
+    let generated = GeneratedKey {
+        data_key: data_key(9),
+        wrapped: written.wrapped.blob().clone(),
+        key_id: other.clone(),
+    };
     bench.pass(MINUTE * 60);
     *bench.provider.respond_with.lock().unwrap() = Some(generated);
     let malformed = KeyringError::Malformed(MalformedResponse::OtherKey);

@@ -117,7 +117,7 @@ async fn seal_cbc(
     let context = EncryptionContext::from_pairs::<&str, &str>([]);
     let write_key = resources.keyring.for_one_object(CBC, &rule.keys, key_id, &context).await?;
     let WriteKey { data_key, wrapped, key_id, .. } = write_key;
-    request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped)));
+    request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped[..])));
     request.insert(headers::ENCRYPTION_LENGTH, HeaderValue::from(length));
     let sealer = article_cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
     let stored = article_cbc::ciphertext_length(length).expect("objects are at most 5 GiB long");

@@ -147,7 +147,8 @@ impl ListRewriter {
         match next {
             Next::Passed(_) => Ok(Some(ListingPiece::Passed(bytes.into()))),
             Next::Entry(_, plain) => {
-                if !plain.is_some_and(|plain| self.fields.complete(bytes, plain)) {
+                let plain = plain.filter(|plain| !plain.needs_reader);
+                if !plain.is_some_and(|plain| self.fields.complete(bytes, plain.has_references)) {
                     self.fields = Fields::read(bytes)?;
                 }
                 let Some((_, size)) = self.fields.size else {

@@ -10,8 +10,7 @@ use std::slice;
 use bytes::BytesMut;
 use memchr::memchr;
 
-use super::fields::{Fields, ListedEtag};
-use super::shape::QUOTE;
+use super::fields::{Fields, ListedEtag, QUOTE};
 use crate::s3::name::ObjectKey;
 use crate::s3::xml::push_text;
 

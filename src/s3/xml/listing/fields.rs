@@ -10,9 +10,11 @@ use memchr::memchr;
 use quick_xml::escape::unescape;
 
 use super::MAX_ENTRY;
-use super::shape::{PlainElement, QUOTE, digest_length};
 use crate::s3::xml::XmlError;
 use crate::s3::xml::reader::{Step, XmlReader};
+
+/// A quote, as S3 writes it around an ETag.
+pub(super) const QUOTE: &[u8] = b"&quot;";
 
 /// A place in an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +119,8 @@ impl ListedEtag {
         Self::Other { text, is_quoted: true, at }
     }
 
-    /// The ETag that is written `at` this place of `element`, which is plain; `None` for text that a reader of
-    /// XML has to judge.
+    /// The ETag that is written `at` this place of `element`, which is plain; `None` for text that a reader
+    /// of XML has to judge.
     fn from_plain(element: &[u8], at: Place) -> Option<Self> {
         let inner = element[at.range()].strip_prefix(QUOTE).and_then(|text| text.strip_suffix(QUOTE));
         if inner.is_some_and(|inner| memchr(b'&', inner).is_none()) {
@@ -134,6 +136,20 @@ impl ListedEtag {
             Self::Other { text, .. } => text.text(element),
         }
     }
+}
+
+/// The length of the ETag that `text` begins with, if it is written as S3 writes the hash of an object of one
+/// PUT, and ends with an element: 32 or 64 hexadecimal digits between `&quot;`.
+pub(super) fn digest_length(text: &[u8]) -> Option<usize> {
+    let digits = text.strip_prefix(QUOTE)?;
+    let is_digest = |length: usize| {
+        let (digits, rest) = digits.split_at_checked(length)?;
+        let ends = rest.strip_prefix(QUOTE).is_some_and(|rest| rest.first() == Some(&b'<'));
+        // Without a way out early, since nearly all are.
+        let is_digest = ends && digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit());
+        is_digest.then_some(length + 2 * QUOTE.len())
+    };
+    is_digest(32).or_else(|| is_digest(64))
 }
 
 /// What an entry says about its object; other fields, and what is nested deeper, are not read.
@@ -158,13 +174,11 @@ impl Fields {
         about_ciphertext.clear();
     }
 
-    /// Completes what was found in a plain `element`, whose texts are as they are written. Returns false for
-    /// text that has to be judged, or is wrong: that is left to [`Self::read`].
-    pub(super) fn complete(&mut self, element: &[u8], found: PlainElement) -> bool {
-        if found.needs_reader {
-            return false;
-        }
-        if found.has_references {
+    /// Completes what was found in a plain `element`, whose texts are as they are written. `has_references`:
+    /// whether the key or the version may have any. Returns false for text that has to be judged, or is
+    /// wrong: that is left to [`Self::read`].
+    pub(super) fn complete(&mut self, element: &[u8], has_references: bool) -> bool {
+        if has_references {
             let mut texts = [&mut self.key, &mut self.version_id].into_iter().flatten();
             if !texts.all(|text| text.unescape(element)) {
                 return false;

@@ -7,20 +7,21 @@
 use std::ops::Range;
 
 use memchr::{memchr, memchr2, memchr3};
+use smallvec::SmallVec;
 
-use super::fields::{ABOUT_CIPHERTEXT, Fields, ListedEtag, Place, Text, leave_out};
+use super::fields::{ABOUT_CIPHERTEXT, Fields, ListedEtag, Place, Text, digest_length, leave_out};
 use crate::s3::xml::reader::is_blank;
 
 /// How many shapes are remembered: an entry has a checksum or none, an owner or none.
 const MAX_SHAPES: usize = 4;
 /// Longest name of an element that is plain. S3's longest here has 19 letters.
 const MAX_NAME: usize = 64;
+/// How many texts an entry of S3's has at most, by default.
+const USUAL_TEXTS: usize = 10;
 /// How deep the elements of a plain entry nest, the entry included.
 const MAX_NESTED: usize = 4;
 /// The most digits that every number of so many digits fits 64 bits with.
 const MAX_DIGITS: usize = 19;
-/// A quote, as S3 writes it around an ETag.
-pub(super) const QUOTE: &[u8] = b"&quot;";
 
 /// Why bytes do not begin with a plain element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +43,6 @@ pub(super) struct PlainElement {
     pub(super) has_references: bool,
     /// Whether there is text that a reader of XML has to judge.
     pub(super) needs_reader: bool,
-}
-
-/// The length of the ETag that `text` begins with, if it is written as S3 writes the hash of an object of one
-/// PUT, and ends with an element: 32 or 64 hexadecimal digits between `&quot;`.
-pub(super) fn digest_length(text: &[u8]) -> Option<usize> {
-    let digits = text.strip_prefix(QUOTE)?;
-    let is_digest = |length: usize| {
-        let (digits, rest) = digits.split_at_checked(length)?;
-        let ends = rest.strip_prefix(QUOTE).is_some_and(|rest| rest.first() == Some(&b'<'));
-        // Without a way out early, since nearly all are.
-        let is_digest = ends && digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit());
-        is_digest.then_some(length + 2 * QUOTE.len())
-    };
-    is_digest(32).or_else(|| is_digest(64))
 }
 
 /// The number that `text` begins with, and how many digits it has, if an element ends behind it.
@@ -266,7 +253,7 @@ impl Shape {
     fn find_by_tags(&mut self, input: &[u8], fields: &mut Fields) -> Result<PlainElement, NotPlain> {
         fields.clear();
         let mut found = PlainElement { is_entry: self.is_entry, ..PlainElement::default() };
-        let mut places = Vec::with_capacity(self.texts.len());
+        let mut places: SmallVec<[Range<usize>; USUAL_TEXTS]> = SmallVec::new();
         let (mut at, mut compared) = (0, 0);
         for &ShapeText { before, field, .. } in &self.texts {
             let tags = &self.tags[compared..before];

@@ -15,7 +15,8 @@ fn plain_fields_after(before: &[&[u8]], element: &[u8]) -> Option<Fields> {
         let _found = shapes.find(other, &mut fields);
     }
     let found = shapes.find(element, &mut fields).ok().filter(|found| found.length == element.len())?;
-    fields.complete(element, found).then_some(fields)
+    let is_plain = !found.needs_reader && fields.complete(element, found.has_references);
+    is_plain.then_some(fields)
 }
 
 /// What an entry may be made of, as it should be and as it should not.
