@@ -9,8 +9,9 @@ use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
-/// Max buffers that a thread keeps, of 64 KiB each: half of what a core's own cache has.
-const MAX_KEPT: usize = 16;
+/// Max buffers that a thread keeps, of 64 KiB each: what a single connection has in flight
+/// ([`crate::buffers::MAX_ALLOWANCE`]), and half as much again.
+const MAX_KEPT: usize = 24;
 
 thread_local! {
     static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };

@@ -140,7 +140,7 @@ impl Waiting {
         };
         self.lookups += 1;
         self.bytes += entry.length();
-        self.pieces.push_back(Piece::Lookup(entry.to_owned(), lookup));
+        self.pieces.push_back(Piece::Lookup(entry.detached(), lookup));
     }
 
     /// Writes bytes after all that waits.

@@ -53,7 +53,7 @@ pub(crate) fn set_checksums(headers: &mut HeaderMap, checksums: &[Checksum]) {
 
 /// Sets a checksum of an object and the checksum's type: of the whole object, or composite.
 pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum) {
-    headers.insert(checksum.value.algorithm().header_name(), checksum.to_header());
+    headers.insert(checksum.value.algorithm().header_name(), checksum.header_value());
     headers.insert(&name::CHECKSUM_TYPE, HeaderValue::from_static(checksum.kind().token()));
 }
 

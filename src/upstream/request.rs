@@ -148,7 +148,7 @@ impl Prepared {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         if let Some(checksum) = &self.described.checksum {
-            headers.insert(checksum.algorithm().header_name(), checksum.to_header());
+            headers.insert(checksum.algorithm().header_name(), checksum.header_value());
         }
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         Ok(request.into_parts().0)

@@ -187,7 +187,7 @@ impl Checksum {
     }
 
     /// The value of the [header](ChecksumAlgorithm::header_name) that carries the checksum: base64.
-    pub fn to_header(&self) -> HeaderValue {
+    pub fn header_value(&self) -> HeaderValue {
         HeaderValue::try_from(STANDARD.encode(self.bytes())).expect("base64 is a header value")
     }
 }
@@ -386,7 +386,7 @@ mod tests {
             assert_eq!(checksum(algorithm, b"123456789"), computed(algorithm, &[b"1234", b"56789"]));
             let of_nothing = checksum(algorithm, b"");
             assert_eq!(of_nothing.to_string().len(), algorithm.base64_len());
-            assert_eq!(of_nothing.to_header(), of_nothing.to_string());
+            assert_eq!(of_nothing.header_value(), of_nothing.to_string());
         }
         assert_eq!(ChecksumAlgorithm::from_header("x-amz-checksum-sha3"), None);
         assert_eq!(ChecksumAlgorithm::from_header("content-md5"), None);

@@ -39,7 +39,7 @@ pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result
     let head = uploaded.response.headers_mut();
     set_etag(head, &etag)?;
     for checksum in &uploaded.checksums {
-        head.insert(checksum.algorithm().header_name(), checksum.to_header());
+        head.insert(checksum.algorithm().header_name(), checksum.header_value());
     }
     Ok(uploaded.response)
 }

@@ -146,7 +146,7 @@ pub(crate) async fn read_document(resources: &Resources, call: &mut Call) -> Res
     let (bytes, verdict) = call.document(resources, document_limit(call.operation), &declared).await?;
     let mut trailers = HeaderMap::new();
     for checksum in verdict.checksums().unwrap_or_default() {
-        trailers.insert(checksum.algorithm().header_name(), checksum.to_header());
+        trailers.insert(checksum.algorithm().header_name(), checksum.header_value());
     }
     Ok(Document { bytes, trailers, is_original: true })
 }

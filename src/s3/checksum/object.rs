@@ -28,12 +28,12 @@ impl ObjectChecksum {
     }
 
     /// The value of the header that carries the checksum.
-    pub fn to_header(&self) -> HeaderValue {
+    pub fn header_value(&self) -> HeaderValue {
         match self.parts {
             Some(_) => {
                 HeaderValue::try_from(self.to_string()).expect("base64 and a number are a header value")
             }
-            None => self.value.to_header(),
+            None => self.value.header_value(),
         }
     }
 }

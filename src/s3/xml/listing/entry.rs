@@ -50,7 +50,7 @@ pub struct ClientEntry {
 
 impl<'a> ListedEntry<'a> {
     /// A copy, independent of what the entry was read from.
-    pub fn to_owned(&self) -> OwnedEntry {
+    pub fn detached(&self) -> OwnedEntry {
         OwnedEntry { bytes: self.bytes.to_vec(), fields: self.fields.clone(), size: self.size }
     }
 

@@ -72,7 +72,7 @@ fn rewrite_as(
 fn entries(document: &str, requested: NameEncoding) -> Result<Vec<OwnedEntry>, XmlError> {
     let mut found = Vec::new();
     rewrite(document.as_bytes(), &[], requested, |entry| {
-        found.push(entry.to_owned());
+        found.push(entry.detached());
         entry.size
     })
     .map(|_| found)
