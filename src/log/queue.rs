@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 const MAX_QUEUED: usize = 4 << 20;
 
 /// Pause of the thread after a batch, so that a busy process writes batches and never wakes the thread.
-const BATCH_DELAY: Duration = Duration::from_millis(50);
+const BATCH_DELAY: Duration = Duration::from_millis(10);
 
 /// Timeout for the last lines at the end of the process.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
