@@ -20,7 +20,7 @@ const MAX_NAME: usize = 64;
 const USUAL_TEXTS: usize = 10;
 /// How deep the elements of a plain entry nest, the entry included.
 const MAX_NESTED: usize = 4;
-/// The most digits that every number of so many digits fits 64 bits with.
+/// Every decimal number of at most this many digits fits in a `u64`.
 const MAX_DIGITS: usize = 19;
 
 /// Why bytes do not begin with a plain element.
@@ -247,8 +247,8 @@ impl Shape {
         Some(found)
     }
 
-    /// The element that `input` begins with, if it has these tags. A text that it has not in common with the
-    /// elements before is not compared any more.
+    /// Parses the element at the start of `input` if it has these tags. A text that differs from that of the
+    /// previous elements is removed from the literals: from the next element on, its end is searched for.
     #[cold]
     fn find_by_tags(&mut self, input: &[u8], fields: &mut Fields) -> Result<PlainElement, NotPlain> {
         fields.clear();
