@@ -18,8 +18,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub use self::chain::{InvalidPosition, Position};
-pub(crate) use self::entry::field;
-pub use self::entry::{Entry, FieldName};
+pub use self::entry::Entry;
 pub use self::queue::Condition;
 pub use self::settings::{OnFailure, Settings};
 pub use self::signing_key::{AuditKeyError, PublicKey, SigningKey};

@@ -17,7 +17,11 @@ enum Reading {
     Outside,
     /// The clock was not needed yet.
     Unread,
-    Read(Instant),
+    Read {
+        now: Instant,
+        /// `None` as long as only the time that passes was needed.
+        day: Option<SystemTime>,
+    },
 }
 
 thread_local! {
@@ -48,10 +52,10 @@ pub fn read_once_per_poll<F: Future>(mut work: Pin<&mut F>) -> impl Future<Outpu
 pub fn now() -> Instant {
     match READING.get() {
         Reading::Outside => Instant::now(),
-        Reading::Read(now) => now,
+        Reading::Read { now, .. } => now,
         Reading::Unread => {
             let now = Instant::now();
-            READING.set(Reading::Read(now));
+            READING.set(Reading::Read { now, day: None });
             now
         }
     }
@@ -64,13 +68,23 @@ pub fn since(begun: Instant) -> Duration {
 
 /// The time of day now; for up to a second without another call of the system's clock.
 pub fn time_of_day() -> SystemTime {
+    if let Reading::Read { day: Some(day), .. } = READING.get() {
+        return day;
+    }
     let now = now();
-    let known = DAY.get().filter(|(read, _)| now >= *read && now.duration_since(*read) < MAX_COMPUTED);
-    known.and_then(|(read, time)| time.checked_add(now.duration_since(read))).unwrap_or_else(|| {
+    let known = DAY.get().and_then(|(read, time)| {
+        let passed = now.checked_duration_since(read).filter(|passed| *passed < MAX_COMPUTED)?;
+        time.checked_add(passed)
+    });
+    let day = known.unwrap_or_else(|| {
         let time = SystemTime::now();
         DAY.set(Some((now, time)));
         time
-    })
+    });
+    if let Reading::Read { now, .. } = READING.get() {
+        READING.set(Reading::Read { now, day: Some(day) });
+    }
+    day
 }
 
 #[cfg(test)]

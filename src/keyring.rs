@@ -28,9 +28,8 @@ mod wrapping;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::HeaderValue;
 use moka::future::Cache;
 
 pub use self::context::EncryptionContext;
@@ -64,6 +63,7 @@ use self::verification::{Verification, is_same};
 use crate::audit::{KeyAction, note_key_use};
 use crate::envelope::DataKey;
 use crate::trace;
+use crate::wire::base64;
 
 /// Maximum length of a wrapped data key, in bytes: AWS KMS's limit for `CiphertextBlob`.
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html>
@@ -115,11 +115,11 @@ pub struct WriteKey {
     pub key_id: String,
 }
 
-/// A wrapped data key, and its base64, which all objects with this data key carry.
+/// A wrapped data key, and the value of the header in which all objects with this data key carry it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WrappedDataKey {
     blob: Bytes,
-    base64: Bytes,
+    header_value: HeaderValue,
 }
 
 impl WrappedDataKey {
@@ -128,16 +128,16 @@ impl WrappedDataKey {
         &self.blob
     }
 
-    /// The wrapped data key in base64.
-    pub fn base64(&self) -> &Bytes {
-        &self.base64
+    /// The value of `x-amz-meta-encryption-key`: the wrapped data key in base64.
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.header_value
     }
 }
 
 impl From<Bytes> for WrappedDataKey {
     fn from(blob: Bytes) -> Self {
-        let base64 = STANDARD.encode(&blob).into();
-        Self { blob, base64 }
+        let header_value = HeaderValue::try_from(base64::encode(&blob)).expect("base64 is a header value");
+        Self { blob, header_value }
     }
 }
 

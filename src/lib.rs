@@ -35,4 +35,5 @@ pub(crate) mod test_support;
 pub mod trace;
 pub(crate) mod upload;
 pub(crate) mod upstream;
+pub(crate) mod wakes;
 pub(crate) mod wire;

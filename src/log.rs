@@ -2,6 +2,7 @@
 //! not know what an event means. It promises that requests never wait for it, that input can't forge a line,
 //! and that lines dropped while the thread is blocked (a full disk, a pipe without a reader) are counted.
 
+mod field;
 mod line;
 mod queue;
 mod settings;
@@ -15,6 +16,8 @@ use std::time::SystemTime;
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, reload};
 
+pub use self::field::FieldName;
+pub(crate) use self::field::field;
 pub use self::line::Line;
 use self::line::{LineFormat, LineStyle, format_line};
 pub(crate) use self::line::{push_address, push_escaped};

@@ -3,6 +3,7 @@
 //! It must not know any other module of the crate, no key services, no sockets and no clock.
 //! Every function is pure, and what a function cannot read it refuses without a substitute.
 
+pub mod base64;
 pub mod checksum;
 pub mod customer_key;
 pub mod digest;

@@ -8,24 +8,12 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::uses::KeyUseList;
-use crate::log::{Timestamps, push_address, push_decimal, push_escaped};
+use crate::log::{FieldName, Timestamps, push_address, push_decimal, push_escaped};
 
 thread_local! {
     /// The buffer of this thread's lines.
     static ENTRY: RefCell<Entry> = RefCell::default();
 }
-
-/// The name of a field as a line has it: `,"name":`. The macro `field!` makes it of a literal.
-#[derive(Debug, Clone, Copy)]
-pub struct FieldName(pub(crate) &'static str);
-
-/// The `FieldName` of a name, which needs no escapes.
-macro_rules! field {
-    ($name:literal) => {
-        $crate::audit::FieldName(concat!(",\"", $name, "\":"))
-    };
-}
-pub(crate) use field;
 
 /// A line to which fields are added.
 #[derive(Debug, Default)]
@@ -139,6 +127,6 @@ impl Entry {
     }
 
     fn push_name(&mut self, name: FieldName) {
-        self.text.push_str(name.0);
+        self.text.push_str(name.json());
     }
 }

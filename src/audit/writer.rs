@@ -6,10 +6,11 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::chain::{Hash, Position, hash};
-use super::entry::{self, Entry, field};
+use super::entry::{self, Entry};
 use super::file::{AuditFile, Name, Tail};
 use super::queue::{Queue, Unrecorded, Wake};
 use super::signing_key::SigningKey;
+use crate::log::field;
 use crate::wire::hex;
 
 /// The version of the lines (docs/AUDIT.md).

@@ -2,6 +2,8 @@
 //! for, nor which holder of keys it comes from. It promises one fetch per entry at a time, which goes on for
 //! the other waiters when the request that started it is cancelled.
 
+mod recent;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use moka::future::Cache;
 use smallvec::SmallVec;
 use tracing::Instrument;
 
+use self::recent::Recent;
 use super::KeyringError;
 use super::lease::Lease;
 use crate::clock;
@@ -104,7 +107,8 @@ impl CacheValue for super::UnwrappedKey {
 #[derive(Clone)]
 pub(super) struct TtlCache<V> {
     operation: &'static str,
-    entries: Cache<Fingerprint, Entry<V>>,
+    entries: Cache<Fingerprint, Arc<Entry<V>>>,
+    recent: Recent,
     clock: Clock,
     ttl: Ttl,
 }
@@ -128,7 +132,6 @@ struct Ttl {
     stale: Duration,
 }
 
-#[derive(Clone)]
 enum Entry<V> {
     Value {
         value: V,
@@ -157,31 +160,31 @@ impl<V: CacheValue> Entry<V> {
 
     /// The entry with a value served for [`STALE_RETRY_INTERVAL`] past its time to live; `None` for an error,
     /// or for a value older than [`Ttl::stale`].
-    fn into_stale(self, now: Instant, ttl: Ttl) -> Option<Self> {
+    fn to_stale(&self, now: Instant, ttl: Ttl) -> Option<Self> {
         match self {
             Self::Value { value, fetched_at, .. } => {
                 let is_usable =
-                    now.saturating_duration_since(fetched_at) < ttl.stale && !value.is_exhausted();
+                    now.saturating_duration_since(*fetched_at) < ttl.stale && !value.is_exhausted();
                 let stale_until = Some(now + STALE_RETRY_INTERVAL);
-                is_usable.then(|| Self::Value { value, fetched_at, stale_until })
+                is_usable.then(|| Self::Value { value: value.clone(), fetched_at: *fetched_at, stale_until })
             }
             Self::Failed { .. } => None,
         }
     }
 
-    fn into_outcome(self) -> Result<V, KeyringError> {
+    fn outcome(&self) -> Result<V, KeyringError> {
         match self {
-            Self::Value { value, .. } => Ok(value),
-            Self::Failed { error, .. } => Err(error),
+            Self::Value { value, .. } => Ok(value.clone()),
+            Self::Failed { error, .. } => Err(error.clone()),
         }
     }
 }
 
 /// Frees the memory of entries that can't be served any longer. Whether an entry is served, only
 /// [`Entry::needs_fetch`] decides.
-impl<V: Send + Sync> Expiry<Fingerprint, Entry<V>> for Ttl {
-    fn expire_after_create(&self, _: &Fingerprint, entry: &Entry<V>, _: Instant) -> Option<Duration> {
-        Some(match entry {
+impl<V: Send + Sync> Expiry<Fingerprint, Arc<Entry<V>>> for Ttl {
+    fn expire_after_create(&self, _: &Fingerprint, entry: &Arc<Entry<V>>, _: Instant) -> Option<Duration> {
+        Some(match **entry {
             Entry::Value { .. } => self.stale,
             Entry::Failed { .. } => ERROR_TTL,
         })
@@ -190,7 +193,7 @@ impl<V: Send + Sync> Expiry<Fingerprint, Entry<V>> for Ttl {
     fn expire_after_update(
         &self,
         key: &Fingerprint,
-        entry: &Entry<V>,
+        entry: &Arc<Entry<V>>,
         updated_at: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
@@ -208,24 +211,35 @@ impl<V: CacheValue> TtlCache<V> {
     ) -> Self {
         let ttl = Ttl { fresh: max_age, stale: max_age.saturating_add(stale_if_error.unwrap_or_default()) };
         let entries = Cache::builder().max_capacity(capacity).expire_after(ttl).build();
-        Self { operation, entries, clock, ttl }
+        Self { operation, entries, recent: Recent::new(), clock, ttl }
     }
 
     /// The cached value; `None` if it is absent, or a fetch is due.
     pub(super) async fn get(&self, fingerprint: &Fingerprint) -> Option<V> {
-        let entry = self.entries.get(fingerprint).await?;
-        if entry.needs_fetch(self.clock.now(), self.ttl) {
-            return None;
-        }
-        let value = entry.into_outcome().ok()?;
+        let value = self.served(fingerprint).await?.outcome().ok()?;
         self.count("hit");
         Some(value)
+    }
+
+    /// The entry, if no fetch is due.
+    async fn served(&self, fingerprint: &Fingerprint) -> Option<Arc<Entry<V>>> {
+        let (now, changes) = (self.clock.now(), self.recent.changes());
+        let entry = match self.recent.get(fingerprint, now) {
+            Some(entry) => entry,
+            None => {
+                let entry = self.entries.get(fingerprint).await?;
+                self.recent.keep(fingerprint, &entry, now, changes);
+                entry
+            }
+        };
+        (!entry.needs_fetch(now, self.ttl)).then_some(entry)
     }
 
     /// Inserts a value; its time to live starts now.
     pub(super) async fn insert(&self, fingerprint: Fingerprint, value: V) {
         let entry = Entry::Value { value, fetched_at: self.clock.now(), stale_until: None };
-        self.entries.insert(fingerprint, entry).await;
+        self.entries.insert(fingerprint, Arc::new(entry)).await;
+        self.recent.changed();
     }
 
     /// The cached value, or the fetched one. Concurrent callers share one fetch and its outcome.
@@ -237,11 +251,9 @@ impl<V: CacheValue> TtlCache<V> {
     where
         F: Future<Output = Result<V, KeyringError>> + Send + 'static,
     {
-        if let Some(entry) = self.entries.get(&fingerprint).await
-            && !entry.needs_fetch(self.clock.now(), self.ttl)
-        {
-            self.count(if matches!(entry, Entry::Value { .. }) { "hit" } else { "shared_error" });
-            return entry.into_outcome();
+        if let Some(entry) = self.served(&fingerprint).await {
+            self.count(if matches!(*entry, Entry::Value { .. }) { "hit" } else { "shared_error" });
+            return entry.outcome();
         }
         self.count("miss");
         let cache = self.clone();
@@ -267,11 +279,11 @@ impl<V: CacheValue> TtlCache<V> {
             let cached = self.entries.get(&key).await;
             let outcome = fetch.await;
             let now = self.clock.now();
-            match outcome {
+            Arc::new(match outcome {
                 Ok(value) => Entry::Value { value, fetched_at: now, stale_until: None },
                 Err(error) => {
                     let cached = cached.filter(|_| error.is_unavailability());
-                    match cached.and_then(|entry| entry.into_stale(now, self.ttl)) {
+                    match cached.and_then(|entry| entry.to_stale(now, self.ttl)) {
                         Some(stale) => {
                             tracing::warn!(operation = self.operation, %error, "serving a data key past its age");
                             self.count("stale");
@@ -280,11 +292,12 @@ impl<V: CacheValue> TtlCache<V> {
                         None => Entry::Failed { error, failed_at: now },
                     }
                 }
-            }
+            })
         };
-        let is_due = |entry: &Entry<V>| entry.needs_fetch(self.clock.now(), self.ttl);
+        let is_due = |entry: &Arc<Entry<V>>| entry.needs_fetch(self.clock.now(), self.ttl);
         let entry = self.entries.entry(fingerprint).or_insert_with_if(fill, is_due).await;
-        entry.into_value().into_outcome()
+        self.recent.changed();
+        entry.into_value().outcome()
     }
 
     /// The values that can be served now. Looks at every entry.
@@ -293,8 +306,8 @@ impl<V: CacheValue> TtlCache<V> {
         let now = self.clock.now();
         let mut content = CacheContent::default();
         for (_, entry) in &self.entries {
-            let Entry::Value { value, fetched_at, .. } = entry else { continue };
-            let age = now.saturating_duration_since(fetched_at);
+            let Entry::Value { value, fetched_at, .. } = &*entry else { continue };
+            let age = now.saturating_duration_since(*fetched_at);
             let Some(left) = self.ttl.stale.checked_sub(age).filter(|_| !value.is_exhausted()) else {
                 continue;
             };

@@ -13,14 +13,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::field::{FieldName, field, max_value};
 use super::settings::LogFormat;
 use super::timestamp::{Timestamps, push_decimal};
-
-/// Maximum bytes of a value, before escaping.
-const MAX_VALUE: usize = 256;
-
-/// Higher maximums for some fields: an object's key is shown in full, and the root of a cause comes last.
-const LONG_VALUES: [(&str, usize); 4] = [("object_key", 1024), ("msg", 1024), ("cause", 512), ("error", 512)];
 
 thread_local! {
     /// The buffers of this thread's lines.
@@ -73,8 +68,8 @@ pub(super) fn format_line<T>(
 ) -> T {
     let mut line = LINE.take();
     line.begin(style, level, time);
-    line.text("level", level.as_str());
-    line.text("target", target);
+    line.text(field!("level"), level.as_str());
+    line.text(field!("target"), target);
     fields(&mut line);
     line.line.push_str(if line.is_json { "}\n" } else { "\n" });
     let written = write(&line.line);
@@ -108,20 +103,20 @@ impl Line {
     }
 
     /// Adds a field whose value is `text`.
-    pub fn text(&mut self, name: &str, text: &str) {
+    pub fn text(&mut self, name: FieldName, text: &str) {
         self.push_name(name);
-        self.push_value(text, max_len(name));
+        self.push_value(text, name.max_value());
     }
 
     /// Adds a field whose value is `text`, if there is one.
-    pub fn optional_text(&mut self, name: &str, text: Option<&str>) {
+    pub fn optional_text(&mut self, name: FieldName, text: Option<&str>) {
         if let Some(text) = text {
             self.text(name, text);
         }
     }
 
     /// Adds a field whose value is an address and a port.
-    pub fn address(&mut self, name: &str, address: SocketAddr) {
+    pub fn address(&mut self, name: FieldName, address: SocketAddr) {
         let mut text = std::mem::take(&mut self.unescaped);
         text.clear();
         push_address(&mut text, address);
@@ -130,31 +125,23 @@ impl Line {
     }
 
     /// Adds a field whose value is the text of `value`.
-    pub fn display(&mut self, name: &str, value: impl Display) {
-        self.formatted(name, format_args!("{value}"));
+    pub fn display(&mut self, name: FieldName, value: impl Display) {
+        self.push_name(name);
+        self.push_formatted(format_args!("{value}"), name.max_value());
     }
 
     /// Adds a field whose value is `number`.
-    pub fn number(&mut self, name: &str, number: u64) {
+    pub fn number(&mut self, name: FieldName, number: u64) {
         self.push_name(name);
         push_decimal(&mut self.line, number, 1);
     }
 
-    fn formatted(&mut self, name: &str, value: fmt::Arguments<'_>) {
-        let mut text = std::mem::take(&mut self.unescaped);
-        text.clear();
-        if text.write_fmt(value).is_ok() {
-            self.text(name, &text);
-        }
-        self.unescaped = text;
+    fn push_name(&mut self, name: FieldName) {
+        self.line.push_str(if self.is_json { name.json() } else { name.logfmt() });
     }
 
-    fn unquoted(&mut self, name: &str, value: fmt::Arguments<'_>) {
-        self.push_name(name);
-        push(&mut self.line, value);
-    }
-
-    fn push_name(&mut self, name: &str) {
+    /// Adds the name of a field of an event.
+    fn push_event_name(&mut self, name: &str) {
         if self.is_json {
             self.line.push_str(",\"");
             self.line.push_str(name);
@@ -163,6 +150,15 @@ impl Line {
         self.line.push(' ');
         self.line.push_str(name);
         self.line.push('=');
+    }
+
+    fn push_formatted(&mut self, value: fmt::Arguments<'_>, limit: usize) {
+        let mut text = std::mem::take(&mut self.unescaped);
+        text.clear();
+        // What fails to format itself is shown as far as it came.
+        _ = text.write_fmt(value);
+        self.push_value(&text, limit);
+        self.unescaped = text;
     }
 
     fn push_value(&mut self, text: &str, limit: usize) {
@@ -182,23 +178,30 @@ impl Line {
 
 impl Visit for Line {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.unquoted(field_name(field), format_args!("{value}"));
+        self.push_event_name(event_name(field));
+        push(&mut self.line, format_args!("{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.number(field_name(field), value);
+        self.push_event_name(event_name(field));
+        push_decimal(&mut self.line, value, 1);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.unquoted(field_name(field), format_args!("{value}"));
+        self.push_event_name(event_name(field));
+        push(&mut self.line, format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field_name(field), value);
+        let name = event_name(field);
+        self.push_event_name(name);
+        self.push_value(value, max_value(name));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.formatted(field_name(field), format_args!("{value:?}"));
+        let name = event_name(field);
+        self.push_event_name(name);
+        self.push_formatted(format_args!("{value:?}"), max_value(name));
     }
 }
 
@@ -227,15 +230,11 @@ fn push(line: &mut String, value: fmt::Arguments<'_>) {
     line.write_fmt(value).expect("numbers are formatted without errors, and a String takes all text");
 }
 
-fn field_name(field: &Field) -> &'static str {
+fn event_name(field: &Field) -> &'static str {
     match field.name() {
         "message" => "msg",
         name => name,
     }
-}
-
-fn max_len(name: &str) -> usize {
-    LONG_VALUES.iter().find(|(long, _)| *long == name).map_or(MAX_VALUE, |(_, limit)| *limit)
 }
 
 /// The bytes of a value that logfmt does not quote: visible ASCII, except quotes, equals signs and

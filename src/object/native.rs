@@ -3,8 +3,6 @@
 //! It must not know operations or bodies. What [`NativeMetadata::unlock`] returns was authenticated for the
 //! object's name; the envelope before that was not.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::HeaderValue;
 
@@ -14,6 +12,7 @@ use crate::envelope::native::{Envelope, EnvelopeKeys, FormatError, ObjectName, O
 use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, UnwrappedKey, Wrappings, WriteKey};
 use crate::s3::{BucketName, Checksum, CustomerKey, ObjectKey, headers};
+use crate::wire::base64;
 use crate::wire::header::name;
 
 /// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is
@@ -54,9 +53,7 @@ impl NativeMetadata {
             return Err(Error::MalformedWrappedKey);
         };
         let further = headers.get(&name::ENCRYPTION_HOLDERS).map(|value| value.as_bytes().to_vec());
-        let wrapped = STANDARD
-            .decode(wrapped)
-            .ok()
+        let wrapped = base64::decode(wrapped.as_bytes())
             .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
             // F-61: a further wrapping opens the object even if the first one is damaged.
             .or_else(|| further.as_ref().map(|_| Vec::new()))
@@ -199,7 +196,7 @@ impl NativeMetadata {
 
 /// The metadata entry that holds a wrapped data key (F-03).
 pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
-    STANDARD.encode(wrapped)
+    base64::encode(wrapped)
 }
 
 /// Puts the metadata entries of a native object into the request that stores it (F-03, F-60).
@@ -213,8 +210,7 @@ pub(crate) fn write_keys(
     request: &mut HeaderMap,
 ) -> Result<(), Error> {
     const BASE64: &str = "base64 is a header value";
-    let wrapped = HeaderValue::from_maybe_shared(write_key.wrapped.base64().clone()).expect(BASE64);
-    request.insert(&name::ENCRYPTION_KEY, wrapped);
+    request.insert(&name::ENCRYPTION_KEY, write_key.wrapped.header_value().clone());
     request.insert(&name::ENCRYPTION_ENVELOPE, HeaderValue::try_from(envelope.to_header()).expect(BASE64));
     if let Some(further) = &write_key.further {
         let further = HeaderValue::from_maybe_shared(further.clone()).expect(BASE64);

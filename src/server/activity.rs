@@ -6,12 +6,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body::{Body, Frame, SizeHint};
 
 use crate::clock;
+use crate::wakes;
 
 /// The activity of one connection. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -133,11 +134,18 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if self.is_request && (frame.is_none() || self.body.is_end_stream()) {
-            self.in_flight.0.set_unread_body(false);
+        if !self.is_request {
+            return Pin::new(&mut self.body).poll_frame(context);
         }
-        Poll::Ready(frame)
+        let (frame, held) = wakes::hold(|| Pin::new(&mut self.body).poll_frame(context));
+        // The connection reads what follows of the body; after its end there is nothing.
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.in_flight.0.set_unread_body(false);
+            held.forget();
+        } else {
+            held.pass_on();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -36,6 +36,7 @@ use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
 use crate::clock;
 use crate::meter::Meter;
 use crate::metric::MetricHandle;
+use crate::wakes;
 
 /// Maximum bytes of a request's head. Metadata in [`MAX_HEADERS`] lines takes 10 KiB, and its names take
 /// 8 KiB more in the Authorization header; the most metadata that S3 keeps takes 16 KiB in a presigned URL.
@@ -155,7 +156,7 @@ impl Connection {
         let Some(tls) = tls else {
             let stream = CappedStream::new(stream, rules.connections.clone());
             let serving = pin!(rules.serve(stream, peer, |request| service(request, info.clone())));
-            return clock::read_once_per_poll(serving).await;
+            return polled(serving).await;
         };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept_tls(stream, tls, &rules.connections));
         let handshake = tokio::select! {
@@ -168,7 +169,7 @@ impl Connection {
                 info.certificate_names = certificate_names(session.peer_certificates());
                 info.tls_version = Some(tls_version(session.protocol_version()));
                 let serving = pin!(rules.serve(stream, peer, |request| service(request, info.clone())));
-                clock::read_once_per_poll(serving).await;
+                polled(serving).await;
             }
             Ok(Ok(Handshake::PlainHttp(stream))) => {
                 unusable(peer, Reason::HttpAtTls, &"a request without TLS");
@@ -178,6 +179,12 @@ impl Connection {
             Err(elapsed) => unusable(peer, Reason::HandshakeTimeout, &elapsed),
         }
     }
+}
+
+/// Runs a connection: time stands still during each poll, and its own work does not wake it for nothing.
+async fn polled(serving: Pin<&mut impl Future<Output = ()>>) {
+    let serving = pin!(wakes::holdable(serving));
+    clock::read_once_per_poll(serving).await;
 }
 
 /// Configures the socket, and registers it with the current runtime. Small responses must not wait for the

@@ -27,7 +27,7 @@ use crate::audit::{Audit, KeyUses};
 use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
 use crate::clock;
 use crate::error::{Blame, Error, with_causes};
-use crate::log::{self, AccessLog};
+use crate::log::{self, AccessLog, field};
 use crate::meter::Meter;
 use crate::operation::request::document::NamedKeys;
 use crate::recent::{self, FailedRequest, Kind};
@@ -399,7 +399,7 @@ impl RequestRecord {
             self.describe_request(line, response);
             self.describe_failure(line, response, &cause);
             self.describe_work(line, response, (response_bytes, elapsed));
-            line.text("end", end);
+            line.text(field!("end"), end);
         });
     }
 }

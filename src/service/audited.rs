@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use http::HeaderMap;
 use http::header::{CONTENT_RANGE, HeaderValue};
 
-use crate::audit::{Audit, Entry, KeyUseList, KeyUses, field};
+use crate::audit::{Audit, Entry, KeyUseList, KeyUses};
 use crate::clock;
+use crate::log::field;
 use crate::s3::{BucketName, CopySource, ErrorCode, ObjectKey, Operation, Query, S3Error};
 use crate::sigv4::AccessKeyId;
 

@@ -5,7 +5,7 @@
 use http::header::{HeaderMap, HeaderValue, RANGE, USER_AGENT};
 
 use crate::access::ANONYMOUS;
-use crate::log::Line;
+use crate::log::{Line, field};
 use crate::s3::Query;
 use crate::sigv4::Authenticated;
 
@@ -61,14 +61,14 @@ impl Details {
     /// names.
     pub(super) fn describe_target(&self, line: &mut Line, response_version: Option<&HeaderValue>) {
         let response_version = response_version.and_then(|version| version.to_str().ok());
-        line.optional_text("version_id", response_version.or(self.version_id.as_deref()));
-        line.optional_text("range", self.range.as_ref().and_then(|range| range.to_str().ok()));
+        line.optional_text(field!("version_id"), response_version.or(self.version_id.as_deref()));
+        line.optional_text(field!("range"), self.range.as_ref().and_then(|range| range.to_str().ok()));
     }
 
     /// Adds how the request came.
     pub(super) fn describe_arrival(&self, line: &mut Line) {
-        line.optional_text("signature", self.signature);
-        line.optional_text("tls", self.tls_version);
-        line.optional_text("user_agent", self.user_agent());
+        line.optional_text(field!("signature"), self.signature);
+        line.optional_text(field!("tls"), self.tls_version);
+        line.optional_text(field!("user_agent"), self.user_agent());
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! A connection has no task of its own: the task that waits for its response, or reads it, polls the
 //! connection. So a request is one task from the client to the storage and back, on one thread, without
-//! hand-overs between tasks. An idle connection is polled when it is taken, and from time to time by
-//! [`Pool::sweep`].
+//! hand-overs between tasks. An idle connection is polled from time to time by [`Pool::sweep`].
 //!
 //! Each thread has idle connections of its own: a connection belongs to the runtime that opened it, and
 //! threads do not contend for a lock.
@@ -20,6 +19,7 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 
@@ -30,6 +30,7 @@ use super::outgoing::OutgoingBody;
 use super::transport::HeadRoom;
 use crate::buffers::{self, ConnectionCounter, PacedBody};
 use crate::clock;
+use crate::wakes;
 
 /// How often idle connections are polled.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -148,7 +149,7 @@ impl Pool {
 
     fn pooled(
         &self,
-        response: Response<hyper::body::Incoming>,
+        response: Response<Incoming>,
         link: Box<Link>,
         authority: Authority,
     ) -> Response<PooledBody> {
@@ -164,8 +165,9 @@ impl Pool {
             return None;
         }
         loop {
-            let Idle { mut link, since } = self.idle().get_mut(authority.as_str())?.pop()?;
-            if clock::since(since) < self.0.idle_timeout && link.is_idle() {
+            let Idle { link, since } = self.idle().get_mut(authority.as_str())?.pop()?;
+            // Whether the peer has closed it, the exchange finds out before it writes.
+            if clock::since(since) < self.0.idle_timeout && link.connection.is_some() {
                 return Some(link);
             }
         }
@@ -227,19 +229,19 @@ impl Link {
     async fn exchange(
         &mut self,
         request: Request<SentBody>,
-    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<SentBody>>> {
+    ) -> Result<Response<Incoming>, TrySendError<Request<SentBody>>> {
         let mut response = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
         poll_fn(move |cx| {
             drive(connection, cx);
-            response.as_mut().poll(cx)
+            response.as_mut().poll(&mut driven())
         })
         .await
     }
 
     /// Whether the connection could send a request now. Polls without a waker.
     fn is_idle(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
+        let mut cx = driven();
         drive(&mut self.connection, &mut cx);
         self.connection.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
@@ -252,6 +254,12 @@ fn failure(refused: TrySendError<Request<SentBody>>) -> UpstreamError {
     } else {
         UpstreamError::Protocol(error.into())
     }
+}
+
+/// The context for what only [`drive`] makes progress in, which is polled right after it. A waker would have
+/// the task polled once more for each response and each piece of a body, for nothing.
+fn driven() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 /// Reads and writes as much as possible without waiting. An error reaches the task that waits for the
@@ -267,9 +275,17 @@ fn drive(connection: &mut Option<http1::Connection<Connection, SentBody>>, cx: &
     }
 }
 
+/// What a connection has read of a body.
+fn take_frame(incoming: &mut Incoming) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    let (frame, held) = wakes::hold(|| Pin::new(incoming).poll_frame(&mut driven()));
+    // The connection is driven as soon as there is nothing to take.
+    held.forget();
+    frame
+}
+
 /// A response body, with its connection.
 pub(super) struct PooledBody {
-    incoming: hyper::body::Incoming,
+    incoming: Incoming,
     /// `None` when the body was read to its end.
     home: Option<Home>,
 }
@@ -300,12 +316,12 @@ impl Body for PooledBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self { incoming, home } = &mut *self;
-        let mut frame = Pin::new(&mut *incoming).poll_frame(cx);
+        let mut frame = take_frame(incoming);
         if frame.is_pending()
             && let Some(Home { link, .. }) = home
         {
             drive(&mut link.connection, cx);
-            frame = Pin::new(incoming).poll_frame(cx);
+            frame = take_frame(incoming);
         }
         match frame {
             Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => {}

@@ -6,14 +6,15 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
+use ::base64::display::Base64Display;
+use ::base64::engine::general_purpose::STANDARD;
 use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use http::{HeaderName, HeaderValue};
 use md5::Digest as _;
 use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
+
+use super::base64;
 
 /// The prefix of every header and trailer that carries a checksum.
 pub const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
@@ -105,19 +106,40 @@ impl ChecksumAlgorithm {
 
     /// The CRC of this algorithm; `None` when the algorithm is not a CRC.
     const fn crc(self) -> Option<CrcAlgorithm> {
-        match self {
-            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
-            Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
-            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-            Self::Sha1
-            | Self::Sha256
-            | Self::Sha512
-            | Self::Md5
-            | Self::XxHash64
-            | Self::XxHash3
-            | Self::XxHash128 => None,
+        match self.function() {
+            Function::Crc(crc) => Some(crc),
+            Function::Sha(_)
+            | Function::Md5
+            | Function::XxHash64
+            | Function::XxHash3
+            | Function::XxHash128 => None,
         }
     }
+
+    const fn function(self) -> Function {
+        match self {
+            Self::Crc32 => Function::Crc(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc32c => Function::Crc(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc64Nvme => Function::Crc(CrcAlgorithm::Crc64Nvme),
+            Self::Sha1 => Function::Sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
+            Self::Sha256 => Function::Sha(&digest::SHA256),
+            Self::Sha512 => Function::Sha(&digest::SHA512),
+            Self::Md5 => Function::Md5,
+            Self::XxHash64 => Function::XxHash64,
+            Self::XxHash3 => Function::XxHash3,
+            Self::XxHash128 => Function::XxHash128,
+        }
+    }
+}
+
+/// What computes a checksum, as the library that has it names it.
+enum Function {
+    Crc(CrcAlgorithm),
+    Sha(&'static digest::Algorithm),
+    Md5,
+    XxHash64,
+    XxHash3,
+    XxHash128,
 }
 
 impl fmt::Display for ChecksumAlgorithm {
@@ -146,8 +168,8 @@ impl Checksum {
     }
 
     /// Parses the form in headers; `None` unless it is canonical base64 of the algorithm's length.
-    pub fn parse(algorithm: ChecksumAlgorithm, base64: impl AsRef<[u8]>) -> Option<Self> {
-        Self::new(algorithm, &STANDARD.decode(base64).ok()?)
+    pub fn parse(algorithm: ChecksumAlgorithm, text: impl AsRef<[u8]>) -> Option<Self> {
+        Self::new(algorithm, &base64::decode(text.as_ref())?)
     }
 
     /// The algorithm of the value.
@@ -188,7 +210,7 @@ impl Checksum {
 
     /// The value of the [header](ChecksumAlgorithm::header_name) that carries the checksum: base64.
     pub fn header_value(&self) -> HeaderValue {
-        HeaderValue::try_from(STANDARD.encode(self.bytes())).expect("base64 is a header value")
+        HeaderValue::try_from(base64::encode(self.bytes())).expect("base64 is a header value")
     }
 }
 
@@ -221,19 +243,13 @@ enum State {
 impl Hasher {
     /// A hasher of the empty stream.
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
-        let crc = |crc| State::Crc(algorithm, Box::new(crc_fast::Digest::new(crc)));
-        let sha = |sha| State::Sha(algorithm, digest::Context::new(sha));
-        Self(match algorithm {
-            ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
-            ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
-            ChecksumAlgorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
-            ChecksumAlgorithm::Sha1 => sha(&digest::SHA1_FOR_LEGACY_USE_ONLY),
-            ChecksumAlgorithm::Sha256 => sha(&digest::SHA256),
-            ChecksumAlgorithm::Sha512 => sha(&digest::SHA512),
-            ChecksumAlgorithm::Md5 => State::Md5(Md5::default()),
-            ChecksumAlgorithm::XxHash64 => State::XxHash64(XxHash64::with_seed(0)),
-            ChecksumAlgorithm::XxHash3 => State::XxHash3(Box::new(XxHash3_64::with_seed(0))),
-            ChecksumAlgorithm::XxHash128 => State::XxHash128(Box::new(XxHash3_128::with_seed(0))),
+        Self(match algorithm.function() {
+            Function::Crc(crc) => State::Crc(algorithm, Box::new(crc_fast::Digest::new(crc))),
+            Function::Sha(sha) => State::Sha(algorithm, digest::Context::new(sha)),
+            Function::Md5 => State::Md5(Md5::default()),
+            Function::XxHash64 => State::XxHash64(XxHash64::with_seed(0)),
+            Function::XxHash3 => State::XxHash3(Box::new(XxHash3_64::with_seed(0))),
+            Function::XxHash128 => State::XxHash128(Box::new(XxHash3_128::with_seed(0))),
         })
     }
 

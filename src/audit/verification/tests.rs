@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::*;
 use crate::audit::SigningKey;
 use crate::audit::entry::{self, Entry};
-use crate::audit::field;
+use crate::log::field;
 
 /// A log without files: its lines, and the key of its checkpoints.
 struct Log {

@@ -1,7 +1,8 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::audit::{AuditLog, OnFailure, Settings, SigningKey, field};
+use crate::audit::{AuditLog, OnFailure, Settings, SigningKey};
+use crate::log::field;
 
 fn verify(verify: Verify) -> (String, Result<(), u8>) {
     let mut output = Vec::new();

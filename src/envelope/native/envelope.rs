@@ -7,8 +7,6 @@ mod derivation;
 mod end_key;
 
 use aws_lc_rs::aead::Aad;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -18,6 +16,7 @@ use super::kdf::zero_nonce;
 use super::{Attributes, BodyKind, FormatError, Result, attributes, kdf};
 use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::{ContentKey, DataKey};
+use crate::wire::base64;
 use crate::wire::checksum::Checksum;
 use crate::wire::customer_key::CustomerKey;
 
@@ -270,7 +269,7 @@ impl Envelope {
         if value.len() > MAX_ENVELOPE.div_ceil(3) * 4 {
             return Err(FormatError::EnvelopeLength);
         }
-        Self::from_bytes(STANDARD.decode(value).map_err(|_| FormatError::Encoding)?)
+        Self::from_bytes(base64::decode(value).ok_or(FormatError::Encoding)?)
     }
 
     /// Parses the envelope's bytes.
@@ -305,7 +304,7 @@ impl Envelope {
 
     /// The value of the envelope header.
     pub fn to_header(&self) -> String {
-        STANDARD.encode(&self.bytes)
+        base64::encode(&self.bytes)
     }
 
     /// The envelope's bytes.

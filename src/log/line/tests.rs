@@ -52,7 +52,7 @@ fn numbers_and_addresses_are_written_as_by_the_standard_library() {
     for address in ["127.0.0.1:80", "255.0.10.100:65535", "0.0.0.0:0", "[::1]:8333"] {
         let address = address.parse().unwrap();
         let mut line = Line::default();
-        line.address("peer", address);
+        line.address(field!("peer"), address);
         assert_eq!(line.line, format!(" peer={address}"));
     }
 }
@@ -151,14 +151,14 @@ fn a_line_without_an_event_has_the_text_of_an_event() {
             );
         });
         let fields = |line: &mut Line| {
-            line.text("msg", "request");
-            line.text("blank", blank);
-            line.optional_text("none", None);
-            line.optional_text("some", Some("x"));
-            line.text("empty", "");
-            line.text("object_key", &key);
-            line.display("peer", "[::1]:1");
-            line.number("status", 200);
+            line.text(field!("msg"), "request");
+            line.text(field!("blank"), blank);
+            line.optional_text(field!("none"), None);
+            line.optional_text(field!("some"), Some("x"));
+            line.text(field!("empty"), "");
+            line.text(field!("object_key"), &key);
+            line.display(field!("peer"), "[::1]:1");
+            line.number(field!("status"), 200);
         };
         let style = LineStyle { format, has_priority: false };
         let line = format_line(style, SystemTime::now(), Level::WARN, "here", fields, str::to_owned);

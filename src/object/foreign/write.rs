@@ -3,8 +3,6 @@
 //! It must not know how the request is sent. It promises that each object has a data key or a random value of
 //! its own, and that a client cannot set metadata which a reader would take for the format's.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -117,7 +115,7 @@ async fn seal_cbc(
     let context = EncryptionContext::from_pairs::<&str, &str>([]);
     let write_key = resources.keyring.for_one_object(CBC, &rule.keys, key_id, &context).await?;
     let WriteKey { data_key, wrapped, key_id, .. } = write_key;
-    request.insert(headers::ENCRYPTION_KEY, visible(&STANDARD.encode(&wrapped[..])));
+    request.insert(headers::ENCRYPTION_KEY, wrapped.header_value().clone());
     request.insert(headers::ENCRYPTION_LENGTH, HeaderValue::from(length));
     let sealer = article_cbc::sealer(&data_key, &random(), rule.formats.cbc.padding);
     let stored = article_cbc::ciphertext_length(length).expect("objects are at most 5 GiB long");

@@ -35,8 +35,12 @@ impl ClientEtags {
             (_, None) | (None, _) => None,
         };
         let style = rule.map_or(EtagStyle::Storage, |rule| rule.etag);
-        let if_none_match = call.headers.get(IF_NONE_MATCH).cloned();
-        map_conditions(&ON_THE_OBJECT, style, &mut call.headers);
+        let mut if_none_match = None;
+        // Few requests have a condition, and one look at the names is less work than one for each condition.
+        if call.headers.keys().any(|name| name.as_str().starts_with("if-")) {
+            if_none_match = call.headers.get(IF_NONE_MATCH).cloned();
+            map_conditions(&ON_THE_OBJECT, style, &mut call.headers);
+        }
         let source = call.copy_source.as_ref();
         let source = source.and_then(|at| resources.policies.for_object(&at.bucket, &at.object).ok());
         if let Some(rule) = source {

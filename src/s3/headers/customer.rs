@@ -6,8 +6,6 @@
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/specifying-s3-c-encryption.html>, and the
 //! codes and sentences of <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
@@ -15,6 +13,7 @@ use zeroize::Zeroizing;
 use super::{SSE, SSE_CUSTOMER_PREFIX};
 use crate::s3::error::{ErrorCode, S3Error};
 use crate::s3::operation::Operation;
+use crate::wire::base64;
 use crate::wire::customer_key::CustomerKey;
 
 /// The only algorithm that S3 has for customer keys.
@@ -104,7 +103,7 @@ impl CustomerKeys {
     pub fn echo(&self, operation: Operation) -> Vec<(HeaderName, HeaderValue)> {
         let is_echoed = !matches!(operation, Operation::GetObjectAttributes | Operation::ListParts);
         let Some(key) = self.object.as_ref().filter(|_| is_echoed) else { return Vec::new() };
-        let md5 = HeaderValue::try_from(STANDARD.encode(key.md5())).expect("base64 is a header value");
+        let md5 = HeaderValue::try_from(base64::encode(key.md5())).expect("base64 is a header value");
         vec![(OBJECT.algorithm.clone(), ALGORITHM), (OBJECT.md5.clone(), md5)]
     }
 }
@@ -160,8 +159,8 @@ impl Sent {
             )
         })?;
         let too_short = || invalid("The secret key was invalid for the specified algorithm.");
-        let key = Zeroizing::new(STANDARD.decode(key.as_bytes()).map_err(|_| too_short())?);
-        let md5 = STANDARD.decode(md5.as_bytes()).map_err(|_| {
+        let key = Zeroizing::new(base64::decode(key.as_bytes()).ok_or_else(too_short)?);
+        let md5 = base64::decode(md5.as_bytes()).ok_or_else(|| {
             invalid(
                 "The MD5 hash of the secret key was improperly encoded. The MD5 hash must be Base64 encoded.",
             )
@@ -228,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_has_the_error_of_s3() {
         let short = "MTIzNDU2Nzg5MDEyMzQ1Ng==";
-        let md5_of_short = STANDARD.encode(Md5::digest(b"1234567890123456"));
+        let md5_of_short = base64::encode(&Md5::digest(b"1234567890123456"));
         let invalid = ErrorCode::InvalidArgument;
         for (lines, code, sentence) in [
             ([Some("AES256"), None, None], invalid, "appropriate secret key"),

@@ -52,7 +52,7 @@ fn sealed_for(body: BodyKind, binding: Binding, attributes: &Attributes) -> Enve
 }
 
 fn reparsed(bytes: &[u8]) -> Result<Envelope, FormatError> {
-    Envelope::parse(STANDARD.encode(bytes).as_bytes())
+    Envelope::parse(base64::encode(bytes).as_bytes())
 }
 
 #[test]
