@@ -81,32 +81,29 @@ impl Held {
 /// Runs `work`, and holds back the wakes that it causes on this thread, if all are of one task: those of
 /// other tasks are passed on.
 pub fn hold<T>(work: impl FnOnce() -> T) -> (T, Held) {
-    let holding = Hold { outer: HOLDING.replace(Holding::Wakes(None)) };
+    let mut holding = Hold { outer: Some(HOLDING.replace(Holding::Wakes(None))) };
     let done = work();
     (done, holding.end())
 }
 
 /// Ends when it is dropped, also when the work panics.
 struct Hold {
-    outer: Holding,
+    /// What happened to wakes before; `None` when it has ended.
+    outer: Option<Holding>,
 }
 
 impl Hold {
-    fn end(mut self) -> Held {
-        self.take()
-    }
-
-    fn take(&mut self) -> Held {
-        match HOLDING.replace(std::mem::take(&mut self.outer)) {
-            Holding::Nothing => Held(None),
-            Holding::Wakes(held) => Held(held),
+    fn end(&mut self) -> Held {
+        match self.outer.take().map(|outer| HOLDING.replace(outer)) {
+            None | Some(Holding::Nothing) => Held(None),
+            Some(Holding::Wakes(held)) => Held(held),
         }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.take().pass_on();
+        self.end().pass_on();
     }
 }
 

@@ -4,8 +4,9 @@
 //! connection. So a request is one task from the client to the storage and back, on one thread, without
 //! hand-overs between tasks. An idle connection is polled from time to time by [`Pool::sweep`].
 //!
-//! Each thread has idle connections of its own: a connection belongs to the runtime that opened it, and
-//! threads do not contend for a lock.
+//! Each thread has idle connections of its own, so that threads do not contend for a lock. A connection is
+//! used by the runtime that opened it and no other, or that runtime's thread would be woken for each of its
+//! bytes, only to wake this one.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -22,6 +23,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
+use tokio::runtime::{self, Handle};
 
 use super::BoxError;
 use super::connector::{Connection, Connector};
@@ -48,7 +50,7 @@ pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
     connector: Connector,
-    /// One for each thread, unless there are more threads than cores.
+    /// One for each worker and the main thread; shared if there are more threads.
     idle: Vec<Mutex<IdleConnections>>,
     /// Maximum number of idle connections of one thread to one host: those of all threads together are about
     /// as many as the settings allow.
@@ -68,6 +70,9 @@ struct Idle {
 
 /// One connection.
 struct Link {
+    /// Where it is when it is idle, in [`Shared::idle`].
+    place: usize,
+    runtime: runtime::Id,
     sender: SendRequest<SentBody>,
     /// `None` when the connection has ended.
     connection: Option<http1::Connection<Connection, SentBody>>,
@@ -82,9 +87,9 @@ impl Pool {
         idle_timeout: Duration,
         crowd: ConnectionCounter,
     ) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let idle = (0..threads).map(|_| Mutex::default()).collect();
-        let max_idle = max_idle.div_ceil(threads);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let idle = (0..=workers).map(|_| Mutex::default()).collect();
+        let max_idle = max_idle.div_ceil(workers);
         let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout, crowd }));
         let swept = Arc::downgrade(&pool.0);
         tokio::spawn(async move {
@@ -144,7 +149,8 @@ impl Pool {
         }
         let shaken = builder.handshake(connection).await;
         let (sender, connection) = shaken.map_err(|error| UpstreamError::Connect(error.into()))?;
-        Ok(Box::new(Link { sender, connection: Some(connection), head_room }))
+        let (place, runtime) = (self.place(), Handle::current().id());
+        Ok(Box::new(Link { place, runtime, sender, connection: Some(connection), head_room }))
     }
 
     fn pooled(
@@ -164,8 +170,14 @@ impl Pool {
         if head_room == HeadRoom::Large {
             return None;
         }
+        let runtime = Handle::current().id();
         loop {
-            let Idle { link, since } = self.idle().get_mut(authority.as_str())?.pop()?;
+            let Idle { link, since } = {
+                let mut idle = lock(&self.0.idle[self.place()]);
+                let idle = idle.get_mut(authority.as_str())?;
+                let newest = idle.iter().rposition(|idle| idle.link.runtime == runtime)?;
+                idle.remove(newest)
+            };
             // Whether the peer has closed it, the exchange finds out before it writes.
             if clock::since(since) < self.0.idle_timeout && link.connection.is_some() {
                 return Some(link);
@@ -174,7 +186,7 @@ impl Pool {
     }
 
     fn put_back(&self, authority: Authority, link: Box<Link>) {
-        let mut idle = self.idle();
+        let mut idle = lock(&self.0.idle[link.place]);
         let idle = match idle.get_mut(authority.as_str()) {
             Some(idle) => idle,
             None => idle.entry(authority.as_str().to_owned()).or_default(),
@@ -205,9 +217,9 @@ impl Pool {
         drop(closed);
     }
 
-    /// The idle connections of this thread.
-    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
-        lock(&self.0.idle[thread_number() % self.0.idle.len()])
+    /// Where this thread's idle connections are.
+    fn place(&self) -> usize {
+        thread_number() % self.0.idle.len()
     }
 }
 

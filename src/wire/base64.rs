@@ -1,5 +1,5 @@
-//! Base64 of what requests and responses carry in their headers: the standard alphabet, padded, canonical (RFC 4648,
-//! section 4).
+//! Base64 of what requests and responses carry in their headers: the standard alphabet, padded, canonical
+//! (RFC 4648, section 4).
 //! It must not know what the bytes are.
 //! It promises one text for the same bytes, and no bytes for any other text.
 

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metric", &[]),
     ("recent", &[]),
     ("log", &[]),
+    ("wakes", &[]),
     ("wire", &[]),
     ("audit", &["log", "wire"]),
     ("trace", &["log", "wire"]),
@@ -21,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
     ("keyring", &["clock", "metric", "audit", "trace", "wire", "envelope"]),
-    ("upstream", &["clock", "buffers", "trace", "wire", "s3", "sigv4"]),
+    ("upstream", &["clock", "buffers", "wakes", "trace", "wire", "s3", "sigv4"]),
     ("body", &["meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
     (
@@ -72,7 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "operation",
         ],
     ),
-    ("server", &["clock", "buffers", "meter", "metric"]),
+    ("server", &["clock", "buffers", "meter", "metric", "wakes"]),
     ("admin", &["recent", "server"]),
     (
         "config",

@@ -1,5 +1,5 @@
-//! What a thread has found in a shared cache a moment ago: threads look there first, without the cache's locks, its
-//! counts of uses and its clock.
+//! What a thread has found in a shared cache a moment ago: threads look there first, without the cache's
+//! locks, its counts of uses and its clock.
 //! It must not know what a value is for, nor how long it may be served.
 //! It keeps no value alive that the cache has dropped. A value that was replaced is never returned.
 

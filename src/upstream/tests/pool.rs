@@ -89,6 +89,31 @@ async fn no_more_are_kept_than_may_be_idle() {
     assert_eq!(ended, [Some(2), Some(3), Some(4)]);
 }
 
+/// The thread of another runtime would be woken for each byte that a connection brings.
+#[tokio::test]
+async fn a_connection_is_used_by_the_runtime_that_opened_it() {
+    let (endpoint, connections, _closed) = storage(ANSWER).await;
+    let upstream = Upstream::build(settings(&endpoint)).await.unwrap();
+    read(upstream.send(get("k")).await.unwrap()).await;
+    // More threads than there are places for.
+    let threads = 2 + 2 * std::thread::available_parallelism().unwrap().get();
+    for number in 0..threads {
+        let upstream = upstream.clone();
+        let elsewhere = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                for _ in 0..3 {
+                    read(upstream.send(get("k")).await.unwrap()).await;
+                }
+            });
+        };
+        tokio::task::spawn_blocking(elsewhere).await.unwrap();
+        assert_eq!(connections.load(Ordering::SeqCst), 2 + number);
+    }
+    read(upstream.send(get("k")).await.unwrap()).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 1 + threads, "the first one is still there");
+}
+
 #[tokio::test]
 async fn idle_connections_grow_old() {
     let (endpoint, connections, mut closed) = storage(ANSWER).await;
