@@ -76,6 +76,14 @@ impl Held {
 
     /// Forgets the wake of a task that has nothing to do.
     pub fn forget(self) {}
+
+    /// Forgets the wake of the task that is being polled, which goes on with its work. Wakes another task.
+    pub fn forget_own(self, cx: &Context<'_>) {
+        let is_own = |held: &Arc<HoldableWaker>| cx.waker().data() == Arc::as_ptr(held).cast();
+        if !self.0.as_ref().is_some_and(is_own) {
+            self.pass_on();
+        }
+    }
 }
 
 /// Runs `work`, and holds back the wakes that it causes on this thread, if all are of one task: those of
@@ -154,6 +162,19 @@ mod tests {
         assert_eq!(counted.number(), 2);
         waker.wake();
         assert_eq!(counted.number(), 3);
+    }
+
+    #[test]
+    fn the_task_that_is_polled_needs_no_wake_but_another_one_does() {
+        let ((first, own), (second, other)) = (task(), task());
+        let mut cx = Context::from_waker(&own);
+        hold(|| own.wake_by_ref()).1.forget_own(&cx);
+        hold(|| ()).1.forget_own(&cx);
+        hold(|| other.wake_by_ref()).1.forget_own(&cx);
+        assert_eq!((first.number(), second.number()), (0, 1));
+        cx = Context::from_waker(Waker::noop());
+        hold(|| own.wake_by_ref()).1.forget_own(&cx);
+        assert_eq!(first.number(), 1, "it is not known to be the task that is polled");
     }
 
     #[test]

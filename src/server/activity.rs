@@ -138,10 +138,10 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
             return Pin::new(&mut self.body).poll_frame(context);
         }
         let (frame, held) = wakes::hold(|| Pin::new(&mut self.body).poll_frame(context));
-        // The connection reads what follows of the body; after its end there is nothing.
+        // The connection's task reads what follows of the body; after its end it looks for the client's.
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
             self.in_flight.0.set_unread_body(false);
-            held.forget();
+            held.forget_own(context);
         } else {
             held.pass_on();
         }
