@@ -1,5 +1,5 @@
-//! Wakes of a task by its own work. Whoever takes a piece of a body from a channel wakes the task that fills
-//! the channel, which for hyper's connections is usually the task that has just been polled.
+//! Wakes of a task by its own work. A read from a channel wakes the task that fills the channel, which for
+//! the bodies of hyper's connections is usually the task that is being polled.
 //! It must not know what a wake is for.
 //! It promises that no wake is lost: each one reaches its task, or the work that has held it back decides.
 

@@ -95,8 +95,8 @@ impl Recent {
     }
 }
 
-/// The only place where a value with this fingerprint can be. Whoever makes fingerprints that share one gains
-/// nothing: each is looked for in the cache.
+/// The only place where a value with this fingerprint can be. Values whose fingerprints share a place are
+/// looked for in the cache, as without this module.
 fn place(fingerprint: &Fingerprint) -> usize {
     let (eights, _) = fingerprint.0.as_chunks::<8>();
     let mixed = eights.iter().fold(0_u64, |mixed, eight| {
