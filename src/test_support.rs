@@ -26,7 +26,6 @@ use crate::envelope::native::{
 use crate::error::Error;
 use crate::keyring::{self, CacheSettings, EncryptionContext, HolderSettings, KeyRule, Keyring, Reuse};
 use crate::object::caches::{LayoutCache, SizeCache};
-use crate::object::native;
 use crate::object::rule::{BucketRule, Policies};
 use crate::operation::Resources;
 use crate::operation::request::Call;
@@ -325,7 +324,7 @@ async fn sealed(
     };
     let sealed = Envelope::seal(&request, Entropy::fresh());
     let metadata = vec![
-        (headers::ENCRYPTION_KEY.to_owned(), native::wrapped_key_header(&write_key.wrapped)),
+        (headers::ENCRYPTION_KEY.to_owned(), write_key.wrapped.header_value().to_str().unwrap().to_owned()),
         (headers::ENCRYPTION_ENVELOPE.to_owned(), sealed.envelope.to_header()),
     ];
     (sealed, metadata)

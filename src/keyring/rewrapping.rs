@@ -12,7 +12,7 @@ use super::opening::Candidate;
 use super::verification::{Verification, is_same};
 use super::{
     EncryptionContext, Fingerprint, Inner, KeyCall, KeyId, KeyRule, Keyring, KeyringError, MalformedResponse,
-    Purpose, UnwrappedKey, WrappingName, Wrappings, blob_fingerprint, is_wrapped_key_length,
+    Purpose, UnwrappedKey, WrappedDataKey, WrappingName, Wrappings, blob_fingerprint, is_wrapped_key_length,
 };
 use crate::envelope::DataKey;
 use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob};
@@ -21,7 +21,7 @@ use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, Hol
 #[derive(Debug, Clone)]
 pub struct Rewrapping {
     /// The first holder's blob.
-    pub wrapped: Bytes,
+    pub wrapped: WrappedDataKey,
     /// The further wrappings, as the value of `x-amz-meta-encryption-holders`; `None` where the rule has
     /// none.
     pub further: Option<Bytes>,
@@ -225,7 +225,7 @@ impl Work {
         }
         let further = if is_kept { self.further.clone() } else { further };
         Ok(Rewrapping {
-            wrapped: first.wrapped,
+            wrapped: first.wrapped.into(),
             further,
             key_before: first.key_before,
             key_after: first.key_after,

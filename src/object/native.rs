@@ -194,11 +194,6 @@ impl NativeMetadata {
     }
 }
 
-/// The metadata entry that holds a wrapped data key (F-03).
-pub(crate) fn wrapped_key_header(wrapped: &[u8]) -> String {
-    base64::encode(wrapped)
-}
-
 /// Puts the metadata entries of a native object into the request that stores it (F-03, F-60).
 ///
 /// # Errors

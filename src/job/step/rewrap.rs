@@ -18,7 +18,7 @@ use crate::keyring::{EncryptionContext, Rewrapping};
 use crate::object::foreign::DetectedFormat;
 use crate::object::layout::layout_of;
 use crate::object::location::ObjectIdentity;
-use crate::object::native::{NativeMetadata, wrapped_key_header};
+use crate::object::native::NativeMetadata;
 use crate::object::rule::BucketRule;
 use crate::object::selected_key::selected_key;
 use crate::s3::headers::{ENCRYPTION_ENVELOPE, ENCRYPTION_HOLDERS, ENCRYPTION_KEY, check_metadata_size};
@@ -93,16 +93,14 @@ impl Rewrap<'_> {
     /// # Errors
     /// `MetadataTooLarge`, if the object's own metadata leave too little room.
     fn entries(&self) -> Result<HeaderMap, Stop> {
-        const BASE64: &str = "base64 is a header value";
         let Rewrapping { wrapped, further, .. } = &self.made;
         let envelope = self.seen.headers[ENCRYPTION_ENVELOPE].clone();
-        let wrapped = HeaderValue::try_from(wrapped_key_header(wrapped)).expect(BASE64);
         let mut entries = HeaderMap::from_iter([
-            (HeaderName::from_static(ENCRYPTION_KEY), wrapped),
+            (HeaderName::from_static(ENCRYPTION_KEY), wrapped.header_value().clone()),
             (HeaderName::from_static(ENCRYPTION_ENVELOPE), envelope),
         ]);
         if let Some(further) = further {
-            let further = HeaderValue::from_maybe_shared(further.clone()).expect(BASE64);
+            let further = HeaderValue::from_maybe_shared(further.clone()).expect("base64 is a header value");
             entries.insert(HeaderName::from_static(ENCRYPTION_HOLDERS), further);
         }
         let mut all = self.seen.headers.clone();

@@ -2,9 +2,7 @@
 //! in the encryption context that it has. It must not know how a holder wraps. It promises that content and
 //! all other entries of the format stay byte for byte, and a reason for each object that is left alone.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 
 use super::Writes;
 use super::carried::{Carried, Tags};
@@ -135,8 +133,7 @@ fn check_data_key(envelope: &ForeignEnvelope, made: &Rewrapping) -> Result<(), S
 /// # Errors
 /// `MetadataTooLarge`, if the object's own metadata leave too little room.
 fn entries(seen: &Seen, name: &HeaderName, made: &Rewrapping) -> Result<HeaderMap, Stop> {
-    let value = HeaderValue::try_from(STANDARD.encode(&made.wrapped)).expect("base64 is a header value");
-    let mut entries = HeaderMap::from_iter([(name.clone(), value)]);
+    let mut entries = HeaderMap::from_iter([(name.clone(), made.wrapped.header_value().clone())]);
     if let Some(length) = seen.headers.get(ENCRYPTION_LENGTH) {
         entries.insert(HeaderName::from_static(ENCRYPTION_LENGTH), length.clone());
     }
