@@ -14,6 +14,7 @@ use crate::meter::Meter;
 use crate::metric::MetricHandle;
 use crate::object::slow_down;
 use crate::s3::S3Error;
+use crate::timer;
 
 /// Client delay from which a request counts as waiting for its client. The round trip of a fast client is
 /// shorter; after a longer one, the bytes that arrive reduce the delay at once.
@@ -181,11 +182,11 @@ impl Admission {
 
     async fn wait(&self, client: usize, meter: &Meter) -> Result<RequestPermit, S3Error> {
         let (_queued, place) = Queued::enter(&self.0, client);
-        let until = tokio::time::Instant::now() + MAX_WAIT;
+        let until = Instant::now() + MAX_WAIT;
         loop {
-            let look_again = until.min(tokio::time::Instant::now() + RETRY_INTERVAL);
+            let look_again = until.min(Instant::now() + RETRY_INTERVAL);
             let is_over =
-                tokio::time::timeout_at(look_again, place.notified()).await.is_err() && look_again == until;
+                timer::timeout_at(look_again, place.notified()).await.is_err() && look_again == until;
             match self.try_admit(client, meter) {
                 Ok(permit) => return Ok(permit),
                 Err(Full) if is_over => return Err(slow_down()),

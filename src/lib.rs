@@ -32,6 +32,7 @@ pub mod service;
 pub mod sigv4;
 #[cfg(test)]
 pub(crate) mod test_support;
+pub(crate) mod timer;
 pub mod trace;
 pub(crate) mod upload;
 pub(crate) mod upstream;

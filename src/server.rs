@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use crate::meter::Meter;
+use crate::timer;
 use acceptor::Acceptor;
 use activity::TrackedBody;
 pub use handed_over::HandedOver;
@@ -229,7 +230,7 @@ impl BoundServer {
         let mut acceptor = Acceptor::new(&settings, tls, workers, service, draining);
         acceptor.accept_until(&listener, shutdown).await;
         drain.leave();
-        acceptor.accept_until(&listener, tokio::time::sleep(settings.drain_delay)).await;
+        acceptor.accept_until(&listener, timer::sleep(settings.drain_delay)).await;
         match origin {
             Origin::Own => acceptor.close(listener).await,
             Origin::HandedOver => drop(listener),
@@ -245,7 +246,7 @@ async fn drain_connections(mut connections: JoinSet<()>, timeout: Duration) -> D
             acceptor::log_panic(ended);
         }
     };
-    if tokio::time::timeout(timeout, all_ended).await.is_ok() {
+    if timer::timeout(timeout, all_ended).await.is_ok() {
         return DrainOutcome { cut: 0 };
     }
     let cut = connections.len();

@@ -54,6 +54,7 @@ use crate::sigv4::{
     AccessKeyId, AuthError, Authenticated, Payload, RequestHead, VerifyPolicy, authenticate,
     claimed_access_key_id,
 };
+use crate::timer;
 use crate::trace::{Tracer, internal_span, observed, take_facts};
 
 /// S3's message for a request without a signature that sets headers of the response.
@@ -155,7 +156,7 @@ impl Service {
     pub fn cut_slow_clients(&self) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::downgrade(&self.0);
         async move {
-            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            let mut ticks = timer::interval(SWEEP_INTERVAL);
             loop {
                 ticks.tick().await;
                 let Some(shared) = shared.upgrade() else { return };
@@ -375,7 +376,7 @@ async fn count_login(
         meter.login_accepted();
     } else if meter.login_refused() > FREE_REFUSALS {
         // On the heap, so that the future of every request stays small.
-        Box::pin(tokio::time::sleep(REFUSAL_DELAY)).await;
+        Box::pin(timer::sleep(REFUSAL_DELAY)).await;
     }
     identified
 }

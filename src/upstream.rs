@@ -59,6 +59,7 @@ pub use self::transport::{OriginalHeaders, Sending};
 use crate::buffers::ConnectionCounter;
 use crate::clock;
 use crate::s3::{BucketName, ObjectKey};
+use crate::timer;
 use crate::trace::{self, OpenSpan};
 use crate::wire::checksum::ChecksumAlgorithm;
 use crate::wire::header::name::REQUEST_ID;
@@ -331,7 +332,7 @@ impl Upstream {
             metrics::counter!("s3veil_upstream_retries_total", "upstream" => name.clone()).increment(1);
             tracing::debug!(?class, ?pause, failure = %failure(&outcome), "repeating a request to the storage");
             drop(outcome);
-            tokio::time::sleep(pause).await;
+            timer::sleep(pause).await;
         }
     }
 

@@ -16,6 +16,7 @@ use super::snapshot::Snapshot;
 use super::verdict::Verdict;
 use super::{Health, Source, Status};
 use crate::recent;
+use crate::timer;
 
 /// The time between two samples. Each of them also aggregates the histograms, whose memory stays bounded so.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -97,7 +98,7 @@ impl<S: Source> Overview<S> {
             let health = self.source.known_health();
             self.past().add(began, snapshot, &health);
             let taken = began.elapsed();
-            tokio::time::sleep(INTERVAL.saturating_sub(taken).max(taken * PAUSE)).await;
+            timer::sleep(INTERVAL.saturating_sub(taken).max(taken * PAUSE)).await;
         }
     }
 

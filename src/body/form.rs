@@ -12,6 +12,7 @@ use http::header::HeaderValue;
 use super::data::poll_next_data;
 use super::{BoxBody, BoxError, DataBody, IngestError, PollData};
 use crate::s3::{Form, FormParser, FormPiece};
+use crate::timer;
 
 /// The file of a form. It ends without an error only when the form's closing boundary has come and the
 /// request body has ended.
@@ -36,7 +37,7 @@ impl FormBody {
     ) -> Result<(Form, Self), IngestError> {
         let parser = FormParser::new(content_type).map_err(IngestError::Refused)?;
         let mut file = FormFile { wire, parser, pending: Bytes::new() };
-        let form = tokio::time::timeout(timeout, file.form()).await;
+        let form = timer::timeout(timeout, file.form()).await;
         let form = form.unwrap_or(Err(IngestError::Idle(timeout)))?;
         Ok((form, Self::from_source(file)))
     }

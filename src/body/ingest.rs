@@ -14,11 +14,11 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
-use tokio::time::{Instant, Sleep};
 
 use super::{BoxBody, BoxError, DataBody, PollData};
 use crate::s3::{Checksum, ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, Verifier};
 use crate::sigv4::{AwsChunkedDecoder, ChunkError, Decoded, Payload, Trailers};
+use crate::timer::Deadline;
 
 /// Why a client's body must not become an object.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +101,8 @@ pub struct Ingest {
     /// Bytes that were promised and have not come; `None` when no length was promised.
     left: Option<u64>,
     idle: Duration,
-    /// `None` before the first wait: most small bodies come with their head.
-    deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether this body waits for the client, rather than for the storage.
-    waiting: bool,
+    /// `None` while this body does not wait for the client.
+    deadline: Option<Deadline>,
     verdict: Verdict,
 }
 
@@ -160,7 +158,6 @@ impl IngestBody {
             left,
             idle,
             deadline: None,
-            waiting: false,
             verdict: verdict.clone(),
         });
         (body, verdict)
@@ -219,21 +216,11 @@ impl Ingest {
                 // The client's time begins when this body is polled: before, a slow storage may have blocked
                 // the transfer.
                 let idle = self.idle;
-                let is_new = !std::mem::replace(&mut self.waiting, true);
-                let deadline = match &mut self.deadline {
-                    Some(deadline) => {
-                        if is_new {
-                            deadline.as_mut().reset(Instant::now() + idle);
-                        }
-                        deadline
-                    }
-                    None => self.deadline.insert(Box::pin(tokio::time::sleep(idle))),
-                };
-                ready!(deadline.as_mut().poll(context));
+                ready!(self.deadline.get_or_insert_with(|| Deadline::after(idle)).poll(context));
                 return Poll::Ready(Err(IngestError::Idle(self.idle)));
             }
         };
-        self.waiting = false;
+        self.deadline = None;
         Poll::Ready(match frame {
             Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
             Some(Err(error)) => Err(IngestError::from_wire(error)),

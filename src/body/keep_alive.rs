@@ -6,12 +6,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::{BoxError, DataBody, PollData};
+
+use crate::timer;
 
 /// A declaration must be the first thing in a document, so it goes out before the spaces.
 const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
@@ -40,7 +42,7 @@ enum Stage {
 impl KeepAliveBody {
     /// A body that awaits `document`, however long that takes.
     pub fn new(document: impl Future<Output = Bytes> + Send + 'static, pause: Duration) -> Self {
-        let next_space = Box::pin(tokio::time::sleep(pause));
+        let next_space = Box::pin(timer::sleep(pause));
         Self::from_source(KeepAlive { document: Box::pin(document), pause, next_space, stage: Stage::Begun })
     }
 }
@@ -62,7 +64,7 @@ impl PollData for KeepAlive {
                 }
                 ready!(self.next_space.as_mut().poll(context));
                 let next = Instant::now() + self.pause;
-                self.next_space.as_mut().reset(next);
+                self.next_space.as_mut().reset(next.into());
                 Poll::Ready(Some(Ok(Bytes::from_static(b" "))))
             }
         }

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::timer;
+
 /// Max bytes drained from a refused request body: at 1 Gbit/s, the response has long arrived by then.
 const MAX_DRAINED: u64 = 32 * 1024 * 1024;
 /// Max duration for which a refused request body is drained.
@@ -69,7 +71,7 @@ where
                 }
             };
             // Past the bounds the body is dropped, and the connection with it.
-            let _ = tokio::time::timeout(MAX_DRAINING, reading).await;
+            let _ = timer::timeout(MAX_DRAINING, reading).await;
         });
         false
     }

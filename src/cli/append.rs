@@ -14,6 +14,7 @@ use crate::body::read_bounded;
 use crate::cli::Failure;
 use crate::error::{Error, Result, with_causes};
 use crate::s3::{BucketName, xml};
+use crate::timer;
 use crate::upload;
 use crate::upload::conditional_writes::ConditionalWrites;
 use crate::upstream::{Upstream, UpstreamRequest};
@@ -68,7 +69,7 @@ impl AppendGrants {
         if self.0.is_empty() {
             return Ok(());
         }
-        let Ok(all) = tokio::time::timeout(MAX_WAIT, self.find(resources)).await else {
+        let Ok(all) = timer::timeout(MAX_WAIT, self.find(resources)).await else {
             tracing::warn!("whether the storage overwrites is not known yet: the first append finds out");
             return Ok(());
         };

@@ -27,6 +27,7 @@ use crate::keyring::KeyId;
 use crate::s3::BucketName;
 use crate::server::Validity;
 use crate::service::Service;
+use crate::timer;
 use crate::upload::conditional_writes::ConditionalWrites;
 
 /// Longer than a request waits for its key service, and than all retries of a storage request.
@@ -97,7 +98,7 @@ fn conditional_writes(found: Result<ConditionalWrites, Error>) -> Finding {
 
 async fn bounded<T>(work: impl Future<Output = Result<T, DependencyError>>) -> Result<T, DependencyError> {
     let late = || DependencyError { message: format!("no response within {TIMEOUT:?}") };
-    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
+    timer::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Adds findings for the certificates of this process, for those of its clients' authorities, and for those

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Failure, Health};
 use crate::admin;
+use crate::timer;
 
 /// A probe that takes longer has failed. Readiness itself responds within 250 ms.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -42,7 +43,7 @@ pub async fn health(settings: Option<admin::Settings>, arguments: &Health) -> Re
     })?;
     let address = reachable(settings.address);
     let path = if arguments.live { "/healthz" } else { "/readyz" };
-    let asked = tokio::time::timeout(LIMIT, ask(address, settings.tls.is_some(), path)).await;
+    let asked = timer::timeout(LIMIT, ask(address, settings.tls.is_some(), path)).await;
     let failed = |why: String| Failure::Unavailable(format!("{address}{path}: {why}"));
     let (status, text) = asked
         .map_err(|_elapsed| failed(format!("no response within {} s", LIMIT.as_secs())))?

@@ -16,6 +16,7 @@ use super::dependencies::{Dependencies, DependencyError, PROBE_LIMIT, StorageSta
 use crate::admin::{Health, Reports};
 use crate::keyring::CacheSettings;
 use crate::server::Validity;
+use crate::timer;
 
 /// Minimum time between two assessments: probes can't load the storage.
 const ASSESSMENT_INTERVAL: Duration = Duration::from_secs(5);
@@ -82,7 +83,7 @@ impl Readiness {
         {
             tokio::spawn(self.clone().assess(turn));
         }
-        drop(tokio::time::timeout(PROBE_WAIT, self.turn.lock()).await);
+        drop(timer::timeout(PROBE_WAIT, self.turn.lock()).await);
         self.known()
     }
 
@@ -113,7 +114,7 @@ impl Readiness {
             return;
         }
         loop {
-            tokio::time::sleep(ASSESSMENT_INTERVAL).await;
+            timer::sleep(ASSESSMENT_INTERVAL).await;
             let turn = self.turn.lock().await;
             if self.state().is_due(Instant::now()) {
                 self.assess_once().await;
@@ -162,7 +163,7 @@ async fn bounded<T>(
     work: impl Future<Output = Result<T, DependencyError>>,
 ) -> Result<T, DependencyError> {
     let late = || DependencyError { message: format!("{place}: no response within {PROBE_LIMIT:?}") };
-    tokio::time::timeout(PROBE_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
+    timer::timeout(PROBE_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn log(changed: Changed, component: &'static str, place: &str) {

@@ -25,6 +25,7 @@ use crate::log::Log;
 use crate::metric::timestamp_seconds;
 use crate::server::{self, CurrentTls, Tls, Validity};
 use crate::service::{Service, State};
+use crate::timer;
 
 /// How often the files are read, to find changes.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
@@ -130,7 +131,7 @@ impl Reloader<'_> {
         loop {
             let is_asked = tokio::select! {
                 Some(()) = hangups.recv() => true,
-                () = tokio::time::sleep(WATCH_INTERVAL) => false,
+                () = timer::sleep(WATCH_INTERVAL) => false,
             };
             if let Some(audit) = self.audit.as_ref().filter(|_| is_asked) {
                 audit.reopen();
@@ -142,7 +143,7 @@ impl Reloader<'_> {
                 if !is_changed {
                     continue;
                 }
-                tokio::time::sleep(SETTLING_TIME).await;
+                timer::sleep(SETTLING_TIME).await;
                 if read_again(&last.contents).await != contents {
                     continue;
                 }

@@ -105,13 +105,13 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let log = Log::start(&config.log, service_manager.is_journal);
     let log = log.map_err(|source| Failure::Io { action: "starting the log".to_owned(), source })?;
     process::raise_descriptor_limit(config.listen.max_connections);
-    // Before the threads, so that it ends after the last request on them.
-    let mut audit = None;
-    let workers = Workers::start();
+    // Before the threads, so that they end after the last request on them.
+    let (mut audit, runtime) = (None, runtime()?);
+    let workers = Workers::start(runtime.handle());
     let workers =
         workers.map_err(|source| Failure::Io { action: "starting the threads".to_owned(), source })?;
     let process = Process { service_manager, log: &log, workers: &workers, audit: &mut audit };
-    runtime()?.block_on(serve_with(config, path, process))
+    runtime.block_on(serve_with(config, path, process))
 }
 
 /// What the process has before its configuration is in effect.

@@ -21,6 +21,7 @@ use crate::operation::Resources;
 use crate::operation::response::cors::CorsCache;
 use crate::service::{State, Tallies, TallySettings};
 use crate::sigv4::VerifyPolicy;
+use crate::timer;
 use crate::upload::acls::KnownAcls;
 use crate::upload::conditional_writes::KnownConditionalWrites;
 use crate::upload::memory::UploadCache;
@@ -262,7 +263,7 @@ pub async fn keyring(settings: keyring::Settings) -> Result<Keyring, Failure> {
 /// [`Failure::Usage`] with the key and what to do.
 async fn prove(keyring: &Keyring) -> Result<(), Failure> {
     for (place, (name, _)) in keyring.holders().enumerate() {
-        match tokio::time::timeout(PROOF_TIMEOUT, keyring.prove(place)).await {
+        match timer::timeout(PROOF_TIMEOUT, keyring.prove(place)).await {
             Ok(Err(failure)) if failure.error == KeyringError::ContextIgnored => {
                 return Err(Failure::Usage(format!("holder {name:?}: {failure}")));
             }

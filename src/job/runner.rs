@@ -7,11 +7,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep_until};
 
 use super::error::JobError;
 use super::feed::Fed;
@@ -21,6 +20,8 @@ use super::progress::Progress;
 use super::report::{Ending, Report, ReportedObject};
 use super::row::Row;
 use super::throttle::{Limits, Throttle};
+
+use crate::timer;
 
 /// The maximum number of rows that wait to be tried again, each of up to a few KiB. With more of them no new
 /// row is begun.
@@ -104,7 +105,7 @@ where
         failure: None,
     };
     let mut stop = pin!(stop);
-    let mut flush = tokio::time::interval(FLUSH);
+    let mut flush = timer::interval(FLUSH);
     while !runner.is_done() {
         let now = Instant::now();
         let is_feeding = runner.wants_row() && runner.throttle.wait(now).is_none();
@@ -118,7 +119,7 @@ where
             Some(ended) = runner.tasks.join_next_with_id(), if !runner.tasks.is_empty() => {
                 runner.ended(ended).await?;
             }
-            () = sleep_until(next.unwrap_or(now)), if next.is_some() => runner.begin_waiting(),
+            () = timer::sleep_until(next.unwrap_or(now)), if next.is_some() => runner.begin_waiting(),
             fed = feed.recv(), if is_feeding => runner.fed(fed.unwrap_or_else(cut)).await?,
             _ = flush.tick() => runner.report.flush().await?,
         }
@@ -254,7 +255,7 @@ where
         while !self.tasks.is_empty() {
             tokio::select! {
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended).await?,
-                () = sleep_until(until) => {
+                () = timer::sleep_until(until) => {
                     self.tasks.shutdown().await;
                 }
             }

@@ -11,6 +11,7 @@ use super::error::JobError;
 use crate::body::{BoxBody, read_bounded};
 use crate::s3::xml::{self, ListedPage, MAX_PAGE_DOCUMENT};
 use crate::s3::{BucketName, ObjectKey};
+use crate::timer;
 use crate::upstream::{UpstreamBody, UpstreamRequest, Upstreams};
 
 /// How often a page whose document breaks off, or whose request is throttled, is requested again.
@@ -63,7 +64,7 @@ pub(super) async fn list(
             return Err(failure);
         }
         attempts += 1;
-        tokio::time::sleep(pause).await;
+        timer::sleep(pause).await;
         pause *= 2;
     }
 }

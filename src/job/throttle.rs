@@ -3,9 +3,7 @@
 //! It promises additive increase after successes and multiplicative decrease after refusals of the storage,
 //! and on average no more than the configured rate and bandwidth.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Refusals within this time are of one moment: the limit is lowered once.
 const MOMENT: Duration = Duration::from_millis(500);

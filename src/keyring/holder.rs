@@ -47,6 +47,7 @@ use super::{
 use crate::envelope::DataKey;
 use crate::envelope::native::HolderKind;
 use crate::metric::timestamp_seconds;
+use crate::timer;
 
 /// A holder's response to the request for a new data key, unchecked.
 #[derive(Debug)]
@@ -242,7 +243,7 @@ impl KeyHolder {
         context: &EncryptionContext,
     ) -> Result<WriteKey, CheckError> {
         let call = Call::begin(self, "generate", key_id);
-        let response = self.provider.generate(key_id, context).await;
+        let response = timer::with_tokio_timers(self.provider.generate(key_id, context)).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
         self.record(call, key_id, checked)
     }
@@ -271,13 +272,13 @@ impl KeyHolder {
         key_id: &KeyId,
     ) -> Result<UnwrappedKey, CheckError> {
         let call = Call::begin(self, "unwrap", key_id);
-        let response = self.provider.decrypt(wrapped, context, key_id).await;
+        let response = timer::with_tokio_timers(self.provider.decrypt(wrapped, context, key_id)).await;
         let checked = response.and_then(|response| Ok(response.check(key_id)?));
         self.record(call, key_id, checked)
     }
 
     pub(super) async fn prove(&self) -> Result<(), CheckError> {
-        self.provider.prove().await
+        timer::with_tokio_timers(self.provider.prove()).await
     }
 
     /// Wraps a data key that exists. The new blob, and the full name of the key.
@@ -288,7 +289,7 @@ impl KeyHolder {
         key_id: &KeyId,
     ) -> Result<(Bytes, String), KeyringError> {
         let call = Call::begin(self, "wrap", key_id);
-        let response = self.provider.wrap(data_key, context, key_id).await;
+        let response = timer::with_tokio_timers(self.provider.wrap(data_key, context, key_id)).await;
         let checked = response.and_then(|wrapped| Ok(wrapped.check(key_id)?));
         let recorded = self.record(call, key_id, checked);
         recorded.map_err(|failure| self.log_failure(KeyCall::Generate, key_id, failure))
@@ -311,7 +312,7 @@ impl KeyHolder {
         (from, to): (&KeyId, &KeyId),
     ) -> Result<(Bytes, String), CheckError> {
         let call = Call::begin(self, "rewrap", to);
-        let response = self.provider.rewrap(wrapped, context, from, to).await;
+        let response = timer::with_tokio_timers(self.provider.rewrap(wrapped, context, from, to)).await;
         let checked = response.and_then(|wrapped| Ok(wrapped.check(to)?));
         self.record(call, to, checked)
     }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::audit::KeyAction;
 use crate::envelope::native::{HolderEntries, HolderEntry, HolderFingerprint, HolderKind, ServiceBlob};
+use crate::timer;
 
 /// How long a holder's response is waited for before the next holder is called, too. Holders respond within
 /// milliseconds, from another continent within 200.
@@ -178,7 +179,7 @@ impl Keyring {
                 running.spawn(async move { (holder, inner.attempt(purpose, candidate, &context).await) });
             }
             let delay = if waiting.is_empty() { Duration::MAX } else { HEDGE_DELAY };
-            match tokio::time::timeout(delay, running.join_next()).await {
+            match timer::timeout(delay, running.join_next()).await {
                 Ok(Some(Ok((holder, Ok(unwrapped))))) => {
                     self.inner.note_slow(&called, holder);
                     return Ok((holder, unwrapped));

@@ -19,6 +19,7 @@ use super::drain::Draining;
 use super::tls::CurrentTls;
 use super::{ConnectionInfo, RequestBody, Settings, Workers};
 use crate::buffers::ConnectionCounter;
+use crate::timer;
 
 /// Pause after `accept` failed for lack of file descriptors or memory: retrying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -89,7 +90,7 @@ where
             if let Err(error) = ignore_new_connections(&listener) {
                 tracing::debug!(%error, "connections that arrive while the port is closed may be reset");
             }
-            self.accept_until(&listener, tokio::time::sleep(CLOSE_DELAY)).await;
+            self.accept_until(&listener, timer::sleep(CLOSE_DELAY)).await;
         }
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((stream, peer)) = listener.accept() {
@@ -207,7 +208,7 @@ async fn accept(
             },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                timer::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -22,7 +22,6 @@ use metrics::{Counter, Gauge};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -36,6 +35,7 @@ use crate::buffers::{self, CappedStream, ConnectionCounter, PacedBody};
 use crate::clock;
 use crate::meter::Meter;
 use crate::metric::MetricHandle;
+use crate::timer;
 use crate::wakes;
 
 /// Maximum bytes of a request's head. Metadata in [`MAX_HEADERS`] lines takes 10 KiB, and its names take
@@ -158,7 +158,7 @@ impl Connection {
             let serving = pin!(rules.serve(stream, peer, |request| service(request, info.clone())));
             return polled(serving).await;
         };
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept_tls(stream, tls, &rules.connections));
+        let handshake = timer::timeout(HANDSHAKE_TIMEOUT, accept_tls(stream, tls, &rules.connections));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
             () = rules.draining.begun_for_handshake() => return,
@@ -313,7 +313,7 @@ impl ConnectionRules {
             stream.unread(parts.read_buf);
         }
         // With TLS this sends a close_notify: the client sees that nothing was cut off (RFC 8446, 6.1).
-        drop(tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await);
+        drop(timer::timeout(CLOSE_TIMEOUT, stream.shutdown()).await);
     }
 
     /// Waits for the first byte of a request. Returns whether it came before the timeout and the shutdown.
@@ -321,7 +321,7 @@ impl ConnectionRules {
         tokio::select! {
             // A request that has arrived is served.
             biased;
-            readable = tokio::time::timeout(self.header_timeout, stream.readable()) => {
+            readable = timer::timeout(self.header_timeout, stream.readable()) => {
                 matches!(readable, Ok(Ok(())))
             }
             () = must_close(&mut self.draining, activity) => false,
@@ -336,9 +336,9 @@ impl ConnectionRules {
     {
         let mut moves = activity.moves();
         let begun = Instant::now();
-        let mut checks = tokio::time::interval_at(begun + IDLE_INTERVAL, IDLE_INTERVAL);
+        let mut checks = timer::interval_at(begun + IDLE_INTERVAL, IDLE_INTERVAL);
         // Reset only after it has expired, not for each request.
-        let mut deadline = pin!(tokio::time::sleep_until(begun + self.header_timeout));
+        let mut deadline = pin!(timer::sleep_until(begun + self.header_timeout));
         let mut must_close = pin!(must_close(&mut self.draining, activity));
         loop {
             tokio::select! {
@@ -356,12 +356,12 @@ impl ConnectionRules {
                 }
                 () = deadline.as_mut() => {
                     let now = Instant::now();
-                    let idle_since = Instant::from_std(activity.idle_since()).max(begun);
+                    let idle_since = activity.idle_since().max(begun);
                     let since = if activity.is_idle() { idle_since } else { now };
                     if since + self.header_timeout <= now {
                         return Ended::Late;
                     }
-                    deadline.as_mut().reset(since + self.header_timeout);
+                    deadline.as_mut().reset((since + self.header_timeout).into());
                 }
             }
         }
@@ -372,7 +372,7 @@ impl ConnectionRules {
 async fn must_close(draining: &mut Draining, activity: &Activity) {
     draining.begun().await;
     if activity.entered() == 0 {
-        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
+        timer::sleep(FIRST_REQUEST_TIMEOUT).await;
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::timer;
+
 /// How long a connection without any request is left open after the drain began. Its client connected while
 /// the port was open, and its first request is on its way.
 pub(super) const FIRST_REQUEST_TIMEOUT: Duration =
@@ -61,6 +63,6 @@ impl Draining {
     /// Ready when a handshake in progress must end.
     pub(super) async fn begun_for_handshake(&mut self) {
         self.begun().await;
-        tokio::time::sleep(FIRST_REQUEST_TIMEOUT).await;
+        timer::sleep(FIRST_REQUEST_TIMEOUT).await;
     }
 }

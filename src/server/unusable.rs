@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::timer;
+
 /// The content type of a TLS handshake, with which every TLS connection begins.
 /// <https://www.rfc-editor.org/rfc/rfc8446#section-5.1>
 pub(super) const TLS_HANDSHAKE: u8 = 22;
@@ -136,7 +138,7 @@ pub(super) async fn refuse_plain_http(mut stream: TcpStream) {
         tokio::io::copy(&mut (&mut stream).take(MAX_DRAINED), &mut tokio::io::sink()).await
     };
     // The connection ends in any case.
-    let _ = tokio::time::timeout(MAX_DRAIN_TIME, exchange).await;
+    let _ = timer::timeout(MAX_DRAIN_TIME, exchange).await;
 }
 
 #[cfg(test)]

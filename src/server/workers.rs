@@ -11,6 +11,8 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::{clock, timer};
+
 /// The number of tasks that are polled before sockets are looked at. A connection with many requests at once
 /// takes milliseconds for each poll: with tokio's 61, other connections of its thread would wait too long.
 const EVENT_INTERVAL: u32 = 24;
@@ -40,11 +42,13 @@ impl Drop for Assigned {
 impl Workers {
     /// Starts one thread for each core that the process may use.
     ///
+    /// `timers` is the runtime that has their timers, and outlives them.
+    ///
     /// # Errors
     /// When the system gives no thread, or no descriptors for a runtime.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(timers: &Handle) -> io::Result<Self> {
         let number = thread::available_parallelism().map_or(1, usize::from);
-        (0..number).map(Worker::start).collect::<io::Result<_>>().map(Self)
+        (0..number).map(|number| Worker::start(number, timers)).collect::<io::Result<_>>().map(Self)
     }
 
     /// No threads: connections run on the current runtime.
@@ -65,13 +69,18 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
-        let handle = runtime.handle().clone();
+    fn start(number: usize, timers: &Handle) -> io::Result<Self> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_io().event_interval(EVENT_INTERVAL).on_thread_unpark(clock::has_waited);
+        let runtime = builder.build()?;
+        let (handle, timers) = (runtime.handle().clone(), timers.clone());
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("worker-{number}"));
         // A sender that is dropped stops the thread too.
-        let thread = thread.spawn(move || drop(runtime.block_on(stopped)))?;
+        let thread = thread.spawn(move || {
+            timer::drive_by(timers);
+            drop(runtime.block_on(stopped));
+        })?;
         Ok(Self { runtime: handle, connections: Arc::default(), thread: Some((stop, thread)) })
     }
 }
@@ -90,9 +99,9 @@ impl Drop for Workers {
 mod tests {
     use super::*;
 
-    #[test]
-    fn connections_go_to_the_thread_with_the_fewest() {
-        let worker = |number| Worker::start(number).expect("a thread");
+    #[tokio::test]
+    async fn connections_go_to_the_thread_with_the_fewest() {
+        let worker = |number| Worker::start(number, &Handle::current()).expect("a thread");
         let workers = Workers(vec![worker(0), worker(1)]);
         let (first, one) = workers.assign();
         let (second, other) = workers.assign();
@@ -104,15 +113,15 @@ mod tests {
         assert_eq!(workers.assign().0.id(), second.id());
     }
 
-    #[test]
-    fn dropping_the_workers_ends_what_runs_on_them() {
+    #[tokio::test]
+    async fn dropping_the_workers_ends_what_runs_on_them() {
         struct Ended(std::sync::mpsc::Sender<()>);
         impl Drop for Ended {
             fn drop(&mut self) {
                 let _ = self.0.send(());
             }
         }
-        let workers = Workers(vec![Worker::start(0).expect("a thread")]);
+        let workers = Workers(vec![Worker::start(0, &Handle::current()).expect("a thread")]);
         let (ended, end) = std::sync::mpsc::channel();
         let ended = Ended(ended);
         workers.assign().0.spawn(async move {

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
 use super::activity::Activity;
 use crate::meter::{CutOff, Direction, Meter};
+use crate::timer::Deadline;
 
 /// A stream whose writes fail with `TimedOut` when the client has taken no byte for `timeout`, or was cut off
 /// by its meter.
@@ -29,9 +29,8 @@ use crate::meter::{CutOff, Direction, Meter};
 pub(super) struct WriteDeadline<T> {
     stream: T,
     timeout: Duration,
-    /// Made when a write waits for the first time: most connections need none.
-    sleep: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
+    /// `None` while no write waits.
+    deadline: Option<Deadline>,
     takes: Direction,
     activity: Activity,
     /// The first byte that was read.
@@ -59,8 +58,7 @@ impl<T> WriteDeadline<T> {
         Self {
             stream,
             timeout,
-            sleep: None,
-            is_waiting: false,
+            deadline: None,
             takes,
             activity,
             first: None,
@@ -127,7 +125,7 @@ impl<T> WriteDeadline<T> {
         bytes: impl Fn(&R) -> usize,
     ) -> Poll<io::Result<R>> {
         if let Poll::Ready(done) = &progress {
-            if std::mem::take(&mut self.is_waiting) {
+            if self.deadline.take().is_some() {
                 self.activity.set_write_waiting(false);
             }
             let written = done.as_ref().map_or(0, bytes);
@@ -138,13 +136,11 @@ impl<T> WriteDeadline<T> {
             return progress;
         }
         let timeout = self.timeout;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if !self.is_waiting {
-            self.is_waiting = true;
+        let deadline = self.deadline.get_or_insert_with(|| {
             self.activity.set_write_waiting(true);
-            sleep.as_mut().reset(Instant::now() + timeout);
-        }
-        match (self.takes.wait(cx), sleep.as_mut().poll(cx)) {
+            Deadline::after(timeout)
+        });
+        match (self.takes.wait(cx), deadline.poll(cx)) {
             (Ok(()), Poll::Pending) => Poll::Pending,
             (Err(CutOff), _) | (Ok(()), Poll::Ready(())) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }

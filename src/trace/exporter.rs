@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -18,13 +18,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Settings;
 use super::encoding::{self, Resource};
 use super::record::Span;
 use crate::log::Share;
+use crate::timer;
 
 /// Maximum number of spans that wait for a delivery, in memory of about a kilobyte each.
 const MAX_QUEUED: usize = 8192;
@@ -128,7 +128,7 @@ impl Traces {
     pub async fn finish(self) {
         // The task may have ended already.
         let _ = self.stop.send(());
-        if tokio::time::timeout(FINISH_TIMEOUT, self.task).await.is_err() {
+        if timer::timeout(FINISH_TIMEOUT, self.task).await.is_err() {
             tracing::warn!("the collector of traces did not take the last spans in time");
         }
     }
@@ -149,7 +149,7 @@ async fn deliver(
             let room = MAX_BATCH - batch.len();
             let passed = async {
                 match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    Some(deadline) => timer::sleep_until(deadline).await,
                     None => std::future::pending().await,
                 }
             };
@@ -193,7 +193,7 @@ struct Exporter {
 
 impl Exporter {
     async fn export(&mut self, batch: &[Span]) {
-        let sent = tokio::time::timeout(DELIVERY_TIMEOUT, self.send(batch)).await;
+        let sent = timer::timeout(DELIVERY_TIMEOUT, self.send(batch)).await;
         let failure = match sent {
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(failure),

@@ -4,7 +4,7 @@
 //! be the last one; every larger part is sealed while it streams.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
@@ -25,6 +25,7 @@ use crate::error::{Result, UnexpectedResponse};
 use crate::object::response_headers;
 use crate::object::write::seal_whole;
 use crate::s3::{BucketName, Checksum, ErrorCode, ObjectKey, S3Error};
+use crate::timer;
 use crate::upload::Resources;
 use crate::upstream::{UpstreamBody, UpstreamError};
 use crate::wire::limits::MAX_PART;
@@ -198,7 +199,7 @@ impl NewPart<'_> {
         if decision != PartKind::Wait {
             return Ok((decision, None));
         }
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let mut pause = POLL_BACKOFF.0;
         loop {
             let listed = self.storage().list_parts().await?;
@@ -208,7 +209,7 @@ impl NewPart<'_> {
             if decision != PartKind::Wait {
                 return Ok((decision, Some(listed)));
             }
-            tokio::time::sleep(pause).await;
+            timer::sleep(pause).await;
             pause = POLL_BACKOFF.1.min(pause * 2);
         }
     }

@@ -15,6 +15,8 @@ use super::pool::{Pool, PooledBody};
 use super::transport::{HeadRoom, OriginalHeaders, Transport};
 use super::{BoxBody, BoxError, UpstreamError};
 
+use crate::timer;
+
 /// What carries requests to the storage.
 pub(super) enum Carrier {
     /// Connections.
@@ -58,7 +60,8 @@ impl Carrier {
                 pool.send(request, head_room).await.map(|response| response.map(ReceivedBody::Pooled))
             }
             Self::InProcess(transport) => {
-                let response = transport.send(request.map(BodyExt::boxed_unsync), head_room).await?;
+                let sending = transport.send(request.map(BodyExt::boxed_unsync), head_room);
+                let response = timer::with_tokio_timers(sending).await?;
                 Ok(response.map(ReceivedBody::InProcess))
             }
         }

@@ -24,6 +24,7 @@ use super::BoxError;
 use super::error::{Phase, UpstreamError, UpstreamSetupError};
 use super::settings::Timeouts;
 use crate::buffers::{CappedStream, ConnectionCounter};
+use crate::timer;
 
 /// Time beyond twice the idle timeout after which the kernel closes a connection whose peer acknowledges
 /// nothing.
@@ -81,7 +82,7 @@ impl Connector {
             inner.call(uri).await
         };
         let limit = self.limit;
-        let connected = tokio::time::timeout(limit, connecting).await;
+        let connected = timer::timeout(limit, connecting).await;
         let connected = connected.map_err(|_| UpstreamError::Timeout { phase: Phase::Connect, limit })?;
         connected.map_err(UpstreamError::Connect)
     }
@@ -134,10 +135,12 @@ impl Service<Uri> for TcpConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.http.call(uri);
+        let connecting = timer::with_tokio_timers(self.http.call(uri));
         let crowd = self.crowd.clone();
         Box::pin(async move {
-            let stream = CappedStream::new(connecting.await?.into_inner(), crowd);
+            // From here on, its events are for the runtime of this thread.
+            let stream = TcpStream::from_std(connecting.await?.into_inner().into_std()?)?;
+            let stream = CappedStream::new(stream, crowd);
             Ok(ReadAfterResetStream { io: TokioIo::new(stream), write_closed: false })
         })
     }

@@ -10,6 +10,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::error::CredentialsError;
 use super::settings::Credentials;
 
+use crate::timer;
+
 /// Renewal begins this long before the expiry: AWS issues the next role credentials five minutes ahead.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
@@ -146,7 +148,8 @@ impl Renewal {
         &self,
         mut latest_attempt: OwnedMutexGuard<Option<Attempt>>,
     ) -> Result<AwsCredentials, CredentialsError> {
-        let outcome = match tokio::time::timeout(LOAD_TIMEOUT, self.provider.provide_credentials()).await {
+        let loading = timer::with_tokio_timers(self.provider.provide_credentials());
+        let outcome = match timer::timeout(LOAD_TIMEOUT, loading).await {
             Ok(Ok(credentials)) => Ok(credentials),
             Ok(Err(error)) => Err(reason(&error)),
             Err(_) => Err(format!("no response within {LOAD_TIMEOUT:?}")),

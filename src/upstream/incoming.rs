@@ -1,7 +1,6 @@
 //! Response bodies from the storage: complete, or an error that says what is missing.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,22 +9,20 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep};
 
 use super::carrier::ReceivedBody;
 use super::error::{LengthError, Phase};
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::buffers::ConnectionGuard;
+use crate::timer::Deadline;
 use crate::trace::OpenSpan;
 
 /// A response body with a deadline between frames and a check of its length.
 pub(super) struct Incoming {
     source: ReceivedBody,
     limit: Duration,
-    /// Runs only while a frame is awaited, so that a slow reader on our side does not count. Most small
-    /// bodies need none.
-    deadline: Option<Pin<Box<Sleep>>>,
-    awaiting: bool,
+    /// `None` while no frame is awaited, so that a slow reader on our side does not count.
+    deadline: Option<Deadline>,
     /// Bytes that are left of `Content-Length`; `None` without one.
     remaining: Option<u64>,
     ended: bool,
@@ -48,7 +45,6 @@ impl Incoming {
             source,
             limit,
             deadline: None,
-            awaiting: false,
             remaining,
             ended: false,
             _interest: interest,
@@ -87,15 +83,10 @@ impl Body for Incoming {
         }
         let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
             let limit = self.limit;
-            let is_awaiting = std::mem::replace(&mut self.awaiting, true);
-            let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-            if !is_awaiting {
-                deadline.as_mut().reset(Instant::now() + limit);
-            }
-            ready!(deadline.as_mut().poll(cx));
+            ready!(self.deadline.get_or_insert_with(|| Deadline::after(limit)).poll(cx));
             return self.fail(UpstreamError::Timeout { phase: Phase::Idle, limit });
         };
-        self.awaiting = false;
+        self.deadline = None;
         match (frame, self.remaining) {
             (Some(Err(error)), _) => self.fail(UpstreamError::Protocol(error)),
             (None, Some(missing @ 1..)) => {
@@ -170,6 +161,8 @@ impl Body for ReadAhead {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use http_body_util::{BodyExt, Full};
 
     use super::super::tests::{Step, script};

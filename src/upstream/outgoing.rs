@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::error::LengthError;
 use super::{BoxBody, BoxError, UpstreamError};
+use crate::clock;
 use crate::sigv4::{self, AwsChunkedEncoder, UPSTREAM_CHUNK_SIZE as CHUNK_SIZE};
 use crate::wire::checksum::{ChecksumAlgorithm, Hasher};
 
@@ -138,7 +139,7 @@ struct UploadState {
 
 impl Upload {
     pub(super) fn new(source: BoxBody) -> Arc<Self> {
-        let stage = Stage::Unbegun(Instant::now());
+        let stage = Stage::Unbegun(clock::now());
         Arc::new(Self { state: Mutex::new(UploadState { source: Some(source), stage, failure: None }) })
     }
 
@@ -158,7 +159,7 @@ impl Upload {
 
     /// Begins a new attempt.
     pub(super) fn restart(&self) {
-        self.state().stage = Stage::Unbegun(Instant::now());
+        self.state().stage = Stage::Unbegun(clock::now());
     }
 
     /// Takes the error of the body, if it failed.
@@ -256,7 +257,7 @@ impl Body for Streamed {
             return Poll::Ready(Some(Err(Cut.into())));
         }
         let polled = self.poll_wire(cx);
-        let now = Instant::now();
+        let now = clock::now();
         let mut failure = None;
         let (stage, polled) = match polled {
             Poll::Pending => (Stage::AwaitingSource, Poll::Pending),

@@ -32,6 +32,7 @@ use super::outgoing::OutgoingBody;
 use super::transport::HeadRoom;
 use crate::buffers::{self, ConnectionCounter, PacedBody};
 use crate::clock;
+use crate::timer;
 use crate::wakes;
 
 /// How often idle connections are polled.
@@ -94,7 +95,7 @@ impl Pool {
         let swept = Arc::downgrade(&pool.0);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(SWEEP).await;
+                timer::sleep(SWEEP).await;
                 let Some(shared) = swept.upgrade() else { return };
                 Self(shared).sweep(Instant::now());
             }

@@ -5,12 +5,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::error::{Phase, UpstreamError};
 use super::outgoing::{Stage, Upload};
 use super::settings::Timeouts;
 use crate::clock;
+use crate::timer;
 
 /// Waits for at most `limit`.
 pub(super) async fn within<T>(
@@ -18,7 +17,7 @@ pub(super) async fn within<T>(
     limit: Duration,
 ) -> Result<T, UpstreamError> {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
-    tokio::time::timeout_at((clock::now() + limit).into(), exchange).await.unwrap_or(Err(late))
+    timer::timeout_at(clock::now() + limit, exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor
@@ -30,7 +29,7 @@ pub(super) async fn supervise<T>(
 ) -> Result<T, UpstreamError> {
     let look_again = timeouts.idle.min(timeouts.head);
     loop {
-        let now = Instant::now();
+        let now = clock::now();
         let (since, limit, phase) = match upload.stage() {
             Stage::Unbegun(since) => (since, timeouts.connect + timeouts.head, Phase::Send),
             Stage::AwaitingStore(since) => (since, timeouts.idle, Phase::Send),
@@ -40,7 +39,7 @@ pub(super) async fn supervise<T>(
         if since + limit <= now {
             return Err(UpstreamError::Timeout { phase, limit });
         }
-        if let Ok(outcome) = tokio::time::timeout_at(since + limit, exchange.as_mut()).await {
+        if let Ok(outcome) = timer::timeout_at(since + limit, exchange.as_mut()).await {
             return outcome;
         }
     }

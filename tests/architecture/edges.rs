@@ -8,6 +8,7 @@ use crate::sources;
 /// this table. An edge that no file uses is not allowed either, so the table is what the code is.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("timer", &["clock"]),
     ("buffers", &[]),
     ("meter", &[]),
     ("metric", &[]),
@@ -16,26 +17,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wakes", &[]),
     ("wire", &[]),
     ("audit", &["log", "wire"]),
-    ("trace", &["log", "wire"]),
+    ("trace", &["timer", "log", "wire"]),
     ("store", &[]),
     ("s3", &["wire"]),
     ("sigv4", &["wire"]),
     ("envelope", &["wire"]),
-    ("keyring", &["clock", "metric", "audit", "trace", "wire", "envelope"]),
-    ("upstream", &["clock", "buffers", "wakes", "trace", "wire", "s3", "sigv4"]),
-    ("body", &["meter", "s3", "sigv4", "envelope"]),
+    ("keyring", &["timer", "clock", "metric", "audit", "trace", "wire", "envelope"]),
+    ("upstream", &["timer", "clock", "buffers", "wakes", "trace", "wire", "s3", "sigv4"]),
+    ("body", &["timer", "meter", "s3", "sigv4", "envelope"]),
     ("error", &["s3", "sigv4", "envelope", "keyring", "upstream", "body"]),
     (
         "object",
         &["clock", "buffers", "metric", "wire", "s3", "envelope", "keyring", "upstream", "body", "error"],
     ),
     ("access", &["s3", "sigv4"]),
-    ("admission", &["meter", "metric", "s3", "object"]),
-    ("upload", &["wire", "s3", "envelope", "upstream", "body", "error", "object"]),
-    ("job", &["wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object", "upload"]),
+    ("admission", &["timer", "meter", "metric", "s3", "object"]),
+    ("upload", &["timer", "wire", "s3", "envelope", "upstream", "body", "error", "object"]),
+    ("job", &["timer", "wire", "s3", "envelope", "keyring", "upstream", "body", "error", "object", "upload"]),
     (
         "operation",
         &[
+            "timer",
             "audit",
             "trace",
             "buffers",
@@ -56,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "service",
         &[
+            "timer",
             "clock",
             "meter",
             "metric",
@@ -73,8 +76,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "operation",
         ],
     ),
-    ("server", &["clock", "buffers", "meter", "metric", "wakes"]),
-    ("admin", &["recent", "server"]),
+    ("server", &["timer", "clock", "buffers", "meter", "metric", "wakes"]),
+    ("admin", &["timer", "recent", "server"]),
     (
         "config",
         &[
@@ -85,6 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "timer",
             "audit",
             "metric",
             "log",
@@ -177,4 +181,24 @@ fn operations_do_not_use_each_other() {
         }
     }
     assert!(wrong.is_empty(), "one operation uses another:\n{}", wrong.join("\n"));
+}
+
+/// Functions of Tokio's timers that are called, or imported, before the tests of a file.
+fn timers_made(text: &str) -> impl Iterator<Item = &str> {
+    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let after = product.split("tokio::time::").skip(1);
+    let words = after.map(|rest| rest.split([';', '(']).next().unwrap_or_default());
+    words
+        .flat_map(|names| names.split(['{', '}', ',', ' ']))
+        .filter(|name| name.starts_with(char::is_lowercase))
+}
+
+#[test]
+fn timers_are_made_in_one_place() {
+    let text = "use tokio::time::{Instant, sleep};\nfn f() { tokio::time::timeout(a, b) }\n";
+    assert_eq!(timers_made(text).collect::<Vec<_>>(), ["sleep", "timeout"]);
+    let others = sources::product().filter(|source| !source.path.ends_with("src/timer.rs"));
+    let wrong: Vec<_> = others.filter(|source| timers_made(&source.text).next().is_some()).collect();
+    let wrong: Vec<_> = wrong.iter().map(|source| source.path.display().to_string()).collect();
+    assert!(wrong.is_empty(), "the runtimes of connections have no timers, use crate::timer: {wrong:?}");
 }

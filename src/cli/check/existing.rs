@@ -2,7 +2,7 @@
 //! was lost or mixed up makes only new objects readable. It must not know how an object's body is read. It
 //! promises to read metadata only, of the first objects of the bucket.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
@@ -43,9 +43,9 @@ pub(super) async fn existing(
     let Some((_, document)) = storage.read(listing).await? else {
         return Ok(Finding::skipped("the bucket can't be listed with the proxy's role"));
     };
-    let deadline = tokio::time::Instant::now() + MAX_TIME;
+    let deadline = Instant::now() + MAX_TIME;
     for object_key in object_keys(&document) {
-        if tokio::time::Instant::now() > deadline {
+        if Instant::now() > deadline {
             break;
         }
         let head = UpstreamRequest::new(Method::HEAD, bucket, &object_key);

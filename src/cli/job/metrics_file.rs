@@ -17,6 +17,7 @@ use crate::cli::Failure;
 use crate::cli::serve::{self, metric_descriptions};
 use crate::job::{Progress, Shard};
 use crate::metric::timestamp_seconds;
+use crate::timer;
 use crate::upstream::Upstreams;
 
 /// How often the file is written.
@@ -74,7 +75,7 @@ impl MetricsFile {
     pub(super) fn keep(self, progress: Progress, upstreams: Upstreams) -> JoinHandle<()> {
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(INTERVAL).await;
+                timer::sleep(INTERVAL).await;
                 measure(&progress, &upstreams);
                 let file = self.clone();
                 let written = tokio::task::spawn_blocking(move || file.write()).await;

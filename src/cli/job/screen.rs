@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use crate::job::{Progress, ProgressCounts};
+use crate::timer;
 
 /// How often lines are written.
 const LINES: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ pub(super) fn show(job: &'static str, progress: Progress) -> Screen {
         let task = tokio::spawn(async move {
             let began = Instant::now();
             loop {
-                tokio::time::sleep(FRAMES).await;
+                timer::sleep(FRAMES).await;
                 drawn.set_message(message(job, progress.counts(), began.elapsed()));
                 drawn.tick();
             }
@@ -57,7 +58,7 @@ pub(super) fn show(job: &'static str, progress: Progress) -> Screen {
     let task = tokio::spawn(async move {
         let began = Instant::now();
         loop {
-            tokio::time::sleep(LINES).await;
+            timer::sleep(LINES).await;
             drop(writeln!(io::stderr(), "{}", line(job, progress.counts(), began.elapsed())));
         }
     });

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::timer;
+
 /// Sends notifications. Clones share the socket.
 #[derive(Debug, Clone, Default)]
 pub struct Notifier(Option<Arc<Target>>);
@@ -48,7 +50,7 @@ impl Notifier {
 
     /// Reports twice within each `interval` that the process works, for as long as it is polled.
     pub async fn keep_watchdog(self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval / 2);
+        let mut ticks = timer::interval(interval / 2);
         loop {
             ticks.tick().await;
             self.send("WATCHDOG=1");

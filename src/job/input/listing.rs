@@ -15,6 +15,7 @@ use crate::job::shard::Shard;
 use crate::job::storage::{self, Names, parameter};
 use crate::s3::xml::{ListedObject, PageEnd};
 use crate::s3::{BucketName, ObjectKey};
+use crate::timer;
 use crate::upload::Resources;
 use crate::upload::conditional_writes::is_probe;
 
@@ -194,7 +195,7 @@ async fn shared_plan(probe: &Probe<'_>, shard: Shard, place: Option<&Place>) -> 
             return existing_plan(&found, probe, shard, place);
         }
         if wait < waits {
-            tokio::time::sleep(WAIT).await;
+            timer::sleep(WAIT).await;
         }
     }
     let plan = probe.plan(shard.count()).await?;

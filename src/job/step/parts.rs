@@ -22,6 +22,7 @@ use crate::object::range::{RequestedRange, stored_range};
 use crate::object::read::{ReadRequest, open_object};
 use crate::object::upstream_response::pass;
 use crate::s3::{BucketName, ByteRange, Checksum, ChecksumAlgorithm, ObjectKey};
+use crate::timer;
 use crate::upload::Resources;
 use crate::upload::planned_upload::PlannedUpload;
 use crate::upload::session::take_conditions;
@@ -167,7 +168,7 @@ impl<'a> PartSource<'a> {
                     }
                     Err(error) if attempt < ATTEMPTS && self.stream.is_none() && is_passing(&error) => {
                         tracing::debug!(error = %with_causes(&error), attempt, "a part is tried again");
-                        tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
+                        timer::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
                         attempt += 1;
                     }
                     Err(error) => return Err(error),

@@ -24,6 +24,7 @@ use super::Response;
 use super::http_client::{HttpClient, HttpResponse};
 use super::repetition::{MAX_ATTEMPTS, OPERATION_TIMEOUT, backoff};
 use crate::keyring::{CheckError, KeyringError, KeyringSetupError};
+use crate::timer;
 
 /// How long the failure of a login serves every call: a service that refuses is not overrun.
 const FAILED_LOGIN_PAUSE: Duration = Duration::from_secs(1);
@@ -111,8 +112,7 @@ impl BearerService {
         read: impl Fn(&HttpResponse) -> Result<T, CheckError>,
     ) -> Result<T, CheckError> {
         let mut last = None;
-        let calling =
-            tokio::time::timeout(OPERATION_TIMEOUT, self.attempts(uri, &body, &read, &mut last)).await;
+        let calling = timer::timeout(OPERATION_TIMEOUT, self.attempts(uri, &body, &read, &mut last)).await;
         calling.unwrap_or_else(|_elapsed| {
             let seconds = OPERATION_TIMEOUT.as_secs();
             let cause = Some(format!("no response within {seconds} s"));
@@ -146,7 +146,7 @@ impl BearerService {
                 return Err(failure);
             }
             *last = Some(failure);
-            tokio::time::sleep(backoff(attempt)).await;
+            timer::sleep(backoff(attempt)).await;
             attempt += 1;
         }
     }

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::causes;
 use crate::keyring::{CheckError, KeyringError, MalformedResponse};
+use crate::timer;
 
 /// A connection that takes longer will not succeed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -129,7 +130,7 @@ impl HttpClient {
     /// [`KeyringError::Unavailable`] without a response, [`KeyringError::Malformed`] if it is too long. Every
     /// status is a response.
     pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<HttpResponse, CheckError> {
-        let exchange = tokio::time::timeout(ATTEMPT_TIMEOUT, self.exchange(request)).await;
+        let exchange = timer::timeout(ATTEMPT_TIMEOUT, self.exchange(request)).await;
         exchange.unwrap_or_else(|_elapsed| {
             let cause = Some(format!("no response within {} s", ATTEMPT_TIMEOUT.as_secs()));
             Err(CheckError { error: KeyringError::Unavailable, cause })

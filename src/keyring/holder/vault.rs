@@ -39,6 +39,7 @@ use crate::keyring::settings::Vault;
 use crate::keyring::{
     CheckError, EncryptionContext, KeyId, KeyringError, KeyringSetupError, MalformedResponse,
 };
+use crate::timer;
 
 /// What the blobs of Transit begin with, in OpenBao and in Vault: `vault:v<version>:<base64>`.
 const BLOB_PREFIX: &str = "vault:v";
@@ -226,7 +227,7 @@ impl VaultHolder {
     /// Sends a request, repeatedly if the service is overloaded or unavailable.
     async fn send(&self, uri: &Uri, body: Bytes) -> Result<HttpResponse, CheckError> {
         let mut last = None;
-        let calling = tokio::time::timeout(OPERATION_TIMEOUT, self.attempts(uri, &body, &mut last)).await;
+        let calling = timer::timeout(OPERATION_TIMEOUT, self.attempts(uri, &body, &mut last)).await;
         calling.unwrap_or_else(|_elapsed| {
             let seconds = OPERATION_TIMEOUT.as_secs();
             Err(last.unwrap_or_else(|| CheckError {
@@ -262,7 +263,7 @@ impl VaultHolder {
                 return Err(failure);
             }
             *last = Some(failure);
-            tokio::time::sleep(backoff(attempt)).await;
+            timer::sleep(backoff(attempt)).await;
             attempt += 1;
         }
     }

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::object::upstream_response;
 use crate::operation::Resources;
 use crate::s3::{BucketName, S3Path, headers};
+use crate::timer;
 use crate::upstream::UpstreamRequest;
 use crate::wire::digest::digest_of_fields;
 
@@ -111,7 +112,7 @@ pub async fn cors_headers(
     if !is_allowed {
         return Arc::default();
     }
-    let fetching = tokio::time::timeout(MAX_WAIT, responses.try_get_with(key, fetch(resources, request)));
+    let fetching = timer::timeout(MAX_WAIT, responses.try_get_with(key, fetch(resources, request)));
     match fetching.await {
         Ok(Ok(headers)) => headers,
         Ok(Err(_)) | Err(_) => Arc::default(),

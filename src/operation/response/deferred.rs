@@ -18,6 +18,7 @@ use crate::envelope::native::SseAlgorithm;
 use crate::error::{Error, Result, with_causes};
 use crate::object::response_headers;
 use crate::s3::{ErrorCode, S3Error};
+use crate::timer;
 use crate::trace::{current_trace, observed};
 
 /// How long the response's head waits for the outcome; until then an error has a status of its own. Clients
@@ -64,7 +65,7 @@ async fn within(
     sse: Option<SseAlgorithm>,
     deadline: Duration,
 ) -> Result<Response<BoxBody>> {
-    if let Ok(ended) = tokio::time::timeout(deadline, &mut task).await {
+    if let Ok(ended) = timer::timeout(deadline, &mut task).await {
         let DocumentResponse { headers, document } = ended.map_err(|_| task_failed())??;
         return Ok(done(headers, &document));
     }

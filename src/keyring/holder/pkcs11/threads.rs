@@ -6,12 +6,12 @@
 //! The threads are not those of the runtime: a shutdown would wait for one that hangs in the library.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout};
 
 use crate::keyring::{CheckError, KeyringError};
+use crate::timer;
 
 /// Maximum number of concurrent calls, each with a session of its own.
 pub(super) const MAX_CALLS: usize = 8;
@@ -55,7 +55,7 @@ impl Threads {
         };
         let thread = std::thread::Builder::new().name("pkcs11".to_owned()).spawn(work);
         thread.map_err(|error| unavailable(format!("no thread could be started: {error}")))?;
-        match tokio::time::timeout_at(until, receiver).await {
+        match timer::timeout_at(until, receiver).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panicked)) => Err(KeyringError::Interrupted.into()),
             Err(_elapsed) => Err(unavailable(format!("no response within {:?}", self.deadline))),
@@ -68,7 +68,7 @@ impl Threads {
             Err(_) if self.is_stuck() => {
                 return Err(unavailable(format!("all {MAX_CALLS} threads hang in the library")));
             }
-            Err(_) => timeout(self.deadline, Arc::clone(&self.permits).acquire_owned())
+            Err(_) => timer::timeout(self.deadline, Arc::clone(&self.permits).acquire_owned())
                 .await
                 .map_err(|_elapsed| {
                     unavailable(format!("no session became free within {:?}", self.deadline))

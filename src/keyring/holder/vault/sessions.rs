@@ -4,15 +4,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::login::{Login, Renewal, Session};
 use crate::keyring::holder::repetition::random_part;
 use crate::keyring::{CheckError, KeyringError};
+use crate::timer;
 
 /// Shortest time between two requests of the task: a service that rejects every token is not overrun.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -131,7 +131,7 @@ impl Keeper {
             let due = async {
                 match upkeep {
                     Some(upkeep) => {
-                        tokio::time::sleep_until(upkeep.at).await;
+                        timer::sleep_until(upkeep.at).await;
                         upkeep
                     }
                     None => std::future::pending().await,
@@ -207,7 +207,7 @@ impl Keeper {
     /// Waits until the next request is allowed.
     async fn pace(&mut self) {
         if let Some(last) = self.last_request {
-            tokio::time::sleep_until(last + MIN_INTERVAL + random_part(MAX_JITTER)).await;
+            timer::sleep_until(last + MIN_INTERVAL + random_part(MAX_JITTER)).await;
         }
         self.last_request = Some(Instant::now());
     }
