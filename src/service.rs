@@ -56,6 +56,7 @@ use crate::sigv4::{
 };
 use crate::timer;
 use crate::trace::{Tracer, internal_span, observed, take_facts};
+use crate::wire::header::text;
 
 /// S3's message for a request without a signature that sets headers of the response.
 const OVERRIDES: &str = "Request specific response headers cannot be used for anonymous GET requests.";
@@ -229,7 +230,7 @@ impl Service {
         let Shared { admission, unsigned, .. } = &*self.0;
         let State { resources, clients, domains, .. } = state;
         forwarding_loop::refuse(&parts.headers)?;
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = parts.headers.get(HOST).and_then(text);
         let virtual_host = host.and_then(|host| virtual_host_bucket(host, domains));
         let path = S3Path::in_namespace(virtual_host.as_deref(), parts.uri.path())?;
         record.set_target(&path);

@@ -251,7 +251,19 @@ static IS_OF_WORD: [bool; 256] = {
 
 /// Whether logfmt needs no quotes. A single `-` needs them, since it represents an empty value.
 fn is_word(text: &str) -> bool {
-    text != "-" && text.bytes().all(|byte| IS_OF_WORD[usize::from(byte)])
+    let bytes = text.as_bytes();
+    let Some(last) = bytes.last_chunk() else {
+        return text != "-" && bytes.iter().all(|byte| IS_OF_WORD[usize::from(*byte)]);
+    };
+    // The last eight may have some in common with those before.
+    let (eights, _) = bytes.as_chunks();
+    eights.iter().chain([last]).all(|eight| are_of_word(*eight))
+}
+
+/// Whether eight bytes are all of a word.
+fn are_of_word(bytes: [u8; 8]) -> bool {
+    let eight = u64::from_ne_bytes(bytes);
+    (not_plain(eight) | equal(b' ', eight) | equal(b'=', eight)) & HIGHEST_BITS == 0
 }
 
 /// Appends `text` with the escapes of JSON, and those for characters that change how others are shown.
@@ -275,16 +287,31 @@ fn plain_prefix(text: &[u8]) -> usize {
     begin + text[begin..].iter().take_while(|byte| is_plain(byte)).count()
 }
 
-/// Whether none of eight bytes needs an escape. A byte that needs one sets the highest bit in its place of at
-/// least one of the numbers below. Carries and borrows begin only at such bytes.
+/// Whether none of eight bytes needs an escape.
 fn are_plain(bytes: [u8; 8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let eight = u64::from_ne_bytes(bytes);
-    let below = |limit: u8, number: u64| number.wrapping_sub(ONES * u64::from(limit)) & !number;
-    let equal = |byte: u8| below(1, eight ^ (ONES * u64::from(byte)));
-    let control = below(b' ', eight);
+    not_plain(u64::from_ne_bytes(bytes)) & HIGHEST_BITS == 0
+}
+
+/// A one in each of eight bytes.
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+/// The highest bit of each of eight bytes, which the functions below set in the places of the bytes that they
+/// look for, if there are any. Carries and borrows begin only at such bytes, and may set further ones then.
+const HIGHEST_BITS: u64 = ONES << 7;
+
+/// Finds bytes that need an escape.
+fn not_plain(eight: u64) -> u64 {
     let above = eight.wrapping_add(ONES * u64::from(0x7f - b'~')) | eight;
-    (control | above | equal(b'"') | equal(b'\\')) & (ONES << 7) == 0
+    below(b' ', eight) | above | equal(b'"', eight) | equal(b'\\', eight)
+}
+
+/// Finds a byte.
+fn equal(byte: u8, eight: u64) -> u64 {
+    below(1, eight ^ (ONES * u64::from(byte)))
+}
+
+/// Finds bytes below a limit.
+fn below(limit: u8, eight: u64) -> u64 {
+    eight.wrapping_sub(ONES * u64::from(limit)) & !eight
 }
 
 fn push_escaped_character(line: &mut String, character: char) {

@@ -22,7 +22,7 @@ use crate::envelope::s3ec::{self, Claim, Content, Entries, Envelope, MessageBody
 use crate::error::{Error, Result};
 use crate::keyring::{EncryptionContext, Keyring, Purpose, Wrappings};
 use crate::s3::{ErrorCode, Hashed, S3Error};
-use crate::wire::header::{METADATA, name};
+use crate::wire::header::{self, METADATA, name};
 
 pub use super::foreign::described::{ForeignObject, StoredFormat, unlock_files, unlock_stored};
 pub(crate) use super::foreign::read::{FirstResponse, open};
@@ -106,7 +106,7 @@ pub enum ForeignContent {
 /// # Errors
 /// [`Error::NotReadable`], which names the format; or a format error for invalid metadata.
 pub(crate) fn detect(rule: &BucketRule, metadata: &HeaderMap) -> Result<DetectedFormat> {
-    if metadata.contains_key(&name::ENCRYPTION_ENVELOPE) {
+    if metadata.keys().any(|name| name.as_str() == header::ENCRYPTION_ENVELOPE) {
         admit(rule, ReadFormat::Native)?;
         return NativeMetadata::from_headers(metadata).map(DetectedFormat::Native);
     }

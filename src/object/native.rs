@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::keyring::{EncryptionContext, Keyring, MAX_WRAPPED_KEY_LEN, UnwrappedKey, Wrappings, WriteKey};
 use crate::s3::{BucketName, Checksum, CustomerKey, ObjectKey, headers};
 use crate::wire::base64;
-use crate::wire::header::name;
+use crate::wire::header::{self, name};
 
 /// The metadata entries of a native object. Wrapped key and envelope are well-formed; nothing is
 /// authenticated yet.
@@ -47,12 +47,21 @@ impl NativeMetadata {
     /// [`Error::MalformedWrappedKey`] when the wrapped key or the envelope is missing, or the only wrapped
     /// key is malformed; a format error when the envelope is malformed.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
-        let wrapped = headers.get(&name::ENCRYPTION_KEY);
-        let envelope = headers.get(&name::ENCRYPTION_ENVELOPE);
+        let (mut wrapped, mut envelope, mut further) = (None, None, None);
+        // Once over all, which are few, instead of a search for each.
+        for (name, value) in headers {
+            let entry = match name.as_str() {
+                header::ENCRYPTION_KEY => &mut wrapped,
+                header::ENCRYPTION_ENVELOPE => &mut envelope,
+                header::ENCRYPTION_HOLDERS => &mut further,
+                _ => continue,
+            };
+            entry.get_or_insert(value);
+        }
         let (Some(wrapped), Some(envelope)) = (wrapped, envelope) else {
             return Err(Error::MalformedWrappedKey);
         };
-        let further = headers.get(&name::ENCRYPTION_HOLDERS).map(|value| value.as_bytes().to_vec());
+        let further = further.map(|value| value.as_bytes().to_vec());
         let wrapped = base64::decode(wrapped.as_bytes())
             .filter(|wrapped| (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped.len()))
             // F-61: a further wrapping opens the object even if the first one is damaged.

@@ -2,6 +2,8 @@
 //!
 //! It must not know operations. Headers of the storage that would describe ciphertext are replaced.
 
+use std::cell::RefCell;
+
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 
@@ -29,10 +31,25 @@ pub(crate) fn set_sse(headers: &mut HeaderMap, sse: SseAlgorithm, key_id: Option
         }
     };
     headers.insert(&name::SSE, HeaderValue::from_static(algorithm));
-    match key_id.and_then(|key_id| HeaderValue::from_str(key_id).ok()) {
+    match key_id.and_then(key_id_value) {
         Some(value) => _ = headers.insert(&name::SSE_KMS_KEY_ID, value),
         None => _ = headers.remove(&name::SSE_KMS_KEY_ID),
     }
+}
+
+thread_local! {
+    /// The name of the key in the latest response of this thread.
+    static LATEST_KEY_ID: RefCell<Option<HeaderValue>> = const { RefCell::new(None) };
+}
+
+/// The value for the name of a key, which the responses of a thread share if one follows another. `None` for
+/// characters that no header takes.
+fn key_id_value(key_id: &str) -> Option<HeaderValue> {
+    LATEST_KEY_ID.with_borrow_mut(|latest| {
+        let known = latest.take().filter(|value| value.as_bytes() == key_id.as_bytes());
+        *latest = known.or_else(|| HeaderValue::from_str(key_id).ok());
+        latest.clone()
+    })
 }
 
 /// Replaces the storage's ETag by the ETag in the client's style.

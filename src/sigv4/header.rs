@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, header};
 
 use super::error::AuthError;
-use crate::wire::header as wire;
+use crate::wire::header::{self as wire, text};
 
 pub(in crate::sigv4) static AMZ_DATE: HeaderName = HeaderName::from_static(wire::DATE);
 pub(in crate::sigv4) static AUTHORIZATION: HeaderName = header::AUTHORIZATION;
@@ -20,7 +20,7 @@ pub(in crate::sigv4) fn single_header<'a>(
     let ambiguous = || AuthError::AmbiguousHeader(name.as_str());
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| ambiguous()),
+        (Some(value), None) => text(value).map(Some).ok_or_else(ambiguous),
         (Some(_), Some(_)) => Err(ambiguous()),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{HMAC_SHA1_FOR_LEGACY_USE_ONLY, Key as LegacyKey, sign as legacy_sign};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -146,7 +147,7 @@ impl Signature {
 
     /// Whether the client sent this text; compared in constant time.
     pub(in crate::sigv4) fn matches(&self, provided: &str) -> bool {
-        self.as_bytes().ct_eq(provided.as_bytes()).into()
+        verify_slices_are_equal(self.as_bytes(), provided.as_bytes()).is_ok()
     }
 
     pub(in crate::sigv4) fn as_str(&self) -> &str {

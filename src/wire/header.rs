@@ -3,7 +3,16 @@
 //! It must not know what a header means for a request; names that only one file uses stay in that file.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonRequestHeaders.html>
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+
+/// The text of a value of visible ASCII characters, spaces and tabs; `None` for others, as
+/// [`HeaderValue::to_str`] refuses.
+pub fn text(value: &HeaderValue) -> Option<&str> {
+    let is_text = |byte: u8| matches!(byte, b' '..=b'~') | (byte == b'\t');
+    let bytes = value.as_bytes();
+    // Without a way out early, since nearly all are: several bytes are looked at at once.
+    bytes.iter().fold(true, |all, byte| all & is_text(*byte)).then(|| str::from_utf8(bytes).ok())?
+}
 
 /// The prefix of user metadata.
 pub const METADATA: &str = "x-amz-meta-";
@@ -115,4 +124,19 @@ pub mod name {
         TRAILER_NAMES,
         WRITE_OFFSET_BYTES
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_what_http_takes_for_one() {
+        for byte in 0..=u8::MAX {
+            for value in [vec![byte], [b"a value of many bytes, ".as_slice(), &[byte], b" in it"].concat()] {
+                let Ok(value) = HeaderValue::from_bytes(&value) else { continue };
+                assert_eq!(text(&value), value.to_str().ok(), "{byte}");
+            }
+        }
+    }
 }

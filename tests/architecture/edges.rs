@@ -65,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recent",
             "audit",
             "log",
+            "wire",
             "s3",
             "sigv4",
             "trace",

@@ -9,13 +9,10 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::chunk::aead_key;
-use super::kdf::zero_nonce;
+use super::kdf::{Salt, zero_nonce};
 use super::{FormatError, Result, UploadChecksum, kdf};
 use crate::envelope::ContentKey;
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm};
-
-/// Where the salt lies in an envelope: after version, suite, binding, flags and plaintext length.
-const SALT: std::ops::Range<usize> = 12..44;
 
 /// The bytes that name the algorithms in attributes, part receipts and upload tokens, from 1 on in the order
 /// of the enum (F-16).
@@ -124,12 +121,12 @@ impl Attributes {
 }
 
 /// Appends the sealed attributes to the fixed part of an envelope; nothing when there are none (F-14).
-pub(super) fn seal(attributes: &Attributes, content_key: &ContentKey, envelope: &mut Vec<u8>) {
+pub(super) fn seal(attributes: &Attributes, salt: &Salt, content_key: &ContentKey, envelope: &mut Vec<u8>) {
     if attributes.is_empty() {
         return;
     }
     let mut sealed = attributes.write();
-    let tag = attributes_key(content_key, envelope)
+    let tag = attributes_key(salt, content_key)
         .seal_in_place_separate_tag(zero_nonce(), Aad::from(&envelope[..]), sealed.as_mut_slice())
         .expect("a few checksums are far below AES-GCM's limit");
     envelope.extend_from_slice(&sealed);
@@ -137,12 +134,17 @@ pub(super) fn seal(attributes: &Attributes, content_key: &ContentKey, envelope: 
 }
 
 /// Opens the attributes of a whole envelope, whose first `fixed` bytes are the fixed part.
-pub(super) fn open(envelope: &[u8], fixed: usize, content_key: &ContentKey) -> Result<Attributes> {
+pub(super) fn open(
+    envelope: &[u8],
+    fixed: usize,
+    salt: &Salt,
+    content_key: &ContentKey,
+) -> Result<Attributes> {
     if envelope.len() == fixed {
         return Ok(Attributes::default());
     }
     let mut sealed = Zeroizing::new(envelope[fixed..].to_vec());
-    let plaintext = attributes_key(content_key, envelope)
+    let plaintext = attributes_key(salt, content_key)
         .open_in_place(zero_nonce(), Aad::from(&envelope[..fixed]), sealed.as_mut_slice())
         .map_err(|_| FormatError::EnvelopeTag)?;
     Attributes::parse(plaintext)
@@ -150,8 +152,8 @@ pub(super) fn open(envelope: &[u8], fixed: usize, content_key: &ContentKey) -> R
 
 /// HKDF-SHA256(content key, the envelope's salt, label, 32): each salt gives another key, so zero is a safe
 /// nonce.
-fn attributes_key(content_key: &ContentKey, envelope: &[u8]) -> aws_lc_rs::aead::LessSafeKey {
-    let derived = kdf::hkdf::<32>(content_key.expose(), &envelope[SALT], &[kdf::ATTRIBUTES]);
+fn attributes_key(salt: &Salt, content_key: &ContentKey) -> aws_lc_rs::aead::LessSafeKey {
+    let derived = salt.derive::<32>(content_key.expose(), &[kdf::ATTRIBUTES]);
     aead_key(derived.as_slice())
 }
 

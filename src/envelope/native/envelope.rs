@@ -7,12 +7,12 @@ mod derivation;
 mod end_key;
 
 use aws_lc_rs::aead::Aad;
-use subtle::ConstantTimeEq;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use zeroize::Zeroizing;
 
 use self::derivation::derive;
 use super::chunk::aead_key;
-use super::kdf::zero_nonce;
+use super::kdf::{Salt, zero_nonce};
 use super::{Attributes, BodyKind, FormatError, Result, attributes, kdf};
 use crate::envelope::data_key::{KEY_LENGTH, fill_random};
 use crate::envelope::{ContentKey, DataKey};
@@ -243,7 +243,8 @@ impl Envelope {
         bytes.extend_from_slice(&[VERSION, SUITE, request.binding.to_byte(), multipart | flag]);
         bytes.extend_from_slice(&request.body.length_field());
         bytes.extend_from_slice(&salt.0);
-        let derived = derive(request.keys, &bytes, request.binding, request.name);
+        let salt = Salt::new(&salt.0);
+        let derived = derive(&salt, request.keys, &bytes[..PREFIX], request.binding, request.name);
         let (wrap_key, commitment) = derived.split_at(KEY_LENGTH);
         bytes.extend_from_slice(commitment);
         // Zero is a safe nonce: a wrap key is derived from a fresh salt and used once (F-12).
@@ -254,9 +255,9 @@ impl Envelope {
         bytes.extend_from_slice(wrapped.as_slice());
         bytes.extend_from_slice(tag.as_ref());
         if customer_key.is_some() {
-            end_key::seal(request, content_key, &mut bytes);
+            end_key::seal(request, &salt, content_key, &mut bytes);
         }
-        attributes::seal(request.attributes, content_key, &mut bytes);
+        attributes::seal(request.attributes, &salt, content_key, &mut bytes);
         Self { bytes, binding: request.binding, body: request.body, sse }
     }
 
@@ -351,12 +352,13 @@ impl Envelope {
             return Err(FormatError::WeakBinding);
         }
         self.admit_customer_key(keys.customer_key)?;
+        let salt = Salt::new(self.salt());
         let end_key = match keys.customer_key {
-            Some(_) => Some(self.sealed_end_key(keys.data_key, name)?),
+            Some(_) => Some(self.sealed_end_key(&salt, keys.data_key, name)?),
             None => None,
         };
         // F-11: one data key and one customer key only, before anything is unwrapped.
-        let keys = self.committed_keys(keys, name).map_err(|error| match end_key {
+        let keys = self.committed_keys(&salt, keys, name).map_err(|error| match end_key {
             Some(_) => FormatError::CustomerKeyWrong,
             None => error,
         })?;
@@ -370,11 +372,11 @@ impl Envelope {
         exact.copy_from_slice(content_key);
         let content_key = ContentKey::from_zeroizing(exact);
         if let Some(end_key) = end_key
-            && !bool::from(end_key.expose().ct_eq(kdf::end_key(&content_key).expose()))
+            && verify_slices_are_equal(end_key.expose(), kdf::end_key(&content_key).expose()).is_err()
         {
             return Err(FormatError::EnvelopeTag);
         }
-        let attributes = attributes::open(&self.bytes, self.fixed(), &content_key)?;
+        let attributes = attributes::open(&self.bytes, self.fixed(), &salt, &content_key)?;
         Ok(Opened { content_key, attributes, body: self.body })
     }
 
@@ -390,6 +392,10 @@ impl Envelope {
         }
     }
 
+    fn salt(&self) -> &[u8] {
+        &self.bytes[PREFIX..PREFIX + SALT]
+    }
+
     /// Bytes before the attributes.
     fn fixed(&self) -> usize {
         if self.has_customer_key() { FIXED_CUSTOMER } else { FIXED }
@@ -400,22 +406,24 @@ impl Envelope {
     /// policy. For an object with a customer key the data key suffices, by the sealed end key (F-71).
     pub fn is_committed(&self, data_key: &DataKey, name: ObjectName<'_>) -> bool {
         if self.has_customer_key() {
-            return self.sealed_end_key(data_key, name).is_ok();
+            return self.sealed_end_key(&Salt::new(self.salt()), data_key, name).is_ok();
         }
-        self.committed_keys(EnvelopeKeys::without_customer(data_key), name).is_ok()
+        let keys = EnvelopeKeys::without_customer(data_key);
+        self.committed_keys(&Salt::new(self.salt()), keys, name).is_ok()
     }
 
     /// The wrap key and the commitment that data key and name give, if that is the envelope's commitment,
     /// compared in constant time (F-11).
     fn committed_keys(
         &self,
+        salt: &Salt,
         keys: EnvelopeKeys<'_>,
         name: ObjectName<'_>,
     ) -> Result<Zeroizing<[u8; KEY_LENGTH + COMMITMENT]>> {
-        let (before_commitment, rest) = self.bytes.split_at(PREFIX + SALT);
-        let derived = derive(keys, before_commitment, self.binding, name);
-        let is_equal = derived[KEY_LENGTH..].ct_eq(&rest[..COMMITMENT]);
-        if bool::from(is_equal) { Ok(derived) } else { Err(FormatError::Commitment) }
+        let (prefix, rest) = (&self.bytes[..PREFIX], &self.bytes[PREFIX + SALT..]);
+        let derived = derive(salt, keys, prefix, self.binding, name);
+        let compared = verify_slices_are_equal(&derived[KEY_LENGTH..], &rest[..COMMITMENT]);
+        compared.map(|()| derived).map_err(|_| FormatError::Commitment)
     }
 }
 

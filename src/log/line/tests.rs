@@ -108,6 +108,21 @@ fn bytes_that_need_an_escape_are_found_wherever_they_are() {
 }
 
 #[test]
+fn a_word_has_nothing_that_ends_it_wherever_it_stands() {
+    for length in 1..20 {
+        for at in 0..length {
+            for character in '\0'..='\u{ff}' {
+                let mut characters = vec!['w'; length];
+                characters[at] = character;
+                let text: String = characters.into_iter().collect();
+                let is_of_word = character.is_ascii_graphic() && !"\"=\\".contains(character);
+                assert_eq!(is_word(&text), is_of_word && text != "-", "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_from_outside_begins_a_line_or_reaches_a_terminal() {
     let forged = "x\n2026-01-01 INFO forged\r\u{1b}[31m\u{9b}31m\u{202e}\u{2028}\u{e0041}\0";
     for format in [LogFormat::Text, LogFormat::Json] {

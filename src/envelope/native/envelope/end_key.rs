@@ -7,10 +7,10 @@ use aws_lc_rs::aead::Aad;
 use zeroize::Zeroizing;
 
 use super::derivation::expand;
-use super::{Binding, Envelope, FIXED, ObjectName, PREFIX, Policy, SALT, SealRequest, WRAPPED};
+use super::{Binding, Envelope, FIXED, ObjectName, PREFIX, Policy, SealRequest, WRAPPED};
 use crate::envelope::data_key::KEY_LENGTH;
 use crate::envelope::native::chunk::aead_key;
-use crate::envelope::native::kdf::{self, zero_nonce};
+use crate::envelope::native::kdf::{self, Salt, zero_nonce};
 use crate::envelope::native::{FormatError, Result};
 use crate::envelope::{ContentKey, DataKey, EndKey};
 
@@ -29,15 +29,20 @@ impl Envelope {
         if !self.has_customer_key() {
             return Err(FormatError::CustomerKeySurplus);
         }
-        self.sealed_end_key(data_key, name)
+        self.sealed_end_key(&Salt::new(self.salt()), data_key, name)
     }
 
     /// Opens the sealed end key of an envelope that has one.
-    pub(super) fn sealed_end_key(&self, data_key: &DataKey, name: ObjectName<'_>) -> Result<EndKey> {
+    pub(super) fn sealed_end_key(
+        &self,
+        salt: &Salt,
+        data_key: &DataKey,
+        name: ObjectName<'_>,
+    ) -> Result<EndKey> {
         let (authenticated, rest) = self.bytes.split_at(FIXED);
         let mut sealed = Zeroizing::new([0; WRAPPED]);
         sealed.copy_from_slice(rest.get(..WRAPPED).ok_or(FormatError::EnvelopeLength)?);
-        let wrap_key = derive_end_wrap_key(data_key, authenticated, self.binding, name);
+        let wrap_key = derive_end_wrap_key(salt, data_key, &authenticated[..PREFIX], self.binding, name);
         let opened = aead_key(wrap_key.as_slice())
             .open_in_place(zero_nonce(), Aad::from(authenticated), sealed.as_mut_slice())
             .map_err(|_| FormatError::Commitment)?;
@@ -49,8 +54,9 @@ impl Envelope {
 
 /// Appends the sealed end key of a content key to the first [`FIXED`] bytes of an envelope. Zero is a safe
 /// nonce: each salt gives another wrap key, which seals this one message.
-pub(super) fn seal(request: &SealRequest<'_>, content_key: &ContentKey, envelope: &mut Vec<u8>) {
-    let wrap_key = derive_end_wrap_key(request.keys.data_key, envelope, request.binding, request.name);
+pub(super) fn seal(request: &SealRequest<'_>, salt: &Salt, content_key: &ContentKey, envelope: &mut Vec<u8>) {
+    let prefix = &envelope[..PREFIX];
+    let wrap_key = derive_end_wrap_key(salt, request.keys.data_key, prefix, request.binding, request.name);
     let mut sealed = Zeroizing::new(*kdf::end_key(content_key).expose());
     let tag = aead_key(wrap_key.as_slice())
         .seal_in_place_separate_tag(zero_nonce(), Aad::from(&envelope[..]), sealed.as_mut_slice())
@@ -59,13 +65,13 @@ pub(super) fn seal(request: &SealRequest<'_>, content_key: &ContentKey, envelope
     envelope.extend_from_slice(tag.as_ref());
 }
 
-/// HKDF-SHA256(data key, salt, label | pre | len32|realm | len32|key, 32) (F-71), of an envelope that begins
-/// with these bytes.
+/// HKDF-SHA256(data key, salt, label | pre | len32|realm | len32|key, 32) (F-71).
 fn derive_end_wrap_key(
+    salt: &Salt,
     data_key: &DataKey,
-    envelope: &[u8],
+    prefix: &[u8],
     binding: Binding,
     name: ObjectName<'_>,
 ) -> Zeroizing<[u8; KEY_LENGTH]> {
-    expand(data_key.expose(), kdf::END_WRAP, &envelope[..PREFIX + SALT], binding, name)
+    expand(salt, data_key.expose(), kdf::END_WRAP, prefix, binding, name)
 }
