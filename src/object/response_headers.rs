@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use crate::envelope::native::SseAlgorithm;
 use crate::s3::checksum::ObjectChecksum;
 use crate::s3::{Checksum, EtagStyle, Hashed, headers};
-use crate::wire::header::name;
+use crate::wire::header::{name, text};
 
 /// Removes every header that S3 does not have and every header that clients must not see.
 pub(crate) fn retain_s3(headers: &mut HeaderMap) {
@@ -54,7 +54,7 @@ fn key_id_value(key_id: &str) -> Option<HeaderValue> {
 
 /// Replaces the storage's ETag by the ETag in the client's style.
 pub(crate) fn set_etag(headers: &mut HeaderMap, style: EtagStyle, hashed: Hashed) {
-    let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok());
+    let etag = headers.get(ETAG).and_then(text);
     let styled = etag.and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
     if let Some(styled) = styled {
         headers.insert(ETAG, styled);

@@ -59,7 +59,12 @@ impl<'a> SignedNames<'a> {
             return Err(AuthFault::SignedHeadersShape);
         }
         let mut names: SmallVec<[&'a str; USUAL_SIGNED_HEADERS]> = SmallVec::new();
-        for name in list.split(';') {
+        let mut rest = Some(list);
+        while let Some(text) = rest {
+            // Names are so short that a search by `memchr` takes longer.
+            let end = text.bytes().position(|byte| byte == b';');
+            rest = end.map(|end| &text[end + 1..]);
+            let name = &text[..end.unwrap_or(text.len())];
             if name.is_empty() {
                 return Err(AuthFault::SignedHeadersShape);
             }
@@ -68,9 +73,11 @@ impl<'a> SignedNames<'a> {
             }
             names.push(name);
         }
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(AuthFault::SignedHeadersShape);
+        if names.windows(2).any(|pair| pair[0] >= pair[1]) {
+            names.sort_unstable();
+            if names.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(AuthFault::SignedHeadersShape);
+            }
         }
         Ok(Self(names))
     }

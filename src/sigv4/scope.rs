@@ -23,10 +23,20 @@ impl<'a> CredentialScope<'a> {
     /// Takes `<access key id>/<date>/<region>/s3/aws4_request` apart, from the right: an access key id may
     /// hold slashes, a scope may not.
     pub(in crate::sigv4) fn parse(credential: &'a str) -> Result<(&'a str, Self), AuthFault> {
-        let mut pieces = credential.rsplitn(5, '/');
-        let mut next = || pieces.next().filter(|piece| !piece.is_empty()).ok_or(AuthFault::CredentialShape);
-        let (terminator, service, region, date, access_key_id) =
-            (next()?, next()?, next()?, next()?, next()?);
+        let mut access_key_id = credential;
+        let mut next = || {
+            let at = access_key_id.bytes().rposition(|byte| byte == b'/')?;
+            let piece = &access_key_id[at + 1..];
+            access_key_id = &access_key_id[..at];
+            (!piece.is_empty()).then_some(piece)
+        };
+        let pieces = (next(), next(), next(), next());
+        let (Some(terminator), Some(service), Some(region), Some(date)) = pieces else {
+            return Err(AuthFault::CredentialShape);
+        };
+        if access_key_id.is_empty() {
+            return Err(AuthFault::CredentialShape);
+        }
         if terminator != TERMINATOR {
             return Err(AuthFault::Terminator(terminator.to_owned()));
         }
