@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 use tokio::time::{Interval, Sleep};
 
 /// Maximum number of running timers that a thread keeps.
@@ -138,7 +139,9 @@ impl Deadline {
             timer.as_mut().reset(time);
         }
         loop {
-            ready!(timer.as_mut().poll(context));
+            // Of tokio's budget for each poll there may be nothing left, and a timer would wait for more: work
+            // that always uses up its budget would have no deadline.
+            ready!(pin!(unconstrained(timer.as_mut())).poll(context));
             if timer.deadline() >= time {
                 return Poll::Ready(());
             }
@@ -245,6 +248,18 @@ mod tests {
             assert_eq!(timeout(4 * SHORT, std::future::pending::<()>()).await, Err(Elapsed));
             assert!(begun.elapsed() >= 4 * SHORT);
         });
+    }
+
+    #[test]
+    fn work_that_uses_up_its_budget_has_a_deadline() {
+        let busy = || async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        };
+        without_timers(async move || assert_eq!(timeout::<()>(SHORT, busy()).await, Err(Elapsed)));
+        let runtime = main_runtime();
+        assert_eq!(runtime.block_on(async { timeout::<()>(SHORT, busy()).await }), Err(Elapsed));
     }
 
     #[test]
