@@ -15,7 +15,7 @@ use crate::{clock, timer};
 
 /// The number of tasks that are polled before sockets are looked at. A connection with many requests at once
 /// takes milliseconds for each poll: with tokio's 61, other connections of its thread would wait too long.
-const EVENT_INTERVAL: u32 = 32;
+const EVENT_INTERVAL: u32 = 40;
 
 /// The threads. Dropping them ends all that runs on them.
 #[derive(Debug)]
