@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// From now on, `driver` has the timers of this thread. It must outlive the tasks of this thread.
-pub fn drive_by(driver: Handle) {
+pub fn set_driver(driver: Handle) {
     TIMERS.set(Some(Timers { driver, kept: Vec::new() }));
 }
 
@@ -189,7 +189,7 @@ mod tests {
         let main = main_runtime();
         let driver = main.handle().clone();
         let thread = thread::spawn(move || {
-            drive_by(driver);
+            set_driver(driver);
             Builder::new_current_thread().enable_io().build().unwrap().block_on(work())
         });
         thread.join().unwrap()

@@ -78,7 +78,7 @@ impl Worker {
         let thread = thread::Builder::new().name(format!("worker-{number}"));
         // A sender that is dropped stops the thread too.
         let thread = thread.spawn(move || {
-            timer::drive_by(timers);
+            timer::set_driver(timers);
             drop(runtime.block_on(stopped));
         })?;
         Ok(Self { runtime: handle, connections: Arc::default(), thread: Some((stop, thread)) })
