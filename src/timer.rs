@@ -139,8 +139,8 @@ impl Deadline {
             timer.as_mut().reset(time);
         }
         loop {
-            // Of tokio's budget for each poll there may be nothing left, and a timer would wait for more: work
-            // that always uses up its budget would have no deadline.
+            // Work that uses up tokio's budget in each poll leaves nothing of it for a timer, which would
+            // then wait for ever.
             ready!(pin!(unconstrained(timer.as_mut())).poll(context));
             if timer.deadline() >= time {
                 return Poll::Ready(());
