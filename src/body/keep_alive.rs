@@ -12,7 +12,6 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 
 use super::{BoxError, DataBody, PollData};
-
 use crate::timer;
 
 /// A declaration must be the first thing in a document, so it goes out before the spaces.

@@ -20,7 +20,6 @@ use super::progress::Progress;
 use super::report::{Ending, Report, ReportedObject};
 use super::row::Row;
 use super::throttle::{Limits, Throttle};
-
 use crate::timer;
 
 /// The maximum number of rows that wait to be tried again, each of up to a few KiB. With more of them no new

@@ -14,7 +14,6 @@ use super::outgoing::OutgoingBody;
 use super::pool::{Pool, PooledBody};
 use super::transport::{HeadRoom, OriginalHeaders, Transport};
 use super::{BoxBody, BoxError, UpstreamError};
-
 use crate::timer;
 
 /// What carries requests to the storage.

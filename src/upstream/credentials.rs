@@ -9,7 +9,6 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::error::CredentialsError;
 use super::settings::Credentials;
-
 use crate::timer;
 
 /// Renewal begins this long before the expiry: AWS issues the next role credentials five minutes ahead.

@@ -17,7 +17,7 @@ pub(super) async fn within<T>(
     limit: Duration,
 ) -> Result<T, UpstreamError> {
     let late = UpstreamError::Timeout { phase: Phase::Head, limit };
-    timer::timeout_at(clock::now() + limit, exchange).await.unwrap_or(Err(late))
+    timer::timeout(limit, exchange).await.unwrap_or(Err(late))
 }
 
 /// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor

@@ -352,7 +352,7 @@ impl Envelope {
             return Err(FormatError::WeakBinding);
         }
         self.admit_customer_key(keys.customer_key)?;
-        let salt = Salt::new(self.salt());
+        let salt = self.salt();
         let end_key = match keys.customer_key {
             Some(_) => Some(self.sealed_end_key(&salt, keys.data_key, name)?),
             None => None,
@@ -392,8 +392,8 @@ impl Envelope {
         }
     }
 
-    fn salt(&self) -> &[u8] {
-        &self.bytes[PREFIX..PREFIX + SALT]
+    fn salt(&self) -> Salt {
+        Salt::new(&self.bytes[PREFIX..PREFIX + SALT])
     }
 
     /// Bytes before the attributes.
@@ -406,10 +406,10 @@ impl Envelope {
     /// policy. For an object with a customer key the data key suffices, by the sealed end key (F-71).
     pub fn is_committed(&self, data_key: &DataKey, name: ObjectName<'_>) -> bool {
         if self.has_customer_key() {
-            return self.sealed_end_key(&Salt::new(self.salt()), data_key, name).is_ok();
+            return self.sealed_end_key(&self.salt(), data_key, name).is_ok();
         }
         let keys = EnvelopeKeys::without_customer(data_key);
-        self.committed_keys(&Salt::new(self.salt()), keys, name).is_ok()
+        self.committed_keys(&self.salt(), keys, name).is_ok()
     }
 
     /// The wrap key and the commitment that data key and name give, if that is the envelope's commitment,

@@ -38,7 +38,7 @@ pub(super) const HOLDER: &[u8] = b"s3veil/v1/holder\0";
 pub(super) const RECOVERY: &[u8] = b"s3veil/v1/recovery\0";
 
 /// The extraction without a salt (RFC 5869, 2.2), before its key.
-static UNSALTED: LazyLock<HkdfExtract<Sha256>> = LazyLock::new(|| HkdfExtract::new(None));
+static UNSALTED: LazyLock<Salt> = LazyLock::new(|| Salt(HkdfExtract::new(None)));
 
 /// The salt of an envelope, from which several keys are derived.
 ///
@@ -52,29 +52,21 @@ impl Salt {
 
     /// HKDF-SHA256(ikm, this salt, info) → `N` bytes; `info` is the concatenation of its pieces.
     pub(super) fn derive<const N: usize>(&self, ikm: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
-        derive(self.0.clone(), ikm, info)
+        let mut extraction = self.0.clone();
+        extraction.input_ikm(ikm);
+        let (mut extracted, expansion) = extraction.finalize();
+        extracted.zeroize();
+        let mut output = Zeroizing::new([0; N]);
+        expansion
+            .expand_multi_info(info, output.as_mut_slice())
+            .expect("at most 64 bytes are requested, HKDF-SHA256 gives up to 255 * 32");
+        output
     }
 }
 
 /// HKDF-SHA256(ikm, salt, info) → `N` bytes; `info` is the concatenation of its pieces.
 pub(super) fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
-    let extraction = if salt.is_empty() { UNSALTED.clone() } else { HkdfExtract::new(Some(salt)) };
-    derive(extraction, ikm, info)
-}
-
-fn derive<const N: usize>(
-    mut extraction: HkdfExtract<Sha256>,
-    ikm: &[u8],
-    info: &[&[u8]],
-) -> Zeroizing<[u8; N]> {
-    extraction.input_ikm(ikm);
-    let (mut extracted, expansion) = extraction.finalize();
-    extracted.zeroize();
-    let mut output = Zeroizing::new([0; N]);
-    expansion
-        .expand_multi_info(info, output.as_mut_slice())
-        .expect("at most 64 bytes are requested, HKDF-SHA256 gives up to 255 * 32");
-    output
+    if salt.is_empty() { UNSALTED.derive(ikm, info) } else { Salt::new(salt).derive(ikm, info) }
 }
 
 /// HKDF-SHA256(content key, "", label, 32): the end key of an object (F-72).

@@ -29,7 +29,7 @@ impl Envelope {
         if !self.has_customer_key() {
             return Err(FormatError::CustomerKeySurplus);
         }
-        self.sealed_end_key(&Salt::new(self.salt()), data_key, name)
+        self.sealed_end_key(&self.salt(), data_key, name)
     }
 
     /// Opens the sealed end key of an envelope that has one.
