@@ -79,6 +79,7 @@ def test_a_key_service_that_was_never_reached_is_unready_until_it_is(tmp_path, k
         assert not answer["ready"] and components(answer, "problems") == ["keyring"], answer
         message = answer["problems"][0]["message"]
         assert f"AWS KMS in us-east-1 at http://127.0.0.1:{kms_relay.port} failed at kms:GenerateDataKey for key {kms_key}" in message
+        until(lambda: "requests may fail" in running.log_text(), "the warning")
         assert running.log_text().count("requests may fail") == 1, "one warning"
         kms_relay.restart()
         # Without a probe: the proxy looks by itself, and says so.
@@ -147,6 +148,7 @@ def test_a_storage_that_fails_after_it_worked_takes_no_proxy_out(tmp_path, chang
             assert admin(running, "/readyz")[0] == 200
             storage.update(status=200, body=LISTING, content_type="application/xml")
             assert ready(running, lambda answer: answer == {"ready": True})
+            until(lambda: "works again" in running.log_text(), "the line of the end")
             assert running.log_text().count("works again") == 1
 
 

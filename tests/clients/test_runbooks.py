@@ -11,6 +11,7 @@ import pytest
 from conftest import Backend, embedded_backend, new_bucket
 from multiparts import LEAST, upload
 from proxy import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, binary, write_keyring
+from test_limits import until
 
 ROOT = Path(__file__).parents[2]
 CONTENT = {"plan.txt": b"attack at dawn\n", "dir/more": os.urandom(200_000), "empty": b""}
@@ -134,6 +135,7 @@ def test_an_integrity_failure_is_found_in_the_log(start, shell, tmp_path):
     backend.store.write(bucket, "object", type(stored)(stored.body[:-1] + bytes([stored.body[-1] ^ 1]), stored.metadata))
     with pytest.raises(s3.exceptions.ClientError):
         s3.get_object(Bucket=bucket, Key="object")
+    until(lambda: "operation=GetObject" in running.log_text())
     text = (ROOT / "docs/RUNBOOKS.md").read_text()
     (pattern,) = re.findall(r"grep (-e IntegrityCheckFailed -e 'end=cut')", text)
     assert "IntegrityCheckFailed" in shell(f"grep {pattern} {running.log}", tmp_path)
