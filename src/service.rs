@@ -27,6 +27,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::Body;
+use http_body_util::BodyExt;
 
 use self::access_log::{Recorders, RequestRecord};
 use self::catch_panic::{Panicked, catch_panic};
@@ -188,6 +189,7 @@ impl Service {
             let (outcome, facts) = {
                 let (uses, trace) = (record.key_uses(), record.trace());
                 let work = self.respond(&state, &mut parts, body, &arrival, &mut record);
+                let work = pin!(work);
                 let work = pin!(with_key_uses(uses, work));
                 let mut work = pin!(observed(trace, catch_panic(work)));
                 (work.as_mut().await, take_facts(work.as_mut()))
@@ -428,7 +430,7 @@ where
         return (BoxBody::default(), None);
     }
     let (body, leftover) = ReclaimableBody::new(body);
-    (boxed(MeteredBody::new(body, meter)), Some(leftover))
+    (MeteredBody::new(body, meter).boxed_unsync(), Some(leftover))
 }
 
 /// The source object of a copy; `None` for every other operation.

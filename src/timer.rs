@@ -85,12 +85,15 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-/// Waits for `work`, for at most `limit`.
+/// Waits for `work`, for at most `limit` from now.
 ///
 /// # Errors
 /// [`Elapsed`] when `work` has not ended by then.
-pub async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-    timeout_at(after(limit), work).await
+pub fn timeout<T>(
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Result<T, Elapsed>> {
+    timeout_at(after(limit), work)
 }
 
 /// Waits for `work` until `time`.

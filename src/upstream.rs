@@ -144,6 +144,11 @@ impl std::fmt::Debug for UpstreamBody {
     }
 }
 
+/// A request to the storage, and its response.
+pub trait Exchange: Future<Output = Result<Response<BoxBody>, UpstreamError>> + Send {}
+
+impl<F: Future<Output = Result<Response<BoxBody>, UpstreamError>> + Send> Exchange for F {}
+
 /// The client of the storage. Cloning shares pool and credentials.
 #[derive(Clone)]
 pub struct Upstream {
@@ -273,15 +278,15 @@ impl Upstream {
     /// response's body fails with an [`UpstreamError`] when it breaks off, exceeds the idle timeout, or
     /// does not have its announced length. [`is_repeated`] reports for a response whether an earlier
     /// attempt may have been carried out.
-    pub async fn send(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
-        self.exchange(request, Reading::Head).await
+    pub fn send(&self, request: UpstreamRequest) -> impl Exchange {
+        self.exchange(request, Reading::Head)
     }
 
     /// Like [`Self::send`], mostly for reads of small documents: up to [`MAX_SMALL_BODY`] bytes of the
     /// response's body are read ahead, and a body that breaks off within them is a reason to send the
     /// request again.
-    pub async fn fetch(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
-        self.exchange(request, Reading::SmallBody).await
+    pub fn fetch(&self, request: UpstreamRequest) -> impl Exchange {
+        self.exchange(request, Reading::SmallBody)
     }
 
     async fn exchange(

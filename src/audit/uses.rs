@@ -5,12 +5,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::task::futures::TaskLocalFuture;
-
 use crate::log::push_escaped;
 
 tokio::task_local! {
-    static USES: Option<KeyUses>;
+    static USES: KeyUses;
 }
 
 /// What a data key was used for.
@@ -140,26 +138,23 @@ impl Drop for Collected {
     }
 }
 
-/// Work whose uses of keys are collected.
-pub type Collecting<F> = TaskLocalFuture<Option<KeyUses>, F>;
-
-/// Collects the keys that `work` uses, if there is a collection.
-pub fn with_key_uses<F: Future>(uses: Option<KeyUses>, work: F) -> Collecting<F> {
-    USES.scope(uses, work)
+/// Collects the keys that `work` uses, if there is a collection. It must not be part of other work whose uses
+/// of keys are collected. A large future had better be pinned before, since this one has room for it twice.
+pub async fn with_key_uses<F: Future>(uses: Option<KeyUses>, work: F) -> F::Output {
+    match uses {
+        Some(uses) => USES.scope(uses, work).await,
+        None => work.await,
+    }
 }
 
 /// The collection of the current work, for a task that belongs to it.
 pub fn current_key_uses() -> Option<KeyUses> {
-    USES.try_with(Clone::clone).ok().flatten()
+    USES.try_with(Clone::clone).ok()
 }
 
 fn with_current(change: impl FnOnce(&mut Found)) {
     // Work in the background belongs to no request.
-    let _ = USES.try_with(|uses| {
-        if let Some(uses) = uses {
-            change(&mut uses.lock());
-        }
-    });
+    let _ = USES.try_with(|uses| change(&mut uses.lock()));
 }
 
 /// Adds a use of a key by the current work. Each key counts once for each action.

@@ -68,7 +68,7 @@ pub(super) fn format_line<T>(
 ) -> T {
     let mut line = LINE.take();
     line.begin(style, level, time);
-    line.text(field!("level"), level.as_str());
+    line.word(field!("level"), level.as_str());
     line.text(field!("target"), target);
     fields(&mut line);
     line.line.push_str(if line.is_json { "}\n" } else { "\n" });
@@ -115,13 +115,31 @@ impl Line {
         }
     }
 
+    /// Adds a field whose value is one of this program's own words, which needs neither quotes nor escapes.
+    pub fn word(&mut self, name: FieldName, word: &'static str) {
+        debug_assert!(is_word(word) && !word.is_empty(), "{word:?} needs quotes");
+        self.unquoted(name, |line| line.push_str(word));
+    }
+
+    /// Adds a field whose value is one of this program's own words, if there is one.
+    pub fn optional_word(&mut self, name: FieldName, word: Option<&'static str>) {
+        if let Some(word) = word {
+            self.word(name, word);
+        }
+    }
+
     /// Adds a field whose value is an address and a port.
     pub fn address(&mut self, name: FieldName, address: SocketAddr) {
-        let mut text = std::mem::take(&mut self.unescaped);
-        text.clear();
-        push_address(&mut text, address);
-        self.text(name, &text);
-        self.unescaped = text;
+        self.unquoted(name, |line| push_address(line, address));
+    }
+
+    /// Adds a field whose value, which `push` appends, needs quotes in JSON alone.
+    fn unquoted(&mut self, name: FieldName, push: impl FnOnce(&mut String)) {
+        self.push_name(name);
+        let quote = if self.is_json { "\"" } else { "" };
+        self.line.push_str(quote);
+        push(&mut self.line);
+        self.line.push_str(quote);
     }
 
     /// Adds a field whose value is the text of `value`.

@@ -54,10 +54,10 @@ fn key_id_value(key_id: &str) -> Option<HeaderValue> {
 
 /// Replaces the storage's ETag by the ETag in the client's style.
 pub(crate) fn set_etag(headers: &mut HeaderMap, style: EtagStyle, hashed: Hashed) {
-    let etag = headers.get(ETAG).and_then(text);
-    let styled = etag.and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
+    let Some(etag) = headers.get_mut(ETAG) else { return };
+    let styled = text(etag).and_then(|etag| HeaderValue::try_from(style.to_client(etag, hashed)).ok());
     if let Some(styled) = styled {
-        headers.insert(ETAG, styled);
+        *etag = styled;
     }
 }
 

@@ -134,13 +134,13 @@ pub fn encode_path(bucket: Option<&BucketName>, object: Option<&ObjectKey>) -> S
     let mut path = String::with_capacity((bucket_length + key_length + usize::from(bucket.is_some())).max(1));
     path.push('/');
     if let Some(bucket) = bucket {
-        path.extend(percent::encode_path(bucket.as_str()));
+        percent::push_path(&mut path, bucket.as_str());
     }
     if let Some(object) = object {
         if bucket.is_some() {
             path.push('/');
         }
-        path.extend(percent::encode_path(object.as_str()));
+        percent::push_path(&mut path, object.as_str());
     }
     path
 }

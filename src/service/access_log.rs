@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{Entry, HeaderName, HeaderValue};
 use http::{Method, Response};
+use http_body_util::BodyExt;
 use tracing::Level;
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ use super::{Arrival, measured};
 use crate::access::ANONYMOUS;
 use crate::admission::RequestPermit;
 use crate::audit::{Audit, KeyUses};
-use crate::body::{BodyEnd, BoxBody, ObservedBody, boxed};
+use crate::body::{BodyEnd, BoxBody, ObservedBody};
 use crate::clock;
 use crate::error::{Blame, Error, with_causes};
 use crate::log::{self, AccessLog, field};
@@ -102,10 +103,11 @@ impl RequestRecord {
         arrival: &Arrival,
         tallies: RequestTallies,
         recorders: Recorders<'_>,
-    ) -> Self {
+    ) -> Box<Self> {
         let Recorders { audit, tracer, access } = recorders;
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
-        Self {
+        // On the heap, since it goes from the request to the end of the response's body.
+        Box::new(Self {
             request_id: next_request_id(),
             started: clock::now(),
             started_at: clock::time_of_day(),
@@ -128,7 +130,7 @@ impl RequestRecord {
             audited: audit.map(|audit| Box::new(AuditedRequest::new(audit))),
             trace: tracer.map(|tracer| RequestTrace::begin(tracer, &parts.headers)),
             access,
-        }
+        })
     }
 
     /// The collection of the keys that the request uses, if there is an audit log.
@@ -225,7 +227,7 @@ impl RequestRecord {
 
     /// Adds `x-amz-request-id` unless the upstream sent one, and logs when the body ends. Holds the request
     /// permit until then.
-    pub(super) fn finish(mut self, mut response: Response<BoxBody>) -> Response<BoxBody> {
+    pub(super) fn finish(mut self: Box<Self>, mut response: Response<BoxBody>) -> Response<BoxBody> {
         let first_byte = clock::since(self.started);
         measured::count_head(self.operation, first_byte);
         let permit = self.permit.take();
@@ -272,8 +274,8 @@ impl RequestRecord {
         };
         let body = ObservedBody::new(body, report);
         let body = match trace {
-            Some(trace) => boxed(InTrace::new(body, trace)),
-            None => boxed(body),
+            Some(trace) => InTrace::new(body, trace).boxed_unsync(),
+            None => body.boxed_unsync(),
         };
         Response::from_parts(parts, body)
     }

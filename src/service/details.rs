@@ -67,8 +67,8 @@ impl Details {
 
     /// Adds how the request came.
     pub(super) fn describe_arrival(&self, line: &mut Line) {
-        line.optional_text(field!("signature"), self.signature);
-        line.optional_text(field!("tls"), self.tls_version);
+        line.optional_word(field!("signature"), self.signature);
+        line.optional_word(field!("tls"), self.tls_version);
         line.optional_text(field!("user_agent"), self.user_agent());
     }
 }

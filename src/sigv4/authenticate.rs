@@ -75,14 +75,14 @@ fn verify<'k>(
 ) -> Result<Authenticated, AuthError> {
     claim.check_region(policy.region.as_deref())?;
     claim.check_time(now, policy.max_skew)?;
-    claim.signed_names.refuse_unsigned(head.headers)?;
+    let found = claim.signed_names.find(head.headers)?;
     let content_sha256 = match (content_sha256(head.headers, query)?, claim.validity) {
         (Some(word), _) => word,
         (None, Validity::For(_)) => UNSIGNED_PAYLOAD,
         (None, Validity::AroundNow) => return Err(AuthError::MissingContentSha256),
     };
     let word = ContentSha256::parse(content_sha256)?;
-    let headers = claim.signed_names.select(head.headers)?;
+    let headers = found.complete()?;
     let canonical = CanonicalRequest {
         method: head.method,
         raw_path: head.raw_path,

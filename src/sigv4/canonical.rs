@@ -7,8 +7,7 @@
 use std::cell::Cell;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use memchr::memchr2;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::error::{AuthError, AuthFault};
 use super::query::{Parameter, Query};
@@ -82,41 +81,70 @@ impl<'a> SignedNames<'a> {
         Ok(Self(names))
     }
 
-    fn contains(&self, name: &str) -> bool {
-        self.0.binary_search_by(|signed| (*signed).cmp(name)).is_ok()
-    }
-
-    /// Refuses a request with headers that change its meaning outside the signature: `host` and every
-    /// `x-amz-*`.
-    pub(in crate::sigv4) fn refuse_unsigned(&self, headers: &HeaderMap) -> Result<(), AuthError> {
-        let mut unsigned: Vec<String> = headers
-            .keys()
-            .map(|name| name.as_str())
-            .filter(|name| name.starts_with("x-amz-") && !self.contains(name))
-            .map(str::to_owned)
-            .collect();
-        if !self.contains("host") {
-            unsigned.push("host".to_owned());
+    fn position(&self, name: &str) -> Option<usize> {
+        if self.0.len() > USUAL_SIGNED_HEADERS {
+            return self.0.binary_search_by(|signed| (*signed).cmp(name)).ok();
         }
-        unsigned.sort();
-        if unsigned.is_empty() { Ok(()) } else { Err(AuthError::HeadersNotSigned(unsigned)) }
+        // Few of so few names have one length, and only those are compared.
+        self.0.iter().position(|signed| *signed == name)
     }
 
-    /// Selects the headers with these names; a missing one is an error.
-    pub(in crate::sigv4) fn select<'h>(
+    /// Finds the headers with these names.
+    ///
+    /// # Errors
+    /// [`AuthError::HeadersNotSigned`] for headers that change a request's meaning outside the signature:
+    /// `host` and every `x-amz-*`.
+    pub(in crate::sigv4) fn find<'h>(
         &self,
         headers: &'h HeaderMap,
-    ) -> Result<SignedHeaders<'h>, AuthError> {
-        let selected = SignedHeaders::new(headers, |name| self.contains(name));
-        // Both are sorted and distinct, and what was selected has a signed name.
-        let missing = {
-            let mut found = selected.groups().map(|(name, _)| name);
-            self.0.iter().find(|signed| found.next() != Some(**signed))
-        };
-        match missing {
-            Some(name) => Err(AuthError::SignedHeaderMissing((*name).to_owned())),
-            None => Ok(selected),
+    ) -> Result<FoundHeaders<'_, 'a, 'h>, AuthError> {
+        let mut of_names: SmallVec<[Option<Header<'h>>; USUAL_SIGNED_HEADERS]> =
+            smallvec![None; self.0.len()];
+        let mut unsigned = Vec::new();
+        let mut has_repeated = false;
+        for (name, value) in headers {
+            if let Some(at) = self.position(name.as_str()) {
+                has_repeated |= of_names[at].replace((name, value)).is_some();
+            } else if name.as_str().starts_with("x-amz-") {
+                unsigned.push(name.to_string());
+            }
         }
+        if self.position("host").is_none() {
+            unsigned.push("host".to_owned());
+        }
+        if unsigned.is_empty() {
+            return Ok(FoundHeaders { names: self, headers, of_names, has_repeated });
+        }
+        unsigned.sort();
+        unsigned.dedup();
+        Err(AuthError::HeadersNotSigned(unsigned))
+    }
+}
+
+/// The headers of a request that have a signed name.
+pub(in crate::sigv4) struct FoundHeaders<'n, 'a, 'h> {
+    names: &'n SignedNames<'a>,
+    headers: &'h HeaderMap,
+    /// The last header of each name, in the order of the names.
+    of_names: SmallVec<[Option<Header<'h>>; USUAL_SIGNED_HEADERS]>,
+    has_repeated: bool,
+}
+
+impl<'h> FoundHeaders<'_, '_, 'h> {
+    /// The headers, if each name has one.
+    ///
+    /// # Errors
+    /// [`AuthError::SignedHeaderMissing`].
+    pub(in crate::sigv4) fn complete(self) -> Result<SignedHeaders<'h>, AuthError> {
+        let Self { names, headers, of_names, has_repeated } = self;
+        if let Some(missing) = of_names.iter().position(Option::is_none) {
+            return Err(AuthError::SignedHeaderMissing(names.0[missing].to_owned()));
+        }
+        if has_repeated {
+            return Ok(SignedHeaders::new(headers, |name| names.position(name).is_some()));
+        }
+        // The names are sorted, so that the headers are.
+        Ok(SignedHeaders(of_names.into_iter().flatten().collect()))
     }
 }
 
@@ -141,7 +169,9 @@ impl<'a> SignedHeaders<'a> {
 
     /// The name of the first value that is not valid UTF-8.
     pub(in crate::sigv4) fn first_not_text(&self) -> Option<&'a HeaderName> {
-        self.0.iter().find(|(_, value)| str::from_utf8(value.as_bytes()).is_err()).map(|(name, _)| *name)
+        // Nearly all are ASCII, for which the look is shorter.
+        let is_text = |text: &[u8]| text.is_ascii() || str::from_utf8(text).is_ok();
+        self.0.iter().find(|(_, value)| !is_text(value.as_bytes())).map(|(name, _)| *name)
     }
 
     /// Each name with its headers.
@@ -232,9 +262,11 @@ impl CanonicalRequest<'_, '_> {
 
         let end = buffer.len();
         let hash = hex::encode_array(&sha256(buffer));
-        for piece in [ALGORITHM, "\n", time.as_str(), "\n"].into_iter().chain(scope.pieces()) {
-            buffer.extend_from_slice(piece.as_bytes());
-        }
+        buffer.extend_from_slice(ALGORITHM.as_bytes());
+        buffer.push(b'\n');
+        buffer.extend_from_slice(time.as_str().as_bytes());
+        buffer.push(b'\n');
+        scope.pieces().iter().for_each(|piece| buffer.extend_from_slice(piece.as_bytes()));
         buffer.push(b'\n');
         buffer.extend_from_slice(hash.as_flattened());
         let (canonical_request, string_to_sign) = buffer.split_at(end);
@@ -270,7 +302,8 @@ pub(in crate::sigv4) fn push_query(buffer: &mut Vec<u8>, query: &Query, except: 
 fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
     let value = value.trim_ascii();
     let is_folded = |byte: u8| byte == b' ' || (folding == Folding::WhiteSpace && byte == b'\t');
-    if memchr2(b' ', b'\t', value).is_none() {
+    // Without a way out early: most values have no blanks, and several bytes are looked at at once.
+    if !value.iter().fold(false, |any, byte| any | (*byte == b' ') | (*byte == b'\t')) {
         canonical.extend_from_slice(value);
         return;
     }

@@ -81,13 +81,13 @@ impl<'a> Claim<'a> {
             _ => return Err(AuthError::UnsupportedScheme),
         }
         let fields = HeaderFields::parse(fields).map_err(malformed)?;
-        let timestamp = header_time(headers)?;
+        let (time, timestamp) = header_time(headers)?;
         let (access_key_id, scope) = CredentialScope::parse(fields.credential).map_err(malformed)?;
         Self {
             access_key_id,
             scope,
             timestamp,
-            time: timestamp.basic(),
+            time,
             signed_names: SignedNames::parse(fields.signed_headers).map_err(malformed)?,
             signature: fields.signature,
             validity: Validity::AroundNow,
@@ -106,14 +106,14 @@ impl<'a> Claim<'a> {
         }
         let (access_key_id, scope) =
             CredentialScope::parse(parameter(X_AMZ_CREDENTIAL)?).map_err(malformed)?;
-        let timestamp =
-            Timestamp::parse_basic(parameter(X_AMZ_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
+        let (time, timestamp) =
+            BasicTime::parse(parameter(X_AMZ_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
         let expires = parse_expires(parameter(X_AMZ_EXPIRES)?).map_err(malformed)?;
         Self {
             access_key_id,
             scope,
             timestamp,
-            time: timestamp.basic(),
+            time,
             signed_names: SignedNames::parse(parameter(X_AMZ_SIGNED_HEADERS)?).map_err(malformed)?,
             signature: parameter(X_AMZ_SIGNATURE)?,
             validity: Validity::For(expires),
@@ -184,7 +184,7 @@ impl<'a> HeaderFields<'a> {
             let (field, more) =
                 split_once(fields, b',').map_or((fields, None), |(field, more)| (field, Some(more)));
             rest = more;
-            let field = field.trim();
+            let field = field.trim_ascii();
             let (name, value) =
                 split_once(field, b'=').ok_or_else(|| AuthFault::UnknownField(field.to_owned()))?;
             let (name, slot) = match name {
@@ -224,14 +224,16 @@ pub(in crate::sigv4) fn single_parameter<'a>(
     str::from_utf8(value).map_err(|_| AuthFault::NotText(name))
 }
 
-fn header_time(headers: &HeaderMap) -> Result<Timestamp, AuthError> {
-    let timestamp = match single_header(headers, &AMZ_DATE)? {
-        Some(text) => Timestamp::parse_basic(text),
+fn header_time(headers: &HeaderMap) -> Result<(BasicTime, Timestamp), AuthError> {
+    let time = match single_header(headers, &AMZ_DATE)? {
+        Some(text) => BasicTime::parse(text),
         // AWS's documentation names the basic form of ISO 8601 for either header.
-        None => single_header(headers, &DATE)?
-            .and_then(|text| Timestamp::parse_http_date(text).or_else(|| Timestamp::parse_basic(text))),
+        None => single_header(headers, &DATE)?.and_then(|text| {
+            let http_date = Timestamp::parse_http_date(text).map(|timestamp| (timestamp.basic(), timestamp));
+            http_date.or_else(|| BasicTime::parse(text))
+        }),
     };
-    timestamp.ok_or(AuthError::InvalidDate)
+    time.ok_or(AuthError::InvalidDate)
 }
 
 fn parse_expires(text: &str) -> Result<Duration, AuthFault> {

@@ -10,6 +10,8 @@ use super::error::AuthFault;
 
 pub(in crate::sigv4) const SERVICE: &str = "s3";
 pub(in crate::sigv4) const TERMINATOR: &str = "aws4_request";
+/// [`SERVICE`] and [`TERMINATOR`], each after a slash: the end of a scope.
+const END: &str = "/s3/aws4_request";
 
 /// `20130524/us-east-1/s3/aws4_request`; the service and the terminator are fixed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,8 +49,8 @@ impl<'a> CredentialScope<'a> {
     }
 
     /// Its text, piece by piece.
-    pub(in crate::sigv4) fn pieces(&self) -> [&'a str; 7] {
-        [self.date, "/", self.region, "/", SERVICE, "/", TERMINATOR]
+    pub(in crate::sigv4) fn pieces(&self) -> [&'a str; 4] {
+        [self.date, "/", self.region, END]
     }
 }
 
@@ -63,6 +65,12 @@ impl fmt::Display for CredentialScope<'_> {
 pub(in crate::sigv4) struct BasicTime([u8; "YYYYMMDDTHHMMSSZ".len()]);
 
 impl BasicTime {
+    /// The text of a moment, and the moment.
+    pub(in crate::sigv4) fn parse(text: &str) -> Option<(Self, Timestamp)> {
+        let timestamp = Timestamp::parse_basic(text)?;
+        Some((Self(text.as_bytes().try_into().ok()?), timestamp))
+    }
+
     pub(in crate::sigv4) fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("digits are ASCII")
     }

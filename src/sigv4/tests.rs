@@ -169,7 +169,7 @@ fn client_signature(
         raw_path,
         query: &Query::parse(raw_query).unwrap(),
         unsigned_parameter: None,
-        headers: &SignedNames::parse(signed_names).unwrap().select(headers).unwrap(),
+        headers: &SignedNames::parse(signed_names).unwrap().find(headers).unwrap().complete().unwrap(),
         content_sha256: content_sha256.as_bytes(),
     };
     let mut buffer = Vec::new();

@@ -27,7 +27,7 @@ use crate::sigv4::PayloadSigning;
 use crate::wire::checksum::{Checksum, ChecksumAlgorithm, checksum};
 use crate::wire::digest::sha256;
 use crate::wire::header::{
-    CONTENT_MD5, CONTENT_SHA256, DATE, DECODED_CONTENT_LENGTH, SECURITY_TOKEN, TRAILER_NAMES, name,
+    CONTENT_MD5, CONTENT_SHA256, DATE, DECODED_CONTENT_LENGTH, METADATA, SECURITY_TOKEN, TRAILER_NAMES, name,
 };
 
 /// The `User-Agent` of requests that have none.
@@ -221,7 +221,8 @@ impl Prepared {
 
 /// Whether this client sets or removes a header itself.
 fn is_managed(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name) || MANAGED_HEADERS.contains(name)
+    // Objects have metadata mostly, and no name of it is in the lists.
+    !name.as_str().starts_with(METADATA) && (HOP_BY_HOP.contains(name) || MANAGED_HEADERS.contains(name))
 }
 
 fn empty(method: &Method, described: &mut Described) -> Payload {

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response};
 
 use self::route::Located;
 pub use self::route::{Conflict, InvalidStoredName, Route, Routes, StoredName};
-use super::{AddressError, BoxBody, Reading, Upstream, UpstreamError, UpstreamRequest};
+use super::{AddressError, BoxBody, Exchange, Reading, Upstream, UpstreamError, UpstreamRequest};
 use crate::s3::headers::COPY_SOURCE;
 use crate::s3::{BucketName, BucketPattern, CopySource};
 use crate::wire::checksum::ChecksumAlgorithm;
@@ -98,11 +98,8 @@ impl Upstreams {
     ///
     /// # Errors
     /// As [`Upstream::send`], and [`UpstreamError::Address`] for a bucket that no storage has.
-    pub async fn send(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
-        match &self.0.routes {
-            None => self.0.default.send(request).await,
-            Some(routes) => Box::pin(self.send_routed(routes, request, Reading::Head)).await,
-        }
+    pub fn send(&self, request: UpstreamRequest) -> impl Exchange {
+        self.exchange(request, Reading::Head)
     }
 
     /// Sends a request to the storage of its bucket, as [`Upstream::fetch`] does; without a bucket, to the
@@ -110,10 +107,18 @@ impl Upstreams {
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub async fn fetch(&self, request: UpstreamRequest) -> Result<Response<BoxBody>, UpstreamError> {
+    pub fn fetch(&self, request: UpstreamRequest) -> impl Exchange {
+        self.exchange(request, Reading::SmallBody)
+    }
+
+    async fn exchange(
+        &self,
+        request: UpstreamRequest,
+        reading: Reading,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
         match &self.0.routes {
-            None => self.0.default.fetch(request).await,
-            Some(routes) => Box::pin(self.send_routed(routes, request, Reading::SmallBody)).await,
+            None => self.0.default.exchange(request, reading).await,
+            Some(routes) => Box::pin(self.send_routed(routes, request, reading)).await,
         }
     }
 

@@ -40,10 +40,21 @@ pub fn encode_path<T: AsRef<[u8]> + ?Sized>(text: &T) -> PercentEncode<'_> {
     percent_encode(text.as_ref(), PATH)
 }
 
+/// Appends a path encoded as by [`encode_path`].
+pub fn push_path(buffer: &mut String, path: &str) {
+    if are_plain(path.as_bytes()) {
+        buffer.push_str(path);
+    } else {
+        buffer.extend(encode_path(path));
+    }
+}
+
 /// Appends a path decoded as by [`decode_lenient`] and encoded as by [`encode_path`], without a copy between.
 pub fn push_canonical_path(buffer: &mut Vec<u8>, raw_path: &str) {
-    let is_plain = |byte: u8| is_unreserved(byte) || byte == b'/';
     let mut rest = raw_path.as_bytes();
+    if are_plain(rest) {
+        return buffer.extend_from_slice(rest);
+    }
     loop {
         let end = rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len());
         buffer.extend_from_slice(&rest[..end]);
@@ -62,6 +73,17 @@ pub fn push_canonical_path(buffer: &mut Vec<u8>, raw_path: &str) {
 pub fn compare_encoded_query(left: &[u8], right: &[u8]) -> Ordering {
     let rank = |byte: &u8| (is_unreserved(*byte), *byte);
     left.iter().map(rank).cmp(right.iter().map(rank))
+}
+
+/// Whether all bytes stand for themselves in a path, encoded or not.
+fn are_plain(path: &[u8]) -> bool {
+    // Without a way out early, since nearly all are: several bytes are looked at at once.
+    path.iter().fold(true, |all, byte| all & is_plain(*byte))
+}
+
+/// Whether a byte stands for itself in a path, encoded or not.
+fn is_plain(byte: u8) -> bool {
+    is_unreserved(byte) || byte == b'/'
 }
 
 /// RFC 3986, 2.3.

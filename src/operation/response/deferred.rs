@@ -54,7 +54,7 @@ pub(crate) async fn respond_or_defer(
         }
         outcome
     };
-    let work = observed(current_trace(), with_key_uses(current_key_uses(), work));
+    let work = observed(current_trace(), with_key_uses(current_key_uses(), Box::pin(work)));
     let task = tokio::spawn(work);
     within(task, resource, sse.into(), RESPONSE_DEADLINE).await
 }

@@ -15,14 +15,14 @@ use crate::trace::Facts;
 impl RequestRecord {
     /// Adds who asked for what.
     pub(super) fn describe_request(&self, line: &mut Line, response: &ResponseRecord) {
-        line.text(field!("msg"), "request");
+        line.word(field!("msg"), "request");
         line.text(field!("request_id"), self.request_id());
         line.address(field!("peer"), self.peer);
         line.text(field!("client"), self.client());
         line.optional_text(field!("claimed_client"), self.claimed.as_deref());
         line.text(field!("method"), self.method.as_str());
-        line.optional_text(field!("operation"), self.operation.map(Operation::name));
-        line.optional_text(field!("asked_operation"), self.claimed_operation.map(Operation::name));
+        line.optional_word(field!("operation"), self.operation.map(Operation::name));
+        line.optional_word(field!("asked_operation"), self.claimed_operation.map(Operation::name));
         line.text(field!("bucket"), self.bucket.as_ref().map_or("", BucketName::as_str));
         line.text(field!("object_key"), self.object_key.as_ref().map_or("", ObjectKey::as_str));
         self.details.describe_target(line, response.version_id.as_ref());
@@ -66,7 +66,7 @@ impl RequestRecord {
         if keys.number > 0 {
             line.number(field!("keys_ms"), milliseconds(keys.taken));
         }
-        line.optional_text(field!("format"), *format);
+        line.optional_word(field!("format"), *format);
         self.details.describe_arrival(line);
         let storage_id = response.storage_id.as_ref().and_then(|id| id.to_str().ok());
         line.text(field!("storage_request_id"), storage_id.unwrap_or_default());
