@@ -7,6 +7,7 @@ pub mod base64;
 pub mod checksum;
 pub mod customer_key;
 pub mod digest;
+pub mod eight;
 pub mod error_code;
 pub mod header;
 pub mod hex;

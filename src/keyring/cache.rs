@@ -51,17 +51,20 @@ impl Fingerprint {
     /// The key for these fields, each below 4 GiB. Different lists of fields have different keys.
     pub(super) fn new(fields: &[&[u8]]) -> Self {
         let length: usize = fields.iter().map(|field| 4 + field.len()).sum();
-        let mut key = SmallVec::<[u8; USUAL_FIELDS]>::with_capacity(1 + length.min(MAX_FIELDS));
         if length > MAX_FIELDS {
-            key.push(1);
+            let mut key = SmallVec::from_elem(1, 1);
             key.extend_from_slice(&digest_of_fields(fields.iter().copied()));
             return Self(key);
         }
-        key.push(0);
+        let mut key = SmallVec::<[u8; USUAL_FIELDS]>::from_elem(0, 1 + length);
+        let mut left = &mut key[1..];
         for field in fields {
             let length = u32::try_from(field.len()).expect("all fields together are at most MAX_FIELDS");
-            key.extend_from_slice(&length.to_be_bytes());
-            key.extend_from_slice(field);
+            let (place, rest) = left.split_at_mut(4);
+            place.copy_from_slice(&length.to_be_bytes());
+            let (place, rest) = rest.split_at_mut(field.len());
+            place.copy_from_slice(field);
+            left = rest;
         }
         Self(key)
     }

@@ -16,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::field::{FieldName, field, max_value};
 use super::settings::LogFormat;
 use super::timestamp::{Timestamps, push_decimal};
+use crate::wire::eight::{self, ONES, below, equal};
 
 thread_local! {
     /// The buffers of this thread's lines.
@@ -255,33 +256,11 @@ fn event_name(field: &Field) -> &'static str {
     }
 }
 
-/// The bytes of a value that logfmt does not quote: visible ASCII, except quotes, equals signs and
-/// backslashes.
-static IS_OF_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte.is_ascii() {
-        table[byte as usize] = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
-        byte += 1;
-    }
-    table
-};
-
-/// Whether logfmt needs no quotes. A single `-` needs them, since it represents an empty value.
+/// Whether logfmt needs no quotes: visible ASCII, except quotes, equals signs and backslashes. A single `-`
+/// needs them, since it represents an empty value.
 fn is_word(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let Some(last) = bytes.last_chunk() else {
-        return text != "-" && bytes.iter().all(|byte| IS_OF_WORD[usize::from(*byte)]);
-    };
-    // The last eight may have some in common with those before.
-    let (eights, _) = bytes.as_chunks();
-    eights.iter().chain([last]).all(|eight| are_of_word(*eight))
-}
-
-/// Whether eight bytes are all of a word.
-fn are_of_word(bytes: [u8; 8]) -> bool {
-    let eight = u64::from_ne_bytes(bytes);
-    (not_plain(eight) | equal(b' ', eight) | equal(b'=', eight)) & HIGHEST_BITS == 0
+    let is_quoted = |eight| not_plain(eight) | equal(b' ', eight) | equal(b'=', eight);
+    text != "-" && !eight::any(text.as_bytes(), is_quoted)
 }
 
 /// Appends `text` with the escapes of JSON, and those for characters that change how others are shown.
@@ -301,35 +280,14 @@ pub(crate) fn push_escaped(line: &mut String, mut text: &str) {
 fn plain_prefix(text: &[u8]) -> usize {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     let (eights, _) = text.as_chunks::<8>();
-    let begin = 8 * eights.iter().take_while(|eight| are_plain(**eight)).count();
+    let begin = 8 * eights.iter().take_while(|eight| !eight::any(*eight, not_plain)).count();
     begin + text[begin..].iter().take_while(|byte| is_plain(byte)).count()
 }
 
-/// Whether none of eight bytes needs an escape.
-fn are_plain(bytes: [u8; 8]) -> bool {
-    not_plain(u64::from_ne_bytes(bytes)) & HIGHEST_BITS == 0
-}
-
-/// A one in each of eight bytes.
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
-/// The highest bit of each of eight bytes, which the functions below set in the places of the bytes that they
-/// look for, if there are any. Carries and borrows begin only at such bytes, and may set further ones then.
-const HIGHEST_BITS: u64 = ONES << 7;
-
-/// Finds bytes that need an escape.
+/// Finds bytes that need an escape, as [`eight::any`] searches.
 fn not_plain(eight: u64) -> u64 {
     let above = eight.wrapping_add(ONES * u64::from(0x7f - b'~')) | eight;
     below(b' ', eight) | above | equal(b'"', eight) | equal(b'\\', eight)
-}
-
-/// Finds a byte.
-fn equal(byte: u8, eight: u64) -> u64 {
-    below(1, eight ^ (ONES * u64::from(byte)))
-}
-
-/// Finds bytes below a limit.
-fn below(limit: u8, eight: u64) -> u64 {
-    eight.wrapping_sub(ONES * u64::from(limit)) & !eight
 }
 
 fn push_escaped_character(line: &mut String, character: char) {

@@ -109,7 +109,7 @@ impl<T> WriteDeadline<T> {
             return Ok(());
         }
         let read = &into.filled()[before..];
-        self.lines += memchr::memchr_iter(b'\n', read).count();
+        self.lines += bytecount::count(read, b'\n');
         if self.lines <= self.max_lines {
             return Ok(());
         }

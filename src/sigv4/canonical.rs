@@ -13,6 +13,7 @@ use super::error::{AuthError, AuthFault};
 use super::query::{Parameter, Query};
 use super::scope::{BasicTime, CredentialScope};
 use crate::wire::digest::sha256;
+use crate::wire::eight::{self, equal};
 use crate::wire::hex;
 use crate::wire::percent::{compare_encoded_query, encode_query, push_canonical_path};
 
@@ -302,8 +303,7 @@ pub(in crate::sigv4) fn push_query(buffer: &mut Vec<u8>, query: &Query, except: 
 fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
     let value = value.trim_ascii();
     let is_folded = |byte: u8| byte == b' ' || (folding == Folding::WhiteSpace && byte == b'\t');
-    // Without a way out early: most values have no blanks, and several bytes are looked at at once.
-    if !value.iter().fold(false, |any, byte| any | (*byte == b' ') | (*byte == b'\t')) {
+    if !eight::any(value, |eight| equal(b' ', eight) | equal(b'\t', eight)) {
         canonical.extend_from_slice(value);
         return;
     }
