@@ -260,7 +260,7 @@ fn event_name(field: &Field) -> &'static str {
 /// needs them, since it represents an empty value.
 fn is_word(text: &str) -> bool {
     let is_quoted = |eight| not_plain(eight) | equal(b' ', eight) | equal(b'=', eight);
-    text != "-" && !eight::any(text.as_bytes(), is_quoted)
+    text != "-" && !eight::contains(text.as_bytes(), is_quoted)
 }
 
 /// Appends `text` with the escapes of JSON, and those for characters that change how others are shown.
@@ -280,11 +280,11 @@ pub(crate) fn push_escaped(line: &mut String, mut text: &str) {
 fn plain_prefix(text: &[u8]) -> usize {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     let (eights, _) = text.as_chunks::<8>();
-    let begin = 8 * eights.iter().take_while(|eight| !eight::any(*eight, not_plain)).count();
+    let begin = 8 * eights.iter().take_while(|eight| !eight::contains(*eight, not_plain)).count();
     begin + text[begin..].iter().take_while(|byte| is_plain(byte)).count()
 }
 
-/// Finds bytes that need an escape, as [`eight::any`] searches.
+/// Finds bytes that need an escape, as [`eight::contains`] searches.
 fn not_plain(eight: u64) -> u64 {
     let above = eight.wrapping_add(ONES * u64::from(0x7f - b'~')) | eight;
     below(b' ', eight) | above | equal(b'"', eight) | equal(b'\\', eight)

@@ -303,7 +303,7 @@ pub(in crate::sigv4) fn push_query(buffer: &mut Vec<u8>, query: &Query, except: 
 fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
     let value = value.trim_ascii();
     let is_folded = |byte: u8| byte == b' ' || (folding == Folding::WhiteSpace && byte == b'\t');
-    if !eight::any(value, |eight| equal(b' ', eight) | equal(b'\t', eight)) {
+    if !eight::contains(value, |eight| equal(b' ', eight) | equal(b'\t', eight)) {
         canonical.extend_from_slice(value);
         return;
     }

@@ -9,7 +9,7 @@ pub const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHEST_BITS: u64 = ONES << 7;
 
 /// Whether `find` finds a byte in `text`.
-pub fn any(text: &[u8], find: impl Fn(u64) -> u64) -> bool {
+pub fn contains(text: &[u8], find: impl Fn(u64) -> u64) -> bool {
     let Some(last) = text.last_chunk() else {
         let Some(first) = text.first() else { return false };
         let mut eight = [*first; 8];
@@ -40,9 +40,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_found_is_there(text in prop::collection::vec(0x1c_u8..0x24, 0..40), byte in any::<u8>()) {
-            prop_assert_eq!(super::any(&text, |eight| equal(b' ', eight)), text.contains(&b' '));
-            prop_assert_eq!(super::any(&text, |eight| equal(byte, eight)), text.contains(&byte));
-            prop_assert_eq!(super::any(&text, |eight| below(b' ', eight)), text.iter().any(|byte| *byte < b' '));
+            prop_assert_eq!(contains(&text, |eight| equal(b' ', eight)), text.contains(&b' '));
+            prop_assert_eq!(contains(&text, |eight| equal(byte, eight)), text.contains(&byte));
+            prop_assert_eq!(contains(&text, |eight| below(b' ', eight)), text.iter().any(|byte| *byte < b' '));
         }
     }
 }
