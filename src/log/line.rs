@@ -79,7 +79,7 @@ pub(super) fn format_line<T>(
 }
 
 /// A line to which fields are added: a flat JSON object, or logfmt, which is `name=value` with the value in
-/// quotes if it is more than one word. Every string is escaped and cut here, regardless of its origin.
+/// quotes if it is more than one word. Every string is escaped and cut here, except constants of the program.
 #[derive(Debug, Default)]
 pub struct Line {
     line: String,
@@ -116,13 +116,13 @@ impl Line {
         }
     }
 
-    /// Adds a field whose value is one of this program's own words, which needs neither quotes nor escapes.
+    /// Adds a field whose value is a constant of this program that needs neither quotes nor escapes.
     pub fn word(&mut self, name: FieldName, word: &'static str) {
         debug_assert!(is_word(word) && !word.is_empty(), "{word:?} needs quotes");
         self.unquoted(name, |line| line.push_str(word));
     }
 
-    /// Adds a field whose value is one of this program's own words, if there is one.
+    /// Adds a field whose value is such a constant, if there is one.
     pub fn optional_word(&mut self, name: FieldName, word: Option<&'static str>) {
         if let Some(word) = word {
             self.word(name, word);

@@ -111,17 +111,6 @@ impl Upstreams {
         self.exchange(request, Reading::SmallBody)
     }
 
-    async fn exchange(
-        &self,
-        request: UpstreamRequest,
-        reading: Reading,
-    ) -> Result<Response<BoxBody>, UpstreamError> {
-        match &self.0.routes {
-            None => self.0.default.exchange(request, reading).await,
-            Some(routes) => Box::pin(self.send_routed(routes, request, reading)).await,
-        }
-    }
-
     async fn send_routed(
         &self,
         routes: &Routes,
@@ -141,6 +130,17 @@ impl Upstreams {
                 Err(AddressError::Administration(client.to_string()).into())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: UpstreamRequest,
+        reading: Reading,
+    ) -> Result<Response<BoxBody>, UpstreamError> {
+        match &self.0.routes {
+            None => self.0.default.exchange(request, reading).await,
+            Some(routes) => Box::pin(self.send_routed(routes, request, reading)).await,
         }
     }
 }
