@@ -8,7 +8,7 @@ use super::claim::ECDSA_ALGORITHM;
 use super::credentials::AccessKeyId;
 use super::error::{AuthError, AuthFault, AuthSource, SignatureMismatch};
 use super::request_head::{VerifyPolicy, secret_or_decoy};
-use super::scope::{CredentialScope, Timestamp};
+use super::scope::{BasicTime, CredentialScope, Timestamp};
 use super::signing_key::{SecretAccessKey, Signature, SigningKey};
 use crate::wire::header::SECURITY_TOKEN;
 
@@ -108,10 +108,10 @@ impl<'f, F: Fn(&str) -> Option<&'f str>> Fields<F> {
         }
         let (access_key_id, scope) =
             CredentialScope::parse(self.required(V4_CREDENTIAL)?).map_err(malformed)?;
-        let signed_at =
-            Timestamp::parse_basic(self.required(V4_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
-        if scope.date != signed_at.basic().day() {
-            let (scope, request) = (scope.date.to_owned(), signed_at.basic().day().to_owned());
+        let (time, signed_at) =
+            BasicTime::parse(self.required(V4_DATE)?).ok_or_else(|| malformed(AuthFault::Date))?;
+        if scope.date != time.day() {
+            let (scope, request) = (scope.date.to_owned(), time.day().to_owned());
             return Err(malformed(AuthFault::ScopeDate { scope, request }));
         }
         match &verification.region {

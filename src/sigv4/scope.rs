@@ -187,6 +187,7 @@ mod tests {
             prop_assert_eq!(parsed, expected.map(Timestamp));
             if let Some(parsed) = parsed {
                 let written = parsed.basic();
+                prop_assert_eq!(BasicTime::parse(&text), Some((written, parsed)));
                 prop_assert_eq!(written.as_str(), text.as_str());
             }
         }
@@ -220,6 +221,12 @@ mod tests {
         assert_eq!(fault("AK/20130524//s3/aws4_request"), AuthFault::CredentialShape);
         assert_eq!(fault("AK/20130524/r/ec2/aws4_request"), AuthFault::Service("ec2".into()));
         assert_eq!(fault("AK/20130524/r/s3/aws5_request"), AuthFault::Terminator("aws5_request".into()));
+    }
+
+    #[test]
+    fn a_scope_ends_in_service_and_terminator() {
+        let scope = CredentialScope { date: "20130524", region: "r" };
+        assert_eq!(scope.to_string(), format!("20130524/r/{SERVICE}/{TERMINATOR}"));
     }
 
     #[test]
