@@ -6,8 +6,7 @@ mod client;
 mod grant;
 mod right;
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use http::HeaderMap;
 
 pub use self::client::{ANONYMOUS, ANONYMOUS_RIGHTS, Client, SHORT_FORMS};

@@ -3,8 +3,10 @@
 //! It must not know what a rule decides. It promises that no rule is missed; which of those that it finds
 //! applies is not decided here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::iter;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::bucket_pattern::BucketPattern;
 
