@@ -31,9 +31,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_credential_types::Credentials as AwsCredentials;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
+use tokio::sync::oneshot;
 
 use self::carrier::Carrier;
 use self::connector::Connector;
@@ -42,9 +44,10 @@ pub use self::error::{AddressError, UpstreamError, UpstreamSetupError};
 use self::incoming::{Incoming, promised_length};
 pub use self::outcome::is_repeated;
 use self::outcome::{classify, failure, is_unclear, marked, read_ahead, read_refusal};
-use self::pool::Pool;
+pub use self::outgoing::UpstreamBody;
+use self::pool::{Pool, Unsent};
 use self::regions::{Regions, Site};
-use self::request::{Prepared, TransportSecurity, attempt_span};
+use self::request::{Prepared, TransportSecurity, attempt_span, ended};
 use self::retry::{Budget, FailureClass, Pace};
 pub use self::router::{Conflict, InvalidStoredName, Route, Routes, StoredName, Upstreams};
 pub use self::settings::{
@@ -56,7 +59,7 @@ use self::timings::Timings;
 pub use self::transport::{HeadRoom, Transport};
 #[cfg(feature = "embedded-store")]
 pub use self::transport::{OriginalHeaders, Sending};
-use crate::buffers::ConnectionCounter;
+use crate::buffers::{ConnectionCounter, PacedBody};
 use crate::clock;
 use crate::s3::{BucketName, ObjectKey};
 use crate::timer;
@@ -115,35 +118,6 @@ impl UpstreamRequest {
     }
 }
 
-/// A request's body, by how it is protected in transit.
-pub enum UpstreamBody {
-    /// No body.
-    Empty,
-    /// A small document (XML, JSON): signed with its SHA-256, with a Content-MD5 unless it carries another
-    /// digest.
-    Buffered(Bytes),
-    /// Object ciphertext in memory: the checksum goes in a header, and the request can be repeated.
-    Content(Bytes),
-    /// Object ciphertext that streams: the checksum goes in a trailer.
-    StreamedContent {
-        /// The bytes. An error, or an end before or after `length`, cuts the request.
-        body: BoxBody,
-        /// The exact number of bytes.
-        length: u64,
-    },
-}
-
-impl std::fmt::Debug for UpstreamBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Empty => f.write_str("Empty"),
-            Self::Buffered(bytes) => write!(f, "Buffered({} bytes)", bytes.len()),
-            Self::Content(bytes) => write!(f, "Content({} bytes)", bytes.len()),
-            Self::StreamedContent { length, .. } => write!(f, "StreamedContent({length} bytes)"),
-        }
-    }
-}
-
 /// A request to the storage, and its response.
 pub trait Exchange: Future<Output = Result<Response<BoxBody>, UpstreamError>> + Send {}
 
@@ -193,7 +167,7 @@ impl Upstream {
         let regions = Regions::new(&settings.target, &settings.region, settings.path_style)?;
         let is_tls = regions.home().address.is_tls();
         let crowd = ConnectionCounter::default();
-        let pool = network(&settings, is_tls, &crowd)?;
+        let pool = network(&settings, is_tls, crowd.clone())?;
         let security = if is_tls { TransportSecurity::Encrypted } else { TransportSecurity::Plaintext };
         Self::assemble(settings, regions, Carrier::Network(pool), security, crowd).await
     }
@@ -289,55 +263,58 @@ impl Upstream {
         self.exchange(request, Reading::SmallBody)
     }
 
-    async fn exchange(
-        &self,
-        request: UpstreamRequest,
-        reading: Reading,
-    ) -> Result<Response<BoxBody>, UpstreamError> {
+    /// The request is prepared before the future is made, which otherwise has room for both.
+    fn exchange(&self, mut request: UpstreamRequest, reading: Reading) -> impl Exchange {
         let Shared { name, regions, security, checksum, max_retries, .. } = &*self.shared;
-        let mut site = match self.find_site(&request) {
-            Ok(site) => site,
-            Err(bucket) => Box::pin(self.learn_site(&bucket)).await,
-        };
-        let request = Prepared::new(request, *security, *checksum).await?;
-        let mut budget = Budget::new(*max_retries);
-        let (mut may_have_been_done, mut moves) = (false, 0);
-        loop {
-            let sent = self.attempt(&request, regions.site(&site), budget.time_left()).await;
-            let mut outcome = match (reading, sent) {
-                (Reading::SmallBody, Ok(response)) => Box::pin(read_ahead(response)).await,
-                (Reading::Head | Reading::SmallBody, outcome) => outcome,
+        let (site, empty) = (self.find_site(&request), request.body.take_empty_stream());
+        let request = Prepared::new(request, *security, *checksum);
+        async move {
+            let mut site = match site {
+                Ok(site) => site,
+                Err(bucket) => Box::pin(self.learn_site(&bucket)).await,
             };
-            if let Ok(response) = &outcome
-                && moves < MAX_MOVES
-                && regions.may_redirect(response)
-            {
-                match Box::pin(self.follow(outcome, &request, &site)).await {
-                    Ok(moved) => {
-                        (site, moves) = (moved, moves + 1);
-                        continue;
+            if let Some(body) = empty {
+                Box::pin(ended(body)).await?;
+            }
+            let mut budget = Budget::new(*max_retries);
+            let (mut may_have_been_done, mut moves) = (false, 0);
+            loop {
+                let sent = self.attempt(&request, regions.site(&site), budget.time_left()).await;
+                let mut outcome = match (reading, sent) {
+                    (Reading::SmallBody, Ok(response)) => Box::pin(read_ahead(response)).await,
+                    (Reading::Head | Reading::SmallBody, outcome) => outcome,
+                };
+                if let Ok(response) = &outcome
+                    && moves < MAX_MOVES
+                    && regions.may_redirect(response)
+                {
+                    match Box::pin(self.follow(outcome, &request, &site)).await {
+                        Ok(moved) => {
+                            (site, moves) = (moved, moves + 1);
+                            continue;
+                        }
+                        Err(unmoved) => outcome = unmoved,
                     }
-                    Err(unmoved) => outcome = unmoved,
                 }
+                let class = classify(&outcome, &request);
+                if class.is_none() || budget.is_spent() {
+                    return marked(outcome, may_have_been_done);
+                }
+                let (outcome, class) = match outcome {
+                    Ok(response) if is_unclear(&response, &request) => Box::pin(read_refusal(response)).await,
+                    outcome => (outcome, class),
+                };
+                let allowed = class.filter(|class| class.allows(request.idempotency()));
+                let Some((class, pause)) = allowed.and_then(|class| Some((class, budget.spend()?))) else {
+                    return marked(outcome, may_have_been_done);
+                };
+                may_have_been_done |= class == FailureClass::Unsettled;
+                trace::note_retry();
+                metrics::counter!("s3veil_upstream_retries_total", "upstream" => name.clone()).increment(1);
+                tracing::debug!(?class, ?pause, failure = %failure(&outcome), "repeating a request to the storage");
+                drop(outcome);
+                timer::sleep(pause).await;
             }
-            let class = classify(&outcome, &request);
-            if class.is_none() || budget.is_spent() {
-                return marked(outcome, may_have_been_done);
-            }
-            let (outcome, class) = match outcome {
-                Ok(response) if is_unclear(&response, &request) => Box::pin(read_refusal(response)).await,
-                outcome => (outcome, class),
-            };
-            let allowed = class.filter(|class| class.allows(request.idempotency()));
-            let Some((class, pause)) = allowed.and_then(|class| Some((class, budget.spend()?))) else {
-                return marked(outcome, may_have_been_done);
-            };
-            may_have_been_done |= class == FailureClass::Unsettled;
-            trace::note_retry();
-            metrics::counter!("s3veil_upstream_retries_total", "upstream" => name.clone()).increment(1);
-            tracing::debug!(?class, ?pause, failure = %failure(&outcome), "repeating a request to the storage");
-            drop(outcome);
-            timer::sleep(pause).await;
         }
     }
 
@@ -365,6 +342,29 @@ impl Upstream {
         outcome
     }
 
+    /// The request of one attempt, signed. A streamed body fails when the sender that is returned with it is
+    /// dropped.
+    fn signed(
+        &self,
+        request: &Prepared,
+        site: &Site,
+        credentials: &AwsCredentials,
+        span: Option<&mut OpenSpan>,
+    ) -> Result<(Unsent, Option<oneshot::Sender<()>>), UpstreamError> {
+        let Shared { carrier, crowd, via, .. } = &*self.shared;
+        let mut head = request.head(&site.address)?;
+        let original = carrier.adapt(&mut head.headers);
+        site.signer.sign(&mut head, request.signing(), credentials, clock::time_of_day())?;
+        transport::restore(&mut head.headers, original);
+        if let Some(via) = via {
+            head.headers.insert(header::VIA, via.clone());
+        }
+        attempt_span::inject(span, &mut head);
+        let (body, interest) = request.body();
+        let body = PacedBody::new(body, crowd.clone());
+        Ok((Unsent::new(Request::from_parts(head, body)), interest))
+    }
+
     /// Every attempt has its own signature, since signatures age and credentials change.
     async fn attempt_within(
         &self,
@@ -374,22 +374,17 @@ impl Upstream {
         head_room: HeadRoom,
         span: &mut Option<OpenSpan>,
     ) -> Result<Response<BoxBody>, UpstreamError> {
-        let Shared { carrier, crowd, credentials, timeouts, via, counts, .. } = &*self.shared;
+        let Shared { carrier, crowd, credentials, timeouts, counts, .. } = &*self.shared;
         let count = if request.is_read() { &counts.reads } else { &counts.writes };
         count.fetch_add(1, Ordering::Relaxed);
         let timeouts = Timeouts { head: request.pace().limit(timeouts.head), ..*timeouts };
-        let credentials = credentials.current().await?;
-        let mut head = request.head(&site.address)?;
-        let original = carrier.adapt(&mut head.headers);
-        site.signer.sign(&mut head, request.signing(), &credentials, clock::time_of_day())?;
-        transport::restore(&mut head.headers, original);
-        if let Some(via) = via {
-            head.headers.insert(header::VIA, via.clone());
-        }
-        attempt_span::inject(span.as_mut(), &mut head);
-        let (body, interest) = request.body();
+        let credentials = match credentials.known() {
+            Some(credentials) => credentials,
+            None => Box::pin(credentials.current()).await?,
+        };
+        let (mut unsent, interest) = self.signed(request, site, &credentials, span.as_mut())?;
         let (member, began) = (crowd.enter(), clock::now());
-        let mut exchange = pin!(carrier.send(Request::from_parts(head, body), head_room));
+        let mut exchange = pin!(carrier.send(&mut unsent, head_room));
         let outcome = match request.upload() {
             Some(upload) => supervise(exchange.as_mut(), upload, timeouts).await,
             None => {
@@ -421,10 +416,10 @@ impl Upstream {
 }
 
 /// The connections to a storage that is reached over the network.
-fn network(settings: &Settings, is_tls: bool, crowd: &ConnectionCounter) -> Result<Pool, UpstreamSetupError> {
+fn network(settings: &Settings, is_tls: bool, crowd: ConnectionCounter) -> Result<Pool, UpstreamSetupError> {
     let extra = settings.extra_root_ca.as_deref();
-    let connector = Connector::new(is_tls, extra, settings.timeouts, crowd.clone())?;
-    Ok(Pool::new(connector, settings.max_idle_connections, POOL_IDLE_TIMEOUT, crowd.clone()))
+    let connector = Connector::new(is_tls, extra, settings.timeouts, crowd)?;
+    Ok(Pool::new(connector, settings.max_idle_connections, POOL_IDLE_TIMEOUT))
 }
 
 /// How much of a response is part of its attempt.

@@ -72,6 +72,11 @@ impl<B> PacedBody<B> {
         Self { inner, connections, in_flight: None }
     }
 
+    /// The body itself, for a reader other than hyper.
+    pub fn into_inner(self) -> B {
+        self.inner
+    }
+
     fn counted(&mut self, bytes: Bytes) -> Bytes {
         if bytes.len() < SMALL {
             return bytes;

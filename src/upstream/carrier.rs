@@ -6,12 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use super::outgoing::OutgoingBody;
-use super::pool::{Pool, PooledBody};
+use super::pool::{Pool, PooledBody, Unsent};
 use super::transport::{HeadRoom, OriginalHeaders, Transport};
 use super::{BoxBody, BoxError, UpstreamError};
 use crate::timer;
@@ -51,15 +50,17 @@ impl Carrier {
     /// As [`Transport::send`].
     pub(super) async fn send(
         &self,
-        request: Request<OutgoingBody>,
+        unsent: &mut Unsent,
         head_room: HeadRoom,
     ) -> Result<Response<ReceivedBody>, UpstreamError> {
         match self {
             Self::Network(pool) => {
-                pool.send(request, head_room).await.map(|response| response.map(ReceivedBody::Pooled))
+                pool.send(unsent, head_room).await.map(|response| response.map(ReceivedBody::Pooled))
             }
             Self::InProcess(transport) => {
-                let sending = transport.send(request.map(BodyExt::boxed_unsync), head_room);
+                // The store may keep what it reads, and a paced body would wait for it.
+                let request = unsent.take().map(|body| body.into_inner().boxed_unsync());
+                let sending = transport.send(request, head_room);
                 let response = timer::with_tokio_timers(sending).await?;
                 Ok(response.map(ReceivedBody::InProcess))
             }

@@ -52,6 +52,14 @@ impl CredentialSource {
         }
     }
 
+    /// Credentials that are valid now, if none have to be waited for.
+    pub(super) fn known(&self) -> Option<AwsCredentials> {
+        match self {
+            Self::Fixed(credentials) => Some(credentials.clone()),
+            Self::Renewed(renewal) => renewal.known(),
+        }
+    }
+
     /// Credentials that are valid now.
     pub(super) async fn current(&self) -> Result<AwsCredentials, CredentialsError> {
         match self {
@@ -103,18 +111,23 @@ impl Renewal {
         Self { provider, cached: RwLock::new(None), latest_attempt: Arc::default() }
     }
 
-    /// Returns fresh credentials at once, and ageing ones while one task renews them; waits for the renewal
-    /// of expired ones.
-    async fn current(self: &Arc<Self>) -> Result<AwsCredentials, CredentialsError> {
-        if let Some(cached) = self.cached() {
-            match freshness(&cached) {
-                Freshness::Fresh => return Ok(cached),
-                Freshness::Ageing => {
-                    self.renew_in_background();
-                    return Ok(cached);
-                }
-                Freshness::Expired => {}
+    /// Fresh credentials, or ageing ones, which one task renews meanwhile.
+    fn known(self: &Arc<Self>) -> Option<AwsCredentials> {
+        let cached = self.cached()?;
+        match freshness(&cached) {
+            Freshness::Fresh => Some(cached),
+            Freshness::Ageing => {
+                self.renew_in_background();
+                Some(cached)
             }
+            Freshness::Expired => None,
+        }
+    }
+
+    /// Returns known credentials at once, and waits for the renewal of expired ones.
+    async fn current(self: &Arc<Self>) -> Result<AwsCredentials, CredentialsError> {
+        if let Some(known) = self.known() {
+            return Ok(known);
         }
         let latest_attempt = Arc::clone(&self.latest_attempt).lock_owned().await;
         // The previous holder of the lock may have renewed the credentials, or may have failed.

@@ -43,7 +43,7 @@ impl Upstream {
         let Shared { regions, security, checksum, .. } = &*self.shared;
         let request = UpstreamRequest::new(Method::HEAD, bucket, None);
         let site = regions.home();
-        let request = Prepared::new(request, *security, *checksum).await.ok()?;
+        let request = Prepared::new(request, *security, *checksum);
         named_region(self.attempt(&request, site, None).await.ok()?.headers())
     }
 

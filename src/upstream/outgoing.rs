@@ -2,6 +2,7 @@
 //! needed. Progress is recorded, which distinguishes a stalled storage from a slow client.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -16,6 +17,46 @@ use super::{BoxBody, BoxError, UpstreamError};
 use crate::clock;
 use crate::sigv4::{self, AwsChunkedEncoder, UPSTREAM_CHUNK_SIZE as CHUNK_SIZE};
 use crate::wire::checksum::{ChecksumAlgorithm, Hasher};
+
+/// A request's body, by how it is protected in transit.
+pub enum UpstreamBody {
+    /// No body.
+    Empty,
+    /// A small document (XML, JSON): signed with its SHA-256, with a Content-MD5 unless it carries another
+    /// digest.
+    Buffered(Bytes),
+    /// Object ciphertext in memory: the checksum goes in a header, and the request can be repeated.
+    Content(Bytes),
+    /// Object ciphertext that streams: the checksum goes in a trailer.
+    StreamedContent {
+        /// The bytes. An error, or an end before or after `length`, cuts the request.
+        body: BoxBody,
+        /// The exact number of bytes.
+        length: u64,
+    },
+}
+
+impl UpstreamBody {
+    /// Takes out a streamed body without bytes, in whose place there is content without bytes then. hyper
+    /// never polls a body of length 0, so an error of it has to be found before the request is sent.
+    pub(super) fn take_empty_stream(&mut self) -> Option<BoxBody> {
+        let Self::StreamedContent { body, length: 0 } = self else { return None };
+        let body = std::mem::take(body);
+        *self = Self::Content(Bytes::new());
+        Some(body)
+    }
+}
+
+impl fmt::Debug for UpstreamBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Buffered(bytes) => write!(f, "Buffered({} bytes)", bytes.len()),
+            Self::Content(bytes) => write!(f, "Content({} bytes)", bytes.len()),
+            Self::StreamedContent { length, .. } => write!(f, "StreamedContent({length} bytes)"),
+        }
+    }
+}
 
 /// Lets exactly `remaining` bytes pass. The last of them wait until the source has ended without an error, so
 /// that an error at the end of the body is never too late.

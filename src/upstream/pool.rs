@@ -8,7 +8,6 @@
 //! used by the runtime that opened it and no other, or that runtime's thread would be woken for each of its
 //! bytes, only to wake this one.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +16,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery};
+use foldhash::HashMap;
+use http::uri::{self, Authority, PathAndQuery};
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use tokio::runtime::{self, Handle};
 
@@ -30,7 +29,7 @@ use super::connector::{Connection, Connector};
 use super::error::UpstreamError;
 use super::outgoing::OutgoingBody;
 use super::transport::HeadRoom;
-use crate::buffers::{self, ConnectionCounter, PacedBody};
+use crate::buffers::{self, PacedBody};
 use crate::clock;
 use crate::timer;
 use crate::wakes;
@@ -43,7 +42,30 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// adds.
 const MAX_HEADERS: usize = 1_536;
 
-type SentBody = PacedBody<OutgoingBody>;
+/// The body of a request that is sent.
+pub(super) type SentBody = PacedBody<OutgoingBody>;
+
+/// A request in the place from which a connection takes it, so that it does not move from future to future.
+pub(super) struct Unsent(Option<Request<SentBody>>);
+
+impl Unsent {
+    pub(super) fn new(request: Request<SentBody>) -> Self {
+        Self(Some(request))
+    }
+
+    /// Takes the request.
+    pub(super) fn take(&mut self) -> Request<SentBody> {
+        self.0.take().expect("a request is taken once, unless it is put back")
+    }
+
+    /// Takes everything of the request's URI except the path and the query.
+    fn take_origin(&mut self) -> uri::Parts {
+        let uri = self.0.as_mut().expect("the request was not taken").uri_mut();
+        let mut parts = std::mem::take(uri).into_parts();
+        *uri = parts.path_and_query.take().map(Uri::from).unwrap_or_default();
+        parts
+    }
+}
 
 /// Connections to a storage. Cloning shares them.
 #[derive(Clone)]
@@ -57,8 +79,6 @@ struct Shared {
     /// as many as the settings allow.
     max_idle: usize,
     idle_timeout: Duration,
-    /// The responses in flight.
-    crowd: ConnectionCounter,
 }
 
 /// By host, the newest last, and taken first, so that surplus connections reach the idle timeout.
@@ -82,16 +102,11 @@ struct Link {
 
 impl Pool {
     /// Keeps about `max_idle` connections to one host, each idle for no longer than `idle_timeout`.
-    pub(super) fn new(
-        connector: Connector,
-        max_idle: usize,
-        idle_timeout: Duration,
-        crowd: ConnectionCounter,
-    ) -> Self {
+    pub(super) fn new(connector: Connector, max_idle: usize, idle_timeout: Duration) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let idle = (0..=workers).map(|_| Mutex::default()).collect();
         let max_idle = max_idle.div_ceil(workers);
-        let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout, crowd }));
+        let pool = Self(Arc::new(Shared { connector, idle, max_idle, idle_timeout }));
         let swept = Arc::downgrade(&pool.0);
         tokio::spawn(async move {
             loop {
@@ -113,31 +128,27 @@ impl Pool {
     /// [`UpstreamError::Protocol`].
     pub(super) async fn send(
         &self,
-        request: Request<OutgoingBody>,
+        unsent: &mut Unsent,
         head_room: HeadRoom,
     ) -> Result<Response<PooledBody>, UpstreamError> {
-        let mut request = request.map(|body| PacedBody::new(body, self.0.crowd.clone()));
-        let mut uri = std::mem::take(request.uri_mut()).into_parts();
-        let authority = uri.authority.clone().expect("the address of a storage has a host");
-        *request.uri_mut() = uri.path_and_query.take().map(Uri::from).unwrap_or_default();
+        let mut origin = unsent.take_origin();
+        let authority = origin.authority.clone().expect("the address of a storage has a host");
         // The peer may close an idle connection while it is reused. A request that was not written yet goes
         // to another connection, as long as there are idle ones.
         while let Some(mut link) = self.take(&authority, head_room) {
-            match link.exchange(request).await {
+            match link.exchange(unsent).await {
                 Ok(response) => return Ok(self.pooled(response, link, authority)),
-                Err(mut refused) => match refused.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(failure(refused)),
-                },
+                Err(_) if unsent.0.is_some() => {}
+                Err(error) => return Err(failure(error)),
             }
         }
         // On the heap, since few requests need a new connection.
-        uri.path_and_query = Some(PathAndQuery::from_static("/"));
-        let uri = Uri::from_parts(uri).expect("it is an absolute URI");
-        let mut link = Box::pin(self.connect(uri, head_room)).await?;
-        match link.exchange(request).await {
+        origin.path_and_query = Some(PathAndQuery::from_static("/"));
+        let origin = Uri::from_parts(origin).expect("it is an absolute URI");
+        let mut link = Box::pin(self.connect(origin, head_room)).await?;
+        match link.exchange(unsent).await {
             Ok(response) => Ok(self.pooled(response, link, authority)),
-            Err(refused) => Err(failure(refused)),
+            Err(error) => Err(failure(error)),
         }
     }
 
@@ -238,16 +249,16 @@ fn thread_number() -> usize {
 }
 
 impl Link {
-    /// One exchange, up to the head of the response.
-    async fn exchange(
-        &mut self,
-        request: Request<SentBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<SentBody>>> {
-        let mut response = pin!(self.sender.try_send_request(request));
+    /// One exchange, up to the head of the response. A request that was not written is put back.
+    async fn exchange(&mut self, unsent: &mut Unsent) -> hyper::Result<Response<Incoming>> {
+        let mut response = pin!(self.sender.try_send_request(unsent.take()));
         let connection = &mut self.connection;
         poll_fn(move |cx| {
             drive(connection, cx);
-            response.as_mut().poll(&mut driven())
+            response.as_mut().poll(&mut driven()).map_err(|mut refused| {
+                unsent.0 = refused.take_message();
+                refused.into_error()
+            })
         })
         .await
     }
@@ -260,8 +271,7 @@ impl Link {
     }
 }
 
-fn failure(refused: TrySendError<Request<SentBody>>) -> UpstreamError {
-    let error = refused.into_error();
+fn failure(error: hyper::Error) -> UpstreamError {
     if error.is_parse_too_large() {
         UpstreamError::HeadTooLarge
     } else {

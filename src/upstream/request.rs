@@ -90,11 +90,11 @@ pub(super) enum TransportSecurity {
 }
 
 impl Prepared {
-    pub(super) async fn new(
+    pub(super) fn new(
         request: UpstreamRequest,
         security: TransportSecurity,
         algorithm: Option<ChecksumAlgorithm>,
-    ) -> Result<Self, UpstreamError> {
+    ) -> Self {
         let (pace, kind) = (Pace::new(&request), Kind::new(&request));
         let UpstreamRequest { method, bucket, object, query, mut headers, body } = request;
         let managed: SmallVec<[HeaderName; 8]> =
@@ -107,17 +107,12 @@ impl Prepared {
             UpstreamBody::Empty => empty(&method, &mut described),
             UpstreamBody::Buffered(bytes) => buffered(bytes, &mut headers, &mut described),
             UpstreamBody::Content(bytes) => content(bytes, security, algorithm, &mut headers, &mut described),
-            UpstreamBody::StreamedContent { body, length: 0 } => {
-                // hyper never polls a body of length 0, so its error, if any, is found here.
-                Box::pin(ended(body)).await?;
-                content(Bytes::new(), security, algorithm, &mut headers, &mut described)
-            }
             UpstreamBody::StreamedContent { body, length } => {
-                announce_stream(length, algorithm, &mut headers)?;
+                announce_stream(length, algorithm, &mut headers);
                 Payload::Streamed { upload: Upload::new(body), length, algorithm }
             }
         };
-        Ok(Self { method, bucket, object, query, headers, described, payload, pace, kind })
+        Self { method, bucket, object, query, headers, described, payload, pace, kind }
     }
 
     /// The bucket of the request, whose region may be another; `None` for a request that makes the bucket.
@@ -268,14 +263,10 @@ fn content(
     Payload::Whole { bytes, signing }
 }
 
-fn announce_stream(
-    length: u64,
-    algorithm: Option<ChecksumAlgorithm>,
-    headers: &mut HeaderMap,
-) -> Result<(), UpstreamError> {
+fn announce_stream(length: u64, algorithm: Option<ChecksumAlgorithm>, headers: &mut HeaderMap) {
     headers.remove(&name::SDK_CHECKSUM_ALGORITHM);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(wire_length(length, algorithm)));
-    let Some(algorithm) = algorithm else { return Ok(()) };
+    let Some(algorithm) = algorithm else { return };
     headers.insert(&name::DECODED_CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(&name::TRAILER_NAMES, HeaderValue::from_static(algorithm.header()));
     headers.insert(&name::SDK_CHECKSUM_ALGORITHM, HeaderValue::from_static(algorithm.token()));
@@ -284,12 +275,15 @@ fn announce_stream(
         coding.push(b',');
         coding.extend_from_slice(value.as_bytes());
     }
-    let coding = HeaderValue::from_bytes(&coding).map_err(http::Error::from)?;
+    let coding = HeaderValue::try_from(coding).expect("header values, joined by commas");
     headers.insert(header::CONTENT_ENCODING, coding);
-    Ok(())
 }
 
-async fn ended(body: BoxBody) -> Result<(), UpstreamError> {
+/// Waits for the end of a body without bytes.
+///
+/// # Errors
+/// The body's own, and [`UpstreamError::Length`] when it has bytes.
+pub(super) async fn ended(body: BoxBody) -> Result<(), UpstreamError> {
     let mut body = ExactLength::new(body, 0);
     match body.next().await {
         None => Ok(()),

@@ -133,14 +133,13 @@ impl Upstreams {
         }
     }
 
-    async fn exchange(
-        &self,
-        request: UpstreamRequest,
-        reading: Reading,
-    ) -> Result<Response<BoxBody>, UpstreamError> {
-        match &self.0.routes {
-            None => self.0.default.exchange(request, reading).await,
-            Some(routes) => Box::pin(self.send_routed(routes, request, reading)).await,
+    fn exchange(&self, request: UpstreamRequest, reading: Reading) -> impl Exchange {
+        let Inner { default, routes, .. } = &*self.0;
+        async move {
+            match routes {
+                None => default.exchange(request, reading).await,
+                Some(routes) => Box::pin(self.send_routed(routes, request, reading)).await,
+            }
         }
     }
 }

@@ -2,22 +2,29 @@
 //! They must not know what a request means, nor whether it is repeated.
 //! A client that is slow to send a body is never mistaken for a storage that is slow to read.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::error::{Phase, UpstreamError};
 use super::outgoing::{Stage, Upload};
 use super::settings::Timeouts;
 use crate::clock;
-use crate::timer;
+use crate::timer::{self, Deadline};
 
 /// Waits for at most `limit`.
-pub(super) async fn within<T>(
-    exchange: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
+pub(super) fn within<T>(
+    mut exchange: Pin<&mut impl Future<Output = Result<T, UpstreamError>>>,
     limit: Duration,
-) -> Result<T, UpstreamError> {
-    let late = UpstreamError::Timeout { phase: Phase::Head, limit };
-    timer::timeout(limit, exchange).await.unwrap_or(Err(late))
+) -> impl Future<Output = Result<T, UpstreamError>> {
+    let mut deadline = Deadline::after(limit);
+    poll_fn(move |cx| match exchange.as_mut().poll(cx) {
+        Poll::Pending => {
+            deadline.poll(cx).map(|()| Err(UpstreamError::Timeout { phase: Phase::Head, limit }))
+        }
+        outcome => outcome,
+    })
 }
 
 /// Waits while the upload makes progress, or waits for its source; not for a storage that neither reads nor

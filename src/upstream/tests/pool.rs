@@ -30,7 +30,7 @@ async fn pooled(endpoint: &Uri) -> (Upstream, Pool) {
     let settings = settings(endpoint);
     let regions = Regions::new(&settings.target, &settings.region, settings.path_style).unwrap();
     let crowd = ConnectionCounter::default();
-    let pool = network(&settings, false, &crowd).unwrap();
+    let pool = network(&settings, false, crowd.clone()).unwrap();
     let carrier = Carrier::Network(pool.clone());
     (Upstream::assemble(settings, regions, carrier, TransportSecurity::Plaintext, crowd).await.unwrap(), pool)
 }
