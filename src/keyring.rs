@@ -112,7 +112,7 @@ pub struct WriteKey {
     /// where there are none.
     pub further: Option<Bytes>,
     /// The first holder's wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
-    pub key_id: String,
+    pub key_id: Arc<str>,
 }
 
 /// A wrapped data key, and the value of the header in which all objects with this data key carry it.
@@ -179,7 +179,7 @@ pub struct UnwrappedKey {
     /// 256 bits, or 128 where the [`Purpose`] accepts them.
     pub data_key: Arc<DataKey>,
     /// The wrapping key as the provider names it: the full ARN for AWS KMS. Visible ASCII.
-    pub key_id: String,
+    pub key_id: Arc<str>,
 }
 
 impl Keyring {
@@ -311,7 +311,7 @@ impl Keyring {
         match self.inner.reuse {
             Reuse::Off => {
                 let made = self.unshared(Purpose::NATIVE, rule, Some(key_id), context).await?;
-                Ok(made.key_id.into())
+                Ok(made.key_id)
             }
             Reuse::Bucket => Ok(self.shared(Purpose::NATIVE, rule, key_id, context).await?.key_id().into()),
         }

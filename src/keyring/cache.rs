@@ -230,7 +230,8 @@ impl<V: CacheValue> TtlCache<V> {
         let entry = match self.recent.get(fingerprint, now) {
             Some(entry) => entry,
             None => {
-                let entry = self.entries.get(fingerprint).await?;
+                // On the heap, since few looks come to this, and each would have room for it.
+                let entry = Box::pin(self.entries.get(fingerprint)).await?;
                 self.recent.keep(fingerprint, &entry, now, changes);
                 entry
             }

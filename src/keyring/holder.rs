@@ -380,7 +380,7 @@ impl GeneratedKey {
         let Self { data_key, wrapped, key_id } = self;
         let wrapped = checked_blob(wrapped)?.into();
         let data_key = checked_data_key(data_key)?;
-        Ok(WriteKey { data_key, wrapped, further: None, key_id: checked_key_id(key_id, requested)? })
+        Ok(WriteKey { data_key, wrapped, further: None, key_id: checked_key_id(key_id, requested)?.into() })
     }
 }
 
@@ -388,7 +388,7 @@ impl DecryptedKey {
     fn check(self, requested: &KeyId) -> Result<UnwrappedKey, KeyringError> {
         let Self { data_key, key_id } = self;
         let data_key = checked_data_key(data_key)?;
-        Ok(UnwrappedKey { data_key, key_id: checked_key_id(key_id, requested)? })
+        Ok(UnwrappedKey { data_key, key_id: checked_key_id(key_id, requested)?.into() })
     }
 }
 

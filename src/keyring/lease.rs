@@ -72,7 +72,7 @@ mod tests {
             data_key: Arc::new(DataKey::from_bytes([7; 32])),
             wrapped: Bytes::from_static(b"wrapped").into(),
             further: None,
-            key_id: "k".to_owned(),
+            key_id: "k".into(),
         };
         Lease::new(write_key, max_objects, max_bytes)
     }

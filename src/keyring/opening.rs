@@ -136,7 +136,7 @@ impl Keyring {
         rule: &KeyRule,
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
-    ) -> Option<String> {
+    ) -> Option<Arc<str>> {
         self.known_key_id_as(Purpose::NATIVE, rule, wrappings, context).await
     }
 
@@ -147,7 +147,7 @@ impl Keyring {
         rule: &KeyRule,
         wrappings: Wrappings<'_>,
         context: &EncryptionContext,
-    ) -> Option<String> {
+    ) -> Option<Arc<str>> {
         self.inner.cached(purpose, rule, wrappings, context).await.map(|(_, hit)| hit.key_id)
     }
 
@@ -404,7 +404,7 @@ impl Inner {
             Form::Further(entry) => unwrap_entry(holder, entry, context, key_id).await?,
         };
         self.note(KeyCall::Unwrap, candidate.holder, key_id);
-        let full_name = unwrapped.key_id.as_str().into();
+        let full_name = Arc::clone(&unwrapped.key_id);
         self.full_names.insert((candidate.holder, key_id.clone()), full_name).await;
         if unwrapped.data_key.is_short() && !purpose.accepts_short_keys() {
             return Err(KeyringError::Malformed(MalformedResponse::DataKeyLength));

@@ -157,7 +157,7 @@ impl Inner {
         }
         if let Some((_, cached)) = self.cached(Purpose::NATIVE, rule, Wrappings::single(first), context).await
         {
-            return cached.key_id;
+            return cached.key_id.to_string();
         }
         holders().next().map_or_else(|| "?".to_owned(), |holder| format!("{}:?", self.holders[holder].kind()))
     }
@@ -275,8 +275,8 @@ impl Work {
         let (wrapped, key_after) = wrapped?;
         let told = holder.claimed_key(&self.first).filter(|_| opened.is_of_first);
         let told_after = holder.claimed_key(&wrapped);
-        let is_unchanged = opened.is_of_first && told == told_after && opened.unwrapped.key_id == key_after;
-        let key_before = told.unwrap_or_else(|| opened.unwrapped.key_id.clone());
+        let is_unchanged = opened.is_of_first && told == told_after && *opened.unwrapped.key_id == *key_after;
+        let key_before = told.unwrap_or_else(|| opened.unwrapped.key_id.to_string());
         let wrapped = if is_unchanged { self.first.clone() } else { wrapped };
         Ok(First { wrapped, key_before, key_after: told_after.unwrap_or(key_after), is_unchanged })
     }
@@ -356,7 +356,7 @@ impl Work {
             return Ok(None);
         };
         let name = match self.inner.canonical_name(holder, key_id).await {
-            Some(name) => name.to_string(),
+            Some(name) => name,
             None => {
                 let skipped = Verification::Skipped;
                 self.inner.generate_by(holder, key_id, &self.context, skipped).await?.key_id

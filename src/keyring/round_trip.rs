@@ -3,6 +3,7 @@
 //! provider carried out counts as a success.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ const MAX_REMEMBERED: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundTrip {
     /// The wrapping key as the provider names it: the full ARN for AWS KMS.
-    pub key_id: String,
+    pub key_id: Arc<str>,
     /// How long generating a data key took.
     pub generate: Duration,
     /// How long unwrapping that data key took.

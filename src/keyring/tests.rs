@@ -446,7 +446,7 @@ async fn what_was_written_here_is_read_without_a_call_by_either_name_of_its_key(
             .await
             .unwrap();
         assert_eq!(read.data_key.expose(), object.data_key.expose());
-        assert_eq!(read.key_id, "arn:aws:kms:eu-west-3:1:key/bucket");
+        assert_eq!(read.key_id.as_ref(), "arn:aws:kms:eu-west-3:1:key/bucket");
     }
     assert_eq!(bench.provider.calls(), (1, 0));
 }
@@ -534,7 +534,7 @@ async fn allowed_keys_are_tried_in_order_and_the_one_that_opened_is_remembered()
             .unwrap(&under(&allowed), Wrappings::single(&old.wrapped), &realm("r"))
             .await
             .unwrap();
-        assert_eq!(read.key_id, "arn:aws:kms:eu-west-3:1:key/older");
+        assert_eq!(read.key_id.as_ref(), "arn:aws:kms:eu-west-3:1:key/older");
         bench.pass(Duration::from_secs(10));
     }
     assert_eq!(bench.provider.calls(), (1, 2));
@@ -778,7 +778,7 @@ async fn a_check_goes_past_the_caches_and_compares_what_comes_back() {
     let bench = Bench::new();
     bench.write(1).await.unwrap();
     assert_eq!(
-        bench.keyring.check(0, None, &realm("r")).await.unwrap().key_id,
+        bench.keyring.check(0, None, &realm("r")).await.unwrap().key_id.as_ref(),
         "arn:aws:kms:eu-west-3:1:key/bucket"
     );
     assert_eq!(bench.provider.calls(), (2, 1));
@@ -819,7 +819,7 @@ fn no_debug_output_shows_a_key() {
         data_key: Arc::new(DataKey::from_bytes([0xAB; 32])),
         wrapped: Bytes::from_static(b"w").into(),
         further: None,
-        key_id: "k".to_owned(),
+        key_id: "k".into(),
     };
     let text = format!("{written:?} {:?}", lease::Lease::new(written.clone(), 1, 1));
     assert!(!text.contains("171") && !text.to_lowercase().contains("abab"), "{text}");

@@ -57,7 +57,7 @@ impl Inner {
         if verification == Verification::RoundTrip && self.holders[holder].is_remote() {
             self.verify_round_trip(holder, &write_key, key_id, context).await?;
         }
-        self.full_names.insert((holder, key_id.clone()), write_key.key_id.as_str().into()).await;
+        self.full_names.insert((holder, key_id.clone()), Arc::clone(&write_key.key_id)).await;
         Ok(write_key)
     }
 

@@ -10,6 +10,8 @@ mod read;
 mod source;
 mod write;
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
@@ -260,7 +262,7 @@ impl ForeignEnvelope {
         &self,
         keyring: &Keyring,
         rule: &BucketRule,
-    ) -> Result<(ForeignContent, Option<String>)> {
+    ) -> Result<(ForeignContent, Option<Arc<str>>)> {
         let Some((purpose, wrapped, context)) = self.wrapping() else {
             let is_file = matches!(self, Self::InstructionFile);
             let content = if is_file { ForeignContent::InstructionFile } else { ForeignContent::Plaintext };

@@ -56,7 +56,7 @@ pub(crate) struct DescribedObject {
     /// The checksums, if they were requested and the object is native.
     pub(crate) checksums: Option<Vec<ObjectChecksum>>,
     /// The name of the key that wrapped the data key, if the envelope was authenticated.
-    pub(crate) key_id: Option<String>,
+    pub(crate) key_id: Option<Arc<str>>,
 }
 
 /// The keys of a described object.
@@ -75,11 +75,11 @@ impl ObjectKeys {
         resources: &Resources,
         rule: &BucketRule,
         bucket: &BucketName,
-    ) -> Option<String> {
+    ) -> Option<Arc<str>> {
         match self {
             Self::Native(stored) => stored.likely_key_id(&resources.keyring, rule, bucket).await,
             Self::Foreign(foreign) if foreign.is_encrypted() => {
-                resources.keyring.allowed_keys(&rule.keys).next().map(|key_id| key_id.as_str().to_owned())
+                resources.keyring.allowed_keys(&rule.keys).next().map(|key_id| key_id.as_str().into())
             }
             Self::Foreign(_) => None,
         }

@@ -3,6 +3,8 @@
 //! It must not know operations or bodies. What [`NativeMetadata::unlock`] returns was authenticated for the
 //! object's name; the envelope before that was not.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::HeaderValue;
 
@@ -30,7 +32,7 @@ pub struct OpenedNative {
     /// The content key and the attributes.
     pub opened: Opened,
     /// The key that wrapped the data key, as its provider names it.
-    pub key_id: String,
+    pub key_id: Arc<str>,
 }
 
 impl OpenedNative {
@@ -120,7 +122,7 @@ impl NativeMetadata {
         keyring: &Keyring,
         rule: &BucketRule,
         (bucket, object_key): (&BucketName, &ObjectKey),
-    ) -> Result<(EndKey, String), Error> {
+    ) -> Result<(EndKey, Arc<str>), Error> {
         let name = ObjectName { realm: rule.realm(bucket), object_key: object_key.as_bytes() };
         let open =
             |unwrapped: &UnwrappedKey| self.envelope.open_end_key(&unwrapped.data_key, rule.reading(), name);
@@ -134,7 +136,7 @@ impl NativeMetadata {
         rule: &BucketRule,
         realm: &str,
         open: impl Fn(&UnwrappedKey) -> Result<T, FormatError>,
-    ) -> Result<(T, String), Error> {
+    ) -> Result<(T, Arc<str>), Error> {
         let context = EncryptionContext::native(realm);
         let unwrapped = keyring.unwrap(&rule.keys, self.wrappings(), &context).await?;
         match open(&unwrapped) {
@@ -159,7 +161,7 @@ impl NativeMetadata {
         keyring: &Keyring,
         rule: &BucketRule,
         name: (&BucketName, &ObjectKey),
-    ) -> Result<String, Error> {
+    ) -> Result<Arc<str>, Error> {
         if self.envelope.has_customer_key() {
             return Ok(self.unlock_end(keyring, rule, name).await?.1);
         }
@@ -177,7 +179,7 @@ impl NativeMetadata {
         keyring: &Keyring,
         rule: &BucketRule,
         (bucket, object_key): (&BucketName, &ObjectKey),
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Option<Arc<str>>, Error> {
         let realm = rule.realm(bucket);
         let cached = keyring.cached(&rule.keys, self.wrappings(), &EncryptionContext::native(realm)).await;
         let Some(cached) = cached else { return Ok(None) };
@@ -196,10 +198,10 @@ impl NativeMetadata {
         keyring: &Keyring,
         rule: &BucketRule,
         bucket: &BucketName,
-    ) -> Option<String> {
+    ) -> Option<Arc<str>> {
         let context = EncryptionContext::native(rule.realm(bucket));
         let known = keyring.known_key_id(&rule.keys, self.wrappings(), &context).await;
-        known.or_else(|| keyring.allowed_keys(&rule.keys).next().map(|key_id| key_id.as_str().to_owned()))
+        known.or_else(|| keyring.allowed_keys(&rule.keys).next().map(|key_id| key_id.as_str().into()))
     }
 }
 

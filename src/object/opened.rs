@@ -3,6 +3,8 @@
 //! It must not know how the object is encrypted. Every byte of its body was authenticated, as far as its
 //! format authenticates content.
 
+use std::sync::Arc;
+
 use http::response;
 
 use super::range::Selection;
@@ -28,7 +30,7 @@ pub(crate) struct OpenedObject {
     pub(crate) sse: SseAlgorithm,
     /// The key that wrapped the data key, as its provider names it; `None` if the object is stored in
     /// plaintext.
-    pub(crate) key_id: Option<String>,
+    pub(crate) key_id: Option<Arc<str>>,
     /// The checksums that are kept with the object; those of a multipart upload only if they were requested.
     pub(crate) checksums: Vec<ObjectChecksum>,
     /// The number of parts that the client uploaded, if the object is a multipart object and the reader had

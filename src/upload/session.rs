@@ -31,7 +31,7 @@ pub(crate) struct Upload {
     pub(crate) upstream_id: String,
     secret: UploadSecret,
     /// The id of the key that wrapped the data key.
-    pub(crate) key_id: String,
+    pub(crate) key_id: Arc<str>,
     /// The envelope of the object.
     pub(crate) envelope: Envelope,
     checksum: UploadChecksum,
@@ -132,7 +132,7 @@ impl Upload {
         Ok(Self::new(&token, UploadSecret::End(end_key), key_id, UploadChecksum::Undeclared))
     }
 
-    fn new(token: &UploadToken, secret: UploadSecret, key_id: String, announced: UploadChecksum) -> Self {
+    fn new(token: &UploadToken, secret: UploadSecret, key_id: Arc<str>, announced: UploadChecksum) -> Self {
         Self {
             upstream_id: token.upstream_id().to_owned(),
             secret,

@@ -286,6 +286,6 @@ mod openbao {
         };
         settings.namespace = Some(namespace.clone());
         let checked = check(Provider::Vault(settings)).await.expect("the key of the namespace");
-        assert_eq!(checked.key_id, format!("{namespace}/transit/inner"));
+        assert_eq!(*checked.key_id, *format!("{namespace}/transit/inner"));
     }
 }

@@ -2,6 +2,7 @@
 //! was lost or mixed up makes only new objects readable. It must not know how an object's body is read. It
 //! promises to read metadata only, of the first objects of the bucket.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
@@ -86,7 +87,7 @@ async fn unlock(
     bucket: &BucketName,
     object_key: &ObjectKey,
     headers: &HeaderMap,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Arc<str>>, Error> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let rule = resources.policies.for_object(bucket, object_key)?;
     let length = length.unwrap_or_default();

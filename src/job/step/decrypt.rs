@@ -3,6 +3,8 @@
 //! It promises that no byte is stored that was not authenticated as far as its format authenticates content,
 //! and that a file or an object comes to be whole or not at all.
 
+use std::sync::Arc;
+
 use http::Method;
 use http::header::HeaderMap;
 
@@ -137,7 +139,7 @@ fn even_lengths(length: u64) -> Vec<u64> {
 }
 
 /// What was written, what the plaintext was, and the key that wrapped the data key.
-type Stored = (Written, Digested, Option<String>);
+type Stored = (Written, Digested, Option<Arc<str>>);
 
 impl Decrypt<'_> {
     async fn to_bucket(

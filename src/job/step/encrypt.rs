@@ -2,6 +2,8 @@
 //! how a format is opened or sealed. It promises that what was sealed is the content that was read, to its
 //! last byte, and that an object of parts stays one of as many.
 
+use std::sync::Arc;
+
 use http::header::{HeaderMap, IF_MATCH};
 
 use super::carried::{Carried, Tags};
@@ -180,7 +182,7 @@ impl Encrypt<'_> {
         object: &NewObject<'_>,
         layout: Layout,
         kept: &Kept,
-    ) -> Result<(Written, Digested, Option<String>), Stop> {
+    ) -> Result<(Written, Digested, Option<Arc<str>>), Stop> {
         let Self { resources, row, seen, .. } = self;
         let lengths: Vec<_> = layout.parts().iter().map(|part| part.length).collect();
         let (attributes, composite) = kept.attributes(lengths.len());

@@ -2,6 +2,8 @@
 //! It must not know what a step does.
 //! It promises that each failure of the storage, of a key holder and of the object itself has one severity.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::digest::OtherChecksum;
@@ -69,11 +71,11 @@ pub(super) struct Known {
     /// The format that the object had.
     pub(super) format: Option<&'static str>,
     /// The key that wrapped the object's data key before.
-    pub(super) key_before: Option<String>,
+    pub(super) key_before: Option<Arc<str>>,
     /// Further keys that wrapped it before.
     pub(super) further_keys: Vec<String>,
     /// The key that wraps the object's data key now.
-    pub(super) key_after: Option<String>,
+    pub(super) key_after: Option<Arc<str>>,
     /// The version that was written.
     pub(super) version_after: Option<String>,
 }
@@ -116,9 +118,9 @@ impl Known {
             message: message.replace(['\n', '\r'], " "),
             bytes: self.bytes,
             format: self.format,
-            key_before: self.key_before,
+            key_before: self.key_before.map(|key_id| key_id.to_string()),
             further_keys: self.further_keys,
-            key_after: self.key_after,
+            key_after: self.key_after.map(|key_id| key_id.to_string()),
             version_after: self.version_after,
         }
     }

@@ -2,6 +2,8 @@
 //! It must not call a key holder, nor read content.
 //! It promises that every object gets a format, also one that its rule does not read.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -37,7 +39,7 @@ pub(super) async fn keys(resources: &Resources, row: &Row, known: &mut Known) ->
     };
     let message = if names.len() > 1 { format!("wrapped under {}", names.join(", ")) } else { String::new() };
     let mut names = names.into_iter();
-    known.key_before = names.next();
+    known.key_before = names.next().map(Arc::from);
     known.further_keys = names.collect();
     Ok(Success::Unchanged(message))
 }

@@ -2,6 +2,7 @@
 //! the storage failed meanwhile. It must not know how parts are sealed. It promises that the parts together
 //! are the whole object, of one ETag, and that a part counts only when it was stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, RANGE};
@@ -54,7 +55,7 @@ pub(super) struct PartSource<'a> {
     /// Whether the object is plaintext that is read as it is stored, without a rule.
     is_bare: bool,
     /// The key that wrapped the data key, once a part was read.
-    pub(super) key_id: Option<String>,
+    pub(super) key_id: Option<Arc<str>>,
 }
 
 /// The upload that parts go into.
@@ -124,7 +125,7 @@ impl<'a> PartSource<'a> {
         lengths: &[u64],
         mut sink: PartSink,
         composite: Option<Checksum>,
-    ) -> Result<(Written, Digested, Option<String>), Stop> {
+    ) -> Result<(Written, Digested, Option<Arc<str>>), Stop> {
         let abort = sink.storage().abort_on_drop();
         let made = async {
             let algorithm = composite.map(|value| value.algorithm());

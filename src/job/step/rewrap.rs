@@ -54,8 +54,8 @@ pub(super) async fn rewrap(
     let key_id = selected_key(resources, rule, &row.bucket, &HeaderMap::new()).await?;
     let made = resources.keyring.rewrap_for(&rule.keys, key_id.as_ref(), stored.wrappings(), &context).await;
     let made = made.map_err(Stop::NotRewrapped)?;
-    known.key_before = Some(made.key_before.clone());
-    known.key_after = Some(made.key_after.clone());
+    known.key_before = Some(made.key_before.as_str().into());
+    known.key_after = Some(made.key_after.as_str().into());
     if made.is_unchanged {
         return Ok(Success::Unchanged(String::new()));
     }

@@ -34,8 +34,8 @@ pub(super) async fn rewrap_foreign(
     let name = key_entry(&envelope)?;
     seen.refuse_archived(Restored::Usable)?;
     let made = rewrapped((resources, row, rule), &envelope).await?;
-    known.key_before = Some(made.key_before.clone());
-    known.key_after = Some(made.key_after.clone());
+    known.key_before = Some(made.key_before.as_str().into());
+    known.key_after = Some(made.key_after.as_str().into());
     if made.is_unchanged {
         return Ok(Success::Unchanged(String::new()));
     }

@@ -60,7 +60,7 @@ async fn each_holder_alone_opens_what_was_written() {
         }
         let read = reader.keyring.unwrap(&rule, written.wrappings(), &realm("r")).await.unwrap();
         assert_eq!(read.data_key.expose(), written.data_key.expose());
-        assert_eq!(read.key_id, full_name(&id(&format!("key-{present}"))), "who opened it");
+        assert_eq!(*read.key_id, *full_name(&id(&format!("key-{present}"))), "who opened it");
     }
 }
 

@@ -21,7 +21,7 @@ async fn no_object_is_written_with_a_data_key_that_its_blob_does_not_hold() {
     let lie = GeneratedKey {
         data_key: data_key(9),
         wrapped: honest.wrapped.blob().clone(),
-        key_id: Some(honest.key_id),
+        key_id: Some(honest.key_id.to_string()),
     };
     *bench.provider.respond_with.lock().unwrap() = Some(lie);
     let refused = bench.write(1).await.unwrap_err();
@@ -65,7 +65,7 @@ async fn a_wrong_response_to_decrypt_is_requested_again_once() {
     let written = bench.write(1).await.unwrap();
     let reader = bench.elsewhere();
     let allowed = [id("bucket")];
-    let lie = DecryptedKey { data_key: data_key(9), key_id: Some(written.key_id.clone()) };
+    let lie = DecryptedKey { data_key: data_key(9), key_id: Some(written.key_id.to_string()) };
     *reader.provider.decrypt_with.lock().unwrap() = Some(lie);
     let read = async || {
         reader

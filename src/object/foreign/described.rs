@@ -4,6 +4,8 @@
 //! It must not know the command line or its output. It promises that nothing is described before the rule
 //! admits the format and the key service accepts the encryption context.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::{DetectedFormat, ForeignContent, ForeignEnvelope, Source, detect};
@@ -33,7 +35,7 @@ pub struct ForeignObject {
     /// The encryption context that the key service accepted.
     pub context: Vec<(String, String)>,
     /// The provider's name of the key that wrapped the data key.
-    pub key_id: Option<String>,
+    pub key_id: Option<Arc<str>>,
     /// A phrase for what the format authenticates.
     pub authenticated: &'static str,
     /// The content, ready to be opened.

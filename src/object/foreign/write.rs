@@ -3,6 +3,8 @@
 //! It must not know how the request is sent. It promises that each object has a data key or a random value of
 //! its own, and that a client cannot set metadata which a reader would take for the format's.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -72,7 +74,7 @@ pub(crate) async fn seal(
     key_id: Option<&KeyId>,
     plaintext: Plaintext,
     request: &mut HeaderMap,
-) -> Result<(UpstreamBody, Option<String>)> {
+) -> Result<(UpstreamBody, Option<Arc<str>>)> {
     let length = match &plaintext {
         Plaintext::Whole(content, _) => content.len() as u64,
         Plaintext::Streaming(_, length, _) => *length,
@@ -111,7 +113,7 @@ async fn seal_cbc(
     key_id: Option<&KeyId>,
     length: u64,
     request: &mut HeaderMap,
-) -> Result<(StreamSealer, u64, String)> {
+) -> Result<(StreamSealer, u64, Arc<str>)> {
     let context = EncryptionContext::from_pairs::<&str, &str>([]);
     let write_key = resources.keyring.for_one_object(CBC, &rule.keys, key_id, &context).await?;
     let WriteKey { data_key, wrapped, key_id, .. } = write_key;
@@ -129,7 +131,7 @@ async fn seal_s3ec(
     key_id: Option<&KeyId>,
     length: u64,
     request: &mut HeaderMap,
-) -> Result<(StreamSealer, u64, String)> {
+) -> Result<(StreamSealer, u64, Arc<str>)> {
     let pairs = version.context(&rule.formats.s3ec.context);
     let context = EncryptionContext::from_pairs(pairs.clone());
     let keyring = &resources.keyring;

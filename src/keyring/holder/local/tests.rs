@@ -208,7 +208,7 @@ async fn after_a_rotation_the_new_key_writes_and_the_old_one_reads() {
     let before = Keyring::build(settings(&file, true)).await.unwrap();
     let first = before.allowed_keys(&KeyRule::default()).next().unwrap().clone();
     let old = before.for_write(&KeyRule::default(), None, &context, 1).await.unwrap();
-    assert_eq!(old.key_id, first.as_str());
+    assert_eq!(*old.key_id, *first.as_str());
 
     let second = rotate(&file).unwrap();
     assert_ne!(second, first);
@@ -216,13 +216,13 @@ async fn after_a_rotation_the_new_key_writes_and_the_old_one_reads() {
     let after = Keyring::build(settings(&file, false)).await.unwrap();
     let rule = KeyRule::default();
     assert_eq!(after.allowed_keys(&rule).collect::<Vec<_>>(), [&second, &first]);
-    assert_eq!(after.for_write(&rule, None, &context, 1).await.unwrap().key_id, second.as_str());
+    assert_eq!(after.for_write(&rule, None, &context, 1).await.unwrap().key_id.as_ref(), second.as_str());
     let read = after.unwrap(&rule, Wrappings::single(&old.wrapped), &context).await.unwrap();
-    assert_eq!((read.data_key.expose(), read.key_id.as_str()), (old.data_key.expose(), first.as_str()));
+    assert_eq!((read.data_key.expose(), &*read.key_id), (old.data_key.expose(), first.as_str()));
     let only_new = KeyRule { key_id: Some(second.clone()), ..KeyRule::default() };
     let only_new = after.unwrap(&only_new, Wrappings::single(&old.wrapped), &context).await;
     assert_eq!(only_new.unwrap_err(), KeyringError::IncorrectKey);
-    assert_eq!(after.check(0, None, &context).await.unwrap().key_id, second.as_str());
+    assert_eq!(after.check(0, None, &context).await.unwrap().key_id.as_ref(), second.as_str());
 }
 
 #[test]
