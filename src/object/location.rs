@@ -63,8 +63,13 @@ impl<'a> ObjectLocation<'a> {
 
 /// The headers of the client's request that are repeated in every internal request about its object.
 pub(crate) fn account_headers(request: &HeaderMap) -> HeaderMap {
-    let names = ACCOUNT_HEADERS.into_iter();
-    names.filter_map(|name| Some((name.clone(), request.get(name)?.clone()))).collect()
+    let mut kept = HeaderMap::new();
+    for name in ACCOUNT_HEADERS {
+        if let Some(value) = request.get(name) {
+            kept.insert(name, value.clone());
+        }
+    }
+    kept
 }
 
 /// The object that a response is about. Responses with equal identities are about the same stored bytes, even

@@ -140,27 +140,33 @@ impl Written {
 /// # Errors
 /// [`Error::Unsettled`] when a copy that may have been carried out is refused and its object does not exist,
 /// or no longer exists; otherwise when the storage does not respond.
-pub(crate) async fn send_write(upstreams: &Upstreams, request: UpstreamRequest) -> Result<Sent> {
+pub(crate) fn send_write(
+    upstreams: &Upstreams,
+    request: UpstreamRequest,
+) -> impl Future<Output = Result<Sent>> + Send {
     let is_copy = request.headers.contains_key(&name::COPY_SOURCE);
     let is_conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
     // Every other write may be repeated without harm.
-    let expected = if is_copy || is_conditional { Expected::from_request(&request) } else { None };
-    let outcome = upstreams.send(request).await;
-    let refuses_itself = outcome.as_ref().is_ok_and(|response| {
-        let status = response.status();
-        is_copy
-            && upstream::is_repeated(response)
-            && matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
-    });
-    if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&outcome))
-        && let Ok(Some(written)) = Box::pin(expected.find(upstreams)).await
-    {
-        return Ok(Sent::Found(written));
+    let expected =
+        if is_copy || is_conditional { Expected::from_request(&request).map(Box::new) } else { None };
+    async move {
+        let outcome = upstreams.send(request).await;
+        let refuses_itself = outcome.as_ref().is_ok_and(|response| {
+            let status = response.status();
+            is_copy
+                && upstream::is_repeated(response)
+                && matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
+        });
+        if let Some(expected) = expected.filter(|_| refuses_itself || is_lost(&outcome))
+            && let Ok(Some(written)) = Box::pin(expected.find(upstreams)).await
+        {
+            return Ok(Sent::Found(written));
+        }
+        if refuses_itself {
+            return Err(Error::Unsettled);
+        }
+        Ok(Sent::Response(outcome?))
     }
-    if refuses_itself {
-        return Err(Error::Unsettled);
-    }
-    Ok(Sent::Response(outcome?))
 }
 
 fn is_lost(outcome: &Result<Response<BoxBody>, UpstreamError>) -> bool {

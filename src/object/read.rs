@@ -31,6 +31,7 @@ use crate::envelope::native::{FormatError, Opened, ReadWindow};
 use crate::error::{Error, UnexpectedResponse, with_causes};
 use crate::object::Resources;
 use crate::s3::{BucketName, ByteRange, CustomerKey, IfRange, ObjectKey};
+use crate::upstream::UpstreamRequest;
 
 /// How often an object is requested, with changed assumptions or after a replacement, before the reader gets
 /// an error to retry.
@@ -160,26 +161,18 @@ struct ReadPlan {
 
 impl Reader<'_> {
     async fn attempt(&self, assumption: &Assumption) -> Result<Attempt, Error> {
-        let mut request = self.at.request(Method::GET);
-        request.query.clone_from(&self.read.query);
-        request.headers.clone_from(&self.read.headers);
         let window = self.window(assumption)?;
-        if let Some(range) = self.stored_range(assumption, window) {
-            request.headers.insert(RANGE, range);
-            if let (RequestedRange::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
-                request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
-            }
-        }
+        let request = || self.request(assumption, window);
         let upstreams = &self.resources.upstreams;
         let (response, expected) = match assumption {
-            Assumption::Nothing | Assumption::Span(_) => (upstreams.send(request).await?, None),
+            Assumption::Nothing | Assumption::Span(_) => (upstreams.send(request()).await?, None),
             Assumption::Layout(expected) => {
                 // On the heap, as all that most reads don't need: it would be room in the future of each.
                 let (response, proven) = Box::pin(async {
-                    tokio::join!(upstreams.send(request), expected.prove(self.resources, &self.at, window))
+                    tokio::join!(upstreams.send(request()), expected.prove(self.resources, &self.at, window))
                 })
                 .await;
-                (response?, Some(ExpectedRange { identity: expected.identity(), proven }))
+                (response?, Some(Box::new(ExpectedRange { identity: expected.identity(), proven })))
             }
         };
         match response.status() {
@@ -191,11 +184,26 @@ impl Reader<'_> {
         }
     }
 
+    fn request(&self, assumption: &Assumption, window: Option<MultipartWindow>) -> UpstreamRequest {
+        let mut request = UpstreamRequest {
+            query: self.read.query.clone(),
+            headers: self.read.headers.clone(),
+            ..UpstreamRequest::new(Method::GET, self.read.bucket, self.read.object_key)
+        };
+        if let Some(range) = self.stored_range(assumption, window) {
+            request.headers.insert(RANGE, range);
+            if let (RequestedRange::Range(_), Some(condition)) = (self.read.wanted, &self.read.if_range) {
+                request.headers.extend(condition.to_header().map(|value| (IF_RANGE, value)));
+            }
+        }
+        request
+    }
+
     /// Opens a response; `expected` goes with an assumed layout.
     async fn open(
         &self,
         response: Response<BoxBody>,
-        expected: Option<ExpectedRange<'_>>,
+        expected: Option<Box<ExpectedRange<'_>>>,
     ) -> Result<Attempt, Error> {
         let (head, ciphertext) = response.into_parts();
         let run = ReceivedRange::from_response(head.status, &head.headers, &ciphertext)?;

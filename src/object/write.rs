@@ -96,39 +96,36 @@ impl<'a> NewObject<'a> {
         plaintext: Plaintext,
     ) -> Result<Response<BoxBody>, Error> {
         refuse_customer_key(self.rule.formats.write, self.customer_key.as_ref())?;
-        let mut request = self.request(Method::PUT);
-        request.headers = std::mem::take(&mut self.headers);
-        let (sse, key_id) = match (foreign::Target::from_format(self.rule.formats.write), plaintext) {
+        let mut headers = std::mem::take(&mut self.headers);
+        let (sse, key_id, body) = match (foreign::Target::from_format(self.rule.formats.write), plaintext) {
             (Some(target), plaintext) => {
                 let key_id = self.key_id.as_ref();
-                let sealing =
-                    foreign::seal(resources, self.rule, target, key_id, plaintext, &mut request.headers);
+                let sealing = foreign::seal(resources, self.rule, target, key_id, plaintext, &mut headers);
                 let (body, key_id) = Box::pin(sealing).await?;
-                request.body = body;
                 // Foreign formats can't record another algorithm.
-                (SseAlgorithm::AwsKms, key_id)
+                (SseAlgorithm::AwsKms, key_id, body)
             }
             (None, Plaintext::Whole(plaintext, checksums)) => {
                 let plaintext_length = plaintext.len() as u64;
                 let write_key = self.write_key(resources, plaintext_length).await?;
                 let attributes = Attributes::new(checksums);
                 let kind = BodyKind::Put { plaintext_length };
-                let sealed = self.seal(&write_key, kind, &attributes, &mut request.headers)?;
+                let sealed = self.seal(&write_key, kind, &attributes, &mut headers)?;
                 let chunks = ChunkSealer::for_put(&sealed.content_key);
-                request.body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
-                (self.sse, Some(write_key.key_id))
+                let body = UpstreamBody::Content(seal_whole(&[], chunks, plaintext));
+                (self.sse, Some(write_key.key_id), body)
             }
             (None, Plaintext::Streaming(body, length, checksums)) => {
                 let write_key = self.write_key(resources, length).await?;
                 let attributes = Attributes::new(checksums);
                 let kind = BodyKind::Put { plaintext_length: length };
-                let sealed = self.seal(&write_key, kind, &attributes, &mut request.headers)?;
+                let sealed = self.seal(&write_key, kind, &attributes, &mut headers)?;
                 let body = boxed(SealBody::new(body, length, ChunkSealer::for_put(&sealed.content_key)));
                 let length = ciphertext_length(length).expect("it was compared with 5 GiB");
-                request.body = UpstreamBody::StreamedContent { body, length };
-                (self.sse, Some(write_key.key_id))
+                (self.sse, Some(write_key.key_id), UpstreamBody::StreamedContent { body, length })
             }
         };
+        let request = UpstreamRequest { headers, body, ..self.request(Method::PUT) };
         let response = match send_write(&resources.upstreams, request).await? {
             Sent::Response(response) => response,
             Sent::Found(written) => written.put_response()?,
