@@ -72,7 +72,7 @@ impl DerefMut for Resources {
 ///
 /// # Errors
 /// Every failure that becomes an S3 error document. After an `Ok`, a failure can only abort the connection.
-pub async fn handle(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+pub async fn handle(resources: &Resources, mut call: Box<Call>) -> Result<Response<BoxBody>, Error> {
     let with_tab = headers::first_with_tab(&call.headers);
     admit_customer_keys(resources, &call)?;
     let echo = call.customer_keys.echo(call.operation);
@@ -113,7 +113,7 @@ fn admit_customer_keys(resources: &Resources, call: &Call) -> Result<(), Error> 
 /// On the heap: a connection keeps the memory of its last request's future for as long as it lives.
 fn dispatch(
     resources: &Resources,
-    call: Call,
+    call: Box<Call>,
 ) -> Pin<Box<dyn Future<Output = Result<Response<BoxBody>, Error>> + Send + '_>> {
     match family(call.operation) {
         Family::PutObject => Box::pin(put_object::put_object(resources, call)),

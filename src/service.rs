@@ -273,7 +273,8 @@ impl Service {
         refuse_unread_body(&parts.method, &body)?;
         record.admit_to_audit(operation)?;
         let permit = record.admitted(admission.admit(number, &arrival.meter).await?);
-        let call = Call {
+        // On the heap, since it would be moved, and have room, in each future on the way to its operation.
+        let call = Box::new(Call {
             operation,
             addressing: arrival.addressing(virtual_host.is_some()),
             method: parts.method.clone(),
@@ -287,7 +288,7 @@ impl Service {
             copy_source,
             customer_keys,
             permit: Some(permit),
-        };
+        });
         operation::handle(resources, call).await
     }
 }

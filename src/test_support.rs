@@ -392,7 +392,7 @@ impl Got {
 /// Handles a call and reads the response to its end.
 pub(crate) async fn respond(resources: &Resources, call: Call) -> Result<Got, Error> {
     let is_head = call.method == Method::HEAD;
-    let (head, mut body) = crate::operation::handle(resources, call).await?.into_parts();
+    let (head, mut body) = crate::operation::handle(resources, Box::new(call)).await?.into_parts();
     let mut got = Got { head, body: Vec::new(), is_whole: true };
     while let Some(frame) = body.frame().await {
         match frame {

@@ -17,6 +17,11 @@ pub(crate) fn retain_s3(headers: &mut HeaderMap) {
     headers::keep_s3_headers(headers);
 }
 
+/// As [`retain_s3`], and removes the headers that say which stored bytes a response has.
+pub(crate) fn retain_object(headers: &mut HeaderMap) {
+    headers::keep_object_headers(headers);
+}
+
 /// Sets the response headers that report the object's encryption, with the algorithm that its writer
 /// requested. As on S3, only `aws:kms` has a key, and a customer key is reported by headers of its own
 /// alone.

@@ -49,7 +49,7 @@ const COPY_TO_ITSELF: &str = "This copy request is illegal because it is trying 
 /// Max attempts at a copy whose source is overwritten in the meantime.
 const ATTEMPTS: u32 = 3;
 
-pub(crate) async fn copy_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn copy_object(resources: &Resources, mut call: Box<Call>) -> Result<Response<BoxBody>> {
     let mut copy = ObjectCopy::from_call(resources, &call)?;
     copy.key_id = selected_key(resources, &copy.rule, &copy.bucket, &call.headers).await?;
     let resource = format!("/{}/{}", copy.bucket, copy.object);

@@ -18,7 +18,7 @@ use crate::object::upstream_response::buffered;
 use crate::s3::xml::{self, DeleteError, ObjectIdentifier};
 use crate::s3::{BucketName, ErrorCode, S3Error};
 
-pub(crate) async fn delete_objects(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn delete_objects(resources: &Resources, mut call: Box<Call>) -> Result<Response<BoxBody>> {
     let Some(bucket) = call.path.bucket().cloned() else {
         return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
     };

@@ -13,7 +13,7 @@ use crate::object::range::RequestedRange;
 use crate::object::read::{ReadRequest, open_object};
 use crate::s3::{Hashed, IfRange, headers};
 
-pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn get_object(resources: &Resources, call: Box<Call>) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let style = resources.policies.for_object(bucket, object_key)?.etag;
     let wanted = RequestedRange::from_request(&call.headers, &call.query)?;
@@ -40,7 +40,7 @@ pub(crate) async fn get_object(resources: &Resources, call: Call) -> Result<Resp
         checksums,
         parts_count,
     } = opened;
-    response_headers::retain_s3(&mut head.headers);
+    response_headers::retain_object(&mut head.headers);
     let hashed = if key_id.is_some() { Hashed::Ciphertext } else { Hashed::Plaintext };
     response_headers::set_etag(&mut head.headers, style, hashed);
     if let Some(key_id) = key_id {

@@ -34,7 +34,10 @@ const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static(REQUEST_CHARGED),
 ];
 
-pub(crate) async fn get_object_attributes(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn get_object_attributes(
+    resources: &Resources,
+    call: Box<Call>,
+) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.for_object(bucket, object_key)?;
     let requested = RequestedAttributes::from_headers(&call.headers)?;

@@ -13,7 +13,7 @@ use crate::object::range::RequestedRange;
 use crate::object::response_headers;
 use crate::s3::{IfRange, headers};
 
-pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn head_object(resources: &Resources, call: Box<Call>) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let rule = resources.policies.for_object(bucket, object_key)?;
     let wanted = RequestedRange::from_request(&call.headers, &call.query)?;
@@ -39,7 +39,7 @@ pub(crate) async fn head_object(resources: &Resources, call: Call) -> Result<Res
         None => keys.likely_key_id(resources, rule, bucket).await,
     };
 
-    response_headers::retain_s3(&mut head.headers);
+    response_headers::retain_object(&mut head.headers);
     response_headers::set_etag(&mut head.headers, rule.etag, keys.hashed());
     response_headers::set_length(&mut head.headers, selection.extent(plaintext_total).1);
     let parts_count = layout.filter(|_| is_part).map(|layout| layout.parts().len());

@@ -34,7 +34,7 @@ const CONTINUATION_TOKEN: &str = "continuation-token";
 
 const DOCUMENT: UnexpectedResponse = UnexpectedResponse::Document("ListAllMyBucketsResult");
 
-pub(crate) async fn list_buckets(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn list_buckets(resources: &Resources, call: Box<Call>) -> Result<Response<BoxBody>> {
     if !resources.upstreams.is_single() {
         return merge(resources, call).await;
     }
@@ -62,7 +62,7 @@ fn visible(call: &Call) -> Option<Vec<BucketPattern>> {
 ///
 /// # Errors
 /// `InvalidArgument` for invalid parameters; the error of a storage that does not list its buckets.
-async fn merge(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+async fn merge(resources: &Resources, call: Box<Call>) -> Result<Response<BoxBody>> {
     let wanted = Arc::new(WantedBuckets::from_call(&call)?);
     let headers = headers::passthrough_headers(call.operation, &call.headers)?;
     let mut listings = JoinSet::new();

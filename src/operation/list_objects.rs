@@ -20,7 +20,7 @@ use crate::s3::{ErrorCode, S3Error, headers};
 /// Headers that describe the storage's body, which is rewritten.
 const BODY_HEADERS: [HeaderName; 2] = [CONTENT_LENGTH, HeaderName::from_static(headers::CONTENT_MD5)];
 
-pub(crate) async fn list_objects(resources: &Resources, call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn list_objects(resources: &Resources, call: Box<Call>) -> Result<Response<BoxBody>, Error> {
     let Some(bucket) = call.path.bucket() else {
         return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
     };

@@ -13,7 +13,7 @@ use crate::object::selected_key::allowed_key;
 use crate::object::upstream_response;
 use crate::s3::{BucketName, ErrorCode, Operation, S3Error, encode_path, xml};
 
-pub(crate) async fn pass_through(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn pass_through(resources: &Resources, mut call: Box<Call>) -> Result<Response<BoxBody>> {
     if let Some(bucket) = call.path.bucket() {
         match call.path.object() {
             Some(object_key) => resources.policies.for_object(bucket, object_key).map(|_| ())?,

@@ -15,7 +15,10 @@ use crate::error::Error;
 use crate::object::plaintext::Plaintext;
 use crate::s3::{DeclaredIntegrity, ErrorCode, S3Error};
 
-pub(crate) async fn put_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn put_object(
+    resources: &Resources,
+    mut call: Box<Call>,
+) -> Result<Response<BoxBody>, Error> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());
     let object = NewObject::new(resources, &bucket, &object_key, call.settings()).await?;

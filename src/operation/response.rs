@@ -13,7 +13,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::body::BoxBody;
 use crate::error::{Result, UpstreamRefusal};
 use crate::object::range::{RequestedRange, Selection};
-use crate::wire::header::name;
+use crate::wire::header::{self, name};
 
 /// Converts a refusal by the storage that the client may read into a response.
 pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>>) -> Result<Response<BoxBody>> {
@@ -22,19 +22,20 @@ pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>>) -> Result<Respons
 
 /// Whether the client requests checksums and all of the object: ranges and parts have none.
 pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> bool {
-    let mode = request.get(&name::CHECKSUM_MODE).map(HeaderValue::as_bytes);
-    *wanted == RequestedRange::Whole && mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"enabled"))
+    let enables = |mode: &HeaderValue| mode.as_bytes().eq_ignore_ascii_case(b"enabled");
+    *wanted == RequestedRange::Whole
+        && header::contains(request, &name::CHECKSUM_MODE)
+        && request.get(&name::CHECKSUM_MODE).is_some_and(enables)
 }
 
 /// Sets the headers that say which bytes of the plaintext a response has, and returns the response's status.
+/// There must be none of these headers yet.
 pub(crate) fn set_selection(
     headers: &mut HeaderMap,
     selection: Selection,
     plaintext_total: u64,
     parts_count: Option<usize>,
 ) -> StatusCode {
-    headers.remove(CONTENT_RANGE);
-    headers.remove(&name::PARTS_COUNT);
     if let Some(count) = parts_count {
         headers.insert(&name::PARTS_COUNT, HeaderValue::from(count));
     }

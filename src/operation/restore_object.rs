@@ -10,7 +10,7 @@ use crate::body::BoxBody;
 use crate::error::Result;
 use crate::s3::xml;
 
-pub(crate) async fn restore_object(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn restore_object(resources: &Resources, mut call: Box<Call>) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     resources.policies.for_object(bucket, object_key)?;
     let document = read_document(resources, &mut call).await?;

@@ -17,7 +17,7 @@ pub use request::{
     SseRequest, check_metadata_size, first_with_tab, preflight_headers, put_headers, read_headers,
     sse_request, unhoist,
 };
-pub use response::{keep_s3_headers, remove_cors};
+pub use response::{keep_object_headers, keep_s3_headers, remove_cors};
 
 use http::header::{self, HeaderName};
 

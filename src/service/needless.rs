@@ -8,6 +8,7 @@ use http_body::Body;
 use crate::body::BoxBody;
 use crate::s3::headers::name::SDK_CHECKSUM_ALGORITHM;
 use crate::s3::{Operation, S3Error};
+use crate::wire::header;
 
 /// Refuses a body with a method that takes none: it would occupy memory without use.
 ///
@@ -23,7 +24,7 @@ pub(super) fn refuse_unread_body(method: &Method, body: &BoxBody) -> Result<(), 
 
 /// Removes a header that S3 reads only with a body: on PutObject and UploadPart, and for documents.
 pub(super) fn remove_ignored(operation: Operation, headers: &mut HeaderMap) {
-    if operation.is_without_content() {
+    if operation.is_without_content() && header::contains(headers, &SDK_CHECKSUM_ALGORITHM) {
         headers.remove(&SDK_CHECKSUM_ALGORITHM);
     }
 }

@@ -16,7 +16,7 @@ use super::query::Query;
 use super::request_head::{Authenticated, RequestHead, VerifyPolicy, content_sha256, secret_or_decoy};
 use super::scope::Timestamp;
 use super::signing_key::{SecretAccessKey, Signature, SigningKey};
-use crate::wire::header::name::SECURITY_TOKEN;
+use crate::wire::header::{self, name::SECURITY_TOKEN};
 
 /// Verifies the signature of `head` and returns the signer's access key id.
 ///
@@ -33,7 +33,9 @@ pub fn authenticate<'k>(
 ) -> Result<Authenticated, AuthError> {
     let query = Query::parse(head.raw_query)?;
     let mechanism = Mechanism::find(head.headers, &query)?;
-    if head.headers.contains_key(&SECURITY_TOKEN) || query.contains_ignoring_case(SECURITY_TOKEN.as_str()) {
+    if header::contains(head.headers, &SECURITY_TOKEN)
+        || query.contains_ignoring_case(SECURITY_TOKEN.as_str())
+    {
         return Err(AuthError::SecurityToken);
     }
     match mechanism {

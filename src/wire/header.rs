@@ -3,7 +3,7 @@
 //! It must not know what a header means for a request; names that only one file uses stay in that file.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonRequestHeaders.html>
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The text of a value of visible ASCII characters, spaces and tabs; `None` for others, as
 /// [`HeaderValue::to_str`] refuses.
@@ -12,6 +12,12 @@ pub fn text(value: &HeaderValue) -> Option<&str> {
     let bytes = value.as_bytes();
     // Without a way out early, since nearly all are: several bytes are looked at at once.
     bytes.iter().fold(true, |all, byte| all & is_text(*byte)).then(|| str::from_utf8(bytes).ok())?
+}
+
+/// Whether there is a header of this name. A look at each of a few names costs less than the hash of a long
+/// one, which is most often not there.
+pub fn contains(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|present| present == name)
 }
 
 /// The prefix of user metadata.

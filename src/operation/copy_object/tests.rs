@@ -133,7 +133,7 @@ async fn copy(
     headers: &[(&'static str, &str)],
 ) -> Result<Response<BoxBody>, Error> {
     let call = copy_call(Operation::CopyObject, from, to, "", headers);
-    pass_refusal(copy_object(resources, call).await)
+    pass_refusal(copy_object(resources, Box::new(call)).await)
 }
 
 fn code(refused: Result<Response<BoxBody>, Error>) -> ErrorCode {

@@ -59,7 +59,7 @@ async fn merged(failing: bool) -> (Resources, tempfile::TempDir) {
     (resources, folder)
 }
 
-fn call(query: &str, visible: Option<&[&str]>) -> Call {
+fn call(query: &str, visible: Option<&[&str]>) -> Box<Call> {
     let granted = |names: &[&str]| {
         let buckets = names.iter().map(|name| BucketPattern::parse(name).unwrap()).collect();
         Grants::new([Grant { buckets, prefix: String::new(), rights: Rights::new(&[Right::List]) }])
@@ -67,7 +67,7 @@ fn call(query: &str, visible: Option<&[&str]>) -> Call {
     let mut call = crate::test_support::call(Operation::ListBuckets, "k", query, &[]);
     call.path = S3Path::Root;
     call.grants = visible.map_or_else(Grants::unlimited, granted);
-    call
+    Box::new(call)
 }
 
 /// The names that are listed, and the token to go on with.

@@ -96,8 +96,8 @@ impl Storage {
     }
 }
 
-fn call(bucket: &str, query: &str) -> Call {
-    Call {
+fn call(bucket: &str, query: &str) -> Box<Call> {
+    Box::new(Call {
         operation: Operation::ListObjectsV2,
         method: Method::GET,
         addressing: crate::operation::request::Addressing {
@@ -115,7 +115,7 @@ fn call(bucket: &str, query: &str) -> Call {
         copy_source: None,
         customer_keys: crate::s3::headers::CustomerKeys::default(),
         permit: None,
-    }
+    })
 }
 
 async fn list(resources: &Resources, bucket: &str, query: &str) -> String {

@@ -12,7 +12,10 @@ use crate::operation::request::Call;
 use crate::s3::headers;
 use crate::upload::session::{name_upload, upstream_id};
 
-pub(crate) async fn abort_multipart_upload(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn abort_multipart_upload(
+    resources: &Resources,
+    call: Box<Call>,
+) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     resources.policies.for_object(bucket, object_key)?;
     call.check_listed_upload(Right::Delete)?;

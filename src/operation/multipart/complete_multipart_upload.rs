@@ -40,7 +40,7 @@ use crate::upstream::UpstreamBody;
 
 pub(crate) async fn complete_multipart_upload(
     resources: &Resources,
-    mut call: Call,
+    mut call: Box<Call>,
 ) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());

@@ -24,7 +24,7 @@ const NOMINAL_LENGTH: u64 = 1 << 30;
 
 pub(crate) async fn create_multipart_upload(
     resources: &Resources,
-    mut call: Call,
+    mut call: Box<Call>,
 ) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (bucket.clone(), object_key.clone());

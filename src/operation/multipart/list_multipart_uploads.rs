@@ -16,7 +16,10 @@ use crate::s3::{ErrorCode, S3Error, headers, xml};
 
 const MARKER: &str = "upload-id-marker";
 
-pub(crate) async fn list_multipart_uploads(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn list_multipart_uploads(
+    resources: &Resources,
+    call: Box<Call>,
+) -> Result<Response<BoxBody>> {
     let Some(bucket) = call.path.bucket() else {
         return Err(S3Error::new(ErrorCode::MethodNotAllowed, "This operation needs a bucket.").into());
     };

@@ -17,7 +17,7 @@ use crate::s3::{EtagStyle, Hashed, headers};
 use crate::upload::part::with_receipt;
 use crate::upload::session::{name_upload, no_such_upload, upstream_id};
 
-pub(crate) async fn list_parts(resources: &Resources, call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn list_parts(resources: &Resources, call: Box<Call>) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let style = resources.policies.for_object(bucket, object_key)?.etag;
     let upstream_id = upstream_id(resources, bucket, object_key, call.upload_id()).await?;

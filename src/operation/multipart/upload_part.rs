@@ -12,7 +12,7 @@ use crate::s3::{ChecksumAlgorithm, DeclaredIntegrity, ErrorCode, S3Error, header
 use crate::upload::part::{NewPart, check_length, set_etag};
 use crate::upload::session::Upload;
 
-pub(crate) async fn upload_part(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn upload_part(resources: &Resources, mut call: Box<Call>) -> Result<Response<BoxBody>> {
     let (bucket, object_key) = call.object()?;
     let (bucket, object_key) = (&bucket.clone(), &object_key.clone());
     call.check_listed_upload(Right::Write)?;

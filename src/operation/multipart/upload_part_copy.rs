@@ -30,7 +30,10 @@ use crate::upload::part::{NewPart, check_length};
 use crate::upload::session::Upload;
 use crate::wire::header::{COPY_SOURCE_VERSION_ID, VERSION_ID};
 
-pub(crate) async fn upload_part_copy(resources: &Resources, mut call: Call) -> Result<Response<BoxBody>> {
+pub(crate) async fn upload_part_copy(
+    resources: &Resources,
+    mut call: Box<Call>,
+) -> Result<Response<BoxBody>> {
     call.check_listed_upload(Right::Write)?;
     let copy = PartCopy::from_call(resources, &call)?;
     let resource = format!("/{}/{}", copy.bucket, copy.object_key);

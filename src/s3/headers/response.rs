@@ -1,10 +1,11 @@
 //! Filters the headers of the storage's response: the headers that S3 defines stay; hop-by-hop headers and
 //! headers that describe the ciphertext are removed.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::{METADATA, RESERVED, nominated};
+use crate::wire::header::PARTS_COUNT;
 
 /// The response headers of S3, the shorter ones first, those of one length in alphabetical order;
 /// `x-amz-meta-*` headers are kept in addition.
@@ -78,17 +79,30 @@ const CORS: &str = "access-control-";
 /// headers about the storage's own encryption and the ciphertext's checksum. Content-Length stays even if
 /// the Connection header names it: a client must be able to detect a truncated body.
 pub fn keep_s3_headers(headers: &mut HeaderMap) {
-    for name in nominated(headers) {
-        if name != CONTENT_LENGTH.as_str() {
-            headers.remove(name);
-        }
-    }
+    drop_nominated(headers);
     remove(headers, |name| !is_kept(name));
+}
+
+/// Keeps the headers of S3, as [`keep_s3_headers`] does, except those that say which stored bytes a response
+/// has.
+pub fn keep_object_headers(headers: &mut HeaderMap) {
+    drop_nominated(headers);
+    remove(headers, |name| !is_kept(name) || name == CONTENT_RANGE.as_str() || name == PARTS_COUNT);
 }
 
 /// Removes what permits a page of another origin to read a response; for a request that came from none.
 pub fn remove_cors(headers: &mut HeaderMap) {
     remove(headers, |name| name.starts_with(CORS));
+}
+
+/// Removes the headers that `Connection` declares to be connection-level, except for the length, which no
+/// `Connection` can take from a response.
+fn drop_nominated(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        if name != CONTENT_LENGTH.as_str() {
+            headers.remove(name);
+        }
+    }
 }
 
 fn is_kept(name: &str) -> bool {
@@ -120,8 +134,10 @@ fn is_of_s3(name: &str) -> bool {
     let Some([shorter, longer]) = SHORTER.get(name.len()..).and_then(|counts| counts.first_chunk()) else {
         return false;
     };
-    // Few of the names have one length, and only those are compared.
-    OF_S3[usize::from(*shorter)..usize::from(*longer)].contains(&name)
+    // Few of the names have one length, and most of these another beginning or end.
+    let ends = |name: &str| (name.as_bytes().first().copied(), name.as_bytes().last().copied());
+    let of_length = &OF_S3[usize::from(*shorter)..usize::from(*longer)];
+    of_length.iter().any(|known| ends(known) == ends(name) && *known == name)
 }
 
 fn remove(headers: &mut HeaderMap, is_removed: impl Fn(&str) -> bool) {
@@ -146,6 +162,19 @@ mod tests {
             assert!(HOP_BY_HOP.iter().all(|hop| hop != name), "{name}");
             assert!(!name.starts_with(SSE) && !name.starts_with(CHECKSUM_PREFIX), "{name}");
         }
+    }
+
+    #[test]
+    fn an_objects_headers_name_no_stored_bytes() {
+        let all = ["content-range", "x-amz-mp-parts-count", "etag", "via", "x-amz-meta-a"];
+        let names = |keep: fn(&mut HeaderMap)| {
+            let headers = all.map(|name| (HeaderName::from_static(name), "1".parse().unwrap()));
+            let mut headers = HeaderMap::from_iter(headers);
+            keep(&mut headers);
+            all.into_iter().filter(|name| headers.contains_key(*name)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(keep_object_headers), ["etag", "x-amz-meta-a"]);
+        assert_eq!(names(keep_s3_headers), [&all[..3], &all[4..]].concat());
     }
 
     #[test]

@@ -208,7 +208,7 @@ async fn storage(
 
 async fn copy(resources: &Resources, headers: &[(&'static str, &str)]) -> Result<Response<BoxBody>, Error> {
     let call = copy_call(Operation::CopyObject, "b/k", "/other/copy", "", headers);
-    pass_refusal(copy_object(resources, call).await)
+    pass_refusal(copy_object(resources, Box::new(call)).await)
 }
 
 #[tokio::test]
