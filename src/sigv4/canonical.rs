@@ -5,15 +5,16 @@
 //! Authorization Header".
 
 use std::cell::Cell;
+use std::ptr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr2;
 use smallvec::{SmallVec, smallvec};
 
 use super::error::{AuthError, AuthFault};
 use super::query::{Parameter, Query};
 use super::scope::{BasicTime, CredentialScope};
 use crate::wire::digest::sha256;
-use crate::wire::eight::{self, equal};
 use crate::wire::hex;
 use crate::wire::percent::{compare_encoded_query, encode_query, push_canonical_path};
 
@@ -48,7 +49,11 @@ pub(in crate::sigv4) fn with_scratch<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -
 
 /// The names after `SignedHeaders=`: distinct, lowercase, sorted.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::sigv4) struct SignedNames<'a>(SmallVec<[&'a str; USUAL_SIGNED_HEADERS]>);
+pub(in crate::sigv4) struct SignedNames<'a> {
+    names: SmallVec<[&'a str; USUAL_SIGNED_HEADERS]>,
+    /// The list itself, if it was sorted.
+    list: Option<&'a str>,
+}
 
 impl<'a> SignedNames<'a> {
     /// Takes a `;`-separated list apart; the order does not matter.
@@ -73,21 +78,22 @@ impl<'a> SignedNames<'a> {
             }
             names.push(name);
         }
-        if names.windows(2).any(|pair| pair[0] >= pair[1]) {
-            names.sort_unstable();
-            if names.windows(2).any(|pair| pair[0] == pair[1]) {
-                return Err(AuthFault::SignedHeadersShape);
-            }
+        if names.windows(2).all(|pair| pair[0] < pair[1]) {
+            return Ok(Self { names, list: Some(list) });
         }
-        Ok(Self(names))
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(AuthFault::SignedHeadersShape);
+        }
+        Ok(Self { names, list: None })
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        if self.0.len() > USUAL_SIGNED_HEADERS {
-            return self.0.binary_search_by(|signed| (*signed).cmp(name)).ok();
+        if self.names.len() > USUAL_SIGNED_HEADERS {
+            return self.names.binary_search_by(|signed| (*signed).cmp(name)).ok();
         }
         // Few of so few names have one length, and only those are compared.
-        self.0.iter().position(|signed| *signed == name)
+        self.names.iter().position(|signed| *signed == name)
     }
 
     /// Finds the headers with these names.
@@ -100,7 +106,7 @@ impl<'a> SignedNames<'a> {
         headers: &'h HeaderMap,
     ) -> Result<FoundHeaders<'_, 'a, 'h>, AuthError> {
         let mut of_names: SmallVec<[Option<Header<'h>>; USUAL_SIGNED_HEADERS]> =
-            smallvec![None; self.0.len()];
+            smallvec![None; self.names.len()];
         let mut unsigned = Vec::new();
         let mut has_repeated = false;
         for (name, value) in headers {
@@ -131,7 +137,7 @@ pub(in crate::sigv4) struct FoundHeaders<'n, 'a, 'h> {
     has_repeated: bool,
 }
 
-impl<'h> FoundHeaders<'_, '_, 'h> {
+impl<'a: 'h, 'h> FoundHeaders<'_, 'a, 'h> {
     /// The headers, if each name has one.
     ///
     /// # Errors
@@ -139,20 +145,26 @@ impl<'h> FoundHeaders<'_, '_, 'h> {
     pub(in crate::sigv4) fn complete(self) -> Result<SignedHeaders<'h>, AuthError> {
         let Self { names, headers, of_names, has_repeated } = self;
         if let Some(missing) = of_names.iter().position(Option::is_none) {
-            return Err(AuthError::SignedHeaderMissing(names.0[missing].to_owned()));
+            return Err(AuthError::SignedHeaderMissing(names.names[missing].to_owned()));
         }
+        let list = names.list;
         if has_repeated {
-            return Ok(SignedHeaders::new(headers, |name| names.position(name).is_some()));
+            let signed = SignedHeaders::new(headers, |name| names.position(name).is_some());
+            return Ok(SignedHeaders { list, ..signed });
         }
         // The names are sorted, so that the headers are.
-        Ok(SignedHeaders(of_names.into_iter().flatten().collect()))
+        Ok(SignedHeaders { headers: of_names.into_iter().flatten().collect(), list })
     }
 }
 
 type Header<'a> = (&'a HeaderName, &'a HeaderValue);
 
 /// The headers that a signature covers, sorted by name; the values of one name in the order of the request.
-pub(in crate::sigv4) struct SignedHeaders<'a>(SmallVec<[Header<'a>; USUAL_SIGNED_HEADERS]>);
+pub(in crate::sigv4) struct SignedHeaders<'a> {
+    headers: SmallVec<[Header<'a>; USUAL_SIGNED_HEADERS]>,
+    /// Their names, separated by `;`, where they are written already.
+    list: Option<&'a str>,
+}
 
 impl<'a> SignedHeaders<'a> {
     /// The headers whose name is signed.
@@ -160,34 +172,45 @@ impl<'a> SignedHeaders<'a> {
         let mut signed: SmallVec<[Header<'a>; USUAL_SIGNED_HEADERS]> = SmallVec::new();
         signed.extend(headers.iter().filter(|(name, _)| is_signed(name.as_str())));
         signed.sort_by_key(|(name, _)| name.as_str());
-        Self(signed)
+        Self { headers: signed, list: None }
     }
 
     /// Whether the two ways to fold white space differ for these headers: a value has a tab inside.
     pub(in crate::sigv4) fn is_ambiguous(&self) -> bool {
-        self.0.iter().any(|(_, value)| value.as_bytes().trim_ascii().contains(&b'\t'))
+        self.headers.iter().any(|(_, value)| value.as_bytes().trim_ascii().contains(&b'\t'))
     }
 
     /// The name of the first value that is not valid UTF-8.
     pub(in crate::sigv4) fn first_not_text(&self) -> Option<&'a HeaderName> {
-        // Nearly all are ASCII, for which the look is shorter.
-        let is_text = |text: &[u8]| text.is_ascii() || str::from_utf8(text).is_ok();
-        self.0.iter().find(|(_, value)| !is_text(value.as_bytes())).map(|(name, _)| *name)
+        let is_text = |text: &[u8]| str::from_utf8(text).is_ok();
+        self.headers.iter().find(|(_, value)| !is_text(value.as_bytes())).map(|(name, _)| *name)
     }
 
     /// Each name with its headers.
     fn groups(&self) -> impl Iterator<Item = (&'a str, &[Header<'a>])> {
-        self.0.chunk_by(|one, next| one.0 == next.0).map(|group| (group[0].0.as_str(), group))
+        // They are of one map, which has each name once.
+        self.headers.chunk_by(|one, next| ptr::eq(one.0, next.0)).map(|group| (group[0].0.as_str(), group))
     }
 
     /// Appends a line for each name with all its values.
     fn push_lines(&self, buffer: &mut Vec<u8>, folding: Folding) {
+        let start = buffer.len();
+        self.push_lines_with(buffer, |buffer, value| buffer.extend_from_slice(value));
+        // Few requests have white space inside a value, which one look at all of them shows.
+        if memchr2(b' ', b'\t', &buffer[start..]).is_some() {
+            buffer.truncate(start);
+            self.push_lines_with(buffer, |buffer, value| push_folded(buffer, value, folding));
+        }
+    }
+
+    /// Appends the lines, in which `push` appends each value without the white space around it.
+    fn push_lines_with(&self, buffer: &mut Vec<u8>, push: impl Fn(&mut Vec<u8>, &[u8])) {
         for (name, group) in self.groups() {
             buffer.extend_from_slice(name.as_bytes());
             let mut separator = b':';
             for (_, value) in group {
                 buffer.push(separator);
-                push_folded(buffer, value.as_bytes(), folding);
+                push(buffer, value.as_bytes().trim_ascii());
                 separator = b',';
             }
             buffer.push(b'\n');
@@ -196,6 +219,10 @@ impl<'a> SignedHeaders<'a> {
 
     /// Appends the names, separated by `;`.
     fn push_names(&self, buffer: &mut Vec<u8>) {
+        if let Some(list) = self.list {
+            buffer.extend_from_slice(list.as_bytes());
+            return;
+        }
         for (at, (name, _)) in self.groups().enumerate() {
             if at > 0 {
                 buffer.push(b';');
@@ -299,14 +326,9 @@ pub(in crate::sigv4) fn push_query(buffer: &mut Vec<u8>, query: &Query, except: 
     }
 }
 
-/// The value without blanks around it and with one space for each run of what is folded.
+/// Appends the value with one space for each run of what is folded.
 fn push_folded(canonical: &mut Vec<u8>, value: &[u8], folding: Folding) {
-    let value = value.trim_ascii();
     let is_folded = |byte: u8| byte == b' ' || (folding == Folding::WhiteSpace && byte == b'\t');
-    if !eight::contains(value, |eight| equal(b' ', eight) | equal(b'\t', eight)) {
-        canonical.extend_from_slice(value);
-        return;
-    }
     let mut after_space = false;
     for &byte in value {
         if !is_folded(byte) {

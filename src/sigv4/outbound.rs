@@ -134,9 +134,6 @@ impl Signer {
             return Err(SignError::QueryNotText);
         }
         let headers = SignedHeaders::new(&parts.headers, is_signed);
-        if let Some(name) = headers.first_not_text() {
-            return Err(SignError::HeaderNotText(name.clone()));
-        }
         let canonical = CanonicalRequest {
             method: parts.method.as_str(),
             raw_path: parts.uri.path(),
@@ -150,10 +147,16 @@ impl Signer {
         let folding = Folding::WhiteSpace;
         let value = with_scratch(|buffer| {
             let text = canonical.write(buffer, folding, time, &scope);
+            // One look at all headers serves nearly all requests.
+            if !text.canonical_request.is_ascii()
+                && let Some(name) = headers.first_not_text()
+            {
+                return Err(SignError::HeaderNotText(name.clone()));
+            }
             let signature = context.key.sign(text.string_to_sign);
             let prefix = context.prefix.as_bytes();
-            [prefix, text.signed_names, b", Signature=", signature.as_str().as_bytes()].concat()
-        });
+            Ok([prefix, text.signed_names, b", Signature=", signature.as_str().as_bytes()].concat())
+        })?;
         Ok(sensitive(HeaderValue::from_maybe_shared(Bytes::from(value))?))
     }
 

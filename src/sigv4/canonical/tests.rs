@@ -91,7 +91,6 @@ fn runs_of_white_space_are_one_space() {
         ("a\t\tb \t c", "a\t\tb \t c", "a b c"),
         ("a  \tb", "a \tb", "a b"),
         ("a     b   c", "a b c", "a b c"),
-        ("\ta\t", "a", "a"),
         ("", "", ""),
     ] {
         assert_eq!(folded(value, Folding::Spaces), spaces, "{value:?}");
