@@ -336,9 +336,9 @@ impl ConnectionRules {
     {
         let mut moves = activity.moves();
         let begun = Instant::now();
-        let mut checks = timer::interval_at(begun + IDLE_INTERVAL, IDLE_INTERVAL);
-        // Reset only after it has expired, not for each request.
-        let mut deadline = pin!(timer::sleep_until(begun + self.header_timeout));
+        let (mut check_at, mut late_at) = (begun + IDLE_INTERVAL, begun + self.header_timeout);
+        // One timer for both, which is reset only after it has expired, not for each request.
+        let mut timer = pin!(timer::sleep_until(check_at.min(late_at)));
         let mut must_close = pin!(must_close(&mut self.draining, activity));
         loop {
             tokio::select! {
@@ -348,20 +348,23 @@ impl ConnectionRules {
                     connection.as_mut().graceful_shutdown();
                     return Ended::Closed(connection.await);
                 }
-                _ = checks.tick() => {
-                    let before = std::mem::replace(&mut moves, activity.moves());
-                    if before == moves && activity.is_idle() {
-                        return Ended::Idle;
-                    }
-                }
-                () = deadline.as_mut() => {
+                () = timer.as_mut() => {
                     let now = Instant::now();
-                    let idle_since = activity.idle_since().max(begun);
-                    let since = if activity.is_idle() { idle_since } else { now };
-                    if since + self.header_timeout <= now {
-                        return Ended::Late;
+                    if check_at <= now {
+                        check_at = now + IDLE_INTERVAL;
+                        let before = std::mem::replace(&mut moves, activity.moves());
+                        if before == moves && activity.is_idle() {
+                            return Ended::Idle;
+                        }
                     }
-                    deadline.as_mut().reset((since + self.header_timeout).into());
+                    if late_at <= now {
+                        let since = if activity.is_idle() { activity.idle_since().max(begun) } else { now };
+                        late_at = since + self.header_timeout;
+                        if late_at <= now {
+                            return Ended::Late;
+                        }
+                    }
+                    timer.as_mut().reset(check_at.min(late_at).into());
                 }
             }
         }
