@@ -1,5 +1,6 @@
 """How a parallel run divides its tests: most go to the process that has time, some files to one process as a whole."""
 
+import contextlib
 from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
@@ -27,6 +28,11 @@ class Scheduler(LoadScopeScheduling):
         self.assigned_work[node] = {scope: unit for scope, unit in units.items() if not all(unit.values())}
         super().remove_node(node)
         return crashed
+
+    def _assign_work_unit(self, node):
+        """A process that has ended takes no tests. They go to others when its end is noticed, which is another event."""
+        with contextlib.suppress(OSError):
+            super()._assign_work_unit(node)
 
     def _reschedule(self, node):
         """A process runs a test once it knows the next one, or that there is none."""
