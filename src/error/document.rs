@@ -244,7 +244,6 @@ fn upstream(error: &UpstreamError) -> S3Error {
         )
         | UpstreamError::Body(_)
         | UpstreamError::Length(_)
-        | UpstreamError::Sign(_)
-        | UpstreamError::Request(_) => ErrorCode::InternalError.into(),
+        | UpstreamError::Sign(_) => ErrorCode::InternalError.into(),
     }
 }

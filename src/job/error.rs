@@ -50,8 +50,7 @@ impl From<UpstreamError> for JobError {
             | UpstreamError::Body(_)
             | UpstreamError::Length(_)
             | UpstreamError::Credentials(_)
-            | UpstreamError::Sign(_)
-            | UpstreamError::Request(_) => Self::Unavailable(crate::error::with_causes(&error)),
+            | UpstreamError::Sign(_) => Self::Unavailable(crate::error::with_causes(&error)),
         }
     }
 }

@@ -22,10 +22,8 @@ pub(crate) fn pass_refusal(outcome: Result<Response<BoxBody>>) -> Result<Respons
 
 /// Whether the client requests checksums and all of the object: ranges and parts have none.
 pub(crate) fn wants_checksums(request: &HeaderMap, wanted: &RequestedRange) -> bool {
-    let enables = |mode: &HeaderValue| mode.as_bytes().eq_ignore_ascii_case(b"enabled");
-    *wanted == RequestedRange::Whole
-        && header::contains(request, &name::CHECKSUM_MODE)
-        && request.get(&name::CHECKSUM_MODE).is_some_and(enables)
+    let mode = header::find(request, &name::CHECKSUM_MODE).map(HeaderValue::as_bytes);
+    *wanted == RequestedRange::Whole && mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"enabled"))
 }
 
 /// Sets the headers that say which bytes of the plaintext a response has, and returns the response's status.

@@ -24,7 +24,7 @@ pub(super) fn refuse_unread_body(method: &Method, body: &BoxBody) -> Result<(), 
 
 /// Removes a header that S3 reads only with a body: on PutObject and UploadPart, and for documents.
 pub(super) fn remove_ignored(operation: Operation, headers: &mut HeaderMap) {
-    if operation.is_without_content() && header::contains(headers, &SDK_CHECKSUM_ALGORITHM) {
+    if operation.is_without_content() && header::find(headers, &SDK_CHECKSUM_ALGORITHM).is_some() {
         headers.remove(&SDK_CHECKSUM_ALGORITHM);
     }
 }

@@ -33,7 +33,7 @@ pub fn authenticate<'k>(
 ) -> Result<Authenticated, AuthError> {
     let query = Query::parse(head.raw_query)?;
     let mechanism = Mechanism::find(head.headers, &query)?;
-    if header::contains(head.headers, &SECURITY_TOKEN)
+    if header::find(head.headers, &SECURITY_TOKEN).is_some()
         || query.contains_ignoring_case(SECURITY_TOKEN.as_str())
     {
         return Err(AuthError::SecurityToken);

@@ -44,9 +44,6 @@ pub enum UpstreamError {
     /// The bucket has no address at this storage.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The names or headers do not make an HTTP request.
-    #[error("not an HTTP request: {0}")]
-    Request(#[from] http::Error),
 }
 
 impl UpstreamError {
@@ -54,12 +51,7 @@ impl UpstreamError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Timeout { .. } | Self::Protocol(_) | Self::Credentials(_) => true,
-            Self::HeadTooLarge
-            | Self::Body(_)
-            | Self::Length(_)
-            | Self::Sign(_)
-            | Self::Address(_)
-            | Self::Request(_) => false,
+            Self::HeadTooLarge | Self::Body(_) | Self::Length(_) | Self::Sign(_) | Self::Address(_) => false,
         }
     }
 
@@ -75,7 +67,6 @@ impl UpstreamError {
             Self::Credentials(_) => "credentials",
             Self::Sign(_) => "sign",
             Self::Address(_) => "address",
-            Self::Request(_) => "request",
         }
     }
 
@@ -91,8 +82,7 @@ impl UpstreamError {
             | Self::Body(_)
             | Self::Length(_)
             | Self::Sign(_)
-            | Self::Address(_)
-            | Self::Request(_) => false,
+            | Self::Address(_) => false,
         }
     }
 }

@@ -42,8 +42,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// adds.
 const MAX_HEADERS: usize = 1_536;
 
-/// The body of a request that is sent.
-pub(super) type SentBody = PacedBody<OutgoingBody>;
+type SentBody = PacedBody<OutgoingBody>;
 
 /// A request in the place from which a connection takes it, so that it does not move from future to future.
 pub(super) struct Unsent(Option<Request<SentBody>>);

@@ -76,8 +76,7 @@ impl FailureClass {
             | UpstreamError::Length(_)
             | UpstreamError::Credentials(_)
             | UpstreamError::Sign(_)
-            | UpstreamError::Address(_)
-            | UpstreamError::Request(_) => None,
+            | UpstreamError::Address(_) => None,
         }
     }
 

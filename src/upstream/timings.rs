@@ -150,8 +150,7 @@ impl Ending {
                 | UpstreamError::Length(_)
                 | UpstreamError::Credentials(_)
                 | UpstreamError::Sign(_)
-                | UpstreamError::Address(_)
-                | UpstreamError::Request(_),
+                | UpstreamError::Address(_),
             ) => return None,
         })
     }

@@ -14,10 +14,10 @@ pub fn text(value: &HeaderValue) -> Option<&str> {
     bytes.iter().fold(true, |all, byte| all & is_text(*byte)).then(|| str::from_utf8(bytes).ok())?
 }
 
-/// Whether there is a header of this name. A look at each of a few names costs less than the hash of a long
-/// one, which is most often not there.
-pub fn contains(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.keys().any(|present| present == name)
+/// The first value of a header that is most often not there. A look at each of a few names costs less than
+/// the hash of a long one.
+pub fn find<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    headers.iter().find(|(present, _)| *present == name).map(|(_, value)| value)
 }
 
 /// The prefix of user metadata.
